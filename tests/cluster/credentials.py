@@ -39,7 +39,9 @@ class Credentials:
         credentials = cls(directory)
         authority_key = _write_key(credentials.authority_key)
         _write_key(credentials.service_account_key)
-        names: list[x509.GeneralName] = [x509.DNSName(name) for name in ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")]
+        names: list[x509.GeneralName] = [
+            x509.DNSName(name) for name in ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+        ]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         builder = _certificate(_name("cluster-authority"), _name("cluster-authority"), authority_key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -49,6 +51,10 @@ class Credentials:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         _write_certificate(credentials.server, builder.sign(authority_key, hashes.SHA256()))
+        _write_certificate(
+            credentials.kubelet_client,
+            credentials._sign_user(_write_key(credentials.kubelet_client_key), "kubelet-client", [ADMIN_GROUP]),
+        )
         token = secrets.token_urlsafe(24)
         credentials.token_file.write_text(f'{token},admin,admin,"{ADMIN_GROUP}"\n')
         credentials.token_file.chmod(0o600)
@@ -71,6 +77,14 @@ class Credentials:
         return self.directory / "server.key"
 
     @property
+    def kubelet_client(self) -> Path:
+        return self.directory / "kubelet-client.crt"
+
+    @property
+    def kubelet_client_key(self) -> Path:
+        return self.directory / "kubelet-client.key"
+
+    @property
     def service_account_key(self) -> Path:
         return self.directory / "service-account.key"
 
@@ -88,16 +102,19 @@ class Credentials:
     def write_user_kubeconfig(self, path: Path, url: str, user: str, groups: Sequence[str]) -> Path:
         """A kubeconfig with a new certificate for `user` as a member of `groups`."""
         key = ec.generate_private_key(ec.SECP256R1())
-        authority_key = serialization.load_pem_private_key(self.authority_key.read_bytes(), password=None)
-        assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
-        builder = _certificate(_name("cluster-authority"), _name(user, groups), key.public_key())
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        certificate = builder.sign(authority_key, hashes.SHA256())
+        certificate = self._sign_user(key, user, groups)
         entry = {
             "client-certificate-data": _base64(certificate.public_bytes(serialization.Encoding.PEM)),
             "client-key-data": _base64(_private_pem(key)),
         }
         return self._write_kubeconfig(path, url, entry)
+
+    def _sign_user(self, key: ec.EllipticCurvePrivateKey, user: str, groups: Sequence[str]) -> x509.Certificate:
+        authority_key = serialization.load_pem_private_key(self.authority_key.read_bytes(), password=None)
+        assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
+        builder = _certificate(_name("cluster-authority"), _name(user, groups), key.public_key())
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        return builder.sign(authority_key, hashes.SHA256())
 
     def _write_kubeconfig(self, path: Path, url: str, user: dict[str, str]) -> Path:
         config = {
@@ -105,7 +122,12 @@ class Credentials:
             "kind": "Config",
             "current-context": "cluster",
             "contexts": [{"name": "cluster", "context": {"cluster": "cluster", "user": "user"}}],
-            "clusters": [{"name": "cluster", "cluster": {"server": url, "certificate-authority-data": _base64(self.authority.read_bytes())}}],
+            "clusters": [
+                {
+                    "name": "cluster",
+                    "cluster": {"server": url, "certificate-authority-data": _base64(self.authority.read_bytes())},
+                }
+            ],
             "users": [{"name": "user", "user": user}],
         }
         path.touch(mode=0o600)
@@ -132,7 +154,9 @@ def _certificate(issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePub
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
 
 
 def _write_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -19,11 +19,20 @@ def fake_node(api: ApiServer, name: str, capacity: Mapping[str, str], labels: Ma
     node = {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", **(labels or {})}},
+        "metadata": {
+            "name": name,
+            "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", **(labels or {})},
+        },
     }
     api.request("POST", "/api/v1/nodes", node)
     heartbeat = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    ready = {"type": "Ready", "status": "True", "reason": "Fake", "lastHeartbeatTime": heartbeat, "lastTransitionTime": heartbeat}
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Fake",
+        "lastHeartbeatTime": heartbeat,
+        "lastTransitionTime": heartbeat,
+    }
     status = {"status": {"capacity": offered, "allocatable": offered, "conditions": [ready]}}
     api.request("PATCH", f"/api/v1/nodes/{name}/status", status, MERGE)
 

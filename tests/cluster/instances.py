@@ -19,6 +19,9 @@ from typing import Any
 from tests.cluster.paths import clusters_directory
 from tests.cluster.processes import ProcessIdentity, ProcessTable
 
+NODE_TIER = "node"
+CONTROL_PLANE_TIER = "control-plane"
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -59,8 +62,15 @@ class Instance:
         """From now on the cluster outlives the process that made it."""
         self._write({**self._read(), "owner": None})
 
-    def remove(self) -> None:
-        shutil.rmtree(self.directory)
+    def tear_down(self) -> None:
+        """End what was started and remove the directory; a node takes down its pods, mounts and rules too."""
+        if self.tier == NODE_TIER:
+            from tests.cluster.teardown import tear_down_node  # it needs root's tools, which a control plane does not
+
+            tear_down_node(self)
+        self.processes.stop_all()
+        with contextlib.suppress(FileNotFoundError):  # another process may have been faster
+            shutil.rmtree(self.directory)
 
     def _read(self) -> dict[str, Any]:
         return dict(json.loads((self.directory / "instance.json").read_text()))
@@ -80,3 +90,10 @@ def instances() -> Iterator[Instance]:
 
 def this_process() -> ProcessIdentity:
     return ProcessIdentity.of(os.getpid())
+
+
+def sweep() -> None:
+    """Take down every cluster whose owner died without doing so."""
+    for instance in instances():
+        if instance.orphaned:
+            instance.tear_down()

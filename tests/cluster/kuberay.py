@@ -33,7 +33,7 @@ def apply_definitions(api: ApiServer) -> list[str]:
 def start_operator(processes: ProcessTable, kubeconfig: Path, port: int) -> None:
     """Start the operator; it reaches the pods' dashboards through the API server, which knows the way."""
     command = [
-        binary("kuberay-operator"),
+        str(binary("kuberay-operator")),
         f"--kubeconfig={kubeconfig}",
         "--use-kubernetes-proxy",
         "--enable-leader-election=false",

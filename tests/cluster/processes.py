@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 5.0
 POLL_SECONDS = 0.05
 
 
@@ -85,11 +85,11 @@ class ProcessTable:
         self.logs = directory / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> ProcessIdentity:
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> ProcessIdentity:
         """Start a child in a session of its own, so that signals to the tests' terminal do not reach it."""
         with (self.logs / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
-                [str(part) for part in command],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -108,14 +108,16 @@ class ProcessTable:
             if not self.alive(name):
                 raise ProcessError(f"{name} ended before {what}; its log ends:\n{self.log_tail(name)}")
             if time.monotonic() > deadline:
-                raise ProcessError(f"{name}: {what} did not happen within {seconds:.0f} s; its log ends:\n{self.log_tail(name)}")
+                raise ProcessError(
+                    f"{name}: {what} did not happen within {seconds:.0f} s; its log ends:\n{self.log_tail(name)}"
+                )
             time.sleep(POLL_SECONDS)
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, seconds: float = STOP_SECONDS) -> None:
         children = self._read()
         identity = children.pop(name, None)
         if identity is not None:
-            stop(identity)
+            stop(identity, seconds)
             self._write(children)
 
     def stop_all(self) -> None:

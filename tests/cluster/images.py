@@ -1,0 +1,184 @@
+"""The images of the cluster, built on this machine from Debian packages and the project's Dockerfile.
+
+There is no registry: the base image is made by debootstrap under the name that the Dockerfile's FROM uses, and images
+go into containerd by file. Its store persists in the cache, so that an image whose inputs did not change is not even
+looked at again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.binaries import binary
+from tests.cluster.buildah import Buildah, ImageError
+from tests.cluster.packages import IMAGE_PACKAGES, ensure_packages
+from tests.cluster.paths import REPOSITORY, cache_directory
+from tests.cluster.runtime import PAUSE_IMAGE, ContainerRuntime
+
+BASE_IMAGE = "docker.io/library/python:3.11-slim-bookworm"
+BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "python3-distutils", "ca-certificates", "netbase", "tzdata")
+CONTROLLER_IMAGE = "docker.io/finetune-operator/controller:dev"
+TRAINER_IMAGE = "docker.io/finetune-operator/trainer:dev"
+DEBIAN_RELEASE = "bookworm"
+COPY_INSTRUCTION = re.compile(r"^(?:COPY|ADD)\s+(.*)$", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image, what it is made of (as a digest), how to make it, and what that takes at its peak."""
+
+    name: str
+    digest: str
+    build: Callable[[Buildah], None]
+    peak_bytes: int
+
+
+def cluster_images() -> list[Image]:
+    """What every node needs: the program that holds a pod's namespaces, and the base image, which also serves as a tool box."""
+    pause = hashlib.sha256(binary("pause").read_bytes()).hexdigest()
+    return [Image(PAUSE_IMAGE, pause, _build_pause, 50 << 20), Image(BASE_IMAGE, _base_digest(), _build_base, 2 << 30)]
+
+
+def project_images() -> list[Image]:
+    """The controller's and the trainer's image, from the project's Dockerfile."""
+    digest = _project_digest()
+    return [
+        Image(
+            CONTROLLER_IMAGE, digest, lambda buildah: _build_target(buildah, "controller", CONTROLLER_IMAGE), 4 << 30
+        ),
+        # Four copies of 7 GB exist at the peak: layers, archive, and containerd's content and snapshot.
+        Image(TRAINER_IMAGE, digest, lambda buildah: _build_target(buildah, "trainer", TRAINER_IMAGE), 28 << 30),
+    ]
+
+
+def load_images(runtime: ContainerRuntime, images: Iterable[Image]) -> None:
+    """Build and import every image that containerd does not hold in this very form."""
+    present, record = runtime.images(), _read_record()
+    for image in images:
+        if image.name in present and record.get(image.name) == image.digest:
+            continue
+        ensure_packages(IMAGE_PACKAGES)
+        _check_disk(image)
+        started = time.monotonic()
+        print(f"building image {image.name}", file=sys.stderr, flush=True)
+        with Buildah() as buildah:
+            image.build(buildah)
+            built = time.monotonic()
+            with tempfile.TemporaryDirectory(dir=cache_directory()) as folder:
+                archive = Path(folder) / "image.tar"
+                buildah.run("push", "--quiet", image.name, f"docker-archive:{archive}:{image.name}")
+                runtime.ctr("images", "import", str(archive))
+        _write_record({**_read_record(), image.name: image.digest})
+        print(
+            f"built {image.name} in {built - started:.0f} s, loaded in {time.monotonic() - built:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _build_pause(buildah: Buildah) -> None:
+    with buildah.container("scratch") as container:
+        buildah.run("copy", "--quiet", container, str(binary("pause")), "/pause")
+        buildah.run("config", "--entrypoint", '["/pause"]', container)
+        buildah.run("commit", "--quiet", container, PAUSE_IMAGE)
+
+
+def _build_base(buildah: Buildah) -> None:
+    """As close to the official Python image as the Dockerfile can tell: `python` and `pip` work and may install."""
+    with tempfile.TemporaryDirectory(dir=cache_directory()) as folder:
+        root = Path(folder) / "root"
+        command = [
+            "debootstrap",
+            "--variant=minbase",
+            f"--include={','.join(BASE_PACKAGES)}",
+            DEBIAN_RELEASE,
+            str(root),
+        ]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise ImageError(f"debootstrap failed; its messages end:\n{done.stdout[-1500:]}")
+        for link, target in {
+            "python": "python3",
+            "pip": "pip3",
+            "python3.11": "python3.11",
+            "python3": "python3",
+        }.items():
+            (root / "usr/local/bin" / link).symlink_to(f"/usr/bin/{target}")
+        for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+            marker.unlink()
+        for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):
+            shutil.rmtree(root / waste, ignore_errors=True)
+            (root / waste / "partial").mkdir(parents=True)
+        with buildah.container("scratch") as container:
+            buildah.run("add", "--quiet", container, str(root), "/")
+            path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+            buildah.run("config", "--env", f"PATH={path}", "--env", "LANG=C.UTF-8", "--cmd", '["python3"]', container)
+            buildah.run("commit", "--quiet", container, BASE_IMAGE)
+
+
+def _build_target(buildah: Buildah, target: str, name: str) -> None:
+    if not buildah.has(BASE_IMAGE):
+        _build_base(buildah)
+    buildah.build(REPOSITORY, target, name)
+
+
+def _base_digest() -> str:
+    return hashlib.sha256(f"{BASE_PACKAGES} {DEBIAN_RELEASE} 1".encode()).hexdigest()
+
+
+def _project_digest() -> str:
+    """Changes with the Dockerfile, with any file that it copies, and with the base image."""
+    dockerfile = REPOSITORY / "Dockerfile"
+    if not dockerfile.exists():
+        raise ImageError(f"{dockerfile} is missing: the project's images cannot be built")
+    content = hashlib.sha256(_base_digest().encode() + dockerfile.read_bytes())
+    for path in sorted(_copied_files(dockerfile.read_text())):
+        content.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + path.read_bytes())
+    return content.hexdigest()
+
+
+def _copied_files(dockerfile: str) -> set[Path]:
+    files: set[Path] = set()
+    for instruction in COPY_INSTRUCTION.findall(dockerfile.replace("\\\n", " ")):
+        if "--from=" in instruction:
+            continue
+        sources = [word for word in instruction.split() if not word.startswith("--")][:-1]
+        for source in sources:
+            for path in REPOSITORY.glob(source.strip("/").removeprefix("./") or "*"):
+                candidates = path.rglob("*") if path.is_dir() else [path]
+                files.update(entry for entry in candidates if entry.is_file() and "__pycache__" not in entry.parts)
+    return files
+
+
+def _check_disk(image: Image) -> None:
+    free = shutil.disk_usage(cache_directory()).free
+    if free < image.peak_bytes:
+        have, need = free / 2**30, image.peak_bytes / 2**30
+        raise ImageError(
+            f"{image.name} needs {need:.0f} GiB of free disk at its peak, {cache_directory()} has {have:.0f}; free some, or set FINETUNE_CACHE"
+        )
+
+
+def _record_path() -> Path:
+    return cache_directory() / "images.json"
+
+
+def _read_record() -> dict[str, str]:
+    return dict(json.loads(_record_path().read_text())) if _record_path().exists() else {}
+
+
+def _write_record(record: dict[str, str]) -> None:
+    partial = _record_path().with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(record, indent=1))
+    partial.rename(_record_path())

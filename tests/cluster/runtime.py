@@ -1,0 +1,129 @@
+"""containerd of our own: its images persist in the cache, all else lies in the cluster's directory and goes with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.paths import cache_directory
+from tests.cluster.processes import ProcessTable
+
+PAUSE_IMAGE = "finetune.dev/pause:1"
+CNI_PROGRAMS = Path("/usr/lib/cni")
+KUBERNETES_NAMESPACE = "k8s.io"
+
+CONFIGURATION = """\
+version = 2
+root = "{root}"
+state = "{state}"
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs"]
+
+[grpc]
+address = "{socket}"
+
+[plugins."io.containerd.internal.v1.opt"]
+path = "{directory}/opt"
+
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{pause}"
+# Where root lacks CAP_SYS_RESOURCE, every sandbox otherwise fails with «can't get final child's PID from pipe: EOF».
+restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
+stream_server_address = "127.0.0.1"
+stream_server_port = "0"
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{cni_programs}"
+conf_dir = "{cni_configuration}"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+SystemdCgroup = false
+"""
+
+
+@dataclass(frozen=True)
+class ContainerRuntime:
+    """The containerd of one cluster's directory."""
+
+    directory: Path
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "containerd.sock"
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "containerd-state"
+
+    @property
+    def cni_configuration(self) -> Path:
+        return self.directory / "cni"
+
+    def start(self, processes: ProcessTable) -> None:
+        """Start containerd and remove what a crashed cluster left in its database."""
+        values = {
+            "root": cache_directory() / "containerd",
+            "state": self.state,
+            "socket": self.socket,
+            "directory": self.directory,
+            "pause": PAUSE_IMAGE,
+            "cni_programs": CNI_PROGRAMS,
+            "cni_configuration": self.cni_configuration,
+        }
+        configuration = self.directory / "containerd.toml"
+        configuration.write_text(CONFIGURATION.format(**values))
+        processes.start("containerd", ["containerd", "--config", str(configuration)])
+        processes.wait_until("containerd", lambda: self._answers("version"), "it answered")
+        self.remove_containers()
+
+    def images(self) -> list[str]:
+        return self.ctr("images", "list", "--quiet").split()
+
+    def ctr(self, *arguments: str) -> str:
+        """Run containerd's own client on our socket and namespace."""
+        done = subprocess.run(self._command(*arguments), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"`ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def remove_containers(self) -> None:
+        """Kill every task and forget every container, without asking the kubelet."""
+        for task in self._list("tasks"):
+            self._answers("tasks", "delete", "--force", task)
+        for container in self._list("containers"):
+            self._answers("containers", "delete", container)
+
+    def kill_shims(self) -> None:
+        """End what outlived containerd: the shims of our state directory and the first process of each container."""
+        for bundle in (self.state / "io.containerd.runtime.v2.task" / KUBERNETES_NAMESPACE).glob("*"):
+            for pid in self._shims_and_pods(bundle):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                Path((bundle / "address").read_text().strip().removeprefix("unix://")).unlink()
+
+    def _shims_and_pods(self, bundle: Path) -> Iterator[int]:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                arguments = (process / "cmdline").read_bytes().split(b"\0")
+                shim = {os.fsencode(self.socket), os.fsencode(bundle.name)} <= set(arguments)
+                if shim or bundle.name in (process / "cgroup").read_text():
+                    yield int(process.name)
+
+    def _list(self, kind: str) -> list[str]:
+        done = subprocess.run(self._command(kind, "list", "--quiet"), capture_output=True, text=True, check=False)
+        return done.stdout.split()
+
+    def _answers(self, *arguments: str) -> bool:
+        return subprocess.run(self._command(*arguments), capture_output=True, check=False).returncode == 0
+
+    def _command(self, *arguments: str) -> list[str]:
+        return ["ctr", "--address", str(self.socket), "--namespace", KUBERNETES_NAMESPACE, *arguments]
