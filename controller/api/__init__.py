@@ -1,0 +1,1 @@
+"""The FineTuneJob resource as pydantic models, the only source of its schema. No client code here."""

@@ -1,0 +1,116 @@
+"""FineTuneJobSpec: what the user writes. The CRD is generated from these models by controller.api.crd.
+
+The sections that the trainer reads too come from trainer.config; here stand those that only a cluster knows. A field is
+in the schema only when the code honours it. Tests: tests/controller/api/.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.config.base import Model, Rule
+from trainer.config.sections import (
+    ADAPTER_NEEDS_LORA,
+    Augmentation,
+    CheckpointPolicy,
+    ClaimPath,
+    Data,
+    Deepspeed,
+    Evaluation,
+    Export,
+    Method,
+    ModelSource,
+    Regularization,
+    Task,
+    Training,
+)
+
+GROUP = "finetune.dev"
+VERSION = "v1alpha1"
+KIND = "FineTuneJob"
+PLURAL = "finetunejobs"
+NAME_MAX_LENGTH = 40
+"""KubeRay refuses RayJobs whose name has over 47 characters; an attempt's name adds a dash and up to four digits."""
+
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+
+
+class Distributed(Model):
+    """How training is spread over workers."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] = Field(1, description="Worker pods; each has the resources below.")
+    deepspeed: Deepspeed | None = Field(None, description="Shard with DeepSpeed; without it PyTorch DistributedDataParallel is used.")
+
+
+class Toleration(Model):
+    """A taint that worker pods accept; as in a pod."""
+
+    key: str | None = Field(None, description="Taint key.")
+    operator: Literal["Exists", "Equal"] | None = Field(None, description="Relation of key and value.")
+    value: str | None = Field(None, description="Taint value.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="Effect that is tolerated.")
+    toleration_seconds: int | None = Field(None, description="How long a NoExecute taint is tolerated.")
+
+
+class Resources(Model):
+    """Resources of one worker pod."""
+
+    cpu: str = Field("1", pattern=QUANTITY, description="CPU request; there is no CPU limit.")
+    memory: str = Field("4Gi", pattern=QUANTITY, description="Memory request and limit.")
+    gpus: Annotated[int, Field(ge=0, le=64)] = Field(0, description="NVIDIA GPUs; one rank of training per GPU.")
+    node_selector: dict[str, str] | None = Field(None, description="Labels of the nodes that workers may run on.")
+    tolerations: list[Toleration] | None = Field(None, max_length=32, description="Taints that workers accept.")
+    priority_class_name: str | None = Field(None, max_length=253, description="PriorityClass of the pods.")
+
+
+class Output(Model):
+    """Where checkpoints, report and model are written: <path>/<job name>-<start of its UID>, a folder of the job's own."""
+
+    persistent_volume_claim: ClaimPath = Field(description="Claim and folder inside it.")
+    export: list[Export] | None = Field(
+        None,
+        min_length=1,
+        max_length=2,
+        description="Forms of the model. Default: adapter with lora, merged with full.",
+    )
+
+
+class RunPolicy(Model):
+    """How the controller runs the job."""
+
+    suspend: bool = Field(False, description="Stop and give back all resources; false goes on from the last checkpoint.")
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
+        3, description="Attempts that may fail before the job fails; suspension is not charged."
+    )
+
+
+BATCH_DIVIDES = Rule(
+    "self.training.globalBatchSize % ((has(self.distributed) ? self.distributed.workers : 1)"
+    " * (has(self.resources) && self.resources.gpus > 0 ? self.resources.gpus : 1)) == 0",
+    lambda spec: (
+        spec.training.global_batch_size
+        % ((spec.distributed.workers if spec.distributed else 1) * max(1, spec.resources.gpus if spec.resources else 0))
+        == 0
+    ),
+    "training.globalBatchSize: must be a multiple of the number of ranks, distributed.workers x max(1, resources.gpus)",
+)
+
+
+class FineTuneJobSpec(Model):
+    """What to fine-tune, on what, and how. Immutable but for runPolicy.suspend and runPolicy.maxAttempts."""
+
+    task: Task = Field(description="What the model learns to do.")
+    model: ModelSource = Field(description="The pre-trained model.")
+    data: Data = Field(description="Rows to train on and to measure on.")
+    method: Method = Field(description="Which weights are trained.")
+    training: Training = Field(description="How long and how to train.")
+    regularization: Regularization | None = Field(None, description="What keeps the model from learning the rows by heart.")
+    augmentation: Augmentation | None = Field(None, description="How training texts are varied.")
+    evaluation: Evaluation | None = Field(None, description="What is measured, and when.")
+    distributed: Distributed | None = Field(None, description="How training is spread over workers.")
+    resources: Resources | None = Field(None, description="Resources of one worker pod.")
+    checkpoint: CheckpointPolicy | None = Field(None, description="When training state is saved.")
+    output: Output = Field(description="Where results are written.")
+    run_policy: RunPolicy | None = Field(None, description="How the controller runs the job.")
+
+    rules = (ADAPTER_NEEDS_LORA, BATCH_DIVIDES)

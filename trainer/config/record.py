@@ -1,0 +1,132 @@
+"""ProgressRecord: what the trainer says of itself, whole each time, so that a lost record loses nothing.
+
+The newest record replaces the one before. `sequence` rises by one with each record of an attempt in one Ray cluster; a
+reader keeps the record with the higher sequence and drops those of another attempt or cluster. Figures are numbers here
+and strings in the resource's status.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from trainer.config.base import Model
+
+RECORD_KEY = "record.json"
+"""Key of the progress ConfigMap that holds the record."""
+RECORD_MAX_BYTES = 64 * 1024
+"""Larger records are refused by the controller; a real one has 1 to 4 KiB."""
+
+EXIT_SUCCESS = 0
+EXIT_FAILURE = 1
+EXIT_INPUT = 2
+"""The user's input is at fault: trying again cannot help."""
+EXIT_INTERRUPTED = 3
+"""SIGTERM: a checkpoint was written, the run can go on from it. Not a failure of the run."""
+
+
+class Stage(StrEnum):
+    """What the trainer is doing."""
+
+    STARTING = "Starting"
+    BASELINE = "EvaluatingBaseline"
+    TRAINING = "Training"
+    FINAL = "EvaluatingFinal"
+    EXPORTING = "Exporting"
+    FINISHED = "Finished"
+
+
+class Result(StrEnum):
+    """How an attempt ended, in the trainer's own words."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    INPUT_INVALID = "InputInvalid"
+    INTERRUPTED = "Interrupted"
+
+
+class Outcome(Model):
+    """The last word of an attempt."""
+
+    result: Result
+    reason: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=64)]
+    message: Annotated[str, Field(max_length=2048)]
+
+
+class ProgressFigures(Model):
+    """How far training is. `eta_seconds` covers training steps, not evaluation or export."""
+
+    step: Annotated[int, Field(ge=0)]
+    total_steps: Annotated[int, Field(ge=0)]
+    epoch: Annotated[float, Field(ge=0)]
+    tokens_seen: Annotated[int, Field(ge=0)]
+    tokens_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class BestFigures(Model):
+    """The lowest validation perplexity and the step that it was measured at."""
+
+    perplexity: float
+    step: int
+
+
+class Metrics(Model):
+    """Figures by name (perplexity, bitsPerByte, bleu, chrf, wer, trainLoss). baseline and final are on the same test rows."""
+
+    baseline: dict[str, float] = {}
+    latest: dict[str, float] = {}
+    best: BestFigures | None = None
+    final: dict[str, float] = {}
+
+
+class CheckpointRecord(Model):
+    """A published checkpoint. `verified`: its files were read back and their digests agree."""
+
+    step: int
+    uri: str
+    size_bytes: int
+    created_time: datetime
+    attempt: int
+    perplexity: float | None = None
+    best: bool = False
+    verified: bool
+
+
+class ModelProvenance(Model):
+    """Which weights were really trained: where they came from, in what precision, and their digest."""
+
+    name: Annotated[str, Field(max_length=512)]
+    source: Annotated[str, Field(max_length=512)]
+    precision: Annotated[str, Field(max_length=128)]
+    digest: Annotated[str, Field(max_length=128)]
+    revision: str | None = None
+    parameters: int | None = None
+
+
+class OutputRecord(Model):
+    """Where the results are."""
+
+    uri: str
+    report_uri: str | None = None
+
+
+class ProgressRecord(Model):
+    """Everything that is known of one attempt, at one moment."""
+
+    attempt: int
+    cluster: str = ""
+    """RayCluster that the attempt runs in (empty on a laptop); with `attempt` it fences reports of a predecessor."""
+    sequence: Annotated[int, Field(ge=1)]
+    time: datetime
+    stage: Stage
+    resumed_from_step: int | None = None
+    """None until it is decided; 0 for a fresh start."""
+    progress: ProgressFigures | None = None
+    metrics: Metrics = Metrics()
+    checkpoints: Annotated[list[CheckpointRecord], Field(max_length=64)] = []
+    model: ModelProvenance | None = None
+    output: OutputRecord | None = None
+    warnings: Annotated[list[str], Field(max_length=20)] = []
+    outcome: Outcome | None = None
