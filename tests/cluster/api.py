@@ -87,7 +87,7 @@ class ApiServer:
         """Wait until `.status.conditions` of the object at `path` holds `condition` with status True."""
         deadline = time.monotonic() + seconds
         while True:
-            conditions = self.get(path).get("status", {}).get("conditions", [])
+            conditions = self.get(path).get("status", {}).get("conditions") or []  # null in a new definition
             if any(entry["type"] == condition and entry["status"] == "True" for entry in conditions):
                 return
             if time.monotonic() > deadline:
