@@ -47,7 +47,7 @@ def up_command(options: argparse.Namespace) -> int:
     if options.tier == CONTROL_PLANE_TIER:
         return _up_control_plane(started)
     refuse_second_cluster()
-    cluster = start_node_cluster(with_images=options.images, detached=False)
+    cluster = start_node_cluster(with_images=options.images)
     try:
         if options.images:
             install(cluster.kubeconfig)
@@ -55,9 +55,8 @@ def up_command(options: argparse.Namespace) -> int:
     except BaseException:
         cluster.stop()
         raise
-    print(
-        f"\nThe cluster is up after {time.monotonic() - started:.0f} s.\n\n{_next_steps(cluster, installed=options.images)}"
-    )
+    print(f"\nThe cluster is up after {time.monotonic() - started:.0f} s.\n")
+    print(_next_steps(cluster, installed=options.images))
     return 0
 
 
@@ -76,9 +75,8 @@ def status_command(options: argparse.Namespace) -> int:
     found = list(instances())
     for instance in found:
         owner = instance.owner
-        print(
-            f"{instance.directory.name}: {'up' if owner is None else f'belongs to process {owner.pid}'}; KUBECONFIG={instance.kubeconfig}"
-        )
+        belongs = "up" if owner is None else f"belongs to process {owner.pid}"
+        print(f"{instance.directory.name}: {belongs}; KUBECONFIG={instance.kubeconfig}")
         for name in instance.processes.names():
             state = "running" if instance.processes.alive(name) else "ended"
             print(f"  {name:<24} {state:<8} {instance.processes.logs / name}.log")
@@ -95,9 +93,8 @@ def _up_control_plane(started: float) -> int:
     except BaseException:
         plane.stop()
         raise
-    print(
-        f"The control plane is up after {time.monotonic() - started:.0f} s.\n\n  export KUBECONFIG={shlex.quote(str(plane.kubeconfig))}"
-    )
+    print(f"The control plane is up after {time.monotonic() - started:.0f} s.\n")
+    print(f"  export KUBECONFIG={shlex.quote(str(plane.kubeconfig))}")
     return 0
 
 
@@ -110,7 +107,8 @@ def _next_steps(cluster: NodeCluster, *, installed: bool) -> str:
         lines += [
             "  kubectl apply -f manifests/samples/quickstart.yaml",
             "  kubectl get ftj --watch",
-            "  kubectl get ftj -o jsonpath='{.items[0].status.dashboard}'     # then: kubectl port-forward service/NAME 8265",
+            "  kubectl get ftj -o jsonpath='{.items[0].status.dashboard}'",
+            "  kubectl port-forward service/NAME 8265     # NAME as the line before tells it; the Ray dashboard",
         ]
     else:
         lines.append(f"  the project's chart is not installed (--no-images); it lies in {CHART}")

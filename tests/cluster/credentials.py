@@ -154,9 +154,7 @@ def _certificate(issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePub
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
 
 
 def _write_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -14,7 +14,7 @@ ORDINARY_CAPACITY = {"cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-s
 
 
 def fake_node(api: ApiServer, name: str, capacity: Mapping[str, str], labels: Mapping[str, str] | None = None) -> None:
-    """Create a node that says it is Ready and offers `capacity`, e.g. {"nvidia.com/gpu": "8"}, beside an ordinary machine's."""
+    """Create a Ready node that offers `capacity`, e.g. {"nvidia.com/gpu": "8"}, beside what any machine has."""
     offered = {**ORDINARY_CAPACITY, **capacity}
     node = {
         "apiVersion": "v1",

@@ -45,9 +45,7 @@ def uninstall(kubeconfig: Path) -> None:
 
 
 def helm(kubeconfig: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [str(binary("helm")), "--kubeconfig", str(kubeconfig), *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([str(binary("helm")), "--kubeconfig", str(kubeconfig), *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise HelmError(f"`helm {' '.join(arguments[:2])} …` failed:\n{done.stderr.strip()}")
     return done.stdout

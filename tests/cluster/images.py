@@ -45,7 +45,7 @@ class Image:
 
 
 def cluster_images() -> list[Image]:
-    """What every node needs: the program that holds a pod's namespaces, and the base image, which also serves as a tool box."""
+    """What every node needs: the program that holds a pod's namespaces, and the base image, also a tool box."""
     pause = hashlib.sha256(binary("pause").read_bytes()).hexdigest()
     return [Image(PAUSE_IMAGE, pause, _build_pause, 50 << 20), Image(BASE_IMAGE, _base_digest(), _build_base, 2 << 30)]
 
@@ -54,9 +54,7 @@ def project_images() -> list[Image]:
     """The controller's and the trainer's image, from the project's Dockerfile."""
     digest = _project_digest()
     return [
-        Image(
-            CONTROLLER_IMAGE, digest, lambda buildah: _build_target(buildah, "controller", CONTROLLER_IMAGE), 4 << 30
-        ),
+        Image(CONTROLLER_IMAGE, digest, lambda buildah: _build_target(buildah, "controller", CONTROLLER_IMAGE), 4 << 30),
         # Four copies of 7 GB exist at the peak: layers, archive, and containerd's content and snapshot.
         Image(TRAINER_IMAGE, digest, lambda buildah: _build_target(buildah, "trainer", TRAINER_IMAGE), 28 << 30),
     ]
@@ -164,9 +162,10 @@ def _copied_files(dockerfile: str) -> set[Path]:
 def _check_disk(image: Image) -> None:
     free = shutil.disk_usage(cache_directory()).free
     if free < image.peak_bytes:
-        have, need = free / 2**30, image.peak_bytes / 2**30
+        need, have = (f"{size / 2**30:.0f} GiB" for size in (image.peak_bytes, free))
         raise ImageError(
-            f"{image.name} needs {need:.0f} GiB of free disk at its peak, {cache_directory()} has {have:.0f}; free some, or set FINETUNE_CACHE"
+            f"{image.name} needs {need} of free disk at its peak, {cache_directory()} has {have}: "
+            "free some, or let FINETUNE_CACHE name a larger disk"
         )
 
 

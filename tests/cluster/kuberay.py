@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from tests.cluster.api import ApiServer
+from tests.cluster.api import ApiServer, http_ok
 from tests.cluster.binaries import binary, kuberay_definitions
 from tests.cluster.processes import ProcessTable
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-PROBE_TIMEOUT_SECONDS = 1.0
 
 
 def apply_definitions(api: ApiServer) -> list[str]:
@@ -41,13 +38,4 @@ def start_operator(processes: ProcessTable, kubeconfig: Path, port: int) -> None
         f"--health-probe-bind-address=127.0.0.1:{port}",
     ]
     processes.start("kuberay-operator", command)
-    processes.wait_until("kuberay-operator", lambda: _probe(f"http://127.0.0.1:{port}/readyz"), "/readyz answered")
-
-
-def _probe(url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=PROBE_TIMEOUT_SECONDS) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    processes.wait_until("kuberay-operator", lambda: http_ok(f"http://127.0.0.1:{port}/readyz"), "/readyz answered")

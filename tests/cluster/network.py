@@ -52,20 +52,17 @@ class HostNetwork:
     def refuse_if_taken(self) -> None:
         """Another Kubernetes, or the rest of one, on this machine would be damaged by ours."""
         if Path(f"/sys/class/net/{BRIDGE}").exists():
-            raise NodeTierUnavailableError(
-                f"the network interface {BRIDGE} exists already: it belongs to another cluster on this machine"
-            )
+            raise NodeTierUnavailableError(f"the network interface {BRIDGE} exists already: it belongs to another cluster on this machine")
         for program in _iptables_programs():
             if chains := [chain for _, chain in _chains(program)]:
-                raise NodeTierUnavailableError(
-                    f"{program} holds chains of another Kubernetes on this machine, e.g. {chains[0]}"
-                )
+                raise NodeTierUnavailableError(f"{program} holds chains of another Kubernetes on this machine, e.g. {chains[0]}")
 
     def make(self) -> None:
         """Make the bridge and set what forwarding between pods, services and the outside needs."""
-        subprocess.run(["modprobe", "-q", "br_netfilter"], check=False) if shutil.which("modprobe") else None
+        if shutil.which("modprobe"):
+            subprocess.run(["modprobe", "-q", "br_netfilter"], check=False)
         before = {name: _read_setting(name) for name in (*NEEDED_SETTINGS, *CHANGED_BY_OTHERS)}
-        self._record.write_text(json.dumps({"settings": before, "cni_results": CNI_RESULTS.exists()}))
+        self._record.write_text(json.dumps(before))
         _ip("link", "add", BRIDGE, "type", "bridge")
         _ip("addr", "add", f"{BRIDGE_ADDRESS}/24", "dev", BRIDGE)
         _ip("link", "set", BRIDGE, "up")
@@ -97,18 +94,16 @@ class HostNetwork:
         """Remove bridge, chains and CNI's notes, and put the kernel settings back. Nothing to remove is no error."""
         if not self._record.exists():
             return
-        record = json.loads(self._record.read_text())
+        settings: dict[str, str | None] = json.loads(self._record.read_text())
         subprocess.run(["ip", "link", "delete", BRIDGE], stderr=subprocess.DEVNULL, check=False)
         for program in _iptables_programs():
             _remove_chains(program)
-        for name, value in record["settings"].items():
+        for name, value in settings.items():
             if value is not None and _read_setting(name) != value:
                 with contextlib.suppress(OSError):
                     (SYSTEM_SETTINGS / name).write_text(value)
         for result in CNI_RESULTS.glob(f"{CNI_NETWORK}-*"):
             result.unlink()
-        if not record["cni_results"] and CNI_RESULTS.exists():
-            shutil.rmtree(CNI_RESULTS)
         self._record.unlink()
 
 
@@ -152,11 +147,7 @@ def _remove_chains(program: str) -> None:
     for line in _save(program):
         if line.startswith("*"):
             table = line[1:]
-        elif (
-            line.startswith("-A ")
-            and not line[3:].startswith(CHAIN_PREFIXES)
-            and any(f" {prefix}" in line for prefix in CHAIN_PREFIXES)
-        ):
+        elif line.startswith("-A ") and not line[3:].startswith(CHAIN_PREFIXES) and any(f" {prefix}" in line for prefix in CHAIN_PREFIXES):
             script.setdefault(table, []).append(f"-D {line[3:]}")
     for table, chain in ours:
         script[table].append(f"-X {chain}")

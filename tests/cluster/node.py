@@ -11,11 +11,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.api import http_ok
 from tests.cluster.binaries import NODE, binary, build
 from tests.cluster.controlplane import SERVICE_RANGE, ControlPlane, launch_control_plane
 from tests.cluster.credentials import ADMIN_GROUP
 from tests.cluster.images import cluster_images, load_images, project_images
 from tests.cluster.instances import NODE_TIER, Instance, instances, this_process
+from tests.cluster.leftovers import record_absent
 from tests.cluster.network import BRIDGE_ADDRESS, POD_RANGE, HostNetwork
 from tests.cluster.packages import NODE_PACKAGES, NodeTierUnavailableError, ensure_packages, require_root
 from tests.cluster.paths import REPOSITORY
@@ -41,8 +43,8 @@ class NodeCluster(ControlPlane):
         return self.directory / "volumes"
 
 
-def start_node_cluster(*, with_images: bool = True, detached: bool = False) -> NodeCluster:
-    """Start a cluster with KubeRay, and the project's images in it; it ends with `stop`, or stays up when detached."""
+def start_node_cluster(*, with_images: bool = True) -> NodeCluster:
+    """Start a cluster with KubeRay, and the project's images in it; it ends with `stop`."""
     require_root()
     ensure_packages(NODE_PACKAGES)
     refuse_second_cluster()
@@ -51,6 +53,7 @@ def start_node_cluster(*, with_images: bool = True, detached: bool = False) -> N
     try:
         network = HostNetwork(instance.directory)
         network.refuse_if_taken()
+        record_absent(instance.directory)
         images = [*cluster_images(), *(project_images() if with_images else [])]
         runtime = ContainerRuntime(instance.directory)
         network.write_cni_configuration(runtime.cni_configuration)
@@ -61,8 +64,6 @@ def start_node_cluster(*, with_images: bool = True, detached: bool = False) -> N
         cluster = NodeCluster(plane.instance, plane.address, plane.ports)
         _start_node(cluster)
         cluster.start_kuberay()
-        if detached:
-            instance.release()
         return cluster
     except BaseException:
         instance.tear_down()
@@ -73,9 +74,7 @@ def refuse_second_cluster() -> None:
     """Two nodes would share one bridge and one set of rules."""
     for instance in instances():
         if instance.tier == NODE_TIER and not instance.orphaned:
-            raise NodeTierUnavailableError(
-                f"a cluster is up already: {instance.directory.name}; `make cluster-down` removes it"
-            )
+            raise NodeTierUnavailableError(f"a cluster is up already: {instance.directory.name}; `make cluster-down` removes it")
 
 
 def _start_node(cluster: NodeCluster) -> None:
@@ -121,6 +120,7 @@ def _start_kubelet(cluster: NodeCluster, port: int, health_port: int) -> None:
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": False,
         "failSwapOn": False,
+        "volumePluginDir": str(root / "volume-plugins"),
         "podLogsDir": str(cluster.directory / "pods"),
         # A full disk must not evict pods or remove images: nobody could pull them again.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
@@ -157,6 +157,8 @@ def _start_proxy(cluster: NodeCluster, health_port: int, metrics_port: int) -> N
     path = cluster.directory / "kube-proxy.json"
     path.write_text(json.dumps(configuration, indent=1))
     cluster.processes.start("kube-proxy", [str(binary("kube-proxy")), f"--config={path}"])
+    healthy = f"http://127.0.0.1:{health_port}/livez"
+    cluster.processes.wait_until("kube-proxy", lambda: http_ok(healthy), "it was healthy")
 
 
 def _start_dns(cluster: NodeCluster, health_port: int, ready_port: int) -> None:
@@ -177,6 +179,7 @@ def _start_dns(cluster: NodeCluster, health_port: int, ready_port: int) -> None:
     path = cluster.directory / "Corefile"
     path.write_text(configuration)
     cluster.processes.start("coredns", [str(binary("coredns")), "-conf", str(path)])
+    cluster.processes.wait_until("coredns", lambda: http_ok(f"http://127.0.0.1:{ready_port}/ready"), "it was ready")
 
 
 def service_range() -> str:

@@ -32,16 +32,12 @@ def ensure_packages(wanted: dict[str, str]) -> None:
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise NodeTierUnavailableError(
-            f"these packages are missing and cannot be installed without root and apt-get: {', '.join(missing)}"
-        )
+        raise NodeTierUnavailableError(f"these packages are missing and cannot be installed without root and apt-get: {', '.join(missing)}")
     print(f"installing with apt-get: {', '.join(missing)}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
     for command in (["apt-get", "update", "-qq"], install):
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise NodeTierUnavailableError(f"`{' '.join(install)}` failed:\n{done.stderr}")
 
@@ -49,7 +45,8 @@ def ensure_packages(wanted: dict[str, str]) -> None:
 def require_root() -> None:
     if os.geteuid() != 0:
         raise NodeTierUnavailableError(
-            "the node tier (containerd, kubelet, kube-proxy, CoreDNS) makes mounts, a bridge and iptables rules: it needs root"
+            "the node tier makes mounts, a bridge and iptables rules: it needs root, and without it containerd, "
+            "kubelet, kube-proxy and CoreDNS are skipped"
         )
 
 

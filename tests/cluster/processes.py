@@ -108,9 +108,7 @@ class ProcessTable:
             if not self.alive(name):
                 raise ProcessError(f"{name} ended before {what}; its log ends:\n{self.log_tail(name)}")
             if time.monotonic() > deadline:
-                raise ProcessError(
-                    f"{name}: {what} did not happen within {seconds:.0f} s; its log ends:\n{self.log_tail(name)}"
-                )
+                raise ProcessError(f"{name}: {what} did not happen within {seconds:.0f} s; its log ends:\n{self.log_tail(name)}")
             time.sleep(POLL_SECONDS)
 
     def stop(self, name: str, seconds: float = STOP_SECONDS) -> None:

@@ -58,11 +58,7 @@ class Provisioner:
                 self._provision(claim)
         for volume in self.api.get(VOLUMES_PATH)["items"]:
             ours = volume["metadata"].get("annotations", {}).get(PROVISIONED_BY) == PROVISIONER
-            if (
-                ours
-                and volume.get("status", {}).get("phase") == "Released"
-                and volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
-            ):
+            if ours and volume.get("status", {}).get("phase") == "Released" and volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete":
                 self._remove(volume)
 
     def _provision(self, claim: Mapping[str, Any]) -> None:

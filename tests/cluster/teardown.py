@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 from tests.cluster.instances import Instance
+from tests.cluster.leftovers import remove_made
 from tests.cluster.mounts import mounts_below, unmount_below
 from tests.cluster.network import HostNetwork
 from tests.cluster.runtime import ContainerRuntime
 
 CGROUPS = Path("/sys/fs/cgroup")
 POD_CGROUP = "kubepods"
-LOG_LINKS = Path("/var/log/containers")
 UNMOUNT_ATTEMPTS = 5
 
 
@@ -36,8 +36,8 @@ def tear_down_node(instance: Instance) -> None:
             break
         time.sleep(1.0)
     _remove_pod_cgroups()
-    _remove_log_links(instance.directory)
     HostNetwork(instance.directory).remove()
+    remove_made(instance.directory)
 
 
 def _remove_pod_cgroups() -> None:
@@ -45,10 +45,3 @@ def _remove_pod_cgroups() -> None:
         for folder, _, _ in os.walk(root, topdown=False):
             with contextlib.suppress(OSError):  # a process that is just ending still holds its group
                 Path(folder).rmdir()
-
-
-def _remove_log_links(directory: Path) -> None:
-    if LOG_LINKS.is_dir():
-        for link in LOG_LINKS.iterdir():
-            if link.is_symlink() and link.readlink().is_relative_to(directory):
-                link.unlink()

