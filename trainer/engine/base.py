@@ -1,0 +1,133 @@
+"""The interface that the loop trains through, and what every engine shares: sums, gathers and optimizer groups.
+
+An engine sums gradients over micro-batches and averages them over ranks; the loop therefore passes
+`loss_sum * world_size / tokens_of_the_global_batch`, whose gradient is that of the mean over the whole global batch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """What an engine must know to build its optimizer; the learning rate is given at each step."""
+
+    weight_decay: float
+    gradient_clipping: float
+    """Largest norm of the global gradient; 0 switches clipping off."""
+    micro_batch_size: int
+    micro_batches_per_step: int
+
+
+@dataclass
+class EngineState:
+    """Trainable parameters and AdamW's moments by parameter name, float32 on the CPU, whole (not sharded).
+
+    Independent of engine and world size. Empty on every rank but 0 when it comes from `Engine.state`.
+    """
+
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    first_moments: dict[str, Tensor] = field(default_factory=dict)
+    second_moments: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Engine(ABC):
+    """One model under training on one rank."""
+
+    model: nn.Module
+    """The bare model, for names and for evaluation mode; call `forward` to compute."""
+    device: torch.device
+    rank: int
+    world_size: int
+
+    @abstractmethod
+    def forward(self, **inputs: Any) -> Tensor:
+        """Return logits of shape (rows, positions, vocabulary) for keyword arguments of the model."""
+
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        """Return the context in which one micro-batch's forward and backward run; engines that must know `last` early use it."""
+        return nullcontext()
+
+    @abstractmethod
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradient of a scalar loss; `last` marks the last micro-batch of the step, when ranks are averaged."""
+
+    @abstractmethod
+    def step(self, learning_rate: float) -> float:
+        """Clip, update the weights, clear the gradient; return the gradient's norm before clipping."""
+
+    @abstractmethod
+    def state(self) -> EngineState:
+        """Return the whole training state (on rank 0). All ranks must call it."""
+
+    @abstractmethod
+    def load_state(self, state: EngineState, steps_done: int) -> None:
+        """Take over a whole training state, given to all ranks; `steps_done` restores AdamW's bias correction.
+
+        Raises KeyError when names differ from the model's trainable parameters.
+        """
+
+    @abstractmethod
+    def full_gradients(self) -> dict[str, Tensor]:
+        """Return gradients averaged over ranks by name, after the last backward and before step; for tests of invariance."""
+
+    def sums_over_ranks(self, values: Sequence[float]) -> list[float]:
+        """Return the sums over all ranks, in float64."""
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        if self.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        return [float(value) for value in sums.tolist()]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks in rank order, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's value on every rank."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield name and parameter of everything that is trained, in the model's order (the same on every rank)."""
+        return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW groups: matrices decay; biases, norms and other vectors do not."""
+    decayed, exempt = [], []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # Under ZeRO-3 a parameter is an empty shard; its real shape is in ds_shape.
+            dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
+            (decayed if dimensions >= 2 else exempt).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def adamw(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) over the trainable parameters, learning rate 0 until set."""
+    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=0.0, betas=ADAM_BETAS, eps=ADAM_EPSILON, foreach=True)
+
+
+def check_names(state: EngineState, names: list[str]) -> None:
+    """Raise KeyError when a state does not hold exactly the parameters `names`."""
+    missing, unknown = sorted(set(names) - set(state.parameters)), sorted(set(state.parameters) - set(names))
+    if missing or unknown:
+        raise KeyError(f"checkpoint and model have different parameters: missing {missing[:3]}, unknown {unknown[:3]}")

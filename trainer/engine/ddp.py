@@ -1,0 +1,89 @@
+"""PyTorch DistributedDataParallel: the engine for one process, and the reference that DeepSpeed is tested against.
+
+Test: tests/trainer/engine/test_invariance.py.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer.engine.base import Engine, EngineState, OptimizerSettings, adamw, check_names
+
+
+class DdpEngine(Engine):
+    """The whole model on every rank; gradients averaged at the last micro-batch of a step."""
+
+    def __init__(self, model: nn.Module, settings: OptimizerSettings, device: torch.device, *, bfloat16: bool) -> None:
+        self.model = model.to(device)
+        self.device = device
+        distributed = torch.distributed.is_initialized()
+        self.rank = torch.distributed.get_rank() if distributed else 0
+        self.world_size = torch.distributed.get_world_size() if distributed else 1
+        self._bfloat16 = bfloat16
+        self._clipping = settings.gradient_clipping
+        self._optimizer = adamw(self.model, settings.weight_decay)
+        self._wrapped = DistributedDataParallel(self.model) if self.world_size > 1 else self.model
+        self._pending = 0
+
+    def forward(self, **inputs: Any) -> Tensor:
+        """Return the logits; under bfloat16 the arithmetic is autocast and weights stay as they are held."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            # Evaluation goes past DDP, whose forward broadcasts buffers and so would need all ranks in step.
+            module = self._wrapped if torch.is_grad_enabled() else self.model
+            logits: Tensor = module(**inputs).logits
+            return logits
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradient; whether ranks are averaged was decided by `accumulating`, around the forward too."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        """Return DDP's context without communication for all micro-batches but the last."""
+        if isinstance(self._wrapped, DistributedDataParallel) and not last:
+            context: AbstractContextManager[None] = self._wrapped.no_sync()
+            return context
+        return nullcontext()
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, clear."""
+        parameters = [parameter for _, parameter in self.trainable()]
+        limit = self._clipping if self._clipping > 0 else float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def state(self) -> EngineState:
+        """Return parameters and moments; only rank 0 copies them."""
+        state = EngineState()
+        if self.rank != 0:
+            return state
+        for name, parameter in self.trainable():
+            moments = self._optimizer.state.get(parameter, {})
+            zeros = torch.zeros_like(parameter, dtype=torch.float32, device="cpu")
+            state.parameters[name] = parameter.detach().float().cpu().clone()
+            state.first_moments[name] = moments["exp_avg"].float().cpu().clone() if moments else zeros
+            state.second_moments[name] = moments["exp_avg_sq"].float().cpu().clone() if moments else zeros.clone()
+        return state
+
+    def load_state(self, state: EngineState, steps_done: int) -> None:
+        """Take over parameters and moments."""
+        check_names(state, [name for name, _ in self.trainable()])
+        with torch.no_grad():
+            for name, parameter in self.trainable():
+                parameter.copy_(state.parameters[name])
+                self._optimizer.state[parameter] = {
+                    "step": torch.tensor(float(steps_done)),
+                    "exp_avg": state.first_moments[name].to(self.device, parameter.dtype).clone(),
+                    "exp_avg_sq": state.second_moments[name].to(self.device, parameter.dtype).clone(),
+                }
+
+    def full_gradients(self) -> dict[str, Tensor]:
+        """Return the averaged gradients."""
+        return {name: parameter.grad.detach().clone() for name, parameter in self.trainable() if parameter.grad is not None}

@@ -1,0 +1,176 @@
+"""DeepSpeed ZeRO stages 0 to 3 behind the Engine interface. The only module that names DeepSpeed's internals.
+
+deepspeed is imported inside functions: importing it picks an accelerator, which must happen in the worker. AdamW is
+PyTorch's own, so DeepSpeed compiles nothing and no compiler is needed.
+Tests: tests/trainer/engine/test_invariance.py, test_state.py.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.engine.base import Engine, EngineState, OptimizerSettings, adamw, check_names
+
+# A collective that takes longer means a lost rank; DeepSpeed's default changed between versions, so it is set here.
+GROUP_TIMEOUT = timedelta(minutes=30)
+
+
+def deepspeed_config(zero_stage: int, settings: OptimizerSettings, *, bfloat16: bool, world_size: int) -> dict[str, Any]:
+    """Return DeepSpeed's configuration with every value that its releases have changed set explicitly."""
+    return {
+        "train_batch_size": settings.micro_batch_size * settings.micro_batches_per_step * world_size,
+        "train_micro_batch_size_per_gpu": settings.micro_batch_size,
+        "gradient_accumulation_steps": settings.micro_batches_per_step,
+        "gradient_clipping": settings.gradient_clipping,
+        "zero_allow_untested_optimizer": True,
+        "zero_optimization": {"stage": zero_stage, "contiguous_gradients": True, "overlap_comm": False, "reduce_scatter": True},
+        "bf16": {"enabled": bfloat16, "check_grad_overflow": False},
+        "fp16": {"enabled": False},
+        "steps_per_print": 2**31,
+        "wall_clock_breakdown": False,
+    }
+
+
+class DeepspeedEngine(Engine):
+    """A DeepSpeed engine; training state is gathered whole, so that a checkpoint does not depend on stage or world size."""
+
+    def __init__(self, model: nn.Module, zero_stage: int, settings: OptimizerSettings, device: torch.device, *, bfloat16: bool) -> None:
+        if device.type == "cpu":
+            os.environ["DS_ACCELERATOR"] = "cpu"
+        import deepspeed
+
+        deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), timeout=GROUP_TIMEOUT, verbose=False)
+        self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        self.device, self._stage = device, zero_stage
+        config = deepspeed_config(zero_stage, settings, bfloat16=bfloat16, world_size=self.world_size)
+        model = model.to(device) if zero_stage < 3 else model
+        self._engine, _, _, _ = deepspeed.initialize(model=model, optimizer=adamw(model, settings.weight_decay), config=config)
+        self.model = self._engine.module
+
+    @property
+    def _base_optimizer(self) -> torch.optim.Optimizer:
+        """PyTorch's AdamW inside DeepSpeed's wrapper (stage 0 in float32 has no wrapper)."""
+        optimizer: torch.optim.Optimizer = self._engine.optimizer
+        return getattr(optimizer, "optimizer", optimizer)
+
+    @property
+    def _sharded(self) -> bool:
+        return any(hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping") for _, parameter in self.trainable())
+
+    def forward(self, **inputs: Any) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self._engine(**inputs).logits
+        return logits
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradient. DeepSpeed counts micro-batches itself; `step` on all but the last only advances its count."""
+        self._engine.backward(loss, scale_wrt_gas=False)
+        if not last:
+            self._engine.step()
+
+    def step(self, learning_rate: float) -> float:
+        """Update the weights at the boundary that DeepSpeed has counted to."""
+        for group in {id(o): o for o in (self._engine.optimizer, self._base_optimizer)}.values():
+            for parameters in group.param_groups:
+                parameters["lr"] = learning_rate
+        self._engine.step()
+        return float(self._engine.get_global_grad_norm() or 0.0)
+
+    def state(self) -> EngineState:
+        """Gather parameters and moments parameter by parameter; every rank takes part, rank 0 keeps the result."""
+        state = EngineState()
+        if self._stage in (1, 2):
+            self._link_moments()
+        for name, parameter in self.trainable():
+            for key, values in (("", state.parameters), ("exp_avg", state.first_moments), ("exp_avg_sq", state.second_moments)):
+                value = self._gather(parameter, key)
+                if self.rank == 0:
+                    values[name] = value.detach().float().cpu().reshape(tuple(value.shape)).clone()
+        return state
+
+    def load_state(self, state: EngineState, steps_done: int) -> None:
+        """Scatter parameters and moments; each rank keeps its own shard."""
+        check_names(state, [name for name, _ in self.trainable()])
+        self._create_moments(steps_done)
+        if self._stage in (1, 2):
+            self._link_moments()
+        for name, parameter in self.trainable():
+            self._scatter(parameter, "", state.parameters[name])
+            self._scatter(parameter, "exp_avg", state.first_moments[name])
+            self._scatter(parameter, "exp_avg_sq", state.second_moments[name])
+
+    def full_gradients(self) -> dict[str, Tensor]:
+        """Return the averaged gradients; valid between the last backward and step."""
+        from deepspeed.utils import safe_get_full_grad
+
+        gradients = {}
+        for name, parameter in self.trainable():
+            value = safe_get_full_grad(parameter)
+            if value is not None:
+                gradients[name] = value.detach().float().clone()
+        return gradients
+
+    def _create_moments(self, steps_done: int) -> None:
+        # AdamW creates its state at the first step; a resumed run needs it before.
+        optimizer = self._base_optimizer
+        for group in optimizer.param_groups:
+            for partition in group["params"]:
+                optimizer.state[partition] = {
+                    "step": torch.tensor(float(steps_done)),
+                    "exp_avg": torch.zeros_like(partition, dtype=torch.float32),
+                    "exp_avg_sq": torch.zeros_like(partition, dtype=torch.float32),
+                }
+        if self._stage == 3:
+            # Stage 3 registers one flat partition at a time with AdamW, so the state is keyed by those.
+            for partition in self._engine.optimizer.fp32_partitioned_groups_flat:
+                optimizer.state[partition] = {
+                    "step": torch.tensor(float(steps_done)),
+                    "exp_avg": torch.zeros_like(partition),
+                    "exp_avg_sq": torch.zeros_like(partition),
+                }
+
+    def _link_moments(self) -> None:
+        link: Callable[[], None] | None = getattr(self._engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
+        if link is not None and self._base_optimizer.state:
+            link()
+
+    def _gather(self, parameter: nn.Parameter, key: str) -> Tensor:
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        if key and not self._base_optimizer.state:
+            return torch.zeros(tuple(getattr(parameter, "ds_shape", parameter.shape)))
+        if not self._sharded:
+            return parameter.detach() if not key else self._base_optimizer.state[parameter][key]
+        value: Tensor | None = safe_get_full_optimizer_state(parameter, key) if key else safe_get_full_fp32_param(parameter)
+        if value is None:
+            raise RuntimeError(f"DeepSpeed returned no value for {key or 'a parameter'} of shape {tuple(parameter.shape)}")
+        return value
+
+    def _scatter(self, parameter: nn.Parameter, key: str, value: Tensor) -> None:
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        value = value.to(self.device)
+        if not self._sharded:
+            target = parameter.data if not key else self._base_optimizer.state[parameter][key]
+            target.copy_(value)
+            return
+        if key:
+            safe_set_full_optimizer_state(parameter, value, key)
+            return
+        safe_set_full_fp32_param(parameter, value)
+        self._refresh(parameter, value)
+
+    def _refresh(self, parameter: nn.Parameter, value: Tensor) -> None:
+        # The weights that forward reads are a copy of the float32 ones and must follow them.
+        if hasattr(parameter, "ds_id"):
+            import deepspeed
+
+            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+                if self.rank == 0:
+                    parameter.data.copy_(value)
+        else:
+            parameter.data.copy_(value)

@@ -1,0 +1,52 @@
+"""Choose the engine that the configuration asks for. Test: tests/trainer/engine/test_invariance.py."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import nn
+
+from trainer.config.sections import Precision
+from trainer.config.train import TrainConfig
+from trainer.engine.base import Engine, OptimizerSettings
+from trainer.engine.ddp import DdpEngine
+from trainer.engine.deepspeed import DeepspeedEngine, deepspeed_config
+
+
+def optimizer_settings(config: TrainConfig) -> OptimizerSettings:
+    """Return what the engine's optimizer is built with; every rank has the same number of micro-batches in every step."""
+    rows = config.training.global_batch_size // config.workers.world_size
+    micro = min(config.training.micro_batch_size, rows)
+    return OptimizerSettings(
+        weight_decay=config.regularization.weight_decay,
+        gradient_clipping=config.training.gradient_clipping,
+        micro_batch_size=micro,
+        micro_batches_per_step=math.ceil(rows / micro),
+    )
+
+
+def uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
+    """Tell whether forward and backward run in bfloat16: asked for, or automatic on a GPU that has it."""
+    if config.training.precision is Precision.AUTO:
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return config.training.precision is Precision.BFLOAT16
+
+
+def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: torch.device) -> Engine:
+    """Load the model with `load` in the way that the engine needs, and return the engine around it."""
+    settings, bfloat16 = optimizer_settings(config), uses_bfloat16(config, device)
+    deepspeed = config.workers.deepspeed
+    if deepspeed is None:
+        return DdpEngine(load(), settings, device, bfloat16=bfloat16)
+    guard: Any = None
+    if deepspeed.zero_stage == 3:
+        # While this object lives, from_pretrained shards each weight as it is read instead of holding the whole model.
+        from transformers.integrations import HfDeepSpeedConfig
+
+        world_size = torch.distributed.get_world_size()
+        guard = HfDeepSpeedConfig(deepspeed_config(3, settings, bfloat16=bfloat16, world_size=world_size))
+    engine = DeepspeedEngine(load(), deepspeed.zero_stage, settings, device, bfloat16=bfloat16)
+    del guard
+    return engine
