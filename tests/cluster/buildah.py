@@ -42,7 +42,7 @@ class Buildah:
         self.store = cache_directory() / "buildah"
 
     def __enter__(self) -> Buildah:
-        self.store.mkdir(exist_ok=True)
+        (self.store / "tmp").mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -60,7 +60,9 @@ class Buildah:
             "overlay",
             *arguments,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # It keeps whole layers in its temporary directory: they belong on the disk that was checked.
+        environment = {**os.environ, "TMPDIR": str(self.store / "tmp")}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode != 0:
             messages = (done.stdout + done.stderr)[-3000:]
             raise ImageError(f"`buildah {' '.join(arguments[:2])} …` failed; its messages end:\n{messages}")

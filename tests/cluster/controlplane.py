@@ -203,6 +203,7 @@ def _start_controllers(plane: ControlPlane) -> None:
         f"--kubeconfig={kubeconfig}",
         "--leader-elect=false",
         "--use-service-account-credentials=true",
+        f"--flex-volume-plugin-dir={plane.directory / 'volume-plugins'}",
         # Fake nodes send no heartbeats, and nothing here tests how the loss of a node is noticed.
         "--node-monitor-grace-period=24h",
         f"--service-account-private-key-file={plane.credentials.service_account_key}",

@@ -1,8 +1,7 @@
 """The images of the cluster, built on this machine from Debian packages and the project's Dockerfile.
 
-There is no registry: the base image is made by debootstrap under the name that the Dockerfile's FROM uses, and images
-go into containerd by file. Its store persists in the cache, so that an image whose inputs did not change is not even
-looked at again.
+There is no registry: the base image is made by debootstrap under the name that the Dockerfile's FROM uses. The
+runtime's store persists in the cache, so that an image whose inputs did not change is not even looked at again.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -22,16 +20,17 @@ from pathlib import Path
 
 from tests.cluster.binaries import binary
 from tests.cluster.buildah import Buildah, ImageError
+from tests.cluster.dockerfile import target_digest
 from tests.cluster.packages import IMAGE_PACKAGES, ensure_packages
 from tests.cluster.paths import REPOSITORY, cache_directory
 from tests.cluster.runtime import PAUSE_IMAGE, ContainerRuntime
+from tests.cluster.transfer import transfer
 
 BASE_IMAGE = "docker.io/library/python:3.11-slim-bookworm"
 BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "python3-distutils", "ca-certificates", "netbase", "tzdata")
 CONTROLLER_IMAGE = "docker.io/finetune-operator/controller:dev"
 TRAINER_IMAGE = "docker.io/finetune-operator/trainer:dev"
 DEBIAN_RELEASE = "bookworm"
-COPY_INSTRUCTION = re.compile(r"^(?:COPY|ADD)\s+(.*)$", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,15 @@ def cluster_images() -> list[Image]:
 
 def project_images() -> list[Image]:
     """The controller's and the trainer's image, from the project's Dockerfile."""
-    digest = _project_digest()
     return [
-        Image(CONTROLLER_IMAGE, digest, lambda buildah: _build_target(buildah, "controller", CONTROLLER_IMAGE), 4 << 30),
-        # Four copies of 7 GB exist at the peak: layers, archive, and containerd's content and snapshot.
-        Image(TRAINER_IMAGE, digest, lambda buildah: _build_target(buildah, "trainer", TRAINER_IMAGE), 28 << 30),
+        _project_image("controller", CONTROLLER_IMAGE, 4 << 30),
+        # Four copies of 7 GB exist at the peak: buildah's layers, what is sent, and containerd's content and snapshot.
+        _project_image("trainer", TRAINER_IMAGE, 28 << 30),
     ]
+
+
+def _project_image(target: str, name: str, peak_bytes: int) -> Image:
+    return Image(name, _project_digest(target), lambda buildah: _build_target(buildah, target, name), peak_bytes)
 
 
 def load_images(runtime: ContainerRuntime, images: Iterable[Image]) -> None:
@@ -73,10 +75,7 @@ def load_images(runtime: ContainerRuntime, images: Iterable[Image]) -> None:
         with Buildah() as buildah:
             image.build(buildah)
             built = time.monotonic()
-            with tempfile.TemporaryDirectory(dir=cache_directory()) as folder:
-                archive = Path(folder) / "image.tar"
-                buildah.run("push", "--quiet", image.name, f"docker-archive:{archive}:{image.name}")
-                runtime.ctr("images", "import", str(archive))
+            transfer(buildah, runtime, image.name)
         _write_record({**_read_record(), image.name: image.digest})
         print(
             f"built {image.name} in {built - started:.0f} s, loaded in {time.monotonic() - built:.0f} s",
@@ -135,28 +134,12 @@ def _base_digest() -> str:
     return hashlib.sha256(f"{BASE_PACKAGES} {DEBIAN_RELEASE} 1".encode()).hexdigest()
 
 
-def _project_digest() -> str:
-    """Changes with the Dockerfile, with any file that it copies, and with the base image."""
+def _project_digest(target: str) -> str:
+    """Changes with what the Dockerfile does and copies for this target, and with the base image."""
     dockerfile = REPOSITORY / "Dockerfile"
     if not dockerfile.exists():
         raise ImageError(f"{dockerfile} is missing: the project's images cannot be built")
-    content = hashlib.sha256(_base_digest().encode() + dockerfile.read_bytes())
-    for path in sorted(_copied_files(dockerfile.read_text())):
-        content.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + path.read_bytes())
-    return content.hexdigest()
-
-
-def _copied_files(dockerfile: str) -> set[Path]:
-    files: set[Path] = set()
-    for instruction in COPY_INSTRUCTION.findall(dockerfile.replace("\\\n", " ")):
-        if "--from=" in instruction:
-            continue
-        sources = [word for word in instruction.split() if not word.startswith("--")][:-1]
-        for source in sources:
-            for path in REPOSITORY.glob(source.strip("/").removeprefix("./") or "*"):
-                candidates = path.rglob("*") if path.is_dir() else [path]
-                files.update(entry for entry in candidates if entry.is_file() and "__pycache__" not in entry.parts)
-    return files
+    return f"{_base_digest()} {target_digest(REPOSITORY, target)}"
 
 
 def _check_disk(image: Image) -> None:

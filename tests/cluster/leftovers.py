@@ -1,4 +1,4 @@
-"""Directories that containerd, kubelet and CNI make at fixed places, whatever they are told; gone again after `down`."""
+"""Directories that containerd, kubelet, CNI and buildah make at fixed places, whatever they are told; gone again after `down`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 FIXED_PLACES = (
     "/etc/cni",
     "/run/containerd",
+    "/var/lib/containers",
     "/usr/libexec/kubernetes",
     "/var/lib/cni",
     "/var/lib/kubelet",

@@ -63,13 +63,18 @@ class ContainerRuntime:
         return self.directory / "containerd-state"
 
     @property
+    def root(self) -> Path:
+        """Images persist here, for the next cluster."""
+        return cache_directory() / "containerd"
+
+    @property
     def cni_configuration(self) -> Path:
         return self.directory / "cni"
 
     def start(self, processes: ProcessTable) -> None:
         """Start containerd and remove what a crashed cluster left in its database."""
         values = {
-            "root": cache_directory() / "containerd",
+            "root": self.root,
             "state": self.state,
             "socket": self.socket,
             "directory": self.directory,
@@ -83,12 +88,17 @@ class ContainerRuntime:
         processes.wait_until("containerd", lambda: self._answers("version"), "it answered")
         self.remove_containers()
 
+    @property
+    def content(self) -> Path:
+        """The folder in which containerd keeps every blob under its SHA-256."""
+        return self.root / "io.containerd.content.v1.content" / "blobs" / "sha256"
+
     def images(self) -> list[str]:
         return self.ctr("images", "list", "--quiet").split()
 
     def ctr(self, *arguments: str) -> str:
-        """Run containerd's own client on our socket and namespace."""
-        done = subprocess.run(self._command(*arguments), capture_output=True, text=True, check=False)
+        """Run one command of containerd's client; its failure is an error."""
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"`ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
         return done.stdout
@@ -118,11 +128,12 @@ class ContainerRuntime:
                     yield int(process.name)
 
     def _list(self, kind: str) -> list[str]:
-        done = subprocess.run(self._command(kind, "list", "--quiet"), capture_output=True, text=True, check=False)
+        done = subprocess.run(self.command(kind, "list", "--quiet"), capture_output=True, text=True, check=False)
         return done.stdout.split()
 
     def _answers(self, *arguments: str) -> bool:
-        return subprocess.run(self._command(*arguments), capture_output=True, check=False).returncode == 0
+        return subprocess.run(self.command(*arguments), capture_output=True, check=False).returncode == 0
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of containerd's own client on our socket and namespace."""
         return ["ctr", "--address", str(self.socket), "--namespace", KUBERNETES_NAMESPACE, *arguments]
