@@ -4,6 +4,7 @@ The sections that the trainer reads too come from trainer.config; here stand tho
 in the schema only when the code honours it. Tests: tests/controller/api/.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from pydantic import Field
 from trainer.config.base import Model, Rule
 from trainer.config.sections import (
     ADAPTER_NEEDS_LORA,
+    OBJECT_NAME,
     Augmentation,
     CheckpointPolicy,
     ClaimPath,
@@ -32,7 +34,10 @@ PLURAL = "finetunejobs"
 NAME_MAX_LENGTH = 40
 """KubeRay refuses RayJobs whose name has over 47 characters; an attempt's name adds a dash and up to four digits."""
 
-QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+CPU_QUANTITY = r"^([1-9][0-9]*(m|[.][0-9]{1,3})?|0[.][0-9]{0,2}[1-9])$"
+MEMORY_QUANTITY = r"^[1-9][0-9]*([.][0-9]+)?(M|G|T|Mi|Gi|Ti)$"
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
+LABEL_VALUE = r"^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$"
 
 
 class Distributed(Model):
@@ -45,22 +50,60 @@ class Distributed(Model):
 class Toleration(Model):
     """A taint that worker pods accept; as in a pod."""
 
-    key: str | None = Field(None, description="Taint key.")
+    key: str | None = Field(None, max_length=317, pattern=LABEL_KEY, description="Taint key.")
     operator: Literal["Exists", "Equal"] | None = Field(None, description="Relation of key and value.")
-    value: str | None = Field(None, description="Taint value.")
+    value: str | None = Field(None, max_length=63, pattern=LABEL_VALUE, description="Taint value.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="Effect that is tolerated.")
     toleration_seconds: int | None = Field(None, description="How long a NoExecute taint is tolerated.")
+
+    rules = (
+        Rule(
+            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            lambda t: t.key is not None or t.operator == "Exists",
+            "tolerations: give a key, or operator Exists to tolerate every taint",
+        ),
+        Rule(
+            "!has(self.value) || !has(self.operator) || self.operator == 'Equal'",
+            lambda t: t.value is None or t.operator in (None, "Equal"),
+            "tolerations: operator Exists goes without a value",
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            lambda t: t.toleration_seconds is None or t.effect == "NoExecute",
+            "tolerations: tolerationSeconds goes with effect NoExecute only",
+        ),
+    )
 
 
 class Resources(Model):
     """Resources of one worker pod."""
 
-    cpu: str = Field("1", pattern=QUANTITY, description="CPU request; there is no CPU limit.")
-    memory: str = Field("4Gi", pattern=QUANTITY, description="Memory request and limit.")
+    cpu: str = Field("1", max_length=32, description="CPU request; there is no CPU limit.")
+    memory: str = Field("4Gi", max_length=32, description="Memory request and limit.")
     gpus: Annotated[int, Field(ge=0, le=64)] = Field(0, description="NVIDIA GPUs; one rank of training per GPU.")
-    node_selector: dict[str, str] | None = Field(None, description="Labels of the nodes that workers may run on.")
+    node_selector: dict[str, Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]] | None = Field(
+        None, max_length=32, description="Labels of the nodes that workers may run on."
+    )
     tolerations: list[Toleration] | None = Field(None, max_length=32, description="Taints that workers accept.")
-    priority_class_name: str | None = Field(None, max_length=253, description="PriorityClass of the pods.")
+    priority_class_name: str | None = Field(None, max_length=253, pattern=OBJECT_NAME, description="PriorityClass of the pods.")
+
+    rules = (
+        Rule(
+            f"self.cpu.matches('{CPU_QUANTITY}')",
+            lambda r: re.search(CPU_QUANTITY, r.cpu) is not None,
+            'resources.cpu: give CPUs above zero, such as "4", "0.5" or "500m"',
+        ),
+        Rule(
+            f"self.memory.matches('{MEMORY_QUANTITY}')",
+            lambda r: re.search(MEMORY_QUANTITY, r.memory) is not None,
+            "resources.memory: give an amount with its unit, such as 16Gi or 800Mi",
+        ),
+        Rule(
+            f"!has(self.nodeSelector) || self.nodeSelector.all(key, key.size() <= 317 && key.matches('{LABEL_KEY}'))",
+            lambda r: all(len(key) <= 317 and re.search(LABEL_KEY, key) for key in r.node_selector or {}),
+            "resources.nodeSelector: a key is not a label's name, such as kubernetes.io/arch",
+        ),
+    )
 
 
 class Output(Model):

@@ -41,6 +41,8 @@ class AttemptOutcome(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     SUSPENDED = "Suspended"
+    INTERRUPTED = "Interrupted"
+    """The pod was told to stop (SIGTERM) and left a checkpoint; not charged."""
 
 
 class Attempt(Model):
@@ -126,6 +128,16 @@ class Dashboard(Model):
     token_secret: str | None = None
 
 
+class Summary(Model):
+    """What `kubectl get` shows: words made from the rest of the status."""
+
+    step: str | None = None
+    progress: str | None = None
+    eta: str | None = None
+    perplexity: str | None = None
+    attempt: int | None = None
+
+
 class FineTuneJobStatus(Model):
     """Observed state of a FineTuneJob."""
 
@@ -139,6 +151,8 @@ class FineTuneJobStatus(Model):
     model: ModelStatus | None = None
     output: OutputStatus | None = None
     dashboard: Dashboard | None = None
+    warnings: list[str] | None = Field(None, max_length=20, description="What the trainer found worth a look; training goes on.")
+    summary: Summary | None = Field(None, description="Computed from the rest, for the printer columns only.")
     report_cursor: str | None = Field(
         None, description="Attempt, Ray cluster and sequence number of the newest progress report that was taken over."
     )

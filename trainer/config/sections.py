@@ -4,6 +4,7 @@ They stand in the FineTuneJob's spec as the user wrote them and go into TrainCon
 is its documentation: it appears in the CRD and so in `kubectl explain`.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -23,8 +24,12 @@ class Task(StrEnum):
     LANGUAGE_MODELING = "language-modeling"
 
 
+OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+"""Names of claims, ConfigMaps and Secrets; a claim's and a ConfigMap's name also becomes part of a mount path."""
+MODEL_NAME = r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$"
+
 INSIDE_CLAIM = Rule(
-    "!has(self.path) || !(self.path.startsWith('/') || self.path.split('/').exists(part, part == '..'))",
+    "!self.path.startsWith('/') && !self.path.matches('(^|/)[.][.](/|$)')",
     lambda claim: not (claim.path.startswith("/") or ".." in claim.path.split("/")),
     "path: a path inside the claim is relative and has no '..'",
 )
@@ -33,15 +38,20 @@ INSIDE_CLAIM = Rule(
 class Columns(Model):
     """Which columns of a source hold what. A chat source has `messages`, or `prompt` and `completion`; text has `text`."""
 
-    prompt: str | None = Field(None, min_length=1, description="Column with what the user says. Default: prompt.")
-    completion: str | None = Field(None, min_length=1, description="Column with what the model should answer. Default: completion.")
-    system: str | None = Field(None, min_length=1, description="Column with the system message of the row. Default: none.")
+    prompt: str | None = Field(None, min_length=1, max_length=256, description="Column with what the user says. Default: prompt.")
+    completion: str | None = Field(
+        None, min_length=1, max_length=256, description="Column with what the model should answer. Default: completion."
+    )
+    system: str | None = Field(None, min_length=1, max_length=256, description="Column with the system message of the row. Default: none.")
     messages: str | None = Field(
         None,
         min_length=1,
+        max_length=256,
         description="Column with a list of {role, content} messages, instead of prompt and completion.",
     )
-    text: str | None = Field(None, min_length=1, description="Column with plain text, for task language-modeling. Default: text.")
+    text: str | None = Field(
+        None, min_length=1, max_length=256, description="Column with plain text, for task language-modeling. Default: text."
+    )
 
     rules = (
         at_most_one("messages", "prompt", what="columns"),
@@ -71,15 +81,17 @@ class HuggingFaceDataset(Model):
     """A data set on the Hugging Face hub."""
 
     name: str = Field(min_length=1, max_length=200, description="Name on the hub, such as org/set.")
-    split: str = Field("train", min_length=1, description="Split to read.")
-    config: str | None = Field(None, description="Configuration (subset) of the data set.")
-    revision: str | None = Field(None, description="Commit to read; without it the newest is read, and its commit is recorded.")
+    split: str = Field("train", min_length=1, max_length=200, description="Split to read.")
+    config: str | None = Field(None, min_length=1, max_length=200, description="Configuration (subset) of the data set.")
+    revision: str | None = Field(
+        None, min_length=1, max_length=200, description="Commit to read; without it the newest is read, and its commit is recorded."
+    )
 
 
 class ClaimPath(Model):
     """A file or folder on a PersistentVolumeClaim of the job's namespace."""
 
-    claim_name: str = Field(min_length=1, max_length=253, description="Name of the PersistentVolumeClaim.")
+    claim_name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the PersistentVolumeClaim.")
     path: str = Field("", max_length=1024, description="Path inside the claim, relative to its root.")
 
     rules = (INSIDE_CLAIM,)
@@ -88,7 +100,7 @@ class ClaimPath(Model):
 class ConfigMapKey(Model):
     """One key of a ConfigMap of the job's namespace."""
 
-    name: str = Field(min_length=1, max_length=253, description="Name of the ConfigMap.")
+    name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the ConfigMap.")
     key: str = Field(
         min_length=1,
         max_length=253,
@@ -100,8 +112,8 @@ class ConfigMapKey(Model):
 class SecretKey(Model):
     """One key of a Secret of the job's namespace. Only the kubelet reads it."""
 
-    name: str = Field(min_length=1, max_length=253, description="Name of the Secret.")
-    key: str = Field(min_length=1, max_length=253, description="Key in it.")
+    name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the Secret.")
+    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in it.")
 
 
 class Source(Model):
@@ -143,7 +155,6 @@ class ModelSource(Model):
     name: str | None = Field(
         None,
         max_length=200,
-        pattern=r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$",
         description="Name on the Hugging Face hub.",
     )
     persistent_volume_claim: ClaimPath | None = Field(None, description="A folder on a claim, in the layout of save_pretrained.")
@@ -164,6 +175,12 @@ class ModelSource(Model):
 
     rules = (
         exactly_one("name", "persistent_volume_claim", "path", what="model"),
+        Rule(
+            f"!has(self.name) || self.name.matches('{MODEL_NAME}')",
+            lambda m: m.name is None or re.search(MODEL_NAME, m.name) is not None,
+            "model.name: give the name as the hub shows it, organisation/model, such as HuggingFaceTB/SmolLM2-135M-Instruct;"
+            " for a folder use model.persistentVolumeClaim or model.path",
+        ),
         Rule(
             "!has(self.revision) || has(self.name)",
             lambda m: m.revision is None or m.name is not None,
@@ -246,7 +263,7 @@ class LoraMethod(Model):
     rank: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="Rank of the adapter matrices.")
     alpha: Annotated[float, Field(gt=0)] = Field(32, description="Scale: the adapter's output is multiplied by alpha / rank.")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Dropout on the adapter's input.")
-    target_modules: list[str] | None = Field(
+    target_modules: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
         None,
         min_length=1,
         max_length=32,
