@@ -1,0 +1,233 @@
+"""One client for every kind of object: paths, parameters and errors of the Kubernetes API, no more.
+
+Reads and writes plain JSON through a Transport; knows no cache and retries nothing, that is the queue's work.
+Tests: tests/controller/runtime/test_client.py, tests/integration/test_runtime_client.py.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from controller.runtime.errors import ServerError, error_from_status
+from controller.runtime.resources import KubeObject, Resource
+from controller.runtime.transport import Request, Response, Transport
+
+log = logging.getLogger(__name__)
+
+PAGE_LIMIT = 500
+"""What client-go uses: a page of jobs stays far below the size at which the API server compresses or times out."""
+
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+Propagation = Literal["Background", "Foreground", "Orphan"]
+
+
+@dataclass(frozen=True)
+class ListPage:
+    """Objects of one answer. `continue_token` is None on the last page."""
+
+    items: list[KubeObject]
+    resource_version: str
+    continue_token: str | None = None
+
+
+@dataclass(frozen=True)
+class WatchEvent:
+    """ADDED, MODIFIED, DELETED, or BOOKMARK, whose object bears nothing but a resourceVersion."""
+
+    type: str
+    object: KubeObject
+
+
+class Client:
+    """Reads and writes objects of any kind. Every error is a KubeError."""
+
+    def __init__(self, transport: Transport, *, field_manager: str) -> None:
+        self._transport = transport
+        self._field_manager = field_manager
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
+        """Return the object; NotFound if there is none. With `metadata_only` its contents do not leave the API server."""
+        accept = METADATA_ONLY if metadata_only else "application/json"
+        return await self._send(Request("GET", resource.path(namespace, name), accept=accept))
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        limit: int = PAGE_LIMIT,
+        continue_token: str | None = None,
+        metadata_only: bool = False,
+    ) -> ListPage:
+        """Return one page of the objects, of all namespaces without `namespace`; Gone if `continue_token` is too old."""
+        query = _given({"labelSelector": label_selector, "limit": str(limit), "continue": continue_token})
+        accept = METADATA_ONLY_LIST if metadata_only else "application/json"
+        answer = await self._send(Request("GET", resource.path(namespace), query, accept=accept))
+        metadata = answer.get("metadata") or {}
+        # Lists of built-in kinds leave out what all items have in common.
+        items = [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in answer.get("items") or []]
+        return ListPage(items, metadata.get("resourceVersion", ""), metadata.get("continue") or None)
+
+    async def list_all(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        limit: int = PAGE_LIMIT,
+        metadata_only: bool = False,
+    ) -> ListPage:
+        """Return all objects as of one resourceVersion, read page by page."""
+        items: list[KubeObject] = []
+        continue_token: str | None = None
+        while True:
+            page = await self.list(
+                resource,
+                namespace,
+                label_selector=label_selector,
+                limit=limit,
+                continue_token=continue_token,
+                metadata_only=metadata_only,
+            )
+            items += page.items
+            continue_token = page.continue_token
+            if continue_token is None:
+                return ListPage(items, page.resource_version)
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        timeout_seconds: int,
+        inactivity_seconds: float,
+        label_selector: str | None = None,
+        metadata_only: bool = False,
+    ) -> AsyncIterator[WatchEvent]:
+        """Yield what changes after `resource_version` until the server ends the watch after `timeout_seconds`.
+
+        Raises Gone if `resource_version` is too old, and Unreachable when the watch is cut or nothing came for
+        `inactivity_seconds` (bookmarks come about once a minute, so silence is a dead connection).
+        """
+        query = _given(
+            {
+                "watch": "true",
+                "allowWatchBookmarks": "true",
+                "resourceVersion": resource_version,
+                "timeoutSeconds": str(timeout_seconds),
+                "labelSelector": label_selector,
+            }
+        )
+        accept = METADATA_ONLY if metadata_only else "application/json"
+        request = Request("GET", resource.path(namespace), query, accept=accept, read_timeout_seconds=inactivity_seconds)
+        what = f"watch {resource}"
+        async with self._transport.stream(request) as stream:
+            if stream.status != 200:
+                body = b"\n".join([line async for line in stream.lines])
+                raise error_from_status(stream.status, _json_object(body), what, stream.headers.get("Retry-After"))
+            async for line in stream.lines:
+                event = _json_object(line)
+                if event is None or "object" not in event:
+                    raise ServerError(f"{what}: a line is no watch event: {line[:100]!r}")
+                if event["type"] == "ERROR":
+                    raise error_from_status(event["object"].get("code", 500), event["object"], what)
+                yield WatchEvent(event["type"], event["object"])
+
+    async def create(self, resource: Resource, item: KubeObject) -> KubeObject:
+        """Create the object and return it as stored; AlreadyExists if its name is taken."""
+        query = {"fieldManager": self._field_manager}
+        return await self._send(Request("POST", resource.path(item["metadata"].get("namespace")), query, item))
+
+    async def replace(self, resource: Resource, item: KubeObject) -> KubeObject:
+        """Write the whole object; Conflict if it is no longer at the resourceVersion that `item` bears."""
+        return await self._send(Request("PUT", _path_of(resource, item), {"fieldManager": self._field_manager}, item))
+
+    async def apply(self, resource: Resource, item: KubeObject, *, force: bool = True, subresource: str | None = None) -> KubeObject:
+        """Apply server-side: we own the fields in `item`, and those that we owned and left out go away."""
+        query = {"fieldManager": self._field_manager, "force": "true" if force else "false"}
+        body = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
+        path = _path_of(resource, item, subresource)
+        return await self._send(Request("PATCH", path, query, body, content_type="application/apply-patch+yaml"))
+
+    async def patch(
+        self, resource: Resource, name: str, namespace: str | None, patch: Mapping[str, Any], *, subresource: str | None = None
+    ) -> KubeObject:
+        """Merge `patch` into the object; None deletes a member, lists are replaced whole."""
+        query = {"fieldManager": self._field_manager}
+        path = resource.path(namespace, name, subresource)
+        return await self._send(Request("PATCH", path, query, dict(patch), content_type="application/merge-patch+json"))
+
+    async def apply_status(self, resource: Resource, name: str, namespace: str | None, status: Mapping[str, Any]) -> KubeObject:
+        """Make `.status` equal to `status` where we own it: members that are left out go away."""
+        metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+        return await self.apply(resource, {"metadata": metadata, "status": dict(status)}, subresource="status")
+
+    async def patch_status(
+        self, resource: Resource, name: str, namespace: str | None, status: Mapping[str, Any], *, resource_version: str | None = None
+    ) -> KubeObject:
+        """Merge `status` into `.status`; with `resource_version`, Conflict if the object has changed since."""
+        patch: dict[str, Any] = {"status": dict(status)}
+        if resource_version is not None:
+            patch["metadata"] = {"resourceVersion": resource_version}
+        return await self.patch(resource, name, namespace, patch, subresource="status")
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        propagation: Propagation = "Background",
+        uid: str | None = None,
+        resource_version: str | None = None,
+    ) -> None:
+        """Delete the object; NotFound if there is none, Conflict if it is not the one with `uid` at `resource_version`."""
+        preconditions = _given({"uid": uid, "resourceVersion": resource_version})
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        if preconditions:
+            options["preconditions"] = preconditions
+        await self._send(Request("DELETE", resource.path(namespace, name), body=options))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    async def _send(self, request: Request) -> KubeObject:
+        response = await self._transport.send(request)
+        answer = _json_object(response.body)
+        _log_warning(request, response)
+        if not 200 <= response.status < 300:
+            raise error_from_status(response.status, answer, str(request), response.headers.get("Retry-After"))
+        if answer is None:
+            raise ServerError(f"{request}: the answer is no JSON object: {response.body[:100]!r}", status=response.status)
+        return answer
+
+
+def _given(members: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _path_of(resource: Resource, item: KubeObject, subresource: str | None = None) -> str:
+    metadata = item["metadata"]
+    return resource.path(metadata.get("namespace"), metadata["name"], subresource)
+
+
+def _json_object(body: bytes) -> KubeObject | None:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _log_warning(request: Request, response: Response) -> None:
+    # The API server says here what it dropped or what is going to be removed; nobody else would notice.
+    warning = response.headers.get("Warning")
+    if warning:
+        log.warning("the API server warns", extra={"request": str(request), "warning": warning})

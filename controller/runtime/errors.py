@@ -1,0 +1,113 @@
+# ruff: noqa: N818  (the names are the API's own reasons; `Error` marks the three kinds)
+"""What can go wrong with the API, in the three kinds that a controller treats differently.
+
+Nothing of the client library or of aiohttp crosses the border of `controller.runtime`: errors from there are the cause of
+one of these. Pure. Tests: tests/controller/runtime/test_errors.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class KubeError(Exception):
+    """A request to the API that did not do what was asked. `status` is the HTTP status, None where no answer came."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RetryableError(KubeError):
+    """The same may succeed in a moment; the queue tries again with growing delay."""
+
+
+class WaitingError(KubeError):
+    """Somebody else must do something first (create an object, grant a permission, raise a quota)."""
+
+
+class TerminalError(KubeError):
+    """The request is wrong and stays wrong; trying it again is of no use."""
+
+
+class Unreachable(RetryableError):
+    """No answer: refused, cut, timed out, or TLS failed."""
+
+
+class ServerError(RetryableError):
+    """The API server failed (5xx) or answered something that is no answer."""
+
+
+class TooManyRequests(RetryableError):
+    """The API server asks to slow down."""
+
+
+class Unauthorized(RetryableError):
+    """The credentials are not accepted, even after they were read again; tokens are renewed, so it may pass."""
+
+
+class Conflict(RetryableError):
+    """The object changed since it was read, or another field manager owns a field. Read again, decide again."""
+
+
+class Gone(RetryableError):
+    """The resourceVersion or continue token is too old: list again."""
+
+
+class NotFound(WaitingError):
+    """There is no such object, or no such namespace."""
+
+
+class ResourceAbsent(NotFound):
+    """The API server does not serve this kind of object: its definition is not installed."""
+
+
+class Forbidden(WaitingError):
+    """RBAC, a quota or an admission plugin says no."""
+
+
+class AlreadyExists(TerminalError):
+    """An object of that name is there already."""
+
+
+class Invalid(TerminalError):
+    """The API server refuses the object or the request; the message names the field."""
+
+
+_BY_STATUS: dict[int, type[KubeError]] = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    408: Unreachable,
+    409: Conflict,
+    410: Gone,
+    429: TooManyRequests,
+}
+
+
+def error_from_status(http_status: int, answer: Mapping[str, Any] | None, what: str, retry_after: str | None = None) -> KubeError:
+    """Return the error for an answer that is not a success.
+
+    `answer` is the `Status` object that came, None if it was none; `what` names the request for the message;
+    `retry_after` is the header of that name, in seconds.
+    """
+    status = answer or {}
+    details = status.get("details") or {}
+    message = f"{what}: {status.get('message') or f'HTTP {http_status}'}"
+    wait = details.get("retryAfterSeconds") or _seconds(retry_after)
+    kind = _BY_STATUS.get(http_status)
+    if http_status == 409 and status.get("reason") == "AlreadyExists":
+        kind = AlreadyExists
+    elif http_status == 404 and not details.get("name"):
+        # A missing object is reported with its name; a path that is not served, with none.
+        kind = ResourceAbsent
+    elif kind is None:
+        kind = ServerError if http_status >= 500 or http_status < 400 else Invalid
+    return kind(message, status=http_status, retry_after_seconds=float(wait) if wait else None)
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,69 @@
+"""Names the resources of the Kubernetes API that a controller talks to, so that one client serves them all.
+
+Pure; imported by everybody in controller/. Tests: tests/controller/runtime/test_resources.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KubeObject = dict[str, Any]
+"""A Kubernetes object as its JSON. What a Store hands out is shared: copy before you change it."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of object and where the API serves it."""
+
+    group: str
+    """Empty for the core group."""
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """The value of `apiVersion` in objects of this kind."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Return the URL path of an object, or of the collection (of all namespaces without `namespace`)."""
+        parts = ["apis", self.group] if self.group else ["api"]
+        parts.append(self.version)
+        if namespace is not None:
+            if not self.namespaced:
+                raise ValueError(f"{self.plural}: not namespaced, but namespace {namespace!r} was given")
+            parts += ["namespaces", namespace]
+        elif self.namespaced and name is not None:
+            raise ValueError(f"{self.plural}/{name}: namespaced, but no namespace was given")
+        parts.append(self.plural)
+        parts += [part for part in (name, subresource) if part is not None]
+        return "/" + "/".join(parts)
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
+PERSISTENT_VOLUME_CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+PODS = Resource("", "v1", "pods", "Pod")
+SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
+ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
+NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
+
+
+def object_key(item: Mapping[str, Any]) -> str:
+    """Return `namespace/name` of an object, or `name` where it has no namespace."""
+    metadata = item["metadata"]
+    namespace = metadata.get("namespace")
+    return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
+
+
+def split_key(key: str) -> tuple[str | None, str]:
+    """Return namespace (None: not namespaced) and name of a key made by `object_key`."""
+    namespace, slash, name = key.rpartition("/")
+    return (namespace if slash else None), name

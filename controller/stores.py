@@ -1,0 +1,66 @@
+"""The caches that a reconciler reads, and how their objects are found by the FineTuneJob that they belong to.
+
+controller.main builds and fills them, controller.job reads them. No client. Tests: tests/controller/test_stores.py.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.api.spec import GROUP, KIND, PLURAL, VERSION
+from controller.runtime.resources import KubeObject, Resource
+from controller.runtime.store import Store
+
+FINE_TUNE_JOBS = Resource(GROUP, VERSION, PLURAL, KIND)
+RAY_JOBS = Resource("ray.io", "v1", "rayjobs", "RayJob")
+
+JOB_LABEL = "finetune.dev/job"
+"""On every child, with the name of its FineTuneJob."""
+
+OWNER_INDEX = "owner"
+"""Index of children: its value is the key `namespace/name` of the FineTuneJob that the label names."""
+
+CLAIM_INDEX = "claim"
+"""Index of jobs: its values are the keys `namespace/name` of the claims that the spec refers to."""
+
+
+def owner_of(item: KubeObject) -> Iterable[str]:
+    """Return the key of the FineTuneJob that a child's label names."""
+    metadata = item["metadata"]
+    name = (metadata.get("labels") or {}).get(JOB_LABEL)
+    return (f"{metadata['namespace']}/{name}",) if name else ()
+
+
+def claims_of(job: KubeObject) -> Iterable[str]:
+    """Return the keys of the PersistentVolumeClaims that a job's spec refers to."""
+    namespace = job["metadata"]["namespace"]
+    return {f"{namespace}/{name}" for name in _claim_names(job.get("spec"))}
+
+
+def _claim_names(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _claim_names(item)
+    elif isinstance(value, dict):
+        name = value.get("claimName")
+        if isinstance(name, str):
+            yield name
+        for item in value.values():
+            yield from _claim_names(item)
+
+
+def _children() -> Store:
+    return Store({OWNER_INDEX: owner_of})
+
+
+@dataclass(frozen=True)
+class Stores:
+    """One store per kind. `ray_jobs.state` is `absent` where KubeRay is not installed."""
+
+    jobs: Store = field(default_factory=lambda: Store({CLAIM_INDEX: claims_of}))
+    ray_jobs: Store = field(default_factory=_children)
+    pods: Store = field(default_factory=_children)
+    progress: Store = field(default_factory=_children)
+    """ConfigMaps with the label `finetune.dev/job`."""
+    claims: Store = field(default_factory=Store)
+    """PersistentVolumeClaims, metadata only: they tell that a claim exists."""
