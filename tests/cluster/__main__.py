@@ -112,7 +112,7 @@ def _next_steps(cluster: NodeCluster, *, installed: bool) -> str:
         ]
     else:
         lines.append(f"  the project's chart is not installed (--no-images); it lies in {CHART}")
-    return "\n".join([*lines, "  make cluster-down"])
+    return "\n".join([*lines, "  make cluster-down     # removes the cluster with its volumes"])
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

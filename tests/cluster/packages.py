@@ -20,6 +20,7 @@ NODE_PACKAGES = {
     "mount": "mount",
 }
 IMAGE_PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+SCREENSHOT_PACKAGES = {"chromium": "chromium"}
 
 
 class NodeTierUnavailableError(RuntimeError):
