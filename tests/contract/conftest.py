@@ -1,0 +1,31 @@
+"""The quickstart's job file, read once for the tests of its data and of its facts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+QUICKSTART = Path(__file__).parents[2] / "manifests" / "samples" / "quickstart.yaml"
+
+
+@pytest.fixture(scope="session")
+def quickstart_documents() -> dict[str, dict[str, Any]]:
+    """Documents of the quickstart's job file by kind."""
+    documents = list(yaml.safe_load_all(QUICKSTART.read_text(encoding="utf-8")))
+    by_kind = {document["kind"]: document for document in documents}
+    assert len(documents) == len(by_kind) == 3
+    return by_kind
+
+
+@pytest.fixture(scope="session")
+def quickstart_rows(quickstart_documents: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
+    """Rows of the quickstart by part: train, validation, test."""
+    data: dict[str, str] = quickstart_documents["ConfigMap"]["data"]
+    return {key.removesuffix(".jsonl"): [json.loads(line) for line in text.splitlines()] for key, text in data.items()}
+
+
+@pytest.fixture(scope="session")
+def every_quickstart_row(quickstart_rows: dict[str, list[dict[str, str]]]) -> list[dict[str, str]]:
+    return [row for part in quickstart_rows.values() for row in part]

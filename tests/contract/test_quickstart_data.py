@@ -1,0 +1,115 @@
+"""The quickstart's job and data: valid, enough, and with a test set that does not repeat what is trained on."""
+
+import json
+import re
+from itertools import combinations, product
+from typing import Any
+
+from controller.api.spec import GROUP, VERSION, FineTuneJobSpec
+
+Row = dict[str, str]
+Parts = dict[str, list[Row]]
+Documents = dict[str, dict[str, Any]]
+
+CLOSEST_ALLOWED = 0.6
+"""Jaccard index above which two questions ask the same; a question and its paraphrase share most of their words."""
+
+STOP_WORDS = set(
+    re.findall(
+        r"\w+",
+        """a an the is are be was do does did has have can may must of in on at to for from with by and or not no it its my i me
+        what which how when where who why if that this there after before as into than then them they one many much long often""",
+    )
+)
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def trigrams(text: str) -> set[tuple[str, ...]]:
+    tokens = words(text)
+    return set(zip(tokens, tokens[1:], tokens[2:], strict=False))
+
+
+def content(text: str) -> set[str]:
+    """Return the words that carry meaning, with the commonest endings cut so that `trains` meets `training`."""
+    return {re.sub(r"(ing|ed|es|s)$", "", word) for word in words(text) if word not in STOP_WORDS}
+
+
+def jaccard(left: set[Any], right: set[Any]) -> float:
+    return len(left & right) / len(left | right) if left | right else 0.0
+
+
+def likeness(left: str, right: str) -> float:
+    return max(jaccard(trigrams(left), trigrams(right)), jaccard(content(left), content(right)))
+
+
+def closest(parts: Parts, member: str) -> tuple[float, str, str]:
+    """Return the likeness and the texts of the closest pair of a test row and a row that is trained on or validated on."""
+    seen = [row[member] for row in parts["train"] + parts["validation"]]
+    return max((likeness(row[member], other), row[member], other) for row, other in product(parts["test"], seen))
+
+
+def test_the_job_reads_every_key_of_the_config_map_and_writes_to_the_claim(quickstart_documents: Documents) -> None:
+    job, config_map, claim = (quickstart_documents[kind] for kind in ("FineTuneJob", "ConfigMap", "PersistentVolumeClaim"))
+    spec = FineTuneJobSpec.model_validate(job["spec"])
+    assert job["apiVersion"] == f"{GROUP}/{VERSION}"
+    read = {source.config_map for source in [*spec.data.train, *(spec.data.validation or []), *(spec.data.test or [])]}
+    assert {(key.name, key.key) for key in read if key} == {(config_map["metadata"]["name"], key) for key in config_map["data"]}
+    assert spec.output.persistent_volume_claim.claim_name == claim["metadata"]["name"]
+
+
+def test_the_claim_is_of_the_default_class_and_belongs_to_nobody(quickstart_documents: Documents) -> None:
+    claim = quickstart_documents["PersistentVolumeClaim"]
+    assert "storageClassName" not in claim["spec"]
+    assert "ownerReferences" not in claim["metadata"]
+
+
+def test_the_job_leaves_at_least_three_checkpoints(quickstart_documents: Documents, quickstart_rows: Parts) -> None:
+    spec = FineTuneJobSpec.model_validate(quickstart_documents["FineTuneJob"]["spec"])
+    assert spec.training.epochs is not None
+    assert spec.checkpoint is not None
+    steps = int(len(quickstart_rows["train"]) * spec.training.epochs / spec.training.global_batch_size)
+    assert steps // spec.checkpoint.every_steps >= 3
+    assert spec.checkpoint.keep >= 3
+
+
+def test_the_config_map_fits_into_the_annotation_that_kubectl_apply_writes(quickstart_documents: Documents) -> None:
+    assert len(json.dumps(quickstart_documents["ConfigMap"])) < 250_000, "the limit for all annotations is 262144 bytes"
+
+
+def test_there_are_enough_rows_and_each_is_a_question_with_a_short_answer(quickstart_rows: Parts, every_quickstart_row: list[Row]) -> None:
+    assert len(quickstart_rows["train"]) >= 270
+    assert len(quickstart_rows["validation"]) >= 28
+    assert len(quickstart_rows["test"]) >= 32
+    for row in every_quickstart_row:
+        assert set(row) == {"prompt", "completion"}, row
+        assert row["prompt"].endswith("?") or row["prompt"].endswith("."), row
+        assert row["completion"].endswith("."), row
+        assert 8 <= len(row["completion"].split()) <= 40, row
+        assert (row["prompt"] + row["completion"]).isascii(), row
+
+
+def test_no_question_and_no_answer_occurs_twice(every_quickstart_row: list[Row]) -> None:
+    for member in ("prompt", "completion"):
+        seen = [" ".join(words(row[member])) for row in every_quickstart_row]
+        assert not {text for text in seen if seen.count(text) > 1}
+
+
+def test_no_row_is_another_one_with_a_word_swapped(every_quickstart_row: list[Row]) -> None:
+    texts = [set(words(row["prompt"])) | set(words(row["completion"])) for row in every_quickstart_row]
+    for (left, row), (right, other) in combinations(zip(texts, every_quickstart_row, strict=True), 2):
+        assert min(len(left - right), len(right - left)) > 2, (row, other)
+
+
+def test_no_test_question_asks_what_a_known_question_asks(quickstart_rows: Parts) -> None:
+    value, question, known = closest(quickstart_rows, "prompt")
+    print(f"closest questions ({value:.2f}): {question!r} and {known!r}")
+    assert value < CLOSEST_ALLOWED
+
+
+def test_no_test_answer_repeats_a_known_answer(quickstart_rows: Parts) -> None:
+    value, answer, known = closest(quickstart_rows, "completion")
+    print(f"closest answers ({value:.2f}): {answer!r} and {known!r}")
+    assert value < CLOSEST_ALLOWED
