@@ -1,0 +1,52 @@
+"""What the rest of the trainer sees of data: examples as they were written, data sets, and rows of tokens.
+
+Plain values without behaviour, so that they travel between processes as they are. Tests: tests/trainer/data/, with the
+modules that make them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation. `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row: a conversation that ends with the assistant, or a text; exactly one of `messages` and `text` is set."""
+
+    id: str
+    """Hash of the content: equal rows have equal ids, wherever they come from."""
+    origin: str
+    """Where the row was read, such as `data.train[0] line 12`."""
+    messages: tuple[Message, ...] | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows that were checked, without duplicates; no prompt stands on two sides."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    findings: tuple[str, ...] = ()
+    """What was left out or looks odd, in words for the user."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One row as the model sees it."""
+
+    id: str
+    input_ids: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
+    """As long as `input_ids`: True where the token is a target that bears loss; never at index 0."""
+    loss_bytes: int
+    """UTF-8 bytes of the text of the loss-bearing tokens; special tokens have no text. For bits per byte."""
+    truncated: bool
+    """Tokens beyond the largest length were cut off."""
