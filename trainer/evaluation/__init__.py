@@ -1,0 +1,43 @@
+"""How good a model is: perplexity, answers and text metrics, and the report that sets the tuned model beside the base.
+
+torch, sacrebleu and jiwer are imported when they are first needed. Tests: tests/trainer/evaluation/.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from trainer.evaluation.figures import Figure, Perplexity, TextFigure, figures
+from trainer.evaluation.report import DataCounts, SampleAnswer, TrainingSummary, build_report
+
+if TYPE_CHECKING:
+    from trainer.evaluation.generation import generate, stop_token_ids
+    from trainer.evaluation.render import render_table
+    from trainer.evaluation.text import text_metrics
+
+_HEAVY = {
+    "generate": "trainer.evaluation.generation",
+    "stop_token_ids": "trainer.evaluation.generation",
+    "render_table": "trainer.evaluation.render",
+    "text_metrics": "trainer.evaluation.text",
+}
+
+__all__ = [
+    "DataCounts",
+    "Figure",
+    "Perplexity",
+    "SampleAnswer",
+    "TextFigure",
+    "TrainingSummary",
+    "build_report",
+    "figures",
+    "generate",
+    "render_table",
+    "stop_token_ids",
+    "text_metrics",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HEAVY[name]), name)

@@ -1,0 +1,105 @@
+"""Greedy answers of a model in batches; the text of an answer does not depend on which others stand in its batch.
+
+Changes nothing of the model: its mode is restored, its own sampling settings are not used. Test:
+tests/trainer/evaluation/test_generation.py.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+DEFAULT_BATCH_SIZE = 8
+
+
+def generate(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    *,
+    synced: bool = False,
+) -> list[str]:
+    """Return the answer to each prompt (token ids), greedily, up to the first stop token, without special tokens.
+
+    A prompt that leaves no room in the model's context loses its beginning. `synced`: parameters are sharded (ZeRO-3), so
+    every rank goes on until all have stopped; every rank must then give equally many prompts.
+    """
+    if any(not prompt for prompt in prompts):
+        raise ValueError("a prompt has no tokens")
+    stops = stop_token_ids(model, tokenizer)
+    room = _context_length(model) - max_new_tokens
+    kept = [list(prompt)[-room:] if room > 0 else list(prompt) for prompt in prompts]
+    answers = [""] * len(kept)
+    was_training = model.training
+    model.eval()
+    try:
+        # Prompts of like length share a batch: less padding, less work.
+        order = sorted(range(len(kept)), key=lambda row: (len(kept[row]), row))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            for row, tokens in zip(rows, _answer(model, [kept[row] for row in rows], stops, max_new_tokens, synced), strict=True):
+                answers[row] = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+    finally:
+        model.train(was_training)
+    return answers
+
+
+def stop_token_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return every token that ends an answer: end of sequence by model and tokenizer, end of turn by the chat template."""
+    stops: set[int] = set()
+    for value in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id, _end_of_turn(tokenizer)):
+        stops.update(_as_ids(value))
+    return sorted(stops)
+
+
+def _answer(model: Any, prompts: list[list[int]], stops: list[int], max_new_tokens: int, synced: bool) -> list[list[int]]:
+    """Return the new tokens of each row, cut before its first stop token."""
+    width = max(len(prompt) for prompt in prompts)
+    device = _device(model)
+    # The padding's id is never seen: the mask hides it, whatever it is. Position ids follow the mask.
+    padding = stops[0] if stops else 0
+    input_ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, use_cache=True, eos_token_id=stops or None, pad_token_id=padding
+    )
+    with torch.no_grad():
+        output: Tensor = model.generate(input_ids=input_ids, attention_mask=mask, generation_config=settings, synced_gpus=synced)
+    return [_until(row[width:].tolist(), stops) for row in output]
+
+
+def _until(tokens: list[int], stops: Iterable[int]) -> list[int]:
+    for position, token in enumerate(tokens):
+        if token in stops:
+            return tokens[:position]
+    return tokens
+
+
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the special token that the chat template puts right after an assistant's words."""
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    words = "words"
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": words}]
+    text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    rest = text[text.rindex(words) + len(words) :]
+    tokens = tokenizer(rest, add_special_tokens=False)["input_ids"] if rest else []
+    return next((int(token) for token in tokens if token in tokenizer.all_special_ids), None)
+
+
+def _as_ids(value: Any) -> list[int]:
+    if value is None:
+        return []
+    return [int(item) for item in value] if isinstance(value, list | tuple) else [int(value)]
+
+
+def _context_length(model: Any) -> int:
+    return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

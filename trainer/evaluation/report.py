@@ -1,0 +1,139 @@
+"""report.json: what a run trained, on what, and how the tuned model compares with the base on the same rows.
+
+Pure: values in, one JSON document out. Its form is part of the product; SCHEMA_VERSION rises when a reader must change.
+Test: tests/trainer/evaluation/test_report.py.
+"""
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.config.record import BestFigures, CheckpointRecord, ModelProvenance
+from trainer.config.train import TrainConfig
+from trainer.evaluation.figures import Figure
+
+SCHEMA_VERSION = 1
+PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "datasets", "sacrebleu", "jiwer")
+
+
+@dataclass(frozen=True)
+class DataCounts:
+    """Rows of each side after validation, removal of duplicates and split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What training did. `seconds` is the time in training steps of this attempt; tokens count over all ranks."""
+
+    steps: int
+    epochs: float
+    tokens_seen: int
+    seconds: float
+    world_size: int
+    trainable_parameters: int
+    train_loss: float | None = None
+    tokens_per_second: float | None = None
+    resumed_from_step: int = 0
+    stopped_early: bool = False
+
+
+@dataclass(frozen=True)
+class SampleAnswer:
+    """One test prompt, what the row says, and what both models say."""
+
+    prompt: str
+    reference: str
+    base: str
+    tuned: str
+
+
+def build_report(
+    config: TrainConfig,
+    *,
+    model: ModelProvenance,
+    data: DataCounts,
+    training: TrainingSummary,
+    baseline: Mapping[str, Figure],
+    final: Mapping[str, Figure],
+    evaluated_rows: int,
+    generated_rows: int,
+    samples: Sequence[SampleAnswer] = (),
+    augmentation: Mapping[str, Any] | None = None,
+    checkpoints: Sequence[CheckpointRecord] = (),
+    best: BestFigures | None = None,
+    exports: Sequence[Path] = (),
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the report. `baseline` and `final` are of the same rows: perplexity on all test rows, texts on the first ones."""
+    return {
+        "schemaVersion": SCHEMA_VERSION,
+        "job": config.job.to_wire() | {"task": config.task.value},
+        "model": model.to_wire(),
+        "data": {"train": data.train, "validation": data.validation, "test": data.test},
+        "method": config.method.to_wire(),
+        "training": _training(training),
+        "rows": {"perplexity": evaluated_rows, "generated": generated_rows},
+        "baseline": _figures(baseline),
+        "final": _figures(final),
+        "change": {name: _change(baseline[name], final[name]) for name in baseline if name in final},
+        "best": best.to_wire() if best else None,
+        "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in samples],
+        "augmentation": dict(augmentation) if augmentation is not None else None,
+        "checkpoints": [checkpoint.to_wire() for checkpoint in checkpoints],
+        "exports": [str(path) for path in exports],
+        "warnings": list(warnings),
+        "versions": _versions(),
+    }
+
+
+def _training(training: TrainingSummary) -> dict[str, Any]:
+    return {
+        "steps": training.steps,
+        "epochs": training.epochs,
+        "tokensSeen": training.tokens_seen,
+        "seconds": training.seconds,
+        "worldSize": training.world_size,
+        "trainableParameters": training.trainable_parameters,
+        "trainLoss": _finite(training.train_loss),
+        "tokensPerSecond": _finite(training.tokens_per_second),
+        "resumedFromStep": training.resumed_from_step,
+        "stoppedEarly": training.stopped_early,
+    }
+
+
+def _figures(named: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
+    return {name: _figure(figure) for name, figure in named.items()}
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    described = {"value": _finite(figure.value), "signature": figure.signature, "unit": figure.unit}
+    return {key: value for key, value in described.items() if value is not None or key == "value"}
+
+
+def _change(base: Figure, tuned: Figure) -> dict[str, float | None]:
+    """Return the difference tuned - base, and the quotient tuned / base where it is defined."""
+    ratio = tuned.value / base.value if base.value and math.isfinite(base.value) else None
+    return {"difference": _finite(tuned.value - base.value), "ratio": _finite(ratio)}
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows neither nan nor infinity; both become null."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

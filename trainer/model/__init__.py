@@ -1,0 +1,44 @@
+"""The model of a run: found, checked, loaded, given its adapters, and written out again.
+
+`locate` and everything it needs import neither torch nor transformers, so that a wrong model is told within seconds; the
+rest is imported when it is first asked for. Tests: tests/trainer/model/.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from trainer.model.location import LocatedModel, ModelKind, locate
+from trainer.model.unavailable import HubUnavailable
+
+if TYPE_CHECKING:
+    from trainer.model.exporter import export
+    from trainer.model.load import load_model, load_tokenizer, provenance_of, resolve_dtype
+    from trainer.model.lora import apply_method
+
+_HEAVY = {
+    "export": "trainer.model.exporter",
+    "load_model": "trainer.model.load",
+    "load_tokenizer": "trainer.model.load",
+    "provenance_of": "trainer.model.load",
+    "resolve_dtype": "trainer.model.load",
+    "apply_method": "trainer.model.lora",
+}
+
+__all__ = [
+    "HubUnavailable",
+    "LocatedModel",
+    "ModelKind",
+    "apply_method",
+    "export",
+    "load_model",
+    "load_tokenizer",
+    "locate",
+    "provenance_of",
+    "resolve_dtype",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HEAVY[name]), name)

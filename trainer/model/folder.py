@@ -1,0 +1,107 @@
+"""Check a model folder before anything is loaded from it, so that the user learns what is missing and not how loading fails.
+
+Reads file names, config.json and the headers of safetensors files; no torch. Test: tests/trainer/model/test_folder.py.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from trainer.config.errors import InputError
+
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+LAYOUT = "give a folder as written by save_pretrained of model and tokenizer"
+MAX_HEADER_BYTES = 100 * 1024 * 1024
+"""The format's own limit on a safetensors header."""
+
+
+def check_folder(path: Path, field: str, *, weights: bool = True) -> None:
+    """Raise InputError unless `path` holds a causal language model in safetensors with its tokenizer."""
+    if not path.is_dir():
+        problem = f"{path} is a file, not a folder" if path.exists() else f"there is no folder {path}"
+        raise InputError(field, problem, LAYOUT)
+    names = sorted(entry.name for entry in path.iterdir())
+    if weights:
+        check_weight_names(names, field, str(path))
+    _check_config(path, field)
+    if not any(name in TOKENIZER_FILES for name in names):
+        raise InputError(field, f"{path} has no tokenizer", "copy tokenizer.json and tokenizer_config.json of the model into it")
+    if weights:
+        for file in weight_files(path, field):
+            _check_safetensors(file, field)
+
+
+def check_weight_names(names: Iterable[str], field: str, where: str) -> None:
+    """Raise InputError unless a model's file names show weights in safetensors; `where` names the folder or repository."""
+    present = set(names)
+    if WEIGHTS in present or WEIGHTS_INDEX in present:
+        return
+    if "adapter_model.safetensors" in present:
+        raise InputError(field, f"{where} holds an adapter, not a whole model", "name the adapter's base model, or merge the two first")
+    pickles = sorted(name for name in present if name.endswith(PICKLE_SUFFIXES) and name != "training_args.bin")
+    if pickles:
+        fix = "load it where you trust it and write it anew with save_pretrained, which writes safetensors"
+        raise InputError(field, f"{where} has weights only as pickle ({pickles[0]}), which can run code when it is read", fix)
+    if any(name.endswith(".gguf") for name in present):
+        raise InputError(field, f"{where} has weights only as GGUF", "give the model in safetensors; GGUF is made for inference")
+    raise InputError(field, f"{where} has no weights (no {WEIGHTS}, no {WEIGHTS_INDEX})", LAYOUT)
+
+
+def weight_files(path: Path, field: str) -> list[Path]:
+    """Return the safetensors files that transformers would load from a folder, in the order of their names."""
+    if (path / WEIGHTS).is_file():
+        return [path / WEIGHTS]
+    index = _read_json(path / WEIGHTS_INDEX, field)
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(field, f"{path / WEIGHTS_INDEX} has no weight_map", LAYOUT)
+    files = [path / name for name in sorted({str(name) for name in weight_map.values()})]
+    missing = [file.name for file in files if file.parent != path or not file.is_file()]
+    if missing:
+        raise InputError(field, f"{path} lacks {missing[0]} ({len(missing)} of {len(files)} weight files)", "copy the folder whole")
+    return files
+
+
+def _check_config(path: Path, field: str) -> None:
+    file = path / "config.json"
+    if not file.is_file():
+        raise InputError(field, f"{path} has no config.json", LAYOUT)
+    config = _read_json(file, field)
+    if config.get("is_encoder_decoder"):
+        raise InputError(field, f"{path} is an encoder-decoder model", "give a causal (decoder-only) language model")
+    if "quantization_config" in config:
+        fix = "give the model's unquantised weights"
+        raise InputError(field, f"{path} holds quantised weights, which cannot be trained", fix)
+    if not config.get("model_type"):
+        raise InputError(field, f"{file} has no model_type", LAYOUT)
+
+
+def _read_json(file: Path, field: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(field, f"{file} cannot be read: {error}", "copy the file again") from error
+    if not isinstance(content, dict):
+        raise InputError(field, f"{file} is not a JSON object", "copy the file again")
+    return content
+
+
+def _check_safetensors(file: Path, field: str) -> None:
+    """Compare a file's size with what its header promises: finds torn copies and pointers left by Git LFS."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = int.from_bytes(start, "little")
+        if start == b"version " or len(start) < 8 or length > MAX_HEADER_BYTES or length + 8 > size:
+            fix = "copy the file again (a Git LFS pointer is not the file: git lfs pull)"
+            raise InputError(field, f"{file} is not a safetensors file", fix)
+        try:
+            header = json.loads(stream.read(length))
+            end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(field, f"{file} has a broken header: {error!r}", "copy the file again") from error
+    if size != 8 + length + end:
+        raise InputError(field, f"{file} has {size} bytes where its header says {8 + length + end}", "copy the file again")

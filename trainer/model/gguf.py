@@ -1,0 +1,97 @@
+"""Turn a GGUF file into a folder that trains: dequantised once, kept in a cache, safe with several ranks at once.
+
+The work is done by a process of its own (`python -m trainer.model.gguf FILE FOLDER`), because in a worker transformers may
+be set to shard every weight that it loads (ZeRO-3). Test: tests/trainer/model/test_gguf.py.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CACHE_VARIABLE = "FINETUNE_CACHE"
+FORMAT_VERSION = 1
+"""Part of a folder's name; raise it when the conversion's result changes."""
+TAIL_CHARACTERS = 2000
+
+
+def cache_directory() -> Path:
+    """Return the folder for what can be made again: FINETUNE_CACHE, else ~/.cache/finetune-operator."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given) if given else Path.home() / ".cache" / "finetune-operator"
+
+
+def dequantised_folder(file: Path, convert: Callable[[Path, Path], None] | None = None) -> Path:
+    """Return the folder with the dequantised model (float32 safetensors, tokenizer, generation config), making it if needed.
+
+    It is published by rename under a lock, so that others see it whole or not at all. `convert(file, folder)` does the work.
+    """
+    models = cache_directory() / "models"
+    folder = models / f"{sha256_of(file)[:32]}-v{FORMAT_VERSION}"
+    if folder.is_dir():
+        return folder
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with _locked(models / f"{folder.name}.lock"):
+            if not folder.is_dir():
+                _make(file, folder, convert or convert_in_child)
+    except PermissionError as error:
+        raise RuntimeError(f"the cache {models} cannot be written ({error.strerror}); set {CACHE_VARIABLE} to a folder that can") from error
+    return folder
+
+
+def convert_in_child(file: Path, folder: Path) -> None:
+    """Run the conversion in a child process; raises RuntimeError with the end of its output when it fails."""
+    root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    # No GPU and one accelerator that needs no probing: the child only rewrites numbers.
+    environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "trainer.model.gguf", str(file), str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{file} could not be dequantised (exit code {done.returncode}): {done.stderr[-TAIL_CHARACTERS:]}")
+
+
+def convert(file: Path, folder: Path) -> None:
+    """Write the model of a GGUF file as save_pretrained writes it, in float32, with its tokenizer and chat template."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    # Without dequantize the weights stay in GGUF blocks, which neither train nor save.
+    model = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    )
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def sha256_of(file: Path) -> str:
+    """Return the sha256 of a file's content, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _make(file: Path, folder: Path, convert: Callable[[Path, Path], None]) -> None:
+    staged = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(staged, ignore_errors=True)  # left by a process that was killed; the lock is ours
+    staged.mkdir()
+    convert(file, staged)
+    staged.rename(folder)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold an exclusive lock that the kernel releases when the holder dies."""
+    with file.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    convert(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,110 @@
+"""Load what `locate` found: tokenizer, weights, and the record of which weights they are.
+
+Only safetensors are read and no code of the model's repository is run. Test: tests/trainer/model/test_load.py.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from trainer.config.errors import InputError
+from trainer.config.record import ModelProvenance
+from trainer.config.sections import Precision
+from trainer.model.folder import weight_files
+from trainer.model.gguf import dequantised_folder, sha256_of
+from trainer.model.location import LocatedModel, ModelKind
+
+
+def folder_of(located: LocatedModel) -> Path:
+    """Return the folder to load from; a GGUF file is dequantised into the cache at its first use."""
+    return dequantised_folder(located.path) if located.kind is ModelKind.GGUF else located.path
+
+
+def load_tokenizer(located: LocatedModel) -> PreTrainedTokenizerBase:
+    """Load the tokenizer; raises InputError when its files cannot be used."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder_of(located), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise InputError(located.field, f"the tokenizer in {located.path} cannot be loaded: {_first_line(error)}", _FIX) from error
+    return tokenizer
+
+
+def load_model(located: LocatedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Load the weights in `dtype`, ready to train; raises InputError when they cannot be used."""
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder_of(located),
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise InputError(located.field, f"the model in {located.path} cannot be loaded: {_first_line(error)}", _FIX) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        # transformers fills them with random numbers and only warns.
+        problem = f"the weights in {located.path} lack {len(missing)} tensors of the architecture, such as {missing[0]}"
+        raise InputError(located.field, problem, "give the whole model of the config.json beside it")
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the type that `precision` means on `device`: auto is bfloat16 on a GPU that computes in it, else float32."""
+    if precision is Precision.AUTO:
+        bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if bfloat16 else torch.float32
+    return torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
+
+
+def provenance_of(located: LocatedModel, dtype: torch.dtype) -> ModelProvenance:
+    """Return which weights these are, held in `dtype`. Reads every weight file for the digest: for one rank only."""
+    held = str(dtype).removeprefix("torch.")
+    stored = "4-bit (GGUF Q4_1), dequantised, held as " if located.kind is ModelKind.GGUF else ""
+    return ModelProvenance(
+        name=located.name,
+        source=located.source,
+        precision=stored + held,
+        digest=weights_digest(located),
+        revision=located.revision,
+        parameters=parameter_count(weight_files(folder_of(located), located.field)),
+    )
+
+
+def parameter_count(files: Sequence[Path]) -> int:
+    """Return the number of parameters in safetensors files, by their headers; tied ones are stored once."""
+    count = 0
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return count
+
+
+def weights_digest(located: LocatedModel) -> str:
+    """Return sha256 of the one weight file as it was found, or of the list of several files' digests and names."""
+    if located.kind is ModelKind.GGUF:
+        return f"sha256:{sha256_of(located.path)}"
+    files = weight_files(located.path, located.field)
+    if len(files) == 1:
+        return f"sha256:{sha256_of(files[0])}"
+    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
+
+
+_FIX = "give a folder as written by save_pretrained of model and tokenizer, of an architecture that transformers itself knows"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,106 @@
+"""Find the model that a job names, and say where it was found: a folder, the quickstart package, a local store or the hub.
+
+Imports neither torch nor transformers, so that a missing model is told before anything slow starts. The order for a model
+with a name: with a `revision` the hub alone; else the local store, the quickstart package, the hub. Test:
+tests/trainer/model/test_location.py.
+"""
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from trainer.config.errors import InputError
+from trainer.config.sections import ModelSource
+from trainer.model import hub, package
+from trainer.model.folder import check_folder
+
+STORE_VARIABLE = "FINETUNE_MODEL_STORE"
+"""Environment variable with a folder of models, as org/name, that is asked before the hub."""
+CLAIM_MOUNTS = "/mnt/claims/"
+"""Where the controller mounts claims; a path below it was written as model.persistentVolumeClaim."""
+
+
+class ModelKind(StrEnum):
+    """In what form the weights are stored."""
+
+    FOLDER = "folder"
+    GGUF = "gguf"
+
+
+@dataclass(frozen=True)
+class LocatedModel:
+    """A model that was found. `field` names the part of the job that asked for it, for messages."""
+
+    name: str
+    """The hub name, or the folder's path."""
+    field: str
+    path: Path
+    """Folder in the layout of save_pretrained, or a GGUF file."""
+    kind: ModelKind
+    source: str
+    """Where it comes from, in words, for log, report and status."""
+    request: ModelSource
+    revision: str | None = None
+    """Commit on the hub, when it comes from there."""
+
+    def pinned(self) -> ModelSource:
+        """Return the request that finds the same weights on another node: the hub's commit is fixed, the rest is as it was."""
+        return self.request.model_copy(update={"revision": self.revision}) if self.revision else self.request
+
+
+def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
+    """Find a model and check its files.
+
+    With `weights` False a model on the hub is checked and only its small files are fetched, which is enough for its
+    tokenizer. Raises InputError for what the user must change, HubUnavailable for what may pass.
+    """
+    if model.name is None:
+        return _folder(model)
+    if model.revision is None:
+        found = _from_store(model, model.name) or _from_package(model, model.name)
+        if found is not None:
+            return found
+    snapshot = hub.fetch(model.name, model.revision, hub.HubSettings.from_environment(), weights=weights)
+    check_folder(snapshot.path, "model.name", weights=weights)
+    return LocatedModel(
+        name=model.name,
+        field="model.name",
+        path=snapshot.path,
+        kind=ModelKind.FOLDER,
+        source=snapshot.source,
+        request=model,
+        revision=snapshot.commit,
+    )
+
+
+def _folder(model: ModelSource) -> LocatedModel:
+    if model.path is None:
+        raise InputError("model.persistentVolumeClaim", "is not resolved to a folder", "give model.path or model.name")
+    field = "model.persistentVolumeClaim" if model.path.startswith(CLAIM_MOUNTS) else "model.path"
+    path = Path(model.path)
+    check_folder(path, field)
+    return LocatedModel(name=model.path, field=field, path=path, kind=ModelKind.FOLDER, source=f"folder {path}", request=model)
+
+
+def _from_store(model: ModelSource, name: str) -> LocatedModel | None:
+    store = os.environ.get(STORE_VARIABLE)
+    path = Path(store) / name if store else None
+    if path is None or not path.is_dir():
+        return None
+    check_folder(path, "model.name")
+    return LocatedModel(name=name, field="model.name", path=path, kind=ModelKind.FOLDER, source=f"local model store, {path}", request=model)
+
+
+def _from_package(model: ModelSource, name: str) -> LocatedModel | None:
+    found = package.find(name)
+    if found is None:
+        return None
+    return LocatedModel(
+        name=name,
+        field="model.name",
+        path=found.file,
+        kind=ModelKind.GGUF,
+        source=f"quickstart package {found.distribution}, 4-bit GGUF, dequantised",
+        request=model,
+    )
