@@ -37,7 +37,11 @@ class MicroBatch:
     def to(self, device: torch.device) -> "MicroBatch":
         """Return the micro-batch on `device`."""
         return MicroBatch(
-            self.input_ids.to(device), self.attention_mask.to(device), self.positions.to(device), self.targets.to(device), self.bears_loss.to(device)
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.positions.to(device),
+            self.targets.to(device),
+            self.bears_loss.to(device),
         )
 
 

@@ -49,6 +49,8 @@ class Engine(ABC):
     device: torch.device
     rank: int
     world_size: int
+    shards_parameters: bool = False
+    """Whether a forward needs all ranks at once, because each holds only a part of every weight."""
 
     @abstractmethod
     def forward(self, **inputs: Any) -> Tensor:

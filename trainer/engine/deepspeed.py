@@ -46,6 +46,7 @@ class DeepspeedEngine(Engine):
         deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), timeout=GROUP_TIMEOUT, verbose=False)
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.device, self._stage = device, zero_stage
+        self.shards_parameters = zero_stage == 3
         config = deepspeed_config(zero_stage, settings, bfloat16=bfloat16, world_size=self.world_size)
         model = model.to(device) if zero_stage < 3 else model
         self._engine, _, _, _ = deepspeed.initialize(model=model, optimizer=adamw(model, settings.weight_decay), config=config)

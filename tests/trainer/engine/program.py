@@ -1,0 +1,118 @@
+"""One rank of the engine tests: trains a tiny model through every engine and writes what it saw.
+
+Started by test_invariance.py as a program, RANK and WORLD_SIZE in the environment; rank 0 writes to the file it is given.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ["DS_ACCELERATOR"] = "cpu"
+
+import torch
+import torch.distributed
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from trainer.batches import deal
+from trainer.data import Tokens
+from trainer.engine import Engine, EngineState, OptimizerSettings
+from trainer.engine.ddp import DdpEngine
+from trainer.engine.deepspeed import DeepspeedEngine
+from trainer.loop import accepts_logits_to_keep, forward_loss, token_counts
+
+VOCABULARY, ROWS, STEPS = 61, 8, 3
+ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
+MICRO_BATCHES = [1, 2, 4, 8]
+
+
+def rows_of_step(step: int) -> list[Tokens]:
+    """Return one global batch of ragged rows in which the share of loss-bearing tokens differs from row to row."""
+    generator = torch.Generator().manual_seed(100 + step)
+    rows = []
+    for index in range(ROWS):
+        length = 5 + 3 * index
+        ids = tuple(torch.randint(1, VOCABULARY, (length,), generator=generator).tolist())
+        first = 1 + (index * 2) % (length - 2)
+        rows.append(Tokens(f"row-{index}", ids, tuple(position >= first for position in range(length)), length, False))
+    return rows
+
+
+def new_model() -> LlamaForCausalLM:
+    torch.manual_seed(5)
+    config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+                         num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=False)  # fmt: skip
+    return LlamaForCausalLM(config).float()
+
+
+def new_engine(name: str, micro: int, world_size: int) -> Engine:
+    settings = OptimizerSettings(weight_decay=0.1, gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro)
+    device = torch.device("cpu")
+    if name == "ddp":
+        return DdpEngine(new_model(), settings, device, bfloat16=False)
+    return DeepspeedEngine(new_model(), int(name[-1]), settings, device, bfloat16=False)
+
+
+def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
+    """Do one optimizer step; return loss, gradients before clipping and the gradient norm."""
+    batches = deal(rows_of_step(step), engine.rank, engine.world_size, micro)
+    tokens = engine.sums_over_ranks(token_counts(batches))[0]
+    nll = 0.0
+    for index, batch in enumerate(batches):
+        last = index == len(batches) - 1
+        with engine.accumulating(last):
+            sums = forward_loss(engine, batch, 0.1, keeps_positions=accepts_logits_to_keep(engine))
+            engine.backward(sums.objective * (engine.world_size / tokens), last=last)
+        nll += float(sums.nll)
+    gradients = {name: value.flatten().tolist() for name, value in engine.full_gradients().items()}
+    norm = engine.step(1e-2)
+    return {"loss": engine.sums_over_ranks([nll])[0] / tokens, "gradients": gradients, "norm": norm}
+
+
+def states_equal(left: EngineState, right: EngineState) -> bool:
+    return all(
+        first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+        for first, second in [
+            (left.parameters, right.parameters), (left.first_moments, right.first_moments), (left.second_moments, right.second_moments),
+        ]
+    )  # fmt: skip
+
+
+def resumes_exactly(name: str, micro: int, world_size: int) -> dict[str, object]:
+    """Train 3 steps in one go, and 2 steps, a state taken to a new engine, and the third: tell whether all bits agree."""
+    unbroken = new_engine(name, micro, world_size)
+    saved = None
+    for step in range(STEPS):
+        one_step(unbroken, step, micro)
+        if step == STEPS - 2:
+            saved = unbroken.broadcast(unbroken.state())
+    expected = unbroken.state()
+    resumed = new_engine(name, micro, world_size)
+    assert saved is not None
+    resumed.load_state(saved, STEPS - 1)
+    reread = resumed.state()
+    one_step(resumed, STEPS - 1, micro)
+    final = resumed.state()
+    moved = not states_equal(EngineState(saved.parameters), EngineState(expected.parameters)) if unbroken.rank == 0 else True
+    return {"reread": states_equal(reread, saved) if resumed.rank == 0 else True, "equal": states_equal(final, expected), "moved": moved,
+            "sum": sum(float(value.double().abs().sum()) for value in final.parameters.values())}  # fmt: skip
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    results: dict[str, object] = {}
+    for name in ENGINES:
+        for micro in MICRO_BATCHES:
+            if micro * world_size <= ROWS:
+                results[f"step/{name}/{micro}"] = one_step(new_engine(name, micro, world_size), 0, micro)
+        results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
+    if rank == 0:
+        Path(sys.argv[1]).write_text(json.dumps(results))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Loss and gradient do not depend on how a global batch is split; a resumed engine goes on bit for bit."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.engine.program import ENGINES, MICRO_BATCHES, ROWS
+
+PROGRAM = Path(__file__).with_name("program.py")
+SPLITS = [(world, engine, micro) for world in (1, 2) for engine in ENGINES for micro in MICRO_BATCHES if world * micro <= ROWS]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def run_ranks(world_size: int, output: Path) -> dict[str, dict]:
+    base = os.environ | {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "LOCAL_SIZE": str(world_size),
+                         "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONWARNINGS": "default"}  # fmt: skip
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(PROGRAM), str(output)], env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(world_size)
+    ]  # fmt: skip
+    errors = [rank.communicate(timeout=240)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * world_size, errors[0][-3000:]
+    return json.loads(output.read_text())
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, dict]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    return {world_size: run_ranks(world_size, folder / f"{world_size}.json") for world_size in (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def reference(results: dict[int, dict[str, dict]]) -> dict:
+    return results[1][f"step/ddp/{ROWS}"]
+
+
+@pytest.mark.parametrize(("world_size", "engine", "micro"), SPLITS, ids=lambda value: str(value))
+def test_loss_and_gradients_are_those_of_the_unsplit_batch(results, reference, world_size: int, engine: str, micro: int) -> None:
+    found = results[world_size][f"step/{engine}/{micro}"]
+    assert found["loss"] == pytest.approx(reference["loss"], rel=1e-5)
+    assert found["norm"] == pytest.approx(reference["norm"], rel=1e-5)
+    assert found["gradients"].keys() == reference["gradients"].keys()
+    for name, expected in reference["gradients"].items():
+        scale = max(abs(value) for value in expected)
+        assert found["gradients"][name] == pytest.approx(expected, rel=1e-5, abs=1e-5 * scale), name
+
+
+def test_the_reference_loss_is_that_of_an_independent_computation(reference) -> None:
+    import torch
+
+    from tests.trainer.engine.program import new_model, rows_of_step
+
+    model, nll, tokens = new_model().eval(), 0.0, 0
+    for row in rows_of_step(0):
+        with torch.no_grad():
+            probabilities = model(torch.tensor([row.input_ids])).logits[0].double().softmax(dim=-1)
+        for position in range(1, len(row.input_ids)):
+            if row.loss_mask[position]:
+                nll -= float(probabilities[position - 1, row.input_ids[position]].log())
+                tokens += 1
+    assert reference["loss"] == pytest.approx(nll / tokens, rel=1e-5)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_state_taken_to_a_new_engine_continues_bit_for_bit(results, world_size: int, engine: str) -> None:
+    found = results[world_size][f"resume/{engine}"]
+    assert found["moved"], "the step after the checkpoint must change the weights, or the comparison shows nothing"
+    assert found["reread"]
+    assert found["equal"]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_ends_at_the_same_weights(results, world_size: int, engine: str) -> None:
+    assert results[world_size][f"resume/{engine}"]["sum"] == pytest.approx(results[1]["resume/ddp"]["sum"], rel=1e-5)

@@ -1,0 +1,57 @@
+"""`python -m trainer --config FILE [--check]`: the program that a Ray job or `finetune run` starts.
+
+stdout is for the user's eyes, logs go to stderr; exit codes are trainer.config.record's EXIT_*.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from trainer.config.errors import InputError
+from trainer.config.record import EXIT_INPUT, EXIT_SUCCESS, Result
+from trainer.config.train import TrainConfig
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run or check the configuration in a file; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Fine-tune one model as one attempt of a job.")
+    parser.add_argument("--config", type=Path, required=True, help="TrainConfig as JSON")
+    parser.add_argument("--check", action="store_true", help="check data, model and tokenizer; start nothing, write nothing")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        config = TrainConfig.model_validate_json(options.config.read_text())
+    except (OSError, ValidationError) as error:
+        print(f"{options.config}: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    if options.check:
+        return check(config)
+    from trainer.launch import run
+
+    return run(config)
+
+
+def check(config: TrainConfig) -> int:
+    """Tell what a run would find; exit code as a run's. Starts no Ray and writes no output."""
+    from trainer.inputs import check_inputs
+    from trainer.launch import outcome_of
+    from trainer.progress import ProgressReporter, open_sink
+
+    try:
+        inputs = check_inputs(config)
+    except InputError as error:
+        logging.getLogger("trainer").error("%s", error)
+        outcome = outcome_of(Result.INPUT_INVALID, "InputInvalid", str(error))
+        ProgressReporter(config, open_sink(config.progress)).finish(outcome=outcome)
+        return EXIT_INPUT
+    for line in inputs.describe(config):
+        print(line)
+    return EXIT_SUCCESS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

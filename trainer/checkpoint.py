@@ -1,0 +1,186 @@
+"""Checkpoints: written aside, digested, published by rename, read back; and the newest sound one found again.
+
+A folder `checkpoints/step-N` is either whole or it is not there: everything is written in `.finetune/staging` of the same
+file system and renamed. What a crash or a bad disk tears is found by its digest and passed over with a warning.
+Touches the job's output folder only. Test: tests/trainer/test_checkpoint.py.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from trainer.config.record import CheckpointRecord
+from trainer.engine import EngineState
+
+logger = logging.getLogger(__name__)
+
+PARAMETERS_FILE, FIRST_MOMENTS_FILE, SECOND_MOMENTS_FILE = "parameters.safetensors", "exp-avg.safetensors", "exp-avg-sq.safetensors"
+STATE_FILE, MANIFEST_FILE = "state.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A checkpoint that was read back and whose digests agree."""
+
+    path: Path
+    record: CheckpointRecord
+    trainer_state: Mapping[str, Any]
+
+    def engine_state(self) -> EngineState:
+        """Read the tensors."""
+        return EngineState(
+            load_file(self.path / PARAMETERS_FILE), load_file(self.path / FIRST_MOMENTS_FILE), load_file(self.path / SECOND_MOMENTS_FILE)
+        )
+
+
+class TornCheckpointError(Exception):
+    """A checkpoint's files are missing or do not have the digests that its manifest says."""
+
+
+class CheckpointStore:
+    """The checkpoints of one job's output folder. `owner` is the job's UID, or the digest of its configuration."""
+
+    def __init__(self, directory: Path, uri: str, owner: str, keep: int) -> None:
+        self._folder = directory / "checkpoints"
+        self._staging = directory / ".finetune" / "staging"
+        self._uri, self._owner, self._keep = uri.rstrip("/"), owner, keep
+        self.records: list[CheckpointRecord] = []
+
+    def save(
+        self, engine_state: EngineState, trainer_state: Mapping[str, Any], *, step: int, attempt: int, perplexity: float | None
+    ) -> CheckpointRecord:
+        """Publish and verify the checkpoint of `step`, then remove those that are kept no longer.
+
+        Raises OSError when the disk fails, TornCheckpointError when what is read back is not what was written.
+        """
+        created = datetime.now(UTC)
+        staged = self._staging / f"step-{step}"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        save_file(engine_state.parameters, staged / PARAMETERS_FILE)
+        save_file(engine_state.first_moments, staged / FIRST_MOMENTS_FILE)
+        save_file(engine_state.second_moments, staged / SECOND_MOMENTS_FILE)
+        (staged / STATE_FILE).write_text(json.dumps(trainer_state))
+        record = CheckpointRecord(
+            step=step, uri=f"{self._uri}/checkpoints/step-{step}", size_bytes=sum(file.stat().st_size for file in staged.iterdir()),
+            created_time=created, attempt=attempt, perplexity=perplexity, verified=True,
+        )  # fmt: skip
+        self._write_manifest(staged, record)
+        target = self._publish(staged, step)
+        read_manifest(target, self._owner)
+        self.records = [kept for kept in self.records if kept.step != step] + [record]
+        self._mark_best_and_prune()
+        return record
+
+    def _write_manifest(self, staged: Path, record: CheckpointRecord) -> None:
+        digests = {file.name: sha256_of(file) for file in sorted(staged.iterdir())}
+        manifest = {"owner": self._owner, "record": record.to_wire(), "sha256": digests}
+        (staged / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
+        for file in staged.iterdir():
+            sync(file)
+        sync(staged)
+
+    def _publish(self, staged: Path, step: int) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        target = self._folder / f"step-{step}"
+        if target.exists():
+            # Only a torn checkpoint is in the way of a step that is trained again.
+            self._remove(target)
+        staged.rename(target)
+        sync(self._folder)
+        return target
+
+    def _remove(self, path: Path) -> None:
+        # Out of sight in one step, so that a kill in between leaves no half-deleted checkpoint behind.
+        self._staging.mkdir(parents=True, exist_ok=True)
+        bin_path = self._staging / f"removed-{path.name}"
+        shutil.rmtree(bin_path, ignore_errors=True)
+        path.rename(bin_path)
+        shutil.rmtree(bin_path, ignore_errors=True)
+
+    def _mark_best_and_prune(self) -> None:
+        self.records = mark_best(sorted(self.records, key=lambda record: record.step))
+        newest = {record.step for record in self.records[-self._keep :]}
+        for record in list(self.records):
+            if record.step not in newest and not record.best:
+                self._remove(self._folder / f"step-{record.step}")
+                self.records.remove(record)
+
+    def newest(self) -> tuple[SavedState | None, list[str]]:
+        """Return the newest sound checkpoint, if any, and a warning for each one that was passed over.
+
+        Takes all sound ones into `records`. Raises PermissionError when a checkpoint belongs to another owner.
+        """
+        sound, warnings = [], []
+        for path in sorted(self._folder.glob("step-*"), key=step_of):
+            try:
+                sound.append(self.read(path))
+            except TornCheckpointError as error:
+                warnings.append(f"checkpoint {path.name} is damaged and was passed over: {error}")
+                logger.warning(warnings[-1])
+        self.records = mark_best([saved.record for saved in sound])
+        return (sound[-1] if sound else None), warnings
+
+    def read(self, path: Path) -> SavedState:
+        """Verify one checkpoint and return it; raises TornCheckpointError or PermissionError."""
+        record = read_manifest(path, self._owner)
+        return SavedState(path, record, json.loads((path / STATE_FILE).read_text()))
+
+    def at_step(self, step: int) -> SavedState:
+        """Verify and return the checkpoint of a step."""
+        return self.read(self._folder / f"step-{step}")
+
+
+def mark_best(records: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
+    """Return the records with `best` on the one of lowest validation perplexity, the earliest of equals."""
+    measured = [record for record in records if record.perplexity is not None]
+    best = min(measured, key=lambda record: record.perplexity or 0.0).step if measured else None
+    return [record.model_copy(update={"best": record.step == best}) for record in records]
+
+
+def read_manifest(path: Path, owner: str) -> CheckpointRecord:
+    """Return the record of a checkpoint whose files all have the digests of its manifest."""
+    try:
+        manifest = json.loads((path / MANIFEST_FILE).read_text())
+        record = CheckpointRecord.model_validate(manifest["record"])
+        digests, written_by = dict(manifest["sha256"]), manifest["owner"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TornCheckpointError(f"{MANIFEST_FILE} cannot be read: {error}") from error
+    if written_by != owner:
+        raise PermissionError(f"{path} belongs to another job ({written_by[:8]}, this one is {owner[:8]})")
+    for name, digest in digests.items():
+        if not (path / name).is_file():
+            raise TornCheckpointError(f"{name} is missing")
+        if sha256_of(path / name) != digest:
+            raise TornCheckpointError(f"{name} is not what was written (sha256 differs)")
+    return record
+
+
+def sha256_of(file: Path) -> str:
+    """Return the digest of a file's content, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def step_of(path: Path) -> int:
+    """Return N of a folder named step-N, -1 for any other name."""
+    number = path.name.removeprefix("step-")
+    return int(number) if number.isdigit() else -1
+
+
+def sync(path: Path) -> None:
+    """Have the kernel write a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

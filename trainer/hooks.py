@@ -1,0 +1,153 @@
+"""What happens after a step: figures, validation with early stopping, checkpoints, a wish to stop.
+
+Hooks run on every rank in the same order, because validation and checkpoints need all ranks; only rank 0 writes.
+Test: tests/trainer/test_hooks.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from trainer.checkpoint import CheckpointStore
+from trainer.config.record import BestFigures, Metrics
+from trainer.config.sections import EarlyStopping
+from trainer.config.train import TrainConfig
+from trainer.data import Tokens
+from trainer.engine import Engine
+from trainer.loop import Progress, StepResult
+from trainer.measure import measure_perplexity, perplexity_figures
+from trainer.sinks import MetricsSink
+
+EARLY_STOP, INTERRUPTED = "EarlyStopped", "Interrupted"
+
+
+class Sender(Protocol):
+    """Takes changed fields of the progress record."""
+
+    def send(self, **fields: Any) -> None:
+        """Send fields."""
+
+    def stop_requested(self) -> bool:
+        """Tell whether the run is to stop."""
+
+
+class Ledger:
+    """Quality figures of the run so far, in the form of the progress record; part of every checkpoint."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.evaluations_without_improvement = 0
+        self.validated: tuple[int, float] | None = None
+        """Step and perplexity of the newest validation."""
+
+    def note(self, **fields: Any) -> None:
+        """Replace fields of the metrics."""
+        self.metrics = self.metrics.model_copy(update=fields)
+
+    def latest(self, figures: Mapping[str, float]) -> None:
+        """Merge newest figures."""
+        self.note(latest={**self.metrics.latest, **figures})
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"metrics": self.metrics.to_wire(), "evaluationsWithoutImprovement": self.evaluations_without_improvement}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what a checkpoint kept."""
+        self.metrics = Metrics.model_validate(state["metrics"])
+        self.evaluations_without_improvement = int(state["evaluationsWithoutImprovement"])
+
+
+class LogFigures:
+    """Rank 0: every step's figures to the sinks and the progress record, and one line a step for the log."""
+
+    def __init__(self, ledger: Ledger, sinks: MetricsSink, sender: Sender, write_line: Callable[[str], None]) -> None:
+        self._ledger, self._sinks, self._sender, self._write_line = ledger, sinks, sender, write_line
+
+    def after_step(self, progress: Progress, result: StepResult) -> None:
+        """Log the step."""
+        figures = progress.figures()
+        values = {"trainLoss": result.train_loss, "gradientNorm": result.gradient_norm, "learningRate": result.learning_rate,
+                  "lossTokens": float(result.loss_tokens), "tokensSeen": float(figures.tokens_seen)}  # fmt: skip
+        if figures.tokens_per_second is not None:
+            values["tokensPerSecond"] = figures.tokens_per_second
+        self._sinks.log(progress.step, values)
+        self._ledger.latest({"trainLoss": result.train_loss})
+        self._sender.send(progress=figures, metrics=self._ledger.metrics)
+        rate = f"{figures.tokens_per_second:8.0f}" if figures.tokens_per_second else "       -"
+        self._write_line(
+            f"step {progress.step}/{progress.total_steps}  loss {result.train_loss:.4f}  gradient norm {result.gradient_norm:.3f}  "
+            f"learning rate {result.learning_rate:.2e}  tokens/s {rate}"
+        )
+
+
+class Validate:
+    """Perplexity of the validation rows every so many steps and at the last; best so far; early stopping."""
+
+    def __init__(self, engine: Engine, rows: Sequence[Tokens], every_steps: int, batch_size: int, ledger: Ledger,
+                 early_stopping: EarlyStopping | None, sinks: MetricsSink, sender: Sender) -> None:  # fmt: skip
+        self._engine, self._rows, self._every, self._batch_size = engine, rows, every_steps, batch_size
+        self._ledger, self._early_stopping, self._sinks, self._sender = ledger, early_stopping, sinks, sender
+
+    def after_step(self, progress: Progress, result: StepResult) -> None:
+        """Validate when it is due."""
+        if progress.step % self._every != 0 and progress.step < progress.total_steps:
+            return
+        figures = perplexity_figures(measure_perplexity(self._engine, self._rows, self._batch_size))
+        self._sinks.log(progress.step, {f"validation/{name}": value for name, value in figures.items()})
+        self._ledger.latest(figures)
+        self._judge(figures["perplexity"], progress)
+        self._sender.send(metrics=self._ledger.metrics)
+        progress.pause()
+
+    def _judge(self, perplexity: float, progress: Progress) -> None:
+        self._ledger.validated = (progress.step, perplexity)
+        best = self._ledger.metrics.best
+        minimum_delta = self._early_stopping.min_delta if self._early_stopping else 0.0
+        if best is None or perplexity < best.perplexity - minimum_delta:
+            self._ledger.note(best=BestFigures(perplexity=perplexity, step=progress.step))
+            self._ledger.evaluations_without_improvement = 0
+            return
+        self._ledger.evaluations_without_improvement += 1
+        if self._early_stopping and self._ledger.evaluations_without_improvement >= self._early_stopping.patience:
+            progress.stop_reason = EARLY_STOP
+
+
+class StopOnRequest:
+    """Ends training after the present step when the driver wants it; all ranks decide as rank 0 does."""
+
+    def __init__(self, engine: Engine, sender: Sender) -> None:
+        self._engine, self._sender = engine, sender
+
+    def after_step(self, progress: Progress, result: StepResult) -> None:
+        """Set the stop reason."""
+        if self._engine.sums_over_ranks([float(self._sender.stop_requested())])[0] > 0:
+            progress.stop_reason = INTERRUPTED
+
+
+class SaveCheckpoints:
+    """A checkpoint every so many steps, at each new best, and at the end of training whatever ends it."""
+
+    def __init__(self, engine: Engine, store: CheckpointStore, config: TrainConfig, ledger: Ledger, sender: Sender,
+                 extra_state: Callable[[], dict[str, Any]]) -> None:  # fmt: skip
+        self._engine, self._store, self._config, self._ledger, self._sender = engine, store, config, ledger, sender
+        self._extra_state = extra_state
+
+    def after_step(self, progress: Progress, result: StepResult) -> None:
+        """Save when it is due. Every rank gathers, rank 0 writes; a failure on rank 0 fails the run on all."""
+        best = self._ledger.metrics.best
+        new_best = best is not None and best.step == progress.step
+        if progress.step % self._config.checkpoint.every_steps != 0 and not new_best and not progress.finished:
+            return
+        state = self._engine.state()
+        if self._engine.rank == 0:
+            trainer_state = {
+                "step": progress.step, "tokensSeen": progress.tokens_seen, "worldSize": self._engine.world_size,
+                "stopReason": progress.stop_reason if progress.stop_reason != INTERRUPTED else None,
+                "ledger": self._ledger.to_state(), **self._extra_state(),
+            }  # fmt: skip
+            validated = self._ledger.validated
+            perplexity = validated[1] if validated is not None and validated[0] == progress.step else None
+            self._store.save(state, trainer_state, step=progress.step, attempt=self._config.job.attempt, perplexity=perplexity)
+            self._sender.send(checkpoints=list(self._store.records))
+        self._engine.broadcast(None)
+        progress.pause()

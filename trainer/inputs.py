@@ -1,0 +1,51 @@
+"""Everything that can be told before Ray starts: rows, model, tokenizer, findings. Wrong input ends the run here.
+
+Test: tests/trainer/test_inputs.py.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.config.train import TrainConfig
+from trainer.data import Dataset, examine, prepare, steps_total
+from trainer.model import LocatedModel, load_tokenizer, locate
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Sound input of a run."""
+
+    dataset: Dataset
+    located: LocatedModel
+    tokenizer: Any
+    findings: tuple[str, ...]
+
+    @property
+    def data_digest(self) -> str:
+        """The sha256 of the prepared rows' identities, in hex: a path says nothing of its content."""
+        digest = hashlib.sha256()
+        for rows in (self.dataset.train, self.dataset.validation, self.dataset.test):
+            digest.update("\n".join(example.id for example in rows).encode() + b"\n\n")
+        return digest.hexdigest()
+
+    def describe(self, config: TrainConfig) -> list[str]:
+        """Return what was found and what would be done, a line each, for `finetune check`."""
+        training, data = config.training, self.dataset
+        engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
+        return [
+            f"model       {self.located.name}, from {self.located.source}",
+            f"rows        {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test",
+            f"training    {steps_total(len(data.train), training)} steps of {training.global_batch_size} rows",
+            f"workers     {config.workers.world_size} ranks, {engine}",
+            *(f"finding     {finding}" for finding in self.findings),
+        ]
+
+
+def check_inputs(config: TrainConfig) -> Inputs:
+    """Read and check all input; raises InputError for what the user has to mend. The cheap checks come first."""
+    dataset = prepare(config)
+    located = locate(config.model, weights=False)
+    tokenizer = load_tokenizer(located)
+    findings = examine(dataset, tokenizer, config)
+    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings))

@@ -1,0 +1,81 @@
+"""Whose output folder is it, and may this run write there: run.json says so, and is checked before anything is written.
+
+Test: tests/trainer/test_ownership.py.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.config.errors import InputError
+from trainer.config.lineage import differing_field
+from trainer.config.train import TrainConfig
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """A run's claim on an output folder. `data_digest` is of the prepared rows: a path says nothing of its content."""
+
+    directory: Path
+    name: str
+    uid: str | None
+    lineage: dict[str, Any]
+    lineage_digest: str
+    data_digest: str
+
+    @classmethod
+    def of(cls, config: TrainConfig, data_digest: str) -> "Ownership":
+        """Return the claim of one run."""
+        directory = Path(config.output.directory)
+        return cls(directory, config.job.name, config.job.uid, config.lineage(), config.lineage_digest(), data_digest)
+
+    @property
+    def owner(self) -> str:
+        """What its checkpoints are marked with: the job's UID on a cluster, else a digest of configuration and data."""
+        return self.uid or f"{self.lineage_digest[:32]}{self.data_digest[:32]}"
+
+    def finished(self) -> bool:
+        """Check the folder against the claim; tell whether this very run is finished already.
+
+        Raises InputError when the folder holds another job's run, or a run with another configuration or other data.
+        """
+        path = self.directory / RUN_FILE
+        if not path.is_file():
+            if (self.directory / "checkpoints").exists():
+                raise InputError("output", f"{self.directory} has checkpoints but no {RUN_FILE} that says whose", "choose another folder")
+            return False
+        written = json.loads(path.read_text())
+        self._check_same_run(written)
+        return bool(written["finished"])
+
+    def _check_same_run(self, written: dict[str, Any]) -> None:
+        fix = "choose another output folder, or begin anew with --overwrite"
+        owner = written["owner"]
+        if owner["uid"] != self.uid or owner["name"] != self.name:
+            raise InputError("output", f"{self.directory} belongs to the job {owner['name']!r} ({owner['uid'] or 'local'})", fix)
+        if self.uid is not None:
+            return
+        field = differing_field(written["lineage"], self.lineage)
+        if field is not None:
+            raise InputError(field, f"is not what it was in the run that {self.directory} holds", fix)
+        if written["dataDigest"] != self.data_digest:
+            raise InputError("data", f"the rows are not those of the run that {self.directory} holds", fix)
+
+    def write(self, *, finished: bool) -> None:
+        """Write the claim down; atomic."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        content = {
+            "owner": {"uid": self.uid, "name": self.name}, "lineage": self.lineage, "dataDigest": self.data_digest, "finished": finished,
+        }  # fmt: skip
+        write_atomically(self.directory / RUN_FILE, json.dumps(content, indent=1))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content in one step: a reader sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)

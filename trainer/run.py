@@ -1,0 +1,274 @@
+"""One rank's run: load, resume, baseline, train, final, export, report. Every rank takes every step; rank 0 alone writes.
+
+Test: tests/trainer/test_run.py (real Ray, a small model).
+"""
+
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.batches import MicroBatch, deal
+from trainer.checkpoint import CheckpointStore, SavedState
+from trainer.config.record import ModelProvenance, OutputRecord, Stage
+from trainer.config.train import TrainConfig
+from trainer.data import Augmenter, Example, Tokens, batch_at, steps_total, tokenize
+from trainer.engine import build_engine
+from trainer.engine.factory import uses_bfloat16
+from trainer.evaluation import DataCounts, SampleAnswer, TrainingSummary, build_report
+from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, StopOnRequest, Validate
+from trainer.inputs import Inputs
+from trainer.loop import Hook, Progress, train
+from trainer.measure import Measurement, measure
+from trainer.model import apply_method, export, load_model, load_tokenizer, locate, provenance_of
+from trainer.ownership import write_atomically
+from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, TensorBoardSink
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_ANSWERS = 3
+
+
+class Run:
+    """The state of one rank's run; `execute` is the story."""
+
+    def __init__(self, config: TrainConfig, inputs: Inputs, owner: str, sender: Sender, sinks: Sequence[MetricsSink]) -> None:
+        self.config, self.inputs, self.sender, self.more_sinks = config, inputs, sender, sinks
+        self.directory = Path(config.output.directory)
+        self.uri = config.output.uri or str(self.directory)
+        self.store = CheckpointStore(self.directory, self.uri, owner, config.checkpoint.keep)
+        self.ledger = Ledger()
+        self.words_changed = self.words_seen = 0
+
+    def execute(self) -> None:
+        """Take the run to its end, or to the stop that the driver asked for."""
+        self.load()
+        saved = self.find_checkpoint()
+        baseline = self.baseline(saved)
+        progress = self.train(saved, baseline)
+        if progress.stop_reason == INTERRUPTED:
+            return
+        self.take_best_weights(progress)
+        final = self.measure(Stage.FINAL)
+        self.ledger.note(final=final.figures())
+        self.send(stage=Stage.EXPORTING, metrics=self.ledger.metrics)
+        self.write_results(progress, baseline, final)
+
+    def send(self, **fields: Any) -> None:
+        """Send fields of the progress record, from rank 0 alone."""
+        if self.engine.rank == 0:
+            self.sender.send(**fields)
+
+    def load(self) -> None:
+        """Load tokenizer and model on this node, and put the engine around the model."""
+        config = self.config
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        bfloat16 = uses_bfloat16(config, device)
+        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        self.located = locate(self.inputs.located.pinned())
+        self.tokenizer = load_tokenizer(self.located)
+        self.engine = build_engine(
+            config,
+            lambda: apply_method(
+                self.checkpointing(load_model(self.located, dtype)), config.method, config.regularization, config.training.seed
+            ),
+            device,
+        )
+        self.provenance = provenance_of(self.located, dtype) if self.engine.rank == 0 else None
+        if self.provenance is not None:
+            logger.info(
+                "weights of %s from %s, %s, %s",
+                self.provenance.name,
+                self.provenance.source,
+                self.provenance.precision,
+                self.provenance.digest,
+            )
+        self.send(model=self.provenance, output=OutputRecord(uri=self.uri))
+        self.tokenize_rows()
+
+    def checkpointing(self, model: Any) -> Any:
+        """Switch gradient checkpointing on, when it is asked for."""
+        if self.config.training.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.enable_input_require_grads()
+        return model
+
+    def tokenize_rows(self) -> None:
+        """Tokenize validation and test rows once, and training rows unless they are changed anew in every epoch."""
+        self.augmenter = Augmenter(self.config.augmentation, self.config.training.seed) if self.config.augmentation else None
+        self.validation_rows = self.tokenized(self.inputs.dataset.validation)
+        self.test_rows = self.tokenized(self.inputs.dataset.test)
+        self.train_rows = self.tokenized(self.inputs.dataset.train)
+
+    def tokenized(self, examples: Sequence[Example]) -> list[Tokens]:
+        """Return the tokens of examples, cut at the job's length."""
+        return [tokenize(example, self.tokenizer, self.config.training.max_sequence_length) for example in examples]
+
+    def find_checkpoint(self) -> SavedState | None:
+        """Find the newest sound checkpoint and give it to the engine; rank 0 chooses for all."""
+        found, warnings = self.store.newest() if self.engine.rank == 0 else (None, [])
+        found = self.engine.broadcast(found)
+        if found is None:
+            self.send(resumed_from_step=0, warnings=self.all_warnings(warnings))
+            return None
+        step = int(found.trainer_state["step"])
+        self.engine.load_state(found.engine_state(), step)
+        self.ledger.load_state(found.trainer_state["ledger"])
+        self.words_changed, self.words_seen = found.trainer_state["augmentation"]
+        logger.info("resumed from step %d", step)
+        self.send(
+            resumed_from_step=step, checkpoints=list(self.store.records), metrics=self.ledger.metrics, warnings=self.all_warnings(warnings)
+        )
+        return found
+
+    def all_warnings(self, warnings: Sequence[str]) -> list[str]:
+        """Return the findings of the input followed by `warnings`, as many as a record holds."""
+        return [*self.inputs.findings, *warnings][:20]
+
+    def baseline(self, saved: SavedState | None) -> Measurement:
+        """Measure the untouched base model, or take its figures from the checkpoint."""
+        if saved is not None:
+            return Measurement.from_state(saved.trainer_state["baseline"])
+        baseline = self.measure(Stage.BASELINE)
+        self.ledger.note(baseline=baseline.figures())
+        self.send(metrics=self.ledger.metrics)
+        return baseline
+
+    def measure(self, stage: Stage) -> Measurement:
+        """Measure the model as it is on the test rows."""
+        self.send(stage=stage)
+        if not self.test_rows:
+            return Measurement()
+        batch_size = max(8, self.config.training.micro_batch_size)
+        return measure(
+            self.engine, self.tokenizer, self.inputs.dataset.test, self.test_rows, self.config.task, self.config.evaluation, batch_size
+        )
+
+    def train(self, saved: SavedState | None, baseline: Measurement) -> Progress:
+        """Train to the end, to early stopping, or to the stop that was asked for."""
+        training, rows = self.config.training, len(self.train_rows)
+        progress = Progress(steps_total(rows, training), rows / training.global_batch_size)
+        if saved is not None:
+            progress.step, progress.tokens_seen = int(saved.trainer_state["step"]), int(saved.trainer_state["tokensSeen"])
+            progress.stop_reason = saved.trainer_state["stopReason"]
+        self.send(stage=Stage.TRAINING, progress=progress.figures())
+        self.train_seconds = -time.monotonic()
+        train(
+            self.engine,
+            self.micro_batches,
+            training,
+            self.config.regularization.label_smoothing,
+            progress,
+            self.hooks(progress, saved, baseline),
+        )
+        self.train_seconds += time.monotonic()
+        return progress
+
+    def micro_batches(self, step: int) -> list[MicroBatch]:
+        """Return this rank's micro-batches of a step; a function of the step, so that a resumed run sees the same."""
+        training = self.config.training
+        rows = [self.row(epoch, index) for epoch, index in batch_at(step, len(self.train_rows), training.global_batch_size, training.seed)]
+        return deal(rows, self.engine.rank, self.engine.world_size, training.micro_batch_size)
+
+    def row(self, epoch: int, index: int) -> Tokens:
+        """Return a training row as it is in an epoch; counts the words that augmentation changed."""
+        if self.augmenter is None:
+            return self.train_rows[index]
+        example, changed, words = self.augmenter.augment(self.inputs.dataset.train[index], epoch)
+        self.words_changed += changed
+        self.words_seen += words
+        if changed == 0:
+            return self.train_rows[index]
+        return tokenize(example, self.tokenizer, self.config.training.max_sequence_length)
+
+    def hooks(self, progress: Progress, saved: SavedState | None, baseline: Measurement) -> list[Hook]:
+        """Return what happens after a step, in order: figures first, then what may end training, checkpoints last."""
+        config, hooks = self.config, list[Hook]()
+        sinks = self.sinks(progress.step)
+        sender: Sender = self.sender if self.engine.rank == 0 else Silent()
+        if self.engine.rank == 0:
+            hooks.append(LogFigures(self.ledger, sinks, self.sender, lambda line: print(line, file=sys.stderr, flush=True)))
+        if self.validation_rows:
+            every = config.evaluation.every_steps or max(1, round(progress.steps_per_epoch))
+            hooks.append(
+                Validate(
+                    self.engine, self.validation_rows, every, max(8, config.training.micro_batch_size), self.ledger,
+                    config.regularization.early_stopping, sinks, sender,
+                )
+            )  # fmt: skip
+        hooks.append(StopOnRequest(self.engine, sender))
+        hooks.append(SaveCheckpoints(self.engine, self.store, config, self.ledger, sender, lambda: self.extra_state(baseline)))
+        return hooks
+
+    def sinks(self, resumed_from_step: int) -> MetricsSink:
+        """Return where rank 0's figures go; the other ranks have no sinks."""
+        if self.engine.rank != 0:
+            return FanOut([])
+        lines = JsonLinesSink(self.directory / "metrics.jsonl", resumed_from_step)
+        return FanOut([lines, TensorBoardSink(self.directory / "tensorboard"), *self.more_sinks])
+
+    def extra_state(self, baseline: Measurement) -> dict[str, Any]:
+        """Return what a checkpoint keeps besides step, tokens and ledger."""
+        return {"baseline": baseline.to_state(), "augmentation": [self.words_changed, self.words_seen]}
+
+    def take_best_weights(self, progress: Progress) -> None:
+        """Go back to the weights of the best validation, when there was one and it was not the last step."""
+        best = self.ledger.metrics.best
+        if best is None or best.step == progress.step:
+            return
+        saved = self.engine.broadcast(self.store.at_step(best.step) if self.engine.rank == 0 else None)
+        self.engine.load_state(saved.engine_state(), best.step)
+        logger.info("took the weights of step %d, the best on the validation rows", best.step)
+
+    def write_results(self, progress: Progress, baseline: Measurement, final: Measurement) -> None:
+        """Export the model and write the report; the report last, because it says that all is done."""
+        state = self.engine.state()
+        if self.engine.rank == 0 and self.provenance is not None:
+            folders = export(
+                self.engine.model, self.tokenizer, self.config, self.directory / "model", self.located, self.provenance, state.parameters
+            )
+            trained = sum(value.numel() for value in state.parameters.values())
+            report = self.report(self.provenance, progress, baseline, final, folders, trained)
+            write_atomically(self.directory / "report.json", json.dumps(report, indent=1, ensure_ascii=False))
+            self.send(output=OutputRecord(uri=self.uri, report_uri=f"{self.uri.rstrip('/')}/report.json"), progress=progress.figures())
+        self.engine.broadcast(None)
+
+    def report(self, provenance: ModelProvenance, progress: Progress, baseline: Measurement, final: Measurement, folders: Sequence[Path],
+               trained_parameters: int) -> dict[str, Any]:  # fmt: skip
+        """Return the content of report.json."""
+        dataset, figures, first = self.inputs.dataset, progress.figures(), self.ledger.metrics.latest
+        summary = TrainingSummary(
+            steps=progress.step, epochs=figures.epoch, tokens_seen=progress.tokens_seen, seconds=self.train_seconds,
+            world_size=self.engine.world_size, trainable_parameters=trained_parameters,
+            train_loss=first.get("trainLoss"), tokens_per_second=figures.tokens_per_second, stopped_early=progress.stop_reason == EARLY_STOP,
+        )  # fmt: skip
+        samples = [
+            SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer)
+            for base, tuned in list(zip(baseline.answers, final.answers, strict=True))[:SAMPLE_ANSWERS]
+        ]
+        share = {"wordsChanged": self.words_changed, "words": self.words_seen, "changedShare": self.words_changed / max(1, self.words_seen)}
+        report = build_report(
+            self.config, model=provenance, data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test)), training=summary,
+            baseline=baseline.named(), final=final.named(), evaluated_rows=len(dataset.test), generated_rows=len(final.answers), samples=samples,
+            augmentation=share if self.augmenter else None, checkpoints=self.store.records, best=self.ledger.metrics.best, exports=folders,
+            warnings=self.inputs.findings,
+        )  # fmt: skip
+        report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return report
+
+
+class Silent:
+    """The sender of ranks other than 0."""
+
+    def send(self, **fields: Any) -> None:
+        """Say nothing."""
+
+    def stop_requested(self) -> bool:
+        """Leave the decision to rank 0."""
+        return False

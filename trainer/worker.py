@@ -1,0 +1,59 @@
+"""The entry of one rank: a Ray Train worker process becomes a rank of the run.
+
+Sets what torch and DeepSpeed expect of a launcher before either is imported, then hands over to trainer.run.
+Test: tests/trainer/test_run.py (real Ray, a small model).
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.config.train import TrainConfig
+
+
+@dataclass
+class Payload:
+    """What the driver hands to every rank; small, or by reference into Ray's object store."""
+
+    config: dict[str, Any]
+    inputs: Any
+    """Ray reference to trainer.inputs.Inputs."""
+    owner: str
+    box: Any
+    """Handle of the progress actor."""
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """Run one rank; `settings` holds a Payload under 'payload'."""
+    import ray
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    payload: Payload = settings["payload"]
+    rank = prepare_environment()
+    from trainer.progress import RayMetricsSink, WorkerProgress
+    from trainer.run import Run
+
+    config = TrainConfig.model_validate(payload.config)
+    sinks = [RayMetricsSink(config.job)] if rank == 0 else []
+    Run(config, ray.get(payload.inputs), payload.owner, WorkerProgress(payload.box), sinks).execute()
+
+
+def prepare_environment() -> int:
+    """Give torch and DeepSpeed the variables that they expect of a launcher; return this process's rank."""
+    import ray.train
+
+    context = ray.train.get_context()
+    rank: int = context.get_world_rank()
+    local_size = str(context.get_local_world_size())
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(context.get_world_size()), LOCAL_RANK=str(context.get_local_rank()), LOCAL_SIZE=local_size,
+        LOCAL_WORLD_SIZE=local_size,
+    )  # fmt: skip
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    # The same number of threads in every attempt: sums of floats depend on how they are cut into parts.
+    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    return rank
