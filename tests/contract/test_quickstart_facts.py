@@ -34,7 +34,7 @@ NAMES_BESIDE_THE_SCHEMA = {
 }
 
 NOT_SUPPORTED = (
-    r"packing|qlora|neftune|deadline|time to live|\bs3\b|kueue|offload|elastic|float16|more weight|translation|amd gpu|serve[dr]"
+    r"packing|qlora|neftune|deadline|time to live|\bs3\b|kueue|offload|elastic|float16|more weight|translation|amd gpu|\bserved\b"
 )
 """What users ask for and the schema does not have."""
 
