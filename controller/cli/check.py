@@ -1,0 +1,79 @@
+"""`finetune check`: everything about a job that can be told before Ray starts. Tests: tests/controller/cli/test_check.py."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from controller.cli.follow import outcome_of_exit
+from controller.cli.jobfile import JobFile, read_job_file
+from controller.cli.localrun import Folders, LocalRun, plan_local_run
+from controller.cli.machine import Machine
+from controller.cli.problems import BadInputError
+from controller.cli.run import LAST_LINES, LogTail, parse_error, prepare
+from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
+from trainer.config.errors import InputError
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_SUCCESS, ProgressRecord
+from trainer.config.train import TrainConfig
+
+
+def check(job_file: Path, claims: Mapping[str, Path], machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
+    """Print what would be done and what was found; return the exit code; BadInputError for the user's mistakes."""
+    job = read_job_file(job_file)
+    with tempfile.TemporaryDirectory(prefix="finetune-check-") as folder:
+        folders = Folders(Path(folder) / "output")
+        local_run = plan_local_run(job, folders, claims, machine or Machine.here())
+        for line in describe(job, local_run):
+            print(line, flush=True)
+        prepare(folders, local_run)
+        log_file = Path(folder) / "trainer.log"
+        with log_file.open("ab") as log:
+            process = TrainerProcess([*trainer, "--config", str(folders.config), "--check"], log)
+            while (lines := process.lines(1.0)) is not None:
+                for line in lines:
+                    print(line, flush=True)
+            exit_code = process.wait()
+        if exit_code == EXIT_INPUT:
+            raise BadInputError(_errors(folders.progress, LogTail(log_file, 0)))
+        if exit_code != EXIT_SUCCESS:
+            for line in LogTail(log_file, 0).last_lines(LAST_LINES):
+                print(f"  {line}")
+            print(f"failed: {outcome_of_exit(exit_code).message}")
+            return EXIT_FAILURE
+    print(f"{job_file} can be run: finetune run {job_file} --output DIR")
+    return EXIT_SUCCESS
+
+
+def describe(job: JobFile, local_run: LocalRun) -> list[str]:
+    """Return what a run would do, in lines."""
+    config = local_run.config
+    lines = [f"job {job.name}: {config.task.value}, {_method(config)}, {_length(config)}", f"workers: {_workers(config)}"]
+    lines.append(f"output: {', '.join(export.value for export in config.exports)} model, report and checkpoints, in the folder of --output")
+    lines += [notice for notice in local_run.notices if not notice.startswith("claim ")]
+    return lines + [f"warning: {warning}" for warning in local_run.warnings]
+
+
+def _method(config: TrainConfig) -> str:
+    if config.method.lora is None:
+        return "all weights"
+    return f"LoRA of rank {config.method.lora.rank}"
+
+
+def _length(config: TrainConfig) -> str:
+    training = config.training
+    length = f"{training.max_steps} steps" if training.max_steps is not None else f"{training.epochs:g} epochs"
+    return f"{length} of {training.global_batch_size} rows each step"
+
+
+def _workers(config: TrainConfig) -> str:
+    workers = config.workers
+    device = f"{workers.gpus_per_worker} GPUs" if workers.gpus_per_worker else f"{workers.cpus_per_worker:g} CPUs"
+    engine = f"DeepSpeed ZeRO-{workers.deepspeed.zero_stage}" if workers.deepspeed else "DistributedDataParallel"
+    return f"{workers.workers} with {device} each, {engine}"
+
+
+def _errors(progress: Path, tail: LogTail) -> list[InputError]:
+    if progress.is_file():
+        outcome = ProgressRecord.model_validate_json(progress.read_text()).outcome
+        if outcome is not None:
+            return [parse_error(line) for line in outcome.message.splitlines() if line.strip()]
+    return [InputError("trainer", line) for line in tail.last_lines(LAST_LINES)]

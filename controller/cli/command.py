@@ -1,0 +1,79 @@
+"""The command line of `finetune`: arguments, exit codes, and errors on stderr. Tests: tests/controller/cli/test_command.py."""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from controller.cli.check import check
+from controller.cli.output import OutputBusyError
+from controller.cli.problems import BadInputError
+from controller.cli.run import RunRequest, run
+from trainer.config.errors import InputError
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT
+
+NEEDED_TO_TRAIN = ("ray", "torch", "transformers")
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run one `finetune` command and return its exit code: 0 good, 2 the user's input is at fault, 1 anything else."""
+    options = _parser().parse_args(arguments)
+    missing = [name for name in NEEDED_TO_TRAIN if importlib.util.find_spec(name) is None]
+    if missing:
+        return _complain(f"the trainer's packages are missing ({', '.join(missing)}); install finetune-operator[trainer]", EXIT_FAILURE)
+    try:
+        claims = parse_claims(options.claim)
+        if options.command == "check":
+            return check(options.job, claims)
+        return run(RunRequest(options.job, options.output, claims, options.overwrite, options.verbose))
+    except BadInputError as errors:
+        return _complain(str(errors), EXIT_INPUT)
+    except OutputBusyError as error:
+        return _complain(str(error), EXIT_FAILURE)
+    except KeyboardInterrupt:
+        return _complain("interrupted before the trainer was started; nothing was trained", EXIT_FAILURE)
+    except OSError as error:
+        return _complain(
+            f"{error.filename or 'the system'}: {error.strerror}; see that the folder can be written and has room", EXIT_FAILURE
+        )
+
+
+def parse_claims(given: Sequence[str]) -> dict[str, Path]:
+    """Turn `NAME=DIR` arguments into absolute folders; BadInputError where one is not of that form or no folder."""
+    claims: dict[str, Path] = {}
+    errors: list[InputError] = []
+    for text in given:
+        name, separator, folder = text.partition("=")
+        path = Path(folder).expanduser().absolute()
+        if not (name and separator and folder):
+            errors.append(InputError("--claim", f"{text!r} is not of the form NAME=DIR", "write --claim my-claim=/folder"))
+        elif name in claims:
+            errors.append(InputError("--claim", f"{name} is given twice", "give one folder for a claim"))
+        elif not path.is_dir():
+            errors.append(InputError("--claim", f"{name}: there is no folder {path}", "give a folder that exists"))
+        claims[name] = path
+    if errors:
+        raise BadInputError(errors)
+    return claims
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="finetune", description="Run a FineTuneJob on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_parser = commands.add_parser("run", help="train, measure and write the model", description="Run the FineTuneJob in a file here.")
+    check_parser = commands.add_parser("check", help="tell what a run would find, without one", description="Check all input of a job.")
+    for command in (run_parser, check_parser):
+        command.add_argument("job", type=Path, metavar="JOB.yaml", help="file with one FineTuneJob and the ConfigMaps that it reads")
+        command.add_argument(
+            "--claim", action="append", default=[], metavar="NAME=DIR", help="folder that stands for a claim that the job reads; repeatable"
+        )
+    run_parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for checkpoints, model and report")
+    run_parser.add_argument("--overwrite", action="store_true", help="remove the previous run in DIR and begin anew")
+    run_parser.add_argument("--verbose", action="store_true", help="show the trainer's log too; it is always in DIR/trainer.log")
+    return parser
+
+
+def _complain(text: str, exit_code: int) -> int:
+    print(text, file=sys.stderr)
+    return exit_code

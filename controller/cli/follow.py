@@ -1,0 +1,126 @@
+"""Follows a running trainer through the files that it writes: what is new goes to the screen, the whole to status.json.
+
+Tests: tests/controller/cli/test_follow.py.
+"""
+
+import contextlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from controller.api.status import FineTuneJobStatus
+from controller.cli.localrun import Folders
+from controller.cli.localstatus import take
+from controller.cli.news import news
+from controller.cli.screen import Screen
+from trainer.config.record import Outcome, ProgressRecord, Result, Stage
+
+
+class Follower:
+    """Reads the trainer's newest record whenever it is asked to; `record` is the last one that was sound."""
+
+    def __init__(self, folders: Folders, screen: Screen, status: FineTuneJobStatus) -> None:
+        """Go on from `status`, which begins this run."""
+        self._folders, self._screen, self._status = folders, screen, status
+        self._text: str | None = None
+        self._dashboard_told = False
+        self.record: ProgressRecord | None = None
+        self._write_status()
+
+    def poll(self) -> None:
+        """Take over what the trainer wrote since the last call."""
+        self._tell_dashboard()
+        text = _read(self._folders.progress)
+        if text is None or text == self._text:
+            return
+        self._text = text
+        try:
+            record = ProgressRecord.model_validate_json(text)
+        except ValidationError:
+            return  # a record of another version: the next or the exit code will tell
+        self._take(record)
+
+    def conclude(self, exit_code: int) -> Outcome:
+        """Return how the run ended; where the trainer could not say it itself, the exit code does."""
+        self.poll()
+        if self.record is not None and self.record.outcome is not None:
+            return self.record.outcome
+        outcome = outcome_of_exit(exit_code)
+        now = datetime.now(UTC)
+        attempt = self._status.attempts[-1].number if self._status.attempts else 1
+        before = self.record or ProgressRecord(attempt=attempt, sequence=1, time=now, stage=Stage.STARTING)
+        last_words = {"sequence": before.sequence + 1, "time": now, "stage": Stage.FINISHED, "outcome": outcome}
+        self._take(before.model_copy(update=last_words))
+        return outcome
+
+    def _take(self, record: ProgressRecord) -> None:
+        for line in news(self.record, record):
+            self._screen.say(line)
+        self._screen.show(record)
+        self.record = record
+        self._status = take(self._status, record)
+        self._write_status()
+
+    def _write_status(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk is the trainer's to report; it needs no second one to fail
+            write_atomically(self._folders.output / "status.json", json.dumps(self._status.to_wire(), indent=1) + "\n")
+
+    def _tell_dashboard(self) -> None:
+        text = None if self._dashboard_told else _read(self._folders.dashboard)
+        if text is None:
+            return
+        self._dashboard_told = True
+        url = json.loads(text).get("url")
+        if url:
+            self._screen.say(f"Ray dashboard: {url} ({login_hint()})")
+
+
+def read_status(folders: Folders) -> FineTuneJobStatus:
+    """Return what earlier starts in the folder wrote; an empty status where there is none that can be read."""
+    try:
+        return FineTuneJobStatus.model_validate_json((folders.output / "status.json").read_text())
+    except (OSError, ValueError):
+        return FineTuneJobStatus()
+
+
+def outcome_of_exit(exit_code: int) -> Outcome:
+    """Say what an exit code means when the trainer left no last record."""
+    if exit_code == 0:
+        return Outcome(result=Result.SUCCEEDED, reason="Succeeded", message="the trainer ended well")
+    if exit_code == 2:
+        return Outcome(result=Result.INPUT_INVALID, reason="InputInvalid", message="the trainer refused its input; its last lines say why")
+    if exit_code == 3:
+        return Outcome(result=Result.INTERRUPTED, reason="Interrupted", message="the trainer was stopped")
+    if exit_code == 128 + 9:
+        message = "the trainer was killed (signal 9); when nobody did it, the machine ran out of memory"
+        return Outcome(result=Result.FAILED, reason="Killed", message=message)
+    how = f"was ended by signal {exit_code - 128}" if exit_code > 128 else f"ended with code {exit_code}"
+    return Outcome(result=Result.FAILED, reason="TrainerDied", message=f"the trainer {how} before it could say why")
+
+
+def login_hint() -> str:
+    """Say how to get into Ray's dashboard, without the token itself: terminals and logs are read by others."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        return "open to everybody on this machine: RAY_AUTH_MODE is disabled"
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        place = "the value of RAY_AUTH_TOKEN"
+    else:
+        place = f"the content of {os.environ.get('RAY_AUTH_TOKEN_PATH') or Path.home() / '.ray' / 'auth_token'}"
+    return f"it asks for a token: {place}; `ray get-auth-token` prints it"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,202 @@
+"""`finetune run`: trains the job of a file on this machine and shows how it goes. Tests: tests/controller/cli/test_run.py."""
+
+import contextlib
+import json
+import re
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from controller.api.status import FineTuneJobStatus
+from controller.cli.follow import Follower, read_status, write_atomically
+from controller.cli.jobfile import read_job_file
+from controller.cli.localrun import Folders, LocalRun, plan_local_run
+from controller.cli.localstatus import begin
+from controller.cli.machine import Machine
+from controller.cli.output import locked, previous_run_finished, refuse_foreign_files, remove_previous_run
+from controller.cli.problems import BadInputError
+from controller.cli.screen import BarScreen, Screen, open_screen
+from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
+from trainer.config.errors import InputError
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_SUCCESS, Outcome, Result
+
+POLL_SECONDS = 0.5
+LAST_LINES = 20
+WORKER_LOG_LINE = re.compile(r"(\x1b\[\d+m)*\((\w+ )?(\w+, )?pid=\d+")
+"""How Ray begins what it forwards from workers; it is log, not the trainer's own words."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks for."""
+
+    job_file: Path
+    output: Path
+    claims: Mapping[str, Path]
+    overwrite: bool = False
+    verbose: bool = False
+
+
+def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
+    """Run the job and return the exit code; BadInputError for the user's mistakes, OutputBusyError for a second writer."""
+    folders = Folders(request.output.absolute())
+    job = read_job_file(request.job_file)
+    local_run = plan_local_run(job, folders, request.claims, machine or Machine.here())
+    if folders.output.exists() and not folders.output.is_dir():
+        raise BadInputError([InputError("--output", f"{folders.output} is not a folder", "give a folder; it is made where it is missing")])
+    screen = open_screen()
+    try:
+        with locked(folders) as lock:
+            refuse_foreign_files(folders)
+            if request.overwrite:
+                if remove_previous_run(folders):
+                    screen.say(f"removed the previous run in {folders.output}")
+            elif previous_run_finished(folders, local_run.config):
+                screen.say(f"{folders.output} holds this run, finished: nothing was changed; --overwrite trains anew")
+                return EXIT_SUCCESS
+            for line in (*local_run.notices, *(f"warning: {warning}" for warning in local_run.warnings)):
+                screen.say(line)
+            status = begin(read_status(folders), job.name, datetime.now(UTC))
+            prepare(folders, local_run.as_attempt(status.attempts[-1].number if status.attempts else 1))
+            return _train(request, folders, screen, status, trainer, lock)
+    finally:
+        screen.close()
+
+
+def prepare(folders: Folders, local_run: LocalRun) -> None:
+    """Write the trainer's configuration and the ConfigMaps; take away what an earlier start announced."""
+    folders.private.mkdir(parents=True, exist_ok=True)
+    for stale in (folders.progress, folders.dashboard):
+        stale.unlink(missing_ok=True)
+    for path, content in local_run.config_map_files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    write_atomically(folders.config, json.dumps(local_run.config.to_wire(), indent=1))
+
+
+def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTuneJobStatus, trainer: Sequence[str], lock: int) -> int:
+    follower = Follower(folders, screen, status)
+    with folders.log.open("ab") as log:
+        log_start = log.tell()
+        command = [*trainer, "--config", str(folders.config)]
+        process = TrainerProcess(command, log, terminal=isinstance(screen, BarScreen), keep_open=[lock])
+        tail = LogTail(folders.log, log_start)
+        with Interrupts(process) as interrupts:
+            while (lines := process.lines(POLL_SECONDS)) is not None:
+                interrupts.tell(screen)
+                _pass_on(lines, screen, log)
+                if request.verbose:
+                    for line in tail.new_lines():
+                        screen.say(line)
+                follower.poll()
+            exit_code = process.wait()
+    outcome = follower.conclude(exit_code)
+    screen.close()
+    _close_with(outcome, request, folders, screen, tail, step=_last_step(follower))
+    return {Result.SUCCEEDED: EXIT_SUCCESS, Result.INPUT_INVALID: EXIT_INPUT}.get(outcome.result, EXIT_FAILURE)
+
+
+def _pass_on(lines: Iterator[str], screen: Screen, log: IO[bytes]) -> None:
+    """Show the trainer's own words, and put into the log what Ray forwards from its workers."""
+    for line in lines:
+        if not WORKER_LOG_LINE.match(line):
+            screen.say(line)
+            continue
+        with contextlib.suppress(OSError):  # a full disk is the trainer's to report
+            log.write(line.encode() + b"\n")
+            log.flush()
+
+
+def _last_step(follower: Follower) -> int | None:
+    checkpoints = follower.record.checkpoints if follower.record else []
+    return max((checkpoint.step for checkpoint in checkpoints), default=None)
+
+
+def _close_with(outcome: Outcome, request: RunRequest, folders: Folders, screen: Screen, tail: "LogTail", step: int | None) -> None:
+    """Say how the run ended and what to do next."""
+    if outcome.result is Result.SUCCEEDED:
+        found = [name for name in ("model", "report.json", "metrics.jsonl", "checkpoints") if (folders.output / name).exists()]
+        screen.say(f"finished; in {folders.output}: {', '.join(found)}")
+        return
+    if outcome.result is Result.INPUT_INVALID:
+        errors = [parse_error(line) for line in outcome.message.splitlines() if line.strip()]
+        if outcome.message.startswith("the trainer refused"):
+            errors = [InputError("trainer", line, "") for line in tail.last_lines(LAST_LINES)] or errors
+        raise BadInputError(errors)
+    go_on = f"finetune run {request.job_file} --output {request.output}"
+    if outcome.result is Result.INTERRUPTED:
+        where = f"after the checkpoint at step {step}" if step else "before the first checkpoint"
+        screen.say(f"interrupted {where}; go on with: {go_on}")
+        return
+    for line in tail.last_lines(LAST_LINES):
+        screen.say(f"  {line}")
+    screen.say(f"failed: {outcome.message} ({outcome.reason}); the whole log is in {folders.log}")
+    if step:
+        screen.say(f"the checkpoint at step {step} is kept; once the cause is mended, go on with: {go_on}")
+
+
+def parse_error(line: str) -> InputError:
+    """Take the trainer's `field: problem; fix` apart again."""
+    field, _, rest = line.partition(": ")
+    problem, _, fix = rest.partition("; ")
+    return InputError(field, problem, fix) if rest else InputError("trainer", line)
+
+
+class LogTail:
+    """What was written to the trainer's log since this start."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path, self._start, self._read_to = path, start, start
+
+    def new_lines(self) -> list[str]:
+        """Return the whole lines since the last call."""
+        with self._path.open("rb") as stream:
+            stream.seek(self._read_to)
+            data = stream.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read_to += len(whole)
+        return whole.decode(errors="replace").splitlines()
+
+    def last_lines(self, count: int) -> list[str]:
+        """Return the last lines of this start."""
+        with self._path.open("rb") as stream:
+            stream.seek(self._start)
+            return stream.read().decode(errors="replace").splitlines()[-count:]
+
+
+class Interrupts:
+    """Passes the first Ctrl-C, SIGTERM or hang-up on as a wish to stop; the second one ends everything at once.
+
+    The handlers write nothing to the screen, because they may come in the middle of such a write.
+    """
+
+    def __init__(self, process: TrainerProcess) -> None:
+        self._process, self._received, self._told = process, 0, 0
+
+    def __enter__(self) -> "Interrupts":
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants the run to outlive the terminal
+            numbers.append(signal.SIGHUP)
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def tell(self, screen: Screen) -> None:
+        """Say on the screen what was passed on since the last call."""
+        if self._received > self._told:
+            first = "stopping: the trainer writes a checkpoint; once more to end at once, without one"
+            screen.say(first if self._received == 1 else "ending at once")
+            self._told = self._received
+
+    def _handle(self, _number: int, _frame: Any) -> None:
+        self._received += 1
+        if self._received == 1:
+            self._process.terminate()
+        else:
+            self._process.kill()

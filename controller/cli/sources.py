@@ -1,0 +1,63 @@
+"""Finds the files that a job names on this machine: paths beside the job file, keys of its ConfigMaps, folders given for claims.
+
+Looks only whether a file exists; ConfigMap keys are written later, by whoever starts the run. Tests: tests/controller/cli/test_localrun.py.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from controller.cli.jobfile import JobFile
+from controller.cli.problems import closest
+from controller.job.trainconfig import FileReference
+from trainer.config.errors import InputError
+from trainer.config.sections import ClaimPath, ConfigMapKey
+
+
+class SourceFinder:
+    """Answers with an absolute path for each source; collects what is wrong instead of stopping at the first mistake."""
+
+    def __init__(self, job: JobFile, claims: Mapping[str, Path], config_map_folder: Path) -> None:
+        self._job, self._claims, self._config_map_folder = job, claims, config_map_folder
+        self.config_map_files: dict[Path, bytes] = {}
+        self.claims_read: set[str] = set()
+        self.errors: list[InputError] = []
+
+    def find(self, reference: FileReference) -> str:
+        """Return the absolute path of the file or folder that `reference` names."""
+        field = f"spec.{reference.field}"
+        if reference.claim is not None:
+            return self._in_claim(field, reference.claim)
+        if reference.config_map is not None:
+            return self._in_config_map(field, reference.config_map)
+        path = (self._job.path.absolute().parent / Path(reference.path or "").expanduser()).resolve()
+        return self._existing(f"{field}.path", path, "paths are relative to the job file")
+
+    def _in_claim(self, field: str, place: ClaimPath) -> str:
+        name = place.claim_name
+        self.claims_read.add(name)
+        if name not in self._claims:
+            fix = f"say which folder stands for it: --claim {name}=DIR"
+            self.errors.append(InputError(f"{field}.persistentVolumeClaim.claimName", f"there is no claim {name!r} on this machine", fix))
+            return ""
+        path = (self._claims[name] / place.path).resolve()
+        return self._existing(f"{field}.persistentVolumeClaim.path", path, f"it is looked for in the folder given by --claim {name}=…")
+
+    def _in_config_map(self, field: str, place: ConfigMapKey) -> str:
+        config_map = self._job.config_maps.get(place.name)
+        if config_map is None:
+            fix = "add it to the file" + (f", or {closest(place.name, self._job.config_maps)}" if self._job.config_maps else "")
+            problem = f"there is no ConfigMap {place.name!r} in {self._job.path.name}"
+            self.errors.append(InputError(f"{field}.configMap.name", problem, fix))
+            return ""
+        if place.key not in config_map.data:
+            problem = f"ConfigMap {place.name} has no key {place.key!r}"
+            self.errors.append(InputError(f"{field}.configMap.key", problem, closest(place.key, config_map.data)))
+            return ""
+        path = self._config_map_folder / place.name / place.key
+        self.config_map_files[path] = config_map.data[place.key]
+        return str(path)
+
+    def _existing(self, field: str, path: Path, hint: str) -> str:
+        if not path.exists():
+            self.errors.append(InputError(field, f"there is nothing at {path}", hint))
+        return str(path)
