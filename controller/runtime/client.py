@@ -6,7 +6,7 @@ Tests: tests/controller/runtime/test_client.py, tests/integration/test_runtime_c
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -109,7 +109,7 @@ class Client:
         inactivity_seconds: float,
         label_selector: str | None = None,
         metadata_only: bool = False,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Yield what changes after `resource_version` until the server ends the watch after `timeout_seconds`.
 
         Raises Gone if `resource_version` is too old, and Unreachable when the watch is cut or nothing came for

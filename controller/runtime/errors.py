@@ -54,6 +54,10 @@ class Gone(RetryableError):
     """The resourceVersion or continue token is too old: list again."""
 
 
+class NotLeading(RetryableError):
+    """This process does not hold the lease any more, so the write was not sent."""
+
+
 class NotFound(WaitingError):
     """There is no such object, or no such namespace."""
 

@@ -1,0 +1,53 @@
+"""The HTTP server for the kubelet's probes and for Prometheus: /healthz, /readyz, /metrics.
+
+An answer says what is wrong, so that `curl` tells it as well as the probe. Tests: tests/controller/runtime/test_health.py.
+"""
+
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from controller.runtime.metrics import Metrics
+
+Check = Callable[[], Sequence[str]]
+"""Returns what is wrong, in words; nothing when all is well."""
+
+
+class HealthServer:
+    """Serves while it is entered: `async with HealthServer(…) as server`.
+
+    `live` tells why the process should be restarted, `ready` why it is not of use yet. That the event loop turns is told by
+    there being an answer at all.
+    """
+
+    def __init__(self, host: str, port: int, *, live: Check, ready: Check, metrics: Metrics) -> None:
+        self._host = host
+        self._port = port
+        self._metrics = metrics
+        application = web.Application()
+        application.router.add_get("/healthz", lambda request: _answer(live))
+        application.router.add_get("/readyz", lambda request: _answer(ready))
+        application.router.add_get("/metrics", self._serve_metrics)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+
+    @property
+    def port(self) -> int:
+        """The port that is served; useful where 0 was asked for."""
+        return int(self._runner.addresses[0][1])
+
+    async def __aenter__(self) -> "HealthServer":
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._runner.cleanup()
+
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _answer(check: Check) -> web.Response:
+    problems = check()
+    return web.Response(text="\n".join(problems) + "\n" if problems else "ok\n", status=503 if problems else 200)

@@ -1,0 +1,69 @@
+"""One line per log record: JSON for machines, words for people at a terminal. Bearer tokens never get through.
+
+What is said goes into the message, what it is about into `extra`. Tests: tests/controller/runtime/test_logs.py.
+"""
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+SECRET = re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|\bhf_[A-Za-z0-9]{16,}")
+"""Authorization headers, JSON web tokens (service accounts), tokens of the Hugging Face hub."""
+REDACTED = "[redacted]"
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in STANDARD_ATTRIBUTES}
+
+
+def _redact(text: str) -> str:
+    return SECRET.sub(REDACTED, text)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class JsonFormatter(logging.Formatter):
+    """Each record as one JSON object: time, level, logger, message, then what it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line."""
+        entry: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return _redact(json.dumps(entry, default=str, ensure_ascii=False))
+
+
+class TextFormatter(logging.Formatter):
+    """Each record as `time level message name=value …`, its traceback on the lines below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        about = "".join(f" {name}={json.dumps(value, default=str, ensure_ascii=False)}" for name, value in _fields(record).items())
+        line = f"{_time(record)} {record.levelname.lower():7} {record.getMessage()}{about}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return _redact(line)
+
+
+def set_up_logging(level: str, stream: TextIO | None = None) -> None:
+    """Send all records of at least `level` to `stream` (stderr): as text to a terminal, else as JSON."""
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # The client library logs whole answers at debug level, objects with their contents.
+    logging.getLogger("kubernetes").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.captureWarnings(True)

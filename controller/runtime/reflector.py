@@ -1,0 +1,217 @@
+"""Keeps a Store equal to what the API server holds: list, then watch, for as long as the process lives.
+
+A cut, silent or ended watch goes on from the last resourceVersion; one that is too old is listed anew, and what
+vanished meanwhile is reported as deleted. A resource that is not served is waited for. Tests:
+tests/controller/runtime/test_reflector.py, tests/integration/test_runtime_reflector.py.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from controller.runtime.backoff import Jitter, backoff_seconds
+from controller.runtime.client import PAGE_LIMIT, Client, WatchEvent
+from controller.runtime.errors import Gone, KubeError, ResourceAbsent, ServerError, Unreachable
+from controller.runtime.metrics import Metrics
+from controller.runtime.resources import KubeObject, Resource, object_key
+from controller.runtime.store import Change, Store, StoreState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which objects of a resource, and how much of them."""
+
+    namespace: str | None = None
+    label_selector: str | None = None
+    metadata_only: bool = False
+
+
+@dataclass(frozen=True)
+class Timings:
+    """How long a reflector waits for what, in seconds."""
+
+    watch_seconds: int = 300
+    """The server ends a watch after this to twice this, so that many do not come back at once."""
+    inactivity_seconds: float = 120.0
+    """Twice the pause between bookmarks: a watch that is silent for so long is dead."""
+    backoff_base_seconds: float = 0.5
+    backoff_maximum_seconds: float = 30.0
+    settled_seconds: float = 5.0
+    """A watch that held for so long was good: the next failure is the first again."""
+
+
+RESUME_ATTEMPTS = 3
+"""A server that was restored from a backup may refuse our resourceVersion with a 5xx for ever: then list."""
+ABSENT_AFTER = 3
+"""Times in a row that a resource which was served must be missing before its objects count as deleted."""
+SLOWEST_LIST_SECONDS = 300.0
+
+
+class Reflector:
+    """Fills `store` with the selected objects of `resource` and tells `on_change` each difference.
+
+    `on_state` is told when the resource turns out to be served or absent. Both run on the event loop and must not block.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        store: Store,
+        metrics: Metrics,
+        *,
+        on_change: Callable[[Change], None] = lambda change: None,
+        on_state: Callable[[StoreState], None] = lambda state: None,
+        selection: Selection = Selection(),
+        timings: Timings = Timings(),
+        page_limit: int = PAGE_LIMIT,
+        jitter: Jitter = random.random,
+    ) -> None:
+        self.resource = resource
+        self.store = store
+        self._client = client
+        self._metrics = metrics
+        self._on_change = on_change
+        self._on_state = on_state
+        self._selection = selection
+        self._timings = timings
+        self._page_limit = page_limit
+        self._jitter = jitter
+        self._version: str | None = None
+        self._failures = 0
+        self._refused_resumes = 0
+        self._missing = 0
+        self._active_at = time.monotonic()
+        metrics.follow_objects(str(resource), lambda: len(store))
+
+    @property
+    def live(self) -> bool:
+        """Whether the loop below still turns; an API server that is down does not make it dead."""
+        longest = self._timings.inactivity_seconds + 2 * self._timings.backoff_maximum_seconds + SLOWEST_LIST_SECONDS
+        return time.monotonic() - self._active_at < longest
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        while True:
+            self._active_at = time.monotonic()
+            started = asyncio.get_running_loop().time()
+            reason = await self._list_and_watch()
+            held_seconds = asyncio.get_running_loop().time() - started
+            if held_seconds >= self._timings.settled_seconds:
+                self._failures = 0
+                if reason == "ended":
+                    continue
+            delay = backoff_seconds(self._failures, self._timings.backoff_base_seconds, self._timings.backoff_maximum_seconds, self._jitter)
+            self._failures += 1
+            await asyncio.sleep(delay)
+
+    async def _list_and_watch(self) -> str:
+        """List where there is nothing to resume, watch until the watch ends; returns why it did."""
+        try:
+            if self._version is None:
+                self._version = await self._list()
+            await self._watch(self._version)
+        except KubeError as problem:
+            reason = self._explain(problem)
+            log.warning("watch failed", extra={"resource": str(self.resource), "reason": reason, "error": str(problem)})
+        else:
+            reason = "ended"
+        self._metrics.watch_restarts.labels(str(self.resource), reason).inc()
+        return reason
+
+    def _explain(self, problem: KubeError) -> str:
+        """Draw the consequences of a failure and return its name in logs and metrics."""
+        if isinstance(problem, ResourceAbsent):
+            self._missing += 1
+            # An API server that is starting may not serve everything yet: what we hold is not thrown away at once.
+            if self.store.state is not StoreState.SYNCED or self._missing >= ABSENT_AFTER:
+                self._forget_all()
+            return "absent"
+        if isinstance(problem, Gone):
+            self._version = None
+            return "gone"
+        if isinstance(problem, Unreachable):
+            return "unreachable"
+        self._refused_resumes += 1
+        if not isinstance(problem, ServerError) or self._refused_resumes >= RESUME_ATTEMPTS:
+            self._version = None
+            self._refused_resumes = 0
+        return type(problem).__name__
+
+    async def _list(self) -> str:
+        chosen = self._selection
+        page = await self._client.list_all(
+            self.resource,
+            chosen.namespace,
+            label_selector=chosen.label_selector,
+            limit=self._page_limit,
+            metadata_only=chosen.metadata_only,
+        )
+        self._missing = 0
+        changes = self.store.replace(_slim(item) for item in page.items)
+        self._set_state(StoreState.SYNCED)
+        for change in changes:
+            self._on_change(change)
+        log.info("listed", extra={"resource": str(self.resource), "objects": len(page.items), "changes": len(changes)})
+        return page.resource_version
+
+    async def _watch(self, version: str) -> None:
+        chosen = self._selection
+        events = self._client.watch(
+            self.resource,
+            chosen.namespace,
+            resource_version=version,
+            timeout_seconds=round(self._timings.watch_seconds * (1.0 + self._jitter())),
+            inactivity_seconds=self._timings.inactivity_seconds,
+            label_selector=chosen.label_selector,
+            metadata_only=chosen.metadata_only,
+        )
+        async with aclosing(events):
+            while True:
+                try:
+                    async with asyncio.timeout(self._timings.inactivity_seconds):
+                        event = await anext(events, None)
+                except TimeoutError as error:
+                    raise Unreachable(f"watch {self.resource}: silent for {self._timings.inactivity_seconds:g} s") from error
+                if event is None:
+                    return
+                self._take(event)
+
+    def _take(self, event: WatchEvent) -> None:
+        self._active_at = time.monotonic()
+        self._refused_resumes = self._missing = 0
+        change: Change | None = None
+        if event.type == "DELETED":
+            change = self.store.remove(object_key(event.object))
+        elif event.type in {"ADDED", "MODIFIED"}:
+            change = self.store.put(_slim(event.object))
+        # Only now: a change that was not taken must be sent again.
+        self._version = event.object["metadata"]["resourceVersion"]
+        if change is not None:
+            self._on_change(change)
+
+    def _forget_all(self) -> None:
+        self._version = None
+        changes = self.store.replace(())
+        self._set_state(StoreState.ABSENT)
+        for change in changes:
+            self._on_change(change)
+
+    def _set_state(self, state: StoreState) -> None:
+        changed = self.store.state is not state
+        self.store.state = state
+        if changed:
+            log.info("cache is now " + state, extra={"resource": str(self.resource)})
+            self._on_state(state)
+
+
+def _slim(item: KubeObject) -> KubeObject:
+    """Drop what nobody reads: managed fields are often more than half of an object."""
+    item["metadata"].pop("managedFields", None)
+    return item

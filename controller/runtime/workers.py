@@ -1,0 +1,104 @@
+"""Takes keys from the queue, has each reconciled, and decides from the outcome when it is looked at again.
+
+Knows nothing of what is reconciled. Tests: tests/controller/runtime/test_workers.py.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from controller.runtime.errors import Conflict, KubeError, NotLeading, TerminalError, WaitingError
+from controller.runtime.metrics import Metrics
+from controller.runtime.workqueue import QueueClosed, WorkQueue
+
+log = logging.getLogger(__name__)
+
+Reconcile = Callable[[str], Awaitable[float | None]]
+"""Brings what `key` names closer to what is wanted; returns after how many seconds to look again, None: at the next change."""
+
+WAITING_BASE_SECONDS = 5.0
+"""What somebody else must do takes longer than the API's mishaps; it is also noticed by a watch, mostly."""
+RECONCILE_LIMIT_SECONDS = 120.0
+"""Every request has a time-out of its own; this ends what hangs otherwise."""
+
+
+class Workers:
+    """`count` workers on one queue. `run` ends when the queue is closed and what was begun is finished, or when cancelled."""
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        reconcile: Reconcile,
+        metrics: Metrics,
+        count: int,
+        *,
+        limit_seconds: float = RECONCILE_LIMIT_SECONDS,
+    ) -> None:
+        self._queue = queue
+        self._reconcile = reconcile
+        self._metrics = metrics
+        self._count = count
+        self._limit_seconds = limit_seconds
+
+    async def run(self) -> None:
+        """Work until the queue is closed; cancelling ends the work at its next await and puts its keys back."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._count):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                key = await self._queue.take()
+            except QueueClosed:
+                return
+            try:
+                await self._handle(key)
+            except asyncio.CancelledError:
+                self._queue.add(key)
+                raise
+            finally:
+                self._queue.done(key)
+
+    async def _handle(self, key: str) -> None:
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._limit_seconds):
+                again_after = await self._reconcile(key)
+        except Exception as error:
+            self._put_off(key, error)
+        else:
+            self._queue.forget(key)
+            if again_after is not None:
+                self._queue.add_after(key, again_after)
+        finally:
+            self._metrics.reconcile_seconds.observe(time.perf_counter() - started)
+
+    def _put_off(self, key: str, error: Exception) -> None:
+        kind = _kind_of(error)
+        self._metrics.reconcile_errors.labels(kind).inc()
+        about = {"key": key, "kind": kind, "error": f"{type(error).__name__}: {error}"}
+        if kind == "terminal":
+            log.error("reconcile failed; it is tried again when something changes", extra=about)
+            return
+        self._metrics.queue_retries.inc()
+        least = WAITING_BASE_SECONDS if kind == "waiting" else 0.0
+        after = getattr(error, "retry_after_seconds", None)
+        delay = self._queue.retry(key, max(least, after or 0.0))
+        about["retry_in_seconds"] = f"{delay:.1f}"
+        if isinstance(error, (Conflict, NotLeading)):
+            # The ordinary course of things: somebody else wrote first.
+            log.info("reconcile put off", extra=about)
+        elif isinstance(error, KubeError):
+            log.warning("reconcile put off", extra=about)
+        else:
+            log.exception("reconcile failed unexpectedly; it is tried again", extra=about)
+
+
+def _kind_of(error: Exception) -> str:
+    if isinstance(error, WaitingError):
+        return "waiting"
+    if isinstance(error, TerminalError):
+        return "terminal"
+    return "retryable" if isinstance(error, (KubeError, TimeoutError)) else "unexpected"

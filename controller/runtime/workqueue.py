@@ -1,0 +1,161 @@
+"""Which keys wait to be worked on, and when: each at most once in the queue and never with two workers.
+
+KeySchedule is the pure part, with time as an argument; WorkQueue lets workers wait on it. Knows nothing of what a key
+stands for. Tests: tests/controller/runtime/test_workqueue.py.
+"""
+
+import asyncio
+import heapq
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+
+from controller.runtime.backoff import Jitter, backoff_seconds
+
+BASE_DELAY_SECONDS = 0.25
+MAX_DELAY_SECONDS = 120.0
+"""A job that failed for an hour is still looked at every two minutes; the API's mishaps are shorter."""
+
+
+class QueueClosed(Exception):  # noqa: N818  (it is no error: the process ends)
+    """The queue gives out no more keys."""
+
+
+class KeySchedule:
+    """Keys that are ready, in order; keys that become ready later; keys that are being worked on.
+
+    A key added while it is being worked on is ready again when that is done, so no change is lost and no key is worked on
+    twice at once. Taking a key cancels its delay: whoever works on it now sees everything that it was put off for.
+    """
+
+    def __init__(self) -> None:
+        self._ready: deque[str] = deque()
+        self._waiting: set[str] = set()
+        self._working: set[str] = set()
+        self._again: set[str] = set()
+        self._due: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._again)
+
+    @property
+    def working(self) -> int:
+        """How many keys are being worked on."""
+        return len(self._working)
+
+    def add(self, key: str) -> bool:
+        """Make `key` ready; False if it was so already."""
+        if key in self._waiting or key in self._again:
+            return False
+        self._due.pop(key, None)
+        if key in self._working:
+            self._again.add(key)
+        else:
+            self._waiting.add(key)
+            self._ready.append(key)
+        return True
+
+    def add_at(self, key: str, due: float) -> None:
+        """Make `key` ready at the time `due`, unless it is ready or due earlier."""
+        if key in self._waiting or key in self._again or self._due.get(key, float("inf")) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, key))
+
+    def take(self, now: float) -> str | None:
+        """Return the key that is ready longest and mark it as being worked on; None if there is none."""
+        self._collect_due(now)
+        if not self._ready:
+            return None
+        key = self._ready.popleft()
+        self._waiting.discard(key)
+        self._due.pop(key, None)
+        self._working.add(key)
+        return key
+
+    def done(self, key: str) -> None:
+        """Say that the work on `key` has ended."""
+        self._working.remove(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def next_due(self) -> float | None:
+        """Return when the next delayed key becomes ready; None if none is delayed."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def _collect_due(self, now: float) -> None:
+        while (due := self.next_due()) is not None and due <= now:
+            self.add(heapq.heappop(self._heap)[1])
+
+
+class WorkQueue:
+    """A KeySchedule that workers wait on, with a delay per key that doubles with each failure.
+
+    `clock` is in seconds, `jitter` returns a number from 0 to 1; both are given by tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, jitter: Jitter = random.random) -> None:
+        self._schedule = KeySchedule()
+        self._failures: dict[str, int] = {}
+        self._clock = clock
+        self._jitter = jitter
+        self._wake = asyncio.Event()
+        self._closed = False
+        self.on_add: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self._schedule)
+
+    def add(self, key: str) -> None:
+        """Let `key` be worked on as soon as a worker is free."""
+        if self._schedule.add(key):
+            self.on_add()
+            self._wake.set()
+
+    def add_after(self, key: str, seconds: float) -> None:
+        """Let `key` be worked on in `seconds`, or earlier if it is added before."""
+        self._schedule.add_at(key, self._clock() + max(0.0, seconds))
+        self._wake.set()
+
+    def retry(self, key: str, least_seconds: float = 0.0) -> float:
+        """Put `key` off, each time in a row twice as long, beginning with about `least_seconds`; returns the delay."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay = backoff_seconds(failures, max(BASE_DELAY_SECONDS, least_seconds), max(MAX_DELAY_SECONDS, least_seconds), self._jitter)
+        self.add_after(key, delay)
+        return delay
+
+    def forget(self, key: str) -> None:
+        """The work on `key` succeeded: its next failure is the first again."""
+        self._failures.pop(key, None)
+
+    async def take(self) -> str:
+        """Return the next key; its taker calls `done`. QueueClosed once the queue is closed."""
+        while True:
+            if self._closed:
+                raise QueueClosed
+            key = self._schedule.take(self._clock())
+            if key is not None:
+                return key
+            self._wake.clear()
+            due = self._schedule.next_due()
+            try:
+                async with asyncio.timeout(None if due is None else max(0.0, due - self._clock())):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def close(self) -> None:
+        """Give out no more keys; those being worked on are not touched."""
+        self._closed = True
+        self._wake.set()
+
+    def done(self, key: str) -> None:
+        """Say that the work on `key` has ended; it is given out again if it was added meanwhile."""
+        self._schedule.done(key)
+        self._wake.set()

@@ -1,0 +1,152 @@
+"""What an administrator sets for the controller, from environment variables and flags; a flag wins.
+
+The chart fills the environment. Nothing here can weaken security: there is no switch for it. Tests:
+tests/controller/test_settings.py.
+"""
+
+import argparse
+import json
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from controller.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
+
+POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+SECRET_VARIABLES = frozenset(
+    {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "WANDB_API_KEY"}
+)
+"""Would stand in plain sight in every RayJob."""
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.strip() else {}
+    except ValueError as error:
+        raise ValueError(f'is no JSON object such as {{"HF_ENDPOINT": "https://…"}}: {error}') from error
+
+
+def _from_list(value: Any) -> Any:
+    return tuple(part for part in (piece.strip() for piece in value.split(",")) if part) if isinstance(value, str) else value
+
+
+def _blank_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Cpu = Annotated[str, Field(pattern=CPU_QUANTITY)]
+Memory = Annotated[str, Field(pattern=MEMORY_QUANTITY)]
+OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
+
+
+class SettingsError(Exception):
+    """The settings are wrong: one line for each mistake, with the variable's name."""
+
+
+class Settings(BaseModel):
+    """Settings of one controller process. Each field's alias is its environment variable."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
+
+    namespace: OptionalText = Field(None, alias="FINETUNE_NAMESPACE", description="Watch this namespace only; without it, all.")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(4, alias="FINETUNE_WORKERS", description="Jobs reconciled at the same time.")
+    resync_seconds: Annotated[float, Field(ge=1)] = Field(
+        600.0, alias="FINETUNE_RESYNC_SECONDS", description="Every job is looked at this often."
+    )
+    kubeconfig: Annotated[Path | None, BeforeValidator(_blank_is_none)] = Field(
+        None, alias="KUBECONFIG", description="File with the cluster's address and credentials; without it, those of the pod."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", alias="FINETUNE_LOG_LEVEL", description="Least level that is logged."
+    )
+
+    health_host: str = Field("0.0.0.0", alias="FINETUNE_HEALTH_HOST", description="Address of probes and metrics.")  # noqa: S104
+    health_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8080, alias="FINETUNE_HEALTH_PORT", description="Their port; 0 takes a free one."
+    )
+
+    lease_name: str = Field("finetune-operator", alias="FINETUNE_LEASE_NAME", min_length=1, description="Lease that elects the leader.")
+    lease_namespace: OptionalText = Field(
+        None, alias="FINETUNE_LEASE_NAMESPACE", description="Namespace of the Lease; by default the pod's own."
+    )
+    lease_duration_seconds: Annotated[float, Field(ge=1)] = Field(
+        15.0, alias="FINETUNE_LEASE_DURATION_SECONDS", description="A leader that was silent for so long is replaced."
+    )
+    lease_renew_deadline_seconds: Annotated[float, Field(gt=0)] = Field(
+        10.0, alias="FINETUNE_LEASE_RENEW_DEADLINE_SECONDS", description="A leader that could not renew for so long stops working."
+    )
+    lease_retry_seconds: Annotated[float, Field(gt=0)] = Field(
+        2.0, alias="FINETUNE_LEASE_RETRY_SECONDS", description="Pause between renewals."
+    )
+    identity: OptionalText = Field(None, alias="POD_NAME", description="Who we are in the Lease; by default the host's name.")
+
+    trainer_image: str = Field(alias="TRAINER_IMAGE", min_length=1, description="Image of head, workers and submitter.")
+    trainer_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", alias="TRAINER_IMAGE_PULL_POLICY", description="As in a pod."
+    )
+    trainer_image_pull_secrets: Annotated[tuple[str, ...], BeforeValidator(_from_list)] = Field(
+        (), alias="TRAINER_IMAGE_PULL_SECRETS", description="Names of Secrets in the job's namespace, with commas between."
+    )
+    trainer_env: Annotated[dict[str, str], BeforeValidator(_from_json)] = Field(
+        {}, alias="TRAINER_ENV", description="Environment of the trainer's pods, a JSON object: proxy, HF_ENDPOINT. No secrets."
+    )
+    ray_version: str = Field(
+        "2.60.0", alias="RAY_VERSION", pattern=r"^\d+\.\d+\.\d+$", description="Version of Ray in the trainer's image."
+    )
+    head_cpu: Cpu = Field("500m", alias="HEAD_CPU", description="CPU request of the Ray head.")
+    head_memory: Memory = Field("2Gi", alias="HEAD_MEMORY", description="Memory request and limit of the Ray head.")
+    submitter_cpu: Cpu = Field("100m", alias="SUBMITTER_CPU", description="CPU request of the pod that submits the Ray job.")
+    submitter_memory: Memory = Field("256Mi", alias="SUBMITTER_MEMORY", description="Memory request and limit of that pod.")
+
+    @field_validator("trainer_env")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        secret = sorted(name for name in value if name.upper() in SECRET_VARIABLES or name.upper().endswith("PASSWORD"))
+        if secret:
+            raise ValueError(f"{', '.join(secret)} would stand in plain sight in every pod; jobs name a Secret in model.tokenSecret")
+        return value
+
+    @model_validator(mode="after")
+    def _leases_end_in_time(self) -> Self:
+        if not self.lease_retry_seconds < self.lease_renew_deadline_seconds < self.lease_duration_seconds:
+            raise ValueError(
+                "FINETUNE_LEASE_RETRY_SECONDS must be less than FINETUNE_LEASE_RENEW_DEADLINE_SECONDS, and that less than "
+                "FINETUNE_LEASE_DURATION_SECONDS: otherwise a leader works on after its lease has expired"
+            )
+        return self
+
+    @property
+    def election_namespace(self) -> str:
+        """Namespace of the Lease: as set, else the pod's own, else `default`."""
+        if self.lease_namespace:
+            return self.lease_namespace
+        return POD_NAMESPACE_FILE.read_text().strip() if POD_NAMESPACE_FILE.exists() else "default"
+
+    @property
+    def election_identity(self) -> str:
+        """Name in the Lease, different for every process: a restarted container must not take its predecessor's lease for its own."""
+        return f"{self.identity or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Return the settings from flags (`--trainer-image`) and environment; SettingsError names what is wrong."""
+    fields = Settings.model_fields
+    parser = argparse.ArgumentParser(prog="python -m controller", description="Run the controller of FineTuneJobs.")
+    for name, info in fields.items():
+        default = "required" if info.is_required() else f"default {info.default!r}"
+        text = f"{info.description} ({info.alias}; {default})".replace("%", "%%")
+        parser.add_argument("--" + name.replace("_", "-"), dest=info.alias, metavar="VALUE", help=text, default=argparse.SUPPRESS)
+    given = {str(info.alias): environment[str(info.alias)] for info in fields.values() if info.alias in environment}
+    given |= vars(parser.parse_args(arguments))
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        # Without pydantic's input value: it may be long, and settings are nobody's business in a log.
+        lines = [": ".join([*(str(part) for part in entry["loc"]), entry["msg"]]) for entry in error.errors(include_url=False)]
+        raise SettingsError("\n".join(lines)) from error
