@@ -1,0 +1,53 @@
+"""The list of attempts in status: one entry per RayJob, written before the RayJob exists and closed once.
+
+Pure. Test: tests/controller/job/test_attempts.py.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from controller.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
+from controller.job.conditions import shortened
+from controller.job.failures import Ending
+from controller.job.names import attempt_name
+
+KEPT = 100
+"""Entries kept: maxAttempts allows 100 failures; of more attempts (many suspensions) the oldest suspended ones go."""
+
+
+def begin(status: FineTuneJobStatus, job_name: str) -> FineTuneJobStatus:
+    """Return the status with the next attempt, which has no RayJob yet."""
+    number = status.attempts[-1].number + 1 if status.attempts else 1
+    attempts = [*(status.attempts or []), Attempt(number=number, ray_job_name=attempt_name(job_name, number))]
+    if len(attempts) > KEPT:
+        rested = next(
+            (attempt for attempt in attempts if attempt.outcome in (AttemptOutcome.SUSPENDED, AttemptOutcome.INTERRUPTED)), attempts[0]
+        )
+        attempts.remove(rested)
+    return status.model_copy(update={"attempts": attempts})
+
+
+def update(status: FineTuneJobStatus, **fields: Any) -> FineTuneJobStatus:
+    """Return the status with fields of the newest attempt changed."""
+    if not status.attempts:
+        return status
+    newest = status.attempts[-1].model_copy(update=fields)
+    return status.model_copy(update={"attempts": [*status.attempts[:-1], newest]})
+
+
+def end(status: FineTuneJobStatus, ending: Ending, now: datetime) -> FineTuneJobStatus:
+    """Return the status with the newest attempt closed; the dashboard goes with it."""
+    message = shortened(ending.message) or None
+    closed = update(status, end_time=now, outcome=ending.outcome, reason=str(ending.reason), message=message)
+    return closed.model_copy(update={"dashboard": None})
+
+
+def charged(status: FineTuneJobStatus) -> int:
+    """Return how many attempts count against maxAttempts: those that failed, not those that were stopped."""
+    return sum(attempt.outcome is AttemptOutcome.FAILED for attempt in status.attempts or [])
+
+
+def unfinished(status: FineTuneJobStatus) -> Attempt | None:
+    """Return the newest attempt if it has not ended."""
+    newest = status.attempts[-1] if status.attempts else None
+    return newest if newest is not None and newest.outcome is None else None

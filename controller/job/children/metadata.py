@@ -1,0 +1,79 @@
+"""What every child has in common, and the operator's settings that children are built from.
+
+Pure. Test: tests/controller/job/children/test_metadata.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from controller.api.spec import GROUP, KIND, VERSION
+from controller.job import names
+from controller.job.facts import Job
+from controller.runtime.resources import Resource
+
+
+class TrainerSettings(Protocol):
+    """The part of the operator's settings that says how an attempt's pods are made."""
+
+    @property
+    def trainer_image(self) -> str:
+        """Image of head, workers and submitter."""
+
+    @property
+    def image_pull_policy(self) -> str:
+        """IfNotPresent, Always or Never."""
+
+    @property
+    def image_pull_secrets(self) -> Sequence[str]:
+        """Names of Secrets in the job's namespace."""
+
+    @property
+    def trainer_env(self) -> Mapping[str, str]:
+        """Environment of head and workers, such as a proxy or HF_ENDPOINT."""
+
+    @property
+    def head_cpu(self) -> str:
+        """CPU request of the head."""
+
+    @property
+    def head_memory(self) -> str:
+        """Memory of the head, which runs the driver."""
+
+    @property
+    def submitter_cpu(self) -> str:
+        """CPU request of the submitter."""
+
+    @property
+    def submitter_memory(self) -> str:
+        """Memory of the submitter."""
+
+    @property
+    def ray_version(self) -> str:
+        """Version of Ray in the image."""
+
+
+def child(resource: Resource, name: str, job: Job, attempt: int, **content: Any) -> dict[str, Any]:
+    """Return an object that goes when its job goes: owned by it, without a finalizer."""
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {
+            "name": name,
+            "namespace": job.namespace,
+            "labels": names.labels(job.name, job.uid, attempt),
+            "ownerReferences": [owner_reference(job)],
+        },
+        **content,
+    }
+
+
+def owner_reference(job: Job) -> dict[str, Any]:
+    """Return the reference by which the garbage collector knows whose child an object is."""
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": KIND,
+        "name": job.name,
+        "uid": job.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

@@ -1,0 +1,212 @@
+"""Pod templates of an attempt: the Ray head, its workers and the submitter, all under the restricted security profile.
+
+Only curated fields of the job reach a pod; its image, environment and small sizes are the operator's. Pure.
+Test: tests/controller/job/children/test_pods.py.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from controller.api.spec import FineTuneJobSpec, Resources
+from controller.job import names
+from controller.job.children.metadata import TrainerSettings
+from controller.job.facts import Job
+from controller.job.trainconfig import references
+
+GPU_RESOURCE = "nvidia.com/gpu"
+IMAGE_USER = 1000
+"""User and group of the trainer's image; volumes are made writable for the group."""
+HOME = "/home/finetune"
+SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
+TOKEN_SECONDS = 3600
+SHARED_MEMORY_DIVISOR = 2
+"""Shared memory counts as the container's memory: half of it leaves room for what is not shared."""
+CONFIG_VOLUME = "finetune-config"
+TOKEN_VOLUME = "api-token"  # noqa: S105 - a volume's name
+
+Pod = dict[str, Any]
+
+
+def head_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
+    """Return the head's template: it runs the driver, no rank, and alone has a token of the API server."""
+    container = _trainer_container("ray-head", job, attempt, settings, _sizes(settings.head_cpu, settings.head_memory))
+    container["ports"] = [
+        {"name": "gcs-server", "containerPort": 6379},
+        {"name": "dashboard", "containerPort": names.DASHBOARD_PORT},
+        {"name": "client", "containerPort": 10001},
+        {"name": "metrics", "containerPort": names.METRICS_PORT},
+    ]
+    container["volumeMounts"].append({"name": TOKEN_VOLUME, "mountPath": SERVICE_ACCOUNT_DIRECTORY, "readOnly": True})
+    template = _template(job, attempt, names.ROLE_HEAD, settings, container)
+    template["spec"]["volumes"] = [*_volumes(job, attempt, settings.head_memory), _token_volume()]
+    # A head that dies takes the run's state along: the attempt fails and the next one starts, instead of a half-dead repeat.
+    template["spec"] |= {"serviceAccountName": names.attempt_name(job.name, attempt), "restartPolicy": "Never"}
+    return template
+
+
+def worker_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
+    """Return the workers' template: one pod has `resources` and no token."""
+    resources = job_resources(job)
+    sizes = _sizes(resources.cpu, resources.memory)
+    container = _trainer_container("ray-worker", job, attempt, settings, sizes)
+    if resources.gpus:
+        for kind in ("requests", "limits"):
+            sizes[kind][GPU_RESOURCE] = str(resources.gpus)
+        container["env"].append({"name": "NCCL_DEBUG", "value": "WARN"})
+    container["ports"] = [{"name": "metrics", "containerPort": names.METRICS_PORT}]
+    template = _template(job, attempt, names.ROLE_WORKER, settings, container)
+    template["spec"]["volumes"] = _volumes(job, attempt, resources.memory)
+    if resources.node_selector:
+        template["spec"]["nodeSelector"] = dict(resources.node_selector)
+    if resources.tolerations:
+        template["spec"]["tolerations"] = [toleration.to_wire() for toleration in resources.tolerations]
+    return template
+
+
+def submitter_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
+    """Return the submitter's template; KubeRay adds the command and the token of the Ray cluster."""
+    container = {
+        "name": "ray-job-submitter",
+        "image": settings.trainer_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "resources": _sizes(settings.submitter_cpu, settings.submitter_memory),
+        "securityContext": _container_security(),
+        "env": [{"name": "HOME", "value": HOME}],
+        "volumeMounts": [{"name": "home", "mountPath": HOME}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - a mount point
+    }
+    template = _template(job, attempt, names.ROLE_SUBMITTER, settings, container)
+    template["spec"] |= {"restartPolicy": "Never", "volumes": [_empty("home"), _empty("tmp")]}
+    return template
+
+
+def job_resources(job: Job) -> Resources:
+    """Return the resources of a worker pod, with defaults where the job names none."""
+    return _spec(job).resources or Resources()
+
+
+def memory_bytes(quantity: str) -> int:
+    """Return the bytes of a memory quantity such as 4Gi or 800M."""
+    units = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    for unit in sorted(units, key=len, reverse=True):
+        if quantity.endswith(unit):
+            return int(float(quantity.removesuffix(unit)) * units[unit])
+    return int(quantity)
+
+
+def _template(job: Job, attempt: int, role: str, settings: TrainerSettings, container: dict[str, Any]) -> Pod:
+    spec: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": IMAGE_USER,
+            "runAsGroup": IMAGE_USER,
+            "fsGroup": IMAGE_USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+    }
+    if settings.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    priority = job_resources(job).priority_class_name
+    if priority:
+        spec["priorityClassName"] = priority
+    return {"metadata": {"labels": names.labels(job.name, job.uid, attempt, role)}, "spec": spec}
+
+
+def _trainer_container(name: str, job: Job, attempt: int, settings: TrainerSettings, resources: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": settings.trainer_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "env": list(_environment(job, attempt, settings)),
+        "resources": resources,
+        "securityContext": _container_security(),
+        "volumeMounts": [
+            {"name": CONFIG_VOLUME, "mountPath": names.CONFIG_DIRECTORY, "readOnly": True},
+            {"name": "home", "mountPath": HOME},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point
+            {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 - a mount point
+            *_claim_mounts(_spec(job)),
+            *_config_map_mounts(_spec(job)),
+        ],
+    }
+
+
+def _environment(job: Job, attempt: int, settings: TrainerSettings) -> Iterator[dict[str, Any]]:
+    own = {
+        "HOME": HOME,
+        "FINETUNE_ATTEMPT": str(attempt),
+        "PYTHONUNBUFFERED": "1",
+        # The dashboard's Train page shows runs only with it.
+        "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    }
+    for name, value in {**settings.trainer_env, **own}.items():
+        yield {"name": name, "value": value}
+    secret = _spec(job).model.token_secret
+    if secret is not None:
+        yield {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
+
+
+def _container_security() -> dict[str, Any]:
+    return {"runAsNonRoot": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def _sizes(cpu: str, memory: str) -> dict[str, dict[str, str]]:
+    """Return requests and limits: memory that is not reserved ends in a killed run, CPU that is limited in a slow one."""
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
+
+
+def _claims(spec: FineTuneJobSpec) -> list[tuple[str, bool]]:
+    """Return the claims in use by name, and whether the trainer only reads them."""
+    output = spec.output.persistent_volume_claim.claim_name
+    read = {reference.claim.claim_name for reference in references(spec) if reference.claim is not None}
+    return sorted({(name, name != output) for name in {output, *read}})
+
+
+def _config_maps(spec: FineTuneJobSpec) -> list[str]:
+    return sorted({reference.config_map.name for reference in references(spec) if reference.config_map is not None})
+
+
+def _claim_mounts(spec: FineTuneJobSpec) -> Iterator[dict[str, Any]]:
+    for index, (name, read_only) in enumerate(_claims(spec)):
+        yield {"name": f"claim-{index}", "mountPath": f"{names.CLAIMS_DIRECTORY}/{name}", "readOnly": read_only}
+
+
+def _config_map_mounts(spec: FineTuneJobSpec) -> Iterator[dict[str, Any]]:
+    for index, name in enumerate(_config_maps(spec)):
+        yield {"name": f"configmap-{index}", "mountPath": f"{names.CONFIG_MAPS_DIRECTORY}/{name}", "readOnly": True}
+
+
+def _volumes(job: Job, attempt: int, memory: str) -> list[dict[str, Any]]:
+    spec = _spec(job)
+    shared = {"medium": "Memory", "sizeLimit": str(memory_bytes(memory) // SHARED_MEMORY_DIVISOR)}
+    return [
+        {"name": CONFIG_VOLUME, "configMap": {"name": names.config_name(job.name, attempt)}},
+        _empty("home"),
+        _empty("tmp"),
+        {"name": "shared-memory", "emptyDir": shared},
+        *({"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": name}} for i, (name, _) in enumerate(_claims(spec))),
+        *({"name": f"configmap-{i}", "configMap": {"name": name}} for i, name in enumerate(_config_maps(spec))),
+    ]
+
+
+def _token_volume() -> dict[str, Any]:
+    """Return the head's token where in-cluster clients look for it."""
+    sources = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]
+    return {"name": TOKEN_VOLUME, "projected": {"sources": sources}}
+
+
+def _empty(name: str) -> dict[str, Any]:
+    return {"name": name, "emptyDir": {}}
+
+
+def _spec(job: Job) -> FineTuneJobSpec:
+    if job.spec is None:
+        raise ValueError(f"{job.namespace}/{job.name}: {job.spec_problem}")
+    return job.spec

@@ -1,0 +1,67 @@
+"""The RayJob of an attempt: a Ray cluster of its own, one driver, no retries of KubeRay's.
+
+Created once and never changed: KubeRay ignores later changes of the cluster, and a queueing system may own its spec. Pure.
+Test: tests/controller/job/children/test_rayjob.py.
+"""
+
+from typing import Any
+
+from controller.job import names
+from controller.job.children.metadata import TrainerSettings, child
+from controller.job.children.pods import head_template, job_resources, memory_bytes, submitter_template, worker_template
+from controller.job.facts import Job
+from controller.job.trainconfig import ray_cpus
+from controller.stores import RAY_JOBS
+
+ENTRYPOINT = f"python -m trainer --config {names.CONFIG_DIRECTORY}/{names.CONFIG_KEY}"
+"""A constant: KubeRay hands it to a shell, so nothing of the user's may ever stand in it."""
+CLUSTER_TTL_SECONDS = 10
+"""How long the cluster outlives its job: the next attempt waits for its pods to go."""
+SUBMITTER_RETRIES = 2
+"""The submitter follows the log over a connection that may break; it finds a job that it has submitted before."""
+OBJECT_STORE_SHARE = 4
+OBJECT_STORE_MIN_BYTES, OBJECT_STORE_MAX_BYTES = 80 * 2**20, 2 * 2**30
+"""Ray refuses stores under 75 MiB; little passes through it here, training's tensors never do."""
+
+
+def ray_job(job: Job, attempt: int, settings: TrainerSettings) -> dict[str, Any]:
+    """Return the RayJob of attempt number `attempt`."""
+    workers = job.spec.distributed.workers if job.spec and job.spec.distributed else 1
+    resources = job_resources(job)
+    spec = {
+        "entrypoint": ENTRYPOINT,
+        "submissionMode": "K8sJobMode",
+        "backoffLimit": 0,
+        "submitterConfig": {"backoffLimit": SUBMITTER_RETRIES},
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": CLUSTER_TTL_SECONDS,
+        "submitterPodTemplate": submitter_template(job, attempt, settings),
+        "rayClusterSpec": {
+            "rayVersion": settings.ray_version,
+            "authOptions": {"mode": "token"},
+            "enableInTreeAutoscaling": False,
+            "headGroupSpec": {
+                "rayStartParams": {"num-cpus": "0", **_start_parameters(settings.head_memory)},
+                "template": head_template(job, attempt, settings),
+            },
+            "workerGroupSpecs": [
+                {
+                    "groupName": "workers",
+                    "replicas": workers,
+                    "minReplicas": workers,
+                    "maxReplicas": workers,
+                    "rayStartParams": {"num-cpus": str(ray_cpus(resources.cpu)), **_start_parameters(resources.memory)},
+                    "template": worker_template(job, attempt, settings),
+                }
+            ],
+        },
+    }
+    item = child(RAY_JOBS, names.attempt_name(job.name, attempt), job, attempt, spec=spec)
+    # KubeRay hands it on to the RayCluster: a head that died must not be replaced by one that knows nothing of the run.
+    item["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
+    return item
+
+
+def _start_parameters(memory: str) -> dict[str, str]:
+    store = min(max(memory_bytes(memory) // OBJECT_STORE_SHARE, OBJECT_STORE_MIN_BYTES), OBJECT_STORE_MAX_BYTES)
+    return {"metrics-export-port": str(names.METRICS_PORT), "object-store-memory": str(store)}

@@ -1,0 +1,42 @@
+"""The identity of an attempt's head pod: it may read and patch its own progress ConfigMap, and nothing else.
+
+Pure. Test: tests/controller/job/children/test_rbac.py.
+"""
+
+from typing import Any
+
+from controller.job import names
+from controller.job.children.metadata import child
+from controller.job.facts import Job
+from controller.runtime.resources import ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+
+RBAC_GROUP = ROLES.group
+
+
+def service_account(job: Job, attempt: int) -> dict[str, Any]:
+    """Return the account of the head pod; its token is mounted where it is used, not by default."""
+    return child(SERVICE_ACCOUNTS, names.attempt_name(job.name, attempt), job, attempt, automountServiceAccountToken=False)
+
+
+def role(job: Job, attempt: int) -> dict[str, Any]:
+    """Return what that account may do."""
+    rule = {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "resourceNames": [names.progress_name(job.name, attempt)],
+        "verbs": ["get", "patch"],
+    }
+    return child(ROLES, names.attempt_name(job.name, attempt), job, attempt, rules=[rule])
+
+
+def role_binding(job: Job, attempt: int) -> dict[str, Any]:
+    """Return what gives the role to the account."""
+    name = names.attempt_name(job.name, attempt)
+    return child(
+        ROLE_BINDINGS,
+        name,
+        job,
+        attempt,
+        roleRef={"apiGroup": RBAC_GROUP, "kind": ROLES.kind, "name": name},
+        subjects=[{"kind": SERVICE_ACCOUNTS.kind, "name": name, "namespace": job.namespace}],
+    )

@@ -1,0 +1,203 @@
+"""What is known of one job at one moment, as frozen values: the only thing that deciding sees.
+
+Objects come as their JSON and are read with care: a status that somebody else wrote, or a KubeRay that is newer than this
+program, must not stop the controller. Pure. Test: tests/controller/job/test_facts.py.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from controller.api.spec import FineTuneJobSpec
+from controller.api.status import Attempt, FineTuneJobStatus
+from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, ROLE_SUBMITTER, UID_LABEL
+from controller.runtime.resources import KubeObject
+
+logger = logging.getLogger(__name__)
+
+OUT_OF_MEMORY = "OOMKilled"
+CONFIG_ERROR = "CreateContainerConfigError"
+ORDINARY_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A FineTuneJob. `spec` is None where it cannot be read; `spec_problem` then says why."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    resource_version: str
+    deleting: bool
+    spec: FineTuneJobSpec | None
+    spec_problem: str
+    status: FineTuneJobStatus
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.status.attempts[-1] if self.status.attempts else None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the user wants the job to rest."""
+        return self.spec is not None and self.spec.run_policy is not None and self.spec.run_policy.suspend
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts may fail."""
+        policy = self.spec.run_policy if self.spec else None
+        return policy.max_attempts if policy is not None else 3
+
+
+@dataclass(frozen=True)
+class RayJobFacts:
+    """A RayJob of the job, as KubeRay reports it."""
+
+    name: str
+    attempt: int
+    created: datetime
+    deleting: bool = False
+    job_status: str = ""
+    deployment_status: str = ""
+    reason: str = ""
+    message: str = ""
+    cluster: str = ""
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """A pod of one of the job's attempts. `waiting` is what keeps a container from starting, with its reason."""
+
+    name: str
+    attempt: int
+    role: str
+    phase: str
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    out_of_memory: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether the pod belongs to the Ray cluster, so that it may write to the output."""
+        return self.role != ROLE_SUBMITTER
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that a decision about one job is made from. `missing` names what the spec refers to and is not there."""
+
+    job: Job
+    ray_jobs: tuple[RayJobFacts, ...] = ()
+    pods: tuple[PodFacts, ...] = ()
+    record: str | None = None
+    missing: tuple[str, ...] = field(default=())
+    kuberay_installed: bool = True
+
+    def ray_job_of(self, attempt: Attempt) -> RayJobFacts | None:
+        """Return the RayJob of an attempt."""
+        return next((ray_job for ray_job in self.ray_jobs if ray_job.name == attempt.ray_job_name), None)
+
+
+def job_from(item: KubeObject) -> Job:
+    """Read a FineTuneJob."""
+    metadata = item["metadata"]
+    spec, problem = _spec_from(item.get("spec") or {})
+    return Job(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 1),
+        resource_version=metadata.get("resourceVersion", ""),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        spec=spec,
+        spec_problem=problem,
+        status=status_from(item.get("status") or {}),
+    )
+
+
+def ray_job_from(item: KubeObject) -> RayJobFacts:
+    """Read a RayJob; what is missing or new to us is kept as text."""
+    metadata, status = item["metadata"], item.get("status") or {}
+    return RayJobFacts(
+        name=metadata["name"],
+        attempt=_attempt_of(metadata),
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        job_status=status.get("jobStatus") or "",
+        deployment_status=status.get("jobDeploymentStatus") or "",
+        reason=status.get("reason") or "",
+        message=status.get("message") or "",
+        cluster=status.get("rayClusterName") or "",
+    )
+
+
+def pod_from(item: KubeObject) -> PodFacts:
+    """Read a pod."""
+    metadata, status = item["metadata"], item.get("status") or {}
+    reason, message = _waiting(status)
+    states = [entry.get(state) or {} for entry in _containers(status) for state in ("state", "lastState")]
+    return PodFacts(
+        name=metadata["name"],
+        attempt=_attempt_of(metadata),
+        role=(metadata.get("labels") or {}).get(ROLE_LABEL, ""),
+        phase=status.get("phase") or "Pending",
+        waiting_reason=reason,
+        waiting_message=message,
+        out_of_memory=any((state.get("terminated") or {}).get("reason") == OUT_OF_MEMORY for state in states),
+    )
+
+
+def belongs_to(item: KubeObject, job: Job) -> bool:
+    """Tell whether a child is this job's and not that of a deleted job of the same name."""
+    metadata = item["metadata"]
+    owners = {reference.get("uid") for reference in metadata.get("ownerReferences") or []}
+    return job.uid in owners or (metadata.get("labels") or {}).get(UID_LABEL) == job.uid
+
+
+def status_from(wire: Mapping[str, Any]) -> FineTuneJobStatus:
+    """Read a status, leaving out members that this program does not understand; attempts must be understood."""
+    try:
+        return FineTuneJobStatus.model_validate(wire)
+    except ValidationError as error:
+        broken = {str(problem["loc"][0]) for problem in error.errors()}
+        if "attempts" in broken:
+            # Without the attempts it is unknown what runs: a second attempt beside the first would corrupt its output.
+            raise
+        logger.warning("status members that cannot be read are made anew: %s", ", ".join(sorted(broken)))
+        return FineTuneJobStatus.model_validate({name: value for name, value in wire.items() if name not in broken})
+
+
+def _spec_from(wire: Mapping[str, Any]) -> tuple[FineTuneJobSpec | None, str]:
+    try:
+        return FineTuneJobSpec.model_validate(wire), ""
+    except ValidationError as error:
+        problems = ("spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in e["loc"]) + f": {e['msg']}"
+                    for e in error.errors())  # fmt: skip
+        return None, "; ".join(problems)
+
+
+def _attempt_of(metadata: Mapping[str, Any]) -> int:
+    text = (metadata.get("labels") or {}).get(ATTEMPT_LABEL, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _waiting(status: Mapping[str, Any]) -> tuple[str, str]:
+    """Return reason and message of what the user may have to do something about; empty where a pod is on its way."""
+    for container in _containers(status):
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting and waiting.get("reason") not in ORDINARY_WAITING:
+            return waiting.get("reason") or "", waiting.get("message") or ""
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return condition.get("reason") or "Unschedulable", condition.get("message") or ""
+    return "", ""

@@ -1,0 +1,163 @@
+"""How a RayJob's state is understood, and why an attempt ended.
+
+KubeRay's status has no conditions but two words, `jobStatus` (Ray's view) and `jobDeploymentStatus` (KubeRay's), each with
+a row here for every constant of KubeRay 1.6; words that are not in the tables are waited upon. Pure.
+Test: tests/controller/job/test_failures.py.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.api.status import AttemptOutcome
+from controller.job.facts import PodFacts, RayJobFacts
+from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, Outcome, Result
+
+
+class RayJobState(StrEnum):
+    """What a RayJob's two words mean to us."""
+
+    STARTING = "Starting"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    UNKNOWN = "Unknown"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    INVALID = "Invalid"
+
+    @property
+    def final(self) -> bool:
+        """Whether KubeRay will not change it again."""
+        return self in (RayJobState.SUCCEEDED, RayJobState.FAILED, RayJobState.INVALID)
+
+
+BY_DEPLOYMENT_STATUS: dict[str, RayJobState | None] = {
+    "": RayJobState.STARTING,
+    "Initializing": RayJobState.STARTING,
+    "Running": None,
+    "Complete": None,
+    "Failed": RayJobState.FAILED,
+    "ValidationFailed": RayJobState.INVALID,
+    "Suspending": RayJobState.SUSPENDED,
+    "Suspended": RayJobState.SUSPENDED,
+    "Retrying": RayJobState.STARTING,
+    "Waiting": RayJobState.STARTING,
+}
+"""KubeRay's word; None where Ray's decides."""
+
+WHILE_RUNNING: dict[str, RayJobState] = {
+    "": RayJobState.STARTING,
+    "PENDING": RayJobState.STARTING,
+    "RUNNING": RayJobState.RUNNING,
+    # Final for Ray, but KubeRay still waits for its submitter and may add the cause.
+    "STOPPED": RayJobState.RUNNING,
+    "SUCCEEDED": RayJobState.RUNNING,
+    "FAILED": RayJobState.RUNNING,
+}
+"""Ray's word while KubeRay says Running."""
+
+WHEN_COMPLETE: dict[str, RayJobState] = {
+    "": RayJobState.FAILED,
+    "PENDING": RayJobState.FAILED,
+    "RUNNING": RayJobState.FAILED,
+    "STOPPED": RayJobState.FAILED,
+    "SUCCEEDED": RayJobState.SUCCEEDED,
+    "FAILED": RayJobState.FAILED,
+}
+"""Ray's word once KubeRay says Complete: only SUCCEEDED is a success."""
+
+EXIT_CODE = re.compile(r"exit code (-?\d+)")
+SIGNAL_EXIT_BASE = 128
+"""A shell tells of a child that was killed by a signal as 128 plus its number; Python as minus its number."""
+CAUSE_MAX_LENGTH = 1024
+
+
+class Cause(StrEnum):
+    """Reasons of an attempt's end that the controller itself finds."""
+
+    INPUT_INVALID = "InputInvalid"
+    INTERRUPTED = "Interrupted"
+    OUT_OF_MEMORY = "OutOfMemory"
+    TRAINER_KILLED = "TrainerKilled"
+    TRAINER_FAILED = "TrainerFailed"
+    RAY_JOB_INVALID = "RayJobInvalid"
+    RAY_JOB_DELETED = "RayJobDeleted"
+    RAY_JOB_STOPPED = "RayJobStopped"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended. `retry`: another attempt may end better; `charged`: it counts against maxAttempts."""
+
+    outcome: AttemptOutcome
+    reason: str
+    message: str
+    retry: bool = False
+
+    @property
+    def charged(self) -> bool:
+        """Whether the attempt counts against maxAttempts."""
+        return self.outcome is AttemptOutcome.FAILED
+
+
+def ray_job_state(ray_job: RayJobFacts) -> RayJobState:
+    """Return what the RayJob's words mean; UNKNOWN for a word that KubeRay 1.6 does not have."""
+    if ray_job.deployment_status not in BY_DEPLOYMENT_STATUS:
+        return RayJobState.UNKNOWN
+    state = BY_DEPLOYMENT_STATUS[ray_job.deployment_status]
+    if state is not None:
+        return state
+    table = WHEN_COMPLETE if ray_job.deployment_status == "Complete" else WHILE_RUNNING
+    return table.get(ray_job.job_status, RayJobState.UNKNOWN)
+
+
+def ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[PodFacts]) -> Ending:
+    """Return how the attempt of a final RayJob ended: by the trainer's last word, else by the best evidence that there is."""
+    state = ray_job_state(ray_job)
+    if state is RayJobState.SUCCEEDED:
+        return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", outcome.message if outcome else "")
+    if state is RayJobState.INVALID:
+        return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_INVALID, f"KubeRay refused the RayJob: {ray_job.message}")
+    if outcome is not None and outcome.result is not Result.SUCCEEDED:
+        return _by_last_word(outcome)
+    return _by_evidence(ray_job, pods)
+
+
+def deleted_ending(ray_job_name: str) -> Ending:
+    """Return how an attempt ended whose RayJob somebody deleted."""
+    return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_DELETED, f"RayJob {ray_job_name} was deleted while it ran", retry=True)
+
+
+def _by_last_word(outcome: Outcome) -> Ending:
+    if outcome.result is Result.INPUT_INVALID:
+        return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message)
+    if outcome.result is Result.INTERRUPTED:
+        return Ending(AttemptOutcome.INTERRUPTED, outcome.reason, outcome.message, retry=True)
+    return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=True)
+
+
+def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:
+    found = EXIT_CODE.search(ray_job.message)
+    code = int(found[1]) if found else None
+    if code == EXIT_INPUT:
+        return Ending(AttemptOutcome.FAILED, Cause.INPUT_INVALID, _last_lines(ray_job.message))
+    if code == EXIT_INTERRUPTED:
+        return Ending(AttemptOutcome.INTERRUPTED, Cause.INTERRUPTED, "the trainer was told to stop", retry=True)
+    killed = next((pod for pod in pods if pod.out_of_memory), None)
+    if killed is not None:
+        message = f"pod {killed.name} ran out of memory; raise resources.memory or lower training.microBatchSize"
+        return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, message, retry=True)
+    signal = -code if code is not None and code < 0 else code - SIGNAL_EXIT_BASE if code is not None and code > SIGNAL_EXIT_BASE else None
+    if signal is not None:
+        message = f"the trainer's process was killed by signal {signal}: {_last_lines(ray_job.message)}"
+        return Ending(AttemptOutcome.FAILED, Cause.TRAINER_KILLED, message, retry=True)
+    if ray_job.job_status == "STOPPED":
+        return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_STOPPED, "the Ray job was stopped from outside", retry=True)
+    reason = ray_job.reason if re.fullmatch(r"[A-Z][A-Za-z]*", ray_job.reason) and ray_job.reason != "AppFailed" else Cause.TRAINER_FAILED
+    return Ending(AttemptOutcome.FAILED, reason, _last_lines(ray_job.message) or "KubeRay tells no cause", retry=True)
+
+
+def _last_lines(message: str) -> str:
+    """Return the end of KubeRay's message, which holds up to 20,000 characters of log with the cause last."""
+    return message if len(message) <= CAUSE_MAX_LENGTH else "…" + message[-CAUSE_MAX_LENGTH:]

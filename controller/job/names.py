@@ -1,0 +1,60 @@
+"""Names, labels and paths that parts of the controller must agree upon, and KubeRay's own where we read them.
+
+Pure. Test: tests/controller/job/test_names.py.
+"""
+
+from controller.stores import JOB_LABEL
+
+UID_LABEL = "finetune.dev/job-uid"
+"""Tells the children of a job from those of a deleted job of the same name."""
+ATTEMPT_LABEL = "finetune.dev/attempt"
+ROLE_LABEL = "finetune.dev/role"
+ROLE_HEAD, ROLE_WORKER, ROLE_SUBMITTER = "head", "worker", "submitter"
+
+CONFIG_DIRECTORY = "/etc/finetune"
+CONFIG_KEY = "config.json"
+CLAIMS_DIRECTORY = "/mnt/claims"
+CONFIG_MAPS_DIRECTORY = "/mnt/configmaps"
+
+DASHBOARD_PORT = 8265
+METRICS_PORT = 8080
+UID_PREFIX_LENGTH = 8
+POD_NAME_LENGTH = 50
+
+
+def attempt_name(job_name: str, attempt: int) -> str:
+    """Return the name of an attempt's RayJob, ServiceAccount, Role and RoleBinding."""
+    return f"{job_name}-{attempt}"
+
+
+def config_name(job_name: str, attempt: int) -> str:
+    """Return the name of the ConfigMap with the trainer's configuration."""
+    return f"{attempt_name(job_name, attempt)}-config"
+
+
+def progress_name(job_name: str, attempt: int) -> str:
+    """Return the name of the ConfigMap that the trainer reports to."""
+    return f"{attempt_name(job_name, attempt)}-progress"
+
+
+def labels(job_name: str, job_uid: str, attempt: int, role: str | None = None) -> dict[str, str]:
+    """Return the labels of a child."""
+    common = {JOB_LABEL: job_name, UID_LABEL: job_uid, ATTEMPT_LABEL: str(attempt)}
+    return common if role is None else {**common, ROLE_LABEL: role}
+
+
+def output_folder(job_name: str, job_uid: str, path: str) -> str:
+    """Return the folder of a job inside its output claim: its own even when a job of the same name comes again."""
+    own = f"{job_name}-{job_uid[:UID_PREFIX_LENGTH]}"
+    return f"{path.strip('/')}/{own}" if path.strip("/") else own
+
+
+def head_service(cluster: str) -> str:
+    """Return the name of the service of a RayCluster's head, where the dashboard is."""
+    return f"{cluster}-head-svc"
+
+
+def token_secret(cluster: str) -> str:
+    """Return the name of the Secret with a RayCluster's token: KubeRay cuts long names from the left."""
+    name = cluster[-POD_NAME_LENGTH:]
+    return name if name[0].isalpha() else "r" + name[1:]

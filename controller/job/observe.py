@@ -1,0 +1,120 @@
+"""Gathers what is known of one job from the caches, and asks the API server for the little that caches must not answer.
+
+Reads only. Test: tests/controller/job/test_observe.py.
+"""
+
+from typing import Protocol
+
+from controller.api.status import Attempt
+from controller.job import names
+from controller.job.attempts import unfinished
+from controller.job.facts import Job, Observed, RayJobFacts, belongs_to, job_from, pod_from, ray_job_from
+from controller.job.failures import ray_job_state
+from controller.job.trainconfig import FileReference, references
+from controller.runtime.errors import NotFound
+from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
+from controller.runtime.store import StoreState
+from controller.stores import OWNER_INDEX, RAY_JOBS, Stores
+from trainer.config.record import RECORD_KEY
+
+
+class Reader(Protocol):
+    """The part of the client that observing needs."""
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
+        """Return an object; raise NotFound."""
+
+
+async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
+    """Return what is known of the job `namespace/name`, None if there is no such job."""
+    item = stores.jobs.get(key)
+    if item is None:
+        return None
+    job = job_from(item)
+    installed = stores.ray_jobs.state is not StoreState.ABSENT
+    ray_jobs = [ray_job_from(child) for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if belongs_to(child, job)]
+    attempt = unfinished(job.status)
+    if attempt is not None and installed:
+        ray_jobs += await _unseen_ray_job(job, attempt, ray_jobs, reader)
+    current = next((ray_job for ray_job in ray_jobs if attempt is not None and ray_job.name == attempt.ray_job_name), None)
+    return Observed(
+        job=job,
+        ray_jobs=tuple(ray_jobs),
+        pods=tuple(pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if belongs_to(pod, job)),
+        record=await _record(job, attempt, current, stores, reader) if attempt is not None and current is not None else None,
+        missing=await _missing(job, stores, reader) if _may_start(job, current) else (),
+        kuberay_installed=installed,
+    )
+
+
+def _may_start(job: Job, current: RayJobFacts | None) -> bool:
+    ended = any(condition.status == "True" and condition.type in ("Succeeded", "Failed") for condition in job.status.conditions or [])
+    return current is None and not (ended or job.deleting or job.suspended)
+
+
+async def _unseen_ray_job(job: Job, attempt: Attempt, seen: list[RayJobFacts], reader: Reader) -> list[RayJobFacts]:
+    """Return the attempt's RayJob if it once was seen and the cache has it no more: only the server knows that it is gone.
+
+    To take a cache that lags behind for a deletion would charge the user an attempt.
+    """
+    if attempt.start_time is None or any(ray_job.name == attempt.ray_job_name for ray_job in seen):
+        return []
+    try:
+        item = await reader.get(RAY_JOBS, attempt.ray_job_name, job.namespace)
+    except NotFound:
+        return []
+    return [ray_job_from(item)] if belongs_to(item, job) else []
+
+
+async def _record(job: Job, attempt: Attempt, ray_job: RayJobFacts, stores: Stores, reader: Reader) -> str | None:
+    """Return the trainer's newest record; at the end from the server, because the last word decides about retries."""
+    name = names.progress_name(job.name, attempt.number)
+    item = stores.progress.get(f"{job.namespace}/{name}")
+    text = _record_in(item, job)
+    if ray_job_state(ray_job).final and '"outcome"' not in (text or ""):
+        try:
+            text = _record_in(await reader.get(CONFIG_MAPS, name, job.namespace), job)
+        except NotFound:
+            return text
+    return text
+
+
+def _record_in(item: KubeObject | None, job: Job) -> str | None:
+    if item is None or not belongs_to(item, job):
+        return None
+    text = (item.get("data") or {}).get(RECORD_KEY)
+    return text if isinstance(text, str) else None
+
+
+async def _missing(job: Job, stores: Stores, reader: Reader) -> tuple[str, ...]:
+    """Return what the spec names and the namespace lacks, each with its field and what to do."""
+    if job.spec is None:
+        return ()
+    output = FileReference("output", claim=job.spec.output.persistent_volume_claim)
+    problems: list[str] = []
+    for reference in [*references(job.spec), output]:
+        if reference.claim is not None and stores.claims.get(f"{job.namespace}/{reference.claim.claim_name}") is None:
+            problems.append(
+                f"{reference.field}.persistentVolumeClaim: there is no PersistentVolumeClaim {reference.claim.claim_name} in namespace "
+                f"{job.namespace}; create it and the job starts by itself"
+            )
+        if reference.config_map is not None:
+            problems += await _config_map_problem(job, reference, reader)
+    return tuple(dict.fromkeys(problems))
+
+
+async def _config_map_problem(job: Job, reference: FileReference, reader: Reader) -> list[str]:
+    if reference.config_map is None:
+        return []
+    name, key = reference.config_map.name, reference.config_map.key
+    field = f"{reference.field}.configMap"
+    try:
+        item = await reader.get(CONFIG_MAPS, name, job.namespace)
+    except NotFound:
+        return [f"{field}: there is no ConfigMap {name} in namespace {job.namespace}; create it and the job starts by itself"]
+    keys = [*(item.get("data") or {}), *(item.get("binaryData") or {})]
+    if key in keys:
+        return []
+    return [
+        f"{field}: ConfigMap {name} has no key {key} (it has: {', '.join(sorted(keys)) or 'none'}); add it and the job starts by itself"
+    ]

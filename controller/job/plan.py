@@ -1,0 +1,55 @@
+"""The one decision about a job: pure, from what was observed and the time to what is to be done.
+
+The order of the policies is the design: what ends a job comes before what stops it, before what it did, before what it
+does next. Test: tests/controller/job/test_plan.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from controller.job import progress
+from controller.job.conditions import summarize
+from controller.job.facts import Observed
+from controller.job.failures import ray_job_state
+from controller.job.policies import attempt_ended, deleted, finished, invalid, running, start, suspended
+from controller.job.situation import Plan, Situation
+
+Policy = Callable[[Situation], Plan | None]
+
+POLICIES: tuple[Policy, ...] = (deleted, finished, invalid, suspended, attempt_ended, running, start)
+
+
+def plan(observed: Observed, now: datetime) -> Plan:
+    """Return what is to be done about a job; `now` is in whole seconds, as times in status are."""
+    situation, notes = take_report(Situation(observed, observed.job.status, now))
+    for policy in POLICIES:
+        decision = policy(situation)
+        if decision is not None:
+            status = decision.status
+            if not observed.job.deleting:
+                status = summarize(status, generation=observed.job.generation, now=now)
+            return replace(decision, status=status, notes=notes)
+    raise AssertionError("the last policy always answers")
+
+
+def take_report(situation: Situation) -> tuple[Situation, tuple[str, ...]]:
+    """Return the situation with the trainer's newest record folded in, if it is this attempt's, new, and due.
+
+    A record that is refused stops nothing; why it was refused is a note for the log.
+    """
+    attempt, ray_job, text = situation.attempt, situation.ray_job, situation.observed.record
+    if attempt is None or ray_job is None or not text:
+        return situation, ()
+    try:
+        record = progress.parse(text)
+        progress.check_origin(record, attempt.number, ray_job.cluster)
+    except progress.RecordError as error:
+        return situation, (str(error),)
+    if not progress.is_news(situation.status, record):
+        return replace(situation, outcome=record.outcome), ()
+    wait = progress.wait_before_taking(situation.status, record, situation.now).total_seconds()
+    if wait > 0 and not ray_job_state(ray_job).final:
+        return replace(situation, report_due_seconds=wait), ()
+    status = progress.fold(situation.status, record, situation.now)
+    return replace(situation, status=status, outcome=record.outcome), ()

@@ -1,0 +1,231 @@
+"""The policies of a job's life, each a function from a situation to a plan, or to None when it has nothing to say.
+
+`plan` asks them in order; what one says, the later ones need not consider. Pure. Test: tests/controller/job/test_plan.py.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from controller.api.status import Attempt, AttemptOutcome, ConditionType, Dashboard, OutputStatus
+from controller.job import attempts
+from controller.job.conditions import Reason, is_true
+from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
+from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
+from controller.job.names import DASHBOARD_PORT, head_service, token_secret
+from controller.job.situation import CreateAttempt, DeleteRayJob, Plan, Situation
+from controller.job.trainconfig import local_paths, train_config
+from trainer.config.record import Result
+
+REFERENCE_POLL_SECONDS = 5.0
+"""A user's ConfigMap is not watched: every ConfigMap of the cluster would have to be."""
+PODS_GONE_POLL_SECONDS = 10.0
+"""Pods are watched; this is for a watch event that never comes."""
+LINGERING = timedelta(seconds=60)
+"""A driver that has said its last word ends within seconds; after this, its RayJob is deleted."""
+
+
+def deleted(situation: Situation) -> Plan | None:
+    """Leave a job alone that is being deleted: the garbage collector takes its children."""
+    return situation.plan() if situation.job.deleting else None
+
+
+def finished(situation: Situation) -> Plan | None:
+    """Do nothing more for a job that has succeeded or failed, but see that nothing of it goes on running."""
+    status, now = situation.status, situation.now
+    if not (is_true(status, ConditionType.SUCCEEDED) or is_true(status, ConditionType.FAILED)):
+        return None
+    last = status.attempts[-1] if status.attempts else None
+    ray_job = situation.observed.ray_job_of(last) if last is not None else None
+    if last is None or ray_job is None or ray_job.deleting or ray_job_state(ray_job).final:
+        return situation.plan()
+    remaining = (last.end_time or now) + LINGERING - now
+    if remaining > timedelta(0):
+        return situation.plan(requeue_after=remaining.total_seconds())
+    return situation.plan(DeleteRayJob(ray_job.name))
+
+
+def invalid(situation: Situation) -> Plan | None:
+    """Refuse a spec that cannot be run here, naming the field; only a new job can mend it."""
+    spec = situation.job.spec
+    if spec is None:
+        return _refuse(situation, Reason.SPEC_INVALID, situation.job.spec_problem).plan()
+    paths = [f"{reference.field}.path" for reference in local_paths(spec)]
+    if not paths:
+        return None
+    message = (
+        f"{', '.join(paths)}: a local path exists for `finetune run` only; put the file on a PersistentVolumeClaim or into a "
+        "ConfigMap and name that instead, in a new job"
+    )
+    return _refuse(situation, Reason.SPEC_INVALID, message).plan()
+
+
+def suspended(situation: Situation) -> Plan | None:
+    """Give all resources back while the user wants the job to rest; what it has reached stays in its checkpoints."""
+    if not situation.job.suspended:
+        return None
+    attempt, ray_job = situation.attempt, situation.ray_job
+    if ray_job is not None and ray_job_state(ray_job).final:
+        return None  # it has ended before the user's wish reached it
+    if attempt is not None:
+        ending = Ending(AttemptOutcome.SUSPENDED, Reason.SUSPENDED, "the job was suspended")
+        situation = replace(situation, status=attempts.end(situation.status, ending, situation.now))
+    pods = [pod for pod in situation.observed.pods if pod.trains]
+    message = (
+        f"waits for {len(pods)} pods to stop" if pods else "no pods run; set runPolicy.suspend to false to go on from the last checkpoint"
+    )
+    situation = situation.condition(ConditionType.SUSPENDED, "True", Reason.SUSPENDED, message)
+    situation = situation.condition(ConditionType.RUNNING, "False", Reason.SUSPENDED, "the job is suspended")
+    # Also when status says that the attempt is over: its RayJob may have been created after all, or not have gone.
+    leftovers = {other.name for other in situation.observed.ray_jobs if not other.deleting and not ray_job_state(other).final}
+    wanted_gone = leftovers | ({attempt.ray_job_name} if attempt is not None else set())
+    return situation.plan(*(DeleteRayJob(name) for name in sorted(wanted_gone)))
+
+
+def attempt_ended(situation: Situation) -> Plan | None:
+    """Close the attempt whose RayJob is final or gone, and decide what comes of the job."""
+    attempt, ray_job = situation.attempt, situation.ray_job
+    if attempt is None:
+        return None
+    if ray_job is None:
+        if attempt.start_time is None or not situation.observed.kuberay_installed:
+            return None
+        return _conclude(situation, attempt, deleted_ending(attempt.ray_job_name))
+    # What the input's fault is, the driver knows before KubeRay has noticed that the driver is gone.
+    input_invalid = situation.outcome is not None and situation.outcome.result is Result.INPUT_INVALID
+    if ray_job_state(ray_job).final:
+        return _conclude(situation, attempt, ending_of(ray_job, situation.outcome, _pods_of(situation, attempt)))
+    if input_invalid and situation.outcome is not None:
+        outcome = situation.outcome
+        return _conclude(situation, attempt, Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message))
+    return None
+
+
+def running(situation: Situation) -> Plan | None:
+    """Report on the attempt that runs or is about to."""
+    attempt, ray_job = situation.attempt, situation.ray_job
+    if attempt is None or ray_job is None:
+        return None
+    situation = _accept(_resume(situation)).with_attempt(start_time=ray_job.created)
+    if ray_job.cluster:
+        service, secret = head_service(ray_job.cluster), token_secret(ray_job.cluster)
+        situation = situation.with_status(dashboard=Dashboard(service=service, port=DASHBOARD_PORT, token_secret=secret))
+    trouble = _trouble(_pods_of(situation, attempt))
+    if trouble is not None and trouble.waiting_reason == CONFIG_ERROR:
+        reason = Reason.SECRET_MISSING if "secret" in trouble.waiting_message.lower() else Reason.REFERENCE_MISSING
+        message = f"pod {trouble.name} cannot start: {trouble.waiting_message}; create it and the pod starts by itself"
+        situation = situation.condition(ConditionType.ACCEPTED, "False", reason, message)
+    if ray_job_state(ray_job) is RayJobState.RUNNING:
+        message = f"attempt {attempt.number} runs in the Ray cluster {ray_job.cluster}"
+        situation = situation.condition(ConditionType.RUNNING, "True", Reason.RUNNING, message)
+    else:
+        message = _why_not_running(attempt, ray_job, trouble)
+        situation = situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, message)
+    return situation.plan(requeue_after=situation.report_due_seconds)
+
+
+def start(situation: Situation) -> Plan | None:
+    """Start an attempt: first its number goes into status, then, in another pass, its objects are created."""
+    observed, status = situation.observed, situation.status
+    if observed.missing:
+        return _refuse(situation, Reason.REFERENCE_MISSING, "; ".join(observed.missing)).plan(requeue_after=REFERENCE_POLL_SECONDS)
+    if not observed.kuberay_installed:
+        message = "the cluster serves no RayJobs (ray.io/v1): install KubeRay 1.6 or newer, the job then starts by itself"
+        return _refuse(situation, Reason.KUBERAY_MISSING, message).plan()
+    situation = _accept(_resume(situation))
+    attempt = situation.attempt
+    if attempt is not None:
+        return situation.plan(CreateAttempt(attempt.number))
+    last = status.attempts[-1] if status.attempts else None
+    if last is not None and last.outcome is AttemptOutcome.FAILED and attempts.charged(status) >= situation.job.max_attempts:
+        return _exhausted(situation, last).plan()
+    remains = _remains(situation)
+    if remains:
+        again = last is not None and last.outcome in (AttemptOutcome.FAILED, AttemptOutcome.INTERRUPTED)
+        reason = Reason.RETRYING if again else Reason.WAITING_FOR_PODS
+        message = f"the next attempt starts once {remains} of the one before are gone; two writers would spoil the output"
+        return situation.condition(ConditionType.RUNNING, "False", reason, message).plan(requeue_after=PODS_GONE_POLL_SECONDS)
+    situation = replace(situation, status=attempts.begin(situation.status, situation.job.name))
+    number = situation.status.attempts[-1].number if situation.status.attempts else 1
+    output = train_config(situation.job, number).output
+    if situation.status.output is None:
+        situation = situation.with_status(output=OutputStatus(uri=output.uri or output.directory))
+    return situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, f"attempt {number} is being created").plan()
+
+
+def _conclude(situation: Situation, attempt: Attempt, ending: Ending) -> Plan:
+    """Close the attempt with `ending`; the job succeeds, fails, or waits for another attempt."""
+    situation = replace(situation, status=attempts.end(situation.status, ending, situation.now))
+    if attempt.start_time is None and situation.observed.ray_job_of(attempt) is not None:
+        ray_job = situation.observed.ray_job_of(attempt)
+        situation = situation.with_attempt(start_time=ray_job.created if ray_job else None)
+    if ending.outcome is AttemptOutcome.SUCCEEDED:
+        message = ending.message or f"attempt {attempt.number} succeeded"
+        return _finish(situation, ConditionType.SUCCEEDED, Reason.SUCCEEDED, message).plan()
+    if not ending.retry:
+        return _finish(situation, ConditionType.FAILED, str(ending.reason), ending.message).plan()
+    if ending.charged and attempts.charged(situation.status) >= situation.job.max_attempts:
+        return _exhausted(situation, situation.status.attempts[-1] if situation.status.attempts else attempt).plan()
+    message = f"attempt {attempt.number} ended ({ending.reason}); the next one goes on from the last checkpoint. {ending.message}"
+    return situation.condition(ConditionType.RUNNING, "False", Reason.RETRYING, message).plan(requeue_after=1.0)
+
+
+def _exhausted(situation: Situation, last: Attempt) -> Situation:
+    failed, limit = attempts.charged(situation.status), situation.job.max_attempts
+    message = f"{failed} of {limit} attempts failed (runPolicy.maxAttempts); the last one: {last.reason}: {last.message}"
+    return _finish(situation, ConditionType.FAILED, Reason.ATTEMPTS_EXHAUSTED, message)
+
+
+def _finish(situation: Situation, kind: ConditionType, reason: str, message: str) -> Situation:
+    """Make the job's end known. `Failed` and `Succeeded` are both told, so that either can be waited for."""
+    other = ConditionType.FAILED if kind is ConditionType.SUCCEEDED else ConditionType.SUCCEEDED
+    situation = _resume(situation).condition(kind, "True", reason, message).condition(other, "False", reason, message)
+    return situation.condition(ConditionType.RUNNING, "False", Reason.FINISHED, "the job has ended")
+
+
+def _refuse(situation: Situation, reason: str, message: str) -> Situation:
+    return situation.condition(ConditionType.ACCEPTED, "False", reason, message)
+
+
+def _accept(situation: Situation) -> Situation:
+    return situation.condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec can be run, and what it names is there")
+
+
+def _resume(situation: Situation) -> Situation:
+    if not is_true(situation.status, ConditionType.SUSPENDED):
+        return situation
+    return situation.condition(
+        ConditionType.SUSPENDED, "False", Reason.RESUMED, "the job goes on from its last checkpoint, if there is one"
+    )
+
+
+def _pods_of(situation: Situation, attempt: Attempt) -> list[PodFacts]:
+    return [pod for pod in situation.observed.pods if pod.attempt == attempt.number]
+
+
+def _trouble(pods: list[PodFacts]) -> PodFacts | None:
+    """Return the pod whose trouble explains most: the head's before the workers', the submitter's last."""
+    waiting = [pod for pod in pods if pod.waiting_reason]
+    return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, pod.role, pod.name), default=None)
+
+
+def _why_not_running(attempt: Attempt, ray_job: RayJobFacts, trouble: PodFacts | None) -> str:
+    if trouble is not None:
+        return f"attempt {attempt.number}: pod {trouble.name} waits: {trouble.waiting_reason}: {trouble.waiting_message}".rstrip(": ")
+    state = ray_job_state(ray_job)
+    if state is RayJobState.UNKNOWN:
+        words = f"jobDeploymentStatus {ray_job.deployment_status!r}, jobStatus {ray_job.job_status!r}"
+        return f"attempt {attempt.number}: KubeRay reports {words}, which this version does not know; it waits for one that it knows"
+    if state is RayJobState.SUSPENDED:
+        return f"attempt {attempt.number}: the RayJob {ray_job.name} is suspended by somebody else, a queue perhaps"
+    if ray_job.deployment_status == "Running":
+        return f"attempt {attempt.number}: the Ray cluster is up, the trainer starts"
+    return f"attempt {attempt.number}: KubeRay starts the Ray cluster"
+
+
+def _remains(situation: Situation) -> str:
+    """Return in words what earlier attempts have left that may still write to the output; empty when nothing has."""
+    pods = sum(pod.trains for pod in situation.observed.pods)
+    going = sum(not ray_job_state(ray_job).final for ray_job in situation.observed.ray_jobs)
+    if pods:
+        return f"{pods} pods"
+    return f"{going} RayJobs" if going else ""

@@ -1,0 +1,148 @@
+"""Brings one job forward: observe, plan, act, report, in this order and each once.
+
+The only place where something is changed in the cluster. Children are created once and not changed; «already there» and
+ours is success. The status is written at most once, also after an error, and only over the version that the decision was
+made from, so that a cache that lags behind can decide nothing. Test: tests/controller/job/test_reconciler.py.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+
+from controller.api.status import ConditionType, FineTuneJobStatus
+from controller.job.children.configmap import config_map, progress_config_map
+from controller.job.children.metadata import TrainerSettings
+from controller.job.children.rayjob import ray_job
+from controller.job.children.rbac import role, role_binding, service_account
+from controller.job.conditions import Reason, set_condition, summarize
+from controller.job.facts import Job, Observed, belongs_to
+from controller.job.observe import Reader, observe
+from controller.job.plan import plan
+from controller.job.report import event_type, merge_patch, transitions
+from controller.job.situation import Action, CreateAttempt, DeleteRayJob, Plan
+from controller.runtime.errors import AlreadyExists, KubeError, NotFound, RetryableError
+from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
+from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
+
+logger = logging.getLogger(__name__)
+
+NAME_TAKEN_POLL_SECONDS = 5.0
+
+
+class Client(Reader, Protocol):
+    """The part of the client that reconciling needs."""
+
+    async def create(self, resource: Resource, item: KubeObject) -> KubeObject:
+        """Create an object; raise AlreadyExists."""
+
+    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None) -> None:
+        """Delete an object with this UID; raise NotFound."""
+
+    async def patch_status(
+        self, resource: Resource, name: str, namespace: str, status: KubeObject, *, resource_version: str | None = None
+    ) -> KubeObject:
+        """Merge into the status; raise Conflict if the object is not at this version."""
+
+
+class Recorder(Protocol):
+    """Publishes events."""
+
+    async def record(self, regarding: KubeObject, type_: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        """Publish one event; never raises."""
+
+
+class NameTakenError(Exception):
+    """A child's name belongs to somebody else's object."""
+
+
+class Reconciler:
+    """Reconciles jobs by key; holds no state of its own."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        client: Client,
+        settings: TrainerSettings,
+        recorder: Recorder,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._stores, self._client, self._settings, self._recorder, self._clock = stores, client, settings, recorder, clock
+
+    async def reconcile(self, key: str) -> float | None:
+        """Bring the job `namespace/name` one step forward; return after how many seconds to look again at the latest."""
+        observed = await observe(key, self._stores, self._client)
+        if observed is None:
+            return None
+        decision = plan(observed, self._now())
+        for note in decision.notes:
+            logger.warning("%s: %s", key, note)
+        status, failure = decision.status, None
+        try:
+            await self._act(observed.job, decision)
+        except (KubeError, NameTakenError) as error:
+            status, failure = self._with_failure(observed, status, error), error
+        await self._report(key, observed.job, status)
+        if isinstance(failure, NameTakenError):
+            return NAME_TAKEN_POLL_SECONDS
+        if failure is not None:
+            raise failure
+        return decision.requeue_after
+
+    def _now(self) -> datetime:
+        return self._clock().replace(microsecond=0)
+
+    async def _act(self, job: Job, decision: Plan) -> None:
+        for action in decision.actions:
+            await self._carry_out(job, action)
+
+    async def _carry_out(self, job: Job, action: Action) -> None:
+        match action:
+            case CreateAttempt(number):
+                await self._create(job, CONFIG_MAPS, config_map(job, number))
+                await self._create(job, CONFIG_MAPS, progress_config_map(job, number))
+                await self._create(job, SERVICE_ACCOUNTS, service_account(job, number))
+                await self._create(job, ROLES, role(job, number))
+                await self._create(job, ROLE_BINDINGS, role_binding(job, number))
+                await self._create(job, RAY_JOBS, ray_job(job, number, self._settings))
+            case DeleteRayJob(name):
+                await self._delete_ray_job(job, name)
+
+    async def _create(self, job: Job, resource: Resource, item: KubeObject) -> None:
+        name = item["metadata"]["name"]
+        try:
+            await self._client.create(resource, item)
+        except AlreadyExists as error:
+            present = await self._client.get(resource, name, job.namespace, metadata_only=True)
+            if not belongs_to(present, job):
+                raise NameTakenError(
+                    f"{resource.kind} {name} exists and is not this job's; when it goes (a deleted job of the same name "
+                    "may have left it), the job starts by itself"
+                ) from error
+
+    async def _delete_ray_job(self, job: Job, name: str) -> None:
+        try:
+            present = await self._client.get(RAY_JOBS, name, job.namespace, metadata_only=True)
+            if belongs_to(present, job):
+                await self._client.delete(RAY_JOBS, name, job.namespace, uid=present["metadata"]["uid"])
+        except NotFound:
+            return
+
+    def _with_failure(self, observed: Observed, status: FineTuneJobStatus, error: Exception) -> FineTuneJobStatus:
+        """Return the status with what stands in the way, if waiting alone will not mend it."""
+        if isinstance(error, RetryableError):
+            return status
+        generation, now = observed.job.generation, self._now()
+        failed = set_condition(status, ConditionType.RUNNING, "False", Reason.CREATION_FAILED, str(error), generation=generation, now=now)
+        return summarize(failed, generation=generation, now=now)
+
+    async def _report(self, key: str, job: Job, status: FineTuneJobStatus) -> None:
+        item = self._stores.jobs.get(key)
+        if item is None:
+            return
+        patch = merge_patch(item.get("status") or {}, status.to_wire())
+        if not patch:
+            return
+        await self._client.patch_status(FINE_TUNE_JOBS, job.name, job.namespace, patch, resource_version=job.resource_version)
+        for condition in transitions(job.status, status):
+            await self._recorder.record(item, event_type(condition), condition.reason, f"{condition.type}: {condition.message}")

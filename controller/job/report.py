@@ -1,0 +1,43 @@
+"""What changed in a job's status: the patch that writes it, and the conditions that moved, which become events.
+
+Pure. Test: tests/controller/job/test_report.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from controller.api.status import Condition, ConditionType, FineTuneJobStatus
+from controller.job.conditions import get_condition
+
+BAD_NEWS = {(ConditionType.ACCEPTED, "False"), (ConditionType.FAILED, "True")}
+
+
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON merge patch (RFC 7386) that turns `before` into `after`; empty when they are equal."""
+    patch: dict[str, Any] = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            inner = merge_patch(old, value)
+            if inner:
+                patch[name] = inner
+        elif old != value:
+            patch[name] = value
+    return patch
+
+
+def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Condition]:
+    """Return the conditions whose status or reason changed; a condition that begins as False with its opposite is no news."""
+    moved = []
+    for condition in after.conditions or []:
+        old = get_condition(before, ConditionType(condition.type)) if condition.type in list(ConditionType) else None
+        silent = old is None and condition.status == "False" and condition.type in (ConditionType.SUCCEEDED, ConditionType.FAILED)
+        if not silent and (old is None or (old.status, old.reason) != (condition.status, condition.reason)):
+            moved.append(condition)
+    return moved
+
+
+def event_type(condition: Condition) -> Literal["Normal", "Warning"]:
+    """Return how an event about the condition is marked."""
+    bad = (condition.type, condition.status) in BAD_NEWS or condition.reason == "Retrying"
+    return "Warning" if bad else "Normal"

@@ -1,0 +1,85 @@
+"""What a policy sees (a situation) and what it may answer (a plan): plain values, no behaviour of Kubernetes.
+
+Pure. Test: tests/controller/job/test_plan.py.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from controller.api.status import Attempt, ConditionType, FineTuneJobStatus
+from controller.job import attempts
+from controller.job.conditions import set_condition
+from controller.job.facts import Job, Observed, RayJobFacts
+from trainer.config.record import Outcome
+
+
+@dataclass(frozen=True)
+class CreateAttempt:
+    """Create the objects of an attempt that status has already, the RayJob last."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class DeleteRayJob:
+    """Delete a RayJob; KubeRay and the garbage collector take its cluster and pods away."""
+
+    name: str
+
+
+Action = CreateAttempt | DeleteRayJob
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done about a job now. `notes` are for the controller's log."""
+
+    status: FineTuneJobStatus
+    actions: tuple[Action, ...] = ()
+    requeue_after: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What was observed, the status as it shall be so far, and what the trainer said last, at one moment."""
+
+    observed: Observed
+    status: FineTuneJobStatus
+    now: datetime
+    outcome: Outcome | None = None
+    report_due_seconds: float | None = None
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self.observed.job
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The attempt that has not ended."""
+        return attempts.unfinished(self.status)
+
+    @property
+    def ray_job(self) -> RayJobFacts | None:
+        """The RayJob of the attempt that has not ended."""
+        attempt = self.attempt
+        return self.observed.ray_job_of(attempt) if attempt is not None else None
+
+    def condition(self, kind: ConditionType, value: Literal["True", "False"], reason: str, message: str) -> "Situation":
+        """Return the situation with a condition set."""
+        status = set_condition(self.status, kind, value, reason, message, generation=self.job.generation, now=self.now)
+        return replace(self, status=status)
+
+    def with_status(self, **fields: Any) -> "Situation":
+        """Return the situation with members of the status changed."""
+        return replace(self, status=self.status.model_copy(update=fields))
+
+    def with_attempt(self, **fields: Any) -> "Situation":
+        """Return the situation with fields of the newest attempt changed."""
+        return replace(self, status=attempts.update(self.status, **fields))
+
+    def plan(self, *actions: Action, requeue_after: float | None = None) -> Plan:
+        """Return the plan that ends here."""
+        return Plan(self.status, actions, requeue_after)
