@@ -87,10 +87,10 @@ class Settings(BaseModel):
     identity: OptionalText = Field(None, alias="POD_NAME", description="Who we are in the Lease; by default the host's name.")
 
     trainer_image: str = Field(alias="TRAINER_IMAGE", min_length=1, description="Image of head, workers and submitter.")
-    trainer_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         "IfNotPresent", alias="TRAINER_IMAGE_PULL_POLICY", description="As in a pod."
     )
-    trainer_image_pull_secrets: Annotated[tuple[str, ...], BeforeValidator(_from_list)] = Field(
+    image_pull_secrets: Annotated[tuple[str, ...], BeforeValidator(_from_list)] = Field(
         (), alias="TRAINER_IMAGE_PULL_SECRETS", description="Names of Secrets in the job's namespace, with commas between."
     )
     trainer_env: Annotated[dict[str, str], BeforeValidator(_from_json)] = Field(

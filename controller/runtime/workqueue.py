@@ -150,6 +150,11 @@ class WorkQueue:
             except TimeoutError:
                 continue
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Give out no more keys; those being worked on are not touched."""
         self._closed = True

@@ -1,0 +1,8 @@
+"""`python -m controller`: run the controller. All of it is in controller.main."""
+
+import sys
+
+from controller.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,151 @@
+"""Puts the controller together: caches, queue, workers, leader election and health, from start to SIGTERM.
+
+The only place that knows all of them. Tests: tests/integration/test_runtime_main.py.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+from collections.abc import Sequence
+
+from controller.job.reconciler import Reconciler
+from controller.runtime.client import Client
+from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
+from controller.runtime.elector import Elector, FencedTransport, LeaseTimings
+from controller.runtime.events import EventRecorder
+from controller.runtime.health import HealthServer
+from controller.runtime.logs import set_up_logging
+from controller.runtime.metrics import Metrics
+from controller.runtime.reflector import Reflector
+from controller.runtime.store import StoreState
+from controller.runtime.transport import Transport
+from controller.runtime.workers import Reconcile, Workers
+from controller.runtime.workqueue import WorkQueue
+from controller.settings import Settings, SettingsError, load_settings
+from controller.stores import Stores
+from controller.watching import build_reflectors
+
+log = logging.getLogger(__name__)
+
+NAME = "finetune-operator"
+"""Field manager, reporter of events, user agent."""
+METRICS_PREFIX = "finetune_controller"
+DRAIN_SECONDS = 5.0
+"""For what was begun when SIGTERM came: several requests long, and well within the 30 s that a pod has."""
+
+
+class Controller:
+    """One controller process."""
+
+    def __init__(self, settings: Settings, transport: Transport) -> None:
+        self.settings = settings
+        self.metrics = Metrics(METRICS_PREFIX)
+        self.stores = Stores()
+        self.queue = WorkQueue()
+        self.queue.on_add = self.metrics.queue_adds.inc
+        self.metrics.follow_queue_depth(lambda: len(self.queue))
+        self.elector = Elector(
+            Client(transport, field_manager=NAME),
+            namespace=settings.election_namespace,
+            name=settings.lease_name,
+            identity=settings.election_identity,
+            timings=LeaseTimings(settings.lease_duration_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds),
+        )
+        self.metrics.leader.set_function(lambda: float(self.elector.leading()))
+        client = Client(FencedTransport(transport, self.elector.leading), field_manager=NAME)
+        self.reflectors: list[Reflector] = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespace=settings.namespace)
+        recorder = EventRecorder(client, NAME, self.elector.identity)
+        self._reconcile: Reconcile = Reconciler(self.stores, client, settings, recorder).reconcile
+
+    def not_ready(self) -> list[str]:
+        """Return which caches are not complete yet. A replica that waits for the lease is ready: it could take over."""
+        return [f"{each.resource}: not listed yet" for each in self.reflectors if each.store.state is StoreState.SYNCING]
+
+    def not_live(self) -> list[str]:
+        """Return which reflectors hang."""
+        return [f"{each.resource}: the watch hangs" for each in self.reflectors if not each.live]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what was begun and hand over the lease."""
+        settings = self.settings
+        server = HealthServer(settings.health_host, settings.health_port, live=self.not_live, ready=self.not_ready, metrics=self.metrics)
+        async with server, asyncio.TaskGroup() as group:
+            log.info("started", extra={"identity": self.elector.identity, "health_port": server.port})
+            background = [group.create_task(each.run(), name=f"reflect {each.resource}") for each in self.reflectors]
+            background.append(group.create_task(self._resync(), name="resync"))
+            leading = group.create_task(self._lead(), name="lead")
+            await stop.wait()
+            log.info("stopping")
+            self.queue.close()
+            await asyncio.wait([leading], timeout=DRAIN_SECONDS)
+            leading.cancel()
+            await asyncio.wait([leading])
+            await self.elector.release()
+            for task in background:
+                task.cancel()
+
+    async def _lead(self) -> None:
+        """Wait for caches and lease, work while the lease lasts, begin again when it is lost."""
+        for each in self.reflectors:
+            await each.store.wait_until_known()
+        while not self.queue.closed:
+            await self.elector.acquire()
+            await self._work_while_leading()
+
+    async def _work_while_leading(self) -> None:
+        work = asyncio.create_task(Workers(self.queue, self._reconcile, self.metrics, self.settings.workers).run(), name="workers")
+        keep = asyncio.create_task(self.elector.keep(), name="keep the lease")
+        try:
+            await asyncio.wait([work, keep], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Lost the lease: the workers stop where they are. Queue closed: they have ended, and the lease needs no keeping.
+            for task in (work, keep):
+                task.cancel()
+            results = await asyncio.gather(work, keep, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _resync(self) -> None:
+        """Look at every job now and then, for what no event told; spread, so that not all come at once."""
+        while True:
+            await asyncio.sleep(self.settings.resync_seconds)
+            keys = self.stores.jobs.keys()
+            for key in keys:
+                self.queue.add_after(key, random.uniform(0.0, self.settings.resync_seconds / 10))  # noqa: S311
+
+
+async def run(settings: Settings) -> None:
+    """Run the controller until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    transport = await KubernetesTransport.connect(settings.kubeconfig, user_agent=NAME)
+    try:
+        await Controller(settings, transport).run(stop)
+    finally:
+        await transport.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the controller; returns the exit code: 0 after a signal, 2 for wrong settings, 1 for anything else."""
+    try:
+        settings = load_settings(arguments, os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    set_up_logging(settings.log_level)
+    try:
+        asyncio.run(run(settings))
+    except ConnectionSettingsError as error:
+        log.error("no connection to a cluster", extra={"error": str(error)})
+        return 2
+    except Exception:
+        log.exception("the controller failed")
+        return 1
+    log.info("stopped")
+    return 0

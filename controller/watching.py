@@ -1,0 +1,67 @@
+"""Which objects are watched, and which FineTuneJobs each change concerns.
+
+A change of a job, of anything that bears its label, and the coming or going of a claim that it names put the job's key into
+the queue. Tests: tests/controller/test_watching.py.
+"""
+
+from collections.abc import Callable, Iterable
+
+from controller.runtime.client import Client
+from controller.runtime.metrics import Metrics
+from controller.runtime.reflector import Reflector, Selection, Timings
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource
+from controller.runtime.store import Change, Store, StoreState
+from controller.stores import CLAIM_INDEX, FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores, owner_of
+
+Enqueue = Callable[[str], None]
+
+
+def keys_of_child(change: Change) -> Iterable[str]:
+    """Return the keys of the jobs that a child belonged and belongs to, by its label."""
+    return {key for item in (change.old, change.new) if item is not None for key in owner_of(item)}
+
+
+def keys_of_claim(stores: Stores, change: Change) -> Iterable[str]:
+    """Return the keys of the jobs that name a claim, if it came or went; how it is bound concerns nobody here."""
+    if change.old is not None and change.new is not None:
+        return ()
+    return [f"{job['metadata']['namespace']}/{job['metadata']['name']}" for job in stores.jobs.by_index(CLAIM_INDEX, change.key)]
+
+
+def build_reflectors(
+    stores: Stores, client: Client, metrics: Metrics, enqueue: Enqueue, *, namespace: str | None = None, timings: Timings = Timings()
+) -> list[Reflector]:
+    """Return one reflector per store of `stores`, which tell `enqueue` the keys of the jobs to look at."""
+
+    def on_child(change: Change) -> None:
+        for key in keys_of_child(change):
+            enqueue(key)
+
+    def on_claim(change: Change) -> None:
+        for key in keys_of_claim(stores, change):
+            enqueue(key)
+
+    def on_ray_state(state: StoreState) -> None:
+        # KubeRay was installed or removed: every job has something to say about it.
+        keys = stores.jobs.keys()
+        for key in keys:
+            enqueue(key)
+
+    def reflect(
+        resource: Resource,
+        store: Store,
+        on_change: Callable[[Change], None],
+        selection: Selection,
+        on_state: Callable[[StoreState], None] = lambda state: None,
+    ) -> Reflector:
+        return Reflector(client, resource, store, metrics, on_change=on_change, on_state=on_state, selection=selection, timings=timings)
+
+    everything = Selection(namespace)
+    ours = Selection(namespace, label_selector=JOB_LABEL)
+    return [
+        reflect(FINE_TUNE_JOBS, stores.jobs, lambda change: enqueue(change.key), everything),
+        reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, on_ray_state),
+        reflect(PODS, stores.pods, on_child, ours),
+        reflect(CONFIG_MAPS, stores.progress, on_child, ours),
+        reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(namespace, metadata_only=True)),
+    ]
