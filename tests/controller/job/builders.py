@@ -1,0 +1,119 @@
+"""Small builders of what the controller sees; each test names only what it is about."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from controller.api.spec import FineTuneJobSpec
+from controller.api.status import Attempt, FineTuneJobStatus
+from controller.job.facts import Job, Observed, PodFacts, RayJobFacts
+from trainer.config.record import ProgressRecord
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+UID = "0123abcd-5678-4321-8765-0123456789ab"
+FOLDER = "bot-0123abcd"
+
+MINIMAL_SPEC: dict[str, Any] = {
+    "task": "chat",
+    "model": {"name": "HuggingFaceTB/SmolLM2-135M-Instruct"},
+    "data": {"train": [{"configMap": {"name": "rows", "key": "train.jsonl"}}]},
+    "method": {"lora": {}},
+    "training": {"epochs": 1},
+    "output": {"persistentVolumeClaim": {"claimName": "models"}},
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The operator's settings, as the chart would give them."""
+
+    trainer_image: str = "registry.example/finetune/trainer:1"
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: Sequence[str] = ()
+    trainer_env: Mapping[str, str] = field(default_factory=dict)
+    head_cpu: str = "300m"
+    head_memory: str = "2Gi"
+    submitter_cpu: str = "100m"
+    submitter_memory: str = "256Mi"
+    ray_version: str = "2.60.0"
+
+
+def wire_spec(**sections: Any) -> dict[str, Any]:
+    """Return a valid spec as the user writes it, with sections replaced; None removes one."""
+    spec = copy.deepcopy(MINIMAL_SPEC) | sections
+    return {name: section for name, section in spec.items() if section is not None}
+
+
+def resource(name: str = "bot", **sections: Any) -> dict[str, Any]:
+    """Return a FineTuneJob as the user writes it."""
+    return {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}, "spec": wire_spec(**sections)}
+
+
+def job(name: str = "bot", *, status: FineTuneJobStatus | None = None, deleting: bool = False, **sections: Any) -> Job:
+    """Return a job as it is observed."""
+    return Job(
+        name=name,
+        namespace="team",
+        uid=UID,
+        generation=1,
+        resource_version="7",
+        deleting=deleting,
+        spec=FineTuneJobSpec.model_validate(wire_spec(**sections)),
+        spec_problem="",
+        status=status or FineTuneJobStatus(),
+    )
+
+
+def attempt(number: int = 1, **fields: Any) -> Attempt:
+    """Return an entry of status.attempts; started a minute ago unless told otherwise."""
+    started = {"start_time": NOW - timedelta(minutes=1)}
+    return Attempt(number=number, ray_job_name=f"bot-{number}", **(started | fields))
+
+
+def status(*attempts: Attempt, **fields: Any) -> FineTuneJobStatus:
+    """Return a status with these attempts."""
+    return FineTuneJobStatus(attempts=list(attempts) or None, **fields)
+
+
+def ray_job(number: int = 1, job_status: str = "RUNNING", deployment_status: str = "Running", **fields: Any) -> RayJobFacts:
+    """Return an attempt's RayJob, running unless told otherwise."""
+    defaults = {"created": NOW - timedelta(minutes=1), "cluster": f"bot-{number}-x7k2p"}
+    return RayJobFacts(
+        name=f"bot-{number}", attempt=number, job_status=job_status, deployment_status=deployment_status, **(defaults | fields)
+    )
+
+
+def pod(number: int = 1, role: str = "worker", phase: str = "Running", **fields: Any) -> PodFacts:
+    """Return a pod of an attempt."""
+    return PodFacts(name=f"bot-{number}-{role}", attempt=number, role=role, phase=phase, **fields)
+
+
+def observed(of: Job, *ray_jobs: RayJobFacts, pods: Sequence[PodFacts] = (), **fields: Any) -> Observed:
+    """Return what is known of a job."""
+    return Observed(job=of, ray_jobs=ray_jobs, pods=tuple(pods), **fields)
+
+
+def record(**fields: Any) -> ProgressRecord:
+    """Return a progress record of attempt 1 at step 20 of 80."""
+    defaults: dict[str, Any] = {
+        "attempt": 1,
+        "cluster": "bot-1-x7k2p",
+        "sequence": 3,
+        "time": NOW,
+        "stage": "Training",
+        "progress": {"step": 20, "totalSteps": 80, "epoch": 0.25, "tokensSeen": 4096, "tokensPerSecond": 512.25, "etaSeconds": 61.4},
+    }
+    return ProgressRecord.model_validate(defaults | fields)
+
+
+def record_text(**fields: Any) -> str:
+    """Return a record as it lies in the ConfigMap."""
+    return record(**fields).model_dump_json(by_alias=True, exclude_none=True)
+
+
+def checkpoint(step: int, **fields: Any) -> dict[str, Any]:
+    """Return a checkpoint as the trainer tells it."""
+    defaults = {"uri": f"pvc://models/x/checkpoints/step-{step}", "sizeBytes": 1000, "createdTime": NOW, "attempt": 1, "verified": True}
+    return {"step": step, **(defaults | fields)}

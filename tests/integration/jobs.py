@@ -1,0 +1,141 @@
+"""The reconciler on a real API server, one deterministic pass at a time: caches are filled by lists, not by watches."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from controller.job.reconciler import Reconciler
+from controller.runtime.client import Client
+from controller.runtime.connection import KubernetesTransport
+from controller.runtime.errors import Conflict, KubeError, NotFound, ResourceAbsent
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource
+from controller.runtime.store import Store, StoreState
+from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
+from tests.controller.job.builders import Settings
+
+RAY_CLUSTERS = Resource("ray.io", "v1", "rayclusters", "RayCluster")
+WAIT_SECONDS = 30.0
+
+
+class EventLog:
+    """Events in the order in which they were published."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    async def record(self, regarding: dict[str, Any], type_: str, reason: str, message: str) -> None:
+        self.events.append((type_, reason, message))
+
+    @property
+    def reasons(self) -> list[str]:
+        return [reason for _, reason, _ in self.events]
+
+
+class Operator:
+    """The controller's part of a test, in one namespace."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self.client, self.namespace, self.log = client, namespace, EventLog()
+        self.requeue_after: dict[str, float | None] = {}
+
+    @classmethod
+    async def connect(cls, kubeconfig: Path, namespace: str) -> Self:
+        return cls(Client(await KubernetesTransport.connect(kubeconfig), field_manager="test"), namespace)
+
+    async def __aenter__(self) -> Self:
+        namespaces = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+        await self.client.create(namespaces, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.client.close()
+
+    async def pass_once(self, *, kuberay: bool = True) -> None:
+        """List everything, then reconcile every job once. A conflict is what a lagging cache meets: the next pass mends it."""
+        stores = Stores()
+        for store, resource, selector in (
+            (stores.jobs, FINE_TUNE_JOBS, None),
+            (stores.pods, PODS, JOB_LABEL),
+            (stores.progress, CONFIG_MAPS, JOB_LABEL),
+            (stores.claims, PERSISTENT_VOLUME_CLAIMS, None),
+            (stores.ray_jobs, RAY_JOBS, JOB_LABEL),
+        ):
+            await self._fill(store, resource, selector)
+        if not kuberay:
+            stores.ray_jobs.replace([])
+            stores.ray_jobs.state = StoreState.ABSENT
+        reconciler = Reconciler(stores, self.client, Settings(), self.log)
+        for key in stores.jobs.keys():
+            try:
+                self.requeue_after[key] = await reconciler.reconcile(key)
+            except (Conflict, NotFound):
+                continue
+
+    async def _fill(self, store: Store, resource: Resource, selector: str | None) -> None:
+        try:
+            store.replace((await self.client.list_all(resource, self.namespace, label_selector=selector)).items)
+            store.state = StoreState.SYNCED
+        except ResourceAbsent:
+            store.state = StoreState.ABSENT
+
+    async def run_until(self, done: Callable[[], Awaitable[Any]], what: str, seconds: float = WAIT_SECONDS) -> Any:
+        """Pass again and again until `done` answers with something; fail with the job's own words."""
+        deadline = time.monotonic() + seconds
+        while True:
+            await self.pass_once()
+            answer = await done()
+            if answer:
+                return answer
+            if time.monotonic() > deadline:
+                jobs = await self.client.list_all(FINE_TUNE_JOBS, self.namespace)
+                raise AssertionError(f"not {what} after {seconds:.0f} s: {[job.get('status') for job in jobs.items]}")
+            await asyncio.sleep(0.2)
+
+    async def create(self, job: dict[str, Any]) -> dict[str, Any]:
+        return await self.client.create(FINE_TUNE_JOBS, {**job, "metadata": {**job["metadata"], "namespace": self.namespace}})
+
+    async def job(self, name: str) -> dict[str, Any]:
+        return await self.client.get(FINE_TUNE_JOBS, name, self.namespace)
+
+    async def status(self, name: str) -> dict[str, Any]:
+        return (await self.job(name)).get("status") or {}
+
+    async def condition(self, name: str, kind: str) -> dict[str, Any]:
+        conditions = (await self.status(name)).get("conditions") or []
+        return next((condition for condition in conditions if condition["type"] == kind), {})
+
+    async def has_condition(self, name: str, kind: str, value: str, reason: str | None = None) -> bool:
+        found = await self.condition(name, kind)
+        return found.get("status") == value and (reason is None or found["reason"] == reason)
+
+    async def find(self, resource: Resource, name: str) -> dict[str, Any] | None:
+        try:
+            return await self.client.get(resource, name, self.namespace)
+        except NotFound:
+            return None
+
+    async def names(self, resource: Resource, selector: str | None = JOB_LABEL) -> list[str]:
+        page = await self.client.list_all(resource, self.namespace, label_selector=selector)
+        return [item["metadata"]["name"] for item in page.items]
+
+    async def claim(self, name: str) -> None:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": self.namespace}, "spec": spec}
+        await self.client.create(PERSISTENT_VOLUME_CLAIMS, body)
+
+    async def config_map(self, name: str, **data: str) -> None:
+        metadata = {"name": name, "namespace": self.namespace}
+        await self.client.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+
+    async def set_suspend(self, name: str, suspend: bool) -> None:
+        await self.client.patch(FINE_TUNE_JOBS, name, self.namespace, {"spec": {"runPolicy": {"suspend": suspend}}})
+
+    async def end_ray_job(self, name: str, **status: str) -> None:
+        """Play KubeRay: write a RayJob's last status, as no driver runs here."""
+        await self.client.patch_status(RAY_JOBS, name, self.namespace, status)
+
+
+__all__ = ["RAY_CLUSTERS", "EventLog", "KubeError", "Operator"]
