@@ -6,7 +6,6 @@ Tests: tests/trainer/engine/test_invariance.py, test_state.py.
 """
 
 import os
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -51,6 +50,9 @@ class DeepspeedEngine(Engine):
         model = model.to(device) if zero_stage < 3 else model
         self._engine, _, _, _ = deepspeed.initialize(model=model, optimizer=adamw(model, settings.weight_decay), config=config)
         self.model = self._engine.module
+        # Left to itself, stage 1 and 2 link the moments after the first group's first step, when those of the second
+        # group do not exist yet, and can then not gather them.
+        self._create_moments(0)
 
     @property
     def _base_optimizer(self) -> torch.optim.Optimizer:
@@ -78,14 +80,14 @@ class DeepspeedEngine(Engine):
         for group in {id(o): o for o in (self._engine.optimizer, self._base_optimizer)}.values():
             for parameters in group.param_groups:
                 parameters["lr"] = learning_rate
+        # Stage 0 in float32 does not report a norm; its gradients are whole and averaged, so it is taken here.
+        norm = None if self._sharded else torch.nn.utils.get_total_norm([p.grad for _, p in self.trainable() if p.grad is not None])
         self._engine.step()
-        return float(self._engine.get_global_grad_norm() or 0.0)
+        return float(self._engine.get_global_grad_norm() if norm is None else norm)
 
     def state(self) -> EngineState:
         """Gather parameters and moments parameter by parameter; every rank takes part, rank 0 keeps the result."""
         state = EngineState()
-        if self._stage in (1, 2):
-            self._link_moments()
         for name, parameter in self.trainable():
             for key, values in (("", state.parameters), ("exp_avg", state.first_moments), ("exp_avg_sq", state.second_moments)):
                 value = self._gather(parameter, key)
@@ -97,8 +99,6 @@ class DeepspeedEngine(Engine):
         """Scatter parameters and moments; each rank keeps its own shard."""
         check_names(state, [name for name, _ in self.trainable()])
         self._create_moments(steps_done)
-        if self._stage in (1, 2):
-            self._link_moments()
         for name, parameter in self.trainable():
             self._scatter(parameter, "", state.parameters[name])
             self._scatter(parameter, "exp_avg", state.first_moments[name])
@@ -116,34 +116,25 @@ class DeepspeedEngine(Engine):
         return gradients
 
     def _create_moments(self, steps_done: int) -> None:
-        # AdamW creates its state at the first step; a resumed run needs it before.
+        # AdamW creates its state at the first step; saving before it and resuming need it now.
         optimizer = self._base_optimizer
-        for group in optimizer.param_groups:
-            for partition in group["params"]:
-                optimizer.state[partition] = {
-                    "step": torch.tensor(float(steps_done)),
-                    "exp_avg": torch.zeros_like(partition, dtype=torch.float32),
-                    "exp_avg_sq": torch.zeros_like(partition, dtype=torch.float32),
-                }
+        partitions = [partition for group in optimizer.param_groups for partition in group["params"]]
         if self._stage == 3:
             # Stage 3 registers one flat partition at a time with AdamW, so the state is keyed by those.
-            for partition in self._engine.optimizer.fp32_partitioned_groups_flat:
-                optimizer.state[partition] = {
-                    "step": torch.tensor(float(steps_done)),
-                    "exp_avg": torch.zeros_like(partition),
-                    "exp_avg_sq": torch.zeros_like(partition),
-                }
-
-    def _link_moments(self) -> None:
-        link: Callable[[], None] | None = getattr(self._engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
-        if link is not None and self._base_optimizer.state:
-            link()
+            partitions = list(self._engine.optimizer.fp32_partitioned_groups_flat)
+        for partition in partitions:
+            optimizer.state[partition] = {
+                "step": torch.tensor(float(steps_done)),
+                "exp_avg": torch.zeros_like(partition, dtype=torch.float32),
+                "exp_avg_sq": torch.zeros_like(partition, dtype=torch.float32),
+            }
+        if self._stage in (1, 2):
+            self._engine.optimizer._hp_optimizer_states_linked = False
+            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
 
     def _gather(self, parameter: nn.Parameter, key: str) -> Tensor:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-        if key and not self._base_optimizer.state:
-            return torch.zeros(tuple(getattr(parameter, "ds_shape", parameter.shape)))
         if not self._sharded:
             return parameter.detach() if not key else self._base_optimizer.state[parameter][key]
         value: Tensor | None = safe_get_full_optimizer_state(parameter, key) if key else safe_get_full_fp32_param(parameter)
