@@ -55,6 +55,7 @@ def succeed() -> int:
     training(2, resumedFromStep=1)
     time.sleep(0.7)
     training(4, resumedFromStep=1, checkpoints=[checkpoint(4)])
+    time.sleep(0.7)
     (output / "report.json").write_text("{}")
     print("a line for the user", flush=True)
     print("\x1b[36m(RayTrainWorker pid=77)\x1b[0m a line of a worker", flush=True)

@@ -48,7 +48,7 @@ def test_a_date_without_quotes_is_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("a: [1", "job.yaml:2:1: is not YAML: ", id="broken"),
+        pytest.param("a: [1", "job.yaml:1:6: is not YAML: ", id="broken"),
         pytest.param("kind: FineTuneJob\n\tx: 1", "job.yaml:2:1: is not YAML: ", id="tab"),
         pytest.param("a: 1\na: 2", "job.yaml:2:1: is not YAML: the key 'a' stands twice", id="key-twice"),
         pytest.param("", "has no document of kind FineTuneJob (it is empty)", id="empty"),

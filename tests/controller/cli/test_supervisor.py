@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +141,8 @@ def test_a_real_ray_dies_with_the_one_who_started_it(tmp_path: Path) -> None:
     )
     ready = tmp_path / "ready"
     command = [*SUPERVISOR, sys.executable, "-W", "ignore", "-c", program, str(ready)]
-    environment = dict(os.environ, RAY_TMPDIR=str(tmp_path), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a-token-of-the-test-alone-0123456789")
+    short = tempfile.mkdtemp(prefix="ft-")  # Ray's sockets lie there, and their names may have 107 characters
+    environment = dict(os.environ, RAY_TMPDIR=short, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a-token-of-the-test-alone-0123456789")
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=environment, stderr=subprocess.DEVNULL) as process:
         wait_for(ready.exists, 90)
         below = psutil.Process(process.pid).children(recursive=True)
@@ -148,3 +151,4 @@ def test_a_real_ray_dies_with_the_one_who_started_it(tmp_path: Path) -> None:
         process.stdin.close()
         process.wait(20)
         assert [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    shutil.rmtree(short)

@@ -1,0 +1,188 @@
+"""`finetune run` as its user meets it, with a small program in the trainer's place."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from controller.cli.machine import Machine
+from controller.cli.problems import BadInputError
+from controller.cli.run import RunRequest, run
+from tests.controller.cli.builders import CONFIG_MAP, job, standin, write
+
+PROGRAM = """
+import pathlib, sys
+from controller.cli.run import RunRequest, run
+sys.exit(run(RunRequest(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), {}), trainer=sys.argv[3:]))
+"""
+
+
+def finetune(folder: Path, behaviour: str = "succeed", *, overwrite: bool = False, verbose: bool = False, **changes: Any) -> int:
+    path = write(folder, CONFIG_MAP, job(**changes))
+    return run(RunRequest(path, folder / "out", {}, overwrite, verbose), Machine(2, 0), standin(behaviour))
+
+
+@contextlib.contextmanager
+def running(folder: Path, behaviour: str) -> Iterator[subprocess.Popen[str]]:
+    """Start `finetune run` as a process and wait until its trainer runs."""
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(write(folder)), str(folder / "out"), *standin(behaviour)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        wait_for((folder / "out/pids").exists)
+        yield process
+        process.kill()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def alive(folder: Path) -> list[int]:
+    pids = [int(pid) for pid in (folder / "out/pids").read_text().split()]
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+def status(folder: Path) -> Any:
+    return json.loads((folder / "out/status.json").read_text())
+
+
+def test_a_good_run_tells_its_progress_and_ends_with_0(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert finetune(tmp_path) == 0
+    lines = capfd.readouterr().out.splitlines()
+    out = tmp_path / "out"
+    dashboard = [line for line in lines if line.startswith("Ray dashboard: http://127.0.0.1:8265 (")]
+    lines.remove(*dashboard)
+    lines.remove("a line for the user")  # comes whenever the trainer writes it
+    assert lines == [
+        f"claim models, which the job writes, becomes the folder {out}",
+        "resumed from step 1",
+        "training",
+        "step 2/4 · loss 2.0000 · 50 tokens/s · ETA 0:00:08",
+        "checkpoint at step 4 (1.5 MB)",
+        "step 4/4 · loss 2.0000 · 50 tokens/s · ETA 0:00:08",
+        f"finished; in {out}: report.json",
+    ]
+    assert status(tmp_path)["phase"] == "Succeeded"
+
+
+def test_the_trainers_log_and_the_workers_lines_go_to_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    finetune(tmp_path)
+    assert "a line of" not in capfd.readouterr().out
+    log = (tmp_path / "out/trainer.log").read_text()
+    assert "a line of the log" in log
+    assert "a line of a worker" in log
+
+
+def test_the_log_is_shown_on_wish(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    finetune(tmp_path, verbose=True)
+    assert "a line of the log" in capfd.readouterr().out
+
+
+def test_the_trainer_finds_the_config_map_in_a_file(tmp_path: Path) -> None:
+    finetune(tmp_path)
+    config = json.loads((tmp_path / "out/.finetune/config.json").read_text())
+    assert Path(config["data"]["train"][0]["path"]).read_text() == CONFIG_MAP["data"]["train.jsonl"]
+
+
+def test_a_finished_run_is_not_touched(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    finetune(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "lock"}
+    assert finetune(tmp_path) == 0
+    assert "holds this run, finished: nothing was changed; --overwrite trains anew" in capfd.readouterr().out
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "lock"}
+    assert after == before
+
+
+def test_overwrite_trains_anew_and_leaves_foreign_files(tmp_path: Path) -> None:
+    finetune(tmp_path)
+    (tmp_path / "out/notes.txt").touch()
+    (tmp_path / "out/metrics.jsonl").write_text("old")
+    assert finetune(tmp_path, overwrite=True, spec__training__epochs=3) == 0
+    assert not (tmp_path / "out/metrics.jsonl").exists()
+    assert (tmp_path / "out/notes.txt").exists()
+    assert len(status(tmp_path)["attempts"]) == 1
+
+
+def test_another_configurations_output_is_refused_and_left_alone(tmp_path: Path) -> None:
+    finetune(tmp_path)
+    before = (tmp_path / "out/.finetune/config.json").read_text()
+    with pytest.raises(BadInputError, match=r"^spec\.training\.epochs: "):
+        finetune(tmp_path, spec__training__epochs=3)
+    assert (tmp_path / "out/.finetune/config.json").read_text() == before
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(BadInputError, match=r"^--output: .* is not a folder"):
+        finetune(tmp_path)
+
+
+def test_input_that_the_trainer_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError) as raised:
+        finetune(tmp_path, "refuse")
+    assert str(raised.value) == "data.train[0].path: line 3 is no JSON; mend it"
+    assert status(tmp_path)["attempts"][0]["reason"] == "SomeReason"
+
+
+def test_a_failure_shows_the_last_lines_of_the_log_and_how_to_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert finetune(tmp_path, "fail") == 1
+    shown = capfd.readouterr().out
+    assert "  the last words\n" in shown
+    assert f"failed: the loss is not a number (SomeReason); the whole log is in {tmp_path}/out/trainer.log" in shown
+    assert "the checkpoint at step 2 is kept" in shown
+
+
+def test_a_trainer_that_is_killed_is_a_failure_with_a_likely_cause(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert finetune(tmp_path, "killed") == 1
+    assert "ran out of memory" in capfd.readouterr().out
+    assert status(tmp_path)["phase"] == "Failed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"])
+def test_a_stopped_run_says_how_to_go_on_and_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path, "wait") as process:
+        process.send_signal(number)
+        shown, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert f"interrupted after the checkpoint at step 3; go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out" in shown
+    assert alive(tmp_path) == []
+    assert status(tmp_path)["attempts"][0]["outcome"] == "Interrupted"
+
+
+def test_a_second_signal_ends_a_trainer_that_does_not_listen(tmp_path: Path) -> None:
+    with running(tmp_path, "stubborn") as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "stopping: " in shown
+    assert alive(tmp_path) == []
+
+
+@pytest.mark.parametrize("behaviour", ["wait", "stubborn"])
+def test_when_the_command_is_killed_nothing_of_the_run_is_left_and_the_folder_is_free(tmp_path: Path, behaviour: str) -> None:
+    with running(tmp_path, behaviour) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        wait_for(lambda: alive(tmp_path) == [])
+    with pytest.raises(BadInputError):
+        finetune(tmp_path, "refuse")
+    assert [attempt["reason"] for attempt in status(tmp_path)["attempts"]] in (["Killed", "SomeReason"], ["SomeReason", "SomeReason"])
+
+
+def test_the_trainer_has_its_own_session(tmp_path: Path) -> None:
+    with running(tmp_path, "wait") as process:
+        assert all(os.getsid(pid) != os.getsid(process.pid) for pid in alive(tmp_path))
