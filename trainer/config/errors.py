@@ -11,3 +11,7 @@ class InputError(Exception):
     def __init__(self, field: str, problem: str, fix: str = "") -> None:
         self.field, self.problem, self.fix = field, problem, fix
         super().__init__(f"{field}: {problem}" + (f"; {fix}" if fix else ""))
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        """Let the error travel between processes: Ray pickles what a worker raises."""
+        return type(self), (self.field, self.problem, self.fix)

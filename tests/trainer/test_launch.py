@@ -1,0 +1,70 @@
+"""How the driver names an end: exit code, reason, message."""
+
+import threading
+
+import pytest
+
+from trainer.config.errors import InputError
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
+from trainer.launch import InterruptedRunError, end_of, outcome_of, stop_handler
+from trainer.loop import TrainingDivergedError
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+class WorkerGroupError(Exception):
+    """In the shape of Ray Train's."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.worker_failures = dict(enumerate(failures))
+        super().__init__("Training failed due to worker errors")
+
+
+def raising(error: Exception):
+    def work() -> str:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "result", "reason"),
+    [
+        pytest.param(InputError("data.train[0]", "is empty"), EXIT_INPUT, Result.INPUT_INVALID, "InputInvalid", id="input"),
+        pytest.param(WorkerGroupError(InputError("model", "x")), EXIT_INPUT, Result.INPUT_INVALID, "InputInvalid", id="input, told by a worker"),
+        pytest.param(WorkerGroupError(OutOfMemoryError("CUDA")), EXIT_FAILURE, Result.FAILED, "OutOfMemory", id="memory"),
+        pytest.param(WorkerGroupError(TrainingDivergedError("step 3")), EXIT_FAILURE, Result.FAILED, "TrainingDiverged", id="divergence"),
+        pytest.param(ValueError("x"), EXIT_FAILURE, Result.FAILED, "TrainingError", id="anything else"),
+        pytest.param(InterruptedRunError("stopped"), EXIT_INTERRUPTED, Result.INTERRUPTED, "Interrupted", id="interruption"),
+    ],
+)
+def test_an_end_has_its_exit_code_and_reason(error: Exception, exit_code: int, result: Result, reason: str) -> None:
+    ending = end_of(raising(error))
+    assert (ending.exit_code, ending.outcome.result, ending.outcome.reason) == (exit_code, result, reason)
+
+
+def test_a_good_end_is_a_success() -> None:
+    assert end_of(lambda: "all good").exit_code == EXIT_SUCCESS
+
+
+def test_a_long_message_is_cut_to_what_a_record_holds() -> None:
+    assert len(outcome_of(Result.FAILED, "TrainingError", "x" * 10_000).message) == 2048
+
+
+def test_sigterm_before_the_workers_train_ends_the_run_at_once_and_later_only_asks() -> None:
+    stop = threading.Event()
+    with pytest.raises(InterruptedRunError):
+        stop_handler(stop)(15, None)
+    stop.clear()
+    stop.workers_listen = True
+    stop_handler(stop)(15, None)
+    assert stop.is_set()
+
+
+def test_an_input_error_survives_the_way_from_a_worker() -> None:
+    import pickle
+
+    error = pickle.loads(pickle.dumps(InputError("model.name", "is gated", "give model.tokenSecret")))
+    assert (error.field, str(error)) == ("model.name", "model.name: is gated; give model.tokenSecret")

@@ -1,0 +1,61 @@
+"""An output folder belongs to one run; the field that says otherwise is named."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.config.errors import InputError
+from trainer.config.sections import Data, LoraMethod, Method, ModelSource, Source, Training
+from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
+from trainer.ownership import Ownership
+
+
+def config(folder: Path, *, name: str = "job", uid: str | None = None, workers: int = 1, learning_rate: float = 1e-3) -> TrainConfig:
+    return TrainConfig(
+        job=JobIdentity(name=name, uid=uid), task="chat", model=ModelSource(name="m"), data=Data(train=[Source(path="/x.jsonl")]),
+        method=Method(lora=LoraMethod()), training=Training(epochs=1, learning_rate=learning_rate), workers=Workers(workers=workers),
+        output=OutputFolder(directory=str(folder)), progress=ProgressSink(file=str(folder / "p")),
+    )  # fmt: skip
+
+
+def owned(folder: Path, data_digest: str = "rows", **changes) -> Ownership:
+    return Ownership.of(config(folder, **changes), data_digest)
+
+
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
+    assert owned(tmp_path).finished() is False
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_same_run_is_recognized_and_knows_whether_it_is_finished(tmp_path: Path, finished: bool) -> None:
+    owned(tmp_path).write(finished=finished)
+    assert owned(tmp_path).finished() is finished
+
+
+def test_another_number_of_workers_is_the_same_run(tmp_path: Path) -> None:
+    owned(tmp_path, workers=2).write(finished=False)
+    assert owned(tmp_path, workers=1).finished() is False
+    assert owned(tmp_path, workers=1).owner == owned(tmp_path, workers=2).owner
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        pytest.param({"learning_rate": 1e-4}, "training.learningRate", id="configuration"),
+        pytest.param({"name": "other"}, "output", id="another job"),
+        pytest.param({"uid": "f00"}, "output", id="a cluster's job on a laptop's folder"),
+        pytest.param({"data_digest": "others"}, "data", id="other rows in the same file"),
+    ],
+)
+def test_another_runs_folder_is_refused_and_the_field_is_named(tmp_path: Path, changes: dict, field: str) -> None:
+    owned(tmp_path).write(finished=False)
+    with pytest.raises(InputError) as refused:
+        owned(tmp_path, **changes).finished()
+    assert refused.value.field == field
+    assert "--overwrite" in str(refused.value)
+
+
+def test_checkpoints_that_nobody_claims_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match=r"no run\.json"):
+        owned(tmp_path).finished()
