@@ -60,15 +60,19 @@ def _method(config: TrainConfig) -> str:
 
 def _length(config: TrainConfig) -> str:
     training = config.training
-    length = f"{training.max_steps} steps" if training.max_steps is not None else f"{training.epochs:g} epochs"
-    return f"{length} of {training.global_batch_size} rows each step"
+    length = _counted(training.max_steps, "step") if training.max_steps is not None else _counted(training.epochs or 0, "epoch")
+    return f"{length}, {_counted(training.global_batch_size, 'row')} a step"
 
 
 def _workers(config: TrainConfig) -> str:
     workers = config.workers
-    device = f"{workers.gpus_per_worker} GPUs" if workers.gpus_per_worker else f"{workers.cpus_per_worker:g} CPUs"
+    device = _counted(workers.gpus_per_worker, "GPU") if workers.gpus_per_worker else _counted(workers.cpus_per_worker, "CPU")
     engine = f"DeepSpeed ZeRO-{workers.deepspeed.zero_stage}" if workers.deepspeed else "DistributedDataParallel"
     return f"{workers.workers} with {device} each, {engine}"
+
+
+def _counted(count: float, noun: str) -> str:
+    return f"{count:g} {noun}" if count == 1 else f"{count:g} {noun}s"
 
 
 def _errors(progress: Path, tail: LogTail) -> list[InputError]:

@@ -6,6 +6,8 @@ Tests: tests/controller/cli/test_follow.py.
 import contextlib
 import json
 import os
+import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,7 +111,8 @@ def login_hint() -> str:
         place = "the value of RAY_AUTH_TOKEN"
     else:
         place = f"the content of {os.environ.get('RAY_AUTH_TOKEN_PATH') or Path.home() / '.ray' / 'auth_token'}"
-    return f"it asks for a token: {place}; `ray get-auth-token` prints it"
+    ray = "ray" if shutil.which("ray") else Path(sys.executable).with_name("ray")
+    return f"it asks for a token: {place}; `{ray} get-auth-token` prints it"
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -88,4 +88,5 @@ class BarScreen:
 def open_screen() -> Screen:
     """Return the screen that fits stdout."""
     console = Console(highlight=False)
-    return BarScreen(console) if console.is_terminal and sys.stdout.isatty() else PlainScreen(sys.stdout)
+    moves = sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
+    return BarScreen(console) if moves else PlainScreen(sys.stdout)

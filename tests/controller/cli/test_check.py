@@ -18,8 +18,8 @@ def checked(folder: Path, behaviour: str, **changes: Any) -> int:
 def test_a_good_job_is_told_with_what_would_be_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert checked(tmp_path, "found", spec__distributed={"workers": 2, "deepspeed": {"zeroStage": 2}}, spec__resources={"cpu": "1"}) == 0
     assert capfd.readouterr().out.splitlines() == [
-        "job support-bot: chat, LoRA of rank 8, 1 epochs of 8 rows each step",
-        "workers: 2 with 1 CPUs each, DeepSpeed ZeRO-2",
+        "job support-bot: chat, LoRA of rank 8, 1 epoch, 8 rows a step",
+        "workers: 2 with 1 CPU each, DeepSpeed ZeRO-2",
         "output: adapter model, report and checkpoints, in the folder of --output",
         "warning: without effect here, they are for a cluster: spec.resources.cpu",
         "train: 3 rows",

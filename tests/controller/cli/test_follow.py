@@ -1,6 +1,7 @@
 """What the trainer writes reaches the screen and status.json."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_a_record_that_cannot_be_read_is_passed_over(folders: Folders) -> None:
 
 def test_the_dashboard_is_told_once_with_the_way_in_and_without_the_token(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a-secret")
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/ray")
     following, lines = follower(folders)
     folders.dashboard.write_text('{"url": "http://127.0.0.1:8265"}')
     following.poll()
