@@ -4,7 +4,9 @@ Needs no torch, and imports transformers, datasets and pyarrow only where a sour
 input is told within seconds. Tests: tests/trainer/data/.
 """
 
+from trainer.data.augment import Augmenter
+from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, Example, Message, Tokens
 from trainer.data.sampler import batch_at, steps_total
 
-__all__ = ["Dataset", "Example", "Message", "Tokens", "batch_at", "steps_total"]
+__all__ = ["Augmenter", "Dataset", "Example", "Message", "Tokens", "batch_at", "prepare", "steps_total"]

@@ -1,0 +1,84 @@
+"""Reads every source of a job into one checked data set; what the user must mend ends here, before anything heavy starts.
+
+Local files are read before the hub is asked, so that their faults are told at once. Tests: tests/trainer/data/test_prepare.py.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.config.errors import InputError
+from trainer.config.sections import Data, Source, Task
+from trainer.config.train import TrainConfig
+from trainer.data.augment import Augmenter
+from trainer.data.columns import layout_of, read_examples
+from trainer.data.formats import read_file
+from trainer.data.rows import Dataset, Example
+from trainer.data.splits import divide, without_duplicates, without_leakage
+
+
+def prepare(config: TrainConfig) -> Dataset:
+    """Return the rows of a run, checked, without duplicates, divided; raises InputError for what the user has to mend."""
+    if config.augmentation is not None:
+        Augmenter(config.augmentation, config.training.seed)  # an unreadable dictionary is told now
+    read = _read_sources(config.data, config.task)
+    findings = [finding for _, source_findings in read.values() for finding in source_findings]
+
+    def rows_of(name: str, sources: Sequence[Source] | None) -> list[Example]:
+        rows = [example for index in range(len(sources or ())) for example in read[f"{name}[{index}]"][0]]
+        unique, duplicates = without_duplicates(name, rows)
+        findings.extend(duplicates)
+        return unique
+
+    test = rows_of("data.test", config.data.test)
+    validation, leaks = without_leakage("data.validation", rows_of("data.validation", config.data.validation), {"data.test": test})
+    findings.extend(leaks)
+    given = rows_of("data.train", config.data.train)
+    train, leaks = without_leakage("data.train", given, {"data.test": test, "data.validation": validation})
+    findings.extend(leaks)
+    train, held_out_validation, held_out_test = divide(config.data, train)
+    dataset = Dataset(tuple(train), tuple(validation or held_out_validation), tuple(test or held_out_test), tuple(findings))
+    _check_held_out(config, dataset)
+    return dataset
+
+
+def _read_sources(data: Data, task: Task) -> dict[str, tuple[list[Example], list[str]]]:
+    """Return examples and findings of every source by its field, such as data.train[0]; local files are read first."""
+    named = [
+        (f"data.{name}[{index}]", source)
+        for name, sources in (("train", data.train), ("validation", data.validation), ("test", data.test))
+        for index, source in enumerate(sources or ())
+    ]
+    read = {}
+    for field, source in sorted(named, key=lambda pair: pair[1].hugging_face is not None):
+        read[field] = read_source(field, source, task)
+    return {field: read[field] for field, _ in named}
+
+
+def read_source(field: str, source: Source, task: Task) -> tuple[list[Example], list[str]]:
+    """Return the examples of one source and what is worth saying about them."""
+    findings: list[str] = []
+    if source.hugging_face is not None:
+        from trainer.data.hub import read_hub
+
+        name = source.hugging_face.name
+        records, commit = read_hub(f"{field}.huggingFace", source.hugging_face)
+        if source.hugging_face.revision is None:
+            findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
+    elif source.path is not None:
+        name = source.path
+        wanted = list(layout_of(field, task, source.columns, None).needed().values()) if source.columns else None
+        records = read_file(field, Path(source.path), source.format, wanted)
+    else:
+        raise InputError(field, "does not lead to a file here", "claims and ConfigMaps are mounted by the controller or `finetune run`")
+    examples, skipped = read_examples(field, records, task, source.columns, name)
+    if skipped.count:
+        rows = "1 row has" if skipped.count == 1 else f"{skipped.count} rows have"
+        columns = " or ".join(repr(column) for column in sorted(skipped.columns))
+        findings.append(f"{field}: {rows} an empty {columns} and count for nothing (the first: {skipped.first})")
+    return examples, findings
+
+
+def _check_held_out(config: TrainConfig, dataset: Dataset) -> None:
+    if config.regularization.early_stopping is not None and not dataset.validation:
+        fix = "give data.validation or data.validationFraction"
+        raise InputError("regularization.earlyStopping", "there are no validation rows to watch", fix)
