@@ -34,6 +34,9 @@ def main(arguments: list[str]) -> int:
     except EXPECTED_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: what was half up has been taken down", file=sys.stderr)
+        return 130
 
 
 def build_command(options: argparse.Namespace) -> int:

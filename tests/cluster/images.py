@@ -31,6 +31,7 @@ BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "python3-distutils", 
 CONTROLLER_IMAGE = "docker.io/finetune-operator/controller:dev"
 TRAINER_IMAGE = "docker.io/finetune-operator/trainer:dev"
 DEBIAN_RELEASE = "bookworm"
+UPDATE_PEAK_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def load_images(runtime: ContainerRuntime, images: Iterable[Image]) -> None:
         if image.name in present and record.get(image.name) == image.digest:
             continue
         ensure_packages(IMAGE_PACKAGES)
-        _check_disk(image)
+        # Where the image is known, most layers are too.
+        _check_disk(image.name, UPDATE_PEAK_BYTES if image.name in present else image.peak_bytes)
         started = time.monotonic()
         print(f"building image {image.name}", file=sys.stderr, flush=True)
         with Buildah() as buildah:
@@ -142,12 +144,12 @@ def _project_digest(target: str) -> str:
     return f"{_base_digest()} {target_digest(REPOSITORY, target)}"
 
 
-def _check_disk(image: Image) -> None:
+def _check_disk(name: str, peak_bytes: int) -> None:
     free = shutil.disk_usage(cache_directory()).free
-    if free < image.peak_bytes:
-        need, have = (f"{size / 2**30:.0f} GiB" for size in (image.peak_bytes, free))
+    if free < peak_bytes:
+        need, have = (f"{size / 2**30:.0f} GiB" for size in (peak_bytes, free))
         raise ImageError(
-            f"{image.name} needs {need} of free disk at its peak, {cache_directory()} has {have}: "
+            f"{name} needs {need} of free disk at its peak, {cache_directory()} has {have}: "
             "free some, or let FINETUNE_CACHE name a larger disk"
         )
 
