@@ -11,7 +11,7 @@ from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Conflict, KubeError, NotFound, ResourceAbsent
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource, object_key
 from controller.runtime.store import Store, StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
 from tests.controller.job.builders import Settings
@@ -68,7 +68,8 @@ class Operator:
             stores.ray_jobs.replace([])
             stores.ray_jobs.state = StoreState.ABSENT
         reconciler = Reconciler(stores, self.client, Settings(), self.log)
-        for key in stores.jobs.keys():
+        for job in stores.jobs.all():
+            key = object_key(job)
             try:
                 self.requeue_after[key] = await reconciler.reconcile(key)
             except (Conflict, NotFound):

@@ -1,0 +1,119 @@
+"""Jobs that nobody may run, each with what the message must say: the API server and the models must both refuse them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.controller.job.builders import MINIMAL_SPEC, resource
+
+TRAIN = MINIMAL_SPEC["data"]["train"]
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """`says` are parts of the API server's message: the field, and what to do."""
+
+    name: str
+    job: dict[str, Any]
+    says: tuple[str, ...]
+    by_name: bool = False
+    """The fault is in the metadata, which the models of the spec do not see."""
+
+
+def _source(**fields: Any) -> dict[str, Any]:
+    return {"train": [fields]}
+
+
+MALFORMED = [
+    Malformed("unknown field", resource(training={"epochs": 1, "lerningRate": 1e-4}), ('unknown field "spec.training.lerningRate"',)),
+    Malformed("unknown section", resource(trainning={"epochs": 1}), ('unknown field "spec.trainning"',)),
+    Malformed(
+        "two data sources in one",
+        resource(data=_source(configMap={"name": "rows", "key": "a.jsonl"}, huggingFace={"name": "org/set"})),
+        ("spec.data.train[0]", "source: give exactly one of huggingFace, persistentVolumeClaim, configMap, path"),
+    ),
+    Malformed("source without a place", resource(data=_source(format="jsonl")), ("spec.data.train[0]", "source: give exactly one of")),
+    Malformed("no training data", resource(data={"train": []}), ("spec.data.train", "at least 1 items")),
+    Malformed("no data section", resource(data=None), ("spec.data", "Required value")),
+    Malformed(
+        "negative learning rate",
+        resource(training={"epochs": 1, "learningRate": -1e-4}),
+        ("spec.training.learningRate", "should be greater than 0"),
+    ),
+    Malformed(
+        "both epochs and maxSteps",
+        resource(training={"epochs": 1, "maxSteps": 10}),
+        ("spec.training", "training: give exactly one of epochs, maxSteps"),
+    ),
+    Malformed("neither epochs nor maxSteps", resource(training={}), ("spec.training", "training: give exactly one of epochs, maxSteps")),
+    Malformed(
+        "a ZeRO stage that does not exist",
+        resource(distributed={"deepspeed": {"zeroStage": 4}}),
+        ("spec.distributed.deepspeed.zeroStage", "Unsupported value: 4", "0, 1, 2, 3"),
+    ),
+    Malformed("a task that does not exist", resource(task="chatting"), ("spec.task", "chat", "language-modeling")),
+    Malformed("two methods", resource(method={"lora": {}, "full": {}}), ("spec.method", "method: give exactly one of lora, full")),
+    Malformed(
+        "a model of two origins",
+        resource(model={"name": "org/model", "persistentVolumeClaim": {"claimName": "models"}}),
+        ("spec.model", "model: give exactly one of name, persistentVolumeClaim, path"),
+    ),
+    Malformed(
+        "a model by address",
+        resource(model={"name": "https://hub.example/org/model"}),
+        ("spec.model", "model.name: give the name as the hub shows it"),
+    ),
+    Malformed(
+        "a revision of a folder",
+        resource(model={"persistentVolumeClaim": {"claimName": "models"}, "revision": "main"}),
+        ("spec.model", "model.revision: only a model with a name has one"),
+    ),
+    Malformed(
+        "validation given twice",
+        resource(data={"train": TRAIN, "validation": TRAIN, "validationFraction": 0.1}),
+        ("spec.data", "data: give only one of validation, validationFraction"),
+    ),
+    Malformed(
+        "half of the rows and more held out",
+        resource(data={"train": TRAIN, "testFraction": 0.9}),
+        ("spec.data.testFraction", "less than or equal to 0.5"),
+    ),
+    Malformed(
+        "output outside its claim",
+        resource(output={"persistentVolumeClaim": {"claimName": "models", "path": "../others"}}),
+        ("spec.output.persistentVolumeClaim", "path: a path inside the claim is relative and has no '..'"),
+    ),
+    Malformed("no output", resource(output=None), ("spec.output", "Required value")),
+    Malformed(
+        "an adapter of a full fine-tuning",
+        resource(method={"full": {}}, output={"persistentVolumeClaim": {"claimName": "models"}, "export": ["adapter"]}),
+        ("spec", "output.export: adapter needs method.lora; with method.full export merged"),
+    ),
+    Malformed(
+        "a batch that ranks cannot share",
+        resource(training={"epochs": 1, "globalBatchSize": 10}, distributed={"workers": 2}, resources={"gpus": 2}),
+        ("spec", "training.globalBatchSize: must be a multiple of the number of ranks, distributed.workers x max(1, resources.gpus)"),
+    ),
+    Malformed(
+        "CPUs that are none",
+        resource(resources={"cpu": "many"}),
+        ("spec.resources", 'resources.cpu: give CPUs above zero, such as "4", "0.5" or "500m"'),
+    ),
+    Malformed(
+        "no memory at all", resource(resources={"memory": "0"}), ("spec.resources", "resources.memory: give an amount with its unit")
+    ),
+    Malformed("a number for CPUs", resource(resources={"cpu": 4}), ("spec.resources.cpu", "must be of type string")),
+    Malformed(
+        "an operation that is two",
+        resource(augmentation={"operations": [{"wordDropout": {}, "wordSwap": {}}]}),
+        ("spec.augmentation.operations[0]", "augmentation.operations: give exactly one of"),
+    ),
+    Malformed("more attempts than any job has", resource(runPolicy={"maxAttempts": 1000}), ("spec.runPolicy.maxAttempts", "100")),
+    Malformed(
+        "a toleration of nothing",
+        resource(resources={"tolerations": [{"effect": "NoSchedule"}]}),
+        ("spec.resources.tolerations[0]", "tolerations: give a key, or operator Exists"),
+    ),
+    Malformed("a name that is too long", resource("b" * 41), ("metadata.name: use at most 40 characters",), by_name=True),
+    Malformed("a name with a dot", resource("my.bot"), ("metadata.name: use lower-case letters, digits and '-' only",), by_name=True),
+    Malformed("a name that begins with a digit", resource("1bot"), ("metadata.name:", "beginning with a letter"), by_name=True),
+]

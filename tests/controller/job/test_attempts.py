@@ -1,0 +1,31 @@
+"""The list of attempts."""
+
+from controller.api.status import AttemptOutcome, Dashboard, FineTuneJobStatus
+from controller.job import attempts
+from controller.job.failures import Ending
+from tests.controller.job.builders import NOW, attempt, status
+
+
+def test_numbers_go_on_from_the_newest_attempt() -> None:
+    begun = attempts.begin(status(attempt(1, outcome=AttemptOutcome.FAILED), attempt(2, outcome=AttemptOutcome.SUSPENDED)), "bot")
+    assert [(a.number, a.ray_job_name) for a in begun.attempts or []][-1] == (3, "bot-3")
+
+
+def test_ending_closes_the_newest_attempt_and_takes_the_dashboard_away() -> None:
+    known = status(attempt(), dashboard=Dashboard(service="s", port=1))
+    ended = attempts.end(known, Ending(AttemptOutcome.FAILED, "Why", "words"), NOW)
+    assert ended.attempts is not None
+    assert (ended.attempts[-1].outcome, ended.attempts[-1].reason, ended.attempts[-1].end_time) == (AttemptOutcome.FAILED, "Why", NOW)
+    assert ended.dashboard is None
+    assert attempts.unfinished(known) is not None
+    assert attempts.unfinished(ended) is None
+
+
+def test_a_job_that_is_suspended_very_often_keeps_a_bounded_list_with_all_its_failures() -> None:
+    known = FineTuneJobStatus()
+    for number in range(1, 300):
+        known = attempts.begin(known, "bot")
+        outcome = AttemptOutcome.FAILED if number % 50 == 0 else AttemptOutcome.SUSPENDED
+        known = attempts.end(known, Ending(outcome, "Reason", ""), NOW)
+    assert len(known.attempts or []) == attempts.KEPT
+    assert attempts.charged(known) == 5

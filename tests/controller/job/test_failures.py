@@ -1,0 +1,125 @@
+"""KubeRay's words, and why attempts end."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.api.status import AttemptOutcome
+from controller.job.failures import (
+    BY_DEPLOYMENT_STATUS,
+    WHEN_COMPLETE,
+    WHILE_RUNNING,
+    Ending,
+    RayJobState,
+    ending_of,
+    ray_job_state,
+)
+from tests.controller.job.builders import pod, ray_job
+from trainer.config.record import Outcome
+
+EXITED = "Job entrypoint command failed with exit code {}, last available logs (truncated to 20,000 chars):\nlast line"
+
+
+def kuberay_constants(kind: str) -> set[str]:
+    """Return the constants of this kind in KubeRay's own source."""
+    module = Path.home() / "go/pkg/mod/github.com/ray-project/kuberay/ray-operator@v1.6.2/apis/ray/v1/rayjob_types.go"
+    if not module.is_file():
+        pytest.skip("KubeRay's source is not in the Go module cache")
+    return set(re.findall(rf'^\t{kind}\w+\s+(?:{kind})\s*=\s*"([^"]*)"', module.read_text(), re.MULTILINE))
+
+
+def test_every_word_of_kuberay_has_a_row() -> None:
+    assert set(BY_DEPLOYMENT_STATUS) == kuberay_constants("JobDeploymentStatus")
+    assert set(WHILE_RUNNING) == set(WHEN_COMPLETE) == kuberay_constants("JobStatus")
+
+
+@pytest.mark.parametrize(
+    ("job_status", "deployment_status", "state"),
+    [
+        ("", "", RayJobState.STARTING),
+        ("", "Initializing", RayJobState.STARTING),
+        ("", "Waiting", RayJobState.STARTING),
+        ("FAILED", "Retrying", RayJobState.STARTING),
+        ("", "Running", RayJobState.STARTING),
+        ("PENDING", "Running", RayJobState.STARTING),
+        ("RUNNING", "Running", RayJobState.RUNNING),
+        ("SUCCEEDED", "Running", RayJobState.RUNNING),
+        ("FAILED", "Running", RayJobState.RUNNING),
+        ("STOPPED", "Running", RayJobState.RUNNING),
+        ("SUCCEEDED", "Complete", RayJobState.SUCCEEDED),
+        ("STOPPED", "Complete", RayJobState.FAILED),
+        ("FAILED", "Complete", RayJobState.FAILED),
+        ("RUNNING", "Complete", RayJobState.FAILED),
+        ("PENDING", "Complete", RayJobState.FAILED),
+        ("", "Complete", RayJobState.FAILED),
+        ("FAILED", "Failed", RayJobState.FAILED),
+        ("RUNNING", "Failed", RayJobState.FAILED),
+        ("SUCCEEDED", "Failed", RayJobState.FAILED),
+        ("", "ValidationFailed", RayJobState.INVALID),
+        ("RUNNING", "Suspending", RayJobState.SUSPENDED),
+        ("", "Suspended", RayJobState.SUSPENDED),
+        ("RUNNING", "Baking", RayJobState.UNKNOWN),
+        ("DREAMING", "Running", RayJobState.UNKNOWN),
+        ("DREAMING", "Complete", RayJobState.UNKNOWN),
+    ],
+)
+def test_two_words_make_one_state(job_status: str, deployment_status: str, state: RayJobState) -> None:
+    assert ray_job_state(ray_job(1, job_status, deployment_status)) is state
+
+
+def outcome(result: str, reason: str = "SomeReason", message: str = "its words") -> Outcome:
+    return Outcome.model_validate({"result": result, "reason": reason, "message": message})
+
+
+@pytest.mark.parametrize(
+    ("facts", "last_word", "outcome_", "reason", "retry"),
+    [
+        ({"job_status": "SUCCEEDED", "deployment_status": "Complete"}, None, "Succeeded", "Succeeded", False),
+        ({}, outcome("InputInvalid"), "Failed", "SomeReason", False),
+        ({}, outcome("Failed"), "Failed", "SomeReason", True),
+        ({}, outcome("Interrupted"), "Interrupted", "SomeReason", True),
+        ({"message": EXITED.format(2)}, None, "Failed", "InputInvalid", False),
+        ({"message": EXITED.format(3)}, None, "Interrupted", "Interrupted", True),
+        ({"message": EXITED.format(1)}, None, "Failed", "TrainerFailed", True),
+        ({"message": EXITED.format(-9)}, None, "Failed", "TrainerKilled", True),
+        ({"message": EXITED.format(137)}, None, "Failed", "TrainerKilled", True),
+        ({"message": EXITED.format(1)}, outcome("Succeeded"), "Failed", "TrainerFailed", True),
+        ({"reason": "SubmissionFailed", "message": "no head"}, None, "Failed", "SubmissionFailed", True),
+        ({"reason": "what is this?"}, None, "Failed", "TrainerFailed", True),
+        ({"job_status": "STOPPED", "deployment_status": "Complete"}, None, "Failed", "RayJobStopped", True),
+        ({"deployment_status": "ValidationFailed", "message": "name"}, None, "Failed", "RayJobInvalid", False),
+    ],
+    ids=[
+        "success", "input at fault", "failed in own words", "told to stop", "exit 2", "exit 3", "exit 1", "killed", "killed under a shell",
+        "failed after its last word", "KubeRay's reason", "a reason that is none", "stopped", "refused by KubeRay",
+    ],
+)  # fmt: skip
+def test_an_ending_has_outcome_reason_and_whether_another_attempt_may_help(
+    facts: dict[str, Any], last_word: Outcome | None, outcome_: str, reason: str, retry: bool
+) -> None:
+    final = ray_job(1, **{"job_status": "FAILED", "deployment_status": "Failed", "reason": "AppFailed"} | facts)
+    ending = ending_of(final, last_word, [])
+    assert (ending.outcome, ending.reason, ending.retry) == (AttemptOutcome(outcome_), reason, retry)
+    assert ending.message or ending.outcome is AttemptOutcome.SUCCEEDED
+
+
+def test_a_pod_that_ran_out_of_memory_explains_a_failure_that_nobody_else_explains() -> None:
+    final = ray_job(1, "FAILED", "Failed", message=EXITED.format(1))
+    ending = ending_of(final, None, [pod(), pod(role="head", out_of_memory=True)])
+    assert ending.reason == "OutOfMemory"
+    assert "bot-1-head" in ending.message
+    assert "resources.memory" in ending.message
+
+
+def test_the_end_of_a_long_log_is_kept() -> None:
+    final = ray_job(1, "FAILED", "Failed", message=EXITED.format(1) + "x" * 20_000 + " the cause")
+    message = ending_of(final, None, []).message
+    assert len(message) < 1100
+    assert message.endswith("the cause")
+
+
+@pytest.mark.parametrize(("outcome_", "charged"), [("Failed", True), ("Suspended", False), ("Interrupted", False), ("Succeeded", False)])
+def test_only_failures_are_charged(outcome_: str, charged: bool) -> None:
+    assert Ending(AttemptOutcome(outcome_), "Reason", "").charged is charged
