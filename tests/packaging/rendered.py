@@ -1,0 +1,43 @@
+"""Renders the chart and the plain manifests with the real programs, for tests that look at what comes out."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.binaries import binary, kubectl
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "finetune-operator"
+NAMESPACE = "finetune-system"
+IMAGES = {
+    "image.repository": "registry.example.com/finetune/controller",
+    "trainer.image.repository": "registry.example.com/finetune/trainer",
+}
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+def helm_template(**values: str) -> subprocess.CompletedProcess[str]:
+    """Run `helm template`; a double underscore in a keyword stands for the dot of a value's path."""
+    given = {name.replace("__", "."): value for name, value in values.items()}
+    settings = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+    command = [str(binary("helm")), "template", "finetune-operator", str(CHART), "--namespace", NAMESPACE, *settings]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def chart(**values: str) -> Objects:
+    """The chart's objects by kind and name, with images named."""
+    images = {name.replace(".", "__"): value for name, value in IMAGES.items()}
+    done = helm_template(**{**images, **values})
+    assert done.returncode == 0, done.stderr
+    return by_name(done.stdout)
+
+
+def kustomization() -> Objects:
+    """The objects of `kubectl apply -k manifests`."""
+    return by_name(subprocess.run([kubectl(), "kustomize", ROOT / "manifests"], capture_output=True, text=True, check=True).stdout)
+
+
+def by_name(text: str) -> Objects:
+    return {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(text) if item}

@@ -1,0 +1,158 @@
+"""What the chart renders, by the real helm: least rights, restricted pods, and the same as the plain manifests."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from controller.settings import Settings, load_settings
+from tests.packaging.rendered import Objects, chart, helm_template, kustomization
+
+pytestmark = pytest.mark.integration
+
+NAME = "finetune-operator"
+HELM_LABELS = ("app.kubernetes.io/managed-by", "helm.sh/chart")
+MILLICPU_OF_THE_QUICKSTART = 1800
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Objects:
+    return chart()
+
+
+def container(objects: Objects) -> dict[str, Any]:
+    return objects["Deployment", NAME]["spec"]["template"]["spec"]["containers"][0]
+
+
+def environment(objects: Objects) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container(objects)["env"] if "value" in entry}
+
+
+def rules(objects: Objects) -> list[dict[str, Any]]:
+    return [
+        rule
+        for (kind, name), item in objects.items()
+        if kind in {"Role", "ClusterRole"} and name in {NAME, f"{NAME}-leader"}
+        for rule in item["rules"]
+    ]
+
+
+def without_traces_of_helm(objects: Objects) -> Objects:
+    plain = copy.deepcopy(objects)
+    for item in plain.values():
+        labels = item["metadata"].get("labels", {})
+        for label in HELM_LABELS:
+            labels.pop(label, None)
+        if item["metadata"].get("annotations", {}).pop("helm.sh/resource-policy", None):
+            del item["metadata"]["annotations"]
+    return plain
+
+
+def test_the_plain_manifests_install_the_same_as_the_chart(rendered: Objects) -> None:
+    plain = kustomization()
+    del plain["Namespace", "finetune-system"]  # helm makes it itself
+    helms = without_traces_of_helm(rendered)
+    for objects in (plain, helms):  # a patch of kustomize changes their order
+        container(objects)["env"].sort(key=lambda entry: entry["name"])
+    assert plain == helms
+
+
+def test_the_definition_outlives_the_release(rendered: Objects) -> None:
+    definition = rendered["CustomResourceDefinition", "finetunejobs.finetune.dev"]
+    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_no_right_reaches_secrets_or_everything(rendered: Objects) -> None:
+    for rule in rules(rendered):
+        assert "secrets" not in rule["resources"]
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+
+
+def test_the_controller_holds_what_it_grants_to_a_job(rendered: Objects) -> None:
+    [rule] = [rule for rule in rules(rendered) if "configmaps" in rule["resources"]]
+    assert {"get", "patch"} <= set(rule["verbs"])
+
+
+def test_a_watched_namespace_bounds_the_rights_to_it() -> None:
+    objects = chart(watchNamespace="team-a")
+    assert ("ClusterRole", NAME) not in objects
+    assert objects["Role", NAME]["metadata"]["namespace"] == "team-a"
+    assert objects["RoleBinding", NAME]["metadata"]["namespace"] == "team-a"
+    assert environment(objects)["FINETUNE_NAMESPACE"] == "team-a"
+
+
+def test_the_pod_keeps_to_the_restricted_profile(rendered: Objects) -> None:
+    pod = rendered["Deployment", NAME]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(rendered)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_settings_of_the_pod_are_settings_that_the_controller_takes() -> None:
+    objects = chart(
+        trainer__env__HF_ENDPOINT="https://hub.example.com",
+        **{"trainer.imagePullSecrets[0].name": "registry", "trainer.imagePullSecrets[1].name": "mirror"},
+    )
+    known = {field.alias for field in Settings.model_fields.values()}
+    assert {entry["name"] for entry in container(objects)["env"]} <= known
+    settings = load_settings([], environment(objects))
+    assert settings.trainer_image == "registry.example.com/finetune/trainer:0.1.0"
+    assert settings.trainer_env == {"HF_ENDPOINT": "https://hub.example.com"}
+    assert settings.image_pull_secrets == ("registry", "mirror")
+    assert settings.namespace is None
+    assert settings.lease_name == NAME
+
+
+def test_probes_ask_where_the_controller_answers(rendered: Objects) -> None:
+    port = {"name": "http", "containerPort": int(environment(rendered)["FINETUNE_HEALTH_PORT"])}
+    assert container(rendered)["ports"] == [port]
+    assert container(rendered)["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert container(rendered)["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+
+
+def test_the_quickstart_fits_beside_the_controller_on_two_cpus(rendered: Objects) -> None:
+    from tests.packaging.test_samples import SAMPLES, job
+
+    [quickstart] = [job(sample)["spec"] for sample in SAMPLES if sample.stem == "quickstart"]
+    values = environment(rendered)
+    small = [container(rendered)["resources"]["requests"]["cpu"], values["HEAD_CPU"], values["SUBMITTER_CPU"]]
+    workers = quickstart["distributed"]["workers"] * millicpu(quickstart["resources"]["cpu"])
+    assert sum(map(millicpu, small)) + workers < MILLICPU_OF_THE_QUICKSTART
+
+
+def millicpu(quantity: str) -> int:
+    return int(quantity.removesuffix("m")) if quantity.endswith("m") else int(float(quantity) * 1000)
+
+
+def test_a_metrics_service_is_made_on_request_and_finds_the_pod() -> None:
+    assert not [kind for kind, _ in chart() if kind == "Service"]
+    objects = chart(metrics__service__enabled="true")
+    labels = objects["Deployment", NAME]["spec"]["template"]["metadata"]["labels"]
+    service = objects["Service", f"{NAME}-metrics"]["spec"]
+    assert service["selector"].items() <= labels.items()
+    assert service["ports"][0]["targetPort"] == "http"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "image.repository: name the image that you built"),
+        ({"image__repository": "a"}, "trainer.image.repository: name the image that you built"),
+        ({"trainer__head__cpu": "fast"}, "/trainer/head/cpu"),
+        ({"trainer__sizes": "1"}, "additional properties 'sizes' not allowed"),
+        ({"logLevel": "loud"}, "/logLevel"),
+        ({"watchNamespace": "Team_A"}, "/watchNamespace"),
+        ({"image__pullPolicy": "Sometimes"}, "/image/pullPolicy"),
+        ({"trainer__env__DEBUG": "1"}, "/trainer/env/DEBUG"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else None,
+)
+def test_a_wrong_value_is_refused_by_name(values: dict[str, str], message: str) -> None:
+    done = helm_template(**values)
+    assert done.returncode != 0
+    assert message in done.stderr

@@ -1,0 +1,59 @@
+"""Whoever sets the project up gets the versions that it is tested with, from whatever index is theirs."""
+
+import re
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from controller.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text()
+PINS = [Requirement(line) for line in CONSTRAINTS.splitlines() if line and not line.startswith("#")]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OWN_NAME = "finetune-operator"
+
+
+def pins_for_this_python() -> dict[str, str]:
+    return {canonicalize_name(pin.name): str(pin.specifier) for pin in PINS if pin.marker is None or pin.marker.evaluate()}
+
+
+def requirements() -> list[Requirement]:
+    listed = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+    return [requirement for requirement in map(Requirement, listed) if requirement.name != OWN_NAME]
+
+
+def test_constraints_name_no_index_and_no_host() -> None:
+    assert not re.search(r"://|--index|--find-links|@", CONSTRAINTS)
+
+
+def test_every_constraint_is_one_exact_version() -> None:
+    loose = [str(pin) for pin in PINS if not re.fullmatch(r"==[^=,*]+", str(pin.specifier))]
+    assert loose == []
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=str)
+def test_every_dependency_is_pinned_at_a_version_that_it_allows(requirement: Requirement) -> None:
+    pinned = pins_for_this_python()[canonicalize_name(requirement.name)].removeprefix("==")
+    assert requirement.specifier.contains(pinned)
+
+
+def test_tests_run_on_the_pinned_versions() -> None:
+    differing = {}
+    for requirement in requirements():
+        pinned = pins_for_this_python()[canonicalize_name(requirement.name)].removeprefix("==")
+        try:
+            installed = version(requirement.name).partition("+")[0]
+        except PackageNotFoundError:
+            installed = "missing"
+        if installed != pinned:
+            differing[requirement.name] = f"{installed} is installed, {pinned} is pinned"
+    assert differing == {}, "run `make setup`"
+
+
+def test_the_controller_tells_kuberay_the_version_of_ray_that_is_in_the_trainers_image() -> None:
+    assert pins_for_this_python()["ray"] == f"=={Settings(trainer_image='trainer').ray_version}"

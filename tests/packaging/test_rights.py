@@ -1,0 +1,124 @@
+"""The rights of the manifests are enough for the controller and no more: it runs with its own account on a real API server.
+
+Without a node no pod runs; what the controller asks of the API from a job's start to its suspension is asked all the same.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.binaries import kubectl
+from tests.cluster.controlplane import ControlPlane
+from tests.packaging.rendered import NAMESPACE, ROOT
+
+pytestmark = pytest.mark.integration
+
+ACCOUNT = "finetune-operator"
+TEAM = "rights"
+PATIENCE_SECONDS = 30.0
+JOB = "finetunejob/quickstart"
+
+
+class Cluster:
+    """kubectl as the administrator, in the namespace of a team."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._kubeconfig = plane.kubeconfig
+
+    def kubectl(self, *arguments: str, namespace: str = TEAM, check: bool = True) -> str:
+        command = [str(kubectl()), "--kubeconfig", str(self._kubeconfig), "--namespace", namespace, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout.strip()
+
+    def names(self, kind: str) -> list[str]:
+        return self.kubectl("get", kind, "--output", "name").split()
+
+    def may(self, verb: str, resource: str) -> bool:
+        account = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+        return self.kubectl("auth", "can-i", verb, resource, f"--as={account}", check=False) == "yes"
+
+
+@pytest.fixture(scope="module")
+def cluster(control_plane: ControlPlane) -> Cluster:
+    """A cluster on which the manifests are installed, as the kustomization's first line tells."""
+    cluster = Cluster(control_plane)
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(ROOT / "manifests"), namespace=NAMESPACE)
+    cluster.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev")
+    cluster.kubectl("create", "namespace", TEAM)
+    return cluster
+
+
+@pytest.fixture
+def log(control_plane: ControlPlane, cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
+    """Runs the controller with its account until the test is over; its log."""
+    log = tmp_path / "controller.log"
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(control_plane.kubeconfig_for_service_account(NAMESPACE, ACCOUNT)),
+        "FINETUNE_NAMESPACE": TEAM,
+        "FINETUNE_LEASE_NAMESPACE": NAMESPACE,
+        "FINETUNE_HEALTH_PORT": "0",
+        "FINETUNE_HEALTH_HOST": "127.0.0.1",
+        "TRAINER_IMAGE": "trainer",
+    }
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, "-m", "controller"], cwd=ROOT, env=environment, stdout=output, stderr=output)
+        try:
+            yield log
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+def wait_until(what: str, holds: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"not {what} after {PATIENCE_SECONDS:.0f} s; the controller's log:\n{log.read_text()}"
+        time.sleep(0.3)
+
+
+def test_the_controllers_account_can_start_and_suspend_a_job(cluster: Cluster, log: Path) -> None:
+    cluster.kubectl("apply", "--server-side", "--filename", str(ROOT / "manifests/samples/quickstart.yaml"))
+    wait_until("started", lambda: bool(cluster.names("rayjobs")), log)
+    wait_until("reported", lambda: cluster.kubectl("get", JOB, "--output", "jsonpath={.status.attempts[0].number}") == "1", log)
+    wait_until("told by an event", lambda: bool(cluster.names("events.events.k8s.io")), log)
+
+    cluster.kubectl("patch", JOB, "--type=merge", '--patch={"spec": {"runPolicy": {"suspend": true}}}')
+    wait_until("suspended", lambda: not cluster.names("rayjobs"), log)
+    assert "forbidden" not in log.read_text().lower()
+
+
+def test_the_job_gets_an_account_that_may_patch_its_progress_alone(cluster: Cluster, log: Path) -> None:
+    cluster.kubectl("apply", "--server-side", "--filename", str(ROOT / "manifests/samples/quickstart.yaml"))
+    wait_until("given its rights", lambda: bool(cluster.names("rolebindings")), log)
+    [role] = cluster.names("roles")
+    verbs = cluster.kubectl("get", role, "--output", "jsonpath={.rules[*].resources} {.rules[*].verbs} {.rules[*].resourceNames}")
+    assert verbs == '["configmaps"] ["get","patch"] ["quickstart-1-progress"]'
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("delete", "finetunejobs"),
+        ("patch", "finetunejobs"),
+        ("delete", "persistentvolumeclaims"),
+        ("create", "pods"),
+        ("delete", "pods"),
+        ("create", "pods/exec"),
+        ("create", "clusterroles"),
+        ("impersonate", "serviceaccounts"),
+        ("bind", "roles"),
+        ("escalate", "roles"),
+    ],
+)
+def test_the_controllers_account_may_not(cluster: Cluster, verb: str, resource: str) -> None:
+    assert not cluster.may(verb, resource)
