@@ -5,8 +5,24 @@ input is told within seconds. Tests: tests/trainer/data/.
 """
 
 from trainer.data.augment import Augmenter
+from trainer.data.chat import PLAIN_TEMPLATE, ensure_chat_template, prompt_and_reference, tokenize
+from trainer.data.doctor import examine
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, Example, Message, Tokens
 from trainer.data.sampler import batch_at, steps_total
 
-__all__ = ["Augmenter", "Dataset", "Example", "Message", "Tokens", "batch_at", "prepare", "steps_total"]
+__all__ = [
+    "PLAIN_TEMPLATE",
+    "Augmenter",
+    "Dataset",
+    "Example",
+    "Message",
+    "Tokens",
+    "batch_at",
+    "ensure_chat_template",
+    "examine",
+    "prepare",
+    "prompt_and_reference",
+    "steps_total",
+    "tokenize",
+]

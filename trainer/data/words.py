@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from trainer.data.synonyms import Synonyms
 
-# A word begins and ends with a letter or digit; apostrophes and hyphens inside belong to it.
-WORD = re.compile(r"\w+(?:['’-]\w+)*")  # noqa: RUF039
+# What is neither space nor punctuation, so that vowel signs of scripts such as Devanagari stay in their word; apostrophes and
+# hyphens inside a word belong to it.
+_LETTERS = f"[^\\s{re.escape(string.punctuation.replace('_', '') + '«»“”„‘’‚…–—¿¡。、，！？：；（）「」')}]+"
+WORD = re.compile(f"{_LETTERS}(?:['’-]{_LETTERS})*")
 
 
 @dataclass
