@@ -47,7 +47,8 @@ class Columns(Model):
         None,
         min_length=1,
         max_length=256,
-        description="Column with a list of {role, content} messages, instead of prompt and completion.",
+        description="Column with a list of {role, content} messages, instead of prompt and completion."
+        " Default: messages, where the rows have such a column and none named prompt.",
     )
     text: str | None = Field(
         None, min_length=1, max_length=256, description="Column with plain text, for task language-modeling. Default: text."
@@ -128,7 +129,11 @@ class Source(Model):
         max_length=4096,
         description="A local file, relative to the job file; for `finetune run` only.",
     )
-    format: DataFormat | None = Field(None, description="Format of the file. Default: from the ending of its name.")
+    format: DataFormat | None = Field(
+        None,
+        description="Format of the file; default: from the ending of its name."
+        " In jsonl each line is an object; csv has a header and commas; in text a row is a paragraph, up to a blank line.",
+    )
     columns: Columns | None = Field(None, description="Which columns hold what.")
 
     rules = (exactly_one("hugging_face", "persistent_volume_claim", "config_map", "path", what="source"),)
@@ -236,7 +241,7 @@ class WordSwap(Model):
 class CharacterNoise(Model):
     """Insert, delete, replace or swap a character, as typing errors do."""
 
-    probability: Probability = Field(0.02, description="Chance of each character.")
+    probability: Probability = Field(0.02, description="Chance of each letter; numbers are left alone.")
 
 
 class AugmentationOperation(Model):
