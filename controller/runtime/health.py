@@ -3,7 +3,7 @@
 An answer says what is wrong, so that `curl` tells it as well as the probe. Tests: tests/controller/runtime/test_health.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -26,8 +26,8 @@ class HealthServer:
         self._port = port
         self._metrics = metrics
         application = web.Application()
-        application.router.add_get("/healthz", lambda request: _answer(live))
-        application.router.add_get("/readyz", lambda request: _answer(ready))
+        application.router.add_get("/healthz", _handler(live))
+        application.router.add_get("/readyz", _handler(ready))
         application.router.add_get("/metrics", self._serve_metrics)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
 
@@ -48,6 +48,9 @@ class HealthServer:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _answer(check: Check) -> web.Response:
-    problems = check()
-    return web.Response(text="\n".join(problems) + "\n" if problems else "ok\n", status=503 if problems else 200)
+def _handler(check: Check) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(request: web.Request) -> web.Response:
+        problems = check()
+        return web.Response(text="\n".join(problems) + "\n" if problems else "ok\n", status=503 if problems else 200)
+
+    return answer

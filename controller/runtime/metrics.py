@@ -1,6 +1,6 @@
 """What a controller tells Prometheus about itself, in a registry of its own.
 
-Written by queue, workers, reflectors and elector; served by health. Tests: tests/controller/runtime/test_metrics.py.
+Written by queue, workers, reflectors and elector; served by health. Tests: tests/controller/runtime/test_health.py.
 """
 
 from collections.abc import Callable

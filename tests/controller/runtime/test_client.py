@@ -1,0 +1,160 @@
+import json
+import logging
+
+import pytest
+
+from controller.runtime import errors
+from controller.runtime.client import METADATA_ONLY, METADATA_ONLY_LIST, Client
+from controller.runtime.transport import Response
+from tests.controller.runtime.builders import WIDGETS, widget
+from tests.fakes import FakeApi
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def client(api: FakeApi) -> Client:
+    return Client(api, field_manager="tester")
+
+
+async def test_what_was_created_can_be_read(client: Client) -> None:
+    await client.create(WIDGETS, widget("a", colour="red"))
+
+    assert (await client.get(WIDGETS, "a", "team-a"))["colour"] == "red"
+
+
+async def test_creating_twice_says_that_it_exists(client: Client) -> None:
+    await client.create(WIDGETS, widget("a"))
+
+    with pytest.raises(errors.AlreadyExists, match="a already exists"):
+        await client.create(WIDGETS, widget("a"))
+
+
+async def test_a_missing_object_and_a_missing_kind_are_told_apart(api: FakeApi, client: Client) -> None:
+    with pytest.raises(errors.NotFound) as missing:
+        await client.get(WIDGETS, "a", "team-a")
+    api.absent.add(str(WIDGETS))
+    with pytest.raises(errors.ResourceAbsent):
+        await client.get(WIDGETS, "a", "team-a")
+    assert not isinstance(missing.value, errors.ResourceAbsent)
+
+
+async def test_pages_are_put_together(api: FakeApi, client: Client) -> None:
+    for number in range(7):
+        api.put(WIDGETS, widget(f"w{number}"))
+
+    page = await client.list_all(WIDGETS, limit=3)
+
+    assert [item["metadata"]["name"] for item in page.items] == [f"w{number}" for number in range(7)]
+    assert page.resource_version == str(api.version)
+    assert [request.query["limit"] for request in api.requests] == ["3", "3", "3"]
+
+
+async def test_items_of_a_list_bear_the_kind_that_built_in_lists_leave_out(api: FakeApi, client: Client) -> None:
+    item = widget("a")
+    del item["kind"], item["apiVersion"]
+    api.put(WIDGETS, item)
+
+    (listed,) = (await client.list(WIDGETS)).items
+
+    assert (listed["apiVersion"], listed["kind"]) == ("test.dev/v1", "Widget")
+
+
+async def test_metadata_only_reads_ask_the_server_to_keep_the_contents(api: FakeApi, client: Client) -> None:
+    api.put(WIDGETS, widget("a"))
+
+    await client.get(WIDGETS, "a", "team-a", metadata_only=True)
+    await client.list(WIDGETS, metadata_only=True)
+
+    assert [request.accept for request in api.requests] == [METADATA_ONLY, METADATA_ONLY_LIST]
+
+
+async def test_a_write_over_what_changed_meanwhile_is_a_conflict(api: FakeApi, client: Client) -> None:
+    old = api.put(WIDGETS, widget("a"))
+    old = json.loads(json.dumps(old))
+    api.put(WIDGETS, widget("a", colour="red"))
+
+    with pytest.raises(errors.Conflict):
+        await client.replace(WIDGETS, old)
+    with pytest.raises(errors.Conflict):
+        await client.patch_status(WIDGETS, "a", "team-a", {"step": 1}, resource_version=old["metadata"]["resourceVersion"])
+
+
+async def test_a_status_patch_goes_to_the_status_and_nowhere_else(api: FakeApi, client: Client) -> None:
+    api.put(WIDGETS, widget("a", spec={"size": 1}))
+
+    await client.patch_status(WIDGETS, "a", "team-a", {"step": 1, "gone": None})
+
+    request = api.requests[-1]
+    assert request.path.endswith("/widgets/a/status")
+    assert request.content_type == "application/merge-patch+json"
+    assert request.body == {"status": {"step": 1, "gone": None}}
+
+
+async def test_apply_names_the_field_manager_and_the_kind(api: FakeApi, client: Client) -> None:
+    await client.apply(WIDGETS, {"metadata": {"name": "a", "namespace": "team-a"}, "colour": "red"})
+    await client.apply_status(WIDGETS, "a", "team-a", {"step": 2})
+
+    whole, status = api.requests
+    assert whole.query == {"fieldManager": "tester", "force": "true"}
+    assert whole.content_type == "application/apply-patch+yaml"
+    assert (whole.body["apiVersion"], whole.body["kind"]) == ("test.dev/v1", "Widget")
+    assert status.path.endswith("/status")
+    assert status.body["status"] == {"step": 2}
+
+
+async def test_deleting_spares_an_object_that_took_the_name_of_the_one_that_was_meant(api: FakeApi, client: Client) -> None:
+    api.put(WIDGETS, widget("a"))
+
+    with pytest.raises(errors.Conflict):
+        await client.delete(WIDGETS, "a", "team-a", uid="of its predecessor")
+
+    assert len(api.objects(WIDGETS)) == 1
+
+
+async def test_deleting_says_how_children_go(api: FakeApi, client: Client) -> None:
+    uid = api.put(WIDGETS, widget("a"))["metadata"]["uid"]
+
+    await client.delete(WIDGETS, "a", "team-a", uid=uid, propagation="Foreground")
+
+    assert api.requests[-1].body["propagationPolicy"] == "Foreground"
+    assert api.objects(WIDGETS) == []
+
+
+async def test_an_answer_that_is_no_json_is_the_servers_fault(api: FakeApi, client: Client) -> None:
+    api.fail(Response(200, b"<html>proxy</html>"))
+
+    with pytest.raises(errors.ServerError, match="widgets/a: the answer is no JSON object"):
+        await client.get(WIDGETS, "a", "team-a")
+
+
+async def test_what_the_server_warns_of_is_logged(api: FakeApi, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    api.fail(Response(201, b"{}", {"Warning": '299 - "unknown field spec.sise"'}))
+
+    with caplog.at_level(logging.WARNING):
+        await client.create(WIDGETS, widget("a"))
+
+    assert 'unknown field "spec.sise"' in caplog.text or "unknown field spec.sise" in str(caplog.records[0].__dict__)
+
+
+async def test_a_line_of_a_watch_that_was_cut_short_is_an_error_and_no_event(api: FakeApi, client: Client) -> None:
+    api.fail(Response(200, b'{"type": "ADDED", "obj'), watch=True)
+
+    with pytest.raises(errors.ServerError, match="is no watch event"):
+        [event async for event in client.watch(WIDGETS, resource_version="1", timeout_seconds=1, inactivity_seconds=1)]
+
+
+async def test_a_watch_that_is_refused_raises_what_the_server_said(api: FakeApi, client: Client) -> None:
+    api.fail(Response(403, b'{"kind": "Status", "message": "widgets is forbidden"}'), watch=True)
+
+    with pytest.raises(errors.Forbidden, match="widgets is forbidden"):
+        [event async for event in client.watch(WIDGETS, resource_version="1", timeout_seconds=1, inactivity_seconds=1)]
+
+
+async def test_closing_closes_the_transport(api: FakeApi, client: Client) -> None:
+    await client.close()
+
+    assert api.closed

@@ -1,0 +1,247 @@
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.runtime.client import Client
+from controller.runtime.elector import Elector, FencedTransport, LeaseTimings, clock_with_suspend
+from controller.runtime.errors import Conflict, NotLeading
+from controller.runtime.resources import LEASES
+from controller.runtime.transport import Response
+from tests.controller.runtime.builders import WIDGETS, until, widget
+from tests.fakes import FakeApi
+from tests.virtual_time import now, run_in_virtual_time
+
+TIMINGS = LeaseTimings(duration=15.0, renew_deadline=10.0, retry=2.0)
+
+
+def elector(api: FakeApi, identity: str, clock: Callable[[], float] = now) -> Elector:
+    client = Client(api, field_manager="test")
+    return Elector(client, namespace="ns", name="lease", identity=identity, timings=TIMINGS, clock=clock, jitter=lambda: 0.5)
+
+
+def lease(api: FakeApi) -> dict[str, object]:
+    return dict(api.objects(LEASES)[0]["spec"])
+
+
+async def lead_for_ever(candidate: Elector) -> None:
+    while True:
+        await candidate.acquire()
+        await candidate.keep()
+
+
+def play(act: Callable[[FakeApi, Elector, Elector], Awaitable[None]]) -> None:
+    async def main() -> None:
+        api = FakeApi()
+        await act(api, elector(api, "a"), elector(api, "b"))
+
+    run_in_virtual_time(main())
+
+
+def test_the_first_to_come_leads_and_the_lease_says_so() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        assert a.leading()
+        assert not b.leading()
+        assert lease(api)["holderIdentity"] == "a"
+        assert lease(api)["leaseDurationSeconds"] == 15
+
+    play(act)
+
+
+def test_while_the_leader_renews_the_other_waits() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        keeping = asyncio.create_task(a.keep())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(b.acquire(), 600)
+        assert a.leading()
+        assert lease(api)["leaseTransitions"] == 0
+        keeping.cancel()
+
+    play(act)
+
+
+def test_a_lease_that_was_released_is_taken_over_at_once() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        waiting = asyncio.create_task(b.acquire())
+        await asyncio.sleep(5)
+        await a.release()
+        assert not a.leading()
+        released = now()
+        await waiting
+        assert now() - released <= 1.2 * TIMINGS.retry
+        assert lease(api)["leaseTransitions"] == 1
+
+    play(act)
+
+
+def test_the_lease_of_a_leader_that_was_killed_is_taken_over_after_it_expired_and_not_before() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        killed = now()
+        await b.acquire()
+        assert TIMINGS.duration < now() - killed <= TIMINGS.duration + 2.4 * TIMINGS.retry
+
+    play(act)
+
+
+def test_a_leader_whose_api_is_a_black_hole_stops_before_its_lease_expires() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        last_renewal = now()
+        api.black_hole = True
+        await a.keep()
+        assert now() - last_renewal == pytest.approx(TIMINGS.renew_deadline)
+        assert not a.leading()
+
+    play(act)
+
+
+def test_one_lost_answer_does_not_end_the_leadership() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        api.fail(Response(503, b""), method="PUT", times=2)
+        api.fail(Conflict("somebody annotated the lease"), method="PUT")
+        keeping = asyncio.create_task(a.keep())
+        await asyncio.sleep(120)
+        assert not keeping.done()
+        assert a.leading()
+        keeping.cancel()
+
+    play(act)
+
+
+def test_a_leader_that_finds_another_in_its_lease_stops_at_once() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        item = dict(api.objects(LEASES)[0])
+        api.put(LEASES, {**item, "spec": {**item["spec"], "holderIdentity": "intruder"}})
+        began = now()
+        await a.keep()
+        assert now() - began <= TIMINGS.retry
+        assert not a.leading()
+
+    play(act)
+
+
+def test_releasing_leaves_the_lease_of_another_alone() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await b.acquire()
+        await a.release()
+        assert lease(api)["holderIdentity"] == "b"
+
+    play(act)
+
+
+def test_a_release_that_gets_no_answer_does_not_hold_up_the_end() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        api.black_hole = True
+        began = now()
+        await a.release()
+        assert now() - began <= TIMINGS.duration - TIMINGS.renew_deadline
+        assert not a.leading()
+
+    play(act)
+
+
+def test_the_clock_of_the_other_machine_does_not_matter() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        item = dict(api.objects(LEASES)[0])
+        api.put(LEASES, {**item, "spec": {**item["spec"], "renewTime": "1999-01-01T00:00:00.000000Z"}})
+        began = now()
+        await b.acquire()
+        assert now() - began > TIMINGS.duration
+
+    play(act)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    outages=st.lists(st.tuples(st.floats(0.1, 40), st.floats(0.1, 40)), max_size=6),
+    kills=st.lists(st.floats(1, 100), max_size=3),
+)
+def test_two_never_lead_at_once_whatever_happens_to_the_api_and_to_them(outages: list[tuple[float, float]], kills: list[float]) -> None:
+    async def main() -> int:
+        api = FakeApi()
+        names = (f"replica-{number}" for number in itertools.count())
+        members = [elector(api, next(names)) for _ in range(3)]
+        tasks = [asyncio.create_task(lead_for_ever(member)) for member in members]
+        everybody = list(members)
+
+        async def disturb() -> None:
+            for pause, length in outages:
+                await asyncio.sleep(pause)
+                api.black_hole = True
+                await asyncio.sleep(length)
+                api.black_hole = False
+
+        async def kill() -> None:
+            for pause in kills:
+                await asyncio.sleep(pause)
+                for index, member in enumerate(members):
+                    if member.leading():
+                        tasks[index].cancel()
+                        members[index] = elector(api, next(names))
+                        everybody.append(members[index])
+                        tasks[index] = asyncio.create_task(lead_for_ever(members[index]))
+
+        disturbances = [asyncio.create_task(disturb()), asyncio.create_task(kill())]
+        led = 0
+        while now() < 250:
+            await asyncio.sleep(0.25)
+            leaders = sum(member.leading() for member in everybody)
+            assert leaders <= 1
+            led += leaders
+        for task in [*tasks, *disturbances]:
+            task.cancel()
+        return led
+
+    assert run_in_virtual_time(main()) > 0
+
+
+def test_a_process_that_was_stopped_for_long_writes_nothing_when_it_goes_on() -> None:
+    async def main() -> None:
+        api = FakeApi()
+        stopped = 0.0
+        a = elector(api, "a", clock=lambda: now() + stopped)
+        client = Client(FencedTransport(api, a.leading), field_manager="test")
+        await a.acquire()
+        await client.create(WIDGETS, widget("before"))
+        stopped = 60.0
+        with pytest.raises(NotLeading, match="does not hold the lease"):
+            await client.create(WIDGETS, widget("after"))
+        assert (await client.get(WIDGETS, "before", "team-a"))["kind"] == "Widget"
+        with pytest.raises(NotLeading):
+            await client.delete(WIDGETS, "before", "team-a")
+        assert len(api.objects(WIDGETS)) == 1
+
+    run_in_virtual_time(main())
+
+
+async def test_a_fence_lets_watches_through() -> None:
+    api = FakeApi()
+    client = Client(FencedTransport(api, lambda: False), field_manager="test")
+    events: list[str] = []
+
+    async def follow() -> None:
+        async for event in client.watch(WIDGETS, resource_version="0", timeout_seconds=60, inactivity_seconds=60):
+            events.append(event.type)
+
+    watching = asyncio.create_task(follow())
+    api.put(WIDGETS, widget("a"))
+    await until(lambda: events == ["ADDED"], seconds=5)
+    watching.cancel()
+    await client.close()
+    assert api.closed
+
+
+def test_the_clock_goes_forward() -> None:
+    first = clock_with_suspend()
+    assert clock_with_suspend() >= first

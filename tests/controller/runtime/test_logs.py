@@ -1,0 +1,78 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from controller.runtime.logs import set_up_logging
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_without_a_terminal_each_record_is_one_json_object() -> None:
+    stream = io.StringIO()
+    set_up_logging("info", stream)
+    logging.getLogger("x").info("job started", extra={"key": "team-a/job", "attempt": 2})
+    logging.getLogger("x").debug("not shown")
+
+    (line,) = stream.getvalue().splitlines()
+    entry = json.loads(line)
+    assert (entry["level"], entry["message"], entry["key"], entry["attempt"]) == ("info", "job started", "team-a/job", 2)
+    assert entry["time"].endswith("Z")
+
+
+def test_a_traceback_stays_on_the_line_of_its_record() -> None:
+    stream = io.StringIO()
+    set_up_logging("info", stream)
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+
+    (line,) = stream.getvalue().splitlines()
+    assert "ValueError: two" in json.loads(line)["traceback"]
+
+
+def test_a_terminal_gets_words() -> None:
+    stream = Terminal()
+    set_up_logging("info", stream)
+    logging.getLogger("x").warning("watch failed", extra={"resource": "pods"})
+
+    assert stream.getvalue().rstrip().endswith('warning watch failed resource="pods"')
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "Bearer abcdefgh12345678",
+        "bearer ABCDEF.ghij-klmn_opq",
+        "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl",
+        "hf_AbCdEfGhIjKlMnOpQrStUv",
+    ],
+)
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_tokens_never_reach_the_log(secret: str, stream: type[io.StringIO]) -> None:
+    out = stream()
+    set_up_logging("debug", out)
+    logging.getLogger("x").info("sent %s", {"authorization": secret}, extra={"header": secret})
+    try:
+        raise RuntimeError(secret)
+    except RuntimeError:
+        logging.getLogger("x").exception("failed")
+
+    assert secret not in out.getvalue()
+    assert "[redacted]" in out.getvalue()

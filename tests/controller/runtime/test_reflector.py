@@ -1,0 +1,313 @@
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from controller.runtime.client import Client
+from controller.runtime.errors import Unreachable
+from controller.runtime.metrics import Metrics
+from controller.runtime.reflector import Reflector, Selection, Timings
+from controller.runtime.resources import KubeObject
+from controller.runtime.store import Change, Store, StoreState
+from controller.runtime.transport import Response
+from tests.controller.runtime.builders import WIDGETS, until, widget
+from tests.fakes import FakeApi
+from tests.virtual_time import now, run_in_virtual_time
+
+
+class Watched:
+    """A reflector that runs against a fake API server, and what it told."""
+
+    def __init__(self, api: FakeApi, **options: object) -> None:
+        self.api = api
+        self.store = Store()
+        self.metrics = Metrics("test")
+        self.changes: list[tuple[str, str]] = []
+        self.states: list[StoreState] = []
+        self.reflector = Reflector(
+            Client(api, field_manager="test"),
+            WIDGETS,
+            self.store,
+            self.metrics,
+            on_change=self._note,
+            on_state=self.states.append,
+            jitter=lambda: 0.5,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def _note(self, change: Change) -> None:
+        kind = "deleted" if change.new is None else "added" if change.old is None else "changed"
+        self.changes.append((kind, change.key.split("/")[1]))
+
+    @property
+    def names(self) -> list[str]:
+        return [item["metadata"]["name"] for item in self.store.all()]
+
+    def restarts(self, reason: str) -> float:
+        return self.metrics.registry.get_sample_value("test_watch_restarts_total", {"resource": str(WIDGETS), "reason": reason}) or 0.0
+
+    def lists(self) -> int:
+        return sum("watch" not in request.query and "continue" not in request.query for request in self.api.requests)
+
+
+@asynccontextmanager
+async def running(watched: Watched) -> AsyncIterator[None]:
+    task = asyncio.create_task(watched.reflector.run())
+    try:
+        yield
+    finally:
+        assert not task.done(), task
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def scenario(*items: KubeObject, **options: object) -> Callable[[Callable[[FakeApi, Watched], Awaitable[None]]], Watched]:
+    """Run a test's coroutine in virtual time, beside a reflector that has listed `items` already."""
+
+    def play(act: Callable[[FakeApi, Watched], Awaitable[None]]) -> Watched:
+        async def main() -> Watched:
+            api = FakeApi()
+            for item in items:
+                api.put(WIDGETS, item)
+            watched = Watched(api, **options)
+            async with running(watched):
+                await until(lambda: watched.store.state is not StoreState.SYNCING)
+                await act(api, watched)
+            return watched
+
+        return run_in_virtual_time(main())
+
+    return play
+
+
+def test_what_is_there_and_what_comes_is_in_the_store() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        api.put(WIDGETS, widget("b"))
+        api.put(WIDGETS, widget("a", colour="red"))
+        api.remove(WIDGETS, "team-a", "b")
+        await until(lambda: len(watched.changes) == 4)
+
+    watched = scenario(widget("a"))(act)
+
+    assert watched.changes == [("added", "a"), ("added", "b"), ("changed", "a"), ("deleted", "b")]
+    assert watched.store.all()[0]["colour"] == "red"
+
+
+def test_a_long_list_is_read_in_pages() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(watched.names) == 25)
+
+    watched = scenario(*[widget(f"w{number:02}") for number in range(25)], page_limit=10)(act)
+
+    assert [request.query["limit"] for request in watched.api.requests if "watch" not in request.query] == ["10"] * 3
+
+
+def test_managed_fields_are_not_kept() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: watched.names == ["a"])
+
+    item = widget("a")
+    item["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+
+    assert "managedFields" not in scenario(item)(act).store.all()[0]["metadata"]
+
+
+def test_a_cut_watch_goes_on_where_it_was_without_a_new_list() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.put(WIDGETS, widget("b"))
+        await until(lambda: "b" in watched.names)
+        api.cut_watches()
+        api.put(WIDGETS, widget("c"))
+        await until(lambda: "c" in watched.names)
+
+    watched = scenario(widget("a"))(act)
+
+    assert watched.lists() == 1
+    assert watched.changes == [("added", "a"), ("added", "b"), ("added", "c")]
+    assert [request.query["resourceVersion"] for request in watched.api.watches()] == ["1", "2"]
+    assert watched.restarts("unreachable") == 1
+
+
+def test_a_bookmark_moves_the_place_to_go_on_from() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.bookmark(WIDGETS)
+        await asyncio.sleep(1)
+        api.compact(WIDGETS)
+        api.cut_watches()
+        api.put(WIDGETS, widget("b"))
+        await until(lambda: "b" in watched.names)
+
+    watched = scenario(widget("a"))(act)
+
+    assert watched.lists() == 1
+    assert watched.api.watches()[-1].query["resourceVersion"] == "2"
+
+
+def test_a_version_that_is_too_old_is_listed_anew_and_missed_deletions_are_reported() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.remove(WIDGETS, "team-a", "gone", silent=True)
+        api.put(WIDGETS, widget("new"), silent=True)
+        api.compact(WIDGETS)
+        api.cut_watches()
+        await until(lambda: "new" in watched.names)
+
+    watched = scenario(widget("stays"), widget("gone"))(act)
+
+    assert watched.names == ["new", "stays"]
+    assert sorted(watched.changes[2:]) == [("added", "new"), ("deleted", "gone")]
+    assert watched.restarts("gone") == 1
+
+
+def test_pages_that_expire_half_way_are_read_anew_from_the_first() -> None:
+    async def main() -> Watched:
+        api = FakeApi()
+        for number in range(6):
+            api.put(WIDGETS, widget(f"w{number}"))
+        api.fail(Response(410, b'{"reason": "Expired"}'), query="continue")
+        watched = Watched(api, page_limit=2)
+        async with running(watched):
+            await until(lambda: len(watched.names) == 6)
+        return watched
+
+    assert run_in_virtual_time(main()).lists() == 2
+
+
+def test_a_watch_that_falls_silent_is_given_up_and_resumed() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.put(WIDGETS, widget("missed"), silent=True)
+        began = now()
+        await until(lambda: len(api.watches()) == 2, seconds=1000)
+        assert 120 <= now() - began <= 122
+
+    watched = scenario(timings=Timings(watch_seconds=3000))(act)
+
+    assert watched.restarts("unreachable") == 1
+
+
+def test_a_black_hole_is_noticed_and_survived() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.black_hole = True
+        api.cut_watches()
+        await asyncio.sleep(1000)
+        api.black_hole = False
+        api.put(WIDGETS, widget("after"))
+        await until(lambda: "after" in watched.names, seconds=300)
+
+    assert scenario(widget("a"))(act).names == ["a", "after"]
+
+
+def test_the_end_that_the_server_sets_to_a_watch_costs_no_delay() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.put(WIDGETS, widget("a"))
+        await asyncio.sleep(90)
+        started = now()
+        await until(lambda: len(api.watches()) == 2, seconds=100)
+        assert now() - started < 1
+
+    watched = scenario(timings=Timings(watch_seconds=60))(act)
+
+    assert watched.restarts("ended") == 1
+
+
+def test_a_server_that_ends_every_watch_at_once_is_asked_ever_less_often() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        api.fail(Response(200, b""), watch=True, times=1000)
+        await asyncio.sleep(600)
+
+    assert len(scenario()(act).api.watches()) < 40
+
+
+def test_a_server_that_is_down_is_asked_ever_less_often_and_listed_when_it_is_back() -> None:
+    async def main() -> tuple[int, float]:
+        api = FakeApi()
+        api.put(WIDGETS, widget("a"))
+        api.fail(Unreachable("connection refused"), times=30)
+        watched = Watched(api)
+        async with running(watched):
+            await asyncio.sleep(300)
+            asked = len(api.requests)
+            assert watched.store.state is StoreState.SYNCING
+            await until(lambda: watched.names == ["a"], seconds=1000)
+        return asked, now()
+
+    asked, seconds = run_in_virtual_time(main())
+    assert asked <= 20
+    assert seconds > 300
+
+
+def test_a_server_that_refuses_to_resume_is_listed_after_a_few_tries() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.fail(Response(504, b'{"message": "Too large resource version"}'), watch=True, times=3)
+        api.cut_watches()
+        await until(lambda: watched.lists() == 2)
+
+    scenario(widget("a"))(act)
+
+
+def test_a_kind_that_is_not_installed_is_absent_and_found_when_it_comes() -> None:
+    async def main() -> Watched:
+        api = FakeApi()
+        api.absent.add(str(WIDGETS))
+        watched = Watched(api)
+        async with running(watched):
+            await asyncio.wait_for(watched.store.wait_until_known(), 10)
+            assert watched.store.state is StoreState.ABSENT
+            await asyncio.sleep(3600)
+            assert len(api.requests) < 200
+            api.absent.clear()
+            api.put(WIDGETS, widget("a"))
+            await until(lambda: watched.names == ["a"], seconds=60)
+        return watched
+
+    assert run_in_virtual_time(main()).states == [StoreState.ABSENT, StoreState.SYNCED]
+
+
+def test_a_kind_that_is_uninstalled_takes_its_objects_along() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        api.absent.add(str(WIDGETS))
+        api.cut_watches()
+        await until(lambda: watched.store.state is StoreState.ABSENT)
+
+    watched = scenario(widget("a"))(act)
+
+    assert watched.changes == [("added", "a"), ("deleted", "a")]
+
+
+def test_one_not_found_of_a_server_that_is_starting_deletes_nothing() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.fail(Response(404, b"404 page not found\n"), watch=True, times=2)
+        api.cut_watches()
+        api.put(WIDGETS, widget("b"))
+        await until(lambda: "b" in watched.names)
+
+    watched = scenario(widget("a"))(act)
+
+    assert watched.changes == [("added", "a"), ("added", "b")]
+    assert watched.states == [StoreState.SYNCED]
+
+
+@pytest.mark.parametrize(
+    ("selection", "names"),
+    [
+        pytest.param(Selection("team-a"), ["labelled", "plain"], id="one namespace"),
+        pytest.param(Selection(label_selector="job"), ["labelled", "other"], id="with a label"),
+        pytest.param(Selection("team-a", "job=x"), ["labelled"], id="with a value in a namespace"),
+    ],
+)
+def test_only_the_selected_objects_are_kept(selection: Selection, names: list[str]) -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        await asyncio.sleep(1)
+
+    items = [widget("plain"), widget("labelled", labels={"job": "x"}), widget("other", namespace="team-b", labels={"job": "y"})]
+
+    assert scenario(*items, selection=selection)(act).names == names

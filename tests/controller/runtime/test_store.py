@@ -1,0 +1,95 @@
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.runtime.resources import KubeObject, object_key
+from controller.runtime.store import Store, StoreState
+from tests.controller.runtime.builders import widget
+
+
+def colours(item: KubeObject) -> list[str]:
+    return item.get("colours", [])
+
+
+def at(version: int, item: KubeObject, uid: str = "u") -> KubeObject:
+    return {**item, "metadata": {**item["metadata"], "resourceVersion": str(version), "uid": uid}}
+
+
+def store_with(*items: KubeObject) -> Store:
+    store = Store({"colour": colours})
+    store.replace(items)
+    return store
+
+
+def test_an_object_is_found_under_every_value_of_an_index() -> None:
+    store = store_with(widget("a", colours=["red", "blue"]), widget("b", colours=["blue"]))
+
+    assert [item["metadata"]["name"] for item in store.by_index("colour", "blue")] == ["a", "b"]
+    assert [item["metadata"]["name"] for item in store.by_index("colour", "red")] == ["a"]
+
+
+def test_an_object_that_changed_is_found_under_its_new_value_only() -> None:
+    store = store_with(widget("a", colours=["red"]))
+    store.put(widget("a", colours=["blue"]))
+
+    assert store.by_index("colour", "red") == []
+    assert len(store.by_index("colour", "blue")) == 1
+
+
+def test_replacing_everything_reports_what_was_deleted_unseen() -> None:
+    store = store_with(at(1, widget("stays")), at(2, widget("goes", colours=["red"])))
+
+    changes = store.replace([at(1, widget("stays"))])
+
+    assert [(change.key, change.new) for change in changes] == [("team-a/goes", None)]
+    assert store.by_index("colour", "red") == []
+
+
+def test_replacing_reports_only_what_differs() -> None:
+    store = store_with(at(1, widget("same")), at(1, widget("changed")))
+
+    changes = store.replace([at(1, widget("same")), at(5, widget("changed")), at(6, widget("new"))])
+
+    assert sorted((change.key, change.old is not None) for change in changes) == [("team-a/changed", True), ("team-a/new", False)]
+
+
+def test_an_object_made_anew_under_the_same_name_is_a_change() -> None:
+    store = store_with(at(1, widget("a"), uid="first"))
+
+    (change,) = store.replace([at(1, widget("a"), uid="second")])
+
+    assert change.old is not None
+    assert change.new is not None
+    assert (change.old["metadata"]["uid"], change.new["metadata"]["uid"]) == ("first", "second")
+
+
+def test_removing_what_is_not_there_is_no_change() -> None:
+    assert Store().remove("team-a/none") is None
+
+
+async def test_waiting_ends_when_the_contents_are_known_or_known_to_be_absent() -> None:
+    for state in (StoreState.SYNCED, StoreState.ABSENT):
+        store = Store()
+        waiting = asyncio.create_task(store.wait_until_known())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+
+        store.state = state
+        await asyncio.wait_for(waiting, 1)
+
+
+OBJECTS = st.builds(lambda name, values: widget(name, colours=values), st.sampled_from("abcd"), st.lists(st.sampled_from("rgb")))
+
+
+@given(steps=st.lists(st.one_of(st.tuples(st.just("put"), OBJECTS), st.tuples(st.just("remove"), OBJECTS)), max_size=30))
+def test_an_index_always_agrees_with_a_search_through_all_objects(steps: list[tuple[str, KubeObject]]) -> None:
+    store = Store({"colour": colours})
+    for step, item in steps:
+        if step == "put":
+            store.put(item)
+        else:
+            store.remove(object_key(item))
+
+        for colour in "rgb":
+            assert store.by_index("colour", colour) == [each for each in store.all() if colour in colours(each)]

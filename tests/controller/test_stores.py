@@ -1,0 +1,36 @@
+from typing import Any
+
+from controller.stores import CLAIM_INDEX, OWNER_INDEX, Stores
+
+
+def named(name: str, namespace: str = "team-a", **fields: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": namespace, **fields.pop("metadata", {})}, **fields}
+
+
+def test_children_are_found_by_the_job_that_their_label_names() -> None:
+    stores = Stores()
+    ours = {"labels": {"finetune.dev/job": "bot"}}
+    stores.pods.put(named("head", metadata=ours))
+    stores.pods.put(named("elsewhere", namespace="team-b", metadata=ours))
+    stores.pods.put(named("unlabelled"))
+
+    assert [pod["metadata"]["name"] for pod in stores.pods.by_index(OWNER_INDEX, "team-a/bot")] == ["head"]
+
+
+def test_a_job_is_found_by_every_claim_that_it_names_anywhere() -> None:
+    stores = Stores()
+    spec = {
+        "model": {"persistentVolumeClaim": {"claimName": "models", "path": "base"}},
+        "data": {"train": [{"persistentVolumeClaim": {"claimName": "sets"}}, {"configMap": {"name": "rows"}}]},
+        "output": {"persistentVolumeClaim": {"claimName": "models"}},
+    }
+    stores.jobs.put(named("bot", spec=spec))
+
+    for claim in ("models", "sets"):
+        assert len(stores.jobs.by_index(CLAIM_INDEX, f"team-a/{claim}")) == 1
+    assert stores.jobs.by_index(CLAIM_INDEX, "team-b/models") == []
+    assert stores.jobs.by_index(CLAIM_INDEX, "team-a/rows") == []
+
+
+def test_two_processes_share_no_store() -> None:
+    assert Stores().jobs is not Stores().jobs

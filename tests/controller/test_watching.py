@@ -1,0 +1,130 @@
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from controller.runtime.client import Client
+from controller.runtime.metrics import Metrics
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, KubeObject, Resource
+from controller.runtime.store import StoreState
+from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
+from controller.watching import build_reflectors
+from tests.fakes import FakeApi
+
+
+def item(name: str, *, job: str | None = None, namespace: str = "team-a", claim: str | None = None) -> KubeObject:
+    labels = {JOB_LABEL: job} if job else {}
+    spec = {"output": {"persistentVolumeClaim": {"claimName": claim}}} if claim else {}
+    return {"metadata": {"name": name, "namespace": namespace, "labels": labels}, "spec": spec}
+
+
+class Watching:
+    """All reflectors on a fake API server, and the keys that they asked to look at."""
+
+    def __init__(self, api: FakeApi, namespace: str | None = None) -> None:
+        self.stores, self.keys = Stores(), list[str]()
+        client = Client(api, field_manager="test")
+        self.reflectors = build_reflectors(self.stores, client, Metrics("test"), self.keys.append, namespace=namespace)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        tasks = [asyncio.create_task(each.run()) for each in self.reflectors]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def settle(self) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+
+async def keys_after(api: FakeApi, change: object) -> list[str]:
+    watching = Watching(api)
+    with watching.running():
+        await watching.settle()
+        watching.keys.clear()
+        change()  # type: ignore[operator]
+        await watching.settle()
+    return watching.keys
+
+
+@pytest.mark.parametrize("resource", [RAY_JOBS, PODS, CONFIG_MAPS], ids=str)
+async def test_a_change_of_a_child_has_its_job_looked_at(resource: Resource) -> None:
+    api = FakeApi()
+
+    assert await keys_after(api, lambda: api.put(resource, item("child", job="bot"))) == ["team-a/bot"]
+
+
+async def test_a_child_whose_label_changes_concerns_both_jobs() -> None:
+    api = FakeApi()
+    api.put(PODS, item("pod", job="old"))
+
+    assert sorted(await keys_after(api, lambda: api.put(PODS, item("pod", job="new")))) == ["team-a/new", "team-a/old"]
+
+
+async def test_a_pod_of_somebody_else_concerns_nobody() -> None:
+    api = FakeApi()
+
+    assert await keys_after(api, lambda: api.put(PODS, item("stranger"))) == []
+
+
+async def test_a_job_is_looked_at_when_it_changes_and_when_it_goes() -> None:
+    api = FakeApi()
+
+    def change() -> None:
+        api.put(FINE_TUNE_JOBS, item("bot"))
+        api.remove(FINE_TUNE_JOBS, "team-a", "bot")
+
+    assert await keys_after(api, change) == ["team-a/bot", "team-a/bot"]
+
+
+async def test_the_coming_and_going_of_a_claim_concerns_the_jobs_that_name_it() -> None:
+    api = FakeApi()
+    api.put(FINE_TUNE_JOBS, item("bot", claim="models"))
+    api.put(FINE_TUNE_JOBS, item("other", claim="other"))
+
+    def change() -> None:
+        api.put(PERSISTENT_VOLUME_CLAIMS, item("models"))
+        api.put(PERSISTENT_VOLUME_CLAIMS, item("models"))
+        api.remove(PERSISTENT_VOLUME_CLAIMS, "team-a", "models")
+
+    assert await keys_after(api, change) == ["team-a/bot", "team-a/bot"]
+
+
+async def test_without_kuberay_all_other_caches_fill_and_jobs_are_told() -> None:
+    api = FakeApi()
+    api.absent.add(str(RAY_JOBS))
+    api.put(FINE_TUNE_JOBS, item("bot"))
+    watching = Watching(api)
+    with watching.running():
+        await watching.settle()
+
+    assert watching.stores.ray_jobs.state is StoreState.ABSENT
+    assert watching.stores.jobs.state is StoreState.SYNCED
+    assert watching.keys.count("team-a/bot") >= 1
+
+
+async def test_one_namespace_is_watched_where_one_is_set() -> None:
+    api = FakeApi()
+    api.put(FINE_TUNE_JOBS, item("ours"))
+    api.put(FINE_TUNE_JOBS, item("theirs", namespace="team-b"))
+    watching = Watching(api, namespace="team-a")
+    with watching.running():
+        await watching.settle()
+
+    assert set(watching.keys) == {"team-a/ours"}
+    assert all("/namespaces/team-a/" in request.path for request in api.requests)
+
+
+async def test_of_claims_only_the_metadata_is_asked_for() -> None:
+    api = FakeApi()
+    watching = Watching(api)
+    with watching.running():
+        await watching.settle()
+
+    asked = [request.accept for request in api.requests if "persistentvolumeclaims" in request.path]
+    assert asked
+    assert all("PartialObjectMetadata" in accept for accept in asked)
