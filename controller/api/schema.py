@@ -87,7 +87,7 @@ class _Converter:
         return self.convert({**variants[0], **outer}, where)
 
     def _convert_children(self, node: Schema, schema: Schema, where: str) -> None:
-        if "properties" in node:
+        if node.get("properties"):
             schema["properties"] = {}
             for name, child in node["properties"].items():
                 converted = self.convert(child, f"{where}.{name}")

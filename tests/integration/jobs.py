@@ -10,14 +10,16 @@ from typing import Any, Self
 from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
-from controller.runtime.errors import Conflict, KubeError, NotFound, ResourceAbsent
+from controller.runtime.errors import Conflict, NotFound, ResourceAbsent
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource, object_key
 from controller.runtime.store import Store, StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
 from tests.controller.job.builders import Settings
 
 RAY_CLUSTERS = Resource("ray.io", "v1", "rayclusters", "RayCluster")
-WAIT_SECONDS = 30.0
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
+WAIT_SECONDS = 60.0
 
 
 class EventLog:
@@ -37,17 +39,16 @@ class EventLog:
 class Operator:
     """The controller's part of a test, in one namespace."""
 
-    def __init__(self, client: Client, namespace: str) -> None:
-        self.client, self.namespace, self.log = client, namespace, EventLog()
+    def __init__(self, client: Client, kubeconfig: Path, namespace: str) -> None:
+        self.client, self.kubeconfig, self.namespace, self.log = client, kubeconfig, namespace, EventLog()
         self.requeue_after: dict[str, float | None] = {}
 
     @classmethod
     async def connect(cls, kubeconfig: Path, namespace: str) -> Self:
-        return cls(Client(await KubernetesTransport.connect(kubeconfig), field_manager="test"), namespace)
+        return cls(Client(await KubernetesTransport.connect(kubeconfig), field_manager="test"), kubeconfig, namespace)
 
     async def __aenter__(self) -> Self:
-        namespaces = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
-        await self.client.create(namespaces, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
+        await self.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -123,9 +124,13 @@ class Operator:
         return [item["metadata"]["name"] for item in page.items]
 
     async def claim(self, name: str) -> None:
-        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-        body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": self.namespace}, "spec": spec}
-        await self.client.create(PERSISTENT_VOLUME_CLAIMS, body)
+        """Create a claim with a volume of its own, so that pods that use it can be scheduled."""
+        volume, storage = f"{self.namespace}-{name}", {"storage": "1Gi"}
+        shape = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+        backing = {"capacity": storage, "hostPath": {"path": "/nowhere"}, "claimRef": {"name": name, "namespace": self.namespace}}
+        await self.client.create(VOLUMES, {"metadata": {"name": volume}, "spec": {**shape, **backing}})
+        spec = {**shape, "resources": {"requests": storage}, "volumeName": volume}
+        await self.client.create(PERSISTENT_VOLUME_CLAIMS, {"metadata": {"name": name, "namespace": self.namespace}, "spec": spec})
 
     async def config_map(self, name: str, **data: str) -> None:
         metadata = {"name": name, "namespace": self.namespace}
@@ -137,6 +142,3 @@ class Operator:
     async def end_ray_job(self, name: str, **status: str) -> None:
         """Play KubeRay: write a RayJob's last status, as no driver runs here."""
         await self.client.patch_status(RAY_JOBS, name, self.namespace, status)
-
-
-__all__ = ["RAY_CLUSTERS", "EventLog", "KubeError", "Operator"]

@@ -48,7 +48,7 @@ MALFORMED = [
     Malformed(
         "a ZeRO stage that does not exist",
         resource(distributed={"deepspeed": {"zeroStage": 4}}),
-        ("spec.distributed.deepspeed.zeroStage", "Unsupported value: 4", "0, 1, 2, 3"),
+        ("spec.distributed.deepspeed.zeroStage", "Unsupported value: 4", 'supported values: "0", "1", "2", "3"'),
     ),
     Malformed("a task that does not exist", resource(task="chatting"), ("spec.task", "chat", "language-modeling")),
     Malformed("two methods", resource(method={"lora": {}, "full": {}}), ("spec.method", "method: give exactly one of lora, full")),
