@@ -47,27 +47,38 @@ def _load(source: HuggingFaceDataset, commit: str | None, token: str | None) -> 
 
 def _raise_as_ours(error: Exception, field: str, source: HuggingFaceDataset, endpoint: str, token: str | None) -> NoReturn:
     """Raise the hub client's error anew, in words a user can act on."""
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RevisionNotFoundError
 
     from trainer.model.unavailable import HubUnavailable
 
     where, with_token = f"the hub at {endpoint}", "with the token given" if token else "without a token"
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, GatedRepoError):
+    causes = _causes(error)
+    said = (str(causes[-1]).strip().splitlines() or [type(error).__name__])[0]
+    status = next(
+        (cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError) and cause.response is not None), None
+    )
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
         fix = f"accept its terms on {endpoint}/datasets/{source.name} and give a token of that account in HF_TOKEN"
         raise InputError(f"{field}.name", f"{source.name} is gated, and {where} refuses it {with_token}", fix) from error
     if isinstance(error, RevisionNotFoundError):
         raise InputError(
             f"{field}.revision", f"{source.name} has no commit {source.revision} on {where}", "give one of its history"
         ) from error
-    refused = isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code in (401, 403, 404)
-    if refused or isinstance(error, DatasetNotFoundError | HFValidationError):
+    if status in (401, 403, 404) or isinstance(error, DatasetNotFoundError | HFValidationError):
         fix = "check the name; a private set needs a token in HF_TOKEN"
         raise InputError(f"{field}.name", f"there is no data set {source.name} on {where} that can be read {with_token}", fix) from error
-    if isinstance(error, ValueError | RuntimeError) and not isinstance(error, HfHubHTTPError):
-        # An unknown split or configuration, or a set that is a program: the message of `datasets` says which.
-        name = "split" if "split" in first_line.lower() else "config" if "config" in first_line.lower() else "name"
-        raise InputError(f"{field}.{name}", f"{source.name} cannot be read: {first_line}", "see the set's page for what it has") from error
-    message = f"{field}: {where} cannot be asked for {source.name}: {first_line}"
+    if status is None and isinstance(error, ValueError | RuntimeError | DatasetGenerationError):
+        # An unknown split or configuration, a broken file, or a set that is a program: the message of `datasets` says which.
+        name = "split" if "split" in said.lower() else "config" if "config" in said.lower() else "name"
+        raise InputError(f"{field}.{name}", f"{source.name} cannot be read: {said}", "see the set's page for what it has") from error
+    message = f"{field}: {where} cannot be asked for {source.name}: {said}"
     raise HubUnavailable(f"{message}; check HF_ENDPOINT and the proxy, or try again") from error
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the error and those that led to it, the first one last."""
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    return causes

@@ -1,0 +1,140 @@
+"""Files are read as records; every fault names file and line and says how to mend it."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.config.errors import InputError
+from trainer.config.sections import DataFormat
+from trainer.data.formats import read_file
+
+FIELD = "data.train[0]"
+# Half surrogates cannot be written to a file.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+def values(path: Path, wanted: DataFormat | None = None) -> list[dict[str, object]]:
+    return [record.values for record in read_file(FIELD, path, wanted)]
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@settings(max_examples=60)
+@given(rows=st.lists(st.fixed_dictionaries({"prompt": TEXTS, "completion": TEXTS}), max_size=6))
+def test_jsonl_gives_back_whatever_text_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]) -> None:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    assert values(write(tmp_path_factory.mktemp("data"), "rows.jsonl", lines)) == rows
+
+
+@settings(max_examples=60)
+@given(rows=st.lists(st.tuples(TEXTS.filter(lambda cell: "\r" not in cell and "\0" not in cell), st.just("x")), max_size=6))
+def test_csv_gives_back_whatever_text_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    path = tmp_path_factory.mktemp("data") / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prompt", "completion"])
+        writer.writerows(rows)
+    assert values(path) == [{"prompt": prompt, "completion": completion} for prompt, completion in rows]
+
+
+def test_parquet_gives_back_what_was_written(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"messages": [{"role": "user", "content": "a"}]}, {"messages": None}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert values(tmp_path / "rows.parquet") == rows
+
+
+def test_a_text_file_is_a_row_per_paragraph(tmp_path: Path) -> None:
+    path = write(tmp_path, "book.txt", "\n\nfirst line\nsecond line\n \n\nlast one")
+    records = list(read_file(FIELD, path, None))
+    assert [(record.place, record.values["text"]) for record in records] == [("line 3", "first line\nsecond line"), ("line 7", "last one")]
+
+
+def test_a_byte_order_mark_and_blank_lines_are_no_content(tmp_path: Path) -> None:
+    path = write(tmp_path, "rows.jsonl", b'\xef\xbb\xbf{"text": "a"}\r\n\r\n{"text": "b"}')
+    assert [(record.place, record.values) for record in read_file(FIELD, path, None)] == [
+        ("line 1", {"text": "a"}),
+        ("line 3", {"text": "b"}),
+    ]
+
+
+def test_a_line_separator_inside_a_json_string_ends_no_line(tmp_path: Path) -> None:
+    assert values(write(tmp_path, "rows.jsonl", '{"text": "a\u2028b\x85c"}\n')) == [{"text": "a\u2028b\x85c"}]
+
+
+def test_the_format_can_be_given_where_the_name_says_nothing(tmp_path: Path) -> None:
+    assert values(write(tmp_path, "rows.data", '{"text": "a"}'), DataFormat.JSONL) == [{"text": "a"}]
+
+
+FAULTS = [
+    pytest.param("a.jsonl", '{"a": "b"}\n{"a": "b"\n', ["line 2", "not JSON", "one object per line"], id="broken line"),
+    pytest.param("a.jsonl", '{"a": "b"} {"a": 1}\n', ["line 1", "Extra data"], id="two objects on a line"),
+    pytest.param("a.json", '[\n{"a": "b"}\n]\n', ["line 1", "looks like one JSON array"], id="JSON array"),
+    pytest.param("a.json", '{\n"a": "b"\n}\n', ["line 1", "spread over several lines"], id="indented object"),
+    pytest.param("a.jsonl", '"a"\n', ["line 1", "not a JSON object but a text"], id="text for an object"),
+    pytest.param("a.jsonl", "[" * 100_000 + "\n", ["line 1", "not JSON"], id="nested without end"),
+    pytest.param("a.jsonl", b'{"a": "b"}\n{"a": "\xe9"}\n', ["line 2", "not UTF-8", "0xe9"], id="Latin-1"),
+    pytest.param("a.jsonl", b"\x1f\x8b\x08\x00\xff", ["looks compressed"], id="gzip"),
+    pytest.param("a.csv", "p,c\na,b\na,b,c\n", ["line 3", "3 cells", "header has 2"], id="CSV row too long"),
+    pytest.param("a.csv", "p,c\n1,2\na\n", ["line 3", "1 cells"], id="CSV row too short"),
+    pytest.param("a.csv", 'p,c\n"a,b\n', ["line 2", "double quotes"], id="CSV quote not closed"),
+    pytest.param("a.csv", "p,p\n1,2\n", ["two columns named 'p'"], id="CSV column twice"),
+    pytest.param("a.parquet", "no parquet", ["not a sound Parquet file"], id="broken Parquet"),
+    pytest.param("a.xlsx", "x", ["does not tell its format", "jsonl, csv, parquet, text"], id="unknown ending"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), FAULTS)
+def test_a_faulty_file_is_told_by_file_and_line(tmp_path: Path, name: str, content: str | bytes, expected: list[str]) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError) as caught:
+        values(path)
+    assert caught.value.field.startswith(FIELD)
+    assert name in caught.value.problem
+    assert caught.value.fix
+    for words in expected:
+        assert words in str(caught.value)
+
+
+def test_a_missing_file_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+    write(tmp_path, "train.jsonl", "{}")
+    with pytest.raises(InputError, match=r"no file .*trian\.jsonl; the folder has: train\.jsonl"):
+        values(tmp_path / "trian.jsonl")
+
+
+def test_a_folder_is_told_with_its_files(tmp_path: Path) -> None:
+    write(tmp_path, "train.jsonl", "{}")
+    with pytest.raises(InputError, match=r"is a folder; name one file in it, such as train\.jsonl"):
+        values(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "train.jsonl", "{}")
+    path.chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        values(path)
+
+
+def test_reading_local_rows_loads_no_heavy_library(tmp_path: Path) -> None:
+    path = write(tmp_path, "train.jsonl", '{"prompt": "a", "completion": "b"}')
+    program = (
+        "import sys, pathlib; import trainer.data; from trainer.data.formats import read_file;"
+        f"list(read_file('data.train[0]', pathlib.Path({str(path)!r}), None));"
+        "print({'torch', 'transformers', 'datasets', 'pyarrow', 'ray'} & set(sys.modules))"
+    )
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert other.stdout.strip() == "set()"
