@@ -72,9 +72,9 @@ def read_source(field: str, source: Source, task: Task) -> tuple[list[Example], 
         raise InputError(field, "does not lead to a file here", "claims and ConfigMaps are mounted by the controller or `finetune run`")
     examples, skipped = read_examples(field, records, task, source.columns, name)
     if skipped.count:
-        rows = "1 row has" if skipped.count == 1 else f"{skipped.count} rows have"
+        rows, verb = ("1 row has", "counts") if skipped.count == 1 else (f"{skipped.count} rows have", "count")
         columns = " or ".join(repr(column) for column in sorted(skipped.columns))
-        findings.append(f"{field}: {rows} an empty {columns} and count for nothing (the first: {skipped.first})")
+        findings.append(f"{field}: {rows} an empty {columns} and {verb} for nothing (the first: {skipped.first})")
     return examples, findings
 
 

@@ -20,7 +20,7 @@ class DatasetHandler(Handler):
         self.path = self.path.replace("/api/datasets/", "/api/models/").replace(f"/datasets/{NAME}/", f"/{NAME}/")
         super().answer()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the base class's name
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         wanted = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body).get("paths", [])
         files = [self.server.folder / path for path in wanted]

@@ -1,0 +1,153 @@
+"""A job's sources become one checked data set; the first fault of the user ends it, named by field, file and line."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.data.builders import config, source
+from trainer.config.errors import InputError
+from trainer.data import Dataset, prepare
+from trainer.data.columns import prompt_id
+
+
+def write_rows(path: Path, *pairs: tuple[str, str]) -> Path:
+    path.write_text("".join(json.dumps({"prompt": prompt, "completion": completion}) + "\n" for prompt, completion in pairs))
+    return path
+
+
+def numbered(start: int, stop: int) -> list[tuple[str, str]]:
+    return [(f"question {number}", f"answer {number}") for number in range(start, stop)]
+
+
+def test_sources_of_all_sets_are_read_in_order(tmp_path: Path) -> None:
+    first, second = write_rows(tmp_path / "a.jsonl", *numbered(0, 3)), write_rows(tmp_path / "b.jsonl", *numbered(3, 5))
+    held_out = write_rows(tmp_path / "test.jsonl", *numbered(10, 12))
+    dataset = prepare(config({"train": [source(first), source(second)], "test": [source(held_out)]}))
+    assert [example.origin for example in dataset.train] == [
+        *(f"data.train[0] line {line}" for line in (1, 2, 3)),
+        *(f"data.train[1] line {line}" for line in (1, 2)),
+    ]
+    assert [example.origin for example in dataset.test] == ["data.test[0] line 1", "data.test[0] line 2"]
+    assert (dataset.validation, dataset.findings) == ((), ())
+
+
+def test_duplicates_leaks_and_empty_rows_are_left_out_and_reported(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", *numbered(0, 6), ("question 0", "answer 0"), ("question 7", ""))
+    validation = write_rows(tmp_path / "validation.jsonl", *numbered(4, 9))
+    test = write_rows(tmp_path / "test.jsonl", *numbered(5, 7), *numbered(5, 6))
+    data = {"train": [source(train)], "validation": [source(validation)], "test": [source(test)]}
+    dataset = prepare(config(data))
+    assert [len(side) for side in (dataset.train, dataset.validation, dataset.test)] == [4, 3, 2]
+    assert sorted(dataset.findings) == [
+        "data.test: 1 row repeats an earlier one and is left out (the first: data.test[0] line 3)",
+        "data.train: 1 row repeats an earlier one and is left out (the first: data.train[0] line 7)",
+        "data.train: 1 row was left out, the same prompt stands in data.test (the first: data.train[0] line 6)",
+        "data.train: 1 row was left out, the same prompt stands in data.validation (the first: data.train[0] line 5)",
+        "data.train[0]: 1 row has an empty 'completion' and counts for nothing (the first: line 8)",
+        "data.validation: 2 rows were left out, the same prompt stands in data.test (the first: data.validation[0] line 2)",
+    ]
+
+
+def test_a_set_that_is_given_and_one_that_is_split_off_go_together(tmp_path: Path) -> None:
+    train, test = write_rows(tmp_path / "train.jsonl", *numbered(0, 100)), write_rows(tmp_path / "test.jsonl", *numbered(200, 210))
+    dataset = prepare(config({"train": [source(train)], "validationFraction": 0.1, "test": [source(test)]}))
+    assert len(dataset.test) == 10
+    assert 3 <= len(dataset.validation) <= 20
+    assert len(dataset.train) + len(dataset.validation) == 100
+
+
+def test_the_seed_moves_no_row_to_another_side(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", *numbered(0, 50))
+    data = {"train": [source(train)], "validationFraction": 0.2, "testFraction": 0.2}
+    assert prepare(config(data)) == prepare(config(data, training={"epochs": 1, "seed": 7}))
+
+
+def test_formats_can_be_mixed(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", ("a", "b"))
+    (tmp_path / "b.csv").write_text("question,answer,extra\nc,d,x\n")
+    columns = {"prompt": "question", "completion": "answer"}
+    dataset = prepare(config({"train": [source(tmp_path / "a.jsonl"), source(tmp_path / "b.csv", columns=columns)]}))
+    assert [[turn.content for turn in example.messages or ()] for example in dataset.train] == [["a", "b"], ["c", "d"]]
+
+
+def test_a_parquet_file_is_read_by_the_columns_that_are_named(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist([{"q": "a", "a": "b", "embedding": [0.5] * 8}])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    dataset = prepare(config({"train": [source(tmp_path / "a.parquet", columns={"prompt": "q", "completion": "a"})]}))
+    assert [turn.content for turn in dataset.train[0].messages or ()] == ["a", "b"]
+    with pytest.raises(InputError, match=r"'x' is not a column of .*a\.parquet row 1 \(it has: q, a, embedding\)"):
+        prepare(config({"train": [source(tmp_path / "a.parquet", columns={"prompt": "x", "completion": "a"})]}))
+
+
+def test_paragraphs_of_a_book_are_rows_for_language_modeling(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("One.\n\nTwo,\nstill two.\n")
+    dataset = prepare(config({"train": [source(tmp_path / "book.txt")]}, task="language-modeling"))
+    assert [example.text for example in dataset.train] == ["One.", "Two,\nstill two."]
+
+
+def test_local_faults_are_told_before_the_hub_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    data = {"train": [{"huggingFace": {"name": "org/set"}}, source(tmp_path / "missing.jsonl")]}
+    with pytest.raises(InputError, match=r"data\.train\[1\]: there is no file"):
+        prepare(config(data))
+
+
+def test_a_source_that_was_not_resolved_is_refused() -> None:
+    with pytest.raises(InputError, match=r"data\.train\[0\]: does not lead to a file here"):
+        prepare(config({"train": [{"configMap": {"name": "rows", "key": "train.jsonl"}}]}))
+
+
+def test_early_stopping_needs_validation_rows(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", *numbered(0, 3))
+    with pytest.raises(InputError, match=r"regularization\.earlyStopping: there are no validation rows to watch; give data\.validation"):
+        prepare(config({"train": [source(train)]}, regularization={"earlyStopping": {}}))
+
+
+def test_a_faulty_dictionary_is_told_before_rows_are_read(tmp_path: Path) -> None:
+    (tmp_path / "words.tsv").write_text("car automobile\n")
+    augmentation = {"operations": [{"wordSwap": {}}, {"synonymReplacement": {"dictionary": source(tmp_path / "words.tsv")}}]}
+    with pytest.raises(InputError, match=r"augmentation\.operations\[1\]\.synonymReplacement\.dictionary: .*words\.tsv line 1 has no tab"):
+        prepare(config(augmentation=augmentation))
+
+
+def test_ten_thousand_local_rows_are_ready_within_seconds_of_process_start(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", *numbered(0, 10_000))
+    (tmp_path / "config.json").write_text(json.dumps(config({"train": [source(train)], "testFraction": 0.1}).to_wire()))
+    program = (
+        "import pathlib, sys; from trainer.config.train import TrainConfig; from trainer.data import prepare;"
+        "print(len(prepare(TrainConfig.model_validate_json(pathlib.Path(sys.argv[1]).read_text())).train))"
+    )
+    started = time.monotonic()
+    arguments = [sys.executable, "-c", program, str(tmp_path / "config.json")]
+    other = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
+    assert 8500 < int(other.stdout) < 9500
+    assert time.monotonic() - started < 10  # about one second on a machine that is idle
+
+
+def disjoint(dataset: Dataset) -> bool:
+    sides = [{prompt_id(example) for example in side} for side in (dataset.train, dataset.validation, dataset.test)]
+    return not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+
+
+def test_real_intents_are_read_and_their_leaks_found(real_data: Path) -> None:
+    columns = {"prompt": "text", "completion": "category"}
+    files = {name: [source(real_data / "banking77" / f"{name}.csv", columns=columns)] for name in ("train", "test")}
+    dataset = prepare(config({**files, "validationFraction": 0.05}))
+    assert disjoint(dataset)
+    assert len(dataset.test) == 3079  # 3,080 rows, one of them twice
+    assert len(dataset.train) + len(dataset.validation) == 9992  # 10,003 rows: 4 repeat others, 7 stand in the test set
+    assert any("7 rows were left out, the same prompt stands in data.test" in finding for finding in dataset.findings)
+
+
+def test_real_word_problems_are_read_whole(real_data: Path) -> None:
+    columns = {"prompt": "question", "completion": "answer"}
+    files = {name: [source(real_data / "gsm8k" / f"{name}.jsonl", columns=columns)] for name in ("train", "test")}
+    dataset = prepare(config(files))
+    assert (len(dataset.train), len(dataset.test), dataset.findings) == (7473, 1319, ())
