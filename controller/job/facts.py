@@ -39,9 +39,11 @@ class Job:
     status: FineTuneJobStatus
 
     @property
-    def attempt(self) -> Attempt | None:
-        """The newest attempt."""
-        return self.status.attempts[-1] if self.status.attempts else None
+    def valid_spec(self) -> FineTuneJobSpec:
+        """The spec, for what is only done with a job whose spec could be read; ValueError for any other."""
+        if self.spec is None:
+            raise ValueError(f"{self.namespace}/{self.name}: {self.spec_problem}")
+        return self.spec
 
     @property
     def suspended(self) -> bool:

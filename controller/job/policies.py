@@ -134,7 +134,7 @@ def start(situation: Situation) -> Plan | None:
     situation = _accept(_resume(situation))
     attempt = situation.attempt
     if attempt is not None:
-        return situation.plan(CreateAttempt(attempt.number))
+        return _starting(situation, attempt.number).plan(CreateAttempt(attempt.number))
     last = status.attempts[-1] if status.attempts else None
     if last is not None and last.outcome is AttemptOutcome.FAILED and attempts.charged(status) >= situation.job.max_attempts:
         return _exhausted(situation, last).plan()
@@ -149,7 +149,7 @@ def start(situation: Situation) -> Plan | None:
     output = train_config(situation.job, number).output
     if situation.status.output is None:
         situation = situation.with_status(output=OutputStatus(uri=output.uri or output.directory))
-    return situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, f"attempt {number} is being created").plan()
+    return _starting(situation, number).plan()
 
 
 def _conclude(situation: Situation, attempt: Attempt, ending: Ending) -> Plan:
@@ -184,6 +184,10 @@ def _finish(situation: Situation, kind: ConditionType, reason: str, message: str
 
 def _refuse(situation: Situation, reason: str, message: str) -> Situation:
     return situation.condition(ConditionType.ACCEPTED, "False", reason, message)
+
+
+def _starting(situation: Situation, number: int) -> Situation:
+    return situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, f"attempt {number} is being created")
 
 
 def _accept(situation: Situation) -> Situation:

@@ -141,7 +141,7 @@ def mounted(reference: FileReference) -> str:
 
 def train_config(job: Job, attempt: int) -> TrainConfig:
     """Return the configuration of an attempt on the cluster."""
-    spec = _spec(job)
+    spec = job.valid_spec
     distributed, resources = spec.distributed, spec.resources
     claim = spec.output.persistent_volume_claim
     folder = output_folder(job.name, job.uid, claim.path)
@@ -173,9 +173,3 @@ def ray_cpus(quantity: str) -> int:
 def local_paths(spec: FineTuneJobSpec) -> Iterator[FileReference]:
     """Yield the references to local paths, which only `finetune run` can follow."""
     return (reference for reference in references(spec) if reference.path is not None)
-
-
-def _spec(job: Job) -> FineTuneJobSpec:
-    if job.spec is None:
-        raise ValueError(f"{job.namespace}/{job.name}: {job.spec_problem}")
-    return job.spec

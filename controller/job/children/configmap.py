@@ -1,6 +1,6 @@
 """The two ConfigMaps of an attempt: what the trainer is told, and where it reports.
 
-Pure. Test: tests/controller/job/children/test_configmap.py.
+Pure. Test: tests/controller/job/children/test_rbac.py.
 """
 
 import json

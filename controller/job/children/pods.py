@@ -81,7 +81,7 @@ def submitter_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod
 
 def job_resources(job: Job) -> Resources:
     """Return the resources of a worker pod, with defaults where the job names none."""
-    return _spec(job).resources or Resources()
+    return job.valid_spec.resources or Resources()
 
 
 def memory_bytes(quantity: str) -> int:
@@ -128,8 +128,8 @@ def _trainer_container(name: str, job: Job, attempt: int, settings: TrainerSetti
             {"name": "home", "mountPath": HOME},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 - a mount point
-            *_claim_mounts(_spec(job)),
-            *_config_map_mounts(_spec(job)),
+            *_claim_mounts(job.valid_spec),
+            *_config_map_mounts(job.valid_spec),
         ],
     }
 
@@ -144,7 +144,7 @@ def _environment(job: Job, attempt: int, settings: TrainerSettings) -> Iterator[
     }
     for name, value in {**settings.trainer_env, **own}.items():
         yield {"name": name, "value": value}
-    secret = _spec(job).model.token_secret
+    secret = job.valid_spec.model.token_secret
     if secret is not None:
         yield {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
 
@@ -180,7 +180,7 @@ def _config_map_mounts(spec: FineTuneJobSpec) -> Iterator[dict[str, Any]]:
 
 
 def _volumes(job: Job, attempt: int, memory: str) -> list[dict[str, Any]]:
-    spec = _spec(job)
+    spec = job.valid_spec
     shared = {"medium": "Memory", "sizeLimit": str(memory_bytes(memory) // SHARED_MEMORY_DIVISOR)}
     return [
         {"name": CONFIG_VOLUME, "configMap": {"name": names.config_name(job.name, attempt)}},
@@ -204,9 +204,3 @@ def _token_volume() -> dict[str, Any]:
 
 def _empty(name: str) -> dict[str, Any]:
     return {"name": name, "emptyDir": {}}
-
-
-def _spec(job: Job) -> FineTuneJobSpec:
-    if job.spec is None:
-        raise ValueError(f"{job.namespace}/{job.name}: {job.spec_problem}")
-    return job.spec

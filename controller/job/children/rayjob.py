@@ -26,7 +26,8 @@ OBJECT_STORE_MIN_BYTES, OBJECT_STORE_MAX_BYTES = 80 * 2**20, 2 * 2**30
 
 def ray_job(job: Job, attempt: int, settings: TrainerSettings) -> dict[str, Any]:
     """Return the RayJob of attempt number `attempt`."""
-    workers = job.spec.distributed.workers if job.spec and job.spec.distributed else 1
+    distributed = job.valid_spec.distributed
+    workers = distributed.workers if distributed else 1
     resources = job_resources(job)
     spec = {
         "entrypoint": ENTRYPOINT,

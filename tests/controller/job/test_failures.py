@@ -1,7 +1,5 @@
 """KubeRay's words, and why attempts end."""
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,17 +20,23 @@ from trainer.config.record import Outcome
 EXITED = "Job entrypoint command failed with exit code {}, last available logs (truncated to 20,000 chars):\nlast line"
 
 
-def kuberay_constants(kind: str) -> set[str]:
-    """Return the constants of this kind in KubeRay's own source."""
-    module = Path.home() / "go/pkg/mod/github.com/ray-project/kuberay/ray-operator@v1.6.2/apis/ray/v1/rayjob_types.go"
-    if not module.is_file():
-        pytest.skip("KubeRay's source is not in the Go module cache")
-    return set(re.findall(rf'^\t{kind}\w+\s+(?:{kind})\s*=\s*"([^"]*)"', module.read_text(), re.MULTILINE))
+# The constants of apis/ray/v1/rayjob_types.go in KubeRay 1.6.2.
+JOB_STATUSES = {"", "PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"}
+DEPLOYMENT_STATUSES = {
+    "", "Initializing", "Running", "Complete", "Failed", "ValidationFailed", "Suspending", "Suspended", "Retrying", "Waiting",
+}  # fmt: skip
 
 
 def test_every_word_of_kuberay_has_a_row() -> None:
-    assert set(BY_DEPLOYMENT_STATUS) == kuberay_constants("JobDeploymentStatus")
-    assert set(WHILE_RUNNING) == set(WHEN_COMPLETE) == kuberay_constants("JobStatus")
+    assert set(BY_DEPLOYMENT_STATUS) == DEPLOYMENT_STATUSES
+    assert set(WHILE_RUNNING) == set(WHEN_COMPLETE) == JOB_STATUSES
+
+
+@pytest.mark.parametrize("job_status", sorted(JOB_STATUSES | {"NEW IN 1.9"}))
+@pytest.mark.parametrize("deployment_status", sorted(DEPLOYMENT_STATUSES | {"NewIn19"}))
+def test_any_two_words_make_some_state(job_status: str, deployment_status: str) -> None:
+    state = ray_job_state(ray_job(1, job_status, deployment_status))
+    assert state.final is (deployment_status in {"Complete", "Failed", "ValidationFailed"} and state is not RayJobState.UNKNOWN)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""Reading objects of the API with care."""
+
+from typing import Any
+
+import pytest
+
+from controller.job.facts import PodFacts, belongs_to, job_from, pod_from, ray_job_from, status_from
+from tests.controller.job.builders import UID, job, resource
+
+METADATA = {"name": "bot", "namespace": "team", "uid": UID, "generation": 3, "resourceVersion": "7"}
+
+
+def pod_with(**status: Any) -> PodFacts:
+    labels = {"finetune.dev/attempt": "2", "finetune.dev/role": "worker"}
+    return pod_from({"metadata": {"name": "p", "labels": labels}, "status": status})
+
+
+def test_a_job_is_read_with_its_spec_and_status() -> None:
+    read = job_from({**resource(), "metadata": METADATA, "status": {"phase": "Running"}})
+    assert (read.name, read.generation, read.resource_version, read.status.phase) == ("bot", 3, "7", "Running")
+    assert read.spec is not None
+    assert read.max_attempts == 3
+    assert not read.suspended
+
+
+def test_a_spec_that_this_version_does_not_understand_is_a_problem_with_its_field() -> None:
+    read = job_from({"metadata": METADATA, "spec": {**resource()["spec"], "task": "poetry"}})
+    assert read.spec is None
+    assert read.spec_problem.startswith("spec.task: ")
+
+
+def test_a_ray_job_without_status_is_fresh() -> None:
+    read = ray_job_from(
+        {"metadata": {"name": "bot-1", "creationTimestamp": "2026-03-01T12:00:00Z", "labels": {"finetune.dev/attempt": "1"}}}
+    )
+    assert (read.job_status, read.deployment_status, read.cluster, read.attempt, read.deleting) == ("", "", "", 1, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        ({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}, "", ""),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, "", ""),
+        (
+            {"initContainerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]},
+            "ErrImagePull",
+            "no such image",
+        ),
+        (
+            {"containerStatuses": [{"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "t" not found'}}}]},
+            "CreateContainerConfigError",
+            'secret "t" not found',
+        ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]},
+            "Unschedulable",
+            "0/1 nodes",
+        ),
+        ({}, "", ""),
+    ],
+    ids=["runs", "on its way", "no image", "no secret", "no node", "no status"],
+)
+def test_what_keeps_a_pod_from_starting_is_found(status: dict[str, Any], reason: str, message: str) -> None:
+    pod = pod_with(**status)
+    assert (pod.waiting_reason, pod.waiting_message) == (reason, message)
+    assert (pod.attempt, pod.trains) == (2, True)
+
+
+@pytest.mark.parametrize("state", ["state", "lastState"])
+def test_a_container_that_ran_out_of_memory_is_found_after_its_restart_too(state: str) -> None:
+    assert pod_with(containerStatuses=[{state: {"terminated": {"reason": "OOMKilled"}}}]).out_of_memory
+
+
+def test_children_of_a_deleted_job_of_the_same_name_are_not_ours() -> None:
+    ours = {"metadata": {"ownerReferences": [{"uid": UID}]}}
+    labelled = {"metadata": {"labels": {"finetune.dev/job-uid": UID}}}
+    foreign = {"metadata": {"ownerReferences": [{"uid": "other"}], "labels": {"finetune.dev/job": "bot"}}}
+    assert [belongs_to(item, job()) for item in (ours, labelled, foreign)] == [True, True, False]
+
+
+def test_members_of_a_status_that_cannot_be_read_are_left_out_but_never_the_attempts() -> None:
+    good = {"number": 1, "rayJobName": "bot-1"}
+    assert status_from({"attempts": [good], "metrics": 7, "novel": 1}).to_wire() == {"attempts": [good]}
+    with pytest.raises(ValueError, match="attempts"):
+        status_from({"attempts": [{"number": 0}]})

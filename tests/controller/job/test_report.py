@@ -1,0 +1,66 @@
+"""Patches of the status and the events that tell of it."""
+
+import copy
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.api.status import ConditionType, FineTuneJobStatus
+from controller.job.conditions import set_condition
+from controller.job.report import event_type, merge_patch, transitions
+from tests.controller.job.builders import NOW
+
+VALUES = st.recursive(
+    st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),
+    lambda inner: st.dictionaries(st.text("abc", min_size=1, max_size=1), inner, max_size=3),
+    max_leaves=8,
+)
+OBJECTS = st.dictionaries(st.text("abc", min_size=1, max_size=1), VALUES, max_size=3)
+
+
+def apply_patch(target: Any, patch: Any) -> Any:
+    """Apply a merge patch as RFC 7386, section 2, writes it down."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = apply_patch(result.get(name), value)
+    return result
+
+
+@given(OBJECTS, OBJECTS)
+def test_a_patch_turns_the_one_into_the_other(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert apply_patch(copy.deepcopy(before), merge_patch(before, after)) == after
+
+
+@given(OBJECTS)
+def test_equal_objects_need_no_patch(value: dict[str, Any]) -> None:
+    assert merge_patch(value, copy.deepcopy(value)) == {}
+
+
+def condition(status: FineTuneJobStatus, kind: ConditionType, value: Any, reason: str) -> FineTuneJobStatus:
+    return set_condition(status, kind, value, reason, "words", generation=1, now=NOW)
+
+
+def test_a_condition_whose_value_or_reason_changed_is_news() -> None:
+    before = condition(FineTuneJobStatus(), ConditionType.RUNNING, "False", "Starting")
+    assert transitions(before, condition(before, ConditionType.RUNNING, "False", "Starting")) == []
+    for value, reason in (("True", "TrainerRunning"), ("False", "Retrying")):
+        assert [c.reason for c in transitions(before, condition(before, ConditionType.RUNNING, value, reason))] == [reason]
+
+
+def test_that_a_job_which_failed_did_not_succeed_is_no_news() -> None:
+    after = condition(FineTuneJobStatus(), ConditionType.FAILED, "True", "Why")
+    after = condition(after, ConditionType.SUCCEEDED, "False", "Why")
+    assert [c.type for c in transitions(FineTuneJobStatus(), after)] == ["Failed"]
+
+
+def test_bad_news_are_warnings() -> None:
+    status = condition(FineTuneJobStatus(), ConditionType.ACCEPTED, "False", "SpecInvalid")
+    status = condition(status, ConditionType.RUNNING, "False", "Retrying")
+    status = condition(status, ConditionType.SUSPENDED, "True", "Suspended")
+    assert [event_type(c) for c in status.conditions or []] == ["Warning", "Warning", "Normal"]
