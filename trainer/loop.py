@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -128,7 +128,7 @@ def forward_loss(engine: Engine, batch: MicroBatch, label_smoothing: float, *, k
 
 def accepts_logits_to_keep(engine: Engine) -> bool:
     """Tell whether the model can compute logits at chosen positions only, which saves most of the output layer's work."""
-    model = engine.model
+    model: Any = engine.model
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "logits_to_keep" in inspect.signature(base.forward).parameters
 

@@ -6,7 +6,6 @@ Test: tests/trainer/test_run.py (real Ray, a small model).
 import json
 import logging
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,8 +111,8 @@ class Run:
 
     def find_checkpoint(self) -> SavedState | None:
         """Find the newest sound checkpoint and give it to the engine; rank 0 chooses for all."""
-        found, warnings = self.store.newest() if self.engine.rank == 0 else (None, [])
-        found = self.engine.broadcast(found)
+        newest, warnings = self.store.newest() if self.engine.rank == 0 else (None, [])
+        found: SavedState | None = self.engine.broadcast(newest)
         if found is None:
             self.send(resumed_from_step=0, warnings=self.all_warnings(warnings))
             return None
@@ -193,7 +192,7 @@ class Run:
         sinks = self.sinks(progress.step)
         sender: Sender = self.sender if self.engine.rank == 0 else Silent()
         if self.engine.rank == 0:
-            hooks.append(LogFigures(self.ledger, sinks, self.sender, lambda line: print(line, file=sys.stderr, flush=True)))
+            hooks.append(LogFigures(self.ledger, sinks, self.sender, logger.info))
         if self.validation_rows:
             every = config.evaluation.every_steps or max(1, round(progress.steps_per_epoch))
             hooks.append(

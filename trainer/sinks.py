@@ -50,7 +50,7 @@ class TensorBoardSink:
     def __init__(self, directory: Path) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(directory))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(directory))
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Write scalars."""

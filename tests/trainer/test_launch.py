@@ -33,7 +33,9 @@ def raising(error: Exception):
     ("error", "exit_code", "result", "reason"),
     [
         pytest.param(InputError("data.train[0]", "is empty"), EXIT_INPUT, Result.INPUT_INVALID, "InputInvalid", id="input"),
-        pytest.param(WorkerGroupError(InputError("model", "x")), EXIT_INPUT, Result.INPUT_INVALID, "InputInvalid", id="input, told by a worker"),
+        pytest.param(
+            WorkerGroupError(InputError("model", "x")), EXIT_INPUT, Result.INPUT_INVALID, "InputInvalid", id="input, told by a worker"
+        ),
         pytest.param(WorkerGroupError(OutOfMemoryError("CUDA")), EXIT_FAILURE, Result.FAILED, "OutOfMemory", id="memory"),
         pytest.param(WorkerGroupError(TrainingDivergedError("step 3")), EXIT_FAILURE, Result.FAILED, "TrainingDiverged", id="divergence"),
         pytest.param(ValueError("x"), EXIT_FAILURE, Result.FAILED, "TrainingError", id="anything else"),

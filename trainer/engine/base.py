@@ -113,7 +113,8 @@ class Engine(ABC):
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return AdamW groups: matrices decay; biases, norms and other vectors do not."""
-    decayed, exempt = [], []
+    decayed: list[nn.Parameter] = []
+    exempt: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             # Under ZeRO-3 a parameter is an empty shard; its real shape is in ds_shape.

@@ -1,0 +1,161 @@
+"""What happens after a step, with an engine that only counts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer.test_progress import config as make_config
+from trainer.checkpoint import CheckpointStore
+from trainer.config.sections import CheckpointPolicy, EarlyStopping
+from trainer.engine import EngineState
+from trainer.evaluation import Perplexity
+from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, StopOnRequest, Validate
+from trainer.loop import Progress, StepResult
+
+RESULT = StepResult(train_loss=1.5, gradient_norm=0.3, learning_rate=1e-3, loss_tokens=40)
+
+
+class OneRank:
+    """An engine of one rank without a model."""
+
+    rank, world_size = 0, 1
+
+    def sums_over_ranks(self, values):
+        return list(values)
+
+    def broadcast(self, value):
+        return value
+
+    def state(self) -> EngineState:
+        return EngineState({"w": torch.ones(1)}, {"w": torch.ones(1)}, {"w": torch.ones(1)})
+
+
+class Listener:
+    """Takes fields and figures; answers whether to stop."""
+
+    def __init__(self, stop: bool = False) -> None:
+        self.fields, self.logged, self.stop = [], [], stop
+
+    def send(self, **fields) -> None:
+        self.fields.append(fields)
+
+    def stop_requested(self) -> bool:
+        return self.stop
+
+    def log(self, step, figures) -> None:
+        self.logged.append((step, dict(figures)))
+
+
+def progress_at(step: int, total: int = 100) -> Progress:
+    return Progress(total_steps=total, steps_per_epoch=10, step=step, tokens_seen=step * 50)
+
+
+def validate(perplexities: list[float], monkeypatch, early_stopping: EarlyStopping | None, every: int = 1):
+    """Run validations that find these perplexities; return the ledger and the step at which training was stopped."""
+    import math
+
+    found = iter(perplexities)
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda engine, rows, batch_size: Perplexity(math.log(next(found)), 1, 1))
+    ledger, listener = Ledger(), Listener()
+    hook = Validate(OneRank(), [object()], every, 8, ledger, early_stopping, listener, listener)
+    for step in range(1, len(perplexities) * every + 1):
+        progress = progress_at(step)
+        hook.after_step(progress, RESULT)
+        if progress.stop_reason:
+            return ledger, listener, step
+    return ledger, listener, None
+
+
+def test_validation_keeps_the_best_and_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, listener, stopped = validate([9.0, 5.0, 7.0], monkeypatch, None)
+    assert ledger.metrics.best is not None
+    assert (ledger.metrics.best.step, ledger.metrics.best.perplexity) == (2, pytest.approx(5.0))
+    assert ledger.metrics.latest["perplexity"] == pytest.approx(7.0)
+    assert listener.fields[-1]["metrics"] == ledger.metrics
+    assert stopped is None
+
+
+def test_validation_comes_every_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, listener, _ = validate([9.0, 8.0], monkeypatch, None, every=5)
+    assert [step for step, _ in listener.logged] == [5, 10]
+
+
+@pytest.mark.parametrize(
+    ("perplexities", "patience", "min_delta", "stopped_at"),
+    [
+        pytest.param([9, 8, 7, 6], 2, 0.0, None, id="improving"),
+        pytest.param([9, 8, 8.5, 8.2, 7], 2, 0.0, 4, id="two in a row without improvement"),
+        pytest.param([9, 8, 8.5, 7, 7.5, 6], 2, 0.0, None, id="improvement resets the count"),
+        pytest.param([9, 8.9, 8.8, 8.7], 2, 0.5, 3, id="an improvement below minDelta is none"),
+    ],
+)
+def test_training_stops_early_when_patience_runs_out(monkeypatch, perplexities, patience, min_delta, stopped_at) -> None:
+    rule = EarlyStopping(patience=patience, min_delta=min_delta)
+    assert validate([float(value) for value in perplexities], monkeypatch, rule)[2] == stopped_at
+
+
+def test_the_reason_of_an_early_stop_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda engine, rows, batch_size: Perplexity(1.0, 1, 1))
+    ledger, listener, progress = Ledger(), Listener(), progress_at(1)
+    hook = Validate(OneRank(), [object()], 1, 8, ledger, EarlyStopping(patience=1), listener, listener)
+    hook.after_step(progress, RESULT)
+    hook.after_step(progress, RESULT)
+    assert progress.stop_reason == EARLY_STOP
+
+
+@pytest.mark.parametrize(("wish", "reason"), [(True, INTERRUPTED), (False, None)])
+def test_a_wish_to_stop_ends_training_after_the_step(wish: bool, reason: str | None) -> None:
+    progress = progress_at(4)
+    StopOnRequest(OneRank(), Listener(stop=wish)).after_step(progress, RESULT)
+    assert progress.stop_reason == reason
+
+
+def saver(folder: Path, ledger: Ledger, listener: Listener, every: int) -> SaveCheckpoints:
+    config = make_config(folder).model_copy(update={"checkpoint": CheckpointPolicy(every_steps=every, keep=10)})
+    store = CheckpointStore(folder, str(folder), "owner", 10)
+    return SaveCheckpoints(OneRank(), store, config, ledger, listener, lambda: {"baseline": {}})
+
+
+def saved_steps(folder: Path) -> list[int]:
+    found = (int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*"))
+    return sorted(found)
+
+
+def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
+    listener = Listener()
+    hook = saver(tmp_path, Ledger(), listener, every=3)
+    for step in range(1, 8):
+        hook.after_step(progress_at(step, total=7), RESULT)
+    assert saved_steps(tmp_path) == [3, 6, 7]
+    assert [record.step for record in listener.fields[-1]["checkpoints"]] == [3, 6, 7]
+
+
+def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, _, _ = validate([4.0, 3.0], monkeypatch, None)
+    listener = Listener()
+    saver(tmp_path, ledger, listener, every=50).after_step(progress_at(2), RESULT)
+    assert saved_steps(tmp_path) == [2]
+    record = listener.fields[-1]["checkpoints"][0]
+    assert record.perplexity == pytest.approx(3.0)
+    assert record.best
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> None:
+    progress = progress_at(5)
+    progress.stop_reason = INTERRUPTED
+    saver(tmp_path, Ledger(), Listener(), every=50).after_step(progress, RESULT)
+    found, _ = CheckpointStore(tmp_path, str(tmp_path), "owner", 10).newest()
+    assert found is not None
+    assert (found.trainer_state["step"], found.trainer_state["stopReason"]) == (5, None)
+
+
+def test_each_step_is_told_once_with_loss_rate_and_progress() -> None:
+    listener, lines, progress = Listener(), [], progress_at(2)
+    progress.mark(0.0)
+    progress.step, progress.tokens_seen = 3, 200
+    progress.mark(2.0)
+    LogFigures(Ledger(), listener, listener, lines.append).after_step(progress, RESULT)
+    assert listener.logged[0][1]["tokensPerSecond"] == pytest.approx(50.0)
+    assert listener.fields[0]["progress"].eta_seconds == pytest.approx(97 * 2.0)
+    assert "step 3/100  loss 1.5000" in lines[0]
