@@ -25,6 +25,7 @@ from trainer.config.sections import Export
 from trainer.config.train import TrainConfig
 from trainer.model.load import load_model
 from trainer.model.location import LocatedModel, ModelKind
+from trainer.model.lora import old_name_tolerated
 
 WEIGHTS_RECORD = "base-weights.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -68,8 +69,9 @@ def export(
     if Export.MERGED in config.exports:
         staged = _stage(directory / "merged")
         # Merged from what was written, so that merging proves that the adapter loads. safe_merge refuses nan and infinity.
-        merged = PeftModel.from_pretrained(load_model(located, origin.dtype), adapter).merge_and_unload(safe_merge=True)
-        _save_whole(merged, origin, staged)
+        with old_name_tolerated():
+            adapted = PeftModel.from_pretrained(load_model(located, origin.dtype), adapter)
+        _save_whole(adapted.merge_and_unload(safe_merge=True), origin, staged)
         written.append(_publish(staged, directory / "merged"))
     if Export.ADAPTER in config.exports:
         return [_publish(adapter, directory / "adapter"), *written]

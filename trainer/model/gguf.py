@@ -59,6 +59,10 @@ def convert_in_child(file: Path, folder: Path) -> None:
 
 def convert(file: Path, folder: Path) -> None:
     """Write the model of a GGUF file as save_pretrained writes it, in float32, with its tokenizer and chat template."""
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise ValueError(f"{file} is not a GGUF file")
+
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

@@ -47,7 +47,7 @@ class HubSettings:
 
     @classmethod
     def from_environment(cls) -> "HubSettings":
-        """Read HF_ENDPOINT, HF_TOKEN (or what `hf auth login` left), HF_HUB_CACHE or HF_HOME, FINETUNE_HUB_TIMEOUT_SECONDS as they are now."""
+        """Read HF_ENDPOINT, HF_TOKEN (or what `hf auth login` left), HF_HUB_CACHE or HF_HOME, FINETUNE_HUB_TIMEOUT_SECONDS."""
         home = os.environ.get("HF_HOME")
         cache = os.environ.get("HF_HUB_CACHE") or (os.path.join(home, "hub") if home else constants.HF_HUB_CACHE)
         return cls(

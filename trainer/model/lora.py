@@ -4,6 +4,8 @@ Test: tests/trainer/model/test_lora.py.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
@@ -29,15 +31,21 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
         whole: nn.Module = model.requires_grad_(True)
         return whole.train()
     config = lora_config(method.lora)
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        # PEFT asks transformers for a property by the name that it had before.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+    with torch.random.fork_rng(), old_name_tolerated():
         torch.manual_seed(seed)
         try:
             adapted: nn.Module = get_peft_model(model, config)
         except ValueError as error:
             raise _target_error(model, method.lora, error) from error
     return adapted.train()
+
+
+@contextmanager
+def old_name_tolerated() -> Iterator[None]:
+    """Silence one warning: PEFT asks transformers for a property by the name that it had before."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
 
 
 def lora_config(lora: LoraMethod) -> LoraConfig:

@@ -1,0 +1,136 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainer.config.errors import InputError
+from trainer.config.sections import ModelSource
+from trainer.evaluation import generate
+from trainer.model import load_model, load_tokenizer, locate, provenance_of
+from trainer.model.gguf import dequantised_folder
+
+QUICKSTART = ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")
+
+
+# A process of its own that converts slowly: a reader without a lock would see one file of the two.
+CONVERTER = """
+import os, sys, time
+from pathlib import Path
+from trainer.model.gguf import dequantised_folder
+
+def convert(file, folder):
+    (folder / "first").write_bytes(file.read_bytes())
+    time.sleep(0.5)
+    (folder / "second").write_text(str(os.getpid()))
+
+folder = dequantised_folder(Path(sys.argv[1]), convert)
+print(*sorted(entry.name for entry in folder.iterdir()), (folder / "second").read_text())
+"""
+
+
+def two_files(file: Path, folder: Path) -> None:
+    (folder / "first").write_bytes(file.read_bytes())
+    (folder / "second").touch()
+
+
+@pytest.fixture
+def gguf_file(tmp_path: Path) -> Path:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF and more")
+    return file
+
+
+def test_several_processes_at_once_convert_once_and_all_see_the_whole(gguf_file: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"FINETUNE_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", CONVERTER, str(gguf_file)]
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+
+    seen = [process.communicate()[0].split() for process in processes]
+
+    assert [line[:2] for line in seen] == [["first", "second"]] * 3
+    assert len({line[2] for line in seen}) == 1, "one process converted for all"
+
+
+def test_what_a_killed_conversion_left_is_cleared_away(gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+
+    def killed(_file: Path, folder: Path) -> None:
+        (folder / "rest").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dequantised_folder(gguf_file, killed)
+    folder = dequantised_folder(gguf_file, two_files)
+
+    assert sorted(entry.name for entry in folder.iterdir()) == ["first", "second"]
+
+
+def test_another_file_gets_another_folder(gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+    first = dequantised_folder(gguf_file, two_files)
+    gguf_file.write_bytes(b"GGUF of another model")
+
+    assert dequantised_folder(gguf_file, two_files) != first
+
+
+def test_a_file_that_is_no_gguf_says_what_failed(gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+    gguf_file.write_bytes(b"<html>not found</html>")
+
+    with pytest.raises(RuntimeError, match=r"(?s)model\.gguf could not be dequantised \(exit code 1\).*is not a GGUF file"):
+        dequantised_folder(gguf_file)
+
+
+@pytest.fixture(scope="module")
+def quickstart_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.slow
+def test_the_quickstart_model_speaks_english_and_states_its_precision(quickstart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(quickstart_cache))
+    located = locate(QUICKSTART)
+    tokenizer, model = load_tokenizer(located), load_model(located, torch.float32)
+    turns = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+
+    provenance = provenance_of(located, torch.float32)
+
+    assert "Paris" in generate(model, tokenizer, [prompt], 20)[0]
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    assert provenance.parameters == sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
+    assert provenance.precision == "4-bit (GGUF Q4_1), dequantised, held as float32"
+
+
+@pytest.mark.slow
+def test_the_dequantised_weights_are_those_that_the_gguf_library_reads(quickstart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gguf import GGUFReader, dequantize
+
+    monkeypatch.setenv("FINETUNE_CACHE", str(quickstart_cache))
+    located = locate(QUICKSTART)
+    ours = load_file(dequantised_folder(located.path) / "model.safetensors")
+    stored = {tensor.name: tensor for tensor in GGUFReader(located.path).tensors}
+
+    # Query and key are stored with their rotary halves interleaved; these tensors are stored as they are.
+    pairs = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "blk.0.ffn_down.weight": "model.layers.0.mlp.down_proj.weight",
+        "blk.29.attn_v.weight": "model.layers.29.self_attn.v_proj.weight",
+        "output_norm.weight": "model.norm.weight",
+    }
+    for theirs, name in pairs.items():
+        tensor = stored[theirs]
+        torch.testing.assert_close(ours[name], torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()), rtol=0, atol=0)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_the_users_to_mend(saved_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(saved_model, tmp_path / "model")
+    (folder / "tokenizer.json").write_text("{}")
+
+    with pytest.raises(InputError, match=r"model\.path: the tokenizer in"):
+        load_tokenizer(locate(ModelSource(path=str(folder))))

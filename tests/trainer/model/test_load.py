@@ -1,0 +1,100 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.trainer.model.builders import located_folder, tiny_model
+from trainer.config.errors import InputError
+from trainer.config.sections import Precision
+from trainer.model import load_model, load_tokenizer, provenance_of, resolve_dtype
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(saved_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved_model, tmp_path / "model"))
+
+
+def test_weights_come_back_as_they_were_saved_in_the_type_asked_for(saved_model: Path) -> None:
+    loaded = load_model(located_folder(saved_model), torch.float32)
+    halved = load_model(located_folder(saved_model), torch.bfloat16)
+
+    for name, parameter in tiny_model().named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter)
+        assert torch.equal(halved.get_parameter(name), parameter.to(torch.bfloat16))
+
+
+def test_tied_embeddings_stay_tied(saved_model: Path) -> None:
+    model = load_model(located_folder(saved_model), torch.float32)
+
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+def test_the_tokenizer_brings_its_chat_template(saved_model: Path) -> None:
+    tokenizer = load_tokenizer(located_folder(saved_model))
+
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "a job"}], tokenize=False, add_generation_prompt=True)
+
+    assert text == "<|start|>user: a job<|turn|>\n<|start|>assistant: "
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [(Precision.AUTO, torch.float32), (Precision.FLOAT32, torch.float32), (Precision.BFLOAT16, torch.bfloat16)],
+)
+def test_on_a_cpu_auto_is_float32_and_the_rest_is_what_it_says(precision: Precision, dtype: torch.dtype) -> None:
+    assert resolve_dtype(precision, CPU) is dtype
+
+
+def test_provenance_states_digest_type_and_size(saved_model: Path) -> None:
+    provenance = provenance_of(located_folder(saved_model), torch.float32)
+
+    assert provenance.digest == "sha256:" + hashlib.sha256((saved_model / "model.safetensors").read_bytes()).hexdigest()
+    assert provenance.precision == "float32"
+    assert provenance.parameters == sum(parameter.numel() for parameter in tiny_model().parameters())
+    assert str(saved_model) in provenance.source
+
+
+def test_the_digest_of_a_sharded_model_follows_each_of_its_files(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    weight_map = {}
+    for number, part in enumerate((names[:5], names[5:]), start=1):
+        file = f"model-{number:05}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(part, file)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    before = provenance_of(located_folder(folder), torch.float32)
+
+    second = folder / "model-00002-of-00002.safetensors"
+    changed = {name: tensor + 1 for name, tensor in load_file(second).items()}
+    save_file(changed, second, metadata={"format": "pt"})
+
+    assert before.parameters == sum(parameter.numel() for parameter in tiny_model().parameters())
+    assert provenance_of(located_folder(folder), torch.float32).digest != before.digest
+
+
+def test_weights_that_lack_tensors_are_refused_and_not_filled_with_random_numbers(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+
+    with pytest.raises(InputError, match=r"lack 1 tensors of the architecture, such as model\.layers\.1\.mlp\.up_proj\.weight"):
+        load_model(located_folder(folder), torch.float32)
+
+
+def test_an_architecture_that_needs_its_own_code_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "homemade", "auto_map": {"AutoModelForCausalLM": "modeling_homemade.Homemade"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "modeling_homemade.py").write_text("raise SystemExit('this code was run')\n")
+
+    with pytest.raises(InputError, match=r"model\.path: the model in .* cannot be loaded"):
+        load_model(located_folder(folder), torch.float32)

@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from tests.trainer.model.builders import random_prompts, tiny_model
+from trainer.config.errors import InputError
+from trainer.config.sections import FullMethod, LoraMethod, Method, Regularization
+from trainer.model import apply_method
+
+INPUT = torch.tensor(random_prompts([12]))
+LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def lora(**options: object) -> Method:
+    return Method(lora=LoraMethod.model_validate({"rank": 4, "alpha": 8} | options))
+
+
+def trained_names(model: torch.nn.Module) -> list[str]:
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def test_by_default_every_linear_layer_but_the_output_layer_gets_an_adapter() -> None:
+    model = apply_method(tiny_model(tied=False), lora(), Regularization(), seed=1)
+
+    names = trained_names(model)
+
+    assert {part for name in names for part in name.split(".") if part in LINEAR | {"lm_head"}} == LINEAR
+    assert all("lora_" in name for name in names)
+    assert len(names) == 2 * len(LINEAR) * 2
+
+
+def test_an_untrained_adapter_changes_nothing() -> None:
+    model = apply_method(tiny_model(), lora(), Regularization(), seed=1)
+
+    torch.testing.assert_close(model.eval()(INPUT).logits, tiny_model()(INPUT).logits, rtol=0, atol=0)
+
+
+def test_an_adapter_adds_its_product_times_alpha_over_rank() -> None:
+    model = apply_method(tiny_model(), lora(targetModules=["q_proj"]), Regularization(), seed=1).eval()
+    layer = model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    with torch.no_grad():
+        up.normal_(generator=torch.Generator().manual_seed(2))
+        hidden = torch.randn(5, 32, generator=torch.Generator().manual_seed(3))
+
+        expected = hidden @ layer.base_layer.weight.T + (8 / 4) * (hidden @ down.T @ up.T)
+
+        torch.testing.assert_close(layer(hidden), expected)
+
+
+def test_ranks_with_the_same_seed_start_from_the_same_adapter_and_leave_the_generator_alone() -> None:
+    torch.manual_seed(123)
+    state = torch.random.get_rng_state()
+    models = []
+    for seed in (7, 7, 8):
+        base = tiny_model()
+        torch.random.set_rng_state(state)
+        models.append(apply_method(base, lora(), Regularization(), seed))
+        assert torch.equal(torch.random.get_rng_state(), state)
+    first, again, other = (dict(model.named_parameters()) for model in models)
+
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_full_trains_every_weight() -> None:
+    model = apply_method(tiny_model(), Method(full=FullMethod()), Regularization(), seed=1)
+
+    assert trained_names(model) == [name for name, _ in tiny_model().named_parameters()]
+    assert model.training
+
+
+def test_unknown_target_modules_are_named_beside_those_that_there_are() -> None:
+    with pytest.raises(InputError) as refused:
+        apply_method(tiny_model(), lora(targetModules=["query", "value"]), Regularization(), seed=1)
+
+    assert refused.value.field == "method.lora.targetModules"
+    assert "query, value" in refused.value.problem
+    assert "q_proj" in refused.value.fix
+
+
+def test_block_dropout_acts_beneath_an_adapter() -> None:
+    model = apply_method(tiny_model(), lora(), Regularization(dropout=0.5), seed=1)
+
+    assert not torch.allclose(model.train()(INPUT).logits, tiny_model()(INPUT).logits)
+    torch.testing.assert_close(model.eval()(INPUT).logits, tiny_model()(INPUT).logits)
