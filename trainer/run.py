@@ -43,7 +43,7 @@ class Run:
         self.uri = config.output.uri or str(self.directory)
         self.store = CheckpointStore(self.directory, self.uri, owner, config.checkpoint.keep)
         self.ledger = Ledger()
-        self.words_changed = self.words_seen = 0
+        self.words_changed = self.words_seen = self.resumed_from_step = 0
 
     def execute(self) -> None:
         """Take the run to its end, or to the stop that the driver asked for."""
@@ -120,6 +120,7 @@ class Run:
         self.engine.load_state(found.engine_state(), step)
         self.ledger.load_state(found.trainer_state["ledger"])
         self.words_changed, self.words_seen = found.trainer_state["augmentation"]
+        self.resumed_from_step = step
         logger.info("resumed from step %d", step)
         self.send(
             resumed_from_step=step, checkpoints=list(self.store.records), metrics=self.ledger.metrics, warnings=self.all_warnings(warnings)
@@ -243,21 +244,38 @@ class Run:
         """Return the content of report.json."""
         dataset, figures, first = self.inputs.dataset, progress.figures(), self.ledger.metrics.latest
         summary = TrainingSummary(
-            steps=progress.step, epochs=figures.epoch, tokens_seen=progress.tokens_seen, seconds=self.train_seconds,
-            world_size=self.engine.world_size, trainable_parameters=trained_parameters,
-            train_loss=first.get("trainLoss"), tokens_per_second=figures.tokens_per_second, stopped_early=progress.stop_reason == EARLY_STOP,
-        )  # fmt: skip
+            steps=progress.step,
+            epochs=figures.epoch,
+            tokens_seen=progress.tokens_seen,
+            seconds=self.train_seconds,
+            world_size=self.engine.world_size,
+            trainable_parameters=trained_parameters,
+            train_loss=first.get("trainLoss"),
+            tokens_per_second=figures.tokens_per_second,
+            resumed_from_step=self.resumed_from_step,
+            stopped_early=progress.stop_reason == EARLY_STOP,
+        )
         samples = [
             SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer)
             for base, tuned in list(zip(baseline.answers, final.answers, strict=True))[:SAMPLE_ANSWERS]
         ]
         share = {"wordsChanged": self.words_changed, "words": self.words_seen, "changedShare": self.words_changed / max(1, self.words_seen)}
         report = build_report(
-            self.config, model=provenance, data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test)), training=summary,
-            baseline=baseline.named(), final=final.named(), evaluated_rows=len(dataset.test), generated_rows=len(final.answers), samples=samples,
-            augmentation=share if self.augmenter else None, checkpoints=self.store.records, best=self.ledger.metrics.best, exports=folders,
+            self.config,
+            model=provenance,
+            data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test)),
+            training=summary,
+            baseline=baseline.named(),
+            final=final.named(),
+            evaluated_rows=len(dataset.test),
+            generated_rows=len(final.answers),
+            samples=samples,
+            augmentation=share if self.augmenter else None,
+            checkpoints=self.store.records,
+            best=self.ledger.metrics.best,
+            exports=folders,
             warnings=self.inputs.findings,
-        )  # fmt: skip
+        )
         report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return report
 

@@ -28,7 +28,7 @@ def test_a_row_without_loss_bearing_tokens_keeps_one_position_that_counts_nothin
 
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 7))
 def test_every_row_is_computed_by_exactly_one_rank(world_size: int, rows_per_rank: int, micro: int) -> None:
-    rows = [row(str(index), list(range(1, 3 + index % 5)) + [index + 10], 1) for index in range(world_size * rows_per_rank)]
+    rows = [row(str(index), [*range(1, 3 + index % 5), index + 10], 1) for index in range(world_size * rows_per_rank)]
     seen = [int(ids[mask.bool()][-1]) for rank in range(world_size) for batch in deal(rows, rank, world_size, micro)
             for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]  # fmt: skip
     assert sorted(seen) == [index + 10 for index in range(len(rows))]

@@ -43,7 +43,7 @@ class DeepspeedEngine(Engine):
         import deepspeed
 
         # Its shared-memory collective for inference would be compiled here; training does not call it.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm_op"] = False
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), timeout=GROUP_TIMEOUT, verbose=False)
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.device, self._stage = device, zero_stage

@@ -46,7 +46,9 @@ def new_model() -> LlamaForCausalLM:
 
 
 def new_engine(name: str, micro: int, world_size: int) -> Engine:
-    settings = OptimizerSettings(weight_decay=0.1, gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro)
+    settings = OptimizerSettings(
+        weight_decay=0.1, gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro
+    )
     device = torch.device("cpu")
     if name == "ddp":
         return DdpEngine(new_model(), settings, device, bfloat16=False)

@@ -22,8 +22,15 @@ def free_port() -> int:
 
 
 def run_ranks(world_size: int, output: Path) -> dict[str, dict]:
-    base = os.environ | {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "LOCAL_SIZE": str(world_size),
-                         "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONWARNINGS": "default"}  # fmt: skip
+    base = os.environ | {
+        "WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "LOCAL_SIZE": str(world_size),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "PYTHONWARNINGS": "default",
+    }
     ranks = [
         subprocess.Popen(
             [sys.executable, str(PROGRAM), str(output)], env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
