@@ -4,15 +4,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from controller.cli.ending import LogTail, input_errors
 from controller.cli.follow import outcome_of_exit
 from controller.cli.jobfile import JobFile, read_job_file
 from controller.cli.localrun import Folders, LocalRun, plan_local_run
 from controller.cli.machine import Machine
 from controller.cli.problems import BadInputError
-from controller.cli.run import LAST_LINES, LogTail, parse_error, prepare
+from controller.cli.run import prepare
 from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
-from trainer.config.errors import InputError
-from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_SUCCESS, ProgressRecord
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_SUCCESS, Outcome, ProgressRecord
 from trainer.config.train import TrainConfig
 
 
@@ -33,9 +33,9 @@ def check(job_file: Path, claims: Mapping[str, Path], machine: Machine | None = 
                     print(line, flush=True)
             exit_code = process.wait()
         if exit_code == EXIT_INPUT:
-            raise BadInputError(_errors(folders.progress, LogTail(log_file, 0)))
+            raise BadInputError(input_errors(_outcome(folders.progress), LogTail(log_file, 0)))
         if exit_code != EXIT_SUCCESS:
-            for line in LogTail(log_file, 0).last_lines(LAST_LINES):
+            for line in LogTail(log_file, 0).last_lines():
                 print(f"  {line}")
             print(f"failed: {outcome_of_exit(exit_code).message}")
             return EXIT_FAILURE
@@ -75,9 +75,5 @@ def _counted(count: float, noun: str) -> str:
     return f"{count:g} {noun}" if count == 1 else f"{count:g} {noun}s"
 
 
-def _errors(progress: Path, tail: LogTail) -> list[InputError]:
-    if progress.is_file():
-        outcome = ProgressRecord.model_validate_json(progress.read_text()).outcome
-        if outcome is not None:
-            return [parse_error(line) for line in outcome.message.splitlines() if line.strip()]
-    return [InputError("trainer", line) for line in tail.last_lines(LAST_LINES)]
+def _outcome(progress: Path) -> Outcome | None:
+    return ProgressRecord.model_validate_json(progress.read_text()).outcome if progress.is_file() else None

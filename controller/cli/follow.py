@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from controller.api.status import FineTuneJobStatus
+from controller.cli.ending import Ended
 from controller.cli.localrun import Folders
 from controller.cli.localstatus import take
 from controller.cli.news import news
@@ -45,18 +46,22 @@ class Follower:
             return  # a record of another version: the next or the exit code will tell
         self._take(record)
 
-    def conclude(self, exit_code: int) -> Outcome:
+    def conclude(self, exit_code: int) -> Ended:
         """Return how the run ended; where the trainer could not say it itself, the exit code does."""
         self.poll()
-        if self.record is not None and self.record.outcome is not None:
-            return self.record.outcome
-        outcome = outcome_of_exit(exit_code)
+        told = self.record.outcome if self.record is not None else None
+        outcome = told or outcome_of_exit(exit_code)
+        if told is None:
+            self._conclude_for_the_trainer(outcome)
+        checkpoints = self.record.checkpoints if self.record is not None else []
+        return Ended(outcome, told is not None, max((checkpoint.step for checkpoint in checkpoints), default=None))
+
+    def _conclude_for_the_trainer(self, outcome: Outcome) -> None:
         now = datetime.now(UTC)
         attempt = self._status.attempts[-1].number if self._status.attempts else 1
         before = self.record or ProgressRecord(attempt=attempt, sequence=1, time=now, stage=Stage.STARTING)
         last_words = {"sequence": before.sequence + 1, "time": now, "stage": Stage.FINISHED, "outcome": outcome}
         self._take(before.model_copy(update=last_words))
-        return outcome
 
     def _take(self, record: ProgressRecord) -> None:
         for line in news(self.record, record):

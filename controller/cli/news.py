@@ -23,8 +23,6 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
         lines.append(f"resumed from step {record.resumed_from_step}")
     known_warnings = before.warnings if before else []
     lines += [f"warning: {warning}" for warning in record.warnings if warning not in known_warnings]
-    if record.stage != (before.stage if before else None) and record.stage is not Stage.FINISHED:
-        lines.append(STAGES[record.stage])
     if record.metrics.baseline and not (before and before.metrics.baseline):
         lines.append(f"base model: {figures(record.metrics.baseline)}")
     perplexity = record.metrics.latest.get("perplexity")
@@ -36,6 +34,8 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
     if record.metrics.final and not (before and before.metrics.final):
         lines.append(f"tuned model: {figures(record.metrics.final)}")
+    if record.stage != (before.stage if before else None) and record.stage is not Stage.FINISHED:
+        lines.append(STAGES[record.stage])
     return lines
 
 

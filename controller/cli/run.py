@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from controller.api.status import FineTuneJobStatus
+from controller.cli.ending import LogTail, tell
 from controller.cli.follow import Follower, read_status, write_atomically
 from controller.cli.jobfile import read_job_file
 from controller.cli.localrun import Folders, LocalRun, plan_local_run
@@ -21,10 +22,9 @@ from controller.cli.problems import BadInputError
 from controller.cli.screen import BarScreen, Screen, open_screen
 from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
 from trainer.config.errors import InputError
-from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_SUCCESS, Outcome, Result
+from trainer.config.record import EXIT_FAILURE, EXIT_SUCCESS, Result
 
 POLL_SECONDS = 0.5
-LAST_LINES = 20
 WORKER_LOG_LINE = re.compile(r"(\x1b\[\d+m)*\((\w+ )?(\w+, )?pid=\d+")
 """How Ray begins what it forwards from workers; it is log, not the trainer's own words."""
 
@@ -93,10 +93,10 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
                         screen.say(line)
                 follower.poll()
             exit_code = process.wait()
-    outcome = follower.conclude(exit_code)
+    ended = follower.conclude(exit_code)
     screen.close()
-    _close_with(outcome, request, folders, screen, tail, step=_last_step(follower))
-    return {Result.SUCCEEDED: EXIT_SUCCESS, Result.INPUT_INVALID: EXIT_INPUT}.get(outcome.result, EXIT_FAILURE)
+    tell(ended, folders, tail, f"finetune run {request.job_file} --output {request.output}", screen)
+    return EXIT_SUCCESS if ended.outcome.result is Result.SUCCEEDED else EXIT_FAILURE
 
 
 def _pass_on(lines: Iterator[str], screen: Screen, log: IO[bytes]) -> None:
@@ -108,63 +108,6 @@ def _pass_on(lines: Iterator[str], screen: Screen, log: IO[bytes]) -> None:
         with contextlib.suppress(OSError):  # a full disk is the trainer's to report
             log.write(line.encode() + b"\n")
             log.flush()
-
-
-def _last_step(follower: Follower) -> int | None:
-    checkpoints = follower.record.checkpoints if follower.record else []
-    return max((checkpoint.step for checkpoint in checkpoints), default=None)
-
-
-def _close_with(outcome: Outcome, request: RunRequest, folders: Folders, screen: Screen, tail: "LogTail", step: int | None) -> None:
-    """Say how the run ended and what to do next."""
-    if outcome.result is Result.SUCCEEDED:
-        found = [name for name in ("model", "report.json", "metrics.jsonl", "checkpoints") if (folders.output / name).exists()]
-        screen.say(f"finished; in {folders.output}: {', '.join(found)}")
-        return
-    if outcome.result is Result.INPUT_INVALID:
-        errors = [parse_error(line) for line in outcome.message.splitlines() if line.strip()]
-        if outcome.message.startswith("the trainer refused"):
-            errors = [InputError("trainer", line, "") for line in tail.last_lines(LAST_LINES)] or errors
-        raise BadInputError(errors)
-    go_on = f"finetune run {request.job_file} --output {request.output}"
-    if outcome.result is Result.INTERRUPTED:
-        where = f"after the checkpoint at step {step}" if step else "before the first checkpoint"
-        screen.say(f"interrupted {where}; go on with: {go_on}")
-        return
-    for line in tail.last_lines(LAST_LINES):
-        screen.say(f"  {line}")
-    screen.say(f"failed: {outcome.message} ({outcome.reason}); the whole log is in {folders.log}")
-    if step:
-        screen.say(f"the checkpoint at step {step} is kept; once the cause is mended, go on with: {go_on}")
-
-
-def parse_error(line: str) -> InputError:
-    """Take the trainer's `field: problem; fix` apart again."""
-    field, _, rest = line.partition(": ")
-    problem, _, fix = rest.partition("; ")
-    return InputError(field, problem, fix) if rest else InputError("trainer", line)
-
-
-class LogTail:
-    """What was written to the trainer's log since this start."""
-
-    def __init__(self, path: Path, start: int) -> None:
-        self._path, self._start, self._read_to = path, start, start
-
-    def new_lines(self) -> list[str]:
-        """Return the whole lines since the last call."""
-        with self._path.open("rb") as stream:
-            stream.seek(self._read_to)
-            data = stream.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read_to += len(whole)
-        return whole.decode(errors="replace").splitlines()
-
-    def last_lines(self, count: int) -> list[str]:
-        """Return the last lines of this start."""
-        with self._path.open("rb") as stream:
-            stream.seek(self._start)
-            return stream.read().decode(errors="replace").splitlines()[-count:]
 
 
 class Interrupts:

@@ -48,9 +48,9 @@ class PlainScreen:
     def show(self, record: ProgressRecord) -> None:
         """Write a line at most every few seconds, and one for the last step."""
         line = progress_line(record)
-        last_step = record.progress is not None and record.progress.step == record.progress.total_steps
-        if record.stage is not Stage.TRAINING or not line or line == self._shown:
+        if record.stage is not Stage.TRAINING or record.progress is None or record.progress.step == 0 or line == self._shown:
             return
+        last_step = record.progress.step == record.progress.total_steps
         if last_step or self._clock() - self._shown_at >= PLAIN_INTERVAL_SECONDS:
             self._shown_at, self._shown = self._clock(), line
             self.say(line)

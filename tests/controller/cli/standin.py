@@ -110,12 +110,13 @@ def refuse() -> int:
 
 def fail() -> int:
     print("the last words", file=sys.stderr)
-    record("Finished", checkpoints=[checkpoint(2)], outcome=outcome("Failed", "the loss is not a number"))
+    record("Finished", checkpoints=[checkpoint(2)], outcome=outcome("Failed", "the loss is not a number\nat step 3"))
     return 1
 
 
 def killed() -> int:
     training(1)
+    print("the last words", file=sys.stderr)
     os.kill(os.getpid(), signal.SIGKILL)
     return 1
 

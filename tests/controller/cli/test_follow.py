@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.api.status import FineTuneJobStatus
+from controller.cli.ending import Ended
 from controller.cli.follow import Follower, login_hint, outcome_of_exit, read_status
 from controller.cli.localrun import Folders
 from controller.cli.localstatus import begin
@@ -92,7 +93,7 @@ def test_the_trainers_own_last_word_counts(folders: Folders) -> None:
     following, _ = follower(folders)
     outcome = Outcome(result=Result.FAILED, reason="OutOfMemory", message="too big")
     write(folders, record(Stage.FINISHED, outcome=outcome))
-    assert following.conclude(1) == outcome
+    assert following.conclude(1) == Ended(outcome, told_by_trainer=True, last_checkpoint=None)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_the_trainers_own_last_word_counts(folders: Folders) -> None:
 def test_without_a_last_word_the_exit_code_counts(folders: Folders, exit_code: int, result: Result) -> None:
     following, _ = follower(folders)
     write(folders, record(step=3))
-    assert following.conclude(exit_code) == outcome_of_exit(exit_code)
+    assert following.conclude(exit_code) == Ended(outcome_of_exit(exit_code), told_by_trainer=False, last_checkpoint=None)
     assert outcome_of_exit(exit_code).result is result
     attempts = read_status(folders).attempts
     assert attempts

@@ -135,17 +135,23 @@ def test_input_that_the_trainer_refuses_is_told_in_its_words(tmp_path: Path) -> 
     assert status(tmp_path)["attempts"][0]["reason"] == "SomeReason"
 
 
-def test_a_failure_shows_the_last_lines_of_the_log_and_how_to_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_told_with_its_cause_and_how_to_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert finetune(tmp_path, "fail") == 1
+    assert capfd.readouterr().out.splitlines()[-4:] == [
+        "failed (SomeReason): the loss is not a number",
+        "  at step 3",
+        f"the whole log is in {tmp_path}/out/trainer.log",
+        f"the checkpoint at step 2 is kept; once the cause is mended, go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out",
+    ]
+
+
+def test_a_trainer_that_is_killed_is_a_failure_with_its_last_lines_and_a_likely_cause(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(tmp_path, "killed") == 1
     shown = capfd.readouterr().out
     assert "  the last words\n" in shown
-    assert f"failed: the loss is not a number (SomeReason); the whole log is in {tmp_path}/out/trainer.log" in shown
-    assert "the checkpoint at step 2 is kept" in shown
-
-
-def test_a_trainer_that_is_killed_is_a_failure_with_a_likely_cause(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert finetune(tmp_path, "killed") == 1
-    assert "ran out of memory" in capfd.readouterr().out
+    assert "ran out of memory" in shown
     assert status(tmp_path)["phase"] == "Failed"
 
 
