@@ -1,0 +1,76 @@
+"""Runs a program with everything that it starts, and tells how much memory all of it took at its peak.
+
+Ray's processes leave their parent's session and some leave the parent, so they are found by a variable in their
+environment. Memory is the sum of proportional set sizes: a page that ten processes share is counted once.
+Test: tests/bench/test_processes.py.
+"""
+
+import contextlib
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MARK = "FINETUNE_BENCH_RUN"
+SAMPLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that has ended well."""
+
+    started: float
+    """Seconds since the epoch."""
+    seconds: float
+    peak_bytes: int
+
+
+class RunFailedError(Exception):
+    """The program ended with another code than 0; the message tells where its output is."""
+
+
+def run(command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> Finished:
+    """Run `command` to its end, its output going to `log`; raises RunFailedError."""
+    mark = uuid.uuid4().hex
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started, peak = time.time(), 0
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {}), MARK: mark})
+        try:
+            while process.poll() is None:
+                peak = max(peak, memory_bytes(mark))
+                time.sleep(SAMPLE_SECONDS)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode != 0:
+        raise RunFailedError(f"`{' '.join(command)}` ended with {process.returncode}; its output is in {log}")
+    return Finished(started, time.time() - started, peak)
+
+
+def memory_bytes(mark: str) -> int:
+    """Return the memory of all living processes that bear the mark."""
+    return sum(proportional_bytes(process) for process in marked(mark))
+
+
+def marked(mark: str) -> Iterator[psutil.Process]:
+    """Yield the processes whose environment bears the mark."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark:
+                yield process
+
+
+def proportional_bytes(process: psutil.Process) -> int:
+    """Return a process's proportional set size; 0 when it has just ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
