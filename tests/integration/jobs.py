@@ -37,15 +37,22 @@ class EventLog:
 
 
 class Operator:
-    """The controller's part of a test, in one namespace."""
+    """The controller's part of a test, in one namespace.
 
-    def __init__(self, client: Client, kubeconfig: Path, namespace: str) -> None:
-        self.client, self.kubeconfig, self.namespace, self.log = client, kubeconfig, namespace, EventLog()
+    `client` is the administrator, for what a user or KubeRay does; the controller's own requests go out under its account.
+    """
+
+    def __init__(self, client: Client, own_client: Client, kubeconfig: Path, namespace: str) -> None:
+        self.client, self.own_client, self.kubeconfig = client, own_client, kubeconfig
+        self.namespace, self.log = namespace, EventLog()
         self.requeue_after: dict[str, float | None] = {}
 
     @classmethod
-    async def connect(cls, kubeconfig: Path, namespace: str) -> Self:
-        return cls(Client(await KubernetesTransport.connect(kubeconfig), field_manager="test"), kubeconfig, namespace)
+    async def connect(cls, kubeconfig: Path, own_kubeconfig: Path, namespace: str) -> Self:
+        client, own_client = [
+            Client(await KubernetesTransport.connect(path), field_manager="test") for path in (kubeconfig, own_kubeconfig)
+        ]
+        return cls(client, own_client, kubeconfig, namespace)
 
     async def __aenter__(self) -> Self:
         await self.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
@@ -53,6 +60,7 @@ class Operator:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.client.close()
+        await self.own_client.close()
 
     async def pass_once(self, *, kuberay: bool = True) -> None:
         """List everything, then reconcile every job once. A conflict is what a lagging cache meets: the next pass mends it."""
@@ -68,7 +76,7 @@ class Operator:
         if not kuberay:
             stores.ray_jobs.replace([])
             stores.ray_jobs.state = StoreState.ABSENT
-        reconciler = Reconciler(stores, self.client, Settings(), self.log)
+        reconciler = Reconciler(stores, self.own_client, Settings(), self.log)
         for job in stores.jobs.all():
             key = object_key(job)
             try:
@@ -78,7 +86,7 @@ class Operator:
 
     async def _fill(self, store: Store, resource: Resource, selector: str | None) -> None:
         try:
-            store.replace((await self.client.list_all(resource, self.namespace, label_selector=selector)).items)
+            store.replace((await self.own_client.list_all(resource, self.namespace, label_selector=selector)).items)
             store.state = StoreState.SYNCED
         except ResourceAbsent:
             store.state = StoreState.ABSENT

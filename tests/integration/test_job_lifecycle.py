@@ -1,8 +1,10 @@
 """A job's life on the real API server with the real KubeRay operator; no node, so the test plays the driver's end."""
 
 import json
+import subprocess
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from controller.api import crd
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Forbidden
-from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakes import fake_node, remove_fake_node
 from tests.controller.job.builders import checkpoint, record_text, resource
@@ -22,14 +25,23 @@ from tests.integration.jobs import NAMESPACES, RAY_CLUSTERS, Operator
 pytestmark = pytest.mark.integration
 
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/finetunejobs.finetune.dev"
+MANIFESTS = Path(__file__).parents[2] / "manifests"
 CHILDREN = (RAY_JOBS, RAY_CLUSTERS, PODS, CONFIG_MAPS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)
 
 
-@pytest.fixture
-async def operator(control_plane: ControlPlane) -> AsyncIterator[Operator]:
+@pytest.fixture(scope="module")
+def account(control_plane: ControlPlane) -> Path:
+    """The controller's account with the rights that the manifests give it, and no others."""
     control_plane.api.apply(DEFINITION, crd.manifest_text().encode())
     control_plane.api.wait_for(DEFINITION, "Established")
-    async with await Operator.connect(control_plane.kubeconfig, f"jobs-{uuid.uuid4().hex[:8]}") as operator:
+    kubectl = [str(binaries.kubectl()), f"--kubeconfig={control_plane.kubeconfig}", "apply", "--server-side"]
+    subprocess.run([*kubectl, "-f", str(MANIFESTS / "namespace.yaml"), "-f", str(MANIFESTS / "rbac")], check=True, capture_output=True)
+    return control_plane.kubeconfig_for_service_account("finetune-system", "finetune-operator")
+
+
+@pytest.fixture
+async def operator(control_plane: ControlPlane, account: Path) -> AsyncIterator[Operator]:
+    async with await Operator.connect(control_plane.kubeconfig, account, f"jobs-{uuid.uuid4().hex[:8]}") as operator:
         await operator.claim("models")
         await operator.config_map("rows", **{"train.jsonl": '{"prompt": "a", "completion": "b"}'})
         yield operator
@@ -271,3 +283,8 @@ async def test_a_gpu_job_runs_where_the_gpus_are(operator: Operator, control_pla
     finally:
         control_plane.stop_scheduler()
         remove_fake_node(control_plane.api, node)
+
+
+async def test_the_controller_itself_may_read_no_secret(operator: Operator) -> None:
+    with pytest.raises(Forbidden):
+        await operator.own_client.list(Resource("", "v1", "secrets", "Secret"), operator.namespace)
