@@ -1,0 +1,27 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.processes import RunFailedError, run
+
+MIB = 1 << 20
+# The child leaves the session, as some of Ray's processes do.
+DETACHED = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; block = bytearray(64 << 20); time.sleep(2)"], start_new_session=True)
+block = bytearray(64 << 20)
+child.wait()
+"""
+
+
+def test_the_peak_counts_processes_that_left_the_session_too(tmp_path: Path) -> None:
+    finished = run([sys.executable, "-c", DETACHED], tmp_path / "log")
+    assert 128 * MIB < finished.peak_bytes < 400 * MIB
+    assert finished.seconds > 2
+
+
+def test_a_program_that_fails_is_told_with_its_output(tmp_path: Path) -> None:
+    with pytest.raises(RunFailedError, match=r"ended with 3; its output is in .*log"):
+        run([sys.executable, "-c", "print('why'); raise SystemExit(3)"], tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "why\n"
