@@ -4,7 +4,8 @@ Changes nothing of the model: its mode is restored, its own sampling settings ar
 tests/trainer/evaluation/test_generation.py.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,17 +35,14 @@ def generate(
     room = _context_length(model) - max_new_tokens
     kept = [list(prompt)[-room:] if room > 0 else list(prompt) for prompt in prompts]
     answers = [""] * len(kept)
-    was_training = model.training
-    model.eval()
-    try:
+    with _neutral(model) as generator:
         # Prompts of like length share a batch: less padding, less work.
         order = sorted(range(len(kept)), key=lambda row: (len(kept[row]), row))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            for row, tokens in zip(rows, _answer(model, [kept[row] for row in rows], stops, max_new_tokens, synced), strict=True):
-                answers[row] = str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
-    finally:
-        model.train(was_training)
+            tokens = _answer(generator, [kept[row] for row in rows], stops, max_new_tokens, synced)
+            for row, answer in zip(rows, tokens, strict=True):
+                answers[row] = str(tokenizer.decode(answer, skip_special_tokens=True)).strip()
     return answers
 
 
@@ -54,6 +52,23 @@ def stop_token_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     for value in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id, _end_of_turn(tokenizer)):
         stops.update(_as_ids(value))
     return sorted(stops)
+
+
+@contextmanager
+def _neutral(model: Any) -> Iterator[Any]:
+    """Yield the transformers model, in evaluation mode and without its own generation settings; restore both.
+
+    transformers fills what a generation config leaves open from the model's own, such as a repetition penalty.
+    """
+    generator = model.get_base_model() if hasattr(model, "get_base_model") else model
+    was_training, own_settings = model.training, generator.generation_config
+    model.eval()
+    generator.generation_config = GenerationConfig()
+    try:
+        yield generator
+    finally:
+        generator.generation_config = own_settings
+        model.train(was_training)
 
 
 def _answer(model: Any, prompts: list[list[int]], stops: list[int], max_new_tokens: int, synced: bool) -> list[list[int]]:

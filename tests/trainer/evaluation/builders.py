@@ -1,0 +1,40 @@
+"""A report for tests of report and table: values that are easy to recognise."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.trainer.model.builders import train_config
+from trainer.config.record import BestFigures, CheckpointRecord, ModelProvenance
+from trainer.evaluation import DataCounts, Figure, SampleAnswer, TrainingSummary, build_report
+
+BASELINE = {"perplexity": Figure(20.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(2.0, "sig", "0-100"), "wer": Figure(0.8)}
+FINAL = {"perplexity": Figure(8.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(12.5, "sig", "0-100"), "wer": Figure(1.2)}
+
+
+def sample(number: int) -> SampleAnswer:
+    return SampleAnswer(f"question {number}", f"reference {number}", f"base answer {number}", f"tuned answer {number}")
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "model": ModelProvenance(name="org/model", source="folder /m", precision="float32", digest="sha256:0"),
+        "data": DataCounts(train=300, validation=20, test=40),
+        "training": TrainingSummary(
+            steps=10, epochs=2.0, tokens_seen=5000, seconds=12.5, world_size=2, trainable_parameters=123, train_loss=1.25
+        ),
+        "baseline": BASELINE,
+        "final": FINAL,
+        "evaluated_rows": 40,
+        "generated_rows": 30,
+        "samples": [sample(number) for number in range(5)],
+        "checkpoints": [
+            CheckpointRecord(
+                step=10, uri="/o/step-10", size_bytes=7, created_time=datetime(2026, 1, 1, tzinfo=UTC), attempt=1, verified=True
+            )
+        ],
+        "best": BestFigures(perplexity=7.5, step=5),
+        "exports": [Path("/o/model/adapter")],
+        "warnings": ["two rows were cut"],
+    }
+    return build_report(train_config(), **(values | changes))

@@ -1,0 +1,59 @@
+import json
+import math
+
+import pytest
+import torch
+
+from tests.trainer.evaluation.builders import report
+from trainer.evaluation import Figure
+
+
+def test_both_models_have_each_metric_as_an_object_with_value() -> None:
+    written = report()
+
+    assert written["baseline"]["perplexity"] == {"value": 20.0, "signature": "ppl"}
+    assert written["final"]["bleu"] == {"value": 12.5, "signature": "sig", "unit": "0-100"}
+    assert written["rows"] == {"perplexity": 40, "generated": 30}
+
+
+def test_change_is_given_as_difference_and_ratio() -> None:
+    change = report()["change"]
+
+    assert change["perplexity"] == {"difference": -12.0, "ratio": pytest.approx(0.4)}
+    assert change["bleu"] == {"difference": 10.5, "ratio": 6.25}
+
+
+def test_a_base_of_zero_has_no_ratio() -> None:
+    change = report(baseline={"bleu": Figure(0.0)}, final={"bleu": Figure(3.0)})["change"]
+
+    assert change["bleu"] == {"difference": 3.0, "ratio": None}
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_the_report_is_strict_json_whatever_was_measured(value: float) -> None:
+    written = report(baseline={"perplexity": Figure(value)}, augmentation={"changedShare": 0.1})
+
+    text = json.dumps(written, allow_nan=False)
+
+    assert json.loads(text)["baseline"]["perplexity"] == {"value": None}
+
+
+def test_it_says_what_was_trained_on_what_with_which_versions() -> None:
+    written = report()
+
+    assert written["schemaVersion"] == 1
+    assert written["job"] == {"name": "support-bot", "attempt": 1, "task": "chat"}
+    assert written["model"]["digest"] == "sha256:0"
+    assert written["data"] == {"train": 300, "validation": 20, "test": 40}
+    assert written["training"]["trainableParameters"] == 123
+    assert written["best"] == {"perplexity": 7.5, "step": 5}
+    assert written["checkpoints"][0]["step"] == 10
+    assert written["exports"] == ["/o/model/adapter"]
+    assert written["warnings"] == ["two rows were cut"]
+    assert written["versions"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_samples_show_what_both_models_answer() -> None:
+    first = report()["samples"][0]
+
+    assert first == {"prompt": "question 0", "reference": "reference 0", "base": "base answer 0", "tuned": "tuned answer 0"}
