@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TypeVar
 
-from controller.api.spec import FineTuneJobSpec
+from controller.api.spec import FineTuneJobSpec, Resources
 from controller.job.facts import Job
 from controller.job.names import CLAIMS_DIRECTORY, CONFIG_MAPS_DIRECTORY, output_folder, progress_name
 from trainer.config.sections import (
@@ -152,7 +152,7 @@ def train_config(job: Job, attempt: int) -> TrainConfig:
         workers=Workers(
             workers=distributed.workers if distributed else 1,
             gpus_per_worker=resources.gpus if resources else 0,
-            cpus_per_worker=ray_cpus(resources.cpu if resources else "1"),
+            cpus_per_worker=ray_cpus(resources or Resources()),
             deepspeed=distributed.deepspeed if distributed else None,
         ),
         output=OutputFolder(
@@ -164,10 +164,14 @@ def train_config(job: Job, attempt: int) -> TrainConfig:
     )
 
 
-def ray_cpus(quantity: str) -> int:
-    """Return how many CPUs a pod with this request offers to Ray, which counts whole ones: at least one."""
+def ray_cpus(resources: Resources) -> int:
+    """Return how many CPUs a worker pod offers to Ray, which counts whole ones: one for each rank at least.
+
+    They are only counted, not enforced; with fewer, a rank would wait for a CPU for ever.
+    """
+    quantity = resources.cpu
     cpus = float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
-    return max(1, ceil(cpus))
+    return max(1, ceil(cpus), resources.gpus)
 
 
 def local_paths(spec: FineTuneJobSpec) -> Iterator[FileReference]:

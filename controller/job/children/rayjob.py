@@ -51,7 +51,7 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings) -> dict[str, Any]
                     "replicas": workers,
                     "minReplicas": workers,
                     "maxReplicas": workers,
-                    "rayStartParams": {"num-cpus": str(ray_cpus(resources.cpu)), **_start_parameters(resources.memory)},
+                    "rayStartParams": {"num-cpus": str(ray_cpus(resources)), **_start_parameters(resources.memory)},
                     "template": worker_template(job, attempt, settings),
                 }
             ],

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from controller.api.spec import Resources
 from controller.job.trainconfig import FileReference, build, local_paths, ray_cpus, references, resolve, train_config
 from tests.controller.job.builders import FOLDER, UID, job
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
@@ -106,9 +107,11 @@ def test_a_laptop_builds_the_same_sections() -> None:
     assert config.data.train[0].path == "/home/me/rows.jsonl"
 
 
-@pytest.mark.parametrize(("quantity", "cpus"), [("1", 1), ("500m", 1), ("0.1", 1), ("1.5", 2), ("2500m", 3), ("16", 16)])
-def test_ray_counts_whole_cpus(quantity: str, cpus: int) -> None:
-    assert ray_cpus(quantity) == cpus
+@pytest.mark.parametrize(
+    ("quantity", "gpus", "cpus"), [("1", 0, 1), ("500m", 0, 1), ("0.1", 0, 1), ("1.5", 0, 2), ("2500m", 0, 3), ("16", 4, 16), ("2", 8, 8)]
+)
+def test_ray_counts_whole_cpus_and_one_for_each_rank(quantity: str, gpus: int, cpus: int) -> None:
+    assert ray_cpus(Resources(cpu=quantity, gpus=gpus)) == cpus
 
 
 def test_a_local_path_has_no_place_in_a_pod() -> None:
