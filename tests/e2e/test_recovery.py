@@ -1,0 +1,42 @@
+"""A driver that is killed half-way costs the steps since the last checkpoint and nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.kubectl import Kubectl, condition
+from tests.e2e.runs import quickstart_documents, watch
+
+RECOVERY_SECONDS = 1200.0
+KILL_DRIVER = (
+    "import os, psutil, signal\n"
+    "drivers = [p for p in psutil.process_iter(['cmdline']) if p.info['cmdline'] and p.info['cmdline'][1:3] == ['-m', 'trainer']]\n"
+    "[os.kill(p.pid, signal.SIGKILL) for p in drivers]\n"
+    "print(len(drivers))\n"
+)
+
+
+def test_a_killed_driver_leads_to_a_second_attempt_that_resumes_and_succeeds(namespace: Callable[[str], Kubectl], artifacts: Path) -> None:
+    kubectl = namespace("recovery")
+    kubectl.run("apply", "--filename", "-", stdin=quickstart_documents("killed"))
+    killed_at: list[int] = []
+
+    def look(status: dict[str, Any]) -> None:
+        step = (status.get("progress") or {}).get("step") or 0
+        if not killed_at and status.get("checkpoints") and step > status["checkpoints"][-1]["step"]:
+            head = kubectl.pods("killed", "head", 1)[0]["metadata"]["name"]
+            assert kubectl.run("exec", head, "--container", "ray-head", "--", "python", "-c", KILL_DRIVER).strip() == "1"
+            killed_at.append(step)
+
+    observed = watch(kubectl, "killed", artifacts, look, RECOVERY_SECONDS)
+    status = observed.status
+    assert killed_at
+    assert condition(status, "Succeeded").get("status") == "True", status.get("conditions")
+    first, second = status["attempts"]
+    assert (first["outcome"], second["outcome"]) == ("Failed", "Succeeded")
+    assert first["reason"]
+    assert first["message"]
+    assert first["lastStep"] >= second["resumedFromStep"] > 0
+    assert status["progress"]["step"] == status["progress"]["totalSteps"]
+    overlap = [numbers for numbers, current in observed.pods_of_attempts if len(numbers) > 1]
+    assert not overlap, "pods of both attempts ran at the same time"
