@@ -96,12 +96,13 @@ class KubernetesTransport:
         try:
             yield Stream(answer.status, _lines(request, answer), answer.headers)
         finally:
-            # Not released for re-use: the rest of a stream will never be read.
-            answer.close()
+            _abort(answer)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._api.close()
+        # What was aborted closes its socket when the loop comes round.
+        await asyncio.sleep(0)
 
     async def _request(self, request: Request, total_seconds: float | None) -> aiohttp.ClientResponse:
         answer = await self._request_once(request, total_seconds)
@@ -139,6 +140,14 @@ class KubernetesTransport:
             self._api.configuration.api_key = fresh.api_key
             self._api.configuration.refresh_api_key_hook = fresh.refresh_api_key_hook
             return True
+
+
+def _abort(answer: aiohttp.ClientResponse) -> None:
+    """Drop the connection of a stream whose rest will never be read, without TLS's farewell: its peer may be long dead."""
+    connection = answer.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    answer.close()
 
 
 async def _lines(request: Request, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
