@@ -5,11 +5,12 @@ input is told within seconds. Tests: tests/trainer/data/.
 """
 
 from trainer.data.augment import Augmenter
-from trainer.data.chat import PLAIN_TEMPLATE, ensure_chat_template, prompt_and_reference, tokenize
+from trainer.data.chat import prompt_and_reference, tokenize
 from trainer.data.doctor import examine
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, Example, Message, Tokens
 from trainer.data.sampler import batch_at, steps_total
+from trainer.data.template import PLAIN_TEMPLATE, ensure_chat_template
 
 __all__ = [
     "PLAIN_TEMPLATE",

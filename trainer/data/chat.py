@@ -6,37 +6,35 @@ tests/trainer/data/test_chat.py.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from trainer.config.errors import InputError
-from trainer.data.rows import Example, Message, Tokens
-
-PLAIN_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
-    "{% elif message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\n' }}"
-    "{% else %}{{ 'Assistant: ' + message['content'] + eos_token + '\n' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
-"""Used where a tokenizer has no chat template, as those of base models: words in front of each turn, the end token after an answer."""
+from trainer.data.rows import Example, Tokens
+from trainer.data.template import Span, answer_spans, render, special_ids
 
 
 @dataclass(frozen=True)
-class Span:
-    """A stretch of a text, in characters."""
+class Encoded:
+    """The tokens of a text, and which of them stand in each span."""
 
-    start: int
-    end: int
+    text: str
+    input_ids: list[int]
+    places: list[range]
+    offsets: list[tuple[int, int]] | None = None
+    """Where each token stands in the text, if the tokenizer tells."""
 
-
-def ensure_chat_template(tokenizer: Any) -> bool:
-    """Give the tokenizer the plain template if it has none; True if so. An exported model then carries what it was trained with."""
-    if getattr(tokenizer, "chat_template", None):
-        return False
-    tokenizer.chat_template = PLAIN_TEMPLATE
-    return True
+    def bytes_of(self, indices: list[int], tokenizer: Any) -> int:
+        """Return the UTF-8 size of the text of tokens; a character that is spread over several counts once."""
+        if not indices:
+            return 0
+        if self.offsets is None:
+            return len(_decode(tokenizer, [self.input_ids[index] for index in indices]).encode())
+        size = reached = 0
+        for start, end in (self.offsets[index] for index in indices):
+            size += len(self.text[max(start, reached) : end].encode())
+            reached = end
+        return size
 
 
 def tokenize(example: Example, tokenizer: Any, max_length: int) -> Tokens:
@@ -48,21 +46,17 @@ def tokenize(example: Example, tokenizer: Any, max_length: int) -> Tokens:
     if example.messages is None:
         return _tokenize_text(example, tokenizer, max_length)
     text = render(example, example.messages, tokenizer)
-    spans = answer_spans(example, text, tokenizer)
-    if not tokenizer.is_fast:
-        return _tokenize_in_pieces(example, text, spans, tokenizer, max_length)
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    input_ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"])
+    answers = answer_spans(example, text, tokenizer)
+    encoded = _encode(text, answers, tokenizer) if tokenizer.is_fast else _encode_in_beginnings(example, text, answers, tokenizer)
     special = special_ids(tokenizer)
-    mask = [False] * len(input_ids)
-    kept = [_learnt(input_ids, offsets, span, special) for span in spans]
-    for learnt in kept:
+    mask = [False] * len(encoded.input_ids)
+    size = 0
+    for answer, place in zip(answers, encoded.places, strict=True):
+        learnt = _with_its_end(place, answer, encoded.input_ids, special)
         for index in learnt:
             mask[index] = index > 0
-    size = sum(
-        _bytes_of(text, [offsets[index] for index in learnt if index < max_length and input_ids[index] not in special]) for learnt in kept
-    )
-    return _cut(example, input_ids, mask, size, max_length)
+        size += encoded.bytes_of([index for index in learnt if index < max_length and encoded.input_ids[index] not in special], tokenizer)
+    return _cut(example, encoded.input_ids, mask, size, max_length)
 
 
 def prompt_and_reference(example: Example, tokenizer: Any) -> tuple[list[int], str]:
@@ -71,59 +65,6 @@ def prompt_and_reference(example: Example, tokenizer: Any) -> tuple[list[int], s
         raise ValueError(f"{example.origin} is a text: it has no prompt")
     text = render(example, example.messages[:-1], tokenizer, generation_prompt=True)
     return _ids(tokenizer, text), example.messages[-1].content.strip()
-
-
-def render(example: Example, messages: tuple[Message, ...], tokenizer: Any, *, generation_prompt: bool = False) -> str:
-    """Return the conversation in the form that the chat template gives it."""
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    template = getattr(tokenizer, "chat_template", None) or PLAIN_TEMPLATE
-    try:
-        text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, add_generation_prompt=generation_prompt)
-    except Exception as error:  # a template is a program: it raises what it likes
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        fix = "change the conversation's roles or their order as the model wants them"
-        raise InputError(example.origin, f"the model's chat template refuses the conversation: {reason}", fix) from error
-    return str(text)
-
-
-def answer_spans(example: Example, text: str, tokenizer: Any) -> list[Span]:
-    """Return where the assistant's turns stand in the rendered conversation, each from after its heading to its end.
-
-    The conversation is rendered up to each answer and up to its end. Where a template shows a part otherwise than the whole
-    (it closes the last turn only, or drops thoughts of earlier ones), the answer's own words are looked for.
-    """
-    messages = example.messages or ()
-    spans: list[Span] = []
-    reached = asked = 0
-    for index, message in enumerate(messages):
-        if message.role != "assistant":
-            continue
-        before = render(example, messages[:index], tokenizer, generation_prompt=True)
-        start = len(before) if text.startswith(before) else _find(text, [*messages[asked:index], message], reached)
-        asked = index + 1
-        if start < 0:
-            fix = "use a model whose template shows answers as they are"
-            raise InputError(example.origin, "in the model's chat template an answer cannot be told from the rest", fix)
-        through = text if index == len(messages) - 1 else render(example, messages[: index + 1], tokenizer)
-        end = max(start + len(message.content.strip()), _common_length(through, text))
-        spans.append(Span(start, end))
-        reached = end
-    return spans
-
-
-@lru_cache(maxsize=8)
-def special_ids(tokenizer: Any) -> frozenset[int]:
-    """Return the ids of the tokens that are no text; end-of-turn tokens are among them even if they do not end a sequence."""
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    return frozenset(tokenizer.all_special_ids) | frozenset(index for index, token in added.items() if token.special)
-
-
-def _find(text: str, messages: list[Message], start: int) -> int:
-    """Return where the words of the last message begin, after those of the others, or -1."""
-    for message in messages[:-1]:
-        found = text.find(message.content.strip(), start)
-        start = start if found < 0 else found + len(message.content.strip())
-    return text.find(messages[-1].content.strip(), start)
 
 
 def _tokenize_text(example: Example, tokenizer: Any, max_length: int) -> Tokens:
@@ -137,41 +78,59 @@ def _tokenize_text(example: Example, tokenizer: Any, max_length: int) -> Tokens:
     if len(input_ids) <= max_length and input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)]:
         size = len(text.encode())
     else:
-        size = len(tokenizer.decode(learnt, skip_special_tokens=True, clean_up_tokenization_spaces=False).encode())
+        size = len(_decode(tokenizer, learnt).encode())
     return _cut(example, input_ids, mask, size, max_length)
 
 
-def _tokenize_in_pieces(example: Example, text: str, spans: list[Span], tokenizer: Any, max_length: int) -> Tokens:
-    """Tokenize for tokenizers that do not tell where a token stands: growing beginnings of the text, each a beginning of the next."""
-    borders = [0, *(border for span in spans for border in (span.start, span.end)), len(text)]
-    beginnings = [_ids(tokenizer, text[:border]) for border in borders]
-    input_ids = beginnings[-1]
-    for beginning in beginnings:
-        if input_ids[: len(beginning)] != beginning:
+def _encode(text: str, spans: list[Span], tokenizer: Any) -> Encoded:
+    """Tokenize with a tokenizer that tells where each token stands.
+
+    A token that begins in a heading and ends in the answer (a line break joined with the answer's leading spaces) would
+    differ from what generation starts from: there the text is tokenized in two parts.
+    """
+    input_ids, offsets = _ids_and_offsets(text, 0, tokenizer)
+    joined = [span.start for span in spans if any(start < span.start < end for start, end in offsets)]
+    if joined:
+        borders = [0, *joined, len(text)]
+        parts = [_ids_and_offsets(text[start:end], start, tokenizer) for start, end in pairwise(borders)]
+        input_ids, offsets = [token for ids, _ in parts for token in ids], [offset for _, places in parts for offset in places]
+    places = []
+    for span in spans:
+        inside = [index for index, (start, end) in enumerate(offsets) if span.start <= start < end <= span.end]
+        places.append(range(inside[0], inside[-1] + 1) if inside else range(0))
+    return Encoded(text, input_ids, places, offsets)
+
+
+def _encode_in_beginnings(example: Example, text: str, spans: list[Span], tokenizer: Any) -> Encoded:
+    """Tokenize with a tokenizer that does not tell where tokens stand: each beginning of the text must be one of its tokens."""
+    input_ids = _ids(tokenizer, text)
+
+    def tokens_before(border: int) -> int | None:
+        beginning = _ids(tokenizer, text[:border])
+        return len(beginning) if input_ids[: len(beginning)] == beginning else None
+
+    places = []
+    for span in spans:
+        start = tokens_before(span.start)
+        # The end may lie inside the next heading's first token, which is not the answer's: go back to the token's beginning.
+        ends = (tokens_before(border) for border in range(span.end, span.start, -1))
+        end = next((end for end in ends if end is not None), None)
+        if start is None or end is None:
             fix = "use a model with a fast tokenizer (tokenizer.json)"
             raise InputError(example.origin, "this tokenizer joins an answer's first or last word with the words around it", fix)
-    special = special_ids(tokenizer)
-    mask = [False] * len(input_ids)
-    size = 0
-    for number, (start, end) in enumerate(pairwise(len(beginning) for beginning in beginnings)):
-        if number % 2 == 1:  # heading, answer, heading, answer, …
-            learnt = _up_to_last_special(list(range(start, end)), input_ids, special)
-            for index in learnt:
-                mask[index] = index > 0
-            words = [input_ids[index] for index in learnt if index < max_length and input_ids[index] not in special]
-            size += len(tokenizer.decode(words, clean_up_tokenization_spaces=False).encode())
-    return _cut(example, input_ids, mask, size, max_length)
+        places.append(range(start, end))
+    return Encoded(text, input_ids, places)
 
 
-def _learnt(input_ids: list[int], offsets: list[tuple[int, int]], span: Span, special: frozenset[int]) -> list[int]:
-    """Return the indices of the tokens that stand wholly in a span, up to the token that ends the turn."""
-    inside = [index for index, (start, end) in enumerate(offsets) if start >= span.start and end <= span.end and end > start]
-    return _up_to_last_special(inside, input_ids, special)
+def _with_its_end(place: range, span: Span, input_ids: list[int], special: frozenset[int]) -> list[int]:
+    """Return the answer's tokens through the token that ends the turn, without what a template writes after it.
 
-
-def _up_to_last_special(indices: list[int], input_ids: list[int], special: frozenset[int]) -> list[int]:
-    """Drop what a template writes after the end-of-turn token, such as a line break: generation stops before it."""
-    ends = [place for place, index in enumerate(indices) if input_ids[index] in special]
+    A line break after the end of a turn is not learnt: generation stops before it.
+    """
+    indices = list(place)
+    if span.ends_before_token and indices and place.stop < len(input_ids) and input_ids[place.stop] in special:
+        indices.append(place.stop)
+    ends = [number for number, index in enumerate(indices) if input_ids[index] in special]
     return indices[: ends[-1] + 1] if ends else indices
 
 
@@ -180,16 +139,14 @@ def _cut(example: Example, input_ids: list[int], mask: list[bool], loss_bytes: i
     return Tokens(example.id, tuple(input_ids[:max_length]), tuple(mask[:max_length]), loss_bytes, truncated)
 
 
-def _bytes_of(text: str, offsets: list[tuple[int, int]]) -> int:
-    """Return the UTF-8 size of a stretch of text; characters that are spread over several tokens count once."""
-    return len(text[offsets[0][0] : offsets[-1][1]].encode()) if offsets else 0
+def _ids_and_offsets(text: str, shift: int, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]]]:
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return list(encoded["input_ids"]), [(start + shift, end + shift) for start, end in encoded["offset_mapping"]]
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
     return [int(token) for token in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
 
 
-def _common_length(first: str, second: str) -> int:
-    if second.startswith(first):
-        return len(first)
-    return next((index for index, (one, other) in enumerate(zip(first, second, strict=False)) if one != other), len(second))
+def _decode(tokenizer: Any, input_ids: list[int]) -> str:
+    return str(tokenizer.decode(input_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -11,9 +11,10 @@ from typing import Any
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.train import TrainConfig
-from trainer.data.chat import PLAIN_TEMPLATE, special_ids, tokenize
+from trainer.data.chat import tokenize
 from trainer.data.columns import prompt_id
 from trainer.data.rows import Dataset, Example, Tokens
+from trainer.data.template import PLAIN_TEMPLATE, special_ids
 from trainer.data.words import WORD
 
 SAMPLE_ROWS = 2000

@@ -48,11 +48,13 @@ def cut(text: str) -> list[Piece]:
 def join(pieces: list[Piece]) -> str:
     """Return the text of the pieces that are left; a dropped word takes the white space before it along."""
     text = ""
+    first_was_dropped = False
     for piece in pieces:
         if piece.dropped:
             text = text.rstrip(" ")
+            first_was_dropped = first_was_dropped or not text
         else:
-            text += piece.text if text else piece.text.lstrip(" ")
+            text += piece.text.lstrip(" ") if first_was_dropped and not text else piece.text
     return text
 
 
