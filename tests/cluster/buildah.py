@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from tests.cluster.mounts import unmount_below
 from tests.cluster.paths import cache_directory
@@ -50,23 +52,30 @@ class Buildah:
 
     def run(self, *arguments: str) -> str:
         """Run one buildah command; its failure carries the end of its messages."""
-        command = [
-            "buildah",
-            "--root",
-            str(self.store / "storage"),
-            "--runroot",
-            str(self.store / "run"),
-            "--storage-driver",
-            "overlay",
-            *arguments,
-        ]
-        # It keeps whole layers in its temporary directory: they belong on the disk that was checked.
-        environment = {**os.environ, "TMPDIR": str(self.store / "tmp")}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        done = subprocess.run(self._command(*arguments), capture_output=True, text=True, env=self._environment(), check=False)
         if done.returncode != 0:
             messages = (done.stdout + done.stderr)[-3000:]
             raise ImageError(f"`buildah {' '.join(arguments[:2])} …` failed; its messages end:\n{messages}")
         return done.stdout.strip()
+
+    @contextlib.contextmanager
+    def archive(self, image: str) -> Iterator[IO[bytes]]:
+        """An image as a stream in docker's archive format, its layers uncompressed."""
+        command = self._command("push", "--quiet", image, f"docker-archive:/dev/stdout:{image}")
+        with (
+            tempfile.TemporaryFile() as messages,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages, env=self._environment()) as pusher,
+        ):
+            assert pusher.stdout is not None
+            try:
+                yield pusher.stdout
+                while pusher.stdout.read(1 << 20):
+                    pass  # the archive's padding: a closed pipe would end buildah with an error
+            finally:
+                pusher.stdout.close()
+            if pusher.wait() != 0:
+                messages.seek(0)
+                raise ImageError(f"buildah could not hand out {image}: {messages.read().decode(errors='replace')}")
 
     def has(self, image: str) -> bool:
         try:
@@ -107,3 +116,11 @@ class Buildah:
         self.run("bud", *options, "--target", target, "--tag", name, "--file", str(context / "Dockerfile"), str(context))
         # Each new build leaves the layers of the last one behind, gigabytes at a time.
         self.run("rmi", "--prune", "--force")
+
+    def _command(self, *arguments: str) -> list[str]:
+        places = ["--root", str(self.store / "storage"), "--runroot", str(self.store / "run")]
+        return ["buildah", *places, "--storage-driver", "overlay", *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        # It keeps whole layers in its temporary directory: they belong on the disk that was checked.
+        return {**os.environ, "TMPDIR": str(self.store / "tmp")}

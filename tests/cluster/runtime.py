@@ -103,6 +103,14 @@ class ContainerRuntime:
             raise RuntimeError(f"`ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
         return done.stdout
 
+    def forget_replaced_images(self) -> None:
+        """Drop what a newer image of the same name replaced; containerd's own alias by digest would keep it forever."""
+        digests = {name: digest for name, _, digest, *_ in map(str.split, self.ctr("images", "list").splitlines()[1:])}
+        named = {digest for name, digest in digests.items() if not name.startswith("sha256:")}
+        for name, digest in digests.items():
+            if digest not in named:
+                self.ctr("images", "remove", "--sync", name)
+
     def remove_containers(self) -> None:
         """Kill every task and forget every container, without asking the kubelet."""
         for task in self._list("tasks"):
