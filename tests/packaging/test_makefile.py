@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def test_setup_without_a_new_enough_python_says_what_to_do(checkout: Path) -> No
     assert done.returncode != 0
     assert "no Python of 3.11 or newer" in done.stderr
     assert "make setup PYTHON=" in done.stderr
+
+
+def test_setup_on_a_debian_without_venv_and_uv_says_what_to_install(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "dirname", "rm"):
+        found = shutil.which(name)
+        assert found is not None
+        (tools / name).symlink_to(found)
+    python = tools / "python3"
+    python.write_text('#!/bin/sh\ncase "$*" in *venv*) exit 1;; *print*) echo "$0";; esac\n')
+    python.chmod(0o755)
+    environment = {"PATH": str(tools), "PYTHON": str(python)}
+    done = subprocess.run([checkout / "scripts/setup.sh"], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode != 0
+    assert "apt-get install python3-venv" in done.stderr
+    assert not (checkout / ".venv").exists(), "half an environment would be taken for one"
 
 
 def test_continuous_integration_runs_the_commands_that_a_developer_runs() -> None:

@@ -13,46 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.binaries import kubectl
 from tests.cluster.controlplane import ControlPlane
+from tests.packaging.installed import ACCOUNT, TEAM, Cluster
 from tests.packaging.rendered import NAMESPACE, ROOT
 
 pytestmark = pytest.mark.integration
 
-ACCOUNT = "finetune-operator"
-TEAM = "rights"
 PATIENCE_SECONDS = 30.0
 JOB = "finetunejob/quickstart"
-
-
-class Cluster:
-    """kubectl as the administrator, in the namespace of a team."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._kubeconfig = plane.kubeconfig
-
-    def kubectl(self, *arguments: str, namespace: str = TEAM, check: bool = True) -> str:
-        command = [str(kubectl()), "--kubeconfig", str(self._kubeconfig), "--namespace", namespace, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0 or not check, done.stderr
-        return done.stdout.strip()
-
-    def names(self, kind: str) -> list[str]:
-        return self.kubectl("get", kind, "--output", "name").split()
-
-    def may(self, verb: str, resource: str) -> bool:
-        account = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-        return self.kubectl("auth", "can-i", verb, resource, f"--as={account}", check=False) == "yes"
-
-
-@pytest.fixture(scope="module")
-def cluster(control_plane: ControlPlane) -> Cluster:
-    """A cluster on which the manifests are installed, as the kustomization's first line tells."""
-    cluster = Cluster(control_plane)
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(ROOT / "manifests"), namespace=NAMESPACE)
-    cluster.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev")
-    cluster.kubectl("create", "namespace", TEAM)
-    return cluster
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from controller.api.spec import GROUP, KIND, VERSION, FineTuneJobSpec
+from tests.packaging.installed import Cluster
 
 SAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "samples").glob("*.yaml"))
 
@@ -41,3 +42,10 @@ def test_the_claim_for_the_output_comes_with_the_job_and_outlives_it(sample: Pat
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_the_comment_at_the_top_tells_how_to_apply_the_sample(sample: Path) -> None:
     assert f"kubectl apply -f manifests/samples/{sample.name}" in sample.read_text().partition("apiVersion")[0]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_the_api_server_takes_the_sample_under_strict_validation(sample: Path, cluster: Cluster) -> None:
+    answer = cluster.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", str(sample))
+    assert f"finetunejob.finetune.dev/{job(sample)['metadata']['name']} serverside-applied" in answer
