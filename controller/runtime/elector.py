@@ -53,8 +53,8 @@ class Elector:
         jitter: Jitter = random.random,
     ) -> None:
         self._client = client
-        self._namespace = namespace
-        self._name = name
+        self.namespace = namespace
+        self.name = name
         self.identity = identity
         self._timings = timings
         self._clock = clock
@@ -71,7 +71,7 @@ class Elector:
         """Return once we hold the lease."""
         while not await self._attempt(self._timings.renew_deadline):  # noqa: ASYNC110  (nobody would set an event)
             await asyncio.sleep(self._timings.retry * (1.0 + 0.2 * self._jitter()))
-        log.info("leading", extra={"lease": f"{self._namespace}/{self._name}", "identity": self.identity})
+        log.info("leading", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
 
     async def keep(self) -> None:
         """Renew the lease; returns when it is lost, or could not be renewed before the deadline."""
@@ -83,7 +83,7 @@ class Elector:
             # Two requests fit before the deadline, so that one lost packet does not end the leadership.
             await self._attempt(min(remaining, self._timings.renew_deadline / 2))
         self._leads_until = float("-inf")
-        log.error("leadership lost", extra={"lease": f"{self._namespace}/{self._name}", "identity": self.identity})
+        log.error("leadership lost", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
 
     async def release(self) -> None:
         """Hand the lease to whoever asks next; without it the others wait until it has expired."""
@@ -91,13 +91,13 @@ class Elector:
             return
         try:
             async with asyncio.timeout(self._timings.duration - self._timings.renew_deadline):
-                lease = await self._client.get(LEASES, self._name, self._namespace)
+                lease = await self._client.get(LEASES, self.name, self.namespace)
                 if lease["spec"].get("holderIdentity") == self.identity:
                     self._leads_until = float("-inf")
                     await self._client.replace(
                         LEASES, {**lease, "spec": {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}}
                     )
-                    log.info("lease released", extra={"lease": f"{self._namespace}/{self._name}"})
+                    log.info("lease released", extra={"lease": f"{self.namespace}/{self.name}"})
         except (KubeError, TimeoutError) as error:
             log.warning("the lease could not be released and has to expire", extra={"error": str(error) or "no answer in time"})
         finally:
@@ -110,7 +110,7 @@ class Elector:
             async with asyncio.timeout(timeout_seconds):
                 held = await self._acquire_or_renew()
         except (KubeError, TimeoutError) as error:
-            log.warning("lease not renewed", extra={"lease": self._name, "error": str(error) or f"no answer in {timeout_seconds:g} s"})
+            log.warning("lease not renewed", extra={"lease": self.name, "error": str(error) or f"no answer in {timeout_seconds:g} s"})
             return False
         # Counted from before the request: from then on, at the earliest, the others count their wait.
         self._leads_until = started + self._timings.renew_deadline if held else float("-inf")
@@ -118,9 +118,9 @@ class Elector:
 
     async def _acquire_or_renew(self) -> bool:
         try:
-            lease = await self._client.get(LEASES, self._name, self._namespace)
+            lease = await self._client.get(LEASES, self.name, self.namespace)
         except NotFound:
-            await self._write(self._client.create, {"metadata": {"namespace": self._namespace, "name": self._name}})
+            await self._write(self._client.create, {"metadata": {"namespace": self.namespace, "name": self.name}})
             return True
         if not self._free(lease):
             return False
