@@ -80,7 +80,8 @@ class Controller:
             await stop.wait()
             log.info("stopping")
             self.queue.close()
-            await asyncio.wait([leading], timeout=DRAIN_SECONDS)
+            # A replica that only stands by has nothing to finish.
+            await asyncio.wait([leading], timeout=DRAIN_SECONDS if self.elector.leading() else 0.0)
             leading.cancel()
             await asyncio.wait([leading])
             await self.elector.release()

@@ -17,11 +17,13 @@ from datetime import UTC, datetime
 
 from controller.runtime.backoff import Jitter
 from controller.runtime.client import Client
-from controller.runtime.errors import KubeError, NotFound, NotLeading
+from controller.runtime.errors import Conflict, KubeError, NotFound, NotLeading
 from controller.runtime.resources import LEASES, KubeObject, Resource
 from controller.runtime.transport import Request, Response, Stream, Transport
 
 log = logging.getLogger(__name__)
+
+RELEASE_RETRY_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -89,19 +91,27 @@ class Elector:
         """Hand the lease to whoever asks next; without it the others wait until it has expired."""
         if not self.leading():
             return
+        # From here on nothing is written in the lease's name, whatever becomes of it.
+        self._leads_until = float("-inf")
         try:
             async with asyncio.timeout(self._timings.duration - self._timings.renew_deadline):
-                lease = await self._client.get(LEASES, self.name, self.namespace)
-                if lease["spec"].get("holderIdentity") == self.identity:
-                    self._leads_until = float("-inf")
-                    await self._client.replace(
-                        LEASES, {**lease, "spec": {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}}
-                    )
-                    log.info("lease released", extra={"lease": f"{self.namespace}/{self.name}"})
+                while not await self._hand_over():  # noqa: ASYNC110  (nobody would set an event)
+                    await asyncio.sleep(RELEASE_RETRY_SECONDS)
         except (KubeError, TimeoutError) as error:
             log.warning("the lease could not be released and has to expire", extra={"error": str(error) or "no answer in time"})
-        finally:
-            self._leads_until = float("-inf")
+
+    async def _hand_over(self) -> bool:
+        """Take our name out of the lease; False if it was written meanwhile, as by a renewal that was still on its way."""
+        lease = await self._client.get(LEASES, self.name, self.namespace)
+        if lease["spec"].get("holderIdentity") != self.identity:
+            return True
+        spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        try:
+            await self._client.replace(LEASES, {**lease, "spec": spec})
+        except Conflict:
+            return False
+        log.info("lease released", extra={"lease": f"{self.namespace}/{self.name}"})
+        return True
 
     async def _attempt(self, timeout_seconds: float) -> bool:
         """Acquire or renew once; False if another holds the lease, which ends our leadership, or if the request failed."""

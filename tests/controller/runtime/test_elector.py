@@ -150,6 +150,16 @@ def test_a_release_that_gets_no_answer_does_not_hold_up_the_end() -> None:
     play(act)
 
 
+def test_a_renewal_that_is_still_on_its_way_does_not_spoil_the_release() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        api.fail(Conflict("the renewal came first"), method="PUT")
+        await a.release()
+        assert lease(api)["holderIdentity"] == ""
+
+    play(act)
+
+
 def test_the_clock_of_the_other_machine_does_not_matter() -> None:
     async def act(api: FakeApi, a: Elector, b: Elector) -> None:
         await a.acquire()

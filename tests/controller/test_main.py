@@ -1,0 +1,107 @@
+"""The whole controller against an API server in memory, with real time and a lease that is measured in tenths of seconds."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from controller.main import Controller
+from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, PERSISTENT_VOLUME_CLAIMS
+from controller.settings import Settings
+from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from tests.controller.job.builders import wire_spec
+from tests.controller.runtime.builders import until
+from tests.fakes import FakeApi
+
+
+def settings(**fields: Any) -> Settings:
+    lease = {"lease_duration_seconds": 1.5, "lease_renew_deadline_seconds": 1.0, "lease_retry_seconds": 0.1}
+    return Settings(trainer_image="trainer:1", health_host="127.0.0.1", health_port=0, lease_namespace="ops", **lease, **fields)
+
+
+def job(name: str = "bot") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "team-a", "generation": 1}
+    return {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata, "spec": wire_spec()}
+
+
+def with_inputs(api: FakeApi) -> FakeApi:
+    """What the job of the builders refers to."""
+    api.put(PERSISTENT_VOLUME_CLAIMS, {"metadata": {"name": "models", "namespace": "team-a"}})
+    api.put(CONFIG_MAPS, {"metadata": {"name": "rows", "namespace": "team-a"}, "data": {"train.jsonl": "{}"}})
+    return api
+
+
+@asynccontextmanager
+async def running(api: FakeApi, **fields: Any) -> AsyncIterator[tuple[Controller, asyncio.Event]]:
+    controller, stop = Controller(settings(**fields), api), asyncio.Event()
+    task = asyncio.create_task(controller.run(stop))
+    try:
+        yield controller, stop
+    finally:
+        stop.set()
+        async with asyncio.timeout(10):
+            await task
+
+
+def holder(api: FakeApi) -> str:
+    leases = api.objects(LEASES)
+    return str(leases[0]["spec"]["holderIdentity"]) if leases else ""
+
+
+async def test_a_job_gets_its_ray_job_its_status_and_an_event() -> None:
+    api = with_inputs(FakeApi())
+    async with running(api):
+        api.put(FINE_TUNE_JOBS, job())
+        await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)
+        await until(lambda: bool(api.objects(EVENTS)), seconds=20)
+
+    assert api.objects(RAY_JOBS)[0]["metadata"]["name"] == "bot-1"
+    assert api.objects(FINE_TUNE_JOBS)[0]["status"]["conditions"]
+    assert holder(api) == ""
+
+
+async def test_without_kuberay_it_runs_says_so_and_starts_the_job_when_kuberay_comes() -> None:
+    api = with_inputs(FakeApi())
+    api.absent.add(str(RAY_JOBS))
+    async with running(api) as (controller, _):
+        api.put(FINE_TUNE_JOBS, job())
+        await until(lambda: "status" in api.objects(FINE_TUNE_JOBS)[0], seconds=20)
+        assert "KubeRay" in str(api.objects(FINE_TUNE_JOBS)[0]["status"]["conditions"])
+        assert controller.not_ready() == []
+        api.absent.clear()
+        await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)
+
+
+async def test_what_happened_while_the_lease_was_lost_is_done_when_it_is_back() -> None:
+    api = with_inputs(FakeApi())
+    async with running(api) as (controller, _):
+        await until(controller.elector.leading, seconds=20)
+        api.black_hole = True
+        await until(lambda: not controller.elector.leading(), seconds=20)
+        api.black_hole = False
+        api.put(FINE_TUNE_JOBS, job())
+        await until(lambda: bool(api.objects(RAY_JOBS)), seconds=30)
+        assert controller.elector.leading()
+
+
+async def test_a_standby_changes_nothing_is_ready_and_stops_at_once() -> None:
+    api = with_inputs(FakeApi())
+    async with running(api, identity="leader") as (leader, _):
+        await until(leader.elector.leading, seconds=20)
+        async with running(api, identity="standby") as (standby, stop):
+            await until(lambda: standby.not_ready() == [], seconds=20)
+            before = len([request for request in api.requests if request.method != "GET"])
+            clock = asyncio.get_running_loop().time
+            stopped = clock()
+            stop.set()
+        assert clock() - stopped < 2
+        assert before > 0
+        assert holder(api).startswith("leader_")
+
+
+async def test_it_is_not_ready_before_its_caches_are_filled_and_alive_all_the_time() -> None:
+    api = FakeApi()
+    async with running(api) as (controller, _):
+        assert "finetunejobs.finetune.dev: not listed yet" in controller.not_ready()
+        assert controller.not_live() == []
+        await until(lambda: controller.not_ready() == [], seconds=20)
