@@ -46,6 +46,9 @@ class Sample:
 def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> tuple[str, ...]:
     """Return what is worth a thought, most important first; raises InputError for what makes training senseless."""
     max_length = config.training.max_sequence_length
+    if config.task is Task.CHAT and _uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
+        problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
+        raise InputError("model", problem, "use another model")
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
     samples = [take_sample(name, rows, tokenizer, max_length) for name, rows in sets.items() if rows]
     train = samples[0]
@@ -117,10 +120,8 @@ def stop_findings(sample: Sample, tokenizer: Any, task: Task) -> list[str]:
             else ["model: the tokenizer has no end-of-sequence token, the end of a text is not learnt"]
         )
     findings = []
-    if getattr(tokenizer, "chat_template", None) in (None, "", PLAIN_TEMPLATE):
+    if _uses_plain_template(tokenizer):
         findings.append("model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»")
-        if tokenizer.eos_token_id is None:
-            raise InputError("model", "the tokenizer has neither a chat template nor an end-of-sequence token", "use another model")
     whole = [row for row in sample.rows if not row.truncated and any(row.loss_mask)]
     special = special_ids(tokenizer)
     unended = sum(_last_learnt(row) not in special for row in whole)
@@ -191,6 +192,10 @@ def size_findings(dataset: Dataset, config: TrainConfig) -> list[str]:
         return []
     fix = "lower training.globalBatchSize or give more rows"
     return [f"data.train: {_count(len(dataset.train))}, fewer than training.globalBatchSize {batch}: one step sees rows twice; {fix}"]
+
+
+def _uses_plain_template(tokenizer: Any) -> bool:
+    return getattr(tokenizer, "chat_template", None) in (None, "", PLAIN_TEMPLATE)
 
 
 def _size(example: Example) -> int:

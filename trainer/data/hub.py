@@ -58,7 +58,8 @@ def _raise_as_ours(error: Exception, field: str, source: HuggingFaceDataset, end
     status = next(
         (cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError) and cause.response is not None), None
     )
-    if any(isinstance(cause, GatedRepoError) for cause in causes):
+    # `datasets` hides the hub client's error behind its own words.
+    if isinstance(error, GatedRepoError) or "is a gated dataset" in str(error):
         fix = f"accept its terms on {endpoint}/datasets/{source.name} and give a token of that account in HF_TOKEN"
         raise InputError(f"{field}.name", f"{source.name} is gated, and {where} refuses it {with_token}", fix) from error
     if isinstance(error, RevisionNotFoundError):
