@@ -24,7 +24,8 @@ ABANDONED = Ending(AttemptOutcome.FAILED, "Killed", "the run ended without a wor
 def begin(previous: FineTuneJobStatus, job_name: str, now: datetime) -> FineTuneJobStatus:
     """Return the status of a run that starts now, after what earlier starts in the same folder left."""
     if attempts.unfinished(previous) is not None:
-        previous = attempts.end(previous, ABANDONED, now)
+        last_sign_of_life = previous.progress.last_report_time if previous.progress else None
+        previous = attempts.end(previous, ABANDONED, last_sign_of_life or now)
     # Another run counts its reports from 1 again, and ends anew.
     fresh = previous.model_copy(update={"report_cursor": None, "conditions": None, "warnings": None})
     status = attempts.update(attempts.begin(fresh, job_name), start_time=now)

@@ -56,6 +56,7 @@ def test_a_second_start_is_a_second_attempt_and_closes_one_that_was_killed() -> 
     again = begin(take(STARTED, record(step=4, checkpoints=[checkpoint(4)])), "bot", later)
     assert again.attempts
     assert [(attempt.number, attempt.outcome, attempt.reason) for attempt in again.attempts] == [(1, "Failed", "Killed"), (2, None, None)]
+    assert again.attempts[0].end_time == NOON
     assert again.checkpoints
     assert again.phase == "Running"
 
