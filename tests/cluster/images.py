@@ -78,7 +78,6 @@ def load_images(runtime: ContainerRuntime, images: Iterable[Image]) -> None:
             image.build(buildah)
             built = time.monotonic()
             transfer(buildah, runtime, image.name)
-        runtime.forget_replaced_images()
         _write_record({**_read_record(), image.name: image.digest})
         print(
             f"built {image.name} in {built - started:.0f} s, loaded in {time.monotonic() - built:.0f} s",

@@ -16,6 +16,7 @@ from tests.cluster.processes import ProcessTable
 PAUSE_IMAGE = "finetune.dev/pause:1"
 CNI_PROGRAMS = Path("/usr/lib/cni")
 KUBERNETES_NAMESPACE = "k8s.io"
+REPLACED = "-replaced"
 
 CONFIGURATION = """\
 version = 2
@@ -103,12 +104,23 @@ class ContainerRuntime:
             raise RuntimeError(f"`ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
         return done.stdout
 
-    def forget_replaced_images(self) -> None:
-        """Drop what a newer image of the same name replaced; containerd's own alias by digest would keep it forever."""
+    @contextlib.contextmanager
+    def replacing(self, name: str) -> Iterator[None]:
+        """Keep the layers of the image that `name` stands for until its successor, which shares them, is complete.
+
+        The moment a name moves on, garbage collection may take the old image's layers from under the new one.
+        """
+        if name in self.images():
+            self.ctr("images", "tag", "--force", name, f"{name}{REPLACED}")
+        yield
+        self._forget_replaced_images()
+
+    def _forget_replaced_images(self) -> None:
+        """Drop the old images, and the aliases by digest with which containerd would keep them forever."""
         digests = {name: digest for name, _, digest, *_ in map(str.split, self.ctr("images", "list").splitlines()[1:])}
-        named = {digest for name, digest in digests.items() if not name.startswith("sha256:")}
+        kept = {digest for name, digest in digests.items() if not name.startswith("sha256:") and REPLACED not in name}
         for name, digest in digests.items():
-            if digest not in named:
+            if digest not in kept or REPLACED in name:
                 self.ctr("images", "remove", "--sync", name)
 
     def remove_containers(self) -> None:

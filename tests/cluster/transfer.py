@@ -12,6 +12,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -29,15 +30,25 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 
 def transfer(buildah: Buildah, runtime: ContainerRuntime, name: str) -> None:
     """Make an image of buildah's store an image of containerd, unpacked and ready to run."""
+    with runtime.replacing(name):
+        try:
+            _move(buildah, runtime, name, runtime.content)
+        except ImageError as error:
+            # A start that was cut short may have left files of layers that containerd no longer counts as its own.
+            print(f"{error}; sending the whole image", file=sys.stderr, flush=True)
+            _move(buildah, runtime, name, None)
+
+
+def _move(buildah: Buildah, runtime: ContainerRuntime, name: str, held: Path | None) -> None:
     with tempfile.TemporaryDirectory(dir=cache_directory()) as folder:
         blobs = Path(folder)
         with buildah.archive(name) as archive:
-            manifest = _receive(archive, runtime.content, blobs)
+            manifest = _receive(archive, held, blobs)
         _send(runtime, name, manifest, blobs)
 
 
-def _receive(archive: IO[bytes], content: Path, blobs: Path) -> dict[str, Any]:
-    """Keep the blobs that are new; returns the image's manifest in OCI's form."""
+def _receive(archive: IO[bytes], held: Path | None, blobs: Path) -> dict[str, Any]:
+    """Keep the blobs that are not in the folder `held`; returns the image's manifest in OCI's form."""
     sizes: dict[str, int] = {}
     listing: list[dict[str, Any]] = []
     with tarfile.open(fileobj=archive, mode="r|") as stream:
@@ -51,7 +62,7 @@ def _receive(archive: IO[bytes], content: Path, blobs: Path) -> dict[str, Any]:
                 listing = json.load(source)
             elif len(digest) == 64 and "/" not in entry.name:
                 sizes[digest] = entry.size
-                if not (content / digest).exists():
+                if held is None or not (held / digest).exists():
                     with (blobs / digest).open("wb") as target:
                         shutil.copyfileobj(source, target, 1 << 20)
     if len(listing) != 1:
