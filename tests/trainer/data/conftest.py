@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.trainer.data.builders import byte_tokenizer
+
+# What is tested is not speed, and a busy machine pauses for longer than hypothesis allows.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 REAL_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
