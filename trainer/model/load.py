@@ -32,7 +32,9 @@ def load_tokenizer(located: LocatedModel) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder_of(located), local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except RuntimeError:
+        raise  # dequantising failed, which is not the user's doing
+    except Exception as error:  # the tokenizers library raises nothing narrower
         raise InputError(located.field, f"the tokenizer in {located.path} cannot be loaded: {_first_line(error)}", _FIX) from error
     return tokenizer
 
@@ -47,15 +49,18 @@ def load_model(located: LocatedModel, dtype: torch.dtype) -> PreTrainedModel:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # told below, in our words
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise InputError(located.field, f"the model in {located.path} cannot be loaded: {_first_line(error)}", _FIX) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        # transformers fills them with random numbers and only warns.
-        problem = f"the weights in {located.path} lack {len(missing)} tensors of the architecture, such as {missing[0]}"
-        raise InputError(located.field, problem, "give the whole model of the config.json beside it")
+    # transformers fills what does not fit with random numbers and only warns.
+    mismatched = {str(key[0]) for key in info["mismatched_keys"]}
+    faults = [("lack", set(info["missing_keys"]) - mismatched), ("have another shape for", mismatched)]
+    for fault, names in faults:
+        if names:
+            problem = f"the weights in {located.path} {fault} {len(names)} tensors of the architecture, such as {min(names)}"
+            raise InputError(located.field, problem, "give the weights that belong to the config.json beside them")
     loaded: PreTrainedModel = model
     return loaded
 

@@ -1,5 +1,4 @@
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainer.config.errors import InputError
 from trainer.config.sections import ModelSource
 from trainer.evaluation import generate
 from trainer.model import load_model, load_tokenizer, locate, provenance_of
@@ -126,11 +124,3 @@ def test_the_dequantised_weights_are_those_that_the_gguf_library_reads(quickstar
     for theirs, name in pairs.items():
         tensor = stored[theirs]
         torch.testing.assert_close(ours[name], torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()), rtol=0, atol=0)
-
-
-def test_a_tokenizer_that_cannot_be_read_is_the_users_to_mend(saved_model: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(saved_model, tmp_path / "model")
-    (folder / "tokenizer.json").write_text("{}")
-
-    with pytest.raises(InputError, match=r"model\.path: the tokenizer in"):
-        load_tokenizer(locate(ModelSource(path=str(folder))))

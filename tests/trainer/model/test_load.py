@@ -90,6 +90,22 @@ def test_weights_that_lack_tensors_are_refused_and_not_filled_with_random_number
         load_model(located_folder(folder), torch.float32)
 
 
+def test_weights_of_another_shape_than_the_configuration_says_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text()) | {"intermediate_size": 48}
+    (folder / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(InputError, match=r"have another shape for 6 tensors of the architecture, such as model\.layers\.0\.mlp\.down_proj"):
+        load_model(located_folder(folder), torch.float32)
+
+
+@pytest.mark.parametrize("content", ["{}", "not json", '{"model": {"type": "Unknown"}}'])
+def test_a_tokenizer_that_cannot_be_read_is_the_users_to_mend(folder: Path, content: str) -> None:
+    (folder / "tokenizer.json").write_text(content)
+
+    with pytest.raises(InputError, match=r"model\.path: the tokenizer in"):
+        load_tokenizer(located_folder(folder))
+
+
 def test_an_architecture_that_needs_its_own_code_is_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "homemade", "auto_map": {"AutoModelForCausalLM": "modeling_homemade.Homemade"}}

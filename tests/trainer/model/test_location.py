@@ -77,6 +77,21 @@ def test_with_a_revision_the_hub_alone_is_asked(saved_model: Path, tmp_path: Pat
     assert located.pinned() == ModelSource(name=NAME, revision=COMMIT)
 
 
+def test_a_check_without_weights_gives_what_a_worker_needs_to_find_the_same(
+    saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub_server(saved_model) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        checked = locate(ModelSource(name=NAME), weights=False)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "another-node"))
+
+        found = locate(checked.pinned())
+
+    assert not (checked.path / "model.safetensors").exists()
+    assert (found.path / "model.safetensors").is_file()
+    assert found.revision == checked.revision == COMMIT
+
+
 def test_a_wrong_folder_is_told_at_once_and_without_torch(tmp_path: Path) -> None:
     program = (
         "import sys, json\n"

@@ -1,0 +1,62 @@
+"""One rank of the test of sharded models: loads one under ZeRO-3, gives it an adapter that acts, answers prompts, exports.
+
+Started by test_sharded.py with RANK and WORLD_SIZE in the environment; writes its answers to FOLDER/answers-RANK.json.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ["DS_ACCELERATOR"] = "cpu"
+
+import deepspeed
+import torch
+import torch.distributed
+
+from tests.trainer.model.builders import located_folder, random_prompts, train_config
+from trainer.engine import build_engine
+from trainer.evaluation import generate
+from trainer.model import apply_method, export, load_model, load_tokenizer, provenance_of
+
+# Rank 0's answers end at other lengths than rank 1's, and its batches have other widths.
+PROMPTS = {0: random_prompts([3, 17, 5], seed=1), 1: random_prompts([9, 4, 30], seed=2)}
+NEW_TOKENS = 16
+STOPS = 160
+"""Half of the vocabulary ends an answer, so that rows and ranks stop at different steps."""
+
+
+def main(base: Path, folder: Path) -> None:
+    torch.distributed.init_process_group("gloo")
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # it would be compiled here
+    deepspeed.init_distributed(dist_backend="gloo", verbose=False)
+    rank = torch.distributed.get_rank()
+    config = train_config(
+        workers={"workers": 2, "deepspeed": {"zeroStage": 3}}, output={"directory": str(folder), "export": ["adapter", "merged"]}
+    )
+    located = located_folder(base)
+    tokenizer = load_tokenizer(located)
+    engine = build_engine(
+        config,
+        lambda: apply_method(load_model(located, torch.float32), config.method, config.regularization, seed=1),
+        torch.device("cpu"),
+    )
+    state = engine.broadcast(engine.state())
+    generator = torch.Generator().manual_seed(4)
+    for parameter in state.parameters.values():
+        parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    engine.load_state(state, steps_done=1)
+    engine.model.generation_config.eos_token_id = list(range(STOPS))
+    answers = generate(engine.model, tokenizer, PROMPTS[rank], NEW_TOKENS, batch_size=2, synced=True)
+    gathered = engine.state()
+    if rank == 0:
+        sizes = {parameter.numel() for name, parameter in engine.model.named_parameters() if "embed_tokens" in name}
+        export(engine.model, tokenizer, config, folder, located, provenance_of(located, torch.float32), gathered.parameters)
+        (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
+    (folder / f"answers-{rank}.json").write_text(json.dumps(answers))
+    engine.broadcast(None)
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

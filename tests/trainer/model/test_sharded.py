@@ -1,0 +1,71 @@
+"""A model whose parameters are shards answers and is exported as if it were whole."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from tests.trainer.model.builders import random_prompts, tiny_tokenizer
+from tests.trainer.model.sharded import NEW_TOKENS, PROMPTS, STOPS
+from trainer.evaluation import generate
+from trainer.model.lora import old_name_tolerated
+
+PROGRAM = Path(__file__).with_name("sharded.py")
+INPUT = torch.tensor(random_prompts([12]))
+
+
+@pytest.fixture(scope="module")
+def results(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sharded")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    base = os.environ | {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    base |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, str(PROGRAM), str(saved_model), str(folder)]
+    ranks = [
+        subprocess.Popen(command, env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        errors = [rank.communicate(timeout=240)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(error[-3000:] for error in errors)
+    return folder
+
+
+def reloaded(saved_model: Path, results: Path) -> PeftModel:
+    with old_name_tolerated():
+        return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(saved_model), results / "adapter").eval()
+
+
+def test_parameters_were_really_sharded(results: Path) -> None:
+    assert json.loads((results / "sizes.json").read_text()) == [0]
+
+
+def test_ranks_that_stop_at_different_steps_answer_as_the_whole_model_does(saved_model: Path, results: Path) -> None:
+    model = reloaded(saved_model, results)
+    model.generation_config.eos_token_id = list(range(STOPS))
+
+    for rank, prompts in PROMPTS.items():
+        answers = json.loads((results / f"answers-{rank}.json").read_text())
+        assert answers == generate(model, tiny_tokenizer(), prompts, NEW_TOKENS)
+        assert any(answers)
+
+
+def test_adapter_and_merged_model_are_whole_and_agree(saved_model: Path, results: Path) -> None:
+    expected = reloaded(saved_model, results)(INPUT).logits
+
+    merged = AutoModelForCausalLM.from_pretrained(results / "merged")
+
+    torch.testing.assert_close(merged(INPUT).logits, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(AutoModelForCausalLM.from_pretrained(saved_model)(INPUT).logits, expected)
