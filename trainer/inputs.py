@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.config.train import TrainConfig
-from trainer.data import Dataset, examine, prepare, steps_total
-from trainer.model import LocatedModel, load_tokenizer, locate
+from trainer.config.sections import Task
+from trainer.data import Dataset, ensure_chat_template, examine, prepare, steps_total
+from trainer.model import LocatedModel, locate
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,24 @@ class Inputs:
         ]
 
 
+def chat_tokenizer(located: LocatedModel, config: TrainConfig) -> Any:
+    """Load the tokenizer; for a chat it has a chat template afterwards, the plain one if its model came without."""
+    from trainer.model import load_tokenizer
+
+    tokenizer = load_tokenizer(located)
+    if config.task is Task.CHAT:
+        ensure_chat_template(tokenizer)
+    return tokenizer
+
+
 def check_inputs(config: TrainConfig) -> Inputs:
-    """Read and check all input; raises InputError for what the user has to mend. The cheap checks come first."""
+    """Read and check all input; raises InputError for what the user has to mend.
+
+    The cheap checks come first: torch and transformers, which take seconds to import, are not touched before rows and
+    model folder are known to be sound.
+    """
     dataset = prepare(config)
     located = locate(config.model, weights=False)
-    tokenizer = load_tokenizer(located)
+    tokenizer = chat_tokenizer(located, config)
     findings = examine(dataset, tokenizer, config)
     return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings))

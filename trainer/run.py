@@ -22,10 +22,10 @@ from trainer.engine import build_engine
 from trainer.engine.factory import uses_bfloat16
 from trainer.evaluation import DataCounts, SampleAnswer, TrainingSummary, build_report
 from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, StopOnRequest, Validate
-from trainer.inputs import Inputs
+from trainer.inputs import Inputs, chat_tokenizer
 from trainer.loop import Hook, Progress, train
 from trainer.measure import Measurement, measure
-from trainer.model import apply_method, export, load_model, load_tokenizer, locate, provenance_of
+from trainer.model import apply_method, export, load_model, locate, provenance_of
 from trainer.ownership import write_atomically
 from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, TensorBoardSink
 
@@ -71,7 +71,7 @@ class Run:
         bfloat16 = uses_bfloat16(config, device)
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self.located = locate(self.inputs.located.pinned())
-        self.tokenizer = load_tokenizer(self.located)
+        self.tokenizer = chat_tokenizer(self.located, config)
         self.engine = build_engine(
             config,
             lambda: apply_method(

@@ -39,10 +39,10 @@ def config(folder: Path, output: str, *, steps: int = 12, workers: int = 2, zero
 
 def start(path: Path) -> subprocess.Popen[str]:
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "RAY_TRAIN_V2_ENABLED": "1"}
-    log = path.with_suffix(".log").open("a")
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainer", "--config", str(path)], env=env, stdout=log, stderr=log, text=True, start_new_session=True
-    )
+    with path.with_suffix(".log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainer", "--config", str(path)], env=env, stdout=log, stderr=log, text=True, start_new_session=True
+        )
 
 
 def finish(process: subprocess.Popen[str], path: Path, expected: int = 0) -> None:
