@@ -39,6 +39,7 @@ def results(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     finally:
         for rank in ranks:
             rank.kill()
+            rank.wait()
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(error[-3000:] for error in errors)
     return folder
 
