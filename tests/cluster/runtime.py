@@ -88,6 +88,7 @@ class ContainerRuntime:
         processes.start("containerd", ["containerd", "--config", str(configuration)])
         processes.wait_until("containerd", lambda: self._answers("version"), "it answered")
         self.remove_containers()
+        self._collect_garbage()
 
     @property
     def content(self) -> Path:
@@ -114,6 +115,17 @@ class ContainerRuntime:
             self.ctr("images", "tag", "--force", name, f"{name}{REPLACED}")
         yield
         self._forget_replaced_images()
+
+    def _collect_garbage(self) -> None:
+        """Remove layers that an earlier containerd had given up but was ended before it deleted them: gigabytes.
+
+        It looks for them only after a layer of its own went, and waits for the end only when an image goes.
+        """
+        self._answers("snapshots", "prepare", f"sweep{REPLACED}", "")
+        self._answers("snapshots", "remove", f"sweep{REPLACED}")
+        if PAUSE_IMAGE in self.images():
+            self._answers("images", "tag", "--force", PAUSE_IMAGE, f"{PAUSE_IMAGE}{REPLACED}")
+            self._answers("images", "remove", "--sync", f"{PAUSE_IMAGE}{REPLACED}")
 
     def _forget_replaced_images(self) -> None:
         """Drop the old images, and the aliases by digest with which containerd would keep them forever."""
