@@ -7,8 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config.train import TrainConfig
 from trainer.config.sections import Task
+from trainer.config.train import TrainConfig
 from trainer.data import Dataset, ensure_chat_template, examine, prepare, steps_total
 from trainer.model import LocatedModel, locate
 

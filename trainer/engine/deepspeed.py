@@ -34,17 +34,24 @@ def deepspeed_config(zero_stage: int, settings: OptimizerSettings, *, bfloat16: 
     }
 
 
+def start_deepspeed(device: torch.device) -> None:
+    """Have DeepSpeed take over the process group; must happen before a model is loaded sharded. Safe to repeat."""
+    if device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+
+    # Its shared-memory collective for inference would be compiled here; training does not call it.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), timeout=GROUP_TIMEOUT, verbose=False)
+
+
 class DeepspeedEngine(Engine):
     """A DeepSpeed engine; training state is gathered whole, so that a checkpoint does not depend on stage or world size."""
 
     def __init__(self, model: nn.Module, zero_stage: int, settings: OptimizerSettings, device: torch.device, *, bfloat16: bool) -> None:
-        if device.type == "cpu":
-            os.environ["DS_ACCELERATOR"] = "cpu"
+        start_deepspeed(device)
         import deepspeed
 
-        # Its shared-memory collective for inference would be compiled here; training does not call it.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), timeout=GROUP_TIMEOUT, verbose=False)
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.device, self._stage = device, zero_stage
         self.shards_parameters = zero_stage == 3

@@ -12,7 +12,7 @@ from trainer.config.sections import Precision
 from trainer.config.train import TrainConfig
 from trainer.engine.base import Engine, OptimizerSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.engine.deepspeed import DeepspeedEngine, deepspeed_config
+from trainer.engine.deepspeed import DeepspeedEngine, deepspeed_config, start_deepspeed
 
 
 def optimizer_settings(config: TrainConfig) -> OptimizerSettings:
@@ -40,6 +40,7 @@ def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: tor
     deepspeed = config.workers.deepspeed
     if deepspeed is None:
         return DdpEngine(load(), settings, device, bfloat16=bfloat16)
+    start_deepspeed(device)
     guard: Any = None
     if deepspeed.zero_stage == 3:
         # While this object lives, from_pretrained shards each weight as it is read instead of holding the whole model.
