@@ -36,6 +36,10 @@ class Progress:
     step: int = 0
     tokens_seen: int = 0
     stop_reason: str | None = None
+    step_seconds: float = 0.0
+    """Time in steps of this attempt, without evaluations and checkpoints."""
+    step_tokens: int = 0
+    """Tokens of those steps."""
     _times: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW_STEPS + 1))
 
     @property
@@ -45,7 +49,16 @@ class Progress:
 
     def mark(self, now: float) -> None:
         """Note the time at a step's end (or before the first step), for rate and ETA."""
+        if self._times:
+            before, _, tokens_before = self._times[-1]
+            self.step_seconds += now - before
+            self.step_tokens += self.tokens_seen - tokens_before
         self._times.append((now, self.step, self.tokens_seen))
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether the next step's beginning has to be marked."""
+        return not self._times
 
     def pause(self) -> None:
         """Forget the times: what follows (an evaluation) is not training."""
@@ -53,7 +66,8 @@ class Progress:
 
     def figures(self) -> ProgressFigures:
         """Return the figures of the progress record; rate and ETA over the last steps, None when unknown."""
-        rate = eta = None
+        rate = self.step_tokens / self.step_seconds if self.step_seconds > 0 else None
+        eta = None
         if len(self._times) >= 2:
             (begin, first_step, first_tokens), (end, last_step, last_tokens) = self._times[0], self._times[-1]
             seconds = max(end - begin, 1e-9)
@@ -91,8 +105,9 @@ def train(engine: Engine, batches: Callable[[int], Sequence[MicroBatch]], traini
     """
     engine.model.train()
     keeps_positions = accepts_logits_to_keep(engine)
-    progress.mark(time.monotonic())
     while not progress.finished:
+        if progress.paused:
+            progress.mark(time.monotonic())
         micro_batches = [batch.to(engine.device) for batch in batches(progress.step)]
         loss_tokens, tokens = (int(total) for total in engine.sums_over_ranks(token_counts(micro_batches)))
         seed_step(training.seed, progress.step, engine.rank)

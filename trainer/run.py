@@ -6,7 +6,6 @@ Test: tests/trainer/test_run.py (real Ray, a small model).
 import json
 import logging
 import resource
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,6 @@ class Run:
             progress.step, progress.tokens_seen = int(saved.trainer_state["step"]), int(saved.trainer_state["tokensSeen"])
             progress.stop_reason = saved.trainer_state["stopReason"]
         self.send(stage=Stage.TRAINING, progress=progress.figures())
-        self.train_seconds = -time.monotonic()
         train(
             self.engine,
             self.micro_batches,
@@ -167,7 +165,6 @@ class Run:
             progress,
             self.hooks(progress, saved, baseline),
         )
-        self.train_seconds += time.monotonic()
         return progress
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
@@ -247,7 +244,7 @@ class Run:
             steps=progress.step,
             epochs=figures.epoch,
             tokens_seen=progress.tokens_seen,
-            seconds=self.train_seconds,
+            seconds=progress.step_seconds,
             world_size=self.engine.world_size,
             trainable_parameters=trained_parameters,
             train_loss=first.get("trainLoss"),
