@@ -62,24 +62,39 @@ class CheckpointStore:
 
         Raises OSError when the disk fails, TornCheckpointError when what is read back is not what was written.
         """
-        created = datetime.now(UTC)
         staged = self._staging / f"step-{step}"
+        planned = CheckpointRecord(
+            step=step,
+            uri=f"{self._uri}/checkpoints/step-{step}",
+            size_bytes=0,
+            created_time=datetime.now(UTC),
+            attempt=attempt,
+            perplexity=perplexity,
+            verified=True,
+        )
+        try:
+            record = self._stage(staged, engine_state, trainer_state, planned)
+            target = self._publish(staged, step)
+        finally:
+            # On a full disk the half of it is in the way of everything else.
+            shutil.rmtree(self._staging, ignore_errors=True)
+        read_manifest(target, self._owner)
+        self.records = [kept for kept in self.records if kept.step != step] + [record]
+        self._mark_best_and_prune()
+        return record
+
+    def _stage(
+        self, staged: Path, engine_state: EngineState, trainer_state: Mapping[str, Any], record: CheckpointRecord
+    ) -> CheckpointRecord:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         save_file(engine_state.parameters, staged / PARAMETERS_FILE)
         save_file(engine_state.first_moments, staged / FIRST_MOMENTS_FILE)
         save_file(engine_state.second_moments, staged / SECOND_MOMENTS_FILE)
         (staged / STATE_FILE).write_text(json.dumps(trainer_state))
-        record = CheckpointRecord(
-            step=step, uri=f"{self._uri}/checkpoints/step-{step}", size_bytes=sum(file.stat().st_size for file in staged.iterdir()),
-            created_time=created, attempt=attempt, perplexity=perplexity, verified=True,
-        )  # fmt: skip
-        self._write_manifest(staged, record)
-        target = self._publish(staged, step)
-        read_manifest(target, self._owner)
-        self.records = [kept for kept in self.records if kept.step != step] + [record]
-        self._mark_best_and_prune()
-        return record
+        sized = record.model_copy(update={"size_bytes": sum(file.stat().st_size for file in staged.iterdir())})
+        self._write_manifest(staged, sized)
+        return sized
 
     def _write_manifest(self, staged: Path, record: CheckpointRecord) -> None:
         digests = {file.name: sha256_of(file) for file in sorted(staged.iterdir())}

@@ -36,6 +36,8 @@ class Ledger:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.evaluations_without_improvement = 0
+        self.improvement_reference: float | None = None
+        """The perplexity that early stopping compares with: it moves by minDelta at least, the best by any amount."""
         self.validated: tuple[int, float] | None = None
         """Step and perplexity of the newest validation."""
 
@@ -49,12 +51,17 @@ class Ledger:
 
     def to_state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"metrics": self.metrics.to_wire(), "evaluationsWithoutImprovement": self.evaluations_without_improvement}
+        return {
+            "metrics": self.metrics.to_wire(),
+            "evaluationsWithoutImprovement": self.evaluations_without_improvement,
+            "improvementReference": self.improvement_reference,
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what a checkpoint kept."""
         self.metrics = Metrics.model_validate(state["metrics"])
         self.evaluations_without_improvement = int(state["evaluationsWithoutImprovement"])
+        self.improvement_reference = state["improvementReference"]
 
 
 class LogFigures:
@@ -101,10 +108,12 @@ class Validate:
 
     def _judge(self, perplexity: float, progress: Progress) -> None:
         self._ledger.validated = (progress.step, perplexity)
-        best = self._ledger.metrics.best
-        minimum_delta = self._early_stopping.min_delta if self._early_stopping else 0.0
-        if best is None or perplexity < best.perplexity - minimum_delta:
+        best, reference = self._ledger.metrics.best, self._ledger.improvement_reference
+        if best is None or perplexity < best.perplexity:
             self._ledger.note(best=BestFigures(perplexity=perplexity, step=progress.step))
+        minimum_delta = self._early_stopping.min_delta if self._early_stopping else 0.0
+        if reference is None or perplexity < reference - minimum_delta:
+            self._ledger.improvement_reference = perplexity
             self._ledger.evaluations_without_improvement = 0
             return
         self._ledger.evaluations_without_improvement += 1
@@ -120,7 +129,8 @@ class StopOnRequest:
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
         """Set the stop reason."""
-        if self._engine.sums_over_ranks([float(self._sender.stop_requested())])[0] > 0:
+        wanted = self._engine.sums_over_ranks([float(self._sender.stop_requested())])[0] > 0
+        if wanted and not progress.finished:
             progress.stop_reason = INTERRUPTED
 
 

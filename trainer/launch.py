@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
-from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Outcome, Result, Stage
+from trainer.config.record import (
+    EXIT_FAILURE,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_SUCCESS,
+    CheckpointRecord,
+    Metrics,
+    ModelProvenance,
+    Outcome,
+    OutputRecord,
+    Result,
+    Stage,
+)
 from trainer.config.train import TrainConfig
 from trainer.inputs import Inputs, check_inputs
 from trainer.ownership import Ownership, write_atomically
@@ -29,8 +41,11 @@ FAILURE_REASONS = {"OutOfMemoryError": "OutOfMemory", "MemoryError": "OutOfMemor
                    "TornCheckpointError": "CheckpointDamaged", "OSError": "StorageFailed"}  # fmt: skip
 
 
-class InterruptedRunError(Exception):
-    """SIGTERM came; what was trained is in a checkpoint, if training had begun."""
+class InterruptedRunError(BaseException):
+    """SIGTERM came; what was trained is in a checkpoint, if training had begun.
+
+    Not an Exception: it comes at any moment, also inside libraries that take every Exception for a fault of their input.
+    """
 
 
 @dataclass(frozen=True)
@@ -45,10 +60,11 @@ def run(config: TrainConfig) -> int:
     """Run one attempt to its end and return the exit code; every end leaves a last progress record."""
     reporter = ProgressReporter(config, open_sink(config.progress))
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, stop_handler(stop))
     reporter.start()
     reporter.update(stage=Stage.STARTING)
     ending = end_of(lambda: attempt(config, reporter, stop))
+    # Nothing is left to stop, and the last record must get through.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     accepted = reporter.finish(outcome=ending.outcome, stage=Stage.FINISHED)
     if not accepted:
         logger.error("the last progress record was not accepted; the exit code %d stands for it", ending.exit_code)
@@ -73,7 +89,8 @@ def end_of(work: Callable[[], str]) -> Ending:
     except InputError as error:
         logger.error("%s", error)
         return Ending(outcome_of(Result.INPUT_INVALID, "InputInvalid", str(error)), EXIT_INPUT)
-    except InterruptedRunError as error:
+    except (InterruptedRunError, SystemExit) as error:
+        # Between ray.init and our handler, SIGTERM meets Ray's own, which exits.
         return Ending(outcome_of(Result.INTERRUPTED, "Interrupted", str(error)), EXIT_INTERRUPTED)
     except Exception as error:  # whatever it is, the controller must be told
         logger.exception("the run failed")
@@ -110,11 +127,13 @@ def outcome_of(result: Result, reason: str, message: str) -> Outcome:
 
 def attempt(config: TrainConfig, reporter: ProgressReporter, stop: threading.Event) -> str:
     """Check, train and report; return the closing words. Raises what went wrong."""
+    signal.signal(signal.SIGTERM, stop_handler(stop))
     inputs = check_inputs(config)
     ownership = Ownership.of(config, inputs.data_digest)
     directory = Path(config.output.directory)
     if ownership.finished():
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains anew.")
+        reporter.update(**told_by_report(directory, config))
         return "this run is finished already; nothing was changed"
     ownership.write(finished=False)
     reporter.update(warnings=list(inputs.findings)[:20])
@@ -122,7 +141,10 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: threading.Eve
     if not (directory / "report.json").is_file():
         raise InterruptedRunError("stopped on request; the newest checkpoint holds what was trained")
     ownership.write(finished=True)
-    print_report(directory)
+    try:
+        print_report(directory)
+    except Exception as error:  # the run is done and written; a terminal that cannot show it changes nothing
+        logger.warning("the report could not be shown: %s", error)
     return "the model is trained, measured and written"
 
 
@@ -130,6 +152,8 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: Pro
     """Run the workers on Ray; returns when all have ended well, raises their error otherwise."""
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    # A worker that asked for no GPU must see none: Ray no longer hides them by itself.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     import ray
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -138,6 +162,7 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: Pro
     from trainer.worker import Payload, train_worker
 
     start_ray(config)
+    signal.signal(signal.SIGTERM, stop_handler(stop))
     box = progress_box()
     reporter.poll(lambda: fetch(box, stop))
     payload = Payload(config.to_wire(), ray.put(inputs), ownership.owner, box)
@@ -155,15 +180,13 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: Pro
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
     )
-    # From here on SIGTERM is answered by the workers, with a checkpoint. Ray set a handler of its own in init.
+    # From here on SIGTERM is answered by the workers, with a checkpoint.
     stop.workers_listen = True  # type: ignore[attr-defined]
-    signal.signal(signal.SIGTERM, stop_handler(stop))
     try:
         trainer.fit()
     finally:
+        reporter.fetch()
         reporter.poll(None)
-        for fields in [fetch(box, stop)]:
-            reporter.update(**fields)
 
 
 def fetch(box: Any, stop: threading.Event) -> dict[str, Any]:
@@ -193,6 +216,7 @@ def start_ray(config: TrainConfig) -> None:
     needed = config.workers.world_size * resources_of_a_rank(config)["CPU"]
     gpus = config.workers.workers * config.workers.gpus_per_worker
     context = ray.init(
+        address="local",
         num_cpus=int(max(needed, os.cpu_count() or 1)),
         num_gpus=gpus,
         include_dashboard=True,
@@ -201,6 +225,22 @@ def start_ray(config: TrainConfig) -> None:
     )
     if context.dashboard_url and config.progress.file is not None:
         write_atomically(Path(config.progress.file).parent / "dashboard.json", json.dumps({"url": f"http://{context.dashboard_url}"}))
+
+
+def told_by_report(directory: Path, config: TrainConfig) -> dict[str, Any]:
+    """Return the record's fields that a finished run's report holds, for an attempt that finds it finished."""
+    report = json.loads((directory / "report.json").read_text())
+    figures = {
+        name: {metric: entry["value"] for metric, entry in report[name].items() if entry["value"] is not None}
+        for name in ("baseline", "final")
+    }
+    uri = (config.output.uri or str(directory)).rstrip("/")
+    return {
+        "metrics": Metrics(baseline=figures["baseline"], final=figures["final"], best=report["best"]),
+        "checkpoints": [CheckpointRecord.model_validate(checkpoint) for checkpoint in report["checkpoints"]],
+        "model": ModelProvenance.model_validate(report["model"]),
+        "output": OutputRecord(uri=uri, report_uri=f"{uri}/report.json"),
+    }
 
 
 def print_report(directory: Path) -> None:

@@ -155,4 +155,4 @@ def token_counts(batches: Sequence[MicroBatch]) -> list[float]:
 
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Make dropout a function of seed, step and rank, so that a resumed run draws what an unbroken one would have."""
-    torch.manual_seed((seed * 1_000_003 + step) * 65_537 + rank)
+    torch.manual_seed(((seed * 1_000_003 + step) * 65_537 + rank) % 2**63)

@@ -57,13 +57,13 @@ class Ownership:
         owner = written["owner"]
         if owner["uid"] != self.uid or owner["name"] != self.name:
             raise InputError("output", f"{self.directory} belongs to the job {owner['name']!r} ({owner['uid'] or 'local'})", fix)
-        if self.uid is not None:
-            return
-        field = differing_field(written["lineage"], self.lineage)
+        field = differing_field(written["lineage"], self.lineage) if self.uid is None else None
         if field is not None:
             raise InputError(field, f"is not what it was in the run that {self.directory} holds", fix)
         if written["dataDigest"] != self.data_digest:
-            raise InputError("data", f"the rows are not those of the run that {self.directory} holds", fix)
+            # Also within one job: its ConfigMap or data set may have changed since the attempt before.
+            again = fix if self.uid is None else "bring the rows back, or begin a new job"
+            raise InputError("data", f"the rows are not those of the run that {self.directory} holds", again)
 
     def write(self, *, finished: bool) -> None:
         """Write the claim down; atomic."""

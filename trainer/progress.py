@@ -115,7 +115,7 @@ class ProgressReporter:
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._fetch()
+        self.fetch()
         self.update(**fields)
         deadline, pause = self._clock() + FINAL_TRIES_SECONDS, 0.5
         while not self.publish():
@@ -129,11 +129,11 @@ class ProgressReporter:
         """Write the present state; log and return False when the sink refuses it."""
         with self._lock:
             self._sequence += 1
-            record = ProgressRecord(sequence=self._sequence, time=datetime.now(UTC), **self._fields)
+            sequence, fields = self._sequence, dict(self._fields)
             self._changed = self._urgent = False
             self._last_write = self._clock()
         try:
-            self._sink.write(record)
+            self._sink.write(ProgressRecord(sequence=sequence, time=datetime.now(UTC), **fields))
         except Exception as error:  # any sink, any fault: training goes on
             logger.warning("progress could not be reported: %s", str(error).splitlines()[0] if str(error) else type(error).__name__)
             with self._lock:
@@ -141,7 +141,8 @@ class ProgressReporter:
             return False
         return True
 
-    def _fetch(self) -> None:
+    def fetch(self) -> None:
+        """Take over what the source has; log it when the source is gone."""
         if self._source is None:
             return
         try:
@@ -154,7 +155,7 @@ class ProgressReporter:
 
     def _run(self) -> None:
         while not self._closed.wait(POLL_SECONDS):
-            self._fetch()
+            self.fetch()
             due = self._clock() - self._last_write >= self._sink.interval_seconds
             if self._changed and (due or self._urgent):
                 self.publish()

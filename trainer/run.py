@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from trainer.batches import MicroBatch, deal
-from trainer.checkpoint import CheckpointStore, SavedState
+from trainer.checkpoint import CheckpointStore, SavedState, TornCheckpointError
+from trainer.config.errors import InputError
 from trainer.config.record import ModelProvenance, OutputRecord, Stage
 from trainer.config.train import TrainConfig
 from trainer.data import Augmenter, Example, Tokens, batch_at, steps_total, tokenize
 from trainer.engine import build_engine
-from trainer.engine.factory import uses_bfloat16
+from trainer.engine.factory import weights_dtype
 from trainer.evaluation import DataCounts, SampleAnswer, TrainingSummary, build_report
 from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, StopOnRequest, Validate
 from trainer.inputs import Inputs, chat_tokenizer
@@ -43,6 +44,7 @@ class Run:
         self.store = CheckpointStore(self.directory, self.uri, owner, config.checkpoint.keep)
         self.ledger = Ledger()
         self.words_changed = self.words_seen = self.resumed_from_step = 0
+        self.warnings = list(inputs.findings)
 
     def execute(self) -> None:
         """Take the run to its end, or to the stop that the driver asked for."""
@@ -66,9 +68,9 @@ class Run:
     def load(self) -> None:
         """Load tokenizer and model on this node, and put the engine around the model."""
         config = self.config
-        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-        bfloat16 = uses_bfloat16(config, device)
-        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        # By what the job asked for: a worker without a GPU of its own may see those of others.
+        device = torch.device("cuda", torch.cuda.current_device()) if config.workers.gpus_per_worker > 0 else torch.device("cpu")
+        dtype = weights_dtype(config, device)
         self.located = locate(self.inputs.located.pinned())
         self.tokenizer = chat_tokenizer(self.located, config)
         self.engine = build_engine(
@@ -98,7 +100,7 @@ class Run:
         return model
 
     def tokenize_rows(self) -> None:
-        """Tokenize validation and test rows once, and training rows unless they are changed anew in every epoch."""
+        """Tokenize all rows once; a training row that augmentation changes is tokenized anew when it is drawn."""
         self.augmenter = Augmenter(self.config.augmentation, self.config.training.seed) if self.config.augmentation else None
         self.validation_rows = self.tokenized(self.inputs.dataset.validation)
         self.test_rows = self.tokenized(self.inputs.dataset.test)
@@ -111,24 +113,22 @@ class Run:
     def find_checkpoint(self) -> SavedState | None:
         """Find the newest sound checkpoint and give it to the engine; rank 0 chooses for all."""
         newest, warnings = self.store.newest() if self.engine.rank == 0 else (None, [])
+        for warning in warnings:
+            self.warn(warning)
         found: SavedState | None = self.engine.broadcast(newest)
         if found is None:
-            self.send(resumed_from_step=0, warnings=self.all_warnings(warnings))
+            self.send(resumed_from_step=0)
             return None
         step = int(found.trainer_state["step"])
+        if self.provenance is not None and found.trainer_state["weights"] != self.provenance.digest:
+            raise InputError("model", "the weights are not those that the checkpoint was trained on", "bring them back, or begin a new job")
         self.engine.load_state(found.engine_state(), step)
         self.ledger.load_state(found.trainer_state["ledger"])
         self.words_changed, self.words_seen = found.trainer_state["augmentation"]
         self.resumed_from_step = step
         logger.info("resumed from step %d", step)
-        self.send(
-            resumed_from_step=step, checkpoints=list(self.store.records), metrics=self.ledger.metrics, warnings=self.all_warnings(warnings)
-        )
+        self.send(resumed_from_step=step, checkpoints=list(self.store.records), metrics=self.ledger.metrics)
         return found
-
-    def all_warnings(self, warnings: Sequence[str]) -> list[str]:
-        """Return the findings of the input followed by `warnings`, as many as a record holds."""
-        return [*self.inputs.findings, *warnings][:20]
 
     def baseline(self, saved: SavedState | None) -> Measurement:
         """Measure the untouched base model, or take its figures from the checkpoint."""
@@ -144,10 +144,15 @@ class Run:
         self.send(stage=stage)
         if not self.test_rows:
             return Measurement()
-        batch_size = max(8, self.config.training.micro_batch_size)
+        rows = self.inputs.dataset.test
         return measure(
-            self.engine, self.tokenizer, self.inputs.dataset.test, self.test_rows, self.config.task, self.config.evaluation, batch_size
+            self.engine, self.tokenizer, rows, self.test_rows, self.config.task, self.config.evaluation, self.evaluation_batch_size
         )
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Rows of a forward pass without gradients: nothing is kept for backward, so twice a training micro-batch fits."""
+        return 2 * self.config.training.micro_batch_size
 
     def train(self, saved: SavedState | None, baseline: Measurement) -> Progress:
         """Train to the end, to early stopping, or to the stop that was asked for."""
@@ -195,7 +200,7 @@ class Run:
             every = config.evaluation.every_steps or max(1, round(progress.steps_per_epoch))
             hooks.append(
                 Validate(
-                    self.engine, self.validation_rows, every, max(8, config.training.micro_batch_size), self.ledger,
+                    self.engine, self.validation_rows, every, self.evaluation_batch_size, self.ledger,
                     config.regularization.early_stopping, sinks, sender,
                 )
             )  # fmt: skip
@@ -212,16 +217,33 @@ class Run:
 
     def extra_state(self, baseline: Measurement) -> dict[str, Any]:
         """Return what a checkpoint keeps besides step, tokens and ledger."""
-        return {"baseline": baseline.to_state(), "augmentation": [self.words_changed, self.words_seen]}
+        digest = self.provenance.digest if self.provenance else None
+        return {"baseline": baseline.to_state(), "augmentation": [self.words_changed, self.words_seen], "weights": digest}
 
     def take_best_weights(self, progress: Progress) -> None:
-        """Go back to the weights of the best validation, when there was one and it was not the last step."""
-        best = self.ledger.metrics.best
-        if best is None or best.step == progress.step:
+        """Go back to the weights of the best validation whose checkpoint is sound, when those are not the last ones."""
+        saved = self.engine.broadcast(self.best_checkpoint(progress.step) if self.engine.rank == 0 else None)
+        if saved is None:
             return
-        saved = self.engine.broadcast(self.store.at_step(best.step) if self.engine.rank == 0 else None)
-        self.engine.load_state(saved.engine_state(), best.step)
-        logger.info("took the weights of step %d, the best on the validation rows", best.step)
+        self.engine.load_state(saved.engine_state(), saved.record.step)
+        logger.info("took the weights of step %d, the best on the validation rows", saved.record.step)
+
+    def best_checkpoint(self, last_step: int) -> SavedState | None:
+        """Return the best checkpoint, or None when the last weights are the best, or the best ones are lost."""
+        best = next((record for record in self.store.records if record.best), None)
+        if best is None or best.step == last_step:
+            return None
+        try:
+            return self.store.at_step(best.step)
+        except TornCheckpointError as error:
+            self.warn(f"the best checkpoint, of step {best.step}, is damaged ({error}): the weights of step {last_step} are taken")
+            return None
+
+    def warn(self, text: str) -> None:
+        """Put a warning into log, report and progress record."""
+        logger.warning("%s", text)
+        self.warnings.append(text)
+        self.send(warnings=self.warnings[:20])
 
     def write_results(self, progress: Progress, baseline: Measurement, final: Measurement) -> None:
         """Export the model and write the report; the report last, because it says that all is done."""
@@ -271,7 +293,7 @@ class Run:
             checkpoints=self.store.records,
             best=self.ledger.metrics.best,
             exports=folders,
-            warnings=self.inputs.findings,
+            warnings=self.warnings,
         )
         report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return report

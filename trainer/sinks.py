@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from trainer.ownership import write_atomically
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,7 +30,7 @@ class JsonLinesSink:
         self._path = path
         if path.is_file():
             kept = [line for line in path.read_text().splitlines() if step_of_line(line) <= resumed_from_step]
-            path.write_text("".join(line + "\n" for line in kept))
+            write_atomically(path, "".join(line + "\n" for line in kept))
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Append a line."""

@@ -30,16 +30,16 @@ def train_worker(settings: dict[str, Any]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     payload: Payload = settings["payload"]
-    rank = prepare_environment()
+    config = TrainConfig.model_validate(payload.config)
+    rank = prepare_environment(config)
     from trainer.progress import RayMetricsSink, WorkerProgress
     from trainer.run import Run
 
-    config = TrainConfig.model_validate(payload.config)
     sinks = [RayMetricsSink(config.job)] if rank == 0 else []
     Run(config, ray.get(payload.inputs), payload.owner, WorkerProgress(payload.box), sinks).execute()
 
 
-def prepare_environment() -> int:
+def prepare_environment(config: TrainConfig) -> int:
     """Give torch and DeepSpeed the variables that they expect of a launcher; return this process's rank."""
     import ray.train
 
@@ -50,10 +50,10 @@ def prepare_environment() -> int:
         RANK=str(rank), WORLD_SIZE=str(context.get_world_size()), LOCAL_RANK=str(context.get_local_rank()), LOCAL_SIZE=local_size,
         LOCAL_WORLD_SIZE=local_size,
     )  # fmt: skip
+    if config.workers.gpus_per_worker == 0:
+        os.environ["DS_ACCELERATOR"] = "cpu"
     import torch
 
-    if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"
     # The same number of threads in every attempt: sums of floats depend on how they are cut into parts.
     torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
     return rank

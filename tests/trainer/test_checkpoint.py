@@ -1,6 +1,10 @@
 """Checkpoints that are whole or not there, found again, and nobody else's."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,16 +105,49 @@ def test_a_write_that_does_not_reach_the_disk_as_it_was_is_told(tmp_path: Path, 
         save(checkpoints, 5)
 
 
-def test_a_crash_before_publication_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_earlier_checkpoints_and_no_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = store(tmp_path)
     save(checkpoints, 1)
-    staged = tmp_path / ".finetune" / "staging" / "step-2"
-    staged.mkdir(parents=True)
-    (staged / "parameters.safetensors").write_bytes(b"half")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trainer.checkpoint.sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(checkpoints, 2)
     assert names(tmp_path) == ["step-1"]
-    found, _ = store(tmp_path).newest()
+    assert not (tmp_path / ".finetune" / "staging").exists()
+
+
+KILLED_WRITER = """
+import os, sys, signal
+from pathlib import Path
+import trainer.checkpoint as module
+from tests.trainer.test_checkpoint import save, store
+original = module.sync
+def die_at_third(path):
+    original(path)
+    die_at_third.calls += 1
+    if die_at_third.calls == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+die_at_third.calls = 0
+checkpoints = store(Path(sys.argv[1]))
+save(checkpoints, 1)
+module.sync = die_at_third
+save(checkpoints, 2)
+"""
+
+
+def test_a_writer_killed_half_way_leaves_no_half_checkpoint(tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(tmp_path)], env=env, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert names(tmp_path) == ["step-1"]
+    found, warnings = store(tmp_path).newest()
     assert found is not None
-    assert found.record.step == 1
+    assert (found.record.step, warnings) == (1, [])
+    save(store(tmp_path), 2)
+    assert names(tmp_path) == ["step-1", "step-2"]
 
 
 def test_the_manifest_names_every_file_with_its_digest(tmp_path: Path) -> None:

@@ -159,3 +159,35 @@ def test_each_step_is_told_once_with_loss_rate_and_progress() -> None:
     assert listener.logged[0][1]["tokensPerSecond"] == pytest.approx(50.0)
     assert listener.fields[0]["progress"].eta_seconds == pytest.approx(97 * 2.0)
     assert "step 3/100  loss 1.5000" in lines[0]
+
+
+def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import math
+
+    found = iter([10.0, 9.995, 9.992, 9.991])
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda engine, rows, batch_size: Perplexity(math.log(next(found)), 1, 1))
+    ledger, listener = Ledger(), Listener()
+    validating = Validate(OneRank(), [object()], 1, 8, ledger, EarlyStopping(patience=3, min_delta=0.01), listener, listener)
+    config = make_config(tmp_path).model_copy(update={"checkpoint": CheckpointPolicy(every_steps=1, keep=1)})
+    store = CheckpointStore(tmp_path, str(tmp_path), "owner", 1)
+    saving = SaveCheckpoints(OneRank(), store, config, ledger, listener, dict)
+    for step in range(1, 5):
+        progress = progress_at(step)
+        validating.after_step(progress, RESULT)
+        saving.after_step(progress, RESULT)
+    assert progress.stop_reason == EARLY_STOP
+    assert ledger.metrics.best is not None
+    assert ledger.metrics.best.step == 4
+    assert [(record.step, record.best) for record in store.records] == [(4, True)]
+    assert store.at_step(ledger.metrics.best.step).record.perplexity == pytest.approx(9.991)
+
+
+def test_a_resumed_run_goes_on_with_the_patience_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, _, _ = validate([9.0, 8.0, 8.5], monkeypatch, EarlyStopping(patience=2))
+    after = Ledger()
+    after.load_state(before.to_state())
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda engine, rows, batch_size: Perplexity(2.2, 1, 1))
+    progress, listener = progress_at(4), Listener()
+    Validate(OneRank(), [object()], 1, 8, after, EarlyStopping(patience=2), listener, listener).after_step(progress, RESULT)
+    assert progress.stop_reason == EARLY_STOP
+    assert after.metrics.best == before.metrics.best

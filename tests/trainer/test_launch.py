@@ -22,7 +22,7 @@ class WorkerGroupError(Exception):
         super().__init__("Training failed due to worker errors")
 
 
-def raising(error: Exception):
+def raising(error: BaseException):
     def work() -> str:
         raise error
 
@@ -40,9 +40,10 @@ def raising(error: Exception):
         pytest.param(WorkerGroupError(TrainingDivergedError("step 3")), EXIT_FAILURE, Result.FAILED, "TrainingDiverged", id="divergence"),
         pytest.param(ValueError("x"), EXIT_FAILURE, Result.FAILED, "TrainingError", id="anything else"),
         pytest.param(InterruptedRunError("stopped"), EXIT_INTERRUPTED, Result.INTERRUPTED, "Interrupted", id="interruption"),
+        pytest.param(SystemExit(15), EXIT_INTERRUPTED, Result.INTERRUPTED, "Interrupted", id="Ray's own handler"),
     ],
 )
-def test_an_end_has_its_exit_code_and_reason(error: Exception, exit_code: int, result: Result, reason: str) -> None:
+def test_an_end_has_its_exit_code_and_reason(error: BaseException, exit_code: int, result: Result, reason: str) -> None:
     ending = end_of(raising(error))
     assert (ending.exit_code, ending.outcome.result, ending.outcome.reason) == (exit_code, result, reason)
 
@@ -70,3 +71,13 @@ def test_an_input_error_survives_the_way_from_a_worker() -> None:
 
     error = pickle.loads(pickle.dumps(InputError("model.name", "is gated", "give model.tokenSecret")))
     assert (error.field, str(error)) == ("model.name", "model.name: is gated; give model.tokenSecret")
+
+
+def test_sigterm_inside_a_library_that_takes_every_exception_for_bad_input_is_still_an_interruption() -> None:
+    def library() -> str:
+        try:
+            raise InterruptedRunError("stopped before training began")
+        except Exception as error:
+            raise InputError("model.name", "cannot be loaded") from error
+
+    assert end_of(library).exit_code == EXIT_INTERRUPTED

@@ -10,7 +10,7 @@ from trainer.batches import deal
 from trainer.config.sections import Training
 from trainer.engine import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.loop import Progress, StepResult, TrainingDivergedError, train
+from trainer.loop import Progress, StepResult, TrainingDivergedError, seed_step, train
 from trainer.measure import measure_perplexity
 
 
@@ -90,3 +90,13 @@ def test_perplexity_does_not_depend_on_the_batch_size_and_equals_an_independent_
     found = measure_perplexity(engine(), rows_of_step(0), batch_size)
     assert found.tokens == tokens
     assert found.perplexity == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 42, 300_000_000, 2**31 - 1])
+def test_every_seed_that_the_schema_allows_gives_numbers_that_repeat_and_differ_by_step_and_rank(seed: int) -> None:
+    def draw(step: int, rank: int) -> float:
+        seed_step(seed, step, rank)
+        return torch.rand(1).item()
+
+    assert draw(5, 1) == draw(5, 1)
+    assert len({draw(step, rank) for step in range(3) for rank in range(3)}) == 9

@@ -59,3 +59,10 @@ def test_checkpoints_that_nobody_claims_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match=r"no run\.json"):
         owned(tmp_path).finished()
+
+
+def test_rows_that_changed_between_two_attempts_of_a_cluster_job_are_refused(tmp_path: Path) -> None:
+    owned(tmp_path, uid="f00").write(finished=False)
+    with pytest.raises(InputError, match="the rows are not those") as refused:
+        owned(tmp_path, "others", uid="f00").finished()
+    assert "--overwrite" not in str(refused.value)

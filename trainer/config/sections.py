@@ -175,7 +175,6 @@ class ModelSource(Model):
         max_length=200,
         description="Commit on the hub; with it the model comes from the hub and nowhere else.",
     )
-    dtype: Precision = Field(Precision.AUTO, description="Type in which the weights are held; auto is the type that training uses.")
     token_secret: SecretKey | None = Field(None, description="Secret with a hub token, for gated models.")
 
     rules = (

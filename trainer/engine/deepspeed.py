@@ -2,7 +2,7 @@
 
 deepspeed is imported inside functions: importing it picks an accelerator, which must happen in the worker. AdamW is
 PyTorch's own, so DeepSpeed compiles nothing and no compiler is needed.
-Tests: tests/trainer/engine/test_invariance.py, test_state.py.
+Test: tests/trainer/engine/test_invariance.py.
 """
 
 import os
@@ -55,7 +55,9 @@ class DeepspeedEngine(Engine):
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.device, self._stage = device, zero_stage
         self.shards_parameters = zero_stage == 3
-        config = deepspeed_config(zero_stage, settings, bfloat16=bfloat16, world_size=self.world_size)
+        # Stage 0 shards no masters, and DeepSpeed's own bfloat16 wrapper hides its moments: there it is autocast, as under DDP.
+        self._autocast = bfloat16 and zero_stage == 0
+        config = deepspeed_config(zero_stage, settings, bfloat16=bfloat16 and zero_stage > 0, world_size=self.world_size)
         model = model.to(device) if zero_stage < 3 else model
         self._engine, _, _, _ = deepspeed.initialize(model=model, optimizer=adamw(model, settings.weight_decay), config=config)
         self.model = self._engine.module
@@ -75,8 +77,9 @@ class DeepspeedEngine(Engine):
 
     def forward(self, **inputs: Any) -> Tensor:
         """Return the logits."""
-        logits: Tensor = self._engine(**inputs).logits
-        return logits
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            logits: Tensor = self._engine(**inputs).logits
+            return logits
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add the gradient. DeepSpeed counts micro-batches itself; `step` on all but the last only advances its count."""

@@ -30,8 +30,19 @@ def optimizer_settings(config: TrainConfig) -> OptimizerSettings:
 def uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
     """Tell whether forward and backward run in bfloat16: asked for, or automatic on a GPU that has it."""
     if config.training.precision is Precision.AUTO:
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return config.training.precision is Precision.BFLOAT16
+
+
+def weights_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """Return the type to load the weights in.
+
+    bfloat16 where they are frozen (LoRA) or DeepSpeed keeps float32 masters of them (stages 1 to 3). Without masters a
+    trained weight has to be float32: in bfloat16 a small update of it would be rounded away.
+    """
+    masters = config.workers.deepspeed is not None and config.workers.deepspeed.zero_stage > 0
+    held = uses_bfloat16(config, device) and (masters or config.method.lora is not None)
+    return torch.bfloat16 if held else torch.float32
 
 
 def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: torch.device) -> Engine:

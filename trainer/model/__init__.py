@@ -12,7 +12,7 @@ from trainer.model.unavailable import HubUnavailable
 
 if TYPE_CHECKING:
     from trainer.model.exporter import export
-    from trainer.model.load import load_model, load_tokenizer, provenance_of, resolve_dtype
+    from trainer.model.load import load_model, load_tokenizer, provenance_of
     from trainer.model.lora import apply_method
 
 _HEAVY = {
@@ -20,7 +20,6 @@ _HEAVY = {
     "load_model": "trainer.model.load",
     "load_tokenizer": "trainer.model.load",
     "provenance_of": "trainer.model.load",
-    "resolve_dtype": "trainer.model.load",
     "apply_method": "trainer.model.lora",
 }
 
@@ -34,7 +33,6 @@ __all__ = [
     "load_tokenizer",
     "locate",
     "provenance_of",
-    "resolve_dtype",
 ]
 
 

@@ -15,7 +15,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from trainer.config.errors import InputError
 from trainer.config.record import ModelProvenance
-from trainer.config.sections import Precision
 from trainer.model.folder import weight_files
 from trainer.model.gguf import dequantised_folder, sha256_of
 from trainer.model.location import LocatedModel, ModelKind
@@ -63,14 +62,6 @@ def load_model(located: LocatedModel, dtype: torch.dtype) -> PreTrainedModel:
             raise InputError(located.field, problem, "give the weights that belong to the config.json beside them")
     loaded: PreTrainedModel = model
     return loaded
-
-
-def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type that `precision` means on `device`: auto is bfloat16 on a GPU that computes in it, else float32."""
-    if precision is Precision.AUTO:
-        bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if bfloat16 else torch.float32
-    return torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
 
 
 def provenance_of(located: LocatedModel, dtype: torch.dtype) -> ModelProvenance:

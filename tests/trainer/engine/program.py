@@ -45,14 +45,14 @@ def new_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(config).float()
 
 
-def new_engine(name: str, micro: int, world_size: int) -> Engine:
+def new_engine(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> Engine:
     settings = OptimizerSettings(
         weight_decay=0.1, gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro
     )
     device = torch.device("cpu")
     if name == "ddp":
-        return DdpEngine(new_model(), settings, device, bfloat16=False)
-    return DeepspeedEngine(new_model(), int(name[-1]), settings, device, bfloat16=False)
+        return DdpEngine(new_model(), settings, device, bfloat16=bfloat16)
+    return DeepspeedEngine(new_model(), int(name[-1]), settings, device, bfloat16=bfloat16)
 
 
 def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
@@ -80,16 +80,16 @@ def states_equal(left: EngineState, right: EngineState) -> bool:
     )  # fmt: skip
 
 
-def resumes_exactly(name: str, micro: int, world_size: int) -> dict[str, object]:
+def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> dict[str, object]:
     """Train 3 steps in one go, and 2 steps, a state taken to a new engine, and the third: tell whether all bits agree."""
-    unbroken = new_engine(name, micro, world_size)
+    unbroken = new_engine(name, micro, world_size, bfloat16=bfloat16)
     saved = None
     for step in range(STEPS):
         one_step(unbroken, step, micro)
         if step == STEPS - 2:
             saved = unbroken.broadcast(unbroken.state())
     expected = unbroken.state()
-    resumed = new_engine(name, micro, world_size)
+    resumed = new_engine(name, micro, world_size, bfloat16=bfloat16)
     assert saved is not None
     resumed.load_state(saved, STEPS - 1)
     reread = resumed.state()
@@ -97,7 +97,7 @@ def resumes_exactly(name: str, micro: int, world_size: int) -> dict[str, object]
     final = resumed.state()
     moved = not states_equal(EngineState(saved.parameters), EngineState(expected.parameters)) if unbroken.rank == 0 else True
     return {"reread": states_equal(reread, saved) if resumed.rank == 0 else True, "equal": states_equal(final, expected), "moved": moved,
-            "sum": sum(float(value.double().abs().sum()) for value in final.parameters.values())}  # fmt: skip
+            "parameters": {name: value.flatten().tolist() for name, value in final.parameters.items()}}  # fmt: skip
 
 
 def main() -> None:
@@ -110,6 +110,7 @@ def main() -> None:
             if micro * world_size <= ROWS:
                 results[f"step/{name}/{micro}"] = one_step(new_engine(name, micro, world_size), 0, micro)
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
+        results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)
     if rank == 0:
         Path(sys.argv[1]).write_text(json.dumps(results))
     torch.distributed.barrier()

@@ -83,8 +83,9 @@ def test_the_reference_loss_is_that_of_an_independent_computation(reference) -> 
 
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_state_taken_to_a_new_engine_continues_bit_for_bit(results, world_size: int, engine: str) -> None:
-    found = results[world_size][f"resume/{engine}"]
+@pytest.mark.parametrize("kind", ["resume", "resume-bfloat16"])
+def test_a_state_taken_to_a_new_engine_continues_bit_for_bit(results, world_size: int, engine: str, kind: str) -> None:
+    found = results[world_size][f"{kind}/{engine}"]
     assert found["moved"], "the step after the checkpoint must change the weights, or the comparison shows nothing"
     assert found["reread"]
     assert found["equal"]
@@ -93,4 +94,8 @@ def test_a_state_taken_to_a_new_engine_continues_bit_for_bit(results, world_size
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_ends_at_the_same_weights(results, world_size: int, engine: str) -> None:
-    assert results[world_size][f"resume/{engine}"]["sum"] == pytest.approx(results[1]["resume/ddp"]["sum"], rel=1e-5)
+    found, expected = results[world_size][f"resume/{engine}"]["parameters"], results[1]["resume/ddp"]["parameters"]
+    assert found.keys() == expected.keys()
+    for name in expected:
+        # AdamW divides by the root of the second moment: where a gradient is nearly 0, its last bits decide a step's direction.
+        assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-4), name

@@ -1,3 +1,4 @@
+import math
 import socket
 
 import jiwer
@@ -72,8 +73,7 @@ def test_an_empty_reference_among_others_counts_the_words_said_as_errors() -> No
 
 
 def test_references_without_any_word_have_no_word_error_rate() -> None:
-    with pytest.raises(ValueError, match="at least one reference with a word"):
-        text_metrics(["?", ""], ["a", "b"], ("wer",))
+    assert math.isnan(text_metrics(["?", ""], ["a", "b"], ("wer",))["wer"].value)
 
 
 @pytest.mark.parametrize(("references", "hypotheses"), [([], []), (["a"], []), (["a"], ["b", "c"])])

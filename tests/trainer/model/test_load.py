@@ -9,10 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.model.builders import located_folder, tiny_model
 from trainer.config.errors import InputError
-from trainer.config.sections import Precision
-from trainer.model import load_model, load_tokenizer, provenance_of, resolve_dtype
-
-CPU = torch.device("cpu")
+from trainer.model import load_model, load_tokenizer, provenance_of
 
 
 @pytest.fixture
@@ -41,14 +38,6 @@ def test_the_tokenizer_brings_its_chat_template(saved_model: Path) -> None:
     text = tokenizer.apply_chat_template([{"role": "user", "content": "a job"}], tokenize=False, add_generation_prompt=True)
 
     assert text == "<|start|>user: a job<|turn|>\n<|start|>assistant: "
-
-
-@pytest.mark.parametrize(
-    ("precision", "dtype"),
-    [(Precision.AUTO, torch.float32), (Precision.FLOAT32, torch.float32), (Precision.BFLOAT16, torch.bfloat16)],
-)
-def test_on_a_cpu_auto_is_float32_and_the_rest_is_what_it_says(precision: Precision, dtype: torch.dtype) -> None:
-    assert resolve_dtype(precision, CPU) is dtype
 
 
 def test_provenance_states_digest_type_and_size(saved_model: Path) -> None:
