@@ -1,7 +1,7 @@
 """Measure a model on held-out rows, over all ranks: perplexity on every row, text metrics on generated answers.
 
 The figures do not depend on batch size or number of ranks: sums are reduced, means taken once.
-Test: tests/trainer/test_measure.py.
+Tests: tests/trainer/test_loop.py (perplexity), tests/trainer/test_run.py (whole).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Starts the trainer as a program under the supervisor, and stops it. Tests: tests/controller/cli/test_trainer_process.py."""
+"""Starts the trainer as a program under the supervisor, and stops it. Tests: tests/controller/cli/test_supervisor.py."""
 
 import contextlib
 import os
