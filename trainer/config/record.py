@@ -5,11 +5,10 @@ reader keeps the record with the higher sequence and drops those of another atte
 and strings in the resource's status.
 """
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from trainer.config.base import Model
 
@@ -17,6 +16,9 @@ RECORD_KEY = "record.json"
 """Key of the progress ConfigMap that holds the record."""
 RECORD_MAX_BYTES = 64 * 1024
 """Larger records are refused by the controller; a real one has 1 to 4 KiB."""
+COUNT_MAX = 2**53
+"""Beyond it JSON readers round integers, and the status has no more than 64 bits for one."""
+Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 
 EXIT_SUCCESS = 0
 EXIT_FAILURE = 1
@@ -57,10 +59,10 @@ class Outcome(Model):
 class ProgressFigures(Model):
     """How far training is. `eta_seconds` covers training steps, not evaluation or export."""
 
-    step: Annotated[int, Field(ge=0)]
-    total_steps: Annotated[int, Field(ge=0)]
+    step: Count
+    total_steps: Count
     epoch: Annotated[float, Field(ge=0)]
-    tokens_seen: Annotated[int, Field(ge=0)]
+    tokens_seen: Count
     tokens_per_second: float | None = None
     eta_seconds: float | None = None
 
@@ -69,7 +71,7 @@ class BestFigures(Model):
     """The lowest validation perplexity and the step that it was measured at."""
 
     perplexity: float
-    step: int
+    step: Count
 
 
 class Metrics(Model):
@@ -84,11 +86,11 @@ class Metrics(Model):
 class CheckpointRecord(Model):
     """A published checkpoint. `verified`: its files were read back and their digests agree."""
 
-    step: int
+    step: Count
     uri: str
-    size_bytes: int
-    created_time: datetime
-    attempt: int
+    size_bytes: Count
+    created_time: AwareDatetime
+    attempt: Count
     perplexity: float | None = None
     best: bool = False
     verified: bool
@@ -102,7 +104,7 @@ class ModelProvenance(Model):
     precision: Annotated[str, Field(max_length=128)]
     digest: Annotated[str, Field(max_length=128)]
     revision: str | None = None
-    parameters: int | None = None
+    parameters: Count | None = None
 
 
 class OutputRecord(Model):
@@ -115,13 +117,13 @@ class OutputRecord(Model):
 class ProgressRecord(Model):
     """Everything that is known of one attempt, at one moment."""
 
-    attempt: int
+    attempt: Count
     cluster: str = ""
     """RayCluster that the attempt runs in (empty on a laptop); with `attempt` it fences reports of a predecessor."""
-    sequence: Annotated[int, Field(ge=1)]
-    time: datetime
+    sequence: Annotated[int, Field(ge=1, le=COUNT_MAX)]
+    time: AwareDatetime
     stage: Stage
-    resumed_from_step: int | None = None
+    resumed_from_step: Count | None = None
     """None until it is decided; 0 for a fresh start."""
     progress: ProgressFigures | None = None
     metrics: Metrics = Metrics()

@@ -1,12 +1,13 @@
 """Progress records: what is taken from them, and which are refused."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.api.status import FineTuneJobStatus, Progress
@@ -105,12 +106,53 @@ def test_what_is_no_record_is_refused_with_the_reason(text: str, says: str) -> N
         parse(text)
 
 
+FIGURES = {"step": 20, "totalSteps": 80, "epoch": 0.25, "tokensSeen": 4096}
+MODEL = {"name": "m", "source": "hub", "precision": "bfloat16", "digest": "sha256:0"}
+
+
+@pytest.mark.parametrize("value", [10**30, -(10**30), 2**53 + 1, -1])
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("attempt", lambda value: {"attempt": value}),
+        ("sequence", lambda value: {"sequence": value}),
+        ("resumedFromStep", lambda value: {"resumedFromStep": value}),
+        ("step", lambda value: {"progress": FIGURES | {"step": value}}),
+        ("totalSteps", lambda value: {"progress": FIGURES | {"totalSteps": value}}),
+        ("tokensSeen", lambda value: {"progress": FIGURES | {"tokensSeen": value}}),
+        ("metrics.best.step", lambda value: {"metrics": {"best": {"perplexity": 2.0, "step": value}}}),
+        ("checkpoints.0.step", lambda value: {"checkpoints": [checkpoint(value)]}),
+        ("checkpoints.0.sizeBytes", lambda value: {"checkpoints": [checkpoint(20, sizeBytes=value)]}),
+        ("checkpoints.0.attempt", lambda value: {"checkpoints": [checkpoint(20, attempt=value)]}),
+        ("model.parameters", lambda value: {"model": MODEL | {"parameters": value}}),
+    ],
+)
+def test_a_number_that_the_status_cannot_hold_is_refused(name: str, section: Callable[[int], dict[str, Any]], value: int) -> None:
+    text = json.dumps(json.loads(record_text()) | section(value), default=datetime.isoformat)
+    with pytest.raises(RecordError, match=name):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("time", {"time": "2026-03-01T12:00:00"}),
+        ("createdTime", {"checkpoints": [checkpoint(20, createdTime="2026-03-01T12:00:00")]}),
+    ],
+)
+def test_a_time_without_an_offset_is_refused(name: str, section: dict[str, Any]) -> None:
+    with pytest.raises(RecordError, match=name):
+        parse(json.dumps(json.loads(record_text()) | section))
+
+
+@settings(deadline=None)
 @given(st.text(max_size=200) | st.dictionaries(st.text(max_size=10), st.integers() | st.text(max_size=10)).map(json.dumps))
 def test_whatever_a_pod_writes_the_reader_answers_with_a_record_or_a_refusal(text: str) -> None:
     with suppress(RecordError):
         assert parse(text).sequence >= 1
 
 
+@settings(deadline=None)  # a busy machine may pause anywhere
 @given(
     step=st.integers(0, 10**9),
     total=st.integers(0, 10**9),
