@@ -11,8 +11,11 @@ import pytest
 
 from tests.trainer.engine.program import ENGINES, MICRO_BATCHES, ROWS
 
+RANKS_SECONDS = 480
 PROGRAM = Path(__file__).with_name("program.py")
 SPLITS = [(world, engine, micro) for world in (1, 2) for engine in ENGINES for micro in MICRO_BATCHES if world * micro <= ROWS]
+
+pytestmark = pytest.mark.timeout(2 * RANKS_SECONDS)
 
 
 def free_port() -> int:
@@ -38,7 +41,14 @@ def run_ranks(world_size: int, output: Path) -> dict[str, dict]:
         )
         for rank in range(world_size)
     ]  # fmt: skip
-    errors = [rank.communicate(timeout=240)[1] for rank in ranks]
+    try:
+        errors = [rank.communicate(timeout=RANKS_SECONDS)[1] for rank in ranks]
+    finally:
+        # One that is left waits for the others until the collective's own limit.
+        for rank in ranks:
+            if rank.poll() is None:
+                rank.kill()
+                rank.communicate()
     assert [rank.returncode for rank in ranks] == [0] * world_size, errors[0][-3000:]
     return json.loads(output.read_text())
 
