@@ -100,7 +100,7 @@ class Settings(BaseModel):
         "2.60.0", alias="RAY_VERSION", pattern=r"^\d+\.\d+\.\d+$", description="Version of Ray in the trainer's image."
     )
     head_cpu: Cpu = Field("500m", alias="HEAD_CPU", description="CPU request of the Ray head.")
-    head_memory: Memory = Field("2Gi", alias="HEAD_MEMORY", description="Memory request and limit of the Ray head.")
+    head_memory: Memory = Field("4Gi", alias="HEAD_MEMORY", description="Memory request and limit of the Ray head.")
     submitter_cpu: Cpu = Field("100m", alias="SUBMITTER_CPU", description="CPU request of the pod that submits the Ray job.")
     submitter_memory: Memory = Field("256Mi", alias="SUBMITTER_MEMORY", description="Memory request and limit of that pod.")
 
