@@ -20,6 +20,8 @@ REFERENCE_POLL_SECONDS = 5.0
 """A user's ConfigMap is not watched: every ConfigMap of the cluster would have to be."""
 PODS_GONE_POLL_SECONDS = 10.0
 """Pods are watched; this is for a watch event that never comes."""
+SOON_SECONDS = 1.0
+"""What was written to status brings the job back by itself; this is for a watch that lags."""
 LINGERING = timedelta(seconds=60)
 """A driver that has said its last word ends within seconds; after this, its RayJob is deleted."""
 
@@ -67,6 +69,8 @@ def suspended(situation: Situation) -> Plan | None:
     if ray_job is not None and ray_job_state(ray_job).final:
         return None  # it has ended before the user's wish reached it
     if attempt is not None:
+        if ray_job is not None:
+            situation = situation.with_attempt(start_time=ray_job.created)
         ending = Ending(AttemptOutcome.SUSPENDED, Reason.SUSPENDED, "the job was suspended")
         situation = replace(situation, status=attempts.end(situation.status, ending, situation.now))
     pods = [pod for pod in situation.observed.pods if pod.trains]
@@ -75,10 +79,10 @@ def suspended(situation: Situation) -> Plan | None:
     )
     situation = situation.condition(ConditionType.SUSPENDED, "True", Reason.SUSPENDED, message)
     situation = situation.condition(ConditionType.RUNNING, "False", Reason.SUSPENDED, "the job is suspended")
-    # Also when status says that the attempt is over: its RayJob may have been created after all, or not have gone.
-    leftovers = {other.name for other in situation.observed.ray_jobs if not other.deleting and not ray_job_state(other).final}
-    wanted_gone = leftovers | ({attempt.ray_job_name} if attempt is not None else set())
-    return situation.plan(*(DeleteRayJob(name) for name in sorted(wanted_gone)))
+    if attempt is not None:
+        # Written first: a RayJob that goes while its attempt counts as running would be charged as deleted by somebody else.
+        return situation.plan(requeue_after=SOON_SECONDS)
+    return situation.plan(*_leftovers(situation))
 
 
 def attempt_ended(situation: Situation) -> Plan | None:
@@ -143,13 +147,15 @@ def start(situation: Situation) -> Plan | None:
         again = last is not None and last.outcome in (AttemptOutcome.FAILED, AttemptOutcome.INTERRUPTED)
         reason = Reason.RETRYING if again else Reason.WAITING_FOR_PODS
         message = f"the next attempt starts once {remains} of the one before are gone; two writers would spoil the output"
-        return situation.condition(ConditionType.RUNNING, "False", reason, message).plan(requeue_after=PODS_GONE_POLL_SECONDS)
+        waits = situation.condition(ConditionType.RUNNING, "False", reason, message)
+        return waits.plan(*_leftovers(situation), requeue_after=PODS_GONE_POLL_SECONDS)
+    unseen = _leftovers(situation)
     situation = replace(situation, status=attempts.begin(situation.status, situation.job.name))
     number = situation.status.attempts[-1].number if situation.status.attempts else 1
     output = train_config(situation.job, number).output
     if situation.status.output is None:
         situation = situation.with_status(output=OutputStatus(uri=output.uri or output.directory))
-    return _starting(situation, number).plan()
+    return _starting(situation, number).plan(*unseen)
 
 
 def _conclude(situation: Situation, attempt: Attempt, ending: Ending) -> Plan:
@@ -166,7 +172,7 @@ def _conclude(situation: Situation, attempt: Attempt, ending: Ending) -> Plan:
     if ending.charged and attempts.charged(situation.status) >= situation.job.max_attempts:
         return _exhausted(situation, situation.status.attempts[-1] if situation.status.attempts else attempt).plan()
     message = f"attempt {attempt.number} ended ({ending.reason}); the next one goes on from the last checkpoint. {ending.message}"
-    return situation.condition(ConditionType.RUNNING, "False", Reason.RETRYING, message).plan(requeue_after=1.0)
+    return situation.condition(ConditionType.RUNNING, "False", Reason.RETRYING, message).plan(requeue_after=SOON_SECONDS)
 
 
 def _exhausted(situation: Situation, last: Attempt) -> Situation:
@@ -224,6 +230,15 @@ def _why_not_running(attempt: Attempt, ray_job: RayJobFacts, trouble: PodFacts |
     if ray_job.deployment_status == "Running":
         return f"attempt {attempt.number}: the Ray cluster is up, the trainer starts"
     return f"attempt {attempt.number}: KubeRay starts the Ray cluster"
+
+
+def _leftovers(situation: Situation) -> list[DeleteRayJob]:
+    """Return the deletions of RayJobs whose attempt is over, also of one that may have been created and was never seen."""
+    observed, last = situation.observed, situation.status.attempts[-1] if situation.status.attempts else None
+    names = {ray_job.name for ray_job in observed.ray_jobs if not ray_job.deleting and not ray_job_state(ray_job).final}
+    if last is not None and last.outcome is AttemptOutcome.SUSPENDED and last.start_time is None:
+        names.add(last.ray_job_name)
+    return [DeleteRayJob(name) for name in sorted(names)]
 
 
 def _remains(situation: Situation) -> str:

@@ -318,16 +318,50 @@ def test_a_job_created_suspended_has_no_attempt() -> None:
     assert decision.status.phase == "Suspended"
 
 
-def test_suspending_deletes_the_ray_job_and_ends_the_attempt_uncharged() -> None:
+@pytest.mark.parametrize(
+    ("started", "there"),
+    [(True, True), (False, True), (False, False)],
+    ids=["running", "created and seen for the first time", "created perhaps, not yet seen"],
+)
+def test_suspending_ends_the_attempt_uncharged_and_only_then_deletes_its_ray_job(started: bool, there: bool) -> None:
+    ray_jobs, pods = ([ray_job()], [pod(role="head"), pod()]) if there else ([], [])
+    known = status(attempt() if started else attempt(start_time=None))
+    first = decide(observed(job(runPolicy=SUSPENDED, status=known), *ray_jobs, pods=pods))
+    assert first.actions == ()
+    assert first.requeue_after == 1
+    assert last_attempt(first).outcome is AttemptOutcome.SUSPENDED
+    assert condition(first, ConditionType.SUSPENDED).status == "True"
+    second = decide(observed(job(runPolicy=SUSPENDED, status=after(first)), *ray_jobs, pods=pods))
+    assert second.actions == (DeleteRayJob("bot-1"),)
+    assert second.status == first.status
+
+
+def test_a_suspended_job_tells_how_many_pods_are_left() -> None:
     decision = decide(observed(job(runPolicy=SUSPENDED, status=status(attempt())), ray_job(), pods=[pod(role="head"), pod()]))
-    assert decision.actions == (DeleteRayJob("bot-1"),)
-    assert last_attempt(decision).outcome is AttemptOutcome.SUSPENDED
     assert "2 pods" in condition(decision, ConditionType.SUSPENDED).message
 
 
-def test_suspending_in_the_middle_of_a_start_deletes_what_may_have_been_created() -> None:
-    decision = decide(observed(job(runPolicy=SUSPENDED, status=status(attempt(start_time=None)))))
-    assert decision.actions == (DeleteRayJob("bot-1"),)
+def test_a_wish_that_was_withdrawn_before_it_was_written_down_changes_nothing() -> None:
+    running = status(attempt())
+    decide(observed(job(runPolicy=SUSPENDED, status=running), ray_job()))  # whose status write failed
+    decision = decide(observed(job(status=running), ray_job()))
+    assert decision.actions == ()
+    assert last_attempt(decision).outcome is None
+
+
+def test_resuming_before_the_ray_job_was_deleted_deletes_it_and_waits() -> None:
+    first = decide(observed(job(runPolicy=SUSPENDED, status=status(attempt())), ray_job()))
+    resumed = decide(observed(job(status=after(first)), ray_job()))
+    assert resumed.actions == (DeleteRayJob("bot-1"),)
+    assert len(resumed.status.attempts or []) == 1
+    assert condition(resumed, ConditionType.RUNNING).reason == Reason.WAITING_FOR_PODS
+
+
+def test_resuming_deletes_a_ray_job_that_was_perhaps_created_and_never_seen() -> None:
+    first = decide(observed(job(runPolicy=SUSPENDED, status=status(attempt(start_time=None)))))
+    resumed = decide(observed(job(status=after(first))))
+    assert resumed.actions == (DeleteRayJob("bot-1"),)
+    assert last_attempt(resumed).number == 2
 
 
 def test_a_ray_job_that_survived_its_suspension_is_deleted_again() -> None:

@@ -205,8 +205,24 @@ async def test_suspending_deletes_the_ray_job_by_its_uid() -> None:
         await world.step()
     world.change_job({"runPolicy": {"suspend": True}})
     await world.step()
-    assert world.api.objects(RAY_JOBS) == []
     assert world.status["attempts"][0]["outcome"] == "Suspended"
+    assert len(world.api.objects(RAY_JOBS)) == 1
+    await world.step()
+    assert world.api.objects(RAY_JOBS) == []
+
+
+async def test_a_job_that_is_resumed_after_its_suspension_could_not_be_written_runs_on() -> None:
+    world = World()
+    for _ in range(3):
+        await world.step()
+    world.change_job({"runPolicy": {"suspend": True}})
+    world.api.fail(Response(503, b"{}"), method="PATCH", path="status")
+    with pytest.raises(ServerError):
+        await world.step()
+    world.change_job({"runPolicy": {"suspend": False}})
+    await world.step()
+    assert len(world.api.objects(RAY_JOBS)) == 1
+    assert "outcome" not in world.status["attempts"][0]
 
 
 async def test_suspending_leaves_the_ray_job_of_another_job_alone() -> None:
@@ -214,6 +230,7 @@ async def test_suspending_leaves_the_ray_job_of_another_job_alone() -> None:
     await world.step()
     world.api.put(RAY_JOBS, {"metadata": {"name": "bot-1", "namespace": "team", "uid": "x", "creationTimestamp": CREATED}})
     world.change_job({"runPolicy": {"suspend": True}})
+    await world.step()
     await world.step()
     assert len(world.api.objects(RAY_JOBS)) == 1
     assert world.status["phase"] == "Suspended"
