@@ -17,7 +17,7 @@ from controller.cli.jobfile import read_job_file
 from controller.cli.localrun import Folders, LocalRun, plan_local_run
 from controller.cli.localstatus import begin
 from controller.cli.machine import Machine
-from controller.cli.output import locked, previous_run_finished, refuse_foreign_files, remove_previous_run
+from controller.cli.output import locked, previous_run_finished, refuse_changed_sources, refuse_foreign_files, remove_previous_run
 from controller.cli.problems import BadInputError
 from controller.cli.screen import BarScreen, Screen, open_screen
 from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
@@ -55,6 +55,7 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
                 if remove_previous_run(folders):
                     screen.say(f"removed the previous run in {folders.output}")
             elif previous_run_finished(folders, local_run.config):
+                refuse_changed_sources(folders, local_run.config, local_run.config_map_files)
                 screen.say(f"{folders.output} holds this run, finished: nothing was changed; --overwrite trains anew")
                 return EXIT_SUCCESS
             for line in (*local_run.notices, *(f"warning: {warning}" for warning in local_run.warnings)):

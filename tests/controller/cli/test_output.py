@@ -14,7 +14,14 @@ import pytest
 from controller.cli.jobfile import read_job_file
 from controller.cli.localrun import Folders, plan_local_run
 from controller.cli.machine import Machine
-from controller.cli.output import OutputBusyError, locked, previous_run_finished, refuse_foreign_files, remove_previous_run
+from controller.cli.output import (
+    OutputBusyError,
+    locked,
+    previous_run_finished,
+    refuse_changed_sources,
+    refuse_foreign_files,
+    remove_previous_run,
+)
 from controller.cli.problems import BadInputError
 from tests.controller.cli.builders import CONFIG_MAP, job, write
 from trainer.config.train import TrainConfig
@@ -127,3 +134,27 @@ def test_files_that_no_run_wrote_are_not_touched(tmp_path: Path) -> None:
         refuse_foreign_files(Folders(tmp_path))
     (tmp_path / "run.json").touch()
     refuse_foreign_files(Folders(tmp_path))
+
+
+def given_config_maps(folder: Path) -> dict[Path, bytes]:
+    """Write the ConfigMap files of a run to `folder`, as its start does, and return them."""
+    files = plan_local_run(read_job_file(write(folder, CONFIG_MAP, job())), Folders(folder), {}, Machine(2, 0)).config_map_files
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return dict(files)
+
+
+def test_a_finished_run_whose_config_map_is_as_it_was_is_left_alone(tmp_path: Path) -> None:
+    files = given_config_maps(tmp_path)
+    previous(tmp_path, config(tmp_path))
+    refuse_changed_sources(Folders(tmp_path), config(tmp_path), files)
+    assert files
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_rows(tmp_path: Path) -> None:
+    files = given_config_maps(tmp_path)
+    previous(tmp_path, config(tmp_path))
+    edited = {path: content + b'{"prompt": "new", "completion": "row"}\n' for path, content in files.items()}
+    with pytest.raises(BadInputError, match=r"spec\.data\.train\[0\]: was changed since the run"):
+        refuse_changed_sources(Folders(tmp_path), config(tmp_path), edited)
