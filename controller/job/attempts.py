@@ -3,7 +3,8 @@
 Pure. Test: tests/controller/job/test_attempts.py.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from controller.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
@@ -13,6 +14,10 @@ from controller.job.names import attempt_name
 
 KEPT = 100
 """Entries kept: maxAttempts allows 100 failures; of more attempts (many suspensions) the oldest suspended ones go."""
+
+RETRY_PAUSE_FIRST = timedelta(seconds=10)
+RETRY_PAUSE_LONGEST = timedelta(minutes=5)
+RETRIED = frozenset({AttemptOutcome.FAILED, AttemptOutcome.INTERRUPTED})
 
 
 def begin(status: FineTuneJobStatus, job_name: str) -> FineTuneJobStatus:
@@ -45,6 +50,22 @@ def end(status: FineTuneJobStatus, ending: Ending, now: datetime) -> FineTuneJob
 def charged(status: FineTuneJobStatus) -> int:
     """Return how many attempts count against maxAttempts: those that failed, not those that were stopped."""
     return sum(attempt.outcome is AttemptOutcome.FAILED for attempt in status.attempts or [])
+
+
+def retry_wait(status: FineTuneJobStatus, now: datetime) -> timedelta:
+    """Return how long the next attempt must wait: the pause since the last end doubles with each failure or interruption in a row.
+
+    A job that fails at once, or that is interrupted over and over, must not keep the cluster busy with starts. An attempt
+    that the user suspended begins the count anew.
+    """
+    in_a_row = list(takewhile(lambda attempt: attempt.outcome in RETRIED, reversed(status.attempts or [])))
+    end = in_a_row[0].end_time if in_a_row else None
+    if end is None or end > now:  # a clock that went back must not hold a job for longer than any pause
+        return timedelta(0)
+    pause = RETRY_PAUSE_FIRST
+    for _ in in_a_row[1:]:
+        pause = min(2 * pause, RETRY_PAUSE_LONGEST)
+    return max(timedelta(0), end + pause - now)
 
 
 def unfinished(status: FineTuneJobStatus) -> Attempt | None:

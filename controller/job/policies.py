@@ -144,11 +144,17 @@ def start(situation: Situation) -> Plan | None:
         return _exhausted(situation, last).plan()
     remains = _remains(situation)
     if remains:
-        again = last is not None and last.outcome in (AttemptOutcome.FAILED, AttemptOutcome.INTERRUPTED)
+        again = last is not None and last.outcome in attempts.RETRIED
         reason = Reason.RETRYING if again else Reason.WAITING_FOR_PODS
         message = f"the next attempt starts once {remains} of the one before are gone; two writers would spoil the output"
         waits = situation.condition(ConditionType.RUNNING, "False", reason, message)
         return waits.plan(*_leftovers(situation), requeue_after=PODS_GONE_POLL_SECONDS)
+    pause = attempts.retry_wait(status, situation.now)
+    if pause:
+        time = f"{situation.now + pause:%H:%M:%S} UTC"
+        message = f"the next attempt starts at {time}; the pause doubles with each failure or interruption in a row"
+        waits = situation.condition(ConditionType.RUNNING, "False", Reason.RETRYING, message)
+        return waits.plan(requeue_after=pause.total_seconds())
     unseen = _leftovers(situation)
     situation = replace(situation, status=attempts.begin(situation.status, situation.job.name))
     number = situation.status.attempts[-1].number if situation.status.attempts else 1

@@ -1,5 +1,9 @@
 """The list of attempts."""
 
+from datetime import timedelta
+
+import pytest
+
 from controller.api.status import AttemptOutcome, Dashboard, FineTuneJobStatus
 from controller.job import attempts
 from controller.job.failures import Ending
@@ -29,3 +33,33 @@ def test_a_job_that_is_suspended_very_often_keeps_a_bounded_list_with_all_its_fa
         known = attempts.end(known, Ending(outcome, "Reason", ""), NOW)
     assert len(known.attempts or []) == attempts.KEPT
     assert attempts.charged(known) == 5
+
+
+FAILED, INTERRUPTED, SUSPENDED = AttemptOutcome.FAILED, AttemptOutcome.INTERRUPTED, AttemptOutcome.SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "seconds"),
+    [
+        ([], 0),
+        ([FAILED], 10),
+        ([INTERRUPTED], 10),
+        ([FAILED, INTERRUPTED], 20),
+        ([FAILED] * 5, 160),
+        ([FAILED] * 6, 300),
+        ([INTERRUPTED] * 99, 300),
+        ([FAILED, FAILED, SUSPENDED], 0),
+        ([FAILED, FAILED, SUSPENDED, INTERRUPTED], 10),
+        ([FAILED, FAILED, None], 0),
+    ],
+    ids=["none", "a failure", "an interruption", "both", "five", "six", "99", "suspended", "after a suspension", "one runs"],
+)
+def test_the_pause_doubles_with_each_failure_or_interruption_in_a_row(outcomes: list[AttemptOutcome | None], seconds: int) -> None:
+    entries = [attempt(n, outcome=outcome, end_time=outcome and NOW) for n, outcome in enumerate(outcomes, 1)]
+    assert attempts.retry_wait(status(*entries), NOW) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(("passed", "seconds"), [(4, 6), (10, 0), (1000, 0), (-5, 0)], ids=["early", "due", "late", "clock went back"])
+def test_the_pause_runs_from_the_last_end(passed: int, seconds: int) -> None:
+    known = status(attempt(1, outcome=FAILED, end_time=NOW))
+    assert attempts.retry_wait(known, NOW + timedelta(seconds=passed)) == timedelta(seconds=seconds)

@@ -16,8 +16,8 @@ from tests.controller.job.builders import FOLDER, NOW, attempt, checkpoint, job,
 SUSPENDED = {"suspend": True}
 
 
-def decide(what: Observed) -> Plan:
-    return plan(what, NOW)
+def decide(what: Observed, seconds: float = 0) -> Plan:
+    return plan(what, NOW + timedelta(seconds=seconds))
 
 
 def condition(of: Plan | FineTuneJobStatus, kind: ConditionType) -> Condition:
@@ -228,7 +228,13 @@ def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone() -> Non
     assert "1 pods" in condition(second, ConditionType.RUNNING).message
     assert second.requeue_after
 
-    third = decide(observed(job(status=after(second)), failed, pods=[pod(role="submitter", phase="Succeeded")]))
+    early = decide(observed(job(status=after(second)), failed), 3)
+    assert last_attempt(early).number == 1
+    assert early.requeue_after == 7
+    assert "12:00:10" in condition(early, ConditionType.RUNNING).message
+    assert early.status.phase == "Retrying"
+
+    third = decide(observed(job(status=after(second)), failed, pods=[pod(role="submitter", phase="Succeeded")]), 10)
     assert last_attempt(third) == Attempt(number=2, ray_job_name="bot-2")
     fourth = decide(observed(job(status=after(third)), failed))
     assert fourth.actions == (CreateAttempt(2),)
@@ -401,10 +407,11 @@ def test_a_suspended_job_whose_attempt_failed_rests_and_does_not_retry() -> None
         observed(job(status=status(attempt())), ray_job()),
         observed(job(status=status(attempt())), ray_job(), record=record_text(checkpoints=[checkpoint(20)])),
         observed(job(status=status(ended(1, AttemptOutcome.FAILED))), pods=[pod()]),
+        observed(job(status=status(ended(1, AttemptOutcome.FAILED)))),
         observed(job(runPolicy=SUSPENDED)),
         observed(job(model={"path": "here"})),
     ],
-    ids=["start", "running", "report", "waiting for pods", "suspended", "invalid"],
+    ids=["start", "running", "report", "waiting for pods", "pausing", "suspended", "invalid"],
 )
 def test_deciding_twice_over_the_same_facts_changes_nothing_more(what: Observed) -> None:
     once = decide(what)
