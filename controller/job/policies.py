@@ -11,7 +11,7 @@ from controller.job import attempts
 from controller.job.conditions import Reason, is_true
 from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
 from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
-from controller.job.names import DASHBOARD_PORT, head_service, token_secret
+from controller.job.names import DASHBOARD_PORT, ROLE_HEAD, ROLE_SUBMITTER, ROLE_WORKER, head_service, token_secret
 from controller.job.situation import CreateAttempt, DeleteRayJob, Plan, Situation
 from controller.job.trainconfig import local_paths, train_config
 from trainer.config.record import Result
@@ -20,6 +20,8 @@ REFERENCE_POLL_SECONDS = 5.0
 """A user's ConfigMap is not watched: every ConfigMap of the cluster would have to be."""
 PODS_GONE_POLL_SECONDS = 10.0
 """Pods are watched; this is for a watch event that never comes."""
+ROLE_RANK = {ROLE_HEAD: 0, ROLE_WORKER: 1, ROLE_SUBMITTER: 2}
+"""Whose trouble explains most: nothing runs without a head, and the submitter comes last of all."""
 SOON_SECONDS = 1.0
 """What was written to status brings the job back by itself; this is for a watch that lags."""
 LINGERING = timedelta(seconds=60)
@@ -219,9 +221,9 @@ def _pods_of(situation: Situation, attempt: Attempt) -> list[PodFacts]:
 
 
 def _trouble(pods: list[PodFacts]) -> PodFacts | None:
-    """Return the pod whose trouble explains most: the head's before the workers', the submitter's last."""
+    """Return the pod whose trouble explains most: one that the user must help, then by role."""
     waiting = [pod for pod in pods if pod.waiting_reason]
-    return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, pod.role, pod.name), default=None)
+    return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, ROLE_RANK.get(pod.role, len(ROLE_RANK)), pod.name), default=None)
 
 
 def _why_not_running(attempt: Attempt, ray_job: RayJobFacts, trouble: PodFacts | None) -> str:

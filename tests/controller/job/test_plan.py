@@ -157,6 +157,23 @@ def test_a_pod_that_finds_no_node_says_why_the_job_does_not_run() -> None:
     assert "Insufficient nvidia.com/gpu" in condition(decision, ConditionType.RUNNING).message
 
 
+@pytest.mark.parametrize(
+    ("waiting", "told"),
+    [
+        ({"submitter": "ImagePullBackOff", "worker": "Unschedulable", "head": "Unschedulable"}, "head"),
+        ({"submitter": "Unschedulable", "worker": "Unschedulable"}, "worker"),
+        ({"submitter": "Unschedulable"}, "submitter"),
+        ({"other": "Unschedulable", "submitter": "Unschedulable"}, "submitter"),
+        ({"submitter": "CreateContainerConfigError", "head": "Unschedulable"}, "submitter"),
+    ],
+    ids=["head first", "worker before submitter", "submitter", "a role of another time", "what the user must mend"],
+)
+def test_of_several_pods_in_trouble_the_one_that_explains_most_is_told(waiting: dict[str, str], told: str) -> None:
+    pods = [pod(role=role, waiting_reason=reason, waiting_message="words") for role, reason in waiting.items()]
+    decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods))
+    assert f"pod bot-1-{told} waits" in condition(decision, ConditionType.RUNNING).message
+
+
 def test_a_report_reaches_the_status_and_the_columns() -> None:
     text = record_text(metrics={"baseline": {"perplexity": 18.4}, "latest": {"perplexity": 9.81}}, checkpoints=[checkpoint(20)])
     decision = decide(observed(job(status=status(attempt())), ray_job(), record=text))
