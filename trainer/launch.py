@@ -152,6 +152,8 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: Pro
     """Run the workers on Ray; returns when all have ended well, raises their error otherwise."""
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    # Ray Train's own print does not honour a captured stdout, and so the disassembly that dill reads lands in the log.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     # A worker that asked for no GPU must see none: Ray no longer hides them by itself.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     import ray
