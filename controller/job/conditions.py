@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from controller.api.status import Condition, ConditionType, FineTuneJobStatus, Progress, Summary
+from controller.runtime.redaction import redact
 
 MESSAGE_MAX_LENGTH = 2048
 
@@ -86,7 +87,8 @@ def set_condition(
 
 
 def shortened(text: str, length: int = MESSAGE_MAX_LENGTH) -> str:
-    """Return printable text of at most `length` characters, cut in the middle: causes stand at the ends."""
+    """Return printable text of at most `length` characters without tokens, cut in the middle: causes stand at the ends."""
+    text = redact(text)
     text = "".join(character if character.isprintable() or character == "\n" else " " for character in text).strip()
     if len(text) <= length:
         return text

@@ -23,6 +23,7 @@ from controller.api.status import (
     Progress,
 )
 from controller.job import attempts
+from controller.runtime.redaction import redact
 from trainer.config.record import RECORD_MAX_BYTES, CheckpointRecord, Metrics, ProgressFigures, ProgressRecord
 
 WRITE_INTERVAL = timedelta(seconds=15)
@@ -108,7 +109,7 @@ def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime |
             "checkpoints": _checkpoints(record.checkpoints) or status.checkpoints,
             "model": ModelStatus(**record.model.model_dump()) if record.model else status.model,
             "output": OutputStatus(**record.output.model_dump()) if record.output else status.output,
-            "warnings": [warning[:TEXT_MAX_LENGTH] for warning in record.warnings] or status.warnings,
+            "warnings": [redact(warning)[:TEXT_MAX_LENGTH] for warning in record.warnings] or status.warnings,
             "report_cursor": str(Cursor(record.attempt, record.cluster, record.sequence)),
         }
     )

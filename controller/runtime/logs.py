@@ -5,23 +5,17 @@ What is said goes into the message, what it is about into `extra`. Tests: tests/
 
 import json
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from controller.runtime.redaction import redact
+
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-SECRET = re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|\bhf_[A-Za-z0-9]{16,}")
-"""Authorization headers, JSON web tokens (service accounts), tokens of the Hugging Face hub."""
-REDACTED = "[redacted]"
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in STANDARD_ATTRIBUTES}
-
-
-def _redact(text: str) -> str:
-    return SECRET.sub(REDACTED, text)
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -42,7 +36,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return _redact(json.dumps(entry, default=str, ensure_ascii=False))
+        return redact(json.dumps(entry, default=str, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):
@@ -54,7 +48,7 @@ class TextFormatter(logging.Formatter):
         line = f"{_time(record)} {record.levelname.lower():7} {record.getMessage()}{about}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return _redact(line)
+        return redact(line)
 
 
 def set_up_logging(level: str, stream: TextIO | None = None) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from controller.api.status import AttemptOutcome
+from controller.job import attempts
 from controller.job.failures import (
     BY_DEPLOYMENT_STATUS,
+    CAUSE_MAX_LENGTH,
     WHEN_COMPLETE,
     WHILE_RUNNING,
     Ending,
@@ -14,7 +16,7 @@ from controller.job.failures import (
     ending_of,
     ray_job_state,
 )
-from tests.controller.job.builders import pod, ray_job
+from tests.controller.job.builders import NOW, attempt, pod, ray_job, status
 from trainer.config.record import Outcome
 
 EXITED = "Job entrypoint command failed with exit code {}, last available logs (truncated to 20,000 chars):\nlast line"
@@ -122,6 +124,23 @@ def test_the_end_of_a_long_log_is_kept() -> None:
     message = ending_of(final, None, []).message
     assert len(message) < 1100
     assert message.endswith("the cause")
+
+
+@pytest.mark.parametrize("rest", ["", "x" * (CAUSE_MAX_LENGTH - 12)], ids=["whole", "cut in the middle of the token"])
+def test_no_token_of_a_log_reaches_the_status(rest: str) -> None:
+    final = ray_job(1, "FAILED", "Failed", message=EXITED.format(1) + "refused hf_AbCdEfGhIjKlMnOpQrStUv " + rest)
+    ended = attempts.end(status(attempt()), ending_of(final, None, []), NOW)
+    assert ended.attempts is not None
+    assert ended.attempts[-1].message
+    assert "OpQrStUv" not in ended.attempts[-1].message
+
+
+def test_no_token_of_the_trainers_last_word_reaches_the_status() -> None:
+    final = ray_job(1, "FAILED", "Failed")
+    last_word = outcome("Failed", message="401 for Bearer abcdefgh12345678")
+    ended = attempts.end(status(attempt()), ending_of(final, last_word, []), NOW)
+    assert ended.attempts is not None
+    assert ended.attempts[-1].message == "401 for [redacted]"
 
 
 @pytest.mark.parametrize(("outcome_", "charged"), [("Failed", True), ("Suspended", False), ("Interrupted", False), ("Succeeded", False)])

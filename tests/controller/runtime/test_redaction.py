@@ -1,0 +1,19 @@
+import pytest
+
+from controller.runtime.redaction import redact
+
+WEB_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Authorization: Bearer abcdefgh12345678", "Authorization: [redacted]"),
+        (f"token={WEB_TOKEN}, sent", "token=[redacted], sent"),
+        ("HF_TOKEN=hf_AbCdEfGhIjKlMnOpQrStUv\nnext line", "HF_TOKEN=[redacted]\nnext line"),
+        ("the bearer of news read hf_dataset", "the bearer of news read hf_dataset"),
+    ],
+    ids=["header", "web token", "hub token", "no secret"],
+)
+def test_tokens_are_replaced_and_nothing_else(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
