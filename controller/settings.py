@@ -6,6 +6,7 @@ tests/controller/test_settings.py.
 
 import argparse
 import json
+import re
 import socket
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from controller.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-SECRET_VARIABLES = frozenset(
-    {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "WANDB_API_KEY"}
-)
-"""Would stand in plain sight in every RayJob."""
+SECRET_NAME = re.compile(r"(?i)(TOKEN|SECRET|KEY|PASSWORD)$")
+"""Names of variables whose values would stand in plain sight in every RayJob."""
+HARMLESS_NAMES = frozenset({"HF_HUB_DISABLE_IMPLICIT_TOKEN"})
+PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]*@")
+RAY_AUTHENTICATION = "RAY_AUTH_"
+"""Prefix of Ray's own variables; KubeRay sets them from the Secret of each Ray cluster."""
 
 
 def _from_json(value: Any) -> Any:
@@ -94,22 +97,28 @@ class Settings(BaseModel):
         (), alias="TRAINER_IMAGE_PULL_SECRETS", description="Names of Secrets in the job's namespace, with commas between."
     )
     trainer_env: Annotated[dict[str, str], BeforeValidator(_from_json)] = Field(
-        {}, alias="TRAINER_ENV", description="Environment of the trainer's pods, a JSON object: proxy, HF_ENDPOINT. No secrets."
+        {}, alias="TRAINER_ENV", description="Environment of head and workers, a JSON object: proxy, HF_ENDPOINT. No secrets."
     )
     ray_version: str = Field(
         "2.60.0", alias="RAY_VERSION", pattern=r"^\d+\.\d+\.\d+$", description="Version of Ray in the trainer's image."
     )
-    head_cpu: Cpu = Field("500m", alias="HEAD_CPU", description="CPU request of the Ray head.")
+    head_cpu: Cpu = Field("300m", alias="HEAD_CPU", description="CPU request of the Ray head.")
     head_memory: Memory = Field("4Gi", alias="HEAD_MEMORY", description="Memory request and limit of the Ray head.")
     submitter_cpu: Cpu = Field("100m", alias="SUBMITTER_CPU", description="CPU request of the pod that submits the Ray job.")
-    submitter_memory: Memory = Field("256Mi", alias="SUBMITTER_MEMORY", description="Memory request and limit of that pod.")
+    submitter_memory: Memory = Field("512Mi", alias="SUBMITTER_MEMORY", description="Memory request and limit of that pod.")
 
     @field_validator("trainer_env")
     @classmethod
     def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
-        secret = sorted(name for name in value if name.upper() in SECRET_VARIABLES or name.upper().endswith("PASSWORD"))
+        secret = sorted(name for name in value if SECRET_NAME.search(name) and name.upper() not in HARMLESS_NAMES)
         if secret:
             raise ValueError(f"{', '.join(secret)} would stand in plain sight in every pod; jobs name a Secret in model.tokenSecret")
+        with_password = sorted(name for name, text in value.items() if PASSWORD_IN_URL.search(text))
+        if with_password:
+            raise ValueError(f"{', '.join(with_password)}: the password in the URL would stand in plain sight in every pod; leave it out")
+        ours = sorted(name for name in value if name.upper().startswith(RAY_AUTHENTICATION))
+        if ours:
+            raise ValueError(f"{', '.join(ours)} would change how Ray asks for its token; leave it to KubeRay")
         return value
 
     @model_validator(mode="after")

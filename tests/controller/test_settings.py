@@ -1,7 +1,13 @@
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+import yaml
+
+from controller.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 from controller.settings import Settings, SettingsError, load_settings
 
+CHART = Path(__file__).parents[2] / "charts" / "finetune-operator"
 LEAST = {"TRAINER_IMAGE": "registry.example/trainer:1"}
 
 
@@ -24,6 +30,32 @@ def test_the_environment_is_read() -> None:
     assert settings.trainer_env["HF_ENDPOINT"] == "https://hub.example"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "http://proxy.example:3128"),
+        ("HF_ENDPOINT", "https://hub.example:8443/team@home"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+        ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"),
+    ],
+)
+def test_what_only_looks_like_a_secret_is_taken(name: str, value: str) -> None:
+    assert Settings(trainer_image="t", trainer_env={name: value}).trainer_env == {name: value}
+
+
+def test_default_sizes_are_the_charts() -> None:
+    trainer, settings = yaml.safe_load((CHART / "values.yaml").read_text())["trainer"], Settings(trainer_image="t")
+    assert trainer["head"] == {"cpu": settings.head_cpu, "memory": settings.head_memory}
+    assert trainer["submitter"] == {"cpu": settings.submitter_cpu, "memory": settings.submitter_memory}
+
+
+def test_chart_and_controller_agree_about_what_a_quantity_is() -> None:
+    definitions = json.loads((CHART / "values.schema.json").read_text())["$defs"]
+    assert definitions["cpu"]["pattern"] == CPU_QUANTITY
+    assert definitions["memory"]["pattern"] == MEMORY_QUANTITY
+    assert definitions["size"]["properties"] == {"cpu": {"$ref": "#/$defs/cpu"}, "memory": {"$ref": "#/$defs/memory"}}
+
+
 def test_a_flag_wins_over_the_environment() -> None:
     assert load_settings(["--trainer-image", "mine:2", "--workers", "1"], LEAST).trainer_image == "mine:2"
 
@@ -44,6 +76,13 @@ def test_what_a_chart_leaves_blank_is_not_set() -> None:
         pytest.param({"TRAINER_ENV": "HF_ENDPOINT=x"}, "TRAINER_ENV: Value error, is no JSON object such as", id="no JSON"),
         pytest.param({"TRAINER_ENV": '{"HF_TOKEN": "hf_secret"}'}, "HF_TOKEN would stand in plain sight", id="a secret"),
         pytest.param({"TRAINER_ENV": '{"PROXY_PASSWORD": "x"}'}, "PROXY_PASSWORD would stand in plain sight", id="a password"),
+        pytest.param({"TRAINER_ENV": '{"GITHUB_TOKEN": "x"}'}, "GITHUB_TOKEN would stand in plain sight", id="any token"),
+        pytest.param({"TRAINER_ENV": '{"client_secret": "x"}'}, "client_secret would stand in plain sight", id="a small secret"),
+        pytest.param({"TRAINER_ENV": '{"AWS_SECRET_ACCESS_KEY": "x"}'}, "AWS_SECRET_ACCESS_KEY would stand", id="a key"),
+        pytest.param(
+            {"TRAINER_ENV": '{"HTTPS_PROXY": "http://me:hf_secret@proxy:3128"}'}, "HTTPS_PROXY: the password in the URL", id="in a URL"
+        ),
+        pytest.param({"TRAINER_ENV": '{"RAY_AUTH_MODE": "disabled"}'}, "RAY_AUTH_MODE would change how Ray", id="Ray's tokens off"),
         pytest.param({"FINETUNE_LEASE_RENEW_DEADLINE_SECONDS": "20"}, "a leader works on after its lease", id="lease too short"),
         pytest.param({"TRAINER_IMAGE_PULL_POLICY": "Sometimes"}, "TRAINER_IMAGE_PULL_POLICY: ", id="no policy"),
     ],

@@ -34,9 +34,9 @@ class Settings:
     image_pull_secrets: Sequence[str] = ()
     trainer_env: Mapping[str, str] = field(default_factory=dict)
     head_cpu: str = "300m"
-    head_memory: str = "2Gi"
+    head_memory: str = "3Gi"
     submitter_cpu: str = "100m"
-    submitter_memory: str = "256Mi"
+    submitter_memory: str = "512Mi"
     ray_version: str = "2.60.0"
 
 

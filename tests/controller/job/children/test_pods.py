@@ -98,9 +98,9 @@ def test_a_worker_has_the_jobs_sizes_and_the_others_the_operators() -> None:
     sections = {"resources": {"cpu": "2", "memory": "8Gi"}}
     requests = {role: container(role, **sections)["resources"]["requests"] for role in BUILDERS}
     assert requests == {
-        "head": {"cpu": "300m", "memory": "2Gi"},
+        "head": {"cpu": "300m", "memory": "3Gi"},
         "worker": {"cpu": "2", "memory": "8Gi"},
-        "submitter": {"cpu": "100m", "memory": "256Mi"},
+        "submitter": {"cpu": "100m", "memory": "512Mi"},
     }
 
 
