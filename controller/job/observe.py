@@ -92,6 +92,7 @@ async def _missing(job: Job, stores: Stores, reader: Reader) -> tuple[str, ...]:
         return ()
     output = FileReference("output", claim=job.spec.output.persistent_volume_claim)
     problems: list[str] = []
+    keys = await _keys_of_config_maps(job, reader)
     for reference in [*references(job.spec), output]:
         if reference.claim is not None and stores.claims.get(f"{job.namespace}/{reference.claim.claim_name}") is None:
             problems.append(
@@ -99,22 +100,30 @@ async def _missing(job: Job, stores: Stores, reader: Reader) -> tuple[str, ...]:
                 f"{job.namespace}; create it and the job starts by itself"
             )
         if reference.config_map is not None:
-            problems += await _config_map_problem(job, reference, reader)
+            problems += _config_map_problem(job, reference, keys[reference.config_map.name])
     return tuple(dict.fromkeys(problems))
 
 
-async def _config_map_problem(job: Job, reference: FileReference, reader: Reader) -> list[str]:
+async def _keys_of_config_maps(job: Job, reader: Reader) -> dict[str, list[str] | None]:
+    """Return the keys of each ConfigMap that the spec names, None for one that is not there; each is asked for once."""
+    keys: dict[str, list[str] | None] = {}
+    for name in sorted({reference.config_map.name for reference in references(job.valid_spec) if reference.config_map is not None}):
+        try:
+            item = await reader.get(CONFIG_MAPS, name, job.namespace)
+        except NotFound:
+            keys[name] = None
+        else:
+            keys[name] = sorted([*(item.get("data") or {}), *(item.get("binaryData") or {})])
+    return keys
+
+
+def _config_map_problem(job: Job, reference: FileReference, keys: list[str] | None) -> list[str]:
     if reference.config_map is None:
         return []
     name, key = reference.config_map.name, reference.config_map.key
     field = f"{reference.field}.configMap"
-    try:
-        item = await reader.get(CONFIG_MAPS, name, job.namespace)
-    except NotFound:
+    if keys is None:
         return [f"{field}: there is no ConfigMap {name} in namespace {job.namespace}; create it and the job starts by itself"]
-    keys = [*(item.get("data") or {}), *(item.get("binaryData") or {})]
     if key in keys:
         return []
-    return [
-        f"{field}: ConfigMap {name} has no key {key} (it has: {', '.join(sorted(keys)) or 'none'}); add it and the job starts by itself"
-    ]
+    return [f"{field}: ConfigMap {name} has no key {key} (it has: {', '.join(keys) or 'none'}); add it and the job starts by itself"]

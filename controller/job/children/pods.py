@@ -29,7 +29,7 @@ Pod = dict[str, Any]
 
 def head_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
     """Return the head's template: it runs the driver, no rank, and alone has a token of the API server."""
-    container = _trainer_container("ray-head", job, attempt, settings, _sizes(settings.head_cpu, settings.head_memory))
+    container = _trainer_container("ray-head", job, settings, _sizes(settings.head_cpu, settings.head_memory))
     container["ports"] = [
         {"name": "gcs-server", "containerPort": 6379},
         {"name": "dashboard", "containerPort": names.DASHBOARD_PORT},
@@ -48,7 +48,7 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
     """Return the workers' template: one pod has `resources` and no token."""
     resources = job_resources(job)
     sizes = _sizes(resources.cpu, resources.memory)
-    container = _trainer_container("ray-worker", job, attempt, settings, sizes)
+    container = _trainer_container("ray-worker", job, settings, sizes)
     if resources.gpus:
         for kind in ("requests", "limits"):
             sizes[kind][GPU_RESOURCE] = str(resources.gpus)
@@ -115,12 +115,12 @@ def _template(job: Job, attempt: int, role: str, settings: TrainerSettings, cont
     return {"metadata": {"labels": names.labels(job.name, job.uid, attempt, role)}, "spec": spec}
 
 
-def _trainer_container(name: str, job: Job, attempt: int, settings: TrainerSettings, resources: dict[str, Any]) -> dict[str, Any]:
+def _trainer_container(name: str, job: Job, settings: TrainerSettings, resources: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "image": settings.trainer_image,
         "imagePullPolicy": settings.image_pull_policy,
-        "env": list(_environment(job, attempt, settings)),
+        "env": list(_environment(job, settings)),
         "resources": resources,
         "securityContext": _container_security(),
         "volumeMounts": [
@@ -134,10 +134,9 @@ def _trainer_container(name: str, job: Job, attempt: int, settings: TrainerSetti
     }
 
 
-def _environment(job: Job, attempt: int, settings: TrainerSettings) -> Iterator[dict[str, Any]]:
+def _environment(job: Job, settings: TrainerSettings) -> Iterator[dict[str, Any]]:
     own = {
         "HOME": HOME,
-        "FINETUNE_ATTEMPT": str(attempt),
         "PYTHONUNBUFFERED": "1",
         # The dashboard's Train page shows runs only with it.
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",

@@ -199,6 +199,17 @@ async def test_a_config_map_without_the_key_is_named_with_the_keys_it_has() -> N
     assert "ConfigMap rows has no key other.jsonl (it has: train.jsonl)" in world.condition("Accepted")["message"]
 
 
+async def test_a_config_map_is_asked_for_once_however_many_keys_of_it_are_named() -> None:
+    sources = [{"configMap": {"name": "rows", "key": key}} for key in ("train.jsonl", "b.jsonl", "c.jsonl")]
+    world = World(data={"train": sources})
+    await world.step()
+    asked = [request.path for request in world.api.requests if request.path.endswith("/configmaps/rows")]
+    assert len(asked) == 1
+    message = world.condition("Accepted")["message"]
+    assert "data.train[1].configMap: ConfigMap rows has no key b.jsonl" in message
+    assert "data.train[2].configMap: ConfigMap rows has no key c.jsonl" in message
+
+
 async def test_suspending_deletes_the_ray_job_by_its_uid() -> None:
     world = World()
     for _ in range(3):
