@@ -1,6 +1,5 @@
 """Bad input ends at once with words that help; the operator can be removed and installed again under its jobs."""
 
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +34,16 @@ def without_weights(job: dict[str, Any]) -> None:
     job["spec"]["model"] = {"persistentVolumeClaim": {"claimName": "quickstart-models", "path": "nothing-here"}}
 
 
+def ray_job_start(kubectl: Kubectl, name: str) -> str:
+    """Return when Ray took the job, as KubeRay read it from Ray's dashboard; empty until then."""
+    return kubectl.get("rayjob", name).get("status", {}).get("rayJobInfo", {}).get("startTime", "")
+
+
+def time_of(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+FAILED_WITHIN_SECONDS = 30.0
 GOOD_ROW = '{"prompt": "Hello?", "completion": "Hello."}\n'
 
 
@@ -53,20 +62,17 @@ def test_bad_input_fails_the_job_without_retries_soon_after_the_driver_starts(
     kubectl = Kubectl(installed.kubeconfig, name)
     kubectl.run("create", "namespace", name)
     kubectl.run("apply", "--filename", "-", stdin=job_with_rows(name, rows, change))
-    started: list[float] = []
 
     def failed() -> dict[str, Any]:
-        status = kubectl.status(name)
-        ray_jobs = kubectl.get("rayjobs")["items"]
-        if not started and ray_jobs and ray_jobs[0].get("status", {}).get("jobStatus") in ("RUNNING", "FAILED"):
-            started.append(time.monotonic())
-        return condition(status, "Failed") if condition(status, "Failed").get("status") == "True" else {}
+        found = condition(kubectl.status(name), "Failed")
+        return found if found.get("status") == "True" else {}
 
     found = wait_until(f"{name} did not fail", failed, 240.0)
     for word in words:
         assert word in found["message"]
-    assert started
-    assert time.monotonic() - started[0] < 30.0
+    # The job may fail before KubeRay has looked at it again.
+    started = wait_until("KubeRay does not tell when the Ray job started", lambda: ray_job_start(kubectl, f"{name}-1"), 30.0)
+    assert (time_of(found["lastTransitionTime"]) - time_of(started)).total_seconds() < FAILED_WITHIN_SECONDS
     assert len(kubectl.status(name)["attempts"]) == 1
     kubectl.run("delete", "finetunejob", name)
 
@@ -88,6 +94,6 @@ def test_jobs_outlive_the_operator_and_are_picked_up_again(
     helm.install(installed.kubeconfig)
     attempts = wait_until("the job was not picked up again", lambda: kubectl.status("kept").get("attempts"), 60.0)
     assert attempts[0]["number"] == 1
-    assert datetime.fromisoformat(attempts[0]["startTime"].replace("Z", "+00:00"))
+    assert time_of(attempts[0]["startTime"])
     kubectl.run("delete", "finetunejob", "kept")
     wait_until("pods are left", lambda: not kubectl.names("pods"), 120.0)

@@ -34,8 +34,8 @@ def test_a_killed_driver_leads_to_a_second_attempt_that_resumes_and_succeeds(nam
     assert condition(status, "Succeeded").get("status") == "True", status.get("conditions")
     first, second = status["attempts"]
     assert (first["outcome"], second["outcome"]) == ("Failed", "Succeeded")
-    assert first["reason"]
-    assert first["message"]
+    assert first["reason"] == "TrainerKilled"
+    assert "killed by signal 9" in first["message"]
     assert first["lastStep"] >= second["resumedFromStep"] > 0
     assert status["progress"]["step"] == status["progress"]["totalSteps"]
     overlap = [numbers for numbers, current in observed.pods_of_attempts if len(numbers) > 1]
