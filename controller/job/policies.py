@@ -223,7 +223,9 @@ def _pods_of(situation: Situation, attempt: Attempt) -> list[PodFacts]:
 def _trouble(pods: list[PodFacts]) -> PodFacts | None:
     """Return the pod whose trouble explains most: one that the user must help, then by role."""
     waiting = [pod for pod in pods if pod.waiting_reason]
-    return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, ROLE_RANK.get(pod.role, len(ROLE_RANK)), pod.name), default=None)
+    return min(
+        waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, ROLE_RANK.get(pod.role, len(ROLE_RANK)), pod.name), default=None
+    )
 
 
 def _why_not_running(attempt: Attempt, ray_job: RayJobFacts, trouble: PodFacts | None) -> str:
