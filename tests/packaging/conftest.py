@@ -1,17 +1,26 @@
 """Installs the plain manifests on the real control plane, once for the tests that ask for it."""
 
+import uuid
+
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
-from tests.packaging.installed import TEAM, Cluster
+from tests.packaging.installed import Cluster
 from tests.packaging.rendered import NAMESPACE, ROOT
 
 
 @pytest.fixture(scope="package")
-def cluster(control_plane: ControlPlane) -> Cluster:
-    """A cluster on which the manifests are installed, as the kustomization's first line tells."""
-    cluster = Cluster(control_plane)
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(ROOT / "manifests"), namespace=NAMESPACE)
-    cluster.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev")
-    cluster.kubectl("create", "namespace", TEAM)
+def installed(control_plane: ControlPlane) -> ControlPlane:
+    """A control plane on which the manifests are installed, as the kustomization's first line tells."""
+    administrator = Cluster(control_plane, NAMESPACE)
+    administrator.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(ROOT / "manifests"))
+    administrator.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev")
+    return control_plane
+
+
+@pytest.fixture
+def cluster(installed: ControlPlane) -> Cluster:
+    """The same for one test: in a namespace of its own."""
+    cluster = Cluster(installed, f"team-{uuid.uuid4().hex[:8]}")
+    cluster.kubectl("create", "namespace", cluster.namespace)
     return cluster

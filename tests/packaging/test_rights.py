@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.controlplane import ControlPlane
-from tests.packaging.installed import ACCOUNT, TEAM, Cluster
+from tests.packaging.installed import ACCOUNT, Cluster
 from tests.packaging.rendered import NAMESPACE, ROOT
 
 pytestmark = pytest.mark.integration
@@ -30,7 +30,7 @@ def log(control_plane: ControlPlane, cluster: Cluster, tmp_path: Path) -> Iterat
     environment = {
         **os.environ,
         "KUBECONFIG": str(control_plane.kubeconfig_for_service_account(NAMESPACE, ACCOUNT)),
-        "FINETUNE_NAMESPACE": TEAM,
+        "FINETUNE_NAMESPACE": cluster.namespace,
         "FINETUNE_LEASE_NAMESPACE": NAMESPACE,
         "FINETUNE_HEALTH_PORT": "0",
         "FINETUNE_HEALTH_HOST": "127.0.0.1",
@@ -69,6 +69,20 @@ def test_the_job_gets_an_account_that_may_patch_its_progress_alone(cluster: Clus
     [role] = cluster.names("roles")
     verbs = cluster.kubectl("get", role, "--output", "jsonpath={.rules[*].resources} {.rules[*].verbs} {.rules[*].resourceNames}")
     assert verbs == '["configmaps"] ["get","patch"] ["quickstart-1-progress"]'
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        ("watch", "finetunejobs"),
+        ("patch", "finetunejobs/status"),
+        ("delete", "rayjobs"),
+        ("patch", "configmaps"),
+        ("list", "pods"),
+    ],
+)
+def test_the_controllers_account_may(cluster: Cluster, verb: str, resource: str) -> None:
+    assert cluster.may(verb, resource)
 
 
 @pytest.mark.parametrize(
