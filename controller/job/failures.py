@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from controller.api.status import AttemptOutcome
 from controller.job.facts import PodFacts, RayJobFacts
-from controller.runtime.redaction import redact
+from controller.runtime.redaction import plain, redact
 from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, Outcome, Result
 
 
@@ -161,5 +161,5 @@ def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:
 
 def _last_lines(message: str) -> str:
     """Return the end of KubeRay's message, which holds up to 20,000 characters of log with the cause last, without tokens."""
-    message = redact(message)  # before cutting: half a token would not be known for one
+    message = redact(plain(message))  # before cutting: half a token would not be known for one
     return message if len(message) <= CAUSE_MAX_LENGTH else "…" + message[-CAUSE_MAX_LENGTH:]
