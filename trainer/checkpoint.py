@@ -5,7 +5,6 @@ file system and renamed. What a crash or a bad disk tears is found by its digest
 Touches the job's output folder only. Test: tests/trainer/test_checkpoint.py.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from trainer.config.record import CheckpointRecord
+from trainer.digest import sha256_of
 from trainer.engine import EngineState
 
 logger = logging.getLogger(__name__)
@@ -178,12 +178,6 @@ def read_manifest(path: Path, owner: str) -> CheckpointRecord:
         if sha256_of(path / name) != digest:
             raise TornCheckpointError(f"{name} is not what was written (sha256 differs)")
     return record
-
-
-def sha256_of(file: Path) -> str:
-    """Return the digest of a file's content, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def step_of(path: Path) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
+from trainer.config.files import write_atomically
 from trainer.config.record import (
     EXIT_FAILURE,
     EXIT_INPUT,
@@ -30,7 +31,7 @@ from trainer.config.record import (
 )
 from trainer.config.train import TrainConfig
 from trainer.inputs import Inputs, check_inputs
-from trainer.ownership import Ownership, write_atomically
+from trainer.ownership import Ownership
 from trainer.progress import ProgressReporter, open_sink
 
 logger = logging.getLogger(__name__)

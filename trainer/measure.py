@@ -11,14 +11,13 @@ from typing import Any
 import torch
 
 from trainer.batches import collate, deal_evaluation
-from trainer.config.sections import Evaluation, Task
+from trainer.config.sections import Evaluation, Generation, Task
 from trainer.data import Example, Tokens, prompt_and_reference
 from trainer.engine import Engine
 from trainer.evaluation import Figure, Perplexity, TextFigure, figures, generate, text_metrics
 from trainer.loop import accepts_logits_to_keep, forward_loss
 
 TEXT_METRICS = ("bleu", "chrf", "wer")
-DEFAULT_MAX_NEW_TOKENS, DEFAULT_SAMPLES = 128, 200
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,10 @@ def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: S
     names = wanted_metrics(task, evaluation)
     if not names:
         return Measurement(perplexity)
-    generation = evaluation.generation
-    chosen = examples[: generation.samples if generation else DEFAULT_SAMPLES]
-    max_new_tokens = generation.max_new_tokens if generation else DEFAULT_MAX_NEW_TOKENS
+    generation = evaluation.generation or Generation()
+    chosen = examples[: generation.samples]
     prompts, references = zip(*(prompt_and_reference(example, tokenizer) for example in chosen), strict=True)
-    texts = generate_over_ranks(engine, tokenizer, prompts, max_new_tokens, batch_size)
+    texts = generate_over_ranks(engine, tokenizer, prompts, generation.max_new_tokens, batch_size)
     answers = tuple(
         Answer(last_user_turn(example), reference, text) for example, reference, text in zip(chosen, references, texts, strict=True)
     )

@@ -4,12 +4,12 @@ Test: tests/trainer/test_ownership.py.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
+from trainer.config.files import write_atomically
 from trainer.config.lineage import differing_field
 from trainer.config.train import TrainConfig
 
@@ -72,10 +72,3 @@ class Ownership:
             "owner": {"uid": self.uid, "name": self.name}, "lineage": self.lineage, "dataDigest": self.data_digest, "finished": finished,
         }  # fmt: skip
         write_atomically(self.directory / RUN_FILE, json.dumps(content, indent=1))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one step: a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)

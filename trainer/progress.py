@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from trainer.config.files import write_atomically
 from trainer.config.record import RECORD_KEY, ProgressRecord, Stage
 from trainer.config.train import JobIdentity, ProgressSink, TrainConfig
-from trainer.ownership import write_atomically
 
 logger = logging.getLogger(__name__)
 

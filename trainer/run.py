@@ -15,6 +15,7 @@ import torch
 from trainer.batches import MicroBatch, deal
 from trainer.checkpoint import CheckpointStore, SavedState, TornCheckpointError
 from trainer.config.errors import InputError
+from trainer.config.files import write_atomically
 from trainer.config.record import ModelProvenance, OutputRecord, Stage
 from trainer.config.train import TrainConfig
 from trainer.data import Augmenter, Example, Tokens, batch_at, steps_total, tokenize
@@ -26,7 +27,6 @@ from trainer.inputs import Inputs, chat_tokenizer
 from trainer.loop import Hook, Progress, train
 from trainer.measure import Measurement, measure
 from trainer.model import apply_method, export, load_model, locate, provenance_of
-from trainer.ownership import write_atomically
 from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, TensorBoardSink
 
 logger = logging.getLogger(__name__)

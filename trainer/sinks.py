@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainer.ownership import write_atomically
+from trainer.config.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from controller.cli.localrun import Folders
 from controller.cli.localstatus import take
 from controller.cli.news import news
 from controller.cli.screen import Screen
+from trainer.config.files import write_atomically
 from trainer.config.record import Outcome, ProgressRecord, Result, Stage
 
 
@@ -118,13 +119,6 @@ def login_hint() -> str:
         place = f"the content of {os.environ.get('RAY_AUTH_TOKEN_PATH') or Path.home() / '.ray' / 'auth_token'}"
     ray = "ray" if shutil.which("ray") else Path(sys.executable).with_name("ray")
     return f"it asks for a token: {place}; `{ray} get-auth-token` prints it"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _read(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from controller.api.status import FineTuneJobStatus
 from controller.cli.ending import LogTail, tell
-from controller.cli.follow import Follower, read_status, write_atomically
+from controller.cli.follow import Follower, read_status
 from controller.cli.jobfile import read_job_file
 from controller.cli.localrun import Folders, LocalRun, plan_local_run
 from controller.cli.localstatus import begin
@@ -22,6 +22,7 @@ from controller.cli.problems import BadInputError
 from controller.cli.screen import BarScreen, Screen, open_screen
 from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
 from trainer.config.errors import InputError
+from trainer.config.files import write_atomically
 from trainer.config.record import EXIT_FAILURE, EXIT_SUCCESS, Result
 
 POLL_SECONDS = 0.5

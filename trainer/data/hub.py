@@ -11,9 +11,7 @@ from typing import Any, NoReturn
 from trainer.config.errors import InputError
 from trainer.config.sections import HuggingFaceDataset
 from trainer.data.formats import Record
-
-TIMEOUT_VARIABLE = "FINETUNE_HUB_TIMEOUT_SECONDS"
-DEFAULT_TIMEOUT_SECONDS = 30.0
+from trainer.hub import HubUnavailable, hub_timeout_seconds
 
 
 def read_hub(field: str, source: HuggingFaceDataset) -> tuple[Iterator[Record], str]:
@@ -33,8 +31,7 @@ def read_hub(field: str, source: HuggingFaceDataset) -> tuple[Iterator[Record], 
 def _commit(source: HuggingFaceDataset, token: str | None) -> str | None:
     from huggingface_hub import HfApi
 
-    timeout_seconds = float(os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT_SECONDS)
-    return HfApi(token=token).dataset_info(source.name, revision=source.revision, timeout=timeout_seconds).sha
+    return HfApi(token=token).dataset_info(source.name, revision=source.revision, timeout=hub_timeout_seconds()).sha
 
 
 def _load(source: HuggingFaceDataset, commit: str | None, token: str | None) -> Any:
@@ -49,8 +46,6 @@ def _raise_as_ours(error: Exception, field: str, source: HuggingFaceDataset, end
     """Raise the hub client's error anew, in words a user can act on."""
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RevisionNotFoundError
-
-    from trainer.model.unavailable import HubUnavailable
 
     where, with_token = f"the hub at {endpoint}", "with the token given" if token else "without a token"
     causes = _causes(error)

@@ -7,8 +7,8 @@ rest is imported when it is first asked for. Tests: tests/trainer/model/.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from trainer.hub import HubUnavailable
 from trainer.model.location import LocatedModel, ModelKind, locate
-from trainer.model.unavailable import HubUnavailable
 
 if TYPE_CHECKING:
     from trainer.model.exporter import export

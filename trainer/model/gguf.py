@@ -5,7 +5,6 @@ be set to shard every weight that it loads (ZeRO-3). Test: tests/trainer/model/t
 """
 
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
@@ -13,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from trainer.digest import sha256_of
 
 CACHE_VARIABLE = "FINETUNE_CACHE"
 FORMAT_VERSION = 1
@@ -73,12 +74,6 @@ def convert(file: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def sha256_of(file: Path) -> str:
-    """Return the sha256 of a file's content, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _make(file: Path, folder: Path, convert: Callable[[Path, Path], None]) -> None:

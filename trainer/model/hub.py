@@ -23,11 +23,9 @@ from huggingface_hub.errors import (
 )
 
 from trainer.config.errors import InputError
+from trainer.hub import DEFAULT_TIMEOUT_SECONDS, HubUnavailable, hub_timeout_seconds
 from trainer.model.folder import check_weight_names
-from trainer.model.unavailable import HubUnavailable
 
-TIMEOUT_VARIABLE = "FINETUNE_HUB_TIMEOUT_SECONDS"
-DEFAULT_TIMEOUT_SECONDS = 30.0
 SMALL_FILES = ["*.json", "*.jinja", "tokenizer.model", "spiece.model", "vocab.txt", "merges.txt"]
 WEIGHT_FILES = ["model*.safetensors"]
 MAIN = "main"
@@ -54,7 +52,7 @@ class HubSettings:
             endpoint=os.environ.get("HF_ENDPOINT") or constants.ENDPOINT,
             token=get_token(),
             cache=Path(cache),
-            timeout_seconds=float(os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT_SECONDS),
+            timeout_seconds=hub_timeout_seconds(),
         )
 
 

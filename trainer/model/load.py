@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from trainer.config.errors import InputError
 from trainer.config.record import ModelProvenance
+from trainer.digest import sha256_of
 from trainer.model.folder import weight_files
-from trainer.model.gguf import dequantised_folder, sha256_of
+from trainer.model.gguf import dequantised_folder
 from trainer.model.location import LocatedModel, ModelKind
 
 

@@ -16,7 +16,7 @@ import json, sys
 from trainer.config.sections import Source, Task
 from trainer.data.prepare import read_source
 from trainer.config.errors import InputError
-from trainer.model.unavailable import HubUnavailable
+from trainer.hub import HubUnavailable
 for source in json.loads(sys.argv[1]):
     try:
         examples, findings = read_source("data.train[0]", Source.model_validate({"huggingFace": source}), Task.CHAT)
