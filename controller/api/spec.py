@@ -12,20 +12,17 @@ from pydantic import Field
 from trainer.config.base import Model, Rule
 from trainer.config.sections import (
     ADAPTER_NEEDS_LORA,
-    OBJECT_NAME,
     Augmentation,
     CheckpointPolicy,
-    ClaimPath,
-    Data,
     Deepspeed,
     Evaluation,
     Export,
     Method,
-    ModelSource,
     Regularization,
     Task,
     Training,
 )
+from trainer.config.sources import OBJECT_NAME, ClaimPath, Data, ModelSource
 
 GROUP = "finetune.dev"
 VERSION = "v1alpha1"

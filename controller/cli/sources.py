@@ -10,7 +10,7 @@ from controller.cli.jobfile import JobFile
 from controller.cli.problems import closest
 from controller.job.trainconfig import FileReference
 from trainer.config.errors import InputError
-from trainer.config.sections import ClaimPath, ConfigMapKey
+from trainer.config.sources import ClaimPath, ConfigMapKey
 
 
 class SourceFinder:

@@ -141,7 +141,7 @@ def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(install
     import torch
     from peft import PeftModel
 
-    from trainer.config.sections import ModelSource
+    from trainer.config.sources import ModelSource
     from trainer.model import load_model, locate
 
     folder = volume_folder(installed, run)

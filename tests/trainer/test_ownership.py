@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from trainer.config.errors import InputError
-from trainer.config.sections import Data, LoraMethod, Method, ModelSource, Source, Training
+from trainer.config.sections import LoraMethod, Method, Training
+from trainer.config.sources import Data, ModelSource, Source
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
 from trainer.ownership import Ownership
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from trainer.config.record import Outcome, ProgressFigures, ProgressRecord, Result, Stage
-from trainer.config.sections import Data, LoraMethod, Method, ModelSource, Source, Training
+from trainer.config.sections import LoraMethod, Method, Training
+from trainer.config.sources import Data, ModelSource, Source
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig
 from trainer.progress import FileSink, ProgressBox, ProgressReporter
 

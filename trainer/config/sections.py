@@ -1,19 +1,19 @@
 """The sections of a job that controller and trainer both read: how to train, regularize, augment, evaluate, checkpoint.
 
 They stand in the FineTuneJob's spec as the user wrote them and go into TrainConfig unchanged. A sentence under each field
-is its documentation: it appears in the CRD and so in `kubectl explain`.
+is its documentation: it appears in the CRD and so in `kubectl explain`. Where model and rows come from stands in sources.py.
+Tests: tests/controller/api/test_schema.py, tests/integration/test_malformed_jobs.py.
 """
 
-import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainer.config.base import Model, Rule, at_most_one, exactly_one
+from trainer.config.base import Model, Rule, exactly_one
+from trainer.config.sources import FileSource
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Fraction = Annotated[float, Field(ge=0.001, le=0.5)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -24,195 +24,12 @@ class Task(StrEnum):
     LANGUAGE_MODELING = "language-modeling"
 
 
-OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-"""Names of claims, ConfigMaps and Secrets; a claim's and a ConfigMap's name also becomes part of a mount path."""
-MODEL_NAME = r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$"
-
-INSIDE_CLAIM = Rule(
-    "!self.path.startsWith('/') && !self.path.matches('(^|/)[.][.](/|$)')",
-    lambda claim: not (claim.path.startswith("/") or ".." in claim.path.split("/")),
-    "path: a path inside the claim is relative and has no '..'",
-)
-
-
-class Columns(Model):
-    """Which columns of a source hold what. A chat source has `messages`, or `prompt` and `completion`; text has `text`."""
-
-    prompt: str | None = Field(None, min_length=1, max_length=256, description="Column with what the user says. Default: prompt.")
-    completion: str | None = Field(
-        None, min_length=1, max_length=256, description="Column with what the model should answer. Default: completion."
-    )
-    system: str | None = Field(None, min_length=1, max_length=256, description="Column with the system message of the row. Default: none.")
-    messages: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with a list of {role, content} messages, instead of prompt and completion."
-        " Default: messages, where the rows have such a column and none named prompt.",
-    )
-    text: str | None = Field(
-        None, min_length=1, max_length=256, description="Column with plain text, for task language-modeling. Default: text."
-    )
-
-    rules = (
-        at_most_one("messages", "prompt", what="columns"),
-        at_most_one("text", "prompt", what="columns"),
-        at_most_one("text", "messages", what="columns"),
-    )
-
-
 class Precision(StrEnum):
     """Arithmetic of forward and backward; auto is bfloat16 where the device has it, else float32."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
-
-
-class DataFormat(StrEnum):
-    """File formats a source may have."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-    TEXT = "text"
-
-
-class HuggingFaceDataset(Model):
-    """A data set on the Hugging Face hub."""
-
-    name: str = Field(min_length=1, max_length=200, description="Name on the hub, such as org/set.")
-    split: str = Field("train", min_length=1, max_length=200, description="Split to read.")
-    config: str | None = Field(None, min_length=1, max_length=200, description="Configuration (subset) of the data set.")
-    revision: str | None = Field(
-        None, min_length=1, max_length=200, description="Commit to read; without it the newest is read, and its commit is recorded."
-    )
-
-
-class ClaimPath(Model):
-    """A file or folder on a PersistentVolumeClaim of the job's namespace."""
-
-    claim_name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the PersistentVolumeClaim.")
-    path: str = Field("", max_length=1024, description="Path inside the claim, relative to its root.")
-
-    rules = (INSIDE_CLAIM,)
-
-
-class ConfigMapKey(Model):
-    """One key of a ConfigMap of the job's namespace."""
-
-    name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the ConfigMap.")
-    key: str = Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
-        description="Key in it; its ending tells the format.",
-    )
-
-
-class SecretKey(Model):
-    """One key of a Secret of the job's namespace. Only the kubelet reads it."""
-
-    name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the Secret.")
-    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in it.")
-
-
-class Source(Model):
-    """Rows from one place. Exactly one of huggingFace, persistentVolumeClaim, configMap, path."""
-
-    hugging_face: HuggingFaceDataset | None = Field(None, description="A data set on the Hugging Face hub.")
-    persistent_volume_claim: ClaimPath | None = Field(None, description="A file on a claim.")
-    config_map: ConfigMapKey | None = Field(None, description="A key of a ConfigMap.")
-    path: str | None = Field(
-        None,
-        min_length=1,
-        max_length=4096,
-        description="A local file, relative to the job file; for `finetune run` only.",
-    )
-    format: DataFormat | None = Field(
-        None,
-        description="Format of the file; default: from the ending of its name."
-        " In jsonl each line is an object; csv has a header and commas; in text a row is a paragraph, up to a blank line.",
-    )
-    columns: Columns | None = Field(None, description="Which columns hold what.")
-
-    rules = (exactly_one("hugging_face", "persistent_volume_claim", "config_map", "path", what="source"),)
-
-
-class FileSource(Model):
-    """One file from one place. Exactly one of persistentVolumeClaim, configMap, path."""
-
-    persistent_volume_claim: ClaimPath | None = Field(None, description="A file on a claim.")
-    config_map: ConfigMapKey | None = Field(None, description="A key of a ConfigMap.")
-    path: str | None = Field(
-        None,
-        min_length=1,
-        max_length=4096,
-        description="A local file, relative to the job file; for `finetune run` only.",
-    )
-
-    rules = (exactly_one("persistent_volume_claim", "config_map", "path", what="source"),)
-
-
-class ModelSource(Model):
-    """The pre-trained model. Exactly one of name, persistentVolumeClaim, path."""
-
-    name: str | None = Field(
-        None,
-        max_length=200,
-        description="Name on the Hugging Face hub.",
-    )
-    persistent_volume_claim: ClaimPath | None = Field(None, description="A folder on a claim, in the layout of save_pretrained.")
-    path: str | None = Field(
-        None,
-        min_length=1,
-        max_length=4096,
-        description="A local folder, relative to the job file; for `finetune run` only.",
-    )
-    revision: str | None = Field(
-        None,
-        min_length=1,
-        max_length=200,
-        description="Commit on the hub; with it the model comes from the hub and nowhere else.",
-    )
-    token_secret: SecretKey | None = Field(None, description="Secret with a hub token, for gated models.")
-
-    rules = (
-        exactly_one("name", "persistent_volume_claim", "path", what="model"),
-        Rule(
-            f"!has(self.name) || self.name.matches('{MODEL_NAME}')",
-            lambda m: m.name is None or re.search(MODEL_NAME, m.name) is not None,
-            "model.name: give the name as the hub shows it, organisation/model, such as HuggingFaceTB/SmolLM2-135M-Instruct;"
-            " for a folder use model.persistentVolumeClaim or model.path",
-        ),
-        Rule(
-            "!has(self.revision) || has(self.name)",
-            lambda m: m.revision is None or m.name is not None,
-            "model.revision: only a model with a name has one",
-        ),
-        Rule(
-            "!has(self.tokenSecret) || has(self.name)",
-            lambda m: m.token_secret is None or m.name is not None,
-            "model.tokenSecret: only a model with a name needs one",
-        ),
-    )
-
-
-class Data(Model):
-    """Rows to train on and rows to measure on. Rows that are equal always fall on the same side of a split."""
-
-    train: list[Source] = Field(min_length=1, max_length=64, description="Sources of training rows.")
-    validation: list[Source] | None = Field(None, min_length=1, max_length=64, description="Sources of validation rows.")
-    validation_fraction: Fraction | None = Field(
-        None, description="Share of the training rows held out for validation instead, by content hash."
-    )
-    test: list[Source] | None = Field(None, min_length=1, max_length=64, description="Sources of test rows.")
-    test_fraction: Fraction | None = Field(None, description="Share of the training rows held out for the test instead, by content hash.")
-
-    rules = (
-        at_most_one("validation", "validation_fraction", what="data"),
-        at_most_one("test", "test_fraction", what="data"),
-    )
 
 
 class SynonymReplacement(Model):

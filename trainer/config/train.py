@@ -11,19 +11,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from trainer.config.base import Model
-from trainer.config.sections import (
-    Augmentation,
-    CheckpointPolicy,
-    Data,
-    Deepspeed,
-    Evaluation,
-    Export,
-    Method,
-    ModelSource,
-    Regularization,
-    Task,
-    Training,
-)
+from trainer.config.sections import Augmentation, CheckpointPolicy, Deepspeed, Evaluation, Export, Method, Regularization, Task, Training
+from trainer.config.sources import Data, ModelSource
 
 # What makes two runs the same run: a checkpoint of one may be continued by the other. The number of workers, the
 # checkpoint policy and the export are left out on purpose: they may change between attempts.

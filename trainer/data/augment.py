@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainer.config.errors import InputError
-from trainer.config.sections import Augmentation, AugmentationOperation, FileSource
+from trainer.config.sections import Augmentation, AugmentationOperation
+from trainer.config.sources import FileSource
 from trainer.data.rows import Example
 from trainer.data.sampler import random_for
 from trainer.data.synonyms import Synonyms, read_dictionary, wordnet

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.config.errors import InputError
-from trainer.config.sections import Columns, Task
+from trainer.config.sections import Task
+from trainer.config.sources import Columns
 from trainer.data.formats import Record, kind_of, shown
 from trainer.data.rows import Example, Message
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
-from trainer.config.sections import DataFormat
+from trainer.config.sources import DataFormat
 
 ENDINGS = {
     ".jsonl": DataFormat.JSONL,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from trainer.config.errors import InputError
-from trainer.config.sections import HuggingFaceDataset
+from trainer.config.sources import HuggingFaceDataset
 from trainer.data.formats import Record
 from trainer.hub import HubUnavailable, hub_timeout_seconds
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.config.errors import InputError
-from trainer.config.sections import Data, Source, Task
+from trainer.config.sections import Task
+from trainer.config.sources import Data, Source
 from trainer.config.train import TrainConfig
 from trainer.data.augment import Augmenter
 from trainer.data.columns import layout_of, read_examples

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from trainer.config.errors import InputError
-from trainer.config.sections import ModelSource
+from trainer.config.sources import ModelSource
 from trainer.model import hub, package
 from trainer.model.folder import check_folder
 

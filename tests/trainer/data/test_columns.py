@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.trainer.data.builders import chat, text
 from trainer.config.errors import InputError
-from trainer.config.sections import Columns, Task
+from trainer.config.sections import Task
+from trainer.config.sources import Columns
 from trainer.data import Example, Message
 from trainer.data.columns import make_id, prompt_id, read_examples
 from trainer.data.formats import Record

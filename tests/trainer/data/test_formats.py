@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.config.errors import InputError
-from trainer.config.sections import DataFormat
+from trainer.config.sources import DataFormat
 from trainer.data.formats import read_file
 
 FIELD = "data.train[0]"

@@ -13,7 +13,8 @@ from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behaviour
 
 PROGRAM = """
 import json, sys
-from trainer.config.sections import Source, Task
+from trainer.config.sections import Task
+from trainer.config.sources import Source
 from trainer.data.prepare import read_source
 from trainer.config.errors import InputError
 from trainer.hub import HubUnavailable

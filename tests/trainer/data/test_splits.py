@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.data.builders import chat, source, text
 from trainer.config.errors import InputError
-from trainer.config.sections import Data
+from trainer.config.sources import Data
 from trainer.data import Example
 from trainer.data.columns import prompt_id
 from trainer.data.splits import divide, without_duplicates, without_leakage

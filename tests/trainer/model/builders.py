@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from trainer.config.sections import ModelSource
+from trainer.config.sources import ModelSource
 from trainer.config.train import TrainConfig
 from trainer.model import LocatedModel, locate
 

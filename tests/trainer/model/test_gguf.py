@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainer.config.sections import ModelSource
+from trainer.config.sources import ModelSource
 from trainer.evaluation import generate
 from trainer.model import load_model, load_tokenizer, locate, provenance_of
 from trainer.model.gguf import dequantised_folder

@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainer.model.hub_server import COMMIT, NAME, hub_server
 from trainer.config.errors import InputError
-from trainer.config.sections import ModelSource
+from trainer.config.sources import ModelSource
 from trainer.model import ModelKind, locate
 from trainer.model.package import find
 
