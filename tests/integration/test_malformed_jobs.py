@@ -94,7 +94,7 @@ def test_suspension_and_attempts_may_change_at_any_time(api: ApiServer, existing
 
 
 def test_the_charts_copy_is_the_same_definition(api: ApiServer) -> None:
-    from_chart = yaml.safe_load(crd.chart_text())
+    from_chart = yaml.safe_load(crd.chart_text().removeprefix(crd.CHART_BEGIN).removesuffix(crd.CHART_END))
     from_chart["metadata"].pop("annotations")
     assert json.dumps(from_chart) == json.dumps(crd.definition())
     assert api.get(DEFINITION)["spec"]["versions"][0]["schema"] == crd.definition()["spec"]["versions"][0]["schema"]

@@ -63,6 +63,10 @@ def test_the_definition_outlives_the_release(rendered: Objects) -> None:
     assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
+def test_the_definition_can_be_left_to_the_release_that_installed_it(rendered: Objects) -> None:
+    assert set(rendered) - set(chart(crd__install="false")) == {("CustomResourceDefinition", "finetunejobs.finetune.dev")}
+
+
 def test_no_right_reaches_secrets_or_everything(rendered: Objects) -> None:
     for rule in rules(rendered):
         assert "secrets" not in rule["resources"]
