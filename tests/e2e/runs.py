@@ -58,10 +58,15 @@ def watch(kubectl: Kubectl, name: str, artifacts: Path, look: Callable[[dict[str
         finally:
             watcher.terminate()
             watcher.wait()
-            (artifacts / f"{name}.yaml").write_text(kubectl.run("get", "finetunejob", name, "--output", "yaml"))
+            save_job(kubectl, name, artifacts)
     observed.seconds = time.monotonic() - started
     observed.table_lines = (artifacts / f"{name}-watch.txt").read_text().splitlines()
     return observed
+
+
+def save_job(kubectl: Kubectl, name: str, artifacts: Path) -> None:
+    """Leave the job behind as it stands now: once it is deleted, nobody can ask for its status."""
+    (artifacts / f"{name}.yaml").write_text(kubectl.run("get", "finetunejob", name, "--output", "yaml"))
 
 
 def note_pods(kubectl: Kubectl, name: str, status: dict[str, Any], observed: Observed) -> None:

@@ -12,6 +12,7 @@ from tests.cluster import helm
 from tests.cluster.node import NodeCluster
 from tests.e2e.conftest import SAMPLE
 from tests.e2e.kubectl import Kubectl, condition, wait_until
+from tests.e2e.runs import save_job
 
 
 def job_with_rows(name: str, rows: str, change: Callable[[dict[str, Any]], None] | None = None) -> str:
@@ -57,7 +58,12 @@ GOOD_ROW = '{"prompt": "Hello?", "completion": "Hello."}\n'
     ],
 )
 def test_bad_input_fails_the_job_without_retries_soon_after_the_driver_starts(
-    installed: NodeCluster, name: str, rows: str, change: Callable[[dict[str, Any]], None] | None, words: list[str]
+    installed: NodeCluster,
+    artifacts: Path,
+    name: str,
+    rows: str,
+    change: Callable[[dict[str, Any]], None] | None,
+    words: list[str],
 ) -> None:
     kubectl = Kubectl(installed.kubeconfig, name)
     kubectl.run("create", "namespace", name)
@@ -68,6 +74,7 @@ def test_bad_input_fails_the_job_without_retries_soon_after_the_driver_starts(
         return found if found.get("status") == "True" else {}
 
     found = wait_until(f"{name} did not fail", failed, 240.0)
+    save_job(kubectl, name, artifacts)
     for word in words:
         assert word in found["message"]
     # The job may fail before KubeRay has looked at it again.
@@ -92,8 +99,15 @@ def test_jobs_outlive_the_operator_and_are_picked_up_again(
     assert kubectl.run("get", "crd", "finetunejobs.finetune.dev")
     kubectl.run("patch", "finetunejob", "kept", "--type=merge", "--patch", '{"spec": {"runPolicy": {"suspend": false}}}')
     helm.install(installed.kubeconfig)
-    attempts = wait_until("the job was not picked up again", lambda: kubectl.status("kept").get("attempts"), 60.0)
+
+    def started() -> list[dict[str, Any]]:
+        """Return the attempts once the first has a start time: it is written a pass after the attempt."""
+        attempts = kubectl.status("kept").get("attempts", [])
+        return attempts if attempts and attempts[0].get("startTime") else []
+
+    attempts = wait_until("the job was not picked up again", started, 60.0)
     assert attempts[0]["number"] == 1
     assert time_of(attempts[0]["startTime"])
+    save_job(kubectl, "kept", artifacts)
     kubectl.run("delete", "finetunejob", "kept")
     wait_until("pods are left", lambda: not kubectl.names("pods"), 120.0)
