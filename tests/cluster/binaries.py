@@ -61,8 +61,9 @@ RECIPES: dict[str, Recipe] = {
     "coredns": Recipe("coredns", "."),
     "pause": Recipe("pause", "."),
 }
-CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kuberay-operator")
-NODE = (*CONTROL_PLANE, "kube-scheduler", "kubelet", "kube-proxy", "helm", "coredns", "pause")
+# The last two are not started with it, but tests ask for them, and a build takes longer than a test may.
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kuberay-operator", "kube-scheduler", "helm")
+NODE = (*CONTROL_PLANE, "kubelet", "kube-proxy", "coredns", "pause")
 
 
 def binary(name: str) -> Path:
