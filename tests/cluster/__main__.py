@@ -1,9 +1,8 @@
-"""The command line of the test cluster: build, up, down, status."""
+"""The command line of the test cluster: preflight, build, up, down, status."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import signal
 import sys
@@ -16,13 +15,14 @@ from tests.cluster.buildah import ImageError
 from tests.cluster.controlplane import start_control_plane
 from tests.cluster.helm import CHART, HelmError, install
 from tests.cluster.instances import CONTROL_PLANE_TIER, NODE_TIER, instances, sweep
-from tests.cluster.node import NodeCluster, refuse_second_cluster, service_range, start_node_cluster
+from tests.cluster.node import NodeCluster, own_addresses, preflight, start_node_cluster
 from tests.cluster.packages import NodeTierUnavailableError
 from tests.cluster.processes import ProcessError
+from tests.cluster.proxies import proxied
 from tests.cluster.toolchain import BuildError
 
 EXPECTED_ERRORS = (ApiError, BuildError, HelmError, ImageError, NodeTierUnavailableError, ProcessError)
-PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy")
+NOTHING_UP = "no cluster is up"
 
 
 def main(arguments: list[str]) -> int:
@@ -39,6 +39,12 @@ def main(arguments: list[str]) -> int:
         return 130
 
 
+def preflight_command(options: argparse.Namespace) -> int:
+    sweep()
+    preflight()
+    return 0
+
+
 def build_command(options: argparse.Namespace) -> int:
     build(CONTROL_PLANE if options.tier == CONTROL_PLANE_TIER else NODE)
     return 0
@@ -49,7 +55,6 @@ def up_command(options: argparse.Namespace) -> int:
     started = time.monotonic()
     if options.tier == CONTROL_PLANE_TIER:
         return _up_control_plane(started)
-    refuse_second_cluster()
     cluster = start_node_cluster(with_images=options.images)
     try:
         if options.images:
@@ -65,12 +70,15 @@ def up_command(options: argparse.Namespace) -> int:
 
 def down_command(options: argparse.Namespace) -> int:
     """Take down every cluster that was left up; one that belongs to a running test is not ours to end."""
-    for instance in instances():
+    found = list(instances())
+    for instance in found:
         if instance.owner is None or instance.orphaned:
             instance.tear_down()
             print(f"removed {instance.directory.name}")
         else:
             print(f"left alone: {instance.directory.name} belongs to the running process {instance.owner.pid}")
+    if not found:
+        print(NOTHING_UP)
     return 0
 
 
@@ -84,7 +92,7 @@ def status_command(options: argparse.Namespace) -> int:
             state = "running" if instance.processes.alive(name) else "ended"
             print(f"  {name:<24} {state:<8} {instance.processes.logs / name}.log")
     if not found:
-        print("no cluster is up")
+        print(NOTHING_UP)
     return 0
 
 
@@ -103,8 +111,8 @@ def _up_control_plane(started: float) -> int:
 
 def _next_steps(cluster: NodeCluster, *, installed: bool) -> str:
     lines = [f"  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}"]
-    if any(name in os.environ for name in PROXY_VARIABLES):
-        lines.append(f'  export NO_PROXY="$NO_PROXY,{service_range()}"')
+    if proxied():
+        lines.append(f'  export NO_PROXY="$NO_PROXY,{",".join(own_addresses())}"')
     lines.append(f"  export PATH={shlex.quote(str(kubectl().parent))}:$PATH")
     if installed:
         lines += [
@@ -126,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     commands = parser.add_subparsers(required=True)
     tiers = (CONTROL_PLANE_TIER, NODE_TIER)
+    checking = commands.add_parser("preflight", help="say what keeps a node from starting here, before anything is built")
+    checking.set_defaults(run=preflight_command)
     building = commands.add_parser("build", help="build the programs of a tier into the cache")
     building.add_argument("--tier", choices=tiers, default=NODE_TIER)
     building.set_defaults(run=build_command)

@@ -17,6 +17,7 @@ from tests.cluster.credentials import ADMIN_GROUP, Credentials
 from tests.cluster.instances import CONTROL_PLANE_TIER, Instance, this_process
 from tests.cluster.kuberay import apply_definitions, start_operator
 from tests.cluster.processes import ProcessError, ProcessTable, free_ports
+from tests.cluster.proxies import spare_addresses
 
 SERVICE_RANGE = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"
@@ -124,6 +125,7 @@ class ControlPlane:
 
 def start_control_plane() -> ControlPlane:
     """Start a control plane without KubeRay; it ends with its `stop`."""
+    spare_addresses(SERVICE_RANGE)
     for attempt in range(1, START_ATTEMPTS + 1):
         instance = Instance.create(CONTROL_PLANE_TIER, this_process())
         try:

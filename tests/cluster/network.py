@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.packages import NodeTierUnavailableError
 
@@ -22,6 +23,9 @@ CNI_NETWORK = "finetune"
 CNI_RESULTS = Path("/var/lib/cni/results")
 CHAIN_PREFIXES = ("KUBE-", "CNI-")
 SYSTEM_SETTINGS = Path("/proc/sys")
+BRIDGE_FILTER = "br_netfilter"
+LOADED_MODULES = Path("/sys/module")
+LINKS = Path("/sys/class/net")
 NEEDED_SETTINGS = {"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"}
 # kube-proxy and kubelet change these by themselves.
 CHANGED_BY_OTHERS = (
@@ -37,6 +41,7 @@ CHANGED_BY_OTHERS = (
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 )
+WATCHED_SETTINGS = (*NEEDED_SETTINGS, *CHANGED_BY_OTHERS)
 
 
 @dataclass(frozen=True)
@@ -49,25 +54,18 @@ class HostNetwork:
     def _record(self) -> Path:
         return self.directory / "host.json"
 
-    def refuse_if_taken(self) -> None:
-        """Another Kubernetes, or the rest of one, on this machine would be damaged by ours."""
-        if Path(f"/sys/class/net/{BRIDGE}").exists():
-            raise NodeTierUnavailableError(f"the network interface {BRIDGE} exists already: it belongs to another cluster on this machine")
-        for program in _iptables_programs():
-            if chains := [chain for _, chain in _chains(program)]:
-                raise NodeTierUnavailableError(f"{program} holds chains of another Kubernetes on this machine, e.g. {chains[0]}")
-
     def make(self) -> None:
         """Make the bridge and set what forwarding between pods, services and the outside needs."""
-        if shutil.which("modprobe"):
-            subprocess.run(["modprobe", "-q", "br_netfilter"], check=False)
-        before = {name: _read_setting(name) for name in (*NEEDED_SETTINGS, *CHANGED_BY_OTHERS)}
+        before: dict[str, Any] = {"module_was_loaded": (LOADED_MODULES / BRIDGE_FILTER).exists(), "settings": {}}
+        self._record.write_text(json.dumps(before))
+        _modprobe(BRIDGE_FILTER)  # some of the settings exist only with it
+        before["settings"] = {name: setting(name) for name in WATCHED_SETTINGS}
         self._record.write_text(json.dumps(before))
         _ip("link", "add", BRIDGE, "type", "bridge")
         _ip("addr", "add", f"{BRIDGE_ADDRESS}/24", "dev", BRIDGE)
         _ip("link", "set", BRIDGE, "up")
         for name, value in NEEDED_SETTINGS.items():
-            if _read_setting(name) is not None:
+            if setting(name) is not None:
                 (SYSTEM_SETTINGS / name).write_text(value)
 
     def write_cni_configuration(self, folder: Path) -> None:
@@ -94,17 +92,38 @@ class HostNetwork:
         """Remove bridge, chains and CNI's notes, and put the kernel settings back. Nothing to remove is no error."""
         if not self._record.exists():
             return
-        settings: dict[str, str | None] = json.loads(self._record.read_text())
+        before = json.loads(self._record.read_text())
         subprocess.run(["ip", "link", "delete", BRIDGE], stderr=subprocess.DEVNULL, check=False)
         for program in _iptables_programs():
             _remove_chains(program)
-        for name, value in settings.items():
-            if value is not None and _read_setting(name) != value:
+        for name, value in before["settings"].items():
+            if value is not None and setting(name) != value:
                 with contextlib.suppress(OSError):
                     (SYSTEM_SETTINGS / name).write_text(value)
+        if not before["module_was_loaded"]:
+            _modprobe("--remove", BRIDGE_FILTER)
         for result in CNI_RESULTS.glob(f"{CNI_NETWORK}-*"):
             result.unlink()
         self._record.unlink()
+
+
+def refuse_another_kubernetes() -> None:
+    """Another Kubernetes, or the rest of one, on this machine would be damaged by ours."""
+    if (LINKS / BRIDGE).exists():
+        raise NodeTierUnavailableError(f"the network interface {BRIDGE} exists already: it belongs to another cluster on this machine")
+    for program, _, chain in pod_chains():
+        raise NodeTierUnavailableError(f"{program} holds chains of another Kubernetes on this machine, e.g. {chain}")
+
+
+def pod_chains() -> list[tuple[str, str, str]]:
+    """Every (program, table, chain) that kubelet, kube-proxy or a CNI plugin made."""
+    return [(program, table, chain) for program in _iptables_programs() for table, chain in _chains(program)]
+
+
+def setting(name: str) -> str | None:
+    """A kernel setting as text, None where the kernel does not have it now."""
+    path = SYSTEM_SETTINGS / name
+    return path.read_text().strip() if path.exists() else None
 
 
 def _ip(*arguments: str) -> None:
@@ -113,9 +132,10 @@ def _ip(*arguments: str) -> None:
         raise NodeTierUnavailableError(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
 
 
-def _read_setting(name: str) -> str | None:
-    path = SYSTEM_SETTINGS / name
-    return path.read_text().strip() if path.exists() else None
+def _modprobe(*arguments: str) -> None:
+    """Load or remove a module; where that cannot be done, the kernel has it built in or does without."""
+    if shutil.which("modprobe"):
+        subprocess.run(["modprobe", "--quiet", *arguments], check=False)
 
 
 def _iptables_programs() -> list[str]:

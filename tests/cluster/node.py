@@ -18,10 +18,11 @@ from tests.cluster.credentials import ADMIN_GROUP
 from tests.cluster.images import cluster_images, load_images, project_images
 from tests.cluster.instances import NODE_TIER, Instance, instances, this_process
 from tests.cluster.leftovers import record_absent
-from tests.cluster.network import BRIDGE_ADDRESS, POD_RANGE, HostNetwork
+from tests.cluster.network import BRIDGE_ADDRESS, POD_RANGE, HostNetwork, refuse_another_kubernetes
 from tests.cluster.packages import NODE_PACKAGES, NodeTierUnavailableError, ensure_packages, require_root
 from tests.cluster.paths import REPOSITORY
-from tests.cluster.processes import free_ports
+from tests.cluster.processes import command_line, free_ports
+from tests.cluster.proxies import spare_addresses
 from tests.cluster.runtime import ContainerRuntime
 from tests.cluster.storage import apply_storage_class
 
@@ -45,14 +46,14 @@ class NodeCluster(ControlPlane):
 
 def start_node_cluster(*, with_images: bool = True) -> NodeCluster:
     """Start a cluster with KubeRay, and the project's images in it; it ends with `stop`."""
-    require_root()
+    preflight()
+    spare_addresses(*own_addresses())
     ensure_packages(NODE_PACKAGES)
-    refuse_second_cluster()
     build(NODE)
+    preflight()  # the build takes minutes, in which somebody else may have come
     instance = Instance.create(NODE_TIER, this_process())
     try:
         network = HostNetwork(instance.directory)
-        network.refuse_if_taken()
         record_absent(instance.directory)
         images = [*cluster_images(), *(project_images() if with_images else [])]
         runtime = ContainerRuntime(instance.directory)
@@ -70,11 +71,25 @@ def start_node_cluster(*, with_images: bool = True) -> NodeCluster:
         raise
 
 
+def preflight() -> None:
+    """Say what keeps a node from starting on this machine, before anything is built for it."""
+    require_root()
+    refuse_second_cluster()
+    refuse_another_kubernetes()
+
+
 def refuse_second_cluster() -> None:
     """Two nodes would share one bridge and one set of rules."""
     for instance in instances():
-        if instance.tier == NODE_TIER and not instance.orphaned:
-            raise NodeTierUnavailableError(f"a cluster is up already: {instance.directory.name}; `make cluster-down` removes it")
+        if instance.tier != NODE_TIER or instance.orphaned:
+            continue
+        name, owner = instance.directory.name, instance.owner
+        if owner is None:
+            raise NodeTierUnavailableError(f"a cluster was left up on this machine: {name}; `make cluster-down` removes it")
+        raise NodeTierUnavailableError(
+            f"a cluster is up on this machine: {name} belongs to the running process {owner.pid} ({command_line(owner.pid)}); "
+            "it ends with that process, and `make cluster-down` leaves it alone until then"
+        )
 
 
 def _start_node(cluster: NodeCluster) -> None:
@@ -182,6 +197,6 @@ def _start_dns(cluster: NodeCluster, health_port: int, ready_port: int) -> None:
     cluster.processes.wait_until("coredns", lambda: http_ok(f"http://127.0.0.1:{ready_port}/ready"), "it was ready")
 
 
-def service_range() -> str:
-    """Addresses that a proxy of the environment must not be asked for."""
-    return f"{POD_RANGE},{SERVICE_RANGE}"
+def own_addresses() -> tuple[str, ...]:
+    """What a proxy of the environment must not be asked for; not every program understands ranges."""
+    return BRIDGE_ADDRESS, POD_RANGE, SERVICE_RANGE

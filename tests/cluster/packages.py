@@ -46,8 +46,8 @@ def ensure_packages(wanted: dict[str, str]) -> None:
 def require_root() -> None:
     if os.geteuid() != 0:
         raise NodeTierUnavailableError(
-            "the node tier makes mounts, a bridge and iptables rules: it needs root, and without it containerd, "
-            "kubelet, kube-proxy and CoreDNS are skipped"
+            "the node tier makes mounts, a bridge and iptables rules: it needs root; without, `make test` and "
+            "`python -m tests.cluster up --tier control-plane` run all that needs no pods"
         )
 
 

@@ -50,6 +50,14 @@ def _start_ticks(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
+def command_line(pid: int) -> str:
+    """The command of a process as a person would read it, empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def stop(identity: ProcessIdentity, seconds: float = STOP_SECONDS) -> None:
     """End a process and its group: SIGTERM, then SIGKILL for what is left. A reused pid is left alone."""
     if not identity.alive():
