@@ -13,6 +13,7 @@ from controller.runtime.store import Store
 
 FINE_TUNE_JOBS = Resource(GROUP, VERSION, PLURAL, KIND)
 RAY_JOBS = Resource("ray.io", "v1", "rayjobs", "RayJob")
+RAY_CLUSTERS = Resource("ray.io", "v1", "rayclusters", "RayCluster")
 
 JOB_LABEL = "finetune.dev/job"
 """On every child, with the name of its FineTuneJob."""

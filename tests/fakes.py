@@ -31,6 +31,9 @@ from tests.fakewire import (
     status_response,
 )
 
+CREATED = "2026-03-01T11:59:00Z"
+"""When every object came that does not say so itself."""
+
 
 class FakeApi:
     """Transport whose answers come from memory. Each public attribute may be set by a test."""
@@ -229,6 +232,7 @@ class FakeApi:
         old = collection.objects.get(address)
         self.version = next(self._versions)
         metadata["uid"] = old["metadata"]["uid"] if old else metadata.get("uid") or str(uuid.uuid4())
+        metadata.setdefault("creationTimestamp", old["metadata"]["creationTimestamp"] if old else CREATED)
         metadata["resourceVersion"] = str(self.version)
         collection.objects[address] = item
         if not silent:

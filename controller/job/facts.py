@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from controller.api.spec import FineTuneJobSpec
+from controller.api.spec import FineTuneJobSpec, RunPolicy
 from controller.api.status import Attempt, FineTuneJobStatus
 from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, ROLE_SUBMITTER, UID_LABEL
 from controller.runtime.resources import KubeObject
@@ -36,6 +36,8 @@ class Job:
     deleting: bool
     spec: FineTuneJobSpec | None
     spec_problem: str
+    run_policy: RunPolicy
+    """Read by itself: a job that runs can be stopped even if the rest of its spec is of another version."""
     status: FineTuneJobStatus
 
     @property
@@ -48,13 +50,12 @@ class Job:
     @property
     def suspended(self) -> bool:
         """Whether the user wants the job to rest."""
-        return self.spec is not None and self.spec.run_policy is not None and self.spec.run_policy.suspend
+        return self.run_policy.suspend
 
     @property
     def max_attempts(self) -> int:
         """How many attempts may fail."""
-        policy = self.spec.run_policy if self.spec else None
-        return policy.max_attempts if policy is not None else 3
+        return self.run_policy.max_attempts
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,15 @@ class PodFacts:
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that a decision about one job is made from. `missing` names what the spec refers to and is not there."""
+    """Everything that a decision about one job is made from. `missing` names what the spec refers to and is not there.
+
+    Before an attempt is created, RayJobs, pods and `clusters`, the attempts that have a RayCluster, are as the server has them.
+    """
 
     job: Job
     ray_jobs: tuple[RayJobFacts, ...] = ()
     pods: tuple[PodFacts, ...] = ()
+    clusters: tuple[int, ...] = ()
     record: str | None = None
     missing: tuple[str, ...] = field(default=())
     kuberay_installed: bool = True
@@ -109,7 +114,8 @@ class Observed:
 def job_from(item: KubeObject) -> Job:
     """Read a FineTuneJob."""
     metadata = item["metadata"]
-    spec, problem = _spec_from(item.get("spec") or {})
+    wire = item.get("spec") or {}
+    spec, problem = _spec_from(wire)
     return Job(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -119,6 +125,7 @@ def job_from(item: KubeObject) -> Job:
         deleting=bool(metadata.get("deletionTimestamp")),
         spec=spec,
         spec_problem=problem,
+        run_policy=_run_policy_from(wire.get("runPolicy") or {}),
         status=status_from(item.get("status") or {}),
     )
 
@@ -128,7 +135,7 @@ def ray_job_from(item: KubeObject) -> RayJobFacts:
     metadata, status = item["metadata"], item.get("status") or {}
     return RayJobFacts(
         name=metadata["name"],
-        attempt=_attempt_of(metadata),
+        attempt=attempt_of(item),
         created=datetime.fromisoformat(metadata["creationTimestamp"]),
         deleting=bool(metadata.get("deletionTimestamp")),
         job_status=status.get("jobStatus") or "",
@@ -146,7 +153,7 @@ def pod_from(item: KubeObject) -> PodFacts:
     states = [entry.get(state) or {} for entry in _containers(status) for state in ("state", "lastState")]
     return PodFacts(
         name=metadata["name"],
-        attempt=_attempt_of(metadata),
+        attempt=attempt_of(item),
         role=(metadata.get("labels") or {}).get(ROLE_LABEL, ""),
         phase=status.get("phase") or "Pending",
         waiting_reason=reason,
@@ -160,6 +167,12 @@ def belongs_to(item: KubeObject, job: Job) -> bool:
     metadata = item["metadata"]
     owners = {reference.get("uid") for reference in metadata.get("ownerReferences") or []}
     return job.uid in owners or (metadata.get("labels") or {}).get(UID_LABEL) == job.uid
+
+
+def attempt_of(item: KubeObject) -> int:
+    """Return the number of the attempt that a child's label names, 0 where none is named."""
+    text = (item["metadata"].get("labels") or {}).get(ATTEMPT_LABEL, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def status_from(wire: Mapping[str, Any]) -> FineTuneJobStatus:
@@ -184,9 +197,12 @@ def _spec_from(wire: Mapping[str, Any]) -> tuple[FineTuneJobSpec | None, str]:
         return None, "; ".join(problems)
 
 
-def _attempt_of(metadata: Mapping[str, Any]) -> int:
-    text = (metadata.get("labels") or {}).get(ATTEMPT_LABEL, "")
-    return int(text) if text.isdecimal() else 0
+def _run_policy_from(wire: Mapping[str, Any]) -> RunPolicy:
+    try:
+        return RunPolicy.model_validate(wire)
+    except ValidationError as error:
+        broken = {problem["loc"][0] for problem in error.errors()}
+        return RunPolicy.model_validate({name: value for name, value in wire.items() if name not in broken})
 
 
 def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:

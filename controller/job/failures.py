@@ -72,6 +72,8 @@ EXIT_CODE = re.compile(r"exit code (-?\d+)")
 SIGNAL_EXIT_BASE = 128
 """A shell tells of a child that was killed by a signal as 128 plus its number; Python as minus its number."""
 CAUSE_MAX_LENGTH = 1024
+GENERIC_REASON = "TrainingError"
+"""What the trainer says where it knows no better word."""
 
 
 class Cause(StrEnum):
@@ -121,20 +123,28 @@ def ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[PodF
     if state is RayJobState.INVALID:
         return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_INVALID, f"KubeRay refused the RayJob: {ray_job.message}")
     if outcome is not None and outcome.result is not Result.SUCCEEDED:
-        return _by_last_word(outcome)
+        return _by_last_word(outcome, pods)
     return _by_evidence(ray_job, pods)
 
 
-def deleted_ending(ray_job_name: str) -> Ending:
-    """Return how an attempt ended whose RayJob somebody deleted."""
+def deleted_ending(ray_job_name: str, outcome: Outcome | None = None, pods: Sequence[PodFacts] = ()) -> Ending:
+    """Return how an attempt ended whose RayJob is gone: by the trainer's last word, as a finished RayJob may be cleared away."""
+    if outcome is not None and outcome.result is Result.SUCCEEDED:
+        return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", outcome.message)
+    if outcome is not None:
+        return _by_last_word(outcome, pods)
     return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_DELETED, f"RayJob {ray_job_name} was deleted while it ran", retry=True)
 
 
-def _by_last_word(outcome: Outcome) -> Ending:
+def _by_last_word(outcome: Outcome, pods: Sequence[PodFacts]) -> Ending:
     if outcome.result is Result.INPUT_INVALID:
         return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message)
     if outcome.result is Result.INTERRUPTED:
         return Ending(AttemptOutcome.INTERRUPTED, outcome.reason, outcome.message, retry=True)
+    killed = _out_of_memory(pods)
+    if killed is not None and outcome.reason == GENERIC_REASON:
+        # The driver only sees that a worker is gone; why, its pod tells.
+        return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, f"{killed}; the driver's last word: {outcome.message}", retry=True)
     return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=True)
 
 
@@ -145,10 +155,9 @@ def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:
         return Ending(AttemptOutcome.FAILED, Cause.INPUT_INVALID, _last_lines(ray_job.message))
     if code == EXIT_INTERRUPTED:
         return Ending(AttemptOutcome.INTERRUPTED, Cause.INTERRUPTED, "the trainer was told to stop", retry=True)
-    killed = next((pod for pod in pods if pod.out_of_memory), None)
+    killed = _out_of_memory(pods)
     if killed is not None:
-        message = f"pod {killed.name} ran out of memory; raise resources.memory or lower training.microBatchSize"
-        return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, message, retry=True)
+        return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, killed, retry=True)
     signal = -code if code is not None and code < 0 else code - SIGNAL_EXIT_BASE if code is not None and code > SIGNAL_EXIT_BASE else None
     if signal is not None:
         message = f"the trainer's process was killed by signal {signal}: {_last_lines(ray_job.message)}"
@@ -157,6 +166,12 @@ def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:
         return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_STOPPED, "the Ray job was stopped from outside", retry=True)
     reason = ray_job.reason if re.fullmatch(r"[A-Z][A-Za-z]*", ray_job.reason) and ray_job.reason != "AppFailed" else Cause.TRAINER_FAILED
     return Ending(AttemptOutcome.FAILED, reason, _last_lines(ray_job.message) or "KubeRay tells no cause", retry=True)
+
+
+def _out_of_memory(pods: Sequence[PodFacts]) -> str | None:
+    """Return in words which pod ran out of memory, None if none did."""
+    name = next((pod.name for pod in pods if pod.out_of_memory), None)
+    return None if name is None else f"pod {name} ran out of memory; raise resources.memory or lower training.microBatchSize"
 
 
 def _last_lines(message: str) -> str:

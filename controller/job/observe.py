@@ -8,13 +8,15 @@ from typing import Protocol
 from controller.api.status import Attempt
 from controller.job import names
 from controller.job.attempts import unfinished
-from controller.job.facts import Job, Observed, RayJobFacts, belongs_to, job_from, pod_from, ray_job_from
+from controller.job.facts import Job, Observed, PodFacts, RayJobFacts, attempt_of, belongs_to, job_from, pod_from, ray_job_from
 from controller.job.failures import ray_job_state
+from controller.job.names import UID_LABEL
 from controller.job.trainconfig import FileReference, references
-from controller.runtime.errors import NotFound
-from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
+from controller.runtime.client import ListPage
+from controller.runtime.errors import NotFound, ResourceAbsent
+from controller.runtime.resources import CONFIG_MAPS, PODS, KubeObject, Resource
 from controller.runtime.store import StoreState
-from controller.stores import OWNER_INDEX, RAY_JOBS, Stores
+from controller.stores import OWNER_INDEX, RAY_CLUSTERS, RAY_JOBS, Stores
 from trainer.config.record import RECORD_KEY
 
 
@@ -23,6 +25,11 @@ class Reader(Protocol):
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
         """Return an object; raise NotFound."""
+
+    async def list_all(
+        self, resource: Resource, namespace: str | None = None, *, label_selector: str | None = None, metadata_only: bool = False
+    ) -> ListPage:
+        """Return all objects with these labels."""
 
 
 async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
@@ -33,15 +40,21 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
     job = job_from(item)
     installed = stores.ray_jobs.state is not StoreState.ABSENT
     ray_jobs = [ray_job_from(child) for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if belongs_to(child, job)]
+    pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if belongs_to(pod, job)]
+    clusters: list[int] = []
     attempt = unfinished(job.status)
-    if attempt is not None and installed:
-        ray_jobs += await _unseen_ray_job(job, attempt, ray_jobs, reader)
+    seen = attempt is None or any(ray_job.name == attempt.ray_job_name for ray_job in ray_jobs)
+    if attempt is not None and installed and not seen and attempt.start_time is not None:
+        ray_jobs += await _unseen_ray_job(job, attempt, reader)
+    elif installed and not seen:
+        ray_jobs, pods, clusters = await _on_the_server(job, pods, reader)
     current = next((ray_job for ray_job in ray_jobs if attempt is not None and ray_job.name == attempt.ray_job_name), None)
     return Observed(
         job=job,
         ray_jobs=tuple(ray_jobs),
-        pods=tuple(pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if belongs_to(pod, job)),
-        record=await _record(job, attempt, current, stores, reader) if attempt is not None and current is not None else None,
+        pods=tuple(pods),
+        clusters=tuple(clusters),
+        record=await _record(job, attempt, current, stores, reader) if attempt is not None and installed else None,
         missing=await _missing(job, stores, reader) if _may_start(job, current) else (),
         kuberay_installed=installed,
     )
@@ -52,13 +65,29 @@ def _may_start(job: Job, current: RayJobFacts | None) -> bool:
     return current is None and not (ended or job.deleting or job.suspended)
 
 
-async def _unseen_ray_job(job: Job, attempt: Attempt, seen: list[RayJobFacts], reader: Reader) -> list[RayJobFacts]:
+async def _on_the_server(job: Job, cached: list[PodFacts], reader: Reader) -> tuple[list[RayJobFacts], list[PodFacts], list[int]]:
+    """Return RayJobs, pods and the attempts of RayClusters as the server has them, before an attempt is created.
+
+    A watch may be dead for two minutes before it is noticed; an attempt that starts upon what a cache does not know writes
+    beside the one before.
+    """
+    ours = f"{UID_LABEL}={job.uid}"
+    ray_jobs = await reader.list_all(RAY_JOBS, job.namespace, label_selector=ours)
+    pods = await reader.list_all(PODS, job.namespace, label_selector=ours, metadata_only=True)
+    try:
+        clusters = (await reader.list_all(RAY_CLUSTERS, job.namespace, label_selector=ours, metadata_only=True)).items
+    except ResourceAbsent:
+        clusters = []
+    known = {pod.name: pod for pod in cached}
+    there = [known.get(pod["metadata"]["name"]) or pod_from(pod) for pod in pods.items]
+    return [ray_job_from(item) for item in ray_jobs.items], there, [attempt_of(cluster) for cluster in clusters]
+
+
+async def _unseen_ray_job(job: Job, attempt: Attempt, reader: Reader) -> list[RayJobFacts]:
     """Return the attempt's RayJob if it once was seen and the cache has it no more: only the server knows that it is gone.
 
     To take a cache that lags behind for a deletion would charge the user an attempt.
     """
-    if attempt.start_time is None or any(ray_job.name == attempt.ray_job_name for ray_job in seen):
-        return []
     try:
         item = await reader.get(RAY_JOBS, attempt.ray_job_name, job.namespace)
     except NotFound:
@@ -66,12 +95,17 @@ async def _unseen_ray_job(job: Job, attempt: Attempt, seen: list[RayJobFacts], r
     return [ray_job_from(item)] if belongs_to(item, job) else []
 
 
-async def _record(job: Job, attempt: Attempt, ray_job: RayJobFacts, stores: Stores, reader: Reader) -> str | None:
-    """Return the trainer's newest record; at the end from the server, because the last word decides about retries."""
+async def _record(job: Job, attempt: Attempt, ray_job: RayJobFacts | None, stores: Stores, reader: Reader) -> str | None:
+    """Return the trainer's newest record; at the end from the server, because the last word decides about retries.
+
+    Where the RayJob is gone, the record outlives it: a finished RayJob may have been cleared away before it was seen.
+    """
+    if ray_job is None and attempt.start_time is None:
+        return None
     name = names.progress_name(job.name, attempt.number)
     item = stores.progress.get(f"{job.namespace}/{name}")
     text = _record_in(item, job)
-    if ray_job_state(ray_job).final and '"outcome"' not in (text or ""):
+    if (ray_job is None or ray_job_state(ray_job).final) and '"outcome"' not in (text or ""):
         try:
             text = _record_in(await reader.get(CONFIG_MAPS, name, job.namespace), job)
         except NotFound:

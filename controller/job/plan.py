@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from controller.api.status import Attempt
 from controller.job import progress
 from controller.job.conditions import summarize
+from controller.job.cursor import Cursor
 from controller.job.facts import Observed
 from controller.job.failures import ray_job_state
 from controller.job.policies import attempt_ended, deleted, finished, invalid, running, start, suspended
@@ -39,17 +41,25 @@ def take_report(situation: Situation) -> tuple[Situation, tuple[str, ...]]:
     A record that is refused stops nothing; why it was refused is a note for the log.
     """
     attempt, ray_job, text = situation.attempt, situation.ray_job, situation.observed.record
-    if attempt is None or ray_job is None or not text:
+    if attempt is None or not text:
         return situation, ()
     try:
         record = progress.parse(text)
-        progress.check_origin(record, attempt.number, ray_job.cluster)
+        progress.check_origin(record, attempt.number, _cluster(situation, attempt))
     except progress.RecordError as error:
         return situation, (str(error),)
     if not progress.is_news(situation.status, record):
         return replace(situation, outcome=record.outcome), ()
     wait = progress.wait_before_taking(situation.status, record, situation.now).total_seconds()
-    if wait > 0 and not ray_job_state(ray_job).final:
+    if wait > 0 and ray_job is not None and not ray_job_state(ray_job).final:
         return replace(situation, report_due_seconds=wait), ()
     status = progress.fold(situation.status, record, situation.now)
     return replace(situation, status=status, outcome=record.outcome), ()
+
+
+def _cluster(situation: Situation, attempt: Attempt) -> str | None:
+    """Return the Ray cluster that the attempt runs in; of one whose RayJob is gone, the one that reported last, if any did."""
+    if situation.ray_job is not None:
+        return situation.ray_job.cluster
+    cursor = Cursor.parse(situation.status.report_cursor)
+    return cursor.cluster if cursor is not None and cursor.attempt == attempt.number else None

@@ -9,19 +9,19 @@ from datetime import timedelta
 from controller.api.status import Attempt, AttemptOutcome, ConditionType, Dashboard, OutputStatus
 from controller.job import attempts
 from controller.job.conditions import Reason, is_true
-from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
+from controller.job.facts import CONFIG_ERROR, PodFacts
 from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
-from controller.job.names import DASHBOARD_PORT, ROLE_HEAD, ROLE_SUBMITTER, ROLE_WORKER, head_service, token_secret
+from controller.job.names import DASHBOARD_PORT, head_service, token_secret
+from controller.job.remains import leftovers, remains
 from controller.job.situation import CreateAttempt, DeleteRayJob, Plan, Situation
 from controller.job.trainconfig import local_paths, train_config
+from controller.job.trouble import trouble_of, why_not_running
 from trainer.config.record import Result
 
 REFERENCE_POLL_SECONDS = 5.0
 """A user's ConfigMap is not watched: every ConfigMap of the cluster would have to be."""
 PODS_GONE_POLL_SECONDS = 10.0
 """Pods are watched; this is for a watch event that never comes."""
-ROLE_RANK = {ROLE_HEAD: 0, ROLE_WORKER: 1, ROLE_SUBMITTER: 2}
-"""Whose trouble explains most: nothing runs without a head, and the submitter comes last of all."""
 SOON_SECONDS = 1.0
 """What was written to status brings the job back by itself; this is for a watch that lags."""
 LINGERING = timedelta(seconds=60)
@@ -39,20 +39,27 @@ def finished(situation: Situation) -> Plan | None:
     if not (is_true(status, ConditionType.SUCCEEDED) or is_true(status, ConditionType.FAILED)):
         return None
     last = status.attempts[-1] if status.attempts else None
-    ray_job = situation.observed.ray_job_of(last) if last is not None else None
-    if last is None or ray_job is None or ray_job.deleting or ray_job_state(ray_job).final:
-        return situation.plan()
-    remaining = (last.end_time or now) + LINGERING - now
-    if remaining > timedelta(0):
-        return situation.plan(requeue_after=remaining.total_seconds())
-    return situation.plan(DeleteRayJob(ray_job.name))
+    going = leftovers(situation)
+    lingers = last is not None and DeleteRayJob(last.ray_job_name) in going
+    remaining = (last.end_time or now) + LINGERING - now if last is not None and lingers else timedelta(0)
+    if last is None or remaining <= timedelta(0):
+        return situation.plan(*going)
+    others = [deletion for deletion in going if deletion.name != last.ray_job_name]
+    return situation.plan(*others, requeue_after=remaining.total_seconds())
 
 
 def invalid(situation: Situation) -> Plan | None:
-    """Refuse a spec that cannot be run here, naming the field; only a new job can mend it."""
-    spec = situation.job.spec
+    """Refuse a spec that cannot be run here, naming the field; only a new job can mend it.
+
+    An attempt that runs was accepted by another version of this program: it goes on, and nothing that follows needs its spec.
+    """
+    attempt, spec = situation.attempt, situation.job.spec
+    if attempt is not None and (situation.ray_job is not None or attempt.start_time is not None):
+        return None
+    if not situation.job.suspended:
+        situation = _resume(situation)
     if spec is None:
-        return _refuse(situation, Reason.SPEC_INVALID, situation.job.spec_problem).plan()
+        return _refuse(situation, Reason.SPEC_INVALID, situation.job.spec_problem).plan(*leftovers(situation))
     paths = [f"{reference.field}.path" for reference in local_paths(spec)]
     if not paths:
         return None
@@ -60,7 +67,7 @@ def invalid(situation: Situation) -> Plan | None:
         f"{', '.join(paths)}: a local path exists for `finetune run` only; put the file on a PersistentVolumeClaim or into a "
         "ConfigMap and name that instead, in a new job"
     )
-    return _refuse(situation, Reason.SPEC_INVALID, message).plan()
+    return _refuse(situation, Reason.SPEC_INVALID, message).plan(*leftovers(situation))
 
 
 def suspended(situation: Situation) -> Plan | None:
@@ -68,7 +75,7 @@ def suspended(situation: Situation) -> Plan | None:
     if not situation.job.suspended:
         return None
     attempt, ray_job = situation.attempt, situation.ray_job
-    if ray_job is not None and ray_job_state(ray_job).final:
+    if ray_job_state(ray_job).final if ray_job is not None else situation.outcome is not None:
         return None  # it has ended before the user's wish reached it
     if attempt is not None:
         if ray_job is not None:
@@ -84,7 +91,7 @@ def suspended(situation: Situation) -> Plan | None:
     if attempt is not None:
         # Written first: a RayJob that goes while its attempt counts as running would be charged as deleted by somebody else.
         return situation.plan(requeue_after=SOON_SECONDS)
-    return situation.plan(*_leftovers(situation))
+    return situation.plan(*leftovers(situation))
 
 
 def attempt_ended(situation: Situation) -> Plan | None:
@@ -95,7 +102,7 @@ def attempt_ended(situation: Situation) -> Plan | None:
     if ray_job is None:
         if attempt.start_time is None or not situation.observed.kuberay_installed:
             return None
-        return _conclude(situation, attempt, deleted_ending(attempt.ray_job_name))
+        return _conclude(situation, attempt, deleted_ending(attempt.ray_job_name, situation.outcome, _pods_of(situation, attempt)))
     # What the input's fault is, the driver knows before KubeRay has noticed that the driver is gone.
     input_invalid = situation.outcome is not None and situation.outcome.result is Result.INPUT_INVALID
     if ray_job_state(ray_job).final:
@@ -111,59 +118,68 @@ def running(situation: Situation) -> Plan | None:
     attempt, ray_job = situation.attempt, situation.ray_job
     if attempt is None or ray_job is None:
         return None
-    situation = _accept(_resume(situation)).with_attempt(start_time=ray_job.created)
+    situation = _resume(situation).with_attempt(start_time=ray_job.created)
     if ray_job.cluster:
         service, secret = head_service(ray_job.cluster), token_secret(ray_job.cluster)
         situation = situation.with_status(dashboard=Dashboard(service=service, port=DASHBOARD_PORT, token_secret=secret))
-    trouble = _trouble(_pods_of(situation, attempt))
+    trouble = trouble_of(_pods_of(situation, attempt))
     if trouble is not None and trouble.waiting_reason == CONFIG_ERROR:
         reason = Reason.SECRET_MISSING if "secret" in trouble.waiting_message.lower() else Reason.REFERENCE_MISSING
         message = f"pod {trouble.name} cannot start: {trouble.waiting_message}; create it and the pod starts by itself"
-        situation = situation.condition(ConditionType.ACCEPTED, "False", reason, message)
+        situation = _refuse(situation, reason, message)
+    elif situation.job.spec is not None:
+        situation = _accept(situation)
     if ray_job_state(ray_job) is RayJobState.RUNNING:
         message = f"attempt {attempt.number} runs in the Ray cluster {ray_job.cluster}"
         situation = situation.condition(ConditionType.RUNNING, "True", Reason.RUNNING, message)
     else:
-        message = _why_not_running(attempt, ray_job, trouble)
+        message = why_not_running(attempt, ray_job, trouble)
         situation = situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, message)
-    return situation.plan(requeue_after=situation.report_due_seconds)
+    # An attempt before this one must not write beside it, whoever made its RayJob, and however late.
+    return situation.plan(*leftovers(situation), requeue_after=situation.report_due_seconds)
 
 
 def start(situation: Situation) -> Plan | None:
     """Start an attempt: first its number goes into status, then, in another pass, its objects are created."""
+    situation = _resume(situation)
     observed, status = situation.observed, situation.status
     if observed.missing:
         return _refuse(situation, Reason.REFERENCE_MISSING, "; ".join(observed.missing)).plan(requeue_after=REFERENCE_POLL_SECONDS)
     if not observed.kuberay_installed:
         message = "the cluster serves no RayJobs (ray.io/v1): install KubeRay 1.6 or newer, the job then starts by itself"
         return _refuse(situation, Reason.KUBERAY_MISSING, message).plan()
-    situation = _accept(_resume(situation))
-    attempt = situation.attempt
+    situation = _accept(situation)
+    attempt, remaining = situation.attempt, remains(situation)
     if attempt is not None:
+        if remaining:
+            return _wait_until_gone(situation, remaining)
         return _starting(situation, attempt.number).plan(CreateAttempt(attempt.number))
     last = status.attempts[-1] if status.attempts else None
     if last is not None and last.outcome is AttemptOutcome.FAILED and attempts.charged(status) >= situation.job.max_attempts:
         return _exhausted(situation, last).plan()
-    remains = _remains(situation)
-    if remains:
-        again = last is not None and last.outcome in attempts.RETRIED
-        reason = Reason.RETRYING if again else Reason.WAITING_FOR_PODS
-        message = f"the next attempt starts once {remains} of the one before are gone; two writers would spoil the output"
-        waits = situation.condition(ConditionType.RUNNING, "False", reason, message)
-        return waits.plan(*_leftovers(situation), requeue_after=PODS_GONE_POLL_SECONDS)
+    if remaining:
+        return _wait_until_gone(situation, remaining)
     pause = attempts.retry_wait(status, situation.now)
     if pause:
         time = f"{situation.now + pause:%H:%M:%S} UTC"
         message = f"the next attempt starts at {time}; the pause doubles with each failure or interruption in a row"
         waits = situation.condition(ConditionType.RUNNING, "False", Reason.RETRYING, message)
         return waits.plan(requeue_after=pause.total_seconds())
-    unseen = _leftovers(situation)
+    unseen = leftovers(situation)
     situation = replace(situation, status=attempts.begin(situation.status, situation.job.name))
     number = situation.status.attempts[-1].number if situation.status.attempts else 1
     output = train_config(situation.job, number).output
     if situation.status.output is None:
         situation = situation.with_status(output=OutputStatus(uri=output.uri or output.directory))
     return _starting(situation, number).plan(*unseen)
+
+
+def _wait_until_gone(situation: Situation, remaining: str) -> Plan:
+    ended = [attempt for attempt in situation.status.attempts or [] if attempt.outcome is not None]
+    reason = Reason.RETRYING if ended and ended[-1].outcome in attempts.RETRIED else Reason.WAITING_FOR_PODS
+    message = f"the next attempt starts once {remaining} of the one before are gone; two writers would spoil the output"
+    waits = situation.condition(ConditionType.RUNNING, "False", reason, message)
+    return waits.plan(*leftovers(situation), requeue_after=PODS_GONE_POLL_SECONDS)
 
 
 def _conclude(situation: Situation, attempt: Attempt, ending: Ending) -> Plan:
@@ -218,43 +234,3 @@ def _resume(situation: Situation) -> Situation:
 
 def _pods_of(situation: Situation, attempt: Attempt) -> list[PodFacts]:
     return [pod for pod in situation.observed.pods if pod.attempt == attempt.number]
-
-
-def _trouble(pods: list[PodFacts]) -> PodFacts | None:
-    """Return the pod whose trouble explains most: one that the user must help, then by role."""
-    waiting = [pod for pod in pods if pod.waiting_reason]
-    return min(
-        waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, ROLE_RANK.get(pod.role, len(ROLE_RANK)), pod.name), default=None
-    )
-
-
-def _why_not_running(attempt: Attempt, ray_job: RayJobFacts, trouble: PodFacts | None) -> str:
-    if trouble is not None:
-        return f"attempt {attempt.number}: pod {trouble.name} waits: {trouble.waiting_reason}: {trouble.waiting_message}".rstrip(": ")
-    state = ray_job_state(ray_job)
-    if state is RayJobState.UNKNOWN:
-        words = f"jobDeploymentStatus {ray_job.deployment_status!r}, jobStatus {ray_job.job_status!r}"
-        return f"attempt {attempt.number}: KubeRay reports {words}, which this version does not know; it waits for one that it knows"
-    if state is RayJobState.SUSPENDED:
-        return f"attempt {attempt.number}: the RayJob {ray_job.name} is suspended by somebody else, a queue perhaps"
-    if ray_job.deployment_status == "Running":
-        return f"attempt {attempt.number}: the Ray cluster is up, the trainer starts"
-    return f"attempt {attempt.number}: KubeRay starts the Ray cluster"
-
-
-def _leftovers(situation: Situation) -> list[DeleteRayJob]:
-    """Return the deletions of RayJobs whose attempt is over, also of one that may have been created and was never seen."""
-    observed, last = situation.observed, situation.status.attempts[-1] if situation.status.attempts else None
-    names = {ray_job.name for ray_job in observed.ray_jobs if not ray_job.deleting and not ray_job_state(ray_job).final}
-    if last is not None and last.outcome is AttemptOutcome.SUSPENDED and last.start_time is None:
-        names.add(last.ray_job_name)
-    return [DeleteRayJob(name) for name in sorted(names)]
-
-
-def _remains(situation: Situation) -> str:
-    """Return in words what earlier attempts have left that may still write to the output; empty when nothing has."""
-    pods = sum(pod.trains for pod in situation.observed.pods)
-    going = sum(not ray_job_state(ray_job).final for ray_job in situation.observed.ray_jobs)
-    if pods:
-        return f"{pods} pods"
-    return f"{going} RayJobs" if going else ""

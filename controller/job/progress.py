@@ -8,7 +8,6 @@ for nothing else, after its size, form, attempt, Ray cluster and sequence number
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -23,6 +22,7 @@ from controller.api.status import (
     Progress,
 )
 from controller.job import attempts
+from controller.job.cursor import Cursor
 from controller.runtime.redaction import redact
 from trainer.config.record import RECORD_MAX_BYTES, CheckpointRecord, Metrics, ProgressFigures, ProgressRecord
 
@@ -35,26 +35,6 @@ TEXT_MAX_LENGTH = 1024
 
 class RecordError(Exception):
     """A record that is not taken over; the message says why."""
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """Which report was taken over last; a later one of the same attempt and cluster has a higher sequence number."""
-
-    attempt: int
-    cluster: str
-    sequence: int
-
-    def __str__(self) -> str:
-        return f"{self.attempt}/{self.cluster}/{self.sequence}"
-
-    @classmethod
-    def parse(cls, text: str | None) -> "Cursor | None":
-        """Read what `str` wrote; None for anything else."""
-        parts = (text or "").split("/")
-        if len(parts) != 3 or not (parts[0].isdecimal() and parts[2].isdecimal()):
-            return None
-        return cls(int(parts[0]), parts[1], int(parts[2]))
 
 
 def parse(text: str) -> ProgressRecord:
@@ -70,11 +50,11 @@ def parse(text: str) -> ProgressRecord:
         raise RecordError(f"the progress record is not readable: {where}: {first['msg']}"[:TEXT_MAX_LENGTH]) from error
 
 
-def check_origin(record: ProgressRecord, attempt: int, cluster: str) -> None:
-    """Raise RecordError for a record of another attempt, or of another Ray cluster of the same attempt."""
+def check_origin(record: ProgressRecord, attempt: int, cluster: str | None) -> None:
+    """Raise RecordError for a record of another attempt, or of another Ray cluster of the same attempt than `cluster` if it is known."""
     if record.attempt != attempt:
         raise RecordError(f"the progress record is of attempt {record.attempt}, attempt {attempt} runs")
-    if record.cluster != cluster:
+    if cluster is not None and record.cluster != cluster:
         raise RecordError(f"the progress record is of Ray cluster {record.cluster!r}, the attempt runs in {cluster!r}")
 
 

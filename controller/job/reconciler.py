@@ -21,7 +21,7 @@ from controller.job.observe import Reader, observe
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.situation import Action, CreateAttempt, DeleteRayJob, Plan
-from controller.runtime.errors import AlreadyExists, KubeError, NotFound, RetryableError
+from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound, RetryableError
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
 
@@ -78,6 +78,8 @@ class Reconciler:
         for note in decision.notes:
             logger.warning("%s: %s", key, note)
         status, failure = decision.status, None
+        if decision.actions and not await self._is_there(observed.job):
+            return None
         try:
             await self._act(observed.job, decision)
         except (KubeError, NameTakenError) as error:
@@ -91,6 +93,19 @@ class Reconciler:
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
+
+    async def _is_there(self, job: Job) -> bool:
+        """Tell whether the job is still there; raise Conflict if it is not the one that the decision was made from.
+
+        A cache that lags may not know of the attempt that runs: it would be deleted as a leftover, or joined by an older one.
+        """
+        try:
+            metadata = (await self._client.get(FINE_TUNE_JOBS, job.name, job.namespace, metadata_only=True))["metadata"]
+        except NotFound:
+            return False
+        if (metadata["uid"], metadata["resourceVersion"]) != (job.uid, job.resource_version):
+            raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, which this was decided from")
+        return True
 
     async def _act(self, job: Job, decision: Plan) -> None:
         for action in decision.actions:

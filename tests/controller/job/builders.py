@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.api.spec import FineTuneJobSpec
+from controller.api.spec import FineTuneJobSpec, RunPolicy
 from controller.api.status import Attempt, FineTuneJobStatus
 from controller.job.facts import Job, Observed, PodFacts, RayJobFacts
 from trainer.config.record import ProgressRecord
@@ -53,6 +53,7 @@ def resource(name: str = "bot", **sections: Any) -> dict[str, Any]:
 
 def job(name: str = "bot", *, status: FineTuneJobStatus | None = None, deleting: bool = False, **sections: Any) -> Job:
     """Return a job as it is observed."""
+    spec = FineTuneJobSpec.model_validate(wire_spec(**sections))
     return Job(
         name=name,
         namespace="team",
@@ -60,8 +61,9 @@ def job(name: str = "bot", *, status: FineTuneJobStatus | None = None, deleting:
         generation=1,
         resource_version="7",
         deleting=deleting,
-        spec=FineTuneJobSpec.model_validate(wire_spec(**sections)),
+        spec=spec,
         spec_problem="",
+        run_policy=spec.run_policy or RunPolicy(),
         status=status or FineTuneJobStatus(),
     )
 

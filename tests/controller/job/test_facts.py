@@ -29,6 +29,22 @@ def test_a_spec_that_this_version_does_not_understand_is_a_problem_with_its_fiel
     assert read.spec_problem.startswith("spec.task: ")
 
 
+@pytest.mark.parametrize(
+    ("policy", "suspended", "attempts"),
+    [
+        ({"suspend": True, "maxAttempts": 5}, True, 5),
+        ({"suspend": True, "maxAttempts": 5, "stallTimeoutSeconds": 60}, True, 5),
+        ({"suspend": True, "maxAttempts": "many"}, True, 3),
+        ({}, False, 3),
+    ],
+    ids=["read", "with what another version knows", "with a value that is none", "empty"],
+)
+def test_what_the_user_wants_of_a_job_is_read_though_its_spec_cannot_be(policy: dict[str, Any], suspended: bool, attempts: int) -> None:
+    read = job_from({"metadata": METADATA, "spec": {**resource()["spec"], "task": "poetry", "runPolicy": policy}})
+    assert read.spec is None
+    assert (read.suspended, read.max_attempts) == (suspended, attempts)
+
+
 def test_a_ray_job_without_status_is_fresh() -> None:
     read = ray_job_from(
         {"metadata": {"name": "bot-1", "creationTimestamp": "2026-03-01T12:00:00Z", "labels": {"finetune.dev/attempt": "1"}}}

@@ -119,6 +119,16 @@ def test_a_pod_that_ran_out_of_memory_explains_a_failure_that_nobody_else_explai
     assert "resources.memory" in ending.message
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"), [("TrainingError", "OutOfMemory"), ("NonFiniteLoss", "NonFiniteLoss")], ids=["no better word", "a better one"]
+)
+def test_a_worker_that_ran_out_of_memory_explains_what_the_driver_cannot(reason: str, told: str) -> None:
+    ending = ending_of(ray_job(1, "FAILED", "Failed"), outcome("Failed", reason, "ActorDiedError"), [pod(out_of_memory=True)])
+    assert (ending.outcome, ending.reason, ending.retry) == (AttemptOutcome.FAILED, told, True)
+    assert "ActorDiedError" in ending.message
+    assert ("bot-1-worker ran out of memory" in ending.message) is (told == "OutOfMemory")
+
+
 def test_the_end_of_a_long_log_is_kept() -> None:
     final = ray_job(1, "FAILED", "Failed", message=EXITED.format(1) + "x" * 20_000 + " the cause")
     message = ending_of(final, None, []).message

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from controller.api.spec import RunPolicy
 from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus, Progress
 from controller.job.conditions import Reason, get_condition
-from controller.job.facts import Observed
+from controller.job.facts import Job, Observed
 from controller.job.plan import plan
 from controller.job.situation import CreateAttempt, DeleteRayJob, Plan
 from tests.controller.job.builders import FOLDER, NOW, attempt, checkpoint, job, observed, pod, ray_job, record_text, status
@@ -133,6 +134,46 @@ def test_an_unknown_state_is_quoted_and_waited_upon() -> None:
     assert "'Baking'" in condition(decision, ConditionType.RUNNING).message
 
 
+UNREADABLE = {"spec": None, "spec_problem": "spec.task: of another version"}
+
+
+def unreadable(of: Job, **fields: Any) -> Job:
+    """Return the job as a version of the program sees it that does not understand its spec."""
+    return replace(of, **(UNREADABLE | fields))
+
+
+def test_a_spec_that_cannot_be_read_is_refused_and_what_is_left_of_an_attempt_deleted() -> None:
+    known = status(ended(1, AttemptOutcome.SUSPENDED))
+    decision = decide(observed(unreadable(job(status=known)), ray_job()))
+    assert condition(decision, ConditionType.ACCEPTED).reason == Reason.SPEC_INVALID
+    assert decision.actions == (DeleteRayJob("bot-1"),)
+
+
+def test_an_attempt_whose_spec_cannot_be_read_any_more_runs_on() -> None:
+    accepted = decide(observed(job(status=status(attempt())), ray_job()))
+    decision = decide(observed(unreadable(job(status=accepted.status)), ray_job(), record=record_text()))
+    assert decision.actions == ()
+    assert (decision.status.phase, last_attempt(decision).last_step) == ("Running", 20)
+    assert condition(decision, ConditionType.ACCEPTED).status == "True"
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["RayJob is there", "RayJob is gone"])
+def test_the_end_of_an_attempt_is_recorded_though_its_spec_cannot_be_read_any_more(there: bool) -> None:
+    outcome = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"}
+    ray_jobs = [ray_job(1, "SUCCEEDED", "Complete")] if there else []
+    decision = decide(observed(unreadable(job(status=status(attempt()))), *ray_jobs, record=record_text(outcome=outcome)))
+    assert condition(decision, ConditionType.SUCCEEDED).status == "True"
+
+
+def test_a_job_whose_spec_cannot_be_read_can_be_suspended() -> None:
+    wish = unreadable(job(status=status(attempt())), run_policy=RunPolicy(suspend=True))
+    first = decide(observed(wish, ray_job()))
+    assert first.status.phase == "Suspended"
+    second = decide(observed(replace(wish, status=first.status), ray_job()))
+    assert second.status.phase == "Suspended"
+    assert second.actions == (DeleteRayJob("bot-1"),)
+
+
 def test_start_time_and_dashboard_come_from_the_ray_job() -> None:
     decision = decide(observed(job(status=status(attempt(start_time=None))), ray_job()))
     assert last_attempt(decision).start_time == NOW - timedelta(minutes=1)
@@ -255,6 +296,31 @@ def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone() -> Non
     assert last_attempt(third) == Attempt(number=2, ray_job_name="bot-2")
     fourth = decide(observed(job(status=after(third)), failed))
     assert fourth.actions == (CreateAttempt(2),)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "fields", "reason"),
+    [
+        (None, {}, "Succeeded"),
+        ("1/bot-1-x7k2p/2", {}, "Succeeded"),
+        ("1/bot-1-x7k2p/2", {"cluster": "bot-1-older"}, "RayJobDeleted"),
+        (None, {"attempt": 2}, "RayJobDeleted"),
+        ("1/bot-1-x7k2p/2", {"outcome": {"result": "InputInvalid", "reason": "DataInvalid", "message": "no rows"}}, "DataInvalid"),
+        ("1/bot-1-x7k2p/2", {"outcome": None}, "RayJobDeleted"),
+    ],
+    ids=["never reported", "reported before", "another cluster", "another attempt", "input at fault", "no last word"],
+)
+def test_of_a_ray_job_that_is_gone_the_trainers_last_word_decides(cursor: str | None, fields: dict[str, Any], reason: str) -> None:
+    outcome = {"outcome": {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"}}
+    known = status(attempt(), report_cursor=cursor)
+    decision = decide(observed(job(status=known), record=record_text(**(outcome | fields))))
+    assert last_attempt(decision).reason == reason
+
+
+def test_an_attempt_that_succeeded_and_is_gone_was_not_suspended() -> None:
+    outcome = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"}
+    decision = decide(observed(job(runPolicy=SUSPENDED, status=status(attempt())), record=record_text(outcome=outcome)))
+    assert condition(decision, ConditionType.SUCCEEDED).status == "True"
 
 
 def test_the_last_attempt_that_may_fail_fails_the_job() -> None:
@@ -404,6 +470,25 @@ def test_resuming_starts_the_next_attempt_once_nothing_of_the_old_one_is_left() 
     assert condition(resumed, ConditionType.SUSPENDED).status == "False"
 
 
+RESTS = decide(observed(job(runPolicy=SUSPENDED, status=status(ended(1, AttemptOutcome.SUSPENDED))))).status
+
+
+@pytest.mark.parametrize(
+    ("waits", "phase"),
+    [
+        (observed(job(status=RESTS), missing=("output: there is no claim",)), "Waiting"),
+        (observed(job(status=RESTS), kuberay_installed=False), "Waiting"),
+        (observed(job(status=RESTS, model={"path": "here"})), "Invalid"),
+        (observed(job(status=RESTS), pods=[pod()]), "Starting"),
+    ],
+    ids=["a reference is missing", "KubeRay is missing", "invalid", "pods are left"],
+)
+def test_a_resumed_job_that_has_to_wait_is_not_told_to_be_resumed(waits: Observed, phase: str) -> None:
+    decision = decide(waits)
+    assert condition(decision, ConditionType.SUSPENDED).status == "False"
+    assert decision.status.phase == phase
+
+
 def test_an_attempt_that_ended_before_the_wish_to_suspend_reached_it_has_ended() -> None:
     decision = decide(observed(job(runPolicy=SUSPENDED, status=status(attempt())), ray_job(1, "SUCCEEDED", "Complete")))
     assert condition(decision, ConditionType.SUCCEEDED).status == "True"
@@ -422,17 +507,18 @@ def test_a_suspended_job_whose_attempt_failed_rests_and_does_not_retry() -> None
     [
         observed(job()),
         observed(job(status=status(attempt())), ray_job()),
+        observed(job(status=status(attempt())), ray_job(), pods=[pod(waiting_reason="CreateContainerConfigError")]),
         observed(job(status=status(attempt())), ray_job(), record=record_text(checkpoints=[checkpoint(20)])),
         observed(job(status=status(ended(1, AttemptOutcome.FAILED))), pods=[pod()]),
         observed(job(status=status(ended(1, AttemptOutcome.FAILED)))),
         observed(job(runPolicy=SUSPENDED)),
         observed(job(model={"path": "here"})),
     ],
-    ids=["start", "running", "report", "waiting for pods", "pausing", "suspended", "invalid"],
+    ids=["start", "running", "a Secret is missing", "report", "waiting for pods", "pausing", "suspended", "invalid"],
 )
 def test_deciding_twice_over_the_same_facts_changes_nothing_more(what: Observed) -> None:
     once = decide(what)
     if once.status.attempts and once.status.attempts[-1].start_time is None:
         return  # a start takes two passes by design
-    again = decide(replace(what, job=replace(what.job, status=once.status)))
+    again = decide(replace(what, job=replace(what.job, status=once.status)), 5)
     assert again.status == once.status

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from controller.api.status import FineTuneJobStatus, Progress
 from controller.job import progress
-from controller.job.progress import Cursor, RecordError, fold, is_news, number, parse, wait_before_taking
+from controller.job.cursor import Cursor
+from controller.job.progress import RecordError, fold, is_news, number, parse, wait_before_taking
 from tests.controller.job.builders import NOW, attempt, checkpoint, record, record_text, status
 from trainer.config.record import RECORD_MAX_BYTES
 

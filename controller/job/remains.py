@@ -1,0 +1,34 @@
+"""What attempts leave behind: RayJobs to delete, and what must be gone before another attempt may write to the output.
+
+Pure. Test: tests/controller/job/test_remains.py.
+"""
+
+from controller.api.status import AttemptOutcome
+from controller.job.failures import ray_job_state
+from controller.job.situation import DeleteRayJob, Situation
+
+
+def leftovers(situation: Situation) -> list[DeleteRayJob]:
+    """Return the deletions of RayJobs whose attempt is over, also of one that may have been created and was never seen.
+
+    A RayJob of a later attempt than the status knows is left alone: not that RayJob is old, but what was read of the status.
+    """
+    last = situation.status.attempts[-1] if situation.status.attempts else None
+    newest = last.number if last is not None else 0
+    over = newest if situation.attempt is None else newest - 1
+    going = (ray_job for ray_job in situation.observed.ray_jobs if not ray_job.deleting and not ray_job_state(ray_job).final)
+    names = {ray_job.name for ray_job in going if ray_job.attempt <= over}
+    if last is not None and last.outcome is AttemptOutcome.SUSPENDED and last.start_time is None:
+        names.add(last.ray_job_name)
+    return [DeleteRayJob(name) for name in sorted(names)]
+
+
+def remains(situation: Situation) -> str:
+    """Return in words what other attempts have left that may still write to the output; empty when nothing has."""
+    observed = situation.observed
+    own = situation.attempt.number if situation.attempt is not None else None
+    pods = sum(pod.trains and pod.attempt != own for pod in observed.pods)
+    ray_jobs = sum(ray_job.attempt != own and not ray_job_state(ray_job).final for ray_job in observed.ray_jobs)
+    clusters = sum(attempt != own for attempt in observed.clusters)
+    counts = {"pods": pods, "RayJobs": ray_jobs, "RayClusters": clusters}
+    return next((f"{count} {kind}" for kind, count in counts.items() if count), "")

@@ -1,0 +1,37 @@
+"""Why an attempt does not run yet: of its pods, the one whose trouble explains most, or what KubeRay says.
+
+Pure. Test: tests/controller/job/test_plan.py.
+"""
+
+from collections.abc import Sequence
+
+from controller.api.status import Attempt
+from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
+from controller.job.failures import RayJobState, ray_job_state
+from controller.job.names import ROLE_HEAD, ROLE_SUBMITTER, ROLE_WORKER
+
+ROLE_RANK = {ROLE_HEAD: 0, ROLE_WORKER: 1, ROLE_SUBMITTER: 2}
+"""Whose trouble explains most: nothing runs without a head, and the submitter comes last of all."""
+
+
+def trouble_of(pods: Sequence[PodFacts]) -> PodFacts | None:
+    """Return the pod whose trouble explains most: one that the user must help, then by role."""
+    waiting = [pod for pod in pods if pod.waiting_reason]
+    return min(
+        waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, ROLE_RANK.get(pod.role, len(ROLE_RANK)), pod.name), default=None
+    )
+
+
+def why_not_running(attempt: Attempt, ray_job: RayJobFacts, trouble: PodFacts | None) -> str:
+    """Return in words what an attempt waits for."""
+    if trouble is not None:
+        return f"attempt {attempt.number}: pod {trouble.name} waits: {trouble.waiting_reason}: {trouble.waiting_message}".rstrip(": ")
+    state = ray_job_state(ray_job)
+    if state is RayJobState.UNKNOWN:
+        words = f"jobDeploymentStatus {ray_job.deployment_status!r}, jobStatus {ray_job.job_status!r}"
+        return f"attempt {attempt.number}: KubeRay reports {words}, which this version does not know; it waits for one that it knows"
+    if state is RayJobState.SUSPENDED:
+        return f"attempt {attempt.number}: the RayJob {ray_job.name} is suspended by somebody else, a queue perhaps"
+    if ray_job.deployment_status == "Running":
+        return f"attempt {attempt.number}: the Ray cluster is up, the trainer starts"
+    return f"attempt {attempt.number}: KubeRay starts the Ray cluster"
