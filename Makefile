@@ -46,6 +46,7 @@ cluster-down: $(INSTALLED) ## remove that cluster and everything that it made
 	$(PYTHON_IN_VENV) -m tests.cluster down
 
 e2e: $(INSTALLED) ## tests on a real node, with a cluster of their own (root)
+	$(PYTHON_IN_VENV) -m tests.cluster preflight
 	$(PYTHON_IN_VENV) -m tests.cluster build --tier node
 	$(PYTHON_IN_VENV) -m pytest -rs -m e2e tests/e2e
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with everything that the Makefile's targets need: called by `make setup`, safe to run again.
-# Needs a Python of 3.11 or newer and nothing else; uv comes from the package index where the machine has none.
+# Needs a Python of 3.11 or newer and nothing else; uv comes from the package index where the machine has none, and on
+# Debian and Ubuntu root gets Python with its venv module too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +10,7 @@ fail() {
     exit 1
 }
 
-# A name on PATH may be a shim without an interpreter behind it, so each candidate has to run.
+# Prints the first interpreter that will do. A name on PATH may be a shim without one behind it, so each has to run.
 find_python() {
     local candidate
     for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
@@ -18,12 +19,28 @@ find_python() {
             return
         fi
     done
-    fail "no Python of 3.11 or newer on PATH; install one, or name it: make setup PYTHON=/path/to/python3.11"
+    return 1
+}
+
+can_make_environments() {
+    local python
+    python=$(find_python) && { command -v uv >/dev/null || "$python" -c 'import ensurepip' 2>/dev/null; }
+}
+
+# A bare Debian has no Python, or one that cannot make environments; the package brings both.
+install_venv() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+    echo "setup: installing python3-venv with apt-get" >&2
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; } >&2 ||
+        echo "setup: apt-get could not install python3-venv" >&2
 }
 
 make_environment() {
     local python
-    python=$(find_python)
+    # Somebody who names an interpreter does not ask for another.
+    [ -n "${PYTHON:-}" ] || can_make_environments || install_venv
+    python=$(find_python) ||
+        fail "no Python of 3.11 or newer on PATH; install one, or name it: make setup PYTHON=/path/to/python3.11"
     if command -v uv >/dev/null; then
         uv venv --quiet --allow-existing --python "$python" .venv
     elif ! "$python" -m venv .venv >/dev/null; then

@@ -32,6 +32,7 @@ def test_help_lists_the_target_with_what_it_does(target: str) -> None:
         ("test", 'pytest -rs -m "not slow and not e2e and not gpu"'),
         ("test", "tests.cluster build --tier control-plane"),
         ("e2e", "pytest -rs -m e2e tests/e2e"),
+        ("e2e", "tests.cluster build --tier node"),
         ("lint", "controller.api.crd --check"),
         ("cluster", "tests.cluster up"),
         ("cluster-down", "tests.cluster down"),
@@ -75,22 +76,73 @@ def test_setup_without_a_new_enough_python_says_what_to_do(checkout: Path) -> No
     assert "make setup PYTHON=" in done.stderr
 
 
-def test_setup_on_a_debian_without_venv_and_uv_says_what_to_install(checkout: Path, tmp_path: Path) -> None:
-    (checkout / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in ("bash", "dirname", "rm"):
-        found = shutil.which(name)
-        assert found is not None
-        (tools / name).symlink_to(found)
-    python = tools / "python3"
-    python.write_text('#!/bin/sh\ncase "$*" in *venv*) exit 1;; *print*) echo "$0";; esac\n')
-    python.chmod(0o755)
-    environment = {"PATH": str(tools), "PYTHON": str(python)}
-    done = subprocess.run([checkout / "scripts/setup.sh"], capture_output=True, text=True, check=False, env=environment)
+class BareDebian:
+    """A machine with a Python that cannot make environments: its programs only note how they were called."""
+
+    def __init__(self, checkout: Path, folder: Path) -> None:
+        self.checkout, self.tools = checkout, folder / "tools"
+        (checkout / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
+        self.tools.mkdir()
+        for name in ("bash", "dirname", "rm", "touch"):
+            found = shutil.which(name)
+            assert found is not None
+            (self.tools / name).symlink_to(found)
+        self.add("id", "echo ${USER_ID:-0}")
+        self.add("python3", f'case "$*" in *ensurepip*|*venv*) [ -e {self.tools}/venv ] || exit 1;; *print*) echo "$0";; esac')
+
+    def add(self, name: str, script: str) -> None:
+        program = self.tools / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.tools}/calls\n{script}\n')
+        program.chmod(0o755)
+
+    def add_apt_get(self, script: str = "") -> None:
+        self.add("apt-get", script or f'case "$*" in *python3-venv*) touch {self.tools}/venv;; esac')
+
+    def installed(self) -> list[str]:
+        return [call for call in (self.tools / "calls").read_text().splitlines() if call.startswith("apt-get install")]
+
+    def set_up(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.checkout / "scripts/setup.sh"],
+            capture_output=True, text=True, check=False, env={"PATH": str(self.tools), **environment},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def debian(checkout: Path, tmp_path: Path) -> BareDebian:
+    return BareDebian(checkout, tmp_path)
+
+
+def test_setup_as_root_on_a_debian_installs_what_environments_are_made_with(debian: BareDebian) -> None:
+    debian.add_apt_get()
+    done = debian.set_up()
+    assert debian.installed() == ["apt-get install -y -qq --no-install-recommends python3-venv"]
+    assert "python3 -m venv .venv" in (debian.tools / "calls").read_text()
+    assert "cannot make virtual environments" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("apt_get", "environment"),
+    [
+        pytest.param(None, {}, id="without apt-get"),
+        pytest.param("", {"USER_ID": "1000"}, id="without root"),
+        pytest.param("exit 100", {}, id="without a network"),
+        pytest.param("", {"PYTHON": "python3"}, id="with an interpreter that the user chose"),
+    ],
+)
+def test_setup_without_venv_and_uv_says_what_to_install(debian: BareDebian, apt_get: str | None, environment: dict[str, str]) -> None:
+    if apt_get is not None:
+        debian.add_apt_get(apt_get)
+    done = debian.set_up(**environment)
     assert done.returncode != 0
     assert "apt-get install python3-venv" in done.stderr
-    assert not (checkout / ".venv").exists(), "half an environment would be taken for one"
+    assert debian.installed() == []
+    assert not (debian.checkout / ".venv").exists(), "half an environment would be taken for one"
+
+
+def test_the_end_to_end_tests_look_for_what_keeps_them_from_starting_before_they_build() -> None:
+    commands = make("--dry-run", "--always-make", "e2e")
+    assert commands.index("tests.cluster preflight") < commands.index("tests.cluster build")
 
 
 def test_continuous_integration_runs_the_commands_that_a_developer_runs() -> None:
