@@ -75,14 +75,17 @@ class RayJobFacts:
 
 @dataclass(frozen=True)
 class PodFacts:
-    """A pod of one of the job's attempts. `waiting` is what keeps a container from starting, with its reason."""
+    """A pod of one of the job's attempts. `waiting` is what keeps a container from starting, with its reason.
+
+    `preparing_since` is when a pod got its node that has not started anything there yet: it waits for volumes or images.
+    """
 
     name: str
     attempt: int
     role: str
-    phase: str
     waiting_reason: str = ""
     waiting_message: str = ""
+    preparing_since: datetime | None = None
     out_of_memory: bool = False
 
     @property
@@ -155,9 +158,9 @@ def pod_from(item: KubeObject) -> PodFacts:
         name=metadata["name"],
         attempt=attempt_of(item),
         role=(metadata.get("labels") or {}).get(ROLE_LABEL, ""),
-        phase=status.get("phase") or "Pending",
         waiting_reason=reason,
         waiting_message=message,
+        preparing_since=_preparing_since(metadata, status),
         out_of_memory=any((state.get("terminated") or {}).get("reason") == OUT_OF_MEMORY for state in states),
     )
 
@@ -219,3 +222,12 @@ def _waiting(status: Mapping[str, Any]) -> tuple[str, str]:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return condition.get("reason") or "Unschedulable", condition.get("message") or ""
     return "", ""
+
+
+def _preparing_since(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> datetime | None:
+    states = [container.get("state") or {} for container in _containers(status)]
+    if not states or any((state.get("waiting") or {}).get("reason") not in ORDINARY_WAITING for state in states):
+        return None
+    placed = (entry for entry in status.get("conditions") or [] if entry.get("type") == "PodScheduled" and entry.get("status") == "True")
+    since = next((entry.get("lastTransitionTime") for entry in placed), None) or metadata.get("creationTimestamp")
+    return datetime.fromisoformat(since) if since else None

@@ -15,7 +15,7 @@ from controller.job.names import DASHBOARD_PORT, head_service, token_secret
 from controller.job.remains import leftovers, remains
 from controller.job.situation import CreateAttempt, DeleteRayJob, Plan, Situation
 from controller.job.trainconfig import local_paths, train_config
-from controller.job.trouble import trouble_of, why_not_running
+from controller.job.trouble import seconds_to_patience_end, trouble_of, why_not_running
 from trainer.config.record import Result
 
 REFERENCE_POLL_SECONDS = 5.0
@@ -122,7 +122,8 @@ def running(situation: Situation) -> Plan | None:
     if ray_job.cluster:
         service, secret = head_service(ray_job.cluster), token_secret(ray_job.cluster)
         situation = situation.with_status(dashboard=Dashboard(service=service, port=DASHBOARD_PORT, token_secret=secret))
-    trouble = trouble_of(_pods_of(situation, attempt))
+    pods = _pods_of(situation, attempt)
+    trouble = trouble_of(pods)
     if trouble is not None and trouble.waiting_reason == CONFIG_ERROR:
         reason = Reason.SECRET_MISSING if "secret" in trouble.waiting_message.lower() else Reason.REFERENCE_MISSING
         message = f"pod {trouble.name} cannot start: {trouble.waiting_message}; create it and the pod starts by itself"
@@ -133,10 +134,11 @@ def running(situation: Situation) -> Plan | None:
         message = f"attempt {attempt.number} runs in the Ray cluster {ray_job.cluster}"
         situation = situation.condition(ConditionType.RUNNING, "True", Reason.RUNNING, message)
     else:
-        message = why_not_running(attempt, ray_job, trouble)
+        message = why_not_running(attempt, ray_job, pods, situation.now)
         situation = situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, message)
     # An attempt before this one must not write beside it, whoever made its RayJob, and however late.
-    return situation.plan(*leftovers(situation), requeue_after=situation.report_due_seconds)
+    due = (situation.report_due_seconds, seconds_to_patience_end(pods, situation.now))
+    return situation.plan(*leftovers(situation), requeue_after=min((seconds for seconds in due if seconds is not None), default=None))
 
 
 def start(situation: Situation) -> Plan | None:

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 from controller.api.status import ConditionType, FineTuneJobStatus
 from controller.job.children.configmap import config_map, progress_config_map
 from controller.job.children.metadata import TrainerSettings
+from controller.job.children.placement import access_modes, claims
 from controller.job.children.rayjob import ray_job
 from controller.job.children.rbac import role, role_binding, service_account
 from controller.job.conditions import Reason, set_condition, summarize
@@ -22,7 +23,7 @@ from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.situation import Action, CreateAttempt, DeleteRayJob, Plan
 from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound, RetryableError
-from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
 
 logger = logging.getLogger(__name__)
@@ -114,14 +115,19 @@ class Reconciler:
     async def _carry_out(self, job: Job, action: Action) -> None:
         match action:
             case CreateAttempt(number):
+                modes = {name: await self._access_modes(job, name) for name, _ in claims(job.valid_spec)}
                 await self._create(job, CONFIG_MAPS, config_map(job, number))
                 await self._create(job, CONFIG_MAPS, progress_config_map(job, number))
                 await self._create(job, SERVICE_ACCOUNTS, service_account(job, number))
                 await self._create(job, ROLES, role(job, number))
                 await self._create(job, ROLE_BINDINGS, role_binding(job, number))
-                await self._create(job, RAY_JOBS, ray_job(job, number, self._settings))
+                await self._create(job, RAY_JOBS, ray_job(job, number, self._settings, modes))
             case DeleteRayJob(name):
                 await self._delete_ray_job(job, name)
+
+    async def _access_modes(self, job: Job, claim: str) -> list[str]:
+        """Return the access modes of a claim from the server; the cache holds metadata only."""
+        return access_modes(await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim, job.namespace))
 
     async def _create(self, job: Job, resource: Resource, item: KubeObject) -> None:
         name = item["metadata"]["name"]

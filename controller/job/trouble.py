@@ -4,6 +4,7 @@ Pure. Test: tests/controller/job/test_plan.py.
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from controller.api.status import Attempt
 from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
@@ -12,18 +13,32 @@ from controller.job.names import ROLE_HEAD, ROLE_SUBMITTER, ROLE_WORKER
 
 ROLE_RANK = {ROLE_HEAD: 0, ROLE_WORKER: 1, ROLE_SUBMITTER: 2}
 """Whose trouble explains most: nothing runs without a head, and the submitter comes last of all."""
+PREPARING_PATIENCE = timedelta(minutes=2)
+"""Volumes are attached and images pulled within that time, mostly; longer is worth a look, and may be for ever."""
 
 
 def trouble_of(pods: Sequence[PodFacts]) -> PodFacts | None:
     """Return the pod whose trouble explains most: one that the user must help, then by role."""
     waiting = [pod for pod in pods if pod.waiting_reason]
-    return min(
-        waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, ROLE_RANK.get(pod.role, len(ROLE_RANK)), pod.name), default=None
-    )
+    return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, *_rank(pod)), default=None)
 
 
-def why_not_running(attempt: Attempt, ray_job: RayJobFacts, trouble: PodFacts | None) -> str:
+def seconds_to_patience_end(pods: Sequence[PodFacts], now: datetime) -> float | None:
+    """Return after how many seconds another pod will have waited for its volumes or its image for too long, None if none does."""
+    ends = (pod.preparing_since + PREPARING_PATIENCE - now for pod in pods if pod.preparing_since is not None)
+    return min((end.total_seconds() for end in ends if end > timedelta(0)), default=None)
+
+
+def why_not_running(attempt: Attempt, ray_job: RayJobFacts, pods: Sequence[PodFacts], now: datetime) -> str:
     """Return in words what an attempt waits for."""
+    trouble = trouble_of(pods)
+    slow = [pod for pod in pods if pod.preparing_since is not None and now - pod.preparing_since >= PREPARING_PATIENCE]
+    if trouble is None and slow:
+        pod = min(slow, key=_rank)
+        return (
+            f"attempt {attempt.number}: pod {pod.name} waits for its volumes or its image since {pod.preparing_since:%H:%M:%S} UTC; "
+            f"`kubectl describe pod {pod.name}` tells more"
+        )
     if trouble is not None:
         return f"attempt {attempt.number}: pod {trouble.name} waits: {trouble.waiting_reason}: {trouble.waiting_message}".rstrip(": ")
     state = ray_job_state(ray_job)
@@ -35,3 +50,7 @@ def why_not_running(attempt: Attempt, ray_job: RayJobFacts, trouble: PodFacts | 
     if ray_job.deployment_status == "Running":
         return f"attempt {attempt.number}: the Ray cluster is up, the trainer starts"
     return f"attempt {attempt.number}: KubeRay starts the Ray cluster"
+
+
+def _rank(pod: PodFacts) -> tuple[int, str]:
+    return ROLE_RANK.get(pod.role, len(ROLE_RANK)), pod.name

@@ -10,6 +10,7 @@ from typing import Any
 from controller.api.spec import FineTuneJobSpec, Resources
 from controller.job import names
 from controller.job.children.metadata import TrainerSettings
+from controller.job.children.placement import claims, head_affinity, worker_affinity
 from controller.job.facts import Job
 from controller.job.trainconfig import references
 
@@ -27,8 +28,11 @@ TOKEN_VOLUME = "api-token"  # noqa: S105 - a volume's name
 Pod = dict[str, Any]
 
 
-def head_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
-    """Return the head's template: it runs the driver, no rank, and alone has a token of the API server."""
+def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node: bool = False) -> Pod:
+    """Return the head's template: it runs the driver, no rank, and alone has a token of the API server.
+
+    With `one_node` head and workers share a node.
+    """
     container = _trainer_container("ray-head", job, settings, _sizes(settings.head_cpu, settings.head_memory))
     container["ports"] = [
         {"name": "gcs-server", "containerPort": 6379},
@@ -41,11 +45,13 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
     template["spec"]["volumes"] = [*_volumes(job, attempt, settings.head_memory), _token_volume()]
     # A head that dies takes the run's state along: the attempt fails and the next one starts, instead of a half-dead repeat.
     template["spec"] |= {"serviceAccountName": names.attempt_name(job.name, attempt), "restartPolicy": "Never"}
+    if one_node:
+        template["spec"]["affinity"] = head_affinity(job, attempt)
     return template
 
 
-def worker_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
-    """Return the workers' template: one pod has `resources` and no token."""
+def worker_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node: bool = False) -> Pod:
+    """Return the workers' template: one pod has `resources` and no token. With `one_node` all share a node."""
     resources = job_resources(job)
     sizes = _sizes(resources.cpu, resources.memory)
     container = _trainer_container("ray-worker", job, settings, sizes)
@@ -56,6 +62,8 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
     container["ports"] = [{"name": "metrics", "containerPort": names.METRICS_PORT}]
     template = _template(job, attempt, names.ROLE_WORKER, settings, container)
     template["spec"]["volumes"] = _volumes(job, attempt, resources.memory)
+    if one_node:
+        template["spec"]["affinity"] = worker_affinity(job, attempt)
     if resources.node_selector:
         template["spec"]["nodeSelector"] = dict(resources.node_selector)
     if resources.tolerations:
@@ -157,19 +165,12 @@ def _sizes(cpu: str, memory: str) -> dict[str, dict[str, str]]:
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
-def _claims(spec: FineTuneJobSpec) -> list[tuple[str, bool]]:
-    """Return the claims in use by name, and whether the trainer only reads them."""
-    output = spec.output.persistent_volume_claim.claim_name
-    read = {reference.claim.claim_name for reference in references(spec) if reference.claim is not None}
-    return sorted({(name, name != output) for name in {output, *read}})
-
-
 def _config_maps(spec: FineTuneJobSpec) -> list[str]:
     return sorted({reference.config_map.name for reference in references(spec) if reference.config_map is not None})
 
 
 def _claim_mounts(spec: FineTuneJobSpec) -> Iterator[dict[str, Any]]:
-    for index, (name, read_only) in enumerate(_claims(spec)):
+    for index, (name, read_only) in enumerate(claims(spec)):
         yield {"name": f"claim-{index}", "mountPath": f"{names.CLAIMS_DIRECTORY}/{name}", "readOnly": read_only}
 
 
@@ -186,7 +187,7 @@ def _volumes(job: Job, attempt: int, memory: str) -> list[dict[str, Any]]:
         _empty("home"),
         _empty("tmp"),
         {"name": "shared-memory", "emptyDir": shared},
-        *({"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": name}} for i, (name, _) in enumerate(_claims(spec))),
+        *({"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": name}} for i, (name, _) in enumerate(claims(spec))),
         *({"name": f"configmap-{i}", "configMap": {"name": name}} for i, name in enumerate(_config_maps(spec))),
     ]
 

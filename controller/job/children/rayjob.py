@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.job import names
 from controller.job.children.metadata import TrainerSettings, child
+from controller.job.children.placement import AccessModes, needs_one_node
 from controller.job.children.pods import head_template, job_resources, memory_bytes, submitter_template, worker_template
 from controller.job.facts import Job
 from controller.job.trainconfig import ray_cpus
@@ -24,8 +25,9 @@ OBJECT_STORE_MIN_BYTES, OBJECT_STORE_MAX_BYTES = 80 * 2**20, 2 * 2**30
 """Ray refuses stores under 75 MiB; little passes through it here, training's tensors never do."""
 
 
-def ray_job(job: Job, attempt: int, settings: TrainerSettings) -> dict[str, Any]:
-    """Return the RayJob of attempt number `attempt`."""
+def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: AccessModes) -> dict[str, Any]:
+    """Return the RayJob of attempt number `attempt`; `access_modes` are those of the claims that it mounts."""
+    one_node = needs_one_node(job.valid_spec, access_modes)
     distributed = job.valid_spec.distributed
     workers = distributed.workers if distributed else 1
     resources = job_resources(job)
@@ -43,7 +45,7 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings) -> dict[str, Any]
             "enableInTreeAutoscaling": False,
             "headGroupSpec": {
                 "rayStartParams": {"num-cpus": "0", **_start_parameters(settings.head_memory)},
-                "template": head_template(job, attempt, settings),
+                "template": head_template(job, attempt, settings, one_node=one_node),
             },
             "workerGroupSpecs": [
                 {
@@ -52,7 +54,7 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings) -> dict[str, Any]
                     "minReplicas": workers,
                     "maxReplicas": workers,
                     "rayStartParams": {"num-cpus": str(ray_cpus(resources)), **_start_parameters(resources.memory)},
-                    "template": worker_template(job, attempt, settings),
+                    "template": worker_template(job, attempt, settings, one_node=one_node),
                 }
             ],
         },

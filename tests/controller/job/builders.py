@@ -87,9 +87,9 @@ def ray_job(number: int = 1, job_status: str = "RUNNING", deployment_status: str
     )
 
 
-def pod(number: int = 1, role: str = "worker", phase: str = "Running", **fields: Any) -> PodFacts:
+def pod(number: int = 1, role: str = "worker", **fields: Any) -> PodFacts:
     """Return a pod of an attempt."""
-    return PodFacts(name=f"bot-{number}-{role}", attempt=number, role=role, phase=phase, **fields)
+    return PodFacts(name=f"bot-{number}-{role}", attempt=number, role=role, **fields)
 
 
 def observed(of: Job, *ray_jobs: RayJobFacts, pods: Sequence[PodFacts] = (), **fields: Any) -> Observed:

@@ -1,18 +1,19 @@
 """Reading objects of the API with care."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from controller.job.facts import PodFacts, belongs_to, job_from, pod_from, ray_job_from, status_from
-from tests.controller.job.builders import UID, job, resource
+from tests.controller.job.builders import NOW, UID, job, resource
 
 METADATA = {"name": "bot", "namespace": "team", "uid": UID, "generation": 3, "resourceVersion": "7"}
 
 
 def pod_with(**status: Any) -> PodFacts:
     labels = {"finetune.dev/attempt": "2", "finetune.dev/role": "worker"}
-    return pod_from({"metadata": {"name": "p", "labels": labels}, "status": status})
+    return pod_from({"metadata": {"name": "p", "creationTimestamp": "2026-03-01T11:55:00Z", "labels": labels}, "status": status})
 
 
 def test_a_job_is_read_with_its_spec_and_status() -> None:
@@ -80,6 +81,40 @@ def test_what_keeps_a_pod_from_starting_is_found(status: dict[str, Any], reason:
     pod = pod_with(**status)
     assert (pod.waiting_reason, pod.waiting_message) == (reason, message)
     assert (pod.attempt, pod.trains) == (2, True)
+
+
+PLACED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-03-01T12:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("status", "since"),
+    [
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}], "conditions": [PLACED]}, NOW),
+        (
+            {
+                "initContainerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}],
+                "containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}],
+                "conditions": [PLACED],
+            },
+            NOW,
+        ),
+        (
+            {
+                "initContainerStatuses": [{"state": {"running": {}}}],
+                "containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}],
+                "conditions": [PLACED],
+            },
+            None,
+        ),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}], "conditions": [PLACED]}, None),
+        ({"containerStatuses": [{"state": {"running": {}}}], "conditions": [PLACED]}, None),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, NOW - timedelta(minutes=5)),
+        ({}, None),
+    ],
+    ids=["creating", "before its first container", "waits for the head", "trouble", "runs", "its own age", "no status"],
+)
+def test_a_pod_prepares_until_something_of_it_has_started(status: dict[str, Any], since: datetime | None) -> None:
+    assert pod_with(**status).preparing_since == since
 
 
 @pytest.mark.parametrize("state", ["state", "lastState"])

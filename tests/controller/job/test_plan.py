@@ -215,6 +215,19 @@ def test_of_several_pods_in_trouble_the_one_that_explains_most_is_told(waiting: 
     assert f"pod bot-1-{told} waits" in condition(decision, ConditionType.RUNNING).message
 
 
+def test_a_pod_that_gets_neither_its_volumes_nor_its_image_is_told_after_two_minutes() -> None:
+    pods = [pod(preparing_since=NOW), pod(role="head", preparing_since=NOW)]
+    what = observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods)
+    early = decide(what, 30)
+    assert "KubeRay starts the Ray cluster" in condition(early, ConditionType.RUNNING).message
+    assert early.requeue_after == 90
+    late = decide(what, 120)
+    message = condition(late, ConditionType.RUNNING).message
+    assert "pod bot-1-head waits for its volumes or its image since 12:00:00 UTC" in message
+    assert "`kubectl describe pod bot-1-head`" in message
+    assert late.requeue_after is None
+
+
 def test_a_report_reaches_the_status_and_the_columns() -> None:
     text = record_text(metrics={"baseline": {"perplexity": 18.4}, "latest": {"perplexity": 9.81}}, checkpoints=[checkpoint(20)])
     decision = decide(observed(job(status=status(attempt())), ray_job(), record=text))
@@ -292,7 +305,7 @@ def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone() -> Non
     assert "12:00:10" in condition(early, ConditionType.RUNNING).message
     assert early.status.phase == "Retrying"
 
-    third = decide(observed(job(status=after(second)), failed, pods=[pod(role="submitter", phase="Succeeded")]), 10)
+    third = decide(observed(job(status=after(second)), failed, pods=[pod(role="submitter")]), 10)
     assert last_attempt(third) == Attempt(number=2, ray_job_name="bot-2")
     fourth = decide(observed(job(status=after(third)), failed))
     assert fourth.actions == (CreateAttempt(2),)

@@ -125,6 +125,18 @@ async def test_the_attempt_is_in_status_before_the_first_child_is_created_and_th
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("mode", "together"), [("ReadWriteOnce", True), ("ReadWriteMany", False)])
+async def test_pods_share_a_node_where_the_claim_as_the_server_has_it_demands_it(mode: str, together: bool) -> None:
+    world = World()
+    claim = {"metadata": {"name": "models", "namespace": "team"}, "spec": {"accessModes": [mode]}}
+    world.api.put(PERSISTENT_VOLUME_CLAIMS, claim)
+    await world.step()
+    await world.step()
+    cluster = world.api.objects(RAY_JOBS)[0]["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], cluster["workerGroupSpecs"][0]):
+        assert ("affinity" in group["template"]["spec"]) is together
+
+
 async def test_every_child_is_owned_by_the_job_and_carries_its_labels() -> None:
     world = World()
     await world.step()

@@ -12,7 +12,7 @@ from tests.controller.job.builders import Settings, job
 
 
 def spec_of(**sections: Any) -> dict[str, Any]:
-    return dict(ray_job(job(**sections), 2, Settings())["spec"])
+    return dict(ray_job(job(**sections), 2, Settings(), {})["spec"])
 
 
 def test_kuberay_neither_retries_nor_scales_nor_keeps_the_cluster() -> None:
@@ -31,7 +31,7 @@ def test_the_entrypoint_is_a_constant_whatever_the_job_holds() -> None:
 
 
 def test_a_head_that_died_is_not_replaced() -> None:
-    item = ray_job(job(), 1, Settings())
+    item = ray_job(job(), 1, Settings(), {})
     assert item["metadata"]["annotations"] == {"ray.io/disable-provisioned-head-restart": "true"}
     assert item["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["restartPolicy"] == "Never"
 
@@ -57,6 +57,15 @@ def test_metrics_are_served_where_they_are_announced() -> None:
     for group in (cluster["headGroupSpec"], cluster["workerGroupSpecs"][0]):
         ports = group["template"]["spec"]["containers"][0]["ports"]
         assert {"name": "metrics", "containerPort": int(group["rayStartParams"]["metrics-export-port"])} in ports
+
+
+def test_where_a_claim_can_be_mounted_on_one_node_only_head_and_workers_share_it() -> None:
+    def affinities(*modes: str) -> list[bool]:
+        cluster = ray_job(job(), 1, Settings(), {"models": modes})["spec"]["rayClusterSpec"]
+        return ["affinity" in group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+
+    assert affinities("ReadWriteOnce") == [True, True]
+    assert affinities("ReadWriteOnce", "ReadWriteMany") == [False, False]
 
 
 def test_state_tracking_is_switched_on_by_the_name_that_ray_reads() -> None:

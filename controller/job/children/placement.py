@@ -1,0 +1,59 @@
+"""Which of an attempt's pods must share a node: a volume that only one node can mount keeps head and workers together.
+
+Pure. Test: tests/controller/job/children/test_placement.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controller.api.spec import FineTuneJobSpec
+from controller.job import names
+from controller.job.facts import Job
+from controller.job.trainconfig import references
+from controller.runtime.resources import KubeObject
+
+HOSTNAME = "kubernetes.io/hostname"
+
+AccessModes = Mapping[str, Sequence[str]]
+"""Access modes of the claims in use, by name."""
+
+
+def claims(spec: FineTuneJobSpec) -> list[tuple[str, bool]]:
+    """Return the claims in use by name, and whether the trainer only reads them."""
+    output = spec.output.persistent_volume_claim.claim_name
+    read = {reference.claim.claim_name for reference in references(spec) if reference.claim is not None}
+    return sorted({(name, name != output) for name in {output, *read}})
+
+
+def access_modes(claim: KubeObject) -> list[str]:
+    """Return the access modes of a claim: those of its volume once it has one, which may be more than were asked for."""
+    status, spec = claim.get("status") or {}, claim.get("spec") or {}
+    return list(status.get("accessModes") or spec.get("accessModes") or [])
+
+
+def needs_one_node(spec: FineTuneJobSpec, modes: AccessModes) -> bool:
+    """Tell whether a claim in use cannot be mounted on several nodes at once."""
+    return any(
+        "ReadWriteMany" not in modes.get(name, ()) and not (read_only and "ReadOnlyMany" in modes.get(name, ()))
+        for name, read_only in claims(spec)
+    )
+
+
+def head_affinity(job: Job, attempt: int) -> dict[str, Any]:
+    """Return what keeps the head on the workers' node: they find a node with GPUs and memory, and it follows."""
+    return _beside(job, attempt, names.ROLE_WORKER)
+
+
+def worker_affinity(job: Job, attempt: int) -> dict[str, Any]:
+    """Return what keeps workers on one node; the first goes anywhere, as Kubernetes lets a pod pass that waits for its like."""
+    return _beside(job, attempt, names.ROLE_HEAD, names.ROLE_WORKER)
+
+
+def _beside(job: Job, attempt: int, *roles: str) -> dict[str, Any]:
+    # The submitter bears the attempt's labels too, mounts no claim and may run anywhere: it is nobody to stay beside.
+    selector = {
+        "matchLabels": {names.UID_LABEL: job.uid, names.ATTEMPT_LABEL: str(attempt)},
+        "matchExpressions": [{"key": names.ROLE_LABEL, "operator": "In", "values": list(roles)}],
+    }
+    term = {"labelSelector": selector, "topologyKey": HOSTNAME}
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
