@@ -11,8 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from trainer.config.errors import InputError
-from trainer.config.record import EXIT_INPUT, EXIT_SUCCESS, Result
+from trainer.config.record import EXIT_INPUT, EXIT_SUCCESS
 from trainer.config.train import TrainConfig
 
 
@@ -36,21 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check(config: TrainConfig) -> int:
-    """Tell what a run would find; exit code as a run's. Starts no Ray and writes no output."""
-    from trainer.inputs import check_inputs
-    from trainer.launch import outcome_of
+    """Tell what a run would find; exit code as a run's. What is wrong goes into a last progress record, as a run's does."""
+    from trainer.launch import end_of, inspect
     from trainer.progress import ProgressReporter, open_sink
 
-    try:
-        inputs = check_inputs(config)
-    except InputError as error:
-        logging.getLogger("trainer").error("%s", error)
-        outcome = outcome_of(Result.INPUT_INVALID, "InputInvalid", str(error))
-        ProgressReporter(config, open_sink(config.progress)).finish(outcome=outcome)
-        return EXIT_INPUT
-    for line in inputs.describe(config):
-        print(line)
-    return EXIT_SUCCESS
+    ending = end_of(lambda: inspect(config))
+    if ending.exit_code != EXIT_SUCCESS:
+        ProgressReporter(config, open_sink(config.progress)).finish(outcome=ending.outcome)
+    return ending.exit_code
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class CheckpointStore:
         staged = self._staging / f"step-{step}"
         planned = CheckpointRecord(
             step=step,
-            uri=f"{self._uri}/checkpoints/step-{step}",
+            uri=self._uri_of(step),
             size_bytes=0,
             created_time=datetime.now(UTC),
             attempt=attempt,
@@ -82,6 +82,9 @@ class CheckpointStore:
         self.records = [kept for kept in self.records if kept.step != step] + [record]
         self._mark_best_and_prune()
         return record
+
+    def _uri_of(self, step: int) -> str:
+        return f"{self._uri}/checkpoints/step-{step}"
 
     def _stage(
         self, staged: Path, engine_state: EngineState, trainer_state: Mapping[str, Any], record: CheckpointRecord
@@ -147,7 +150,9 @@ class CheckpointStore:
 
     def read(self, path: Path) -> SavedState:
         """Verify one checkpoint and return it; raises TornCheckpointError or PermissionError."""
-        record = read_manifest(path, self._owner)
+        written = read_manifest(path, self._owner)
+        # The folder may have been moved since.
+        record = written.model_copy(update={"uri": self._uri_of(written.step)})
         return SavedState(path, record, json.loads((path / STATE_FILE).read_text()))
 
     def at_step(self, step: int) -> SavedState:

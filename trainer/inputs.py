@@ -5,6 +5,7 @@ Test: tests/trainer/test_inputs.py.
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from trainer.config.sections import Task
@@ -22,13 +23,15 @@ class Inputs:
     tokenizer: Any
     findings: tuple[str, ...]
 
-    @property
-    def data_digest(self) -> str:
-        """The sha256 of the prepared rows' identities, in hex: a path says nothing of its content."""
-        digest = hashlib.sha256()
-        for rows in (self.dataset.train, self.dataset.validation, self.dataset.test):
-            digest.update("\n".join(example.id for example in rows).encode() + b"\n\n")
-        return digest.hexdigest()
+    def digests(self, config: TrainConfig) -> dict[str, str]:
+        """Return the sha256, in hex, of what the job's files hold, by the field that names them: a path says nothing of it."""
+        rows = {"train": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
+        found = {f"data.{part}": "\n".join(example.id for example in examples).encode() for part, examples in rows.items()}
+        for index, operation in enumerate(config.augmentation.operations if config.augmentation else ()):
+            table = operation.synonym_replacement.dictionary if operation.synonym_replacement else None
+            if table is not None and table.path is not None:
+                found[f"augmentation.operations[{index}].synonymReplacement.dictionary"] = Path(table.path).read_bytes()
+        return {field: hashlib.sha256(content).hexdigest() for field, content in found.items()}
 
     def describe(self, config: TrainConfig) -> list[str]:
         """Return what was found and what would be done, a line each, for `finetune check`."""
@@ -38,7 +41,7 @@ class Inputs:
             f"model       {self.located.name}, from {self.located.source}",
             f"rows        {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test",
             f"training    {steps_total(len(data.train), training)} steps of {training.global_batch_size} rows",
-            f"workers     {config.workers.world_size} ranks, {engine}",
+            f"workers     {config.workers.world_size} {'rank' if config.workers.world_size == 1 else 'ranks'}, {engine}",
             *(f"finding     {finding}" for finding in self.findings),
         ]
 

@@ -3,6 +3,7 @@
 Test: tests/trainer/test_ownership.py.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +19,26 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True)
 class Ownership:
-    """A run's claim on an output folder. `data_digest` is of the prepared rows: a path says nothing of its content."""
+    """A run's claim on an output folder. `digests` are of what its files hold, by field, because paths may change."""
 
     directory: Path
     name: str
     uid: str | None
     lineage: dict[str, Any]
     lineage_digest: str
-    data_digest: str
+    digests: dict[str, str]
 
     @classmethod
-    def of(cls, config: TrainConfig, data_digest: str) -> "Ownership":
+    def of(cls, config: TrainConfig, digests: dict[str, str]) -> "Ownership":
         """Return the claim of one run."""
         directory = Path(config.output.directory)
-        return cls(directory, config.job.name, config.job.uid, config.lineage(), config.lineage_digest(), data_digest)
+        return cls(directory, config.job.name, config.job.uid, config.lineage(), config.lineage_digest(), digests)
 
     @property
     def owner(self) -> str:
-        """What its checkpoints are marked with: the job's UID on a cluster, else a digest of configuration and data."""
-        return self.uid or f"{self.lineage_digest[:32]}{self.data_digest[:32]}"
+        """What its checkpoints are marked with: the job's UID on a cluster, else a digest of configuration and content."""
+        content = hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()
+        return self.uid or f"{self.lineage_digest[:32]}{content[:32]}"
 
     def finished(self) -> bool:
         """Check the folder against the claim; tell whether this very run is finished already.
@@ -60,15 +62,16 @@ class Ownership:
         field = differing_field(written["lineage"], self.lineage) if self.uid is None else None
         if field is not None:
             raise InputError(field, f"is not what it was in the run that {self.directory} holds", fix)
-        if written["dataDigest"] != self.data_digest:
+        changed = next((field for field, digest in self.digests.items() if written["digests"].get(field) != digest), None)
+        if changed is not None:
             # Also within one job: its ConfigMap or data set may have changed since the attempt before.
-            again = fix if self.uid is None else "bring the rows back, or begin a new job"
-            raise InputError("data", f"the rows are not those of the run that {self.directory} holds", again)
+            again = fix if self.uid is None else "bring it back as it was, or begin a new job"
+            raise InputError(changed, f"holds something else than in the run that {self.directory} holds", again)
 
     def write(self, *, finished: bool) -> None:
         """Write the claim down; atomic."""
         self.directory.mkdir(parents=True, exist_ok=True)
         content = {
-            "owner": {"uid": self.uid, "name": self.name}, "lineage": self.lineage, "dataDigest": self.data_digest, "finished": finished,
+            "owner": {"uid": self.uid, "name": self.name}, "lineage": self.lineage, "digests": self.digests, "finished": finished,
         }  # fmt: skip
         write_atomically(self.directory / RUN_FILE, json.dumps(content, indent=1))

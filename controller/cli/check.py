@@ -4,15 +4,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from controller.cli.ending import LogTail, input_errors
-from controller.cli.follow import outcome_of_exit
+from controller.cli.inspection import ask_trainer, run_command_line
 from controller.cli.jobfile import JobFile, read_job_file
 from controller.cli.localrun import Folders, LocalRun, plan_local_run
 from controller.cli.machine import Machine
-from controller.cli.problems import BadInputError
-from controller.cli.run import prepare
-from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
-from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_SUCCESS, Outcome, ProgressRecord
+from controller.cli.trainer_process import TRAINER_COMMAND
+from trainer.config.record import EXIT_FAILURE, EXIT_SUCCESS, Result
 from trainer.config.train import TrainConfig
 
 
@@ -20,26 +17,15 @@ def check(job_file: Path, claims: Mapping[str, Path], machine: Machine | None = 
     """Print what would be done and what was found; return the exit code; BadInputError for the user's mistakes."""
     job = read_job_file(job_file)
     with tempfile.TemporaryDirectory(prefix="finetune-check-") as folder:
-        folders = Folders(Path(folder) / "output")
+        folders = Folders(Path(folder) / "output", Path(folder))
         local_run = plan_local_run(job, folders, claims, machine or Machine.here())
         for line in describe(job, local_run):
             print(line, flush=True)
-        prepare(folders, local_run)
-        log_file = Path(folder) / "trainer.log"
-        with log_file.open("ab") as log:
-            process = TrainerProcess([*trainer, "--config", str(folders.config), "--check"], log)
-            while (lines := process.lines(1.0)) is not None:
-                for line in lines:
-                    print(line, flush=True)
-            exit_code = process.wait()
-        if exit_code == EXIT_INPUT:
-            raise BadInputError(input_errors(_outcome(folders.progress), LogTail(log_file, 0)))
-        if exit_code != EXIT_SUCCESS:
-            for line in LogTail(log_file, 0).last_lines():
-                print(f"  {line}")
-            print(f"failed: {outcome_of_exit(exit_code).message}")
-            return EXIT_FAILURE
-    print(f"{job_file} can be run: finetune run {job_file} --output DIR")
+        outcome = ask_trainer(local_run, folders, trainer, say=lambda line: print(line, flush=True))
+    if outcome.result is not Result.SUCCEEDED:
+        print(f"failed ({outcome.reason}): {outcome.message}")
+        return EXIT_FAILURE
+    print(f"{job_file} can be run: {run_command_line(job_file, 'DIR', claims)}")
     return EXIT_SUCCESS
 
 
@@ -73,7 +59,3 @@ def _workers(config: TrainConfig) -> str:
 
 def _counted(count: float, noun: str) -> str:
     return f"{count:g} {noun}" if count == 1 else f"{count:g} {noun}s"
-
-
-def _outcome(progress: Path) -> Outcome | None:
-    return ProgressRecord.model_validate_json(progress.read_text()).outcome if progress.is_file() else None

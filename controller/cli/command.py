@@ -6,14 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from controller.cli.check import check
 from controller.cli.output import OutputBusyError
 from controller.cli.problems import BadInputError
-from controller.cli.run import RunRequest, run
 from trainer.config.errors import InputError
 from trainer.config.record import EXIT_FAILURE, EXIT_INPUT
 
-NEEDED_TO_TRAIN = ("ray", "torch", "transformers")
+NEEDED_TO_TRAIN = ("ray", "torch", "transformers", "rich", "psutil")
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +20,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     missing = [name for name in NEEDED_TO_TRAIN if importlib.util.find_spec(name) is None]
     if missing:
         return _complain(f"the trainer's packages are missing ({', '.join(missing)}); install finetune-operator[trainer]", EXIT_FAILURE)
+    # These need packages that may be missing.
+    from controller.cli.check import check
+    from controller.cli.run import RunRequest, run
+
     try:
         claims = parse_claims(options.claim)
         if options.command == "check":

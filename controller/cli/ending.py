@@ -1,8 +1,10 @@
 """The last words of a run: how it ended, why, and what to do next. Tests: tests/controller/cli/test_run.py."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.api.spec import FineTuneJobSpec
 from controller.cli.localrun import Folders
 from controller.cli.problems import BadInputError
 from controller.cli.screen import Screen
@@ -10,6 +12,8 @@ from trainer.config.errors import InputError
 from trainer.config.record import Outcome, Result
 
 LAST_LINES = 20
+SECTIONS = {field.alias or name for name, field in FineTuneJobSpec.model_fields.items()}
+"""The trainer names fields as they stand in its configuration; in the job file they are members of `spec`."""
 RESULTS = ("model", "report.json", "metrics.jsonl", "checkpoints")
 
 
@@ -83,4 +87,6 @@ def _parse(line: str) -> InputError:
     """Take the trainer's `field: problem; fix` apart again."""
     field, _, rest = line.partition(": ")
     problem, _, fix = rest.partition("; ")
+    if re.split(r"[.\[]", field)[0] in SECTIONS:
+        field = f"spec.{field}"
     return InputError(field, problem, fix) if rest else InputError("trainer", line)

@@ -3,6 +3,7 @@
 What has no meaning without a cluster is named, never dropped in silence. Tests: tests/controller/cli/test_localrun.py.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from controller.cli.machine import Machine, spread
 from controller.cli.problems import BadInputError
 from controller.cli.sources import SourceFinder
 from controller.job.trainconfig import build
+from trainer.config.files import write_atomically
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig
 
 
@@ -20,11 +22,13 @@ class Folders:
     """Where a run keeps what: results in `output`, the command's own files in `private`."""
 
     output: Path
+    aside: Path | None = None
+    """Where the command's own files go while nothing in `output` may be touched."""
 
     @property
     def private(self) -> Path:
         """Files that the command and the trainer talk through."""
-        return self.output / ".finetune"
+        return self.aside or self.output / ".finetune"
 
     @property
     def config(self) -> Path:
@@ -49,7 +53,7 @@ class Folders:
     @property
     def log(self) -> Path:
         """What the trainer and Ray write to stderr."""
-        return self.output / "trainer.log"
+        return (self.aside or self.output) / "trainer.log"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,17 @@ def plan_local_run(job: JobFile, folders: Folders, claims: Mapping[str, Path], m
     if finder.errors:
         raise BadInputError(finder.errors)
     return LocalRun(config, finder.config_map_files, _notices(job, folders), _warnings(job, claims, finder.claims_read, gpu_warning))
+
+
+def prepare(folders: Folders, local_run: LocalRun) -> None:
+    """Write the trainer's configuration and the ConfigMaps; take away what an earlier start announced."""
+    folders.private.mkdir(parents=True, exist_ok=True)
+    for stale in (folders.progress, folders.dashboard):
+        stale.unlink(missing_ok=True)
+    for path, content in local_run.config_map_files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    write_atomically(folders.config, json.dumps(local_run.config.to_wire(), indent=1))
 
 
 def _notices(job: JobFile, folders: Folders) -> tuple[str, ...]:

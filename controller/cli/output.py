@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,10 @@ def locked(folders: Folders, wait_seconds: float = ABANDONED_RUN_SECONDS) -> Ite
 
 
 def previous_run_finished(folders: Folders, config: TrainConfig) -> bool:
-    """Tell whether the folder holds this very run, finished; BadInputError if what it holds is not this run's."""
+    """Tell whether the folder holds a finished run of this configuration; BadInputError if what it holds is another's.
+
+    Whether its rows and weights are today's is for the trainer to say, who can read them.
+    """
     fix = "give another --output, or begin anew with --overwrite"
     run_file = folders.output / "run.json"
     if not run_file.is_file():
@@ -68,32 +71,6 @@ def previous_run_finished(folders: Folders, config: TrainConfig) -> bool:
     if field is not None:
         raise BadInputError([InputError(f"spec.{field}", f"is not what it was in the run that {folders.output} holds", fix)])
     return bool(written.get("finished"))
-
-
-def refuse_changed_sources(folders: Folders, config: TrainConfig, config_map_files: Mapping[Path, bytes]) -> None:
-    """Raise BadInputError where the rows of a finished run were edited since: to call that run finished would mislead.
-
-    ConfigMaps are compared with what the run was given; files by their time, for the run kept no copy of them.
-    """
-    finished_at = (folders.output / "run.json").stat().st_mtime
-    data = config.data
-    errors = []
-    for name, sources in (("train", data.train), ("validation", data.validation), ("test", data.test)):
-        for index, source in enumerate(sources or []):
-            path = Path(source.path) if source.path is not None else None
-            if path is None:
-                continue
-            given = config_map_files.get(path)
-            changed = given != path.read_bytes() if given is not None and path.is_file() else _newer(path, finished_at)
-            if changed:
-                problem = f"was changed since the run that {folders.output} holds, finished"
-                errors.append(InputError(f"spec.data.{name}[{index}]", problem, "give another --output, or begin anew with --overwrite"))
-    if errors:
-        raise BadInputError(errors)
-
-
-def _newer(path: Path, time_seconds: float) -> bool:
-    return path.is_file() and path.stat().st_mtime > time_seconds
 
 
 def refuse_foreign_files(folders: Folders) -> None:

@@ -40,6 +40,7 @@ LENGTHS = {
     "too_short": ("min_length", "at least", "entries"),
     "too_long": ("max_length", "at most", "entries"),
 }
+SINGULAR = {"characters": "character", "entries": "entry"}
 
 
 class BadInputError(Exception):
@@ -94,6 +95,7 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel], document: Any, p
         return InputError(field, f"{_shown(given)} is out of range", f"give {words} {context[key]:g}")
     if kind in LENGTHS:
         key, words, unit = LENGTHS[kind]
+        unit = SINGULAR[unit] if context[key] == 1 else unit
         return InputError(field, f"{_shown(given)} is too {'short' if 'min' in key else 'long'}", f"give {words} {context[key]} {unit}")
     if kind == "string_pattern_mismatch":
         return InputError(field, f"{_shown(given)} has another form than this field needs", f"it must match {context['pattern']}")

@@ -1,9 +1,9 @@
 """`finetune run`: trains the job of a file on this machine and shows how it goes. Tests: tests/controller/cli/test_run.py."""
 
 import contextlib
-import json
 import re
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,16 +13,16 @@ from typing import IO, Any
 from controller.api.status import FineTuneJobStatus
 from controller.cli.ending import LogTail, tell
 from controller.cli.follow import Follower, read_status
-from controller.cli.jobfile import read_job_file
-from controller.cli.localrun import Folders, LocalRun, plan_local_run
+from controller.cli.inspection import ask_trainer, run_command_line
+from controller.cli.jobfile import JobFile, read_job_file
+from controller.cli.localrun import Folders, plan_local_run, prepare
 from controller.cli.localstatus import begin
 from controller.cli.machine import Machine
-from controller.cli.output import locked, previous_run_finished, refuse_changed_sources, refuse_foreign_files, remove_previous_run
+from controller.cli.output import locked, previous_run_finished, refuse_foreign_files, remove_previous_run
 from controller.cli.problems import BadInputError
 from controller.cli.screen import BarScreen, Screen, open_screen
 from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
 from trainer.config.errors import InputError
-from trainer.config.files import write_atomically
 from trainer.config.record import EXIT_FAILURE, EXIT_SUCCESS, Result
 
 POLL_SECONDS = 0.5
@@ -43,9 +43,9 @@ class RunRequest:
 
 def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
     """Run the job and return the exit code; BadInputError for the user's mistakes, OutputBusyError for a second writer."""
-    folders = Folders(request.output.absolute())
+    folders, machine = Folders(request.output.absolute()), machine or Machine.here()
     job = read_job_file(request.job_file)
-    local_run = plan_local_run(job, folders, request.claims, machine or Machine.here())
+    local_run = plan_local_run(job, folders, request.claims, machine)
     if folders.output.exists() and not folders.output.is_dir():
         raise BadInputError([InputError("--output", f"{folders.output} is not a folder", "give a folder; it is made where it is missing")])
     screen = open_screen()
@@ -56,9 +56,7 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
                 if remove_previous_run(folders):
                     screen.say(f"removed the previous run in {folders.output}")
             elif previous_run_finished(folders, local_run.config):
-                refuse_changed_sources(folders, local_run.config, local_run.config_map_files)
-                screen.say(f"{folders.output} holds this run, finished: nothing was changed; --overwrite trains anew")
-                return EXIT_SUCCESS
+                return _leave_alone(request, job, folders, machine, trainer, screen)
             for line in (*local_run.notices, *(f"warning: {warning}" for warning in local_run.warnings)):
                 screen.say(line)
             status = begin(read_status(folders), job.name, datetime.now(UTC))
@@ -68,15 +66,16 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
         screen.close()
 
 
-def prepare(folders: Folders, local_run: LocalRun) -> None:
-    """Write the trainer's configuration and the ConfigMaps; take away what an earlier start announced."""
-    folders.private.mkdir(parents=True, exist_ok=True)
-    for stale in (folders.progress, folders.dashboard):
-        stale.unlink(missing_ok=True)
-    for path, content in local_run.config_map_files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    write_atomically(folders.config, json.dumps(local_run.config.to_wire(), indent=1))
+def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: Machine, trainer: Sequence[str], screen: Screen) -> int:
+    """Say that the run is finished, once the trainer has compared its rows and weights with those of today."""
+    with tempfile.TemporaryDirectory(prefix="finetune-check-") as aside:
+        again = plan_local_run(job, Folders(folders.output, Path(aside)), request.claims, machine)
+        outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, say=lambda line: None)
+    if outcome.result is not Result.SUCCEEDED:
+        screen.say(f"failed ({outcome.reason}): {outcome.message}")
+        return EXIT_FAILURE
+    screen.say(f"{folders.output} holds this run, finished: nothing was changed; --overwrite trains anew")
+    return EXIT_SUCCESS
 
 
 def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTuneJobStatus, trainer: Sequence[str], lock: int) -> int:
@@ -97,7 +96,7 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
             exit_code = process.wait()
     ended = follower.conclude(exit_code)
     screen.close()
-    tell(ended, folders, tail, f"finetune run {request.job_file} --output {request.output}", screen)
+    tell(ended, folders, tail, run_command_line(request.job_file, str(request.output), request.claims), screen)
     return EXIT_SUCCESS if ended.outcome.result is Result.SUCCEEDED else EXIT_FAILURE
 
 

@@ -11,16 +11,18 @@ from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainC
 from trainer.ownership import Ownership
 
 
-def config(folder: Path, *, name: str = "job", uid: str | None = None, workers: int = 1, learning_rate: float = 1e-3) -> TrainConfig:
+def config(
+    folder: Path, *, name: str = "job", uid: str | None = None, workers: int = 1, learning_rate: float = 1e-3, data: str = "/x.jsonl"
+) -> TrainConfig:
     return TrainConfig(
-        job=JobIdentity(name=name, uid=uid), task="chat", model=ModelSource(name="m"), data=Data(train=[Source(path="/x.jsonl")]),
+        job=JobIdentity(name=name, uid=uid), task="chat", model=ModelSource(name="m"), data=Data(train=[Source(path=data)]),
         method=Method(lora=LoraMethod()), training=Training(epochs=1, learning_rate=learning_rate), workers=Workers(workers=workers),
         output=OutputFolder(directory=str(folder)), progress=ProgressSink(file=str(folder / "p")),
     )  # fmt: skip
 
 
-def owned(folder: Path, data_digest: str = "rows", **changes) -> Ownership:
-    return Ownership.of(config(folder, **changes), data_digest)
+def owned(folder: Path, rows: str = "rows", **changes) -> Ownership:
+    return Ownership.of(config(folder, **changes), {"data.train": rows, "data.test": "the same"})
 
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
@@ -39,13 +41,19 @@ def test_another_number_of_workers_is_the_same_run(tmp_path: Path) -> None:
     assert owned(tmp_path, workers=1).owner == owned(tmp_path, workers=2).owner
 
 
+def test_the_same_rows_at_another_place_are_the_same_run(tmp_path: Path) -> None:
+    owned(tmp_path, data="/before/x.jsonl").write(finished=True)
+    assert owned(tmp_path, data="/after/x.jsonl").finished() is True
+    assert owned(tmp_path, data="/before/x.jsonl").owner == owned(tmp_path, data="/after/x.jsonl").owner
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
         pytest.param({"learning_rate": 1e-4}, "training.learningRate", id="configuration"),
         pytest.param({"name": "other"}, "output", id="another job"),
         pytest.param({"uid": "f00"}, "output", id="a cluster's job on a laptop's folder"),
-        pytest.param({"data_digest": "others"}, "data", id="other rows in the same file"),
+        pytest.param({"rows": "others"}, "data.train", id="other rows in the same file"),
     ],
 )
 def test_another_runs_folder_is_refused_and_the_field_is_named(tmp_path: Path, changes: dict, field: str) -> None:
@@ -64,6 +72,6 @@ def test_checkpoints_that_nobody_claims_are_not_touched(tmp_path: Path) -> None:
 
 def test_rows_that_changed_between_two_attempts_of_a_cluster_job_are_refused(tmp_path: Path) -> None:
     owned(tmp_path, uid="f00").write(finished=False)
-    with pytest.raises(InputError, match="the rows are not those") as refused:
+    with pytest.raises(InputError, match=r"^data\.train: holds something else") as refused:
         owned(tmp_path, "others", uid="f00").finished()
     assert "--overwrite" not in str(refused.value)

@@ -84,10 +84,19 @@ class TrainConfig(Model):
         return [Export.ADAPTER] if self.method.lora is not None else [Export.MERGED]
 
     def lineage(self) -> dict[str, Any]:
-        """Return the fields that a checkpoint's continuation must share, in wire form."""
+        """Return the fields that a checkpoint's continuation must share, in wire form.
+
+        Where files lie is left out, so that a folder may be moved: what is in them is compared instead (rows, weights).
+        """
         wire = self.to_wire()
-        return {name: wire.get(name) for name in LINEAGE_FIELDS}
+        return {name: _without_paths(wire.get(name)) for name in LINEAGE_FIELDS}
 
     def lineage_digest(self) -> str:
         """Return the sha256 of `lineage`, in hex."""
         return hashlib.sha256(json.dumps(self.lineage(), sort_keys=True).encode()).hexdigest()
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_paths(member) for name, member in value.items() if name != "path"}
+    return [_without_paths(member) for member in value] if isinstance(value, list) else value

@@ -1,6 +1,6 @@
 """A small program in the trainer's place: reads the configuration, writes records as the trainer does, ends as it is told.
 
-`python standin.py BEHAVIOUR --config FILE [--check]`; see BEHAVIOURS. Not a test.
+`python standin.py BEHAVIOUR --config FILE [--check]`; see BEHAVIOURS, and CHECKS. Not a test.
 """
 
 import json
@@ -12,6 +12,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from trainer.config.train import TrainConfig
 
 config = json.loads(Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
 output = Path(config["output"]["directory"])
@@ -33,8 +35,7 @@ def outcome(result: str, message: str) -> dict[str, str]:
 
 
 def run_file(finished: bool) -> None:
-    fields = ("task", "model", "data", "method", "training", "regularization", "augmentation", "evaluation")
-    lineage = {name: config.get(name) for name in fields}
+    lineage = TrainConfig.model_validate(config).lineage()
     owner = {"uid": None, "name": config["job"]["name"]}
     (output / "run.json").write_text(json.dumps({"owner": owner, "lineage": lineage, "finished": finished}))
 
@@ -126,6 +127,9 @@ def found() -> int:
     return 0
 
 
+CHECKS = ("refuse", "fail", "found", "killed")
+"""What answers to --check as it answers otherwise; all else finds nothing wrong."""
 BEHAVIOURS = {b.__name__: b for b in (succeed, wait, stubborn, refuse, fail, killed, found)}
 if __name__ == "__main__":
-    sys.exit(BEHAVIOURS[sys.argv[1]]())
+    behaviour = sys.argv[1] if "--check" not in sys.argv or sys.argv[1] in CHECKS else "found"
+    sys.exit(BEHAVIOURS[behaviour]())

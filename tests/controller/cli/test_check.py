@@ -1,5 +1,6 @@
 """`finetune check` tells everything that can be told before Ray starts, and writes nothing."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,24 @@ def test_a_good_job_is_told_with_what_would_be_done(tmp_path: Path, capfd: pytes
 
 
 def test_bad_data_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"^data\.train\[0\]\.path: line 3 is no JSON; mend it$"):
+    with pytest.raises(BadInputError, match=r"^spec\.data\.train\[0\]\.path: line 3 is no JSON; mend it$"):
         checked(tmp_path, "refuse")
 
 
 def test_a_check_that_breaks_is_no_fault_of_the_user(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert checked(tmp_path, "fail") == 1
-    assert "  the last words\nfailed: " in capfd.readouterr().out
+    assert capfd.readouterr().out.endswith("\nfailed (SomeReason): the loss is not a number\nat step 3\n")
+
+
+def test_a_check_that_dies_without_a_word_shows_the_end_of_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert checked(tmp_path, "killed") == 1
+    assert "  the last words\nfailed (Killed): the trainer was killed" in capfd.readouterr().out
+
+
+def test_the_command_that_it_advises_can_be_copied_with_claims_and_blanks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "my jobs"
+    folder.mkdir()
+    document = job(spec__data={"train": [{"persistentVolumeClaim": {"claimName": "rows"}}]})
+    assert check(write(folder, document), {"rows": folder}, Machine(2, 0), standin("found")) == 0
+    advice = capfd.readouterr().out.splitlines()[-1].partition(" can be run: ")[2]
+    assert shlex.split(advice) == ["finetune", "run", f"{folder}/job.yaml", "--output", "DIR", "--claim", f"rows={folder}"]

@@ -68,3 +68,12 @@ def test_the_package_is_a_program(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "controller.cli", "check", str(tmp_path / "none")], capture_output=True, text=True)
     assert done.returncode == 2
     assert "there is no such file" in done.stderr
+
+
+@pytest.mark.parametrize("package", ["rich", "torch"])
+def test_packages_that_are_missing_are_named_with_how_to_get_them(tmp_path: Path, package: str) -> None:
+    program = f"import sys; sys.modules[{package!r}] = None; from controller.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "check", str(write(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"the trainer's packages are missing ({package}); install finetune-operator[trainer]\n"

@@ -18,7 +18,6 @@ from controller.cli.output import (
     OutputBusyError,
     locked,
     previous_run_finished,
-    refuse_changed_sources,
     refuse_foreign_files,
     remove_previous_run,
 )
@@ -46,7 +45,7 @@ def config(folder: Path, **changes: Any) -> TrainConfig:
 
 
 def previous(folder: Path, of: TrainConfig, finished: bool = True, **owner: Any) -> None:
-    content = {"owner": {"uid": None, "name": of.job.name, **owner}, "lineage": of.lineage(), "dataDigest": "x", "finished": finished}
+    content = {"owner": {"uid": None, "name": of.job.name, **owner}, "lineage": of.lineage(), "digests": {}, "finished": finished}
     (folder / "run.json").write_text(json.dumps(content))
 
 
@@ -83,6 +82,14 @@ def test_an_empty_folder_holds_no_run(tmp_path: Path) -> None:
 def test_a_run_of_the_same_configuration_is_known_again(tmp_path: Path, finished: bool) -> None:
     previous(tmp_path, config(tmp_path), finished)
     assert previous_run_finished(Folders(tmp_path), config(tmp_path)) is finished
+
+
+def test_a_folder_that_was_moved_holds_the_same_run(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    for folder in (before, after):
+        folder.mkdir()
+    previous(after, config(before))
+    assert previous_run_finished(Folders(after), config(after))
 
 
 def test_more_workers_do_not_make_another_run(tmp_path: Path) -> None:
@@ -134,27 +141,3 @@ def test_files_that_no_run_wrote_are_not_touched(tmp_path: Path) -> None:
         refuse_foreign_files(Folders(tmp_path))
     (tmp_path / "run.json").touch()
     refuse_foreign_files(Folders(tmp_path))
-
-
-def given_config_maps(folder: Path) -> dict[Path, bytes]:
-    """Write the ConfigMap files of a run to `folder`, as its start does, and return them."""
-    files = plan_local_run(read_job_file(write(folder, CONFIG_MAP, job())), Folders(folder), {}, Machine(2, 0)).config_map_files
-    for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return dict(files)
-
-
-def test_a_finished_run_whose_config_map_is_as_it_was_is_left_alone(tmp_path: Path) -> None:
-    files = given_config_maps(tmp_path)
-    previous(tmp_path, config(tmp_path))
-    refuse_changed_sources(Folders(tmp_path), config(tmp_path), files)
-    assert files
-
-
-def test_a_finished_run_is_not_taken_for_one_on_other_rows(tmp_path: Path) -> None:
-    files = given_config_maps(tmp_path)
-    previous(tmp_path, config(tmp_path))
-    edited = {path: content + b'{"prompt": "new", "completion": "row"}\n' for path, content in files.items()}
-    with pytest.raises(BadInputError, match=r"spec\.data\.train\[0\]: was changed since the run"):
-        refuse_changed_sources(Folders(tmp_path), config(tmp_path), edited)

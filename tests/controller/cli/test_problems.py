@@ -66,7 +66,7 @@ SOURCE = {"path": "a.jsonl"}
         pytest.param(
             {"method": "lora"}, "spec.method: 'lora' is not an object (name: value); give an object (name: value)", id="no-object"
         ),
-        pytest.param({"data__train": []}, "spec.data.train: [] is too short; give at least 1 entries", id="empty-list"),
+        pytest.param({"data__train": []}, "spec.data.train: [] is too short; give at least 1 entry", id="empty-list"),
         pytest.param({"resources": {"cpu": "many"}}, "spec.resources.cpu: give CPUs above zero, such as ", id="rule-without-a-name"),
         pytest.param({"model": {"name": "a b"}}, "spec.model.name: give the name as the hub shows it, ", id="rule-of-a-name"),
         pytest.param({"model": {"name": "a" * 201}}, f"spec.model.name: '{'a' * 56}… is too long; give at most 200 characters", id="long"),

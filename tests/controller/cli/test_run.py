@@ -104,6 +104,14 @@ def test_a_finished_run_is_not_touched(tmp_path: Path, capfd: pytest.CaptureFixt
     assert after == before
 
 
+def test_a_finished_run_whose_rows_were_changed_is_not_taken_for_that_run(tmp_path: Path) -> None:
+    finetune(tmp_path)
+    before = (tmp_path / "out/status.json").read_text()
+    with pytest.raises(BadInputError, match=r"^spec\.data\.train\[0\]\.path: line 3 is no JSON; mend it$"):
+        finetune(tmp_path, "refuse")
+    assert (tmp_path / "out/status.json").read_text() == before
+
+
 def test_overwrite_trains_anew_and_leaves_foreign_files(tmp_path: Path) -> None:
     finetune(tmp_path)
     (tmp_path / "out/notes.txt").touch()
@@ -131,7 +139,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_input_that_the_trainer_refuses_is_told_in_its_words(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as raised:
         finetune(tmp_path, "refuse")
-    assert str(raised.value) == "data.train[0].path: line 3 is no JSON; mend it"
+    assert str(raised.value) == "spec.data.train[0].path: line 3 is no JSON; mend it"
     assert status(tmp_path)["attempts"][0]["reason"] == "SomeReason"
 
 

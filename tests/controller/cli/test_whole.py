@@ -1,0 +1,122 @@
+"""`finetune` with the trainer itself, on a real local Ray: what a user types, sees and finds, and what is left when it is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from tests.trainer.tiny import tiny_model, write_rows
+
+pytestmark = pytest.mark.timeout(600)
+
+REPOSITORY = Path(__file__).parents[3]
+TOLD_WITHIN_SECONDS = 15.0
+"""What a user waits for words about bad input, at the most."""
+RUN_SECONDS = 300.0
+
+
+def job_file(folder: Path, **changes: object) -> Path:
+    """Write a job for the tiny model whose files lie beside it."""
+    spec = {
+        "task": "chat",
+        "model": {"path": "model"},
+        "data": {"train": [{"path": "train.jsonl"}], "test": [{"path": "test.jsonl"}]},
+        "method": {"lora": {"rank": 4, "alpha": 8}},
+        "training": {"maxSteps": 300, "globalBatchSize": 8, "microBatchSize": 8, "learningRate": 0.01, "maxSequenceLength": 128},
+        "evaluation": {"generation": {"maxNewTokens": 8, "samples": 4}},
+        "distributed": {"workers": 1},
+        "checkpoint": {"everySteps": 20, "keep": 2},
+        "output": {"persistentVolumeClaim": {"claimName": "models"}},
+    } | changes
+    path = folder / "job.yaml"
+    document = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "tiny"}, "spec": spec}
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "controller.cli", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+
+
+def finetune(*arguments: str | Path, seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, timeout=seconds, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("laptop")
+    tiny_model(folder / "model")
+    write_rows(folder / "train.jsonl", 64)
+    write_rows(folder / "test.jsonl", 6, offset=200)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "words"),
+    [
+        pytest.param('{"prompt": "a", "completion": "b"}\n{"prompt": \n', {}, ["spec.data.train[0]", "line 2"], id="a broken line"),
+        pytest.param('{"question": "a"}\n', {}, ["spec.data.train[0].columns.prompt", "question"], id="a missing column"),
+        pytest.param("", {}, ["spec.data.train[0]", "rows.jsonl"], id="an empty set"),
+        pytest.param(None, {"model": {"path": "empty"}}, ["spec.model.path", "empty"], id="a model without weights"),
+    ],
+)
+def test_bad_input_ends_with_2_before_ray_starts(folder: Path, rows: str | None, changes: dict[str, object], words: list[str]) -> None:
+    (folder / "empty").mkdir(exist_ok=True)
+    (folder / "rows.jsonl").write_text(rows or "")
+    data = {} if rows is None else {"data": {"train": [{"path": "rows.jsonl"}]}}
+    path = job_file(folder, **data, **changes)
+    done = finetune("run", path, "--output", folder / "refused", "--overwrite", seconds=TOLD_WITHIN_SECONDS)
+    assert done.returncode == 2, done.stdout + done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "Ray dashboard" not in done.stdout
+
+
+def test_a_killed_run_leaves_no_process_goes_on_where_it_was_and_is_known_when_it_is_finished(folder: Path) -> None:
+    path, out = job_file(folder), folder / "out"
+    with subprocess.Popen(command("run", path, "--output", out), env=environment(), stdout=subprocess.DEVNULL) as process:
+        wait_for_a_checkpoint(process, out)
+        whole_tree = psutil.Process(process.pid).children(recursive=True)
+        assert any("raylet" in child.name() for child in whole_tree), "Ray runs below the command"
+        process.send_signal(signal.SIGKILL)
+    _, left = psutil.wait_procs(whole_tree, timeout=30)
+    assert not left, "nothing of the run outlives the command"
+
+    again = finetune("run", path, "--output", out)
+    assert again.returncode == 0, again.stdout + again.stderr
+    [line] = [line for line in again.stdout.splitlines() if line.startswith("resumed from step ")]
+    assert 0 < int(line.split()[-1]) < 300
+    assert "perplexity" in again.stdout
+
+    # Nothing that a finished run left is touched, also not where its folder, and that of its files, was moved.
+    moved = folder.rename(folder.with_name("moved"))
+    try:
+        before = {file: file.stat().st_mtime_ns for file in (moved / "out").rglob("*") if file.is_file() and file.name != "lock"}
+        known = finetune("run", moved / "job.yaml", "--output", moved / "out")
+        assert known.returncode == 0, known.stdout + known.stderr
+        assert "holds this run, finished: nothing was changed" in known.stdout
+        assert {file: file.stat().st_mtime_ns for file in before} == before
+        write_rows(moved / "train.jsonl", 63)
+        other = finetune("run", moved / "job.yaml", "--output", moved / "out")
+        assert other.returncode == 2
+        assert other.stderr.startswith("spec.data.train: holds something else than in the run that ")
+    finally:
+        moved.rename(folder)
+
+
+def wait_for_a_checkpoint(process: subprocess.Popen[bytes], out: Path) -> None:
+    deadline = time.monotonic() + RUN_SECONDS
+    while not list((out / "checkpoints").glob("step-*")):
+        assert process.poll() is None, (out / "trainer.log").read_text()[-4000:]
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.05)
