@@ -12,6 +12,7 @@ from tests.cluster.paths import REPOSITORY
 from tests.e2e.kubectl import Kubectl
 
 SAMPLE = REPOSITORY / "manifests" / "samples" / "quickstart.yaml"
+LEFT_BEHIND = ("*.yaml", "*-watch.txt", "dashboard-*.png", "dashboard-*.txt", "controller.log")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,8 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def artifacts() -> Path:
+    """The folder of what is left behind, without the files of an earlier run, which would pass for this one's."""
     folder = REPOSITORY / "runs" / "e2e"
     folder.mkdir(parents=True, exist_ok=True)
+    for pattern in LEFT_BEHIND:
+        for file in folder.glob(pattern):
+            file.unlink()
     return folder
 
 
@@ -49,7 +54,7 @@ def namespace(installed: NodeCluster) -> Callable[[str], Kubectl]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def controller_log(installed: NodeCluster, artifacts: Path) -> Iterator[None]:
+def controller_log(artifacts: Path, installed: NodeCluster) -> Iterator[None]:
     """Leave the controller's log behind, whatever happens."""
     yield
     kubectl = Kubectl(installed.kubeconfig, helm.NAMESPACE)

@@ -1,6 +1,7 @@
-"""The Ray dashboard as a person sees it: answers with and without the token, and screenshots by headless Chromium."""
+"""The Ray dashboard as a person sees it: answers with and without the token, and pages by headless Chromium."""
 
 import base64
+import html.parser
 import http.server
 import shutil
 import subprocess
@@ -18,8 +19,14 @@ from tests.e2e.kubectl import Kubectl
 TOKEN_HEADER = "x-ray-authorization"
 CHROMIUM_FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--window-size=1500,1100", "--virtual-time-budget=15000",
+    "--disable-component-update", "--disable-sync", "--no-proxy-server", "--hide-scrollbars", "--window-size=1500,1100",
+    "--virtual-time-budget=15000",
 ]  # fmt: skip
+# Elements that a reader sees apart; what is left of a page is words in a line.
+APART = frozenset({"p", "div", "td", "th", "tr", "li", "br", "h1", "h2", "h3", "h4", "h5", "h6", "button", "label"})
+UNSEEN = frozenset({"script", "style", "title"})
+# The pods' addresses are this machine's: a proxy of the environment must not see the request, nor the token.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Dashboard:
@@ -37,22 +44,53 @@ class Dashboard:
         """Return status code and body of a GET."""
         headers = {TOKEN_HEADER: f"Bearer {self.token}"} if with_token else {}
         try:
-            with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=20) as answer:
+            with OPENER.open(urllib.request.Request(self.url + path, headers=headers), timeout=20) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace")
 
-    def screenshot(self, path: str, file: Path) -> None:
-        """Write a picture of a page; the token is added by a proxy on the loopback, as a browser extension would."""
-        program = shutil.which("chromium")
-        if program is None:
-            raise RuntimeError("no chromium on this machine; on Debian: apt-get install chromium")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with token_proxy(self.url, self.token) as address, tempfile.TemporaryDirectory() as profile:
-            subprocess.run(
-                [program, *CHROMIUM_FLAGS, f"--user-data-dir={profile}", f"--screenshot={file}", address + path],
-                check=True, capture_output=True, timeout=120,
-            )  # fmt: skip
+    def show(self, path: str, picture: Path) -> str:
+        """Write a picture of a page and return its text; a proxy on the loopback adds the token, as a browser extension would."""
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with token_proxy(self.url, self.token) as address:
+            browse(address + path, f"--screenshot={picture}")
+            return visible_text(browse(address + path, "--dump-dom"))
+
+
+def browse(address: str, action: str) -> str:
+    """Let Chromium load a page with all that its scripts fetch, do `action` with it, and return what it printed."""
+    program = shutil.which("chromium")
+    if program is None:
+        raise RuntimeError("no chromium on this machine; on Debian: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as profile:
+        command = [program, *CHROMIUM_FLAGS, f"--user-data-dir={profile}", action, address]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def visible_text(document: str) -> str:
+    """Return the text of a page, a line for each piece that a reader sees apart."""
+    reader = _TextReader()
+    reader.feed(document)
+    return "\n".join(line for line in ("".join(reader.pieces)).splitlines() if line.strip())
+
+
+class _TextReader(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+        self._unseen = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._unseen += tag in UNSEEN
+        if tag in APART:
+            self.pieces.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unseen -= tag in UNSEEN
+
+    def handle_data(self, data: str) -> None:
+        if self._unseen == 0:
+            self.pieces.append(data)
 
 
 @contextmanager
@@ -63,7 +101,7 @@ def token_proxy(target: str, token: str) -> Iterator[str]:
         def do_GET(self) -> None:
             request = urllib.request.Request(target + self.path, headers={TOKEN_HEADER: f"Bearer {token}"})
             try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
+                with OPENER.open(request, timeout=30) as answer:
                     self._answer(answer.status, answer.headers.get("Content-Type", "text/plain"), answer.read())
             except urllib.error.HTTPError as error:
                 self._answer(error.code, "text/plain", error.read())
@@ -96,7 +134,7 @@ def scrape(kubectl: Kubectl, job: str, port: int = 8080) -> str:
         address = pod["status"].get("podIP")
         if address:
             try:
-                with urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=10) as answer:
+                with OPENER.open(f"http://{address}:{port}/metrics", timeout=10) as answer:
                     texts.append(answer.read().decode())
             except OSError:
                 continue

@@ -1,6 +1,9 @@
 """The main job on a real node: the chart installed, the sample applied, and everything that its user is promised."""
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +11,16 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.binaries import kubectl as kubectl_program
+from tests.cluster.images import TRAINER_IMAGE
 from tests.cluster.node import NodeCluster
+from tests.cluster.paths import REPOSITORY
 from tests.e2e.dashboard import Dashboard, scrape
 from tests.e2e.kubectl import Kubectl, condition, wait_until
 from tests.e2e.runs import Observed, quickstart_documents, watch
 
 QUICKSTART_SECONDS = 600.0
+README = REPOSITORY / "README.md"
 
 
 @dataclass
@@ -24,7 +31,9 @@ class Quickstart:
     observed: Observed
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     metrics: str = ""
-    screenshots: list[Path] = field(default_factory=list)
+    pages: dict[str, str] = field(default_factory=dict)
+    """The text of each page of the dashboard, as a browser showed it."""
+    pictures: list[Path] = field(default_factory=list)
 
 
 def read_dashboard(run: Quickstart, artifacts: Path) -> None:
@@ -39,9 +48,10 @@ def read_dashboard(run: Quickstart, artifacts: Path) -> None:
     pages = [("overview", "/#/overview"), ("jobs", "/#/jobs"), ("workers", "/#/actors")]
     pages += [("log", f"/#/logs/viewer?nodeId={log[0]}&fileName={log[1]}")] if log is not None else []
     for name, path in pages:
-        file = artifacts / f"dashboard-{name}.png"
-        dashboard.screenshot(path, file)
-        run.screenshots.append(file)
+        picture = artifacts / f"dashboard-{name}.png"
+        run.pages[name] = dashboard.show(path, picture)
+        (artifacts / f"dashboard-{name}.txt").write_text(run.pages[name])
+        run.pictures.append(picture)
 
 
 def worker_log(run: Quickstart) -> tuple[str, str] | None:
@@ -62,7 +72,7 @@ def run(namespace: Callable[[str], Kubectl], artifacts: Path) -> Quickstart:
 
     def look(status: dict[str, Any]) -> None:
         step = status.get("progress", {}).get("step") or 0
-        if step >= 2 and not found.screenshots:
+        if step >= 2 and not found.pages:
             read_dashboard(found, artifacts)
         if "perplexity" in (status.get("metrics", {}).get("latest") or {}) and "finetune_validation_perplexity" not in found.metrics:
             found.metrics = scrape(kubectl, "quickstart")
@@ -118,7 +128,13 @@ def test_the_dashboard_asks_for_the_token_and_shows_job_train_run_and_workers(ru
     code, log = run.answers["log"]
     assert code == 200
     assert "step 1/" in log, "the log of rank 0 is shown"
-    assert all(file.stat().st_size > 10_000 for file in run.screenshots)
+
+
+@pytest.mark.parametrize(("page", "text"), [("jobs", "python -m trainer"), ("workers", "RayTrainWorker"), ("log", "step 1/")])
+def test_a_browser_shows_job_workers_and_log_on_pages_of_the_dashboard(run: Quickstart, page: str, text: str) -> None:
+    assert page in run.pages, f"only these pages were looked at: {sorted(run.pages)}"
+    assert text in run.pages[page], f"{text!r} is not on the page {page}, which shows:\n{run.pages[page]}"
+    assert all(picture.stat().st_size > 10_000 for picture in run.pictures)
 
 
 @pytest.mark.parametrize("gauge", ["finetune_train_loss", "finetune_tokens_per_second", "finetune_validation_perplexity"])
@@ -153,6 +169,31 @@ def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(install
     assert not torch.allclose(before, after)
     assert (folder / "report.json").is_file()
     assert not [path.name for path in (folder / "checkpoints").iterdir() if not path.name.startswith("step-")]
+
+
+def readme_block(words: str) -> str:
+    """Return the commands of the README's fenced block that holds `words`."""
+    blocks = [block for block in re.findall(r"^```\w*\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE) if words in block]
+    assert len(blocks) == 1, f"{len(blocks)} blocks of the README hold {words!r}"
+    return blocks[0]
+
+
+def test_the_commands_of_the_readme_copy_the_model_off_the_claim(installed: NodeCluster, run: Quickstart, tmp_path: Path) -> None:
+    # Nothing can be pulled here, and a registry's name is the reader's to fill in.
+    commands = re.sub(r"""(--image[= ]|"image": *")[^\s"',}]+""", rf"\g<1>{TRAINER_IMAGE}", readme_block("kubectl cp"))
+    assert commands.count(TRAINER_IMAGE) >= 1
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_bytes(installed.kubeconfig.read_bytes())
+    Kubectl(kubeconfig, run.kubectl.namespace).run("config", "set-context", "--current")
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PATH": f"{kubectl_program().parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
+    copied = tmp_path / "adapter" / "adapter_model.safetensors"
+    assert copied.is_file(), sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert copied.read_bytes() == (volume_folder(installed, run) / "model" / "adapter" / copied.name).read_bytes()
 
 
 def test_deleting_the_job_removes_every_child_and_leaves_the_claim(run: Quickstart) -> None:
