@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from controller.api.status import Condition, ConditionType, FineTuneJobStatus, Progress, Summary
+from controller.job.cursor import Cursor
 from controller.runtime.redaction import redact
 
 MESSAGE_MAX_LENGTH = 2048
@@ -18,10 +19,12 @@ class Reason(StrEnum):
 
     ACCEPTED = "Accepted"
     SPEC_INVALID = "SpecInvalid"
+    STATUS_UNREADABLE = "StatusUnreadable"
     REFERENCE_MISSING = "ReferenceMissing"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
     KUBERAY_MISSING = "KubeRayMissing"
     CREATION_FAILED = "CreationFailed"
+    DELETION_FAILED = "DeletionFailed"
     STARTING = "Starting"
     RUNNING = "TrainerRunning"
     RETRYING = "Retrying"
@@ -122,19 +125,24 @@ def phase(status: FineTuneJobStatus) -> Phase:
         return Phase.PENDING
     if running.status == "True":
         return Phase.RUNNING
+    if running.reason in (Reason.CREATION_FAILED, Reason.DELETION_FAILED):
+        return Phase.WAITING
     return Phase.RETRYING if running.reason == Reason.RETRYING else Phase.STARTING
 
 
 def _summary(status: FineTuneJobStatus) -> Summary | None:
     progress = status.progress or Progress()
     attempt = status.attempts[-1].number if status.attempts else None
+    cursor = Cursor.parse(status.report_cursor)
+    # Until an attempt reports, the figures are those that the one before reached; how long it would have taken concerns nobody.
+    timed = phase(status) is Phase.RUNNING and (attempt is None or (cursor is not None and cursor.attempt == attempt))
     perplexity = _perplexity(status)
     if attempt is None and perplexity is None and progress == Progress():
         return None
     return Summary(
         step=None if progress.step is None else f"{progress.step}/{progress.total_steps}" if progress.total_steps else str(progress.step),
         progress=None if progress.percent is None else f"{progress.percent}%",
-        eta=None if progress.eta_seconds is None or phase(status) is not Phase.RUNNING else in_words(progress.eta_seconds),
+        eta=None if progress.eta_seconds is None or not timed else in_words(progress.eta_seconds),
         perplexity=perplexity,
         attempt=attempt,
     )

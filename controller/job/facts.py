@@ -6,7 +6,7 @@ program, must not stop the controller. Pure. Test: tests/controller/job/test_fac
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 OUT_OF_MEMORY = "OOMKilled"
 CONFIG_ERROR = "CreateContainerConfigError"
 ORDINARY_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+class StatusUnreadableError(ValueError):
+    """The part of a status without which nothing may be done cannot be read; the message names the field."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,14 @@ class PodFacts:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """What the spec refers to and is not there. `watched`: its coming brings the job back by itself."""
+
+    message: str
+    watched: bool = False
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that a decision about one job is made from. `missing` names what the spec refers to and is not there.
 
@@ -106,7 +118,7 @@ class Observed:
     pods: tuple[PodFacts, ...] = ()
     clusters: tuple[int, ...] = ()
     record: str | None = None
-    missing: tuple[str, ...] = field(default=())
+    missing: tuple[Missing, ...] = ()
     kuberay_installed: bool = True
 
     def ray_job_of(self, attempt: Attempt) -> RayJobFacts | None:
@@ -179,14 +191,15 @@ def attempt_of(item: KubeObject) -> int:
 
 
 def status_from(wire: Mapping[str, Any]) -> FineTuneJobStatus:
-    """Read a status, leaving out members that this program does not understand; attempts must be understood."""
+    """Read a status, leaving out members that this program does not understand; StatusUnreadableError for attempts."""
     try:
         return FineTuneJobStatus.model_validate(wire)
     except ValidationError as error:
         broken = {str(problem["loc"][0]) for problem in error.errors()}
-        if "attempts" in broken:
-            # Without the attempts it is unknown what runs: a second attempt beside the first would corrupt its output.
-            raise
+        for problem in error.errors():
+            if problem["loc"][0] == "attempts":
+                # Without the attempts it is unknown what runs: a second attempt beside the first would corrupt its output.
+                raise StatusUnreadableError(f"{_path('status', problem['loc'])}: {problem['msg']}") from error
         logger.warning("status members that cannot be read are made anew: %s", ", ".join(sorted(broken)))
         return FineTuneJobStatus.model_validate({name: value for name, value in wire.items() if name not in broken})
 
@@ -195,9 +208,11 @@ def _spec_from(wire: Mapping[str, Any]) -> tuple[FineTuneJobSpec | None, str]:
     try:
         return FineTuneJobSpec.model_validate(wire), ""
     except ValidationError as error:
-        problems = ("spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in e["loc"]) + f": {e['msg']}"
-                    for e in error.errors())  # fmt: skip
-        return None, "; ".join(problems)
+        return None, "; ".join(f"{_path('spec', problem['loc'])}: {problem['msg']}" for problem in error.errors())
+
+
+def _path(root: str, location: tuple[int | str, ...]) -> str:
+    return root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
 
 
 def _run_policy_from(wire: Mapping[str, Any]) -> RunPolicy:

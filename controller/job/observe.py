@@ -8,7 +8,7 @@ from typing import Protocol
 from controller.api.status import Attempt
 from controller.job import names
 from controller.job.attempts import unfinished
-from controller.job.facts import Job, Observed, PodFacts, RayJobFacts, attempt_of, belongs_to, job_from, pod_from, ray_job_from
+from controller.job.facts import Job, Missing, Observed, PodFacts, RayJobFacts, attempt_of, belongs_to, job_from, pod_from, ray_job_from
 from controller.job.failures import ray_job_state
 from controller.job.names import UID_LABEL
 from controller.job.trainconfig import FileReference, references
@@ -120,19 +120,20 @@ def _record_in(item: KubeObject | None, job: Job) -> str | None:
     return text if isinstance(text, str) else None
 
 
-async def _missing(job: Job, stores: Stores, reader: Reader) -> tuple[str, ...]:
+async def _missing(job: Job, stores: Stores, reader: Reader) -> tuple[Missing, ...]:
     """Return what the spec names and the namespace lacks, each with its field and what to do."""
     if job.spec is None:
         return ()
     output = FileReference("output", claim=job.spec.output.persistent_volume_claim)
-    problems: list[str] = []
+    problems: list[Missing] = []
     keys = await _keys_of_config_maps(job, reader)
     for reference in [*references(job.spec), output]:
         if reference.claim is not None and stores.claims.get(f"{job.namespace}/{reference.claim.claim_name}") is None:
-            problems.append(
+            message = (
                 f"{reference.field}.persistentVolumeClaim: there is no PersistentVolumeClaim {reference.claim.claim_name} in namespace "
                 f"{job.namespace}; create it and the job starts by itself"
             )
+            problems.append(Missing(message, watched=True))
         if reference.config_map is not None:
             problems += _config_map_problem(job, reference, keys[reference.config_map.name])
     return tuple(dict.fromkeys(problems))
@@ -151,13 +152,14 @@ async def _keys_of_config_maps(job: Job, reader: Reader) -> dict[str, list[str] 
     return keys
 
 
-def _config_map_problem(job: Job, reference: FileReference, keys: list[str] | None) -> list[str]:
+def _config_map_problem(job: Job, reference: FileReference, keys: list[str] | None) -> list[Missing]:
     if reference.config_map is None:
         return []
     name, key = reference.config_map.name, reference.config_map.key
     field = f"{reference.field}.configMap"
     if keys is None:
-        return [f"{field}: there is no ConfigMap {name} in namespace {job.namespace}; create it and the job starts by itself"]
+        return [Missing(f"{field}: there is no ConfigMap {name} in namespace {job.namespace}; create it and the job starts by itself")]
     if key in keys:
         return []
-    return [f"{field}: ConfigMap {name} has no key {key} (it has: {', '.join(keys) or 'none'}); add it and the job starts by itself"]
+    there = ", ".join(keys) or "none"
+    return [Missing(f"{field}: ConfigMap {name} has no key {key} (it has: {there}); add it and the job starts by itself")]

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from controller.api.status import Attempt, AttemptOutcome, ConditionType, Dashboard, OutputStatus
 from controller.job import attempts
-from controller.job.conditions import Reason, is_true
+from controller.job.conditions import Reason, get_condition, is_true
 from controller.job.facts import CONFIG_ERROR, PodFacts
 from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
 from controller.job.names import DASHBOARD_PORT, head_service, token_secret
@@ -18,8 +18,10 @@ from controller.job.trainconfig import local_paths, train_config
 from controller.job.trouble import seconds_to_patience_end, trouble_of, why_not_running
 from trainer.config.record import Result
 
-REFERENCE_POLL_SECONDS = 5.0
-"""A user's ConfigMap is not watched: every ConfigMap of the cluster would have to be."""
+REFERENCE_POLL_FIRST_SECONDS, REFERENCE_POLL_LAST_SECONDS = 5.0, 60.0
+"""A user's ConfigMap is not watched: every ConfigMap of the cluster would have to be. Who has just created the job waits for it."""
+REFERENCE_POLL_SHARE = 10
+"""The pause between two looks is a tenth of the time that it has been missing."""
 PODS_GONE_POLL_SECONDS = 10.0
 """Pods are watched; this is for a watch event that never comes."""
 SOON_SECONDS = 1.0
@@ -146,7 +148,8 @@ def start(situation: Situation) -> Plan | None:
     situation = _resume(situation)
     observed, status = situation.observed, situation.status
     if observed.missing:
-        return _refuse(situation, Reason.REFERENCE_MISSING, "; ".join(observed.missing)).plan(requeue_after=REFERENCE_POLL_SECONDS)
+        refused = _refuse(situation, Reason.REFERENCE_MISSING, "; ".join(missing.message for missing in observed.missing))
+        return refused.plan(requeue_after=None if all(missing.watched for missing in observed.missing) else _reference_pause(refused))
     if not observed.kuberay_installed:
         message = "the cluster serves no RayJobs (ray.io/v1): install KubeRay 1.6 or newer, the job then starts by itself"
         return _refuse(situation, Reason.KUBERAY_MISSING, message).plan()
@@ -216,6 +219,12 @@ def _finish(situation: Situation, kind: ConditionType, reason: str, message: str
 
 def _refuse(situation: Situation, reason: str, message: str) -> Situation:
     return situation.condition(ConditionType.ACCEPTED, "False", reason, message)
+
+
+def _reference_pause(situation: Situation) -> float:
+    accepted = get_condition(situation.status, ConditionType.ACCEPTED)
+    age = situation.now - accepted.last_transition_time if accepted is not None else timedelta(0)
+    return min(max(age.total_seconds() / REFERENCE_POLL_SHARE, REFERENCE_POLL_FIRST_SECONDS), REFERENCE_POLL_LAST_SECONDS)
 
 
 def _starting(situation: Situation, number: int) -> Situation:

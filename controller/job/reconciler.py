@@ -16,12 +16,12 @@ from controller.job.children.metadata import TrainerSettings
 from controller.job.children.placement import access_modes, claims
 from controller.job.children.rayjob import ray_job
 from controller.job.children.rbac import role, role_binding, service_account
-from controller.job.conditions import Reason, set_condition, summarize
-from controller.job.facts import Job, Observed, belongs_to
+from controller.job.conditions import Reason, is_true, set_condition, summarize
+from controller.job.facts import Job, Observed, StatusUnreadableError, belongs_to, status_from
 from controller.job.observe import Reader, observe
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
-from controller.job.situation import Action, CreateAttempt, DeleteRayJob, Plan
+from controller.job.situation import Action, CreateAttempt, DeleteRayJob
 from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound, RetryableError
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
@@ -29,6 +29,8 @@ from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
 logger = logging.getLogger(__name__)
 
 NAME_TAKEN_POLL_SECONDS = 5.0
+UNREADABLE_POLL_SECONDS = 600.0
+"""Only another version of this program, or somebody's edit of the status, can mend it; an edit is seen at once."""
 
 
 class Client(Reader, Protocol):
@@ -72,7 +74,10 @@ class Reconciler:
 
     async def reconcile(self, key: str) -> float | None:
         """Bring the job `namespace/name` one step forward; return after how many seconds to look again at the latest."""
-        observed = await observe(key, self._stores, self._client)
+        try:
+            observed = await observe(key, self._stores, self._client)
+        except StatusUnreadableError as error:
+            return await self._tell_unreadable(key, error)
         if observed is None:
             return None
         decision = plan(observed, self._now())
@@ -81,10 +86,12 @@ class Reconciler:
         status, failure = decision.status, None
         if decision.actions and not await self._is_there(observed.job):
             return None
-        try:
-            await self._act(observed.job, decision)
-        except (KubeError, NameTakenError) as error:
-            status, failure = self._with_failure(observed, status, error), error
+        for action in decision.actions:
+            try:
+                await self._carry_out(observed.job, action)
+            except (KubeError, NameTakenError) as error:
+                status, failure = self._with_failure(observed, status, action, error), error
+                break
         await self._report(key, observed.job, status)
         if isinstance(failure, NameTakenError):
             return NAME_TAKEN_POLL_SECONDS
@@ -108,10 +115,6 @@ class Reconciler:
             raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, which this was decided from")
         return True
 
-    async def _act(self, job: Job, decision: Plan) -> None:
-        for action in decision.actions:
-            await self._carry_out(job, action)
-
     async def _carry_out(self, job: Job, action: Action) -> None:
         match action:
             case CreateAttempt(number):
@@ -134,7 +137,10 @@ class Reconciler:
         try:
             await self._client.create(resource, item)
         except AlreadyExists as error:
-            present = await self._client.get(resource, name, job.namespace, metadata_only=True)
+            try:
+                present = await self._client.get(resource, name, job.namespace, metadata_only=True)
+            except NotFound:
+                raise Conflict(f"{resource.kind} {name} was there and went while it was looked at") from error
             if not belongs_to(present, job):
                 raise NameTakenError(
                     f"{resource.kind} {name} exists and is not this job's; when it goes (a deleted job of the same name "
@@ -149,12 +155,15 @@ class Reconciler:
         except NotFound:
             return
 
-    def _with_failure(self, observed: Observed, status: FineTuneJobStatus, error: Exception) -> FineTuneJobStatus:
+    def _with_failure(self, observed: Observed, status: FineTuneJobStatus, action: Action, error: Exception) -> FineTuneJobStatus:
         """Return the status with what stands in the way, if waiting alone will not mend it."""
         if isinstance(error, RetryableError):
             return status
         generation, now = observed.job.generation, self._now()
-        failed = set_condition(status, ConditionType.RUNNING, "False", Reason.CREATION_FAILED, str(error), generation=generation, now=now)
+        creates = isinstance(action, CreateAttempt)
+        reason = Reason.CREATION_FAILED if creates else Reason.DELETION_FAILED
+        value: Literal["True", "False"] = "True" if not creates and is_true(status, ConditionType.RUNNING) else "False"
+        failed = set_condition(status, ConditionType.RUNNING, value, reason, str(error), generation=generation, now=now)
         return summarize(failed, generation=generation, now=now)
 
     async def _report(self, key: str, job: Job, status: FineTuneJobStatus) -> None:
@@ -162,8 +171,30 @@ class Reconciler:
         if item is None:
             return
         patch = merge_patch(item.get("status") or {}, status.to_wire())
-        if not patch:
+        if patch:
+            await self._write(item, job.resource_version, patch, job.status, status)
+
+    async def _tell_unreadable(self, key: str, problem: StatusUnreadableError) -> float:
+        """Say in the job's conditions that nothing is done about it, and change nothing else."""
+        item = self._stores.jobs.get(key)
+        if item is None:
+            return UNREADABLE_POLL_SECONDS
+        metadata, wire = item["metadata"], item["status"].get("conditions")
+        before = status_from({"conditions": wire})
+        message = f"{problem}; another version of the controller wrote it; let that one finish the job, or create a new job"
+        generation, now = metadata.get("generation", 1), self._now()
+        after = set_condition(before, ConditionType.ACCEPTED, "False", Reason.STATUS_UNREADABLE, message, generation=generation, now=now)
+        patch = {"conditions": after.to_wire()["conditions"]}
+        if patch["conditions"] != wire:
+            await self._write(item, metadata["resourceVersion"], patch, before, after)
+        return UNREADABLE_POLL_SECONDS
+
+    async def _write(self, item: KubeObject, version: str, patch: KubeObject, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
+        """Write the status of a job that is still at `version`, then tell of what has changed; a job that is gone needs neither."""
+        metadata = item["metadata"]
+        try:
+            await self._client.patch_status(FINE_TUNE_JOBS, metadata["name"], metadata["namespace"], patch, resource_version=version)
+        except NotFound:
             return
-        await self._client.patch_status(FINE_TUNE_JOBS, job.name, job.namespace, patch, resource_version=job.resource_version)
-        for condition in transitions(job.status, status):
+        for condition in transitions(before, after):
             await self._recorder.record(item, event_type(condition), condition.reason, f"{condition.type}: {condition.message}")

@@ -16,7 +16,6 @@ from controller.runtime.store import Store, StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
 from tests.controller.job.builders import Settings
 
-RAY_CLUSTERS = Resource("ray.io", "v1", "rayclusters", "RayCluster")
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
 WAIT_SECONDS = 60.0

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 from controller.api import crd
+from controller.job.names import UID_LABEL
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Forbidden
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from controller.stores import FINE_TUNE_JOBS, RAY_CLUSTERS, RAY_JOBS
 from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakes import fake_node, remove_fake_node
 from tests.controller.job.builders import checkpoint, record_text, resource
-from tests.integration.jobs import NAMESPACES, RAY_CLUSTERS, Operator
+from tests.integration.jobs import NAMESPACES, Operator
 
 pytestmark = pytest.mark.integration
 
@@ -171,6 +172,25 @@ async def test_a_failed_attempt_is_followed_by_another_when_its_pods_are_gone(op
     assert told["job"]["attempt"] == 2
 
 
+async def test_an_attempt_waits_for_a_ray_cluster_that_no_cache_tells_of(operator: Operator) -> None:
+    job = await operator.create(resource())
+    ray_job = await started(operator)
+    cluster, ours = ray_job["status"]["rayClusterName"], f"{UID_LABEL}={job['metadata']['uid']}"
+    assert await operator.names(RAY_CLUSTERS, ours) == [cluster]
+    failed = {"number": 1, "rayJobName": "bot-1", "startTime": "2026-03-01T12:00:00Z", "outcome": "Failed"}
+    await operator.end_ray_job("bot-1", jobStatus="FAILED", jobDeploymentStatus="Failed", reason="SubmissionFailed")
+    await operator.client.patch_status(
+        FINE_TUNE_JOBS, "bot", operator.namespace, {"attempts": [failed, {"number": 2, "rayJobName": "bot-2"}]}
+    )
+    for _ in range(3):
+        await operator.pass_once()
+    assert await operator.find(RAY_JOBS, "bot-2") is None
+    assert "of the one before are gone" in (await operator.condition("bot", "Running"))["message"]
+
+    await operator.client.delete(RAY_CLUSTERS, cluster, operator.namespace)
+    await started(operator, attempt=2)
+
+
 async def test_the_inputs_fault_ends_the_job_without_retries(operator: Operator) -> None:
     await operator.create(resource())
     ray_job = await started(operator)
@@ -283,6 +303,29 @@ async def test_a_gpu_job_runs_where_the_gpus_are(operator: Operator, control_pla
     finally:
         control_plane.stop_scheduler()
         remove_fake_node(control_plane.api, node)
+
+
+async def test_the_pods_of_a_claim_for_one_node_share_it_and_the_head_follows_the_workers(
+    operator: Operator, control_plane: ControlPlane
+) -> None:
+    small, large = (f"{size}-{uuid.uuid4().hex[:6]}" for size in ("small", "large"))
+    fake_node(control_plane.api, small, {"cpu": "2"})
+    fake_node(control_plane.api, large, {})
+    control_plane.start_scheduler()
+    try:
+        await operator.create(resource(resources={"cpu": "8"}, distributed={"workers": 2}))
+        await started(operator)
+
+        async def all_placed() -> list[str] | None:
+            pods = (await operator.client.list_all(PODS, operator.namespace)).items
+            nodes = [pod["spec"].get("nodeName") for pod in pods]
+            return nodes if len(nodes) == 3 and all(nodes) else None
+
+        assert await operator.run_until(all_placed, "placed") == [large] * 3
+    finally:
+        control_plane.stop_scheduler()
+        remove_fake_node(control_plane.api, small)
+        remove_fake_node(control_plane.api, large)
 
 
 async def test_the_controller_itself_may_read_no_secret(operator: Operator) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from controller.api.status import AttemptOutcome, Dashboard, FineTuneJobStatus
+from controller.api.status import AttemptOutcome, Dashboard, FineTuneJobStatus, Progress
 from controller.job import attempts
 from controller.job.failures import Ending
 from tests.controller.job.builders import NOW, attempt, status
@@ -23,6 +23,12 @@ def test_ending_closes_the_newest_attempt_and_takes_the_dashboard_away() -> None
     assert ended.dashboard is None
     assert attempts.unfinished(known) is not None
     assert attempts.unfinished(ended) is None
+
+
+def test_what_is_true_of_a_running_attempt_only_goes_when_it_ends() -> None:
+    known = status(attempt(), progress=Progress(step=20, percent=25, tokens_per_second="512", eta_seconds=60))
+    ended = attempts.end(known, Ending(AttemptOutcome.FAILED, "Why", "words"), NOW)
+    assert ended.progress == Progress(step=20, percent=25)
 
 
 def test_a_job_that_is_suspended_very_often_keeps_a_bounded_list_with_all_its_failures() -> None:

@@ -40,6 +40,10 @@ def test_conditions_stand_in_one_order_and_once_each() -> None:
         ([("Accepted", "True", "Accepted"), ("Running", "False", Reason.STARTING)], "Starting"),
         ([("Running", "True", Reason.RUNNING)], "Running"),
         ([("Running", "False", Reason.RETRYING)], "Retrying"),
+        ([("Running", "False", Reason.CREATION_FAILED)], "Waiting"),
+        ([("Running", "False", Reason.DELETION_FAILED)], "Waiting"),
+        ([("Running", "True", Reason.DELETION_FAILED)], "Running"),
+        ([("Accepted", "False", Reason.STATUS_UNREADABLE)], "Waiting"),
         ([("Running", "False", Reason.SUSPENDED), ("Suspended", "True", Reason.SUSPENDED)], "Suspended"),
         ([("Succeeded", "True", Reason.SUCCEEDED), ("Failed", "False", "No")], "Succeeded"),
         ([("Failed", "True", "Why"), ("Suspended", "True", "Too")], "Failed"),
@@ -76,6 +80,17 @@ def test_the_time_left_is_shown_while_it_runs_only() -> None:
     assert over.summary is not None
     assert (running.summary.eta, over.summary.eta) == ("5m", None)
     assert (over.summary.step, over.summary.progress) == ("10/40", "25%")
+
+
+@pytest.mark.parametrize(
+    ("cursor", "eta"), [("2/bot-2-x/1", "5m"), ("1/bot-1-x/9", None), (None, None)], ids=["its own", "of the one before", "none"]
+)
+def test_the_time_left_is_shown_once_the_newest_attempt_has_reported(cursor: str | None, eta: str | None) -> None:
+    progress = Progress(step=10, total_steps=40, percent=25, eta_seconds=300)
+    status = FineTuneJobStatus(progress=progress, attempts=[attempt(1), attempt(2)], report_cursor=cursor)
+    summary = summarize(with_condition(status, ConditionType.RUNNING, "True"), generation=1, now=NOW).summary
+    assert summary is not None
+    assert (summary.eta, summary.step) == (eta, "10/40")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from controller.api.spec import RunPolicy
 from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus, Progress
 from controller.job.conditions import Reason, get_condition
-from controller.job.facts import Job, Observed
+from controller.job.facts import Job, Missing, Observed
 from controller.job.plan import plan
 from controller.job.situation import CreateAttempt, DeleteRayJob, Plan
 from tests.controller.job.builders import FOLDER, NOW, attempt, checkpoint, job, observed, pod, ray_job, record_text, status
@@ -59,7 +59,7 @@ def test_an_attempt_that_is_written_down_is_created_in_the_next_pass() -> None:
 
 
 def test_what_is_missing_is_named_and_waited_for() -> None:
-    decision = decide(observed(job(), missing=("data.train[0].configMap: there is no ConfigMap rows",)))
+    decision = decide(observed(job(), missing=(Missing("data.train[0].configMap: there is no ConfigMap rows"),)))
     accepted = condition(decision, ConditionType.ACCEPTED)
     assert (accepted.status, accepted.reason) == ("False", Reason.REFERENCE_MISSING)
     assert "ConfigMap rows" in accepted.message
@@ -69,8 +69,25 @@ def test_what_is_missing_is_named_and_waited_for() -> None:
     assert decision.status.phase == "Waiting"
 
 
+@pytest.mark.parametrize(
+    ("missing", "minutes", "pause"),
+    [
+        ([Missing("a ConfigMap")], 0, 5),
+        ([Missing("a ConfigMap")], 5, 30),
+        ([Missing("a ConfigMap")], 600, 60),
+        ([Missing("a claim", watched=True)], 0, None),
+        ([Missing("a claim", watched=True), Missing("a ConfigMap")], 0, 5),
+    ],
+    ids=["at first", "later", "long", "a claim is watched", "both"],
+)
+def test_what_no_watch_tells_is_looked_for_ever_less_often(missing: list[Missing], minutes: int, pause: float | None) -> None:
+    first = decide(observed(job(), missing=tuple(missing)))
+    again = decide(observed(job(status=first.status), missing=tuple(missing)), 60 * minutes)
+    assert again.requeue_after == pause
+
+
 def test_what_vanished_between_the_two_passes_of_a_start_is_waited_for_too() -> None:
-    decision = decide(observed(job(status=status(attempt(start_time=None))), missing=("output: there is no claim",)))
+    decision = decide(observed(job(status=status(attempt(start_time=None))), missing=(Missing("output: there is no claim"),)))
     assert decision.actions == ()
     assert condition(decision, ConditionType.ACCEPTED).status == "False"
 
@@ -489,7 +506,7 @@ RESTS = decide(observed(job(runPolicy=SUSPENDED, status=status(ended(1, AttemptO
 @pytest.mark.parametrize(
     ("waits", "phase"),
     [
-        (observed(job(status=RESTS), missing=("output: there is no claim",)), "Waiting"),
+        (observed(job(status=RESTS), missing=(Missing("output: there is no claim"),)), "Waiting"),
         (observed(job(status=RESTS), kuberay_installed=False), "Waiting"),
         (observed(job(status=RESTS, model={"path": "here"})), "Invalid"),
         (observed(job(status=RESTS), pods=[pod()]), "Starting"),

@@ -8,7 +8,7 @@ import pytest
 from controller.api.status import Attempt
 from controller.job import names
 from controller.job.policies import PODS_GONE_POLL_SECONDS
-from controller.job.reconciler import NAME_TAKEN_POLL_SECONDS, Reconciler
+from controller.job.reconciler import NAME_TAKEN_POLL_SECONDS, UNREADABLE_POLL_SECONDS, Reconciler
 from controller.runtime.client import Client
 from controller.runtime.errors import Conflict, Forbidden, ServerError
 from controller.runtime.resources import (
@@ -178,9 +178,46 @@ async def test_an_error_while_acting_still_reaches_the_status_and_the_queue() ->
     with pytest.raises(Forbidden):
         await world.step()
     assert "exceeded quota: team" in world.condition("Running")["message"]
+    assert world.condition("Running")["reason"] == "CreationFailed"
+    assert world.status["phase"] == "Waiting"
     await world.step()
     assert world.condition("Running")["reason"] == "Starting"
     assert len(world.api.objects(RAY_JOBS)) == 1
+
+
+@pytest.mark.parametrize(("runs", "phase"), [(False, "Suspended"), (True, "Running")], ids=["while it rests", "while another attempt runs"])
+async def test_a_deletion_that_is_refused_is_told_as_one(runs: bool, phase: str) -> None:
+    world = World(runPolicy={"suspend": not runs})
+    world.set_status(attempt(1, outcome="Suspended", end_time=NOW), *([attempt(2)] if runs else []))
+    world.put_ray_job(1)
+    if runs:
+        world.put_ray_job(2)
+    world.api.fail(Response(403, b'{"kind":"Status","message":"an admission plugin says no"}'), method="DELETE")
+    with pytest.raises(Forbidden):
+        await world.step()
+    running = world.condition("Running")
+    assert (running["status"], running["reason"]) == (str(runs), "DeletionFailed")
+    assert "an admission plugin says no" in running["message"]
+    assert world.status["phase"] == phase
+
+
+async def test_a_child_that_goes_while_it_is_looked_at_is_created_in_the_next_pass() -> None:
+    world = World()
+    await world.step()
+    before = world.status
+    world.api.fail(Response(409, b'{"kind":"Status","reason":"AlreadyExists"}'), method="POST", path="rayjobs")
+    with pytest.raises(Conflict):
+        await world.step()
+    assert world.status == before
+    await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+
+
+async def test_a_job_that_goes_before_its_status_is_written_needs_none() -> None:
+    world = World()
+    world.api.remove(FINE_TUNE_JOBS, "team", "bot")
+    await world.reconciler.reconcile(KEY)
+    assert world.log.events == []
 
 
 async def test_an_error_that_passes_by_itself_is_not_told_to_the_user() -> None:
@@ -422,7 +459,7 @@ async def test_the_last_word_is_read_from_the_server_when_the_cache_has_not_got_
     assert world.condition("Failed")["reason"] == "DataInvalid"
 
 
-async def test_a_status_that_an_other_version_wrote_is_repaired_but_attempts_are_never_guessed() -> None:
+async def test_a_status_that_an_other_version_wrote_is_repaired() -> None:
     world = World()
     await world.step()
     job = world.api.objects(FINE_TUNE_JOBS)[0]
@@ -432,7 +469,24 @@ async def test_a_status_that_an_other_version_wrote_is_repaired_but_attempts_are
     assert "progress" not in world.status
     assert world.status["attempts"] == [{"number": 1, "rayJobName": "bot-1"}]
 
+
+@pytest.mark.parametrize("conditions", [True, False], ids=["conditions can be read", "nor can they"])
+async def test_attempts_that_cannot_be_read_are_never_guessed_but_named(conditions: bool) -> None:
+    world = World()
+    await world.step()
     job = world.api.objects(FINE_TUNE_JOBS)[0]
-    world.api.put(FINE_TUNE_JOBS, {**job, "status": {**job["status"], "attempts": [{"novelty": 1}]}})
-    with pytest.raises(ValueError, match="attempts"):
-        await world.step()
+    wrong = {"attempts": [{"novelty": 1}]} | ({} if conditions else {"conditions": [7]})
+    world.api.put(FINE_TUNE_JOBS, {**job, "status": {**job["status"], **wrong}})
+    world.log.events.clear()
+    assert await world.step() == UNREADABLE_POLL_SECONDS
+    accepted = world.condition("Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "StatusUnreadable")
+    assert "status.attempts[0]." in accepted["message"]
+    assert world.status["attempts"] == [{"novelty": 1}]
+    assert [c["type"] for c in world.status["conditions"]] == (["Accepted", "Running"] if conditions else ["Accepted"])
+
+    written = len(world.writes())
+    await world.step()
+    assert len(world.writes()) == written
+    assert world.log.events == [("Warning", "StatusUnreadable")]
+    assert world.ray_jobs() == []
