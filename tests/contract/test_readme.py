@@ -9,6 +9,8 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
 TEST_PATH = re.compile(r"\btests/[\w/]+(?:\.py|/)")
+TEST_FILE = re.compile(r"(?<![\w/])test_\w+\.py\b")
+TEST_FILES = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
 MODULES = sorted(path for folder in ("controller", "trainer", "bench") for path in (REPOSITORY / folder).rglob("*.py"))
 
 
@@ -26,6 +28,11 @@ def test_a_link_of_the_readme_leads_to_a_file(link: str) -> None:
 @pytest.mark.parametrize("path", sorted(set(TEST_PATH.findall(README))))
 def test_a_test_that_the_readme_names_exists(path: str) -> None:
     assert (REPOSITORY / path).exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(TEST_FILE.findall(README))))
+def test_a_test_that_the_readme_names_without_its_folder_can_be_found(name: str) -> None:
+    assert TEST_FILES.count(name) == 1, f"{name} is the name of {TEST_FILES.count(name)} files below tests/: give its path"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
