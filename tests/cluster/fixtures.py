@@ -18,6 +18,8 @@ from tests.cluster.hoststate import HostState, left_by
 from tests.cluster.instances import sweep
 from tests.cluster.node import NodeCluster, start_node_cluster
 
+pytest_plugins = ["tests.cluster.unselected"]
+
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:

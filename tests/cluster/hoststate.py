@@ -79,6 +79,8 @@ def node_processes(directory: Path | None) -> Iterator[str]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended meanwhile
             arguments = (process / "cmdline").read_bytes().split(b"\0")
+            if not arguments[0]:
+                continue  # the kernel's own, or ended and not yet reaped: not every machine's first process does
             in_a_pod = POD_CGROUP in (process / "cgroup").read_text() and not in_a_pod_ourselves
             if in_a_pod or (directory is not None and _works_below(directory, arguments)):
                 yield f"{process.name} ({command_line(int(process.name))})"

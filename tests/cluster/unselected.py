@@ -1,0 +1,31 @@
+"""Says at the end of a run which tests its markers left out, and what those need: `make test` runs anywhere, they do not.
+
+Test: tests/cluster/test_unselected.py
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+NEEDS = {
+    "e2e": "a real node, which takes root and Debian: make e2e",
+    "slow": "minutes: make test-slow",
+    "gpu": "a CUDA device: python -m pytest -m gpu",
+}
+COUNTS = pytest.StashKey[Counter[str]]()
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if marker := next((name for name in NEEDS if item.get_closest_marker(name)), None):
+            item.config.stash.setdefault(COUNTS, Counter())[marker] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    counts = config.stash.get(COUNTS, Counter())
+    if config.option.markexpr:  # who chooses tests by name knows what he left out
+        for marker, count in counts.items():
+            terminalreporter.write_line(f"not run: {count} marked {marker}; they need {NEEDS[marker]}")
