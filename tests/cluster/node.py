@@ -88,7 +88,7 @@ def refuse_second_cluster() -> None:
             raise NodeTierUnavailableError(f"a cluster was left up on this machine: {name}; `make cluster-down` removes it")
         raise NodeTierUnavailableError(
             f"a cluster is up on this machine: {name} belongs to the running process {owner.pid} ({command_line(owner.pid)}); "
-            "it ends with that process, and `make cluster-down` leaves it alone until then"
+            "`make cluster-down` leaves it alone as long as that runs"
         )
 
 
