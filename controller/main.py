@@ -25,7 +25,7 @@ from controller.runtime.transport import Transport
 from controller.runtime.workers import Reconcile, Workers
 from controller.runtime.workqueue import WorkQueue
 from controller.settings import Settings, SettingsError, load_settings
-from controller.stores import Stores
+from controller.stores import FINE_TUNE_JOBS, Stores
 from controller.watching import build_reflectors
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,14 @@ class Controller:
         self._reconcile: Reconcile = Reconciler(self.stores, client, settings, recorder).reconcile
 
     def not_ready(self) -> list[str]:
-        """Return which caches are not complete yet. A replica that waits for the lease is ready: it could take over."""
-        return [f"{each.resource}: not listed yet" for each in self.reflectors if each.store.state is StoreState.SYNCING]
+        """Return which caches are not complete yet. A replica that waits for the lease is ready: it could take over.
+
+        Without KubeRay jobs can be told so; without the definition of FineTuneJob there is nothing to do or to say.
+        """
+        problems = [f"{each.resource}: not listed yet" for each in self.reflectors if each.store.state is StoreState.SYNCING]
+        if self.stores.jobs.state is StoreState.ABSENT:
+            problems.append(f"{FINE_TUNE_JOBS}: the cluster does not serve it; install the CustomResourceDefinition")
+        return problems
 
     def not_live(self) -> list[str]:
         """Return which reflectors hang."""

@@ -6,7 +6,8 @@ the queue. Tests: tests/controller/test_watching.py.
 
 from collections.abc import Callable, Iterable
 
-from controller.runtime.client import Client
+from controller.projections import kept_of_claim, kept_of_config_map, kept_of_job, kept_of_pod, kept_of_ray_job
+from controller.runtime.client import Client, Project
 from controller.runtime.metrics import Metrics
 from controller.runtime.reflector import Reflector, Selection, Timings
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource
@@ -52,16 +53,20 @@ def build_reflectors(
         store: Store,
         on_change: Callable[[Change], None],
         selection: Selection,
+        project: Project,
         on_state: Callable[[StoreState], None] = lambda state: None,
     ) -> Reflector:
-        return Reflector(client, resource, store, metrics, on_change=on_change, on_state=on_state, selection=selection, timings=timings)
+        return Reflector(
+            client, resource, store, metrics,
+            on_change=on_change, on_state=on_state, selection=selection, project=project, timings=timings,
+        )  # fmt: skip
 
     everything = Selection(namespace)
     ours = Selection(namespace, label_selector=JOB_LABEL)
     return [
-        reflect(FINE_TUNE_JOBS, stores.jobs, lambda change: enqueue(change.key), everything),
-        reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, on_ray_state),
-        reflect(PODS, stores.pods, on_child, ours),
-        reflect(CONFIG_MAPS, stores.progress, on_child, ours),
-        reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(namespace, metadata_only=True)),
+        reflect(FINE_TUNE_JOBS, stores.jobs, lambda change: enqueue(change.key), everything, kept_of_job),
+        reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, on_ray_state),
+        reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
+        reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map),
+        reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(namespace, metadata_only=True), kept_of_claim),
     ]

@@ -1,7 +1,7 @@
 """An API server in memory, behind the seam of controller.runtime.transport: `Client(FakeApi(), field_manager="test")`.
 
 It stores any kind of object, pages lists, sends watch events, keeps resourceVersions and refuses what the real one refuses
-because of them. It validates nothing and applies as if it merged. What it is told to do wrong, it does: see `fail`,
+because of them. It validates nothing. What it is told to do wrong, it does: see `fail`,
 `cut_watches`, `compact`, `absent`, `black_hole`.
 """
 
@@ -127,7 +127,7 @@ class FakeApi:
                 del self._failures[index]
                 if isinstance(answer, Exception):
                     raise answer
-                yield Stream(answer.status, split_lines(answer.body))
+                yield Stream(answer.status, split_lines(answer.body), answer.headers)
                 return
         target = Target.of(request.path)
         if served_name(target.collection) in self.absent:
@@ -207,12 +207,12 @@ class FakeApi:
 
     def _patch(self, request: Request, target: Target) -> Response:
         old = self._collections[target.collection].objects.get((target.namespace, str(target.name)))
-        if old is None and "apply" not in request.content_type:
+        if old is None:
             return status_response(404, "NotFound", "not found", target)
         version = (request.body.get("metadata") or {}).get("resourceVersion")
-        if old is not None and version not in (None, old["metadata"]["resourceVersion"]):
+        if version not in (None, old["metadata"]["resourceVersion"]):
             return status_response(409, "Conflict", "the object has been modified", target)
-        return json_response(200, self._store(target.collection, merge_patch(old or {}, request.body)))
+        return json_response(200, self._store(target.collection, merge_patch(old, request.body)))
 
     def _delete_request(self, request: Request, target: Target) -> Response:
         address = (target.namespace, str(target.name))

@@ -12,6 +12,7 @@ from typing import TypeVar
 from controller.api.spec import FineTuneJobSpec, Resources
 from controller.job.facts import Job
 from controller.job.names import CLAIMS_DIRECTORY, CONFIG_MAPS_DIRECTORY, output_folder, progress_name
+from controller.job.quantities import cpus
 from trainer.config.sections import Augmentation, CheckpointPolicy, Evaluation, Regularization
 from trainer.config.sources import ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
@@ -159,9 +160,7 @@ def ray_cpus(resources: Resources) -> int:
 
     They are only counted, not enforced; with fewer, a rank would wait for a CPU for ever.
     """
-    quantity = resources.cpu
-    cpus = float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
-    return max(1, ceil(cpus), resources.gpus)
+    return max(1, ceil(cpus(resources.cpu)), resources.gpus)
 
 
 def local_paths(spec: FineTuneJobSpec) -> Iterator[FileReference]:

@@ -6,9 +6,9 @@ Tests: tests/controller/runtime/test_client.py, tests/integration/test_runtime_c
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from controller.runtime.errors import ServerError, error_from_status
 from controller.runtime.resources import KubeObject, Resource
@@ -22,7 +22,8 @@ PAGE_LIMIT = 500
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
-Propagation = Literal["Background", "Foreground", "Orphan"]
+Project = Callable[[KubeObject], KubeObject]
+"""Returns what is kept of an object; it may change the one that it is given."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ class Client:
         label_selector: str | None = None,
         limit: int = PAGE_LIMIT,
         metadata_only: bool = False,
+        project: Project = lambda item: item,
     ) -> ListPage:
-        """Return all objects as of one resourceVersion, read page by page."""
+        """Return all objects as of one resourceVersion, read page by page; of each page only what `project` leaves is kept."""
         items: list[KubeObject] = []
         continue_token: str | None = None
         while True:
@@ -94,7 +96,7 @@ class Client:
                 continue_token=continue_token,
                 metadata_only=metadata_only,
             )
-            items += page.items
+            items += map(project, page.items)
             continue_token = page.continue_token
             if continue_token is None:
                 return ListPage(items, page.resource_version)
@@ -148,13 +150,6 @@ class Client:
         """Write the whole object; Conflict if it is no longer at the resourceVersion that `item` bears."""
         return await self._send(Request("PUT", _path_of(resource, item), {"fieldManager": self._field_manager}, item))
 
-    async def apply(self, resource: Resource, item: KubeObject, *, force: bool = True, subresource: str | None = None) -> KubeObject:
-        """Apply server-side: we own the fields in `item`, and those that we owned and left out go away."""
-        query = {"fieldManager": self._field_manager, "force": "true" if force else "false"}
-        body = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
-        path = _path_of(resource, item, subresource)
-        return await self._send(Request("PATCH", path, query, body, content_type="application/apply-patch+yaml"))
-
     async def patch(
         self, resource: Resource, name: str, namespace: str | None, patch: Mapping[str, Any], *, subresource: str | None = None
     ) -> KubeObject:
@@ -162,11 +157,6 @@ class Client:
         query = {"fieldManager": self._field_manager}
         path = resource.path(namespace, name, subresource)
         return await self._send(Request("PATCH", path, query, dict(patch), content_type="application/merge-patch+json"))
-
-    async def apply_status(self, resource: Resource, name: str, namespace: str | None, status: Mapping[str, Any]) -> KubeObject:
-        """Make `.status` equal to `status` where we own it: members that are left out go away."""
-        metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
-        return await self.apply(resource, {"metadata": metadata, "status": dict(status)}, subresource="status")
 
     async def patch_status(
         self, resource: Resource, name: str, namespace: str | None, status: Mapping[str, Any], *, resource_version: str | None = None
@@ -177,21 +167,11 @@ class Client:
             patch["metadata"] = {"resourceVersion": resource_version}
         return await self.patch(resource, name, namespace, patch, subresource="status")
 
-    async def delete(
-        self,
-        resource: Resource,
-        name: str,
-        namespace: str | None = None,
-        *,
-        propagation: Propagation = "Background",
-        uid: str | None = None,
-        resource_version: str | None = None,
-    ) -> None:
-        """Delete the object; NotFound if there is none, Conflict if it is not the one with `uid` at `resource_version`."""
-        preconditions = _given({"uid": uid, "resourceVersion": resource_version})
-        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if preconditions:
-            options["preconditions"] = preconditions
+    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None) -> None:
+        """Delete the object, in the background what it owns; NotFound if there is none, Conflict if it is not the one with `uid`."""
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
         await self._send(Request("DELETE", resource.path(namespace, name), body=options))
 
     async def close(self) -> None:
@@ -213,9 +193,9 @@ def _given(members: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _path_of(resource: Resource, item: KubeObject, subresource: str | None = None) -> str:
+def _path_of(resource: Resource, item: KubeObject) -> str:
     metadata = item["metadata"]
-    return resource.path(metadata.get("namespace"), metadata["name"], subresource)
+    return resource.path(metadata.get("namespace"), metadata["name"])
 
 
 def _json_object(body: bytes) -> KubeObject | None:

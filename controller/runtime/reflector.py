@@ -14,8 +14,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from controller.runtime.backoff import Jitter, backoff_seconds
-from controller.runtime.client import PAGE_LIMIT, Client, WatchEvent
-from controller.runtime.errors import Gone, KubeError, ResourceAbsent, ServerError, Unreachable
+from controller.runtime.client import PAGE_LIMIT, Client, Project, WatchEvent
+from controller.runtime.errors import Gone, KubeError, ResourceAbsent, ServerError, TooManyRequests, Unauthorized, Unreachable
 from controller.runtime.metrics import Metrics
 from controller.runtime.resources import KubeObject, Resource, object_key
 from controller.runtime.store import Change, Store, StoreState
@@ -53,8 +53,14 @@ ABSENT_AFTER = 3
 SLOWEST_LIST_SECONDS = 300.0
 
 
+def without_managed_fields(item: KubeObject) -> KubeObject:
+    """Drop what nobody reads: managed fields are often more than half of an object."""
+    item["metadata"].pop("managedFields", None)
+    return item
+
+
 class Reflector:
-    """Fills `store` with the selected objects of `resource` and tells `on_change` each difference.
+    """Fills `store` with what `project` leaves of the selected objects of `resource`, and tells `on_change` each difference.
 
     `on_state` is told when the resource turns out to be served or absent. Both run on the event loop and must not block.
     """
@@ -69,6 +75,7 @@ class Reflector:
         on_change: Callable[[Change], None] = lambda change: None,
         on_state: Callable[[StoreState], None] = lambda state: None,
         selection: Selection = Selection(),
+        project: Project = without_managed_fields,
         timings: Timings = Timings(),
         page_limit: int = PAGE_LIMIT,
         jitter: Jitter = random.random,
@@ -80,11 +87,13 @@ class Reflector:
         self._on_change = on_change
         self._on_state = on_state
         self._selection = selection
+        self._project = project
         self._timings = timings
         self._page_limit = page_limit
         self._jitter = jitter
         self._version: str | None = None
         self._failures = 0
+        self._retry_after_seconds = 0.0
         self._refused_resumes = 0
         self._missing = 0
         self._active_at = time.monotonic()
@@ -100,6 +109,7 @@ class Reflector:
         """List and watch until cancelled."""
         while True:
             self._active_at = time.monotonic()
+            self._retry_after_seconds = 0.0
             started = asyncio.get_running_loop().time()
             reason = await self._list_and_watch()
             held_seconds = asyncio.get_running_loop().time() - started
@@ -109,7 +119,7 @@ class Reflector:
                     continue
             delay = backoff_seconds(self._failures, self._timings.backoff_base_seconds, self._timings.backoff_maximum_seconds, self._jitter)
             self._failures += 1
-            await asyncio.sleep(delay)
+            await asyncio.sleep(max(delay, self._retry_after_seconds))
 
     async def _list_and_watch(self) -> str:
         """List where there is nothing to resume, watch until the watch ends; returns why it did."""
@@ -127,6 +137,7 @@ class Reflector:
 
     def _explain(self, problem: KubeError) -> str:
         """Draw the consequences of a failure and return its name in logs and metrics."""
+        self._retry_after_seconds = problem.retry_after_seconds or 0.0
         if isinstance(problem, ResourceAbsent):
             self._missing += 1
             # An API server that is starting may not serve everything yet: what we hold is not thrown away at once.
@@ -138,6 +149,9 @@ class Reflector:
             return "gone"
         if isinstance(problem, Unreachable):
             return "unreachable"
+        if isinstance(problem, (TooManyRequests, Unauthorized)):
+            # Neither says anything of the place to go on from, and a list costs the server more than a watch.
+            return type(problem).__name__
         self._refused_resumes += 1
         if not isinstance(problem, ServerError) or self._refused_resumes >= RESUME_ATTEMPTS:
             self._version = None
@@ -152,9 +166,10 @@ class Reflector:
             label_selector=chosen.label_selector,
             limit=self._page_limit,
             metadata_only=chosen.metadata_only,
+            project=self._project,
         )
         self._missing = 0
-        changes = self.store.replace(_slim(item) for item in page.items)
+        changes = self.store.replace(page.items)
         self._set_state(StoreState.SYNCED)
         for change in changes:
             self._on_change(change)
@@ -186,13 +201,14 @@ class Reflector:
     def _take(self, event: WatchEvent) -> None:
         self._active_at = time.monotonic()
         self._refused_resumes = self._missing = 0
+        version = event.object["metadata"]["resourceVersion"]
         change: Change | None = None
         if event.type == "DELETED":
             change = self.store.remove(object_key(event.object))
         elif event.type in {"ADDED", "MODIFIED"}:
-            change = self.store.put(_slim(event.object))
+            change = self.store.put(self._project(event.object))
         # Only now: a change that was not taken must be sent again.
-        self._version = event.object["metadata"]["resourceVersion"]
+        self._version = version
         if change is not None:
             self._on_change(change)
 
@@ -207,11 +223,6 @@ class Reflector:
         changed = self.store.state is not state
         self.store.state = state
         if changed:
-            log.info("cache is now " + state, extra={"resource": str(self.resource)})
+            level = logging.WARNING if state is StoreState.ABSENT else logging.INFO
+            log.log(level, "cache is now " + state, extra={"resource": str(self.resource)})
             self._on_state(state)
-
-
-def _slim(item: KubeObject) -> KubeObject:
-    """Drop what nobody reads: managed fields are often more than half of an object."""
-    item["metadata"].pop("managedFields", None)
-    return item

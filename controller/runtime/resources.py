@@ -60,9 +60,3 @@ def object_key(item: Mapping[str, Any]) -> str:
     metadata = item["metadata"]
     namespace = metadata.get("namespace")
     return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
-
-
-def split_key(key: str) -> tuple[str | None, str]:
-    """Return namespace (None: not namespaced) and name of a key made by `object_key`."""
-    namespace, slash, name = key.rpartition("/")
-    return (namespace if slash else None), name

@@ -99,6 +99,18 @@ async def test_a_standby_changes_nothing_is_ready_and_stops_at_once() -> None:
         assert holder(api).startswith("leader_")
 
 
+async def test_it_is_not_ready_where_there_are_no_finetunejobs_until_their_definition_comes() -> None:
+    api = FakeApi()
+    api.absent.add(str(FINE_TUNE_JOBS))
+    async with running(api) as (controller, _):
+        await until(lambda: len(controller.not_ready()) == 1, seconds=20)
+        [problem] = controller.not_ready()
+        assert "install the CustomResourceDefinition" in problem
+        assert controller.not_live() == []
+        api.absent.clear()
+        await until(lambda: controller.not_ready() == [], seconds=20)
+
+
 async def test_it_is_not_ready_before_its_caches_are_filled_and_alive_all_the_time() -> None:
     api = FakeApi()
     async with running(api) as (controller, _):

@@ -73,15 +73,7 @@ async def test_what_a_user_may_not_do_is_forbidden(control_plane: ControlPlane, 
     await client.close()
 
 
-async def test_applying_again_takes_away_what_is_left_out(client: Client, namespace: str) -> None:
-    await client.apply(CONFIG_MAPS, config_map(namespace, a="1", b="2"))
-    applied = await client.apply(CONFIG_MAPS, config_map(namespace, a="1"))
-
-    assert applied["data"] == {"a": "1"}
-    assert {entry["manager"] for entry in applied["metadata"]["managedFields"]} == {"finetune-operator"}
-
-
-async def test_a_status_is_merged_or_applied_and_the_spec_stays(client: Client, namespace: str) -> None:
+async def test_a_status_is_merged_and_the_spec_stays(client: Client, namespace: str) -> None:
     stored = await client.create(RAY_JOBS, ray_job(namespace))
     merged = await client.patch_status(RAY_JOBS, "r", namespace, {"message": "merged", "reason": "AppFailed"})
     assert merged["status"]["message"] == "merged"
@@ -90,9 +82,6 @@ async def test_a_status_is_merged_or_applied_and_the_spec_stays(client: Client, 
     old = stored["metadata"]["resourceVersion"]
     with pytest.raises(errors.Conflict):
         await client.patch_status(RAY_JOBS, "r", namespace, {"message": "too late"}, resource_version=old)
-
-    applied = await client.apply_status(RAY_JOBS, "r", namespace, {"message": "applied"})
-    assert applied["status"]["message"] == "applied"
 
 
 async def test_deleting_with_the_uid_of_a_predecessor_deletes_nothing(client: Client, namespace: str) -> None:

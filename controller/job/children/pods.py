@@ -12,6 +12,7 @@ from controller.job import names
 from controller.job.children.metadata import TrainerSettings
 from controller.job.children.placement import claims, head_affinity, worker_affinity
 from controller.job.facts import Job
+from controller.job.quantities import memory_bytes
 from controller.job.trainconfig import references
 
 GPU_RESOURCE = "nvidia.com/gpu"
@@ -90,15 +91,6 @@ def submitter_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod
 def job_resources(job: Job) -> Resources:
     """Return the resources of a worker pod, with defaults where the job names none."""
     return job.valid_spec.resources or Resources()
-
-
-def memory_bytes(quantity: str) -> int:
-    """Return the bytes of a memory quantity such as 4Gi or 800M."""
-    units = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-    for unit in sorted(units, key=len, reverse=True):
-        if quantity.endswith(unit):
-            return int(float(quantity.removesuffix(unit)) * units[unit])
-    return int(quantity)
 
 
 def _template(job: Job, attempt: int, role: str, settings: TrainerSettings, container: dict[str, Any]) -> Pod:

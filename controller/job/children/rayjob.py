@@ -9,8 +9,9 @@ from typing import Any
 from controller.job import names
 from controller.job.children.metadata import TrainerSettings, child
 from controller.job.children.placement import AccessModes, needs_one_node
-from controller.job.children.pods import head_template, job_resources, memory_bytes, submitter_template, worker_template
+from controller.job.children.pods import head_template, job_resources, submitter_template, worker_template
 from controller.job.facts import Job
+from controller.job.quantities import memory_bytes
 from controller.job.trainconfig import ray_cpus
 from controller.stores import RAY_JOBS
 

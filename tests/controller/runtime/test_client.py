@@ -94,18 +94,6 @@ async def test_a_status_patch_goes_to_the_status_and_nowhere_else(api: FakeApi, 
     assert request.body == {"status": {"step": 1, "gone": None}}
 
 
-async def test_apply_names_the_field_manager_and_the_kind(api: FakeApi, client: Client) -> None:
-    await client.apply(WIDGETS, {"metadata": {"name": "a", "namespace": "team-a"}, "colour": "red"})
-    await client.apply_status(WIDGETS, "a", "team-a", {"step": 2})
-
-    whole, status = api.requests
-    assert whole.query == {"fieldManager": "tester", "force": "true"}
-    assert whole.content_type == "application/apply-patch+yaml"
-    assert (whole.body["apiVersion"], whole.body["kind"]) == ("test.dev/v1", "Widget")
-    assert status.path.endswith("/status")
-    assert status.body["status"] == {"step": 2}
-
-
 async def test_deleting_spares_an_object_that_took_the_name_of_the_one_that_was_meant(api: FakeApi, client: Client) -> None:
     api.put(WIDGETS, widget("a"))
 
@@ -115,12 +103,12 @@ async def test_deleting_spares_an_object_that_took_the_name_of_the_one_that_was_
     assert len(api.objects(WIDGETS)) == 1
 
 
-async def test_deleting_says_how_children_go(api: FakeApi, client: Client) -> None:
+async def test_deleting_leaves_children_to_the_garbage_collector(api: FakeApi, client: Client) -> None:
     uid = api.put(WIDGETS, widget("a"))["metadata"]["uid"]
 
-    await client.delete(WIDGETS, "a", "team-a", uid=uid, propagation="Foreground")
+    await client.delete(WIDGETS, "a", "team-a", uid=uid)
 
-    assert api.requests[-1].body["propagationPolicy"] == "Foreground"
+    assert api.requests[-1].body["propagationPolicy"] == "Background"
     assert api.objects(WIDGETS) == []
 
 

@@ -252,6 +252,34 @@ def test_a_server_that_refuses_to_resume_is_listed_after_a_few_tries() -> None:
     scenario(widget("a"))(act)
 
 
+@pytest.mark.parametrize("status", [429, 401], ids=["too many requests", "credentials expired"])
+def test_a_watch_that_is_refused_for_now_goes_on_where_it_was_when_the_server_says(status: int) -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.fail(Response(status, b"{}", {"Retry-After": "40"}), watch=True)
+        api.cut_watches()
+        await until(lambda: len(api.watches()) == 2)
+        refused = now()
+        api.put(WIDGETS, widget("b"))
+        await until(lambda: "b" in watched.names, seconds=100)
+        assert 40 <= now() - refused <= 42
+
+    assert scenario(widget("a"))(act).lists() == 1
+
+
+def test_only_what_is_read_is_kept_of_an_object() -> None:
+    def project(item: KubeObject) -> KubeObject:
+        return {"metadata": item["metadata"], "colour": item["colour"]}
+
+    async def act(api: FakeApi, watched: Watched) -> None:
+        api.put(WIDGETS, widget("b", colour="blue", weight=2))
+        await until(lambda: "b" in watched.names)
+
+    watched = scenario(widget("a", colour="red", weight=1), project=project)(act)
+
+    assert [(item["colour"], "weight" in item) for item in watched.store.all()] == [("red", False), ("blue", False)]
+
+
 def test_a_kind_that_is_not_installed_is_absent_and_found_when_it_comes() -> None:
     async def main() -> Watched:
         api = FakeApi()

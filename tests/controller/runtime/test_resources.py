@@ -1,11 +1,8 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from controller.runtime.resources import LEASES, PODS, Resource, object_key, split_key
+from controller.runtime.resources import LEASES, PODS, Resource, object_key
 
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
-NAMES = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
 
 
 @pytest.mark.parametrize(
@@ -33,8 +30,6 @@ def test_a_namespace_for_what_has_none_is_refused() -> None:
         NODES.path("team-a")
 
 
-@given(namespace=st.none() | NAMES, name=NAMES)
-def test_a_key_splits_into_what_it_was_made_of(namespace: str | None, name: str) -> None:
-    metadata = {"name": name} if namespace is None else {"name": name, "namespace": namespace}
-
-    assert split_key(object_key({"metadata": metadata})) == (namespace, name)
+@pytest.mark.parametrize(("metadata", "key"), [({"name": "a", "namespace": "team"}, "team/a"), ({"name": "a"}, "a")])
+def test_a_key_is_namespace_and_name(metadata: dict[str, str], key: str) -> None:
+    assert object_key({"metadata": metadata}) == key

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from controller.job.children.pods import head_template, memory_bytes, submitter_template, worker_template
+from controller.job.children.pods import head_template, submitter_template, worker_template
+from controller.job.quantities import memory_bytes
 from tests.controller.job.builders import Settings, job
 
 BUILDERS = {"head": head_template, "worker": worker_template, "submitter": submitter_template}
@@ -146,11 +147,3 @@ def test_the_operators_environment_reaches_the_trainer_but_cannot_replace_ours()
 def test_pods_are_found_by_job_attempt_and_role(role: str) -> None:
     labels = pod(role)["metadata"]["labels"]
     assert (labels["finetune.dev/job"], labels["finetune.dev/attempt"], labels["finetune.dev/role"]) == ("bot", "1", role)
-
-
-@pytest.mark.parametrize(
-    ("quantity", "size"),
-    [("4Gi", 4 * 2**30), ("800M", 800_000_000), ("1.5Gi", 3 * 2**29), ("2T", 2 * 10**12), ("512Mi", 2**29), ("1024", 1024)],
-)
-def test_memory_is_counted_in_bytes(quantity: str, size: int) -> None:
-    assert memory_bytes(quantity) == size

@@ -1,0 +1,105 @@
+"""What is kept in the caches is enough for whoever reads them."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from controller.job.children.configmap import config_map, progress_config_map
+from controller.job.children.rayjob import ray_job
+from controller.job.facts import belongs_to, job_from, pod_from, ray_job_from
+from controller.job.names import labels
+from controller.projections import kept_of_claim, kept_of_config_map, kept_of_job, kept_of_pod, kept_of_ray_job
+from controller.stores import claims_of, owner_of
+from tests.controller.job.builders import UID, Settings, job, record_text, resource
+
+SERVER_SIDE = {"uid": "u", "resourceVersion": "7", "generation": 2, "creationTimestamp": "2026-03-01T12:00:00Z", "managedFields": [{}]}
+JOB = {**resource(), "metadata": {"name": "bot", "namespace": "team", "annotations": {"last-applied": "{}"}, **SERVER_SIDE, "uid": UID}}
+LABELS = {**labels("bot", UID, 2, "head"), "app.kubernetes.io/name": "kuberay"}
+
+
+def stored(item: dict[str, Any], **content: Any) -> dict[str, Any]:
+    return {**item, "metadata": {**item["metadata"], **SERVER_SIDE}, **content}
+
+
+def pod(**status: Any) -> dict[str, Any]:
+    metadata = {"name": "p", "namespace": "team", "labels": LABELS, "ownerReferences": [{"uid": "of the RayCluster", "name": "c"}]}
+    return stored({"metadata": metadata, "spec": {"nodeName": "n"}}, status={"phase": "Pending", "podIP": "10.0.0.1", **status})
+
+
+WAITS = {"name": "ray-head", "image": "i", "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}
+DIED = {"name": "ray-head", "lastState": {"terminated": {"reason": "OOMKilled"}}}
+PLACED = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-03-01T12:00:00Z"}, {"type": "Ready", "status": "False"}]
+FAILED = {
+    "jobId": "j", "jobStatus": "FAILED", "jobDeploymentStatus": "Failed", "reason": "AppFailed", "message": "m", "rayClusterName": "c",
+}  # fmt: skip
+CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+
+
+@pytest.mark.parametrize(
+    ("item", "keep", "read"),
+    [
+        (
+            stored(
+                ray_job(job(), 2, Settings(), {}),
+                status={
+                    "jobStatus": "FAILED",
+                    "jobDeploymentStatus": "Failed",
+                    "reason": "AppFailed",
+                    "message": "m",
+                    "rayClusterName": "c",
+                },
+            ),
+            kept_of_ray_job,
+            ray_job_from,
+        ),
+        (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job, ray_job_from),
+        (JOB, kept_of_job, job_from),
+        ({**JOB, "status": {"attempts": [{"number": 1, "rayJobName": "bot-1"}]}}, kept_of_job, job_from),
+        (pod(containerStatuses=[WAITS]), kept_of_pod, pod_from),
+        (pod(initContainerStatuses=[DIED]), kept_of_pod, pod_from),
+        (pod(containerStatuses=[CREATING], conditions=PLACED), kept_of_pod, pod_from),
+        (pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "m"}]), kept_of_pod, pod_from),
+    ],
+    ids=["RayJob", "fresh RayJob", "job", "job with status", "waiting pod", "killed pod", "pod on its way", "pod without a node"],
+)
+def test_what_is_kept_reads_like_the_whole(item: dict[str, Any], keep: Callable[..., Any], read: Callable[..., Any]) -> None:
+    kept = keep(copy.deepcopy(item))
+    assert read(kept) == read(item)
+    assert len(str(kept)) < len(str(item))
+
+
+@pytest.mark.parametrize(
+    ("item", "keep"),
+    [
+        (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job),
+        (pod(), kept_of_pod),
+        (stored(config_map(job(), 2)), kept_of_config_map),
+        (stored(progress_config_map(job(), 2)), kept_of_config_map),
+    ],
+    ids=["RayJob", "pod", "configuration", "progress"],
+)
+def test_a_child_is_found_and_known_as_before(item: dict[str, Any], keep: Callable[..., Any]) -> None:
+    kept = keep(item)
+    assert list(owner_of(kept)) == ["team/bot"]
+    assert belongs_to(kept, job())
+    assert kept["metadata"]["resourceVersion"] == "7"
+
+
+def test_of_config_maps_the_record_is_kept_alone() -> None:
+    progress = stored(progress_config_map(job(), 2), data={"record.json": record_text(), "more": "x"})
+    assert kept_of_config_map(progress)["data"] == {"record.json": record_text()}
+    assert kept_of_config_map(stored(config_map(job(), 2)))["data"] == {}
+
+
+def test_a_job_keeps_what_its_claims_and_its_events_are_told_by() -> None:
+    kept = kept_of_job(JOB)
+    assert list(claims_of(kept)) == ["team/models"]
+    assert (kept["apiVersion"], kept["kind"]) == ("finetune.dev/v1alpha1", "FineTuneJob")
+    assert "annotations" not in kept["metadata"]
+
+
+def test_of_a_claim_nothing_is_kept_but_that_it_is_there() -> None:
+    claim = stored({"metadata": {"name": "models", "namespace": "team", "labels": {"a": "b"}}})
+    assert kept_of_claim(claim) == {"metadata": {"name": "models", "namespace": "team", "uid": "u", "resourceVersion": "7"}}
