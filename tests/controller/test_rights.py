@@ -1,0 +1,72 @@
+"""The rights that the manifests grant are those that the controller asks for, in both directions.
+
+That a real API server sees it in the same way is tested in tests/packaging/test_rights.py.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from controller.job.names import labels
+from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from controller.runtime.transport import Request
+from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from tests.controller.job.builders import UID
+from tests.controller.runtime.builders import until
+from tests.controller.test_main import holder, job, running, with_inputs
+from tests.fakes import FakeApi
+from tests.fakewire import Target
+
+MANIFESTS = Path(__file__).parents[2] / "manifests" / "rbac"
+VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+Right = tuple[str, str, str]
+"""API group, resource with its subresource, verb."""
+
+NOT_ASKED_FOR: set[Right] = {
+    # Nobody can grant what he does not hold: the job's own account may patch its progress.
+    ("", "configmaps", "patch"),
+    # Checked by the API server where owner references are guarded.
+    ("finetune.dev", "finetunejobs/finalizers", "update"),
+}
+
+
+def granted() -> Iterator[Right]:
+    for name in ("controller.yaml", "leader.yaml"):
+        for item in yaml.safe_load_all((MANIFESTS / name).read_text()):
+            for rule in item.get("rules", []):
+                yield from ((g, r, v) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"])
+
+
+def asked(request: Request) -> Right:
+    target = Target.of(request.path)
+    *_, plural = target.collection.split("/")
+    group = "" if target.collection.startswith("api/") else target.collection.split("/")[1]
+    reads = "get" if target.name else "watch" if "watch" in request.query else "list"
+    return group, f"{plural}/{target.subresource}" if target.subresource else plural, VERBS.get(request.method, reads)
+
+
+def already_there(name: str) -> dict[str, Any]:
+    """A child that an earlier pass has created and the controller does not remember."""
+    return {"metadata": {"name": name, "namespace": "team-a", "labels": labels("bot", UID, 1)}}
+
+
+async def test_every_right_that_is_granted_is_used_and_no_other_is_asked_for() -> None:
+    api = with_inputs(FakeApi())
+    for kind in (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS):
+        api.put(kind, already_there("bot-1"))
+    api.put(CONFIG_MAPS, already_there("bot-1-config"))
+    async with running(api):
+        whole = job()
+        api.put(FINE_TUNE_JOBS, {**whole, "metadata": {**whole["metadata"], "uid": UID}})
+        await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)
+        stored = api.objects(FINE_TUNE_JOBS)[0]
+        api.put(FINE_TUNE_JOBS, {**stored, "spec": {**stored["spec"], "runPolicy": {"suspend": True}}})
+        await until(lambda: not api.objects(RAY_JOBS), seconds=20)
+        await until(lambda: bool(api.objects(EVENTS)), seconds=20)
+    assert api.objects(LEASES)
+    assert holder(api) == ""
+
+    assert {asked(request) for request in api.requests} | NOT_ASKED_FOR == set(granted())
