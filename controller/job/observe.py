@@ -1,6 +1,6 @@
 """Gathers what is known of one job from the caches, and asks the API server for the little that caches must not answer.
 
-Reads only. Test: tests/controller/job/test_reconciler.py.
+Reads only. Test: tests/controller/job/test_observe.py.
 """
 
 from typing import Protocol

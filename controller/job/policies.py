@@ -1,6 +1,7 @@
 """The policies of a job's life, each a function from a situation to a plan, or to None when it has nothing to say.
 
-`plan` asks them in order; what one says, the later ones need not consider. Pure. Test: tests/controller/job/test_plan.py.
+`plan` asks them in order; what one says, the later ones need not consider. Pure. Tests: tests/controller/job/test_plan.py,
+tests/controller/job/test_endings.py, tests/controller/job/test_suspension.py.
 """
 
 from dataclasses import replace

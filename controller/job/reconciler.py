@@ -2,7 +2,8 @@
 
 The only place where something is changed in the cluster. Children are created once and not changed; «already there» and
 ours is success. The status is written at most once, also after an error, and only over the version that the decision was
-made from, so that a cache that lags behind can decide nothing. Test: tests/controller/job/test_reconciler.py.
+made from, so that a cache that lags behind can decide nothing. Tests: tests/controller/job/test_reconciler.py,
+tests/controller/job/test_fencing.py.
 """
 
 import logging

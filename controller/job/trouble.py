@@ -1,6 +1,6 @@
 """Why an attempt does not run yet: of its pods, the one whose trouble explains most, or what KubeRay says.
 
-Pure. Test: tests/controller/job/test_plan.py.
+Pure. Test: tests/controller/job/test_trouble.py.
 """
 
 from collections.abc import Sequence

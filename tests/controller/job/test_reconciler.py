@@ -1,111 +1,15 @@
 """One pass over a job: what is created, deleted and written, in which order, and what an error leaves behind."""
 
-from datetime import datetime, timedelta
-from typing import Any
-
 import pytest
 
-from controller.api.status import Attempt
-from controller.job import names
-from controller.job.policies import PODS_GONE_POLL_SECONDS
-from controller.job.reconciler import NAME_TAKEN_POLL_SECONDS, UNREADABLE_POLL_SECONDS, Reconciler
-from controller.runtime.client import Client
+from controller.job.reconciler import NAME_TAKEN_POLL_SECONDS, UNREADABLE_POLL_SECONDS
 from controller.runtime.errors import Conflict, Forbidden, ServerError
-from controller.runtime.resources import (
-    CONFIG_MAPS,
-    PERSISTENT_VOLUME_CLAIMS,
-    PODS,
-    ROLE_BINDINGS,
-    ROLES,
-    SERVICE_ACCOUNTS,
-    KubeObject,
-    Resource,
-)
-from controller.runtime.store import Store, StoreState
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
 from controller.runtime.transport import Response
-from controller.stores import FINE_TUNE_JOBS, RAY_CLUSTERS, RAY_JOBS, Stores
-from tests.controller.job.builders import NOW, UID, Settings, attempt, record_text, resource, status
-from tests.fakes import FakeApi
-
-KEY = "team/bot"
-CREATED = "2026-03-01T11:59:00Z"
-
-
-class EventLog:
-    """Events in order."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str]] = []
-
-    async def record(self, regarding: KubeObject, type_: str, reason: str, message: str) -> None:
-        self.events.append((type_, reason))
-
-
-class World:
-    """An API server in memory, caches that are filled when the test says so, and a reconciler over both."""
-
-    def __init__(self, **sections: Any) -> None:
-        self.api, self.stores, self.log, self.now = FakeApi(), Stores(), EventLog(), NOW
-        self.client = Client(self.api, field_manager="test")
-        self.reconciler = Reconciler(self.stores, self.client, Settings(), self.log, clock=self.clock)
-        item = resource(**sections)
-        metadata = {"name": "bot", "namespace": "team", "uid": UID, "generation": 1, "creationTimestamp": CREATED}
-        self.api.put(FINE_TUNE_JOBS, item | {"metadata": metadata})
-        self.api.put(PERSISTENT_VOLUME_CLAIMS, {"metadata": {"name": "models", "namespace": "team"}})
-        rows = {"metadata": {"name": "rows", "namespace": "team"}, "data": {"train.jsonl": "{}"}}
-        self.api.put(CONFIG_MAPS, rows)
-        self.catch_up()
-
-    def clock(self) -> datetime:
-        return self.now
-
-    def catch_up(self) -> None:
-        """Let the caches see what is on the server."""
-        for store, kind in self.kinds():
-            store.replace(self.api.objects(kind))
-            store.state = StoreState.SYNCED
-
-    def kinds(self) -> list[tuple[Store, Resource]]:
-        stores = self.stores
-        return [
-            (stores.jobs, FINE_TUNE_JOBS), (stores.ray_jobs, RAY_JOBS), (stores.pods, PODS), (stores.progress, CONFIG_MAPS),
-            (stores.claims, PERSISTENT_VOLUME_CLAIMS),
-        ]  # fmt: skip
-
-    async def step(self) -> float | None:
-        self.catch_up()
-        return await self.reconciler.reconcile(KEY)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        return dict(self.api.objects(FINE_TUNE_JOBS)[0].get("status") or {})
-
-    def condition(self, kind: str) -> dict[str, Any]:
-        return next(c for c in self.status["conditions"] if c["type"] == kind)
-
-    def change_job(self, change: dict[str, Any]) -> None:
-        job = self.api.objects(FINE_TUNE_JOBS)[0]
-        self.api.put(FINE_TUNE_JOBS, {**job, "spec": {**job["spec"], **change}})
-
-    def set_status(self, *attempts: Attempt, **fields: Any) -> None:
-        """Write a status as the controller would have, in an earlier pass."""
-        job = self.api.objects(FINE_TUNE_JOBS)[0]
-        self.api.put(FINE_TUNE_JOBS, {**job, "status": status(*attempts, **fields).to_wire()})
-
-    def put_child(self, kind: Resource, name: str, attempt: int, role: str | None = None, **content: Any) -> None:
-        """Put an object of an attempt on the server, where caches do not see it yet."""
-        metadata = {"name": name, "namespace": "team", "labels": names.labels("bot", UID, attempt, role)}
-        self.api.put(kind, {"metadata": metadata, **content})
-
-    def put_ray_job(self, attempt: int, job_status: str = "RUNNING", deployment_status: str = "Running") -> None:
-        words = {"jobStatus": job_status, "jobDeploymentStatus": deployment_status, "rayClusterName": f"bot-{attempt}-x7k2p"}
-        self.put_child(RAY_JOBS, f"bot-{attempt}", attempt, status=words)
-
-    def ray_jobs(self) -> list[str]:
-        return [item["metadata"]["name"] for item in self.api.objects(RAY_JOBS)]
-
-    def writes(self) -> list[str]:
-        return [f"{r.method} {r.path.rsplit('/', 1)[-1]}" for r in self.api.requests if r.method != "GET"]
+from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from tests.controller.job.builders import NOW, UID, attempt
+from tests.controller.job.world import KEY, World
+from tests.fakes import CREATED
 
 
 async def test_a_job_that_is_gone_needs_nothing() -> None:
@@ -259,138 +163,6 @@ async def test_events_tell_of_transitions_once() -> None:
     assert world.log.events[1:] == [("Normal", "Accepted"), ("Normal", "Starting")]
 
 
-async def test_a_config_map_without_the_key_is_named_with_the_keys_it_has() -> None:
-    world = World(data={"train": [{"configMap": {"name": "rows", "key": "other.jsonl"}}]})
-    assert await world.step() == 5
-    assert "ConfigMap rows has no key other.jsonl (it has: train.jsonl)" in world.condition("Accepted")["message"]
-
-
-async def test_a_config_map_is_asked_for_once_however_many_keys_of_it_are_named() -> None:
-    sources = [{"configMap": {"name": "rows", "key": key}} for key in ("train.jsonl", "b.jsonl", "c.jsonl")]
-    world = World(data={"train": sources})
-    await world.step()
-    asked = [request.path for request in world.api.requests if request.path.endswith("/configmaps/rows")]
-    assert len(asked) == 1
-    message = world.condition("Accepted")["message"]
-    assert "data.train[1].configMap: ConfigMap rows has no key b.jsonl" in message
-    assert "data.train[2].configMap: ConfigMap rows has no key c.jsonl" in message
-
-
-@pytest.mark.parametrize(
-    ("kind", "role", "content"),
-    [
-        (PODS, "head", {}),
-        (RAY_CLUSTERS, None, {}),
-        (RAY_JOBS, None, {"status": {"jobStatus": "RUNNING", "jobDeploymentStatus": "Running"}}),
-    ],
-    ids=["pod", "RayCluster", "RayJob"],
-)
-async def test_an_attempt_is_not_created_beside_what_the_server_still_has_of_the_one_before(
-    kind: Resource, role: str | None, content: dict[str, Any]
-) -> None:
-    world = World()
-    world.set_status(attempt(1, outcome="Failed", reason="SubmissionFailed", end_time=NOW), attempt(2, start_time=None))
-    world.catch_up()
-    world.put_child(kind, "left", 1, role, **content)  # and no watch tells
-    assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL_SECONDS
-    assert "bot-2" not in world.ray_jobs()
-    assert world.condition("Running")["reason"] == "Retrying"
-    assert "two writers would spoil the output" in world.condition("Running")["message"]
-
-    if world.api.objects(kind):
-        world.api.remove(kind, "team", "left")
-    await world.step()
-    assert world.ray_jobs() == ["bot-2"]
-
-
-async def test_a_submitter_that_is_left_writes_nothing_and_holds_nothing_up() -> None:
-    world = World()
-    world.set_status(attempt(1, outcome="Failed", end_time=NOW), attempt(2, start_time=None))
-    world.put_child(PODS, "left", 1, "submitter")
-    await world.step()
-    assert world.ray_jobs() == ["bot-2"]
-
-
-async def test_what_an_attempt_itself_has_already_does_not_hold_it_up() -> None:
-    world = World()
-    world.set_status(attempt(1, start_time=None))
-    world.catch_up()
-    world.put_ray_job(1)
-    world.put_child(PODS, "bot-1-head", 1, "head")
-    world.put_child(RAY_CLUSTERS, "bot-1-x7k2p", 1)
-    await world.reconciler.reconcile(KEY)
-    assert world.condition("Running")["reason"] == "TrainerRunning"
-
-
-async def test_a_ray_job_that_is_created_late_beside_a_newer_attempt_is_deleted() -> None:
-    world = World()
-    world.set_status(attempt(1, outcome="Suspended", start_time=None, end_time=NOW), attempt(2))
-    world.put_ray_job(2)
-    world.put_ray_job(1, "", "Initializing")
-    await world.step()
-    assert world.ray_jobs() == ["bot-2"]
-
-
-async def test_a_leader_whose_view_of_the_job_is_older_than_its_view_of_ray_jobs_deletes_and_creates_nothing() -> None:
-    world = World()
-    world.set_status(attempt(1, outcome="Failed", end_time=NOW - timedelta(minutes=5)))
-    world.catch_up()
-    world.set_status(attempt(1, outcome="Failed", end_time=NOW - timedelta(minutes=5)), attempt(2))
-    world.put_ray_job(2)
-    world.stores.ray_jobs.replace(world.api.objects(RAY_JOBS))
-    with pytest.raises(Conflict):
-        await world.reconciler.reconcile(KEY)
-    assert world.writes() == ["PATCH status"]  # which the server refused
-    await world.step()
-    assert world.ray_jobs() == ["bot-2"]
-    assert "outcome" not in world.status["attempts"][1]
-
-
-@pytest.mark.parametrize("uid", [None, "of-another"], ids=["changed", "made anew"])
-async def test_no_action_follows_from_an_old_version_of_the_job(uid: str | None) -> None:
-    world = World()
-    world.set_status(attempt(1, start_time=None))
-    world.catch_up()
-    job = world.api.objects(FINE_TUNE_JOBS)[0]
-    if uid is None:
-        world.set_status(attempt(1, outcome="Suspended"), attempt(2))
-    else:
-        world.api.remove(FINE_TUNE_JOBS, "team", "bot")
-        world.api.put(FINE_TUNE_JOBS, {**job, "metadata": {**job["metadata"], "uid": uid}})
-    with pytest.raises(Conflict):
-        await world.reconciler.reconcile(KEY)
-    assert world.writes() == []
-
-
-async def test_nothing_is_done_for_a_job_that_was_deleted_meanwhile() -> None:
-    world = World()
-    world.set_status(attempt(1, start_time=None))
-    world.catch_up()
-    world.api.remove(FINE_TUNE_JOBS, "team", "bot")
-    assert await world.reconciler.reconcile(KEY) is None
-    assert world.writes() == []
-
-
-async def test_a_success_whose_ray_job_was_cleared_away_is_a_success() -> None:
-    world = World()
-    world.set_status(attempt())
-    outcome = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"}
-    data = {"record.json": record_text(outcome=outcome, stage="Finished")}
-    world.catch_up()
-    world.put_child(CONFIG_MAPS, "bot-1-progress", 1, data=data)
-    await world.reconciler.reconcile(KEY)
-    assert world.condition("Succeeded")["status"] == "True"
-
-
-async def test_a_ray_job_that_is_gone_without_a_last_word_was_deleted() -> None:
-    world = World()
-    world.set_status(attempt())
-    world.put_child(CONFIG_MAPS, "bot-1-progress", 1, data={"record.json": record_text()})
-    await world.step()
-    assert world.status["attempts"][0]["reason"] == "RayJobDeleted"
-    assert world.status["attempts"][0]["lastStep"] == 20
-
-
 async def test_suspending_deletes_the_ray_job_by_its_uid() -> None:
     world = World()
     for _ in range(3):
@@ -426,37 +198,6 @@ async def test_suspending_leaves_the_ray_job_of_another_job_alone() -> None:
     await world.step()
     assert len(world.api.objects(RAY_JOBS)) == 1
     assert world.status["phase"] == "Suspended"
-
-
-async def test_a_cache_that_has_lost_the_ray_job_is_not_believed() -> None:
-    world = World()
-    for _ in range(3):
-        await world.step()
-    assert world.status["attempts"][0]["startTime"]
-    world.catch_up()
-    world.stores.ray_jobs.replace([])
-    await world.reconciler.reconcile(KEY)
-    assert "outcome" not in world.status["attempts"][0]
-
-    world.api.remove(RAY_JOBS, "team", "bot-1")
-    await world.step()
-    assert world.status["attempts"][0]["reason"] == "RayJobDeleted"
-
-
-async def test_the_last_word_is_read_from_the_server_when_the_cache_has_not_got_it() -> None:
-    world = World()
-    for _ in range(3):
-        await world.step()
-    ray_job = world.api.objects(RAY_JOBS)[0]
-    world.api.put(
-        RAY_JOBS, {**ray_job, "status": {"jobStatus": "FAILED", "jobDeploymentStatus": "Failed", "rayClusterName": "bot-1-x7k2p"}}
-    )
-    world.catch_up()
-    outcome = {"result": "InputInvalid", "reason": "DataInvalid", "message": "no column question"}
-    progress = next(item for item in world.api.objects(CONFIG_MAPS) if item["metadata"]["name"] == "bot-1-progress")
-    world.api.put(CONFIG_MAPS, {**progress, "data": {"record.json": record_text(outcome=outcome)}})
-    await world.reconciler.reconcile(KEY)
-    assert world.condition("Failed")["reason"] == "DataInvalid"
 
 
 async def test_a_status_that_an_other_version_wrote_is_repaired() -> None:

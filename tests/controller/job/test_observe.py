@@ -1,0 +1,74 @@
+"""What is asked of the server, because caches must not answer it."""
+
+from controller.runtime.resources import CONFIG_MAPS
+from controller.stores import RAY_JOBS
+from tests.controller.job.builders import attempt, record_text
+from tests.controller.job.world import KEY, World
+
+
+async def test_a_config_map_without_the_key_is_named_with_the_keys_it_has() -> None:
+    world = World(data={"train": [{"configMap": {"name": "rows", "key": "other.jsonl"}}]})
+    assert await world.step() == 5
+    assert "ConfigMap rows has no key other.jsonl (it has: train.jsonl)" in world.condition("Accepted")["message"]
+
+
+async def test_a_config_map_is_asked_for_once_however_many_keys_of_it_are_named() -> None:
+    sources = [{"configMap": {"name": "rows", "key": key}} for key in ("train.jsonl", "b.jsonl", "c.jsonl")]
+    world = World(data={"train": sources})
+    await world.step()
+    asked = [request.path for request in world.api.requests if request.path.endswith("/configmaps/rows")]
+    assert len(asked) == 1
+    message = world.condition("Accepted")["message"]
+    assert "data.train[1].configMap: ConfigMap rows has no key b.jsonl" in message
+    assert "data.train[2].configMap: ConfigMap rows has no key c.jsonl" in message
+
+
+async def test_a_success_whose_ray_job_was_cleared_away_is_a_success() -> None:
+    world = World()
+    world.set_status(attempt())
+    outcome = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"}
+    data = {"record.json": record_text(outcome=outcome, stage="Finished")}
+    world.catch_up()
+    world.put_child(CONFIG_MAPS, "bot-1-progress", 1, data=data)
+    await world.reconciler.reconcile(KEY)
+    assert world.condition("Succeeded")["status"] == "True"
+
+
+async def test_a_ray_job_that_is_gone_without_a_last_word_was_deleted() -> None:
+    world = World()
+    world.set_status(attempt())
+    world.put_child(CONFIG_MAPS, "bot-1-progress", 1, data={"record.json": record_text()})
+    await world.step()
+    assert world.status["attempts"][0]["reason"] == "RayJobDeleted"
+    assert world.status["attempts"][0]["lastStep"] == 20
+
+
+async def test_a_cache_that_has_lost_the_ray_job_is_not_believed() -> None:
+    world = World()
+    for _ in range(3):
+        await world.step()
+    assert world.status["attempts"][0]["startTime"]
+    world.catch_up()
+    world.stores.ray_jobs.replace([])
+    await world.reconciler.reconcile(KEY)
+    assert "outcome" not in world.status["attempts"][0]
+
+    world.api.remove(RAY_JOBS, "team", "bot-1")
+    await world.step()
+    assert world.status["attempts"][0]["reason"] == "RayJobDeleted"
+
+
+async def test_the_last_word_is_read_from_the_server_when_the_cache_has_not_got_it() -> None:
+    world = World()
+    for _ in range(3):
+        await world.step()
+    ray_job = world.api.objects(RAY_JOBS)[0]
+    world.api.put(
+        RAY_JOBS, {**ray_job, "status": {"jobStatus": "FAILED", "jobDeploymentStatus": "Failed", "rayClusterName": "bot-1-x7k2p"}}
+    )
+    world.catch_up()
+    outcome = {"result": "InputInvalid", "reason": "DataInvalid", "message": "no column question"}
+    progress = next(item for item in world.api.objects(CONFIG_MAPS) if item["metadata"]["name"] == "bot-1-progress")
+    world.api.put(CONFIG_MAPS, {**progress, "data": {"record.json": record_text(outcome=outcome)}})
+    await world.reconciler.reconcile(KEY)
+    assert world.condition("Failed")["reason"] == "DataInvalid"

@@ -1,0 +1,54 @@
+"""Why an attempt does not run yet."""
+
+import pytest
+
+from controller.api.status import ConditionType
+from controller.job.conditions import Reason
+from tests.controller.job.builders import NOW, attempt, job, observed, pod, ray_job, status
+from tests.controller.job.decisions import after, condition, decide
+
+
+def test_a_missing_secret_is_told_from_the_pod_that_cannot_start() -> None:
+    waits = pod(role="head", waiting_reason="CreateContainerConfigError", waiting_message='secret "hub" not found')
+    decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=[waits]))
+    accepted = condition(decision, ConditionType.ACCEPTED)
+    assert (accepted.status, accepted.reason) == ("False", Reason.SECRET_MISSING)
+    assert 'secret "hub" not found' in accepted.message
+    there = decide(observed(job(status=after(decision)), ray_job(), pods=[pod(role="head")]))
+    assert condition(there, ConditionType.ACCEPTED).status == "True"
+
+
+def test_a_pod_that_finds_no_node_says_why_the_job_does_not_run() -> None:
+    waits = pod(waiting_reason="Unschedulable", waiting_message="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+    decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=[waits]))
+    assert "Insufficient nvidia.com/gpu" in condition(decision, ConditionType.RUNNING).message
+
+
+@pytest.mark.parametrize(
+    ("waiting", "told"),
+    [
+        ({"submitter": "ImagePullBackOff", "worker": "Unschedulable", "head": "Unschedulable"}, "head"),
+        ({"submitter": "Unschedulable", "worker": "Unschedulable"}, "worker"),
+        ({"submitter": "Unschedulable"}, "submitter"),
+        ({"other": "Unschedulable", "submitter": "Unschedulable"}, "submitter"),
+        ({"submitter": "CreateContainerConfigError", "head": "Unschedulable"}, "submitter"),
+    ],
+    ids=["head first", "worker before submitter", "submitter", "a role of another time", "what the user must mend"],
+)
+def test_of_several_pods_in_trouble_the_one_that_explains_most_is_told(waiting: dict[str, str], told: str) -> None:
+    pods = [pod(role=role, waiting_reason=reason, waiting_message="words") for role, reason in waiting.items()]
+    decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods))
+    assert f"pod bot-1-{told} waits" in condition(decision, ConditionType.RUNNING).message
+
+
+def test_a_pod_that_gets_neither_its_volumes_nor_its_image_is_told_after_two_minutes() -> None:
+    pods = [pod(preparing_since=NOW), pod(role="head", preparing_since=NOW)]
+    what = observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods)
+    early = decide(what, 30)
+    assert "KubeRay starts the Ray cluster" in condition(early, ConditionType.RUNNING).message
+    assert early.requeue_after == 90
+    late = decide(what, 120)
+    message = condition(late, ConditionType.RUNNING).message
+    assert "pod bot-1-head waits for its volumes or its image since 12:00:00 UTC" in message
+    assert "`kubectl describe pod bot-1-head`" in message
+    assert late.requeue_after is None
