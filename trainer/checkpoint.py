@@ -6,8 +6,6 @@ Touches the job's output folder only. Test: tests/trainer/test_checkpoint.py.
 """
 
 import json
-import logging
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from trainer.config.errors import InputError
+from trainer.config.files import sync
 from trainer.config.record import CheckpointRecord
 from trainer.digest import sha256_of
 from trainer.engine import EngineState
-
-logger = logging.getLogger(__name__)
 
 PARAMETERS_FILE, FIRST_MOMENTS_FILE, SECOND_MOMENTS_FILE = "parameters.safetensors", "exp-avg.safetensors", "exp-avg-sq.safetensors"
 STATE_FILE, MANIFEST_FILE = "state.json", "manifest.json"
@@ -78,7 +77,7 @@ class CheckpointStore:
         finally:
             # On a full disk the half of it is in the way of everything else.
             shutil.rmtree(self._staging, ignore_errors=True)
-        read_manifest(target, self._owner)
+        verified(target, self._owner)
         self.records = [kept for kept in self.records if kept.step != step] + [record]
         self._mark_best_and_prune()
         return record
@@ -91,9 +90,12 @@ class CheckpointStore:
     ) -> CheckpointRecord:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        save_file(engine_state.parameters, staged / PARAMETERS_FILE)
-        save_file(engine_state.first_moments, staged / FIRST_MOMENTS_FILE)
-        save_file(engine_state.second_moments, staged / SECOND_MOMENTS_FILE)
+        try:
+            save_file(engine_state.parameters, staged / PARAMETERS_FILE)
+            save_file(engine_state.first_moments, staged / FIRST_MOMENTS_FILE)
+            save_file(engine_state.second_moments, staged / SECOND_MOMENTS_FILE)
+        except SafetensorError as error:  # how safetensors tells of a disk that takes no more
+            raise OSError(f"{staged} cannot be written: {error}") from error
         (staged / STATE_FILE).write_text(json.dumps(trainer_state))
         sized = record.model_copy(update={"size_bytes": sum(file.stat().st_size for file in staged.iterdir())})
         self._write_manifest(staged, sized)
@@ -136,24 +138,32 @@ class CheckpointStore:
     def newest(self) -> tuple[SavedState | None, list[str]]:
         """Return the newest sound checkpoint, if any, and a warning for each one that was passed over.
 
-        Takes all sound ones into `records`. Raises PermissionError when a checkpoint belongs to another owner.
+        Only as many are read whole as it takes to find a sound one; of those before it the manifests are believed, which
+        say that they were verified when they were written. Raises InputError when a checkpoint belongs to another owner.
         """
-        sound, warnings = [], []
-        for path in sorted(self._folder.glob("step-*"), key=step_of):
+        found: SavedState | None = None
+        records: list[CheckpointRecord] = []
+        warnings: list[str] = []
+        for path in sorted(self._folder.glob("step-*"), key=step_of, reverse=True):
             try:
-                sound.append(self.read(path))
+                if found is None:
+                    found = self.read(path)
+                    records.append(found.record)
+                else:
+                    records.append(self._here(read_manifest(path, self._owner).record))
             except TornCheckpointError as error:
                 warnings.append(f"checkpoint {path.name} is damaged and was passed over: {error}")
-                logger.warning(warnings[-1])
-        self.records = mark_best([saved.record for saved in sound])
-        return (sound[-1] if sound else None), warnings
+        self.records = mark_best(sorted(records, key=lambda record: record.step))
+        return found, warnings
 
     def read(self, path: Path) -> SavedState:
-        """Verify one checkpoint and return it; raises TornCheckpointError or PermissionError."""
-        written = read_manifest(path, self._owner)
-        # The folder may have been moved since.
-        record = written.model_copy(update={"uri": self._uri_of(written.step)})
+        """Verify one checkpoint and return it; raises TornCheckpointError, or InputError when it is another owner's."""
+        record = self._here(verified(path, self._owner))
         return SavedState(path, record, json.loads((path / STATE_FILE).read_text()))
+
+    def _here(self, record: CheckpointRecord) -> CheckpointRecord:
+        # The folder may have been moved since.
+        return record.model_copy(update={"uri": self._uri_of(record.step)})
 
     def at_step(self, step: int) -> SavedState:
         """Verify and return the checkpoint of a step."""
@@ -167,8 +177,16 @@ def mark_best(records: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
     return [record.model_copy(update={"best": record.step == best}) for record in records]
 
 
-def read_manifest(path: Path, owner: str) -> CheckpointRecord:
-    """Return the record of a checkpoint whose files all have the digests of its manifest."""
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint says of itself: its record, and the digest of each file."""
+
+    record: CheckpointRecord
+    digests: Mapping[str, str]
+
+
+def read_manifest(path: Path, owner: str) -> Manifest:
+    """Return the manifest of `owner`'s checkpoint; the files that it names are not read."""
     try:
         manifest = json.loads((path / MANIFEST_FILE).read_text())
         record = CheckpointRecord.model_validate(manifest["record"])
@@ -176,25 +194,27 @@ def read_manifest(path: Path, owner: str) -> CheckpointRecord:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TornCheckpointError(f"{MANIFEST_FILE} cannot be read: {error}") from error
     if written_by != owner:
-        raise PermissionError(f"{path} belongs to another job ({written_by[:8]}, this one is {owner[:8]})")
-    for name, digest in digests.items():
+        problem = f"{path} belongs to another job ({written_by[:8]}, this one is {owner[:8]})"
+        raise InputError("output", problem, "choose another output folder")
+    return Manifest(record, digests)
+
+
+def verified(path: Path, owner: str) -> CheckpointRecord:
+    """Return the record of a checkpoint whose files all have the digests of its manifest."""
+    manifest = read_manifest(path, owner)
+    for name, digest in manifest.digests.items():
         if not (path / name).is_file():
             raise TornCheckpointError(f"{name} is missing")
-        if sha256_of(path / name) != digest:
+        try:
+            found = sha256_of(path / name)
+        except OSError as error:  # a disk that fails under one checkpoint may still give an earlier one
+            raise TornCheckpointError(f"{name} cannot be read: {error}") from error
+        if found != digest:
             raise TornCheckpointError(f"{name} is not what was written (sha256 differs)")
-    return record
+    return manifest.record
 
 
 def step_of(path: Path) -> int:
     """Return N of a folder named step-N, -1 for any other name."""
     number = path.name.removeprefix("step-")
     return int(number) if number.isdigit() else -1
-
-
-def sync(path: Path) -> None:
-    """Have the kernel write a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

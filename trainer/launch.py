@@ -6,8 +6,6 @@ Touches Ray and the output folder. Test: tests/trainer/test_run.py, tests/traine
 import json
 import logging
 import os
-import signal
-import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,20 +31,15 @@ from trainer.config.train import TrainConfig
 from trainer.inputs import Inputs, check_inputs
 from trainer.ownership import Ownership
 from trainer.progress import ProgressReporter, open_sink
+from trainer.stopping import InterruptedRunError, StopRequest
 
 logger = logging.getLogger(__name__)
 
 MESSAGE_MAX_LENGTH = 2048
 # Names of exceptions that a worker may end with, and the reason that status gives for them.
 FAILURE_REASONS = {"OutOfMemoryError": "OutOfMemory", "MemoryError": "OutOfMemory", "TrainingDivergedError": "TrainingDiverged",
-                   "TornCheckpointError": "CheckpointDamaged", "OSError": "StorageFailed"}  # fmt: skip
-
-
-class InterruptedRunError(BaseException):
-    """SIGTERM came; what was trained is in a checkpoint, if training had begun.
-
-    Not an Exception: it comes at any moment, also inside libraries that take every Exception for a fault of their input.
-    """
+                   "TornCheckpointError": "CheckpointDamaged", "OSError": "StorageFailed",
+                   "SafetensorError": "StorageFailed"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,27 +53,15 @@ class Ending:
 def run(config: TrainConfig) -> int:
     """Run one attempt to its end and return the exit code; every end leaves a last progress record."""
     reporter = ProgressReporter(config, open_sink(config.progress))
-    stop = threading.Event()
+    stop = StopRequest()
     reporter.start()
     reporter.update(stage=Stage.STARTING)
     ending = end_of(lambda: attempt(config, reporter, stop))
-    # Nothing is left to stop, and the last record must get through.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    stop.disregard()
     accepted = reporter.finish(outcome=ending.outcome, stage=Stage.FINISHED)
     if not accepted:
         logger.error("the last progress record was not accepted; the exit code %d stands for it", ending.exit_code)
     return ending.exit_code
-
-
-def stop_handler(stop: threading.Event) -> Callable[[int, Any], None]:
-    """Return a SIGTERM handler: before the workers train it ends the run at once, afterwards it asks them to stop."""
-
-    def handle(_number: int, _frame: Any) -> None:
-        stop.set()
-        if not getattr(stop, "workers_listen", False):
-            raise InterruptedRunError("stopped before training began")
-
-    return handle
 
 
 def end_of(work: Callable[[], str]) -> Ending:
@@ -126,9 +107,9 @@ def outcome_of(result: Result, reason: str, message: str) -> Outcome:
     return Outcome(result=result, reason=reason, message=text if len(text) <= MESSAGE_MAX_LENGTH else text[: MESSAGE_MAX_LENGTH - 1] + "…")
 
 
-def attempt(config: TrainConfig, reporter: ProgressReporter, stop: threading.Event) -> str:
+def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) -> str:
     """Check, train and report; return the closing words. Raises what went wrong."""
-    signal.signal(signal.SIGTERM, stop_handler(stop))
+    stop.install()
     inputs = check_inputs(config)
     ownership = Ownership.of(config, inputs.digests(config))
     directory = Path(config.output.directory)
@@ -173,7 +154,7 @@ def finished_already(inputs: Inputs, ownership: Ownership) -> bool:
     return True
 
 
-def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: ProgressReporter, stop: threading.Event) -> None:
+def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: ProgressReporter, stop: StopRequest) -> None:
     """Run the workers on Ray; returns when all have ended well, raises their error otherwise."""
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
@@ -189,7 +170,7 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: Pro
     from trainer.worker import Payload, train_worker
 
     start_ray(config)
-    signal.signal(signal.SIGTERM, stop_handler(stop))
+    stop.install()  # ray.init put its own handler there
     box = progress_box()
     reporter.poll(lambda: fetch(box, stop))
     payload = Payload(config.to_wire(), ray.put(inputs), ownership.owner, box)
@@ -207,22 +188,23 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: Pro
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
     )
-    # From here on SIGTERM is answered by the workers, with a checkpoint.
-    stop.workers_listen = True  # type: ignore[attr-defined]
     try:
         trainer.fit()
+        stop.disregard()
     finally:
         reporter.fetch()
         reporter.poll(None)
 
 
-def fetch(box: Any, stop: threading.Event) -> dict[str, Any]:
+def fetch(box: Any, stop: StopRequest) -> dict[str, Any]:
     """Return what the workers reported since the last call, and pass on the wish to stop."""
     import ray
 
-    if stop.is_set():
+    if stop.wanted:
         box.request_stop.remote()
     fields: dict[str, Any] = ray.get(box.fetch.remote(), timeout=10)
+    if "stage" in fields:
+        stop.note(fields["stage"])
     return fields
 
 

@@ -108,20 +108,20 @@ def train(engine: Engine, batches: Callable[[int], Sequence[MicroBatch]], traini
     while not progress.finished:
         if progress.paused:
             progress.mark(time.monotonic())
-        micro_batches = [batch.to(engine.device) for batch in batches(progress.step)]
+        micro_batches = batches(progress.step)
         loss_tokens, tokens = (int(total) for total in engine.sums_over_ranks(token_counts(micro_batches)))
         seed_step(training.seed, progress.step, engine.rank)
-        nll = 0.0
+        nll = torch.zeros((), dtype=torch.float64, device=engine.device)  # read once a step: each reading waits for the device
         for index, batch in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             with engine.accumulating(last):
-                sums = forward_loss(engine, batch, label_smoothing, keeps_positions=keeps_positions)
+                sums = forward_loss(engine, batch.to(engine.device), label_smoothing, keeps_positions=keeps_positions)
                 # The engine averages over ranks; this makes it a mean over all loss-bearing tokens of the global batch.
                 engine.backward(sums.objective * (engine.world_size / max(1, loss_tokens)), last=last)
-            nll += float(sums.nll)
+            nll += sums.nll
         learning_rate = learning_rate_at(progress.step, progress.total_steps, training)
         gradient_norm = engine.step(learning_rate)
-        train_loss = engine.sums_over_ranks([nll])[0] / max(1, loss_tokens)
+        train_loss = engine.sums_over_ranks([float(nll)])[0] / max(1, loss_tokens)
         if not (math.isfinite(train_loss) and math.isfinite(gradient_norm)):
             raise TrainingDivergedError(
                 f"step {progress.step + 1}: loss {train_loss}, gradient norm {gradient_norm}; lower training.learningRate"

@@ -50,8 +50,7 @@ class Ownership:
             if (self.directory / "checkpoints").exists():
                 raise InputError("output", f"{self.directory} has checkpoints but no {RUN_FILE} that says whose", "choose another folder")
             return False
-        written = json.loads(path.read_text())
-        self._check_same_run(written)
+        self._check_same_run(written := _read(path))
         return bool(written["finished"])
 
     def _check_same_run(self, written: dict[str, Any]) -> None:
@@ -74,4 +73,14 @@ class Ownership:
         content = {
             "owner": {"uid": self.uid, "name": self.name}, "lineage": self.lineage, "digests": self.digests, "finished": finished,
         }  # fmt: skip
-        write_atomically(self.directory / RUN_FILE, json.dumps(content, indent=1))
+        write_atomically(self.directory / RUN_FILE, json.dumps(content, indent=1), durable=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads(path.read_text())
+        if {"owner", "lineage", "digests", "finished"} <= written.keys():
+            return dict(written)
+    except (ValueError, AttributeError):
+        pass
+    raise InputError("output", f"{path} is damaged, and so it is unknown whose run this is", "choose another output folder")

@@ -88,7 +88,7 @@ class ProgressReporter:
             "stage": Stage.STARTING,
         }
         self._sequence = 0
-        self._lock = threading.Lock()
+        self._lock, self._fetching = threading.Lock(), threading.Lock()
         self._changed = self._urgent = False
         self._last_write = float("-inf")
         self._closed = threading.Event()
@@ -143,15 +143,17 @@ class ProgressReporter:
 
     def fetch(self) -> None:
         """Take over what the source has; log it when the source is gone."""
-        if self._source is None:
-            return
-        try:
-            fields = self._source()
-        except Exception as error:  # the actor may be gone with its node
-            logger.debug("no progress from the workers: %s", error)
-            return
-        if fields:
-            self.update(**fields)
+        # One at a time: what was handed over first must not overwrite what came after it.
+        with self._fetching:
+            if self._source is None:
+                return
+            try:
+                fields = self._source()
+            except Exception as error:  # the actor may be gone with its node
+                logger.debug("no progress from the workers: %s", error)
+                return
+            if fields:
+                self.update(**fields)
 
     def _run(self) -> None:
         while not self._closed.wait(POLL_SECONDS):
@@ -201,11 +203,11 @@ class WorkerProgress:
         self.stop_requested()
         self._answer = self._box.put.remote(fields)
 
-    def stop_requested(self) -> bool:
-        """Tell whether the driver wants the run to stop, as far as is known without waiting."""
+    def stop_requested(self, wait_seconds: float = 0.0) -> bool:
+        """Tell whether the driver wants the run to stop, as far as is known within `wait_seconds`."""
         import ray
 
-        if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
+        if self._answer is not None and ray.wait([self._answer], timeout=wait_seconds)[0]:
             try:
                 self._stop = self._stop or bool(ray.get(self._answer))
             except ray.exceptions.RayError as error:

@@ -22,12 +22,13 @@ from trainer.data import Augmenter, Example, Tokens, batch_at, steps_total, toke
 from trainer.engine import build_engine
 from trainer.engine.factory import weights_dtype
 from trainer.evaluation import DataCounts, SampleAnswer, TrainingSummary, build_report
-from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, StopOnRequest, Validate
+from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate
 from trainer.inputs import Inputs, chat_tokenizer
 from trainer.loop import Hook, Progress, train
 from trainer.measure import Measurement, measure
 from trainer.model import apply_method, export, load_model, locate, provenance_of
-from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, TensorBoardSink
+from trainer.model.recompute import recompute_activations
+from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ SAMPLE_ANSWERS = 3
 class Run:
     """The state of one rank's run; `execute` is the story."""
 
-    def __init__(self, config: TrainConfig, inputs: Inputs, owner: str, sender: Sender, sinks: Sequence[MetricsSink]) -> None:
+    def __init__(self, config: TrainConfig, inputs: Inputs, owner: str, sender: Sender, sinks: Sequence[SinkOpener]) -> None:
         self.config, self.inputs, self.sender, self.more_sinks = config, inputs, sender, sinks
         self.directory = Path(config.output.directory)
         self.uri = config.output.uri or str(self.directory)
@@ -75,9 +76,7 @@ class Run:
         self.tokenizer = chat_tokenizer(self.located, config)
         self.engine = build_engine(
             config,
-            lambda: apply_method(
-                self.checkpointing(load_model(self.located, dtype)), config.method, config.regularization, config.training.seed
-            ),
+            lambda: self.trainable_model(dtype),
             device,
         )
         self.provenance = provenance_of(self.located, dtype) if self.engine.rank == 0 else None
@@ -92,12 +91,13 @@ class Run:
         self.send(model=self.provenance, output=OutputRecord(uri=self.uri))
         self.tokenize_rows()
 
-    def checkpointing(self, model: Any) -> Any:
-        """Switch gradient checkpointing on, when it is asked for."""
-        if self.config.training.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            model.enable_input_require_grads()
-        return model
+    def trainable_model(self, dtype: torch.dtype) -> Any:
+        """Load the weights and make the model what the job trains."""
+        training = self.config.training
+        model = load_model(self.located, dtype)
+        if training.gradient_checkpointing:
+            model = recompute_activations(model)
+        return apply_method(model, self.config.method, self.config.regularization, training.seed)
 
     def tokenize_rows(self) -> None:
         """Tokenize all rows once; a training row that augmentation changes is tokenized anew when it is drawn."""
@@ -212,8 +212,9 @@ class Run:
         """Return where rank 0's figures go; the other ranks have no sinks."""
         if self.engine.rank != 0:
             return FanOut([])
-        lines = JsonLinesSink(self.directory / "metrics.jsonl", resumed_from_step)
-        return FanOut([lines, TensorBoardSink(self.directory / "tensorboard"), *self.more_sinks])
+        lines, board = self.directory / "metrics.jsonl", self.directory / "tensorboard"
+        openers: list[SinkOpener] = [lambda: JsonLinesSink(lines, resumed_from_step), lambda: TensorBoardSink(board, resumed_from_step)]
+        return FanOut([*openers, *self.more_sinks])
 
     def extra_state(self, baseline: Measurement) -> dict[str, Any]:
         """Return what a checkpoint keeps besides step, tokens and ledger."""
@@ -297,14 +298,3 @@ class Run:
         )
         report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return report
-
-
-class Silent:
-    """The sender of ranks other than 0."""
-
-    def send(self, **fields: Any) -> None:
-        """Say nothing."""
-
-    def stop_requested(self) -> bool:
-        """Leave the decision to rank 0."""
-        return False

@@ -6,12 +6,13 @@ Test: tests/trainer/test_sinks.py.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from trainer.config.files import write_atomically
+from trainer.config.record import finite
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ class MetricsSink(Protocol):
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Store figures; names such as trainLoss, tokensPerSecond, validation/perplexity."""
+
+
+SinkOpener = Callable[[], MetricsSink]
 
 
 class JsonLinesSink:
@@ -35,7 +39,7 @@ class JsonLinesSink:
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Append a line."""
         with self._path.open("a") as stream:
-            stream.write(json.dumps({"step": step, "time": datetime.now(UTC).isoformat(), **figures}) + "\n")
+            stream.write(json.dumps({"step": step, "time": datetime.now(UTC).isoformat(), **finite(figures)}) + "\n")
 
 
 def step_of_line(line: str) -> float:
@@ -47,12 +51,12 @@ def step_of_line(line: str) -> float:
 
 
 class TensorBoardSink:
-    """TensorBoard event files."""
+    """TensorBoard event files. What an interrupted run wrote of steps that are trained again is hidden."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, resumed_from_step: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(directory))
+        self._writer: Any = SummaryWriter(str(directory), purge_step=resumed_from_step + 1)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Write scalars."""
@@ -64,8 +68,13 @@ class TensorBoardSink:
 class FanOut:
     """Passes figures on to all sinks; the fault of one is logged and does not reach training."""
 
-    def __init__(self, sinks: Sequence[MetricsSink]) -> None:
-        self._sinks = list(sinks)
+    def __init__(self, openers: Sequence[SinkOpener]) -> None:
+        self._sinks: list[MetricsSink] = []
+        for opener in openers:
+            try:
+                self._sinks.append(opener())
+            except Exception as error:  # as in log
+                logger.warning("a place for figures could not be opened: %s", error)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Pass figures on."""

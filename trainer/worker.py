@@ -7,6 +7,7 @@ Test: tests/trainer/test_run.py (real Ray, a small model).
 import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from trainer.config.train import TrainConfig
@@ -35,7 +36,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     from trainer.progress import RayMetricsSink, WorkerProgress
     from trainer.run import Run
 
-    sinks = [RayMetricsSink(config.job)] if rank == 0 else []
+    sinks = [partial(RayMetricsSink, config.job)] if rank == 0 else []
     Run(config, ray.get(payload.inputs), payload.owner, WorkerProgress(payload.box), sinks).execute()
 
 

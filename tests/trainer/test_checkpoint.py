@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from trainer.checkpoint import CheckpointStore, TornCheckpointError
+from trainer.config.errors import InputError
+from trainer.digest import sha256_of
 from trainer.engine import EngineState
 
 
@@ -87,7 +89,7 @@ def test_a_step_that_is_trained_again_replaces_the_damaged_one(tmp_path: Path) -
 
 def test_another_owners_checkpoint_is_refused(tmp_path: Path) -> None:
     save(store(tmp_path, owner="uid-1"), 10)
-    with pytest.raises(PermissionError, match="belongs to another job"):
+    with pytest.raises(InputError, match="belongs to another job"):
         store(tmp_path, owner="uid-2").newest()
 
 
@@ -105,18 +107,70 @@ def test_a_write_that_does_not_reach_the_disk_as_it_was_is_told(tmp_path: Path, 
         save(checkpoints, 5)
 
 
-def test_a_full_disk_leaves_the_earlier_checkpoints_and_no_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoints = store(tmp_path)
-    save(checkpoints, 1)
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from tests.trainer.test_checkpoint import save, store
+checkpoints = store(Path(sys.argv[1]))
+save(checkpoints, 1)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
+try:
+    save(checkpoints, 2)
+except OSError as error:
+    print("told:", error)
+"""
 
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.checkpoint.sync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save(checkpoints, 2)
+def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run([sys.executable, "-c", program, str(folder)], env=env, capture_output=True, text=True, check=False)
+
+
+def test_a_disk_that_takes_no_more_is_told_and_leaves_the_earlier_checkpoints_and_no_remains(tmp_path: Path) -> None:
+    done = run(FULL_DISK, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "told: " in done.stdout
+    assert "cannot be written" in done.stdout
     assert names(tmp_path) == ["step-1"]
     assert not (tmp_path / ".finetune" / "staging").exists()
+
+
+def test_a_checkpoint_that_the_disk_does_not_give_back_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = store(tmp_path)
+    save(checkpoints, 10)
+    save(checkpoints, 20)
+
+    def failing(file: Path) -> str:
+        if "step-20" in str(file):
+            raise OSError(5, "Input/output error")
+        return sha256_of(file)
+
+    monkeypatch.setattr("trainer.checkpoint.sha256_of", failing)
+    found, warnings = store(tmp_path).newest()
+    assert found is not None
+    assert found.record.step == 10
+    assert "Input/output error" in warnings[0]
+
+
+def test_only_the_checkpoint_that_a_run_goes_on_from_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = store(tmp_path)
+    for step in (10, 20):
+        save(checkpoints, step, 30.0 - step)
+    read: list[str] = []
+    monkeypatch.setattr("trainer.checkpoint.sha256_of", lambda file: read.append(file.parent.name) or sha256_of(file))
+    again = store(tmp_path)
+    again.newest()
+    assert set(read) == {"step-20"}
+    assert [(record.step, record.best) for record in again.records] == [(10, False), (20, True)]
+
+
+def test_checkpoints_in_a_folder_that_was_moved_are_named_where_they_are(tmp_path: Path) -> None:
+    save(CheckpointStore(tmp_path / "before", "/before", "uid-1", 2), 10)
+    (tmp_path / "before").rename(tmp_path / "after")
+    found, _ = CheckpointStore(tmp_path / "after", "/after", "uid-1", 2).newest()
+    assert found is not None
+    assert found.record.uri == "/after/checkpoints/step-10"
 
 
 KILLED_WRITER = """
@@ -139,8 +193,7 @@ save(checkpoints, 2)
 
 
 def test_a_writer_killed_half_way_leaves_no_half_checkpoint(tmp_path: Path) -> None:
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(tmp_path)], env=env, capture_output=True, check=False)
+    done = run(KILLED_WRITER, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert names(tmp_path) == ["step-1"]
     found, warnings = store(tmp_path).newest()

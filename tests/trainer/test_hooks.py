@@ -40,7 +40,7 @@ class Listener:
     def send(self, **fields) -> None:
         self.fields.append(fields)
 
-    def stop_requested(self) -> bool:
+    def stop_requested(self, wait_seconds: float = 0.0) -> bool:
         return self.stop
 
     def log(self, step, figures) -> None:

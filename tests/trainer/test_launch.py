@@ -1,13 +1,12 @@
 """How the driver names an end: exit code, reason, message."""
 
-import threading
-
 import pytest
 
 from trainer.config.errors import InputError
 from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
-from trainer.launch import InterruptedRunError, end_of, outcome_of, stop_handler
+from trainer.launch import end_of, outcome_of
 from trainer.loop import TrainingDivergedError
+from trainer.stopping import InterruptedRunError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -54,16 +53,6 @@ def test_a_good_end_is_a_success() -> None:
 
 def test_a_long_message_is_cut_to_what_a_record_holds() -> None:
     assert len(outcome_of(Result.FAILED, "TrainingError", "x" * 10_000).message) == 2048
-
-
-def test_sigterm_before_the_workers_train_ends_the_run_at_once_and_later_only_asks() -> None:
-    stop = threading.Event()
-    with pytest.raises(InterruptedRunError):
-        stop_handler(stop)(15, None)
-    stop.clear()
-    stop.workers_listen = True
-    stop_handler(stop)(15, None)
-    assert stop.is_set()
 
 
 def test_an_input_error_survives_the_way_from_a_worker() -> None:

@@ -75,3 +75,11 @@ def test_rows_that_changed_between_two_attempts_of_a_cluster_job_are_refused(tmp
     with pytest.raises(InputError, match=r"^data\.train: holds something else") as refused:
         owned(tmp_path, "others", uid="f00").finished()
     assert "--overwrite" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"owner": {"name": "job", "uid": null}}'], ids=["empty", "no object", "of another version"])
+def test_a_record_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(InputError, match=r"^output: .*run\.json is damaged"):
+        owned(tmp_path).finished()
+    assert (tmp_path / "run.json").read_text() == content

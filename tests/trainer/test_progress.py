@@ -1,11 +1,12 @@
 """Reports: whole, numbered, throttled, urgent when they matter, and insisted upon at the end."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
-from trainer.config.record import Outcome, ProgressFigures, ProgressRecord, Result, Stage
+from trainer.config.record import Metrics, Outcome, ProgressFigures, ProgressRecord, Result, Stage
 from trainer.config.sections import LoraMethod, Method, Training
 from trainer.config.sources import Data, ModelSource, Source
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig
@@ -104,3 +105,34 @@ def test_a_lost_worker_side_does_not_stop_the_reports(tmp_path: Path) -> None:
     run_for(reporter, 0.6)
     assert reporter.finish(outcome=OUTCOME)
     assert sink.records[-1].outcome == OUTCOME
+
+
+def test_a_figure_that_is_no_number_is_left_out_of_the_record(tmp_path: Path) -> None:
+    reporter = ProgressReporter(config(tmp_path), FileSink(tmp_path / "record.json"))
+    reporter.update(metrics=Metrics(final={"wer": float("nan"), "perplexity": float("inf"), "bleu": 3.0}))
+    reporter.publish()
+    written = json.loads((tmp_path / "record.json").read_text(), parse_constant=pytest.fail)
+    assert written["metrics"]["final"] == {"bleu": 3.0}
+
+
+def test_what_was_fetched_first_does_not_overwrite_what_came_after_it(tmp_path: Path) -> None:
+    reporter = ProgressReporter(config(tmp_path), CountingSink())
+    changes = iter([{"stage": Stage.TRAINING}, {"stage": Stage.FINAL}])
+    first_has_its_change, second_may_go_on = threading.Event(), threading.Event()
+
+    def source() -> dict[str, object]:
+        change = next(changes)
+        if change["stage"] is Stage.TRAINING:
+            first_has_its_change.set()
+            second_may_go_on.wait(0.3)
+        return change
+
+    reporter.poll(source)
+    first = threading.Thread(target=reporter.fetch)
+    first.start()
+    first_has_its_change.wait()
+    reporter.fetch()
+    second_may_go_on.set()
+    first.join()
+    assert reporter.publish()
+    assert reporter._sink.records[-1].stage is Stage.FINAL

@@ -30,7 +30,6 @@ class Model(BaseModel):
         extra="forbid",
         frozen=True,
         protected_namespaces=(),
-        ser_json_inf_nan="strings",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()

@@ -7,8 +7,24 @@ import os
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one step: a reader sees the old text or the new, never a part."""
+def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
+    """Replace a file's content in one step: a reader sees the old text or the new, never a part.
+
+    With `durable` it has reached the disk before it takes its place, so that not even a power cut leaves an empty file.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
+    if durable:
+        sync(temporary)
     temporary.replace(path)
+    if durable:
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the kernel write a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

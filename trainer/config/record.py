@@ -5,10 +5,12 @@ reader keeps the record with the higher sequence and drops those of another atte
 and strings in the resource's status.
 """
 
+import math
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, PlainSerializer
 
 from trainer.config.base import Model
 
@@ -74,13 +76,21 @@ class BestFigures(Model):
     step: Count
 
 
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures that are numbers: JSON has neither infinity nor nan, and a WER without reference words is no figure."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+Figures = Annotated[dict[str, float], PlainSerializer(finite)]
+
+
 class Metrics(Model):
     """Figures by name (perplexity, bitsPerByte, bleu, chrf, wer, trainLoss). baseline and final are on the same test rows."""
 
-    baseline: dict[str, float] = {}
-    latest: dict[str, float] = {}
+    baseline: Figures = {}
+    latest: Figures = {}
     best: BestFigures | None = None
-    final: dict[str, float] = {}
+    final: Figures = {}
 
 
 class CheckpointRecord(Model):

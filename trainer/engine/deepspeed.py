@@ -28,6 +28,8 @@ def deepspeed_config(zero_stage: int, settings: OptimizerSettings, *, bfloat16: 
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {"stage": zero_stage, "contiguous_gradients": True, "overlap_comm": False, "reduce_scatter": True},
         "bf16": {"enabled": bfloat16, "check_grad_overflow": False},
+        # Left to itself it is the model's type, and in bfloat16 the sum over many micro-batches loses what the small ones add.
+        "data_types": {"grad_accum_dtype": "fp32"},
         "fp16": {"enabled": False},
         "steps_per_print": 2**31,
         "wall_clock_breakdown": False,

@@ -6,12 +6,14 @@ Started by test_invariance.py as a program, RANK and WORLD_SIZE in the environme
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["DS_ACCELERATOR"] = "cpu"
 
 import torch
 import torch.distributed
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from trainer.batches import deal
@@ -24,6 +26,9 @@ from trainer.loop import accepts_logits_to_keep, forward_loss, token_counts
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
 MICRO_BATCHES = [1, 2, 4, 8]
+BFLOAT16_MASTERS = ["zero1", "zero2", "zero3"]
+"""Engines that hold the model in bfloat16 with float32 masters."""
+MANY = 256
 
 
 def rows_of_step(step: int) -> list[Tokens]:
@@ -71,6 +76,25 @@ def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
     return {"loss": engine.sums_over_ranks([nll])[0] / tokens, "gradients": gradients, "norm": norm}
 
 
+def gradients_of_many(name: str, micro: int) -> Tensor:
+    """Return the bfloat16 engine's gradient, as one vector, of 256 rows taken in micro-batches of `micro`."""
+    rows = [replace(row, id=f"{step}-{row.id}") for step in range(MANY // ROWS) for row in rows_of_step(step)]
+    settings = OptimizerSettings(weight_decay=0.0, gradient_clipping=0.0, micro_batch_size=micro, micro_batches_per_step=MANY // micro)
+    engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
+    batches = deal(rows, 0, 1, micro)
+    tokens = sum(batch.loss_tokens for batch in batches)
+    for index, batch in enumerate(batches):
+        sums = forward_loss(engine, batch, 0.0, keeps_positions=accepts_logits_to_keep(engine))
+        engine.backward(sums.objective / tokens, last=index == len(batches) - 1)
+    return torch.cat([value.flatten() for value in engine.full_gradients().values()])
+
+
+def accumulation_error(name: str) -> float:
+    """Return the relative difference between the gradients of single rows summed up and of few large micro-batches."""
+    fine, coarse = gradients_of_many(name, 1), gradients_of_many(name, MANY // 4)
+    return float((fine - coarse).norm() / coarse.norm())
+
+
 def states_equal(left: EngineState, right: EngineState) -> bool:
     return all(
         first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
@@ -111,6 +135,8 @@ def main() -> None:
                 results[f"step/{name}/{micro}"] = one_step(new_engine(name, micro, world_size), 0, micro)
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
         results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)
+        if world_size == 1 and name in BFLOAT16_MASTERS:
+            results[f"accumulation/{name}"] = {"error": accumulation_error(name)}
     if rank == 0:
         Path(sys.argv[1]).write_text(json.dumps(results))
     torch.distributed.barrier()
