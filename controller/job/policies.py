@@ -131,7 +131,7 @@ def running(situation: Situation) -> Plan | None:
         reason = Reason.SECRET_MISSING if "secret" in trouble.waiting_message.lower() else Reason.REFERENCE_MISSING
         message = f"pod {trouble.name} cannot start: {trouble.waiting_message}; create it and the pod starts by itself"
         situation = _refuse(situation, reason, message)
-    elif situation.job.spec is not None:
+    else:
         situation = _accept(situation)
     if ray_job_state(ray_job) is RayJobState.RUNNING:
         message = f"attempt {attempt.number} runs in the Ray cluster {ray_job.cluster}"

@@ -180,7 +180,7 @@ class Reconciler:
         item = self._stores.jobs.get(key)
         if item is None:
             return UNREADABLE_POLL_SECONDS
-        metadata, wire = item["metadata"], item["status"].get("conditions")
+        metadata, wire = item["metadata"], (item.get("status") or {}).get("conditions")
         before = status_from({"conditions": wire})
         message = f"{problem}; another version of the controller wrote it; let that one finish the job, or create a new job"
         generation, now = metadata.get("generation", 1), self._now()

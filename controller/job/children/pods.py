@@ -138,7 +138,7 @@ def _environment(job: Job, settings: TrainerSettings) -> Iterator[dict[str, Any]
     own = {
         "HOME": HOME,
         "PYTHONUNBUFFERED": "1",
-        # The dashboard's Train page shows runs only with it.
+        # The dashboard tells of train runs, by its API, only with it.
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     }
     for name, value in {**settings.trainer_env, **own}.items():

@@ -135,3 +135,11 @@ def test_a_driver_that_lingers_after_its_last_word_is_cleared_away() -> None:
     old = status(attempt(1, outcome=AttemptOutcome.FAILED, end_time=NOW - timedelta(seconds=61)), conditions=[over])
     assert decide(observed(job(status=young), ray_job())).requeue_after == 60
     assert decide(observed(job(status=old), ray_job())).actions == (DeleteRayJob("bot-1"),)
+
+
+def test_a_ray_job_that_comes_late_when_the_job_has_ended_is_deleted_at_once() -> None:
+    over = Condition(type=ConditionType.SUCCEEDED, status="True", last_transition_time=NOW, reason="Over", message="")
+    known = status(ended(1, AttemptOutcome.FAILED), ended(2, AttemptOutcome.SUCCEEDED), conditions=[over])
+    decision = decide(observed(job(status=known), ray_job(1), ray_job(2)))
+    assert (decision.actions, decision.requeue_after) == ((DeleteRayJob("bot-1"),), 60)
+    assert decide(observed(job(status=known), ray_job(1))).actions == (DeleteRayJob("bot-1"),)
