@@ -5,6 +5,8 @@ import re
 from itertools import combinations, product
 from typing import Any
 
+import pytest
+
 from controller.api.spec import GROUP, VERSION, FineTuneJobSpec
 
 Row = dict[str, str]
@@ -103,13 +105,15 @@ def test_no_row_is_another_one_with_a_word_swapped(every_quickstart_row: list[Ro
         assert min(len(left - right), len(right - left)) > 2, (row, other)
 
 
-def test_no_test_question_asks_what_a_known_question_asks(quickstart_rows: Parts) -> None:
+def test_no_test_question_asks_what_a_known_question_asks(quickstart_rows: Parts, capsys: pytest.CaptureFixture[str]) -> None:
     value, question, known = closest(quickstart_rows, "prompt")
-    print(f"closest questions ({value:.2f}): {question!r} and {known!r}")
+    with capsys.disabled():  # for people to judge, also when the test passes
+        print(f"\nclosest questions ({value:.2f}): {question!r} and {known!r}")
     assert value < CLOSEST_ALLOWED
 
 
-def test_no_test_answer_repeats_a_known_answer(quickstart_rows: Parts) -> None:
+def test_no_test_answer_repeats_a_known_answer(quickstart_rows: Parts, capsys: pytest.CaptureFixture[str]) -> None:
     value, answer, known = closest(quickstart_rows, "completion")
-    print(f"closest answers ({value:.2f}): {answer!r} and {known!r}")
+    with capsys.disabled():
+        print(f"\nclosest answers ({value:.2f}): {answer!r} and {known!r}")
     assert value < CLOSEST_ALLOWED

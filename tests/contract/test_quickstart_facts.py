@@ -72,7 +72,7 @@ DEFAULTS: list[tuple[str, object]] = [
     ("The default of `synonymReplacement.probability` is #", sections.SynonymReplacement().probability),
     ("with a chance of # by default", sections.WordDropout().probability),
     ("The default chance of each word is #", sections.WordSwap().probability),
-    ("The default chance of each character is #", sections.CharacterNoise().probability),
+    ("The default chance of each letter is #", sections.CharacterNoise().probability),
     ("the first ones of the set. The default is #", sections.Generation().samples),
     ("`evaluation.generation.maxNewTokens` tokens. The default is #", sections.Generation().max_new_tokens),
     ("the number of workers. The default is #", api.Distributed().workers),

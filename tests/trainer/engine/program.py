@@ -13,6 +13,7 @@ os.environ["DS_ACCELERATOR"] = "cpu"
 
 import torch
 import torch.distributed
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -124,15 +125,44 @@ def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = 
             "parameters": {name: value.flatten().tolist() for name, value in final.parameters.items()}}  # fmt: skip
 
 
+def goes_on_elsewhere(name: str, micro: int, world_size: int, saved: EngineState) -> dict[str, object]:
+    """Do the last step from a state that another engine and another number of ranks has left."""
+    engine = new_engine(name, micro, world_size)
+    engine.load_state(saved, STEPS - 1)
+    one_step(engine, STEPS - 1, micro)
+    return {"parameters": {key: value.flatten().tolist() for key, value in engine.state().parameters.items()}}
+
+
+def exchange(folder: Path, saved: EngineState | None = None) -> EngineState:
+    """Write a state to `folder`, or read the one that lies there."""
+    parts = ("parameters", "first_moments", "second_moments")
+    if saved is not None:
+        for part in parts:
+            save_file(getattr(saved, part), folder / f"{part}.safetensors")
+        return saved
+    return EngineState(*(load_file(folder / f"{part}.safetensors") for part in parts))
+
+
+def state_of_one_rank() -> EngineState:
+    """Return the state of one process after all steps but the last."""
+    engine = new_engine("ddp", 2, 1)
+    for step in range(STEPS - 1):
+        one_step(engine, step, 2)
+    return engine.state()
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     results: dict[str, object] = {}
+    folder = Path(sys.argv[1]).parent
+    saved = exchange(folder, state_of_one_rank()) if world_size == 1 else exchange(folder)
     for name in ENGINES:
         for micro in MICRO_BATCHES:
             if micro * world_size <= ROWS:
                 results[f"step/{name}/{micro}"] = one_step(new_engine(name, micro, world_size), 0, micro)
+        results[f"elsewhere/{name}"] = goes_on_elsewhere(name, 2, world_size, saved)
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
         results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)
         if world_size == 1 and name in BFLOAT16_MASTERS:

@@ -109,8 +109,9 @@ def test_a_bfloat16_gradient_does_not_wear_off_over_many_micro_batches(results, 
 
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_engine_ends_at_the_same_weights(results, world_size: int, engine: str) -> None:
-    found, expected = results[world_size][f"resume/{engine}"]["parameters"], results[1]["resume/ddp"]["parameters"]
+@pytest.mark.parametrize("state", ["resume", "elsewhere"], ids=["its own state", "the state of one process"])
+def test_every_engine_ends_at_the_same_weights(results, world_size: int, engine: str, state: str) -> None:
+    found, expected = results[world_size][f"{state}/{engine}"]["parameters"], results[1]["resume/ddp"]["parameters"]
     assert found.keys() == expected.keys()
     for name in expected:
         # AdamW divides by the root of the second moment: where a gradient is nearly 0, its last bits decide a step's direction.

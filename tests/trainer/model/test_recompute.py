@@ -20,7 +20,8 @@ def loss_and_gradients(*, recomputed: bool) -> tuple[float, dict[str, torch.Tens
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = model(torch.arange(1, 25).unsqueeze(0), use_cache=False).logits.float().log_softmax(-1)[0, :-1, 5].sum()
     loss.backward()
-    return float(loss.detach()), {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}, sum(kept)
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return float(loss.detach()), gradients, sum(kept)
 
 
 def test_recomputing_keeps_less_and_gives_the_same_loss_and_gradients() -> None:
