@@ -4,39 +4,73 @@ Hooks act in train mode only and hold no state; randomness is torch's global gen
 Test: tests/trainer/model/test_dropout.py.
 """
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from trainer.config.errors import InputError
 
-BLOCK_SUFFIXES = ("Attention", "AttentionV2", "MLP", "FeedForward", "SparseMoeBlock", "MoE")
+# Endings of the names of transformers' classes: what mixes the tokens of a row, and what works on each token alone.
+MIXING = ("Attention", "AttentionV2", "GatedDeltaNet", "ShortConv", "Mixer", "MambaLayer", "RecurrentBlock")
+FEED_FORWARD = ("MLP", "Mlp", "FeedForward", "SparseMoeBlock", "SparseMoEBlock", "MoE", "Moe", "MoELayer")
+IN_THE_LAYER = ("fc1", "fc2")
+"""OPT, XGLM and BioGPT have no feed-forward block: its two linear layers stand in the layer itself."""
+WITH_RESIDUAL = ("XLNet",)
+"""Beginnings of the names of classes that add the residual themselves, without taking it as an argument."""
 
 
 def add_block_dropout(model: nn.Module, probability: float) -> int:
     """Drop outputs of each block of each layer with `probability`; return how many blocks that are.
 
-    Raises InputError where the architecture's blocks are not found: dropout that does not act must not pass for dropout.
+    Raises InputError where a layer lacks a block of either kind: dropout that acts on half of them must not pass for dropout.
     """
     if probability == 0:
         return 0
-    blocks = list(_blocks(model))
+    blocks: list[nn.Module] = []
+    for layer in _layers(model):
+        mixing, feed_forward = list(_parts(layer, MIXING)), list(_feed_forward(layer))
+        if not mixing or not feed_forward:
+            raise _cannot_act(model, f"no {'feed-forward' if mixing else 'attention'} block was found in {type(layer).__name__}")
+        blocks += [*mixing, *feed_forward]
     if not blocks:
-        problem = f"cannot act: no attention and feed-forward blocks were found in {type(model).__name__}"
-        raise InputError("regularization.dropout", problem, "set it to 0 for this model")
+        raise _cannot_act(model, "no attention and feed-forward blocks were found")
     for block in blocks:
         block.register_forward_hook(_hook(probability))
     return len(blocks)
 
 
-def _blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the direct children of each layer that are an attention or feed-forward block by the name of their class."""
+def _cannot_act(model: nn.Module, reason: str) -> InputError:
+    return InputError("regularization.dropout", f"cannot act on {type(model).__name__}: {reason}", "set it to 0 for this model")
+
+
+def _layers(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers of the model: members of a list that transformers takes for layers, or that hold a block."""
     for layers in model.modules():
-        if isinstance(layers, nn.ModuleList) and len(layers) and all(type(layer) is type(layers[0]) for layer in layers):
+        if isinstance(layers, nn.ModuleList):
             for layer in layers:
-                yield from (child for child in layer.children() if type(child).__name__.endswith(BLOCK_SUFFIXES))
+                if isinstance(layer, GradientCheckpointingLayer) or any(_parts(layer, (*MIXING, *FEED_FORWARD))):
+                    yield layer
+
+
+def _parts(layer: nn.Module, endings: tuple[str, ...]) -> Iterator[nn.Module]:
+    """Yield the children of a layer that are blocks by the name of their class and whose output is added to the residual."""
+    for child in layer.children():
+        name = type(child).__name__
+        adds_residual = name.startswith(WITH_RESIDUAL) or "residual" in inspect.signature(child.forward).parameters
+        # Dropping the sum would drop the residual along with the block's output.
+        if name.endswith(endings) and not adds_residual:
+            yield child
+
+
+def _feed_forward(layer: nn.Module) -> Iterator[nn.Module]:
+    yield from _parts(layer, FEED_FORWARD)
+    children = dict(layer.named_children())
+    if all(name in children for name in IN_THE_LAYER):
+        yield children[IN_THE_LAYER[-1]]
 
 
 def _hook(probability: float) -> Any:

@@ -3,14 +3,16 @@
 Test: tests/trainer/model/test_lora.py.
 """
 
+import difflib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from trainer.config.errors import InputError
 from trainer.config.sections import LoraMethod, Method, Regularization
@@ -24,20 +26,31 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
     """Return the model with adapters (or all weights set to train) and block dropout, in train mode.
 
     Adapters start as the identity, with the same random numbers on every rank for the same seed. Raises InputError for
-    target modules that the model does not have.
+    target modules that the model does not have, and for dropout that could not act. A model on the meta device will do.
     """
-    add_block_dropout(model, regularization.dropout)
     if method.lora is None:
         whole: nn.Module = model.requires_grad_(True)
-        return whole.train()
-    config = lora_config(method.lora)
+    else:
+        whole = _with_adapters(model, method.lora, seed)
+    # After the adapters, so that what an adapter adds to a block's output is dropped as well.
+    add_block_dropout(model, regularization.dropout)
+    return whole.train()
+
+
+def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int) -> nn.Module:
+    linear = _linear(model)  # now, as a refusal by PEFT leaves the model half changed
+    _check_targets(model, lora.target_modules or [], linear)
     with torch.random.fork_rng(), old_name_tolerated():
         torch.manual_seed(seed)
         try:
-            adapted: nn.Module = get_peft_model(model, config)
+            adapted: nn.Module = get_peft_model(model, lora_config(lora))
         except ValueError as error:
-            raise _target_error(model, method.lora, error) from error
-    return adapted.train()
+            said = " ".join(str(error).split())[:300]  # it may show a whole module, on many lines
+            if lora.target_modules is None:
+                fix = "name its linear layers in method.lora.targetModules"
+                raise InputError("method.lora", f"does not fit this model: {said}", fix) from error
+            raise InputError("method.lora.targetModules", f"cannot have adapters: {said}", f"it has {', '.join(linear)}") from error
+    return adapted
 
 
 @contextmanager
@@ -59,9 +72,18 @@ def lora_config(lora: LoraMethod) -> LoraConfig:
     )
 
 
-def _target_error(model: nn.Module, lora: LoraMethod, error: ValueError) -> InputError:
-    linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)})
-    if lora.target_modules is None:
-        return InputError("method.lora", f"does not fit this model: {error}", "name its linear layers in method.lora.targetModules")
-    wanted = ", ".join(lora.target_modules)
-    return InputError("method.lora.targetModules", f"no module of the model is called {wanted}", f"it has {', '.join(linear)}")
+def _check_targets(model: PreTrainedModel, targets: Sequence[str], linear: Sequence[str]) -> None:
+    """Raise InputError for a name that no module has: PEFT passes over it in silence as long as another one fits."""
+    names = [name for name, _ in model.named_modules()]
+    for index, target in enumerate(targets):
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            close = difflib.get_close_matches(target, linear, n=1)
+            fix = f"did you mean {close[0]}?" if close else f"it has {', '.join(linear)}"
+            raise InputError(f"method.lora.targetModules[{index}]", f"no module of the model is called {target}", fix)
+
+
+def _linear(model: PreTrainedModel) -> list[str]:
+    """Return the names of the layers that an adapter suits: the linear ones (GPT-2's are Conv1D) but the output layer."""
+    output = model.get_output_embeddings()
+    linear = (name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not output)
+    return sorted({name.rpartition(".")[2] for name in linear})

@@ -1,12 +1,55 @@
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.trainer.model.builders import random_prompts, tiny_model
 from trainer.config.errors import InputError
+from trainer.config.sections import LoraMethod, Method, Regularization
+from trainer.model import apply_method
 from trainer.model.dropout import add_block_dropout
 
 INPUT = torch.tensor(random_prompts([12]))
+SMALL = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "pad_token_id": 0,
+    "initializer_range": 0.3,
+}
+FEED_FORWARD_SIZE = {"intermediate_size": 64, "max_position_embeddings": 64}
+HEADS = {"num_key_value_heads": 2, "head_dim": 8}
+NO_OWN_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "layerdrop": 0.0}
+IN_LAYER = NO_OWN_DROPOUT | {"max_position_embeddings": 64}
+DELTA_NET = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
+ARCHITECTURES = {
+    "llama": FEED_FORWARD_SIZE | HEADS,
+    "mistral": FEED_FORWARD_SIZE | HEADS,
+    "qwen2": FEED_FORWARD_SIZE | {"num_key_value_heads": 2},
+    "gemma": FEED_FORWARD_SIZE | HEADS,
+    "phi": FEED_FORWARD_SIZE,
+    "gpt_neox": FEED_FORWARD_SIZE,
+    "gpt2": {"n_positions": 64, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    "opt": IN_LAYER | {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "xglm": NO_OWN_DROPOUT | {"d_model": 32, "ffn_dim": 64, "attention_heads": 4, "init_std": 0.3},
+    "biogpt": IN_LAYER | {"intermediate_size": 64, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "qwen3_next": FEED_FORWARD_SIZE | HEADS | DELTA_NET | EXPERTS | {"num_hidden_layers": 4},
+}
+
+
+def architecture(name: str, **changes: int) -> nn.Module:
+    torch.manual_seed(5)
+    config = AutoConfig.for_model(name, **(SMALL | ARCHITECTURES.get(name, {}) | changes))
+    return AutoModelForCausalLM.from_config(config).float().eval()
+
+
+def without_layers(name: str, model: nn.Module) -> nn.Module:
+    """Return the same model with nothing between its embedding and its last norm."""
+    reduced = architecture(name, num_hidden_layers=0)
+    reduced.load_state_dict({key: value for key, value in model.state_dict().items() if key in reduced.state_dict()})
+    return reduced
 
 
 def test_it_acts_in_training_and_not_in_evaluation() -> None:
@@ -52,6 +95,44 @@ def test_probability_zero_adds_nothing() -> None:
 
     assert add_block_dropout(model, 0.0) == 0
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_whatever_the_architecture_no_block_escapes_it_and_the_residual_does(name: str) -> None:
+    model = architecture(name)
+    expected = without_layers(name, model)(INPUT).logits
+    assert not torch.allclose(model(INPUT).logits, expected), "the blocks must count for something"
+
+    add_block_dropout(model, 1.0)
+
+    torch.testing.assert_close(model.train()(INPUT).logits, expected)
+
+
+@pytest.mark.parametrize("name", ["opt", "llama"])
+def test_what_an_adapter_adds_to_a_block_is_dropped_too(name: str) -> None:
+    model = architecture(name)
+    expected = without_layers(name, model)(INPUT).logits
+    adapted = apply_method(model, Method(lora=LoraMethod(rank=2)), Regularization(dropout=0.999999), seed=1)
+    for key, parameter in adapted.named_parameters():
+        if "lora_B" in key:
+            torch.nn.init.normal_(parameter)
+
+    # At this probability every output is dropped.
+    torch.testing.assert_close(adapted(INPUT).logits, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "sizes"),
+    [
+        ("bloom", "attention", {"n_layer": 2, "n_head": 4}),  # its blocks return the residual along with their output
+        ("mpt", "feed-forward", {"d_model": 32, "n_heads": 4, "n_layers": 2}),
+        ("mamba", "feed-forward", {}),
+        ("bert", "feed-forward", FEED_FORWARD_SIZE | {"is_decoder": True}),
+    ],
+)
+def test_an_architecture_that_it_would_reach_by_half_or_not_at_all_is_refused(name: str, missing: str, sizes: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=rf"regularization\.dropout: cannot act on .*: no {missing} block was found in \w+; set it to 0"):
+        add_block_dropout(architecture(name, **sizes), 0.1)
 
 
 def test_a_model_without_such_blocks_is_refused_rather_than_trained_without_dropout() -> None:

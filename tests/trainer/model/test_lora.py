@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.trainer.model.builders import random_prompts, tiny_model
 from trainer.config.errors import InputError
@@ -69,13 +72,41 @@ def test_full_trains_every_weight() -> None:
     assert model.training
 
 
-def test_unknown_target_modules_are_named_beside_those_that_there_are() -> None:
-    with pytest.raises(InputError) as refused:
-        apply_method(tiny_model(), lora(targetModules=["query", "value"]), Regularization(), seed=1)
+def gpt2() -> GPT2LMHeadModel:
+    return GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=32, n_embd=16, n_layer=1, n_head=2))
 
-    assert refused.value.field == "method.lora.targetModules"
-    assert "query, value" in refused.value.problem
-    assert "q_proj" in refused.value.fix
+
+@pytest.mark.parametrize(
+    ("make", "targets", "field", "fix"),
+    [
+        pytest.param(tiny_model, ["q_proj", "v_projj"], "method.lora.targetModules[1]", "did you mean v_proj?", id="one of two"),
+        pytest.param(
+            tiny_model, ["self_attn.q_proj", "mlp.q_proj"], "method.lora.targetModules[1]", "did you mean q_proj?", id="in the wrong part"
+        ),
+        pytest.param(tiny_model, ["q_pro"], "method.lora.targetModules[0]", "did you mean q_proj?", id="part of a name"),
+        pytest.param(
+            lambda: tiny_model(tied=False),
+            ["query", "value"],
+            "method.lora.targetModules[0]",
+            "it has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj",
+            id="none, and the output layer is not offered",
+        ),
+        pytest.param(gpt2, ["query"], "method.lora.targetModules[0]", "it has c_attn, c_fc, c_proj", id="none in a model of Conv1D"),
+    ],
+)
+def test_a_target_module_that_the_model_does_not_have_is_refused_by_name(make: Any, targets: list[str], field: str, fix: str) -> None:
+    with pytest.raises(InputError) as refused:
+        apply_method(make(), lora(targetModules=targets), Regularization(), seed=1)
+
+    assert refused.value.field == field
+    assert targets[int(field[-2])] in refused.value.problem
+    assert refused.value.fix.startswith(fix)
+    assert "lm_head" not in str(refused.value)
+
+
+def test_a_target_module_of_a_kind_that_takes_no_adapter_is_refused() -> None:
+    with pytest.raises(InputError, match=r"method\.lora\.targetModules: cannot have adapters: .*; it has down_proj"):
+        apply_method(tiny_model(), lora(targetModules=["q_proj", "mlp"]), Regularization(), seed=1)
 
 
 def test_block_dropout_acts_beneath_an_adapter() -> None:
