@@ -19,6 +19,8 @@ from trainer.config.record import (
     EXIT_INPUT,
     EXIT_INTERRUPTED,
     EXIT_SUCCESS,
+    REASON_DIVERGED,
+    REASON_GENERIC,
     CheckpointRecord,
     Metrics,
     ModelProvenance,
@@ -37,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_MAX_LENGTH = 2048
 # Names of exceptions that a worker may end with, and the reason that status gives for them.
-FAILURE_REASONS = {"OutOfMemoryError": "OutOfMemory", "MemoryError": "OutOfMemory", "TrainingDivergedError": "TrainingDiverged",
+FAILURE_REASONS = {"OutOfMemoryError": "OutOfMemory", "MemoryError": "OutOfMemory", "TrainingDivergedError": REASON_DIVERGED,
                    "TornCheckpointError": "CheckpointDamaged", "OSError": "StorageFailed",
                    "SafetensorError": "StorageFailed"}  # fmt: skip
 
@@ -89,7 +91,7 @@ def failure_of(error: Exception) -> Ending:
     named = [
         (FAILURE_REASONS[kind.__name__], cause) for cause in causes for kind in type(cause).__mro__ if kind.__name__ in FAILURE_REASONS
     ]
-    reason, cause = named[0] if named else ("TrainingError", causes[0])
+    reason, cause = named[0] if named else (REASON_GENERIC, causes[0])
     return Ending(outcome_of(Result.FAILED, reason, f"{type(cause).__name__}: {cause}"), EXIT_FAILURE)
 
 
@@ -154,46 +156,60 @@ def finished_already(inputs: Inputs, ownership: Ownership) -> bool:
     return True
 
 
+# Read by Ray when it is imported or started; what the user has set stays.
+RAY_ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    # Ray Train's own print does not honour a captured stdout, and so the disassembly that dill reads lands in the log.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # A worker that asked for no GPU must see none: Ray no longer hides them by itself.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+
+
 def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: ProgressReporter, stop: StopRequest) -> None:
     """Run the workers on Ray; returns when all have ended well, raises their error otherwise."""
-    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    # Ray Train's own print does not honour a captured stdout, and so the disassembly that dill reads lands in the log.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    # A worker that asked for no GPU must see none: Ray no longer hides them by itself.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     import ray
-    import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
 
     from trainer.progress import progress_box
-    from trainer.worker import Payload, train_worker
+    from trainer.worker import Payload
 
     start_ray(config)
     stop.install()  # ray.init put its own handler there
     box = progress_box()
     reporter.poll(lambda: fetch(box, stop))
-    payload = Payload(config.to_wire(), ray.put(inputs), ownership.owner, box)
-    use_gpu = config.workers.gpus_per_worker > 0
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"payload": payload},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=config.workers.world_size, use_gpu=use_gpu, resources_per_worker=resources_of_a_rank(config)
-        ),
-        run_config=ray.train.RunConfig(
-            # A name that exists would resume that Ray Train run; ours resume from our own checkpoints.
-            name=f"{config.job.name}-{config.job.attempt}-{uuid.uuid4().hex[:6]}",
-            storage_path=str(Path(config.output.directory) / ".finetune" / "ray"),
-        ),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-    )
+    trainer = ray_trainer(config, Payload(config.to_wire(), ray.put(inputs), ownership.owner, box))
     try:
         trainer.fit()
         stop.disregard()
     finally:
         reporter.fetch()
         reporter.poll(None)
+
+
+def ray_trainer(config: TrainConfig, payload: Any) -> Any:
+    """Return Ray Train's trainer: one worker process per rank, without retries of Ray's own."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from trainer.worker import train_worker
+
+    use_gpu = config.workers.gpus_per_worker > 0
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"payload": payload},
+        scaling_config=ScalingConfig(
+            num_workers=config.workers.world_size, use_gpu=use_gpu, resources_per_worker=resources_of_a_rank(config)
+        ),
+        run_config=RunConfig(
+            # A name that exists would resume that Ray Train run; ours resume from our own checkpoints.
+            name=f"{config.job.name}-{config.job.attempt}-{uuid.uuid4().hex[:6]}",
+            storage_path=str(Path(config.output.directory) / ".finetune" / "ray"),
+        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+    )
 
 
 def fetch(box: Any, stop: StopRequest) -> dict[str, Any]:

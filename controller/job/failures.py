@@ -13,7 +13,7 @@ from enum import StrEnum
 from controller.api.status import AttemptOutcome
 from controller.job.facts import PodFacts, RayJobFacts
 from controller.runtime.redaction import plain, redact
-from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, Outcome, Result
+from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_DIVERGED, REASON_GENERIC, Outcome, Result
 
 
 class RayJobState(StrEnum):
@@ -72,8 +72,6 @@ EXIT_CODE = re.compile(r"exit code (-?\d+)")
 SIGNAL_EXIT_BASE = 128
 """A shell tells of a child that was killed by a signal as 128 plus its number; Python as minus its number."""
 CAUSE_MAX_LENGTH = 1024
-GENERIC_REASON = "TrainingError"
-"""What the trainer says where it knows no better word."""
 
 
 class Cause(StrEnum):
@@ -142,10 +140,10 @@ def _by_last_word(outcome: Outcome, pods: Sequence[PodFacts]) -> Ending:
     if outcome.result is Result.INTERRUPTED:
         return Ending(AttemptOutcome.INTERRUPTED, outcome.reason, outcome.message, retry=True)
     killed = _out_of_memory(pods)
-    if killed is not None and outcome.reason == GENERIC_REASON:
+    if killed is not None and outcome.reason == REASON_GENERIC:
         # The driver only sees that a worker is gone; why, its pod tells.
         return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, f"{killed}; the driver's last word: {outcome.message}", retry=True)
-    return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=True)
+    return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=outcome.reason != REASON_DIVERGED)
 
 
 def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:

@@ -50,6 +50,12 @@ class Result(StrEnum):
     INTERRUPTED = "Interrupted"
 
 
+REASON_GENERIC = "TrainingError"
+"""The reason of a failure that the driver has no better word for."""
+REASON_DIVERGED = "TrainingDiverged"
+"""Loss or gradient ceased to be a number. Another attempt would see the same rows in the same order, and so the same."""
+
+
 class Outcome(Model):
     """The last word of an attempt."""
 

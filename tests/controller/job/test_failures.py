@@ -85,6 +85,7 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({"job_status": "SUCCEEDED", "deployment_status": "Complete"}, None, "Succeeded", "Succeeded", False),
         ({}, outcome("InputInvalid"), "Failed", "SomeReason", False),
         ({}, outcome("Failed"), "Failed", "SomeReason", True),
+        ({}, outcome("Failed", "TrainingDiverged"), "Failed", "TrainingDiverged", False),
         ({}, outcome("Interrupted"), "Interrupted", "SomeReason", True),
         ({"message": EXITED.format(2)}, None, "Failed", "InputInvalid", False),
         ({"message": EXITED.format(3)}, None, "Interrupted", "Interrupted", True),
@@ -98,7 +99,7 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({"deployment_status": "ValidationFailed", "message": "name"}, None, "Failed", "RayJobInvalid", False),
     ],
     ids=[
-        "success", "input at fault", "failed in own words", "told to stop", "exit 2", "exit 3", "exit 1", "killed", "killed under a shell",
+        "success", "input at fault", "failed in own words", "diverged", "told to stop", "exit 2", "exit 3", "exit 1", "killed", "killed under a shell",
         "failed after its last word", "KubeRay's reason", "a reason that is none", "stopped", "refused by KubeRay",
     ],
 )  # fmt: skip
