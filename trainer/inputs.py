@@ -3,14 +3,14 @@
 Test: tests/trainer/test_inputs.py.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer.config.sections import Task
 from trainer.config.train import TrainConfig
-from trainer.data import Dataset, ensure_chat_template, examine, prepare, steps_total
+from trainer.data import Dataset, digest_of, ensure_chat_template, examine, prepare, steps_total
+from trainer.digest import sha256_of
 from trainer.model import LocatedModel, locate
 
 
@@ -26,12 +26,12 @@ class Inputs:
     def digests(self, config: TrainConfig) -> dict[str, str]:
         """Return the sha256, in hex, of what the job's files hold, by the field that names them: a path says nothing of it."""
         rows = {"train": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
-        found = {f"data.{part}": "\n".join(example.id for example in examples).encode() for part, examples in rows.items()}
+        found = {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
         for index, operation in enumerate(config.augmentation.operations if config.augmentation else ()):
             table = operation.synonym_replacement.dictionary if operation.synonym_replacement else None
             if table is not None and table.path is not None:
-                found[f"augmentation.operations[{index}].synonymReplacement.dictionary"] = Path(table.path).read_bytes()
-        return {field: hashlib.sha256(content).hexdigest() for field, content in found.items()}
+                found[f"augmentation.operations[{index}].synonymReplacement.dictionary"] = sha256_of(Path(table.path))
+        return found
 
     def describe(self, config: TrainConfig) -> list[str]:
         """Return what was found and what would be done, a line each, for `finetune check`."""

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.tiny import tiny_model, write_rows
+from trainer.config.train import TrainConfig
+from trainer.data import prepare
+from trainer.inputs import Inputs
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -114,3 +117,17 @@ def test_a_configuration_that_is_not_one_ends_with_code_2(tmp_path: Path) -> Non
     done = trainer(path)
     assert done.returncode == 2
     assert "training.epochs" in done.stderr
+
+
+def test_a_completion_with_another_indent_is_another_data_set(tmp_path: Path) -> None:
+    """Else a run would go on with rows that it did not begin with, or pass for finished."""
+
+    def digests(completion: str) -> dict[str, str]:
+        (tmp_path / "train.jsonl").write_text(json.dumps({"prompt": "write it", "completion": completion}) + "\n")
+        wanted = TrainConfig.model_validate(json.loads(config(tmp_path).read_text()))
+        return Inputs(prepare(wanted), located=None, tokenizer=None, findings=()).digests(wanted)
+
+    first = digests("if a:\n    b()")
+    assert digests("if a:\n    b()") == first
+    changed = digests("if a:\n        b()")
+    assert {field for field in first if first[field] != changed[field]} == {"data.train"}

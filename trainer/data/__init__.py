@@ -8,7 +8,7 @@ from trainer.data.augment import Augmenter
 from trainer.data.chat import prompt_and_reference, tokenize
 from trainer.data.doctor import examine
 from trainer.data.prepare import prepare
-from trainer.data.rows import Dataset, Example, Message, Tokens
+from trainer.data.rows import Dataset, Example, Message, Tokens, digest_of
 from trainer.data.sampler import batch_at, steps_total
 from trainer.data.template import PLAIN_TEMPLATE, ensure_chat_template
 
@@ -20,6 +20,7 @@ __all__ = [
     "Message",
     "Tokens",
     "batch_at",
+    "digest_of",
     "ensure_chat_template",
     "examine",
     "prepare",

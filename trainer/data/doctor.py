@@ -160,13 +160,16 @@ def answer_findings(examples: Sequence[Example]) -> list[str]:
     if not chats:
         return []
     findings = []
-    prompts = Counter(prompt_id(example) for example in chats)
-    several = sum(count > 1 for count in prompts.values())
+    asked = [prompt_id(example) for example in chats]
+    answers: dict[str, set[str]] = {prompt: set() for prompt in asked}
+    for prompt, example in zip(asked, chats, strict=True):
+        answers[prompt].add(" ".join(_answer(example).split()))
+    several = sum(len(given) > 1 for given in answers.values())
     if several:
-        first = next(example for example in chats if prompts[prompt_id(example)] > 1)
+        first = next(example for prompt, example in zip(asked, chats, strict=True) if len(answers[prompt]) > 1)
         word = "1 prompt has" if several == 1 else f"{several} prompts have"
         findings.append(f"data.train: {word} several different answers (the first: {first.origin}); the model learns a mixture of them")
-    answer, count = Counter(example.messages[-1].content.strip() for example in chats if example.messages).most_common(1)[0]
+    answer, count = Counter(_answer(example).strip() for example in chats).most_common(1)[0]
     if len(chats) > 1 and count >= REPEATED_ANSWER_SHARE * len(chats):
         findings.append(f"data.train: {count} of {len(chats)} rows have the same answer, «{answer[:60]}»; the model may say little else")
     return findings
@@ -208,6 +211,10 @@ def _roles(example: Example) -> tuple[str, ...]:
 
 def _text(example: Example) -> str:
     return example.text or "\n".join(message.content for message in example.messages or ())
+
+
+def _answer(example: Example) -> str:
+    return example.messages[-1].content if example.messages else ""
 
 
 def _bare(example: Example) -> str:

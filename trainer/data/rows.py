@@ -1,9 +1,12 @@
 """What the rest of the trainer sees of data: examples as they were written, data sets, and rows of tokens.
 
-Plain values without behaviour, so that they travel between processes as they are. Tests: tests/trainer/data/, with the
+Plain values, so that they travel between processes as they are. Tests: tests/trainer/data/, with the
 modules that make them.
 """
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -20,11 +23,16 @@ class Example:
     """One row: a conversation that ends with the assistant, or a text; exactly one of `messages` and `text` is set."""
 
     id: str
-    """Hash of the content: equal rows have equal ids, wherever they come from."""
+    """Hash of the content but for white space, wherever the row comes from; what is random about a row follows from it."""
     origin: str
     """Where the row was read, such as `data.train[0] line 12`."""
     messages: tuple[Message, ...] | None = None
     text: str | None = None
+
+    @property
+    def content(self) -> tuple[tuple[Message, ...] | None, str | None]:
+        """What is learnt, to the letter: in code and in verse white space is content, so two ids may be equal where this is not."""
+        return self.messages, self.text
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,15 @@ class Dataset:
     test: tuple[Example, ...]
     findings: tuple[str, ...] = ()
     """What was left out or looks odd, in words for the user."""
+
+
+def digest_of(examples: Iterable[Example]) -> str:
+    """Return the sha256, in hex, of rows to the letter and in their order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        turns = example.messages and [[message.role, message.content] for message in example.messages]
+        digest.update(json.dumps([turns, example.text]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

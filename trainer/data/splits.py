@@ -14,10 +14,10 @@ from trainer.data.rows import Example
 
 def without_duplicates(name: str, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
     """Return the first of equal rows, and a finding that counts the others. `name` is the field, such as data.train."""
-    first: dict[str, Example] = {}
+    first: dict[object, Example] = {}
     repeated: list[Example] = []
     for example in examples:
-        if first.setdefault(example.id, example) is not example:
+        if first.setdefault(example.content, example) is not example:
             repeated.append(example)
     if not repeated:
         return list(examples), []

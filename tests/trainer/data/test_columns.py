@@ -11,7 +11,7 @@ from tests.trainer.data.builders import chat, text
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.sources import Columns
-from trainer.data import Example, Message
+from trainer.data import Example, Message, digest_of
 from trainer.data.columns import make_id, prompt_id, read_examples
 from trainer.data.formats import Record
 
@@ -169,6 +169,13 @@ def test_columns_of_a_chat_have_no_meaning_for_plain_text() -> None:
 def test_composition_and_white_space_make_no_other_row(words: str) -> None:
     assert make_id(None, unicodedata.normalize("NFD", words)) == make_id(None, unicodedata.normalize("NFC", words))
     assert make_id(None, f"  {words}\n") == make_id(None, words)
+
+
+def test_the_digest_of_rows_tells_what_their_ids_do_not() -> None:
+    rows = [chat("a", "b", origin="line 1"), text("if a:\n    b()")]
+    others = [[chat("a", "b "), rows[1]], [rows[0], text("if a:\nb()")], rows[::-1], rows[:1], [chat("a", "b", "a", "b"), rows[1]]]
+    assert digest_of([chat("a", "b", origin="line 7"), rows[1]]) == digest_of(rows)
+    assert len({digest_of(rows), *map(digest_of, others)}) == 1 + len(others)
 
 
 def test_rows_of_other_words_roles_or_borders_have_other_ids() -> None:

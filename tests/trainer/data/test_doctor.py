@@ -88,6 +88,10 @@ def test_control_tokens_inside_a_text_are_told(tokenizer: Any) -> None:
     ]
 
 
+def test_an_answer_with_other_white_space_is_no_different_answer(tokenizer: Any) -> None:
+    assert findings(tokenizer, [*rows(50), chat("question 3?", f"{rows(4)[3].messages[-1].content} \n")]) == []
+
+
 def test_several_answers_to_one_prompt_are_told(tokenizer: Any) -> None:
     said = findings(tokenizer, [*rows(50), chat("question 3?", "another answer")])
     assert said == [

@@ -23,10 +23,19 @@ def rows(count: int) -> list[Example]:
 
 
 def test_equal_rows_count_once_and_the_others_are_reported() -> None:
-    examples = [chat("a", "b", origin="line 1"), chat("c", "d", origin="line 2"), chat("a ", "b", origin="line 3")]
+    examples = [chat("a", "b", origin="line 1"), chat("c", "d", origin="line 2"), chat("a", "b", origin="line 3")]
     kept, findings = without_duplicates("data.train", examples)
     assert [example.origin for example in kept] == ["line 1", "line 2"]
     assert findings == ["data.train: 1 row repeats an earlier one and is left out (the first: line 3)"]
+
+
+def test_rows_that_differ_in_white_space_alone_are_two_rows_on_one_side() -> None:
+    """In code an indent is a difference, yet who has learnt the one has seen the other."""
+    indented, flat = "if a:\n    b()\n    c()", "if a:\n    b()\nc()"
+    examples = [chat("write it", indented), chat("write it", flat), text(indented), text(flat)]
+    assert without_duplicates("data.train", examples) == (examples, [])
+    assert prompt_id(text(indented)) == prompt_id(text(flat))
+    assert without_leakage("data.train", [text(flat), text("d()")], {"data.test": [text(indented)]})[0] == [text("d()")]
 
 
 def test_training_rows_whose_prompt_is_held_out_are_left_out() -> None:
