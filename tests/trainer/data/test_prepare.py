@@ -142,7 +142,7 @@ def test_real_intents_are_read_and_their_leaks_found(real_data: Path) -> None:
     dataset = prepare(config({**files, "validationFraction": 0.05}))
     assert disjoint(dataset)
     assert len(dataset.test) == 3080  # two of them differ in white space alone
-    assert len(dataset.train) + len(dataset.validation) == 9992  # 10,003 rows: 4 repeat others, 7 stand in the test set
+    assert len(dataset.train) + len(dataset.validation) == 9996  # 10,003 rows, 7 of which stand in the test set
     assert any("7 rows were left out, the same prompt stands in data.test" in finding for finding in dataset.findings)
 
 
