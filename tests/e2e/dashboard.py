@@ -53,17 +53,16 @@ class Dashboard:
         """Write a picture of a page and return its text; a proxy on the loopback adds the token, as a browser extension would."""
         picture.parent.mkdir(parents=True, exist_ok=True)
         with token_proxy(self.url, self.token) as address:
-            browse(address + path, f"--screenshot={picture}")
-            return visible_text(browse(address + path, "--dump-dom"))
+            return visible_text(browse(address + path, picture))
 
 
-def browse(address: str, action: str) -> str:
-    """Let Chromium load a page with all that its scripts fetch, do `action` with it, and return what it printed."""
+def browse(address: str, picture: Path) -> str:
+    """Let Chromium load a page with all that its scripts fetch, write a picture of it, and return its document."""
     program = shutil.which("chromium")
     if program is None:
         raise RuntimeError("no chromium on this machine; on Debian: apt-get install chromium")
     with tempfile.TemporaryDirectory() as profile:
-        command = [program, *CHROMIUM_FLAGS, f"--user-data-dir={profile}", action, address]
+        command = [program, *CHROMIUM_FLAGS, f"--user-data-dir={profile}", f"--screenshot={picture}", "--dump-dom", address]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
