@@ -12,21 +12,29 @@ from trainer.config.train import TrainConfig
 from trainer.data import Dataset, digest_of, ensure_chat_template, examine, prepare, steps_total
 from trainer.digest import sha256_of
 from trainer.model import LocatedModel, locate
+from trainer.model.identity import model_digest
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Sound input of a run."""
+    """Sound input of a run. The tokenizer stays here when the rest travels: each rank loads its own, on its own node."""
 
     dataset: Dataset
     located: LocatedModel
     tokenizer: Any
     findings: tuple[str, ...]
+    weights_digest: str | None = None
+    """Digest of the weights, which takes a while; None for a commit of the hub, whose weights were not fetched."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled."""
+        return self.__dict__ | {"tokenizer": None}
 
     def digests(self, config: TrainConfig) -> dict[str, str]:
         """Return the sha256, in hex, of what the job's files hold, by the field that names them: a path says nothing of it."""
         rows = {"train": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
-        found = {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
+        found = {self.located.field: model_digest(self.located, self.weights_digest)}
+        found |= {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
         for index, operation in enumerate(config.augmentation.operations if config.augmentation else ()):
             table = operation.synonym_replacement.dictionary if operation.synonym_replacement else None
             if table is not None and table.path is not None:
@@ -60,10 +68,13 @@ def check_inputs(config: TrainConfig) -> Inputs:
     """Read and check all input; raises InputError for what the user has to mend.
 
     The cheap checks come first: torch and transformers, which take seconds to import, are not touched before rows and
-    model folder are known to be sound.
+    model folder are known to be sound. Weights, which may be large, are read last.
     """
     dataset = prepare(config)
     located = locate(config.model, weights=False)
     tokenizer = chat_tokenizer(located, config)
-    findings = examine(dataset, tokenizer, config)
-    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings))
+    from trainer.model import rehearse, weights_digest
+
+    findings = examine(dataset, tokenizer, config, rehearse(located, config))
+    digest = weights_digest(located) if located.revision is None else None
+    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest)

@@ -2,18 +2,26 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.trainer.tiny import tiny_model, write_rows
+from trainer.config.errors import InputError
+from trainer.config.sources import ModelSource
 from trainer.config.train import TrainConfig
-from trainer.data import prepare
-from trainer.inputs import Inputs
+from trainer.data import Dataset, prepare
+from trainer.inputs import Inputs, check_inputs
+from trainer.model import LocatedModel, ModelKind
+from trainer.model.load import weights_digest
 
 REPOSITORY = Path(__file__).parents[2]
+HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)
 
 
 def config(folder: Path, **changes) -> Path:
@@ -125,9 +133,63 @@ def test_a_completion_with_another_indent_is_another_data_set(tmp_path: Path) ->
     def digests(completion: str) -> dict[str, str]:
         (tmp_path / "train.jsonl").write_text(json.dumps({"prompt": "write it", "completion": completion}) + "\n")
         wanted = TrainConfig.model_validate(json.loads(config(tmp_path).read_text()))
-        return Inputs(prepare(wanted), located=None, tokenizer=None, findings=()).digests(wanted)
+        return Inputs(prepare(wanted), HUB_MODEL, tokenizer=None, findings=()).digests(wanted)
 
     first = digests("if a:\n    b()")
     assert digests("if a:\n    b()") == first
     changed = digests("if a:\n        b()")
     assert {field for field in first if first[field] != changed[field]} == {"data.train"}
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """A folder with a tiny model and rows that suit it."""
+    tiny_model(tmp_path / "model")
+    write_rows(tmp_path / "train.jsonl", 40)
+    return tmp_path
+
+
+def checked(folder: Path, **changes: Any) -> Inputs:
+    return check_inputs(TrainConfig.model_validate(json.loads(config(folder, **changes).read_text())))
+
+
+BLOOM = {"model_type": "bloom", "hidden_size": 32, "n_layer": 1, "n_head": 4, "vocab_size": 259}
+GPT2 = {"model_type": "gpt2", "n_positions": 32, "n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 259}
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "field"),
+    [
+        pytest.param({"method": {"lora": {"targetModules": ["q_proj", "v_projj"]}}}, None, "method.lora.targetModules[1]", id="a target"),
+        pytest.param({}, GPT2, "training.maxSequenceLength", id="rows beyond the context"),
+        pytest.param({"regularization": {"dropout": 0.1}}, BLOOM, "regularization.dropout", id="dropout that cannot act"),
+    ],
+)
+def test_what_does_not_suit_the_model_is_told_before_any_weight_is_loaded(
+    sound: Path, changes: dict[str, Any], model: dict[str, Any] | None, field: str
+) -> None:
+    if model is not None:
+        (sound / "model" / "config.json").write_text(json.dumps(model))
+    with pytest.raises(InputError) as refused:
+        checked(sound, **changes)
+    assert refused.value.field == field
+
+
+def test_another_model_at_the_same_path_is_told_by_its_digest(sound: Path) -> None:
+    job = TrainConfig.model_validate(json.loads(config(sound).read_text()))
+    inputs = check_inputs(job)
+    assert inputs.weights_digest == weights_digest(inputs.located)
+    digests = inputs.digests(job)
+    weights = sound / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    other = checked(sound).digests(job)
+    assert {field for field in digests if digests[field] != other[field]} == {"model.path"}
+
+
+def test_the_tokenizer_does_not_travel_to_the_ranks() -> None:
+    inputs = Inputs(Dataset((), (), ()), HUB_MODEL, tokenizer=object(), findings=("a finding",), weights_digest="sha256:0")
+    arrived = pickle.loads(pickle.dumps(inputs))
+    assert inputs.tokenizer is not None
+    assert arrived == replace(inputs, tokenizer=None)

@@ -7,6 +7,7 @@ input is told within seconds. Tests: tests/trainer/data/.
 from trainer.data.augment import Augmenter
 from trainer.data.chat import prompt_and_reference, tokenize
 from trainer.data.doctor import examine
+from trainer.data.limits import ModelLimits
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, Example, Message, Tokens, digest_of
 from trainer.data.sampler import batch_at, steps_total
@@ -18,6 +19,7 @@ __all__ = [
     "Dataset",
     "Example",
     "Message",
+    "ModelLimits",
     "Tokens",
     "batch_at",
     "digest_of",

@@ -13,6 +13,7 @@ from trainer.config.sections import Task
 from trainer.config.train import TrainConfig
 from trainer.data.chat import tokenize
 from trainer.data.columns import prompt_id
+from trainer.data.limits import ModelLimits, limit_findings
 from trainer.data.rows import Dataset, Example, Tokens
 from trainer.data.template import PLAIN_TEMPLATE, special_ids
 from trainer.data.words import WORD
@@ -25,6 +26,7 @@ FEW_ROWS = 30
 """With fewer held-out rows, figures say little."""
 REPEATED_ANSWER_SHARE = 0.5
 UNKNOWN_SHARE = 0.01
+NO_LIMITS = ModelLimits()
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,11 @@ class Sample:
         return f"{len(self.rows)} sampled rows of {self.total}"
 
 
-def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> tuple[str, ...]:
-    """Return what is worth a thought, most important first; raises InputError for what makes training senseless."""
+def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS) -> tuple[str, ...]:
+    """Return what is worth a thought, most important first; raises InputError for what makes training senseless.
+
+    `limits` are those of the model that the rows are for.
+    """
     max_length = config.training.max_sequence_length
     if config.task is Task.CHAT and _uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
         problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
@@ -55,6 +60,7 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> tuple[str,
     findings = [
         *held_out_findings(dataset),
         *(finding for sample in samples for finding in length_findings(sample, max_length)),
+        *limit_findings([row for sample in samples for row in sample.rows], tokenizer, config, limits),
         *stop_findings(train, tokenizer, config.task),
         *special_token_findings(train, tokenizer),
         *unknown_token_findings(train, tokenizer),

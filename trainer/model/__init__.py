@@ -12,15 +12,18 @@ from trainer.model.location import LocatedModel, ModelKind, locate
 
 if TYPE_CHECKING:
     from trainer.model.exporter import export
-    from trainer.model.load import load_model, load_tokenizer, provenance_of
+    from trainer.model.load import load_model, load_tokenizer, provenance_of, weights_digest
     from trainer.model.lora import apply_method
+    from trainer.model.rehearsal import rehearse
 
 _HEAVY = {
     "export": "trainer.model.exporter",
     "load_model": "trainer.model.load",
     "load_tokenizer": "trainer.model.load",
     "provenance_of": "trainer.model.load",
+    "weights_digest": "trainer.model.load",
     "apply_method": "trainer.model.lora",
+    "rehearse": "trainer.model.rehearsal",
 }
 
 __all__ = [
@@ -33,6 +36,8 @@ __all__ = [
     "load_tokenizer",
     "locate",
     "provenance_of",
+    "rehearse",
+    "weights_digest",
 ]
 
 

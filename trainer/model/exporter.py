@@ -25,7 +25,7 @@ from trainer.config.sections import Export
 from trainer.config.train import TrainConfig
 from trainer.model.load import load_model
 from trainer.model.location import LocatedModel, ModelKind
-from trainer.model.lora import old_name_tolerated
+from trainer.model.lora import peft_warnings_silenced
 
 WEIGHTS_RECORD = "base-weights.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -69,7 +69,7 @@ def export(
     if Export.MERGED in config.exports:
         staged = _stage(directory / "merged")
         # Merged from what was written, so that merging proves that the adapter loads. safe_merge refuses nan and infinity.
-        with old_name_tolerated():
+        with peft_warnings_silenced():
             adapted = PeftModel.from_pretrained(load_model(located, origin.dtype), adapter)
         _save_whole(adapted.merge_and_unload(safe_merge=True), origin, staged)
         written.append(_publish(staged, directory / "merged"))

@@ -35,7 +35,7 @@ def load_tokenizer(located: LocatedModel) -> PreTrainedTokenizerBase:
     except RuntimeError:
         raise  # dequantising failed, which is not the user's doing
     except Exception as error:  # the tokenizers library raises nothing narrower
-        raise InputError(located.field, f"the tokenizer in {located.path} cannot be loaded: {_first_line(error)}", _FIX) from error
+        raise InputError(located.field, f"the tokenizer in {located.path} cannot be loaded: {first_line(error)}", FIX) from error
     return tokenizer
 
 
@@ -53,7 +53,7 @@ def load_model(located: LocatedModel, dtype: torch.dtype) -> PreTrainedModel:
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise InputError(located.field, f"the model in {located.path} cannot be loaded: {_first_line(error)}", _FIX) from error
+        raise InputError(located.field, f"the model in {located.path} cannot be loaded: {first_line(error)}", FIX) from error
     # transformers fills what does not fit with random numbers and only warns.
     mismatched = {str(key[0]) for key in info["mismatched_keys"]}
     faults = [("lack", set(info["missing_keys"]) - mismatched), ("have another shape for", mismatched)]
@@ -65,15 +65,15 @@ def load_model(located: LocatedModel, dtype: torch.dtype) -> PreTrainedModel:
     return loaded
 
 
-def provenance_of(located: LocatedModel, dtype: torch.dtype) -> ModelProvenance:
-    """Return which weights these are, held in `dtype`. Reads every weight file for the digest: for one rank only."""
+def provenance_of(located: LocatedModel, dtype: torch.dtype, digest: str | None = None) -> ModelProvenance:
+    """Return which weights these are, held in `dtype`; without a `digest` every weight file is read for it: for one rank only."""
     held = str(dtype).removeprefix("torch.")
     stored = "4-bit (GGUF Q4_1), dequantised, held as " if located.kind is ModelKind.GGUF else ""
     return ModelProvenance(
         name=located.name,
         source=located.source,
         precision=stored + held,
-        digest=weights_digest(located),
+        digest=digest or weights_digest(located),
         revision=located.revision,
         parameters=parameter_count(weight_files(folder_of(located), located.field)),
     )
@@ -99,9 +99,10 @@ def weights_digest(located: LocatedModel) -> str:
     return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
 
 
-_FIX = "give a folder as written by save_pretrained of model and tokenizer, of an architecture that transformers itself knows"
+FIX = "give a folder as written by save_pretrained of model and tokenizer, of an architecture that transformers itself knows"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the beginning of what an error of another library says."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

@@ -40,7 +40,7 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
 def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int) -> nn.Module:
     linear = _linear(model)  # now, as a refusal by PEFT leaves the model half changed
     _check_targets(model, lora.target_modules or [], linear)
-    with torch.random.fork_rng(), old_name_tolerated():
+    with torch.random.fork_rng(), peft_warnings_silenced():
         torch.manual_seed(seed)
         try:
             adapted: nn.Module = get_peft_model(model, lora_config(lora))
@@ -54,10 +54,11 @@ def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int) -> nn.Mo
 
 
 @contextmanager
-def old_name_tolerated() -> Iterator[None]:
-    """Silence one warning: PEFT asks transformers for a property by the name that it had before."""
+def peft_warnings_silenced() -> Iterator[None]:
+    """Silence what nobody can act on: PEFT asks transformers for a property by an old name, and sets itself right for Conv1D."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False but the target module is `Conv1D`")
         yield
 
 

@@ -1,0 +1,27 @@
+"""Which model this is, by its content: another one at the same path must not pass for the one that a run began with.
+
+Test: tests/trainer/model/test_identity.py.
+"""
+
+import hashlib
+
+from trainer.digest import sha256_of
+from trainer.model.folder import TOKENIZER_FILES
+from trainer.model.location import LocatedModel, ModelKind
+
+SMALL_FILES = (
+    "config.json", "generation_config.json", *TOKENIZER_FILES, "tokenizer_config.json", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+"""Beside the weights, what decides about tokens, architecture and the end of an answer."""
+
+
+def model_digest(located: LocatedModel, weights: str | None) -> str:
+    """Return the sha256, in hex, of a hub's commit, else of the model's small files and the digest of its `weights`."""
+    if located.revision is not None:
+        return hashlib.sha256(located.revision.encode()).hexdigest()
+    listing = f"{weights}\n"
+    if located.kind is ModelKind.FOLDER:
+        files = (located.path / name for name in SMALL_FILES)
+        listing += "".join(f"{sha256_of(file)}  {file.name}\n" for file in files if file.is_file())
+    return hashlib.sha256(listing.encode()).hexdigest()
