@@ -1,7 +1,7 @@
 """Measure a model on held-out rows, over all ranks: perplexity on every row, text metrics on generated answers.
 
 The figures do not depend on batch size or number of ranks: sums are reduced, means taken once.
-Tests: tests/trainer/test_loop.py (perplexity), tests/trainer/test_run.py (whole).
+Tests: tests/trainer/test_measure.py, tests/trainer/test_loop.py (perplexity), tests/trainer/test_run.py (whole).
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,11 @@ from trainer.batches import collate, deal_evaluation
 from trainer.config.sections import Evaluation, Generation, Task
 from trainer.data import Example, Tokens, prompt_and_reference
 from trainer.engine import Engine
-from trainer.evaluation import Figure, Perplexity, TextFigure, figures, generate, text_metrics
+from trainer.evaluation import Figure, Perplexity, figures, generate, text_metrics
 from trainer.loop import accepts_logits_to_keep, forward_loss
 
-TEXT_METRICS = ("bleu", "chrf", "wer")
+SAMPLE_ANSWERS = 3
+"""Answers that the report shows, base beside tuned; of a chat they are generated whatever metrics are wanted."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Measurement:
     """Figures of one model on the test rows; none when there are no test rows."""
 
     perplexity: Perplexity | None = None
-    text: dict[str, TextFigure] = field(default_factory=dict)
+    text: dict[str, Figure] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
 
     def named(self) -> dict[str, Figure]:
@@ -59,7 +60,7 @@ class Measurement:
 
 def perplexity_figures(perplexity: Perplexity) -> dict[str, float]:
     """Return perplexity, and bits per byte, which compares models of different tokenizers."""
-    return {"perplexity": perplexity.perplexity, "bitsPerByte": perplexity.bits_per_byte}
+    return {name: figure.value for name, figure in figures(perplexity, {}).items()}
 
 
 def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int) -> Perplexity:
@@ -79,28 +80,27 @@ def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int) 
     return Perplexity(nll_sum=total, tokens=sum(sum(row.loss_mask) for row in rows), bytes=sum(row.loss_bytes for row in rows))
 
 
-def wanted_metrics(task: Task, evaluation: Evaluation) -> list[str]:
-    """Return the text metrics to compute: those asked for, by default all for chat and none for plain text."""
-    if task is not Task.CHAT:
-        return []
-    return [name for name in TEXT_METRICS if evaluation.metrics is None or name in evaluation.metrics]
+def wanted_metrics(evaluation: Evaluation) -> list[str]:
+    """Return the text metrics of a chat that are asked for, by default all."""
+    from trainer.evaluation import METRICS
+
+    return [name for name in METRICS if evaluation.metrics is None or name in evaluation.metrics]
 
 
 def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: Sequence[Tokens], task: Task, evaluation: Evaluation,
             batch_size: int) -> Measurement:  # fmt: skip
     """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`."""
     perplexity = measure_perplexity(engine, rows, batch_size)
-    names = wanted_metrics(task, evaluation)
-    if not names:
+    if task is not Task.CHAT:
         return Measurement(perplexity)
-    generation = evaluation.generation or Generation()
-    chosen = examples[: generation.samples]
+    names, generation = wanted_metrics(evaluation), evaluation.generation or Generation()
+    chosen = examples[: generation.samples if names else min(generation.samples, SAMPLE_ANSWERS)]
     prompts, references = zip(*(prompt_and_reference(example, tokenizer) for example in chosen), strict=True)
     texts = generate_over_ranks(engine, tokenizer, prompts, generation.max_new_tokens, batch_size)
     answers = tuple(
         Answer(last_user_turn(example), reference, text) for example, reference, text in zip(chosen, references, texts, strict=True)
     )
-    return Measurement(perplexity, text_metrics(list(references), list(texts), names), answers)
+    return Measurement(perplexity, text_metrics(list(references), list(texts), names) if names else {}, answers)
 
 
 def generate_over_ranks(

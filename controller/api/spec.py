@@ -12,6 +12,7 @@ from pydantic import Field
 from trainer.config.base import Model, Rule
 from trainer.config.sections import (
     ADAPTER_NEEDS_LORA,
+    TEXT_METRICS_NEED_CHAT,
     Augmentation,
     CheckpointPolicy,
     Deepspeed,
@@ -153,4 +154,4 @@ class FineTuneJobSpec(Model):
     output: Output = Field(description="Where results are written.")
     run_policy: RunPolicy | None = Field(None, description="How the controller runs the job.")
 
-    rules = (ADAPTER_NEEDS_LORA, BATCH_DIVIDES)
+    rules = (ADAPTER_NEEDS_LORA, TEXT_METRICS_NEED_CHAT, BATCH_DIVIDES)

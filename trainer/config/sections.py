@@ -183,7 +183,8 @@ class Evaluation(Model):
         None,
         min_length=1,
         max_length=8,
-        description="Figures on the test rows. Default: perplexity, and for task chat also bleu, chrf and wer.",
+        description="Figures on the test rows. Perplexity is always measured, listed or not; bleu, chrf and wer are for task chat."
+        " Default: all of them for chat, perplexity for language-modeling.",
     )
     generation: Generation | None = Field(None, description="How answers are generated for bleu, chrf and wer.")
 
@@ -213,4 +214,10 @@ ADAPTER_NEEDS_LORA = Rule(
     "!has(self.output.export) || !self.output.export.exists(e, e == 'adapter') || has(self.method.lora)",
     lambda value: value.output.export is None or Export.ADAPTER not in value.output.export or value.method.lora is not None,
     "output.export: adapter needs method.lora; with method.full export merged",
+)
+TEXT_METRICS_NEED_CHAT = Rule(
+    "self.task == 'chat' || !has(self.evaluation) || !has(self.evaluation.metrics)"
+    " || self.evaluation.metrics.all(metric, metric == 'perplexity')",
+    lambda value: value.task is Task.CHAT or value.evaluation is None or not {*(value.evaluation.metrics or ())} - {"perplexity"},
+    "evaluation.metrics: bleu, chrf and wer compare answers, which task language-modeling has none of; leave perplexity alone",
 )

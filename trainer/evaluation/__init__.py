@@ -6,27 +6,28 @@ torch, sacrebleu and jiwer are imported when they are first needed. Tests: tests
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from trainer.evaluation.figures import Figure, Perplexity, TextFigure, figures
+from trainer.evaluation.figures import Figure, Perplexity, figures
 from trainer.evaluation.report import DataCounts, SampleAnswer, TrainingSummary, build_report
 
 if TYPE_CHECKING:
     from trainer.evaluation.generation import generate, stop_token_ids
     from trainer.evaluation.render import render_table
-    from trainer.evaluation.text import text_metrics
+    from trainer.evaluation.text import METRICS, text_metrics
 
 _HEAVY = {
     "generate": "trainer.evaluation.generation",
     "stop_token_ids": "trainer.evaluation.generation",
     "render_table": "trainer.evaluation.render",
+    "METRICS": "trainer.evaluation.text",
     "text_metrics": "trainer.evaluation.text",
 }
 
 __all__ = [
+    "METRICS",
     "DataCounts",
     "Figure",
     "Perplexity",
     "SampleAnswer",
-    "TextFigure",
     "TrainingSummary",
     "build_report",
     "figures",

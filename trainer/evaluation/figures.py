@@ -17,10 +17,6 @@ class Figure:
     unit: str | None = None
 
 
-TextFigure = Figure
-"""A figure of a text metric; it always has a signature."""
-
-
 @dataclass(frozen=True)
 class Perplexity:
     """Sums over loss-bearing tokens: negative log-likelihood in nats, number of tokens, UTF-8 bytes of their text.

@@ -89,6 +89,11 @@ MALFORMED = [
         ("spec", "output.export: adapter needs method.lora; with method.full export merged"),
     ),
     Malformed(
+        "answers measured where there are none",
+        resource(task="language-modeling", evaluation={"metrics": ["perplexity", "bleu"]}),
+        ("spec", "evaluation.metrics: bleu, chrf and wer compare answers, which task language-modeling has none of"),
+    ),
+    Malformed(
         "a batch that ranks cannot share",
         resource(training={"epochs": 1, "globalBatchSize": 10}, distributed={"workers": 2}, resources={"gpus": 2}),
         ("spec", "training.globalBatchSize: must be a multiple of the number of ranks, distributed.workers x max(1, resources.gpus)"),
