@@ -136,7 +136,7 @@ def _with_its_end(place: range, span: Span, input_ids: list[int], special: froze
 
 def _cut(example: Example, input_ids: list[int], mask: list[bool], loss_bytes: int, max_length: int) -> Tokens:
     truncated = len(input_ids) > max_length
-    return Tokens(example.id, tuple(input_ids[:max_length]), tuple(mask[:max_length]), loss_bytes, truncated)
+    return Tokens(example.id, input_ids[:max_length], mask[:max_length], loss_bytes, truncated)
 
 
 def _ids_and_offsets(text: str, shift: int, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]]]:

@@ -6,7 +6,8 @@ modules that make them.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -55,15 +56,20 @@ def digest_of(examples: Iterable[Example]) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tokens:
-    """One row as the model sees it."""
+    """One row as the model sees it. Every rank holds all rows: packed, a token takes 5 bytes instead of 44."""
 
     id: str
-    input_ids: tuple[int, ...]
-    loss_mask: tuple[bool, ...]
-    """As long as `input_ids`: True where the token is a target that bears loss; never at index 0."""
+    input_ids: Sequence[int]
+    loss_mask: Sequence[int]
+    """As long as `input_ids`: 1 where the token is a target that bears loss, else 0; never at index 0."""
     loss_bytes: int
     """UTF-8 bytes of the text of the loss-bearing tokens; special tokens have no text. For bits per byte."""
     truncated: bool
     """Tokens beyond the largest length were cut off."""
+
+    def __post_init__(self) -> None:
+        """Pack what was given as lists or tuples."""
+        object.__setattr__(self, "input_ids", array("i", self.input_ids))
+        object.__setattr__(self, "loss_mask", array("b", self.loss_mask))

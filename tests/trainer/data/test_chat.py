@@ -1,5 +1,7 @@
 """Conversations become tokens by the model's own template; the assistant's turns and their ends bear loss, nothing else does."""
 
+import pickle
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -101,7 +103,7 @@ def test_any_words_are_learnt_whole(tokenizer: Any, turns: list[str]) -> None:
     row = tokenize(chat(*turns), tokenizer, 100_000)
     assert learnt(tokenizer, row) == [f"{answer}<|im_end|>" for answer in turns[1::2]]
     assert row.loss_bytes == sum(len(answer.encode()) for answer in turns[1::2])
-    assert row.loss_mask[0] is False
+    assert not row.loss_mask[0]
 
 
 @settings(max_examples=50)
@@ -110,7 +112,7 @@ def test_a_prompt_is_what_the_row_has_before_the_last_answer(tokenizer: Any, tur
     example = chat(*turns)
     row = tokenize(example, tokenizer, 100_000)
     prompt, reference = prompt_and_reference(example, tokenizer)
-    assert tuple(prompt) == row.input_ids[: len(prompt)]
+    assert list(row.input_ids[: len(prompt)]) == prompt
     assert not row.loss_mask[len(prompt) - 1]
     assert row.loss_mask[len(prompt)]
     assert reference == turns[-1].strip()
@@ -154,7 +156,7 @@ def test_a_text_is_learnt_whole_with_its_end() -> None:
     tokenizer = byte_tokenizer(None, eos="</s>", bos="<s>")
     row = tokenize(text("Hé!"), tokenizer, 100)
     assert tokenizer.decode(row.input_ids) == "Hé!</s>"
-    assert row.loss_mask == (False, True, True, True, True)
+    assert list(row.loss_mask) == [False, True, True, True, True]
     assert row.loss_bytes == 3  # all but the first letter
 
 
@@ -201,3 +203,15 @@ def test_the_quickstarts_model_sees_what_its_format_defines(smollm2: Any, exampl
     assert list(row.loss_mask) == mask
     assert smollm2.pad_token_id == smollm2.eos_token_id == row.input_ids[-2]  # and yet it is learnt
     assert row.loss_bytes == sum(len(turn.content.encode()) for turn in example.messages or () if turn.role == "assistant")
+
+
+def test_a_token_takes_few_bytes() -> None:
+    """Every rank holds all rows."""
+    ids, mask = list(range(1000, 11_000)), [True] * 10_000
+    tracemalloc.start()
+    row = Tokens("row", ids, mask, loss_bytes=10, truncated=False)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 6 * len(ids)
+    assert list(row.input_ids) == ids
+    assert pickle.loads(pickle.dumps(row)) == row
