@@ -21,18 +21,16 @@ from trainer.config.train import TrainConfig
 from trainer.data import Augmenter, Example, Tokens, batch_at, steps_total, tokenize
 from trainer.engine import build_engine
 from trainer.engine.factory import weights_dtype
-from trainer.evaluation import DataCounts, SampleAnswer, TrainingSummary, build_report
+from trainer.evaluation import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
 from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate
 from trainer.inputs import Inputs, chat_tokenizer
 from trainer.loop import Hook, Progress, train
-from trainer.measure import Measurement, measure
+from trainer.measure import SAMPLE_ANSWERS, Measurement, measure
 from trainer.model import apply_method, export, load_model, locate, provenance_of
 from trainer.model.recompute import recompute_activations
 from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 
 logger = logging.getLogger(__name__)
-
-SAMPLE_ANSWERS = 3
 
 
 class Run:
@@ -280,8 +278,7 @@ class Run:
             for base, tuned in list(zip(baseline.answers, final.answers, strict=True))[:SAMPLE_ANSWERS]
         ]
         share = {"wordsChanged": self.words_changed, "words": self.words_seen, "changedShare": self.words_changed / max(1, self.words_seen)}
-        report = build_report(
-            self.config,
+        result = RunResult(
             model=provenance,
             data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test)),
             training=summary,
@@ -296,5 +293,6 @@ class Run:
             exports=folders,
             warnings=self.warnings,
         )
+        report = build_report(self.config, result)
         report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return report

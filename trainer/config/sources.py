@@ -13,6 +13,9 @@ from pydantic import Field
 
 from trainer.config.base import Model, Rule, at_most_one, exactly_one
 
+CLAIMS_DIRECTORY = "/mnt/claims"
+"""Where the controller mounts claims, each in a folder of its name; a path below it was written as a persistentVolumeClaim."""
+
 Fraction = Annotated[float, Field(ge=0.001, le=0.5)]
 OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 """Names of claims, ConfigMaps and Secrets; a claim's and a ConfigMap's name also becomes part of a mount path."""

@@ -5,11 +5,11 @@ tests/trainer/data/test_augment.py.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from trainer.config.errors import InputError
 from trainer.config.sections import Augmentation, AugmentationOperation
 from trainer.config.sources import FileSource
+from trainer.data.formats import path_of
 from trainer.data.rows import Example
 from trainer.data.sampler import random_for
 from trainer.data.synonyms import Synonyms, read_dictionary, wordnet
@@ -69,6 +69,4 @@ def _operation(field: str, operation: AugmentationOperation) -> Operation:
 def _table(field: str, dictionary: FileSource | None) -> Synonyms:
     if dictionary is None:
         return wordnet()
-    if dictionary.path is None:
-        raise InputError(field, "does not lead to a file here", "claims and ConfigMaps are mounted by the controller or `finetune run`")
-    return read_dictionary(field, Path(dictionary.path))
+    return read_dictionary(field, path_of(field, dictionary))

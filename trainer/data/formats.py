@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
-from trainer.config.sources import DataFormat
+from trainer.config.sources import DataFormat, FileSource, Source
 
 ENDINGS = {
     ".jsonl": DataFormat.JSONL,
@@ -52,6 +52,13 @@ def read_file(field: str, path: Path, wanted: DataFormat | None, columns: list[s
             yield from _read_parquet(field, path, columns)
     except OSError as error:
         raise InputError(field, f"{path} cannot be read: {error.strerror or error}", "check its permissions") from error
+
+
+def path_of(field: str, source: Source | FileSource) -> Path:
+    """Return the file of a source; raises InputError for a claim or ConfigMap that nobody has resolved to a path."""
+    if source.path is None:
+        raise InputError(field, "does not lead to a file here", "claims and ConfigMaps are mounted by the controller or `finetune run`")
+    return Path(source.path)
 
 
 def check_file(field: str, path: Path) -> None:

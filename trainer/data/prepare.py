@@ -4,7 +4,6 @@ Local files are read before the hub is asked, so that their faults are told at o
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
@@ -12,7 +11,7 @@ from trainer.config.sources import Data, Source
 from trainer.config.train import TrainConfig
 from trainer.data.augment import Augmenter
 from trainer.data.columns import layout_of, read_examples
-from trainer.data.formats import read_file
+from trainer.data.formats import path_of, read_file
 from trainer.data.rows import Dataset, Example
 from trainer.data.splits import divide, without_duplicates, without_leakage
 
@@ -65,12 +64,11 @@ def read_source(field: str, source: Source, task: Task) -> tuple[list[Example], 
         records, commit = read_hub(f"{field}.huggingFace", source.hugging_face)
         if source.hugging_face.revision is None:
             findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
-    elif source.path is not None:
-        name = source.path
-        wanted = list(layout_of(field, task, source.columns, None).needed().values()) if source.columns else None
-        records = read_file(field, Path(source.path), source.format, wanted)
     else:
-        raise InputError(field, "does not lead to a file here", "claims and ConfigMaps are mounted by the controller or `finetune run`")
+        path = path_of(field, source)
+        name = str(source.path)
+        wanted = list(layout_of(field, task, source.columns, None).needed().values()) if source.columns else None
+        records = read_file(field, path, source.format, wanted)
     examples, skipped = read_examples(field, records, task, source.columns, name)
     if skipped.count:
         rows, verb = ("1 row has", "counts") if skipped.count == 1 else (f"{skipped.count} rows have", "count")

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from trainer.evaluation.figures import Figure, Perplexity, figures
-from trainer.evaluation.report import DataCounts, SampleAnswer, TrainingSummary, build_report
+from trainer.evaluation.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
 
 if TYPE_CHECKING:
     from trainer.evaluation.generation import generate, stop_token_ids
@@ -27,6 +27,7 @@ __all__ = [
     "DataCounts",
     "Figure",
     "Perplexity",
+    "RunResult",
     "SampleAnswer",
     "TrainingSummary",
     "build_report",

@@ -55,41 +55,45 @@ class SampleAnswer:
     tuned: str
 
 
-def build_report(
-    config: TrainConfig,
-    *,
-    model: ModelProvenance,
-    data: DataCounts,
-    training: TrainingSummary,
-    baseline: Mapping[str, Figure],
-    final: Mapping[str, Figure],
-    evaluated_rows: int,
-    generated_rows: int,
-    samples: Sequence[SampleAnswer] = (),
-    augmentation: Mapping[str, Any] | None = None,
-    checkpoints: Sequence[CheckpointRecord] = (),
-    best: BestFigures | None = None,
-    exports: Sequence[Path] = (),
-    warnings: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Return the report. `baseline` and `final` are of the same rows: perplexity on all test rows, texts on the first ones."""
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to. `baseline` and `final` are of the same rows: perplexity on all test rows, texts on the first ones."""
+
+    model: ModelProvenance
+    data: DataCounts
+    training: TrainingSummary
+    baseline: Mapping[str, Figure]
+    final: Mapping[str, Figure]
+    evaluated_rows: int
+    generated_rows: int
+    samples: Sequence[SampleAnswer] = ()
+    augmentation: Mapping[str, Any] | None = None
+    checkpoints: Sequence[CheckpointRecord] = ()
+    best: BestFigures | None = None
+    exports: Sequence[Path] = ()
+    warnings: Sequence[str] = ()
+
+
+def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
+    """Return the report of a run, ready for JSON."""
+    baseline, final = result.baseline, result.final
     return {
         "schemaVersion": SCHEMA_VERSION,
         "job": config.job.to_wire() | {"task": config.task.value},
-        "model": model.to_wire(),
-        "data": {"train": data.train, "validation": data.validation, "test": data.test},
+        "model": result.model.to_wire(),
+        "data": {"train": result.data.train, "validation": result.data.validation, "test": result.data.test},
         "method": config.method.to_wire(),
-        "training": _training(training),
-        "rows": {"perplexity": evaluated_rows, "generated": generated_rows},
+        "training": _training(result.training),
+        "rows": {"perplexity": result.evaluated_rows, "generated": result.generated_rows},
         "baseline": _figures(baseline),
         "final": _figures(final),
         "change": {name: _change(baseline[name], final[name]) for name in baseline if name in final},
-        "best": best.to_wire() if best else None,
-        "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in samples],
-        "augmentation": dict(augmentation) if augmentation is not None else None,
-        "checkpoints": [checkpoint.to_wire() for checkpoint in checkpoints],
-        "exports": [str(path) for path in exports],
-        "warnings": list(warnings),
+        "best": result.best.to_wire() if result.best else None,
+        "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in result.samples],
+        "augmentation": dict(result.augmentation) if result.augmentation is not None else None,
+        "checkpoints": [checkpoint.to_wire() for checkpoint in result.checkpoints],
+        "exports": [str(path) for path in result.exports],
+        "warnings": list(result.warnings),
         "versions": _versions(),
     }
 

@@ -49,12 +49,12 @@ def export(
     directory: Path,
     located: LocatedModel,
     provenance: ModelProvenance,
-    full_state: Mapping[str, Tensor] | None = None,
+    full_state: Mapping[str, Tensor],
 ) -> list[Path]:
     """Write `config.exports` below `directory` and return the folders written.
 
-    `full_state` holds every trained tensor whole, by parameter name, for a model whose own parameters are sharded; None
-    takes them from the model. Raises RuntimeError when a tensor is missing, empty, not finite or not read back as written.
+    `full_state` holds every trained tensor whole, by parameter name: the model's own parameters may be sharded. Raises
+    RuntimeError when a tensor is missing, empty, not finite or not read back as written.
     """
     state = trained_state(model, full_state)
     origin = Origin(located, tokenizer, provenance, _base_dtype(model))
@@ -79,15 +79,13 @@ def export(
     return written
 
 
-def trained_state(model: nn.Module, full_state: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def trained_state(model: nn.Module, full_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return every trained tensor on the CPU by parameter name; all must be there, none empty, all finite."""
-    parameters = dict(model.named_parameters())
-    names = [name for name, parameter in parameters.items() if parameter.requires_grad]
-    source = parameters if full_state is None else full_state
-    state = {name: source[name].detach().to("cpu") for name in names if name in source}
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    state = {name: full_state[name].detach().to("cpu") for name in names if name in full_state}
     for fault, faulty in (
         ("missing", [name for name in names if name not in state]),
-        ("empty (the model's parameters are sharded: give full_state)", [name for name in state if not state[name].numel()]),
+        ("empty (as a sharded model's are before they are gathered)", [name for name in state if not state[name].numel()]),
         ("not finite", [name for name in state if not torch.isfinite(state[name]).all()]),
     ):
         if faulty:

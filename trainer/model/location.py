@@ -11,14 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from trainer.config.errors import InputError
-from trainer.config.sources import ModelSource
+from trainer.config.sources import CLAIMS_DIRECTORY, ModelSource
 from trainer.model import hub, package
 from trainer.model.folder import check_folder
 
 STORE_VARIABLE = "FINETUNE_MODEL_STORE"
 """Environment variable with a folder of models, as org/name, that is asked before the hub."""
-CLAIM_MOUNTS = "/mnt/claims/"
-"""Where the controller mounts claims; a path below it was written as model.persistentVolumeClaim."""
 
 
 class ModelKind(StrEnum):
@@ -77,7 +75,7 @@ def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
 def _folder(model: ModelSource) -> LocatedModel:
     if model.path is None:
         raise InputError("model.persistentVolumeClaim", "is not resolved to a folder", "give model.path or model.name")
-    field = "model.persistentVolumeClaim" if model.path.startswith(CLAIM_MOUNTS) else "model.path"
+    field = "model.persistentVolumeClaim" if model.path.startswith(f"{CLAIMS_DIRECTORY}/") else "model.path"
     path = Path(model.path)
     check_folder(path, field)
     return LocatedModel(name=model.path, field=field, path=path, kind=ModelKind.FOLDER, source=f"folder {path}", request=model)

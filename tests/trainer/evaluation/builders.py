@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.trainer.model.builders import train_config
 from trainer.config.record import BestFigures, CheckpointRecord, ModelProvenance
-from trainer.evaluation import DataCounts, Figure, SampleAnswer, TrainingSummary, build_report
+from trainer.evaluation import DataCounts, Figure, RunResult, SampleAnswer, TrainingSummary, build_report
 
 BASELINE = {"perplexity": Figure(20.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(2.0, "sig", "0-100"), "wer": Figure(0.8)}
 FINAL = {"perplexity": Figure(8.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(12.5, "sig", "0-100"), "wer": Figure(1.2)}
@@ -37,4 +37,4 @@ def report(**changes: Any) -> dict[str, Any]:
         "exports": [Path("/o/model/adapter")],
         "warnings": ["two rows were cut"],
     }
-    return build_report(train_config(), **(values | changes))
+    return build_report(train_config(), RunResult(**(values | changes)))

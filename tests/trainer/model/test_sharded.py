@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from tests.trainer.model.builders import random_prompts, tiny_tokenizer
 from tests.trainer.model.sharded import NEW_TOKENS, PROMPTS, STOPS
 from trainer.evaluation import generate
-from trainer.model.lora import old_name_tolerated
+from trainer.model.lora import peft_warnings_silenced
 
 PROGRAM = Path(__file__).with_name("sharded.py")
 INPUT = torch.tensor(random_prompts([12]))
@@ -45,7 +45,7 @@ def results(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def reloaded(saved_model: Path, results: Path) -> PeftModel:
-    with old_name_tolerated():
+    with peft_warnings_silenced():
         return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(saved_model), results / "adapter").eval()
 
 
