@@ -115,7 +115,7 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
     inputs = check_inputs(config)
     ownership = Ownership.of(config, inputs.digests(config))
     directory = Path(config.output.directory)
-    if finished_already(inputs, ownership):
+    if ownership.finished():
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains anew.")
         reporter.update(**told_by_report(directory, config))
         return "this run is finished already; nothing was changed"
@@ -135,25 +135,10 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
 def inspect(config: TrainConfig) -> str:
     """Check all input, and the run that the output folder may hold, and print what was found; starts no Ray, writes nothing."""
     inputs = check_inputs(config)
-    finished_already(inputs, Ownership.of(config, inputs.digests(config)))
+    Ownership.of(config, inputs.digests(config)).finished()  # raises where the output folder holds another run
     for line in inputs.describe(config):
         print(line)
     return "the input is sound"
-
-
-def finished_already(inputs: Inputs, ownership: Ownership) -> bool:
-    """Tell whether the output folder holds this very run, finished; raises InputError when what it holds is another's."""
-    if not ownership.finished():
-        return False
-    located = inputs.located
-    if ownership.uid is None and located.revision is None:  # a commit of the hub, and a job of the cluster, stay what they are
-        from trainer.model.load import weights_digest
-
-        trained = json.loads((ownership.directory / "report.json").read_text())["model"]["digest"]
-        if weights_digest(located) != trained:
-            problem = f"the weights in {located.path} are not those of the run that {ownership.directory} holds"
-            raise InputError(located.field, problem, "choose another output folder, or begin anew with --overwrite")
-    return True
 
 
 # Read by Ray when it is imported or started; what the user has set stays.

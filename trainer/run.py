@@ -72,20 +72,11 @@ class Run:
         dtype = weights_dtype(config, device)
         self.located = locate(self.inputs.located.pinned())
         self.tokenizer = chat_tokenizer(self.located, config)
-        self.engine = build_engine(
-            config,
-            lambda: self.trainable_model(dtype),
-            device,
-        )
-        self.provenance = provenance_of(self.located, dtype) if self.engine.rank == 0 else None
+        self.engine = build_engine(config, lambda: self.trainable_model(dtype), device)
+        self.provenance = provenance_of(self.located, dtype, self.inputs.weights_digest) if self.engine.rank == 0 else None
         if self.provenance is not None:
-            logger.info(
-                "weights of %s from %s, %s, %s",
-                self.provenance.name,
-                self.provenance.source,
-                self.provenance.precision,
-                self.provenance.digest,
-            )
+            found = self.provenance
+            logger.info("weights of %s from %s, %s, %s", found.name, found.source, found.precision, found.digest)
         self.send(model=self.provenance, output=OutputRecord(uri=self.uri))
         self.tokenize_rows()
 

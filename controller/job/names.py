@@ -13,7 +13,6 @@ ROLE_HEAD, ROLE_WORKER, ROLE_SUBMITTER = "head", "worker", "submitter"
 
 CONFIG_DIRECTORY = "/etc/finetune"
 CONFIG_KEY = "config.json"
-CLAIMS_DIRECTORY = "/mnt/claims"
 CONFIG_MAPS_DIRECTORY = "/mnt/configmaps"
 
 DASHBOARD_PORT = 8265

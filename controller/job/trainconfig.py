@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from controller.api.spec import FineTuneJobSpec, Resources
 from controller.job.facts import Job
-from controller.job.names import CLAIMS_DIRECTORY, CONFIG_MAPS_DIRECTORY, output_folder, progress_name
+from controller.job.names import CONFIG_MAPS_DIRECTORY, output_folder, progress_name
 from controller.job.quantities import cpus
 from trainer.config.sections import Augmentation, CheckpointPolicy, Evaluation, Regularization
-from trainer.config.sources import ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source
+from trainer.config.sources import CLAIMS_DIRECTORY, ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
 
 

@@ -14,6 +14,7 @@ from controller.job.children.placement import claims, head_affinity, worker_affi
 from controller.job.facts import Job
 from controller.job.quantities import memory_bytes
 from controller.job.trainconfig import references
+from trainer.config.sources import CLAIMS_DIRECTORY
 
 GPU_RESOURCE = "nvidia.com/gpu"
 IMAGE_USER = 1000
@@ -163,7 +164,7 @@ def _config_maps(spec: FineTuneJobSpec) -> list[str]:
 
 def _claim_mounts(spec: FineTuneJobSpec) -> Iterator[dict[str, Any]]:
     for index, (name, read_only) in enumerate(claims(spec)):
-        yield {"name": f"claim-{index}", "mountPath": f"{names.CLAIMS_DIRECTORY}/{name}", "readOnly": read_only}
+        yield {"name": f"claim-{index}", "mountPath": f"{CLAIMS_DIRECTORY}/{name}", "readOnly": read_only}
 
 
 def _config_map_mounts(spec: FineTuneJobSpec) -> Iterator[dict[str, Any]]:
