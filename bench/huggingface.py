@@ -68,7 +68,7 @@ def collate(rows: Sequence[Tokens]) -> dict[str, torch.Tensor]:
         ids, size = torch.tensor(row.input_ids), len(row.input_ids)
         batch["input_ids"][index, :size] = ids
         batch["attention_mask"][index, :size] = 1
-        batch["labels"][index, :size] = torch.where(torch.tensor(row.loss_mask), ids, IGNORED)
+        batch["labels"][index, :size] = torch.where(torch.tensor(row.loss_mask, dtype=torch.bool), ids, IGNORED)
     return batch
 
 
