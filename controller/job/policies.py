@@ -41,6 +41,8 @@ def finished(situation: Situation) -> Plan | None:
     status, now = situation.status, situation.now
     if not (is_true(status, ConditionType.SUCCEEDED) or is_true(status, ConditionType.FAILED)):
         return None
+    # A refusal to delete what lingered may have been told here, and may be over.
+    situation = situation.condition(ConditionType.RUNNING, "False", Reason.FINISHED, "the job has ended")
     last = status.attempts[-1] if status.attempts else None
     going = leftovers(situation)
     lingers = last is not None and DeleteRayJob(last.ray_job_name) in going

@@ -13,6 +13,7 @@ from controller.job.names import ROLE_HEAD, ROLE_SUBMITTER, ROLE_WORKER
 
 ROLE_RANK = {ROLE_HEAD: 0, ROLE_WORKER: 1, ROLE_SUBMITTER: 2}
 """Whose trouble explains most: nothing runs without a head, and the submitter comes last of all."""
+UNSCHEDULABLE = "Unschedulable"
 PREPARING_PATIENCE = timedelta(minutes=2)
 """Volumes are attached and images pulled within that time, mostly; longer is worth a look, and may be for ever."""
 
@@ -20,7 +21,10 @@ PREPARING_PATIENCE = timedelta(minutes=2)
 def trouble_of(pods: Sequence[PodFacts]) -> PodFacts | None:
     """Return the pod whose trouble explains most: one that the user must help, then by role."""
     waiting = [pod for pod in pods if pod.waiting_reason]
-    return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, *_rank(pod)), default=None)
+    # A head may have to follow the workers: what keeps those from a node is the cause, and the head's words only its effect.
+    follows = any(pod.role == ROLE_WORKER and pod.waiting_reason == UNSCHEDULABLE for pod in waiting)
+    heads_effect = {pod.name for pod in waiting if follows and pod.role == ROLE_HEAD and pod.waiting_reason == UNSCHEDULABLE}
+    return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, pod.name in heads_effect, *_rank(pod)), default=None)
 
 
 def seconds_to_patience_end(pods: Sequence[PodFacts], now: datetime) -> float | None:

@@ -5,6 +5,7 @@ Nothing of the client library or of aiohttp crosses the border of `controller.ru
 one of these. Pure. Tests: tests/controller/runtime/test_errors.py.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -112,6 +113,7 @@ def error_from_status(http_status: int, answer: Mapping[str, Any] | None, what: 
 
 def _seconds(text: str | None) -> float | None:
     try:
-        return float(text) if text else None
-    except ValueError:
+        seconds = float(text) if text else None
+    except ValueError:  # the header may also be a date
         return None
+    return seconds if seconds is not None and math.isfinite(seconds) else None

@@ -137,7 +137,8 @@ class Reflector:
 
     def _explain(self, problem: KubeError) -> str:
         """Draw the consequences of a failure and return its name in logs and metrics."""
-        self._retry_after_seconds = problem.retry_after_seconds or 0.0
+        # Bounded: a cache that is deaf for as long as a proxy in maintenance says would count as hung.
+        self._retry_after_seconds = min(problem.retry_after_seconds or 0.0, self._timings.inactivity_seconds)
         if isinstance(problem, ResourceAbsent):
             self._missing += 1
             # An API server that is starting may not serve everything yet: what we hold is not thrown away at once.

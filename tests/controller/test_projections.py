@@ -41,16 +41,7 @@ CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
     ("item", "keep", "read"),
     [
         (
-            stored(
-                ray_job(job(), 2, Settings(), {}),
-                status={
-                    "jobStatus": "FAILED",
-                    "jobDeploymentStatus": "Failed",
-                    "reason": "AppFailed",
-                    "message": "m",
-                    "rayClusterName": "c",
-                },
-            ),
+            stored(ray_job(job(), 2, Settings(), {}), status=FAILED),
             kept_of_ray_job,
             ray_job_from,
         ),

@@ -67,6 +67,10 @@ def test_the_definition_can_be_left_to_the_release_that_installed_it(rendered: O
     assert set(rendered) - set(chart(crd__install="false")) == {("CustomResourceDefinition", "finetunejobs.finetune.dev")}
 
 
+def test_values_of_an_older_chart_keep_the_definition() -> None:
+    assert ("CustomResourceDefinition", "finetunejobs.finetune.dev") in chart(crd="null")
+
+
 def test_no_right_reaches_secrets_or_everything(rendered: Objects) -> None:
     for rule in rules(rendered):
         assert "secrets" not in rule["resources"]

@@ -49,6 +49,8 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node
     template["spec"] |= {"serviceAccountName": names.attempt_name(job.name, attempt), "restartPolicy": "Never"}
     if one_node:
         template["spec"]["affinity"] = head_affinity(job, attempt)
+        # Where the workers go, it has to be let in.
+        template["spec"] |= _tolerations(job_resources(job))
     return template
 
 
@@ -68,8 +70,7 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings, *, one_no
         template["spec"]["affinity"] = worker_affinity(job, attempt)
     if resources.node_selector:
         template["spec"]["nodeSelector"] = dict(resources.node_selector)
-    if resources.tolerations:
-        template["spec"]["tolerations"] = [toleration.to_wire() for toleration in resources.tolerations]
+    template["spec"] |= _tolerations(resources)
     return template
 
 
@@ -158,6 +159,10 @@ def _sizes(cpu: str, memory: str) -> dict[str, dict[str, str]]:
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
+def _tolerations(resources: Resources) -> dict[str, Any]:
+    return {"tolerations": [toleration.to_wire() for toleration in resources.tolerations]} if resources.tolerations else {}
+
+
 def _config_maps(spec: FineTuneJobSpec) -> list[str]:
     return sorted({reference.config_map.name for reference in references(spec) if reference.config_map is not None})
 
@@ -180,7 +185,10 @@ def _volumes(job: Job, attempt: int, memory: str) -> list[dict[str, Any]]:
         _empty("home"),
         _empty("tmp"),
         {"name": "shared-memory", "emptyDir": shared},
-        *({"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": name}} for i, (name, _) in enumerate(claims(spec))),
+        *(
+            {"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": name, **({"readOnly": True} if read_only else {})}}
+            for i, (name, read_only) in enumerate(claims(spec))
+        ),
         *({"name": f"configmap-{i}", "configMap": {"name": name}} for i, name in enumerate(_config_maps(spec))),
     ]
 

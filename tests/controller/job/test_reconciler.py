@@ -1,7 +1,10 @@
 """One pass over a job: what is created, deleted and written, in which order, and what an error leaves behind."""
 
+from datetime import timedelta
+
 import pytest
 
+from controller.api.status import Condition
 from controller.job.reconciler import NAME_TAKEN_POLL_SECONDS, UNREADABLE_POLL_SECONDS
 from controller.runtime.errors import Conflict, Forbidden, ServerError
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
@@ -103,6 +106,21 @@ async def test_a_deletion_that_is_refused_is_told_as_one(runs: bool, phase: str)
     assert (running["status"], running["reason"]) == (str(runs), "DeletionFailed")
     assert "an admission plugin says no" in running["message"]
     assert world.status["phase"] == phase
+
+
+async def test_a_refused_deletion_is_forgotten_once_an_ended_job_has_nothing_left() -> None:
+    world = World()
+    over = Condition(type="Failed", status="True", reason="AttemptsExhausted", message="words", last_transition_time=NOW)
+    world.set_status(attempt(1, outcome="Failed", end_time=NOW - timedelta(hours=1)), conditions=[over])
+    world.put_ray_job(1)
+    world.api.fail(Response(403, b'{"kind":"Status","message":"not now"}'), method="DELETE")
+    with pytest.raises(Forbidden):
+        await world.step()
+    assert world.condition("Running")["reason"] == "DeletionFailed"
+    await world.step()
+    await world.step()
+    assert world.api.objects(RAY_JOBS) == []
+    assert world.condition("Running")["reason"] == "Finished"
 
 
 async def test_a_child_that_goes_while_it_is_looked_at_is_created_in_the_next_pass() -> None:

@@ -27,14 +27,19 @@ def test_a_pod_that_finds_no_node_says_why_the_job_does_not_run() -> None:
 @pytest.mark.parametrize(
     ("waiting", "told"),
     [
-        ({"submitter": "ImagePullBackOff", "worker": "Unschedulable", "head": "Unschedulable"}, "head"),
+        ({"submitter": "ImagePullBackOff", "worker": "ImagePullBackOff", "head": "ImagePullBackOff"}, "head"),
+        ({"worker": "Unschedulable", "head": "Unschedulable"}, "worker"),
+        ({"worker": "ImagePullBackOff", "head": "Unschedulable"}, "head"),
         ({"submitter": "Unschedulable", "worker": "Unschedulable"}, "worker"),
         ({"submitter": "Unschedulable"}, "submitter"),
         ({"other": "Unschedulable", "submitter": "Unschedulable"}, "submitter"),
         ({"submitter": "CreateContainerConfigError", "head": "Unschedulable"}, "submitter"),
     ],
-    ids=["head first", "worker before submitter", "submitter", "a role of another time", "what the user must mend"],
-)
+    ids=[
+        "head first", "the worker that the head follows", "a head alone without a node", "worker before submitter", "submitter",
+        "a role of another time", "what the user must mend",
+    ],
+)  # fmt: skip
 def test_of_several_pods_in_trouble_the_one_that_explains_most_is_told(waiting: dict[str, str], told: str) -> None:
     pods = [pod(role=role, waiting_reason=reason, waiting_message="words") for role, reason in waiting.items()]
     decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods))

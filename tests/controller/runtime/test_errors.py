@@ -50,6 +50,7 @@ def test_without_a_status_object_the_message_has_the_http_status() -> None:
         pytest.param({"details": {"retryAfterSeconds": 3}}, None, 3.0, id="in the answer"),
         pytest.param(None, "7", 7.0, id="in the header"),
         pytest.param(None, "Wed, 21 Oct 2026 07:28:00 GMT", None, id="a date is not understood"),
+        pytest.param(None, "inf", None, id="no number to wait for"),
         pytest.param(None, None, None, id="not said"),
     ],
 )

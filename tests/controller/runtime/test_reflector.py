@@ -267,6 +267,20 @@ def test_a_watch_that_is_refused_for_now_goes_on_where_it_was_when_the_server_sa
     assert scenario(widget("a"))(act).lists() == 1
 
 
+def test_a_pause_of_an_hour_does_not_make_a_cache_deaf_for_an_hour() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.fail(Response(503, b"{}", {"Retry-After": "3600"}), watch=True)
+        api.cut_watches()
+        await until(lambda: len(api.watches()) == 2)
+        refused = now()
+        api.put(WIDGETS, widget("b"))
+        await until(lambda: "b" in watched.names, seconds=400)
+        assert now() - refused <= Timings().inactivity_seconds + 2
+
+    scenario(widget("a"))(act)
+
+
 def test_only_what_is_read_is_kept_of_an_object() -> None:
     def project(item: KubeObject) -> KubeObject:
         return {"metadata": item["metadata"], "colour": item["colour"]}

@@ -73,9 +73,16 @@ def test_head_and_workers_see_configuration_data_and_output_at_the_same_places(r
     )
     assert found["/etc/finetune"]["configMap"] == {"name": "bot-1-config"}
     assert found["/mnt/configmaps/rows"]["configMap"] == {"name": "rows"}
-    assert found["/mnt/claims/data"]["persistentVolumeClaim"] == {"claimName": "data"}
+    assert found["/mnt/claims/data"]["persistentVolumeClaim"] == {"claimName": "data", "readOnly": True}
     assert (found["/mnt/claims/data"]["readOnly"], found["/mnt/claims/models"]["readOnly"]) == (True, False)
     assert sum("persistentVolumeClaim" in volume for volume in found.values()) == 2
+
+
+def test_a_head_that_follows_the_workers_is_let_in_where_they_are() -> None:
+    tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    tainted = job(resources={"gpus": 1, "tolerations": tolerations})
+    assert head_template(tainted, 1, Settings(), one_node=True)["spec"]["tolerations"] == tolerations
+    assert "tolerations" not in head_template(tainted, 1, Settings())["spec"]
 
 
 @pytest.mark.parametrize("role", ["head", "worker"])
