@@ -33,8 +33,9 @@ class Inputs:
     def digests(self, config: TrainConfig) -> dict[str, str]:
         """Return the sha256, in hex, of what the job's files hold, by the field that names them: a path says nothing of it."""
         rows = {"train": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
-        found = {self.located.field: model_digest(self.located, self.weights_digest)}
-        found |= {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
+        found = {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
+        if self.weights_digest is not None:
+            found[self.located.field] = model_digest(self.located, self.weights_digest)
         for index, operation in enumerate(config.augmentation.operations if config.augmentation else ()):
             table = operation.synonym_replacement.dictionary if operation.synonym_replacement else None
             if table is not None and table.path is not None:

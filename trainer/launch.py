@@ -203,9 +203,10 @@ def fetch(box: Any, stop: StopRequest) -> dict[str, Any]:
 
     if stop.wanted:
         box.request_stop.remote()
-    fields: dict[str, Any] = ray.get(box.fetch.remote(), timeout=10)
-    if "stage" in fields:
-        stop.note(fields["stage"])
+    answer: tuple[dict[str, Any], Stage | None] = ray.get(box.fetch.remote(), timeout=10)
+    fields, stage = answer
+    if stage is not None:
+        stop.note(stage)
     return fields
 
 

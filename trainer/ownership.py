@@ -83,4 +83,5 @@ def _read(path: Path) -> dict[str, Any]:
             return dict(written)
     except (ValueError, AttributeError):
         pass
-    raise InputError("output", f"{path} is damaged, and so it is unknown whose run this is", "choose another output folder")
+    problem = f"{path} is damaged, or another version wrote it: it is unknown whose run this is"
+    raise InputError("output", problem, "choose another output folder")

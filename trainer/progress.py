@@ -1,7 +1,8 @@
 """How a run's progress leaves it: rank 0 -> a small Ray actor -> the driver -> a file or a ConfigMap.
 
-Reporting never fails or slows training: rank 0 sends and does not wait, the driver publishes from a thread of its own and
-only logs what goes wrong. The last record alone is insisted upon, because the controller decides by it.
+Reporting never fails training: rank 0 sends, and waits for no answer longer than a fifth of a second; the driver publishes
+from a thread of its own and only logs what goes wrong. The last record alone is insisted upon, because the controller
+decides by it.
 Test: tests/trainer/test_progress.py.
 """
 
@@ -175,17 +176,19 @@ class ProgressBox:
 
     def __init__(self) -> None:
         self._fields: dict[str, Any] = {}
+        self._stage: Stage | None = None
         self._stop = False
 
     def put(self, fields: dict[str, Any]) -> bool:
         """Take changes from rank 0; return whether the run is to stop."""
         self._fields.update(fields)
+        self._stage = fields.get("stage", self._stage)
         return self._stop
 
-    def fetch(self) -> dict[str, Any]:
-        """Hand the changes since the last fetch to the driver."""
+    def fetch(self) -> tuple[dict[str, Any], Stage | None]:
+        """Hand the changes since the last fetch to the driver, and each time the stage: what SIGTERM means hangs on it."""
         fields, self._fields = self._fields, {}
-        return fields
+        return fields, self._stage
 
     def request_stop(self) -> None:
         """Have rank 0 write a checkpoint and end after its present step."""

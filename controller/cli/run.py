@@ -68,10 +68,14 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
 
 def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: Machine, trainer: Sequence[str], screen: Screen) -> int:
     """Say that the run is finished, once the trainer has compared its rows and weights with those of today."""
+    screen.say(f"{folders.output} holds this run, finished; comparing its rows and weights with those of today")
+    told: list[str] = []
     with tempfile.TemporaryDirectory(prefix="finetune-check-") as aside:
         again = plan_local_run(job, Folders(folders.output, Path(aside)), request.claims, machine)
-        outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, say=lambda line: None)
+        outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, say=told.append)
     if outcome.result is not Result.SUCCEEDED:
+        for line in told:
+            screen.say(line)
         screen.say(f"failed ({outcome.reason}): {outcome.message}")
         return EXIT_FAILURE
     screen.say(f"{folders.output} holds this run, finished: nothing was changed; --overwrite trains anew")
@@ -134,7 +138,7 @@ class Interrupts:
     def tell(self, screen: Screen) -> None:
         """Say on the screen what was passed on since the last call."""
         if self._received > self._told:
-            first = "stopping: the trainer writes a checkpoint; once more to end at once, without one"
+            first = "stopping: a trainer that trains writes a checkpoint first; once more to end at once, without one"
             screen.say(first if self._received == 1 else "ending at once")
             self._told = self._received
 

@@ -88,8 +88,8 @@ def test_the_box_hands_over_each_change_once_and_carries_the_wish_to_stop_back()
     box = ProgressBox()
     assert box.put({"stage": Stage.TRAINING}) is False
     box.put({"resumed_from_step": 0})
-    assert box.fetch() == {"stage": Stage.TRAINING, "resumed_from_step": 0}
-    assert box.fetch() == {}
+    assert box.fetch() == ({"stage": Stage.TRAINING, "resumed_from_step": 0}, Stage.TRAINING)
+    assert box.fetch() == ({}, Stage.TRAINING)
     box.request_stop()
     assert box.put({}) is True
 

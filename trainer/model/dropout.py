@@ -5,7 +5,7 @@ Test: tests/trainer/model/test_dropout.py.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,14 +26,14 @@ WITH_RESIDUAL = ("XLNet",)
 def add_block_dropout(model: nn.Module, probability: float) -> int:
     """Drop outputs of each block of each layer with `probability`; return how many blocks that are.
 
-    Raises InputError where a layer lacks a block of either kind: dropout that acts on half of them must not pass for dropout.
+    Raises InputError where it would reach a part of a layer only: dropout that acts on half of the blocks must not pass for dropout.
     """
     if probability == 0:
         return 0
     blocks: list[nn.Module] = []
     for layer in _layers(model):
         mixing, feed_forward = list(_parts(layer, MIXING)), list(_feed_forward(layer))
-        if not mixing or not feed_forward:
+        if not (mixing and feed_forward) and not _are_all(layer, [*mixing, *feed_forward]):
             raise _cannot_act(model, f"no {'feed-forward' if mixing else 'attention'} block was found in {type(layer).__name__}")
         blocks += [*mixing, *feed_forward]
     if not blocks:
@@ -41,6 +41,12 @@ def add_block_dropout(model: nn.Module, probability: float) -> int:
     for block in blocks:
         block.register_forward_hook(_hook(probability))
     return len(blocks)
+
+
+def _are_all(layer: nn.Module, blocks: Sequence[nn.Module]) -> bool:
+    """Tell whether a layer has these blocks and beside them nothing that computes: Mamba's layers have one block each."""
+    rest = [child for child in layer.children() if all(child is not block for block in blocks)]
+    return bool(blocks) and all("Norm" in type(child).__name__ or isinstance(child, nn.Dropout | nn.Identity) for child in rest)
 
 
 def _cannot_act(model: nn.Module, reason: str) -> InputError:

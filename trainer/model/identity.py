@@ -16,10 +16,12 @@ SMALL_FILES = (
 """Beside the weights, what decides about tokens, architecture and the end of an answer."""
 
 
-def model_digest(located: LocatedModel, weights: str | None) -> str:
-    """Return the sha256, in hex, of a hub's commit, else of the model's small files and the digest of its `weights`."""
-    if located.revision is not None:
-        return hashlib.sha256(located.revision.encode()).hexdigest()
+def model_digest(located: LocatedModel, weights: str) -> str:
+    """Return the sha256, in hex, of the model's small files and the digest of its `weights`.
+
+    For a model that lies here. One of the hub is known by its name, and its weights are compared when a run goes on: another
+    commit there, of a README say, must not end a job that may not be changed.
+    """
     listing = f"{weights}\n"
     if located.kind is ModelKind.FOLDER:
         files = (located.path / name for name in SMALL_FILES)

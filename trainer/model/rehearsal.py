@@ -8,6 +8,7 @@ import logging
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
@@ -23,6 +24,12 @@ logger = logging.getLogger(__name__)
 
 FIXED_POSITIONS = frozenset({"biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt"})
 """Model types that look positions up in a table: a token beyond its end is an IndexError. OPT's table is two longer, which it keeps."""
+
+ENCODERS = frozenset({
+    "bert", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert", "roberta", "roberta-prelayernorm",
+    "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""Model types that see what comes after a token unless their configuration says is_decoder: they would read their own answers."""
 
 
 def rehearse(located: LocatedModel, config: TrainConfig) -> ModelLimits:
@@ -45,14 +52,15 @@ def _config(located: LocatedModel) -> PreTrainedConfig:
     folder = folder_of(located)
     try:
         found: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, StrictDataclassError) as error:
         raise InputError(located.field, f"the configuration in {located.path} cannot be read: {first_line(error)}", FIX) from error
     return found
 
 
 def _without_weights(located: LocatedModel, model_config: PreTrainedConfig) -> PreTrainedModel | None:
     """Return the model on the meta device; None where its architecture cannot be built there, which loading need not share."""
-    if type(model_config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+    encoder = model_config.model_type in ENCODERS and not getattr(model_config, "is_decoder", False)
+    if encoder or type(model_config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(located.field, f"{model_config.model_type} in {located.path} is no causal language model", FIX)
     try:
         with torch.device("meta"), no_init_weights():

@@ -126,7 +126,6 @@ def test_what_an_adapter_adds_to_a_block_is_dropped_too(name: str) -> None:
     [
         ("bloom", "attention", {"n_layer": 2, "n_head": 4}),  # its blocks return the residual along with their output
         ("mpt", "feed-forward", {"d_model": 32, "n_heads": 4, "n_layers": 2}),
-        ("mamba", "feed-forward", {}),
         ("bert", "feed-forward", FEED_FORWARD_SIZE | {"is_decoder": True}),
     ],
 )
