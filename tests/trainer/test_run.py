@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -15,8 +16,12 @@ from tests.trainer.tiny import tiny_model, write_rows
 
 pytestmark = pytest.mark.timeout(600)
 
+EXPORT = ("adapter", "merged")
 
-def config(folder: Path, output: str, *, steps: int = 12, workers: int = 2, zero_stage: int | None = 2, **changes) -> Path:
+
+def config(
+    folder: Path, output: str, *, steps: int = 12, workers: int = 2, zero_stage: int | None = 2, export: Sequence[str] = EXPORT, **changes
+) -> Path:
     """Write a TrainConfig for the tiny model and return its path."""
     content = {
         "job": {"name": "tiny"}, "task": "chat", "model": {"path": str(folder / "model")},
@@ -29,7 +34,7 @@ def config(folder: Path, output: str, *, steps: int = 12, workers: int = 2, zero
         "evaluation": {"everySteps": 4, "generation": {"maxNewTokens": 8, "samples": 4}},
         "workers": {"workers": workers, **({"deepspeed": {"zeroStage": zero_stage}} if zero_stage is not None else {})},
         "checkpoint": {"everySteps": 4, "keep": 3},
-        "output": {"directory": str(folder / output), "export": ["adapter", "merged"]},
+        "output": {"directory": str(folder / output), "export": list(export)},
         "progress": {"file": str(folder / output / ".finetune" / "progress.json")},
     } | changes  # fmt: skip
     path = folder / f"{output}.json"
@@ -148,9 +153,7 @@ def test_sigterm_writes_a_checkpoint_and_exits_with_a_code_of_its_own(folder: Pa
 @pytest.mark.parametrize(("workers", "zero_stage"), [(1, None), (2, None), (2, 0), (2, 1), (2, 3)])
 def test_every_engine_takes_a_run_to_its_end(folder: Path, workers: int, zero_stage: int | None) -> None:
     output = f"engine-{workers}-{zero_stage}"
-    path = config(
-        folder, output, workers=workers, zero_stage=zero_stage, steps=6, method={"full": {}}, output={"directory": str(folder / output)}
-    )
+    path = config(folder, output, workers=workers, zero_stage=zero_stage, steps=6, method={"full": {}}, export=["merged"])
     finish(start(path), path)
     baseline, final = figures(folder, output)
     assert final["perplexity"]["value"] < baseline["perplexity"]["value"]
