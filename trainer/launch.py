@@ -149,6 +149,8 @@ RAY_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # A worker that asked for no GPU must see none: Ray no longer hides them by itself.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    # It would restart the workers for a node that Ray drains: the next attempt does that, and one process less is to start.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
 

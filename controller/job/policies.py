@@ -185,7 +185,7 @@ def start(situation: Situation) -> Plan | None:
 def _wait_until_gone(situation: Situation, remaining: str) -> Plan:
     ended = [attempt for attempt in situation.status.attempts or [] if attempt.outcome is not None]
     reason = Reason.RETRYING if ended and ended[-1].outcome in attempts.RETRIED else Reason.WAITING_FOR_PODS
-    message = f"the next attempt starts once {remaining} of the one before are gone; two writers would spoil the output"
+    message = f"the next attempt waits for the end of {remaining} of the one before; two writers would spoil the output"
     waits = situation.condition(ConditionType.RUNNING, "False", reason, message)
     return waits.plan(*leftovers(situation), requeue_after=PODS_GONE_POLL_SECONDS)
 

@@ -30,5 +30,5 @@ def remains(situation: Situation) -> str:
     pods = sum(pod.trains and pod.attempt != own for pod in observed.pods)
     ray_jobs = sum(ray_job.attempt != own and not ray_job_state(ray_job).final for ray_job in observed.ray_jobs)
     clusters = sum(attempt != own for attempt in observed.clusters)
-    counts = {"pods": pods, "RayJobs": ray_jobs, "RayClusters": clusters}
-    return next((f"{count} {kind}" for kind, count in counts.items() if count), "")
+    counts = {"pod": pods, "RayJob": ray_jobs, "RayCluster": clusters}
+    return next((f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count), "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import node
-from tests.cluster.instances import CONTROL_PLANE_TIER, NODE_TIER, Instance, this_process
+from tests.cluster.instances import CONTROL_PLANE_TIER, NODE_TIER, Instance, instances, this_process
 from tests.cluster.node import preflight, refuse_second_cluster
 from tests.cluster.packages import NodeTierUnavailableError
 from tests.cluster.paths import REPOSITORY
@@ -41,8 +41,9 @@ def test_a_cluster_of_a_running_test_is_named_with_its_process() -> None:
 
 def test_a_control_plane_and_the_rest_of_a_killed_run_are_no_obstacle() -> None:
     Instance.create(CONTROL_PLANE_TIER, this_process())
-    Instance.create(NODE_TIER, ProcessIdentity(os.getpid(), start_ticks=1))
+    killed = Instance.create(NODE_TIER, ProcessIdentity(os.getpid(), start_ticks=1))
     refuse_second_cluster()
+    assert killed in list(instances()), "it was looked at, and is no obstacle"
 
 
 def test_preflight_asks_for_root_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,11 +68,14 @@ def test_the_claim_is_of_the_default_class_and_belongs_to_nobody(quickstart_docu
     assert "ownerReferences" not in claim["metadata"]
 
 
-def test_the_job_leaves_at_least_three_checkpoints(quickstart_documents: Documents, quickstart_rows: Parts) -> None:
+def test_the_job_draws_a_row_at_most_once_and_leaves_at_least_three_checkpoints(
+    quickstart_documents: Documents, quickstart_rows: Parts
+) -> None:
     spec = FineTuneJobSpec.model_validate(quickstart_documents["FineTuneJob"]["spec"])
-    assert spec.training.epochs is not None
+    steps = spec.training.max_steps
+    assert steps is not None
     assert spec.checkpoint is not None
-    steps = int(len(quickstart_rows["train"]) * spec.training.epochs / spec.training.global_batch_size)
+    assert steps * spec.training.global_batch_size <= len(quickstart_rows["train"])
     assert steps // spec.checkpoint.every_steps >= 3
     assert spec.checkpoint.keep >= 3
 

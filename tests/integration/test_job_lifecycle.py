@@ -179,13 +179,19 @@ async def test_an_attempt_waits_for_a_ray_cluster_that_no_cache_tells_of(operato
     assert await operator.names(RAY_CLUSTERS, ours) == [cluster]
     failed = {"number": 1, "rayJobName": "bot-1", "startTime": "2026-03-01T12:00:00Z", "outcome": "Failed"}
     await operator.end_ray_job("bot-1", jobStatus="FAILED", jobDeploymentStatus="Failed", reason="SubmissionFailed")
+    # KubeRay takes a suspended cluster's pods down and leaves the cluster, which could start them again.
+    await operator.client.patch(RAY_CLUSTERS, cluster, operator.namespace, {"spec": {"suspend": True}})
     await operator.client.patch_status(
         FINE_TUNE_JOBS, "bot", operator.namespace, {"attempts": [failed, {"number": 2, "rayJobName": "bot-2"}]}
     )
-    for _ in range(3):
-        await operator.pass_once()
+
+    async def waits_for_the_cluster_alone() -> bool:
+        message = (await operator.condition("bot", "Running")).get("message", "")
+        return "waits for the end of 1 RayCluster of the one before" in message
+
+    await operator.run_until(waits_for_the_cluster_alone, "waiting for the RayCluster")
+    assert await operator.names(PODS, ours) == []
     assert await operator.find(RAY_JOBS, "bot-2") is None
-    assert "of the one before are gone" in (await operator.condition("bot", "Running"))["message"]
 
     await operator.client.delete(RAY_CLUSTERS, cluster, operator.namespace)
     await started(operator, attempt=2)

@@ -29,6 +29,7 @@ def deepspeed_config(zero_stage: int, settings: OptimizerSettings, *, bfloat16: 
         "zero_optimization": {"stage": zero_stage, "contiguous_gradients": True, "overlap_comm": False, "reduce_scatter": True},
         "bf16": {"enabled": bfloat16, "check_grad_overflow": False},
         # Left to itself it is the model's type, and in bfloat16 the sum over many micro-batches loses what the small ones add.
+        # In bfloat16 this also has DeepSpeed run its BF16_Optimizer in place of the one of stage 1.
         "data_types": {"grad_accum_dtype": "fp32"},
         "fp16": {"enabled": False},
         "steps_per_print": 2**31,

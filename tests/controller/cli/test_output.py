@@ -71,7 +71,7 @@ def test_a_run_whose_command_was_killed_is_waited_for(tmp_path: Path) -> None:
 def test_the_folder_is_free_again_afterwards(tmp_path: Path) -> None:
     for _ in range(2):
         with locked(Folders(tmp_path / "new")):
-            pass
+            assert (tmp_path / "new/.finetune/lock").read_text() == str(os.getpid())
 
 
 def test_an_empty_folder_holds_no_run(tmp_path: Path) -> None:

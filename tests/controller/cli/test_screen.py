@@ -32,11 +32,15 @@ def test_other_stages_than_training_have_no_progress_lines() -> None:
 
 
 def test_a_reader_that_is_gone_does_not_end_the_run() -> None:
+    written = []
+
     class Gone(io.StringIO):
-        def write(self, _text: str) -> int:
+        def write(self, text: str) -> int:
+            written.append(text)
             raise BrokenPipeError
 
     PlainScreen(Gone()).say("a line")
+    assert written == ["a line\n"], "the reader was written to, and its absence ended nothing"
 
 
 def test_on_a_terminal_lines_stand_above_the_bar_and_keep_their_colours() -> None:

@@ -115,9 +115,11 @@ def test_sigterm_to_the_supervisor_stops_the_program_in_order(tmp_path: Path) ->
 
 def test_the_program_does_not_outlive_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     with supervised(tmp_path) as process:
+        program = pids(tmp_path)[2]
+        assert runs(program)
         process.kill()
         process.wait(5)
-        wait_for(lambda: not runs(pids(tmp_path)[2]), 5)
+        wait_for(lambda: not runs(program), 5)
 
 
 def test_a_program_that_was_killed_is_told_apart_from_one_that_failed(tmp_path: Path) -> None:

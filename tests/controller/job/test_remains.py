@@ -39,12 +39,12 @@ def test_ray_jobs_of_attempts_that_are_over_are_deleted(
     [
         ((OVER,), observed(job()), ""),
         ((OVER,), observed(job(), pods=[pod(role="head"), pod(), pod(role="submitter")]), "2 pods"),
-        ((OVER,), observed(job(), ray_job(1)), "1 RayJobs"),
+        ((OVER,), observed(job(), ray_job(1)), "1 RayJob"),
         ((OVER,), observed(job(), ray_job(1, "FAILED", "Failed")), ""),
-        ((OVER,), observed(job(), clusters=(1,)), "1 RayClusters"),
+        ((OVER,), observed(job(), clusters=(1,)), "1 RayCluster"),
         ((OVER, RUNS), observed(job(), ray_job(2), pods=[pod(2)], clusters=(2,)), ""),
-        ((OVER, RUNS), observed(job(), pods=[pod(1)]), "1 pods"),
-        ((OVER,), observed(job(), ray_job(2)), "1 RayJobs"),
+        ((OVER, RUNS), observed(job(), pods=[pod(1)]), "1 pod"),
+        ((OVER,), observed(job(), ray_job(2)), "1 RayJob"),
     ],
     ids=["nothing", "pods", "a RayJob", "a final one", "a cluster", "its own", "of the one before", "of one that the status does not know"],
 )

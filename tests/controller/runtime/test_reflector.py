@@ -249,7 +249,7 @@ def test_a_server_that_refuses_to_resume_is_listed_after_a_few_tries() -> None:
         api.cut_watches()
         await until(lambda: watched.lists() == 2)
 
-    scenario(widget("a"))(act)
+    assert scenario(widget("a"))(act).lists() == 2
 
 
 @pytest.mark.parametrize("status", [429, 401], ids=["too many requests", "credentials expired"])

@@ -36,5 +36,5 @@ def smollm2() -> Any:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     if not REAL_DATA.is_dir():
-        pytest.skip("the folder with real data is not here")
+        pytest.skip(f"{REAL_DATA} with the real data sets is not beside this project")
     return REAL_DATA
