@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from trainer.digest import sha256_of
@@ -64,9 +65,14 @@ def convert(file: Path, folder: Path) -> None:
         if stream.read(4) != b"GGUF":
             raise ValueError(f"{file} is not a GGUF file")
 
+    import gguf
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    # transformers parses the file for the configuration, the weights and the tokenizer each, and makes the map of names
+    # for every module; both take seconds and give the same each time.
+    gguf.GGUFReader = cache(gguf.GGUFReader)
+    gguf.get_tensor_name_map = cache(gguf.get_tensor_name_map)
     # Without dequantize the weights stay in GGUF blocks, which neither train nor save.
     model = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
