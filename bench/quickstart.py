@@ -36,9 +36,8 @@ def bench_documents(documents: list[dict[str, Any]], steps: int) -> list[dict[st
     """Return the quickstart's documents with a job that trains for `steps` steps and does little else."""
     [job] = [document for document in documents if document["kind"] == "FineTuneJob"]
     spec = {name: section for name, section in job["spec"].items() if name != "augmentation"}
-    training = {name: value for name, value in spec["training"].items() if name != "epochs"}
     spec |= {
-        "training": {**training, "maxSteps": steps, "precision": "float32"},
+        "training": {**spec["training"], "maxSteps": steps, "precision": "float32"},
         "evaluation": {"everySteps": NEVER, "metrics": ["perplexity"]},
         "checkpoint": {"everySteps": NEVER},
         "output": {**spec["output"], "export": ["adapter"]},

@@ -21,6 +21,7 @@ from trainer.config.record import (
     EXIT_SUCCESS,
     REASON_DIVERGED,
     REASON_GENERIC,
+    WARNINGS_MAX,
     CheckpointRecord,
     Metrics,
     ModelProvenance,
@@ -120,7 +121,7 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
         reporter.update(**told_by_report(directory, config))
         return "this run is finished already; nothing was changed"
     ownership.write(finished=False)
-    reporter.update(warnings=list(inputs.findings)[:20])
+    reporter.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
     fit(config, inputs, ownership, reporter, stop)
     if not (directory / "report.json").is_file():
         raise InterruptedRunError("stopped on request; the newest checkpoint holds what was trained")

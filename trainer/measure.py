@@ -1,7 +1,7 @@
 """Measure a model on held-out rows, over all ranks: perplexity on every row, text metrics on generated answers.
 
 The figures do not depend on batch size or number of ranks: sums are reduced, means taken once.
-Tests: tests/trainer/test_measure.py, tests/trainer/test_loop.py (perplexity), tests/trainer/test_run.py (whole).
+Tests: tests/trainer/test_measure.py, tests/trainer/test_loop.py and engine/test_invariance.py (perplexity), test_run.py (whole).
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from trainer.batches import MicroBatch, deal
 from trainer.checkpoint import CheckpointStore, SavedState, TornCheckpointError
 from trainer.config.errors import InputError
 from trainer.config.files import write_atomically
-from trainer.config.record import ModelProvenance, OutputRecord, Stage
+from trainer.config.record import WARNINGS_MAX, ModelProvenance, OutputRecord, Stage
 from trainer.config.train import TrainConfig
 from trainer.data import Augmenter, Example, Tokens, batch_at, steps_total, tokenize
 from trainer.engine import build_engine
@@ -230,10 +230,10 @@ class Run:
             return None
 
     def warn(self, text: str) -> None:
-        """Put a warning into log, report and progress record."""
+        """Put a warning into log, report and progress record, before those about the data, of which there may be many."""
         logger.warning("%s", text)
-        self.warnings.append(text)
-        self.send(warnings=self.warnings[:20])
+        self.warnings.insert(0, text)
+        self.send(warnings=self.warnings[:WARNINGS_MAX])
 
     def write_results(self, progress: Progress, baseline: Measurement, final: Measurement) -> None:
         """Export the model and write the report; the report last, because it says that all is done."""

@@ -42,7 +42,7 @@ class AttemptOutcome(StrEnum):
     FAILED = "Failed"
     SUSPENDED = "Suspended"
     INTERRUPTED = "Interrupted"
-    """The pod was told to stop (SIGTERM) and left a checkpoint; not charged."""
+    """The pod was told to stop (SIGTERM), and left a checkpoint if training had begun; not charged."""
 
 
 class Attempt(Model):

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
             "--claim", action="append", default=[], metavar="NAME=DIR", help="folder that stands for a claim that the job reads; repeatable"
         )
     run_parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for checkpoints, model and report")
-    run_parser.add_argument("--overwrite", action="store_true", help="remove the previous run in DIR and begin anew")
+    run_parser.add_argument("--overwrite", action="store_true", help="begin anew; the run in DIR goes once the input has passed")
     run_parser.add_argument("--verbose", action="store_true", help="show the trainer's log too; it is always in DIR/trainer.log")
     return parser
 

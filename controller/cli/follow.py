@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from controller.cli.localstatus import take
 from controller.cli.news import news
 from controller.cli.screen import Screen
 from trainer.config.files import write_atomically
-from trainer.config.record import Outcome, ProgressRecord, Result, Stage
+from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Outcome, ProgressRecord, Result, Stage
 
 
 class Follower:
@@ -96,13 +97,13 @@ def read_status(folders: Folders) -> FineTuneJobStatus:
 
 def outcome_of_exit(exit_code: int) -> Outcome:
     """Say what an exit code means when the trainer left no last record."""
-    if exit_code == 0:
+    if exit_code == EXIT_SUCCESS:
         return Outcome(result=Result.SUCCEEDED, reason="Succeeded", message="the trainer ended well")
-    if exit_code == 2:
+    if exit_code == EXIT_INPUT:
         return Outcome(result=Result.INPUT_INVALID, reason="InputInvalid", message="the trainer refused its input; its last lines say why")
-    if exit_code == 3:
+    if exit_code == EXIT_INTERRUPTED:
         return Outcome(result=Result.INTERRUPTED, reason="Interrupted", message="the trainer was stopped")
-    if exit_code == 128 + 9:
+    if exit_code == 128 + signal.SIGKILL:
         message = "the trainer was killed (signal 9); when nobody did it, the machine ran out of memory"
         return Outcome(result=Result.FAILED, reason="Killed", message=message)
     how = f"was ended by signal {exit_code - 128}" if exit_code > 128 else f"ended with code {exit_code}"

@@ -29,8 +29,8 @@ class Machine:
 def spread(spec: FineTuneJobSpec, machine: Machine) -> tuple[Workers, str | None]:
     """Return the workers of a run here, and a warning where they are not those that the job asks for.
 
-    The loss does not depend on the number of ranks, so fewer GPUs than asked for change the time, not the result; without
-    any GPU the workers stay as they are and compute on CPUs.
+    The loss does not depend on the number of ranks, so fewer GPUs than asked for change the time, rounding and
+    which units dropout drops, nothing else; without any GPU the workers stay as they are and compute on CPUs.
     """
     distributed, resources = spec.distributed, spec.resources
     workers = distributed.workers if distributed else 1

@@ -1,4 +1,4 @@
-"""The folder given by --output: one writer at a time, whose run it holds, and how a previous run is taken away.
+"""The folder given by --output: one writer at a time, whose run it holds, and how a run is taken away.
 
 Only what a run itself writes is ever removed. Tests: tests/controller/cli/test_output.py.
 """
@@ -83,15 +83,13 @@ def refuse_foreign_files(folders: Folders) -> None:
         raise BadInputError([InputError("--output", problem, "give another folder")])
 
 
-def remove_previous_run(folders: Folders) -> bool:
-    """Remove what a previous run wrote, nothing else; tell whether there was anything."""
-    found = [path for path in (folders.output / name for name in OWN_FILES) if path.exists() or path.is_symlink()]
-    for path in [*found, *(folders.private / name for name in OWN_PRIVATE_FILES)]:
+def remove_run(folders: Folders) -> None:
+    """Remove what a run wrote, nothing else; of a link the link alone."""
+    for path in [*(folders.output / name for name in OWN_FILES), *(folders.private / name for name in OWN_PRIVATE_FILES)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    return bool(found)
 
 
 def _read_run(run_file: Path) -> dict[str, Any]:

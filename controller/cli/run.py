@@ -18,8 +18,9 @@ from controller.cli.jobfile import JobFile, read_job_file
 from controller.cli.localrun import Folders, plan_local_run, prepare
 from controller.cli.localstatus import begin
 from controller.cli.machine import Machine
-from controller.cli.output import locked, previous_run_finished, refuse_foreign_files, remove_previous_run
+from controller.cli.output import locked, previous_run_finished, refuse_foreign_files
 from controller.cli.problems import BadInputError
+from controller.cli.replacing import discard_once_replaced, set_aside, settle
 from controller.cli.screen import BarScreen, Screen, open_screen
 from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
 from trainer.config.errors import InputError
@@ -51,17 +52,23 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
     screen = open_screen()
     try:
         with locked(folders) as lock:
+            if settle(folders):
+                screen.say(f"the run in {folders.output} is back, which an interrupted start was to replace")
             refuse_foreign_files(folders)
             if request.overwrite:
-                if remove_previous_run(folders):
-                    screen.say(f"removed the previous run in {folders.output}")
+                if set_aside(folders):
+                    screen.say(f"replacing the run in {folders.output}; it is removed once the new one's input has passed")
             elif previous_run_finished(folders, local_run.config):
                 return _leave_alone(request, job, folders, machine, trainer, screen)
             for line in (*local_run.notices, *(f"warning: {warning}" for warning in local_run.warnings)):
                 screen.say(line)
             status = begin(read_status(folders), job.name, datetime.now(UTC))
             prepare(folders, local_run.as_attempt(status.attempts[-1].number if status.attempts else 1))
-            return _train(request, folders, screen, status, trainer, lock)
+            try:
+                return _train(request, folders, screen, status, trainer, lock)
+            finally:
+                if settle(folders):
+                    screen.say(f"the run in {folders.output} was left as it was")
     finally:
         screen.close()
 
@@ -97,6 +104,7 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
                     for line in tail.new_lines():
                         screen.say(line)
                 follower.poll()
+                discard_once_replaced(folders)
             exit_code = process.wait()
     ended = follower.conclude(exit_code)
     screen.close()

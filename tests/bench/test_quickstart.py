@@ -11,11 +11,11 @@ def spec_of(documents: list[dict]) -> FineTuneJobSpec:
     return FineTuneJobSpec.model_validate(job["spec"])
 
 
-def test_the_measured_job_is_the_quickstart_for_fewer_steps() -> None:
-    quickstart, measured = spec_of(DOCUMENTS), spec_of(bench_documents(DOCUMENTS, steps=30))
+def test_the_measured_job_is_the_quickstart_for_the_steps_that_are_asked_for() -> None:
+    quickstart, measured = spec_of(DOCUMENTS), spec_of(bench_documents(DOCUMENTS, steps=12))
     for section in ("task", "model", "data", "method", "regularization", "distributed", "resources"):
         assert getattr(measured, section) == getattr(quickstart, section)
-    assert measured.training.max_steps == 30
+    assert measured.training.max_steps == 12
     assert measured.training.global_batch_size == quickstart.training.global_batch_size
     assert measured.augmentation is None
 

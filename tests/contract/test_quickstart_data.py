@@ -80,6 +80,15 @@ def test_the_job_draws_a_row_at_most_once_and_leaves_at_least_three_checkpoints(
     assert spec.checkpoint.keep >= 3
 
 
+def test_early_stopping_can_act_before_the_last_step(quickstart_documents: Documents) -> None:
+    spec = FineTuneJobSpec.model_validate(quickstart_documents["FineTuneJob"]["spec"])
+    assert spec.regularization is not None
+    assert spec.regularization.early_stopping is not None
+    assert spec.evaluation is not None
+    validations = range(spec.evaluation.every_steps, spec.training.max_steps or 0, spec.evaluation.every_steps)
+    assert len(validations) > spec.regularization.early_stopping.patience, "the first one is what the others are measured by"
+
+
 def test_the_config_map_fits_into_the_annotation_that_kubectl_apply_writes(quickstart_documents: Documents) -> None:
     assert len(json.dumps(quickstart_documents["ConfigMap"])) < 250_000, "the limit for all annotations is 262144 bytes"
 

@@ -1,10 +1,13 @@
 """How the driver names an end: exit code, reason, message."""
 
+from pathlib import Path
+
 import pytest
 
+from tests.trainer.model.builders import train_config
 from trainer.config.errors import InputError
 from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
-from trainer.launch import end_of, outcome_of
+from trainer.launch import end_of, outcome_of, ray_trainer
 from trainer.loop import TrainingDivergedError
 from trainer.stopping import InterruptedRunError
 
@@ -70,3 +73,21 @@ def test_sigterm_inside_a_library_that_takes_every_exception_for_bad_input_is_st
             raise InputError("model.name", "cannot be loaded") from error
 
     assert end_of(library).exit_code == EXIT_INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("workers", "ranks", "use_gpu", "resources", "backend"),
+    [
+        pytest.param({"workers": 2, "gpusPerWorker": 4, "cpusPerWorker": 16}, 8, True, {"CPU": 4.0, "GPU": 1.0}, "nccl", id="GPUs"),
+        pytest.param({"workers": 3, "gpusPerWorker": 0, "cpusPerWorker": 2}, 3, False, {"CPU": 2.0}, "gloo", id="CPUs"),
+    ],
+)
+def test_each_gpu_or_each_worker_without_one_is_a_rank(
+    tmp_path: Path, workers: dict[str, int], ranks: int, use_gpu: bool, resources: dict[str, float], backend: str
+) -> None:
+    config = train_config(workers=workers, output={"directory": str(tmp_path)})
+    trainer = ray_trainer(config, payload=None)
+    scaling = trainer.scaling_config
+    assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (ranks, use_gpu, resources)
+    assert trainer.backend_config.backend == backend
+    assert trainer.run_config.failure_config.max_failures == 0, "attempts are the controller's"

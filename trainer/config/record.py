@@ -18,6 +18,8 @@ RECORD_KEY = "record.json"
 """Key of the progress ConfigMap that holds the record."""
 RECORD_MAX_BYTES = 64 * 1024
 """Larger records are refused by the controller; a real one has 1 to 4 KiB."""
+WARNINGS_MAX = 20
+"""The first warnings are the ones that a record holds."""
 COUNT_MAX = 2**53
 """Beyond it JSON readers round integers, and the status has no more than 64 bits for one."""
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
@@ -27,7 +29,7 @@ EXIT_FAILURE = 1
 EXIT_INPUT = 2
 """The user's input is at fault: trying again cannot help."""
 EXIT_INTERRUPTED = 3
-"""SIGTERM: a checkpoint was written, the run can go on from it. Not a failure of the run."""
+"""SIGTERM: the run can go on, from a checkpoint if training had begun. Not a failure of the run."""
 
 
 class Stage(StrEnum):
@@ -146,5 +148,5 @@ class ProgressRecord(Model):
     checkpoints: Annotated[list[CheckpointRecord], Field(max_length=64)] = []
     model: ModelProvenance | None = None
     output: OutputRecord | None = None
-    warnings: Annotated[list[str], Field(max_length=20)] = []
+    warnings: Annotated[list[str], Field(max_length=WARNINGS_MAX)] = []
     outcome: Outcome | None = None

@@ -6,7 +6,6 @@ model would give, is refused. For rank 0 only. Test: tests/trainer/model/test_ex
 
 import copy
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trainer.config.files import sync
 from trainer.config.record import ModelProvenance
 from trainer.config.sections import Export
 from trainer.config.train import TrainConfig
@@ -161,15 +161,12 @@ def _publish(staged: Path, place: Path) -> Path:
         # safetensors makes its files readable by their owner alone, yet who uses the model is seldom who trained it.
         file.chmod(0o644)
     for file in (*staged.iterdir(), staged):
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(file)
     replaced = place.with_name(f".{place.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if place.exists():
         place.rename(replaced)
     staged.rename(place)
+    sync(place.parent)
     shutil.rmtree(replaced, ignore_errors=True)
     return place

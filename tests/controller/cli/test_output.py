@@ -19,7 +19,7 @@ from controller.cli.output import (
     locked,
     previous_run_finished,
     refuse_foreign_files,
-    remove_previous_run,
+    remove_run,
 )
 from controller.cli.problems import BadInputError
 from tests.controller.cli.builders import CONFIG_MAP, job, write
@@ -121,7 +121,7 @@ def test_only_files_of_a_run_are_removed(tmp_path: Path) -> None:
     for name in ("checkpoints/step-1/state", "model/adapter/x", "run.json", "notes.txt", ".finetune/config.json", "models/mine"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert remove_previous_run(Folders(tmp_path))
+    remove_run(Folders(tmp_path))
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == ["models/mine", "notes.txt"]
 
 
@@ -130,7 +130,7 @@ def test_a_link_is_removed_and_not_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "elsewhere/file").touch()
     (tmp_path / "out").mkdir()
     (tmp_path / "out/model").symlink_to(tmp_path / "elsewhere")
-    remove_previous_run(Folders(tmp_path / "out"))
+    remove_run(Folders(tmp_path / "out"))
     assert (tmp_path / "elsewhere/file").exists()
     assert not (tmp_path / "out/model").exists()
 

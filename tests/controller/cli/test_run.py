@@ -122,6 +122,19 @@ def test_overwrite_trains_anew_and_leaves_foreign_files(tmp_path: Path) -> None:
     assert len(status(tmp_path)["attempts"]) == 1
 
 
+def test_input_that_is_refused_costs_no_run_that_it_was_to_replace(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    finetune(tmp_path)
+    kept = ("status.json", "run.json", "report.json", ".finetune/config.json", ".finetune/progress.json")
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in kept if (tmp_path / "out" / name).exists()}
+    assert len(before) >= 3
+    with pytest.raises(BadInputError, match="line 3 is no JSON"):
+        finetune(tmp_path, "refuse", overwrite=True)
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
+    assert "was left as it was" in capfd.readouterr().out
+    assert finetune(tmp_path) == 0
+    assert "holds this run, finished" in capfd.readouterr().out
+
+
 def test_another_configurations_output_is_refused_and_left_alone(tmp_path: Path) -> None:
     finetune(tmp_path)
     before = (tmp_path / "out/.finetune/config.json").read_text()

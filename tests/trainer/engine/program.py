@@ -17,12 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trainer.batches import deal
+from trainer.batches import MicroBatch, deal
+from trainer.config.sections import Scheduler, Training
 from trainer.data import Tokens
 from trainer.engine import Engine, EngineState, OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
-from trainer.loop import accepts_logits_to_keep, forward_loss, token_counts
+from trainer.loop import Progress, StepResult, accepts_logits_to_keep, forward_loss, train
+from trainer.measure import measure_perplexity
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
@@ -30,6 +32,11 @@ MICRO_BATCHES = [1, 2, 4, 8]
 BFLOAT16_MASTERS = ["zero1", "zero2", "zero3"]
 """Engines that hold the model in bfloat16 with float32 masters."""
 MANY = 256
+UNEVEN = ROWS - 1
+"""Rows of an evaluation: a number that neither two ranks nor any batch size but one divides."""
+LABEL_SMOOTHING = 0.1
+TRAINING = Training(max_steps=STEPS, global_batch_size=ROWS, micro_batch_size=1, learning_rate=1e-2, scheduler=Scheduler.CONSTANT,
+                    warmup_ratio=0.0)  # fmt: skip
 
 
 def rows_of_step(step: int) -> list[Tokens]:
@@ -61,20 +68,39 @@ def new_engine(name: str, micro: int, world_size: int, *, bfloat16: bool = False
     return DeepspeedEngine(new_model(), int(name[-1]), settings, device, bfloat16=bfloat16)
 
 
+class Watch:
+    """Looks at the gradients between the loop's last backward and its update, and at what the loop says of the step."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.gradients: dict[str, list[float]] = {}
+        self.results: list[StepResult] = []
+        self._engine, self._update = engine, engine.step
+
+    def __enter__(self) -> "Watch":
+        setattr(self._engine, "step", self._look_and_update)  # noqa: B010 - mypy lets no method be assigned
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        setattr(self._engine, "step", self._update)  # noqa: B010
+
+    def after_step(self, progress: Progress, result: StepResult) -> None:
+        self.results.append(result)
+
+    def _look_and_update(self, learning_rate: float) -> float:
+        self.gradients = {name: value.flatten().tolist() for name, value in self._engine.full_gradients().items()}
+        return self._update(learning_rate)
+
+
 def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
-    """Do one optimizer step; return loss, gradients before clipping and the gradient norm."""
-    batches = deal(rows_of_step(step), engine.rank, engine.world_size, micro)
-    tokens = engine.sums_over_ranks(token_counts(batches))[0]
-    nll = 0.0
-    for index, batch in enumerate(batches):
-        last = index == len(batches) - 1
-        with engine.accumulating(last):
-            sums = forward_loss(engine, batch, 0.1, keeps_positions=accepts_logits_to_keep(engine))
-            engine.backward(sums.objective * (engine.world_size / tokens), last=last)
-        nll += float(sums.nll)
-    gradients = {name: value.flatten().tolist() for name, value in engine.full_gradients().items()}
-    norm = engine.step(1e-2)
-    return {"loss": engine.sums_over_ranks([nll])[0] / tokens, "gradients": gradients, "norm": norm}
+    """Have the loop do one optimizer step; return loss, gradients before clipping and the gradient norm."""
+
+    def batches(number: int) -> list[MicroBatch]:
+        return deal(rows_of_step(number), engine.rank, engine.world_size, micro)
+
+    with Watch(engine) as watch:
+        train(engine, batches, TRAINING, LABEL_SMOOTHING, Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step), [watch])
+    [result] = watch.results
+    return {"loss": result.train_loss, "gradients": watch.gradients, "norm": result.gradient_norm}
 
 
 def gradients_of_many(name: str, micro: int) -> Tensor:
@@ -161,7 +187,9 @@ def main() -> None:
     for name in ENGINES:
         for micro in MICRO_BATCHES:
             if micro * world_size <= ROWS:
-                results[f"step/{name}/{micro}"] = one_step(new_engine(name, micro, world_size), 0, micro)
+                engine = new_engine(name, micro, world_size)
+                results[f"perplexity/{name}/{micro}"] = {"value": measure_perplexity(engine, rows_of_step(0)[:UNEVEN], micro).perplexity}
+                results[f"step/{name}/{micro}"] = one_step(engine, 0, micro)
         results[f"elsewhere/{name}"] = goes_on_elsewhere(name, 2, world_size, saved)
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
         results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)

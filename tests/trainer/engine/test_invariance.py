@@ -1,15 +1,26 @@
 """Loss and gradient do not depend on how a global batch is split; a resumed engine goes on bit for bit."""
 
 import json
+import math
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.trainer.engine.program import BFLOAT16_MASTERS, ENGINES, MICRO_BATCHES, ROWS
+from tests.trainer.engine.program import (
+    BFLOAT16_MASTERS,
+    ENGINES,
+    LABEL_SMOOTHING,
+    MICRO_BATCHES,
+    ROWS,
+    UNEVEN,
+    rows_of_step,
+)
+from trainer.data import Tokens
 
 RANKS_SECONDS = 480
 PROGRAM = Path(__file__).with_name("program.py")
@@ -69,26 +80,44 @@ def test_loss_and_gradients_are_those_of_the_unsplit_batch(results, reference, w
     found = results[world_size][f"step/{engine}/{micro}"]
     assert found["loss"] == pytest.approx(reference["loss"], rel=1e-5)
     assert found["norm"] == pytest.approx(reference["norm"], rel=1e-5)
-    assert found["gradients"].keys() == reference["gradients"].keys()
-    for name, expected in reference["gradients"].items():
-        scale = max(abs(value) for value in expected)
-        assert found["gradients"][name] == pytest.approx(expected, rel=1e-5, abs=1e-5 * scale), name
+    assert_same_gradients(found["gradients"], reference["gradients"])
 
 
-def test_the_reference_loss_is_that_of_an_independent_computation(reference) -> None:
+def assert_same_gradients(found: dict[str, list[float]], expected: dict[str, list[float]]) -> None:
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        scale = max(abs(value) for value in values)
+        assert found[name] == pytest.approx(values, rel=1e-5, abs=1e-5 * scale), name
+
+
+def by_hand(rows: Sequence[Tokens], smoothing: float) -> tuple[float, dict[str, list[float]]]:
+    """Return mean loss and gradient in float64, row by row without padding, by PyTorch's cross-entropy."""
     import torch
+    from torch.nn.functional import cross_entropy
 
-    from tests.trainer.engine.program import new_model, rows_of_step
+    from tests.trainer.engine.program import new_model
 
-    model, nll, tokens = new_model().eval(), 0.0, 0
-    for row in rows_of_step(0):
-        with torch.no_grad():
-            probabilities = model(torch.tensor([row.input_ids])).logits[0].double().softmax(dim=-1)
-        for position in range(1, len(row.input_ids)):
-            if row.loss_mask[position]:
-                nll -= float(probabilities[position - 1, row.input_ids[position]].log())
-                tokens += 1
-    assert reference["loss"] == pytest.approx(nll / tokens, rel=1e-5)
+    model, nll, objective, tokens = new_model().double().eval(), 0.0, torch.zeros((), dtype=torch.float64), 0
+    for row in rows:
+        ids, wanted = torch.tensor(row.input_ids), torch.tensor(row.loss_mask, dtype=torch.bool)[1:]
+        logits, targets = model(ids[None]).logits[0, :-1][wanted], ids[1:][wanted]
+        nll += float(cross_entropy(logits.detach(), targets, reduction="sum"))
+        objective = objective + cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        tokens += len(targets)
+    (objective / tokens).backward()
+    return nll / tokens, {name: parameter.grad.flatten().tolist() for name, parameter in model.named_parameters()}
+
+
+def test_the_reference_is_what_an_independent_computation_gives(reference) -> None:
+    loss, gradients = by_hand(rows_of_step(0), LABEL_SMOOTHING)
+    assert reference["loss"] == pytest.approx(loss, rel=1e-5)
+    assert_same_gradients(reference["gradients"], gradients)
+
+
+@pytest.mark.parametrize(("world_size", "engine", "batch_size"), SPLITS, ids=lambda value: str(value))
+def test_perplexity_is_that_of_all_rows_however_they_are_dealt(results, world_size: int, engine: str, batch_size: int) -> None:
+    nll, _ = by_hand(rows_of_step(0)[:UNEVEN], 0.0)
+    assert results[world_size][f"perplexity/{engine}/{batch_size}"]["value"] == pytest.approx(math.exp(nll), rel=1e-5)
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
