@@ -19,9 +19,11 @@ from controller.cli.problems import BadInputError
 from controller.cli.run import RunRequest, run
 from tests.controller.cli.builders import CONFIG_MAP, job, standin, write
 
+# Tests that are run with nohup would hand on that hang-ups are ignored.
 PROGRAM = """
-import pathlib, sys
+import pathlib, signal, sys
 from controller.cli.run import RunRequest, run
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.exit(run(RunRequest(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), {}), trainer=sys.argv[3:]))
 """
 
