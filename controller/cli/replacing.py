@@ -5,6 +5,7 @@ Every function may be called again after a kill in its middle. Tests: tests/cont
 """
 
 import shutil
+import uuid
 from pathlib import Path
 
 from controller.cli.localrun import Folders
@@ -20,13 +21,16 @@ def set_aside(folders: Folders) -> bool:
 
 
 def discard_once_replaced(folders: Folders) -> None:
-    """Remove the run that was set aside if the new one has taken its place."""
+    """Remove the run that was set aside if the new one has taken its place; what cannot be removed ends no training."""
     if _aside(folders).is_dir() and (folders.output / "run.json").is_file():
-        shutil.rmtree(_aside(folders))
+        _discarded(folders).mkdir(exist_ok=True)
+        _aside(folders).rename(_discarded(folders) / uuid.uuid4().hex)  # beside what an earlier removal has left
+        shutil.rmtree(_discarded(folders), ignore_errors=True)
 
 
 def settle(folders: Folders) -> bool:
     """End a replacement, however far it came: the previous run is removed, or back in its place; tell whether it is back."""
+    shutil.rmtree(_discarded(folders), ignore_errors=True)
     discard_once_replaced(folders)
     refused_log = b""
     if _aside(folders).is_dir():
@@ -44,6 +48,10 @@ def settle(folders: Folders) -> bool:
 
 def _aside(folders: Folders) -> Path:
     return folders.private / "previous"
+
+
+def _discarded(folders: Folders) -> Path:
+    return folders.private / "previous.discarded"
 
 
 def _moving(folders: Folders) -> Path:

@@ -255,13 +255,14 @@ async def test_a_job_of_the_same_name_waits_for_the_children_of_the_deleted_one(
     await operator.create(resource())
     first = await started(operator)
     await operator.client.delete(FINE_TUNE_JOBS, "bot", operator.namespace)
-    await operator.create(resource())
+    job = await operator.create(resource())
 
-    async def new_ray_job() -> bool:
+    async def new_ray_job() -> dict[str, Any] | None:
         found = await operator.find(RAY_JOBS, "bot-1")
-        return found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
+        return found if found is not None and found["metadata"]["uid"] != first["metadata"]["uid"] else None
 
-    await operator.run_until(new_ray_job, "a RayJob of the new job")
+    second = await operator.run_until(new_ray_job, "a RayJob of the new job")
+    assert [owner["uid"] for owner in second["metadata"]["ownerReferences"]] == [job["metadata"]["uid"]]
 
 
 async def test_the_heads_account_may_patch_its_own_progress_and_nothing_else(operator: Operator, control_plane: ControlPlane) -> None:

@@ -1,5 +1,6 @@
 """What becomes of the run that --overwrite replaces, also when the replacement is killed at any point."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,8 @@ class Killed(BaseException):
     """What ends the program in the middle of a move."""
 
 
-def kill_after(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_after(moves: int, action: Callable[[Folders], object], folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin an action that is killed instead of its move number `moves`, counted from 0."""
     rename, left = Path.rename, [moves]
 
     def some(path: Path, target: Path) -> Path:
@@ -77,35 +79,34 @@ def kill_after(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
         left[0] -= 1
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", some)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", some)
+        with pytest.raises(Killed):
+            action(folders)
 
 
 @pytest.mark.parametrize("moves", range(5))
 def test_a_kill_while_a_run_makes_way_or_comes_back_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int) -> None:
     folders = write(tmp_path, RUN)
-    kill_after(moves, monkeypatch)
-    with pytest.raises(Killed):
-        set_aside(folders)
-    monkeypatch.undo()
+    kill_after(moves, set_aside, folders, monkeypatch)
     settle(folders)
     assert held(tmp_path) == RUN
-
     set_aside(folders)
-    kill_after(moves, monkeypatch)
-    with pytest.raises(Killed):
-        settle(folders)
-    monkeypatch.undo()
+    kill_after(moves, settle, folders, monkeypatch)
     settle(folders)
     assert held(tmp_path) == RUN
     assert not list(tmp_path.glob(".finetune/previous*"))
 
 
-def test_a_kill_while_a_replaced_run_is_removed_leaves_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("removed", [0, 1])
+def test_a_kill_while_a_replaced_run_is_removed_leaves_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int) -> None:
     folders = write(tmp_path, RUN)
     set_aside(folders)
     write(tmp_path, {"run.json": "new"})
 
-    def killed(_folder: Path) -> None:
+    def killed(folder: Path, **_options: bool) -> None:
+        if removed:
+            next(path for path in folder.rglob("*") if path.is_file()).unlink()
         raise Killed
 
     with monkeypatch.context() as patch:
@@ -114,3 +115,13 @@ def test_a_kill_while_a_replaced_run_is_removed_leaves_the_new_one(tmp_path: Pat
             discard_once_replaced(folders)
     assert not settle(folders)
     assert held(tmp_path) == {"run.json": "new"}
+
+
+def test_a_replaced_run_that_cannot_be_removed_comes_not_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = write(tmp_path, RUN)
+    set_aside(folders)
+    write(tmp_path, {"run.json": "new"})
+    monkeypatch.setattr(replacing.shutil, "rmtree", lambda _folder, **_options: None)
+    discard_once_replaced(folders)
+    assert not settle(folders)
+    assert (tmp_path / "run.json").read_text() == "new"
