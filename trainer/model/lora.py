@@ -40,6 +40,7 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
 def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int) -> nn.Module:
     linear = _linear(model)  # now, as a refusal by PEFT leaves the model half changed
     _check_targets(model, lora.target_modules or [], linear)
+    _refuse_shared_weights(model, lora.target_modules)
     with torch.random.fork_rng(), peft_warnings_silenced():
         torch.manual_seed(seed)
         try:
@@ -77,14 +78,51 @@ def _check_targets(model: PreTrainedModel, targets: Sequence[str], linear: Seque
     """Raise InputError for a name that no module has: PEFT passes over it in silence as long as another one fits."""
     names = [name for name, _ in model.named_modules()]
     for index, target in enumerate(targets):
-        if not any(name == target or name.endswith(f".{target}") for name in names):
+        if target == ALL_LINEAR:
+            fix = "leave targetModules out: every linear layer but the output layer is its default"
+            raise InputError(f"method.lora.targetModules[{index}]", f"{ALL_LINEAR} is no module's name", fix)
+        if not any(_fits(name, target) for name in names):
             close = difflib.get_close_matches(target, linear, n=1)
             fix = f"did you mean {close[0]}?" if close else f"it has {', '.join(linear)}"
             raise InputError(f"method.lora.targetModules[{index}]", f"no module of the model is called {target}", fix)
 
 
+def _fits(name: str, target: str) -> bool:
+    """Tell whether PEFT takes the module `name` to be meant by `target`."""
+    return name == target or name.endswith(f".{target}")
+
+
+def _refuse_shared_weights(model: PreTrainedModel, targets: Sequence[str] | None) -> None:
+    """Raise InputError for a target whose weights another module uses too, as the output layer of a tied model does.
+
+    An adapter changes what its own module computes and leaves the shared weights alone; merging adds it to those weights, and
+    so changes the other module as well. Adapter and merged model would be two different models, also where the user merges.
+    """
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(name)
+    for name, module in model.named_modules():
+        shared = next((owners[id(parameter)] for parameter in module.parameters(recurse=False) if len(owners[id(parameter)]) > 1), None)
+        index = _target_index(name, module, model, targets)
+        if shared is None or index is None:
+            continue
+        field = "method.lora" if targets is None else f"method.lora.targetModules[{index}]"
+        other = next((owner for owner in shared if owner != name), name)
+        problem = f"{name} shares its weights with {other}: an adapter on one of them cannot be merged without changing the other"
+        fix = "leave it out, or give a model that was saved untied (tie_word_embeddings false, the output layer with weights of its own)"
+        raise InputError(field, problem, fix)
+
+
+def _target_index(name: str, module: nn.Module, model: PreTrainedModel, targets: Sequence[str] | None) -> int | None:
+    """Return which target means a module, 0 for the default of all linear layers, or None when it gets no adapter."""
+    if targets is None:
+        suits = isinstance(module, nn.Linear | Conv1D) and module is not model.get_output_embeddings()
+        return 0 if suits else None
+    return next((index for index, target in enumerate(targets) if _fits(name, target)), None)
+
+
 def _linear(model: PreTrainedModel) -> list[str]:
     """Return the names of the layers that an adapter suits: the linear ones (GPT-2's are Conv1D) but the output layer."""
-    output = model.get_output_embeddings()
-    linear = (name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not output)
+    linear = (name for name, module in model.named_modules() if _target_index(name, module, model, None) is not None)
     return sorted({name.rpartition(".")[2] for name in linear})

@@ -65,6 +65,7 @@ def _without_weights(located: LocatedModel, model_config: PreTrainedConfig) -> P
     try:
         with torch.device("meta"), no_init_weights():
             model: PreTrainedModel = AutoModelForCausalLM.from_config(model_config, trust_remote_code=False)
+        model.tie_weights()  # part of the initialization that was left out; whether weights are shared decides about adapters
     except Exception as error:  # transformers raises what it likes; the worker that loads the weights tells it for certain
         logger.warning("%s could not be tried out without its weights: %s", located.name, first_line(error))
         return None

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.trainer.model.builders import random_prompts, tiny_model
@@ -107,6 +108,46 @@ def test_a_target_module_that_the_model_does_not_have_is_refused_by_name(make: A
 def test_a_target_module_of_a_kind_that_takes_no_adapter_is_refused() -> None:
     with pytest.raises(InputError, match=r"method\.lora\.targetModules: cannot have adapters: .*; it has down_proj"):
         apply_method(tiny_model(), lora(targetModules=["q_proj", "mlp"]), Regularization(), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "targets", "index", "words"),
+    [
+        pytest.param(tiny_model, ["q_proj", "lm_head"], 1, "lm_head shares its weights with model.embed_tokens", id="output layer"),
+        pytest.param(tiny_model, ["embed_tokens"], 0, "model.embed_tokens shares its weights with lm_head", id="embedding"),
+        pytest.param(tiny_model, ["model.embed_tokens"], 0, "model.embed_tokens shares", id="by its whole path"),
+        pytest.param(gpt2, ["c_attn", "wte"], 1, "transformer.wte shares its weights with lm_head", id="GPT-2"),
+    ],
+)
+def test_an_adapter_on_weights_that_two_modules_share_is_refused(make: Any, targets: list[str], index: int, words: str) -> None:
+    with pytest.raises(InputError) as refused:
+        apply_method(make(), lora(targetModules=targets), Regularization(), seed=1)
+
+    assert refused.value.field == f"method.lora.targetModules[{index}]"
+    assert refused.value.problem.startswith(words)
+    assert "tie_word_embeddings false" in refused.value.fix
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+@pytest.mark.filterwarnings("ignore")  # peft's own words on the same matter
+def test_plain_peft_merges_an_adapter_on_shared_weights_into_another_model(target: str) -> None:
+    model = get_peft_model(tiny_model(), LoraConfig(r=4, target_modules=[target], init_lora_weights=False)).eval()
+    with_adapter = model(INPUT).logits
+
+    merged = model.merge_and_unload()(INPUT).logits
+
+    assert not torch.allclose(merged, with_adapter, atol=0.1), "adapters on shared weights need no refusal any more"
+
+
+def test_layers_that_share_nothing_take_adapters_as_output_layer_and_embedding() -> None:
+    model = apply_method(tiny_model(tied=False), lora(targetModules=["lm_head", "embed_tokens"]), Regularization(), seed=1)
+
+    assert {name.partition(".lora_")[0].rpartition(".")[2] for name in trained_names(model)} == {"lm_head", "embed_tokens"}
+
+
+def test_all_linear_is_told_to_be_the_default() -> None:
+    with pytest.raises(InputError, match=r"targetModules\[0\]: all-linear is no module's name; leave targetModules out"):
+        apply_method(tiny_model(), lora(targetModules=["all-linear"]), Regularization(), seed=1)
 
 
 def test_block_dropout_acts_beneath_an_adapter() -> None:

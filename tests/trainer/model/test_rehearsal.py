@@ -83,3 +83,8 @@ def test_recomputation_that_the_model_does_not_offer_is_refused(saved_model: Pat
     assert rehearse(located_folder(saved_model), config)
     with pytest.raises(InputError, match=r"training\.gradientCheckpointing: does not suit CTRLLMHeadModel: .*; set it to false"):
         rehearse(with_config(saved_model, tmp_path / "model", "ctrl"), config)
+
+
+def test_an_adapter_on_the_output_layer_of_a_tied_model_is_refused_before_any_weight_is_read(saved_model: Path) -> None:
+    with pytest.raises(InputError, match=r"method\.lora\.targetModules\[1\]: lm_head shares its weights with model\.embed_tokens"):
+        rehearse(located_folder(saved_model), train_config(method={"lora": {"targetModules": ["q_proj", "lm_head"]}}))
