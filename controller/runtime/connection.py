@@ -8,8 +8,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +28,9 @@ RELOAD_PAUSE_SECONDS = 10.0
 """Credentials that are wrong are not read again with every request."""
 DEFAULT_KUBECONFIG = Path("~/.kube/config")
 UNAUTHORIZED = 401
+
+_guard: ContextVar[Callable[[], None] | None] = ContextVar("guard", default=None)
+"""Of the request that this task sends: the client library has no way to hand it on."""
 
 
 class ConnectionSettingsError(Exception):
@@ -67,6 +71,7 @@ class KubernetesTransport:
     """Sends requests through one ApiClient; made by `connect`."""
 
     def __init__(self, configuration: kubernetes_client.Configuration, kubeconfig: Path | None, user_agent: str) -> None:
+        configuration.trace_configs = [_guarding()]
         self._api = kubernetes_client.ApiClient(configuration)
         self._api.user_agent = user_agent
         self._kubeconfig = kubeconfig
@@ -121,6 +126,7 @@ class KubernetesTransport:
             auth_settings=["BearerToken"],
         )
         timeout = aiohttp.ClientTimeout(total=total_seconds, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=request.read_timeout_seconds)
+        _guard.set(request.guard)
         answer = await self._api.call_api(*parameters, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
@@ -140,6 +146,22 @@ class KubernetesTransport:
             self._api.configuration.api_key = fresh.api_key
             self._api.configuration.refresh_api_key_hook = fresh.refresh_api_key_hook
             return True
+
+
+def _guarding() -> aiohttp.TraceConfig:
+    """Return a trace that asks the guard of each request right before its headers are written, and lets its refusal through.
+
+    Waiting for a connection takes seconds, and aiohttp by itself sends some requests again when a connection is lost.
+    """
+
+    async def ask(session: object, context: object, parameters: object) -> None:
+        guard = _guard.get()
+        if guard is not None:
+            guard()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(ask)
+    return trace
 
 
 def _abort(answer: aiohttp.ClientResponse) -> None:

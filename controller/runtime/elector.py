@@ -1,8 +1,11 @@
 """Lets one of several replicas work: it holds a Lease, and stops before the others may think that it is gone.
 
 All that counts is measured on our own clock: how long ago we began the last renewal that succeeded, and for how long we
-have seen the other's Lease unchanged. The times in the Lease are for people. Tests:
-tests/controller/runtime/test_elector.py, tests/integration/test_runtime_elector.py.
+have seen the other's Lease unchanged. The times in the Lease are for people. Nor is the Lease itself believed: it may be
+deleted, edited or restored by anybody while its holder still works. So a holder that finds the Lease gone or without its
+name stops at once, and nobody takes a Lease that he did not see unchanged for as long as any holder can go on working,
+unless its holder gave it back and left a mark that fits this very object. Tests: tests/controller/runtime/test_elector.py,
+tests/integration/test_runtime_elector.py, tests/integration/test_one_leader.py.
 """
 
 import asyncio
@@ -12,7 +15,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from controller.runtime.backoff import Jitter
@@ -24,6 +27,10 @@ from controller.runtime.transport import Request, Response, Stream, Transport
 log = logging.getLogger(__name__)
 
 RELEASE_RETRY_SECONDS = 0.1
+RELEASED = "finetune.dev/released-lease"
+"""Annotation with the UID of the Lease that its holder gave back: neither an edit nor a restored copy looks like that."""
+LONGEST_DURATION_SECONDS = 300.0
+"""What a Lease may make others wait at most: a mistyped duration must not keep everybody out for days."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +69,30 @@ class Elector:
         self._clock = clock
         self._jitter = jitter
         self._leads_until = float("-inf")
+        self._not_before = float("-inf")
+        """Until then a holder of a Lease that somebody deleted may go on working, and we must not."""
+        self._uid = ""
+        """Of the Lease that we hold or held last."""
+        self._stamp = ""
+        """The renewTime that we wrote last, perhaps without an answer; emptied when the Lease was seen to bear another."""
         self._seen: tuple[str, float] | None = None
         """The resourceVersion of the Lease that was seen last, and since when on our clock."""
+        self._longest = timings.duration
+        """The longest that a holder whom we know of may go on working without a renewal."""
 
     def leading(self) -> bool:
         """Whether we may work now; asked before every write, so that not even a stalled process writes too late."""
-        return self._clock() < self._leads_until
+        return self._not_before <= self._clock() < self._leads_until
 
     async def acquire(self) -> None:
-        """Return once we hold the lease."""
-        while not await self._attempt(self._timings.renew_deadline):  # noqa: ASYNC110  (nobody would set an event)
-            await asyncio.sleep(self._timings.retry * (1.0 + 0.2 * self._jitter()))
+        """Return once we hold the lease and no other can still work in its name."""
+        while not self.leading():
+            await self._attempt(self._timings.renew_deadline)
+            if self.leading():
+                break
+            pause = self._timings.retry * (1.0 + 0.2 * self._jitter())
+            waits = self._not_before - self._clock()
+            await asyncio.sleep(min(pause, waits) if waits > 0 else pause)
         log.info("leading", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
 
     async def keep(self) -> None:
@@ -103,52 +123,84 @@ class Elector:
     async def _hand_over(self) -> bool:
         """Take our name out of the lease; False if it was written meanwhile, as by a renewal that was still on its way."""
         lease = await self._client.get(LEASES, self.name, self.namespace)
-        if lease["spec"].get("holderIdentity") != self.identity:
+        if not self._names_us(lease):
             return True
         spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        metadata = lease["metadata"]
+        annotations = {**(metadata.get("annotations") or {}), RELEASED: metadata["uid"]}
         try:
-            await self._client.replace(LEASES, {**lease, "spec": spec})
+            await self._client.replace(LEASES, {**lease, "metadata": {**metadata, "annotations": annotations}, "spec": spec})
         except Conflict:
             return False
         log.info("lease released", extra={"lease": f"{self.namespace}/{self.name}"})
         return True
 
-    async def _attempt(self, timeout_seconds: float) -> bool:
-        """Acquire or renew once; False if another holds the lease, which ends our leadership, or if the request failed."""
+    async def _attempt(self, timeout_seconds: float) -> None:
+        """Acquire or renew once; a Lease that is gone or not ours ends our leadership, a request that failed does not."""
         started = self._clock()
         try:
             async with asyncio.timeout(timeout_seconds):
-                held = await self._acquire_or_renew()
+                held = await self._acquire_or_renew(started)
         except (KubeError, TimeoutError) as error:
             log.warning("lease not renewed", extra={"lease": self.name, "error": str(error) or f"no answer in {timeout_seconds:g} s"})
-            return False
+            return
         # Counted from before the request: from then on, at the earliest, the others count their wait.
         self._leads_until = started + self._timings.renew_deadline if held else float("-inf")
-        return held
 
-    async def _acquire_or_renew(self) -> bool:
+    async def _acquire_or_renew(self, started: float) -> bool:
+        in_term = started < self._leads_until
         try:
             lease = await self._client.get(LEASES, self.name, self.namespace)
         except NotFound:
-            await self._write(self._client.create, {"metadata": {"namespace": self.namespace, "name": self.name}})
+            if in_term:
+                log.error("the lease was deleted while we held it", extra={"lease": f"{self.namespace}/{self.name}"})
+                return False
+            await self._create()
             return True
-        if not self._free(lease):
+        self._look_at(lease)
+        if not (in_term and self._is_still_ours(lease)) and not self._free(lease):
             return False
         await self._write(self._client.replace, lease)
+        self._longest = self._timings.duration
         return True
 
-    def _free(self, lease: KubeObject) -> bool:
+    async def _create(self) -> None:
+        """Create the Lease in our name. Whoever held one that was deleted may not have noticed: for that long we wait."""
+        self._not_before = self._clock() + self._longest
+        self._uid = ""
+        about = {"lease": f"{self.namespace}/{self.name}", "wait_seconds": f"{self._longest:g}"}
+        log.info("there is no lease; it is created, and work begins once no earlier holder can still work", extra=about)
+        await self._write(self._client.create, {"metadata": {"namespace": self.namespace, "name": self.name}})
+
+    def _look_at(self, lease: KubeObject) -> None:
+        """Note since when the Lease is as it is, and the longest that any holder may rely on it."""
         spec = lease.get("spec") or {}
-        holder = spec.get("holderIdentity") or ""
         version = lease["metadata"]["resourceVersion"]
         if self._seen is None or self._seen[0] != version:
             self._seen = (version, self._clock())
-        if holder in {"", self.identity}:
-            return True
-        return self._clock() - self._seen[1] > (spec.get("leaseDurationSeconds") or self._timings.duration)
+        self._longest = max(self._longest, min(spec.get("leaseDurationSeconds") or 0.0, LONGEST_DURATION_SECONDS))
+        if not self._is_our_last_write(lease):
+            self._stamp = ""
+
+    def _free(self, lease: KubeObject) -> bool:
+        metadata = lease["metadata"]
+        released = not _holder(lease) and (metadata.get("annotations") or {}).get(RELEASED) == metadata["uid"]
+        unchanged_seconds = self._clock() - self._seen[1] if self._seen is not None else 0.0
+        return released or self._is_our_last_write(lease) or unchanged_seconds > self._longest
+
+    def _names_us(self, lease: KubeObject) -> bool:
+        return _holder(lease) == self.identity
+
+    def _is_still_ours(self, lease: KubeObject) -> bool:
+        """Whether this is the Lease that we hold, and not one that was put in its place."""
+        return self._names_us(lease) and self._uid in ("", lease["metadata"]["uid"])
+
+    def _is_our_last_write(self, lease: KubeObject) -> bool:
+        """Whether nobody has written since we did: then nobody else can have begun to work, however long ago that was."""
+        return bool(self._stamp) and self._is_still_ours(lease) and lease["spec"].get("renewTime") == self._stamp
 
     async def _write(self, send: Callable[[Resource, KubeObject], Awaitable[KubeObject]], lease: KubeObject) -> None:
-        spec = lease.get("spec") or {}
+        spec, metadata = lease.get("spec") or {}, dict(lease["metadata"])
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         ours = spec.get("holderIdentity") == self.identity
         new = {
@@ -156,10 +208,20 @@ class Elector:
             "leaseDurationSeconds": math.ceil(self._timings.duration),
             "acquireTime": spec.get("acquireTime", now) if ours else now,
             "renewTime": now,
-            "leaseTransitions": spec.get("leaseTransitions", 0) + (0 if ours or not spec else 1),
+            "leaseTransitions": (spec.get("leaseTransitions") or 0) + (0 if ours or not spec else 1),
         }
-        # Bears the resourceVersion that was read: if two try, one gets Conflict and looks again.
-        await send(LEASES, {"apiVersion": LEASES.api_version, "kind": LEASES.kind, **lease, "spec": new})
+        if metadata.get("annotations"):
+            metadata["annotations"] = {name: value for name, value in metadata["annotations"].items() if name != RELEASED}
+        self._stamp = now
+        # Bears the UID and resourceVersion that were read: if two try, or it was deleted, one gets Conflict and looks again.
+        item = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, **lease, "metadata": metadata, "spec": new}
+        written = await send(LEASES, item)
+        self._uid = written["metadata"]["uid"]
+        self._seen = (written["metadata"]["resourceVersion"], self._clock())
+
+
+def _holder(lease: KubeObject) -> str:
+    return (lease.get("spec") or {}).get("holderIdentity") or ""
 
 
 class FencedTransport:
@@ -170,10 +232,16 @@ class FencedTransport:
         self._may_write = may_write
 
     async def send(self, request: Request) -> Response:
-        """Send; NotLeading if it is a write that is not allowed now."""
-        if request.method != "GET" and not self._may_write():
-            raise NotLeading(f"{request}: not sent, for this process does not hold the lease")
-        return await self._transport.send(request)
+        """Send; NotLeading if it is a write that is not allowed now, or no longer when a connection for it is there."""
+        if request.method == "GET":
+            return await self._transport.send(request)
+
+        def check() -> None:
+            if not self._may_write():
+                raise NotLeading(f"{request}: not sent, for this process does not hold the lease")
+
+        check()
+        return await self._transport.send(replace(request, guard=check))
 
     def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
         """Streams only read."""

@@ -3,7 +3,7 @@
 The real transport is controller.runtime.connection; the fake is tests/fakes.py. Pure.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +24,8 @@ class Request:
     accept: str = "application/json"
     read_timeout_seconds: float = READ_TIMEOUT_SECONDS
     """Longest silence; for all but streams also the longest whole."""
+    guard: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    """Called when a connection is there, last before anything is sent, and again before it is sent again; it may raise."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
-from controller.runtime.errors import Unreachable
+from controller.runtime.errors import NotLeading, Unreachable
 from controller.runtime.transport import Request
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -108,6 +108,30 @@ async def test_inside_a_cluster_the_pods_own_account_is_used_and_a_missing_token
 
     with pytest.raises(ConnectionSettingsError, match="Service token file does not exist"):
         await KubernetesTransport.connect()
+
+
+async def test_a_guard_is_asked_again_before_a_request_is_sent_again_on_another_connection(tmp_path: Path) -> None:
+    arrived: list[str] = []
+    answers = [True, False]
+
+    async def handle(request: web.Request) -> web.Response:
+        arrived.append(request.method)
+        if request.method == "DELETE":
+            assert request.transport is not None
+            request.transport.abort()
+        return web.json_response({})
+
+    def guard() -> None:
+        if not answers.pop(0):
+            raise NotLeading("the lease has ended meanwhile")
+
+    async with connected(tmp_path, handle, token="t") as transport:
+        await transport.send(Request("GET", "/x"))
+        with pytest.raises(NotLeading):
+            await transport.send(Request("DELETE", "/x", guard=guard))
+        assert (await transport.send(Request("GET", "/x"))).status == 200
+
+    assert arrived == ["GET", "DELETE", "GET"]
 
 
 async def test_a_server_that_does_not_answer_is_unreachable_after_the_time_out(tmp_path: Path) -> None:

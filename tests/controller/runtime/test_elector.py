@@ -1,44 +1,16 @@
 import asyncio
-import itertools
-from collections.abc import Awaitable, Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from controller.runtime.client import Client
-from controller.runtime.elector import Elector, FencedTransport, LeaseTimings, clock_with_suspend
+from controller.runtime.elector import Elector, FencedTransport, clock_with_suspend
 from controller.runtime.errors import Conflict, NotLeading
 from controller.runtime.resources import LEASES
 from controller.runtime.transport import Response
 from tests.controller.runtime.builders import WIDGETS, until, widget
+from tests.controller.runtime.replicas import TIMINGS, elector, lease, play
 from tests.fakes import FakeApi
 from tests.virtual_time import now, run_in_virtual_time
-
-TIMINGS = LeaseTimings(duration=15.0, renew_deadline=10.0, retry=2.0)
-
-
-def elector(api: FakeApi, identity: str, clock: Callable[[], float] = now) -> Elector:
-    client = Client(api, field_manager="test")
-    return Elector(client, namespace="ns", name="lease", identity=identity, timings=TIMINGS, clock=clock, jitter=lambda: 0.5)
-
-
-def lease(api: FakeApi) -> dict[str, object]:
-    return dict(api.objects(LEASES)[0]["spec"])
-
-
-async def lead_for_ever(candidate: Elector) -> None:
-    while True:
-        await candidate.acquire()
-        await candidate.keep()
-
-
-def play(act: Callable[[FakeApi, Elector, Elector], Awaitable[None]]) -> None:
-    async def main() -> None:
-        api = FakeApi()
-        await act(api, elector(api, "a"), elector(api, "b"))
-
-    run_in_virtual_time(main())
 
 
 def test_the_first_to_come_leads_and_the_lease_says_so() -> None:
@@ -93,10 +65,10 @@ def test_the_lease_of_a_leader_that_was_killed_is_taken_over_after_it_expired_an
 def test_a_leader_whose_api_is_a_black_hole_stops_before_its_lease_expires() -> None:
     async def act(api: FakeApi, a: Elector, b: Elector) -> None:
         await a.acquire()
-        last_renewal = now()
+        last_request = now()
         api.black_hole = True
         await a.keep()
-        assert now() - last_renewal == pytest.approx(TIMINGS.renew_deadline)
+        assert TIMINGS.renew_deadline - 1.2 * TIMINGS.retry <= now() - last_request <= TIMINGS.renew_deadline
         assert not a.leading()
 
     play(act)
@@ -170,50 +142,6 @@ def test_the_clock_of_the_other_machine_does_not_matter() -> None:
         assert now() - began > TIMINGS.duration
 
     play(act)
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    outages=st.lists(st.tuples(st.floats(0.1, 40), st.floats(0.1, 40)), max_size=6),
-    kills=st.lists(st.floats(1, 100), max_size=3),
-)
-def test_two_never_lead_at_once_whatever_happens_to_the_api_and_to_them(outages: list[tuple[float, float]], kills: list[float]) -> None:
-    async def main() -> int:
-        api = FakeApi()
-        names = (f"replica-{number}" for number in itertools.count())
-        members = [elector(api, next(names)) for _ in range(3)]
-        tasks = [asyncio.create_task(lead_for_ever(member)) for member in members]
-        everybody = list(members)
-
-        async def disturb() -> None:
-            for pause, length in outages:
-                await asyncio.sleep(pause)
-                api.black_hole = True
-                await asyncio.sleep(length)
-                api.black_hole = False
-
-        async def kill() -> None:
-            for pause in kills:
-                await asyncio.sleep(pause)
-                for index, member in enumerate(members):
-                    if member.leading():
-                        tasks[index].cancel()
-                        members[index] = elector(api, next(names))
-                        everybody.append(members[index])
-                        tasks[index] = asyncio.create_task(lead_for_ever(members[index]))
-
-        disturbances = [asyncio.create_task(disturb()), asyncio.create_task(kill())]
-        led = 0
-        while now() < 250:
-            await asyncio.sleep(0.25)
-            leaders = sum(member.leading() for member in everybody)
-            assert leaders <= 1
-            led += leaders
-        for task in [*tasks, *disturbances]:
-            task.cancel()
-        return led
-
-    assert run_in_virtual_time(main()) > 0
 
 
 def test_a_process_that_was_stopped_for_long_writes_nothing_when_it_goes_on() -> None:
