@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from controller.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
+from controller.runtime.elector import LONGEST_DURATION_SECONDS
 
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 SECRET_NAME = re.compile(r"(?i)(TOKEN|SECRET|KEY|PASSWORD)$")
@@ -78,7 +79,7 @@ class Settings(BaseModel):
     lease_namespace: OptionalText = Field(
         None, alias="FINETUNE_LEASE_NAMESPACE", description="Namespace of the Lease; by default the pod's own."
     )
-    lease_duration_seconds: Annotated[float, Field(ge=1)] = Field(
+    lease_duration_seconds: Annotated[float, Field(ge=1, le=LONGEST_DURATION_SECONDS)] = Field(
         15.0, alias="FINETUNE_LEASE_DURATION_SECONDS", description="A leader that was silent for so long is replaced."
     )
     lease_renew_deadline_seconds: Annotated[float, Field(gt=0)] = Field(
