@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.config.sections import Task
 from trainer.config.train import TrainConfig
-from trainer.data import Dataset, digest_of, ensure_chat_template, examine, prepare, steps_total
+from trainer.data import Dataset, count_pieces, digest_of, ensure_chat_template, examine, prepare, steps_total
 from trainer.digest import sha256_of
 from trainer.model import LocatedModel, locate
 from trainer.model.identity import model_digest
@@ -46,10 +46,19 @@ class Inputs:
         """Return what was found and what would be done, a line each, for `finetune check`."""
         training, data = config.training, self.dataset
         engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
+        sides = {"train": data.train, "validation": data.validation, "test": data.test}
+        counts = {name: count_pieces(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
+        about = "about " if any(count.estimated for count in counts.values()) else ""
+        pieces = ", ".join(f"{count.pieces} {name}" for name, count in counts.items())
         return [
             f"model       {self.located.name}, from {self.located.source}",
-            f"rows        {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test",
-            f"training    {steps_total(len(data.train), training)} steps of {training.global_batch_size} rows",
+            f"rows        {', '.join(f'{len(rows)} {name}' for name, rows in sides.items())}",
+            *(
+                [f"pieces      {about}{pieces}, of at most {training.max_sequence_length} tokens; each is a row of a step"]
+                if config.task is Task.LANGUAGE_MODELING
+                else []
+            ),
+            f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
             f"workers     {config.workers.world_size} {'rank' if config.workers.world_size == 1 else 'ranks'}, {engine}",
             *(f"finding     {finding}" for finding in self.findings),
         ]

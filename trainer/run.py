@@ -18,7 +18,7 @@ from trainer.config.errors import InputError
 from trainer.config.files import write_atomically
 from trainer.config.record import WARNINGS_MAX, ModelProvenance, OutputRecord, Stage
 from trainer.config.train import TrainConfig
-from trainer.data import Augmenter, Example, Tokens, batch_at, steps_total, tokenize
+from trainer.data import Augmenter, Example, Piece, Tokens, batch_at, pieces_of, steps_total, vary
 from trainer.engine import build_engine
 from trainer.engine.factory import weights_dtype
 from trainer.evaluation import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
@@ -91,13 +91,15 @@ class Run:
     def tokenize_rows(self) -> None:
         """Tokenize all rows once; a training row that augmentation changes is tokenized anew when it is drawn."""
         self.augmenter = Augmenter(self.config.augmentation, self.config.training.seed) if self.config.augmentation else None
-        self.validation_rows = self.tokenized(self.inputs.dataset.validation)
-        self.test_rows = self.tokenized(self.inputs.dataset.test)
-        self.train_rows = self.tokenized(self.inputs.dataset.train)
+        dataset = self.inputs.dataset
+        self.validation_rows, self.test_rows = (
+            [piece.tokens for piece in self.pieces(rows)] for rows in (dataset.validation, dataset.test)
+        )
+        self.train_pieces = self.pieces(dataset.train)
 
-    def tokenized(self, examples: Sequence[Example]) -> list[Tokens]:
-        """Return the tokens of examples, cut at the job's length."""
-        return [tokenize(example, self.tokenizer, self.config.training.max_sequence_length) for example in examples]
+    def pieces(self, examples: Sequence[Example]) -> list[Piece]:
+        """Return the rows that examples become: of a text longer than the job's length several."""
+        return [piece for example in examples for piece in pieces_of(example, self.tokenizer, self.config.training.max_sequence_length)]
 
     def find_checkpoint(self) -> SavedState | None:
         """Find the newest sound checkpoint and give it to the engine; rank 0 chooses for all."""
@@ -145,7 +147,7 @@ class Run:
 
     def train(self, saved: SavedState | None, baseline: Measurement) -> Progress:
         """Train to the end, to early stopping, or to the stop that was asked for."""
-        training, rows = self.config.training, len(self.train_rows)
+        training, rows = self.config.training, len(self.train_pieces)
         progress = Progress(steps_total(rows, training), rows / training.global_batch_size)
         if saved is not None:
             progress.step, progress.tokens_seen = int(saved.trainer_state["step"]), int(saved.trainer_state["tokensSeen"])
@@ -164,19 +166,19 @@ class Run:
     def micro_batches(self, step: int) -> list[MicroBatch]:
         """Return this rank's micro-batches of a step; a function of the step, so that a resumed run sees the same."""
         training = self.config.training
-        rows = [self.row(epoch, index) for epoch, index in batch_at(step, len(self.train_rows), training.global_batch_size, training.seed)]
+        places = batch_at(step, len(self.train_pieces), training.global_batch_size, training.seed)
+        rows = [self.row(epoch, index) for epoch, index in places]
         return deal(rows, self.engine.rank, self.engine.world_size, training.micro_batch_size)
 
     def row(self, epoch: int, index: int) -> Tokens:
         """Return a training row as it is in an epoch; counts the words that augmentation changed."""
+        piece = self.train_pieces[index]
         if self.augmenter is None:
-            return self.train_rows[index]
-        example, changed, words = self.augmenter.augment(self.inputs.dataset.train[index], epoch)
+            return piece.tokens
+        tokens, changed, words = vary(piece, self.augmenter, epoch, self.tokenizer, self.config.training.max_sequence_length)
         self.words_changed += changed
         self.words_seen += words
-        if changed == 0:
-            return self.train_rows[index]
-        return tokenize(example, self.tokenizer, self.config.training.max_sequence_length)
+        return tokens
 
     def hooks(self, progress: Progress, saved: SavedState | None, baseline: Measurement) -> list[Hook]:
         """Return what happens after a step, in order: figures first, then what may end training, checkpoints last."""

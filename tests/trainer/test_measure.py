@@ -8,11 +8,11 @@ import torch
 from tests.trainer.data.builders import chat, text
 from tests.trainer.model.builders import tiny_model, tiny_tokenizer
 from trainer.config.sections import Evaluation, Task
-from trainer.data import Example, prompt_and_reference, tokenize
+from trainer.data import Example, pieces_of, prompt_and_reference
 from trainer.engine import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation import generate
-from trainer.measure import Measurement, measure
+from trainer.measure import Measurement, measure, measure_perplexity
 
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]
 
@@ -20,7 +20,7 @@ CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for numbe
 def measured(examples: list[Example], task: Task, **evaluation: Any) -> Measurement:
     engine = DdpEngine(tiny_model(), OptimizerSettings(0.0, 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
-    rows = [tokenize(example, tokenizer, 100) for example in examples]
+    rows = [piece.tokens for example in examples for piece in pieces_of(example, tokenizer, 100)]
     return measure(engine, tokenizer, examples, rows, task, wanted, batch_size=2)
 
 
@@ -49,3 +49,16 @@ def test_plain_text_is_measured_by_perplexity_alone() -> None:
     found = measured([text("a job trains a model"), text("a checkpoint")], Task.LANGUAGE_MODELING)
     assert set(found.figures()) == {"perplexity", "bitsPerByte"}
     assert found.answers == ()
+
+
+def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:
+    # A model without layers sees one token at a time, so cuts take no context away.
+    engine = DdpEngine(tiny_model(layers=0), OptimizerSettings(0.0, 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
+    examples = [text("a job trains a model on rows of data, é! " * 5), text("a checkpoint")]
+    found = []
+    for length in (120, 13, 8):
+        rows = [piece.tokens for example in examples for piece in pieces_of(example, tiny_tokenizer(), length)]
+        found.append(measure_perplexity(engine, rows, 2))
+    assert found[0].tokens == found[1].tokens == found[2].tokens
+    assert found[0].bytes == found[1].bytes == found[2].bytes
+    assert [perplexity.nll_sum for perplexity in found] == pytest.approx([found[0].nll_sum] * 3, rel=1e-5)

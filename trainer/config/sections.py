@@ -130,7 +130,7 @@ class Training(Model):
         0.03, description="Share of the steps over which the learning rate rises from 0."
     )
     max_sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = Field(
-        1024, description="Tokens per row; longer rows are cut and counted."
+        1024, description="Tokens per row; longer conversations are cut and counted, longer texts become several rows."
     )
     precision: Precision = Field(Precision.AUTO, description="Arithmetic of forward and backward.")
     gradient_clipping: Annotated[float, Field(ge=0)] = Field(

@@ -12,6 +12,7 @@ from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, Example, Message, Tokens, digest_of
 from trainer.data.sampler import batch_at, steps_total
 from trainer.data.template import PLAIN_TEMPLATE, ensure_chat_template
+from trainer.data.texts import Piece, PieceCount, count_pieces, pieces_of, vary
 
 __all__ = [
     "PLAIN_TEMPLATE",
@@ -20,13 +21,18 @@ __all__ = [
     "Example",
     "Message",
     "ModelLimits",
+    "Piece",
+    "PieceCount",
     "Tokens",
     "batch_at",
+    "count_pieces",
     "digest_of",
     "ensure_chat_template",
     "examine",
+    "pieces_of",
     "prepare",
     "prompt_and_reference",
     "steps_total",
     "tokenize",
+    "vary",
 ]

@@ -1,4 +1,4 @@
-"""Turns examples into tokens, and says which of them bear loss: the assistant's turns with their end, never by pad id.
+"""Turns conversations into tokens, and says which of them bear loss: the assistant's turns with their end, never by pad id.
 
 The text is made by the tokenizer's own chat template and tokenized once, without special tokens of its own, so that no
 beginning-of-sequence token doubles. Whose words a token is follows from its place in that text. Tests:
@@ -38,13 +38,13 @@ class Encoded:
 
 
 def tokenize(example: Example, tokenizer: Any, max_length: int) -> Tokens:
-    """Return the example as tokens, cut after `max_length`.
+    """Return a conversation as tokens, cut after `max_length`; a text is cut into pieces instead, by texts.py.
 
-    Of a chat the assistant's turns bear loss, with the token that ends them; of a text every token but the first, and the
-    text is closed with the end-of-sequence token. Raises InputError where the chat template refuses the conversation.
+    The assistant's turns bear loss, with the token that ends them. Raises InputError where the chat template refuses the
+    conversation.
     """
     if example.messages is None:
-        return _tokenize_text(example, tokenizer, max_length)
+        raise ValueError(f"{example.origin} is a text: it becomes pieces")
     text = render(example, example.messages, tokenizer)
     answers = answer_spans(example, text, tokenizer)
     encoded = _encode(text, answers, tokenizer) if tokenizer.is_fast else _encode_in_beginnings(example, text, answers, tokenizer)
@@ -65,21 +65,6 @@ def prompt_and_reference(example: Example, tokenizer: Any) -> tuple[list[int], s
         raise ValueError(f"{example.origin} is a text: it has no prompt")
     text = render(example, example.messages[:-1], tokenizer, generation_prompt=True)
     return _ids(tokenizer, text), example.messages[-1].content.strip()
-
-
-def _tokenize_text(example: Example, tokenizer: Any, max_length: int) -> Tokens:
-    text = example.text or ""
-    input_ids = [int(token) for token in tokenizer(text, verbose=False)["input_ids"]]
-    end = tokenizer.eos_token_id
-    if end is not None and input_ids[-1:] != [end]:
-        input_ids.append(end)
-    mask = [index > 0 for index in range(len(input_ids))]
-    learnt = input_ids[1:max_length]
-    if len(input_ids) <= max_length and input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)]:
-        size = len(text.encode())
-    else:
-        size = len(_decode(tokenizer, learnt).encode())
-    return _cut(example, input_ids, mask, size, max_length)
 
 
 def _encode(text: str, spans: list[Span], tokenizer: Any) -> Encoded:

@@ -11,11 +11,11 @@ from typing import Any
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.train import TrainConfig
-from trainer.data.chat import tokenize
 from trainer.data.columns import prompt_id
 from trainer.data.limits import ModelLimits, limit_findings
 from trainer.data.rows import Dataset, Example, Tokens
 from trainer.data.template import PLAIN_TEMPLATE, special_ids
+from trainer.data.texts import count_pieces, pieces_of
 from trainer.data.words import WORD
 
 SAMPLE_ROWS = 2000
@@ -31,18 +31,19 @@ NO_LIMITS = ModelLimits()
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of one set with their tokens."""
+    """Rows of one set with their tokens. A text that makes several pieces stands there as often, once for each."""
 
     name: str
     total: int
+    sampled: int
     examples: Sequence[Example]
     rows: Sequence[Tokens]
 
     def of(self) -> str:
         """Say how many rows were looked at."""
-        if len(self.rows) == self.total:
+        if self.sampled == self.total:
             return "1 row" if self.total == 1 else f"{self.total} rows"
-        return f"{len(self.rows)} sampled rows of {self.total}"
+        return f"{self.sampled} sampled rows of {self.total}"
 
 
 def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
         *unknown_token_findings(train, tokenizer),
         *answer_findings(dataset.train),
         *near_leakage_findings(dataset),
-        *size_findings(dataset, config),
+        *size_findings(dataset, tokenizer, config),
     ]
     return tuple(findings)
 
@@ -79,8 +80,8 @@ def take_sample(name: str, examples: Sequence[Example], tokenizer: Any, max_leng
         chosen = {int(number * stride) for number in range(SAMPLE_ROWS)}
         chosen.update(sorted(range(len(examples)), key=lambda index: _size(examples[index]))[-LONGEST_ROWS:])
         chosen.update({_roles(example): index for index, example in enumerate(examples)}.values())
-    sampled = [examples[index] for index in sorted(chosen)]
-    return Sample(name, len(examples), sampled, [tokenize(example, tokenizer, max_length) for example in sampled])
+    pieces = [piece for index in sorted(chosen) for piece in pieces_of(examples[index], tokenizer, max_length)]
+    return Sample(name, len(examples), len(chosen), [piece.example for piece in pieces], [piece.tokens for piece in pieces])
 
 
 def held_out_findings(dataset: Dataset) -> list[str]:
@@ -194,13 +195,13 @@ def near_leakage_findings(dataset: Dataset) -> list[str]:
     return findings
 
 
-def size_findings(dataset: Dataset, config: TrainConfig) -> list[str]:
+def size_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> list[str]:
     """Find batches that hold a row more than once."""
     batch = config.training.global_batch_size
-    if len(dataset.train) >= batch:
+    if len(dataset.train) >= batch or (rows := count_pieces(dataset.train, tokenizer, config.training.max_sequence_length).pieces) >= batch:
         return []
     fix = "lower training.globalBatchSize or give more rows"
-    return [f"data.train: {_count(len(dataset.train))}, fewer than training.globalBatchSize {batch}: one step sees rows twice; {fix}"]
+    return [f"data.train: {_count(rows)}, fewer than training.globalBatchSize {batch}: one step sees rows twice; {fix}"]
 
 
 def _uses_plain_template(tokenizer: Any) -> bool:

@@ -152,23 +152,14 @@ def test_a_tokenizer_without_template_gets_a_plain_one() -> None:
     assert not ensure_chat_template(tokenizer)
 
 
-def test_a_text_is_learnt_whole_with_its_end() -> None:
-    tokenizer = byte_tokenizer(None, eos="</s>", bos="<s>")
-    row = tokenize(text("Hé!"), tokenizer, 100)
-    assert tokenizer.decode(row.input_ids) == "Hé!</s>"
-    assert list(row.loss_mask) == [False, True, True, True, True]
-    assert row.loss_bytes == 3  # all but the first letter
-
-
-def test_a_text_that_is_cut_has_no_end_and_fewer_bytes(tokenizer: Any) -> None:
-    row = tokenize(text("abcdef"), tokenizer, 4)
-    assert tokenizer.decode(row.input_ids) == "abcd"
-    assert (row.loss_bytes, row.truncated) == (3, True)
-
-
 def test_a_text_has_no_prompt(tokenizer: Any) -> None:
     with pytest.raises(ValueError, match="is a text"):
         prompt_and_reference(text("a"), tokenizer)
+
+
+def test_a_text_is_not_cut_like_a_conversation(tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match="becomes pieces"):
+        tokenize(text("a"), tokenizer, 100)
 
 
 def by_hand(tokenizer: Any, example: Example, default_system: str) -> tuple[list[int], list[bool]]:

@@ -1,0 +1,162 @@
+"""All of a long text is learnt, in pieces; sums over them do not depend on where the cuts lie."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.trainer.data.builders import byte_tokenizer, chat, config, dataset, text
+from trainer.config.sections import Augmentation
+from trainer.data import Augmenter, count_pieces, examine, pieces_of, tokenize, vary
+from trainer.data.texts import Piece
+
+BYTES = byte_tokenizer(None, eos="</s>")
+BYTES_WITH_START = byte_tokenizer(None, eos="</s>", bos="<s>")
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), min_size=1, max_size=60)
+STORY = "The river is green, the stone is blue and the apple is red. " * 8
+OPERATIONS = {"augmentedShare": 1.0, "operations": [{"wordSwap": {"probability": 0.5}}, {"characterNoise": {"probability": 0.3}}]}
+
+
+class Beginning:
+    """A tokenizer that writes a token before each text, as those of Llama do."""
+
+    def __init__(self, inner: Any, *, is_fast: bool = True) -> None:
+        self.inner, self.is_fast = inner, is_fast
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __call__(self, words: str, *, add_special_tokens: bool = True, return_offsets_mapping: bool = False, **options: Any) -> Any:
+        if return_offsets_mapping and not self.is_fast:
+            raise NotImplementedError
+        encoded = self.inner(words, add_special_tokens=False, return_offsets_mapping=True, **options)
+        begin = add_special_tokens and self.inner.bos_token_id is not None
+        ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"])
+        return {
+            "input_ids": [self.inner.bos_token_id, *ids] if begin else ids,
+            "offset_mapping": [(0, 0), *offsets] if begin else offsets,
+        }
+
+
+TOKENIZERS = [
+    pytest.param(BYTES, id="no first token"),
+    pytest.param(Beginning(BYTES_WITH_START), id="first token"),
+    pytest.param(Beginning(BYTES_WITH_START, is_fast=False), id="no offsets"),
+]
+
+
+def whole(words: str, tokenizer: Any) -> Piece:
+    (piece,) = pieces_of(text(words), tokenizer, 100_000)
+    return piece
+
+
+def test_a_text_that_fits_is_one_row_with_its_end() -> None:
+    (piece,) = pieces_of(text("Hé!"), BYTES_WITH_START, 100)
+    assert BYTES.decode(piece.tokens.input_ids) == "Hé!</s>"
+    assert list(piece.tokens.loss_mask) == [0, 1, 1, 1, 1]
+    assert (piece.tokens.loss_bytes, piece.tokens.truncated) == (3, False)  # all but the first letter
+    assert piece.tokens.id == piece.example.id
+
+
+def test_a_long_text_is_cut_into_pieces_that_begin_with_the_last_token_of_the_one_before() -> None:
+    pieces = pieces_of(text("abcdefgh"), BYTES, 4)
+    assert [BYTES.decode(piece.tokens.input_ids) for piece in pieces] == ["abcd", "defg", "gh</s>"]
+    assert [list(piece.tokens.loss_mask) for piece in pieces] == [[0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1]]
+    assert [piece.tokens.loss_bytes for piece in pieces] == [3, 3, 1]
+    assert not any(piece.tokens.truncated for piece in pieces)
+    assert len({piece.tokens.id for piece in pieces}) == 3
+
+
+def test_the_last_piece_never_holds_context_alone() -> None:
+    for length in range(1, 30):
+        for piece in pieces_of(text("a" * length), BYTES, 8):
+            assert any(piece.tokens.loss_mask)
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@given(words=WORDS, max_length=st.integers(2, 40))
+def test_every_token_but_the_first_bears_loss_once_wherever_a_text_is_cut(tokenizer: Any, words: str, max_length: int) -> None:
+    expected, pieces = whole(words, tokenizer).tokens, pieces_of(text(words), tokenizer, max_length)
+    rows = [piece.tokens for piece in pieces]
+    learnt = [token for row in rows for token, bears in zip(row.input_ids, row.loss_mask, strict=True) if bears]
+    assert [rows[0].input_ids[0], *learnt] == list(expected.input_ids)
+    assert sum(row.loss_bytes for row in rows) == expected.loss_bytes
+    assert all(len(row.input_ids) <= max_length and row.loss_bytes >= 0 for row in rows)
+    assert [row.input_ids[0] for row in rows[1:]] == [row.input_ids[-1] for row in rows[:-1]]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@given(words=WORDS, max_length=st.integers(2, 40))
+def test_pieces_are_counted_without_making_them(tokenizer: Any, words: str, max_length: int) -> None:
+    count = count_pieces([text(words)], tokenizer, max_length)
+    assert (count.pieces, count.estimated) == (len(pieces_of(text(words), tokenizer, max_length)), False)
+
+
+def test_the_pieces_of_very_large_sets_are_estimated_and_said_to_be() -> None:
+    examples = [text(f"{number} {STORY}") for number in range(20)]
+    exact = sum(len(pieces_of(example, BYTES, 64)) for example in examples)
+    count = count_pieces(examples, BYTES, 64, most_characters=1000)
+    assert count.estimated
+    assert count.pieces == pytest.approx(exact, rel=0.05)
+
+
+def test_a_conversation_stays_one_row(tokenizer: Any) -> None:
+    example = chat("question", "answer")
+    (piece,) = pieces_of(example, tokenizer, 20)
+    assert piece.tokens == tokenize(example, tokenizer, 20)
+    assert count_pieces([example], tokenizer, 20).pieces == 1
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_augmentation_varies_a_piece_within_its_borders_and_the_same_each_time(tokenizer: Any) -> None:
+    augmenter = Augmenter(Augmentation.model_validate(OPERATIONS), 1)
+    pieces = pieces_of(text(STORY), tokenizer, 64)
+    assert len(pieces) > 3
+    for piece in pieces:
+        tokens, changed, words = vary(piece, augmenter, 2, tokenizer, 64)
+        assert 0 < changed <= words < 25
+        assert tokens == vary(piece, augmenter, 2, tokenizer, 64)[0]
+        assert tokens != piece.tokens
+        assert tokens != vary(piece, augmenter, 3, tokenizer, 64)[0]
+        assert tokens.id == piece.tokens.id
+        assert len(tokens.input_ids) <= 64
+        if not piece.first:
+            assert tokens.input_ids[0] == piece.tokens.input_ids[0]
+        if not piece.last:
+            assert tokenizer.eos_token_id not in tokens.input_ids
+
+
+def test_a_piece_that_augmentation_leaves_alone_keeps_its_tokens() -> None:
+    nothing = {"augmentedShare": 1.0, "operations": [{"wordSwap": {"probability": 0.0}}]}
+    augmenter = Augmenter(Augmentation.model_validate(nothing), 1)
+    for piece in pieces_of(text(STORY), BYTES, 64):
+        tokens, changed, words = vary(piece, augmenter, 0, BYTES, 64)
+        assert tokens is piece.tokens
+        assert changed == 0 < words
+
+
+def test_the_words_of_a_piece_tokenized_alone_are_its_tokens() -> None:
+    # Two words change places twice: what is tokenized again is the piece's own words.
+    augmenter = Augmenter(Augmentation.model_validate({"augmentedShare": 1.0, "operations": [{"wordSwap": {"probability": 1.0}}] * 2}), 1)
+    for piece in pieces_of(text("ab cd " * 40), BYTES, 32):
+        tokens, changed, _ = vary(piece, augmenter, 0, BYTES, 64)
+        assert changed > 0
+        assert sorted(tokens.input_ids) == sorted(piece.tokens.input_ids)
+
+
+def test_a_long_text_of_a_real_tokenizer_is_learnt_whole(smollm2: Any) -> None:
+    words = "Ärger über Öl — ‘quoted’ 漢字かな 😀 text.\n\n" * 40
+    expected = whole(words, smollm2).tokens
+    rows = [piece.tokens for piece in pieces_of(text(words), smollm2, 33)]
+    assert [rows[0].input_ids[0], *(token for row in rows for token in row.input_ids[1:])] == list(expected.input_ids)
+    assert sum(row.loss_bytes for row in rows) == expected.loss_bytes
+    assert [smollm2.eos_token_id in row.input_ids for row in rows] == [False] * (len(rows) - 1) + [True]
+
+
+def test_long_texts_are_no_finding_and_fill_a_batch(tokenizer: Any) -> None:
+    job = config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 8, "maxSequenceLength": 64})
+    said = examine(dataset([text(STORY)]), tokenizer, job)
+    assert not [finding for finding in said if "cut after" in finding or "globalBatchSize" in finding]
+    job = config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 80, "maxSequenceLength": 64})
+    assert [finding for finding in examine(dataset([text(STORY)]), tokenizer, job) if "data.train: 8 rows, fewer than" in finding]

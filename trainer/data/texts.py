@@ -1,0 +1,174 @@
+"""Cuts texts into pieces of at most `maxSequenceLength` tokens, so that all of a long text is learnt and measured.
+
+The whole text is tokenized once and a piece is a slice of its tokens. It begins with the last token of the piece before, as
+context that bears no loss, so every token of a text but the very first bears loss exactly once, and sums over all pieces
+depend on where the cuts lie by context alone. Tests: tests/trainer/data/test_texts.py.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainer.data.augment import Augmenter
+from trainer.data.chat import tokenize
+from trainer.data.rows import Example, Tokens
+
+COUNTED_CHARACTERS = 5_000_000
+"""Of long texts so much is tokenized to count their pieces, which takes a few seconds; the rest is estimated by it."""
+SPECIAL_TOKENS = 2
+"""A tokenizer may add a token before a text and one after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one training row is made of: a conversation, a text, or a part of a text."""
+
+    example: Example
+    tokens: Tokens
+    first: bool = True
+    last: bool = True
+    start: int = 0
+    """Where the part's own words begin in the text, in characters; the context token before them is not among them."""
+    end: int | None = None
+    """Where they end; None where the part is the whole."""
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether this is all of its example."""
+        return self.first and self.last
+
+
+@dataclass(frozen=True)
+class PieceCount:
+    """How many pieces texts make, counted or, where `estimated`, inferred from a part of them."""
+
+    pieces: int
+    estimated: bool = False
+
+
+def pieces_of(example: Example, tokenizer: Any, max_length: int) -> list[Piece]:
+    """Return the rows that an example becomes: one for a conversation, which is cut, and as many as it takes for a text."""
+    if example.text is None:
+        return [Piece(example, tokenize(example, tokenizer, max_length))]
+    text = example.text
+    input_ids, ends = _whole_text(text, tokenizer)
+    size = _learnt_bytes(text, input_ids, tokenizer)
+    if len(input_ids) <= max_length:
+        return [Piece(example, _tokens(example.id, input_ids, size))]
+    # Each piece but the first holds a token of the one before.
+    starts = range(0, len(input_ids) - 1, max_length - 1)
+    pieces: list[Piece] = []
+    counted = 0
+    for number, start in enumerate(starts):
+        stop, last = min(start + max_length, len(input_ids)), number == len(starts) - 1
+        through = size if last else min(size, _bytes_through(text, input_ids, ends, stop, tokenizer))
+        tokens = _tokens(f"{example.id}/{number}", input_ids[start:stop], max(0, through - counted))
+        begin = 0 if number == 0 else ends[start] if ends else 0
+        end = len(text) if last else ends[stop - 1] if ends else None
+        pieces.append(Piece(example, tokens, number == 0, last, begin, end if ends else None))
+        counted = max(counted, through)
+    return pieces
+
+
+def vary(piece: Piece, augmenter: Augmenter, epoch: int, tokenizer: Any, max_length: int) -> tuple[Tokens, int, int]:
+    """Return a piece as an epoch sees it, how many of its words were changed, and how many there are.
+
+    What is changed is a function of (seed, epoch, id of the piece). A piece without a change keeps its tokens; one that a
+    change makes longer than `max_length` is cut.
+    """
+    varied, changed, words = augmenter.augment(piece.example if piece.whole else _part(piece, tokenizer), epoch)
+    if changed == 0:
+        return piece.tokens, changed, words
+    if varied.text is None:
+        return tokenize(varied, tokenizer, max_length), changed, words
+    return _varied_tokens(piece, varied.text, tokenizer, max_length), changed, words
+
+
+def count_pieces(examples: Iterable[Example], tokenizer: Any, max_length: int, most_characters: int = COUNTED_CHARACTERS) -> PieceCount:
+    """Return how many rows examples become. Only texts that may be longer than a row are tokenized, up to `most_characters`."""
+    pieces = characters = tokens = 0
+    uncounted: list[int] = []
+    for example in examples:
+        # A token stands for a byte at least.
+        if example.text is None or len(example.text.encode()) + SPECIAL_TOKENS <= max_length:
+            pieces += 1
+        elif characters >= most_characters:
+            uncounted.append(len(example.text))
+        else:
+            length = len(_whole_text(example.text, tokenizer)[0])
+            characters, tokens = characters + len(example.text), tokens + length
+            pieces += _pieces_in(length, max_length)
+    estimate = sum(_pieces_in(round(size * tokens / characters), max_length) for size in uncounted)
+    return PieceCount(pieces + estimate, estimated=bool(uncounted))
+
+
+def _pieces_in(length: int, max_length: int) -> int:
+    return max(1, -(-(length - 1) // (max_length - 1)))
+
+
+def _whole_text(text: str, tokenizer: Any) -> tuple[list[int], list[int] | None]:
+    """Return the tokens of a text with its end token, and where each ends, in characters and never falling, if the tokenizer tells."""
+    encoded = tokenizer(text, return_offsets_mapping=tokenizer.is_fast, verbose=False)
+    input_ids = [int(token) for token in encoded["input_ids"]]
+    ends = list(_reached(end for _, end in encoded["offset_mapping"])) if tokenizer.is_fast else None
+    if tokenizer.eos_token_id is not None and input_ids[-1:] != [tokenizer.eos_token_id]:
+        input_ids.append(tokenizer.eos_token_id)
+        if ends is not None:
+            ends.append(len(text))
+    return input_ids, ends
+
+
+def _reached(ends: Iterable[int]) -> Iterator[int]:
+    # Special tokens stand at (0, 0), wherever they are.
+    reached = 0
+    for end in ends:
+        reached = max(reached, end)
+        yield reached
+
+
+def _learnt_bytes(text: str, input_ids: Sequence[int], tokenizer: Any) -> int:
+    """Return the size of a text without that of its first token, which bears no loss, unless that is no text."""
+    if input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)]:
+        return len(text.encode())
+    return len(_decode(tokenizer, input_ids[1:]).encode())
+
+
+def _bytes_through(text: str, input_ids: Sequence[int], ends: list[int] | None, stop: int, tokenizer: Any) -> int:
+    """Return the size of the learnt text among the first `stop` tokens."""
+    if ends is None:
+        return len(_decode(tokenizer, input_ids[1:stop]).encode())
+    before = 0 if input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)] else ends[0]
+    return len(text[before : ends[stop - 1]].encode())
+
+
+def _part(piece: Piece, tokenizer: Any) -> Example:
+    """Return the words of a part as an example of its own."""
+    if piece.end is not None:
+        words = (piece.example.text or "")[piece.start : piece.end]
+    else:
+        # A character that a cut divides is shown as U+FFFD.
+        ids = piece.tokens.input_ids
+        words = _decode(tokenizer, ids if piece.first else ids[1:]).strip("\ufffd")
+    return replace(piece.example, id=piece.tokens.id, text=words)
+
+
+def _varied_tokens(piece: Piece, words: str, tokenizer: Any, max_length: int) -> Tokens:
+    if piece.whole:
+        input_ids, _ = _whole_text(words, tokenizer)
+    else:
+        context = [] if piece.first else [piece.tokens.input_ids[0]]
+        input_ids = context + [int(token) for token in tokenizer(words, add_special_tokens=piece.first, verbose=False)["input_ids"]]
+        end = tokenizer.eos_token_id
+        if piece.first and end is not None and input_ids[-1:] == [end]:
+            input_ids.pop()
+        if piece.last and end is not None:
+            input_ids.append(end)
+    return _tokens(piece.tokens.id, input_ids[:max_length], len(words.encode()))
+
+
+def _tokens(name: str, input_ids: Sequence[int], loss_bytes: int) -> Tokens:
+    return Tokens(name, input_ids, [index > 0 for index in range(len(input_ids))], loss_bytes, truncated=False)
+
+
+def _decode(tokenizer: Any, input_ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(input_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
