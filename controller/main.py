@@ -57,6 +57,8 @@ class Controller:
         self.metrics.leader.set_function(lambda: float(self.elector.leading()))
         client = Client(FencedTransport(transport, self.elector.leading), field_manager=NAME)
         self.reflectors: list[Reflector] = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespace=settings.namespace)
+        # Without quotas nothing is decided wrongly; a release whose rights are older than its image works all the same.
+        self._essential = [each for each in self.reflectors if each.store is not self.stores.quotas]
         recorder = EventRecorder(client, NAME, self.elector.identity)
         self._reconcile: Reconcile = Reconciler(self.stores, client, settings, recorder).reconcile
 
@@ -65,7 +67,7 @@ class Controller:
 
         Without KubeRay jobs can be told so; without the definition of FineTuneJob there is nothing to do or to say.
         """
-        problems = [f"{each.resource}: not listed yet" for each in self.reflectors if each.store.state is StoreState.SYNCING]
+        problems = [f"{each.resource}: not listed yet" for each in self._essential if each.store.state is StoreState.SYNCING]
         if self.stores.jobs.state is StoreState.ABSENT:
             problems.append(f"{FINE_TUNE_JOBS}: the cluster does not serve it; install the CustomResourceDefinition")
         return problems
@@ -96,7 +98,7 @@ class Controller:
 
     async def _lead(self) -> None:
         """Wait for caches and lease, work while the lease lasts, begin again when it is lost."""
-        for each in self.reflectors:
+        for each in self._essential:
             await each.store.wait_until_known()
         while not self.queue.closed:
             await self.elector.acquire()

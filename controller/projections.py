@@ -48,6 +48,12 @@ def kept_of_claim(item: KubeObject) -> KubeObject:
     return {"metadata": _kept(item["metadata"], ("name", "namespace", "uid", "resourceVersion"))}
 
 
+def kept_of_quota(item: KubeObject) -> KubeObject:
+    """Keep how much a ResourceQuota allows of what, and how much of it is in use."""
+    kept = {"spec": _kept(item.get("spec"), ("hard", "scopes", "scopeSelector")), "status": _kept(item.get("status"), ("used",))}
+    return {"metadata": _kept(item["metadata"], ("name", "namespace", "uid", "resourceVersion")), **kept}
+
+
 def _metadata(item: KubeObject) -> dict[str, Any]:
     metadata = _kept(item["metadata"], METADATA)
     if "labels" in metadata:

@@ -24,6 +24,15 @@ OWNER_INDEX = "owner"
 CLAIM_INDEX = "claim"
 """Index of jobs: its values are the keys `namespace/name` of the claims that the spec refers to."""
 
+QUOTA_INDEX = "quota"
+"""Index of jobs that a ResourceQuota refused something: its value is their namespace."""
+
+NAMESPACE_INDEX = "namespace"
+"""Index of quotas by their namespace."""
+
+QUOTA_EXCEEDED = "QuotaExceeded"
+"""Reason of the condition Running of such a job."""
+
 
 def owner_of(item: KubeObject) -> Iterable[str]:
     """Return the key of the FineTuneJob that a child's label names."""
@@ -36,6 +45,18 @@ def claims_of(job: KubeObject) -> Iterable[str]:
     """Return the keys of the PersistentVolumeClaims that a job's spec refers to."""
     namespace = job["metadata"]["namespace"]
     return {f"{namespace}/{name}" for name in _claim_names(job.get("spec"))}
+
+
+def refused_by_quota(job: KubeObject) -> Iterable[str]:
+    """Return the namespace of a job whose status says that a quota holds it up."""
+    conditions = (job.get("status") or {}).get("conditions")
+    reasons = [each.get("reason") for each in conditions if isinstance(each, dict)] if isinstance(conditions, list) else []
+    return (job["metadata"]["namespace"],) if QUOTA_EXCEEDED in reasons else ()
+
+
+def namespace_of(item: KubeObject) -> Iterable[str]:
+    """Return the namespace of an object."""
+    return (item["metadata"]["namespace"],)
 
 
 def _claim_names(value: Any) -> Iterator[str]:
@@ -58,10 +79,12 @@ def _children() -> Store:
 class Stores:
     """One store per kind. `ray_jobs.state` is `absent` where KubeRay is not installed."""
 
-    jobs: Store = field(default_factory=lambda: Store({CLAIM_INDEX: claims_of}))
+    jobs: Store = field(default_factory=lambda: Store({CLAIM_INDEX: claims_of, QUOTA_INDEX: refused_by_quota}))
     ray_jobs: Store = field(default_factory=_children)
     pods: Store = field(default_factory=_children)
     progress: Store = field(default_factory=_children)
     """ConfigMaps with the label `finetune.dev/job`."""
     claims: Store = field(default_factory=Store)
     """PersistentVolumeClaims, metadata only: they tell that a claim exists."""
+    quotas: Store = field(default_factory=lambda: Store({NAMESPACE_INDEX: namespace_of}))
+    """ResourceQuotas: their changes let jobs start that they have refused."""

@@ -1,18 +1,19 @@
 """Which objects are watched, and which FineTuneJobs each change concerns.
 
-A change of a job, of anything that bears its label, and the coming or going of a claim that it names put the job's key into
-the queue. Tests: tests/controller/test_watching.py.
+A change of a job, of anything that bears its label, the coming or going of a claim that it names, and room in a quota that
+has refused it put the job's key into the queue. Tests: tests/controller/test_watching.py.
 """
 
 from collections.abc import Callable, Iterable
 
-from controller.projections import kept_of_claim, kept_of_config_map, kept_of_job, kept_of_pod, kept_of_ray_job
+from controller.job.quotas import makes_room
+from controller.projections import kept_of_claim, kept_of_config_map, kept_of_job, kept_of_pod, kept_of_quota, kept_of_ray_job
 from controller.runtime.client import Client, Project
 from controller.runtime.metrics import Metrics
 from controller.runtime.reflector import Reflector, Selection, Timings
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, KubeObject, Resource, object_key
 from controller.runtime.store import Change, Store, StoreState
-from controller.stores import CLAIM_INDEX, FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores, owner_of
+from controller.stores import CLAIM_INDEX, FINE_TUNE_JOBS, JOB_LABEL, QUOTA_INDEX, RAY_JOBS, Stores, owner_of
 
 Enqueue = Callable[[str], None]
 
@@ -26,7 +27,18 @@ def keys_of_claim(stores: Stores, change: Change) -> Iterable[str]:
     """Return the keys of the jobs that name a claim, if it came or went; how it is bound concerns nobody here."""
     if change.old is not None and change.new is not None:
         return ()
-    return [f"{job['metadata']['namespace']}/{job['metadata']['name']}" for job in stores.jobs.by_index(CLAIM_INDEX, change.key)]
+    return _keys(stores.jobs.by_index(CLAIM_INDEX, change.key))
+
+
+def keys_of_quota(stores: Stores, change: Change) -> Iterable[str]:
+    """Return the keys of the jobs that a quota of the namespace has refused something, if this one may let more in than before."""
+    if change.old is None or not makes_room(change.old, change.new):
+        return ()
+    return _keys(stores.jobs.by_index(QUOTA_INDEX, change.old["metadata"]["namespace"]))
+
+
+def _keys(jobs: Iterable[KubeObject]) -> list[str]:
+    return [object_key(job) for job in jobs]
 
 
 def build_reflectors(
@@ -40,6 +52,10 @@ def build_reflectors(
 
     def on_claim(change: Change) -> None:
         for key in keys_of_claim(stores, change):
+            enqueue(key)
+
+    def on_quota(change: Change) -> None:
+        for key in keys_of_quota(stores, change):
             enqueue(key)
 
     def on_ray_state(state: StoreState) -> None:
@@ -69,4 +85,5 @@ def build_reflectors(
         reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
         reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map),
         reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(namespace, metadata_only=True), kept_of_claim),
+        reflect(RESOURCE_QUOTAS, stores.quotas, on_quota, everything, kept_of_quota),
     ]

@@ -72,6 +72,10 @@ class FakeApi:
 
         self._failures += [(matches, answer)] * times
 
+    def heal(self) -> None:
+        """Forget what `fail` has told to do wrong."""
+        self._failures.clear()
+
     def cut_watches(self) -> None:
         """Break every open watch as a lost connection does."""
         self._cuts += 1
@@ -195,6 +199,8 @@ class FakeApi:
         name = request.body["metadata"]["name"]
         if (target.namespace, name) in self._collections[target.collection].objects:
             return status_response(409, "AlreadyExists", f"{name} already exists", target)
+        if request.query.get("dryRun") == "All":
+            return json_response(201, request.body)
         return json_response(201, self._store(target.collection, copy.deepcopy(request.body)))
 
     def _put(self, request: Request, target: Target) -> Response:

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from controller import stores
 from controller.api.status import Condition, ConditionType, FineTuneJobStatus, Progress, Summary
 from controller.job.cursor import Cursor
 from controller.runtime.redaction import redact
@@ -24,6 +25,8 @@ class Reason(StrEnum):
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
     KUBERAY_MISSING = "KubeRayMissing"
     CREATION_FAILED = "CreationFailed"
+    NAME_TAKEN = "NameTaken"
+    QUOTA_EXCEEDED = stores.QUOTA_EXCEEDED
     DELETION_FAILED = "DeletionFailed"
     STARTING = "Starting"
     RUNNING = "TrainerRunning"
@@ -125,7 +128,7 @@ def phase(status: FineTuneJobStatus) -> Phase:
         return Phase.PENDING
     if running.status == "True":
         return Phase.RUNNING
-    if running.reason in (Reason.CREATION_FAILED, Reason.DELETION_FAILED):
+    if running.reason in (Reason.CREATION_FAILED, Reason.NAME_TAKEN, Reason.QUOTA_EXCEEDED, Reason.DELETION_FAILED):
         return Phase.WAITING
     return Phase.RETRYING if running.reason == Reason.RETRYING else Phase.STARTING
 

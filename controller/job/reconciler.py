@@ -7,6 +7,7 @@ tests/controller/job/test_fencing.py.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal, Protocol
@@ -19,17 +20,26 @@ from controller.job.children.rayjob import ray_job
 from controller.job.children.rbac import role, role_binding, service_account
 from controller.job.conditions import Reason, is_true, set_condition, summarize
 from controller.job.facts import Job, Observed, StatusUnreadableError, belongs_to, status_from
+from controller.job.hindrance import CreationError, Kind, kind_of
 from controller.job.observe import Reader, observe
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
+from controller.job.retries import Retries
 from controller.job.situation import Action, CreateAttempt, DeleteRayJob
-from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound, RetryableError
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
+from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound, RetryableError, TerminalError, WaitingError
+from controller.runtime.resources import (
+    CONFIG_MAPS,
+    PERSISTENT_VOLUME_CLAIMS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
+    KubeObject,
+    Resource,
+)
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
 
 logger = logging.getLogger(__name__)
 
-NAME_TAKEN_POLL_SECONDS = 5.0
 UNREADABLE_POLL_SECONDS = 600.0
 """Only another version of this program, or somebody's edit of the status, can mend it; an edit is seen at once."""
 
@@ -37,8 +47,8 @@ UNREADABLE_POLL_SECONDS = 600.0
 class Client(Reader, Protocol):
     """The part of the client that reconciling needs."""
 
-    async def create(self, resource: Resource, item: KubeObject) -> KubeObject:
-        """Create an object; raise AlreadyExists."""
+    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False) -> KubeObject:
+        """Create an object, or only ask whether it could be; raise AlreadyExists."""
 
     async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None) -> None:
         """Delete an object with this UID; raise NotFound."""
@@ -56,12 +66,8 @@ class Recorder(Protocol):
         """Publish one event; never raises."""
 
 
-class NameTakenError(Exception):
-    """A child's name belongs to somebody else's object."""
-
-
 class Reconciler:
-    """Reconciles jobs by key; holds no state of its own."""
+    """Reconciles jobs by key; remembers nothing but when to ask again for what was refused."""
 
     def __init__(
         self,
@@ -70,11 +76,17 @@ class Reconciler:
         settings: TrainerSettings,
         recorder: Recorder,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stores, self._client, self._settings, self._recorder, self._clock = stores, client, settings, recorder, clock
+        self._retries = Retries(stores, client, monotonic)
 
     async def reconcile(self, key: str) -> float | None:
         """Bring the job `namespace/name` one step forward; return after how many seconds to look again at the latest."""
+        held = await self._retries.look(key, self._now())
+        if held is not None:
+            await self._report(key, held.job, held.status)
+            return held.seconds
         try:
             observed = await observe(key, self._stores, self._client)
         except StatusUnreadableError as error:
@@ -90,12 +102,20 @@ class Reconciler:
         for action in decision.actions:
             try:
                 await self._carry_out(observed.job, action)
-            except (KubeError, NameTakenError) as error:
+            except CreationError as error:
+                held = self._retries.put_off(key, observed.job, status, error, self._now())
+                status = held.status
+                break
+            except KubeError as error:
                 status, failure = self._with_failure(observed, status, action, error), error
                 break
         await self._report(key, observed.job, status)
-        if isinstance(failure, NameTakenError):
-            return NAME_TAKEN_POLL_SECONDS
+        if held is not None:
+            return held.seconds
+        self._retries.forget(key)
+        if isinstance(failure, TerminalError):
+            # What refuses a deletion is a policy or a webhook, and those go without a sign.
+            raise WaitingError(str(failure)) from failure
         if failure is not None:
             raise failure
         return decision.requeue_after
@@ -143,10 +163,13 @@ class Reconciler:
             except NotFound:
                 raise Conflict(f"{resource.kind} {name} was there and went while it was looked at") from error
             if not belongs_to(present, job):
-                raise NameTakenError(
-                    f"{resource.kind} {name} exists and is not this job's; when it goes (a deleted job of the same name "
-                    "may have left it), the job starts by itself"
-                ) from error
+                words = f"{resource.kind} {name} exists and is not this job's; a deleted job of the same name may have left it"
+                raise CreationError(resource, item, words, Kind.NAME_TAKEN, present["metadata"]["uid"]) from error
+        except KubeError as error:
+            kind = kind_of(error)
+            if kind is None:
+                raise
+            raise CreationError(resource, item, str(error), kind) from error
 
     async def _delete_ray_job(self, job: Job, name: str) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from controller.main import Controller
 from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, PERSISTENT_VOLUME_CLAIMS
+from controller.runtime.transport import Response
 from controller.settings import Settings
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import wire_spec
@@ -97,6 +98,15 @@ async def test_a_standby_changes_nothing_is_ready_and_stops_at_once() -> None:
         assert clock() - stopped < 2
         assert before > 0
         assert holder(api).startswith("leader_")
+
+
+async def test_it_works_with_rights_that_are_older_than_the_look_at_quotas() -> None:
+    api = with_inputs(FakeApi())
+    api.fail(Response(403, b"{}"), path="resourcequotas", times=1000)
+    async with running(api) as (controller, _):
+        api.put(FINE_TUNE_JOBS, job())
+        await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)
+        assert controller.not_ready() == []
 
 
 async def test_it_is_not_ready_where_there_are_no_finetunejobs_until_their_definition_comes() -> None:

@@ -10,7 +10,7 @@ from controller.job.children.configmap import config_map, progress_config_map
 from controller.job.children.rayjob import ray_job
 from controller.job.facts import belongs_to, job_from, pod_from, ray_job_from
 from controller.job.names import labels
-from controller.projections import kept_of_claim, kept_of_config_map, kept_of_job, kept_of_pod, kept_of_ray_job
+from controller.projections import kept_of_claim, kept_of_config_map, kept_of_job, kept_of_pod, kept_of_quota, kept_of_ray_job
 from controller.stores import claims_of, owner_of
 from tests.controller.job.builders import UID, Settings, job, record_text, resource
 
@@ -94,3 +94,9 @@ def test_a_job_keeps_what_its_claims_and_its_events_are_told_by() -> None:
 def test_of_a_claim_nothing_is_kept_but_that_it_is_there() -> None:
     claim = stored({"metadata": {"name": "models", "namespace": "team", "labels": {"a": "b"}}})
     assert kept_of_claim(claim) == {"metadata": {"name": "models", "namespace": "team", "uid": "u", "resourceVersion": "7"}}
+
+
+def test_of_a_quota_what_it_allows_and_what_is_in_use_are_kept() -> None:
+    quota = stored({"metadata": {"name": "few", "namespace": "team"}, "spec": {"hard": {"pods": "3"}}, "status": {"used": {"pods": "1"}}})
+    kept = {"name": "few", "namespace": "team", "uid": "u", "resourceVersion": "7"}
+    assert kept_of_quota(quota) == {"metadata": kept, "spec": {"hard": {"pods": "3"}}, "status": {"used": {"pods": "1"}}}

@@ -4,9 +4,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from controller.job.conditions import Reason
 from controller.runtime.client import Client
 from controller.runtime.metrics import Metrics
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, KubeObject, Resource
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, KubeObject, Resource
 from controller.runtime.store import StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
 from controller.watching import build_reflectors
@@ -92,6 +93,23 @@ async def test_the_coming_and_going_of_a_claim_concerns_the_jobs_that_name_it() 
         api.remove(PERSISTENT_VOLUME_CLAIMS, "team-a", "models")
 
     assert await keys_after(api, change) == ["team-a/bot", "team-a/bot"]
+
+
+def quota(hard: str) -> KubeObject:
+    return {"metadata": {"name": "few", "namespace": "team-a"}, "spec": {"hard": {"count/rayjobs.ray.io": hard}}}
+
+
+async def test_room_in_a_quota_concerns_the_jobs_of_its_namespace_that_a_quota_has_refused() -> None:
+    api = FakeApi()
+    refused = {"status": {"conditions": [{"type": "Running", "status": "False", "reason": Reason.QUOTA_EXCEEDED}]}}
+    api.put(FINE_TUNE_JOBS, item("refused") | refused)
+    api.put(FINE_TUNE_JOBS, item("refused-elsewhere", namespace="team-b") | refused)
+    api.put(FINE_TUNE_JOBS, item("runs"))
+    api.put(RESOURCE_QUOTAS, quota("1"))
+
+    assert await keys_after(api, lambda: api.put(RESOURCE_QUOTAS, quota("2"))) == ["team-a/refused"]
+    assert await keys_after(api, lambda: api.put(RESOURCE_QUOTAS, quota("1"))) == []
+    assert await keys_after(api, lambda: api.remove(RESOURCE_QUOTAS, "team-a", "few")) == ["team-a/refused"]
 
 
 async def test_without_kuberay_all_other_caches_fill_and_jobs_are_told() -> None:

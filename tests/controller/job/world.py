@@ -7,7 +7,7 @@ from controller.api.status import Attempt
 from controller.job import names
 from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, KubeObject, Resource
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, KubeObject, Resource
 from controller.runtime.store import Store, StoreState
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
 from tests.controller.job.builders import NOW, UID, Settings, resource, status
@@ -32,7 +32,7 @@ class World:
     def __init__(self, **sections: Any) -> None:
         self.api, self.stores, self.log, self.now = FakeApi(), Stores(), EventLog(), NOW
         self.client = Client(self.api, field_manager="test")
-        self.reconciler = Reconciler(self.stores, self.client, Settings(), self.log, clock=self.clock)
+        self.restart()
         item = resource(**sections)
         metadata = {"name": "bot", "namespace": "team", "uid": UID, "generation": 1, "creationTimestamp": CREATED}
         self.api.put(FINE_TUNE_JOBS, item | {"metadata": metadata})
@@ -40,6 +40,12 @@ class World:
         rows = {"metadata": {"name": "rows", "namespace": "team"}, "data": {"train.jsonl": "{}"}}
         self.api.put(CONFIG_MAPS, rows)
         self.catch_up()
+
+    def restart(self) -> None:
+        """Let another process take over: what is remembered is lost."""
+        self.reconciler = Reconciler(
+            self.stores, self.client, Settings(), self.log, clock=self.clock, monotonic=lambda: (self.now - NOW).total_seconds()
+        )
 
     def clock(self) -> datetime:
         return self.now
@@ -54,7 +60,7 @@ class World:
         stores = self.stores
         return [
             (stores.jobs, FINE_TUNE_JOBS), (stores.ray_jobs, RAY_JOBS), (stores.pods, PODS), (stores.progress, CONFIG_MAPS),
-            (stores.claims, PERSISTENT_VOLUME_CLAIMS),
+            (stores.claims, PERSISTENT_VOLUME_CLAIMS), (stores.quotas, RESOURCE_QUOTAS),
         ]  # fmt: skip
 
     async def step(self) -> float | None:

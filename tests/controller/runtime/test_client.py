@@ -26,6 +26,12 @@ async def test_what_was_created_can_be_read(client: Client) -> None:
     assert (await client.get(WIDGETS, "a", "team-a"))["colour"] == "red"
 
 
+async def test_a_dry_run_tells_whether_an_object_could_be_created_and_leaves_nothing(api: FakeApi, client: Client) -> None:
+    await client.create(WIDGETS, widget("a"), dry_run=True)
+    assert api.objects(WIDGETS) == []
+    assert api.requests[-1].query["dryRun"] == "All"
+
+
 async def test_creating_twice_says_that_it_exists(client: Client) -> None:
     await client.create(WIDGETS, widget("a"))
 

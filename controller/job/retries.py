@@ -1,0 +1,126 @@
+"""Asks again, seldom and cheaply, for what was refused to a job, and sees from the caches when it is worth asking before.
+
+A change of the job itself is never kept waiting. Tests: tests/controller/job/test_retries.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from controller.api.status import ConditionType, FineTuneJobStatus
+from controller.job.conditions import get_condition, set_condition, summarize
+from controller.job.facts import Job, job_from
+from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
+from controller.job.quotas import has_room_appeared
+from controller.runtime.errors import AlreadyExists, KubeError, NotFound
+from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource, object_key
+from controller.stores import NAMESPACE_INDEX, RAY_JOBS, Stores
+
+TIMER_SECONDS = 0.05
+"""A timer that fires early by so little has fired."""
+
+
+class Client(Protocol):
+    """The part of the client that asking needs."""
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
+        """Return an object; raise NotFound."""
+
+    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False) -> KubeObject:
+        """Create an object, or only ask whether it could be; raise AlreadyExists."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A job that cannot go on yet: its status with the reason, and after how many seconds to look again."""
+
+    job: Job
+    status: FineTuneJobStatus
+    seconds: float
+
+
+class Retries:
+    """What was refused to which job, and when it is asked for again."""
+
+    def __init__(self, stores: Stores, client: Client, monotonic: Callable[[], float]) -> None:
+        self._stores, self._client = stores, client
+        self._hindrances = Hindrances(monotonic)
+
+    async def look(self, key: str, now: datetime) -> Held | None:
+        """Return how long a job is to wait still; None if it is to be reconciled. Sends one request when it is time, else none."""
+        hindrance, item = self._hindrances.get(key), self._stores.jobs.get(key)
+        if hindrance is None:
+            return None
+        if item is None or item["metadata"].get("deletionTimestamp") or hindrance.job != _identity(item):
+            self.forget(key)
+            return None
+        job = job_from(item)
+        running = get_condition(job.status, ConditionType.RUNNING)
+        if hindrance.told and (running is None or running.reason != hindrance.kind.reason):
+            return None
+        if self._has_changed(job, hindrance):
+            hindrance = self._hindrances.wake(key, self._quotas(job))
+        if (seconds := self._hindrances.remaining_seconds(hindrance)) > TIMER_SECONDS:
+            return Held(job, job.status, seconds)
+        words = await self._ask(hindrance)
+        if words is None:
+            return None
+        hindrance = self._hindrances.put_off(key, replace(hindrance, words=words, quotas=self._quotas(job)))
+        return self._held(job, job.status, hindrance, now)
+
+    def put_off(self, key: str, job: Job, status: FineTuneJobStatus, error: CreationError, now: datetime) -> Held:
+        """Remember what was refused, and return the status that tells it."""
+        watched = bool(error.blocker_uid) and self._cached_uid(error.resource, error.item) == error.blocker_uid
+        hindrance = Hindrance(
+            error.kind, error.resource, error.item, str(error), (job.uid, job.generation),
+            blocker_uid=error.blocker_uid, watched=watched, quotas=self._quotas(job),
+        )  # fmt: skip
+        return self._held(job, status, self._hindrances.put_off(key, hindrance), now)
+
+    def forget(self, key: str) -> None:
+        """Nothing is refused to the job any more."""
+        self._hindrances.forget(key)
+
+    def _has_changed(self, job: Job, hindrance: Hindrance) -> bool:
+        """Tell from the caches whether what hindered has gone or got room; what is not cached is asked for in its time."""
+        if hindrance.kind is Kind.QUOTA:
+            return has_room_appeared(hindrance.quotas, self._quotas(job))
+        return hindrance.watched and self._cached_uid(hindrance.resource, hindrance.item) != hindrance.blocker_uid
+
+    async def _ask(self, hindrance: Hindrance) -> str | None:
+        """Return in words what still hinders; None if nothing does, or if only trying can tell."""
+        resource, metadata = hindrance.resource, hindrance.item["metadata"]
+        try:
+            if hindrance.kind is Kind.NAME_TAKEN:
+                present = await self._client.get(resource, metadata["name"], metadata["namespace"], metadata_only=True)
+                return hindrance.words if present["metadata"]["uid"] == hindrance.blocker_uid else None
+            await self._client.create(resource, hindrance.item, dry_run=True)
+        except (NotFound, AlreadyExists):
+            return None
+        except KubeError as error:
+            kind = kind_of(error)
+            if kind is None:
+                raise
+            # A webhook that cannot do a dry run refuses every one.
+            return str(error) if kind is hindrance.kind and "dry run" not in str(error).lower() else None
+        return None
+
+    def _held(self, job: Job, status: FineTuneJobStatus, hindrance: Hindrance, now: datetime) -> Held:
+        if hindrance.told:
+            reason, message = hindrance.kind.reason, hindrance.message(job.status, now)
+            status = set_condition(status, ConditionType.RUNNING, "False", reason, message, generation=job.generation, now=now)
+            status = summarize(status, generation=job.generation, now=now)
+        return Held(job, status, max(0.0, self._hindrances.remaining_seconds(hindrance)))
+
+    def _quotas(self, job: Job) -> list[KubeObject]:
+        return self._stores.quotas.by_index(NAMESPACE_INDEX, job.namespace)
+
+    def _cached_uid(self, resource: Resource, item: KubeObject) -> str | None:
+        store = {RAY_JOBS: self._stores.ray_jobs, CONFIG_MAPS: self._stores.progress}.get(resource)
+        present = store.get(object_key(item)) if store is not None else None
+        return present["metadata"]["uid"] if present is not None else None
+
+
+def _identity(item: KubeObject) -> tuple[str, int]:
+    return item["metadata"]["uid"], item["metadata"].get("generation", 1)

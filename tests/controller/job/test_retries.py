@@ -1,0 +1,213 @@
+"""What is refused costs one request a try, less and less often, and the job starts soon after the cause has gone."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from controller.runtime.errors import Unreachable
+from controller.runtime.resources import CONFIG_MAPS, RESOURCE_QUOTAS, SERVICE_ACCOUNTS, Resource
+from controller.runtime.transport import Request, Response
+from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from tests.controller.job.builders import UID
+from tests.controller.job.world import World
+from tests.fakes import CREATED
+
+QUOTA = Response(403, b'{"kind":"Status","reason":"Forbidden","message":"rayjobs \\"bot-1\\" is forbidden: exceeded quota: jobs, used: 3"}')
+POLICY = Response(422, b'{"kind":"Status","reason":"Invalid","message":"ValidatingAdmissionPolicy \'p\' denied request: not on Fridays"}')
+WEBHOOK = Response(403, b'{"kind":"Status","reason":"Forbidden","message":"admission webhook \\"w\\" denied the request: no"}')
+BROKEN = Response(500, b'{"kind":"Status","message":"failed calling webhook \\"w\\": connection refused"}')
+
+
+def foreign(kind: Resource, name: str, **labels: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "team", "uid": f"uid-of-{name}", "creationTimestamp": CREATED, "labels": labels}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+
+
+def quota(used: str = "3", hard: str = "3", name: str = "jobs") -> dict[str, Any]:
+    resource = "count/rayjobs.ray.io"
+    return {
+        "metadata": {"name": name, "namespace": "team", "uid": f"uid-of-{name}"},
+        "spec": {"hard": {resource: hard}},
+        "status": {"used": {resource: used}},
+    }
+
+
+async def refused(answer: Response, path: str = "rayjobs", **sections: Any) -> World:
+    """A job whose child was refused just now, and is refused until `heal`."""
+    world = World(**sections)
+    world.api.put(RESOURCE_QUOTAS, quota())
+    await world.step()
+    world.api.fail(answer, method="POST", path=path, times=1000)
+    await world.step()
+    return world
+
+
+def started(world: World) -> bool:
+    return any(item["metadata"].get("ownerReferences") for item in world.api.objects(RAY_JOBS))
+
+
+async def requests_of(world: World, seconds: float) -> list[Request]:
+    """Look at the job whenever it asks to be, for so many seconds; return what was asked of the server."""
+    before, end = len(world.api.requests), world.now + timedelta(seconds=seconds)
+    while world.now < end and not started(world):
+        pause = await world.step()
+        world.now += timedelta(seconds=min(pause or 1.0, (end - world.now).total_seconds() + 0.1))
+    return world.api.requests[before:]
+
+
+@pytest.mark.parametrize("answer", [QUOTA, POLICY, WEBHOOK], ids=["quota", "policy", "webhook"])
+async def test_a_refusal_is_asked_again_with_one_dry_run_a_try_and_seldom(answer: Response) -> None:
+    world = await refused(answer)
+    sent = await requests_of(world, 1800)
+
+    assert {(request.method, request.path, request.query.get("dryRun")) for request in sent} == {
+        ("POST", "/apis/ray.io/v1/namespaces/team/rayjobs", "All")
+    }
+    assert 13 <= len(sent) <= 45
+    assert not started(world)
+
+
+@pytest.mark.parametrize(
+    ("answer", "bound_seconds"), [(QUOTA, 151), (POLICY, 76), (WEBHOOK, 76), (BROKEN, 76)], ids=["quota", "policy", "webhook", "broken"]
+)
+async def test_a_job_starts_within_the_bound_when_the_refusal_goes_without_a_sign(answer: Response, bound_seconds: float) -> None:
+    world = await refused(answer)
+    await requests_of(world, 1200)
+    world.api.heal()
+    await requests_of(world, bound_seconds)
+    assert started(world)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(CONFIG_MAPS, "bot-1-config"), (SERVICE_ACCOUNTS, "bot-1"), (RAY_JOBS, "bot-1")], ids=str)
+async def test_a_name_that_is_taken_is_looked_at_by_metadata_alone_and_seldom(kind: Resource, name: str) -> None:
+    world = World()
+    world.api.put(kind, foreign(kind, name))
+    await world.step()
+    await world.step()
+    sent = await requests_of(world, 1800)
+
+    assert {(request.method, request.path.rsplit("/", 1)[-1]) for request in sent} == {("GET", name)}
+    assert all("PartialObjectMetadata" in request.accept for request in sent)
+    assert 10 <= len(sent) <= 30
+    assert world.condition("Running")["reason"] == "NameTaken"
+
+    world.api.remove(kind, "team", name)
+    await requests_of(world, 151)
+    assert started(world)
+
+
+async def test_the_going_of_a_child_of_a_deleted_job_that_is_watched_starts_the_job_at_once() -> None:
+    world = World()
+    world.api.put(RAY_JOBS, foreign(RAY_JOBS, "bot-1", **{"finetune.dev/job": "bot"}))
+    await world.step()
+    await world.step()
+    world.now += timedelta(seconds=1)
+    world.api.remove(RAY_JOBS, "team", "bot-1")
+    await requests_of(world, 3)
+    assert started(world)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda world: world.api.remove(RESOURCE_QUOTAS, "team", "jobs"),
+        lambda world: world.api.put(RESOURCE_QUOTAS, quota(hard="4")),
+        lambda world: world.api.put(RESOURCE_QUOTAS, quota(used="2")),
+    ],
+    ids=["gone", "raised", "less in use"],
+)
+async def test_room_in_the_quota_starts_the_job_at_once(change: Any) -> None:
+    world = await refused(QUOTA)
+    await requests_of(world, 900)
+    world.api.heal()
+    change(world)
+    await requests_of(world, 3)
+    assert started(world)
+
+
+async def test_a_quota_of_which_more_is_used_wakes_nobody() -> None:
+    world = await refused(QUOTA)
+    await requests_of(world, 900)
+    pause = await world.step()
+    world.api.put(RESOURCE_QUOTAS, quota(used="9"))
+    world.api.put(RESOURCE_QUOTAS, quota(name="another"))
+    assert await world.step() == pause
+
+
+async def test_a_quota_that_was_full_again_before_the_job_came_is_asked_soon_once_more() -> None:
+    world = await refused(QUOTA)
+    await requests_of(world, 900)
+    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
+    assert len(await requests_of(world, 20)) in (3, 4)
+
+
+async def test_status_tells_why_a_job_waits_since_when_and_what_lets_it_start() -> None:
+    world = await refused(POLICY)
+    first = world.condition("Running")
+    assert (first["status"], first["reason"], world.status["phase"]) == ("False", "CreationFailed", "Waiting")
+    assert "not on Fridays" in first["message"]
+    assert "(since 2026-03-01 12:00:00 UTC; asked again within 75 s at the latest, and it starts by itself" in first["message"]
+
+    await requests_of(world, 1200)
+    assert world.condition("Running") == first
+    assert world.log.events.count(("Normal", "CreationFailed")) == 1
+
+
+async def test_another_process_tells_the_same_time_since_when_a_job_waits() -> None:
+    world = await refused(QUOTA)
+    world.now += timedelta(minutes=7)
+    world.restart()
+    await world.step()
+    assert "(since 2026-03-01 12:00:00 UTC;" in world.condition("Running")["message"]
+
+
+async def test_a_server_error_that_stays_is_told_and_one_that_passes_is_not() -> None:
+    world = await refused(BROKEN)
+    assert world.condition("Running")["reason"] == "Starting"
+    await requests_of(world, 30)
+    assert world.condition("Running")["reason"] == "CreationFailed"
+    assert "failed calling webhook" in world.condition("Running")["message"]
+
+
+@pytest.mark.parametrize("change", ["suspended", "deleted", "made anew"])
+async def test_a_change_of_the_job_is_not_kept_waiting(change: str) -> None:
+    world = await refused(QUOTA)
+    await requests_of(world, 900)
+    job = world.api.objects(FINE_TUNE_JOBS)[0]
+    metadata = {**job["metadata"], "generation": 2}
+    if change == "deleted":
+        metadata["deletionTimestamp"] = CREATED
+    if change == "made anew":
+        world.api.remove(FINE_TUNE_JOBS, "team", "bot")
+        metadata = {**metadata, "uid": UID[::-1], "generation": 1}
+    spec = {**job["spec"], "runPolicy": {"suspend": change == "suspended"}}
+    world.api.put(FINE_TUNE_JOBS, {**job, "metadata": metadata, "spec": spec})
+    before = len(world.api.requests)
+    pause = await world.step()
+    if change == "suspended":
+        assert world.condition("Suspended")["status"] == "True"
+    elif change == "deleted":
+        assert pause is None
+    else:
+        assert len(world.api.requests) > before
+
+
+async def test_a_webhook_that_does_not_support_dry_runs_is_asked_in_earnest() -> None:
+    world = await refused(WEBHOOK)
+    world.api.heal()
+    answer = b'{"kind":"Status","reason":"BadRequest","message":"admission webhook w does not support dry run"}'
+    world.api.fail(Response(400, answer), method="POST", query="dryRun", times=1000)
+    await requests_of(world, 10)
+    assert started(world)
+
+
+async def test_an_outage_while_asking_is_left_to_the_queue() -> None:
+    world = await refused(WEBHOOK)
+    world.api.heal()
+    world.api.fail(Unreachable("down"), method="POST")
+    world.now += timedelta(seconds=10)
+    with pytest.raises(Unreachable):
+        await world.step()
+    await world.step()
+    assert started(world)
