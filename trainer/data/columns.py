@@ -85,16 +85,17 @@ def read_examples(field: str, records: Iterable[Record], task: Task, columns: Co
     return examples, skipped
 
 
-def make_id(messages: Sequence[Message] | None, text: str | None) -> str:
+def make_id(messages: Sequence[Message] | None, text: str | None, tools: str | None = None) -> str:
     """Return the hash of a content; Unicode's composition and the amount of white space make no difference."""
-    parts = [text or ""] if messages is None else [part for message in messages for part in (message.role, message.content)]
+    parts = [text or ""] if messages is None else [part for message in messages for part in message.parts()]
+    parts += [] if tools is None else [tools]
     canonical = "\0".join(" ".join(unicodedata.normalize("NFC", part).split()) for part in parts)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
 def prompt_id(example: Example) -> str:
     """Return the hash of what is asked: everything before the last answer; of a text the whole."""
-    return example.id if example.messages is None else make_id(example.messages[:-1], None)
+    return example.id if example.messages is None else make_id(example.asked, None, example.tools)
 
 
 class _Row:

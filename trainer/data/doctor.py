@@ -1,27 +1,33 @@
 """Looks over the data as the model will see it, and says what makes training senseless (InputError) or worth a thought (findings).
 
-Tokenizes a sample where rows are many, and says so. Tests: tests/trainer/data/test_doctor.py.
+Looks at every conversation: one that the template refuses or shows otherwise than it was written must not wait for a rank to
+find it. Of many texts it looks at a sample, and says so.
+Tests: tests/trainer/data/test_doctor.py.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.train import TrainConfig
+from trainer.data.chat import read
 from trainer.data.columns import prompt_id
+from trainer.data.controls import in_text
+from trainer.data.ending import ending_of
 from trainer.data.limits import ModelLimits, limit_findings
 from trainer.data.rows import Dataset, Example, Tokens
-from trainer.data.template import PLAIN_TEMPLATE, special_ids
+from trainer.data.template import uses_plain_template
 from trainer.data.texts import count_pieces, pieces_of
+from trainer.data.turns import Conversation
 from trainer.data.words import WORD
 
-SAMPLE_ROWS = 2000
-"""Rows of a set that are tokenized: about two seconds, and a share of one in a hundred is seen about twenty times."""
-LONGEST_ROWS = 50
-"""The longest rows are always in the sample: they are the ones that do not fit."""
+SAMPLE_TEXTS = 2000
+"""Texts of a set that are tokenized: a share of one in a hundred is seen about twenty times. Of conversations all are."""
+LONGEST_TEXTS = 50
+"""The longest texts are always in the sample: they are the ones that do not fit."""
 FEW_ROWS = 30
 """With fewer held-out rows, figures say little."""
 REPEATED_ANSWER_SHARE = 0.5
@@ -30,20 +36,22 @@ NO_LIMITS = ModelLimits()
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Rows of one set with their tokens. A text that makes several pieces stands there as often, once for each."""
+class Side:
+    """Rows of one set with their tokens; of a chat also what the template made of each.
+
+    A text that makes several pieces stands there as often, once for each.
+    """
 
     name: str
     total: int
-    sampled: int
+    seen: int
     examples: Sequence[Example]
     rows: Sequence[Tokens]
+    conversations: Sequence[Conversation] = ()
 
     def of(self) -> str:
         """Say how many rows were looked at."""
-        if self.sampled == self.total:
-            return "1 row" if self.total == 1 else f"{self.total} rows"
-        return f"{self.sampled} sampled rows of {self.total}"
+        return _count(self.total) if self.seen == self.total else f"{self.seen} sampled rows of {self.total}"
 
 
 def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS) -> tuple[str, ...]:
@@ -52,18 +60,19 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
     `limits` are those of the model that the rows are for.
     """
     max_length = config.training.max_sequence_length
-    if config.task is Task.CHAT and _uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
+    if config.task is Task.CHAT and uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
         problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
         raise InputError("model", problem, "use another model")
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
-    samples = [take_sample(name, rows, tokenizer, max_length) for name, rows in sets.items() if rows]
-    train = samples[0]
+    sides = [read_side(name, rows, tokenizer, max_length) for name, rows in sets.items() if rows]
+    train = sides[0]
     findings = [
         *held_out_findings(dataset),
-        *(finding for sample in samples for finding in length_findings(sample, max_length)),
-        *limit_findings([row for sample in samples for row in sample.rows], tokenizer, config, limits),
+        *(finding for side in sides for finding in length_findings(side, max_length)),
+        *limit_findings([row for side in sides for row in side.rows], tokenizer, config, limits),
         *stop_findings(train, tokenizer, config.task),
-        *special_token_findings(train, tokenizer),
+        *(finding for side in sides for finding in turn_findings(side)),
+        *(finding for side in sides for finding in special_token_findings(side, tokenizer)),
         *unknown_token_findings(train, tokenizer),
         *answer_findings(dataset.train),
         *near_leakage_findings(dataset),
@@ -72,16 +81,30 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
     return tuple(findings)
 
 
-def take_sample(name: str, examples: Sequence[Example], tokenizer: Any, max_length: int) -> Sample:
-    """Return rows spread evenly over the set, the longest ones, and one of each order of roles that a template might refuse."""
-    chosen = set(range(len(examples)))
-    if len(examples) > SAMPLE_ROWS:
-        stride = len(examples) / SAMPLE_ROWS
-        chosen = {int(number * stride) for number in range(SAMPLE_ROWS)}
-        chosen.update(sorted(range(len(examples)), key=lambda index: _size(examples[index]))[-LONGEST_ROWS:])
-        chosen.update({_roles(example): index for index, example in enumerate(examples)}.values())
-    pieces = [piece for index in sorted(chosen) for piece in pieces_of(examples[index], tokenizer, max_length)]
-    return Sample(name, len(examples), len(chosen), [piece.example for piece in pieces], [piece.tokens for piece in pieces])
+def read_side(name: str, examples: Sequence[Example], tokenizer: Any, max_length: int) -> Side:
+    """Return the rows of a set as the model will see them; raises InputError for one that cannot be learnt as it is written.
+
+    Every conversation is read, because each may meet another part of the template; of texts there is a sample.
+    """
+    if examples[0].messages is None:
+        sample = _sample(examples)
+        pieces = [piece for example in sample for piece in pieces_of(example, tokenizer, max_length)]
+        return Side(name, len(examples), len(sample), [piece.example for piece in pieces], [piece.tokens for piece in pieces])
+    rows, conversations = [], []
+    for example in examples:
+        reading = read(example, tokenizer)
+        rows.append(reading.tokens(tokenizer, max_length))
+        conversations.append(replace(reading.conversation, text=""))
+    return Side(name, len(examples), len(examples), examples, rows, conversations)
+
+
+def _sample(texts: Sequence[Example]) -> list[Example]:
+    """Return texts spread evenly over the set, and the longest ones."""
+    if len(texts) <= SAMPLE_TEXTS:
+        return list(texts)
+    chosen = {int(number * len(texts) / SAMPLE_TEXTS) for number in range(SAMPLE_TEXTS)}
+    chosen.update(sorted(range(len(texts)), key=lambda index: len(texts[index].text or ""))[-LONGEST_TEXTS:])
+    return [texts[index] for index in sorted(chosen)]
 
 
 def held_out_findings(dataset: Dataset) -> list[str]:
@@ -96,29 +119,27 @@ def held_out_findings(dataset: Dataset) -> list[str]:
     return findings
 
 
-def length_findings(sample: Sample, max_length: int) -> list[str]:
+def length_findings(side: Side, max_length: int) -> list[str]:
     """Find rows that are cut, and rows of which nothing to learn is left."""
     findings = []
-    masked = [index for index, row in enumerate(sample.rows) if not any(row.loss_mask)]
+    masked = [index for index, row in enumerate(side.rows) if not any(row.loss_mask)]
     if masked:
         what = f"nothing is left to learn after the first {max_length} tokens"
-        first = sample.examples[masked[0]].origin
+        first = side.examples[masked[0]].origin
         fix = "raise training.maxSequenceLength or shorten the prompts"
-        if len(masked) == len(sample.rows):
-            raise InputError(sample.name, f"of {sample.of()}, in none anything is learnt: {what} (the first: {first})", fix)
-        findings.append(f"{sample.name}: in {len(masked)} of {sample.of()} {what} (the first: {first}); {fix}")
-    cut = [index for index, row in enumerate(sample.rows) if row.truncated]
+        if len(masked) == len(side.rows):
+            raise InputError(side.name, f"of {side.of()}, in none anything is learnt: {what} (the first: {first})", fix)
+        findings.append(f"{side.name}: in {len(masked)} of {side.of()} {what} (the first: {first}); {fix}")
+    cut = [index for index, row in enumerate(side.rows) if row.truncated]
     if cut:
-        share = f"{100 * len(cut) / len(sample.rows):.3g} %"
-        first = sample.examples[cut[0]].origin
+        share = f"{100 * len(cut) / len(side.rows):.3g} %"
+        first = side.examples[cut[0]].origin
         fix = "raise training.maxSequenceLength to keep their ends"
-        findings.append(
-            f"{sample.name}: {len(cut)} of {sample.of()} ({share}) are cut after {max_length} tokens (the first: {first}); {fix}"
-        )
+        findings.append(f"{side.name}: {len(cut)} of {side.of()} ({share}) are cut after {max_length} tokens (the first: {first}); {fix}")
     return findings
 
 
-def stop_findings(sample: Sample, tokenizer: Any, task: Task) -> list[str]:
+def stop_findings(side: Side, tokenizer: Any, task: Task) -> list[str]:
     """Find out whether the model learns to end its answers."""
     if task is not Task.CHAT:
         return (
@@ -127,38 +148,64 @@ def stop_findings(sample: Sample, tokenizer: Any, task: Task) -> list[str]:
             else ["model: the tokenizer has no end-of-sequence token, the end of a text is not learnt"]
         )
     findings = []
-    if _uses_plain_template(tokenizer):
+    if uses_plain_template(tokenizer):
         findings.append("model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»")
-    whole = [row for row in sample.rows if not row.truncated and any(row.loss_mask)]
-    special = special_ids(tokenizer)
-    unended = sum(_last_learnt(row) not in special for row in whole)
-    if whole and unended == len(whole):
+    ending = ending_of(tokenizer)
+    whole = [row for row in side.rows if not row.truncated and any(row.loss_mask)]
+    if whole and all(_last_learnt(row) not in ending.tokens for row in whole):
         findings.append("model: its chat template ends answers without a special token; the tuned model may not know when to stop")
+    elif ending.appended is not None:
+        token = tokenizer.convert_ids_to_tokens(ending.appended)
+        findings.append(f"model: its chat template writes no token after the last answer; {token} is put there, so that the model stops")
     return findings
 
 
-def special_token_findings(sample: Sample, tokenizer: Any) -> list[str]:
-    """Find texts that contain the names of special tokens, which the tokenizer takes for the tokens themselves."""
-    names = [str(tokenizer.convert_ids_to_tokens(index)) for index in special_ids(tokenizer)]
-    names = [name for name in names if len(name) > 2]
-    for example in sample.examples:
-        text = _text(example)
-        name = next((name for name in names if name in text), None)
-        if name is not None:
-            return [f"{sample.name}: {example.origin} contains {name}, which the model reads as a control token; remove it from the text"]
-    return []
+def turn_findings(side: Side) -> list[str]:
+    """Find answers of which the template shows less than was written, and prompts that go on otherwise than the rows do."""
+    pairs = list(zip(side.examples, side.conversations, strict=bool(side.conversations)))
+    findings = []
+    for rows, what in (
+        ([example for example, seen in pairs if seen.hidden], "the model's chat template leaves out an answer, which is not learnt"),
+        (
+            [example for example, seen in pairs if seen.shortened],
+            "the model's chat template leaves out a part of an answer, such as earlier thoughts; only what it shows is learnt",
+        ),
+    ):
+        if rows:
+            findings.append(f"{side.name}: in {len(rows)} of {side.of()} {what} (the first: {rows[0].origin})")
+    asked = [(example, seen.own_heading) for example, seen in pairs if seen.own_heading]
+    if asked:
+        first, heading = asked[0]
+        findings.append(
+            f"{side.name}: the model's chat template asks for an answer with {heading.strip() or heading!r}, which {len(asked)} of"
+            f" {side.of()} do not begin with (the first: {first.origin}); the model is trained and measured without it, and elsewhere"
+            " it will be asked with it: write the thoughts into the rows, or give the model another chat template"
+        )
+    return findings
 
 
-def unknown_token_findings(sample: Sample, tokenizer: Any) -> list[str]:
+def special_token_findings(side: Side, tokenizer: Any) -> list[str]:
+    """Find texts that hold the names of control tokens, which become text and no control tokens."""
+    texts = {id(example): example for example in side.examples if example.messages is None}.values()
+    named = [(example, found[0]) for example in texts if (found := in_text(tokenizer).search(example.text or ""))]
+    named += [(example, seen.control) for example, seen in zip(side.examples, side.conversations, strict=False) if seen.control]
+    if not named:
+        return []
+    first, name = named[0]
+    rows = "1 row has" if len(named) == 1 else f"{len(named)} rows have"
+    return [f"{side.name}: {rows} names of control tokens in the text, such as {name} ({first.origin}); they are read as text"]
+
+
+def unknown_token_findings(side: Side, tokenizer: Any) -> list[str]:
     """Find texts in a script that the tokenizer does not know."""
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id):
         return []
-    tokens = sum(len(row.input_ids) for row in sample.rows)
-    count = sum(row.input_ids.count(unknown) for row in sample.rows)
+    tokens = sum(len(row.input_ids) for row in side.rows)
+    count = sum(row.input_ids.count(unknown) for row in side.rows)
     if count <= UNKNOWN_SHARE * tokens:
         return []
-    return [f"{sample.name}: {100 * count / tokens:.3g} % of the tokens are unknown to the tokenizer; is the model made for this language?"]
+    return [f"{side.name}: {100 * count / tokens:.3g} % of the tokens are unknown to the tokenizer; is the model made for this language?"]
 
 
 def answer_findings(examples: Sequence[Example]) -> list[str]:
@@ -204,22 +251,6 @@ def size_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> list
     return [f"data.train: {_count(rows)}, fewer than training.globalBatchSize {batch}: one step sees rows twice; {fix}"]
 
 
-def _uses_plain_template(tokenizer: Any) -> bool:
-    return getattr(tokenizer, "chat_template", None) in (None, "", PLAIN_TEMPLATE)
-
-
-def _size(example: Example) -> int:
-    return len(example.text or "") + sum(len(message.content) for message in example.messages or ())
-
-
-def _roles(example: Example) -> tuple[str, ...]:
-    return tuple(message.role for message in example.messages or ())
-
-
-def _text(example: Example) -> str:
-    return example.text or "\n".join(message.content for message in example.messages or ())
-
-
 def _answer(example: Example) -> str:
     return example.messages[-1].content if example.messages else ""
 
@@ -228,7 +259,7 @@ def _bare(example: Example) -> str:
     """Return what is asked as words in lower case. The roles keep a question apart from a conversation that goes on from it."""
     if example.messages is None:
         return " ".join(WORD.findall((example.text or "").casefold()))
-    return "\n".join(f"{turn.role} {' '.join(WORD.findall(turn.content.casefold()))}" for turn in example.messages[:-1])
+    return "\n".join(f"{turn.role} {' '.join(WORD.findall(turn.content.casefold()))}" for turn in example.asked)
 
 
 def _last_learnt(row: Tokens) -> int:

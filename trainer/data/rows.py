@@ -17,6 +17,15 @@ class Message:
 
     role: str
     content: str
+    reasoning: str | None = None
+    """What an assistant thinks before the answer; the chat template says where that stands."""
+    learnt: bool = True
+    """False for an assistant's turn that is there to be read only (weight 0)."""
+
+    def parts(self) -> list[str]:
+        """Return role and content, and what else the turn has: two turns are equal if these are."""
+        more = [f"reasoning {self.reasoning}"] if self.reasoning is not None else []
+        return [self.role, self.content, *more, *([] if self.learnt else ["weight 0"])]
 
 
 @dataclass(frozen=True)
@@ -29,11 +38,20 @@ class Example:
     """Where the row was read, such as `data.train[0] line 12`."""
     messages: tuple[Message, ...] | None = None
     text: str | None = None
+    tools: str | None = None
+    """Schemas of the functions that the conversation offers: a list, as JSON."""
 
     @property
-    def content(self) -> tuple[tuple[Message, ...] | None, str | None]:
+    def content(self) -> tuple[tuple[Message, ...] | None, str | None, str | None]:
         """What is learnt, to the letter: in code and in verse white space is content, so two ids may be equal where this is not."""
-        return self.messages, self.text
+        return self.messages, self.text, self.tools
+
+    @property
+    def asked(self) -> tuple[Message, ...]:
+        """What stands before the last answer that is learnt."""
+        messages = self.messages or ()
+        answers = [index for index, message in enumerate(messages) if message.role == "assistant" and message.learnt]
+        return messages[: answers[-1]] if answers else messages[:-1]
 
 
 @dataclass(frozen=True)
@@ -51,8 +69,9 @@ def digest_of(examples: Iterable[Example]) -> str:
     """Return the sha256, in hex, of rows to the letter and in their order."""
     digest = hashlib.sha256()
     for example in examples:
-        turns = example.messages and [[message.role, message.content] for message in example.messages]
-        digest.update(json.dumps([turns, example.text]).encode() + b"\n")
+        turns = example.messages and [message.parts() for message in example.messages]
+        tools = [] if example.tools is None else [example.tools]
+        digest.update(json.dumps([turns, example.text, *tools]).encode() + b"\n")
     return digest.hexdigest()
 
 

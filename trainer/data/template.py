@@ -1,10 +1,11 @@
-"""Writes conversations in the form of a model's chat template, and finds the assistant's words in what it wrote.
+"""Writes conversations in the form of a model's chat template, with the date of the run where a template asks for one.
 
-Tests: tests/trainer/data/test_chat.py.
+Tests: tests/trainer/data/test_template.py.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+import json
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from trainer.config.errors import InputError
@@ -19,14 +20,11 @@ PLAIN_TEMPLATE = (
 )
 """Used where a tokenizer has no chat template, as those of base models: words in front of each turn, the end token after an answer."""
 
+TIME_ATTRIBUTE = "finetune_template_time"
+"""Set on a tokenizer: the ISO time that its chat template takes for now."""
 
-@dataclass(frozen=True)
-class Span:
-    """Where an answer stands in a text, in characters. `ends_before_token`: the token that ends the turn comes after it."""
-
-    start: int
-    end: int
-    ends_before_token: bool = False
+Wire = dict[str, Any]
+"""A message as chat templates read it."""
 
 
 def ensure_chat_template(tokenizer: Any) -> bool:
@@ -37,62 +35,69 @@ def ensure_chat_template(tokenizer: Any) -> bool:
     return True
 
 
-def render(example: Example, messages: tuple[Message, ...], tokenizer: Any, *, generation_prompt: bool = False) -> str:
-    """Return the conversation in the form that the chat template gives it."""
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    template = getattr(tokenizer, "chat_template", None) or PLAIN_TEMPLATE
-    try:
-        text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False, add_generation_prompt=generation_prompt)
-    except Exception as error:  # a template is a program: it raises what it likes
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        fix = "change the conversation's roles or their order as the model wants them"
-        raise InputError(example.origin, f"the model's chat template refuses the conversation: {reason}", fix) from error
+def uses_plain_template(tokenizer: Any) -> bool:
+    """Tell whether conversations are written in the plain template, for want of one of the model's own."""
+    return getattr(tokenizer, "chat_template", None) in (None, "", PLAIN_TEMPLATE)
+
+
+def template_of(tokenizer: Any, tools: Sequence[Any] | None = None) -> str:
+    """Return the template's text; a tokenizer may have one of its own for conversations with tools."""
+    given = getattr(tokenizer, "chat_template", None)
+    if not given:
+        return PLAIN_TEMPLATE
+    return str(tokenizer.get_chat_template(None, tools)) if isinstance(given, dict) else str(given)
+
+
+def reads_clock(tokenizer: Any) -> bool:
+    """Tell whether what the template writes depends on the time."""
+    given = getattr(tokenizer, "chat_template", None) or ""
+    return any("strftime_now" in str(text) for text in (given.values() if isinstance(given, dict) else [given]))
+
+
+def pin_time(tokenizer: Any, moment: str | None) -> None:
+    """Let the template take an ISO time for now, so that a run has the same tokens on every day; None: the real time."""
+    setattr(tokenizer, TIME_ATTRIBUTE, moment)
+
+
+def wire_of(messages: Sequence[Message]) -> list[Wire]:
+    """Return messages as templates read them; transformers also gives thoughts the other names that templates know."""
+    return [
+        {"role": message.role, "content": message.content} | ({"reasoning_content": message.reasoning} if message.reasoning else {})
+        for message in messages
+    ]
+
+
+def tools_of(example: Example) -> list[Any] | None:
+    """Return the schemas of the functions that a row offers."""
+    return None if example.tools is None else list(json.loads(example.tools))
+
+
+def write(tokenizer: Any, turns: Sequence[Wire], tools: Sequence[Any] | None = None, *, generation_prompt: bool = False) -> str:
+    """Return what the template writes; a template is a program and raises what it likes."""
+    template = template_of(tokenizer, tools)
+    if "strftime_now" in template:
+        _set_clock(template, getattr(tokenizer, TIME_ATTRIBUTE, None))
+    text = tokenizer.apply_chat_template(
+        list(turns), tools=tools, chat_template=template, tokenize=False, add_generation_prompt=generation_prompt
+    )
     return str(text)
 
 
-def answer_spans(example: Example, text: str, tokenizer: Any) -> list[Span]:
-    """Return where the assistant's turns stand in the rendered conversation, each from after its heading to its end.
-
-    The conversation is rendered up to each answer and up to its end. Where a template shows a part otherwise than the whole
-    (it closes the last turn only, or drops thoughts of earlier ones), the answer's own words are looked for.
-    """
-    messages = example.messages or ()
-    spans: list[Span] = []
-    reached = asked = 0
-    for index, message in enumerate(messages):
-        if message.role != "assistant":
-            continue
-        before = render(example, messages[:index], tokenizer, generation_prompt=True)
-        start = len(before) if text.startswith(before) else _find(text, [*messages[asked:index], message], reached)
-        asked = index + 1
-        if start < 0:
-            fix = "use a model whose template shows answers as they are"
-            raise InputError(example.origin, "in the model's chat template an answer cannot be told from the rest", fix)
-        through = text if index == len(messages) - 1 else render(example, messages[: index + 1], tokenizer)
-        words = message.content if text.startswith(message.content, start) else message.content.strip()
-        end, end_of_words = _common_length(through, text), start + len(words)
-        spans.append(Span(start, max(end, end_of_words), ends_before_token=end < end_of_words))
-        end = spans[-1].end
-        reached = end
-    return spans
+def render(example: Example, turns: Sequence[Wire], tools: Sequence[Any] | None, tokenizer: Any, *, generation_prompt: bool = False) -> str:
+    """Return what the template writes for a row; raises InputError with the template's own words where it refuses."""
+    try:
+        return write(tokenizer, turns, tools, generation_prompt=generation_prompt)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        fix = "change the conversation's roles or their order as the model wants them"
+        raise InputError(example.origin, f"the model's chat template refuses the conversation: {reason}", fix) from error
 
 
-@lru_cache(maxsize=8)
-def special_ids(tokenizer: Any) -> frozenset[int]:
-    """Return the ids of the tokens that are no text; end-of-turn tokens are among them even if they do not end a sequence."""
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    return frozenset(tokenizer.all_special_ids) | frozenset(index for index, token in added.items() if token.special)
+def _set_clock(template: str, moment: str | None) -> None:
+    """Set what `strftime_now` returns in a template: transformers keeps the compiled one and lets no function be passed to it."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
 
+    def strftime_now(form: str) -> str:
+        return (datetime.now().astimezone() if moment is None else datetime.fromisoformat(moment)).strftime(form)
 
-def _find(text: str, messages: list[Message], start: int) -> int:
-    """Return where the words of the last message begin, after those of the others, or -1."""
-    for message in messages[:-1]:
-        found = text.find(message.content.strip(), start)
-        start = start if found < 0 else found + len(message.content.strip())
-    return text.find(messages[-1].content.strip(), start)
-
-
-def _common_length(first: str, second: str) -> int:
-    if second.startswith(first):
-        return len(first)
-    return next((index for index, (one, other) in enumerate(zip(first, second, strict=False)) if one != other), len(second))
+    _compile_jinja_template(template).globals["strftime_now"] = strftime_now

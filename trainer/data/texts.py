@@ -11,6 +11,7 @@ from typing import Any
 
 from trainer.data.augment import Augmenter
 from trainer.data.chat import tokenize
+from trainer.data.encoding import decode, encode_text
 from trainer.data.rows import Example, Tokens
 
 COUNTED_CHARACTERS = 5_000_000
@@ -108,9 +109,9 @@ def _pieces_in(length: int, max_length: int) -> int:
 
 def _whole_text(text: str, tokenizer: Any) -> tuple[list[int], list[int] | None]:
     """Return the tokens of a text with its end token, and where each ends, in characters and never falling, if the tokenizer tells."""
-    encoded = tokenizer(text, return_offsets_mapping=tokenizer.is_fast, verbose=False)
-    input_ids = [int(token) for token in encoded["input_ids"]]
-    ends = list(_reached(end for _, end in encoded["offset_mapping"])) if tokenizer.is_fast else None
+    encoded = encode_text(text, tokenizer)
+    input_ids = encoded.input_ids
+    ends = None if encoded.offsets is None else list(_reached(end for _, end in encoded.offsets))
     if tokenizer.eos_token_id is not None and input_ids[-1:] != [tokenizer.eos_token_id]:
         input_ids.append(tokenizer.eos_token_id)
         if ends is not None:
@@ -130,13 +131,13 @@ def _learnt_bytes(text: str, input_ids: Sequence[int], tokenizer: Any) -> int:
     """Return the size of a text without that of its first token, which bears no loss, unless that is no text."""
     if input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)]:
         return len(text.encode())
-    return len(_decode(tokenizer, input_ids[1:]).encode())
+    return len(decode(tokenizer, input_ids[1:]).encode())
 
 
 def _bytes_through(text: str, input_ids: Sequence[int], ends: list[int] | None, stop: int, tokenizer: Any) -> int:
     """Return the size of the learnt text among the first `stop` tokens."""
     if ends is None:
-        return len(_decode(tokenizer, input_ids[1:stop]).encode())
+        return len(decode(tokenizer, input_ids[1:stop]).encode())
     before = 0 if input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)] else ends[0]
     return len(text[before : ends[stop - 1]].encode())
 
@@ -148,7 +149,7 @@ def _part(piece: Piece, tokenizer: Any) -> Example:
     else:
         # A character that a cut divides is shown as U+FFFD.
         ids = piece.tokens.input_ids
-        words = _decode(tokenizer, ids if piece.first else ids[1:]).strip("\ufffd")
+        words = decode(tokenizer, ids if piece.first else ids[1:]).strip("\ufffd")
     return replace(piece.example, id=piece.tokens.id, text=words)
 
 
@@ -157,7 +158,7 @@ def _varied_tokens(piece: Piece, words: str, tokenizer: Any, max_length: int) ->
         input_ids, _ = _whole_text(words, tokenizer)
     else:
         context = [] if piece.first else [piece.tokens.input_ids[0]]
-        input_ids = context + [int(token) for token in tokenizer(words, add_special_tokens=piece.first, verbose=False)["input_ids"]]
+        input_ids = context + encode_text(words, tokenizer, special=piece.first).input_ids
         end = tokenizer.eos_token_id
         if piece.first and end is not None and input_ids[-1:] == [end]:
             input_ids.pop()
@@ -168,7 +169,3 @@ def _varied_tokens(piece: Piece, words: str, tokenizer: Any, max_length: int) ->
 
 def _tokens(name: str, input_ids: Sequence[int], loss_bytes: int) -> Tokens:
     return Tokens(name, input_ids, [index > 0 for index in range(len(input_ids))], loss_bytes, truncated=False)
-
-
-def _decode(tokenizer: Any, input_ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(input_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

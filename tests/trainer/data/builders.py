@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.train import TrainConfig
-from trainer.data import Dataset, Example, Message
+from trainer.data import Dataset, Example, Message, Tokens
 from trainer.data.columns import make_id
 
 CHATML = (
@@ -19,6 +19,22 @@ def chat(*turns: str, system: str | None = None, origin: str = "data.train[0] li
     start = [Message("system", system)] if system is not None else []
     messages = (*start, *(Message("assistant" if index % 2 else "user", turn) for index, turn in enumerate(turns)))
     return Example(make_id(messages, None), origin, messages)
+
+
+def conversation(*messages: Message, tools: str | None = None, origin: str = "data.train[0] line 1") -> Example:
+    """Return a conversation of these messages."""
+    return Example(make_id(messages, None, tools), origin, messages, tools=tools)
+
+
+def learnt(tokenizer: Any, row: Tokens) -> list[str]:
+    """Return the stretches of text that bear loss."""
+    stretches: list[list[int]] = [[]]
+    for token, bears_loss in zip(row.input_ids, row.loss_mask, strict=True):
+        if bears_loss:
+            stretches[-1].append(token)
+        elif stretches[-1]:
+            stretches.append([])
+    return [tokenizer.decode(stretch) for stretch in stretches if stretch]
 
 
 def text(words: str, origin: str = "data.train[0] line 1") -> Example:

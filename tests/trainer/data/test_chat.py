@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, text
+from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, learnt, text
 from trainer.config.errors import InputError
 from trainer.data import Example, Tokens, ensure_chat_template, prompt_and_reference, tokenize
 
@@ -37,17 +37,6 @@ OPENS_A_THOUGHT = (
 WITHOUT_END = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
 
 
-def learnt(tokenizer: Any, row: Tokens) -> list[str]:
-    """Return the stretches of text that bear loss."""
-    stretches: list[list[int]] = [[]]
-    for token, bears_loss in zip(row.input_ids, row.loss_mask, strict=True):
-        if bears_loss:
-            stretches[-1].append(token)
-        elif stretches[-1]:
-            stretches.append([])
-    return [tokenizer.decode(stretch) for stretch in stretches if stretch]
-
-
 TWO_TURNS = chat("Hi", "Hello wörld 🙂", "And?", " bye ")
 
 
@@ -56,13 +45,13 @@ TWO_TURNS = chat("Hi", "Hello wörld 🙂", "And?", " bye ")
     [
         pytest.param(CHATML, ["Hello wörld 🙂<|im_end|>", " bye <|im_end|>"], id="ChatML"),
         pytest.param(BRACKETS, [" Hello wörld 🙂</s>", "  bye </s>"], id="brackets"),
-        pytest.param(CLOSED_AT_THE_END, ["Hello wörld 🙂<|end|>", " bye <|end|>\n</s>"], id="closed at the end"),
+        pytest.param(CLOSED_AT_THE_END, ["Hello wörld 🙂<|end|>", " bye <|end|>"], id="closed at the end"),
         pytest.param(TRIMMED, ["Hello wörld 🙂<|im_end|>", "bye<|im_end|>"], id="trimmed"),
         pytest.param(
             THOUGHT_IN_THE_LAST_TURN, ["Hello wörld 🙂<|im_end|>", "<think>\n\n</think>\n\n bye <|im_end|>"], id="thought in the last turn"
         ),
-        pytest.param(OPENS_A_THOUGHT, ["Hello wörld 🙂<|im_end|>", "bye <|im_end|>"], id="heading of a generation differs"),
-        pytest.param(WITHOUT_END, [" Hello wörld 🙂\n", "  bye \n"], id="without an end token"),
+        pytest.param(OPENS_A_THOUGHT, ["Hello wörld 🙂<|im_end|>", " bye <|im_end|>"], id="heading of a generation differs"),
+        pytest.param(WITHOUT_END, [" Hello wörld 🙂\n", "  bye \n</s>"], id="without an end token"),
     ],
 )
 @pytest.mark.parametrize("fast", [True, False], ids=["with offsets", "without offsets"])

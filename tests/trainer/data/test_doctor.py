@@ -63,6 +63,10 @@ def test_missing_and_few_held_out_rows_are_told(tokenizer: Any) -> None:
 def test_a_template_that_never_ends_an_answer_is_told() -> None:
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     said = findings(byte_tokenizer(template), rows(50))
+    assert said == ["model: its chat template writes no token after the last answer; <|im_end|> is put there, so that the model stops"]
+    tokenizer = byte_tokenizer(template)
+    tokenizer.eos_token = None
+    said = findings(tokenizer, rows(50))
     assert said == ["model: its chat template ends answers without a special token; the tuned model may not know when to stop"]
 
 
@@ -84,7 +88,7 @@ def test_a_model_that_has_no_token_to_end_with_is_refused_for_chat() -> None:
 def test_control_tokens_inside_a_text_are_told(tokenizer: Any) -> None:
     said = findings(tokenizer, [*rows(49), chat("a<|im_start|>system", "b", origin="data.train[0] line 90")])
     assert said == [
-        "data.train: data.train[0] line 90 contains <|im_start|>, which the model reads as a control token; remove it from the text"
+        "data.train: 1 row has names of control tokens in the text, such as <|im_start|> (data.train[0] line 90); they are read as text"
     ]
 
 
@@ -143,13 +147,11 @@ def test_a_conversation_that_the_template_refuses_is_found_among_thousands() -> 
         findings(byte_tokenizer(template), train)
 
 
-def test_of_many_rows_a_sample_is_judged_and_called_so(tokenizer: Any) -> None:
-    train = rows(6000)
-    train[4321] = chat("q", "a" * 3000, origin="data.train[0] line 4322")
+def test_every_row_is_looked_at(tokenizer: Any) -> None:
+    train = rows(3000)
+    train[2222] = chat("q", "a" * 3000, origin="data.train[0] line 2223")
     (said,) = findings(tokenizer, train)
-    assert said.startswith("data.train: 1 of 20")
-    assert "sampled rows of 6000" in said
-    assert "data.train[0] line 4322" in said
+    assert said.startswith("data.train: 1 of 3000 rows (0.0333 %) are cut after 1024 tokens (the first: data.train[0] line 2223)")
 
 
 def test_real_word_problems_are_examined_in_seconds(real_data: Path, smollm2: Any) -> None:
@@ -157,9 +159,9 @@ def test_real_word_problems_are_examined_in_seconds(real_data: Path, smollm2: An
     files = {name: [source(real_data / "gsm8k" / f"{name}.jsonl", columns=columns)] for name in ("train", "test")}
     settings = config({**files, "validationFraction": 0.05})
     prepared = prepare(settings)
-    started = time.monotonic()
+    started = time.process_time()
     assert examine(prepared, smollm2, settings) == ()
-    assert time.monotonic() - started < 20  # about one second on a machine that is idle
+    assert time.process_time() - started < 30  # about eight seconds, for 8,792 rows
     short = config({**files, "validationFraction": 0.05}, training={"epochs": 1, "maxSequenceLength": 128})
     (train, *_) = examine(prepared, smollm2, short)
     assert "nothing is left to learn after the first 128 tokens" in train

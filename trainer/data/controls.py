@@ -1,0 +1,63 @@
+"""Which tokens steer a model instead of being text, and texts that hold the names of such tokens.
+
+Whoever writes `<|im_end|>` into a question must not end the turn: in the words of a row, names of control tokens are text.
+Tests: tests/trainer/data/test_controls.py.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+NEVER = re.compile(r"(?!)")
+TAG = r"</?[^<>\s]{1,40}>|\[/?[^\[\]\s]{1,40}\]"
+"""What looks like a tag, such as <think> or [INST]; templates look for tags in the words they are given."""
+THOUGHT = re.compile(r"think|thought|reason", re.IGNORECASE)
+SHORTEST = 3
+"""Characters of the shortest name that is taken for a control token's: a pad token may be a mere exclamation mark."""
+
+
+@lru_cache(maxsize=8)
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Return the ids of the tokens that are no text; end-of-turn tokens are among them even if they do not end a sequence."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return frozenset(tokenizer.all_special_ids) | frozenset(index for index, token in added.items() if token.special)
+
+
+@lru_cache(maxsize=8)
+def markup_ids(tokenizer: Any) -> frozenset[int]:
+    """Return the special tokens and those that were added in the form of a tag: what may end a turn."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return special_ids(tokenizer) | frozenset(index for index, token in added.items() if re.fullmatch(TAG, str(token)))
+
+
+def in_text(tokenizer: Any) -> re.Pattern[str]:
+    """Return what to look for in a text of language modelling: the names of special tokens."""
+    return _pattern(frozenset(_special_names(tokenizer)))
+
+
+def in_turns(tokenizer: Any, template: str) -> re.Pattern[str]:
+    """Return what to look for in turns that the model reads: special tokens, and added ones that the template writes."""
+    return _pattern(frozenset(_special_names(tokenizer)) | _written_tags(tokenizer, template))
+
+
+def in_answers(tokenizer: Any, template: str) -> re.Pattern[str]:
+    """Return what to look for in an answer: special tokens, but for the tags of thoughts that the template handles itself."""
+    return _pattern(frozenset(name for name in _special_names(tokenizer) if not (THOUGHT.search(name) and name in template)))
+
+
+@lru_cache(maxsize=8)
+def _special_names(tokenizer: Any) -> frozenset[str]:
+    names = (str(tokenizer.convert_ids_to_tokens(index)) for index in special_ids(tokenizer))
+    return frozenset(name for name in names if len(name) >= SHORTEST)
+
+
+@lru_cache(maxsize=8)
+def _written_tags(tokenizer: Any, template: str) -> frozenset[str]:
+    names = (str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values())
+    return frozenset(name for name in names if name in template and re.fullmatch(TAG, name))
+
+
+@lru_cache(maxsize=32)
+def _pattern(names: frozenset[str]) -> re.Pattern[str]:
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    return re.compile("|".join(map(re.escape, longest_first))) if names else NEVER

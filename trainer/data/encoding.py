@@ -1,0 +1,152 @@
+"""Turns text into tokens, and says where each token stands; parts that are text whatever they look like become no control tokens.
+
+Tests: tests/trainer/data/test_encoding.py.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any
+
+from trainer.data.controls import in_text, special_ids
+
+Offset = tuple[int, int]
+
+
+@dataclass
+class Encoded:
+    """The tokens of a text, and where each stands in it, in characters; None where the tokenizer does not tell."""
+
+    text: str
+    input_ids: list[int] = field(default_factory=list)
+    offsets: list[Offset] | None = None
+
+    def append(self, token: int) -> None:
+        """Put a token behind the text that is no part of it."""
+        self.input_ids.append(token)
+        if self.offsets is not None:
+            self.offsets.append((len(self.text), len(self.text)))
+
+    def words(self, indices: Sequence[int], tokenizer: Any) -> str:
+        """Return the text of tokens but for special ones; a character that is spread over several counts once."""
+        special = special_ids(tokenizer)
+        if self.offsets is None:
+            return decode(tokenizer, [self.input_ids[index] for index in indices])
+        parts, reached, text, input_ids, offsets = [], 0, self.text, self.input_ids, self.offsets
+        for index in indices:
+            start, end = offsets[index]
+            if input_ids[index] not in special:
+                parts.append(text[start if start > reached else reached : end])
+            if end > reached:
+                reached = end
+        return "".join(parts)
+
+
+def encode(text: str, tokenizer: Any, literals: Sequence[Offset] = (), borders: Sequence[int] = ()) -> Encoded:
+    """Tokenize a text in one piece, without special tokens of its own.
+
+    `literals` are parts that become text although they are named like control tokens: the text is cut there. At `borders`
+    it is cut as well, but only where a token would stand on both sides.
+    """
+    if not tokenizer.is_fast:
+        return Encoded(text, _ids_with_literals(text, tokenizer, literals))
+    cuts = {place for literal in literals for place in literal}
+    encoded = _in_parts(text, tokenizer, literals, cuts)
+    joined = {border for border in borders if tokens_before(border, encoded, tokenizer) is None}
+    return _in_parts(text, tokenizer, literals, cuts | joined) if joined else encoded
+
+
+def encode_text(text: str, tokenizer: Any, *, special: bool = True) -> Encoded:
+    """Tokenize a text of language modelling, with the special tokens that the tokenizer puts around one (at (0, 0)), and no others."""
+    names = [found.span() for found in in_text(tokenizer).finditer(text)]
+    if not names:
+        found = tokenizer(text, add_special_tokens=special, return_offsets_mapping=tokenizer.is_fast, verbose=False)
+        return Encoded(text, [int(token) for token in found["input_ids"]], list(found["offset_mapping"]) if tokenizer.is_fast else None)
+    encoded = encode(text, tokenizer, names)
+    before, after = _around(tokenizer) if special else ([], [])
+    nowhere = [(0, 0)]
+    offsets = None if encoded.offsets is None else [*nowhere * len(before), *encoded.offsets, *nowhere * len(after)]
+    return Encoded(text, [*before, *encoded.input_ids, *after], offsets)
+
+
+def tokens_before(border: int, encoded: Encoded, tokenizer: Any, literals: Sequence[Offset] = ()) -> int | None:
+    """Return how many tokens the text has before a place, None where a token stands on both sides of it.
+
+    For tokenizers that do not tell where tokens stand: a beginning of the text must be one of its tokens.
+    """
+    if encoded.offsets is not None:
+        index = bisect_left(encoded.offsets, border, key=itemgetter(0))
+        return None if index > 0 and encoded.offsets[index - 1][1] > border else index
+    beginning = _ids_with_literals(encoded.text[:border], tokenizer, [literal for literal in literals if literal[1] <= border])
+    return len(beginning) if encoded.input_ids[: len(beginning)] == beginning else None
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the tokens of a control token's name taken as text."""
+    special = special_ids(tokenizer)
+    # Behind a line break, for the reason that _part gives.
+    newline = [int(token) for token in tokenizer("\n", add_special_tokens=False)["input_ids"]]
+    whole = [int(token) for token in tokenizer._encode_without_added_tokens(f"\n{text}")]
+    whole = whole[len(newline) :] if whole[: len(newline)] == newline else tokenizer._encode_without_added_tokens(text)
+    if whole and not special.intersection(whole):
+        return whole
+    # The vocabulary itself holds the name, as those of Unigram models do.
+    return [int(token) for letter in text for token in tokenizer._encode_without_added_tokens(letter)]
+
+
+def decode(tokenizer: Any, input_ids: Sequence[int]) -> str:
+    """Return the text of tokens, without special ones."""
+    return str(tokenizer.decode(list(input_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the special tokens that a tokenizer puts before and after a text."""
+    ids, marks = [int(token) for token in tokenizer("a", verbose=False)["input_ids"]], special_ids(tokenizer)
+    own = [index for index, token in enumerate(ids) if token not in marks]
+    return ids[: own[0]], ids[own[-1] + 1 :]
+
+
+def _in_parts(text: str, tokenizer: Any, literals: Sequence[Offset], cuts: set[int]) -> Encoded:
+    if not cuts:
+        return Encoded(text, *_ids_and_offsets(tokenizer, text))
+    encoded = Encoded(text, offsets=[])
+    as_text = set(literals)
+    for start, end in pairwise(sorted({0, *cuts, len(text)})):
+        ids, offsets = _plain_part(tokenizer, text[start:end]) if (start, end) in as_text else _part(tokenizer, text[start:end], start > 0)
+        encoded.input_ids += ids
+        encoded.offsets = [*(encoded.offsets or []), *((begin + start, stop + start) for begin, stop in offsets)]
+    return encoded
+
+
+def _part(tokenizer: Any, text: str, follows: bool) -> tuple[list[int], list[Offset]]:
+    """Tokenize a part. One that follows another is put behind a line break, lest SentencePiece set a space before it."""
+    if follows:
+        newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
+        ids, offsets = _ids_and_offsets(tokenizer, f"\n{text}")
+        if ids[: len(newline)] == newline and all(end <= 1 for _, end in offsets[: len(newline)]):
+            return ids[len(newline) :], [(start - 1, end - 1) for start, end in offsets[len(newline) :]]
+    return _ids_and_offsets(tokenizer, text)
+
+
+def _plain_part(tokenizer: Any, text: str) -> tuple[list[int], list[Offset]]:
+    ids = plain_ids(tokenizer, text)
+    places = [len(text) * index // len(ids) for index in range(len(ids) + 1)]
+    return ids, list(pairwise(places))
+
+
+def _ids_and_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[Offset]]:
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return list(encoded["input_ids"]), list(encoded["offset_mapping"])
+
+
+def _ids_with_literals(text: str, tokenizer: Any, literals: Sequence[Offset]) -> list[int]:
+    ids: list[int] = []
+    as_text = set(literals)
+    for start, end in pairwise(sorted({0, *(place for literal in literals for place in literal), len(text)})):
+        part = text[start:end]
+        ids += (
+            plain_ids(tokenizer, part) if (start, end) in as_text else tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
+        )
+    return [int(token) for token in ids]

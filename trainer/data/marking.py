@@ -1,0 +1,202 @@
+"""Finds where the words of each turn land in what a chat template writes, whatever it drops, trims or moves.
+
+An answer's text is not searched for: it may stand in a heading, a question or a dropped thought as well. Instead the
+conversation is written twice, once with private-use characters around its words. Without these the two must be equal;
+then the characters say where the words stand. Tests: tests/trainer/data/test_marking.py.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from trainer.data.controls import TAG
+from trainer.data.template import Wire
+
+PARTS = ("reasoning_content", "content")
+TOOLS = -1
+"""Stands for the turn of words that come from the schemas of tools."""
+PRIVATE = re.compile("([\U000f0000-\U000ffffd\U00100000-\U0010fffd])")
+Draw = Callable[[Sequence[Wire], Sequence[Any] | None], str]
+
+
+class Way(Enum):
+    """How the words of a piece are marked. Templates that look at an end of a text notice a mark there."""
+
+    EDGES = "around all of it"
+    WORDS = "around each word, not at tags"
+    BEFORE = "before each word"
+    AFTER = "after each word"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One text of a turn on its way through the template, and the marks that stand for it."""
+
+    turn: int
+    part: str
+    text: str
+    controls: re.Pattern[str]
+    opens: str
+    closes: str
+
+    def marked(self, way: Way) -> str:
+        """Return the text with its marks; white space stays outside of them, because templates trim."""
+        core = self.text.strip()
+        if not core:
+            return self.text
+        if way is Way.EDGES:
+            before, _, after = self.text.partition(core)
+            return f"{before}{self.opens}{core}{self.closes}{after}"
+        opens, closes = "" if way is Way.AFTER else self.opens, "" if way is Way.BEFORE else self.closes
+        return "".join(f"{opens}{atom}{closes}" if is_word else atom for atom, is_word in self.atoms())
+
+    def atoms(self) -> Iterator[tuple[str, bool]]:
+        """Yield the text in parts, each with whether it is a word: else a tag or white space. A control token's name is a word."""
+        for atom in re.split(rf"({self.controls.pattern}|{TAG}|\s+)", self.text):
+            if atom:
+                yield atom, bool(self.controls.fullmatch(atom)) or not (atom.isspace() or re.fullmatch(TAG, atom))
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Words of a piece in the written text."""
+
+    start: int
+    end: int
+    piece: Piece
+
+
+@dataclass
+class Written:
+    """What the template wrote, and whose words stand where, in the order of the text."""
+
+    text: str
+    stretches: list[Stretch] = field(default_factory=list)
+
+    def of_turn(self, turn: int) -> list[Stretch]:
+        """Return the words of one turn."""
+        return [stretch for stretch in self.stretches if stretch.piece.turn == turn]
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Pieces of a conversation, the way that marks each without changing what is written, and the tools' schemas."""
+
+    turns: Sequence[Wire]
+    tools: Sequence[Any] | None
+    pieces: tuple[Piece, ...]
+    ways: tuple[Way, ...]
+
+    def write(self, draw: Draw, until: int | None = None) -> Written:
+        """Return what is written of the first `until` turns, with the places of their words."""
+        turns = [dict(turn) for turn in self.turns[:until]]
+        tools = self.tools
+        for piece, way in zip(self.pieces, self.ways, strict=True):
+            if piece.turn == TOOLS:
+                tools = _wrapped(tools, piece)
+            elif piece.turn < len(turns):
+                turns[piece.turn][piece.part] = piece.marked(way)
+        return _read(draw(turns, tools), self.pieces)
+
+
+def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]]
+           ) -> tuple[Written, Marker] | None:  # fmt: skip
+    """Return the written conversation with the places of all words, or None where no way of marking leaves it as it is.
+
+    `controls` returns what counts as a control token in the words of a role, of "tools" among them.
+    """
+    plain = draw(turns, tools)
+    pieces = _pieces_of(turns, tools, controls)
+    ways = tuple(Way.EDGES for _ in pieces)
+    for others in (Way.EDGES, Way.WORDS, Way.BEFORE, Way.AFTER):
+        marker = Marker(turns, tools, pieces, ways if others is Way.EDGES else tuple(others for _ in pieces))
+        written = _faithful(marker, draw, plain)
+        if written is None:
+            continue
+        torn = [piece.turn != TOOLS and not _whole(written, piece) for piece in pieces]
+        if others is not Way.EDGES or not any(torn):
+            return written, marker
+        # What lost a mark is marked word by word; the rest as it is.
+        marker = Marker(turns, tools, pieces, tuple(Way.WORDS if is_torn else Way.EDGES for is_torn in torn))
+        written = _faithful(marker, draw, plain)
+        if written is not None:
+            return written, marker
+    return None
+
+
+def _faithful(marker: Marker, draw: Draw, plain: str) -> Written | None:
+    try:
+        written = marker.write(draw)
+    except Exception:  # the template refuses the marks; the unmarked conversation it took
+        return None
+    return written if written.text == plain else None
+
+
+def _whole(written: Written, piece: Piece) -> bool:
+    """Tell whether a piece that is marked at its edges stands in the text once and as it is."""
+    found = [stretch for stretch in written.stretches if stretch.piece is piece]
+    return len(found) == 1 and written.text[found[0].start : found[0].end] == piece.text.strip()
+
+
+def _pieces_of(turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]]) -> tuple[Piece, ...]:
+    parts = [(index, part, str(turn.get(part, "")), turn["role"]) for index, turn in enumerate(turns) for part in PARTS]
+    texts = [entry for entry in parts if entry[2].strip()]
+    if tools is not None and any(controls("tools").search(text) for text in _texts_in(tools)):
+        texts.append((TOOLS, "tools", "", "tools"))
+    used = {character for _, _, text, _ in texts for character in PRIVATE.findall(text)}
+    free = (character for character in map(chr, range(0xF0000, 0xFFFFE)) if character not in used)
+    return tuple(Piece(index, part, text, controls(role), next(free), next(free)) for index, part, text, role in texts)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(member)
+
+
+def _wrapped(value: Any, piece: Piece) -> Any:
+    """Return schemas with marks around the control tokens in them."""
+    if isinstance(value, str):
+        return piece.controls.sub(lambda found: f"{piece.opens}{found[0]}{piece.closes}", value)
+    if isinstance(value, dict):
+        return {name: _wrapped(member, piece) for name, member in value.items()}
+    return [_wrapped(member, piece) for member in value] if isinstance(value, list) else value
+
+
+def _read(marked: str, pieces: Sequence[Piece]) -> Written:
+    """Take the marks out of a text and return what they say."""
+    marks = {piece.opens: (piece, True) for piece in pieces} | {piece.closes: (piece, False) for piece in pieces}
+    text, found, length = [], [], 0
+    for part in PRIVATE.split(marked):
+        if part in marks:
+            found.append((length, *marks[part]))
+        else:
+            text.append(part)
+            length += len(part)
+    written = Written("".join(text))
+    written.stretches = list(_stretches(written.text, found))
+    return written
+
+
+def _stretches(text: str, marks: Sequence[tuple[int, Piece, bool]]) -> Iterator[Stretch]:
+    """Pair the marks; where one of a pair is missing, the word that stands there says how far it goes."""
+    position = 0
+    while position < len(marks):
+        place, piece, opens = marks[position]
+        following = marks[position + 1] if position + 1 < len(marks) else None
+        if opens and following is not None and following[1] is piece and not following[2]:
+            yield Stretch(place, following[0], piece)
+            position += 2
+            continue
+        words = sorted({atom for atom, is_word in piece.atoms() if is_word}, key=len, reverse=True)
+        if opens:
+            end = next((place + len(word) for word in words if text.startswith(word, place)), place)
+            yield Stretch(place, end, piece)
+        else:
+            start = next((place - len(word) for word in words if text.endswith(word, 0, place)), place)
+            yield Stretch(start, place, piece)
+        position += 1

@@ -1,0 +1,207 @@
+"""Finds what a model learns of a conversation: of each assistant's turn the part from where generation starts to its end.
+
+Holds for every row or refuses it: what is learnt holds the turn's visible words and no word of another turn.
+Tests: tests/trainer/data/test_turns.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from trainer.config.errors import InputError
+from trainer.data.controls import in_answers, in_turns
+from trainer.data.ending import common_beginning, ending_of
+from trainer.data.marking import TOOLS, Marker, Piece, Stretch, Way, Written, locate
+from trainer.data.rows import Example
+from trainer.data.template import render, template_of, tools_of, wire_of
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where an assistant's turn stands in the written conversation, in characters."""
+
+    start: int
+    """Where generation starts."""
+    words_end: int
+    """Behind its last visible word."""
+    text_end: int
+    """Behind what belongs to it where no token ends it."""
+    limit: int
+    """Where the words of the next turn begin, or the end of the text."""
+    learnt: bool
+    last: bool
+    """It is the conversation's last turn."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A row as its template writes it."""
+
+    text: str
+    turns: tuple[Turn, ...]
+    literals: tuple[tuple[int, int], ...]
+    """Names of control tokens in somebody's words: they are text."""
+    control: str = ""
+    """The first of them."""
+    hidden: bool = False
+    """The template shows an answer that should be learnt not at all."""
+    shortened: bool = False
+    """The template leaves out a part of an answer, such as the thoughts of earlier turns."""
+    own_heading: str = ""
+    """What the template's own prompt for the last answer has more than the row."""
+
+
+def conversation_of(example: Example, tokenizer: Any) -> Conversation:
+    """Return what the template writes of a row and where the assistant's turns stand; raises InputError where that cannot be told."""
+    messages = example.messages or ()
+    turns, tools = wire_of(messages), tools_of(example)
+    template = template_of(tokenizer, tools)
+
+    def controls(role: str) -> Any:
+        return in_answers(tokenizer, template) if role == "assistant" else in_turns(tokenizer, template)
+
+    found = locate(lambda some, offered: render(example, some, offered, tokenizer), turns, tools, controls)
+    if found is None:
+        raise _untold(example)
+    written, marker = found
+    _check_what_is_shown(example, written, tokenizer)
+    reader = _Reader(example, tokenizer, written, marker)
+    spoken = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    shown = [index for index in spoken if written.of_turn(index)]
+    wanted = [index for index in spoken if messages[index].learnt]
+    if not any(index in shown for index in wanted) and wanted:
+        raise _untold(example)
+    places, literals = tuple(reader.turn(index) for index in shown), _literals(written, marker)
+    return Conversation(
+        written.text,
+        places,
+        literals,
+        control=written.text[slice(*literals[0])] if literals else "",
+        hidden=any(index not in shown for index in wanted),
+        shortened=any(reader.is_shortened(index) for index in wanted if index in shown),
+        own_heading=reader.own_heading,
+    )
+
+
+class _Reader:
+    """Reads the places of turns out of a marked conversation."""
+
+    def __init__(self, example: Example, tokenizer: Any, written: Written, marker: Marker) -> None:
+        self.example, self.tokenizer, self.written, self.marker = example, tokenizer, written, marker
+        self.messages = example.messages or ()
+        self.ending = ending_of(tokenizer)
+        self.own_heading = ""
+
+    def turn(self, index: int) -> Turn:
+        """Return the place of a turn of which something is visible."""
+        text, stretches = self.written.text, self.written.stretches
+        own = [number for number, stretch in enumerate(stretches) if stretch.piece.turn == index]
+        before = stretches[own[0] - 1] if own[0] > 0 else None
+        limit = stretches[own[-1] + 1].start if own[-1] + 1 < len(stretches) else len(text)
+        words_end = self._with_tags(stretches[own[-1]], limit)
+        start = self._start(index, stretches[own[0]].start, before)
+        if len(own) != own[-1] - own[0] + 1 or self._shown_twice([stretches[number] for number in own]):
+            raise _untold(self.example)
+        return Turn(start, words_end, self._text_end(index, words_end), limit, self.messages[index].learnt, index == len(self.messages) - 1)
+
+    def is_shortened(self, index: int) -> bool:
+        """Tell whether words of an answer are missing in what the template wrote."""
+        pieces = [piece for piece in self.marker.pieces if piece.turn == index]
+        return any(len(self._of(piece)) < self._marked(piece) for piece in pieces)
+
+    def _marked(self, piece: Piece) -> int:
+        """Return how many stretches of a piece were marked."""
+        way = next(way for own, way in zip(self.marker.pieces, self.marker.ways, strict=True) if own is piece)
+        return 1 if way is Way.EDGES else sum(is_word for _, is_word in piece.atoms())
+
+    def _of(self, piece: Piece) -> list[Stretch]:
+        return [stretch for stretch in self.written.stretches if stretch.piece is piece]
+
+    def _shown_twice(self, own: Sequence[Stretch]) -> bool:
+        return any(len(self._of(piece)) > self._marked(piece) for piece in {id(stretch.piece): stretch.piece for stretch in own}.values())
+
+    def _with_tags(self, last: Stretch, limit: int) -> int:
+        """Return where the words end, with the answer's own tags behind them, which are not marked."""
+        end, text = last.end, self.written.text
+        content = self.messages[last.piece.turn].content.rstrip() if last.piece.part == "content" else ""
+        rest = content[content.rfind(text[last.start : last.end]) + last.end - last.start :] if content else ""
+        return end + len(rest) if rest and text.startswith(rest, end) and end + len(rest) <= limit else end
+
+    def _text_end(self, index: int, words_end: int) -> int:
+        """Return where the turn ends if no token ends it: behind the answer's own white space and the template's ending."""
+        text, content = self.written.text, self.messages[index].content
+        space = content[len(content.rstrip()) :]
+        end = words_end + len(space) if text.startswith(space, words_end) else words_end
+        return end + len(self.ending.text) if text.startswith(self.ending.text, end) else end
+
+    def _start(self, index: int, first: int, before: Stretch | None) -> int:
+        """Return where generation of a turn starts: as far as what stands before its words is what the template asks with."""
+        anchor = before.end if before is not None else 0
+        gap = self.written.text[anchor:first]
+        roles = tuple(message.role for message in self.messages[: index + 1])
+        known = _headings(self.tokenizer, template_of(self.tokenizer, self.marker.tools))
+        if (gap, roles) not in known:
+            asked = self._asked_with(self._prompt(index), before)
+            length = common_beginning(gap, asked) if asked is not None else len(gap)
+            known[gap, roles] = length, "" if asked is None else asked[length:]
+        length, more = known[gap, roles]
+        if index == len(self.messages) - 1:
+            self.own_heading = more
+        return anchor + length
+
+    def _prompt(self, index: int) -> Written:
+        def draw(turns: Sequence[Any], tools: Sequence[Any] | None) -> str:
+            return render(self.example, turns, tools, self.tokenizer, generation_prompt=True)
+
+        return self.marker.write(draw, until=index)
+
+    @staticmethod
+    def _asked_with(prompt: Written, before: Stretch | None) -> str | None:
+        """Return what the prompt has behind the words that stand before the answer, None if it does not show them."""
+        if before is None:
+            return prompt.text
+        ends = [stretch.end for stretch in prompt.stretches if stretch.piece is before.piece]
+        return prompt.text[ends[-1] :] if ends else None
+
+
+def _literals(written: Written, marker: Marker) -> tuple[tuple[int, int], ...]:
+    ways = {id(piece): way for piece, way in zip(marker.pieces, marker.ways, strict=True)}
+    found = []
+    for stretch in written.stretches:
+        if stretch.piece.turn == TOOLS or ways[id(stretch.piece)] is Way.EDGES:
+            names = stretch.piece.controls.finditer(written.text, stretch.start, stretch.end)
+            found += [name.span() for name in names]
+        elif stretch.piece.controls.fullmatch(written.text, stretch.start, stretch.end):
+            found.append((stretch.start, stretch.end))
+    return tuple(found)
+
+
+def _check_what_is_shown(example: Example, written: Written, tokenizer: Any) -> None:
+    """Refuse a row whose thoughts or tools the template passes over: the model would learn something else than the row says."""
+    messages = example.messages or ()
+    thoughtful = [index for index, message in enumerate(messages) if message.reasoning and message.learnt]
+    unseen = [index for index in thoughtful if all(stretch.piece.part != "reasoning_content" for stretch in written.of_turn(index))]
+    if unseen and (unseen[-1] == len(messages) - 1 or not ending_of(tokenizer).shows_thoughts):
+        problem = f"messages[{unseen[-1]}] has reasoning_content, which the model's chat template does not show"
+        raise InputError(example.origin, problem, "put the thoughts into content as the model should write them, or leave them out")
+    if example.tools is not None and render(example, wire_of(messages), None, tokenizer) == written.text:
+        raise InputError(
+            example.origin,
+            "the row has tools, which the model's chat template does not show",
+            "use a model whose template shows tools, write them into a system message, or leave the column out",
+        )
+
+
+def _untold(example: Example) -> InputError:
+    fix = "use a model whose template shows answers as they are"
+    return InputError(example.origin, "in the model's chat template an answer cannot be told from the rest", fix)
+
+
+@lru_cache(maxsize=8)
+def _headings(tokenizer: Any, template: str) -> dict[tuple[str, tuple[str, ...]], tuple[int, str]]:
+    """Return the headings of this template that were met before, by what stands before an answer and the roles up to it.
+
+    To each: how much of it the template asks with, and what it asks with beyond.
+    """
+    return {}
