@@ -7,13 +7,17 @@ Tests: tests/controller/test_projections.py.
 from collections.abc import Iterable
 from typing import Any
 
+from controller.api.spec import GROUP, KIND
 from controller.runtime.resources import KubeObject
-from trainer.config.record import RECORD_KEY
+from trainer.config.record import RECORD_KEY, RECORD_MAX_BYTES
 
 METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "labels", "ownerReferences", "creationTimestamp", "deletionTimestamp",
 )  # fmt: skip
 LABEL_PREFIX = "finetune.dev/"
+LABELS_MAX = 16
+OWNERS_MAX = 8
+"""Nobody has more in earnest; whoever may patch an object could give it a mebibyte of them."""
 RAY_JOB_STATUS = ("jobStatus", "jobDeploymentStatus", "reason", "message", "rayClusterName")
 POD_CONTAINERS = ("initContainerStatuses", "containerStatuses")
 
@@ -39,8 +43,18 @@ def kept_of_pod(item: KubeObject) -> KubeObject:
 
 
 def kept_of_config_map(item: KubeObject) -> KubeObject:
-    """Keep the trainer's record; the configuration of the trainer is never read again."""
-    return {"metadata": _metadata(item), "data": _kept(item.get("data"), (RECORD_KEY,))}
+    """Keep the trainer's record, no more of it than tells that it is too large, and whether it can still be written.
+
+    The configuration of the trainer is never read again.
+    """
+    data = {name: text[: RECORD_MAX_BYTES + 1] for name, text in _kept(item.get("data"), (RECORD_KEY,)).items()}
+    metadata = {**_metadata(item), **({"finalizers": ["kept"]} if item["metadata"].get("finalizers") else {})}
+    return {"metadata": metadata, "data": data, **_kept(item, ("immutable",))}
+
+
+def kept_of_support(item: KubeObject) -> KubeObject:
+    """Keep that an object is there and whose it is."""
+    return {"metadata": _metadata(item)}
 
 
 def kept_of_claim(item: KubeObject) -> KubeObject:
@@ -57,10 +71,20 @@ def kept_of_quota(item: KubeObject) -> KubeObject:
 def _metadata(item: KubeObject) -> dict[str, Any]:
     metadata = _kept(item["metadata"], METADATA)
     if "labels" in metadata:
-        metadata["labels"] = {name: value for name, value in metadata["labels"].items() if name.startswith(LABEL_PREFIX)}
+        ours = [(name, value) for name, value in metadata["labels"].items() if name.startswith(LABEL_PREFIX)]
+        metadata["labels"] = dict(ours[:LABELS_MAX])
     if "ownerReferences" in metadata:
-        metadata["ownerReferences"] = [{"uid": reference.get("uid")} for reference in metadata["ownerReferences"]]
+        jobs_first = sorted(metadata["ownerReferences"], key=lambda reference: not _is_job(reference))
+        metadata["ownerReferences"] = [_kept_of_owner(reference) for reference in jobs_first[:OWNERS_MAX]]
     return metadata
+
+
+def _kept_of_owner(reference: KubeObject) -> KubeObject:
+    return _kept(reference, ("apiVersion", "kind", "name", "uid") if _is_job(reference) else ("uid",))
+
+
+def _is_job(reference: KubeObject) -> bool:
+    return reference.get("kind") == KIND and str(reference.get("apiVersion", "")).startswith(f"{GROUP}/")
 
 
 def _kept(value: KubeObject | None, names: Iterable[str]) -> dict[str, Any]:

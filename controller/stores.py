@@ -19,7 +19,7 @@ JOB_LABEL = "finetune.dev/job"
 """On every child, with the name of its FineTuneJob."""
 
 OWNER_INDEX = "owner"
-"""Index of children: its value is the key `namespace/name` of the FineTuneJob that the label names."""
+"""Index of children: its values are the keys `namespace/name` of the FineTuneJobs that own a child or that its label names."""
 
 CLAIM_INDEX = "claim"
 """Index of jobs: its values are the keys `namespace/name` of the claims that the spec refers to."""
@@ -35,10 +35,18 @@ QUOTA_EXCEEDED = "QuotaExceeded"
 
 
 def owner_of(item: KubeObject) -> Iterable[str]:
-    """Return the key of the FineTuneJob that a child's label names."""
+    """Return the keys of the FineTuneJobs that own a child, and of the one that its label names.
+
+    A pod is owned by a RayCluster and has the label alone; of other children the label may have been changed by somebody.
+    """
     metadata = item["metadata"]
-    name = (metadata.get("labels") or {}).get(JOB_LABEL)
-    return (f"{metadata['namespace']}/{name}",) if name else ()
+    names = {(metadata.get("labels") or {}).get(JOB_LABEL)}
+    names |= {
+        reference.get("name")
+        for reference in metadata.get("ownerReferences") or []
+        if reference.get("kind") == KIND and str(reference.get("apiVersion", "")).startswith(f"{GROUP}/")
+    }
+    return sorted(f"{metadata['namespace']}/{name}" for name in names if name)
 
 
 def claims_of(job: KubeObject) -> Iterable[str]:
@@ -84,6 +92,10 @@ class Stores:
     pods: Store = field(default_factory=_children)
     progress: Store = field(default_factory=_children)
     """ConfigMaps with the label `finetune.dev/job`."""
+    service_accounts: Store = field(default_factory=_children)
+    roles: Store = field(default_factory=_children)
+    role_bindings: Store = field(default_factory=_children)
+    """With their label, metadata only: they tell that what an attempt reports with is still there."""
     claims: Store = field(default_factory=Store)
     """PersistentVolumeClaims, metadata only: they tell that a claim exists."""
     quotas: Store = field(default_factory=lambda: Store({NAMESPACE_INDEX: namespace_of}))

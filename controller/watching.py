@@ -7,11 +7,30 @@ has refused it put the job's key into the queue. Tests: tests/controller/test_wa
 from collections.abc import Callable, Iterable
 
 from controller.job.quotas import makes_room
-from controller.projections import kept_of_claim, kept_of_config_map, kept_of_job, kept_of_pod, kept_of_quota, kept_of_ray_job
+from controller.projections import (
+    kept_of_claim,
+    kept_of_config_map,
+    kept_of_job,
+    kept_of_pod,
+    kept_of_quota,
+    kept_of_ray_job,
+    kept_of_support,
+)
 from controller.runtime.client import Client, Project
 from controller.runtime.metrics import Metrics
 from controller.runtime.reflector import Reflector, Selection, Timings
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, KubeObject, Resource, object_key
+from controller.runtime.resources import (
+    CONFIG_MAPS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    RESOURCE_QUOTAS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
+    KubeObject,
+    Resource,
+    object_key,
+)
 from controller.runtime.store import Change, Store, StoreState
 from controller.stores import CLAIM_INDEX, FINE_TUNE_JOBS, JOB_LABEL, QUOTA_INDEX, RAY_JOBS, Stores, owner_of
 
@@ -19,7 +38,7 @@ Enqueue = Callable[[str], None]
 
 
 def keys_of_child(change: Change) -> Iterable[str]:
-    """Return the keys of the jobs that a child belonged and belongs to, by its label."""
+    """Return the keys of the jobs that a child belonged and belongs to, by its owner or its label."""
     return {key for item in (change.old, change.new) if item is not None for key in owner_of(item)}
 
 
@@ -79,11 +98,15 @@ def build_reflectors(
 
     everything = Selection(namespace)
     ours = Selection(namespace, label_selector=JOB_LABEL)
+    names_of_ours = Selection(namespace, label_selector=JOB_LABEL, metadata_only=True)
     return [
         reflect(FINE_TUNE_JOBS, stores.jobs, lambda change: enqueue(change.key), everything, kept_of_job),
         reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, on_ray_state),
         reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
         reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map),
+        reflect(SERVICE_ACCOUNTS, stores.service_accounts, on_child, names_of_ours, kept_of_support),
+        reflect(ROLES, stores.roles, on_child, names_of_ours, kept_of_support),
+        reflect(ROLE_BINDINGS, stores.role_bindings, on_child, names_of_ours, kept_of_support),
         reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(namespace, metadata_only=True), kept_of_claim),
         reflect(RESOURCE_QUOTAS, stores.quotas, on_quota, everything, kept_of_quota),
     ]

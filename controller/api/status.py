@@ -18,6 +18,8 @@ class ConditionType(StrEnum):
     ACCEPTED = "Accepted"
     """The spec can be run. False: the message names the field; or something that it refers to is not there yet."""
     RUNNING = "Running"
+    REPORTING = "Reporting"
+    """What the trainer reports reaches the status. There only once something stood in the way of it."""
     CHECKPOINT_AVAILABLE = "CheckpointAvailable"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
@@ -57,6 +59,10 @@ class Attempt(Model):
     message: str | None = None
     last_step: int | None = None
     resumed_from_step: int | None = None
+    job_reason: str | None = Field(
+        None,
+        description="Reason of the job's Succeeded or Failed, on the attempt that ended the job; no other attempt follows.",
+    )
 
 
 class Progress(Model):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from controller.api.spec import FineTuneJobSpec, RunPolicy
 from controller.api.status import Attempt, FineTuneJobStatus
-from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, ROLE_SUBMITTER, UID_LABEL
+from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, ROLE_SUBMITTER, UID_LABEL, attempt_of_ray_job
 from controller.runtime.resources import KubeObject
 
 logger = logging.getLogger(__name__)
@@ -107,10 +107,26 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class Supports:
+    """How the small objects stand that the running attempt needs beside its RayJob.
+
+    `lost` were deleted by somebody, `foreign` have their names and another owner; both as (kind, name). `altered` tells in
+    words what was changed about the progress ConfigMap; `writable` is False where the trainer cannot report into it.
+    """
+
+    lost: tuple[tuple[str, str], ...] = ()
+    foreign: tuple[tuple[str, str], ...] = ()
+    altered: str = ""
+    writable: bool = True
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that a decision about one job is made from. `missing` names what the spec refers to and is not there.
 
     Before an attempt is created, RayJobs, pods and `clusters`, the attempts that have a RayCluster, are as the server has them.
+    `unwatched`: the attempt's RayJob has lost its label, so no watch tells of it. `refused` says which of the job's wishes the
+    administrator does not allow. `held` are progress ConfigMaps that would outlive the job as they are.
     """
 
     job: Job
@@ -120,6 +136,10 @@ class Observed:
     record: str | None = None
     missing: tuple[Missing, ...] = ()
     kuberay_installed: bool = True
+    unwatched: bool = False
+    supports: Supports = Supports()
+    held: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     def ray_job_of(self, attempt: Attempt) -> RayJobFacts | None:
         """Return the RayJob of an attempt."""
@@ -145,12 +165,12 @@ def job_from(item: KubeObject) -> Job:
     )
 
 
-def ray_job_from(item: KubeObject) -> RayJobFacts:
-    """Read a RayJob; what is missing or new to us is kept as text."""
+def ray_job_from(item: KubeObject, job_name: str) -> RayJobFacts:
+    """Read a RayJob of the job `job_name`; what is missing or new to us is kept as text."""
     metadata, status = item["metadata"], item.get("status") or {}
     return RayJobFacts(
         name=metadata["name"],
-        attempt=attempt_of(item),
+        attempt=_attempt_of_ray_job(item, job_name),
         created=datetime.fromisoformat(metadata["creationTimestamp"]),
         deleting=bool(metadata.get("deletionTimestamp")),
         job_status=status.get("jobStatus") or "",
@@ -159,6 +179,10 @@ def ray_job_from(item: KubeObject) -> RayJobFacts:
         message=status.get("message") or "",
         cluster=status.get("rayClusterName") or "",
     )
+
+
+def _attempt_of_ray_job(item: KubeObject, job_name: str) -> int:
+    return attempt_of_ray_job(item["metadata"]["name"], job_name) or attempt_of(item)
 
 
 def pod_from(item: KubeObject) -> PodFacts:
@@ -178,14 +202,26 @@ def pod_from(item: KubeObject) -> PodFacts:
 
 
 def belongs_to(item: KubeObject, job: Job) -> bool:
-    """Tell whether a child is this job's and not that of a deleted job of the same name."""
-    metadata = item["metadata"]
-    owners = {reference.get("uid") for reference in metadata.get("ownerReferences") or []}
-    return job.uid in owners or (metadata.get("labels") or {}).get(UID_LABEL) == job.uid
+    """Tell whether a child is this job's: by its owner, and only where nobody owns it, by our label with the job's UID.
+
+    Labels are for people and selectors: somebody may remove or change them, and a child is the job's all the same.
+    """
+    owners = {reference.get("uid") for reference in item["metadata"].get("ownerReferences") or []}
+    return job.uid in owners if owners else bears_label_of(item, job)
+
+
+def bears_label_of(item: KubeObject, job: Job) -> bool:
+    """Tell whether an object names this job's UID in its label: the only sign of pods and RayClusters, which KubeRay owns."""
+    return (item["metadata"].get("labels") or {}).get(UID_LABEL) == job.uid
+
+
+def is_ray_job_of(item: KubeObject, job: Job) -> bool:
+    """Tell whether a RayJob is that of one of the job's attempts."""
+    return belongs_to(item, job) and _attempt_of_ray_job(item, job.name) > 0
 
 
 def attempt_of(item: KubeObject) -> int:
-    """Return the number of the attempt that a child's label names, 0 where none is named."""
+    """Return the number of the attempt that an object's label names, 0 where none is named."""
     text = (item["metadata"].get("labels") or {}).get(ATTEMPT_LABEL, "")
     return int(text) if text.isdecimal() else 0
 

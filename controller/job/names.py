@@ -3,6 +3,8 @@
 Pure. Test: tests/controller/job/test_names.py.
 """
 
+import re
+
 from controller.stores import JOB_LABEL
 
 UID_LABEL = "finetune.dev/job-uid"
@@ -22,7 +24,10 @@ POD_NAME_LENGTH = 50
 
 
 def attempt_name(job_name: str, attempt: int) -> str:
-    """Return the name of an attempt's RayJob, ServiceAccount, Role and RoleBinding."""
+    """Return the name of an attempt's RayJob, ServiceAccount, Role and RoleBinding.
+
+    Nothing that runs in the attempt may change these, so they go with their job, and the short name is left to people.
+    """
     return f"{job_name}-{attempt}"
 
 
@@ -31,9 +36,24 @@ def config_name(job_name: str, attempt: int) -> str:
     return f"{attempt_name(job_name, attempt)}-config"
 
 
-def progress_name(job_name: str, attempt: int) -> str:
-    """Return the name of the ConfigMap that the trainer reports to."""
-    return f"{attempt_name(job_name, attempt)}-progress"
+def progress_name(job_name: str, job_uid: str, attempt: int) -> str:
+    """Return the name of the ConfigMap that the trainer reports to.
+
+    The trainer may patch it, and so may make it outlive its job; the UID keeps it out of the way of the next job of that name.
+    """
+    return f"{attempt_name(job_name, attempt)}-progress-{job_uid[:UID_PREFIX_LENGTH]}"
+
+
+def attempt_of_ray_job(name: str, job_name: str) -> int | None:
+    """Return the number of the attempt whose RayJob has this name, None if it is no name of the job's RayJobs."""
+    found = re.fullmatch(rf"{re.escape(job_name)}-([1-9][0-9]*)", name)
+    return int(found[1]) if found else None
+
+
+def attempt_of_progress(name: str, job_name: str, job_uid: str) -> int | None:
+    """Return the number of the attempt whose progress ConfigMap has this name, None if it is no name of the job's."""
+    found = re.fullmatch(rf"{re.escape(job_name)}-([1-9][0-9]*)-progress-{re.escape(job_uid[:UID_PREFIX_LENGTH])}", name)
+    return int(found[1]) if found else None
 
 
 def labels(job_name: str, job_uid: str, attempt: int, role: str | None = None) -> dict[str, str]:

@@ -3,33 +3,35 @@
 Reads only. Test: tests/controller/job/test_observe.py.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import replace
 
-from controller.api.status import Attempt
-from controller.job import names
+from controller.api.status import Attempt, AttemptOutcome
 from controller.job.attempts import unfinished
-from controller.job.facts import Job, Missing, Observed, PodFacts, RayJobFacts, attempt_of, belongs_to, job_from, pod_from, ray_job_from
+from controller.job.facts import (
+    Job,
+    Missing,
+    Observed,
+    PodFacts,
+    RayJobFacts,
+    Supports,
+    attempt_of,
+    bears_label_of,
+    is_ray_job_of,
+    job_from,
+    pod_from,
+    ray_job_from,
+)
 from controller.job.failures import ray_job_state
-from controller.job.names import UID_LABEL
+from controller.job.history import rebuilt
+from controller.job.names import UID_LABEL, attempt_name, attempt_of_ray_job
+from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, supports_of
 from controller.job.trainconfig import FileReference, references
-from controller.runtime.client import ListPage
+from controller.job.verdict import verdict_on
 from controller.runtime.errors import NotFound, ResourceAbsent
 from controller.runtime.resources import CONFIG_MAPS, PODS, KubeObject, Resource
 from controller.runtime.store import StoreState
 from controller.stores import OWNER_INDEX, RAY_CLUSTERS, RAY_JOBS, Stores
-from trainer.config.record import RECORD_KEY
-
-
-class Reader(Protocol):
-    """The part of the client that observing needs."""
-
-    async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
-        """Return an object; raise NotFound."""
-
-    async def list_all(
-        self, resource: Resource, namespace: str | None = None, *, label_selector: str | None = None, metadata_only: bool = False
-    ) -> ListPage:
-        """Return all objects with these labels."""
 
 
 async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
@@ -39,30 +41,40 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
         return None
     job = job_from(item)
     installed = stores.ray_jobs.state is not StoreState.ABSENT
-    ray_jobs = [ray_job_from(child) for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if belongs_to(child, job)]
-    pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if belongs_to(pod, job)]
-    clusters: list[int] = []
-    attempt = unfinished(job.status)
-    seen = attempt is None or any(ray_job.name == attempt.ray_job_name for ray_job in ray_jobs)
-    if attempt is not None and installed and not seen and attempt.start_time is not None:
-        ray_jobs += await _unseen_ray_job(job, attempt, reader)
-    elif installed and not seen:
+    ray_jobs = [ray_job_from(child, job.name) for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if is_ray_job_of(child, job)]
+    pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if bears_label_of(pod, job)]
+    reports = [report for report in stores.progress.by_index(OWNER_INDEX, key) if is_progress_of(report, job)]
+    job = replace(job, status=rebuilt(job, ray_jobs, [report_from(report, job) for report in reports]))
+    attempt, clusters, cached = unfinished(job.status), list[int](), len(ray_jobs)
+    if installed and not job.deleting:
+        ray_jobs += await _unseen_ray_jobs(job, ray_jobs, pods, reader)
+    current = _ray_job_of(attempt, ray_jobs)
+    unwatched = current in ray_jobs[cached:]
+    if installed and attempt is not None and current is None and attempt.start_time is None:
         ray_jobs, pods, clusters = await _on_the_server(job, pods, reader)
-    current = next((ray_job for ray_job in ray_jobs if attempt is not None and ray_job.name == attempt.ray_job_name), None)
+        current = _ray_job_of(attempt, ray_jobs)
+    report = await progress_of(job, current, stores, reader) if installed else None
+    runs = attempt is not None and current is not None and not ray_job_state(current).final
     return Observed(
         job=job,
         ray_jobs=tuple(ray_jobs),
         pods=tuple(pods),
         clusters=tuple(clusters),
-        record=await _record(job, attempt, current, stores, reader) if attempt is not None and installed else None,
+        record=record_in(report),
         missing=await _missing(job, stores, reader) if _may_start(job, current) else (),
         kuberay_installed=installed,
+        unwatched=unwatched,
+        supports=await supports_of(job, attempt.number, report, stores, reader) if runs and attempt is not None else Supports(),
+        held=held(job, reports if report is None else [*reports, report]),
     )
 
 
+def _ray_job_of(attempt: Attempt | None, ray_jobs: Sequence[RayJobFacts]) -> RayJobFacts | None:
+    return next((ray_job for ray_job in ray_jobs if attempt is not None and ray_job.name == attempt.ray_job_name), None)
+
+
 def _may_start(job: Job, current: RayJobFacts | None) -> bool:
-    ended = any(condition.status == "True" and condition.type in ("Succeeded", "Failed") for condition in job.status.conditions or [])
-    return current is None and not (ended or job.deleting or job.suspended)
+    return current is None and verdict_on(job.status) is None and not (job.deleting or job.suspended)
 
 
 async def _on_the_server(job: Job, cached: list[PodFacts], reader: Reader) -> tuple[list[RayJobFacts], list[PodFacts], list[int]]:
@@ -72,7 +84,13 @@ async def _on_the_server(job: Job, cached: list[PodFacts], reader: Reader) -> tu
     beside the one before.
     """
     ours = f"{UID_LABEL}={job.uid}"
-    ray_jobs = await reader.list_all(RAY_JOBS, job.namespace, label_selector=ours)
+    ray_jobs = [item for item in (await reader.list_all(RAY_JOBS, job.namespace, label_selector=ours)).items if is_ray_job_of(item, job)]
+    listed = {item["metadata"]["name"] for item in ray_jobs}
+    # Of the attempts of this status at least the last two are known, whatever became of their labels.
+    for attempt in (job.status.attempts or [])[-2:]:
+        name = attempt_name(job.name, attempt.number)
+        item = None if name in listed else await _find(RAY_JOBS, name, job, reader)
+        ray_jobs += [item] if item is not None and is_ray_job_of(item, job) else []
     pods = await reader.list_all(PODS, job.namespace, label_selector=ours, metadata_only=True)
     try:
         clusters = (await reader.list_all(RAY_CLUSTERS, job.namespace, label_selector=ours, metadata_only=True)).items
@@ -80,44 +98,31 @@ async def _on_the_server(job: Job, cached: list[PodFacts], reader: Reader) -> tu
         clusters = []
     known = {pod.name: pod for pod in cached}
     there = [known.get(pod["metadata"]["name"]) or pod_from(pod) for pod in pods.items]
-    return [ray_job_from(item) for item in ray_jobs.items], there, [attempt_of(cluster) for cluster in clusters]
+    return [ray_job_from(item, job.name) for item in ray_jobs], there, [attempt_of(cluster) for cluster in clusters]
 
 
-async def _unseen_ray_job(job: Job, attempt: Attempt, reader: Reader) -> list[RayJobFacts]:
-    """Return the attempt's RayJob if it once was seen and the cache has it no more: only the server knows that it is gone.
+async def _unseen_ray_jobs(job: Job, cached: Sequence[RayJobFacts], pods: Sequence[PodFacts], reader: Reader) -> list[RayJobFacts]:
+    """Return RayJobs that must be there or have been, and that the cache does not have: only the server knows what became of them.
 
-    To take a cache that lags behind for a deletion would charge the user an attempt.
+    To take a cache that lags behind for a deletion would charge the user an attempt; and a RayJob whose label somebody has
+    removed is in no cache, but runs.
     """
+    attempt, known = unfinished(job.status), {attempt_of_ray_job(ray_job.name, job.name) for ray_job in cached}
+    wanted = {pod.attempt for pod in pods if pod.attempt}
+    last = job.status.attempts[-1] if job.status.attempts else None
+    if job.suspended and last is not None and last.outcome is AttemptOutcome.SUSPENDED:
+        wanted.add(last.number)  # a job that rests is seldom looked at, and nothing of it may run on
+    if attempt is not None:
+        wanted = wanted - {attempt.number} if attempt.start_time is None else wanted | {attempt.number}
+    found = [await _find(RAY_JOBS, attempt_name(job.name, number), job, reader) for number in sorted(wanted - known)]
+    return [ray_job_from(item, job.name) for item in found if item is not None and is_ray_job_of(item, job)]
+
+
+async def _find(resource: Resource, name: str, job: Job, reader: Reader) -> KubeObject | None:
     try:
-        item = await reader.get(RAY_JOBS, attempt.ray_job_name, job.namespace)
+        return await reader.get(resource, name, job.namespace)
     except NotFound:
-        return []
-    return [ray_job_from(item)] if belongs_to(item, job) else []
-
-
-async def _record(job: Job, attempt: Attempt, ray_job: RayJobFacts | None, stores: Stores, reader: Reader) -> str | None:
-    """Return the trainer's newest record; at the end from the server, because the last word decides about retries.
-
-    Where the RayJob is gone, the record outlives it: a finished RayJob may have been cleared away before it was seen.
-    """
-    if ray_job is None and attempt.start_time is None:
         return None
-    name = names.progress_name(job.name, attempt.number)
-    item = stores.progress.get(f"{job.namespace}/{name}")
-    text = _record_in(item, job)
-    if (ray_job is None or ray_job_state(ray_job).final) and '"outcome"' not in (text or ""):
-        try:
-            text = _record_in(await reader.get(CONFIG_MAPS, name, job.namespace), job)
-        except NotFound:
-            return text
-    return text
-
-
-def _record_in(item: KubeObject | None, job: Job) -> str | None:
-    if item is None or not belongs_to(item, job):
-        return None
-    text = (item.get("data") or {}).get(RECORD_KEY)
-    return text if isinstance(text, str) else None
 
 
 async def _missing(job: Job, stores: Stores, reader: Reader) -> tuple[Missing, ...]:

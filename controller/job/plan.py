@@ -16,6 +16,7 @@ from controller.job.facts import Observed
 from controller.job.failures import ray_job_state
 from controller.job.policies import attempt_ended, deleted, finished, invalid, running, start, suspended
 from controller.job.situation import Plan, Situation
+from controller.job.verdict import without_false_ends
 
 Policy = Callable[[Situation], Plan | None]
 
@@ -24,7 +25,7 @@ POLICIES: tuple[Policy, ...] = (deleted, finished, invalid, suspended, attempt_e
 
 def plan(observed: Observed, now: datetime) -> Plan:
     """Return what is to be done about a job; `now` is in whole seconds, as times in status are."""
-    situation, notes = take_report(Situation(observed, observed.job.status, now))
+    situation, notes = take_report(Situation(observed, without_false_ends(observed.job.status), now))
     for policy in POLICIES:
         decision = policy(situation)
         if decision is not None:
@@ -38,11 +39,15 @@ def plan(observed: Observed, now: datetime) -> Plan:
 def take_report(situation: Situation) -> tuple[Situation, tuple[str, ...]]:
     """Return the situation with the trainer's newest record folded in, if it is this attempt's, new, and due.
 
-    A record that is refused stops nothing; why it was refused is a note for the log.
+    A record that is refused stops nothing; why it was refused is a note for the log. Of an attempt that has ended, it is taken
+    where the status has lost what was reported.
     """
-    attempt, ray_job, text = situation.attempt, situation.ray_job, situation.observed.record
+    attempt, text = situation.attempt, situation.observed.record
+    if attempt is None and situation.status.attempts and situation.status.report_cursor is None:
+        attempt = situation.status.attempts[-1]
     if attempt is None or not text:
         return situation, ()
+    ray_job = situation.observed.ray_job_of(attempt)
     try:
         record = progress.parse(text)
         progress.check_origin(record, attempt.number, _cluster(situation, attempt))
@@ -59,7 +64,8 @@ def take_report(situation: Situation) -> tuple[Situation, tuple[str, ...]]:
 
 def _cluster(situation: Situation, attempt: Attempt) -> str | None:
     """Return the Ray cluster that the attempt runs in; of one whose RayJob is gone, the one that reported last, if any did."""
-    if situation.ray_job is not None:
-        return situation.ray_job.cluster
+    ray_job = situation.observed.ray_job_of(attempt)
+    if ray_job is not None:
+        return ray_job.cluster
     cursor = Cursor.parse(situation.status.report_cursor)
     return cursor.cluster if cursor is not None and cursor.attempt == attempt.number else None

@@ -17,6 +17,8 @@ from controller.job.remains import leftovers, remains
 from controller.job.situation import CreateAttempt, DeleteRayJob, Plan, Situation
 from controller.job.trainconfig import local_paths, train_config
 from controller.job.trouble import seconds_to_patience_end, trouble_of, why_not_running
+from controller.job.upkeep import releases, restores, tell_of_supports
+from controller.job.verdict import Verdict, pronounce, verdict_on
 from trainer.config.record import Result
 
 REFERENCE_POLL_FIRST_SECONDS, REFERENCE_POLL_LAST_SECONDS = 5.0, 60.0
@@ -27,20 +29,26 @@ PODS_GONE_POLL_SECONDS = 10.0
 """Pods are watched; this is for a watch event that never comes."""
 SOON_SECONDS = 1.0
 """What was written to status brings the job back by itself; this is for a watch that lags."""
+UNWATCHED_POLL_SECONDS = 30.0
+"""Of a RayJob that has lost its label no watch tells, nor that a name is free again or a refusal over."""
 LINGERING = timedelta(seconds=60)
 """A driver that has said its last word ends within seconds; after this, its RayJob is deleted."""
 
 
 def deleted(situation: Situation) -> Plan | None:
-    """Leave a job alone that is being deleted: the garbage collector takes its children."""
-    return situation.plan() if situation.job.deleting else None
+    """Leave a job alone that is being deleted: the garbage collector takes its children, once none of them holds it up."""
+    return situation.plan(*releases(situation)) if situation.job.deleting else None
 
 
 def finished(situation: Situation) -> Plan | None:
     """Do nothing more for a job that has succeeded or failed, but see that nothing of it goes on running."""
-    status, now = situation.status, situation.now
-    if not (is_true(status, ConditionType.SUCCEEDED) or is_true(status, ConditionType.FAILED)):
+    verdict, now = verdict_on(situation.status), situation.now
+    if verdict is None:
         return None
+    status = pronounce(situation.status, verdict, generation=situation.job.generation, now=now)
+    situation = replace(situation, status=status)
+    if status.attempts and get_condition(status, ConditionType.ACCEPTED) is None:
+        situation = _accept(situation)
     # A refusal to delete what lingered may have been told here, and may be over.
     situation = situation.condition(ConditionType.RUNNING, "False", Reason.FINISHED, "the job has ended")
     last = status.attempts[-1] if status.attempts else None
@@ -48,9 +56,9 @@ def finished(situation: Situation) -> Plan | None:
     lingers = last is not None and DeleteRayJob(last.ray_job_name) in going
     remaining = (last.end_time or now) + LINGERING - now if last is not None and lingers else timedelta(0)
     if last is None or remaining <= timedelta(0):
-        return situation.plan(*going)
+        return situation.plan(*going, *releases(situation))
     others = [deletion for deletion in going if deletion.name != last.ray_job_name]
-    return situation.plan(*others, requeue_after=remaining.total_seconds())
+    return situation.plan(*others, *releases(situation), requeue_after=remaining.total_seconds())
 
 
 def invalid(situation: Situation) -> Plan | None:
@@ -66,6 +74,8 @@ def invalid(situation: Situation) -> Plan | None:
     if spec is None:
         return _refuse(situation, Reason.SPEC_INVALID, situation.job.spec_problem).plan(*leftovers(situation))
     paths = [f"{reference.field}.path" for reference in local_paths(spec)]
+    if not paths and situation.observed.refused:
+        return _refuse(situation, Reason.SPEC_INVALID, "; ".join(situation.observed.refused)).plan(*leftovers(situation))
     if not paths:
         return None
     message = (
@@ -141,9 +151,13 @@ def running(situation: Situation) -> Plan | None:
     else:
         message = why_not_running(attempt, ray_job, pods, situation.now)
         situation = situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, message)
+    situation = tell_of_supports(situation)
+    supports = situation.observed.supports
+    unwatched = UNWATCHED_POLL_SECONDS if situation.observed.unwatched or supports.lost or supports.foreign else None
+    due = (situation.report_due_seconds, seconds_to_patience_end(pods, situation.now), unwatched)
     # An attempt before this one must not write beside it, whoever made its RayJob, and however late.
-    due = (situation.report_due_seconds, seconds_to_patience_end(pods, situation.now))
-    return situation.plan(*leftovers(situation), requeue_after=min((seconds for seconds in due if seconds is not None), default=None))
+    requeue_after = min((seconds for seconds in due if seconds is not None), default=None)
+    return situation.plan(*leftovers(situation), *restores(situation, attempt.number), requeue_after=requeue_after)
 
 
 def start(situation: Situation) -> Plan | None:
@@ -214,9 +228,10 @@ def _exhausted(situation: Situation, last: Attempt) -> Situation:
 
 
 def _finish(situation: Situation, kind: ConditionType, reason: str, message: str) -> Situation:
-    """Make the job's end known. `Failed` and `Succeeded` are both told, so that either can be waited for."""
-    other = ConditionType.FAILED if kind is ConditionType.SUCCEEDED else ConditionType.SUCCEEDED
-    situation = _resume(situation).condition(kind, "True", reason, message).condition(other, "False", reason, message)
+    """Make the job's end known, in its conditions and in the attempt that ended it."""
+    verdict = Verdict(kind, reason, message)
+    situation = _resume(situation).with_attempt(job_reason=reason)
+    situation = replace(situation, status=pronounce(situation.status, verdict, generation=situation.job.generation, now=situation.now))
     return situation.condition(ConditionType.RUNNING, "False", Reason.FINISHED, "the job has ended")
 
 

@@ -39,9 +39,8 @@ class RecordError(Exception):
 
 def parse(text: str) -> ProgressRecord:
     """Return the record in `text`; raise RecordError if it is too large or not a record."""
-    size = len(text.encode())
-    if size > RECORD_MAX_BYTES:
-        raise RecordError(f"the progress record has {size} bytes, over the limit of {RECORD_MAX_BYTES}")
+    if len(text.encode(errors="replace")) > RECORD_MAX_BYTES:
+        raise RecordError(f"the progress record is over the limit of {RECORD_MAX_BYTES} bytes")
     try:
         return ProgressRecord.model_validate_json(text)
     except ValidationError as error:

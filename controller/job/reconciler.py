@@ -13,29 +13,22 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from controller.api.status import ConditionType, FineTuneJobStatus
-from controller.job.children.configmap import config_map, progress_config_map
+from controller.job.children.configmap import progress_config_map
 from controller.job.children.metadata import TrainerSettings
 from controller.job.children.placement import access_modes, claims
 from controller.job.children.rayjob import ray_job
-from controller.job.children.rbac import role, role_binding, service_account
+from controller.job.children.supports import supports
 from controller.job.conditions import Reason, is_true, set_condition, summarize
 from controller.job.facts import Job, Observed, StatusUnreadableError, belongs_to, status_from
 from controller.job.hindrance import CreationError, Kind, kind_of
-from controller.job.observe import Reader, observe
+from controller.job.observe import observe
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.retries import Retries
-from controller.job.situation import Action, CreateAttempt, DeleteRayJob
+from controller.job.situation import Action, CreateAttempt, DeleteRayJob, ReleaseProgress, RestoreSupports
+from controller.job.supports import Reader
 from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound, RetryableError, TerminalError, WaitingError
-from controller.runtime.resources import (
-    CONFIG_MAPS,
-    PERSISTENT_VOLUME_CLAIMS,
-    ROLE_BINDINGS,
-    ROLES,
-    SERVICE_ACCOUNTS,
-    KubeObject,
-    Resource,
-)
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, KubeObject, Resource
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
 
 logger = logging.getLogger(__name__)
@@ -49,6 +42,9 @@ class Client(Reader, Protocol):
 
     async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False) -> KubeObject:
         """Create an object, or only ask whether it could be; raise AlreadyExists."""
+
+    async def patch(self, resource: Resource, name: str, namespace: str | None, patch: KubeObject) -> KubeObject:
+        """Merge into an object; raise NotFound."""
 
     async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None) -> None:
         """Delete an object with this UID; raise NotFound."""
@@ -103,6 +99,10 @@ class Reconciler:
             try:
                 await self._carry_out(observed.job, action)
             except CreationError as error:
+                if isinstance(action, RestoreSupports):
+                    # The attempt runs: it is not held up by what only its reports need.
+                    status = self._with_failure(observed, status, action, error)
+                    continue
                 held = self._retries.put_off(key, observed.job, status, error, self._now())
                 status = held.status
                 break
@@ -140,12 +140,15 @@ class Reconciler:
         match action:
             case CreateAttempt(number):
                 modes = {name: await self._access_modes(job, name) for name, _ in claims(job.valid_spec)}
-                await self._create(job, CONFIG_MAPS, config_map(job, number))
-                await self._create(job, CONFIG_MAPS, progress_config_map(job, number))
-                await self._create(job, SERVICE_ACCOUNTS, service_account(job, number))
-                await self._create(job, ROLES, role(job, number))
-                await self._create(job, ROLE_BINDINGS, role_binding(job, number))
+                for resource, item in supports(job, number):
+                    await self._create(job, resource, item)
                 await self._create(job, RAY_JOBS, ray_job(job, number, self._settings, modes))
+            case RestoreSupports(number, lost):
+                for resource, item in supports(job, number):
+                    if (resource.kind, item["metadata"]["name"]) in lost:
+                        await self._create(job, resource, item)
+            case ReleaseProgress(name, number):
+                await self._release(job, name, number)
             case DeleteRayJob(name):
                 await self._delete_ray_job(job, name)
 
@@ -171,6 +174,14 @@ class Reconciler:
                 raise
             raise CreationError(resource, item, str(error), kind) from error
 
+    async def _release(self, job: Job, name: str, number: int) -> None:
+        wanted = progress_config_map(job, number)["metadata"]
+        metadata = {"finalizers": None, "ownerReferences": wanted["ownerReferences"], "labels": wanted["labels"]}
+        try:
+            await self._client.patch(CONFIG_MAPS, name, job.namespace, {"metadata": metadata})
+        except NotFound:
+            return
+
     async def _delete_ray_job(self, job: Job, name: str) -> None:
         try:
             present = await self._client.get(RAY_JOBS, name, job.namespace, metadata_only=True)
@@ -184,6 +195,11 @@ class Reconciler:
         if isinstance(error, RetryableError):
             return status
         generation, now = observed.job.generation, self._now()
+        if isinstance(action, RestoreSupports | ReleaseProgress):
+            told = set_condition(
+                status, ConditionType.REPORTING, "False", Reason.CREATION_FAILED, str(error), generation=generation, now=now
+            )
+            return summarize(told, generation=generation, now=now)
         creates = isinstance(action, CreateAttempt)
         reason = Reason.CREATION_FAILED if creates else Reason.DELETION_FAILED
         value: Literal["True", "False"] = "True" if not creates and is_true(status, ConditionType.RUNNING) else "False"

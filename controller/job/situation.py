@@ -28,7 +28,23 @@ class DeleteRayJob:
     name: str
 
 
-Action = CreateAttempt | DeleteRayJob
+@dataclass(frozen=True)
+class RestoreSupports:
+    """Create again what an attempt that runs needs and somebody has deleted: pairs of kind and name."""
+
+    number: int
+    lost: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ReleaseProgress:
+    """Take from a progress ConfigMap what makes it outlive its job: it gets its owner and labels back, and loses finalizers."""
+
+    name: str
+    attempt: int
+
+
+Action = CreateAttempt | DeleteRayJob | RestoreSupports | ReleaseProgress
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def train_config(job: Job, attempt: int) -> TrainConfig:
             uri=f"pvc://{claim.claim_name}/{folder}",
             export=spec.output.export,
         ),
-        progress=ProgressSink(namespace=job.namespace, config_map=progress_name(job.name, attempt)),
+        progress=ProgressSink(namespace=job.namespace, config_map=progress_name(job.name, job.uid, attempt)),
     )
 
 

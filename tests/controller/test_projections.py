@@ -8,11 +8,22 @@ import pytest
 
 from controller.job.children.configmap import config_map, progress_config_map
 from controller.job.children.rayjob import ray_job
-from controller.job.facts import belongs_to, job_from, pod_from, ray_job_from
+from controller.job.children.rbac import role
+from controller.job.facts import RayJobFacts, bears_label_of, belongs_to, job_from, pod_from, ray_job_from
 from controller.job.names import labels
-from controller.projections import kept_of_claim, kept_of_config_map, kept_of_job, kept_of_pod, kept_of_quota, kept_of_ray_job
+from controller.job.progress import RecordError, parse
+from controller.projections import (
+    kept_of_claim,
+    kept_of_config_map,
+    kept_of_job,
+    kept_of_pod,
+    kept_of_quota,
+    kept_of_ray_job,
+    kept_of_support,
+)
 from controller.stores import claims_of, owner_of
 from tests.controller.job.builders import UID, Settings, job, record_text, resource
+from trainer.config.record import RECORD_MAX_BYTES
 
 SERVER_SIDE = {"uid": "u", "resourceVersion": "7", "generation": 2, "creationTimestamp": "2026-03-01T12:00:00Z", "managedFields": [{}]}
 JOB = {**resource(), "metadata": {"name": "bot", "namespace": "team", "annotations": {"last-applied": "{}"}, **SERVER_SIDE, "uid": UID}}
@@ -37,15 +48,19 @@ FAILED = {
 CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
 
 
+def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
+    return ray_job_from(item, "bot")
+
+
 @pytest.mark.parametrize(
     ("item", "keep", "read"),
     [
         (
             stored(ray_job(job(), 2, Settings(), {}), status=FAILED),
             kept_of_ray_job,
-            ray_job_from,
+            ray_job_of_bot,
         ),
-        (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job, ray_job_from),
+        (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job, ray_job_of_bot),
         (JOB, kept_of_job, job_from),
         ({**JOB, "status": {"attempts": [{"number": 1, "rayJobName": "bot-1"}]}}, kept_of_job, job_from),
         (pod(containerStatuses=[WAITS]), kept_of_pod, pod_from),
@@ -62,19 +77,20 @@ def test_what_is_kept_reads_like_the_whole(item: dict[str, Any], keep: Callable[
 
 
 @pytest.mark.parametrize(
-    ("item", "keep"),
+    ("item", "keep", "ours"),
     [
-        (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job),
-        (pod(), kept_of_pod),
-        (stored(config_map(job(), 2)), kept_of_config_map),
-        (stored(progress_config_map(job(), 2)), kept_of_config_map),
+        (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job, belongs_to),
+        (pod(), kept_of_pod, bears_label_of),
+        (stored(config_map(job(), 2)), kept_of_config_map, belongs_to),
+        (stored(progress_config_map(job(), 2)), kept_of_config_map, belongs_to),
+        (stored(role(job(), 2)), kept_of_support, belongs_to),
     ],
-    ids=["RayJob", "pod", "configuration", "progress"],
+    ids=["RayJob", "pod", "configuration", "progress", "role"],
 )
-def test_a_child_is_found_and_known_as_before(item: dict[str, Any], keep: Callable[..., Any]) -> None:
+def test_a_child_is_found_and_known_as_before(item: dict[str, Any], keep: Callable[..., Any], ours: Callable[..., bool]) -> None:
     kept = keep(item)
     assert list(owner_of(kept)) == ["team/bot"]
-    assert belongs_to(kept, job())
+    assert ours(kept, job())
     assert kept["metadata"]["resourceVersion"] == "7"
 
 
@@ -82,6 +98,23 @@ def test_of_config_maps_the_record_is_kept_alone() -> None:
     progress = stored(progress_config_map(job(), 2), data={"record.json": record_text(), "more": "x"})
     assert kept_of_config_map(progress)["data"] == {"record.json": record_text()}
     assert kept_of_config_map(stored(config_map(job(), 2)))["data"] == {}
+
+
+def test_what_a_trainer_may_blow_up_is_kept_in_bounds() -> None:
+    progress = stored(progress_config_map(job(), 2), data={"record.json": "x" * 2**20}, immutable=True)
+    progress["metadata"]["labels"] |= {f"finetune.dev/label-{number}": "x" for number in range(1000)}
+    progress["metadata"]["ownerReferences"] = [
+        *({"kind": "ConfigMap", "uid": str(number)} for number in range(1000)),
+        *progress["metadata"]["ownerReferences"],
+    ]
+    progress["metadata"]["finalizers"] = ["example.com/" + "x" * 1000]
+    kept = kept_of_config_map(progress)
+    assert len(str(kept)) < 2 * RECORD_MAX_BYTES
+    assert belongs_to(kept, job())
+    assert kept["immutable"]
+    assert kept["metadata"]["finalizers"]
+    with pytest.raises(RecordError, match="over the limit"):
+        parse(kept["data"]["record.json"])
 
 
 def test_a_job_keeps_what_its_claims_and_its_events_are_told_by() -> None:

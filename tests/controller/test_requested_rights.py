@@ -14,6 +14,7 @@ from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, ROLE_BINDI
 from controller.runtime.transport import Request
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import UID
+from tests.controller.job.world import OWNER
 from tests.controller.runtime.builders import until
 from tests.controller.test_main import holder, job, running, with_inputs
 from tests.fakes import FakeApi
@@ -50,7 +51,7 @@ def asked(request: Request) -> Right:
 
 def already_there(name: str) -> dict[str, Any]:
     """A child that an earlier pass has created and the controller does not remember."""
-    return {"metadata": {"name": name, "namespace": "team-a", "labels": labels("bot", UID, 1)}}
+    return {"metadata": {"name": name, "namespace": "team-a", "labels": labels("bot", UID, 1), "ownerReferences": [OWNER]}}
 
 
 async def test_every_right_that_is_granted_is_used_and_no_other_is_asked_for() -> None:

@@ -17,6 +17,17 @@ def test_children_are_found_by_the_job_that_their_label_names() -> None:
     assert [pod["metadata"]["name"] for pod in stores.pods.by_index(OWNER_INDEX, "team-a/bot")] == ["head"]
 
 
+def test_children_are_found_by_the_job_that_owns_them_whatever_their_label_says() -> None:
+    stores = Stores()
+    owner = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "name": "bot", "uid": "u"}
+    other = {"apiVersion": "batch/v1", "kind": "Job", "name": "bot", "uid": "v"}
+    stores.ray_jobs.put(named("bot-1", metadata={"ownerReferences": [owner], "labels": {"finetune.dev/job": "other"}}))
+    stores.ray_jobs.put(named("bot-2", metadata={"ownerReferences": [other], "labels": {}}))
+
+    for key in ("team-a/bot", "team-a/other"):
+        assert [item["metadata"]["name"] for item in stores.ray_jobs.by_index(OWNER_INDEX, key)] == ["bot-1"]
+
+
 def test_a_job_is_found_by_every_claim_that_it_names_anywhere() -> None:
     stores = Stores()
     spec = {

@@ -11,7 +11,16 @@ from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Conflict, NotFound, ResourceAbsent
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource, object_key
+from controller.runtime.resources import (
+    CONFIG_MAPS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
+    Resource,
+    object_key,
+)
 from controller.runtime.store import Store, StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
 from tests.controller.job.builders import Settings
@@ -70,6 +79,9 @@ class Operator:
             (stores.progress, CONFIG_MAPS, JOB_LABEL),
             (stores.claims, PERSISTENT_VOLUME_CLAIMS, None),
             (stores.ray_jobs, RAY_JOBS, JOB_LABEL),
+            (stores.service_accounts, SERVICE_ACCOUNTS, JOB_LABEL),
+            (stores.roles, ROLES, JOB_LABEL),
+            (stores.role_bindings, ROLE_BINDINGS, JOB_LABEL),
         ):
             await self._fill(store, resource, selector)
         if not kuberay:

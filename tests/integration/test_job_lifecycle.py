@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controller.api import crd
-from controller.job.names import UID_LABEL
+from controller.job.names import UID_LABEL, progress_name
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Forbidden
@@ -60,10 +60,17 @@ async def started(operator: Operator, name: str = "bot", attempt: int = 1) -> di
     return dict(await operator.run_until(ready, f"started attempt {attempt}"))
 
 
+def progress_of(ray_job: dict[str, Any]) -> str:
+    """Return the name of the progress ConfigMap beside a RayJob."""
+    metadata = ray_job["metadata"]
+    job, _, attempt = metadata["name"].rpartition("-")
+    return progress_name(job, metadata["ownerReferences"][0]["uid"], int(attempt))
+
+
 async def report(operator: Operator, ray_job: dict[str, Any], **fields: Any) -> None:
     """Play the driver: write a record into the attempt's progress ConfigMap."""
     text = record_text(cluster=ray_job["status"]["rayClusterName"], **fields)
-    name = f"{ray_job['metadata']['name']}-progress"
+    name = progress_of(ray_job)
     await operator.client.patch(CONFIG_MAPS, name, operator.namespace, {"data": {"record.json": text}})
 
 
@@ -267,12 +274,12 @@ async def test_a_job_of_the_same_name_waits_for_the_children_of_the_deleted_one(
 
 async def test_the_heads_account_may_patch_its_own_progress_and_nothing_else(operator: Operator, control_plane: ControlPlane) -> None:
     await operator.create(resource())
-    await started(operator)
+    progress = progress_of(await started(operator))
     kubeconfig = control_plane.kubeconfig_for_service_account(operator.namespace, "bot-1")
     head = Client(await KubernetesTransport.connect(kubeconfig), field_manager="head")
     try:
-        await head.patch(CONFIG_MAPS, "bot-1-progress", operator.namespace, {"data": {"record.json": "{}"}})
-        assert (await head.get(CONFIG_MAPS, "bot-1-progress", operator.namespace))["data"] == {"record.json": "{}"}
+        await head.patch(CONFIG_MAPS, progress, operator.namespace, {"data": {"record.json": "{}"}})
+        assert (await head.get(CONFIG_MAPS, progress, operator.namespace))["data"] == {"record.json": "{}"}
         for forbidden in ("bot-1-config", "rows"):
             with pytest.raises(Forbidden):
                 await head.patch(CONFIG_MAPS, forbidden, operator.namespace, {"data": {"x": "y"}})

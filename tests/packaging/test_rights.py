@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.job.names import progress_name
 from tests.cluster.controlplane import ControlPlane
 from tests.packaging.installed import ACCOUNT, Cluster
 from tests.packaging.rendered import NAMESPACE, ROOT
@@ -68,7 +69,8 @@ def test_the_job_gets_an_account_that_may_patch_its_progress_alone(cluster: Clus
     wait_until("given its rights", lambda: bool(cluster.names("rolebindings")), log)
     [role] = cluster.names("roles")
     verbs = cluster.kubectl("get", role, "--output", "jsonpath={.rules[*].resources} {.rules[*].verbs} {.rules[*].resourceNames}")
-    assert verbs == '["configmaps"] ["get","patch"] ["quickstart-1-progress"]'
+    uid = cluster.kubectl("get", JOB, "--output", "jsonpath={.metadata.uid}")
+    assert verbs == f'["configmaps"] ["get","patch"] ["{progress_name("quickstart", uid, 1)}"]'
 
 
 @pytest.mark.parametrize(

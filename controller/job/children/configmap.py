@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from controller.job import names
-from controller.job.children.metadata import child
+from controller.job.children.metadata import child, owner_reference
 from controller.job.facts import Job
 from controller.job.trainconfig import train_config
 from controller.runtime.resources import CONFIG_MAPS
@@ -20,5 +20,10 @@ def config_map(job: Job, attempt: int) -> dict[str, Any]:
 
 
 def progress_config_map(job: Job, attempt: int) -> dict[str, Any]:
-    """Return the empty object that the trainer writes its records into; it may patch this one and create none."""
-    return child(CONFIG_MAPS, names.progress_name(job.name, attempt), job, attempt, data={})
+    """Return the empty object that the trainer writes its records into; it may patch this one and create none.
+
+    A trainer that gives it a finalizer must not hold up a job that is deleted in the foreground: it blocks no deletion.
+    """
+    item = child(CONFIG_MAPS, names.progress_name(job.name, job.uid, attempt), job, attempt, data={})
+    item["metadata"]["ownerReferences"] = [owner_reference(job) | {"blockOwnerDeletion": False}]
+    return item

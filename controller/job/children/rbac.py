@@ -23,7 +23,7 @@ def role(job: Job, attempt: int) -> dict[str, Any]:
     rule = {
         "apiGroups": [""],
         "resources": ["configmaps"],
-        "resourceNames": [names.progress_name(job.name, attempt)],
+        "resourceNames": [names.progress_name(job.name, job.uid, attempt)],
         "verbs": ["get", "patch"],
     }
     return child(ROLES, names.attempt_name(job.name, attempt), job, attempt, rules=[rule])

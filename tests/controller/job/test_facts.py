@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controller.job.facts import PodFacts, belongs_to, job_from, pod_from, ray_job_from, status_from
+from controller.job.facts import PodFacts, belongs_to, is_ray_job_of, job_from, pod_from, ray_job_from, status_from
 from tests.controller.job.builders import NOW, UID, job, resource
 
 METADATA = {"name": "bot", "namespace": "team", "uid": UID, "generation": 3, "resourceVersion": "7"}
@@ -48,7 +48,7 @@ def test_what_the_user_wants_of_a_job_is_read_though_its_spec_cannot_be(policy: 
 
 def test_a_ray_job_without_status_is_fresh() -> None:
     read = ray_job_from(
-        {"metadata": {"name": "bot-1", "creationTimestamp": "2026-03-01T12:00:00Z", "labels": {"finetune.dev/attempt": "1"}}}
+        {"metadata": {"name": "bot-1", "creationTimestamp": "2026-03-01T12:00:00Z", "labels": {"finetune.dev/attempt": "1"}}}, "bot"
     )
     assert (read.job_status, read.deployment_status, read.cluster, read.attempt, read.deleting) == ("", "", "", 1, False)
 
@@ -122,11 +122,39 @@ def test_a_container_that_ran_out_of_memory_is_found_after_its_restart_too(state
     assert pod_with(containerStatuses=[{state: {"terminated": {"reason": "OOMKilled"}}}]).out_of_memory
 
 
-def test_children_of_a_deleted_job_of_the_same_name_are_not_ours() -> None:
-    ours = {"metadata": {"ownerReferences": [{"uid": UID}]}}
-    labelled = {"metadata": {"labels": {"finetune.dev/job-uid": UID}}}
-    foreign = {"metadata": {"ownerReferences": [{"uid": "other"}], "labels": {"finetune.dev/job": "bot"}}}
-    assert [belongs_to(item, job()) for item in (ours, labelled, foreign)] == [True, True, False]
+@pytest.mark.parametrize(
+    ("owners", "labels", "ours"),
+    [
+        ([{"uid": UID}], {}, True),
+        ([{"uid": UID}], {"finetune.dev/job-uid": "other"}, True),
+        ([{"uid": "other"}, {"uid": UID}], {}, True),
+        ([{"uid": "other"}], {"finetune.dev/job": "bot"}, False),
+        ([{"uid": "other"}], {"finetune.dev/job": "bot", "finetune.dev/job-uid": UID}, False),
+        ([], {"finetune.dev/job-uid": UID}, True),
+        ([], {"finetune.dev/job": "bot"}, False),
+    ],
+    ids=["owned", "labels edited", "two owners", "of a deleted job", "labels forged", "owner dropped", "of nobody"],
+)
+def test_a_child_is_that_of_its_owner_whatever_its_labels_say(owners: list[Any], labels: dict[str, str], ours: bool) -> None:
+    assert belongs_to({"metadata": {"ownerReferences": owners, "labels": labels}}, job()) is ours
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "attempt"),
+    [
+        ("bot-12", {}, 12),
+        ("bot-2", {"finetune.dev/attempt": "7"}, 2),
+        ("bot-2x", {}, 0),
+        ("robot-2", {}, 0),
+        ("bot-0", {}, 0),
+        ("left", {"finetune.dev/attempt": "1"}, 1),
+    ],
+    ids=["by its name", "not by a label", "no number", "another job", "no attempt", "by its label where the name is no sign"],
+)
+def test_the_attempt_of_a_ray_job_is_read_from_its_name(name: str, labels: dict[str, str], attempt: int) -> None:
+    item = {"metadata": {"name": name, "creationTimestamp": "2026-03-01T12:00:00Z", "labels": labels, "ownerReferences": [{"uid": UID}]}}
+    assert ray_job_from(item, "bot").attempt == attempt
+    assert is_ray_job_of(item, job()) is bool(attempt)
 
 
 def test_members_of_a_status_that_cannot_be_read_are_left_out_but_never_the_attempts() -> None:

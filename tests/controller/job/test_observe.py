@@ -29,7 +29,7 @@ async def test_a_success_whose_ray_job_was_cleared_away_is_a_success() -> None:
     outcome = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"}
     data = {"record.json": record_text(outcome=outcome, stage="Finished")}
     world.catch_up()
-    world.put_child(CONFIG_MAPS, "bot-1-progress", 1, data=data)
+    world.put_child(CONFIG_MAPS, "bot-1-progress-0123abcd", 1, data=data)
     await world.reconciler.reconcile(KEY)
     assert world.condition("Succeeded")["status"] == "True"
 
@@ -37,7 +37,7 @@ async def test_a_success_whose_ray_job_was_cleared_away_is_a_success() -> None:
 async def test_a_ray_job_that_is_gone_without_a_last_word_was_deleted() -> None:
     world = World()
     world.set_status(attempt())
-    world.put_child(CONFIG_MAPS, "bot-1-progress", 1, data={"record.json": record_text()})
+    world.put_child(CONFIG_MAPS, "bot-1-progress-0123abcd", 1, data={"record.json": record_text()})
     await world.step()
     assert world.status["attempts"][0]["reason"] == "RayJobDeleted"
     assert world.status["attempts"][0]["lastStep"] == 20
@@ -68,7 +68,7 @@ async def test_the_last_word_is_read_from_the_server_when_the_cache_has_not_got_
     )
     world.catch_up()
     outcome = {"result": "InputInvalid", "reason": "DataInvalid", "message": "no column question"}
-    progress = next(item for item in world.api.objects(CONFIG_MAPS) if item["metadata"]["name"] == "bot-1-progress")
+    progress = next(item for item in world.api.objects(CONFIG_MAPS) if item["metadata"]["name"] == "bot-1-progress-0123abcd")
     world.api.put(CONFIG_MAPS, {**progress, "data": {"record.json": record_text(outcome=outcome)}})
     await world.reconciler.reconcile(KEY)
     assert world.condition("Failed")["reason"] == "DataInvalid"

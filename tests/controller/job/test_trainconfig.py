@@ -69,7 +69,7 @@ def test_on_a_cluster_places_are_mount_points() -> None:
     assert config.output == OutputFolder(directory=f"/mnt/claims/models/{FOLDER}", uri=f"pvc://models/{FOLDER}")
     assert config.job == JobIdentity(name="bot", namespace="team", uid=UID, attempt=2)
     assert config.workers == Workers(workers=3, gpus_per_worker=2, cpus_per_worker=3)
-    assert config.progress == ProgressSink(namespace="team", config_map="bot-2-progress")
+    assert config.progress == ProgressSink(namespace="team", config_map="bot-2-progress-0123abcd")
 
 
 def test_the_configuration_survives_its_way_through_json() -> None:

@@ -7,13 +7,24 @@ from controller.api.status import Attempt
 from controller.job import names
 from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, KubeObject, Resource
+from controller.runtime.resources import (
+    CONFIG_MAPS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    RESOURCE_QUOTAS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
+    KubeObject,
+    Resource,
+)
 from controller.runtime.store import Store, StoreState
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
+from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_CLUSTERS, RAY_JOBS, Stores
 from tests.controller.job.builders import NOW, UID, Settings, resource, status
 from tests.fakes import CREATED, FakeApi
 
 KEY = "team/bot"
+OWNER = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "name": "bot", "uid": UID, "controller": True}
 
 
 class EventLog:
@@ -53,7 +64,9 @@ class World:
     def catch_up(self) -> None:
         """Let the caches see what is on the server."""
         for store, kind in self.kinds():
-            store.replace(self.api.objects(kind))
+            all_of_them = kind in (FINE_TUNE_JOBS, PERSISTENT_VOLUME_CLAIMS, RESOURCE_QUOTAS)
+            objects = self.api.objects(kind)
+            store.replace(item for item in objects if all_of_them or JOB_LABEL in (item["metadata"].get("labels") or {}))
             store.state = StoreState.SYNCED
 
     def kinds(self) -> list[tuple[Store, Resource]]:
@@ -61,6 +74,7 @@ class World:
         return [
             (stores.jobs, FINE_TUNE_JOBS), (stores.ray_jobs, RAY_JOBS), (stores.pods, PODS), (stores.progress, CONFIG_MAPS),
             (stores.claims, PERSISTENT_VOLUME_CLAIMS), (stores.quotas, RESOURCE_QUOTAS),
+            (stores.service_accounts, SERVICE_ACCOUNTS), (stores.roles, ROLES), (stores.role_bindings, ROLE_BINDINGS),
         ]  # fmt: skip
 
     async def step(self) -> float | None:
@@ -85,12 +99,19 @@ class World:
 
     def put_child(self, kind: Resource, name: str, attempt: int, role: str | None = None, **content: Any) -> None:
         """Put an object of an attempt on the server, where caches do not see it yet."""
-        metadata = {"name": name, "namespace": "team", "labels": names.labels("bot", UID, attempt, role)}
+        metadata: dict[str, Any] = {"name": name, "namespace": "team", "labels": names.labels("bot", UID, attempt, role)}
+        if kind not in (PODS, RAY_CLUSTERS):  # which KubeRay owns
+            metadata["ownerReferences"] = [OWNER]
         self.api.put(kind, {"metadata": metadata, **content})
 
     def put_ray_job(self, attempt: int, job_status: str = "RUNNING", deployment_status: str = "Running") -> None:
         words = {"jobStatus": job_status, "jobDeploymentStatus": deployment_status, "rayClusterName": f"bot-{attempt}-x7k2p"}
         self.put_child(RAY_JOBS, f"bot-{attempt}", attempt, status=words)
+
+    def edit(self, kind: Resource, name: str, **metadata: Any) -> None:
+        """Change an object's metadata as somebody else might."""
+        item = next(item for item in self.api.objects(kind) if item["metadata"]["name"] == name)
+        self.api.put(kind, {**item, "metadata": {**item["metadata"], **metadata}})
 
     def ray_jobs(self) -> list[str]:
         return [item["metadata"]["name"] for item in self.api.objects(RAY_JOBS)]

@@ -10,7 +10,7 @@ from trainer.config.train import TrainConfig
 
 def test_the_role_is_for_one_object_and_two_verbs() -> None:
     assert role(job(), 2)["rules"] == [
-        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["bot-2-progress"], "verbs": ["get", "patch"]}
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["bot-2-progress-0123abcd"], "verbs": ["get", "patch"]}
     ]
 
 

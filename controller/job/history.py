@@ -1,0 +1,88 @@
+"""The history of a job rebuilt from its children, where an edit or a restored backup has taken it out of the status.
+
+The attempts decide whether a job has ended, and children outlive what is written about them: an attempt that its RayJob or
+its progress ConfigMap tells of is an attempt, although the status has lost it. Pure. Test: tests/controller/job/test_history.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from controller.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
+from controller.job import progress
+from controller.job.attempts import KEPT
+from controller.job.conditions import shortened
+from controller.job.facts import Job, RayJobFacts
+from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
+from controller.job.names import attempt_name, attempt_of_ray_job
+from trainer.config.record import Outcome
+
+STATUS_LOST = "StatusLost"
+
+
+@dataclass(frozen=True)
+class ProgressFacts:
+    """A progress ConfigMap of the job: which attempt's, since when it is there, and the record in it."""
+
+    attempt: int
+    created: datetime
+    record: str | None = None
+
+
+def rebuilt(job: Job, ray_jobs: Sequence[RayJobFacts], reports: Sequence[ProgressFacts]) -> FineTuneJobStatus:
+    """Return the job's status with its attempts in order, and those that only children still tell of added to the end.
+
+    The newest of them is left open, for it may still run: how it ended is then concluded as for any other. One that counts as
+    failed although its RayJob has succeeded is opened again.
+    """
+    by_number = {
+        attempt.number: attempt.model_copy(update={"ray_job_name": attempt_name(job.name, attempt.number)})
+        for attempt in job.status.attempts or []
+    }
+    known = [by_number[number] for number in sorted(by_number)]
+    newest = known[-1].number if known else 0
+    jobs, told = {attempt_of_ray_job(each.name, job.name): each for each in ray_jobs}, {each.attempt: each for each in reports}
+    unknown = sorted(number for number in jobs.keys() | told.keys() if number is not None and number > newest)[-KEPT:]
+    found = [_found(job.name, number, jobs, told, newest=number == unknown[-1]) for number in unknown]
+    attempts = [*known, *found][-KEPT:] if found else known
+    if attempts and attempts[-1].outcome not in (None, AttemptOutcome.SUCCEEDED):
+        ray_job = jobs.get(attempts[-1].number)
+        if ray_job is not None and ray_job_state(ray_job) is RayJobState.SUCCEEDED:
+            reopened = {"outcome": None, "reason": None, "message": None, "end_time": None, "job_reason": None}
+            attempts = [*attempts[:-1], attempts[-1].model_copy(update=reopened)]
+    if attempts == (job.status.attempts or []):
+        return job.status
+    return job.status.model_copy(update={"attempts": attempts})
+
+
+def _found(
+    job_name: str, number: int, jobs: Mapping[int | None, RayJobFacts], told: Mapping[int, ProgressFacts], *, newest: bool
+) -> Attempt:
+    ray_job, report = jobs.get(number), told.get(number)
+    reported = report.created if report is not None and report.record else None
+    attempt = Attempt(number=number, ray_job_name=attempt_name(job_name, number), start_time=ray_job.created if ray_job else reported)
+    if newest:
+        return attempt
+    ending = _ending(attempt, ray_job, report)
+    fields = {"outcome": ending.outcome, "reason": str(ending.reason), "message": shortened(ending.message) or None}
+    return attempt.model_copy(update=fields)
+
+
+def _ending(attempt: Attempt, ray_job: RayJobFacts | None, report: ProgressFacts | None) -> Ending:
+    outcome = _last_word(attempt.number, report)
+    if ray_job is not None and ray_job_state(ray_job).final:
+        return ending_of(ray_job, outcome, ())
+    if ray_job is None and outcome is not None:
+        return deleted_ending(attempt.ray_job_name, outcome)
+    # It may have been suspended: what nobody knows is not charged.
+    return Ending(AttemptOutcome.INTERRUPTED, STATUS_LOST, "how this attempt ended was lost with the job's status")
+
+
+def _last_word(number: int, report: ProgressFacts | None) -> Outcome | None:
+    if report is None or not report.record:
+        return None
+    try:
+        record = progress.parse(report.record)
+    except progress.RecordError:
+        return None
+    return record.outcome if record.attempt == number else None

@@ -1,0 +1,151 @@
+"""How the small objects stand that an attempt needs beside its RayJob: its configuration, its progress, and its rights.
+
+Somebody may delete them or change their labels, and the trainer may do with its progress ConfigMap what it likes: what it
+has made of it is told, and is waited for by nobody. Reads only. Test: tests/controller/job/test_supports.py.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from controller.job import names
+from controller.job.attempts import unfinished
+from controller.job.facts import Job, RayJobFacts, Supports, bears_label_of, belongs_to
+from controller.job.failures import ray_job_state
+from controller.job.history import ProgressFacts
+from controller.runtime.client import ListPage
+from controller.runtime.errors import NotFound
+from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
+from controller.runtime.store import StoreState
+from controller.stores import JOB_LABEL, Stores
+from trainer.config.record import RECORD_KEY
+
+
+class Reader(Protocol):
+    """The part of the client that observing needs."""
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
+        """Return an object; raise NotFound."""
+
+    async def list_all(
+        self, resource: Resource, namespace: str | None = None, *, label_selector: str | None = None, metadata_only: bool = False
+    ) -> ListPage:
+        """Return all objects with these labels."""
+
+
+def names_of_supports(job: Job, attempt: int) -> list[tuple[Resource, str]]:
+    """Return the small objects of an attempt, in the order in which they are created."""
+    own = names.attempt_name(job.name, attempt)
+    return [
+        (CONFIG_MAPS, names.config_name(job.name, attempt)),
+        (CONFIG_MAPS, names.progress_name(job.name, job.uid, attempt)),
+        (SERVICE_ACCOUNTS, own),
+        (ROLES, own),
+        (ROLE_BINDINGS, own),
+    ]
+
+
+async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores: Stores, reader: Reader) -> Supports:
+    """Return what is missing of an attempt that runs, and what was done to its progress ConfigMap `report`.
+
+    What a cache does not have is asked of the server: it may lag, and an object that has lost its label is in none.
+    """
+    lost, foreign = [], []
+    caches = {
+        CONFIG_MAPS: stores.progress,
+        SERVICE_ACCOUNTS: stores.service_accounts,
+        ROLES: stores.roles,
+        ROLE_BINDINGS: stores.role_bindings,
+    }
+    for resource, name in names_of_supports(job, attempt):
+        cache = caches[resource]
+        item = cache.get(f"{job.namespace}/{name}") if cache.state is StoreState.SYNCED else None
+        if report is not None and name == report["metadata"]["name"]:
+            continue
+        if item is None or not belongs_to(item, job):
+            try:
+                item = await reader.get(resource, name, job.namespace, metadata_only=True)
+            except NotFound:
+                lost.append((resource.kind, name))
+                continue
+        if not belongs_to(item, job):
+            foreign.append((resource.kind, name))
+    immutable = report is not None and bool(report.get("immutable"))
+    return Supports(tuple(lost), tuple(foreign), "" if report is None else alterations(report, job), writable=not immutable)
+
+
+async def progress_of(job: Job, current: RayJobFacts | None, stores: Stores, reader: Reader) -> KubeObject | None:
+    """Return the progress ConfigMap of the newest attempt, if the attempt runs, has just ended, or was never reported on.
+
+    At the end it comes from the server, because the last word decides about retries; where the RayJob is gone, the record
+    outlives it, as a finished RayJob may have been cleared away before it was seen. `current` is the attempt's RayJob.
+    """
+    attempt, attempts = unfinished(job.status), job.status.attempts
+    if not attempts or (attempt is None and job.status.report_cursor is not None and not job.deleting):
+        return None
+    if attempt is not None and current is None and attempt.start_time is None:
+        return None
+    name = names.progress_name(job.name, job.uid, attempts[-1].number)
+    item = _ours(stores.progress.get(f"{job.namespace}/{name}"), job)
+    ends = attempt is not None and (current is None or ray_job_state(current).final) and '"outcome"' not in (record_in(item) or "")
+    # One that has lost its label is in no cache; of a job that is being deleted it may hold up the deletion.
+    if ends or (item is None and (attempt is not None or job.deleting)):
+        try:
+            item = _ours(await reader.get(CONFIG_MAPS, name, job.namespace), job)
+        except NotFound:
+            return item
+    return item
+
+
+def _ours(item: KubeObject | None, job: Job) -> KubeObject | None:
+    return item if item is not None and is_progress_of(item, job) else None
+
+
+def is_progress_of(item: KubeObject, job: Job) -> bool:
+    """Tell whether a ConfigMap is a progress ConfigMap of this job: its name holds the job's UID, and nobody else owns it."""
+    metadata = item["metadata"]
+    ours = belongs_to(item, job) or not metadata.get("ownerReferences")
+    return ours and names.attempt_of_progress(metadata["name"], job.name, job.uid) is not None
+
+
+def record_in(item: KubeObject | None) -> str | None:
+    """Return the trainer's record in a progress ConfigMap."""
+    text = ((item or {}).get("data") or {}).get(RECORD_KEY)
+    return text if isinstance(text, str) else None
+
+
+def report_from(item: KubeObject, job: Job) -> ProgressFacts:
+    """Read a progress ConfigMap of the job."""
+    metadata = item["metadata"]
+    created = metadata.get("creationTimestamp")
+    return ProgressFacts(
+        attempt=names.attempt_of_progress(metadata["name"], job.name, job.uid) or 0,
+        created=datetime.fromisoformat(created) if created else datetime.fromtimestamp(0, UTC),
+        record=record_in(item),
+    )
+
+
+def alterations(item: KubeObject, job: Job) -> str:
+    """Return in words what somebody has changed about a progress ConfigMap, empty if nothing."""
+    metadata = item["metadata"]
+    named = (metadata.get("labels") or {}).get(JOB_LABEL)
+    changed = [
+        "was made immutable" if item.get("immutable") else "",
+        "has a finalizer" if metadata.get("finalizers") else "",
+        "has lost its owner" if not metadata.get("ownerReferences") else "",
+        "has lost its labels" if not (bears_label_of(item, job) and named == job.name) else "",
+    ]
+    return ", ".join(words for words in changed if words)
+
+
+def held(job: Job, reports: Iterable[KubeObject]) -> tuple[str, ...]:
+    """Return the names of the progress ConfigMaps that would outlive the job, or hold up its deletion, as they are."""
+    return tuple(
+        sorted(
+            {
+                item["metadata"]["name"]
+                for item in reports
+                if item["metadata"].get("finalizers") or not item["metadata"].get("ownerReferences")
+            }
+        )
+    )

@@ -1,0 +1,230 @@
+"""The small objects of an attempt when somebody deletes, takes or alters them, over an API server in memory."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from controller.job import names
+from controller.job.policies import UNWATCHED_POLL_SECONDS
+from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
+from controller.runtime.transport import Response
+from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from tests.controller.job.builders import NOW, UID, record_text
+from tests.controller.job.world import KEY, World
+from tests.fakes import CREATED
+
+PROGRESS = "bot-1-progress-0123abcd"
+SUPPORTS = [
+    (CONFIG_MAPS, "bot-1-config"),
+    (CONFIG_MAPS, PROGRESS),
+    (SERVICE_ACCOUNTS, "bot-1"),
+    (ROLES, "bot-1"),
+    (ROLE_BINDINGS, "bot-1"),
+]
+IDS = ["configuration", "progress", "account", "role", "binding"]
+DRIVERS_TRICKS = {
+    "finalizer": {"finalizers": ["example.com/mine"]},
+    "no owner": {"ownerReferences": []},
+    "no labels": {"labels": {}},
+    "labels of another job": {"labels": {"finetune.dev/job": "other", "finetune.dev/job-uid": "x"}},
+    "all of it": {"finalizers": ["example.com/mine"], "ownerReferences": [], "labels": {}},
+}
+
+
+async def running_world() -> World:
+    world = World()
+    await world.step()
+    await world.step()
+    world.put_ray_job(1)
+    await world.step()
+    assert world.condition("Running")["status"] == "True"
+    return world
+
+
+def found(world: World, kind: Resource, name: str) -> KubeObject | None:
+    return next((item for item in world.api.objects(kind) if item["metadata"]["name"] == name), None)
+
+
+def reporting(world: World) -> tuple[str, str] | None:
+    told = [c for c in world.status["conditions"] if c["type"] == "Reporting"]
+    return (told[0]["status"], told[0]["reason"]) if told else None
+
+
+@pytest.mark.parametrize(("kind", "name"), SUPPORTS, ids=IDS)
+async def test_what_somebody_deletes_under_a_running_attempt_is_made_again_and_told(kind: Resource, name: str) -> None:
+    world = await running_world()
+    before = found(world, kind, name)
+    world.api.remove(kind, "team", name)
+    await world.step()
+    after = found(world, kind, name)
+    assert before is not None
+    assert after is not None
+    assert {**after, "metadata": None} == {**before, "metadata": None}
+    assert after["metadata"]["ownerReferences"] == before["metadata"]["ownerReferences"]
+    assert after["metadata"]["labels"] == names.labels("bot", UID, 1)
+    assert reporting(world) == ("True", "DeletedAndRestored")
+    assert f"{kind.kind} {name}" in world.condition("Reporting")["message"]
+    assert ("Normal", "DeletedAndRestored") in world.log.events
+
+
+async def test_nothing_is_made_again_or_asked_for_while_all_is_there() -> None:
+    world = await running_world()
+    written, asked = len(world.writes()), len(world.api.requests)
+    await world.step()
+    assert len(world.writes()) == written
+    assert len(world.api.requests) == asked
+    assert reporting(world) is None
+
+
+async def test_a_cache_that_lags_behind_makes_nothing_again() -> None:
+    world = await running_world()
+    world.catch_up()
+    for store in (world.stores.roles, world.stores.role_bindings, world.stores.service_accounts, world.stores.progress):
+        store.replace([])
+    written = len(world.writes())
+    await world.reconciler.reconcile(KEY)
+    assert len(world.writes()) == written
+
+
+async def test_nothing_is_made_again_for_an_attempt_that_has_ended() -> None:
+    world = await running_world()
+    world.put_ray_job(1, "SUCCEEDED", "Complete")
+    for kind, name in SUPPORTS:
+        world.api.remove(kind, "team", name)
+    for _ in range(3):
+        await world.step()
+    assert world.status["phase"] == "Succeeded"
+    assert [found(world, kind, name) for kind, name in SUPPORTS] == [None] * 5
+
+
+async def test_reports_go_on_in_a_progress_config_map_that_is_new_again() -> None:
+    world = await running_world()
+    world.put_child(CONFIG_MAPS, PROGRESS, 1, data={"record.json": record_text(sequence=3)})
+    await world.step()
+    world.api.remove(CONFIG_MAPS, "team", PROGRESS)
+    await world.step()
+    new = found(world, CONFIG_MAPS, PROGRESS)
+    assert new is not None
+    assert new["data"] == {}
+    assert world.status["progress"]["step"] == 20
+    progress = {"step": 40, "totalSteps": 80, "epoch": 0.5, "tokensSeen": 8192}
+    world.api.put(CONFIG_MAPS, {**new, "data": {"record.json": record_text(sequence=5, progress=progress)}})
+    world.now += timedelta(minutes=1)
+    await world.step()
+    assert world.status["progress"]["step"] == 40
+
+
+async def test_an_object_of_somebody_else_with_our_name_is_told_and_never_touched() -> None:
+    world = await running_world()
+    world.api.remove(ROLE_BINDINGS, "team", "bot-1")
+    owner = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "other"}]
+    theirs = {"metadata": {"name": "bot-1", "namespace": "team", "ownerReferences": owner, "labels": names.labels("bot", UID, 1)}}
+    world.api.put(ROLE_BINDINGS, theirs)
+    await world.step()
+    assert reporting(world) == ("False", "NameTaken")
+    assert "RoleBinding bot-1" in world.condition("Reporting")["message"]
+    assert (found(world, ROLE_BINDINGS, "bot-1") or {})["metadata"]["ownerReferences"] == owner
+    assert world.condition("Running")["status"] == "True"
+
+    world.api.remove(ROLE_BINDINGS, "team", "bot-1")
+    await world.step()
+    await world.step()
+    assert reporting(world) == ("True", "DeletedAndRestored")
+
+
+async def test_what_cannot_be_made_again_is_told_and_the_attempt_goes_on() -> None:
+    world = await running_world()
+    world.api.remove(ROLES, "team", "bot-1")
+    world.api.fail(Response(422, b'{"kind":"Status","message":"a policy says no"}'), method="POST", path="roles")
+    assert await world.step() == UNWATCHED_POLL_SECONDS
+    assert reporting(world) == ("False", "CreationFailed")
+    assert "a policy says no" in world.condition("Reporting")["message"]
+    assert world.condition("Running")["status"] == "True"
+    await world.step()
+    assert reporting(world) == ("True", "DeletedAndRestored")
+
+
+@pytest.mark.parametrize("trick", DRIVERS_TRICKS.values(), ids=DRIVERS_TRICKS.keys())
+async def test_a_progress_config_map_that_the_trainer_altered_is_read_and_told_and_goes_with_its_job(trick: dict[str, Any]) -> None:
+    world = await running_world()
+    data = {"record.json": record_text(sequence=3)}
+    world.put_child(CONFIG_MAPS, PROGRESS, 1, data=data)
+    world.edit(CONFIG_MAPS, PROGRESS, **trick)
+    await world.step()
+    assert reporting(world) == ("True", "ProgressAltered")
+    assert world.status["progress"]["step"] == 20
+
+    world.put_ray_job(1, "SUCCEEDED", "Complete")
+    await world.step()
+    assert world.status["phase"] == "Succeeded"
+    job = world.api.objects(FINE_TUNE_JOBS)[0]
+    world.api.put(FINE_TUNE_JOBS, {**job, "metadata": {**job["metadata"], "deletionTimestamp": CREATED}})
+    await world.step()
+    metadata = (found(world, CONFIG_MAPS, PROGRESS) or {})["metadata"]
+    assert not metadata.get("finalizers")
+    if "labels" not in trick or "finalizers" in trick:
+        assert [owner["uid"] for owner in metadata["ownerReferences"]] == [UID]
+
+
+async def test_an_immutable_progress_config_map_is_told_and_the_job_ends_as_it_would() -> None:
+    world = await running_world()
+    world.put_child(CONFIG_MAPS, PROGRESS, 1, data={"record.json": record_text()}, immutable=True)
+    await world.step()
+    assert reporting(world) == ("False", "ProgressImmutable")
+    world.put_ray_job(1, "FAILED", "Failed")
+    await world.step()
+    assert world.status["attempts"][0]["outcome"] == "Failed"
+    world.now += timedelta(minutes=1)
+    for _ in range(3):
+        await world.step()
+    assert found(world, CONFIG_MAPS, "bot-2-progress-0123abcd") is not None
+    assert "bot-2" in world.ray_jobs()
+
+
+async def test_a_record_that_was_blown_up_ends_nothing() -> None:
+    world = await running_world()
+    world.put_child(CONFIG_MAPS, PROGRESS, 1, data={"record.json": "x" * 2**20})
+    await world.step()
+    world.put_ray_job(1, "SUCCEEDED", "Complete")
+    await world.step()
+    assert world.status["phase"] == "Succeeded"
+
+
+async def test_what_a_deleted_job_of_the_same_name_left_behind_is_in_nobodys_way() -> None:
+    world = World()
+    left = {"name": "bot-1-progress-ffffffff", "namespace": "team", "finalizers": ["example.com/mine"], "deletionTimestamp": CREATED}
+    world.api.put(CONFIG_MAPS, {"metadata": {**left, "labels": names.labels("bot", "ffffffff-1", 1)}, "data": {}})
+    await world.step()
+    await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+    assert (found(world, CONFIG_MAPS, "bot-1-progress-ffffffff") or {})["metadata"]["finalizers"] == ["example.com/mine"]
+
+
+@pytest.mark.parametrize("labels", [{}, {"finetune.dev/job": "other", "finetune.dev/attempt": "9"}], ids=["removed", "of another job"])
+async def test_a_ray_job_whose_labels_were_changed_runs_on_and_is_seen_to_fail(labels: dict[str, str]) -> None:
+    world = await running_world()
+    world.edit(RAY_JOBS, "bot-1", labels=labels)
+    look_again = await world.step()
+    assert (look_again is None) is bool(labels)  # of one without the label no watch tells
+    assert world.ray_jobs() == ["bot-1"]
+    assert world.condition("Running")["status"] == "True"
+
+    ray_job = world.api.objects(RAY_JOBS)[0]
+    world.api.put(RAY_JOBS, {**ray_job, "status": {**ray_job["status"], "jobStatus": "FAILED", "jobDeploymentStatus": "Failed"}})
+    await world.step()
+    assert (world.status["attempts"][0]["outcome"], world.status["attempts"][0]["reason"]) == ("Failed", "TrainerFailed")
+    world.now = NOW + timedelta(minutes=5)
+    for _ in range(3):
+        await world.step()
+    assert world.ray_jobs() == ["bot-1", "bot-2"]
+
+
+async def test_a_ray_job_without_labels_is_deleted_when_its_job_is_suspended() -> None:
+    world = await running_world()
+    world.edit(RAY_JOBS, "bot-1", labels={})
+    await world.step()
+    world.change_job({"runPolicy": {"suspend": True}})
+    await world.step()
+    await world.step()
+    assert world.ray_jobs() == []
