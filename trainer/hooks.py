@@ -22,6 +22,10 @@ ANSWER_SECONDS = 0.2
 """How long the answer to this step's report is waited for: it takes a millisecond, and without it a stop costs a step more."""
 
 
+class MeasurementStoppedError(Exception):
+    """The run is to stop in the middle of a validation; raised on all ranks at the same batch."""
+
+
 class Sender(Protocol):
     """Takes changed fields of the progress record."""
 
@@ -53,6 +57,8 @@ class Ledger:
         """The perplexity that early stopping compares with: it moves by minDelta at least, the best by any amount."""
         self.validated: tuple[int, float] | None = None
         """Step and perplexity of the newest validation."""
+        self.owes_validation = False
+        """A stop ended the validation of the present step; whoever goes on makes up for it first."""
 
     def note(self, **fields: Any) -> None:
         """Replace fields of the metrics."""
@@ -68,6 +74,7 @@ class Ledger:
             "metrics": self.metrics.to_wire(),
             "evaluationsWithoutImprovement": self.evaluations_without_improvement,
             "improvementReference": self.improvement_reference,
+            "owesValidation": self.owes_validation,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -75,6 +82,7 @@ class Ledger:
         self.metrics = Metrics.model_validate(state["metrics"])
         self.evaluations_without_improvement = int(state["evaluationsWithoutImprovement"])
         self.improvement_reference = state["improvementReference"]
+        self.owes_validation = bool(state.get("owesValidation", False))
 
 
 class LogFigures:
@@ -104,15 +112,28 @@ class Validate:
     """Perplexity of the validation rows every so many steps and at the last; best so far; early stopping."""
 
     def __init__(self, engine: Engine, rows: Sequence[Tokens], every_steps: int, batch_size: int, ledger: Ledger,
-                 early_stopping: EarlyStopping | None, sinks: MetricsSink, sender: Sender) -> None:  # fmt: skip
+                 early_stopping: EarlyStopping | None, sinks: MetricsSink, sender: Sender, stop: "StopOnRequest") -> None:  # fmt: skip
         self._engine, self._rows, self._every, self._batch_size = engine, rows, every_steps, batch_size
         self._ledger, self._early_stopping, self._sinks, self._sender = ledger, early_stopping, sinks, sender
+        self._stop = stop
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
         """Validate when it is due."""
         if progress.step % self._every != 0 and progress.step < progress.total_steps:
             return
-        figures = perplexity_figures(measure_perplexity(self._engine, self._rows, self._batch_size))
+        self.catch_up(progress)
+
+    def catch_up(self, progress: Progress) -> None:
+        """Validate; a stop that comes in between ends it, and training, and is remembered in the checkpoint."""
+        self._ledger.owes_validation = True
+        try:
+            measured = measure_perplexity(self._engine, self._rows, self._batch_size, self._stop.between_batches)
+        except MeasurementStoppedError:
+            self._engine.model.train()
+            progress.stop_reason = INTERRUPTED
+            return
+        self._ledger.owes_validation = False
+        figures = perplexity_figures(measured)
         self._sinks.log(progress.step, {f"validation/{name}": value for name, value in figures.items()})
         self._ledger.latest(figures)
         self._judge(figures["perplexity"], progress)
@@ -121,6 +142,7 @@ class Validate:
 
     def _judge(self, perplexity: float, progress: Progress) -> None:
         self._ledger.validated = (progress.step, perplexity)
+        self._ledger.note(validated_step=progress.step)
         best, reference = self._ledger.metrics.best, self._ledger.improvement_reference
         if best is None or perplexity < best.perplexity:
             self._ledger.note(best=BestFigures(perplexity=perplexity, step=progress.step))
@@ -142,9 +164,17 @@ class StopOnRequest:
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
         """Set the stop reason."""
-        wanted = self._engine.sums_over_ranks([float(self._sender.stop_requested(ANSWER_SECONDS))])[0] > 0
-        if wanted and not progress.finished:
+        if self._wanted(ANSWER_SECONDS) and not progress.finished:
             progress.stop_reason = INTERRUPTED
+
+    def between_batches(self) -> None:
+        """Raise MeasurementStoppedError on all ranks when the driver wants the run to stop."""
+        self._sender.send()  # what it answers tells
+        if self._wanted(0.0):
+            raise MeasurementStoppedError
+
+    def _wanted(self, wait_seconds: float) -> bool:
+        return self._engine.sums_over_ranks([float(self._sender.stop_requested(wait_seconds))])[0] > 0
 
 
 class SaveCheckpoints:
@@ -161,6 +191,10 @@ class SaveCheckpoints:
         new_best = best is not None and best.step == progress.step
         if progress.step % self._config.checkpoint.every_steps != 0 and not new_best and not progress.finished:
             return
+        self.catch_up(progress)
+
+    def catch_up(self, progress: Progress) -> None:
+        """Save."""
         state = self._engine.state()
         if self._engine.rank == 0:
             trainer_state = {

@@ -4,7 +4,7 @@ The figures do not depend on batch size or number of ranks: sums are reduced, me
 Tests: tests/trainer/test_measure.py, tests/trainer/test_loop.py and engine/test_invariance.py (perplexity), test_run.py (whole).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -63,14 +63,18 @@ def perplexity_figures(perplexity: Perplexity) -> dict[str, float]:
     return {name: figure.value for name, figure in figures(perplexity, {}).items()}
 
 
-def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int) -> Perplexity:
-    """Return the token-weighted perplexity of all rows; on every rank the same."""
+def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int, between: Callable[[], None] = lambda: None) -> Perplexity:
+    """Return the token-weighted perplexity of all rows; on every rank the same.
+
+    `between` is called on every rank before each batch; it may raise to end the measurement, on all ranks alike.
+    """
     was_training = engine.model.training
     engine.model.eval()
     keeps_positions = accepts_logits_to_keep(engine)
     nll = 0.0
     with torch.no_grad():
         for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size):
+            between()
             # A rank without rows computes along with the first one: a sharded forward needs every rank.
             batch = collate(turn or rows[:1]).to(engine.device)
             sums = forward_loss(engine, batch, 0.0, keeps_positions=keeps_positions)

@@ -153,14 +153,12 @@ class Run:
             progress.step, progress.tokens_seen = int(saved.trainer_state["step"]), int(saved.trainer_state["tokensSeen"])
             progress.stop_reason = saved.trainer_state["stopReason"]
         self.send(stage=Stage.TRAINING, progress=progress.figures())
-        train(
-            self.engine,
-            self.micro_batches,
-            training,
-            self.config.regularization.label_smoothing,
-            progress,
-            self.hooks(progress, saved, baseline),
-        )
+        hooks = self.hooks(progress, saved, baseline)
+        if self.ledger.owes_validation:
+            for hook in hooks:
+                if isinstance(hook, Validate | SaveCheckpoints):
+                    hook.catch_up(progress)
+        train(self.engine, self.micro_batches, training, self.config.regularization.label_smoothing, progress, hooks)
         return progress
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
@@ -187,15 +185,16 @@ class Run:
         sender: Sender = self.sender if self.engine.rank == 0 else Silent()
         if self.engine.rank == 0:
             hooks.append(LogFigures(self.ledger, sinks, self.sender, logger.info))
+        stop = StopOnRequest(self.engine, sender)
         if self.validation_rows:
             every = config.evaluation.every_steps or max(1, round(progress.steps_per_epoch))
             hooks.append(
                 Validate(
                     self.engine, self.validation_rows, every, self.evaluation_batch_size, self.ledger,
-                    config.regularization.early_stopping, sinks, sender,
+                    config.regularization.early_stopping, sinks, sender, stop,
                 )
             )  # fmt: skip
-        hooks.append(StopOnRequest(self.engine, sender))
+        hooks.append(stop)
         hooks.append(SaveCheckpoints(self.engine, self.store, config, self.ledger, sender, lambda: self.extra_state(baseline)))
         return hooks
 

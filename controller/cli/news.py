@@ -25,10 +25,10 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     lines += [f"warning: {warning}" for warning in record.warnings if warning not in known_warnings]
     if record.metrics.baseline and not (before and before.metrics.baseline):
         lines.append(f"base model: {figures(record.metrics.baseline)}")
-    perplexity = record.metrics.latest.get("perplexity")
-    if perplexity is not None and perplexity != (before.metrics.latest.get("perplexity") if before else None):
-        step = f" at step {record.progress.step}" if record.progress else ""
-        lines.append(f"validation{step}: perplexity {perplexity:.4g}")
+    perplexity, step = record.metrics.latest.get("perplexity"), record.metrics.validated_step
+    # After a resume the record holds the validation of the run before; it is no news.
+    if perplexity is not None and step != (before.metrics.validated_step if before else None) and _is_later(step, record):
+        lines.append(f"validation at step {step}: perplexity {perplexity:.4g}")
     known_steps = {checkpoint.step for checkpoint in before.checkpoints} if before else set()
     # After a resume the record lists the checkpoints of the run before; they are no news.
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
@@ -67,7 +67,12 @@ def _model(model: ModelProvenance) -> str:
 
 
 def _is_new(checkpoint: CheckpointRecord, record: ProgressRecord, known_steps: set[int]) -> bool:
-    return checkpoint.step not in known_steps and checkpoint.step > (record.resumed_from_step or 0)
+    return checkpoint.step not in known_steps and _is_later(checkpoint.step, record)
+
+
+def _is_later(step: int | None, record: ProgressRecord) -> bool:
+    """Tell whether a step is one of this start, not of the one that it goes on from."""
+    return step is not None and step > (record.resumed_from_step or 0)
 
 
 def _checkpoint(checkpoint: CheckpointRecord) -> str:

@@ -17,9 +17,9 @@ RESULT = StepResult(train_loss=1.5, gradient_norm=0.3, learning_rate=1e-3, loss_
 
 
 class OneRank:
-    """An engine of one rank without a model."""
+    """An engine of one rank with a model that does nothing."""
 
-    rank, world_size = 0, 1
+    rank, world_size, model = 0, 1, torch.nn.Identity()
 
     def sums_over_ranks(self, values):
         return list(values)
@@ -51,14 +51,19 @@ def progress_at(step: int, total: int = 100) -> Progress:
     return Progress(total_steps=total, steps_per_epoch=10, step=step, tokens_seen=step * 50)
 
 
+def validating(ledger: Ledger, listener: Listener, early_stopping: EarlyStopping | None = None, every: int = 1) -> Validate:
+    """Return the hook that validates, with nothing to validate with."""
+    return Validate(OneRank(), [object()], every, 8, ledger, early_stopping, listener, listener, StopOnRequest(OneRank(), listener))
+
+
 def validate(perplexities: list[float], monkeypatch, early_stopping: EarlyStopping | None, every: int = 1):
     """Run validations that find these perplexities; return the ledger and the step at which training was stopped."""
     import math
 
     found = iter(perplexities)
-    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda engine, rows, batch_size: Perplexity(math.log(next(found)), 1, 1))
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda *_: Perplexity(math.log(next(found)), 1, 1))
     ledger, listener = Ledger(), Listener()
-    hook = Validate(OneRank(), [object()], every, 8, ledger, early_stopping, listener, listener)
+    hook = validating(ledger, listener, early_stopping, every)
     for step in range(1, len(perplexities) * every + 1):
         progress = progress_at(step)
         hook.after_step(progress, RESULT)
@@ -96,9 +101,9 @@ def test_training_stops_early_when_patience_runs_out(monkeypatch, perplexities, 
 
 
 def test_the_reason_of_an_early_stop_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda engine, rows, batch_size: Perplexity(1.0, 1, 1))
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda *_: Perplexity(1.0, 1, 1))
     ledger, listener, progress = Ledger(), Listener(), progress_at(1)
-    hook = Validate(OneRank(), [object()], 1, 8, ledger, EarlyStopping(patience=1), listener, listener)
+    hook = validating(ledger, listener, EarlyStopping(patience=1))
     hook.after_step(progress, RESULT)
     hook.after_step(progress, RESULT)
     assert progress.stop_reason == EARLY_STOP
@@ -109,6 +114,40 @@ def test_a_wish_to_stop_ends_training_after_the_step(wish: bool, reason: str | N
     progress = progress_at(4)
     StopOnRequest(OneRank(), Listener(stop=wish)).after_step(progress, RESULT)
     assert progress.stop_reason == reason
+
+
+def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_up_for_it(tmp_path: Path, monkeypatch) -> None:
+    ledger, listener, progress = Ledger(), Listener(), progress_at(3, total=3)
+    batches: list[int] = []
+
+    def measured(engine, rows, batch_size, between) -> Perplexity:
+        for batch in range(3):
+            listener.stop = listener.stop or batch == wish_at
+            between()
+            batches.append(batch)
+        return Perplexity(1.0, 1, 1)
+
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", measured)
+    hook = validating(ledger, listener)
+    save = saver(tmp_path, ledger, listener, every=50)
+    wish_at = 1
+    for each in (hook, save):
+        each.after_step(progress, RESULT)
+    assert (progress.stop_reason, batches, listener.logged) == (INTERRUPTED, [0], [])
+
+    state = CheckpointStore(tmp_path, str(tmp_path), "owner", 10).at_step(3).trainer_state
+    assert state["stopReason"] is None
+    again, listener.stop, wish_at = Ledger(), False, -1
+    again.load_state(state["ledger"])
+    assert again.owes_validation
+    later = validating(again, listener)
+    save = saver(tmp_path, again, listener, every=50)
+    progress = progress_at(3, total=3)
+    for each in (later, save):
+        each.catch_up(progress)
+    assert (progress.stop_reason, again.owes_validation, again.metrics.validated_step) == (None, False, 3)
+    [record] = save._store.records
+    assert record.perplexity == pytest.approx(2.718, abs=0.001)
 
 
 def saver(folder: Path, ledger: Ledger, listener: Listener, every: int) -> SaveCheckpoints:
@@ -165,15 +204,15 @@ def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tm
     import math
 
     found = iter([10.0, 9.995, 9.992, 9.991])
-    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda engine, rows, batch_size: Perplexity(math.log(next(found)), 1, 1))
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda *_: Perplexity(math.log(next(found)), 1, 1))
     ledger, listener = Ledger(), Listener()
-    validating = Validate(OneRank(), [object()], 1, 8, ledger, EarlyStopping(patience=3, min_delta=0.01), listener, listener)
+    hook = validating(ledger, listener, EarlyStopping(patience=3, min_delta=0.01))
     config = make_config(tmp_path).model_copy(update={"checkpoint": CheckpointPolicy(every_steps=1, keep=1)})
     store = CheckpointStore(tmp_path, str(tmp_path), "owner", 1)
     saving = SaveCheckpoints(OneRank(), store, config, ledger, listener, dict)
     for step in range(1, 5):
         progress = progress_at(step)
-        validating.after_step(progress, RESULT)
+        hook.after_step(progress, RESULT)
         saving.after_step(progress, RESULT)
     assert progress.stop_reason == EARLY_STOP
     assert ledger.metrics.best is not None
@@ -186,8 +225,8 @@ def test_a_resumed_run_goes_on_with_the_patience_that_is_left(monkeypatch: pytes
     before, _, _ = validate([9.0, 8.0, 8.5], monkeypatch, EarlyStopping(patience=2))
     after = Ledger()
     after.load_state(before.to_state())
-    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda engine, rows, batch_size: Perplexity(2.2, 1, 1))
+    monkeypatch.setattr("trainer.hooks.measure_perplexity", lambda *_: Perplexity(2.2, 1, 1))
     progress, listener = progress_at(4), Listener()
-    Validate(OneRank(), [object()], 1, 8, after, EarlyStopping(patience=2), listener, listener).after_step(progress, RESULT)
+    validating(after, listener, EarlyStopping(patience=2)).after_step(progress, RESULT)
     assert progress.stop_reason == EARLY_STOP
     assert after.metrics.best == before.metrics.best

@@ -97,6 +97,8 @@ class Metrics(Model):
 
     baseline: Figures = {}
     latest: Figures = {}
+    validated_step: Count | None = None
+    """Step that the perplexity in `latest` was measured at: other figures there may be of a later one."""
     best: BestFigures | None = None
     final: Figures = {}
 

@@ -20,5 +20,5 @@ def checkpoint(step: int, **fields: Any) -> CheckpointRecord:
     return CheckpointRecord(step=step, **content)
 
 
-def latest(**figures: float) -> Metrics:
-    return Metrics(latest=figures)
+def latest(validated_step: int | None = None, **figures: float) -> Metrics:
+    return Metrics(latest=figures, validated_step=validated_step)
