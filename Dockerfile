@@ -74,7 +74,11 @@ RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv \
         --build-constraint /opt/uv/constraints.txt --requirement /opt/venv/requirements.txt \
     && rm -f /opt/venv/.lock
 # USER: libraries ask for a user's name, and an id that the cluster chose has none. Neither Ray nor the hub is told of use.
+# Nothing is imported from the working directory, no locale matters, and Ray's workers are as nice as the rest of the pod.
 ENV USER=finetune \
+    PYTHONSAFEPATH=1 \
+    PYTHONUTF8=1 \
+    RAY_worker_niceness=0 \
     RAY_USAGE_STATS_ENABLED=0 \
     HF_HUB_DISABLE_TELEMETRY=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -136,7 +136,7 @@ class Settings(BaseModel):
         """Namespace of the Lease: as set, else the pod's own, else `default`."""
         if self.lease_namespace:
             return self.lease_namespace
-        return POD_NAMESPACE_FILE.read_text().strip() if POD_NAMESPACE_FILE.exists() else "default"
+        return POD_NAMESPACE_FILE.read_text(encoding="utf-8").strip() if POD_NAMESPACE_FILE.exists() else "default"
 
     @property
     def election_identity(self) -> str:

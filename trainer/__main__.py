@@ -4,14 +4,17 @@ stdout is for the user's eyes, logs go to stderr; exit codes are trainer.config.
 """
 
 import argparse
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from trainer.config.record import EXIT_INPUT, EXIT_SUCCESS
+from trainer.config.interpreter import forget_current_folder, print_in_any_locale, use_utf8
+from trainer.config.record import EXIT_INPUT
 from trainer.config.train import TrainConfig
 
 
@@ -23,27 +26,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        config = TrainConfig.model_validate_json(options.config.read_text())
+        config = TrainConfig.model_validate_json(options.config.read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
         print(f"{options.config}: {error}", file=sys.stderr)
         return EXIT_INPUT
-    if options.check:
-        return check(config)
-    from trainer.launch import run
+    from trainer.launch import check, run
 
-    return run(config)
-
-
-def check(config: TrainConfig) -> int:
-    """Tell what a run would find; exit code as a run's. What is wrong goes into a last progress record, as a run's does."""
-    from trainer.launch import end_of, inspect
-    from trainer.progress import ProgressReporter, open_sink
-
-    ending = end_of(lambda: inspect(config))
-    if ending.exit_code != EXIT_SUCCESS:
-        ProgressReporter(config, open_sink(config.progress)).finish(outcome=ending.outcome)
+    ending = check(config) if options.check else run(config)
+    if ending.unfinished:
+        abandon(ending.exit_code)
     return ending.exit_code
 
 
+def abandon(exit_code: int) -> None:
+    """Leave at once, with everything that this program started and that may be in the middle of something."""
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(exit_code)
+
+
 if __name__ == "__main__":
+    use_utf8()
+    forget_current_folder()
+    print_in_any_locale()
     sys.exit(main())

@@ -96,7 +96,7 @@ class CheckpointStore:
             save_file(engine_state.second_moments, staged / SECOND_MOMENTS_FILE)
         except SafetensorError as error:  # how safetensors tells of a disk that takes no more
             raise OSError(f"{staged} cannot be written: {error}") from error
-        (staged / STATE_FILE).write_text(json.dumps(trainer_state))
+        (staged / STATE_FILE).write_text(json.dumps(trainer_state), encoding="utf-8")
         sized = record.model_copy(update={"size_bytes": sum(file.stat().st_size for file in staged.iterdir())})
         self._write_manifest(staged, sized)
         return sized
@@ -104,7 +104,7 @@ class CheckpointStore:
     def _write_manifest(self, staged: Path, record: CheckpointRecord) -> None:
         digests = {file.name: sha256_of(file) for file in sorted(staged.iterdir())}
         manifest = {"owner": self._owner, "record": record.to_wire(), "sha256": digests}
-        (staged / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
+        (staged / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for file in staged.iterdir():
             sync(file)
         sync(staged)
@@ -159,7 +159,7 @@ class CheckpointStore:
     def read(self, path: Path) -> SavedState:
         """Verify one checkpoint and return it; raises TornCheckpointError, or InputError when it is another owner's."""
         record = self._here(verified(path, self._owner))
-        return SavedState(path, record, json.loads((path / STATE_FILE).read_text()))
+        return SavedState(path, record, json.loads((path / STATE_FILE).read_text(encoding="utf-8")))
 
     def _here(self, record: CheckpointRecord) -> CheckpointRecord:
         # The folder may have been moved since.
@@ -188,7 +188,7 @@ class Manifest:
 def read_manifest(path: Path, owner: str) -> Manifest:
     """Return the manifest of `owner`'s checkpoint; the files that it names are not read."""
     try:
-        manifest = json.loads((path / MANIFEST_FILE).read_text())
+        manifest = json.loads((path / MANIFEST_FILE).read_text(encoding="utf-8"))
         record = CheckpointRecord.model_validate(manifest["record"])
         digests, written_by = dict(manifest["sha256"]), manifest["owner"]
     except (OSError, ValueError, KeyError, TypeError) as error:

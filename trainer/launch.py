@@ -5,15 +5,13 @@ Touches Ray and the output folder. Test: tests/trainer/test_run.py, tests/traine
 
 import json
 import logging
-import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
-from trainer.config.files import write_atomically
 from trainer.config.record import (
     EXIT_FAILURE,
     EXIT_INPUT,
@@ -33,16 +31,22 @@ from trainer.config.record import (
 from trainer.config.train import TrainConfig
 from trainer.inputs import Inputs, check_inputs
 from trainer.ownership import Ownership
-from trainer.progress import ProgressReporter, open_sink
+from trainer.progress import FINAL_TRIES_SECONDS, ProgressReporter, open_sink
+from trainer.raystart import STARTS, RayNotStartedError, resources_of_a_rank, start_ray
 from trainer.stopping import InterruptedRunError, StopRequest
 
 logger = logging.getLogger(__name__)
 
 MESSAGE_MAX_LENGTH = 2048
+INTERRUPTED_TRIES_SECONDS = 20.0
+"""Who stops a run does not wait longer; a pod is killed 30 s after it was told to end."""
+REASON_RAY = "RayNotStarted"
 # Names of exceptions that a worker may end with, and the reason that status gives for them.
 FAILURE_REASONS = {"OutOfMemoryError": "OutOfMemory", "MemoryError": "OutOfMemory", "TrainingDivergedError": REASON_DIVERGED,
                    "TornCheckpointError": "CheckpointDamaged", "OSError": "StorageFailed",
-                   "SafetensorError": "StorageFailed"}  # fmt: skip
+                   "SafetensorError": "StorageFailed", RayNotStartedError.__name__: REASON_RAY,
+                   # Ray Train's, for workers that did not come up.
+                   "WorkerGroupStartupTimeoutError": REASON_RAY, "WorkerGroupStartupFailedError": REASON_RAY}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,20 +55,53 @@ class Ending:
 
     outcome: Outcome
     exit_code: int
+    unfinished: bool = False
+    """A thread still does what nobody waits for: the process has to leave without asking it."""
 
 
-def run(config: TrainConfig) -> int:
-    """Run one attempt to its end and return the exit code; every end leaves a last progress record."""
+def run(config: TrainConfig) -> Ending:
+    """Run one attempt to its end; every end leaves a last progress record."""
     reporter = ProgressReporter(config, open_sink(config.progress))
-    stop = StopRequest()
     reporter.start()
     reporter.update(stage=Stage.STARTING)
-    ending = end_of(lambda: attempt(config, reporter, stop))
+    ending = overseen(lambda stop: attempt(config, reporter, stop))
+    if ending.unfinished:
+        reporter.poll(None)  # Ray is not waited for any more
+    publish(reporter, ending)
+    return ending
+
+
+def check(config: TrainConfig) -> Ending:
+    """Tell what a run would find; what is wrong goes into a last progress record, as a run's does."""
+    ending = overseen(lambda _: inspect(config))
+    if ending.exit_code != EXIT_SUCCESS:
+        publish(ProgressReporter(config, open_sink(config.progress)), ending)
+    return ending
+
+
+def overseen(work: Callable[[StopRequest], str]) -> Ending:
+    """Do the work, which a signal may stop, and return how it ended; no signal has an effect afterwards."""
+    stop = StopRequest()
+    stop.install()
+    ending = stop.oversee(lambda: end_of(lambda: work(stop)))
     stop.disregard()
-    accepted = reporter.finish(outcome=ending.outcome, stage=Stage.FINISHED)
-    if not accepted:
+    if ending is None:
+        return replace(interrupted("stopped on request; what was trained is in the newest checkpoint"), unfinished=True)
+    if stop.wanted and ending.outcome.result is Result.FAILED:
+        return interrupted(f"stopped on request; on the way: {ending.outcome.message}")
+    return ending
+
+
+def publish(reporter: ProgressReporter, ending: Ending) -> None:
+    """Leave the last record."""
+    patience = INTERRUPTED_TRIES_SECONDS if ending.exit_code == EXIT_INTERRUPTED else FINAL_TRIES_SECONDS
+    if not reporter.finish(patience, outcome=ending.outcome, stage=Stage.FINISHED):
         logger.error("the last progress record was not accepted; the exit code %d stands for it", ending.exit_code)
-    return ending.exit_code
+
+
+def interrupted(message: str) -> Ending:
+    """Return the ending of a run that was stopped on request."""
+    return Ending(outcome_of(Result.INTERRUPTED, "Interrupted", message), EXIT_INTERRUPTED)
 
 
 def end_of(work: Callable[[], str]) -> Ending:
@@ -74,16 +111,15 @@ def end_of(work: Callable[[], str]) -> Ending:
     except InputError as error:
         logger.error("%s", error)
         return Ending(outcome_of(Result.INPUT_INVALID, "InputInvalid", str(error)), EXIT_INPUT)
-    except (InterruptedRunError, SystemExit) as error:
-        # Between ray.init and our handler, SIGTERM meets Ray's own, which exits.
-        return Ending(outcome_of(Result.INTERRUPTED, "Interrupted", str(error)), EXIT_INTERRUPTED)
-    except Exception as error:  # whatever it is, the controller must be told
+    except InterruptedRunError as error:
+        return interrupted(str(error))
+    except (Exception, SystemExit) as error:  # whatever it is, the controller must be told
         logger.exception("the run failed")
         return failure_of(error)
     return Ending(outcome_of(Result.SUCCEEDED, "Succeeded", message), EXIT_SUCCESS)
 
 
-def failure_of(error: Exception) -> Ending:
+def failure_of(error: BaseException) -> Ending:
     """Return the ending for an exception of the driver or of a worker."""
     causes = list(worker_errors(error))
     for cause in causes:
@@ -96,8 +132,9 @@ def failure_of(error: Exception) -> Ending:
     return Ending(outcome_of(Result.FAILED, reason, f"{type(cause).__name__}: {cause}"), EXIT_FAILURE)
 
 
-def worker_errors(error: Exception) -> list[Exception]:
+def worker_errors(error: BaseException) -> list[BaseException]:
     """Return the exceptions of the workers that a Ray Train error carries, unwrapped; else the error itself."""
+    error = getattr(error, "controller_failure", None) or error
     failures = getattr(error, "worker_failures", None)
     if not failures:
         return [error]
@@ -112,7 +149,6 @@ def outcome_of(result: Result, reason: str, message: str) -> Outcome:
 
 def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) -> str:
     """Check, train and report; return the closing words. Raises what went wrong."""
-    stop.install()
     inputs = check_inputs(config)
     ownership = Ownership.of(config, inputs.digests(config))
     directory = Path(config.output.directory)
@@ -142,36 +178,19 @@ def inspect(config: TrainConfig) -> str:
     return "the input is sound"
 
 
-# Read by Ray when it is imported or started; what the user has set stays.
-RAY_ENVIRONMENT = {
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-    "RAY_TRAIN_V2_ENABLED": "1",
-    # Ray Train's own print does not honour a captured stdout, and so the disassembly that dill reads lands in the log.
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    # A worker that asked for no GPU must see none: Ray no longer hides them by itself.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    # It would restart the workers for a node that Ray drains: the next attempt does that, and one process less is to start.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-}
-
-
 def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: ProgressReporter, stop: StopRequest) -> None:
     """Run the workers on Ray; returns when all have ended well, raises their error otherwise."""
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    start_ray(config)
     import ray
 
-    from trainer.progress import progress_box
+    from trainer.progress import BoxReader, progress_box
     from trainer.worker import Payload
 
-    start_ray(config)
-    stop.install()  # ray.init put its own handler there
     box = progress_box()
-    reporter.poll(lambda: fetch(box, stop))
+    reporter.poll(BoxReader(box, stop))
     trainer = ray_trainer(config, Payload(config.to_wire(), ray.put(inputs), ownership.owner, box))
     try:
         trainer.fit()
-        stop.disregard()
     finally:
         reporter.fetch()
         reporter.poll(None)
@@ -179,7 +198,7 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: Pro
 
 def ray_trainer(config: TrainConfig, payload: Any) -> Any:
     """Return Ray Train's trainer: one worker process per rank, without retries of Ray's own."""
-    from ray.train import RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from trainer.worker import train_worker
@@ -195,55 +214,16 @@ def ray_trainer(config: TrainConfig, payload: Any) -> Any:
             # A name that exists would resume that Ray Train run; ours resume from our own checkpoints.
             name=f"{config.job.name}-{config.job.attempt}-{uuid.uuid4().hex[:6]}",
             storage_path=str(Path(config.output.directory) / ".finetune" / "ray"),
+            # Retries are the controller's, but for workers that do not come up: once more, as Ray itself.
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=STARTS - 1),
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
     )
 
 
-def fetch(box: Any, stop: StopRequest) -> dict[str, Any]:
-    """Return what the workers reported since the last call, and pass on the wish to stop."""
-    import ray
-
-    if stop.wanted:
-        box.request_stop.remote()
-    answer: tuple[dict[str, Any], Stage | None] = ray.get(box.fetch.remote(), timeout=10)
-    fields, stage = answer
-    if stage is not None:
-        stop.note(stage)
-    return fields
-
-
-def resources_of_a_rank(config: TrainConfig) -> dict[str, float]:
-    """Return what Ray sets aside for one rank: its GPU, or a whole worker's CPUs so that no two share a worker pod."""
-    if config.workers.gpus_per_worker > 0:
-        return {"CPU": max(1.0, config.workers.cpus_per_worker // config.workers.gpus_per_worker), "GPU": 1.0}
-    return {"CPU": max(1.0, float(int(config.workers.cpus_per_worker)))}
-
-
-def start_ray(config: TrainConfig) -> None:
-    """Join the cluster that the job runs in, or start a local one with its dashboard."""
-    import ray
-
-    if config.progress.config_map is not None:
-        ray.init(address="auto", log_to_driver=True)
-        return
-    needed = config.workers.world_size * resources_of_a_rank(config)["CPU"]
-    gpus = config.workers.workers * config.workers.gpus_per_worker
-    context = ray.init(
-        address="local",
-        num_cpus=int(max(needed, os.cpu_count() or 1)),
-        num_gpus=gpus,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=True,
-    )
-    if context.dashboard_url and config.progress.file is not None:
-        write_atomically(Path(config.progress.file).parent / "dashboard.json", json.dumps({"url": f"http://{context.dashboard_url}"}))
-
-
 def told_by_report(directory: Path, config: TrainConfig) -> dict[str, Any]:
     """Return the record's fields that a finished run's report holds, for an attempt that finds it finished."""
-    report = json.loads((directory / "report.json").read_text())
+    report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
     figures = {
         name: {metric: entry["value"] for metric, entry in report[name].items() if entry["value"] is not None}
         for name in ("baseline", "final")
@@ -263,4 +243,4 @@ def print_report(directory: Path) -> None:
 
     from trainer.evaluation import render_table
 
-    Console().print(render_table(json.loads((directory / "report.json").read_text())))
+    Console().print(render_table(json.loads((directory / "report.json").read_text(encoding="utf-8"))))

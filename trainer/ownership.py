@@ -78,7 +78,7 @@ class Ownership:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        written = json.loads(path.read_text())
+        written = json.loads(path.read_text(encoding="utf-8"))
         if {"owner", "lineage", "digests", "finished"} <= written.keys():
             return dict(written)
     except (ValueError, AttributeError):

@@ -19,12 +19,14 @@ from typing import Any, ClassVar, Protocol
 from trainer.config.files import write_atomically
 from trainer.config.record import RECORD_KEY, ProgressRecord, Stage
 from trainer.config.train import JobIdentity, ProgressSink, TrainConfig
+from trainer.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 
 CONFIG_MAP_INTERVAL_SECONDS = 15.0
 FILE_INTERVAL_SECONDS = 0.5
 POLL_SECONDS = 0.25
+FETCH_SECONDS = 1.0
 FINAL_TRIES_SECONDS = 300.0
 URGENT_FIELDS = frozenset({"stage", "checkpoints", "outcome", "resumed_from_step"})
 
@@ -111,14 +113,14 @@ class ProgressReporter:
             self._urgent = self._urgent or bool(URGENT_FIELDS & {key for key, value in fields.items() if self._fields.get(key) != value})
             self._fields.update(fields)
 
-    def finish(self, **fields: Any) -> bool:
-        """Publish the last record, again and again until it is accepted or minutes have passed; tell whether it was."""
+    def finish(self, patience_seconds: float = FINAL_TRIES_SECONDS, **fields: Any) -> bool:
+        """Publish the last record, again and again until it is accepted or the patience is over; tell whether it was."""
         self._closed.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(patience_seconds)
         self.fetch()
         self.update(**fields)
-        deadline, pause = self._clock() + FINAL_TRIES_SECONDS, 0.5
+        deadline, pause = self._clock() + patience_seconds, 0.5
         while not self.publish():
             if self._clock() + pause > deadline:
                 return False
@@ -169,6 +171,30 @@ def progress_box() -> Any:
     import ray
 
     return ray.remote(num_cpus=0)(ProgressBox).remote()
+
+
+class BoxReader:
+    """The driver's way to the box: fetches what the workers reported, and passes on the wish to stop."""
+
+    def __init__(self, box: Any, stop: StopRequest) -> None:
+        self._box, self._stop = box, stop
+        self._answer: Any = None
+
+    def __call__(self) -> dict[str, Any]:
+        """Return what the workers reported since the last call; nothing when there is no answer yet."""
+        import ray
+
+        if self._stop.wanted:
+            self._box.request_stop.remote()
+        # An answer that is late is waited for again next time: what it carries is in the box no more.
+        self._answer = self._answer or self._box.fetch.remote()
+        if not ray.wait([self._answer], timeout=FETCH_SECONDS)[0]:
+            return {}
+        answer, self._answer = self._answer, None
+        fields, stage = ray.get(answer)
+        if stage is not None:
+            self._stop.note(stage)
+        return dict(fields)
 
 
 class ProgressBox:

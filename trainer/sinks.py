@@ -33,12 +33,12 @@ class JsonLinesSink:
     def __init__(self, path: Path, resumed_from_step: int) -> None:
         self._path = path
         if path.is_file():
-            kept = [line for line in path.read_text().splitlines() if step_of_line(line) <= resumed_from_step]
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if step_of_line(line) <= resumed_from_step]
             write_atomically(path, "".join(line + "\n" for line in kept))
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Append a line."""
-        with self._path.open("a") as stream:
+        with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, "time": datetime.now(UTC).isoformat(), **finite(figures)}) + "\n")
 
 

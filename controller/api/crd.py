@@ -136,7 +136,7 @@ def copies() -> dict[Path, str]:
 
 def drifted(root: Path) -> list[Path]:
     """Return the copies under `root` that are missing or differ from the models."""
-    return [path for path, text in copies().items() if not (root / path).is_file() or (root / path).read_text() != text]
+    return [path for path, text in copies().items() if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != text]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write:
         for path, text in copies().items():
             (options.root / path).parent.mkdir(parents=True, exist_ok=True)
-            (options.root / path).write_text(text)
+            (options.root / path).write_text(text, encoding="utf-8")
         return 0
     if options.check:
         stale = drifted(options.root)

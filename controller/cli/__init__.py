@@ -6,8 +6,17 @@ of its own. Tests: tests/controller/cli/.
 
 
 def main() -> int:
-    """Run the command and return its exit code: 0 good, 2 the user's input is at fault, 1 anything else."""
-    # Imported here because the supervisor is a module of this package too and should stay small.
+    """Run the command and return its exit code, as `finetune --help` tells them."""
+    # Imported here because the supervisor is a module of this package too and should stay small, and one after the other,
+    # because modules where the user is would be taken for those that the command needs.
+    from trainer.config.interpreter import finish_printing, forget_current_folder, print_in_any_locale, use_utf8
+
+    use_utf8()
+    forget_current_folder()
+    print_in_any_locale()
     from controller.cli.command import run_command
 
-    return run_command()
+    try:
+        return run_command()
+    finally:
+        finish_printing()

@@ -1,13 +1,16 @@
 """`finetune check`: everything about a job that can be told before Ray starts. Tests: tests/controller/cli/test_check.py."""
 
-import tempfile
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from controller.cli.inspection import ask_trainer, run_command_line
+from controller.cli.interrupts import Interrupts
 from controller.cli.jobfile import JobFile, read_job_file
 from controller.cli.localrun import Folders, LocalRun, plan_local_run
 from controller.cli.machine import Machine
+from controller.cli.screen import PlainScreen
+from controller.cli.surroundings import surroundings
 from controller.cli.trainer_process import TRAINER_COMMAND
 from trainer.config.record import EXIT_FAILURE, EXIT_SUCCESS, Result
 from trainer.config.train import TrainConfig
@@ -15,17 +18,18 @@ from trainer.config.train import TrainConfig
 
 def check(job_file: Path, claims: Mapping[str, Path], machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
     """Print what would be done and what was found; return the exit code; BadInputError for the user's mistakes."""
-    job = read_job_file(job_file)
-    with tempfile.TemporaryDirectory(prefix="finetune-check-") as folder:
-        folders = Folders(Path(folder) / "output", Path(folder))
+    with Interrupts(), surroundings() as place:
+        job = read_job_file(job_file)
+        folders = Folders(place.folder / "check" / "output", place.folder / "check")
         local_run = plan_local_run(job, folders, claims, machine or Machine.here())
-        for line in describe(job, local_run):
-            print(line, flush=True)
-        outcome = ask_trainer(local_run, folders, trainer, say=lambda line: print(line, flush=True))
+        screen = PlainScreen(sys.stdout)
+        for line in [*describe(job, local_run), *(f"warning: {warning}" for warning in place.warnings)]:
+            screen.say(line)
+        outcome = ask_trainer(local_run, folders, trainer, place, say=screen.say)
     if outcome.result is not Result.SUCCEEDED:
-        print(f"failed ({outcome.reason}): {outcome.message}")
+        screen.say(f"failed ({outcome.reason}): {outcome.message}")
         return EXIT_FAILURE
-    print(f"{job_file} can be run: {run_command_line(job_file, 'DIR', claims)}")
+    screen.say(f"{job_file} can be run: {run_command_line(job_file, 'DIR', claims)}")
     return EXIT_SUCCESS
 
 

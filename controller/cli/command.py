@@ -1,7 +1,10 @@
 """The command line of `finetune`: arguments, exit codes, and errors on stderr. Tests: tests/controller/cli/test_command.py."""
 
 import argparse
+import contextlib
+import importlib.metadata
 import importlib.util
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +12,16 @@ from pathlib import Path
 from controller.cli.output import OutputBusyError
 from controller.cli.problems import BadInputError
 from trainer.config.errors import InputError
-from trainer.config.record import EXIT_FAILURE, EXIT_INPUT
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED
 
+EXIT_CODES = "Exit codes: 0 good, 2 the input is at fault, 3 interrupted by the user, 1 anything else."
 NEEDED_TO_TRAIN = ("ray", "torch", "transformers", "rich", "psutil")
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Run one `finetune` command and return its exit code: 0 good, 2 the user's input is at fault, 1 anything else."""
-    options = _parser().parse_args(arguments)
+    """Run one `finetune` command and return its exit code; EXIT_CODES says which there are."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
     missing = [name for name in NEEDED_TO_TRAIN if importlib.util.find_spec(name) is None]
     if missing:
         return _complain(f"the trainer's packages are missing ({', '.join(missing)}); install finetune-operator[trainer]", EXIT_FAILURE)
@@ -34,7 +39,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except OutputBusyError as error:
         return _complain(str(error), EXIT_FAILURE)
     except KeyboardInterrupt:
-        return _complain("interrupted before the trainer was started; nothing was trained", EXIT_FAILURE)
+        again = f"nothing was trained or removed; go on with: {shlex.join(['finetune', *given])}"
+        return _complain(
+            f"interrupted before the trainer was started; {again}" if options.command == "run" else "interrupted", EXIT_INTERRUPTED
+        )
     except OSError as error:
         return _complain(
             f"{error.filename or 'the system'}: {error.strerror}; see that the folder can be written and has room", EXIT_FAILURE
@@ -61,7 +69,8 @@ def parse_claims(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="finetune", description="Run a FineTuneJob on this machine.")
+    parser = argparse.ArgumentParser(prog="finetune", description="Run a FineTuneJob on this machine.", epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"finetune {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="train, measure and write the model", description="Run the FineTuneJob in a file here.")
     check_parser = commands.add_parser("check", help="tell what a run would find, without one", description="Check all input of a job.")
@@ -76,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _version() -> str:
+    try:
+        return importlib.metadata.version("finetune-operator")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"
+
+
 def _complain(text: str, exit_code: int) -> int:
-    print(text, file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal is gone; the exit code tells
+        print(text, file=sys.stderr)
     return exit_code

@@ -5,10 +5,10 @@ Tests: tests/controller/cli/test_follow.py.
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,9 +27,9 @@ from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Ou
 class Follower:
     """Reads the trainer's newest record whenever it is asked to; `record` is the last one that was sound."""
 
-    def __init__(self, folders: Folders, screen: Screen, status: FineTuneJobStatus) -> None:
-        """Go on from `status`, which begins this run."""
-        self._folders, self._screen, self._status = folders, screen, status
+    def __init__(self, folders: Folders, screen: Screen, status: FineTuneJobStatus, environment: Mapping[str, str]) -> None:
+        """Go on from `status`, which begins this run; `environment` is the trainer's."""
+        self._folders, self._screen, self._status, self._environment = folders, screen, status, environment
         self._text: str | None = None
         self._dashboard_told = False
         self.record: ProgressRecord | None = None
@@ -48,11 +48,14 @@ class Follower:
             return  # a record of another version: the next or the exit code will tell
         self._take(record)
 
-    def conclude(self, exit_code: int) -> Ended:
-        """Return how the run ended; where the trainer could not say it itself, the exit code does."""
+    def conclude(self, exit_code: int, *, stopped: bool = False) -> Ended:
+        """Return how the run ended; where the trainer could not say it itself, the exit code does.
+
+        `stopped`: the user asked for the end. However the trainer came to it, it is no failure.
+        """
         self.poll()
         told = self.record.outcome if self.record is not None else None
-        outcome = told or outcome_of_exit(exit_code)
+        outcome = told or (outcome_of_stop(exit_code) if stopped else outcome_of_exit(exit_code))
         if told is None:
             self._conclude_for_the_trainer(outcome)
         checkpoints = self.record.checkpoints if self.record is not None else []
@@ -84,13 +87,13 @@ class Follower:
         self._dashboard_told = True
         url = json.loads(text).get("url")
         if url:
-            self._screen.say(f"Ray dashboard: {url} ({login_hint()})")
+            self._screen.say(f"Ray dashboard: {url} ({login_hint(self._environment)})")
 
 
 def read_status(folders: Folders) -> FineTuneJobStatus:
     """Return what earlier starts in the folder wrote; an empty status where there is none that can be read."""
     try:
-        return FineTuneJobStatus.model_validate_json((folders.output / "status.json").read_text())
+        return FineTuneJobStatus.model_validate_json((folders.output / "status.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return FineTuneJobStatus()
 
@@ -110,20 +113,30 @@ def outcome_of_exit(exit_code: int) -> Outcome:
     return Outcome(result=Result.FAILED, reason="TrainerDied", message=f"the trainer {how} before it could say why")
 
 
-def login_hint() -> str:
+def outcome_of_stop(exit_code: int) -> Outcome:
+    """Say how a run ended that was asked to, when the trainer left no last record."""
+    if exit_code in (EXIT_SUCCESS, EXIT_INPUT):
+        return outcome_of_exit(exit_code)
+    killed = exit_code == 128 + signal.SIGKILL
+    message = "stopped on request; the trainer was ended without a last word" if killed else "stopped on request"
+    return Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=message)
+
+
+def login_hint(environment: Mapping[str, str]) -> str:
     """Say how to get into Ray's dashboard, without the token itself: terminals and logs are read by others."""
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+    if environment.get("RAY_AUTH_MODE", "").lower() == "disabled":
         return "open to everybody on this machine: RAY_AUTH_MODE is disabled"
-    if os.environ.get("RAY_AUTH_TOKEN"):
+    if environment.get("RAY_AUTH_TOKEN"):
         place = "the value of RAY_AUTH_TOKEN"
     else:
-        place = f"the content of {os.environ.get('RAY_AUTH_TOKEN_PATH') or Path.home() / '.ray' / 'auth_token'}"
+        home = Path(environment.get("HOME") or Path.home())
+        place = f"the content of {environment.get('RAY_AUTH_TOKEN_PATH') or home / '.ray' / 'auth_token'}"
     ray = "ray" if shutil.which("ray") else Path(sys.executable).with_name("ray")
     return f"it asks for a token: {place}; `{ray} get-auth-token` prints it"
 
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None

@@ -11,22 +11,28 @@ from controller.cli.ending import LogTail, input_errors
 from controller.cli.follow import outcome_of_exit
 from controller.cli.localrun import Folders, LocalRun, prepare
 from controller.cli.problems import BadInputError
+from controller.cli.surroundings import Surroundings
 from controller.cli.trainer_process import TrainerProcess
 from trainer.config.record import Outcome, ProgressRecord, Result
 
 
-def ask_trainer(local_run: LocalRun, folders: Folders, trainer: Sequence[str], say: Callable[[str], None]) -> Outcome:
+def ask_trainer(local_run: LocalRun, folders: Folders, trainer: Sequence[str], place: Surroundings, say: Callable[[str], None]) -> Outcome:
     """Have the trainer check all input, hand its words to `say`, and return how that ended.
 
     Raises BadInputError for the user's mistakes. Writes to `folders.private` and the log alone.
     """
     prepare(folders, local_run)
     with folders.log.open("ab") as log:
-        process = TrainerProcess([*trainer, "--config", str(folders.config), "--check"], log)
-        while (lines := process.lines(1.0)) is not None:
-            for line in lines:
-                say(line)
-        exit_code = process.wait()
+        process = TrainerProcess([*trainer, "--config", str(folders.config), "--check"], log, place)
+        try:
+            while (lines := process.lines(1.0)) is not None:
+                for line in lines:
+                    say(line)
+        except BaseException:  # a signal: nothing is lost by the end of a check
+            process.kill()
+            raise
+        finally:
+            exit_code = process.wait()
     told, tail = _outcome(folders.progress), LogTail(folders.log, 0)
     outcome = told or outcome_of_exit(exit_code)
     if outcome.result is Result.INPUT_INVALID:
@@ -37,11 +43,11 @@ def ask_trainer(local_run: LocalRun, folders: Folders, trainer: Sequence[str], s
     return outcome
 
 
-def run_command_line(job_file: Path, output: str, claims: Mapping[str, Path]) -> str:
+def run_command_line(job_file: Path, output: str, claims: Mapping[str, Path], *, overwrite: bool = False) -> str:
     """Return the command that runs a job file here, ready to be copied into a shell."""
     folders = [part for name, folder in claims.items() for part in ("--claim", f"{name}={folder}")]
-    return shlex.join(["finetune", "run", str(job_file), "--output", output, *folders])
+    return shlex.join(["finetune", "run", str(job_file), "--output", output, *folders, *(["--overwrite"] if overwrite else [])])
 
 
 def _outcome(progress: Path) -> Outcome | None:
-    return ProgressRecord.model_validate_json(progress.read_text()).outcome if progress.is_file() else None
+    return ProgressRecord.model_validate_json(progress.read_text(encoding="utf-8")).outcome if progress.is_file() else None

@@ -94,7 +94,7 @@ def remove_run(folders: Folders) -> None:
 
 def _read_run(run_file: Path) -> dict[str, Any]:
     try:
-        written = json.loads(run_file.read_text())
+        written = json.loads(run_file.read_text(encoding="utf-8"))
     except ValueError:
         written = None
     if not isinstance(written, dict):

@@ -28,6 +28,11 @@ def discard_once_replaced(folders: Folders) -> None:
         shutil.rmtree(_discarded(folders), ignore_errors=True)
 
 
+def waits_for_its_place(folders: Folders) -> bool:
+    """Tell whether a run that was set aside comes back, because the new one has not taken its place."""
+    return _aside(folders).is_dir() and not (folders.output / "run.json").is_file()
+
+
 def settle(folders: Folders) -> bool:
     """End a replacement, however far it came: the previous run is removed, or back in its place; tell whether it is back."""
     shutil.rmtree(_discarded(folders), ignore_errors=True)

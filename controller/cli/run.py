@@ -2,31 +2,33 @@
 
 import contextlib
 import re
-import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from controller.api.status import FineTuneJobStatus
 from controller.cli.ending import LogTail, tell
 from controller.cli.follow import Follower, read_status
 from controller.cli.inspection import ask_trainer, run_command_line
+from controller.cli.interrupts import Interrupts
 from controller.cli.jobfile import JobFile, read_job_file
 from controller.cli.localrun import Folders, plan_local_run, prepare
 from controller.cli.localstatus import begin
 from controller.cli.machine import Machine
 from controller.cli.output import locked, previous_run_finished, refuse_foreign_files
 from controller.cli.problems import BadInputError
-from controller.cli.replacing import discard_once_replaced, set_aside, settle
+from controller.cli.replacing import discard_once_replaced, set_aside, settle, waits_for_its_place
 from controller.cli.screen import BarScreen, Screen, open_screen
+from controller.cli.surroundings import Surroundings, surroundings
 from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
 from trainer.config.errors import InputError
-from trainer.config.record import EXIT_FAILURE, EXIT_SUCCESS, Result
+from trainer.config.record import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
 
 POLL_SECONDS = 0.5
+EXIT_CODES = {Result.SUCCEEDED: EXIT_SUCCESS, Result.INTERRUPTED: EXIT_INTERRUPTED}
 WORKER_LOG_LINE = re.compile(r"(\x1b\[\d+m)*\((\w+ )?(\w+, )?pid=\d+")
 """How Ray begins what it forwards from workers; it is log, not the trainer's own words."""
 
@@ -43,43 +45,47 @@ class RunRequest:
 
 
 def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
-    """Run the job and return the exit code; BadInputError for the user's mistakes, OutputBusyError for a second writer."""
-    folders, machine = Folders(request.output.absolute()), machine or Machine.here()
-    job = read_job_file(request.job_file)
-    local_run = plan_local_run(job, folders, request.claims, machine)
-    if folders.output.exists() and not folders.output.is_dir():
-        raise BadInputError([InputError("--output", f"{folders.output} is not a folder", "give a folder; it is made where it is missing")])
-    screen = open_screen()
-    try:
-        with locked(folders) as lock:
-            if settle(folders):
-                screen.say(f"the run in {folders.output} is back, which an interrupted start was to replace")
-            refuse_foreign_files(folders)
-            if request.overwrite:
-                if set_aside(folders):
-                    screen.say(f"replacing the run in {folders.output}; it is removed once the new one's input has passed")
-            elif previous_run_finished(folders, local_run.config):
-                return _leave_alone(request, job, folders, machine, trainer, screen)
-            for line in (*local_run.notices, *(f"warning: {warning}" for warning in local_run.warnings)):
-                screen.say(line)
-            status = begin(read_status(folders), job.name, datetime.now(UTC))
-            prepare(folders, local_run.as_attempt(status.attempts[-1].number if status.attempts else 1))
+    """Run the job and return the exit code; BadInputError for the user's mistakes, OutputBusyError for a second writer.
+
+    KeyboardInterrupt when a signal came while no trainer ran.
+    """
+    with Interrupts() as interrupts:
+        folders, machine = Folders(request.output.absolute()), machine or Machine.here()
+        job = read_job_file(request.job_file)
+        local_run = plan_local_run(job, folders, request.claims, machine)
+        if folders.output.exists() and not folders.output.is_dir():
+            problem = f"{folders.output} is not a folder"
+            raise BadInputError([InputError("--output", problem, "give a folder; it is made where it is missing")])
+        screen = open_screen()
+        with contextlib.closing(screen), surroundings(folders.output) as place, locked(folders) as lock:
             try:
-                return _train(request, folders, screen, status, trainer, lock)
+                if settle(folders):
+                    screen.say(f"the run in {folders.output} is back, which an interrupted start was to replace")
+                refuse_foreign_files(folders)
+                if request.overwrite:
+                    if set_aside(folders):
+                        screen.say(f"replacing the run in {folders.output}; it is removed once the new one's input has passed")
+                elif previous_run_finished(folders, local_run.config):
+                    return _leave_alone(request, job, folders, machine, trainer, screen, place)
+                warnings = [f"warning: {warning}" for warning in (*local_run.warnings, *place.warnings)]
+                for line in (*local_run.notices, *warnings):
+                    screen.say(line)
+                status = begin(read_status(folders), job.name, datetime.now(UTC))
+                prepare(folders, local_run.as_attempt(status.attempts[-1].number if status.attempts else 1))
+                return _train(request, folders, screen, status, trainer, lock, place, interrupts)
             finally:
                 if settle(folders):
                     screen.say(f"the run in {folders.output} was left as it was")
-    finally:
-        screen.close()
 
 
-def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: Machine, trainer: Sequence[str], screen: Screen) -> int:
+def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: Machine, trainer: Sequence[str], screen: Screen,
+                 place: Surroundings) -> int:  # fmt: skip
     """Say that the run is finished, once the trainer has compared its rows and weights with those of today."""
     screen.say(f"{folders.output} holds this run, finished; comparing its rows and weights with those of today")
     told: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="finetune-check-") as aside:
+    with tempfile.TemporaryDirectory(prefix="finetune-check-", dir=place.folder) as aside:
         again = plan_local_run(job, Folders(folders.output, Path(aside)), request.claims, machine)
-        outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, say=told.append)
+        outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, place, say=told.append)
     if outcome.result is not Result.SUCCEEDED:
         for line in told:
             screen.say(line)
@@ -89,27 +95,30 @@ def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: M
     return EXIT_SUCCESS
 
 
-def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTuneJobStatus, trainer: Sequence[str], lock: int) -> int:
-    follower = Follower(folders, screen, status)
+def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTuneJobStatus, trainer: Sequence[str], lock: int,
+           place: Surroundings, interrupts: Interrupts) -> int:  # fmt: skip
+    follower = Follower(folders, screen, status, place.environment)
     with folders.log.open("ab") as log:
         log_start = log.tell()
         command = [*trainer, "--config", str(folders.config)]
-        process = TrainerProcess(command, log, terminal=isinstance(screen, BarScreen), keep_open=[lock])
+        with interrupts.held():
+            process = TrainerProcess(command, log, place, terminal=isinstance(screen, BarScreen), keep_open=[lock])
+            interrupts.pass_to(process)
         tail = LogTail(folders.log, log_start)
-        with Interrupts(process) as interrupts:
-            while (lines := process.lines(POLL_SECONDS)) is not None:
-                interrupts.tell(screen)
-                _pass_on(lines, screen, log)
-                if request.verbose:
-                    for line in tail.new_lines():
-                        screen.say(line)
-                follower.poll()
-                discard_once_replaced(folders)
-            exit_code = process.wait()
-    ended = follower.conclude(exit_code)
+        while (lines := process.lines(POLL_SECONDS)) is not None:
+            interrupts.tell(screen)
+            _pass_on(lines, screen, log)
+            if request.verbose:
+                for line in tail.new_lines():
+                    screen.say(line)
+            follower.poll()
+            discard_once_replaced(folders)
+        exit_code = process.wait()
+    ended = follower.conclude(exit_code, stopped=interrupts.received > 0)
     screen.close()
-    tell(ended, folders, tail, run_command_line(request.job_file, str(request.output), request.claims), screen)
-    return EXIT_SUCCESS if ended.outcome.result is Result.SUCCEEDED else EXIT_FAILURE
+    again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))
+    tell(ended, folders, tail, again, screen)
+    return EXIT_CODES.get(ended.outcome.result, EXIT_FAILURE)
 
 
 def _pass_on(lines: Iterator[str], screen: Screen, log: IO[bytes]) -> None:
@@ -119,40 +128,5 @@ def _pass_on(lines: Iterator[str], screen: Screen, log: IO[bytes]) -> None:
             screen.say(line)
             continue
         with contextlib.suppress(OSError):  # a full disk is the trainer's to report
-            log.write(line.encode() + b"\n")
+            log.write(line.encode(errors="backslashreplace") + b"\n")
             log.flush()
-
-
-class Interrupts:
-    """Passes the first Ctrl-C, SIGTERM or hang-up on as a wish to stop; the second one ends everything at once.
-
-    The handlers write nothing to the screen, because they may come in the middle of such a write.
-    """
-
-    def __init__(self, process: TrainerProcess) -> None:
-        self._process, self._received, self._told = process, 0, 0
-
-    def __enter__(self) -> "Interrupts":
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants the run to outlive the terminal
-            numbers.append(signal.SIGHUP)
-        self._before = {number: signal.signal(number, self._handle) for number in numbers}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def tell(self, screen: Screen) -> None:
-        """Say on the screen what was passed on since the last call."""
-        if self._received > self._told:
-            first = "stopping: a trainer that trains writes a checkpoint first; once more to end at once, without one"
-            screen.say(first if self._received == 1 else "ending at once")
-            self._told = self._received
-
-    def _handle(self, _number: int, _frame: Any) -> None:
-        self._received += 1
-        if self._received == 1:
-            self._process.terminate()
-        else:
-            self._process.kill()

@@ -82,7 +82,8 @@ class BarScreen:
 
     def close(self) -> None:
         """Take the bar away."""
-        self._progress.stop()
+        with contextlib.suppress(OSError):  # the terminal is gone
+            self._progress.stop()
 
 
 def open_screen() -> Screen:

@@ -8,38 +8,42 @@ import site
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import IO
 
-import trainer as trainer_package
 from controller.cli.supervisor import KILL, TERMINATE
+from controller.cli.surroundings import Surroundings
+from trainer.config.interpreter import ROOT, encoding_of
 
 TRAINER_COMMAND = (sys.executable, "-P", "-m", "trainer")
 """-P: a folder called `trainer` where the user happens to be is not meant."""
 
 
-def trainer_environment(terminal: bool) -> dict[str, str]:
-    """Return the user's environment, made so that the trainer is found and writes for the width of this terminal."""
-    environment = dict(os.environ, PYTHONUNBUFFERED="1", COLUMNS=str(shutil.get_terminal_size().columns))
+def trainer_environment(place: Surroundings, terminal: bool) -> dict[str, str]:
+    """Return the environment of a run, made so that the trainer is found and writes for this terminal's width and letters."""
+    environment = dict(place.environment, COLUMNS=str(shutil.get_terminal_size().columns))
+    environment["PYTHONIOENCODING"] = f"{encoding_of(sys.stdout)}:backslashreplace"
     if terminal:
         environment.setdefault("FORCE_COLOR", "1")
-    root = str(Path(next(iter(trainer_package.__path__))).parent)
-    if root not in site.getsitepackages():
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    if str(ROOT) not in site.getsitepackages():
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
     return environment
 
 
 class TrainerProcess:
     """A running trainer: its lines, its end, and the two ways of stopping it."""
 
-    def __init__(self, command: Sequence[str], log: IO[bytes], *, terminal: bool = False, keep_open: Sequence[int] = ()) -> None:
+    def __init__(
+        self, command: Sequence[str], log: IO[bytes], place: Surroundings, *, terminal: bool = False, keep_open: Sequence[int] = ()
+    ) -> None:
         """Start `command`; its stderr goes to `log`, and the supervisor holds the files `keep_open` until all has ended."""
+        self._encoding = encoding_of(sys.stdout)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "controller.cli.supervisor", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=trainer_environment(terminal),
+            cwd=place.start_folder,
+            env=trainer_environment(place, terminal),
             start_new_session=True,  # Ctrl-C in the terminal reaches `finetune` alone, which forwards it once
             pass_fds=tuple(keep_open),
             bufsize=0,
@@ -62,7 +66,7 @@ class TrainerProcess:
         if not data and not self._pending:
             return None
         *whole, self._pending = (self._pending + (data or b"\n")).split(b"\n")
-        return iter([line.decode(errors="replace") for line in whole])
+        return iter([line.decode(self._encoding, errors="replace") for line in whole])
 
     def terminate(self) -> None:
         """Ask the trainer to write a checkpoint and end."""

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 MODULES = {f"trainer.{path.stem}" for path in (ROOT / "trainer").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-DRIVERS = {"trainer.__main__", "trainer.launch", "trainer.worker", "trainer.progress"}
+DRIVERS = {"trainer.__main__", "trainer.launch", "trainer.worker", "trainer.progress", "trainer.raystart"}
 """What starts Ray, runs in its workers, or talks to its actors."""
 
 
@@ -16,7 +16,7 @@ DRIVERS = {"trainer.__main__", "trainer.launch", "trainer.worker", "trainer.prog
     ("contract", "side", "allowed"),
     [
         ("of the trainer, the controller sees only its configuration contract", "forbidden_modules", {"trainer.config"}),
-        ("only launch, worker and progress import ray", "source_modules", DRIVERS),
+        ("only launch, raystart, worker and progress import ray", "source_modules", DRIVERS),
     ],
 )
 def test_a_contract_covers_all_of_the_trainer_but_what_it_allows(contract: str, side: str, allowed: set[str]) -> None:

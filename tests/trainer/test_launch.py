@@ -1,15 +1,22 @@
 """How the driver names an end: exit code, reason, message."""
 
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.trainer.model.builders import train_config
 from trainer.config.errors import InputError
-from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
-from trainer.launch import end_of, outcome_of, ray_trainer
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result, Stage
+from trainer.launch import check, end_of, outcome_of, overseen, ray_trainer
 from trainer.loop import TrainingDivergedError
-from trainer.stopping import InterruptedRunError
+from trainer.raystart import RayNotStartedError
+from trainer.stopping import SIGNALS, InterruptedRunError, StopRequest
 
 
 class OutOfMemoryError(RuntimeError):
@@ -22,6 +29,18 @@ class WorkerGroupError(Exception):
     def __init__(self, *failures: Exception) -> None:
         self.worker_failures = dict(enumerate(failures))
         super().__init__("Training failed due to worker errors")
+
+
+class WorkerGroupStartupTimeoutError(Exception):
+    """Named as Ray Train's."""
+
+
+class ControllerError(Exception):
+    """In the shape of Ray Train's."""
+
+    def __init__(self, failure: Exception) -> None:
+        self.controller_failure = failure
+        super().__init__("Training failed due to controller error")
 
 
 def raising(error: BaseException):
@@ -42,7 +61,9 @@ def raising(error: BaseException):
         pytest.param(WorkerGroupError(TrainingDivergedError("step 3")), EXIT_FAILURE, Result.FAILED, "TrainingDiverged", id="divergence"),
         pytest.param(ValueError("x"), EXIT_FAILURE, Result.FAILED, "TrainingError", id="anything else"),
         pytest.param(InterruptedRunError("stopped"), EXIT_INTERRUPTED, Result.INTERRUPTED, "Interrupted", id="interruption"),
-        pytest.param(SystemExit(15), EXIT_INTERRUPTED, Result.INTERRUPTED, "Interrupted", id="Ray's own handler"),
+        pytest.param(SystemExit(15), EXIT_FAILURE, Result.FAILED, "TrainingError", id="a library that exits"),
+        pytest.param(RayNotStartedError("twice"), EXIT_FAILURE, Result.FAILED, "RayNotStarted", id="Ray"),
+        pytest.param(ControllerError(WorkerGroupStartupTimeoutError(2)), EXIT_FAILURE, Result.FAILED, "RayNotStarted", id="Ray's workers"),
     ],
 )
 def test_an_end_has_its_exit_code_and_reason(error: BaseException, exit_code: int, result: Result, reason: str) -> None:
@@ -91,3 +112,39 @@ def test_each_gpu_or_each_worker_without_one_is_a_rank(
     assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (ranks, use_gpu, resources)
     assert trainer.backend_config.backend == backend
     assert trainer.run_config.failure_config.max_failures == 0, "attempts are the controller's"
+
+
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_what_fails_because_the_run_is_being_stopped_is_no_failure() -> None:
+    def work(stop: StopRequest) -> str:
+        stop.note(Stage.TRAINING)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not stop.wanted:
+            time.sleep(0.01)
+        raise OSError("the disk is full")
+
+    ending = overseen(work)
+    assert (ending.exit_code, ending.outcome.result, ending.unfinished) == (EXIT_INTERRUPTED, Result.INTERRUPTED, False)
+    assert ending.outcome.message == "stopped on request; on the way: OSError: the disk is full"
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_check_that_is_stopped_says_so_in_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(_: object) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait()
+        return "never"
+
+    monkeypatch.setattr("trainer.launch.inspect", stopped)
+    config = train_config(output={"directory": str(tmp_path)}, progress={"file": str(tmp_path / "progress.json")})
+    ending = check(config)
+    assert (ending.exit_code, ending.unfinished) == (EXIT_INTERRUPTED, True)
+    assert json.loads((tmp_path / "progress.json").read_text())["outcome"]["result"] == "Interrupted"

@@ -13,7 +13,8 @@ def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
     With `durable` it has reached the disk before it takes its place, so that not even a power cut leaves an empty file.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
+    # Half a letter, which JSON may hold and a file may not, is written as its number: JSON reads it back.
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     if durable:
         sync(temporary)
     temporary.replace(path)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from trainer.config.interpreter import ROOT, lasting_python_path
 from trainer.digest import sha256_of
 
 CACHE_VARIABLE = "FINETUNE_CACHE"
@@ -49,12 +50,17 @@ def dequantised_folder(file: Path, convert: Callable[[Path, Path], None] | None 
 
 def convert_in_child(file: Path, folder: Path) -> None:
     """Run the conversion in a child process; raises RuntimeError with the end of its output when it fails."""
-    root = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join([str(ROOT), *lasting_python_path(os.environ)])
     # No GPU and one accelerator that needs no probing: the child only rewrites numbers.
-    environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "trainer.model.gguf", str(file), str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    environment = os.environ | {
+        "PYTHONPATH": path,
+        "PYTHONUTF8": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "DS_ACCELERATOR": "cpu",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [sys.executable, "-P", "-m", "trainer.model.gguf", str(file), str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise RuntimeError(f"{file} could not be dequantised (exit code {done.returncode}): {done.stderr[-TAIL_CHARACTERS:]}")
 
@@ -93,7 +99,7 @@ def _make(file: Path, folder: Path, convert: Callable[[Path, Path], None]) -> No
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
     """Hold an exclusive lock that the kernel releases when the holder dies."""
-    with file.open("w") as stream:
+    with file.open("w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 

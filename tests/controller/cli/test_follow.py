@@ -1,6 +1,7 @@
 """What the trainer writes reaches the screen and status.json."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from controller.cli.ending import Ended
 from controller.cli.follow import Follower, login_hint, outcome_of_exit, read_status
 from controller.cli.localrun import Folders
 from controller.cli.localstatus import begin
-from tests.controller.cli.records import NOON, record
+from tests.controller.cli.records import NOON, checkpoint, record
 from trainer.config.record import Outcome, ProgressRecord, Result, Stage
 
 
@@ -36,7 +37,7 @@ def folders(tmp_path: Path) -> Folders:
 
 def follower(folders: Folders) -> tuple[Follower, Lines]:
     lines = Lines()
-    return Follower(folders, lines, begin(FineTuneJobStatus(), "bot", NOON)), lines
+    return Follower(folders, lines, begin(FineTuneJobStatus(), "bot", NOON), os.environ), lines
 
 
 def write(folders: Folders, newest: ProgressRecord) -> None:
@@ -78,15 +79,13 @@ def test_the_dashboard_is_told_once_with_the_way_in_and_without_the_token(folder
     ]
 
 
-def test_the_way_in_names_the_file_that_holds_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert str(tmp_path / ".ray/auth_token") in login_hint()
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/elsewhere")
-    assert "/elsewhere" in login_hint()
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert "open to everybody" in login_hint()
+def test_the_way_in_names_the_file_that_holds_the_token(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path)}
+    assert str(tmp_path / ".ray/auth_token") in login_hint(environment)
+    environment["RAY_AUTH_TOKEN_PATH"] = "/elsewhere"
+    assert "/elsewhere" in login_hint(environment)
+    environment["RAY_AUTH_MODE"] = "disabled"
+    assert "open to everybody" in login_hint(environment)
 
 
 def test_the_trainers_own_last_word_counts(folders: Folders) -> None:
@@ -115,6 +114,25 @@ def test_without_a_last_word_the_exit_code_counts(folders: Folders, exit_code: i
     attempts = read_status(folders).attempts
     assert attempts
     assert attempts[0].outcome is not None
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "result"),
+    [
+        pytest.param(0, Result.SUCCEEDED, id="was done before the wish came"),
+        pytest.param(2, Result.INPUT_INVALID, id="its input was refused"),
+        pytest.param(1, Result.INTERRUPTED, id="broke on its way out"),
+        pytest.param(137, Result.INTERRUPTED, id="had to be killed"),
+        pytest.param(134, Result.INTERRUPTED, id="aborted"),
+    ],
+)
+def test_a_stop_by_the_user_is_no_failure_however_the_trainer_came_to_its_end(folders: Folders, exit_code: int, result: Result) -> None:
+    following, _ = follower(folders)
+    write(folders, record(step=3, checkpoints=[checkpoint(2)]))
+    ended = following.conclude(exit_code, stopped=True)
+    assert (ended.outcome.result, ended.last_checkpoint) == (result, 2)
+    assert "memory" not in ended.outcome.message
+    assert (read_status(folders).phase == "Failed") == (result is Result.INPUT_INVALID)
 
 
 def test_a_full_disk_does_not_end_the_run(folders: Folders) -> None:

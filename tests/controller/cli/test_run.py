@@ -1,6 +1,7 @@
 """`finetune run` as its user meets it, with a small program in the trainer's place."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -18,13 +19,21 @@ from controller.cli.machine import Machine
 from controller.cli.problems import BadInputError
 from controller.cli.run import RunRequest, run
 from tests.controller.cli.builders import CONFIG_MAP, job, standin, write
+from trainer.config.record import EXIT_INTERRUPTED
 
 # Tests that are run with nohup would hand on that hang-ups are ignored.
 PROGRAM = """
 import pathlib, signal, sys
 from controller.cli.run import RunRequest, run
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-sys.exit(run(RunRequest(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), {}), trainer=sys.argv[3:]))
+job, output, options, *trainer = sys.argv[1:]
+sys.exit(run(RunRequest(pathlib.Path(job), pathlib.Path(output), {}, options == "--overwrite"), trainer=trainer))
+"""
+COMMAND = """
+import signal, sys
+from controller.cli import main
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+sys.exit(main())
 """
 
 
@@ -34,9 +43,9 @@ def finetune(folder: Path, behaviour: str = "succeed", *, overwrite: bool = Fals
 
 
 @contextlib.contextmanager
-def running(folder: Path, behaviour: str) -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path, behaviour: str, options: str = "") -> Iterator[subprocess.Popen[str]]:
     """Start `finetune run` as a process and wait until its trainer runs."""
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(write(folder)), str(folder / "out"), *standin(behaviour)]
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(write(folder)), str(folder / "out"), options, *standin(behaviour)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         wait_for((folder / "out/pids").exists)
         yield process
@@ -183,7 +192,7 @@ def test_a_stopped_run_says_how_to_go_on_and_leaves_no_process(tmp_path: Path, n
     with running(tmp_path, "wait") as process:
         process.send_signal(number)
         shown, _ = process.communicate(timeout=20)
-    assert process.returncode == 1
+    assert process.returncode == EXIT_INTERRUPTED
     assert f"interrupted after the checkpoint at step 3; go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out" in shown
     assert alive(tmp_path) == []
     assert status(tmp_path)["attempts"][0]["outcome"] == "Interrupted"
@@ -196,8 +205,12 @@ def test_a_second_signal_ends_a_trainer_that_does_not_listen(tmp_path: Path) -> 
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         shown, _ = process.communicate(timeout=20)
-    assert process.returncode == 1
+    assert process.returncode == EXIT_INTERRUPTED
     assert "stopping: " in shown
+    assert "interrupted before the first checkpoint; go on with: finetune run " in shown
+    assert "failed" not in shown
+    assert "memory" not in shown
+    assert status(tmp_path)["attempts"][0]["outcome"] == "Interrupted"
     assert alive(tmp_path) == []
 
 
@@ -215,3 +228,49 @@ def test_when_the_command_is_killed_nothing_of_the_run_is_left_and_the_folder_is
 def test_the_trainer_has_its_own_session(tmp_path: Path) -> None:
     with running(tmp_path, "wait") as process:
         assert all(os.getsid(pid) != os.getsid(process.pid) for pid in alive(tmp_path))
+
+
+def test_a_replacement_that_is_interrupted_in_its_checks_leaves_the_run_and_says_how_to_replace_it(tmp_path: Path) -> None:
+    finetune(tmp_path)
+    before = (tmp_path / "out/run.json").read_text()
+    with running(tmp_path, "check_for_ever", "--overwrite") as process:
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=20)
+    assert process.returncode == EXIT_INTERRUPTED
+    assert f"go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out --overwrite\n" in shown
+    assert f"the run in {tmp_path}/out was left as it was" in shown
+    assert (tmp_path / "out/run.json").read_text() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"])
+def test_a_signal_while_the_folder_is_waited_for_ends_the_command_in_words(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "out/.finetune").mkdir(parents=True)
+    with (tmp_path / "out/.finetune/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("999999999")
+        lock.flush()
+        command = [sys.executable, "-W", "ignore", "-c", COMMAND, "run", str(write(tmp_path)), "--output", str(tmp_path / "out")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            wait_for(lambda: waits_for_a_lock(process.pid, tmp_path))
+            process.send_signal(number)
+            _, told = process.communicate(timeout=20)
+    assert process.returncode == EXIT_INTERRUPTED
+    assert f"go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out\n" in told
+
+
+def test_a_terminal_that_is_closed_while_the_run_talks_changes_no_exit_code(tmp_path: Path) -> None:
+    """The other end of a pseudo-terminal goes: every write fails from then on, as when a window is closed."""
+    master, slave = os.openpty()
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(write(tmp_path)), str(tmp_path / "out"), "", *standin("wait")]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
+        os.close(slave)
+        wait_for((tmp_path / "out/pids").exists)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(20) == EXIT_INTERRUPTED
+    assert alive(tmp_path) == []
+    assert status(tmp_path)["attempts"][0]["outcome"] == "Interrupted"
+
+
+def waits_for_a_lock(pid: int, folder: Path) -> bool:
+    return any(file.path == str(folder / "out/.finetune/lock") for file in psutil.Process(pid).open_files())

@@ -1,58 +1,23 @@
 """`finetune` with the trainer itself, on a real local Ray: what a user types, sees and finds, and what is left when it is killed."""
 
-import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
+from tests.controller.cli.wholerun import RUN_SECONDS, command, environment, finetune, job_file
 from tests.trainer.tiny import tiny_model, write_rows
 
 pytestmark = pytest.mark.timeout(600)
 
-REPOSITORY = Path(__file__).parents[3]
 TOLD_WITHIN_SECONDS = 15.0
 """What a user waits for words about bad input, at the most. Counted in time of the processor: the tests' machine may be busy."""
 TOLD_WITHIN_WALL_SECONDS = 60.0
 """The same by the clock, wide enough for a busy machine and too narrow for waiting on a lock, a host or a time-out."""
-RUN_SECONDS = 300.0
-
-
-def job_file(folder: Path, **changes: object) -> Path:
-    """Write a job for the tiny model whose files lie beside it."""
-    spec = {
-        "task": "chat",
-        "model": {"path": "model"},
-        "data": {"train": [{"path": "train.jsonl"}], "test": [{"path": "test.jsonl"}]},
-        "method": {"lora": {"rank": 4, "alpha": 8}},
-        "training": {"maxSteps": 300, "globalBatchSize": 8, "microBatchSize": 8, "learningRate": 0.01, "maxSequenceLength": 128},
-        "evaluation": {"generation": {"maxNewTokens": 8, "samples": 4}},
-        "distributed": {"workers": 1},
-        "checkpoint": {"everySteps": 20, "keep": 2},
-        "output": {"persistentVolumeClaim": {"claimName": "models"}},
-    } | changes
-    path = folder / "job.yaml"
-    document = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "tiny"}, "spec": spec}
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "controller.cli", *map(str, arguments)]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-
-
-def finetune(*arguments: str | Path, seconds: float = RUN_SECONDS) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def processor_seconds() -> float:

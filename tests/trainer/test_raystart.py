@@ -1,0 +1,61 @@
+"""Ray is started with what a run needs of it, and once more when it does not come up."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainer.config.interpreter import ROOT
+from trainer.raystart import RayNotStartedError, free_port, leave_current_folder, start_patiently
+
+
+@pytest.fixture
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    here = Path.cwd()
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    yield
+    os.chdir(here)
+
+
+def failing(times: int, tries: list[int]) -> object:
+    def start() -> str:
+        tries.append(len(tries))
+        if len(tries) <= times:
+            raise TimeoutError("the node timed out during startup")
+        return "started"
+
+    return start
+
+
+def test_a_ray_that_does_not_come_up_is_started_once_more() -> None:
+    tries: list[int] = []
+    assert start_patiently(failing(1, tries)) == "started"
+    assert len(tries) == 2
+
+
+def test_a_ray_that_never_comes_up_is_not_called_an_error_of_the_training() -> None:
+    tries: list[int] = []
+    with pytest.raises(RayNotStartedError, match=r"did not start in 2 tries, .* the node timed out during startup"):
+        start_patiently(failing(9, tries))
+    assert len(tries) == 2
+
+
+@pytest.mark.usefixtures("restored")
+def test_the_driver_goes_to_an_empty_folder_before_ray_lets_its_workers_import_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{os.pathsep}.{os.pathsep}/opt/lib")
+    leave_current_folder()
+    assert list(Path.cwd().iterdir()) == []
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/opt/lib"]
+
+
+def test_the_port_that_is_chosen_can_be_listened_on() -> None:
+    port = free_port()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        assert listener.getsockname()[1] == port
