@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import time
 import psutil
 
 TERMINATE, KILL = b"t", b"k"
+FOLDER_VARIABLE = "FINETUNE_RUN_FOLDER"
+"""Names the run's temporary folder, which goes with it when `finetune` is not there to remove it."""
 STOP_SECONDS = 300.0
 """A large model's checkpoint takes minutes to write; after this the trainer counts as hung."""
 ABANDONED_SECONDS = 5.0
@@ -134,6 +137,8 @@ def supervise(command: list[str], control: int = 0) -> int:
     descendants.end(LEFTOVER_SECONDS if code is not None else 0.0)
     if code is None:
         code = -signal.SIGKILL
+    if control not in channels and FOLDER_VARIABLE in os.environ:
+        shutil.rmtree(os.environ[FOLDER_VARIABLE], ignore_errors=True)
     trainer.returncode = code
     return code if code >= 0 else 128 - code
 

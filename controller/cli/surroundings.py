@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.cli.problems import BadInputError
+from controller.cli.supervisor import FOLDER_VARIABLE
 from trainer.config.errors import InputError
 from trainer.config.interpreter import lasting_python_path
 
@@ -56,7 +57,7 @@ def surroundings(output: Path | None = None) -> Iterator[Surroundings]:
     try:
         found = Surroundings(folder, environment, ())
         found.start_folder.mkdir()
-        environment["RAY_TMPDIR"] = str(folder)
+        environment |= {"RAY_TMPDIR": str(folder), FOLDER_VARIABLE: str(folder)}
         _home(environment, folder, warnings)
         _network(environment)
         _python(environment)

@@ -217,9 +217,13 @@ def test_a_second_signal_ends_a_trainer_that_does_not_listen(tmp_path: Path) -> 
 @pytest.mark.parametrize("behaviour", ["wait", "stubborn"])
 def test_when_the_command_is_killed_nothing_of_the_run_is_left_and_the_folder_is_free(tmp_path: Path, behaviour: str) -> None:
     with running(tmp_path, behaviour) as process:
+        [trainer, *_] = alive(tmp_path)
+        temporary = Path(psutil.Process(trainer).environ()["RAY_TMPDIR"])
+        assert temporary.is_dir()
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_for(lambda: alive(tmp_path) == [])
+        wait_for(lambda: not temporary.exists())
     with pytest.raises(BadInputError):
         finetune(tmp_path, "refuse")
     assert [attempt["reason"] for attempt in status(tmp_path)["attempts"]] in (["Killed", "SomeReason"], ["SomeReason", "SomeReason"])
