@@ -10,7 +10,7 @@ from controller.cli.jobfile import JobFile
 from controller.cli.problems import closest
 from controller.job.trainconfig import FileReference
 from trainer.config.errors import InputError
-from trainer.config.sources import ClaimPath, ConfigMapKey
+from trainer.config.sources import ClaimPath, ConfigMapKey, first_folder
 
 
 class SourceFinder:
@@ -26,21 +26,21 @@ class SourceFinder:
         """Return the absolute path of the file or folder that `reference` names."""
         field = f"spec.{reference.field}"
         if reference.claim is not None:
-            return self._in_claim(field, reference.claim)
+            return self._in_claim(field, reference.claim, reference)
         if reference.config_map is not None:
             return self._in_config_map(field, reference.config_map)
-        path = (self._job.path.absolute().parent / Path(reference.path or "").expanduser()).resolve()
-        return self._existing(f"{field}.path", path, "paths are relative to the job file")
+        path = self._job.path.absolute().parent / Path(reference.path or "").expanduser()
+        return self._existing(f"{field}.path", path, "paths are relative to the job file", reference)
 
-    def _in_claim(self, field: str, place: ClaimPath) -> str:
+    def _in_claim(self, field: str, place: ClaimPath, reference: FileReference) -> str:
         name = place.claim_name
         self.claims_read.add(name)
         if name not in self._claims:
             fix = f"say which folder stands for it: --claim {name}=DIR"
             self.errors.append(InputError(f"{field}.persistentVolumeClaim.claimName", f"there is no claim {name!r} on this machine", fix))
             return ""
-        path = (self._claims[name] / place.path).resolve()
-        return self._existing(f"{field}.persistentVolumeClaim.path", path, f"it is looked for in the folder given by --claim {name}=…")
+        hint = f"it is looked for in the folder given by --claim {name}=…"
+        return self._existing(f"{field}.persistentVolumeClaim.path", self._claims[name] / place.path, hint, reference)
 
     def _in_config_map(self, field: str, place: ConfigMapKey) -> str:
         config_map = self._job.config_maps.get(place.name)
@@ -57,7 +57,19 @@ class SourceFinder:
         self.config_map_files[path] = config_map.data[place.key]
         return str(path)
 
-    def _existing(self, field: str, path: Path, hint: str) -> str:
-        if not path.exists():
-            self.errors.append(InputError(field, f"there is nothing at {path}", hint))
+    def _existing(self, field: str, path: Path, hint: str, reference: FileReference) -> str:
+        """Return the absolute path; of a pattern, whose matches the trainer looks for, the folder that it begins with must exist."""
+        try:
+            if reference.has_pattern and not path.exists():
+                begin = first_folder(path).resolve()
+                pattern = path.relative_to(first_folder(path))
+                if not begin.is_dir():
+                    self.errors.append(InputError(field, f"there is no folder {begin}, in which {pattern} is looked for", hint))
+                return str(begin / pattern)
+            path = path.resolve()
+            if not path.exists():
+                self.errors.append(InputError(field, f"there is nothing at {path}", hint))
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self.errors.append(InputError(field, f"{path} cannot be looked at: {reason}", "check the path and its permissions"))
         return str(path)

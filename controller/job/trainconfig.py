@@ -14,7 +14,7 @@ from controller.job.facts import Job
 from controller.job.names import CONFIG_MAPS_DIRECTORY, output_folder, progress_name
 from controller.job.quantities import cpus
 from trainer.config.sections import Augmentation, CheckpointPolicy, Evaluation, Regularization
-from trainer.config.sources import CLAIMS_DIRECTORY, ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source
+from trainer.config.sources import CLAIMS_DIRECTORY, ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source, is_pattern
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
 
 
@@ -26,6 +26,12 @@ class FileReference:
     claim: ClaimPath | None = None
     config_map: ConfigMapKey | None = None
     path: str | None = None
+
+    @property
+    def has_pattern(self) -> bool:
+        """Tell whether this may name several files: rows alone come from more than one."""
+        path = self.claim.path if self.claim is not None else self.path
+        return self.field.startswith("data.") and path is not None and is_pattern(path)
 
 
 S = TypeVar("S", Source, FileSource)

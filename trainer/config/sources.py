@@ -7,6 +7,7 @@ path resolved to an absolute path. A sentence under each field is its documentat
 
 import re
 from enum import StrEnum
+from pathlib import Path, PurePath
 from typing import Annotated
 
 from pydantic import Field
@@ -28,23 +29,67 @@ INSIDE_CLAIM = Rule(
 )
 
 
-class Columns(Model):
-    """Which columns of a source hold what. A chat source has `messages`, or `prompt` and `completion`; text has `text`."""
+PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input")
+COMPLETION_NAMES = ("completion", "output", "response", "answer")
 
-    prompt: str | None = Field(None, min_length=1, max_length=256, description="Column with what the user says. Default: prompt.")
-    completion: str | None = Field(
-        None, min_length=1, max_length=256, description="Column with what the model should answer. Default: completion."
+
+def is_pattern(path: str) -> bool:
+    """Tell whether a path names files by a pattern, unless a file is really called so."""
+    return any(character in path for character in "*?[")
+
+
+def first_folder(pattern: PurePath) -> Path:
+    """Return the folder of a pattern before its first part that is one."""
+    parts = list(pattern.parts)
+    first = next((index for index, part in enumerate(parts) if is_pattern(part)), len(parts))
+    return Path(*parts[:first])
+
+
+class Columns(Model):
+    """Which columns of a source hold what. A chat source has `messages`, or `prompt` and `completion`; text has `text`.
+
+    Where none is named, `messages` (or `conversations`) and `prompt` with `completion` are looked for; then, if the rows have
+    exactly one of PROMPT_NAMES and exactly one of COMPLETION_NAMES, these are the pair, and a finding says so. Beside
+    `instruction`, what stands in `input` or `context` is written after it, with a blank line between. `system` and `history`
+    (pairs of earlier turns) are used where rows have them. Other columns that hold text are a finding, or refused where they
+    would change what is learnt; `ignore` says that they are not wanted.
+    """
+
+    prompt: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with what the user says. Default: prompt; else the only one of "
+        f"{', '.join(PROMPT_NAMES[1:])}. Beside instruction, what input or context holds is written after it.",
     )
-    system: str | None = Field(None, min_length=1, max_length=256, description="Column with the system message of the row. Default: none.")
+    completion: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with what the model should answer. Default: completion; else the only one of "
+        f"{', '.join(COMPLETION_NAMES[1:])}.",
+    )
+    system: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with the system message of the row. Default: system or system_prompt, where a row has it.",
+    )
     messages: str | None = Field(
         None,
         min_length=1,
         max_length=256,
-        description="Column with a list of {role, content} messages, instead of prompt and completion."
-        " Default: messages, where the rows have such a column and none named prompt.",
+        description="Column with a list of {role, content} or {from, value} messages, instead of prompt and completion."
+        " Default: messages or conversations, where the rows have such a column and none named prompt.",
     )
     text: str | None = Field(
         None, min_length=1, max_length=256, description="Column with plain text, for task language-modeling. Default: text."
+    )
+    ignore: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Columns that are not wanted: they are not used by default, not refused for what they say, and not a finding.",
     )
 
     rules = (
@@ -58,7 +103,9 @@ class DataFormat(StrEnum):
     """File formats a source may have."""
 
     JSONL = "jsonl"
+    JSON = "json"
     CSV = "csv"
+    TSV = "tsv"
     PARQUET = "parquet"
     TEXT = "text"
 
@@ -106,22 +153,38 @@ class Source(Model):
     """Rows from one place. Exactly one of huggingFace, persistentVolumeClaim, configMap, path."""
 
     hugging_face: HuggingFaceDataset | None = Field(None, description="A data set on the Hugging Face hub.")
-    persistent_volume_claim: ClaimPath | None = Field(None, description="A file on a claim.")
+    persistent_volume_claim: ClaimPath | None = Field(None, description="A file, folder or pattern on a claim.")
     config_map: ConfigMapKey | None = Field(None, description="A key of a ConfigMap.")
     path: str | None = Field(
         None,
         min_length=1,
         max_length=4096,
-        description="A local file, relative to the job file; for `finetune run` only.",
+        description="A local file, folder or pattern such as a/*.jsonl, relative to the job file; for `finetune run` only."
+        " Files of a folder or pattern (** goes into folders below) are read in the order of their names, hidden ones left out.",
     )
     format: DataFormat | None = Field(
         None,
-        description="Format of the file; default: from the ending of its name."
-        " In jsonl each line is an object; csv has a header and commas; in text a row is a paragraph, up to a blank line.",
+        description="Format of the files; default: from the ending of their names. Files packed with gzip, zstd, bzip2 or xz are unpacked."
+        " jsonl and json: an object per line, or one array of objects; csv and tsv: a table with a header line;"
+        " text: a row is a paragraph, up to a blank line.",
+    )
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        pattern=r'^[^"\r\n]$',
+        description="Character between the cells of csv or tsv. Default: the one of comma, semicolon, tab and | that divides the header.",
     )
     columns: Columns | None = Field(None, description="Which columns hold what.")
 
-    rules = (exactly_one("hugging_face", "persistent_volume_claim", "config_map", "path", what="source"),)
+    rules = (
+        exactly_one("hugging_face", "persistent_volume_claim", "config_map", "path", what="source"),
+        Rule(
+            "!has(self.huggingFace) || (!has(self.format) && !has(self.delimiter))",
+            lambda source: source.hugging_face is None or (source.format is None and source.delimiter is None),
+            "format, delimiter: only files have them; remove them beside huggingFace",
+        ),
+    )
 
 
 class FileSource(Model):

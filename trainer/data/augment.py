@@ -9,7 +9,7 @@ from dataclasses import replace
 from trainer.config.errors import InputError
 from trainer.config.sections import Augmentation, AugmentationOperation
 from trainer.config.sources import FileSource
-from trainer.data.formats import path_of
+from trainer.data.files import path_of
 from trainer.data.rows import Example
 from trainer.data.sampler import random_for
 from trainer.data.synonyms import Synonyms, read_dictionary, wordnet

@@ -1,4 +1,4 @@
-"""Turns records into examples: finds the columns that hold prompt, completion, messages or text, and checks what is in them.
+"""Turns records into examples: reads prompt, completion, messages or text from their columns, and checks what is in them.
 
 Rows without words are left out and counted; a value of the wrong kind is the user's to mend. Tests:
 tests/trainer/data/test_columns.py.
@@ -8,81 +8,53 @@ import difflib
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from itertools import chain, groupby, islice
 from typing import Any
 
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.sources import Columns
-from trainer.data.formats import Record, kind_of, shown
+from trainer.data.advice import text_advice
+from trainer.data.jsonrows import parse
+from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of
+from trainer.data.noticed import Noticed
+from trainer.data.records import Record, kind_of, shown
 from trainer.data.rows import Example, Message
 
 ROLES = ("system", "user", "assistant")
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "system": "system"}
+"""Who speaks in a conversation of from and value, as role."""
+SYSTEM_NAMES = ("system", "system_prompt")
+HISTORY_NAME = "history"
+REASONING_NAMES = ("reasoning", "reasoning_content", "thinking", "thought", "thoughts")
 
 
-@dataclass
-class Skipped:
-    """Rows that were left out because a column was empty."""
+def read_examples(field: str, records: Iterable[Record], task: Task, columns: Columns | None, name: str) -> tuple[list[Example], Noticed]:
+    """Return the examples of one source, and what is worth saying of it. `name` is the file or data set, for messages.
 
-    count: int = 0
-    first: str = ""
-    columns: set[str] = field(default_factory=set)
-
-    def note(self, place: str, column: str) -> None:
-        """Count a row."""
-        self.count, self.first = self.count + 1, self.first or place
-        self.columns.add(column)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which columns of one source hold what. Either `messages`, or `prompt` and `completion`, or `text` is set."""
-
-    prompt: str | None = None
-    completion: str | None = None
-    system: str | None = None
-    messages: str | None = None
-    text: str | None = None
-
-    def needed(self) -> dict[str, str]:
-        """Return the columns that every row must have, by the field that names them."""
-        return {name: column for name, column in vars(self).items() if column is not None}
-
-
-def layout_of(field: str, task: Task, columns: Columns | None, present: Iterable[str] | None) -> Layout:
-    """Return the layout of a source; `present` are the columns of its first row, None before it was read."""
-    given = columns or Columns()
-    if task is Task.LANGUAGE_MODELING:
-        _refuse_columns(field, given, ("prompt", "completion", "system", "messages"), f"task {task} reads one column, text")
-        return Layout(text=given.text or "text")
-    _refuse_columns(field, given, ("text",), f"task {task} reads prompt and completion, or messages")
-    if given.messages is not None:
-        _refuse_columns(field, given, ("completion", "system"), "a list of messages holds the whole conversation")
-        return Layout(messages=given.messages)
-    found = set(present or ())
-    if given.prompt is None and given.completion is None and "messages" in found and "prompt" not in found:
-        return Layout(messages="messages")
-    return Layout(prompt=given.prompt or "prompt", completion=given.completion or "completion", system=given.system)
-
-
-def read_examples(field: str, records: Iterable[Record], task: Task, columns: Columns | None, name: str) -> tuple[list[Example], Skipped]:
-    """Return the examples of one source, and which rows were left out as empty. `name` is the file or data set, for messages."""
+    Each file of a source has a layout of its own, which its first rows show.
+    """
     examples: list[Example] = []
-    skipped = Skipped()
-    layout: Layout | None = None
-    for record in records:
-        if layout is None:
-            layout = layout_of(field, task, columns, record.values)
-        row = _Row(field, name, record, layout)
-        example = row.text_example() if layout.text else row.messages_example() if layout.messages else row.pair_example()
-        if example is None:
-            skipped.note(record.place, row.empty_column)
-        else:
-            examples.append(example)
+    noticed = Noticed()
+    for _, of_file in groupby(records, key=lambda record: record.file):
+        head = list(islice(of_file, SAMPLE_RECORDS))
+        first = FirstRows(head)
+        layout = layout_of(field, task, columns, first)
+        check_layout(field, task, layout, first, name)
+        noticed.take_layout(layout)
+        ignored = frozenset((columns.ignore if columns else None) or ())
+        for record in chain(head, of_file):
+            row = _Row(field, name, record, layout, first, ignored, noticed)
+            example = row.text_example() if layout.text else row.messages_example() if layout.messages else row.pair_example()
+            if example is None:
+                noticed.skip(record.where, row.empty_column)
+            else:
+                noticed.take_row(record, row.read | ignored)
+                examples.append(example)
     if not examples:
-        problem = f"{name} has no rows" if not skipped.count else f"every row of {name} has an empty {_either(skipped.columns)}"
+        problem = f"{name} has no rows" if not noticed.count else f"every row of {name} has an empty {_either(noticed.columns)}"
         raise InputError(field, problem, "give at least one row with words in it")
-    return examples, skipped
+    return examples, noticed
 
 
 def make_id(messages: Sequence[Message] | None, text: str | None, tools: str | None = None) -> str:
@@ -101,39 +73,130 @@ def prompt_id(example: Example) -> str:
 class _Row:
     """One record on its way to an example."""
 
-    def __init__(self, field: str, name: str, record: Record, layout: Layout) -> None:
-        self.field, self.name, self.record, self.layout = field, name, record, layout
-        self.origin = f"{field} {record.place}"
+    def __init__(
+        self, field: str, name: str, record: Record, layout: Layout, first: FirstRows, ignored: frozenset[str], noticed: Noticed
+    ) -> None:
+        self.field, self.name, self.record, self.layout, self.first, self.ignored = field, name, record, layout, first, ignored
+        self.noticed = noticed
+        self.origin = f"{field} {record.where}"
         self.empty_column = ""
+        self.read = set(layout.needed().values())
+        """Columns of this row that are read."""
 
     def text_example(self) -> Example | None:
+        self._refuse_meaning()
         text = self._words("text")
         return None if text is None else Example(make_id(None, text), self.origin, None, text)
 
     def pair_example(self) -> Example | None:
+        self._refuse_meaning()
         prompt, completion = self._words("prompt"), self._words("completion")
         if prompt is None or completion is None:
             return None
-        system = self._words("system") if self.layout.system else None
-        start = (Message("system", system),) if system else ()
-        messages = (*start, Message("user", prompt), Message("assistant", completion))
+        addition = self.layout.addition
+        if addition is not None and (words := self._optional(addition)):
+            prompt = f"{prompt}\n\n{words}"
+            self.noticed.used[addition, f"is written after {self.layout.prompt!r}, with a blank line between,"] += 1
+        messages = (*self._system(), *self._history(), Message("user", prompt), Message("assistant", completion))
         return Example(make_id(messages, None), self.origin, messages)
 
     def messages_example(self) -> Example | None:
+        self._refuse_meaning()
         column = self.layout.messages or ""
-        value = self._value("messages")
+        value = self._turns(column, self._value("messages"))
         if value is None or value == []:
             self.empty_column = column
             return None
         if not isinstance(value, list):
             fix = 'it must be a list such as [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
             raise self._fault("messages", f"{column!r} is {kind_of(value)}, not a list: {shown(str(value))}", fix)
-        messages = tuple(self._message(f"{column}[{index}]", item) for index, item in enumerate(value))
+        messages = tuple(self._message(f"{column}[{index}]", self._said(f"{column}[{index}]", item)) for index, item in enumerate(value))
+        messages = (*self._system(messages[0]), *messages)
         self._check_order(column, messages)
         if not messages[-1].content.strip():
             self.empty_column = column
             return None
         return Example(make_id(messages, None), self.origin, messages)
+
+    def _turns(self, column: str, value: Any) -> Any:
+        """Return a list of messages that a table or a data set holds as JSON; anything else as it is."""
+        if not isinstance(value, str) or not value.lstrip().startswith("["):
+            return value
+        try:
+            return parse(value)
+        except (ValueError, RecursionError) as error:
+            fix = "write the list as JSON, or as a list in a file of JSON lines or Parquet"
+            raise self._fault("messages", f"{column!r} is not sound JSON ({error}): {shown(value)}", fix) from error
+
+    def _said(self, path: str, item: Any) -> Any:
+        """Return a message of {from, value} as one of {role, content}; anything else as it is."""
+        if not isinstance(item, dict) or "from" not in item or "value" not in item or "role" in item:
+            return item
+        speaker = item["from"]
+        role = SPEAKERS.get(speaker.lower()) if isinstance(speaker, str) else None
+        if role is None:
+            fix = f"speakers are {', '.join(SPEAKERS)}; write turns of others as those of one of them, or leave the row out"
+            raise self._fault("messages", f"{path}.from is {shown(str(speaker))}", fix)
+        return {"role": role, "content": item["value"], **{key: member for key, member in item.items() if key not in ("from", "value")}}
+
+    def _system(self, first: Message | None = None) -> tuple[Message, ...]:
+        """Return the system message that a column of the row holds; `first` is that of a list of messages."""
+        if self.layout.system is not None:
+            words = self._words("system")
+        else:
+            column = next((name for name in SYSTEM_NAMES if name in self.record.values and self._is_free(name)), None)
+            words = self._optional(column) if column is not None else None
+            if words and column is not None:
+                self.noticed.used[column, "is the system message"] += 1
+        if not words or (first is not None and first.role == "system" and first.content.strip() == words.strip()):
+            return ()
+        if first is not None and first.role == "system":
+            column = self.layout.system or column
+            fix = f"keep one of them, or write columns: {{ignore: [{column}]}}"
+            raise self._fault("system", f"{column!r} is a system message, and the messages begin with another one", fix)
+        return (Message("system", words),)
+
+    def _history(self) -> tuple[Message, ...]:
+        """Return earlier turns that stand as pairs of texts beside prompt and completion."""
+        value = self.record.values.get(HISTORY_NAME)
+        if not isinstance(value, list) or not self._is_free(HISTORY_NAME) or not value:
+            return ()
+        self.read.add(HISTORY_NAME)
+        turns: list[Message] = []
+        for index, pair in enumerate(value):
+            path = f"{HISTORY_NAME}[{index}]"
+            if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(words, str) and words.strip() for words in pair):
+                fix = 'write [["earlier question", "earlier answer"]], or columns: {ignore: [history]}'
+                raise self._fault("prompt", f"{path} is no pair of texts: {shown(str(pair))}", fix)
+            texts = [self._text("prompt", path, words) for words in pair]
+            turns += [Message("user", texts[0]), Message("assistant", texts[1])]
+        self.noticed.used[HISTORY_NAME, "gives the turns before the prompt"] += 1
+        return tuple(turns)
+
+    def _refuse_meaning(self) -> None:
+        """Refuse a row with a column that would change what is learnt from it, and is not honoured."""
+        values = self.record.values
+        for name in (*REASONING_NAMES, "weight", "label"):
+            value = values.get(name)
+            if value is None or not self._is_free(name):
+                continue
+            if name == "weight" and value not in (1, "1", "1.0", ""):
+                raise self._meaning_fault(
+                    name, f"gives the row the weight {value}, and all rows count alike", "leave out rows that should not count"
+                )
+            if name == "label" and value is False:
+                raise self._meaning_fault(name, "is false, which marks a bad answer, and all answers are learnt", "leave such rows out")
+            if name in REASONING_NAMES and self.layout.text is None and isinstance(value, str) and value.strip():
+                fix = "write the thoughts into the answer, as the model does between <think> and </think>"
+                raise self._meaning_fault(name, "holds thoughts, which would not be learnt", fix)
+
+    def _meaning_fault(self, column: str, problem: str, fix: str) -> InputError:
+        problem = f"{self.name} {self.record.where}: {column!r} {problem}"
+        return InputError(self.field, problem, f"{fix}; if the column says something else, write columns: {{ignore: [{column}]}}")
+
+    def _is_free(self, column: str) -> bool:
+        """Tell whether a column is neither named in the job for something else nor to be ignored."""
+        return column not in self.ignored and column not in self.layout.needed().values() and column != self.layout.addition
 
     def _message(self, path: str, item: Any) -> Message:
         fix = 'write {"role": "user", "content": "…"}'
@@ -172,19 +235,27 @@ class _Row:
         self.empty_column = column
         return None
 
+    def _optional(self, column: str) -> str | None:
+        """Return the text of a column that a row may have, None where there is nothing but white space."""
+        self.read.add(column)
+        value = self.record.values.get(column)
+        text = "" if value is None else self._text("prompt", repr(column), value)
+        return text if text.strip() else None
+
     def _value(self, role: str) -> Any:
         column = self.layout.needed()[role]
         values = self.record.values
         if column in values:
             return values[column]
         has = [str(name) for name in values]
-        problem = f"{column!r} is not a column of {self.name} {self.record.place} (it has: {', '.join(has)})"
-        raise InputError(f"{self.field}.columns.{role}", problem, _column_fix(role, column, has))
+        problem = f"{self.name} {self.record.where} has no {column!r} (it has: {', '.join(has) or 'nothing'})"
+        close = difflib.get_close_matches(column, has, n=1, cutoff=0.75)
+        fix = f"write {close[0]!r} as {column!r} in this row" if close else "write it as in the other rows, or leave the row out"
+        raise InputError(self.field, problem, fix)
 
     def _text(self, role: str, what: str, value: Any) -> str:
         if not isinstance(value, str):
-            fix = "parts of content are not supported; join them to one text" if role == "messages" else "write it in double quotes"
-            raise self._fault(role, f"{what} is {kind_of(value)}, not a text: {shown(str(value))}", fix)
+            raise self._fault(role, f"{what} is {kind_of(value)}, not a text: {shown(str(value))}", self._text_fix(role, value))
         try:
             value.encode()
         except UnicodeEncodeError as error:
@@ -192,21 +263,15 @@ class _Row:
             raise self._fault(role, problem, "write the whole character") from error
         return value
 
+    def _text_fix(self, role: str, value: Any) -> str:
+        column = self.layout.needed().get(role, role)
+        if role == "messages":
+            return "parts of content are not supported; join them to one text" if isinstance(value, list) else "write its content as a text"
+        alone = self.first.holds_text(column, besides=self.record)
+        return text_advice(value, column, typed=self.record.typed, alone=alone)
+
     def _fault(self, role: str, problem: str, fix: str) -> InputError:
-        return InputError(f"{self.field}.columns.{role}", f"{self.name} {self.record.place}: {problem}", fix)
-
-
-def _refuse_columns(field: str, columns: Columns, names: Sequence[str], reason: str) -> None:
-    for name in names:
-        if getattr(columns, name) is not None:
-            raise InputError(f"{field}.columns.{name}", f"has no meaning here: {reason}", "remove it, or change the task")
-
-
-def _column_fix(role: str, column: str, has: list[str]) -> str:
-    if len(has) == 1 and any(separator in has[0] for separator in ";\t|"):
-        return "the file seems to separate its cells by something other than a comma; save it with commas"
-    close = difflib.get_close_matches(column, has, n=1) or [name for name in has if name.lower() == column.lower()]
-    return f"did you mean columns.{role}: {close[0]}?" if close else f"name the right one as columns.{role}"
+        return InputError(f"{self.field}.columns.{role}", f"{self.name} {self.record.where}: {problem}", fix)
 
 
 def _either(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from trainer.config.errors import InputError
 from trainer.config.sources import HuggingFaceDataset
-from trainer.data.formats import Record
+from trainer.data.records import Record
 from trainer.hub import HubUnavailable, hub_timeout_seconds
 
 
@@ -25,7 +25,7 @@ def read_hub(field: str, source: HuggingFaceDataset) -> tuple[Iterator[Record], 
         rows = _load(source, commit, token)
     except Exception as error:
         _raise_as_ours(error, field, source, constants.ENDPOINT, token)
-    return (Record(f"row {number}", values) for number, values in enumerate(rows, start=1)), commit or "of the cache"
+    return (Record(f"row {number}", values, typed=True) for number, values in enumerate(rows, start=1)), commit or "of the cache"
 
 
 def _commit(source: HuggingFaceDataset, token: str | None) -> str | None:

@@ -3,15 +3,19 @@
 Local files are read before the hub is asked, so that their faults are told at once. Tests: tests/trainer/data/test_prepare.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.sources import Data, Source
 from trainer.config.train import TrainConfig
 from trainer.data.augment import Augmenter
-from trainer.data.columns import layout_of, read_examples
-from trainer.data.formats import path_of, read_file
+from trainer.data.columns import read_examples
+from trainer.data.files import files_of, path_of
+from trainer.data.formats import read_file
+from trainer.data.layout import layout_of
+from trainer.data.records import Record
 from trainer.data.rows import Dataset, Example
 from trainer.data.splits import divide, without_duplicates, without_leakage
 
@@ -65,16 +69,16 @@ def read_source(field: str, source: Source, task: Task) -> tuple[list[Example], 
         if source.hugging_face.revision is None:
             findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
     else:
-        path = path_of(field, source)
         name = str(source.path)
-        wanted = list(layout_of(field, task, source.columns, None).needed().values()) if source.columns else None
-        records = read_file(field, path, source.format, wanted)
-    examples, skipped = read_examples(field, records, task, source.columns, name)
-    if skipped.count:
-        rows, verb = ("1 row has", "counts") if skipped.count == 1 else (f"{skipped.count} rows have", "count")
-        columns = " or ".join(repr(column) for column in sorted(skipped.columns))
-        findings.append(f"{field}: {rows} an empty {columns} and {verb} for nothing (the first: {skipped.first})")
-    return examples, findings
+        records = _read_files(field, source, list(layout_of(field, task, source.columns, None).needed().values()))
+    examples, noticed = read_examples(field, records, task, source.columns, name)
+    return examples, findings + noticed.findings(field)
+
+
+def _read_files(field: str, source: Source, columns: list[str]) -> Iterator[Record]:
+    for file in files_of(field, path_of(field, source), source.format):
+        for record in read_file(field, file.path, source.format, columns, source.delimiter):
+            yield replace(record, file=file.label) if file.label else record
 
 
 def _check_held_out(config: TrainConfig, dataset: Dataset) -> None:

@@ -76,6 +76,32 @@ def test_every_source_that_cannot_be_found_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_may_come_from_a_folder_or_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "set a").mkdir()
+    claim = {"persistentVolumeClaim": {"claimName": "rows", "path": "set a/**/*.jsonl"}}
+    config = plan(tmp_path, {"rows": tmp_path}, spec__data__train=[{"path": "./set a"}, {"path": "set a/*.jsonl"}, claim]).config
+    assert [source.path for source in config.data.train] == [
+        f"{tmp_path}/set a",
+        f"{tmp_path}/set a/*.jsonl",
+        f"{tmp_path}/set a/**/*.jsonl",
+    ]
+
+
+def test_a_file_that_is_called_like_a_pattern_is_found(tmp_path: Path) -> None:
+    (tmp_path / "rows [1].jsonl").touch()
+    assert plan(tmp_path, spec__data__train=[{"path": "rows [1].jsonl"}]).config.data.train[0].path == f"{tmp_path}/rows [1].jsonl"
+
+
+def test_a_pattern_without_its_folder_and_one_for_a_model_are_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError) as raised:
+        plan(tmp_path, spec__model={"path": "model*"}, spec__data__train=[{"path": "none/*.jsonl"}, {"path": "a" * 300}])
+    assert str(raised.value).splitlines() == [
+        f"spec.model.path: there is nothing at {tmp_path}/model*; paths are relative to the job file",
+        f"spec.data.train[0].path: there is no folder {tmp_path}/none, in which *.jsonl is looked for; paths are relative to the job file",
+        f"spec.data.train[1].path: {tmp_path}/{'a' * 300} cannot be looked at: File name too long; check the path and its permissions",
+    ]
+
+
 def test_the_claim_that_is_written_becomes_the_output_folder_in_one_line(tmp_path: Path) -> None:
     assert plan(tmp_path).notices == (f"claim models, which the job writes, becomes the folder {tmp_path}/out",)
 

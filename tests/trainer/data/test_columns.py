@@ -1,6 +1,9 @@
 """Records become examples; what a column holds is checked, and the message names source, row and column."""
 
+import datetime
+import json
 import unicodedata
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,14 +16,14 @@ from trainer.config.sections import Task
 from trainer.config.sources import Columns
 from trainer.data import Example, Message, digest_of
 from trainer.data.columns import make_id, prompt_id, read_examples
-from trainer.data.formats import Record
+from trainer.data.records import Record
 
 FIELD = "data.train[0]"
 USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} says"} for role in ("user", "assistant", "system"))
 
 
-def read(*rows: dict[str, Any], task: Task = Task.CHAT, **columns: str) -> list[Example]:
-    records = [Record(f"line {number}", row) for number, row in enumerate(rows, start=1)]
+def read(*rows: dict[str, Any], task: Task = Task.CHAT, typed: bool = False, **columns: Any) -> list[Example]:
+    records = [Record(f"line {number}", row, typed=typed) for number, row in enumerate(rows, start=1)]
     return read_examples(FIELD, records, task, Columns.model_validate(columns) if columns else None, "rows.jsonl")[0]
 
 
@@ -77,11 +80,24 @@ FAULTS: list[Any] = [
         [{"prompt": "a", "label": "b"}],
         {},
         "columns.completion",
-        "(it has: prompt, label); name the right one as columns.completion",
+        "(it has: prompt, label); write columns: {completion: label}",
         id="missing",
     ),
-    pytest.param([GOOD, {"prompt": "a"}], {}, "columns.completion", "rows.jsonl line 2 (it has: prompt)", id="missing in one row"),
-    pytest.param([{"prompt;completion": "a;b"}], {}, "columns.prompt", "save it with commas", id="semicolons"),
+    pytest.param(
+        [GOOD, {"prompt": "a"}],
+        {},
+        "",
+        "rows.jsonl line 2 has no 'completion' (it has: prompt); write it as in the other rows, or leave the row out",
+        id="missing in one row",
+    ),
+    pytest.param(
+        [{"prompt": "a", "complation": "b"}, GOOD],
+        {},
+        "",
+        "line 1 has no 'completion' (it has: prompt, complation); write 'complation' as 'completion' in this row",
+        id="misspelt in the first row",
+    ),
+    pytest.param([{"prompt^completion": "a^b"}], {}, "columns.prompt", 'give delimiter: "^"', id="another delimiter"),
     pytest.param(
         [{"prompt": "a", "completion": 5}], {}, "columns.completion", "line 1: 'completion' is a number, not a text: '5'", id="number"
     ),
@@ -95,12 +111,24 @@ FAULTS: list[Any] = [
     pytest.param([{"messages": "Hi"}], {}, "columns.messages", "'messages' is a text, not a list: 'Hi'", id="messages are a text"),
     pytest.param([{"messages": ["Hi"]}], {}, "columns.messages", "messages[0] is a text, not an object", id="a message is a text"),
     pytest.param(
-        [{"messages": [{"from": "human", "value": "Hi"}]}],
+        [{"messages": [{"from": "narrator", "value": "Hi"}]}],
         {},
         "columns.messages",
-        "messages[0] has no 'role' (it has: from, value)",
-        id="other names",
+        "messages[0].from is 'narrator'; speakers are human, user, gpt, assistant",
+        id="unknown speaker",
     ),
+    pytest.param([{"messages": '[{"role": "user"'}], {}, "columns.messages", "'messages' is not sound JSON", id="messages as torn JSON"),
+    pytest.param(
+        [{"messages": [SYSTEM, USER, ASSISTANT], "system": "Be brief."}],
+        {},
+        "columns.system",
+        "'system' is a system message, and the messages begin with another one; keep one of them",
+        id="two system messages",
+    ),
+    pytest.param([{**GOOD, "history": ["a", "b"]}], {}, "columns.prompt", "history[0] is no pair of texts: 'a'", id="history"),
+    pytest.param([{**GOOD, "weight": 0}], {}, "", "'weight' gives the row the weight 0, and all rows count alike", id="weight"),
+    pytest.param([GOOD, {**GOOD, "label": False}], {}, "", "line 2: 'label' is false, which marks a bad answer", id="bad answer"),
+    pytest.param([{**GOOD, "reasoning": "hm"}], {}, "", "'reasoning' holds thoughts, which would not be learnt", id="thoughts"),
     pytest.param(
         [{"messages": [{"role": "bot", "content": "Hi"}]}],
         {},
@@ -142,11 +170,7 @@ FAULTS: list[Any] = [
         id="text in chat",
     ),
     pytest.param(
-        [GOOD],
-        {"messages": "m", "system": "s"},
-        "columns.system",
-        "a list of messages holds the whole conversation",
-        id="system and messages",
+        [GOOD], {"messages": "m", "completion": "c"}, "columns.completion", "a list of messages holds the answers too", id="answers twice"
     ),
 ]
 
@@ -158,6 +182,120 @@ def test_a_faulty_row_is_told_by_field_row_and_column(rows: list[dict[str, Any]]
     assert caught.value.field == (f"{FIELD}.{field}" if field else FIELD)
     assert words in str(caught.value)
     assert caught.value.fix
+
+
+TURNS = [USER, ASSISTANT]
+KINDS: list[Any] = [
+    pytest.param(5, False, 'write it as a text, "5", or name', id="number in JSON"),
+    pytest.param(True, False, 'write it as a text, "true", or name', id="truth in JSON"),
+    pytest.param(5, True, "turn the column into text when the file is made, or name", id="number in Parquet"),
+    pytest.param(Decimal("1.5"), True, "turn the column into text", id="decimal in Parquet"),
+    pytest.param(b"words", True, "is bytes, not a text: \"b'words'\"; write it as UTF-8 text when the file is made", id="bytes"),
+    pytest.param(datetime.date(2024, 5, 1), True, 'write it as a text, such as "2024-05-01"', id="date"),
+    pytest.param(["a", "b"], False, "write one text in its place, or a row for each item", id="list of texts"),
+    pytest.param({"text": "a", "start": 1}, False, "write one text in its place; it has the members text, start", id="object"),
+    pytest.param(TURNS, False, "it is a conversation: write columns: {messages: prompt} instead", id="conversation"),
+    pytest.param([USER], False, "it is a part of a conversation: join question and answer", id="half a conversation"),
+]
+
+
+@pytest.mark.parametrize(("value", "typed", "words"), KINDS)
+def test_advice_fits_what_stands_in_place_of_a_text(value: Any, typed: bool, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read({"prompt": value, "completion": "b"}, {"prompt": value, "completion": "c"}, typed=typed)
+    assert words in str(caught.value)
+    assert "double quotes" not in str(caught.value)
+
+
+def test_the_advice_for_a_conversation_in_prompt_is_accepted() -> None:
+    assert [role for role, _ in turns(read({"prompt": TURNS, "completion": ""}, messages="prompt")[0])] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    "rows", [[GOOD, {"prompt": 5, "completion": "b"}], [{"prompt": 5, "completion": "b"}, GOOD]], ids=["last", "first"]
+)
+def test_one_odd_row_gets_advice_for_that_row(rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(InputError) as caught:
+        read(*rows)
+    assert f"rows.jsonl line {1 + rows.index({'prompt': 5, 'completion': 'b'})}: 'prompt' is a number" in caught.value.problem
+    assert caught.value.fix == 'write it as a text, "5"'
+
+
+FROM_VALUE = [
+    {"from": "system", "value": "s"},
+    {"from": "human", "value": "a"},
+    {"from": "gpt", "value": "b"},
+    {"from": "User", "value": "c"},
+    {"from": "assistant", "value": "d"},
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        pytest.param({"conversations": FROM_VALUE}, {}, id="found"),
+        pytest.param({"messages": FROM_VALUE}, {}, id="under messages"),
+        pytest.param({"chat": FROM_VALUE}, {"messages": "chat"}, id="named"),
+        pytest.param({"conversations": json.dumps(FROM_VALUE)}, {}, id="as JSON in a table"),
+        pytest.param({"conversations": FROM_VALUE[1:], "system": "s"}, {}, id="system beside it"),
+        pytest.param({"conversations": FROM_VALUE[1:], "s": "s"}, {"messages": "conversations", "system": "s"}, id="system named"),
+    ],
+)
+def test_a_conversation_of_from_and_value_is_read_as_messages(row: dict[str, Any], columns: dict[str, str]) -> None:
+    (example,) = read(row, **columns)
+    assert turns(example) == [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+
+
+def test_role_and_content_are_read_under_conversations() -> None:
+    (example,) = read({"conversations": TURNS})
+    assert [role for role, _ in turns(example)] == ["user", "assistant"]
+
+
+def test_what_an_instruction_is_about_is_written_after_it() -> None:
+    rows = [{"instruction": "Translate.", "input": "dog", "output": "chien"}, {"instruction": "Greet.", "input": "", "output": "Hi"}]
+    for columns in ({}, {"prompt": "instruction", "completion": "output"}):
+        with_input, without = read(*rows, **columns)
+        assert turns(with_input)[0] == ("user", "Translate.\n\ndog")
+        assert turns(without)[0] == ("user", "Greet.")
+    assert turns(read(rows[0], ignore=["input"])[0])[0] == ("user", "Translate.")
+
+
+def test_a_system_column_and_earlier_turns_are_honoured() -> None:
+    (example,) = read({**GOOD, "system": "s", "history": [["c", "d"], ["e", "f"]]})
+    assert turns(example) == [
+        ("system", "s"),
+        ("user", "c"),
+        ("assistant", "d"),
+        ("user", "e"),
+        ("assistant", "f"),
+        ("user", "a"),
+        ("assistant", "b"),
+    ]
+    (plain,) = read({**GOOD, "system": None, "history": []})
+    assert turns(plain) == [("user", "a"), ("assistant", "b")]
+
+
+@pytest.mark.parametrize(
+    "row", [{"weight": 0}, {"label": False}, {"reasoning": "hm"}, {"history": ["a"]}, {"system": 5}], ids=lambda row: next(iter(row))
+)
+def test_a_column_that_is_not_wanted_is_neither_used_nor_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        read({**GOOD, **row})
+    assert turns(read({**GOOD, **row}, ignore=[*row])[0]) == [("user", "a"), ("assistant", "b")]
+
+
+@pytest.mark.parametrize("row", [{"weight": 1}, {"weight": 1.0}, {"weight": None}, {"label": True}, {"reasoning": " "}, {"history": None}])
+def test_a_column_that_changes_nothing_is_no_fault(row: dict[str, Any]) -> None:
+    assert turns(read({**GOOD, **row})[0]) == [("user", "a"), ("assistant", "b")]
+
+
+def test_each_file_of_a_source_has_a_layout_of_its_own() -> None:
+    records = [Record("line 2", {"prompt": "a", "completion": "b"}, file="a.csv"), Record("line 1", {"messages": TURNS}, file="b/c.jsonl")]
+    examples, _ = read_examples(FIELD, records, Task.CHAT, None, "folder")
+    assert [example.origin for example in examples] == ["data.train[0] a.csv line 2", "data.train[0] b/c.jsonl line 1"]
+    records.append(Record("line 2", {"messages": 5}, file="b/c.jsonl"))
+    with pytest.raises(InputError, match=r"folder b/c\.jsonl line 2: 'messages' is a number"):
+        read_examples(FIELD, records, Task.CHAT, None, "folder")
 
 
 def test_columns_of_a_chat_have_no_meaning_for_plain_text() -> None:

@@ -1,6 +1,7 @@
 """Files are read as records; every fault names file and line and says how to mend it."""
 
 import csv
+import gzip
 import json
 import os
 import subprocess
@@ -80,20 +81,14 @@ def test_the_format_can_be_given_where_the_name_says_nothing(tmp_path: Path) -> 
 
 
 FAULTS = [
-    pytest.param("a.jsonl", '{"a": "b"}\n{"a": "b"\n', ["line 2", "not JSON", "one object per line"], id="broken line"),
-    pytest.param("a.jsonl", '{"a": "b"} {"a": 1}\n', ["line 1", "Extra data"], id="two objects on a line"),
-    pytest.param("a.json", '[\n{"a": "b"}\n]\n', ["line 1", "looks like one JSON array"], id="JSON array"),
-    pytest.param("a.json", '{\n"a": "b"\n}\n', ["line 1", "spread over several lines"], id="indented object"),
-    pytest.param("a.jsonl", '"a"\n', ["line 1", "not a JSON object but a text"], id="text for an object"),
-    pytest.param("a.jsonl", "[" * 100_000 + "\n", ["line 1", "not JSON"], id="nested without end"),
-    pytest.param("a.jsonl", b'{"a": "b"}\n{"a": "\xe9"}\n', ["line 2", "not UTF-8", "0xe9"], id="Latin-1"),
-    pytest.param("a.jsonl", b"\x1f\x8b\x08\x00\xff", ["looks compressed"], id="gzip"),
-    pytest.param("a.csv", "p,c\na,b\na,b,c\n", ["line 3", "3 cells", "header has 2"], id="CSV row too long"),
-    pytest.param("a.csv", "p,c\n1,2\na\n", ["line 3", "1 cells"], id="CSV row too short"),
-    pytest.param("a.csv", 'p,c\n"a,b\n', ["line 2", "double quotes"], id="CSV quote not closed"),
-    pytest.param("a.csv", "p,p\n1,2\n", ["two columns named 'p'"], id="CSV column twice"),
-    pytest.param("a.parquet", "no parquet", ["not a sound Parquet file"], id="broken Parquet"),
-    pytest.param("a.xlsx", "x", ["does not tell its format", "jsonl, csv, parquet, text"], id="unknown ending"),
+    pytest.param("a.parquet", "no parquet", ["not a sound Parquet file", "write it anew"], id="broken Parquet"),
+    pytest.param("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", ["not a sound Parquet file", "write it anew"], id="torn Parquet"),
+    pytest.param("a.parquet.gz", gzip.compress(b"PAR1"), ["is packed with gzip", "unpack it"], id="packed Parquet"),
+    pytest.param("a.jsonl", b"PAR1\0\0", ["is a Parquet file", "format: parquet"], id="Parquet by another name"),
+    pytest.param("a.csv", b"PK\x03\x04\0", ["Excel workbook", "save the sheet as CSV"], id="workbook by another name"),
+    pytest.param("a.xlsx", "x", ["is of a format that is not read", "save the sheet as CSV"], id="workbook"),
+    pytest.param("a.data", "x", ["does not tell its format", "jsonl, json, csv, tsv, parquet, text"], id="unknown ending"),
+    pytest.param("a.gz", "x", ["does not tell its format"], id="only packed"),
 ]
 
 
@@ -109,16 +104,26 @@ def test_a_faulty_file_is_told_by_file_and_line(tmp_path: Path, name: str, conte
         assert words in str(caught.value)
 
 
-def test_a_missing_file_is_told_with_those_that_are_there(tmp_path: Path) -> None:
-    write(tmp_path, "train.jsonl", "{}")
-    with pytest.raises(InputError, match=r"no file .*trian\.jsonl; the folder has: train\.jsonl"):
-        values(tmp_path / "trian.jsonl")
+@pytest.mark.parametrize("name", ["a.JSONL", "a.Json", "a.NDJSON.GZ", "a b.jsonl.zst"])
+def test_the_ending_tells_the_format_in_either_case_and_before_what_it_is_packed_with(tmp_path: Path, name: str) -> None:
+    assert values(write(tmp_path, name, '{"text": "a"}\n')) == [{"text": "a"}]
 
 
-def test_a_folder_is_told_with_its_files(tmp_path: Path) -> None:
-    write(tmp_path, "train.jsonl", "{}")
-    with pytest.raises(InputError, match=r"is a folder; name one file in it, such as train\.jsonl"):
-        values(tmp_path)
+@pytest.mark.parametrize(("wanted", "content"), [(DataFormat.JSON, "{}"), (DataFormat.PARQUET, "PAR1"), (DataFormat.TEXT, "a")])
+def test_a_delimiter_has_no_meaning_but_for_tables(tmp_path: Path, wanted: DataFormat, content: str) -> None:
+    with pytest.raises(InputError, match=rf"data\.train\[0\]\.delimiter: has no meaning for rows\.data, which is read as {wanted}"):
+        list(read_file(FIELD, write(tmp_path, "rows.data", content), wanted, delimiter=";"))
+
+
+def test_columns_of_bytes_are_not_read_from_parquet_unless_they_are_named(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"prompt": "a", "image": {"bytes": b"x", "path": "y"}, "raw": b"z", "note": "n"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert values(tmp_path / "rows.parquet") == [{"prompt": "a", "note": "n"}]
+    (named,) = read_file(FIELD, tmp_path / "rows.parquet", None, ["raw"])
+    assert named.values == {"prompt": "a", "raw": b"z", "note": "n"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")

@@ -1,5 +1,6 @@
 """A job's sources become one checked data set; the first fault of the user ends it, named by field, file and line."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -7,14 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tests.trainer.data.builders import config, source
 from trainer.config.errors import InputError
-from trainer.data import Dataset, prepare
+from trainer.config.sources import Source
+from trainer.data import Dataset, digest_of, prepare
 from trainer.data.columns import prompt_id
 
 
 def write_rows(path: Path, *pairs: tuple[str, str]) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps({"prompt": prompt, "completion": completion}) + "\n" for prompt, completion in pairs))
     return path
 
@@ -90,6 +94,59 @@ def test_paragraphs_of_a_book_are_rows_for_language_modeling(tmp_path: Path) -> 
     (tmp_path / "book.txt").write_text("One.\n\nTwo,\nstill two.\n")
     dataset = prepare(config({"train": [source(tmp_path / "book.txt")]}, task="language-modeling"))
     assert [example.text for example in dataset.train] == ["One.", "Two,\nstill two."]
+
+
+def test_the_files_of_a_folder_or_pattern_are_one_source(tmp_path: Path) -> None:
+    write_rows(tmp_path / "set/b.jsonl", *numbered(0, 2))
+    (tmp_path / "set/a.csv.gz").write_bytes(gzip.compress(b"question;answer\nWell, what?;It is, say, an apple.\n"))
+    (tmp_path / "set/empty.jsonl").touch()
+    (tmp_path / "set/.c.jsonl").write_text("hidden")
+    for path in (tmp_path / "set", tmp_path / "s*/**"):
+        dataset = prepare(config({"train": [source(path)]}))
+        assert [example.origin.removeprefix("data.train[0] ").removeprefix("set/") for example in dataset.train] == [
+            "a.csv.gz line 2",
+            "b.jsonl line 1",
+            "b.jsonl line 2",
+        ]
+        assert dataset.findings == ("data.train[0]: no columns are named; 'question' as prompt and 'answer' as completion are read",)
+
+
+def test_where_rows_lie_does_not_change_what_they_are(tmp_path: Path) -> None:
+    whole = write_rows(tmp_path / "whole.jsonl", *numbered(0, 4))
+    write_rows(tmp_path / "parts/1.jsonl", *numbered(0, 2))
+    write_rows(tmp_path / "parts/2.jsonl", *numbered(2, 4))
+    apart = prepare(config({"train": [source(tmp_path / "parts")]})).train
+    together = prepare(config({"train": [source(whole)]})).train
+    assert digest_of(apart) == digest_of(together)
+    assert [example.id for example in apart] == [example.id for example in together]
+
+
+def test_a_fault_in_one_of_several_files_names_the_file(tmp_path: Path) -> None:
+    write_rows(tmp_path / "set/a.jsonl", *numbered(0, 2))
+    (tmp_path / "set/b.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a", "completion": 5}\n')
+    with pytest.raises(InputError, match=r"data\.train\[0\]\.columns\.completion: .*/set b\.jsonl line 2: 'completion' is a number"):
+        prepare(config({"train": [source(tmp_path / "set")]}))
+    (tmp_path / "set/b.jsonl").write_text("{")
+    with pytest.raises(InputError, match=r"data\.train\[0\]: .*/set/b\.jsonl line 1 is not JSON"):
+        prepare(config({"train": [source(tmp_path / "set")]}))
+
+
+def test_a_delimiter_can_be_given(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt^completion\na, b^c; d\n")
+    dataset = prepare(config({"train": [source(tmp_path / "a.csv", delimiter="^")]}))
+    assert [turn.content for turn in dataset.train[0].messages or ()] == ["a, b", "c; d"]
+
+
+@pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n"])
+def test_a_delimiter_is_one_character_that_may_stand_between_cells(delimiter: str) -> None:
+    with pytest.raises(ValidationError):
+        Source.model_validate({"path": "a.csv", "delimiter": delimiter})
+
+
+def test_only_files_have_a_format_and_a_delimiter() -> None:
+    for field in ({"format": "csv"}, {"delimiter": ";"}):
+        with pytest.raises(ValidationError, match="only files have them"):
+            Source.model_validate({"huggingFace": {"name": "org/set"}, **field})
 
 
 def test_local_faults_are_told_before_the_hub_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

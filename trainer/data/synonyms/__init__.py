@@ -10,7 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from trainer.config.errors import InputError
-from trainer.data.formats import check_file, numbered_lines, shown
+from trainer.data.files import check_file, unreadable
+from trainer.data.records import shown
+from trainer.data.streams import numbered_lines
 
 Synonyms = Mapping[str, tuple[str, ...]]
 """Words in lower case and what may stand in their place."""
@@ -30,7 +32,7 @@ def read_dictionary(field: str, path: Path) -> Synonyms:
     try:
         table = parse(field, str(path), numbered_lines(field, path))
     except OSError as error:
-        raise InputError(field, f"{path} cannot be read: {error.strerror or error}", "check its permissions") from error
+        raise unreadable(field, path, error) from error
     if not table:
         raise InputError(field, f"{path} has no words", EXAMPLE)
     return table

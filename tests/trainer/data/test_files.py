@@ -1,0 +1,99 @@
+"""A source names a file, a folder or a pattern; what leads nowhere is told with what is there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from trainer.config.errors import InputError
+from trainer.config.sources import DataFormat
+from trainer.data.files import check_file, files_of
+
+FIELD = "data.train[0]"
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def labels(path: Path, wanted: DataFormat | None = None) -> list[str]:
+    return [file.label for file in files_of(FIELD, path, wanted)]
+
+
+def test_a_file_is_itself(tmp_path: Path) -> None:
+    touch(tmp_path, "a b.jsonl")
+    (file,) = files_of(FIELD, tmp_path / "a b.jsonl", None)
+    assert (file.path, file.label) == (tmp_path / "a b.jsonl", "")
+
+
+def test_the_files_of_a_folder_come_in_the_order_of_their_names_without_hidden_ones(tmp_path: Path) -> None:
+    touch(tmp_path, "b.csv", "a.jsonl.gz", ".hidden.jsonl", "c.PARQUET", "below/d.jsonl", "..data/a.jsonl")
+    assert labels(tmp_path) == ["a.jsonl.gz", "b.csv", "c.PARQUET"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jsonl", ["a.jsonl", "b.jsonl"]),
+        ("**/*.jsonl", ["a.jsonl", "b.jsonl", "below/c.jsonl", "below/deep/d.jsonl"]),
+        ("**", ["a.jsonl", "b.jsonl", "below/c.jsonl", "below/deep/d.jsonl", "e.csv"]),
+        ("below/**/?.jsonl", ["c.jsonl", "deep/d.jsonl"]),
+        ("[ae].*", ["a.jsonl", "e.csv"]),
+        ("b*/*.jsonl", ["below/c.jsonl"]),
+    ],
+)
+def test_a_pattern_names_the_files_that_match(tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    touch(tmp_path, "b.jsonl", "a.jsonl", "below/c.jsonl", "below/deep/d.jsonl", "e.csv", ".f.jsonl", ".g/h.jsonl")
+    assert labels(tmp_path / pattern) == expected
+
+
+def test_a_file_that_is_really_called_like_a_pattern_is_taken(tmp_path: Path) -> None:
+    touch(tmp_path, "rows [1].jsonl", "rows 1.jsonl")
+    assert [file.path.name for file in files_of(FIELD, tmp_path / "rows [1].jsonl", None)] == ["rows [1].jsonl"]
+
+
+def test_files_of_unknown_endings_are_read_where_the_format_is_given(tmp_path: Path) -> None:
+    touch(tmp_path, "part-0", "part-1")
+    assert labels(tmp_path, DataFormat.JSONL) == ["part-0", "part-1"]
+
+
+def fault(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        files_of(FIELD, path, None)
+    assert caught.value.field == FIELD
+    assert caught.value.fix
+    return str(caught.value)
+
+
+def test_what_leads_nowhere_is_told_with_what_is_there(tmp_path: Path) -> None:
+    touch(tmp_path, "train.jsonl", "set/a/x.jsonl", "empty/.hidden", "images/a.png", "images/b.jsonl.gz")
+    assert f"there is no file {tmp_path}/trian.jsonl; the folder {tmp_path} has: empty/, images/, set/, train.jsonl" in fault(
+        tmp_path / "trian.jsonl"
+    )
+    assert f"there is no folder {tmp_path}/nowhere either" in fault(tmp_path / "nowhere/a.jsonl")
+    assert f"no file matches {tmp_path}/*.csv; the folder {tmp_path} has: empty/" in fault(tmp_path / "*.csv")
+    assert f"there is no folder {tmp_path}/nowhere" in fault(tmp_path / "nowhere/*.csv")
+    assert f"named by a pattern such as {tmp_path}/set/**/*.jsonl" in fault(tmp_path / "set")
+    assert "is empty" in fault(tmp_path / "empty")
+    assert f"a.png is of no known format; name the files that are meant with a pattern, such as {tmp_path}/images/*.jsonl.gz" in fault(
+        tmp_path / "images"
+    )
+
+
+def test_links_to_nowhere_and_pipes_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "is a link to a file that is not there" in fault(tmp_path / "*.jsonl")
+    assert "is neither a file nor a folder" in fault(tmp_path / "pipe.jsonl")
+
+
+def test_what_the_system_refuses_to_look_at_is_told(tmp_path: Path) -> None:
+    assert "cannot be read: File name too long" in fault(tmp_path / ("a" * 300))
+
+
+def test_where_one_file_is_wanted_a_folder_is_told_with_what_is_in_it(tmp_path: Path) -> None:
+    touch(tmp_path, "words.tsv")
+    with pytest.raises(InputError, match=r"is a folder; name a file in it; the folder .* has: words\.tsv"):
+        check_file(FIELD, tmp_path)

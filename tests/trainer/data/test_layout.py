@@ -1,0 +1,106 @@
+"""Which columns hold what follows from the job, the usual names, or an unambiguous pair; else the error proposes what to write."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from trainer.config.errors import InputError
+from trainer.config.sections import Task
+from trainer.config.sources import Columns
+from trainer.data.columns import read_examples
+from trainer.data.layout import FirstRows, Layout, check_layout, layout_of
+from trainer.data.records import Record
+
+FIELD = "data.train[0]"
+TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+
+
+def first_rows(*rows: dict[str, Any]) -> FirstRows:
+    return FirstRows([Record(f"line {number}", row) for number, row in enumerate(rows, start=1)])
+
+
+def layout(*names: str, task: Task = Task.CHAT, **columns: Any) -> Layout:
+    return layout_of(FIELD, task, Columns.model_validate(columns) if columns else None, first_rows(dict.fromkeys(names, "words")))
+
+
+@pytest.mark.parametrize(
+    ("names", "prompt", "completion", "addition"),
+    [
+        (["instruction", "input", "output"], "instruction", "output", "input"),
+        (["instruction", "output"], "instruction", "output", None),
+        (["instruction", "context", "response", "category"], "instruction", "response", "context"),
+        (["id", "question", "answer"], "question", "answer", None),
+        (["prompt", "response"], "prompt", "response", None),
+        (["query", "response"], "query", "response", None),
+        (["input", "output"], "input", "output", None),
+        (["question", "context", "answer"], "question", "answer", None),
+    ],
+)
+def test_an_unambiguous_pair_of_well_known_names_is_read(names: list[str], prompt: str, completion: str, addition: str | None) -> None:
+    assert layout(*names) == Layout(prompt=prompt, completion=completion, addition=addition, guessed=True)
+
+
+@pytest.mark.parametrize("names", [["question", "query", "answer"], ["prompt", "output", "response"], ["question", "text"]])
+def test_an_ambiguous_pair_is_not_guessed(names: list[str]) -> None:
+    assert layout(*names) == Layout(prompt="prompt", completion="completion")
+
+
+def test_the_default_names_go_before_others() -> None:
+    assert layout("prompt", "completion", "question", "answer", "messages") == Layout(prompt="prompt", completion="completion")
+
+
+@pytest.mark.parametrize("names", [["content"], ["document", "title"]])
+def test_a_text_may_have_another_well_known_name(names: list[str]) -> None:
+    assert layout(*names, task=Task.LANGUAGE_MODELING) == Layout(text=names[0], guessed=True)
+    assert layout(*names, "text", task=Task.LANGUAGE_MODELING) == Layout(text="text")
+
+
+PROPOSALS = [
+    pytest.param([{"q": "a?", "a": "b"}], "{prompt: q, completion: a}", id="two texts"),
+    pytest.param([{"id": "7", "User": "a?", "lang": "en", "Bot": "b"}], "{prompt: User, completion: Bot}", id="known in capitals"),
+    pytest.param([{"prompt": "a?", "reply": "b"}], "{completion: reply}", id="one is right"),
+    pytest.param([{"prompt": "a?", "chosen": "b", "rejected": "c"}], "{completion: chosen}", id="preferences"),
+    pytest.param([{"chosen": TURNS, "rejected": TURNS}], "{messages: chosen}", id="preferred conversations"),
+    pytest.param([{"id": 1, "dialogue": TURNS}], "{messages: dialogue}", id="conversation"),
+    pytest.param([{"my question": "a?", "no": "b"}], '{prompt: "my question", completion: "no"}', id="quotes"),
+]
+
+
+@pytest.mark.parametrize(("rows", "columns"), PROPOSALS)
+def test_what_the_error_proposes_is_accepted(rows: list[dict[str, Any]], columns: str) -> None:
+    records = [Record("line 1", row) for row in rows]
+    with pytest.raises(InputError, match=rf"is not a column of rows\.jsonl line 1 \(it has: .*\); write columns: {re.escape(columns)}"):
+        read_examples(FIELD, records, Task.CHAT, None, "rows.jsonl")
+    accepted = Columns.model_validate(yaml.safe_load(columns))
+    assert read_examples(FIELD, records, Task.CHAT, accepted, "rows.jsonl")[0]
+
+
+FIXES = [
+    pytest.param(
+        [{"What is it?": "a", "It is an apple.": "b"}], Task.CHAT, "put a line with the names of the columns before it", id="header"
+    ),
+    pytest.param([{"prompt; completion": "a"}], Task.CHAT, 'give delimiter: ";"', id="delimiter"),
+    pytest.param([{"text": "a"}], Task.CHAT, "for it use task: language-modeling", id="plain text"),
+    pytest.param([{"Prompt": "a", "completion": "b"}], Task.CHAT, "did you mean columns.prompt: Prompt?", id="capital"),
+    pytest.param([{"n": 1}], Task.CHAT, "name a column that holds it as columns.prompt", id="nothing fits"),
+    pytest.param(
+        [{"prompt": "a", "completion": "b"}], Task.LANGUAGE_MODELING, "use task: chat, else write columns: {text: prompt}", id="chat"
+    ),
+    pytest.param([{"body": "a"}], Task.LANGUAGE_MODELING, "write columns: {text: body}", id="other name"),
+]
+
+
+@pytest.mark.parametrize(("rows", "task", "words"), FIXES)
+def test_a_missing_column_gets_advice_that_fits(rows: list[dict[str, Any]], task: Task, words: str) -> None:
+    first = first_rows(*rows)
+    with pytest.raises(InputError) as caught:
+        check_layout(FIELD, task, layout_of(FIELD, task, None, first), first, "rows.csv")
+    assert words in caught.value.fix
+
+
+def test_an_odd_first_row_does_not_decide() -> None:
+    first = first_rows({"question": "a"}, {"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"})
+    assert layout_of(FIELD, Task.CHAT, None, first) == Layout(prompt="prompt", completion="completion")
+    check_layout(FIELD, Task.CHAT, Layout(prompt="prompt", completion="completion"), first, "rows.jsonl")

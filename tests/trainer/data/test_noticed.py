@@ -1,0 +1,46 @@
+"""What was found, used or not read in a source is said, with how many rows it concerns."""
+
+from typing import Any
+
+from trainer.config.sections import Task
+from trainer.config.sources import Columns
+from trainer.data.columns import read_examples
+from trainer.data.records import Record
+
+FIELD = "data.train[0]"
+
+
+def findings(*rows: dict[str, Any], task: Task = Task.CHAT, **columns: Any) -> list[str]:
+    records = [Record(f"line {number}", row) for number, row in enumerate(rows, start=1)]
+    return read_examples(FIELD, records, task, Columns.model_validate(columns) if columns else None, "rows.jsonl")[1].findings(FIELD)
+
+
+def test_rows_of_the_usual_form_are_nothing_to_speak_of() -> None:
+    assert findings({"prompt": "a", "completion": "b", "id": "x1", "row_id": "7", "lang": "en", "n": 5, "empty": " "}) == []
+    assert findings({"text": "a", "url": "http://a"}, task=Task.LANGUAGE_MODELING) == []
+
+
+def test_text_that_nothing_reads_is_said_with_how_often_it_stands_there() -> None:
+    fix = "name it in columns if the model should see it, else in columns.ignore"
+    row = {"prompt": "a", "completion": "b"}
+    assert findings({**row, "hint": "c", "notes": ["d"]}, {**row, "hint": None}, {**row, "hint": "e"}) == [
+        f"data.train[0]: 'hint' holds text in 2 of 3 rows and is not read; {fix}",
+        f"data.train[0]: 'notes' holds text in 1 of 3 rows and is not read; {fix}",
+    ]
+    assert findings({**row, "hint": "c"}, ignore=["hint"]) == []
+
+
+def test_columns_that_were_found_or_used_by_default_are_said() -> None:
+    rows = [{"instruction": "a", "input": "b", "output": "c", "system": "d"}, {"instruction": "e", "input": "", "output": "f"}]
+    assert findings(*rows) == [
+        "data.train[0]: no columns are named; 'instruction' as prompt and 'output' as completion are read",
+        "data.train[0]: 'input' is written after 'instruction', with a blank line between, in 1 of 2 rows;"
+        " columns.ignore: [input] leaves it out",
+        "data.train[0]: 'system' is the system message in 1 of 2 rows; columns.ignore: [system] leaves it out",
+    ]
+    assert findings(rows[0], prompt="instruction", completion="output", system="system", ignore=["input"]) == []
+
+
+def test_earlier_turns_are_said() -> None:
+    (said,) = findings({"prompt": "a", "completion": "b", "history": [["c", "d"]]})
+    assert said.startswith("data.train[0]: 'history' gives the turns before the prompt in 1 of 1 row;")

@@ -1,0 +1,284 @@
+"""Reads JSON as rows: an object per line, one array of objects, objects spread over lines, or an object around one list.
+
+Which of them a file is follows from its first line. Names that stand twice in an object and NaN are refused: what a reader
+makes of them is chance. Arrays are read item by item. Tests: tests/trainer/data/test_jsonrows.py.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from trainer.config.errors import InputError
+from trainer.data.records import Record, kind_of, shown
+
+Lines = Iterator[tuple[int, str]]
+EXAMPLE = '{"prompt": "…", "completion": "…"}'
+READ_CHARACTERS = 1 << 16
+TURN_KEYS = ({"role", "content"}, {"from", "value"})
+NEAR_THE_END = 12
+"""A fault so close to the end of what was read may be due to that end alone: an escape has up to 12 characters."""
+
+
+class _RefusedError(ValueError):
+    """What Python's parser would let pass, with what to do about it."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(problem)
+        self.fix = fix
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _RefusedError(f"has the key {twice!r} twice in one object", "keep one of them")
+    return members
+
+
+def _constant(name: str) -> Any:
+    raise _RefusedError(f"holds {name}, which is no value of JSON", "write null, or leave the row out")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def parse(text: str) -> Any:
+    """Return the value of a JSON text; raises ValueError, also for names that stand twice and for NaN."""
+    return DECODER.decode(text)
+
+
+def is_turn(value: Any) -> bool:
+    """Tell whether a value looks like one message of a conversation."""
+    return isinstance(value, dict) and any(keys <= set(value) for keys in TURN_KEYS)
+
+
+def read_json(field: str, path: Path, lines: Lines) -> Iterator[Record]:
+    """Yield the rows of a file, given its lines."""
+    first = next(((number, line) for number, line in lines if line.strip()), None)
+    if first is None:
+        return
+    text = first[1].strip()
+    rest = chain([first], lines)
+    if text.startswith("["):
+        yield from _array(_Document(field, path, rest))
+    elif text.startswith("{") and text[-1] in "{[,":
+        yield from _objects(_Document(field, path, rest))
+    else:
+        yield from _read_lines(field, path, rest)
+
+
+def _read_lines(field: str, path: Path, lines: Lines) -> Iterator[Record]:
+    following = ((number, line) for number, line in lines if line.strip())
+    current, seen = next(following, None), 0
+    while current is not None:
+        (number, line), current = current, next(following, None)
+        seen += 1
+        where = f"{path} line {number}"
+        try:
+            value = parse(line)
+        except (ValueError, RecursionError) as error:
+            raise _line_fault(field, where, line, error, last=current is None) from error
+        if not isinstance(value, dict):
+            raise InputError(field, f"{where} is not a JSON object but {kind_of(value)}: {shown(line)}", _object_fix(value))
+        if seen == 1 and current is None:
+            yield from _single(field, path, number, value)
+        else:
+            yield Record(f"line {number}", value)
+
+
+def _single(field: str, path: Path, number: int, value: dict[str, Any]) -> Iterator[Record]:
+    """Yield the rows of a file that holds one object: the items of its only list of objects, or the object itself."""
+    lists = [name for name, member in value.items() if _is_list_of_rows(member)]
+    if len(lists) == 1:
+        yield from (Record(f"{lists[0]}[{index}]", item) for index, item in enumerate(value[lists[0]]))
+        return
+    if lists:
+        raise InputError(
+            field, f"{path} holds several lists of rows ({', '.join(lists)})", "write the one that is meant to a file of its own"
+        )
+    members = list(value.values())
+    by_column = len(members) > 1 and (
+        all(isinstance(member, list) and not any(map(is_turn, member)) for member in members)
+        or all(isinstance(member, dict) and member and all(str(name).isdigit() for name in member) for member in members)
+    )
+    if by_column:
+        problem = f"{path} holds a table column by column ({', '.join(value)})"
+        raise InputError(field, problem, 'write it row by row; with pandas: to_json(path, orient="records", lines=True)')
+    yield Record(f"line {number}", value)
+
+
+def _is_list_of_rows(member: Any) -> bool:
+    return isinstance(member, list) and bool(member) and all(isinstance(item, dict) for item in member) and not is_turn(member[0])
+
+
+def _array(document: "_Document") -> Iterator[Record]:
+    document.position += 1
+    number = 0
+    following = document.skip_space()
+    while following != "]":
+        number, line = number + 1, document.line
+        place = f"item {number} (line {line})"
+        value = document.value(place)
+        if not isinstance(value, dict):
+            raise document.fault(f"{place} is not a JSON object but {kind_of(value)}: {shown(str(value))}", _object_fix(value))
+        if is_turn(value):
+            problem = f"{place} is a message, not a row: {shown(str(value))}"
+            raise document.fault(problem, 'write each conversation as an object: {"messages": [{"role": "user", …}, …]}')
+        yield Record(place, value)
+        following = document.skip_space()
+        if following == ",":
+            document.position += 1
+            if document.skip_space() == "]":
+                raise document.fault(f"line {document.line} has a comma before the closing bracket", "remove the comma")
+        elif following == "":
+            raise document.fault(f"breaks off after {place}: the array is not closed", "write the file anew, or end it with ]")
+        elif following != "]":
+            raise document.fault(f"line {document.line} has no comma after {place}", "write a comma between two items")
+    document.position += 1
+    if document.skip_space():
+        problem = f"line {document.line} goes on after the end of the array"
+        raise document.fault(problem, "write one array, or one object per line")
+
+
+def _objects(document: "_Document") -> Iterator[Record]:
+    first_line = document.line
+    first = document.value(f"line {first_line}")
+    following = document.skip_space()
+    if not isinstance(first, dict) or not following:
+        yield from _single(document.field, document.path, first_line, first)
+        return
+    yield Record(f"line {first_line}", first)
+    while following:
+        place = f"line {document.line}"
+        if following == ",":
+            raise document.fault(f"{place} has a comma between two objects", "remove the commas, or put brackets around all: [ … ]")
+        value = document.value(place)
+        if not isinstance(value, dict):
+            raise document.fault(f"{place} is not a JSON object but {kind_of(value)}: {shown(str(value))}", _object_fix(value))
+        yield Record(place, value)
+        following = document.skip_space()
+
+
+class _Document:
+    """A text that is read as far as it is needed, and forgotten behind `position`."""
+
+    def __init__(self, field: str, path: Path, lines: Lines) -> None:
+        self.field, self.path = field, path
+        self._lines = lines
+        self.text, self.position, self._first_line = "", 0, 1
+        self.more()
+        self.skip_space()
+
+    @property
+    def line(self) -> int:
+        """Return the line of `position`."""
+        return self._line_at(self.position)
+
+    def more(self) -> bool:
+        """Read on, by as much as is still unread at least, so that a long value is parsed few times; False at the end."""
+        wanted, size = max(READ_CHARACTERS, len(self.text) - self.position), 0
+        added: list[str] = []
+        for number, line in self._lines:
+            if not self.text and not added:
+                self._first_line = number
+            added.append(line + "\n")
+            size += len(line)
+            if size >= wanted:
+                break
+        if added:
+            self._first_line += self.text.count("\n", 0, self.position)
+            self.text = self.text[self.position :] + "".join(added)
+            self.position = 0
+        return bool(added)
+
+    def skip_space(self) -> str:
+        """Go to the next character that is no white space and return it, "" at the end."""
+        while True:
+            while self.position < len(self.text):
+                if self.text[self.position] not in " \t\r\n":
+                    return self.text[self.position]
+                self.position += 1
+            if not self.more():
+                return ""
+
+    def value(self, place: str) -> Any:
+        """Return the value that begins at `position`, and go behind it."""
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self.text, self.position)
+            except json.JSONDecodeError as error:
+                unfinished = error.msg.startswith("Unterminated string") or error.pos >= len(self.text) - NEAR_THE_END
+                if unfinished and self.more():
+                    continue
+                raise self._syntax_fault(error, place, unfinished=unfinished) from error
+            except _RefusedError as error:
+                raise self.fault(f"{place} {error}", error.fix) from error
+            except (ValueError, RecursionError) as error:
+                raise self.fault(f"{place} is not JSON ({_reason(error)})", f"write it as {EXAMPLE}") from error
+            self.position = end
+            return value
+
+    def fault(self, problem: str, fix: str) -> InputError:
+        """Return the error about this file."""
+        return InputError(self.field, f"{self.path} {problem}", fix)
+
+    def _syntax_fault(self, error: json.JSONDecodeError, place: str, *, unfinished: bool) -> InputError:
+        end = len(self.text.rstrip())
+        position = min(error.pos, max(0, end - 1))
+        begin = self.text.rfind("\n", 0, position) + 1
+        words = self.text[begin:].split("\n", 1)[0]
+        line, ended = self._line_at(position), error.msg.startswith("Unterminated string") or error.pos >= end
+        problem = f"line {line} is not JSON ({error.msg} at character {position - begin + 1}), in {place}: {shown(words)}"
+        return self.fault(problem, _syntax_fix(error, ended=unfinished and ended))
+
+    def _line_at(self, position: int) -> int:
+        return self._first_line + self.text.count("\n", 0, position)
+
+
+def _line_fault(field: str, where: str, line: str, error: Exception, *, last: bool) -> InputError:
+    if isinstance(error, _RefusedError):
+        return InputError(field, f"{where} {error}", error.fix)
+    fix = f"write one object per line, such as {EXAMPLE}"
+    if isinstance(error, json.JSONDecodeError):
+        ended = error.msg.startswith("Unterminated string") or error.pos >= len(line.rstrip())
+        fix = _syntax_fix(error, ended=ended and last)
+        return InputError(field, f"{where} is not JSON ({error.msg} at character {error.colno}): {shown(line)}", fix)
+    return InputError(field, f"{where} is not JSON ({_reason(error)}): {shown(line)}", fix)
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _object_fix(value: Any) -> str:
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return "the object is written as a text: remove the quotes around it and the backslashes in it"
+    if isinstance(value, list) and any(map(is_turn, value)):
+        return 'write the conversation as an object: {"messages": [{"role": "user", …}, …]}'
+    return f"write this row as an object, such as {EXAMPLE}"
+
+
+def _syntax_fix(error: json.JSONDecodeError, *, ended: bool) -> str:
+    """Return what to do about a syntax error, as far as it can be told."""
+    text, position = error.doc, error.pos
+    found, before = text[position : position + 1], text[:position].rstrip()
+    if "\r" in text.strip():
+        return "lines end in a carriage return alone; save the file with line feeds"
+    if ended:
+        return "it breaks off: the file was not written to its end; write it anew, or leave this row out"
+    if error.msg.startswith("Invalid control character"):
+        return "write a line break in a text as \\n and a tab as \\t"
+    if error.msg == "Extra data":
+        return "remove the comma after the object" if found == "," else "put each object on a line of its own"
+    if found == "'":
+        return "JSON has double quotes around names and texts"
+    if before.endswith(",") and found in ("}", "]"):
+        return f"remove the comma before {found}"
+    if text.startswith(("None", "True", "False"), position):
+        return "JSON writes null, true and false"
+    if error.msg == "Expecting value" and position == 0:
+        return f"write one object per line, such as {EXAMPLE}; if the file is no JSON, say with format what it is"
+    return f'write one object per line, such as {EXAMPLE}; a double quote inside a text is written \\"'

@@ -1,0 +1,70 @@
+"""What is worth saying of a source once it is read: rows left out, columns that were found, used or not read.
+
+Tests: tests/trainer/data/test_noticed.py.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.data.layout import METADATA, Layout
+from trainer.data.records import Record
+
+
+@dataclass
+class Noticed:
+    """Counts over the rows of a source."""
+
+    count: int = 0
+    """Rows that were left out because a column was empty."""
+    first: str = ""
+    columns: set[str] = field(default_factory=set)
+    rows: int = 0
+    guessed: dict[tuple[str, ...], None] = field(default_factory=dict)
+    used: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Rows in which a column that nobody named was used, by (column, how)."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Rows in which a column that nothing reads holds text."""
+
+    def skip(self, place: str, column: str) -> None:
+        """Count a row that was left out."""
+        self.count, self.first = self.count + 1, self.first or place
+        self.columns.add(column)
+
+    def take_layout(self, layout: Layout) -> None:
+        """Note columns that were found by their well-known names."""
+        if layout.guessed:
+            self.guessed[tuple(f"{column!r} as {role}" for role, column in layout.needed().items())] = None
+
+    def take_row(self, record: Record, read: Collection[str]) -> None:
+        """Count a row that is used, and which of its columns hold text that is not read."""
+        self.rows += 1
+        names = (str(name) for name, value in record.values.items() if name not in read and _holds_text(value))
+        self.unread.update(name for name in names if not METADATA.match(name))
+
+    def findings(self, source: str) -> list[str]:
+        """Return all of it in words; `source` is the field."""
+        found = [f"{source}: no columns are named; {' and '.join(columns)} are read" for columns in self.guessed]
+        for (column, how), used in self.used.items():
+            found.append(f"{source}: {column!r} {how} in {_of(used, self.rows)}; columns.ignore: [{column}] leaves it out")
+        if self.count:
+            rows, verb = ("1 row has", "counts") if self.count == 1 else (f"{self.count} rows have", "count")
+            columns = " or ".join(repr(column) for column in sorted(self.columns))
+            found.append(f"{source}: {rows} an empty {columns} and {verb} for nothing (the first: {self.first})")
+        for column, unread in self.unread.items():
+            fix = "name it in columns if the model should see it, else in columns.ignore"
+            found.append(f"{source}: {column!r} holds text in {_of(unread, self.rows)} and is not read; {fix}")
+        return found
+
+
+def _holds_text(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    if isinstance(value, Mapping):
+        return any(_holds_text(member) for member in value.values())
+    return isinstance(value, list) and any(_holds_text(item) for item in value)
+
+
+def _of(rows: int, total: int) -> str:
+    return f"{rows} of {total} {'row' if total == 1 else 'rows'}"

@@ -1,0 +1,152 @@
+"""Opens a file as numbered lines of text, whatever it is packed with; what it is follows from its first bytes, not its name.
+
+Unpacks as it reads, so that a large file is never held whole. Tests: tests/trainer/data/test_streams.py.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from trainer.config.errors import InputError
+
+HEAD_BYTES = 512
+PACKED_ENDINGS = (".gz", ".gzip", ".zst", ".zstd", ".bz2", ".xz")
+
+
+def _gzip(path: Path) -> BinaryIO:
+    import gzip
+
+    return cast(BinaryIO, gzip.open(path, "rb"))
+
+
+def _zstd(path: Path) -> BinaryIO:
+    import pyarrow
+
+    return cast(BinaryIO, pyarrow.CompressedInputStream(pyarrow.OSFile(str(path), "rb"), "zstd"))
+
+
+def _bzip2(path: Path) -> BinaryIO:
+    import bz2
+
+    return cast(BinaryIO, bz2.open(path, "rb"))
+
+
+def _xz(path: Path) -> BinaryIO:
+    import lzma
+
+    return cast(BinaryIO, lzma.open(path, "rb"))
+
+
+PACKINGS: list[tuple[bytes, str, Callable[[Path], BinaryIO]]] = [
+    (b"\x1f\x8b", "gzip", _gzip),
+    (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
+    *((b"BZh%d1AY&SY" % level, "bzip2", _bzip2) for level in range(1, 10)),
+    (b"\xfd7zXZ\0", "xz", _xz),
+]
+FOREIGN = [
+    (b"PAR1", "a Parquet file", "give format: parquet, or let its name end in .parquet"),
+    (b"PK\x03\x04", "a zip archive or an Excel workbook", "unpack it, or save the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook", "save the sheet as CSV"),
+    (b"ARROW1", "an Arrow file", "write it as Parquet"),
+    (b"%PDF", "a PDF", "save it as plain text"),
+    (b"SQLite format 3", "a database", "export the table as CSV"),
+]
+# Longest first: the mark of UTF-32 begins with that of UTF-16.
+BYTE_ORDER_MARKS = [
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+]
+
+
+def numbered_lines(field: str, path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, line without its end); only \\n and \\r\\n end a line, as JSON strings may hold other separators.
+
+    Text is UTF-8, or what a byte order mark says. Raises InputError that names the line for anything else, and for an archive
+    that is torn.
+    """
+    with _unpacked(field, path) as (stream, packing):
+        number = 0
+        try:
+            for number, line in enumerate(_lines(field, path, stream), start=1):
+                yield number, line.rstrip("\r\n")
+        except InputError:
+            raise
+        except Exception as error:
+            if packing is None or not _is_damage(error):
+                raise
+            problem = f"{path} is not a sound {packing} archive: {str(error) or type(error).__name__}, after line {number}"
+            raise InputError(field, problem, "it is torn or damaged; write or copy it again") from error
+
+
+def packing_of(path: Path) -> str | None:
+    """Return what a file is packed with."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return next((name for magic, name, _ in PACKINGS if head.startswith(magic)), None)
+
+
+@contextmanager
+def _unpacked(field: str, path: Path) -> Iterator[tuple[io.BufferedReader[io.RawIOBase], str | None]]:
+    packing = packing_of(path)
+    opener = next((opener for _, name, opener in PACKINGS if name == packing), None)
+    with io.BufferedReader(cast(io.RawIOBase, opener(path) if opener else path.open("rb", buffering=0)), 1 << 16) as stream:
+        try:
+            head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+        except Exception as error:
+            if packing is None or not _is_damage(error):
+                raise
+            problem = f"{path} is not a sound {packing} archive: {str(error) or type(error).__name__}"
+            raise InputError(field, problem, "it is torn or damaged; write or copy it again") from error
+        for magic, what, fix in FOREIGN:
+            if head.startswith(magic):
+                raise InputError(field, f"{path} {'holds' if packing else 'is'} {what}", f"unpack it, and {fix}" if packing else fix)
+        if head[257:262] == b"ustar":
+            raise InputError(field, f"{path} is a tar archive", "unpack it and name the file in it")
+        yield stream, packing
+
+
+def _is_damage(error: Exception) -> bool:
+    # A fault of the disk has a number; those of the unpackers, among them OSErrors, have none.
+    import lzma
+
+    return isinstance(error, EOFError | zlib.error | lzma.LZMAError) or (isinstance(error, OSError) and error.errno is None)
+
+
+def _lines(field: str, path: Path, stream: io.BufferedReader[io.RawIOBase]) -> Iterator[str]:
+    head = stream.peek(4)[:4]
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), None)
+    if encoding in (None, "utf-8-sig"):
+        if b"\0" in head:
+            problem = f"{path} is not UTF-8 but looks like UTF-16 without a byte order mark, or is no text at all"
+            raise InputError(field, problem, "save the file as UTF-8")
+        yield from _utf8_lines(field, path, stream)
+        return
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="\n")
+    number = 0
+    try:
+        for line in text:
+            number += 1
+            yield line
+    except UnicodeError as error:
+        problem = f"{path} is not sound {str(encoding).upper()}, which its byte order mark says, after line {number}"
+        raise InputError(field, problem, "save the file as UTF-8") from error
+    finally:
+        text.detach()
+
+
+def _utf8_lines(field: str, path: Path, stream: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(stream, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            problem = f"{path} line {number} is not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1}"
+            fix = "save the file as UTF-8; one from Windows by: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+            raise InputError(field, problem, fix) from error

@@ -1,0 +1,106 @@
+"""Reads tables of text as rows: CSV and its kin, whose delimiter is given or found, with a header line.
+
+Tests: tests/trainer/data/test_tables.py.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, islice
+from pathlib import Path
+
+from trainer.config.errors import InputError
+from trainer.data.records import Record
+
+DELIMITERS = (",", ";", "\t", "|")
+SAMPLE_LINES = 200
+NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+SEPARATOR_LINE = re.compile(r"^\"?sep=(.)\"?$", re.IGNORECASE)
+"""The first line of a file that Excel wrote may name the delimiter."""
+
+
+def read_table(field: str, path: Path, lines: Iterator[tuple[int, str]], usual: str, given: str | None) -> Iterator[Record]:
+    """Yield the rows of a table. Its delimiter is `given`, or found, and where nothing tells the `usual` one of its format."""
+    # Texts of any length are cells; the default limit is 128 KiB.
+    csv.field_size_limit(2**31 - 1)
+    # Lines keep their ends: a quoted cell may hold some.
+    text, skipped = (line + "\n" for _, line in lines), 0
+    sample = list(islice(text, SAMPLE_LINES))
+    if sample and sample[0].lstrip().startswith(('{"', "[{", "{'")):
+        raise InputError(field, f"{path} begins with no header but with JSON", "give format: jsonl")
+    named = SEPARATOR_LINE.match(sample[0].strip("\n")) if sample else None
+    if named:
+        sample, skipped, given = sample[1:], 1, given or named[1]
+    delimiter = given or _find_delimiter(sample, usual, complete=len(sample) < SAMPLE_LINES)
+    yield from _rows(field, path, chain(sample, text), delimiter, skipped)
+
+
+def _find_delimiter(sample: Sequence[str], usual: str, *, complete: bool) -> str:
+    """Return the delimiter that divides the header and gives most of the first rows as many cells as it has.
+
+    Commas in the cells of a file with semicolons do not mislead: they do not stand in the header, or not as often in each row.
+    """
+    best, best_share = usual, 0.0
+    for delimiter in sorted(DELIMITERS, key=lambda one: one != usual):
+        rows = _parsed(sample, delimiter)
+        # The last row may go on behind the sample.
+        rows = rows if complete or len(rows) < 3 else rows[:-1]
+        if not rows or len(rows[0]) < 2:
+            continue
+        share = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+        if share > best_share:
+            best, best_share = delimiter, share
+    return best
+
+
+def _parsed(sample: Sequence[str], delimiter: str) -> list[list[str]]:
+    rows: list[list[str]] = []
+    # A fault is told when the file is read; the rows before it tell enough.
+    with suppress(csv.Error):
+        rows.extend(row for row in csv.reader(sample, delimiter=delimiter) if row)
+    return rows
+
+
+def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped: int) -> Iterator[Record]:
+    source = iter(lines)
+    start = skipped + 1
+    # A header with a blank after each delimiter tells that cells are written so.
+    head = list(islice(source, 1))
+    spaced = bool(head) and f"{delimiter} " in head[0] and delimiter != "\t"
+    reader = csv.reader(chain(head, source), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            if not cells:
+                pass
+            elif not header:
+                header = _header(field, path, cells)
+            elif len(cells) != len(header):
+                raise _width_fault(field, path, start, cells, header, delimiter)
+            else:
+                yield Record(f"line {start}", dict(zip(header, cells, strict=True)))
+            start = skipped + reader.line_num + 1
+    except csv.Error as error:
+        problem = f"{path} is not sound in the row that begins at line {start}: {error}"
+        if "new-line character" in str(error):
+            raise InputError(field, problem, "lines end in a carriage return alone; save the file with line feeds") from error
+        fix = "check its double quotes: they stand around a whole cell, and one inside is written twice"
+        raise InputError(field, problem, fix) from error
+
+
+def _header(field: str, path: Path, cells: Sequence[str]) -> list[str]:
+    header = [cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1)]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(field, f"{path} has two columns named {twice[0]!r}", "rename one")
+    return header
+
+
+def _width_fault(field: str, path: Path, line: int, cells: Sequence[str], header: Sequence[str], delimiter: str) -> InputError:
+    name = NAMES.get(delimiter, repr(delimiter))
+    counted = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+    problem = f"{path} line {line} has {counted}, the header has {len(header)} ({', '.join(header)}); the delimiter is the {name}"
+    if len(cells) < len(header):
+        return InputError(field, problem, "add the missing cells, empty ones if need be")
+    return InputError(field, problem, f"put cells that hold a {name} or a line break in double quotes")
