@@ -10,6 +10,7 @@ import os
 import shutil
 import site
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from trainer.config.train import TrainConfig
 
 logger = logging.getLogger(__name__)
 
+LAST_LINES = 5
 STARTS = 2
 """A busy machine may be too slow for Ray's own time limits once; a second time it is no accident."""
 
@@ -42,7 +44,7 @@ RAY_ENVIRONMENT = {
 LOCAL_RAY_ENVIRONMENT = {
     # On the loopback interface alone: no other address has to exist, to stay, or to be let through by a proxy or firewall.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "GLOO_SOCKET_IFNAME": "lo",
+    **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}),
     # Ray refuses to work on a disk that is 95 % full, however many gigabytes the rest is.
     "RAY_local_fs_capacity_threshold": "0.999",
 }
@@ -71,10 +73,17 @@ def leave_current_folder() -> None:
     """Go to an empty folder: Ray lets its workers import what lies where the driver is, before all else."""
     ours = [] if str(ROOT) in site.getsitepackages() else [str(ROOT)]
     os.environ["PYTHONPATH"] = os.pathsep.join([*ours, *(entry for entry in lasting_python_path(os.environ) if entry not in ours)])
-    if any(Path.cwd().iterdir()):
+    if not _is_empty(Path()):
         folder = tempfile.mkdtemp(prefix="ft-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.chdir(folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not any(folder.iterdir())
+    except OSError:  # it was removed, or may not be read
+        return False
 
 
 def start_patiently(start: Any) -> Any:
@@ -86,6 +95,7 @@ def start_patiently(start: Any) -> Any:
             return start()
         except Exception as error:  # Ray has no common class for what may go wrong here
             ray.shutdown()
+            logger.warning("Ray's last words:\n%s", last_words(ray_folder()))
             if number == STARTS:
                 words = str(error).strip() or type(error).__name__
                 raise RayNotStartedError(
@@ -93,6 +103,18 @@ def start_patiently(start: Any) -> Any:
                 ) from error
             logger.warning("Ray did not start (%s: %s); it is tried once more", type(error).__name__, error)
     raise AssertionError("unreachable")
+
+
+def ray_folder() -> Path:
+    """Return the folder that Ray keeps its sessions in."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"  # noqa: S108  (Ray's own rule)
+
+
+def last_words(folder: Path) -> str:
+    """Return the ends of the logs that Ray's daemons left in its temporary folder: it goes with the run."""
+    logs = sorted(file for file in folder.glob("session_latest/logs/*") if file.suffix in (".err", ".out", ".log") and file.stat().st_size)
+    ends = [file.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:] for file in logs]
+    return "\n".join(f"{file.name}: {line}" for file, end in zip(logs, ends, strict=True) for line in end) or "none"
 
 
 def join_cluster() -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainer.config.interpreter import ROOT
-from trainer.raystart import RayNotStartedError, free_port, leave_current_folder, start_patiently
+from trainer.raystart import RayNotStartedError, free_port, last_words, leave_current_folder, start_patiently
 
 
 @pytest.fixture
@@ -40,6 +40,16 @@ def test_a_ray_that_never_comes_up_is_not_called_an_error_of_the_training() -> N
     with pytest.raises(RayNotStartedError, match=r"did not start in 2 tries, .* the node timed out during startup"):
         start_patiently(failing(9, tries))
     assert len(tries) == 2
+
+
+def test_what_rays_daemons_said_last_is_kept_in_the_log(tmp_path: Path) -> None:
+    logs = tmp_path / "session_latest/logs"
+    logs.mkdir(parents=True)
+    (logs / "gcs_server.err").write_text("".join(f"line {number}\n" for number in range(9)))
+    (logs / "raylet.out").write_bytes(b"caf\xe9\n")
+    (logs / "dashboard.log").touch()
+    assert last_words(tmp_path).splitlines() == [*(f"gcs_server.err: line {number}" for number in range(4, 9)), "raylet.out: caf\ufffd"]
+    assert last_words(tmp_path / "none") == "none"
 
 
 @pytest.mark.usefixtures("restored")

@@ -23,9 +23,12 @@ def forget_current_folder() -> None:
 
     `python -m` and relative entries of PYTHONPATH put that folder before the standard library.
     """
-    here = Path.cwd()
+    try:
+        here = os.getcwd()
+    except OSError:  # it was removed
+        here = "/"
     relative = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(entry)]
-    unwanted = {os.path.abspath(here / entry) for entry in ("", *relative)} - {str(ROOT), *lasting_python_path(os.environ)}
+    unwanted = {os.path.normpath(os.path.join(here, entry)) for entry in ("", *relative)} - {str(ROOT), *lasting_python_path(os.environ)}
     sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry) and os.path.abspath(entry) not in unwanted]
 
 

@@ -47,6 +47,7 @@ def interrupted_while(wanted: str, folder: Path, out: Path, number: signal.Signa
             time.sleep(0.1)
             assert stage(out) == wanted
         below = psutil.Process(process.pid).children(recursive=True)
+        assert {child.nice() for child in below} == {psutil.Process(process.pid).nice()}, "Ray's workers are as nice as the command"
         process.send_signal(number)
         said, _ = process.communicate(timeout=ENDED_WITHIN_SECONDS)
     assert process.returncode == EXIT_INTERRUPTED, said
