@@ -262,11 +262,13 @@ def test_a_signal_while_the_folder_is_waited_for_ends_the_command_in_words(tmp_p
     assert f"go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out\n" in told
 
 
-def test_a_terminal_that_is_closed_while_the_run_talks_changes_no_exit_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["dumb", "xterm"], ids=["lines", "a moving bar"])
+def test_a_terminal_that_is_closed_while_the_run_talks_changes_no_exit_code(tmp_path: Path, kind: str) -> None:
     """The other end of a pseudo-terminal goes: every write fails from then on, as when a window is closed."""
     master, slave = os.openpty()
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(write(tmp_path)), str(tmp_path / "out"), "", *standin("wait")]
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
+    environment = os.environ | {"TERM": kind}
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment) as process:
         os.close(slave)
         wait_for((tmp_path / "out/pids").exists)
         os.close(master)
