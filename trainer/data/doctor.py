@@ -252,7 +252,7 @@ def size_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> list
 
 
 def _answer(example: Example) -> str:
-    return example.messages[-1].content if example.messages else ""
+    return example.messages[example.answer_index].content if example.messages else ""
 
 
 def _bare(example: Example) -> str:

@@ -60,6 +60,12 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted(int(stop) for stop in stops)
 
 
+def opening_ids(tokenizer: Any) -> list[int]:
+    """Return the tokens of what the chat template itself puts before the words of an answer, where generation starts."""
+    opening = ending_of(tokenizer).opening if getattr(tokenizer, "chat_template", None) else ""
+    return [int(token) for token in tokenizer(opening, add_special_tokens=False, verbose=False)["input_ids"]] if opening else []
+
+
 def common_beginning(text: str, wanted: str) -> int:
     """Return how many characters of `wanted` the text begins with, by whole tags and words."""
     shorter = min(len(text), len(wanted))

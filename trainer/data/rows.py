@@ -47,11 +47,16 @@ class Example:
         return self.messages, self.text, self.tools
 
     @property
-    def asked(self) -> tuple[Message, ...]:
-        """What stands before the last answer that is learnt."""
+    def answer_index(self) -> int:
+        """The place of the last answer that is learnt among the messages."""
         messages = self.messages or ()
         answers = [index for index, message in enumerate(messages) if message.role == "assistant" and message.learnt]
-        return messages[: answers[-1]] if answers else messages[:-1]
+        return answers[-1] if answers else len(messages) - 1
+
+    @property
+    def asked(self) -> tuple[Message, ...]:
+        """What stands before the last answer that is learnt."""
+        return (self.messages or ())[: self.answer_index]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from trainer.data.ending import opening_ids, stop_ids
+
 DEFAULT_BATCH_SIZE = 8
 
 
@@ -26,12 +28,13 @@ def generate(
 ) -> list[str]:
     """Return the answer to each prompt (token ids), greedily, up to the first stop token, without special tokens.
 
+    What the chat template itself writes before an answer's words, such as an empty thought, is left out, as it is in references.
     A prompt that leaves no room in the model's context loses its beginning. `synced`: parameters are sharded (ZeRO-3), so
     every rank goes on until all have stopped; every rank must then give equally many prompts.
     """
     if any(not prompt for prompt in prompts):
         raise ValueError("a prompt has no tokens")
-    stops = stop_token_ids(model, tokenizer)
+    stops, opening = stop_token_ids(model, tokenizer), opening_ids(tokenizer)
     room = _context_length(model) - max_new_tokens
     kept = [list(prompt)[-room:] if room > 0 else list(prompt) for prompt in prompts]
     answers = [""] * len(kept)
@@ -42,16 +45,14 @@ def generate(
             rows = order[start : start + batch_size]
             tokens = _answer(generator, [kept[row] for row in rows], stops, max_new_tokens, synced)
             for row, answer in zip(rows, tokens, strict=True):
-                answers[row] = str(tokenizer.decode(answer, skip_special_tokens=True)).strip()
+                words = answer[len(opening) :] if answer[: len(opening)] == opening else answer
+                answers[row] = str(tokenizer.decode(words, skip_special_tokens=True)).strip()
     return answers
 
 
 def stop_token_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return every token that ends an answer: end of sequence by model and tokenizer, end of turn by the chat template."""
-    stops: set[int] = set()
-    for value in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id, _end_of_turn(tokenizer)):
-        stops.update(_as_ids(value))
-    return sorted(stops)
+    return stop_ids(model, tokenizer)
 
 
 @contextmanager
@@ -92,24 +93,6 @@ def _until(tokens: list[int], stops: Iterable[int]) -> list[int]:
         if token in stops:
             return tokens[:position]
     return tokens
-
-
-def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the special token that the chat template puts right after an assistant's words."""
-    if not getattr(tokenizer, "chat_template", None):
-        return None
-    words = "words"
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": words}]
-    text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    rest = text[text.rindex(words) + len(words) :]
-    tokens = tokenizer(rest, add_special_tokens=False)["input_ids"] if rest else []
-    return next((int(token) for token in tokens if token in tokenizer.all_special_ids), None)
-
-
-def _as_ids(value: Any) -> list[int]:
-    if value is None:
-        return []
-    return [int(item) for item in value] if isinstance(value, list | tuple) else [int(value)]
 
 
 def _context_length(model: Any) -> int:

@@ -17,12 +17,13 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.config.files import sync
 from trainer.config.record import ModelProvenance
 from trainer.config.sections import Export
 from trainer.config.train import TrainConfig
+from trainer.data.ending import stop_ids
 from trainer.model.load import load_model
 from trainer.model.location import LocatedModel, ModelKind
 from trainer.model.lora import peft_warnings_silenced
@@ -111,6 +112,7 @@ def _save_adapter(model: Any, state: Mapping[str, Tensor], origin: Origin, stage
     config.revision = origin.located.revision
     config.target_modules = sorted(config.target_modules)
     config.save_pretrained(staged)
+    _generation_settings(model, origin.tokenizer).save_pretrained(staged)
     with safe_open(staged / ADAPTER_WEIGHTS, framework="pt") as written:
         _compare({name: written.get_tensor(name) for name in written.keys()}, tensors, staged)  # noqa: SIM118
     _save_beside(origin, staged)
@@ -129,10 +131,23 @@ def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor]) -> PreTraine
 
 
 def _save_whole(model: PreTrainedModel, origin: Origin, staged: Path) -> None:
+    model.generation_config = _generation_settings(model, origin.tokenizer)
     model.save_pretrained(staged)
     _save_beside(origin, staged)
     reread = LocatedModel(str(staged), "output", staged, ModelKind.FOLDER, "the export itself", origin.located.request)
     _compare(dict(load_model(reread, origin.dtype).named_parameters()), dict(model.named_parameters()), staged)
+
+
+def _generation_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """Return the base model's settings with every token that ends an answer, so that generation stops where it was taught to."""
+    settings: GenerationConfig = copy.deepcopy(model.generation_config)
+    stops = stop_ids(model, tokenizer)
+    settings.eos_token_id = stops[0] if len(stops) == 1 else stops or None
+    if not settings.do_sample:
+        # Without sampling they have no effect, and transformers writes no settings that hold them.
+        for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"):
+            setattr(settings, name, None)
+    return settings
 
 
 def _save_beside(origin: Origin, staged: Path) -> None:

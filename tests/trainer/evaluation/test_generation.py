@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.trainer.data.templates import trained_tokenizer
 from tests.trainer.model.builders import random_prompts, tiny_model, tiny_tokenizer
 from trainer.config.sections import LoraMethod, Method, Regularization
 from trainer.evaluation import generate, stop_token_ids
@@ -132,3 +133,25 @@ def test_no_prompts_give_no_answers_and_an_empty_prompt_is_refused() -> None:
     assert generate(tiny_model(), tiny_tokenizer(), [], 3) == []
     with pytest.raises(ValueError, match="no tokens"):
         generate(tiny_model(), tiny_tokenizer(), [[1], []], 3)
+
+
+def test_an_answer_ends_at_an_end_of_turn_that_only_the_vocabulary_knows() -> None:
+    """Many tokenizers have it among their added tokens and not among the special tokens that they name."""
+    tokenizer = trained_tokenizer("{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}")
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    assert end not in tokenizer.all_special_ids
+
+    assert end in stop_token_ids(tiny_model(), tokenizer)
+
+
+def test_what_the_template_writes_before_an_answer_is_no_part_of_it() -> None:
+    template = (
+        "{% for m in messages %}<|start|>{{ m['role'] }}{% if m['role'] == 'assistant' %}xy{% endif %}<|turn|>{{ m['content'] }}<|end|>"
+        "{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+    )
+    tokenizer = tiny_tokenizer(chat_template=template)
+    x, y, z, turn, end = (tokenizer.convert_tokens_to_ids(token) for token in ("x", "y", "z", "<|turn|>", "<|end|>"))
+    start = tokenizer.convert_tokens_to_ids("<|start|>")
+    model = rigged({start: x, x: y, y: turn, turn: z, z: end})
+
+    assert generate(model, tokenizer, [[start], [turn]], 8) == ["z", "z"]

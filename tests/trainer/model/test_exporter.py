@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, train_config
 from trainer.config.sections import Regularization
@@ -86,6 +86,27 @@ def test_the_adapter_names_the_base_as_the_job_does(base: Path, tmp_path: Path) 
 
     assert config.base_model_name_or_path == str(base)
     assert config.inference_mode
+
+
+@pytest.mark.parametrize("config", [BOTH, FULL], ids=["lora", "full"])
+def test_generation_stops_where_the_template_ends_a_turn(saved_model: Path, tmp_path: Path, config: TrainConfig) -> None:
+    tokenizer = load_tokenizer(located_folder(saved_model))
+    end, turn = tokenizer.convert_tokens_to_ids(["<|end|>", "<|turn|>"])
+
+    for folder in exported(trained(saved_model, config), config, saved_model, tmp_path / "model"):
+        settings = GenerationConfig.from_pretrained(folder)
+        assert settings.eos_token_id == [end, turn]
+        assert settings.pad_token_id == end
+
+
+def test_a_base_whose_settings_do_not_go_together_is_exported(saved_model: Path, tmp_path: Path) -> None:
+    model = trained(saved_model, BOTH)
+    settings = json.loads((saved_model / "generation_config.json").read_text()) | {"do_sample": False, "temperature": 0.6}
+    (saved_model / "generation_config.json").write_text(json.dumps(settings))
+
+    *_, merged = exported(model, BOTH, saved_model, tmp_path / "model")
+
+    assert GenerationConfig.from_pretrained(merged).temperature is None
 
 
 @pytest.mark.parametrize("config", [BOTH, FULL], ids=["lora", "full"])
