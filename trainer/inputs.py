@@ -4,15 +4,18 @@ Test: tests/trainer/test_inputs.py.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from trainer.config.sections import Task
 from trainer.config.train import TrainConfig
 from trainer.data import Dataset, count_pieces, digest_of, ensure_chat_template, examine, prepare, steps_total
+from trainer.data.template import pin_time, reads_clock
 from trainer.digest import sha256_of
 from trainer.model import LocatedModel, locate
 from trainer.model.identity import model_digest
+from trainer.ownership import TIME_FIELD, recorded_time
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Inputs:
     findings: tuple[str, ...]
     weights_digest: str | None = None
     """Digest of the weights, which takes a while; None for a commit of the hub, whose weights were not fetched."""
+    template_time: str | None = None
+    """ISO time that the chat template takes for now in the whole run; None where it reads no clock."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled."""
@@ -34,6 +39,8 @@ class Inputs:
         """Return the sha256, in hex, of what the job's files hold, by the field that names them: a path says nothing of it."""
         rows = {"train": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
         found = {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
+        if self.template_time is not None:
+            found[TIME_FIELD] = self.template_time
         if self.weights_digest is not None:
             found[self.located.field] = model_digest(self.located, self.weights_digest)
         for index, operation in enumerate(config.augmentation.operations if config.augmentation else ()):
@@ -64,13 +71,17 @@ class Inputs:
         ]
 
 
-def chat_tokenizer(located: LocatedModel, config: TrainConfig) -> Any:
-    """Load the tokenizer; for a chat it has a chat template afterwards, the plain one if its model came without."""
+def chat_tokenizer(located: LocatedModel, config: TrainConfig, template_time: str | None = None) -> Any:
+    """Load the tokenizer; for a chat it has a chat template afterwards, the plain one if its model came without.
+
+    A template that asks for the time gets `template_time`.
+    """
     from trainer.model import load_tokenizer
 
     tokenizer = load_tokenizer(located)
     if config.task is Task.CHAT:
         ensure_chat_template(tokenizer)
+        pin_time(tokenizer, template_time)
     return tokenizer
 
 
@@ -82,9 +93,12 @@ def check_inputs(config: TrainConfig) -> Inputs:
     """
     dataset = prepare(config)
     located = locate(config.model, weights=False)
-    tokenizer = chat_tokenizer(located, config)
+    # A run that the folder holds goes on with its own time: its rows would have other tokens on another day.
+    now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
+    template_time = recorded_time(Path(config.output.directory)) or now
+    tokenizer = chat_tokenizer(located, config, template_time)
     from trainer.model import rehearse, weights_digest
 
     findings = examine(dataset, tokenizer, config, rehearse(located, config))
     digest = weights_digest(located) if located.revision is None else None
-    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest)
+    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, template_time if reads_clock(tokenizer) else None)

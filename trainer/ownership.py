@@ -15,6 +15,8 @@ from trainer.config.lineage import differing_field
 from trainer.config.train import TrainConfig
 
 RUN_FILE = "run.json"
+TIME_FIELD = "the time that the chat template shows"
+"""Among the digests: the ISO time that a template which reads the clock takes for now, in every attempt and on every rank."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,13 @@ class Ownership:
             "owner": {"uid": self.uid, "name": self.name}, "lineage": self.lineage, "digests": self.digests, "finished": finished,
         }  # fmt: skip
         write_atomically(self.directory / RUN_FILE, json.dumps(content, indent=1), durable=True)
+
+
+def recorded_time(directory: Path) -> str | None:
+    """Return the time that the folder's run took for now, None where it holds none or its template reads no clock."""
+    path = directory / RUN_FILE
+    found = _read(path)["digests"].get(TIME_FIELD) if path.is_file() else None
+    return None if found is None else str(found)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Run:
         device = torch.device("cuda", torch.cuda.current_device()) if config.workers.gpus_per_worker > 0 else torch.device("cpu")
         dtype = weights_dtype(config, device)
         self.located = locate(self.inputs.located.pinned())
-        self.tokenizer = chat_tokenizer(self.located, config)
+        self.tokenizer = chat_tokenizer(self.located, config, self.inputs.template_time)
         self.engine = build_engine(config, lambda: self.trainable_model(dtype), device)
         self.provenance = provenance_of(self.located, dtype, self.inputs.weights_digest) if self.engine.rank == 0 else None
         if self.provenance is not None:

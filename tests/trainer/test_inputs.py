@@ -15,10 +15,11 @@ from tests.trainer.tiny import tiny_model, write_rows
 from trainer.config.errors import InputError
 from trainer.config.sources import ModelSource
 from trainer.config.train import TrainConfig
-from trainer.data import Dataset, prepare
+from trainer.data import Dataset, prepare, tokenize
 from trainer.inputs import Inputs, check_inputs
 from trainer.model import LocatedModel, ModelKind
 from trainer.model.load import weights_digest
+from trainer.ownership import TIME_FIELD, Ownership
 
 REPOSITORY = Path(__file__).parents[2]
 HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)
@@ -193,3 +194,28 @@ def test_the_tokenizer_does_not_travel_to_the_ranks() -> None:
     arrived = pickle.loads(pickle.dumps(inputs))
     assert inputs.tokenizer is not None
     assert arrived == replace(inputs, tokenizer=None)
+
+
+def test_a_run_keeps_the_date_of_its_first_start(sound: Path) -> None:
+    """Its template writes the date into every row: on another day the rows would have other tokens."""
+    template = sound / "model" / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+    job = TrainConfig.model_validate(json.loads(config(sound, output={"directory": str(sound / "out")}).read_text()))
+    inputs = check_inputs(job)
+    assert inputs.template_time is not None
+    digests = inputs.digests(job)
+    Ownership.of(job, digests | {TIME_FIELD: "2024-03-05T10:00:00"}).write(finished=False)
+
+    again = check_inputs(job)
+
+    assert again.template_time == "2024-03-05T10:00:00"
+    assert "05 Mar 2024" in again.tokenizer.decode(tokenize(again.dataset.train[0], again.tokenizer, 1000).input_ids)
+    assert Ownership.of(job, again.digests(job)).finished() is False
+    with pytest.raises(InputError, match="the time that the chat template shows: holds something else"):
+        Ownership.of(job, digests | {TIME_FIELD: "2024-03-06T10:00:00"}).finished()
+
+
+def test_a_run_whose_template_has_no_date_records_none(sound: Path) -> None:
+    inputs = checked(sound)
+    assert inputs.template_time is None
+    assert TIME_FIELD not in inputs.digests(TrainConfig.model_validate(json.loads(config(sound).read_text())))
