@@ -45,6 +45,10 @@ class FakeApi:
         self.black_hole = False
         """Nothing is answered any more, as when a firewall drops packets."""
         self.closed = False
+        self.unknown_fields: Callable[[KubeObject], list[str]] = lambda item: []
+        """Which fields of a new object its definition does not know."""
+        self.admission: Callable[[KubeObject], object] = lambda item: None
+        """A webhook: it may change the object that is to be created."""
         self._collections: dict[str, Collection] = defaultdict(Collection)
         self._versions = itertools.count(1)
         self.version = 0
@@ -199,9 +203,14 @@ class FakeApi:
         name = request.body["metadata"]["name"]
         if (target.namespace, name) in self._collections[target.collection].objects:
             return status_response(409, "AlreadyExists", f"{name} already exists", target)
+        if request.query.get("fieldValidation") == "Strict" and (unknown := self.unknown_fields(request.body)):
+            words = ", ".join(f'unknown field "{field}"' for field in unknown)
+            return status_response(400, "BadRequest", f"strict decoding error: {words}", target)
+        item = copy.deepcopy(request.body)
+        self.admission(item)
         if request.query.get("dryRun") == "All":
-            return json_response(201, request.body)
-        return json_response(201, self._store(target.collection, copy.deepcopy(request.body)))
+            return json_response(201, item)
+        return json_response(201, self._store(target.collection, item))
 
     def _put(self, request: Request, target: Target) -> Response:
         old = self._collections[target.collection].objects.get((target.namespace, str(target.name)))

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     CREATION_FAILED = "CreationFailed"
     NAME_TAKEN = "NameTaken"
     QUOTA_EXCEEDED = stores.QUOTA_EXCEEDED
+    KUBERAY_UNSAFE = "KubeRayTooOld"
     DELETION_FAILED = "DeletionFailed"
     STARTING = "Starting"
     RUNNING = "TrainerRunning"
@@ -132,7 +133,7 @@ def phase(status: FineTuneJobStatus) -> Phase:
         return Phase.PENDING
     if running.status == "True":
         return Phase.RUNNING
-    if running.reason in (Reason.CREATION_FAILED, Reason.NAME_TAKEN, Reason.QUOTA_EXCEEDED, Reason.DELETION_FAILED):
+    if running.reason in (Reason.CREATION_FAILED, Reason.NAME_TAKEN, Reason.QUOTA_EXCEEDED, Reason.KUBERAY_UNSAFE, Reason.DELETION_FAILED):
         return Phase.WAITING
     return Phase.RETRYING if running.reason == Reason.RETRYING else Phase.STARTING
 

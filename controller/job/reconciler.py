@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from controller.api.status import ConditionType, FineTuneJobStatus
+from controller.job.children import safety
 from controller.job.children.configmap import progress_config_map
 from controller.job.children.metadata import TrainerSettings
 from controller.job.children.placement import access_modes, claims
@@ -40,8 +41,8 @@ UNREADABLE_POLL_SECONDS = 600.0
 class Client(Reader, Protocol):
     """The part of the client that reconciling needs."""
 
-    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False) -> KubeObject:
-        """Create an object, or only ask whether it could be; raise AlreadyExists."""
+    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
+        """Create an object, or only ask whether it could be; raise AlreadyExists, or Invalid for fields that are not known."""
 
     async def patch(self, resource: Resource, name: str, namespace: str | None, patch: KubeObject) -> KubeObject:
         """Merge into an object; raise NotFound."""
@@ -159,7 +160,7 @@ class Reconciler:
     async def _create(self, job: Job, resource: Resource, item: KubeObject) -> None:
         name = item["metadata"]["name"]
         try:
-            await self._client.create(resource, item)
+            stored = await self._client.create(resource, item, strict=resource == RAY_JOBS)
         except AlreadyExists as error:
             try:
                 present = await self._client.get(resource, name, job.namespace, metadata_only=True)
@@ -169,10 +170,17 @@ class Reconciler:
                 words = f"{resource.kind} {name} exists and is not this job's; a deleted job of the same name may have left it"
                 raise CreationError(resource, item, words, Kind.NAME_TAKEN, present["metadata"]["uid"]) from error
         except KubeError as error:
-            kind = kind_of(error)
+            refused, kind = safety.fields_refused(str(error)), kind_of(error)
             if kind is None:
                 raise
+            if resource == RAY_JOBS and refused:
+                raise CreationError(resource, item, safety.words(refused), Kind.UNSAFE) from error
             raise CreationError(resource, item, str(error), kind) from error
+        else:
+            if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
+                # At once: KubeRay takes seconds to a pod that could answer without a token.
+                await self._delete_ray_job(job, name)
+                raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
 
     async def _release(self, job: Job, name: str, number: int) -> None:
         wanted = progress_config_map(job, number)["metadata"]

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from controller.api.status import Condition, ConditionType, FineTuneJobStatus
-from controller.job.conditions import get_condition
+from controller.job.conditions import Reason, get_condition
 
-BAD_NEWS = {(ConditionType.ACCEPTED, "False"), (ConditionType.FAILED, "True")}
+BAD_NEWS = {(ConditionType.ACCEPTED, "False"), (ConditionType.FAILED, "True"), (ConditionType.REPORTING, "False")}
+BAD_REASONS = {Reason.RETRYING, Reason.KUBERAY_UNSAFE, Reason.PROGRESS_ALTERED, Reason.SUPPORTS_RESTORED}
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,5 +40,5 @@ def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Con
 
 def event_type(condition: Condition) -> Literal["Normal", "Warning"]:
     """Return how an event about the condition is marked."""
-    bad = (condition.type, condition.status) in BAD_NEWS or condition.reason == "Retrying"
+    bad = (condition.type, condition.status) in BAD_NEWS or condition.reason in BAD_REASONS
     return "Warning" if bad else "Normal"

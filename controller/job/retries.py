@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from controller.api.status import ConditionType, FineTuneJobStatus
+from controller.job.children import safety
 from controller.job.conditions import get_condition, set_condition, summarize
 from controller.job.facts import Job, job_from
 from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
@@ -27,8 +28,8 @@ class Client(Protocol):
     async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
         """Return an object; raise NotFound."""
 
-    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False) -> KubeObject:
-        """Create an object, or only ask whether it could be; raise AlreadyExists."""
+    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
+        """Create an object, or only ask whether it could be; raise AlreadyExists, or Invalid for fields that are not known."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,17 @@ class Retries:
             if hindrance.kind is Kind.NAME_TAKEN:
                 present = await self._client.get(resource, metadata["name"], metadata["namespace"], metadata_only=True)
                 return hindrance.words if present["metadata"]["uid"] == hindrance.blocker_uid else None
-            await self._client.create(resource, hindrance.item, dry_run=True)
+            stored = await self._client.create(resource, hindrance.item, dry_run=True, strict=resource == RAY_JOBS)
+            if resource == RAY_JOBS and (lost := safety.fields_lost(hindrance.item, stored)):
+                return safety.words(lost)
         except (NotFound, AlreadyExists):
             return None
         except KubeError as error:
-            kind = kind_of(error)
+            kind, refused = kind_of(error), safety.fields_refused(str(error))
             if kind is None:
                 raise
+            if hindrance.kind is Kind.UNSAFE and refused:
+                return safety.words(refused)
             # A webhook that cannot do a dry run refuses every one.
             return str(error) if kind is hindrance.kind and "dry run" not in str(error).lower() else None
         return None

@@ -141,9 +141,13 @@ class Client:
                     raise error_from_status(event["object"].get("code", 500), event["object"], what)
                 yield WatchEvent(event["type"], event["object"])
 
-    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False) -> KubeObject:
-        """Create the object and return it as stored; AlreadyExists if its name is taken. `dry_run`: only ask whether it could be."""
-        query = _given({"fieldManager": self._field_manager, "dryRun": "All" if dry_run else None})
+    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
+        """Create the object and return it as stored; AlreadyExists if its name is taken.
+
+        `dry_run`: only ask whether it could be. `strict`: Invalid where the server would drop a field that it does not know.
+        """
+        options = {"dryRun": "All" if dry_run else None, "fieldValidation": "Strict" if strict else None}
+        query = _given({"fieldManager": self._field_manager, **options})
         return await self._send(Request("POST", resource.path(item["metadata"].get("namespace")), query, item))
 
     async def replace(self, resource: Resource, item: KubeObject) -> KubeObject:

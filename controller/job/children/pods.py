@@ -140,6 +140,8 @@ def _environment(job: Job, settings: TrainerSettings) -> Iterator[dict[str, Any]
     own = {
         "HOME": HOME,
         "PYTHONUNBUFFERED": "1",
+        # KubeRay sets it too, with the token. One that knows nothing of tokens leaves it alone: then Ray does not start without one.
+        "RAY_AUTH_MODE": "token",
         # The dashboard tells of train runs, by its API, only with it.
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     }

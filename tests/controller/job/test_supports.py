@@ -65,7 +65,7 @@ async def test_what_somebody_deletes_under_a_running_attempt_is_made_again_and_t
     assert after["metadata"]["labels"] == names.labels("bot", UID, 1)
     assert reporting(world) == ("True", "DeletedAndRestored")
     assert f"{kind.kind} {name}" in world.condition("Reporting")["message"]
-    assert ("Normal", "DeletedAndRestored") in world.log.events
+    assert ("Warning", "DeletedAndRestored") in world.log.events
 
 
 async def test_nothing_is_made_again_or_asked_for_while_all_is_there() -> None:

@@ -1,0 +1,162 @@
+"""What must be stored of a RayJob as it was sent."""
+
+import copy
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from controller.job.children.rayjob import ray_job
+from controller.job.children.safety import fields_lost, fields_refused, words
+from controller.job.hindrance import Kind
+from controller.runtime.client import Client
+from controller.stores import RAY_JOBS
+from tests.controller.job.builders import Settings, job
+from tests.controller.job.world import World
+
+SENT = ray_job(job(), 1, Settings(), {})
+CLUSTER = "spec.rayClusterSpec"
+
+
+def cluster(item: dict[str, Any]) -> dict[str, Any]:
+    return item["spec"]["rayClusterSpec"]
+
+
+def head(item: dict[str, Any]) -> dict[str, Any]:
+    return cluster(item)["headGroupSpec"]["template"]["spec"]
+
+
+def worker(item: dict[str, Any]) -> dict[str, Any]:
+    return cluster(item)["workerGroupSpecs"][0]["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda item: cluster(item).pop("authOptions"), f"{CLUSTER}.authOptions"),
+        (lambda item: cluster(item).update(authOptions={}), f"{CLUSTER}.authOptions"),
+        (lambda item: cluster(item).update(authOptions={"mode": "disabled"}), f"{CLUSTER}.authOptions"),
+        (lambda item: cluster(item).update(enableInTreeAutoscaling=True), f"{CLUSTER}.enableInTreeAutoscaling"),
+        (lambda item: item["spec"].update(shutdownAfterJobFinishes=False), "spec.shutdownAfterJobFinishes"),
+        (lambda item: item["spec"].pop("backoffLimit"), "spec.backoffLimit"),
+        (lambda item: item["spec"].update(backoffLimit=3), "spec.backoffLimit"),
+        (lambda item: item["spec"].update(submissionMode="HTTPMode"), "spec.submissionMode"),
+        (lambda item: item["spec"].update(entrypoint="sh"), "spec.entrypoint"),
+        (lambda item: head(item).pop("securityContext"), f"{CLUSTER}.headGroupSpec.template.spec.securityContext"),
+        (lambda item: head(item).update(serviceAccountName="default"), f"{CLUSTER}.headGroupSpec.template.spec.serviceAccountName"),
+        (
+            lambda item: worker(item).update(automountServiceAccountToken=True),
+            f"{CLUSTER}.workerGroupSpecs[0].template.spec.automountServiceAccountToken",
+        ),
+        (
+            lambda item: worker(item)["containers"][0]["securityContext"].update(allowPrivilegeEscalation=True),
+            f"{CLUSTER}.workerGroupSpecs[0].template.spec.containers[0].securityContext",
+        ),
+        (
+            lambda item: item["spec"]["submitterPodTemplate"]["spec"].pop("automountServiceAccountToken"),
+            "spec.submitterPodTemplate.spec.automountServiceAccountToken",
+        ),
+    ],
+)
+def test_what_safety_hangs_on_is_missed_by_its_path(change: Callable[[Any], Any], field: str) -> None:
+    stored = copy.deepcopy(SENT)
+    change(stored)
+    assert fields_lost(SENT, stored) == [field]
+    assert field in words([field])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda item: None,
+        lambda item: item["spec"].update(suspend=True, activeDeadlineSeconds=9),
+        lambda item: worker(item).update(tolerations=[{"operator": "Exists"}], nodeSelector={"pool": "a"}),
+        lambda item: worker(item)["containers"].insert(0, {"name": "mesh", "image": "sidecar"}),
+        lambda item: worker(item)["containers"][0].update(image="mirror/trainer"),
+        lambda item: head(item)["securityContext"].update(supplementalGroups=[7]),
+    ],
+    ids=["nothing", "a queue", "placement", "a sidecar", "a mirror", "more security"],
+)
+def test_what_the_server_a_queue_or_a_policy_adds_is_no_loss(change: Callable[[Any], Any]) -> None:
+    stored = copy.deepcopy(SENT)
+    change(stored)
+    assert fields_lost(SENT, stored) == []
+
+
+@pytest.mark.parametrize("stored", [{}, {"spec": None}, {"spec": {"rayClusterSpec": {"workerGroupSpecs": []}}}])
+def test_an_answer_without_sense_keeps_nothing(stored: dict[str, Any]) -> None:
+    assert f"{CLUSTER}.authOptions" in fields_lost(SENT, stored)
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        ('strict decoding error: unknown field "spec.b", unknown field "spec.a", unknown field "spec.a"', ["spec.a", "spec.b"]),
+        ('admission webhook says: unknown field "spec.a"', []),
+        ("exceeded quota", []),
+    ],
+    ids=["strict", "somebody else's words", "a quota"],
+)
+def test_the_fields_that_a_strict_server_refuses_are_read_from_its_message(message: str, fields: list[str]) -> None:
+    assert fields_refused(message) == fields
+
+
+def forget_auth(item: dict[str, Any]) -> object:
+    return item["spec"].get("rayClusterSpec", {}).pop("authOptions", None) if "spec" in item else None
+
+
+def does_not_know_auth(item: dict[str, Any]) -> list[str]:
+    return [f"{CLUSTER}.authOptions"] if item["kind"] == "RayJob" else []
+
+
+@pytest.mark.parametrize("how", ["an older definition", "a webhook"])
+async def test_a_ray_job_that_would_run_without_its_token_is_not_left_and_the_job_says_what_to_do(how: str) -> None:
+    world = World()
+    if how == "a webhook":
+        world.api.admission = forget_auth
+    else:
+        world.api.unknown_fields = does_not_know_auth
+    await world.step()
+    wait = await world.step()
+    assert wait is not None
+    assert Kind.UNSAFE.first_seconds / 2 <= wait <= 2 * Kind.UNSAFE.first_seconds
+    assert world.ray_jobs() == []
+    running = world.condition("Running")
+    assert (running["status"], running["reason"]) == ("False", "KubeRayTooOld")
+    assert f"does not keep {CLUSTER}.authOptions" in running["message"]
+    assert "KubeRay 1.6" in running["message"]
+    assert world.status["phase"] == "Waiting"
+    assert ("Warning", "KubeRayTooOld") in world.log.events
+    before = len(world.writes())
+    await world.step()
+    assert world.writes()[before:] == []
+
+    world.api.admission, world.api.unknown_fields = lambda item: None, lambda item: []
+    world.now += timedelta(seconds=wait + 1)
+    await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+
+
+async def test_while_the_definition_is_old_one_request_a_try_asks_again() -> None:
+    world = World()
+    world.api.unknown_fields = does_not_know_auth
+    await world.step()
+    wait = await world.step() or 0
+    asked = len(world.api.requests)
+    world.now += timedelta(seconds=wait + 1)
+    assert await world.step()
+    assert [(r.method, r.query.get("dryRun"), r.query.get("fieldValidation")) for r in world.api.requests[asked:]] == [
+        ("POST", "All", "Strict")
+    ]
+    assert world.condition("Running")["reason"] == "KubeRayTooOld"
+
+
+async def test_only_a_ray_job_is_created_strictly() -> None:
+    world = World()
+    await Client(world.api, field_manager="test").create(RAY_JOBS, {"metadata": {"name": "x", "namespace": "team"}}, strict=True)
+    assert world.api.requests[-1].query["fieldValidation"] == "Strict"
+    await world.step()
+    await world.step()
+    strict = {r.path.rsplit("/", 1)[-1] for r in world.api.requests if r.query.get("fieldValidation")}
+    assert strict == {"rayjobs"}
