@@ -1,6 +1,6 @@
 """What an administrator sets for the controller, from environment variables and flags; a flag wins.
 
-The chart fills the environment. Nothing here can weaken security: there is no switch for it. Tests:
+The chart fills the environment. Nothing here can weaken the security of a job's pods: there is no switch for it. Tests:
 tests/controller/test_settings.py.
 """
 
@@ -44,6 +44,9 @@ def _blank_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
+PATTERN = re.compile(r"[-A-Za-z0-9._/*]+")
+"""A name, in which * stands for any text."""
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_from_list)]
 Cpu = Annotated[str, Field(pattern=CPU_QUANTITY)]
 Memory = Annotated[str, Field(pattern=MEMORY_QUANTITY)]
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
@@ -107,6 +110,26 @@ class Settings(BaseModel):
     head_memory: Memory = Field("4Gi", alias="HEAD_MEMORY", description="Memory request and limit of the Ray head.")
     submitter_cpu: Cpu = Field("100m", alias="SUBMITTER_CPU", description="CPU request of the pod that submits the Ray job.")
     submitter_memory: Memory = Field("512Mi", alias="SUBMITTER_MEMORY", description="Memory request and limit of that pod.")
+
+    allowed_priority_classes: Patterns = Field(
+        ("*",), alias="ALLOWED_PRIORITY_CLASSES", description="PriorityClasses that jobs may name; * stands for all but system-…"
+    )
+    allowed_toleration_keys: Patterns = Field(
+        ("*",),
+        alias="ALLOWED_TOLERATION_KEYS",
+        description="Taints that jobs may tolerate; * stands for all but those of Kubernetes, ** for every taint at all",
+    )
+    allowed_token_secrets: Patterns = Field(
+        ("*",), alias="ALLOWED_TOKEN_SECRETS", description="Secrets that jobs may name in model.tokenSecret, by patterns as hf-*"
+    )
+
+    @field_validator("allowed_priority_classes", "allowed_toleration_keys", "allowed_token_secrets")
+    @classmethod
+    def _only_stars(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [pattern for pattern in value if not PATTERN.fullmatch(pattern)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: write names, in which only * stands for any text")
+        return value
 
     @field_validator("trainer_env")
     @classmethod

@@ -9,6 +9,7 @@ tests/controller/job/test_fencing.py.
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
@@ -22,6 +23,7 @@ from controller.job.children.supports import supports
 from controller.job.conditions import Reason, is_true, set_condition, summarize
 from controller.job.facts import Job, Observed, StatusUnreadableError, belongs_to, status_from
 from controller.job.hindrance import CreationError, Kind, kind_of
+from controller.job.limits import Limits, refusals
 from controller.job.observe import observe
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
@@ -56,6 +58,10 @@ class Client(Reader, Protocol):
         """Merge into the status; raise Conflict if the object is not at this version."""
 
 
+class Settings(TrainerSettings, Limits, Protocol):
+    """The part of the operator's settings that concerns jobs."""
+
+
 class Recorder(Protocol):
     """Publishes events."""
 
@@ -70,7 +76,7 @@ class Reconciler:
         self,
         stores: Stores,
         client: Client,
-        settings: TrainerSettings,
+        settings: Settings,
         recorder: Recorder,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
@@ -90,6 +96,8 @@ class Reconciler:
             return await self._tell_unreadable(key, error)
         if observed is None:
             return None
+        if observed.job.spec is not None:
+            observed = replace(observed, refused=refusals(observed.job.spec, self._settings))
         decision = plan(observed, self._now())
         for note in decision.notes:
             logger.warning("%s: %s", key, note)

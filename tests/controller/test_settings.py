@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from controller.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
-from controller.settings import Settings, SettingsError, load_settings
+from controller.settings import PATTERN, Settings, SettingsError, load_settings
 
 CHART = Path(__file__).parents[2] / "charts" / "finetune-operator"
 LEAST = {"TRAINER_IMAGE": "registry.example/trainer:1"}
@@ -56,6 +56,20 @@ def test_chart_and_controller_agree_about_what_a_quantity_is() -> None:
     assert definitions["size"]["properties"] == {"cpu": {"$ref": "#/$defs/cpu"}, "memory": {"$ref": "#/$defs/memory"}}
 
 
+def test_chart_and_controller_agree_about_what_jobs_may_ask_for() -> None:
+    jobs, settings = yaml.safe_load((CHART / "values.yaml").read_text())["jobs"], Settings(trainer_image="t")
+    assert tuple(jobs["allowedPriorityClasses"]) == settings.allowed_priority_classes
+    assert tuple(jobs["allowedTolerationKeys"]) == settings.allowed_toleration_keys
+    assert tuple(jobs["allowedTokenSecrets"]) == settings.allowed_token_secrets
+    definitions = json.loads((CHART / "values.schema.json").read_text())["$defs"]
+    assert definitions["patterns"]["items"]["pattern"] == f"^{PATTERN.pattern}$"
+
+
+def test_an_empty_list_of_what_jobs_may_ask_for_allows_nothing() -> None:
+    settings = load_settings([], {**LEAST, "ALLOWED_TOKEN_SECRETS": "", "ALLOWED_PRIORITY_CLASSES": "low, batch-*"})
+    assert (settings.allowed_token_secrets, settings.allowed_priority_classes) == ((), ("low", "batch-*"))
+
+
 def test_a_flag_wins_over_the_environment() -> None:
     assert load_settings(["--trainer-image", "mine:2", "--workers", "1"], LEAST).trainer_image == "mine:2"
 
@@ -84,6 +98,7 @@ def test_what_a_chart_leaves_blank_is_not_set() -> None:
         ),
         pytest.param({"TRAINER_ENV": '{"RAY_AUTH_MODE": "disabled"}'}, "RAY_AUTH_MODE would change how Ray", id="Ray's tokens off"),
         pytest.param({"FINETUNE_LEASE_RENEW_DEADLINE_SECONDS": "20"}, "a leader works on after its lease", id="lease too short"),
+        pytest.param({"ALLOWED_TOKEN_SECRETS": "hf-*, ^team$"}, "ALLOWED_TOKEN_SECRETS: Value error, ^team$: write names", id="a regex"),
         pytest.param({"TRAINER_IMAGE_PULL_POLICY": "Sometimes"}, "TRAINER_IMAGE_PULL_POLICY: ", id="no policy"),
     ],
 )

@@ -105,6 +105,7 @@ def test_the_settings_of_the_pod_are_settings_that_the_controller_takes() -> Non
     objects = chart(
         trainer__env__HF_ENDPOINT="https://hub.example.com",
         **{"trainer.imagePullSecrets[0].name": "registry", "trainer.imagePullSecrets[1].name": "mirror"},
+        **{"jobs.allowedTokenSecrets[0]": "hf-*", "jobs.allowedPriorityClasses[0]": "low", "jobs.allowedPriorityClasses[1]": "batch-*"},
     )
     known = {field.alias for field in Settings.model_fields.values()}
     assert {entry["name"] for entry in container(objects)["env"]} <= known
@@ -112,6 +113,9 @@ def test_the_settings_of_the_pod_are_settings_that_the_controller_takes() -> Non
     assert settings.trainer_image == "registry.example.com/finetune/trainer:0.1.0"
     assert settings.trainer_env == {"HF_ENDPOINT": "https://hub.example.com"}
     assert settings.image_pull_secrets == ("registry", "mirror")
+    assert settings.allowed_token_secrets == ("hf-*",)
+    assert settings.allowed_priority_classes == ("low", "batch-*")
+    assert settings.allowed_toleration_keys == ("*",)
     assert settings.namespace is None
     assert settings.lease_name == NAME
 
@@ -157,6 +161,8 @@ def test_a_metrics_service_is_made_on_request_and_finds_the_pod() -> None:
         ({"watchNamespace": "Team_A"}, "/watchNamespace"),
         ({"image__pullPolicy": "Sometimes"}, "/image/pullPolicy"),
         ({"trainer__env__DEBUG": "1"}, "/trainer/env/DEBUG"),
+        ({"jobs.allowedTokenSecrets[0]": "^hf"}, "/jobs/allowedTokenSecrets/0"),
+        ({"jobs__allowedSecrets": "x"}, "additional properties 'allowedSecrets' not allowed"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else None,
 )

@@ -38,6 +38,9 @@ class Settings:
     submitter_cpu: str = "100m"
     submitter_memory: str = "512Mi"
     ray_version: str = "2.60.0"
+    allowed_priority_classes: Sequence[str] = ("*",)
+    allowed_toleration_keys: Sequence[str] = ("*",)
+    allowed_token_secrets: Sequence[str] = ("*",)
 
 
 def wire_spec(**sections: Any) -> dict[str, Any]:

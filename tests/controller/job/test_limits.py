@@ -1,0 +1,100 @@
+"""What a job may ask for is bounded by the administrator."""
+
+from typing import Any
+
+import pytest
+
+from controller.api.spec import FineTuneJobSpec
+from controller.api.status import ConditionType
+from controller.job.conditions import Reason
+from controller.job.limits import refusals
+from controller.job.situation import CreateAttempt
+from tests.controller.job.builders import Settings, attempt, job, observed, ray_job, status, wire_spec
+from tests.controller.job.decisions import condition, decide
+from tests.controller.job.world import World
+
+
+def priority(name: str) -> dict[str, Any]:
+    return {"resources": {"priorityClassName": name}}
+
+
+def tolerates(*keys: str | None) -> dict[str, Any]:
+    return {"resources": {"tolerations": [{"operator": "Exists", **({"key": key} if key else {})} for key in keys]}}
+
+
+def secret(name: str) -> dict[str, Any]:
+    return {"model": {"name": "org/model", "tokenSecret": {"name": name, "key": "token"}}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "limits", "refused"),
+    [
+        ({}, {}, None),
+        (priority("batch"), {}, None),
+        (priority("system-node-critical"), {}, "resources.priorityClassName: system-node-critical"),
+        (priority("system-cluster-critical"), {}, "resources.priorityClassName: system-cluster-critical"),
+        (priority("system-anything"), {}, "resources.priorityClassName: system-anything"),
+        (priority("systematic"), {}, None),
+        (priority("batch"), {"allowed_priority_classes": ("low", "batch-*")}, "resources.priorityClassName: batch is not allowed"),
+        (priority("batch-7"), {"allowed_priority_classes": ("low", "batch-*")}, None),
+        (priority("batch"), {"allowed_priority_classes": ()}, "allowed PriorityClasses: none"),
+        (priority("system-node-critical"), {"allowed_priority_classes": ("*", "system-node-critical")}, None),
+        (priority("system-node-critical"), {"allowed_priority_classes": ("system-*",)}, None),
+        (priority("system-node-critical"), {"allowed_priority_classes": ("*-critical",)}, "system-node-critical is not allowed"),
+        (priority("system-node-critical"), {"allowed_priority_classes": ("**",)}, None),
+        (tolerates("nvidia.com/gpu", "dedicated"), {}, None),
+        (tolerates("nvidia.com/gpu", None), {}, "resources.tolerations[1]: without a key it tolerates every taint"),
+        (tolerates(None), {"allowed_toleration_keys": ("dedicated",)}, "resources.tolerations[0]: without a key"),
+        (tolerates(None, "node.kubernetes.io/unreachable"), {"allowed_toleration_keys": ("**",)}, None),
+        (tolerates("node-role.kubernetes.io/control-plane"), {}, "resources.tolerations[0].key: node-role.kubernetes.io/control-plane"),
+        (tolerates("node.kubernetes.io/not-ready"), {}, "resources.tolerations[0].key: node.kubernetes.io/not-ready"),
+        (tolerates("node.kubernetes.io/not-ready"), {"allowed_toleration_keys": ("*", "node.kubernetes.io/*")}, None),
+        (tolerates("dedicated"), {"allowed_toleration_keys": ("nvidia.com/*",)}, "allowed taints: nvidia.com/*"),
+        (secret("huggingface-token"), {}, None),
+        (secret("database"), {"allowed_token_secrets": ("hf-*",)}, "model.tokenSecret.name: database is not allowed"),
+        (secret("hf-team"), {"allowed_token_secrets": ("hf-*",)}, None),
+        (secret("xhf-team"), {"allowed_token_secrets": ("hf-*",)}, "allowed Secrets: hf-*"),
+        (secret("hfx"), {"allowed_token_secrets": ("hf.",)}, "hfx is not allowed"),
+        (secret("sh.helm.release.v1.app.v3"), {}, "model.tokenSecret.name: sh.helm.release.v1.app.v3"),
+        (secret("any"), {"allowed_token_secrets": ()}, "allowed Secrets: none"),
+    ],
+)
+def test_what_a_job_may_not_ask_for_is_refused_by_its_field(sections: dict[str, Any], limits: dict[str, Any], refused: str | None) -> None:
+    found = refusals(FineTuneJobSpec.model_validate(wire_spec(**sections)), Settings(**limits))
+    assert (len(found), refused is None or refused in found[0]) == (0 if refused is None else 1, True)
+    assert all("in a new job" in words for words in found)
+
+
+def test_everything_that_is_refused_is_told_at_once() -> None:
+    sections = {"resources": priority("system-x")["resources"] | tolerates(None)["resources"]} | secret("db")
+    found = refusals(FineTuneJobSpec.model_validate(wire_spec(**sections)), Settings(allowed_token_secrets=("hf-*",)))
+    assert [words.split(":")[0] for words in found] == ["resources.priorityClassName", "resources.tolerations[0]", "model.tokenSecret.name"]
+
+
+async def test_a_job_that_asks_for_too_much_is_not_started_and_says_what_is_allowed() -> None:
+    world = World(**priority("system-node-critical"))
+    for _ in range(3):
+        await world.step()
+    accepted = world.condition("Accepted")
+    assert (accepted["status"], accepted["reason"], world.status["phase"]) == ("False", "SpecInvalid", "Invalid")
+    assert "resources.priorityClassName: system-node-critical is not allowed" in accepted["message"]
+    assert "attempts" not in world.status
+    assert world.writes() == ["PATCH status"]
+
+
+def test_an_attempt_that_was_started_goes_on_and_the_next_one_is_refused() -> None:
+    words = ("resources.priorityClassName: gold is not allowed",)
+    runs = decide(observed(job(status=status(attempt())), ray_job(), refused=words))
+    assert (runs.status.phase, runs.actions) == ("Running", ())
+    failed = decide(observed(job(status=status(attempt())), ray_job(1, "FAILED", "Failed"), refused=words))
+    following = decide(observed(job(status=failed.status), refused=words), 3600)
+    accepted = condition(following, ConditionType.ACCEPTED)
+    assert (accepted.status, accepted.reason, following.actions) == ("False", Reason.SPEC_INVALID, ())
+
+
+def test_a_job_that_was_refused_starts_once_it_is_allowed() -> None:
+    first = decide(observed(job(), refused=("model.tokenSecret.name: x",)))
+    assert first.status.attempts is None
+    second = decide(observed(job(status=first.status)))
+    assert condition(second, ConditionType.ACCEPTED).status == "True"
+    assert decide(observed(job(status=second.status))).actions == (CreateAttempt(1),)
