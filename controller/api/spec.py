@@ -88,17 +88,17 @@ class Resources(Model):
     rules = (
         Rule(
             f"self.cpu.matches('{CPU_QUANTITY}')",
-            lambda r: re.search(CPU_QUANTITY, r.cpu) is not None,
+            lambda r: re.fullmatch(CPU_QUANTITY, r.cpu) is not None,
             'resources.cpu: give CPUs above zero, such as "4", "0.5" or "500m"',
         ),
         Rule(
             f"self.memory.matches('{MEMORY_QUANTITY}')",
-            lambda r: re.search(MEMORY_QUANTITY, r.memory) is not None,
+            lambda r: re.fullmatch(MEMORY_QUANTITY, r.memory) is not None,
             "resources.memory: give an amount with its unit, such as 16Gi or 800Mi",
         ),
         Rule(
             f"!has(self.nodeSelector) || self.nodeSelector.all(key, key.size() <= 317 && key.matches('{LABEL_KEY}'))",
-            lambda r: all(len(key) <= 317 and re.search(LABEL_KEY, key) for key in r.node_selector or {}),
+            lambda r: all(len(key) <= 317 and re.fullmatch(LABEL_KEY, key) for key in r.node_selector or {}),
             "resources.nodeSelector: a key is not a label's name, such as kubernetes.io/arch",
         ),
     )

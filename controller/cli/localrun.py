@@ -100,8 +100,10 @@ def prepare(folders: Folders, local_run: LocalRun) -> None:
 
 
 def _notices(job: JobFile, folders: Folders) -> tuple[str, ...]:
-    claim = job.spec.output.persistent_volume_claim
-    notices = [f"claim {claim.claim_name}, which the job writes, becomes the folder {folders.output}"]
+    notices = []
+    if job.names_output:
+        claim = job.spec.output.persistent_volume_claim
+        notices.append(f"claim {claim.claim_name}, which the job writes, becomes the folder {folders.output}")
     if job.ignored:
         notices.append(f"ignored in {job.path.name}: {', '.join(job.ignored)}")
     return tuple(notices)

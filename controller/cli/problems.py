@@ -3,19 +3,20 @@
 Fields are named as they stand in the file (`spec.training.learningRate`). Pure. Tests: tests/controller/cli/test_problems.py.
 """
 
-import difflib
-import types
-import typing
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from controller.api.spec import LABEL_KEY, LABEL_VALUE
+from controller.cli.fields import Location, fields_of, type_at, value_at
+from controller.cli.suggestions import for_unknown_field, for_wrong_type
 from trainer.config.errors import InputError
+from trainer.config.sources import OBJECT_NAME
 
-Location = tuple[int | str, ...]
+KEY_NAME = r"^[-._a-zA-Z0-9]+$"
 
 KINDS = {
     "string_type": "a text",
@@ -35,10 +36,15 @@ BOUNDS = {
     "less_than_equal": ("le", "at most"),
 }
 LENGTHS = {
-    "string_too_short": ("min_length", "at least", "characters"),
     "string_too_long": ("max_length", "at most", "characters"),
     "too_short": ("min_length", "at least", "entries"),
     "too_long": ("max_length", "at most", "entries"),
+}
+FORMS = {
+    OBJECT_NAME: "use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit",
+    KEY_NAME: "use letters, digits, dashes, dots and underscores",
+    LABEL_KEY: "write name or domain/name, of letters, digits, '-', '_' and '.'",
+    LABEL_VALUE: "use letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
 }
 SINGULAR = {"characters": "character", "entries": "entry"}
 
@@ -64,16 +70,6 @@ def dotted(location: Iterable[int | str]) -> str:
     return path
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """Say which of `known` is meant by the misspelt `name`, or list them all."""
-    names = sorted(known)
-    by_lower_case = {known_name.lower(): known_name for known_name in names}
-    matches = difflib.get_close_matches(name.lower().replace("_", "").replace("-", ""), by_lower_case, n=1)
-    if matches:
-        return f"did you mean {by_lower_case[matches[0]]}?"
-    return f"known here: {', '.join(names)}" if names else "remove it"
-
-
 def _explain_one(details: ErrorDetails, model: type[BaseModel], document: Any, prefix: str) -> InputError:
     kind, location, given = details["type"], details["loc"], details["input"]
     context: Mapping[str, Any] = details.get("ctx", {})
@@ -81,25 +77,52 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel], document: Any, p
     if kind == "value_error":
         return _explain_rule(str(context["error"]), location, document, prefix)
     if kind == "extra_forbidden":
-        known = _fields(_type_at(model, location[:-1]))
-        return InputError(field, "there is no such field", closest(str(location[-1]), known))
+        siblings = value_at(document, location[:-1])
+        return InputError(field, "there is no such field", for_unknown_field(str(location[-1]), location[:-1], siblings, model, prefix))
     if kind == "missing":
-        missing = _fields(_type_at(model, location[:-1])).get(str(location[-1]))
+        missing = fields_of(type_at(model, location[:-1])).get(str(location[-1]))
         return InputError(field, "is missing", f"add it: {missing.description}" if missing and missing.description else "add it")
+    if kind == "string_type" and isinstance(given, (bool, int, float)):
+        quoted = _refusal_of(str(given), location, model, document)
+        if quoted is not None:
+            return InputError(field, f"{shown(given)} is not a text", quoted)
     if kind in KINDS:
-        return InputError(field, f"{_shown(given)} is not {KINDS[kind]}", f"give {KINDS[kind]}")
+        return InputError(field, f"{shown(given)} is not {KINDS[kind]}", for_wrong_type(given, KINDS[kind], type_at(model, location)))
     if kind in ("enum", "literal_error"):
-        return InputError(field, f"{_shown(given)} is not allowed", f"use {context['expected']}")
+        return InputError(field, f"{shown(given)} is not allowed", f"use {context['expected']}")
     if kind in BOUNDS:
         key, words = BOUNDS[kind]
-        return InputError(field, f"{_shown(given)} is out of range", f"give {words} {context[key]:g}")
+        return InputError(field, f"{shown(given)} is out of range", f"give {words} {_limit(context[key])}")
+    if kind == "string_too_short":
+        return InputError(field, "is empty", "give a text")
     if kind in LENGTHS:
         key, words, unit = LENGTHS[kind]
         unit = SINGULAR[unit] if context[key] == 1 else unit
-        return InputError(field, f"{_shown(given)} is too {'short' if 'min' in key else 'long'}", f"give {words} {context[key]} {unit}")
+        return InputError(field, f"{shown(given)} is too {'short' if 'min' in key else 'long'}", f"give {words} {context[key]} {unit}")
     if kind == "string_pattern_mismatch":
-        return InputError(field, f"{_shown(given)} has another form than this field needs", f"it must match {context['pattern']}")
-    return InputError(field, details["msg"][:1].lower() + details["msg"][1:], f"the file has {_shown(given)}")
+        return InputError(
+            field,
+            f"{shown(given)} has another form than this field needs",
+            FORMS.get(context["pattern"], f"it must match {context['pattern']}"),
+        )
+    return InputError(field, details["msg"][:1].lower() + details["msg"][1:], f"the file has {shown(given)}")
+
+
+def _refusal_of(text: str, location: Location, model: type[BaseModel], document: Any) -> str | None:
+    """Return what would be wrong if `text` stood at `location`, None if nothing would: quotes alone do not mend every number."""
+    parent, siblings = type_at(model, location[:-1]), value_at(document, location[:-1])
+    if not (fields_of(parent) and isinstance(siblings, Mapping)):
+        return None
+    try:
+        parent.model_validate_json(json.dumps({**siblings, str(location[-1]): text}), strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            if details["loc"] == location[-1:]:
+                return _explain_one(details, parent, siblings, "").fix
+            head, _, problem = details["msg"].removeprefix("Value error, ").partition(": ")
+            if details["type"] == "value_error" and head.split(".")[-1] == location[-1]:
+                return problem
+    return None
 
 
 def _explain_rule(message: str, location: Location, document: Any, prefix: str) -> InputError:
@@ -116,49 +139,17 @@ def _explain_rule(message: str, location: Location, document: Any, prefix: str) 
     for count in range(min(len(names), len(wanted)), 0, -1):
         if names[-count:] == wanted[:count]:
             return InputError(dotted((prefix, *location, *wanted[count:])), problem)
-    value = _value_at(document, location)
+    value = value_at(document, location)
     if isinstance(value, Mapping) and wanted[0] in value:
         return InputError(dotted((prefix, *location, *wanted)), problem)
     return InputError(dotted((prefix, *location)), problem)
 
 
-def _value_at(document: Any, location: Location) -> Any:
-    for part in location:
-        try:
-            document = document[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return document
+def _limit(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else f"{number:g}"
 
 
-def _type_at(model: Any, location: Location) -> Any:
-    """Return the model class at `location`, or None where there is none."""
-    for part in location:
-        if isinstance(part, int):
-            arguments = typing.get_args(model)
-            model = _plain(arguments[0]) if arguments else None
-        else:
-            field = _fields(model).get(part)
-            model = _plain(field.annotation) if field else None
-    return model
-
-
-def _plain(annotation: Any) -> Any:
-    """Take `None` and `Annotated` away from a type."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _plain(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return _plain(next(argument for argument in typing.get_args(annotation) if argument is not types.NoneType))
-    return annotation
-
-
-def _fields(model: Any) -> dict[str, FieldInfo]:
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return {}
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+def shown(value: Any) -> str:
+    """Return a value as it would stand in the file, shortened for a sentence."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from controller.cli.jobfile import JobFile
-from controller.cli.problems import closest
+from controller.cli.suggestions import closest
 from controller.job.trainconfig import FileReference
 from trainer.config.errors import InputError
 from trainer.config.sources import ClaimPath, ConfigMapKey, first_folder

@@ -229,7 +229,7 @@ class ModelSource(Model):
         exactly_one("name", "persistent_volume_claim", "path", what="model"),
         Rule(
             f"!has(self.name) || self.name.matches('{MODEL_NAME}')",
-            lambda m: m.name is None or re.search(MODEL_NAME, m.name) is not None,
+            lambda m: m.name is None or re.fullmatch(MODEL_NAME, m.name) is not None,
             "model.name: give the name as the hub shows it, organisation/model, such as HuggingFaceTB/SmolLM2-135M-Instruct;"
             " for a folder use model.persistentVolumeClaim or model.path",
         ),

@@ -9,7 +9,7 @@ import pytest
 from controller.cli.check import check
 from controller.cli.machine import Machine
 from controller.cli.problems import BadInputError
-from tests.controller.cli.builders import CONFIG_MAP, job, standin, write
+from tests.controller.cli.builders import CONFIG_MAP, REMOVED, job, standin, write
 
 
 def checked(folder: Path, behaviour: str, **changes: Any) -> int:
@@ -51,3 +51,15 @@ def test_the_command_that_it_advises_can_be_copied_with_claims_and_blanks(tmp_pa
     assert check(write(folder, document), {"rows": folder}, Machine(2, 0), standin("found")) == 0
     advice = capfd.readouterr().out.splitlines()[-1].partition(" can be run: ")[2]
     assert shlex.split(advice) == ["finetune", "run", f"{folder}/job.yaml", "--output", "DIR", "--claim", f"rows={folder}"]
+
+
+def test_a_job_without_an_output_is_told_what_a_cluster_would_need(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert checked(tmp_path, "found", spec__output=REMOVED) == 0
+    assert (
+        "a cluster would need spec.output.persistentVolumeClaim.claimName, the claim that results are written to" in capfd.readouterr().out
+    )
+
+
+def test_a_job_with_an_output_is_not(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert checked(tmp_path, "found") == 0
+    assert "a cluster would need" not in capfd.readouterr().out

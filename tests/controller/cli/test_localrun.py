@@ -9,7 +9,7 @@ from controller.cli.jobfile import read_job_file
 from controller.cli.localrun import Folders, LocalRun, plan_local_run
 from controller.cli.machine import Machine
 from controller.cli.problems import BadInputError
-from tests.controller.cli.builders import CONFIG_MAP, job, write
+from tests.controller.cli.builders import CONFIG_MAP, REMOVED, job, write
 
 
 def plan(folder: Path, claims: dict[str, Path] | None = None, **changes: Any) -> LocalRun:
@@ -127,3 +127,9 @@ def test_a_claim_given_for_nothing_is_told(tmp_path: Path) -> None:
 def test_the_configuration_survives_its_way_through_the_file(tmp_path: Path) -> None:
     config = plan(tmp_path).config
     assert type(config).model_validate(config.to_wire()) == config
+
+
+def test_without_a_claim_for_the_output_none_is_spoken_of(tmp_path: Path) -> None:
+    run = plan(tmp_path, spec__output=REMOVED)
+    assert run.notices == ()
+    assert [export.value for export in run.config.exports] == ["adapter"]

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from controller.api.spec import FineTuneJobSpec
-from controller.cli.problems import closest, explain
+from controller.cli.problems import explain
 from tests.controller.cli.builders import REMOVED, job
 
 
@@ -63,9 +63,7 @@ SOURCE = {"path": "a.jsonl"}
             "spec.training.globalBatchSize: must be a multiple of the number of ranks, distributed.workers x max(1, resources.gpus)",
             id="rule-of-the-whole-spec",
         ),
-        pytest.param(
-            {"method": "lora"}, "spec.method: 'lora' is not an object (name: value); give an object (name: value)", id="no-object"
-        ),
+        pytest.param({"method": "lora"}, "spec.method: 'lora' is not an object (name: value); write {lora: {}}", id="no-object"),
         pytest.param({"data__train": []}, "spec.data.train: [] is too short; give at least 1 entry", id="empty-list"),
         pytest.param({"resources": {"cpu": "many"}}, "spec.resources.cpu: give CPUs above zero, such as ", id="rule-without-a-name"),
         pytest.param({"model": {"name": "a b"}}, "spec.model.name: give the name as the hub shows it, ", id="rule-of-a-name"),
@@ -80,7 +78,3 @@ def test_a_mistake_names_its_field_and_what_to_do(changes: dict[str, Any], expec
 def test_all_mistakes_are_told_at_once() -> None:
     found = problems(task="x", training__learningRate=0, method__lora__rank=0)
     assert [line.split(":")[0] for line in found] == ["spec.task", "spec.method.lora.rank", "spec.training.learningRate"]
-
-
-def test_a_name_that_resembles_nothing_is_answered_with_all_names() -> None:
-    assert closest("zzz", ["prompt", "completion"]) == "known here: completion, prompt"

@@ -1,0 +1,156 @@
+"""What to do about a mistake in a job: the field that is meant, where it belongs, how a value is written.
+
+Whatever is proposed is a name that the schema has or a value that it takes. Pure. Tests: tests/controller/cli/test_suggestions.py.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Container, Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from controller.cli.fields import Location, every_field, fields_of, type_at
+from controller.cli.scalars import ScalarError, plain
+
+ALIKE, NEARLY_THE_SAME = 0.6, 0.85
+"""Likeness from which a name may be meant here, and from which it is not looked for in other places."""
+AS_TRUE_OR_FALSE = "put quotes around it; yes, no, on, off, y and n without quotes are true or false"
+OTHER_TOOLS = {
+    "numtrainepochs": "training.epochs",
+    "numepochs": "training.epochs",
+    "batchsize": "training.globalBatchSize",
+    "perdevicetrainbatchsize": "training.microBatchSize",
+    "microbatchsize": "training.microBatchSize",
+    "gradientaccumulationsteps": "training.globalBatchSize",
+    "lr": "training.learningRate",
+    "lrschedulertype": "training.scheduler",
+    "lrscheduler": "training.scheduler",
+    "warmupsteps": "training.warmupRatio",
+    "maxseqlength": "training.maxSequenceLength",
+    "maxseqlen": "training.maxSequenceLength",
+    "maxlength": "training.maxSequenceLength",
+    "sequencelen": "training.maxSequenceLength",
+    "cutofflen": "training.maxSequenceLength",
+    "maxgradnorm": "training.gradientClipping",
+    "bf16": "training.precision",
+    "fp16": "training.precision",
+    "fp32": "training.precision",
+    "r": "method.lora.rank",
+    "lorar": "method.lora.rank",
+    "lorarank": "method.lora.rank",
+    "loraalpha": "method.lora.alpha",
+    "loradropout": "method.lora.dropout",
+    "loratargetmodules": "method.lora.targetModules",
+    "adapter": "method.lora",
+    "evalsteps": "evaluation.everySteps",
+    "savesteps": "checkpoint.everySteps",
+    "savetotallimit": "checkpoint.keep",
+    "outputdir": "output.persistentVolumeClaim",
+    "basemodel": "model.name",
+    "modelnameorpath": "model.name",
+    "modelname": "model.name",
+    "dataset": "data.train",
+    "datasets": "data.train",
+    "datasetname": "data.train[].huggingFace.name",
+    "trainfile": "data.train[].path",
+    "datafiles": "data.train[].path",
+    "datasetpath": "data.train[].path",
+    "zero": "distributed.deepspeed.zeroStage",
+    "zerostage": "distributed.deepspeed.zeroStage",
+    "numworkers": "distributed.workers",
+    "gpu": "resources.gpus",
+    "numgpus": "resources.gpus",
+}
+"""What other tools call a field, without case, underscores and dashes, and where it stands here."""
+
+
+def plain_name(name: str) -> str:
+    """Return a name without what differs between ways of writing it: case, underscores and dashes."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def closest(name: str, known: Iterable[str], given: Container[str] = ()) -> str:
+    """Say which of `known` is meant by the misspelt `name`, or list them all; `given` are the names that stand there too."""
+    names = sorted(known)
+    meant = _meant(name, names, ALIKE)
+    if meant:
+        return f"remove it, {meant} is given too" if meant in given else f"did you mean {meant}?"
+    return f"known here: {', '.join(names)}" if names else "remove it"
+
+
+def for_unknown_field(name: str, location: Location, given: Any, root: type[BaseModel], prefix: str) -> str:
+    """Say what to do about the field `name`, which the model at `location` below `root` does not have; `given` stands there."""
+    known = fields_of(type_at(root, location))
+    siblings = given if isinstance(given, dict) else {}
+    if name.isdigit() and siblings.get(name, "") is None:
+        return "inside of {…} a comma begins the next field; write a number without commas"
+    if name in ("true", "false"):
+        return f"a key y, yes, on, n, no or off is read as {name}; put quotes around it"
+    if not _meant(name, known, NEARLY_THE_SAME):
+        elsewhere = _elsewhere(name, location, root)
+        if elsewhere:
+            return f"it stands in {prefix}.{elsewhere}"
+    return closest(name, known, siblings)
+
+
+def for_wrong_type(value: Any, wanted: str, model: Any) -> str:
+    """Say how to write `value` where `wanted` (a text, a number, a list, …) of the type `model` is expected."""
+    if wanted == "a text" and isinstance(value, (bool, int, float)):
+        return AS_TRUE_OR_FALSE if isinstance(value, bool) else "put quotes around it"
+    if isinstance(value, str) and wanted in ("a number", "a whole number", "true or false"):
+        return _unquoted(value, wanted)
+    if wanted == "a list" and isinstance(value, dict):
+        return "give a list: begin each entry with '- '"
+    if wanted.startswith("an object"):
+        return _as_object(value, model) or f"give {wanted}"
+    return f"give {wanted}"
+
+
+def _meant(name: str, known: Iterable[str], likeness: float) -> str | None:
+    by_plain_name = {plain_name(known_name): known_name for known_name in known}
+    matches = difflib.get_close_matches(plain_name(name), by_plain_name, n=1, cutoff=likeness)
+    return by_plain_name[matches[0]] if matches else None
+
+
+def _elsewhere(name: str, location: Location, root: type[BaseModel]) -> str | None:
+    """Return the path of the one field that is called so in another place, or that has this name in other tools."""
+    here = tuple(part for part in location if isinstance(part, str))
+    paths = [path for path in every_field(root) if plain_name(path[-1]) == plain_name(name) and path[:-1] != here]
+    if len(paths) == 1:
+        return ".".join(paths[0])
+    return OTHER_TOOLS.get(plain_name(name))
+
+
+def _unquoted(value: str, wanted: str) -> str:
+    percent = re.fullmatch(r"([0-9.]+) ?%", value)
+    if percent and wanted == "a number":
+        return f"write a fraction, {float(percent[1]) / 100:g} for {value}"
+    try:
+        meant = plain(value)
+    except ScalarError:
+        return f"give {wanted}"
+    fits = isinstance(meant, bool) if wanted == "true or false" else isinstance(meant, (int, float)) and not isinstance(meant, bool)
+    return f"write {value} without quotes" if fits else f"give {wanted}"
+
+
+def _as_object(value: Any, model: Any) -> str | None:
+    """Return how to write `value` as an object that `model` takes, if there is a way."""
+    fields = fields_of(model)
+    if not isinstance(value, (str, bool)) or not fields:
+        return None
+    candidates: list[dict[str, Any]] = [{value: {}}] if isinstance(value, str) else [{}]
+    if isinstance(value, str):
+        candidates += [{name: value} for name in fields]
+    for candidate in candidates:
+        try:
+            model.model_validate_json(json.dumps(candidate), strict=True, by_alias=True, by_name=False)
+        except ValidationError:
+            continue
+        return (
+            "write " + ", ".join(f"{{{name}: {inner if inner else '{}'}}}" for name, inner in candidate.items())
+            if candidate
+            else "write {}, or leave it out"
+        )
+    return None

@@ -1,0 +1,72 @@
+"""Merge keys, anchors and keys that stand twice; that kubectl reads the same is shown in test_kubectl.py."""
+
+import pytest
+
+from controller.cli.yamlreader import parse
+from controller.cli.yamlwords import YamlError
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(YamlError) as raised:
+        parse(text)
+    error = raised.value
+    return f"{error.line}:{error.column}: {error.problem}; {error.fix}"
+
+
+def test_a_merge_gives_what_the_mapping_does_not_say_below_it() -> None:
+    assert parse("a: &a {x: 1, z: 2}\nb:\n  <<: *a\n  z: 3\n").value["b"] == {"x": 1, "z": 3}
+
+
+def test_of_several_mappings_the_first_counts() -> None:
+    assert parse("a: {<<: [{x: 1}, {x: 2, z: 2}]}").value["a"] == {"x": 1, "z": 2}
+
+
+def test_a_merge_below_a_key_overrides_it_as_in_kubectl() -> None:
+    assert parse("a: {x: 1, <<: {x: 2}}").value["a"] == {"x": 2}
+
+
+def test_a_merge_key_in_quotes_is_a_key() -> None:
+    assert parse('a: {"<<": {x: 1}}').value["a"] == {"<<": {"x": 1}}
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_places() -> None:
+    assert refusal("a: 1\nb: 2\na: 3\n") == "3:1: the key 'a' stands twice, first in line 1; keep one of them"
+
+
+def test_keys_that_are_the_same_only_to_kubectl_stand_twice_too() -> None:
+    assert refusal("on: 1\ntrue: 2\n").startswith("2:1: the key 'true' stands twice")
+
+
+def test_a_key_above_may_be_overridden_by_a_merge_without_standing_twice() -> None:
+    assert parse("a: {<<: {x: 1}, x: 2, <<: {z: 3}}").value["a"] == {"x": 2, "z": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: {<<: 3}", "1:9: << is given something that is no mapping; give it an alias of a mapping"),
+        ("a: *b", "1:4: *b names no anchor above it; write &b where the value stands first"),
+        ("a: &b {c: *b}", "1:11: *b stands inside of what it names; write the value out"),
+        ("[a]: 1", "1:1: a key is a list or an object; a key is a text"),
+        ("~: 1", "1:1: a key is empty; write a name before the colon"),
+        ("a: .inf", "1:4: .inf is no number that a job can hold; "),
+    ],
+)
+def test_what_kubectl_cannot_read_is_told_with_its_place(text: str, expected: str) -> None:
+    assert refusal(text).startswith(expected)
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
+    lines = [f"k{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 25)]
+    assert "aliases multiply this document to an excessive size" in refusal("k0: &a0 [1,1,1,1,1,1,1,1,1]\n" + "\n".join(lines))
+
+
+def test_lines_are_counted_from_the_beginning_of_the_file() -> None:
+    with pytest.raises(YamlError) as raised:
+        parse("a: [1", first_line=10)
+    assert raised.value.line == 11
+
+
+def test_what_stands_behind_the_end_mark_is_told_as_unread() -> None:
+    assert parse("a: 1\n...\nb: [\n", first_line=2).unread_from_line == 5
+    assert parse("a: 1\n...\n").unread_from_line is None
