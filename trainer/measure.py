@@ -1,6 +1,7 @@
 """Measure a model on held-out rows, over all ranks: perplexity on every row, text metrics on generated answers.
 
-The figures do not depend on batch size or number of ranks: sums are reduced, means taken once.
+The figures do not depend on batch size or number of ranks: sums are reduced, means taken once. Memory stays below that of a
+training step: no more rows at once, and no second copy of their logits. A rank without rows waits, unless parameters are sharded.
 Tests: tests/trainer/test_measure.py, tests/trainer/test_loop.py and engine/test_invariance.py (perplexity), test_run.py (whole).
 """
 
@@ -10,15 +11,16 @@ from typing import Any
 
 import torch
 
-from trainer.batches import collate, deal_evaluation
+from trainer.batches import MicroBatch, collate, deal_evaluation, model_inputs
 from trainer.config.sections import Evaluation, Generation, Task
 from trainer.data import Example, Tokens, prompt_and_reference
 from trainer.engine import Engine
-from trainer.evaluation import Figure, Perplexity, figures, generate, text_metrics
-from trainer.loop import accepts_logits_to_keep, forward_loss
+from trainer.evaluation import Figure, Generated, Perplexity, figures, generate, left_out, text_metrics
+from trainer.loop import accepts_logits_to_keep
+from trainer.loss import nll_sum
 
 SAMPLE_ANSWERS = 3
-"""Answers that the report shows, base beside tuned; of a chat they are generated whatever metrics are wanted."""
+"""Answers that the report shows, base beside tuned."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Answer:
     prompt: str
     reference: str
     answer: str
+    cut: bool = False
+    """The limit of tokens ended it."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,13 @@ class Measurement:
         return figures(self.perplexity, self.text) if self.perplexity is not None else {}
 
     def figures(self) -> dict[str, float]:
-        """Return plain figures by name, for the progress record."""
-        return {name: figure.value for name, figure in self.named().items()}
+        """Return plain figures by name, for the progress record; what is undefined is not among them."""
+        return {name: figure.value for name, figure in self.named().items() if figure.value is not None}
+
+    @property
+    def cut_answers(self) -> int:
+        """Number of answers that the limit of tokens ended."""
+        return sum(answer.cut for answer in self.answers)
 
     def to_state(self) -> dict[str, Any]:
         """Return the form that a checkpoint keeps."""
@@ -60,7 +69,7 @@ class Measurement:
 
 def perplexity_figures(perplexity: Perplexity) -> dict[str, float]:
     """Return perplexity, and bits per byte, which compares models of different tokenizers."""
-    return {name: figure.value for name, figure in figures(perplexity, {}).items()}
+    return Measurement(perplexity).figures()
 
 
 def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int, between: Callable[[], None] = lambda: None) -> Perplexity:
@@ -75,13 +84,18 @@ def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int, 
     with torch.no_grad():
         for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size):
             between()
-            # A rank without rows computes along with the first one: a sharded forward needs every rank.
-            batch = collate(turn or rows[:1]).to(engine.device)
-            sums = forward_loss(engine, batch, 0.0, keeps_positions=keeps_positions)
-            nll += float(sums.nll) if turn is not None else 0.0
+            if turn is not None or engine.shards_parameters:
+                # A sharded forward needs every rank: one without rows of its own computes along with a row.
+                found = _batch_nll(engine, collate(turn or rows[:1]).to(engine.device), keeps_positions=keeps_positions)
+                nll += found if turn is not None else 0.0
     engine.model.train(was_training)
     total = engine.sums_over_ranks([nll])[0]
     return Perplexity(nll_sum=total, tokens=sum(sum(row.loss_mask) for row in rows), bytes=sum(row.loss_bytes for row in rows))
+
+
+def _batch_nll(engine: Engine, batch: MicroBatch, *, keeps_positions: bool) -> float:
+    logits = engine.forward(**model_inputs(batch, keeps_positions=keeps_positions))
+    return nll_sum(logits if keeps_positions else logits[:, batch.positions], batch.targets, batch.bears_loss)
 
 
 def wanted_metrics(evaluation: Evaluation) -> list[str]:
@@ -92,34 +106,46 @@ def wanted_metrics(evaluation: Evaluation) -> list[str]:
 
 
 def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: Sequence[Tokens], task: Task, evaluation: Evaluation,
-            batch_size: int) -> Measurement:  # fmt: skip
-    """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`."""
+            batch_size: int, max_length: int) -> Measurement:  # fmt: skip
+    """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
+
+    `max_length` is the job's largest length of a row; a longer prompt loses its beginning. Answers are generated only
+    where a metric needs them.
+    """
     perplexity = measure_perplexity(engine, rows, batch_size)
-    if task is not Task.CHAT:
+    names, generation = wanted_metrics(evaluation) if task is Task.CHAT else [], evaluation.generation or Generation()
+    if not names:
         return Measurement(perplexity)
-    names, generation = wanted_metrics(evaluation), evaluation.generation or Generation()
-    chosen = examples[: generation.samples if names else min(generation.samples, SAMPLE_ANSWERS)]
+    chosen = examples[: generation.samples]
     prompts, references = zip(*(prompt_and_reference(example, tokenizer) for example in chosen), strict=True)
-    texts = generate_over_ranks(engine, tokenizer, prompts, generation.max_new_tokens, batch_size)
+    missing = left_out(references, names)
+    if len(missing) == len(names):
+        return Measurement(perplexity, missing)
+    kept = [prompt[-max_length:] for prompt in prompts]
+    tokens_at_once = batch_size * max(len(row.input_ids) for row in rows)
+    rows_at_once = max(1, tokens_at_once // (max(map(len, kept)) + generation.max_new_tokens))
+    found = generate_over_ranks(engine, tokenizer, kept, generation.max_new_tokens, rows_at_once)
     answers = tuple(
-        Answer(last_user_turn(example), reference, text) for example, reference, text in zip(chosen, references, texts, strict=True)
+        Answer(last_user_turn(example), reference, answer.text, answer.cut)
+        for example, reference, answer in zip(chosen, references, found, strict=True)
     )
-    return Measurement(perplexity, text_metrics(list(references), list(texts), names) if names else {}, answers)
+    return Measurement(perplexity, text_metrics(references, [answer.text for answer in found], names), answers)
 
 
 def generate_over_ranks(
     engine: Engine, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int
-) -> list[str]:
+) -> list[Generated]:
     """Return one answer per prompt, in order, on every rank; the prompts are shared out over the ranks."""
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     own = order[engine.rank :: engine.world_size]
-    # Every rank generates for as many prompts, for the same reason as in measure_perplexity.
-    turns = -(-len(prompts) // engine.world_size)
-    padded = own + [order[0]] * (turns - len(own))
-    texts = generate(
-        engine.model, tokenizer, [list(prompts[index]) for index in padded], max_new_tokens, batch_size, synced=engine.shards_parameters
+    computed = own
+    if engine.shards_parameters:
+        # Every rank generates for as many prompts, for the same reason as in measure_perplexity.
+        computed = own + [order[0]] * (-(-len(prompts) // engine.world_size) - len(own))
+    answers = generate(
+        engine.model, tokenizer, [list(prompts[index]) for index in computed], max_new_tokens, batch_size, synced=engine.shards_parameters
     )
-    answered = dict(pair for rank_pairs in engine.gather(list(zip(own, texts, strict=False))) for pair in rank_pairs)
+    answered = dict(pair for rank_pairs in engine.gather(list(zip(own, answers, strict=False))) for pair in rank_pairs)
     return [answered[index] for index in range(len(prompts))]
 
 

@@ -18,9 +18,9 @@ from trainer.config.errors import InputError
 from trainer.config.files import write_atomically
 from trainer.config.record import WARNINGS_MAX, ModelProvenance, OutputRecord, Stage
 from trainer.config.train import TrainConfig
-from trainer.data import Augmenter, Example, Piece, Tokens, batch_at, pieces_of, steps_total, vary
+from trainer.data import Augmenter, Example, Piece, Tokens, batch_at, left_out_finding, pieces_of, steps_total, vary
 from trainer.engine import build_engine
-from trainer.engine.factory import weights_dtype
+from trainer.engine.factory import optimizer_settings, weights_dtype
 from trainer.evaluation import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
 from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate
 from trainer.inputs import Inputs, chat_tokenizer
@@ -135,15 +135,25 @@ class Run:
         self.send(stage=stage)
         if not self.test_rows:
             return Measurement()
-        rows = self.inputs.dataset.test
-        return measure(
-            self.engine, self.tokenizer, rows, self.test_rows, self.config.task, self.config.evaluation, self.evaluation_batch_size
-        )
+        config = self.config
+        measured = measure(
+            self.engine, self.tokenizer, self.inputs.dataset.test, self.test_rows, config.task, config.evaluation,
+            self.rows_at_once, config.training.max_sequence_length,
+        )  # fmt: skip
+        if self.engine.rank == 0:
+            self.tell_left_out(measured, "base" if stage is Stage.BASELINE else "tuned")
+        return measured
 
     @property
-    def evaluation_batch_size(self) -> int:
-        """Rows of a forward pass without gradients: nothing is kept for backward, so twice a training micro-batch fits."""
-        return 2 * self.config.training.micro_batch_size
+    def rows_at_once(self) -> int:
+        """Rows of an evaluation's forward pass: those of training, so that what fits there fits here."""
+        return optimizer_settings(self.config).micro_batch_size
+
+    def tell_left_out(self, measured: Measurement, model: str) -> None:
+        """Warn of figures that are undefined for this model's answers; those that the references forbid are findings already."""
+        for name, figure in measured.text.items():
+            if figure.reason is not None and left_out_finding(name, figure.reason) not in self.warnings:
+                self.warn(left_out_finding(f"{name} of the {model} model", figure.reason))
 
     def train(self, saved: SavedState | None, baseline: Measurement) -> Progress:
         """Train to the end, to early stopping, or to the stop that was asked for."""
@@ -190,7 +200,7 @@ class Run:
             every = config.evaluation.every_steps or max(1, round(progress.steps_per_epoch))
             hooks.append(
                 Validate(
-                    self.engine, self.validation_rows, every, self.evaluation_batch_size, self.ledger,
+                    self.engine, self.validation_rows, every, self.rows_at_once, self.ledger,
                     config.regularization.early_stopping, sinks, sender, stop,
                 )
             )  # fmt: skip
@@ -267,7 +277,7 @@ class Run:
         )
         samples = [
             SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer)
-            for base, tuned in list(zip(baseline.answers, final.answers, strict=True))[:SAMPLE_ANSWERS]
+            for base, tuned in list(zip(baseline.answers, final.answers, strict=False))[:SAMPLE_ANSWERS]
         ]
         share = {"wordsChanged": self.words_changed, "words": self.words_seen, "changedShare": self.words_changed / max(1, self.words_seen)}
         result = RunResult(
@@ -278,6 +288,7 @@ class Run:
             final=final.named(),
             evaluated_rows=len(dataset.test),
             generated_rows=len(final.answers),
+            cut_answers=(baseline.cut_answers, final.cut_answers),
             samples=samples,
             augmentation=share if self.augmenter else None,
             checkpoints=self.store.records,

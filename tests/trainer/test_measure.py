@@ -1,5 +1,6 @@
-"""What is measured is what was asked for, and a chat's report has answers to show whatever was asked for."""
+"""What is measured is what was asked for, with no more work and no more memory than that needs."""
 
+import json
 from typing import Any
 
 import pytest
@@ -17,11 +18,11 @@ from trainer.measure import Measurement, measure, measure_perplexity
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]
 
 
-def measured(examples: list[Example], task: Task, **evaluation: Any) -> Measurement:
+def measured(examples: list[Example], task: Task, max_length: int = 100, **evaluation: Any) -> Measurement:
     engine = DdpEngine(tiny_model(), OptimizerSettings(0.0, 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
     rows = [piece.tokens for example in examples for piece in pieces_of(example, tokenizer, 100)]
-    return measure(engine, tokenizer, examples, rows, task, wanted, batch_size=2)
+    return measure(engine, tokenizer, examples, rows, task, wanted, batch_size=2, max_length=max_length)
 
 
 @pytest.mark.parametrize(
@@ -29,20 +30,35 @@ def measured(examples: list[Example], task: Task, **evaluation: Any) -> Measurem
     [
         pytest.param(None, {"bleu", "chrf", "wer"}, 4, id="all by default"),
         pytest.param(["chrf"], {"chrf"}, 4, id="one of them"),
-        pytest.param(["perplexity"], set(), 3, id="none, and three answers for the report"),
+        pytest.param(["perplexity"], set(), 0, id="none, and no answers"),
     ],
 )
 def test_a_chat_is_measured_by_perplexity_and_the_metrics_asked_for(metrics: list[str] | None, names: set[str], answers: int) -> None:
     found = measured(CHATS, Task.CHAT, metrics=metrics)
     assert set(found.figures()) == {"perplexity", "bitsPerByte"} | names
-    prompts, references = zip(*(prompt_and_reference(example, tiny_tokenizer()) for example in CHATS[:answers]), strict=True)
-    assert [answer.answer for answer in found.answers] == generate(tiny_model(), tiny_tokenizer(), prompts, 6, 1)
-    assert [answer.reference for answer in found.answers] == list(references)
+    asked = [prompt_and_reference(example, tiny_tokenizer()) for example in CHATS[:answers]]
+    expected = generate(tiny_model(), tiny_tokenizer(), [prompt for prompt, _ in asked], 6, 1)
+    assert [(answer.answer, answer.cut) for answer in found.answers] == [(answer.text, answer.cut) for answer in expected]
+    assert [answer.reference for answer in found.answers] == [reference for _, reference in asked]
 
 
-def test_fewer_answers_than_the_report_shows_are_generated_where_fewer_are_wanted() -> None:
-    found = measured(CHATS, Task.CHAT, metrics=["perplexity"], generation={"maxNewTokens": 2, "samples": 1})
-    assert len(found.answers) == 1
+def test_nothing_is_generated_for_metrics_that_the_references_leave_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.measure.generate", lambda *_, **__: pytest.fail("an answer was generated"))
+    found = measured([chat("even?", "是"), chat("odd?", "不是")], Task.CHAT, metrics=["bleu", "wer"])
+    assert set(found.figures()) == {"perplexity", "bitsPerByte"}
+    assert {name: figure.value for name, figure in found.named().items() if figure.reason} == {"bleu": None, "wer": None}
+
+
+def test_a_prompt_longer_than_a_row_may_be_is_answered_without_its_beginning() -> None:
+    long = chat("so " * 60 + "what?", "a row with a number")
+    [answer] = measured([long], Task.CHAT, max_length=40).answers
+    prompt, _ = prompt_and_reference(long, tiny_tokenizer())
+    assert answer.answer == generate(tiny_model(), tiny_tokenizer(), [prompt[-40:]], 6)[0].text
+
+
+def test_a_measurement_outlives_a_checkpoint() -> None:
+    found = measured(CHATS, Task.CHAT)
+    assert Measurement.from_state(json.loads(json.dumps(found.to_state()))) == found
 
 
 def test_plain_text_is_measured_by_perplexity_alone() -> None:

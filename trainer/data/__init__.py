@@ -7,6 +7,7 @@ input is told within seconds. Tests: tests/trainer/data/.
 from trainer.data.augment import Augmenter
 from trainer.data.chat import prompt_and_reference, tokenize
 from trainer.data.doctor import examine
+from trainer.data.findings_evaluation import left_out_finding
 from trainer.data.limits import ModelLimits
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, Example, Message, Tokens, digest_of
@@ -29,6 +30,7 @@ __all__ = [
     "digest_of",
     "ensure_chat_template",
     "examine",
+    "left_out_finding",
     "pieces_of",
     "prepare",
     "prompt_and_reference",

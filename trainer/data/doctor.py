@@ -17,6 +17,7 @@ from trainer.data.chat import read
 from trainer.data.columns import prompt_id
 from trainer.data.controls import in_text
 from trainer.data.ending import ending_of
+from trainer.data.findings_evaluation import evaluation_findings
 from trainer.data.limits import ModelLimits, limit_findings
 from trainer.data.rows import Dataset, Example, Tokens
 from trainer.data.template import uses_plain_template
@@ -77,6 +78,7 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
         *answer_findings(dataset.train),
         *near_leakage_findings(dataset),
         *size_findings(dataset, tokenizer, config),
+        *evaluation_findings(dataset, tokenizer, config, limits),
     ]
     return tuple(findings)
 

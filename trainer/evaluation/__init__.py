@@ -10,15 +10,17 @@ from trainer.evaluation.figures import Figure, Perplexity, figures
 from trainer.evaluation.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
 
 if TYPE_CHECKING:
-    from trainer.evaluation.generation import generate, stop_token_ids
+    from trainer.evaluation.generation import Generated, generate, stop_token_ids
     from trainer.evaluation.render import render_table
-    from trainer.evaluation.text import METRICS, text_metrics
+    from trainer.evaluation.text import METRICS, left_out, text_metrics
 
 _HEAVY = {
+    "Generated": "trainer.evaluation.generation",
     "generate": "trainer.evaluation.generation",
     "stop_token_ids": "trainer.evaluation.generation",
     "render_table": "trainer.evaluation.render",
     "METRICS": "trainer.evaluation.text",
+    "left_out": "trainer.evaluation.text",
     "text_metrics": "trainer.evaluation.text",
 }
 
@@ -26,6 +28,7 @@ __all__ = [
     "METRICS",
     "DataCounts",
     "Figure",
+    "Generated",
     "Perplexity",
     "RunResult",
     "SampleAnswer",
@@ -33,6 +36,7 @@ __all__ = [
     "build_report",
     "figures",
     "generate",
+    "left_out",
     "render_table",
     "stop_token_ids",
     "text_metrics",

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 class Figure:
     """One metric. `signature` says how it was computed, so that two values can be compared; `unit` is for people."""
 
-    value: float
+    value: float | None
+    """None where the metric is undefined, for the reason in `reason`."""
     signature: str | None = None
     unit: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

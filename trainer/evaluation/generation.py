@@ -6,6 +6,7 @@ tests/trainer/evaluation/test_generation.py.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,14 @@ from trainer.data.ending import opening_ids, stop_ids
 DEFAULT_BATCH_SIZE = 8
 
 
+@dataclass(frozen=True)
+class Generated:
+    """An answer. `cut`: it reached the limit of tokens before the model ended it."""
+
+    text: str
+    cut: bool
+
+
 def generate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -25,7 +34,7 @@ def generate(
     batch_size: int = DEFAULT_BATCH_SIZE,
     *,
     synced: bool = False,
-) -> list[str]:
+) -> list[Generated]:
     """Return the answer to each prompt (token ids), greedily, up to the first stop token, without special tokens.
 
     What the chat template itself writes before an answer's words, such as an empty thought, is left out, as it is in references.
@@ -37,17 +46,17 @@ def generate(
     stops, opening = stop_token_ids(model, tokenizer), opening_ids(tokenizer)
     room = _context_length(model) - max_new_tokens
     kept = [list(prompt)[-room:] if room > 0 else list(prompt) for prompt in prompts]
-    answers = [""] * len(kept)
+    answers: dict[int, Generated] = {}
     with _neutral(model) as generator:
         # Prompts of like length share a batch: less padding, less work.
         order = sorted(range(len(kept)), key=lambda row: (len(kept[row]), row))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             tokens = _answer(generator, [kept[row] for row in rows], stops, max_new_tokens, synced)
-            for row, answer in zip(rows, tokens, strict=True):
+            for row, (answer, cut) in zip(rows, tokens, strict=True):
                 words = answer[len(opening) :] if answer[: len(opening)] == opening else answer
-                answers[row] = str(tokenizer.decode(words, skip_special_tokens=True)).strip()
-    return answers
+                answers[row] = Generated(str(tokenizer.decode(words, skip_special_tokens=True)).strip(), cut)
+    return [answers[row] for row in range(len(kept))]
 
 
 def stop_token_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -72,8 +81,8 @@ def _neutral(model: Any) -> Iterator[Any]:
         model.train(was_training)
 
 
-def _answer(model: Any, prompts: list[list[int]], stops: list[int], max_new_tokens: int, synced: bool) -> list[list[int]]:
-    """Return the new tokens of each row, cut before its first stop token."""
+def _answer(model: Any, prompts: list[list[int]], stops: list[int], max_new_tokens: int, synced: bool) -> list[tuple[list[int], bool]]:
+    """Return the new tokens of each row before its first stop token, and whether it has none."""
     width = max(len(prompt) for prompt in prompts)
     device = _device(model)
     # The padding's id is never seen: the mask hides it, whatever it is. Position ids follow the mask.
@@ -88,11 +97,11 @@ def _answer(model: Any, prompts: list[list[int]], stops: list[int], max_new_toke
     return [_until(row[width:].tolist(), stops) for row in output]
 
 
-def _until(tokens: list[int], stops: Iterable[int]) -> list[int]:
+def _until(tokens: list[int], stops: Iterable[int]) -> tuple[list[int], bool]:
     for position, token in enumerate(tokens):
         if token in stops:
-            return tokens[:position]
-    return tokens
+            return tokens[:position], False
+    return tokens, True
 
 
 def _context_length(model: Any) -> int:

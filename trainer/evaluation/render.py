@@ -32,8 +32,8 @@ ROWS = {
 
 
 def render_table(report: Mapping[str, Any]) -> RenderableType:
-    """Return the metrics of base and tuned model side by side, then up to three prompts with both answers."""
-    parts: list[RenderableType] = [metrics_table(report)]
+    """Return the metrics of base and tuned model side by side, what is to be known of them, then up to three prompts with both answers."""
+    parts: list[RenderableType] = [metrics_table(report), *(Text(remark) for remark in remarks(report))]
     for sample in report.get("samples", [])[:MAX_SAMPLES]:
         parts += [_sample(sample), Text()]
     return Group(*parts)
@@ -52,6 +52,23 @@ def metrics_table(report: Mapping[str, Any]) -> Table:
         cells = (_number(base["value"], row.decimals), _number(tuned, row.decimals), _change(base["value"], tuned, row))
         table.add_row(row.heading + (" (lower is better)" if row.lower_is_better else ""), *cells)
     return table
+
+
+def remarks(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for each figure that is left out, with the reason, and one for answers that the limit cut."""
+    lines = []
+    for name, base in report["baseline"].items():
+        heading = ROWS[name].heading if name in ROWS else name
+        reasons = {"base": base.get("reason"), "tuned": report["final"].get(name, {}).get("reason")}
+        if reasons["base"] == reasons["tuned"] and reasons["base"]:
+            lines.append(f"{heading} is left out: {reasons['base']}")
+        else:
+            lines += [f"{heading} of the {model} model is left out: {reason}" for model, reason in reasons.items() if reason]
+    answers = report.get("answers")
+    if answers and (answers["baseline"]["cut"] or answers["final"]["cut"]):
+        base, tuned = (f"{answers[model]['cutShare']:.0%}" for model in ("baseline", "final"))
+        lines.append(f"Answers cut at {answers['maxNewTokens']} new tokens: {base} of the base model's, {tuned} of the tuned model's")
+    return lines
 
 
 def _number(value: float | None, decimals: int) -> str:

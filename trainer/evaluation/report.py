@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.record import BestFigures, CheckpointRecord, ModelProvenance
+from trainer.config.sections import Generation
 from trainer.config.train import TrainConfig
 from trainer.evaluation.figures import Figure
 
@@ -66,6 +67,8 @@ class RunResult:
     final: Mapping[str, Figure]
     evaluated_rows: int
     generated_rows: int
+    cut_answers: tuple[int, int] = (0, 0)
+    """Answers of base and tuned model that reached the limit of tokens before their end."""
     samples: Sequence[SampleAnswer] = ()
     augmentation: Mapping[str, Any] | None = None
     checkpoints: Sequence[CheckpointRecord] = ()
@@ -85,6 +88,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "method": config.method.to_wire(),
         "training": _training(result.training),
         "rows": {"perplexity": result.evaluated_rows, "generated": result.generated_rows},
+        "answers": _answers(config, result) if result.generated_rows else None,
         "baseline": _figures(baseline),
         "final": _figures(final),
         "change": {name: _change(baseline[name], final[name]) for name in baseline if name in final},
@@ -113,17 +117,26 @@ def _training(training: TrainingSummary) -> dict[str, Any]:
     }
 
 
+def _answers(config: TrainConfig, result: RunResult) -> dict[str, Any]:
+    """Return how many answers of each model ended at the limit instead of by the model's own word."""
+    limit = (config.evaluation.generation or Generation()).max_new_tokens
+    counts = zip(("baseline", "final"), result.cut_answers, strict=True)
+    return {"maxNewTokens": limit} | {name: {"cut": cut, "cutShare": cut / result.generated_rows} for name, cut in counts}
+
+
 def _figures(named: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
     return {name: _figure(figure) for name, figure in named.items()}
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
-    described = {"value": _finite(figure.value), "signature": figure.signature, "unit": figure.unit}
+    described = {"value": _finite(figure.value), "signature": figure.signature, "unit": figure.unit, "reason": figure.reason}
     return {key: value for key, value in described.items() if value is not None or key == "value"}
 
 
 def _change(base: Figure, tuned: Figure) -> dict[str, float | None]:
     """Return the difference tuned - base, and the quotient tuned / base where it is defined."""
+    if base.value is None or tuned.value is None:
+        return {"difference": None, "ratio": None}
     ratio = tuned.value / base.value if base.value and math.isfinite(base.value) else None
     return {"difference": _finite(tuned.value - base.value), "ratio": _finite(ratio)}
 

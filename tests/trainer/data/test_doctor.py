@@ -16,9 +16,10 @@ def rows(count: int, start: int = 0, name: str = "data.train[0]") -> list[Exampl
 
 
 def findings(tokenizer: Any, train: list[Example], *, length: int = 1024, batch: int = 2, task: str = "chat", **sides: Any) -> list[str]:
-    """Return what the doctor says of these rows, apart from missing held-out sets unless they are given."""
+    """Return what the doctor says of these rows, apart from answers and from missing held-out sets unless they are given."""
     sides = sides or {"validation": rows(40, 10_000, "data.validation[0]"), "test": rows(40, 20_000, "data.test[0]")}
-    settings = config(task=task, training={"epochs": 1, "maxSequenceLength": length, "globalBatchSize": batch})
+    training = {"epochs": 1, "maxSequenceLength": length, "globalBatchSize": batch}
+    settings = config(task=task, training=training, evaluation={"metrics": ["perplexity"]})
     return list(examine(dataset(train, **sides), tokenizer, settings))
 
 
@@ -157,7 +158,7 @@ def test_every_row_is_looked_at(tokenizer: Any) -> None:
 def test_real_word_problems_are_examined_in_seconds(real_data: Path, smollm2: Any) -> None:
     columns = {"prompt": "question", "completion": "answer"}
     files = {name: [source(real_data / "gsm8k" / f"{name}.jsonl", columns=columns)] for name in ("train", "test")}
-    settings = config({**files, "validationFraction": 0.05})
+    settings = config({**files, "validationFraction": 0.05}, evaluation={"generation": {"maxNewTokens": 512}})
     prepared = prepare(settings)
     started = time.process_time()
     assert examine(prepared, smollm2, settings) == ()

@@ -6,7 +6,7 @@ import torch
 from tests.trainer.data.templates import trained_tokenizer
 from tests.trainer.model.builders import random_prompts, tiny_model, tiny_tokenizer
 from trainer.config.sections import LoraMethod, Method, Regularization
-from trainer.evaluation import generate, stop_token_ids
+from trainer.evaluation import Generated, generate, stop_token_ids
 from trainer.model import apply_method
 
 LENGTHS = [3, 17, 9, 1, 30, 9]
@@ -29,7 +29,7 @@ def test_an_answer_is_the_greedy_one_of_a_plain_forward_loop() -> None:
     model, tokenizer, prompts = tiny_model(), tiny_tokenizer(), random_prompts(LENGTHS)
     stops = stop_token_ids(model, tokenizer)
 
-    answers = generate(model, tokenizer, prompts, NEW_TOKENS, batch_size=4)
+    answers = [answer.text for answer in generate(model, tokenizer, prompts, NEW_TOKENS, batch_size=4)]
 
     expected = [tokenizer.decode(greedy_by_hand(model, prompt, stops, NEW_TOKENS), skip_special_tokens=True).strip() for prompt in prompts]
     assert answers == expected
@@ -67,14 +67,22 @@ def test_an_answer_ends_at_the_end_of_turn_and_at_the_end_of_sequence() -> None:
 
     answers = generate(model, tokenizer, [[a], [b], [c]], 8)
 
-    assert answers == ["y", "", ""]
+    assert answers == [Generated("y", cut=False), Generated("", cut=False), Generated("", cut=False)]
 
 
 def test_a_model_that_never_stops_is_cut_at_the_limit() -> None:
     tokenizer = tiny_tokenizer()
     a = tokenizer.convert_tokens_to_ids("x")
 
-    assert generate(rigged({a: a}), tokenizer, [[a]], 7) == ["x" * 7]
+    assert generate(rigged({a: a}), tokenizer, [[a]], 7) == [Generated("x" * 7, cut=True)]
+
+
+def test_an_answer_that_ends_with_the_last_token_of_the_limit_is_whole() -> None:
+    tokenizer = tiny_tokenizer()
+    a, b, end = (tokenizer.convert_tokens_to_ids(token) for token in ("x", "y", "<|end|>"))
+
+    assert generate(rigged({a: b, b: end}), tokenizer, [[a], [b]], 2) == [Generated("y", cut=False), Generated("", cut=False)]
+    assert generate(rigged({a: b, b: end}), tokenizer, [[a]], 1) == [Generated("y", cut=True)]
 
 
 def test_a_prompt_that_ends_in_the_padding_token_is_answered_like_any_other() -> None:
@@ -83,7 +91,7 @@ def test_a_prompt_that_ends_in_the_padding_token_is_answered_like_any_other() ->
     a, b, c = (tokenizer.convert_tokens_to_ids(letter) for letter in "xyz")
     model = rigged({end: b, b: c, c: c})
 
-    assert generate(model, tokenizer, [[a, b, a, end], [end]], 3) == ["yzz", "yzz"]
+    assert [answer.text for answer in generate(model, tokenizer, [[a, b, a, end], [end]], 3)] == ["yzz", "yzz"]
 
 
 def test_stop_tokens_are_those_of_model_tokenizer_and_template() -> None:
@@ -154,4 +162,4 @@ def test_what_the_template_writes_before_an_answer_is_no_part_of_it() -> None:
     start = tokenizer.convert_tokens_to_ids("<|start|>")
     model = rigged({start: x, x: y, y: turn, turn: z, z: end})
 
-    assert generate(model, tokenizer, [[start], [turn]], 8) == ["z", "z"]
+    assert [answer.text for answer in generate(model, tokenizer, [[start], [turn]], 8)] == ["z", "z"]

@@ -68,3 +68,17 @@ def test_a_report_without_answers_is_a_table_alone() -> None:
 
     assert "Perplexity" in text
     assert "prompt" not in text
+
+
+def test_a_figure_that_is_left_out_is_a_dash_and_a_reason() -> None:
+    missing = Figure(None, reason="0 of 12 references have the 4 tokens that BLEU needs")
+    text = shown(report(baseline={"bleu": missing, "wer": Figure(0.5)}, final={"bleu": missing, "wer": Figure(None, reason="why not")}))
+
+    assert line(text, "BLEU").split() == ["BLEU", "-", "-", "-"]
+    assert "BLEU is left out: 0 of 12 references have the 4 tokens that BLEU needs" in text
+    assert "WER of the tuned model is left out: why not" in text
+
+
+def test_answers_that_were_cut_are_told_with_their_share() -> None:
+    assert "Answers cut at 128 new tokens: 80% of the base model's, 10% of the tuned model's" in shown(report(cut_answers=(24, 3)))
+    assert "Answers cut" not in shown(report())

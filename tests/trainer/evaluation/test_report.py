@@ -57,3 +57,17 @@ def test_samples_show_what_both_models_answer() -> None:
     first = report()["samples"][0]
 
     assert first == {"prompt": "question 0", "reference": "reference 0", "base": "base answer 0", "tuned": "tuned answer 0"}
+
+
+def test_a_figure_that_is_undefined_has_a_reason_in_place_of_a_value() -> None:
+    written = report(baseline={"bleu": Figure(None, unit="0-100", reason="too short")}, final={"bleu": Figure(3.0)})
+
+    assert written["baseline"]["bleu"] == {"value": None, "unit": "0-100", "reason": "too short"}
+    assert written["change"]["bleu"] == {"difference": None, "ratio": None}
+
+
+def test_answers_that_the_limit_ended_are_counted_for_both_models() -> None:
+    assert report(cut_answers=(24, 3))["answers"] == {
+        "maxNewTokens": 128, "baseline": {"cut": 24, "cutShare": 0.8}, "final": {"cut": 3, "cutShare": 0.1},
+    }  # fmt: skip
+    assert report(generated_rows=0)["answers"] is None

@@ -1,4 +1,3 @@
-import math
 import socket
 
 import jiwer
@@ -72,8 +71,67 @@ def test_an_empty_reference_among_others_counts_the_words_said_as_errors() -> No
     assert text_metrics(["", "two words"], ["three words here", "two words"], ("wer",))["wer"].value == 3 / 2
 
 
-def test_references_without_any_word_have_no_word_error_rate() -> None:
-    assert math.isnan(text_metrics(["?", ""], ["a", "b"], ("wer",))["wer"].value)
+@pytest.mark.parametrize("references", [["?", ""], ["...", "!?"], ["👍", "🎉🎉"]], ids=["empty", "punctuation", "emoji"])
+def test_references_without_any_word_have_no_word_error_rate(references: list[str]) -> None:
+    found = text_metrics(references, ["a", "b"], ("wer",))["wer"]
+
+    assert (found.value, found.reason) == (None, "no reference has a word")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [["Yes.", "No."], ["Yes", "No"], ["是", "不是"], ["はい", "いいえ"], ["ใช่", "ไม่"], ["네.", "아니요."], ["42", "7"], ["👍"], ["?"]],
+    ids=["English", "bare", "Chinese", "Japanese", "Thai", "Korean", "numbers", "emoji", "sign"],
+)
+def test_short_answers_that_are_right_are_perfect_or_not_measured(answers: list[str]) -> None:
+    measured = text_metrics(answers, answers, ALL)
+
+    assert measured["chrf"].value == pytest.approx(100)
+    assert measured["bleu"].value in (None, pytest.approx(100))
+    assert measured["wer"].value in (None, 0)
+    assert all((figure.value is None) == bool(figure.reason) for figure in measured.values())
+
+
+def test_bleu_of_answers_without_four_tokens_is_left_out_with_the_reason() -> None:
+    found = text_metrics(["Yes.", "No."], ["Yes.", "Yes."], ("bleu",))["bleu"]
+
+    assert (found.value, found.reason) == (None, "0 of 2 references have the 4 tokens that BLEU needs")
+
+
+def test_bleu_of_a_model_that_never_says_four_tokens_is_undefined_unless_nothing_fits() -> None:
+    short = text_metrics(REFERENCES, ["The operator", "Checkpoints", "It resumes"], ("bleu",))["bleu"]
+
+    assert (short.value, short.reason) == (None, "no answer has the 4 tokens that BLEU needs")
+    assert text_metrics(REFERENCES, ["?", "-", "+"], ("bleu",))["bleu"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "tokenization"),
+    [
+        pytest.param("我们用这个模型回答用户的问题。", "我们用这个模型回答问题。", "zh", id="Chinese"),
+        pytest.param("我们使用 Kubernetes 的 Job 来训练模型。", "我们使用 Ray 的 Job 来训练模型。", "zh", id="Chinese with terms"),
+        pytest.param("この猫はとても小さいです。", "この犬はとても小さいです。", "char", id="Japanese"),
+        pytest.param("โมเดลนี้ตอบคำถามของผู้ใช้", "โมเดลนี้ตอบคำถามผู้ใช้", "char", id="Thai"),
+        pytest.param("គំរូនេះឆ្លើយសំណួររបស់អ្នកប្រើ", "គំរូនេះឆ្លើយសំណួរ", "char", id="Khmer"),
+        pytest.param("ຮູບແບບນີ້ຕອບຄຳຖາມ", "ຮູບແບບນີ້ຕອບ", "char", id="Lao"),
+        pytest.param("ဤမော်ဒယ်သည် မေးခွန်းများကို ဖြေသည်", "ဤမော်ဒယ်သည် ဖြေသည်", "char", id="Burmese"),
+    ],
+)
+def test_scripts_without_spaces_are_measured_by_their_characters(reference: str, hypothesis: str, tokenization: str) -> None:
+    measured = text_metrics([reference], [hypothesis], ALL)
+
+    assert measured["bleu"].value == pytest.approx(sacrebleu.corpus_bleu([hypothesis], [[reference]], tokenize=tokenization).score)
+    assert 0 < (measured["bleu"].value or 0) < 100
+    assert f"tok:{tokenization}" in (measured["bleu"].signature or "")
+    assert measured["wer"].value is None
+    assert measured["wer"].reason == "1 of 1 references are in a script without spaces between words"
+
+
+def test_bleu_by_characters_is_what_a_hand_computes() -> None:
+    # 猫が好きです against 犬が好きです: 5 of 6, 4 of 5, 3 of 4 and 2 of 3 n-grams are right, and the lengths are equal.
+    found = text_metrics(["猫が好きです"], ["犬が好きです"], ("bleu",))["bleu"]
+
+    assert found.value == pytest.approx(100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** (1 / 4))
 
 
 @pytest.mark.parametrize(("references", "hypotheses"), [([], []), (["a"], []), (["a"], ["b", "c"])])

@@ -47,7 +47,7 @@ def main(base: Path, folder: Path) -> None:
         parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     engine.load_state(state, steps_done=1)
     engine.model.generation_config.eos_token_id = list(range(STOPS))
-    answers = generate(engine.model, tokenizer, PROMPTS[rank], NEW_TOKENS, batch_size=2, synced=True)
+    answers = [answer.text for answer in generate(engine.model, tokenizer, PROMPTS[rank], NEW_TOKENS, batch_size=2, synced=True)]
     gathered = engine.state()
     if rank == 0:
         sizes = {parameter.numel() for name, parameter in engine.model.named_parameters() if "embed_tokens" in name}

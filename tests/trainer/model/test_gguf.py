@@ -99,7 +99,7 @@ def test_the_quickstart_model_speaks_english_and_states_its_precision(quickstart
 
     provenance = provenance_of(located, torch.float32)
 
-    assert "Paris" in generate(model, tokenizer, [prompt], 20)[0]
+    assert "Paris" in generate(model, tokenizer, [prompt], 20)[0].text
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
     assert provenance.parameters == sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
     assert provenance.precision == "4-bit (GGUF Q4_1), dequantised, held as float32"

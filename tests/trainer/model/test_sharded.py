@@ -59,7 +59,7 @@ def test_ranks_that_stop_at_different_steps_answer_as_the_whole_model_does(saved
 
     for rank, prompts in PROMPTS.items():
         answers = json.loads((results / f"answers-{rank}.json").read_text())
-        assert answers == generate(model, tiny_tokenizer(), prompts, NEW_TOKENS)
+        assert answers == [answer.text for answer in generate(model, tiny_tokenizer(), prompts, NEW_TOKENS)]
         assert any(answers)
 
 
