@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
+from controller.runtime.connectivity import Connectivity, ObservedTransport
 from controller.runtime.elector import Elector, FencedTransport, LeaseTimings
 from controller.runtime.events import EventRecorder
 from controller.runtime.health import HealthServer
@@ -43,6 +44,8 @@ class Controller:
     def __init__(self, settings: Settings, transport: Transport) -> None:
         self.settings = settings
         self.metrics = Metrics(METRICS_PREFIX)
+        self.connectivity = Connectivity()
+        transport = ObservedTransport(transport, self.connectivity)
         self.stores = Stores()
         self.queue = WorkQueue()
         self.queue.on_add = self.metrics.queue_adds.inc
@@ -59,6 +62,9 @@ class Controller:
         self.reflectors: list[Reflector] = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespace=settings.namespace)
         # Without quotas nothing is decided wrongly; a release whose rights are older than its image works all the same.
         self._essential = [each for each in self.reflectors if each.store is not self.stores.quotas]
+        for each in self.reflectors:
+            self.connectivity.on_recovery(each.reconnect)
+        self.connectivity.on_recovery(self.queue.hurry)
         recorder = EventRecorder(client, NAME, self.elector.identity)
         self._reconcile: Reconcile = Reconciler(self.stores, client, settings, recorder).reconcile
 
@@ -84,6 +90,7 @@ class Controller:
             log.info("started", extra={"identity": self.elector.identity, "health_port": server.port})
             background = [group.create_task(each.run(), name=f"reflect {each.resource}") for each in self.reflectors]
             background.append(group.create_task(self._resync(), name="resync"))
+            background.append(group.create_task(self.connectivity.watch_for_standstills(), name="standstills"))
             leading = group.create_task(self._lead(), name="lead")
             await stop.wait()
             log.info("stopping")
@@ -102,6 +109,7 @@ class Controller:
             await each.store.wait_until_known()
         while not self.queue.closed:
             await self.elector.acquire()
+            self.queue.hurry()
             await self._work_while_leading()
 
     async def _work_while_leading(self) -> None:

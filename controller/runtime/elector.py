@@ -87,7 +87,7 @@ class Elector:
     async def acquire(self) -> None:
         """Return once we hold the lease and no other can still work in its name."""
         while not self.leading():
-            await self._attempt(self._timings.renew_deadline)
+            await self._attempt(self._timings.renew_deadline / 2)
             if self.leading():
                 break
             pause = self._timings.retry * (1.0 + 0.2 * self._jitter())

@@ -42,6 +42,7 @@ class Timings:
     """Twice the pause between bookmarks: a watch that is silent for so long is dead."""
     backoff_base_seconds: float = 0.5
     backoff_maximum_seconds: float = 30.0
+    """For what is refused or not there; the end of an outage is told by `reconnect`."""
     settled_seconds: float = 5.0
     """A watch that held for so long was good: the next failure is the first again."""
 
@@ -97,6 +98,7 @@ class Reflector:
         self._refused_resumes = 0
         self._missing = 0
         self._active_at = time.monotonic()
+        self._reconnect = asyncio.Event()
         metrics.follow_objects(str(resource), lambda: len(store))
 
     @property
@@ -105,21 +107,40 @@ class Reflector:
         longest = self._timings.inactivity_seconds + 2 * self._timings.backoff_maximum_seconds + SLOWEST_LIST_SECONDS
         return time.monotonic() - self._active_at < longest
 
+    def reconnect(self) -> None:
+        """Go on at once, over a new connection: the one that is open may be dead, and what was put off may succeed now."""
+        self._reconnect.set()
+
     async def run(self) -> None:
         """List and watch until cancelled."""
         while True:
             self._active_at = time.monotonic()
             self._retry_after_seconds = 0.0
-            started = asyncio.get_running_loop().time()
-            reason = await self._list_and_watch()
-            held_seconds = asyncio.get_running_loop().time() - started
-            if held_seconds >= self._timings.settled_seconds:
+            turn, called = asyncio.create_task(self._turn()), asyncio.create_task(self._reconnect.wait())
+            try:
+                await asyncio.wait((turn, called), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (turn, called):
+                    task.cancel()
+                await asyncio.gather(turn, called, return_exceptions=True)
+            if self._reconnect.is_set():
+                self._reconnect.clear()
                 self._failures = 0
-                if reason == "ended":
-                    continue
-            delay = backoff_seconds(self._failures, self._timings.backoff_base_seconds, self._timings.backoff_maximum_seconds, self._jitter)
-            self._failures += 1
-            await asyncio.sleep(max(delay, self._retry_after_seconds))
+            if not turn.cancelled():
+                turn.result()
+
+    async def _turn(self) -> None:
+        """List and watch once, and wait as long as it is wise before the next time."""
+        started = asyncio.get_running_loop().time()
+        reason = await self._list_and_watch()
+        held_seconds = asyncio.get_running_loop().time() - started
+        if held_seconds >= self._timings.settled_seconds:
+            self._failures = 0
+            if reason == "ended":
+                return
+        delay = backoff_seconds(self._failures, self._timings.backoff_base_seconds, self._timings.backoff_maximum_seconds, self._jitter)
+        self._failures += 1
+        await asyncio.sleep(max(delay, self._retry_after_seconds))
 
     async def _list_and_watch(self) -> str:
         """List where there is nothing to resume, watch until the watch ends; returns why it did."""

@@ -5,10 +5,12 @@ Knows nothing of what is reconciled. Tests: tests/controller/runtime/test_worker
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 
-from controller.runtime.errors import Conflict, KubeError, NotLeading, TerminalError, WaitingError
+from controller.runtime.backoff import Jitter
+from controller.runtime.errors import Conflict, KubeError, NotLeading, ServerError, TerminalError, Unreachable, WaitingError
 from controller.runtime.metrics import Metrics
 from controller.runtime.workqueue import QueueClosed, WorkQueue
 
@@ -19,6 +21,7 @@ Reconcile = Callable[[str], Awaitable[float | None]]
 
 WAITING_BASE_SECONDS = 5.0
 """What somebody else must do takes longer than the API's mishaps; it is also noticed by a watch, mostly."""
+AGAIN_SPREAD = 0.1
 RECONCILE_LIMIT_SECONDS = 120.0
 """Every request has a time-out of its own; this ends what hangs otherwise."""
 
@@ -34,12 +37,14 @@ class Workers:
         count: int,
         *,
         limit_seconds: float = RECONCILE_LIMIT_SECONDS,
+        jitter: Jitter = random.random,
     ) -> None:
         self._queue = queue
         self._reconcile = reconcile
         self._metrics = metrics
         self._count = count
         self._limit_seconds = limit_seconds
+        self._jitter = jitter
 
     async def run(self) -> None:
         """Work until the queue is closed; cancelling ends the work at its next await and puts its keys back."""
@@ -71,7 +76,8 @@ class Workers:
         else:
             self._queue.forget(key)
             if again_after is not None:
-                self._queue.add_after(key, again_after)
+                # Never earlier than asked for, and a little later, so that jobs of one moment do not stay together.
+                self._queue.add_after(key, again_after * (1.0 + AGAIN_SPREAD * self._jitter()))
         finally:
             self._metrics.reconcile_seconds.observe(time.perf_counter() - started)
 
@@ -85,7 +91,8 @@ class Workers:
         self._metrics.queue_retries.inc()
         least = WAITING_BASE_SECONDS if kind == "waiting" else 0.0
         after = getattr(error, "retry_after_seconds", None)
-        delay = self._queue.retry(key, max(least, after or 0.0))
+        passing = isinstance(error, (Unreachable, NotLeading, ServerError, TimeoutError))
+        delay = self._queue.retry(key, max(least, after or 0.0), passing=passing)
         about["retry_in_seconds"] = f"{delay:.1f}"
         if isinstance(error, (Conflict, NotLeading)):
             # The ordinary course of things: somebody else wrote first.

@@ -102,6 +102,8 @@ class WorkQueue:
     def __init__(self, clock: Callable[[], float] = time.monotonic, jitter: Jitter = random.random) -> None:
         self._schedule = KeySchedule()
         self._failures: dict[str, int] = {}
+        self._passing: set[str] = set()
+        """Keys that were put off for no fault of their own."""
         self._clock = clock
         self._jitter = jitter
         self._wake = asyncio.Event()
@@ -122,17 +124,32 @@ class WorkQueue:
         self._schedule.add_at(key, self._clock() + max(0.0, seconds))
         self._wake.set()
 
-    def retry(self, key: str, least_seconds: float = 0.0) -> float:
-        """Put `key` off, each time in a row twice as long, beginning with about `least_seconds`; returns the delay."""
+    def retry(self, key: str, least_seconds: float = 0.0, *, passing: bool = False) -> float:
+        """Put `key` off, each time in a row twice as long, beginning with about `least_seconds`; returns the delay.
+
+        `passing`: the API server did not answer, or we were not allowed to ask; see `hurry`.
+        """
+        if passing:
+            self._passing.add(key)
+        else:
+            self._passing.discard(key)
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = backoff_seconds(failures, max(BASE_DELAY_SECONDS, least_seconds), max(MAX_DELAY_SECONDS, least_seconds), self._jitter)
         self.add_after(key, delay)
         return delay
 
+    def hurry(self) -> None:
+        """What kept keys from being worked on is over: those that were put off for it are due within about a second."""
+        for key in sorted(self._passing):
+            self._failures.pop(key, None)
+            self.add_after(key, self._jitter())
+        self._passing.clear()
+
     def forget(self, key: str) -> None:
         """The work on `key` succeeded: its next failure is the first again."""
         self._failures.pop(key, None)
+        self._passing.discard(key)
 
     async def take(self) -> str:
         """Return the next key; its taker calls `done`. QueueClosed once the queue is closed."""

@@ -32,7 +32,9 @@ def work_on(reconcile: Reconcile, *, seconds: float = 3600, metrics: Metrics | N
     async def main() -> None:
         queue = WorkQueue(clock=now, jitter=lambda: 0.5)
         queue.add("team-a/job")
-        running = asyncio.create_task(Workers(queue, reconcile, metrics or Metrics("test"), 2, limit_seconds=limit_seconds).run())
+        running = asyncio.create_task(
+            Workers(queue, reconcile, metrics or Metrics("test"), 2, limit_seconds=limit_seconds, jitter=lambda: 0.0).run()
+        )
         await asyncio.sleep(seconds)
         assert not running.done()
         running.cancel()
@@ -92,6 +94,21 @@ def test_a_reconcile_that_hangs_is_ended_and_tried_again() -> None:
     work_on(hang, limit_seconds=60)
 
     assert looks == 2
+
+
+def test_keys_that_ask_for_the_same_pause_do_not_stay_together_and_none_comes_early() -> None:
+    async def main() -> list[float]:
+        looked, queue = Looked(30.0, 30.0), WorkQueue(clock=now, jitter=lambda: 0.5)
+        spread = iter([0.0, 1.0])
+        queue.add("a")
+        queue.add("b")
+        running = asyncio.create_task(Workers(queue, looked, Metrics("test"), 2, jitter=lambda: next(spread)).run())
+        await asyncio.sleep(100)
+        running.cancel()
+        await asyncio.wait([running])
+        return looked.times[2:]
+
+    assert run_in_virtual_time(main()) == pytest.approx([30, 33])
 
 
 def test_failures_are_counted_by_kind_and_logged_with_key_and_cause(caplog: pytest.LogCaptureFixture) -> None:

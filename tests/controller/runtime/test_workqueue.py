@@ -151,6 +151,45 @@ def test_after_a_success_the_next_failure_is_the_first() -> None:
     assert run_in_virtual_time(work()) == 0.25
 
 
+def test_what_was_put_off_in_an_outage_is_due_when_it_is_over_and_nothing_else() -> None:
+    async def work() -> dict[str, float]:
+        keys, taken = queue(), dict[str, float]()
+        for _ in range(12):
+            keys.retry("outage", passing=True)
+            keys.retry("own fault", 5.0)
+        keys.retry("came through", passing=True)
+        keys.forget("came through")
+        keys.hurry()
+        while len(taken) < 3:
+            key = await keys.take()
+            taken.setdefault(key, now())
+            keys.done(key)
+        assert keys.retry("outage", passing=True) == 0.25
+        return taken
+
+    taken = run_in_virtual_time(work())
+    assert taken["outage"] <= 1
+    assert taken["own fault"] == pytest.approx(5)
+    assert taken["came through"] == pytest.approx(0.25)
+
+
+def test_a_noisy_key_has_its_turn_and_no_more() -> None:
+    async def work() -> list[str]:
+        keys, taken = queue(), list[str]()
+        keys.add("noisy")
+        while len(taken) < 6:
+            key = await keys.take()
+            taken.append(key)
+            keys.add("noisy")
+            if len(taken) < 3:
+                keys.add(f"quiet-{len(taken)}")
+                keys.add(f"new-{len(taken)}")
+            keys.done(key)
+        return taken
+
+    assert run_in_virtual_time(work()) == ["noisy", "quiet-1", "new-1", "noisy", "quiet-2", "new-2"]
+
+
 @given(least=st.floats(0.1, 500))
 def test_a_pause_that_the_server_asks_for_is_kept_about(least: float) -> None:
     async def work() -> float:

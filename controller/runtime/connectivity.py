@@ -1,0 +1,105 @@
+"""Knows from the answers of all requests together whether the API server can be reached, and tells when it can be again.
+
+An outage is no fault of any one key or watch. What each has put off during it is due when it is over, and a watch that
+was open before may be dead without a sign, for a firewall that forgot its connection tells nobody. Tests:
+tests/controller/runtime/test_connectivity.py.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from controller.runtime.elector import clock_with_suspend
+from controller.runtime.errors import Unreachable
+from controller.runtime.transport import Request, Response, Stream, Transport
+
+log = logging.getLogger(__name__)
+
+OUTAGE_SECONDS = 5.0
+"""A single lost answer is no outage: at least two in a row, so far apart, and no answer to anybody between them."""
+IMPATIENT_SECONDS = 2.0
+"""Whoever gave up on an answer after this has a reason to."""
+STANDSTILL_SECONDS = 10.0
+PULSE_SECONDS = 1.0
+
+
+class Connectivity:
+    """Is told how every request ended; calls its listeners when an outage or a standstill is over."""
+
+    def __init__(self, clock: Callable[[], float] = clock_with_suspend) -> None:
+        self._clock = clock
+        self._listeners: list[Callable[[], None]] = []
+        self._first_failure: float | None = None
+        self.down = False
+
+    def on_recovery(self, listener: Callable[[], None]) -> None:
+        """Call `listener` each time that requests may succeed again, and that what was open before may be dead."""
+        self._listeners.append(listener)
+
+    def answered(self) -> None:
+        """Say that the server answered something, whatever it was."""
+        self._first_failure = None
+        if self.down:
+            self.down = False
+            log.info("the API server answers again")
+            self._tell()
+
+    def failed(self) -> None:
+        """Say that a request got no answer."""
+        now = self._clock()
+        if self._first_failure is None:
+            self._first_failure = now
+        elif not self.down and now - self._first_failure >= OUTAGE_SECONDS:
+            self.down = True
+            log.warning("the API server does not answer")
+
+    async def watch_for_standstills(self) -> None:
+        """Take it as the end of an outage when this process was stopped, or the machine asleep; runs until cancelled."""
+        while True:
+            before = self._clock()
+            await asyncio.sleep(PULSE_SECONDS)
+            stood_still = self._clock() - before - PULSE_SECONDS
+            if stood_still > STANDSTILL_SECONDS:
+                log.warning("this process stood still", extra={"seconds": f"{stood_still:.0f}"})
+                self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+
+class ObservedTransport:
+    """Sends as the transport below does, and tells a Connectivity how it went."""
+
+    def __init__(self, transport: Transport, connectivity: Connectivity) -> None:
+        self._transport, self._connectivity = transport, connectivity
+
+    async def send(self, request: Request) -> Response:
+        """Send and read the whole answer."""
+        started = asyncio.get_running_loop().time()
+        try:
+            response = await self._transport.send(request)
+        except Unreachable:
+            self._connectivity.failed()
+            raise
+        except asyncio.CancelledError:
+            if asyncio.get_running_loop().time() - started >= IMPATIENT_SECONDS:
+                self._connectivity.failed()
+            raise
+        self._connectivity.answered()
+        return response
+
+    def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
+        """Send and read line by line; that it opens is an answer."""
+        return self._stream(request)
+
+    @asynccontextmanager
+    async def _stream(self, request: Request) -> AsyncIterator[Stream]:
+        async with self._transport.stream(request) as stream:
+            self._connectivity.answered()
+            yield stream
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()

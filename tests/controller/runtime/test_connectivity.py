@@ -1,0 +1,130 @@
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from controller.runtime.client import Client
+from controller.runtime.connectivity import OUTAGE_SECONDS, Connectivity, ObservedTransport
+from controller.runtime.errors import KubeError, Unreachable
+from controller.runtime.transport import Response
+from tests.controller.runtime.builders import WIDGETS, widget
+from tests.fakes import FakeApi
+from tests.virtual_time import now, run_in_virtual_time
+
+
+class Observed:
+    """A client whose requests are observed, and when recoveries were told."""
+
+    def __init__(self) -> None:
+        self.api, self.recoveries = FakeApi(), list[float]()
+        self.connectivity = Connectivity(now)
+        self.connectivity.on_recovery(lambda: self.recoveries.append(now()))
+        self.client = Client(ObservedTransport(self.api, self.connectivity), field_manager="test")
+
+    async def ask(self) -> None:
+        with contextlib.suppress(KubeError):
+            await self.client.get(WIDGETS, "a", "team-a")
+
+    async def ask_for(self, seconds: float, pause: float = 2.0) -> None:
+        end = now() + seconds
+        while now() < end:
+            await self.ask()
+            await asyncio.sleep(pause)
+
+
+def play(act: Callable[[Observed], Awaitable[None]]) -> Observed:
+    async def main() -> Observed:
+        observed = Observed()
+        await act(observed)
+        return observed
+
+    return run_in_virtual_time(main())
+
+
+def test_the_first_answer_after_an_outage_tells_that_it_is_over_once() -> None:
+    async def act(observed: Observed) -> None:
+        observed.api.fail(Unreachable("refused"), times=10)
+        await observed.ask_for(40)
+        assert not observed.connectivity.down
+
+    assert play(act).recoveries == [20]
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 429, 500])
+def test_every_answer_is_one_whatever_it_says(status: int) -> None:
+    async def act(observed: Observed) -> None:
+        for _ in range(10):
+            observed.api.fail(Unreachable("refused"))
+            observed.api.fail(Response(status, b"{}"))
+            await observed.ask_for(4)
+        assert not observed.connectivity.down
+
+    assert play(act).recoveries == []
+
+
+def test_answers_that_are_lost_within_moments_are_no_outage() -> None:
+    async def act(observed: Observed) -> None:
+        observed.api.fail(Unreachable("cut"), times=20)
+        for _ in range(20):
+            await observed.ask()
+        await asyncio.sleep(OUTAGE_SECONDS)
+        await observed.ask()
+
+    assert play(act).recoveries == []
+
+
+def test_a_black_hole_is_an_outage_though_everybody_gives_up_before_the_time_out() -> None:
+    async def act(observed: Observed) -> None:
+        observed.api.black_hole = True
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(observed.ask(), 5)
+        assert observed.connectivity.down
+        observed.api.black_hole = False
+        await observed.ask()
+
+    assert play(act).recoveries == [15]
+
+
+def test_work_that_is_cancelled_at_once_says_nothing_of_the_server() -> None:
+    async def act(observed: Observed) -> None:
+        observed.api.black_hole = True
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(observed.ask(), 1)
+        assert not observed.connectivity.down
+
+    play(act)
+
+
+def test_a_watch_that_opens_is_an_answer() -> None:
+    async def act(observed: Observed) -> None:
+        observed.api.fail(Unreachable("refused"), times=5)
+        await observed.ask_for(10)
+        assert observed.connectivity.down
+        observed.api.put(WIDGETS, widget("a"))
+        events = observed.client.watch(WIDGETS, resource_version="0", timeout_seconds=60, inactivity_seconds=60)
+        await anext(events)
+        await events.aclose()
+        await observed.client.close()
+        assert observed.api.closed
+
+    assert len(play(act).recoveries) == 1
+
+
+def test_a_process_that_stood_still_takes_it_as_an_outage_that_is_over() -> None:
+    async def main() -> list[float]:
+        stopped = 0.0
+        connectivity, recoveries = Connectivity(lambda: now() + stopped), list[float]()
+        connectivity.on_recovery(lambda: recoveries.append(now()))
+        watching = asyncio.create_task(connectivity.watch_for_standstills())
+        await asyncio.sleep(100)
+        assert recoveries == []
+        stopped = 60.0
+        await asyncio.sleep(100)
+        watching.cancel()
+        return recoveries
+
+    [told] = run_in_virtual_time(main())
+    assert told == pytest.approx(101, abs=1)
