@@ -17,15 +17,16 @@ from trainer.config.sources import Columns
 from trainer.data.advice import text_advice
 from trainer.data.jsonrows import parse
 from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of
+from trainer.data.messages import ROW_KEYS, check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.noticed import Noticed
 from trainer.data.records import Record, kind_of, shown
 from trainer.data.rows import Example, Message
 
-ROLES = ("system", "user", "assistant")
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "system": "system"}
 """Who speaks in a conversation of from and value, as role."""
 SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY_NAME = "history"
+TOOLS_NAME = "tools"
 REASONING_NAMES = ("reasoning", "reasoning_content", "thinking", "thought", "thoughts")
 
 
@@ -46,13 +47,17 @@ def read_examples(field: str, records: Iterable[Record], task: Task, columns: Co
         for record in chain(head, of_file):
             row = _Row(field, name, record, layout, first, ignored, noticed)
             example = row.text_example() if layout.text else row.messages_example() if layout.messages else row.pair_example()
-            if example is None:
+            if example is None and row.unlearnt:
+                noticed.skip_unlearnt(record.where)
+            elif example is None:
                 noticed.skip(record.where, row.empty_column)
             else:
                 noticed.take_row(record, row.read | ignored)
                 examples.append(example)
     if not examples:
-        problem = f"{name} has no rows" if not noticed.count else f"every row of {name} has an empty {_either(noticed.columns)}"
+        problem = f"every row of {name} has an empty {_either(noticed.columns)}" if noticed.count else f"{name} has no rows"
+        if noticed.unlearnt:
+            problem = f"no row of {name} has an answer to learn: they have weight 0, or no words"
         raise InputError(field, problem, "give at least one row with words in it")
     return examples, noticed
 
@@ -80,6 +85,8 @@ class _Row:
         self.noticed = noticed
         self.origin = f"{field} {record.where}"
         self.empty_column = ""
+        self.unlearnt = False
+        """It has no answer of a weight above 0."""
         self.read = set(layout.needed().values())
         """Columns of this row that are read."""
 
@@ -97,8 +104,7 @@ class _Row:
         if addition is not None and (words := self._optional(addition)):
             prompt = f"{prompt}\n\n{words}"
             self.noticed.used[addition, f"is written after {self.layout.prompt!r}, with a blank line between,"] += 1
-        messages = (*self._system(), *self._history(), Message("user", prompt), Message("assistant", completion))
-        return Example(make_id(messages, None), self.origin, messages)
+        return self._example((*self._system(), *self._history(), Message("user", prompt), Message("assistant", completion)))
 
     def messages_example(self) -> Example | None:
         self._refuse_meaning()
@@ -110,13 +116,30 @@ class _Row:
         if not isinstance(value, list):
             fix = 'it must be a list such as [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
             raise self._fault("messages", f"{column!r} is {kind_of(value)}, not a list: {shown(str(value))}", fix)
-        messages = tuple(self._message(f"{column}[{index}]", self._said(f"{column}[{index}]", item)) for index, item in enumerate(value))
+        said = [self._said(f"{column}[{index}]", item) for index, item in enumerate(value)]
+        read = [message_of(f"{column}[{index}]", item, self._messages_fault) for index, item in enumerate(said)]
+        messages = tuple(message for message, _ in read)
         messages = (*self._system(messages[0]), *messages)
-        self._check_order(column, messages)
-        if not messages[-1].content.strip():
-            self.empty_column = column
+        check_order(column, messages, self._messages_fault)
+        if has_empty_turn(messages):
+            self.empty_column = f"{column}[].content"
             return None
-        return Example(make_id(messages, None), self.origin, messages)
+        if not any(message.learnt for message in messages if message.role == "assistant"):
+            self.unlearnt = True
+            return None
+        self.noticed.keys.update({key for _, unread in read for key in unread})
+        return self._example(messages)
+
+    def _example(self, messages: tuple[Message, ...]) -> Example:
+        """Return a conversation with the tools that the row offers."""
+        value, tools = self.record.values.get(TOOLS_NAME), None
+        if self._is_free(TOOLS_NAME) and (self.layout.messages is not None or is_tools(value)):
+            self.read.add(TOOLS_NAME)
+            tools = tools_of(TOOLS_NAME, value, self._messages_fault)
+        return Example(make_id(messages, None, tools), self.origin, messages, tools=tools)
+
+    def _messages_fault(self, problem: str, fix: str) -> InputError:
+        return self._fault("messages", problem, fix)
 
     def _turns(self, column: str, value: Any) -> Any:
         """Return a list of messages that a table or a data set holds as JSON; anything else as it is."""
@@ -176,7 +199,7 @@ class _Row:
     def _refuse_meaning(self) -> None:
         """Refuse a row with a column that would change what is learnt from it, and is not honoured."""
         values = self.record.values
-        for name in (*REASONING_NAMES, "weight", "label"):
+        for name in (*REASONING_NAMES, *ROW_KEYS, "weight", "label"):
             value = values.get(name)
             if value is None or not self._is_free(name):
                 continue
@@ -186,6 +209,9 @@ class _Row:
                 )
             if name == "label" and value is False:
                 raise self._meaning_fault(name, "is false, which marks a bad answer, and all answers are learnt", "leave such rows out")
+            if name in ROW_KEYS and self.layout.messages is not None and value not in ("", [], {}):
+                fix = "leave it out, or write what it says into a message"
+                raise self._meaning_fault(name, "would change what the chat template writes, and is not given to it", fix)
             if name in REASONING_NAMES and self.layout.text is None and isinstance(value, str) and value.strip():
                 fix = "write the thoughts into the answer, as the model does between <think> and </think>"
                 raise self._meaning_fault(name, "holds thoughts, which would not be learnt", fix)
@@ -197,33 +223,6 @@ class _Row:
     def _is_free(self, column: str) -> bool:
         """Tell whether a column is neither named in the job for something else nor to be ignored."""
         return column not in self.ignored and column not in self.layout.needed().values() and column != self.layout.addition
-
-    def _message(self, path: str, item: Any) -> Message:
-        fix = 'write {"role": "user", "content": "…"}'
-        if not isinstance(item, dict):
-            raise self._fault("messages", f"{path} is {kind_of(item)}, not an object: {shown(str(item))}", fix)
-        for key in ("role", "content"):
-            if key not in item:
-                raise self._fault("messages", f"{path} has no {key!r} (it has: {', '.join(map(str, item))})", fix)
-        role, content = item["role"], item["content"]
-        if role not in ROLES:
-            raise self._fault("messages", f"{path}.role is {shown(str(role))}", f"roles are {', '.join(ROLES)}")
-        if item.get("tool_calls"):
-            raise self._fault("messages", f"{path} has tool_calls, which cannot be trained on", "leave such rows out")
-        return Message(role, self._text("messages", f"{path}.content", content))
-
-    def _check_order(self, column: str, messages: tuple[Message, ...]) -> None:
-        roles = [message.role for message in messages]
-        turns = roles[1:] if roles[0] == "system" else roles
-        if "system" in turns:
-            raise self._fault("messages", f"{column} has a system message after its first message", "put it first, or leave it out")
-        if not turns or turns[0] != "user":
-            raise self._fault(
-                "messages", f"{column} does not begin with the user", "begin with a user message, after a system message if any"
-            )
-        if turns[-1] != "assistant":
-            fix = "end every conversation with the answer that the model should learn"
-            raise self._fault("messages", f"the last message of {column} is not the assistant's but the {turns[-1]}'s", fix)
 
     def _words(self, role: str) -> str | None:
         """Return the text of a column, None where there is nothing but white space."""
@@ -265,8 +264,6 @@ class _Row:
 
     def _text_fix(self, role: str, value: Any) -> str:
         column = self.layout.needed().get(role, role)
-        if role == "messages":
-            return "parts of content are not supported; join them to one text" if isinstance(value, list) else "write its content as a text"
         alone = self.first.holds_text(column, besides=self.record)
         return text_advice(value, column, typed=self.record.typed, alone=alone)
 

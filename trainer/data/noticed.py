@@ -20,6 +20,11 @@ class Noticed:
     """Rows that were left out because a column was empty."""
     first: str = ""
     columns: set[str] = field(default_factory=set)
+    unlearnt: int = 0
+    """Rows that were left out because none of their answers is to be learnt."""
+    first_unlearnt: str = ""
+    keys: Counter[str] = field(default_factory=Counter)
+    """Rows whose messages have a key that nothing reads."""
     rows: int = 0
     guessed: dict[tuple[str, ...], None] = field(default_factory=dict)
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -31,6 +36,10 @@ class Noticed:
         """Count a row that was left out."""
         self.count, self.first = self.count + 1, self.first or place
         self.columns.add(column)
+
+    def skip_unlearnt(self, place: str) -> None:
+        """Count a row of which nothing is to be learnt."""
+        self.unlearnt, self.first_unlearnt = self.unlearnt + 1, self.first_unlearnt or place
 
     def take_layout(self, layout: Layout) -> None:
         """Note columns that were found by their well-known names."""
@@ -52,6 +61,12 @@ class Noticed:
             rows, verb = ("1 row has", "counts") if self.count == 1 else (f"{self.count} rows have", "count")
             columns = " or ".join(repr(column) for column in sorted(self.columns))
             found.append(f"{source}: {rows} an empty {columns} and {verb} for nothing (the first: {self.first})")
+        if self.unlearnt:
+            rows, verb = ("1 row has", "counts") if self.unlearnt == 1 else (f"{self.unlearnt} rows have", "count")
+            found.append(f"{source}: {rows} weight 0 for every answer and {verb} for nothing (the first: {self.first_unlearnt})")
+        if self.keys:
+            names = ", ".join(f"{key!r} (in {_of(rows, self.rows)})" for key, rows in self.keys.items())
+            found.append(f"{source}: messages have keys that nothing reads: {names}")
         for column, unread in self.unread.items():
             fix = "name it in columns if the model should see it, else in columns.ignore"
             found.append(f"{source}: {column!r} holds text in {_of(unread, self.rows)} and is not read; {fix}")

@@ -1,0 +1,155 @@
+"""Reads the messages of a conversation, and the tools that it offers: every key that carries meaning is honoured or refused.
+
+Tests: tests/trainer/data/test_messages.py.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from trainer.config.errors import InputError
+from trainer.data.jsonrows import parse
+from trainer.data.records import kind_of, shown
+from trainer.data.rows import Message
+
+ROLES = ("system", "user", "assistant")
+WEIGHT_KEYS = ("weight", "train", "training", "trainable", "loss")
+"""Whether an assistant's turn is learnt, as several tools write it."""
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+"""What an assistant thinks before the answer."""
+REFUSED_KEYS = {
+    "tool_calls": "calls of tools cannot be trained on; leave such rows out",
+    "function_call": "calls of functions cannot be trained on; leave such rows out",
+    "tool_call_id": "results of tools cannot be trained on; leave such rows out",
+    "name": "write the name into the content, or leave the key out",
+    "refusal": "write the refusal as the content",
+    "train_detail": "give the whole turn a weight of 0 or 1",
+    "prefix": "write the whole answer as the assistant's content",
+    "audio": "only text can be trained on",
+    "images": "only text can be trained on",
+}
+ROW_KEYS = ("functions", "documents", "chat_template_kwargs")
+"""Columns beside messages that other tools give to the chat template."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+
+Fault = Callable[[str, str], InputError]
+"""Returns the error for a problem and its fix, with the row's place."""
+
+
+def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str]]:
+    """Return a message, and which of its keys nothing reads; no content is a text without words."""
+    fix = 'write {"role": "user", "content": "…"}'
+    if not isinstance(item, Mapping):
+        raise fault(f"{path} is {kind_of(item)}, not an object: {shown(str(item))}", fix)
+    held = {str(key): value for key, value in item.items() if not _is_nothing(value)}
+    for key, advice in REFUSED_KEYS.items():
+        if key in held:
+            raise fault(f"{path} has {key}", advice)
+    for key in ("role", "content"):
+        if key not in item:
+            raise fault(f"{path} has no {key!r} (it has: {', '.join(map(str, item))})", fix)
+    role = item["role"]
+    if role not in ROLES:
+        advice = "results of tools cannot be trained on; leave such rows out" if role in ("tool", "function") else ""
+        raise fault(f"{path}.role is {shown(str(role))}", advice or f"roles are {', '.join(ROLES)}")
+    message = Message(role, _content(path, item["content"], fault), _thoughts(path, role, held, fault), _is_learnt(path, role, held, fault))
+    return message, [key for key in held if key not in ("role", "content", *WEIGHT_KEYS, *THOUGHT_KEYS)]
+
+
+def check_order(column: str, messages: Sequence[Message], fault: Fault) -> None:
+    """Raise where the turns do not begin with the user and end with the assistant."""
+    roles = [message.role for message in messages]
+    turns = roles[1:] if roles[0] == "system" else roles
+    if "system" in turns:
+        raise fault(f"{column} has a system message after its first message", "put it first, or leave it out")
+    if not turns or turns[0] != "user":
+        raise fault(f"{column} does not begin with the user", "begin with a user message, after a system message if any")
+    if turns[-1] != "assistant":
+        fix = "end every conversation with the answer that the model should learn"
+        raise fault(f"the last message of {column} is not the assistant's but the {turns[-1]}'s", fix)
+
+
+def has_empty_turn(messages: Sequence[Message]) -> bool:
+    """Tell whether a user or an assistant says nothing; an empty system message is one that says there is none."""
+    return any(message.role != "system" and not message.content.strip() for message in messages)
+
+
+def tools_of(column: str, value: Any, fault: Fault) -> str | None:
+    """Return schemas of functions, a list or the JSON of one, as JSON; None where there are none."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = parse(value)
+        except (ValueError, RecursionError) as error:
+            raise fault(f"{column!r} is not sound JSON ({error}): {shown(str(value))}", "write a list of function schemas") from error
+    if _is_nothing(value):
+        return None
+    schemas = [value] if isinstance(value, Mapping) else value
+    if not isinstance(schemas, list) or not all(isinstance(schema, Mapping) and schema for schema in schemas):
+        fix = 'write a list such as [{"type": "function", "function": {"name": "…", "parameters": {…}}}]'
+        raise fault(f"{column!r} is no list of function schemas: {shown(str(value))}", fix)
+    return json.dumps(schemas, ensure_ascii=False)
+
+
+def is_tools(value: Any) -> bool:
+    """Tell whether a value that nobody named as tools is a list of function schemas."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(schema, Mapping) and ("function" in schema or "name" in schema) for schema in value)
+    )
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | dict) and not value)
+
+
+def _content(path: str, value: Any, fault: Fault) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "".join(_part(f"{path}.content[{index}]", part, fault) for index, part in enumerate(value))
+    return _text(f"{path}.content", value, fault)
+
+
+def _part(path: str, part: Any, fault: Fault) -> str:
+    """Return the text of a part; templates that take parts write them one after the other too."""
+    held = {key for key, value in part.items() if not _is_nothing(value)} if isinstance(part, Mapping) else set()
+    if held != {"type", "text"} or part["type"] not in TEXT_PARTS:
+        kind = f"of type {shown(str(part['type']))}" if "type" in held else kind_of(part)
+        raise fault(f"{path} is {kind}", "other parts of content are not supported than texts; write content as one text")
+    return _text(f"{path}.text", part["text"], fault)
+
+
+def _text(path: str, value: Any, fault: Fault) -> str:
+    if not isinstance(value, str):
+        raise fault(f"{path} is {kind_of(value)}, not a text: {shown(str(value))}", "write its content as a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        problem = f"{path} holds half of a surrogate pair at character {error.start + 1}, which is no text"
+        raise fault(problem, "write the whole character") from error
+    return value
+
+
+def _thoughts(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> str | None:
+    found = {key: _text(f"{path}.{key}", held[key], fault) for key in THOUGHT_KEYS if key in held}
+    found = {key: text for key, text in found.items() if text.strip()}
+    if not found:
+        return None
+    if role != "assistant":
+        raise fault(f"{path} has {next(iter(found))}, and is not the assistant's", "leave it out")
+    if len(set(found.values())) > 1:
+        raise fault(f"{path} has {' and '.join(found)}, which differ", "keep one of them")
+    return next(iter(found.values()))
+
+
+def _is_learnt(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> bool:
+    found = {key: held[key] for key in WEIGHT_KEYS if key in held}
+    for key, value in found.items():
+        if not isinstance(value, bool | int | float) or value not in (0, 1):
+            raise fault(f"{path}.{key} is {shown(str(value))}", "turns are learnt or not: write 0 or 1, or false or true")
+        if value and role != "assistant":
+            raise fault(f"{path}.{key} is {shown(str(value))}", f"only the assistant's turns are learnt: leave {key} out there, or write 0")
+    if len({bool(value) for value in found.values()}) > 1:
+        raise fault(f"{path} has {' and '.join(found)}, which contradict each other", "keep one of them")
+    return all(bool(value) for value in found.values()) if role == "assistant" else True
