@@ -72,7 +72,7 @@ def start_ray(config: TrainConfig) -> None:
 def leave_current_folder() -> None:
     """Go to an empty folder: Ray lets its workers import what lies where the driver is, before all else."""
     ours = [] if str(ROOT) in site.getsitepackages() else [str(ROOT)]
-    os.environ["PYTHONPATH"] = os.pathsep.join([*ours, *(entry for entry in lasting_python_path(os.environ) if entry not in ours)])
+    os.environ["PYTHONPATH"] = os.pathsep.join([*(entry for entry in lasting_python_path(os.environ) if entry not in ours), *ours])
     if not _is_empty(Path()):
         folder = tempfile.mkdtemp(prefix="ft-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

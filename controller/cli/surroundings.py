@@ -16,13 +16,14 @@ from pathlib import Path
 from controller.cli.problems import BadInputError
 from controller.cli.supervisor import FOLDER_VARIABLE
 from trainer.config.errors import InputError
-from trainer.config.interpreter import lasting_python_path
+from trainer.config.interpreter import ROOT, lasting_python_path
 
 SOCKET_PATH_MAX_BYTES = 107
 """sun_path of unix(7), without its closing zero."""
 RAY_SOCKET = "/ft-12345678/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 TEMPORARY_MAX_BYTES = SOCKET_PATH_MAX_BYTES - len(RAY_SOCKET)
 FALLBACKS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  only a folder of our own, with a name nobody can guess, is made there
+PACKAGES = ("controller", "trainer")
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 DISK_REFUSED_BYTES, DISK_WARNED_BYTES = 64 * 2**20, 2**30
 """Ray's logs and the first records of a run need tens of megabytes; checkpoints and models take more than the rest."""
@@ -41,6 +42,11 @@ class Surroundings:
         """The empty folder that the trainer starts in."""
         return self.folder / "start"
 
+    @property
+    def packages(self) -> Path:
+        """The folder that holds links to our packages and nothing else, to be searched before all else."""
+        return self.folder / "packages"
+
 
 @contextlib.contextmanager
 def surroundings(output: Path | None = None) -> Iterator[Surroundings]:
@@ -57,6 +63,9 @@ def surroundings(output: Path | None = None) -> Iterator[Surroundings]:
     try:
         found = Surroundings(folder, environment, ())
         found.start_folder.mkdir()
+        found.packages.mkdir()
+        for package in PACKAGES:
+            (found.packages / package).symlink_to(ROOT / package)
         environment |= {"RAY_TMPDIR": str(folder), FOLDER_VARIABLE: str(folder)}
         _home(environment, folder, warnings)
         _network(environment)

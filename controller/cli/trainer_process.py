@@ -4,7 +4,6 @@ import contextlib
 import os
 import select
 import shutil
-import site
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import IO
 
 from controller.cli.supervisor import KILL, TERMINATE
 from controller.cli.surroundings import Surroundings
-from trainer.config.interpreter import ROOT, encoding_of
+from trainer.config.interpreter import encoding_of
 
 TRAINER_COMMAND = (sys.executable, "-P", "-m", "trainer")
 """-P: a folder called `trainer` where the user happens to be is not meant."""
@@ -24,8 +23,7 @@ def trainer_environment(place: Surroundings, terminal: bool) -> dict[str, str]:
     environment["PYTHONIOENCODING"] = f"{encoding_of(sys.stdout)}:backslashreplace"
     if terminal:
         environment.setdefault("FORCE_COLOR", "1")
-    if str(ROOT) not in site.getsitepackages():
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(place.packages), environment.get("PYTHONPATH")]))
     return environment
 
 

@@ -61,7 +61,7 @@ def test_the_driver_goes_to_an_empty_folder_before_ray_lets_its_workers_import_f
     monkeypatch.setenv("PYTHONPATH", f"{os.pathsep}.{os.pathsep}/opt/lib")
     leave_current_folder()
     assert list(Path.cwd().iterdir()) == []
-    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/opt/lib"]
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == ["/opt/lib", str(ROOT)]
 
 
 def test_the_port_that_is_chosen_can_be_listened_on() -> None:

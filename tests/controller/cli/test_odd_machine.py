@@ -56,8 +56,10 @@ def test_a_run_is_as_good_as_on_any_other_machine(folder: Path, tmp_path_factory
     )
     temporary = tmp_path_factory.mktemp("temporary") / ("a-long-name-" * 9)
     temporary.mkdir()
+    mine = tmp_path_factory.mktemp("mine")
+    (mine / "trainer.py").write_text("raise SystemExit('the wrong module')\n")
     odd = environment({
-        "PYTHONPATH": f"{REPOSITORY}:.:", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMPDIR": str(temporary),
+        "PYTHONPATH": f"{mine}:{REPOSITORY}:.:", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMPDIR": str(temporary),
         "HOME": "/none/home", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "RAY_ADDRESS": "127.0.0.1:1",
     })  # fmt: skip
     with other_rays(folder):

@@ -26,6 +26,8 @@ def longest_socket(folder: str) -> int:
 def test_a_run_starts_in_an_empty_folder_that_goes_with_it() -> None:
     with surroundings() as place:
         assert list(place.start_folder.iterdir()) == []
+        assert {package.name for package in place.packages.iterdir()} == {"controller", "trainer"}
+        assert (place.packages / "trainer/config/interpreter.py").is_file()
         assert place.warnings == ()
         assert longest_socket(place.environment["RAY_TMPDIR"]) <= SOCKET_PATH_MAX_BYTES
     assert not place.folder.exists()
