@@ -85,8 +85,7 @@ def _temporary_folder(environment: dict[str, str], warnings: list[str]) -> Path:
             return Path(given)
         if given and problem:
             unfit.append(f"{name}={given} {problem}")
-            if _usable(Path(given)) is not None:
-                del environment[name]
+            del environment[name]  # Python's own helpers of Ray put sockets there too
     for fallback in FALLBACKS:
         if _unfit(Path(fallback)) is None:
             warnings += [f"{problem}; this run keeps its temporary files in {fallback}" for problem in unfit]
