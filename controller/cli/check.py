@@ -38,8 +38,7 @@ def describe(job: JobFile, local_run: LocalRun) -> list[str]:
     config = local_run.config
     lines = [f"job {job.name}: {config.task.value}, {_method(config)}, {_length(config)}", f"workers: {_workers(config)}"]
     lines.append(f"output: {', '.join(export.value for export in config.exports)} model, report and checkpoints, in the folder of --output")
-    if not job.names_output:
-        lines.append("a cluster would need spec.output.persistentVolumeClaim.claimName, the claim that results are written to")
+    lines += job.cluster_needs
     lines += [notice for notice in local_run.notices if not notice.startswith("claim ")]
     return lines + [f"warning: {warning}" for warning in local_run.warnings]
 

@@ -5,6 +5,7 @@ Tests: tests/controller/cli/test_configmaps.py and, against the API server, test
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ class ConfigMap:
 
     name: str
     data: dict[str, bytes]
+
+    @property
+    def size_as_json(self) -> int:
+        """About how many bytes kubectl sends: quotes and line breaks count twice."""
+        return sum(len(json.dumps(text.decode(errors="replace"), ensure_ascii=False).encode()) for text in self.data.values())
 
 
 def read_config_map(document: Mapping[str, Any]) -> ConfigMap:

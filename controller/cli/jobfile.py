@@ -29,6 +29,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
 WRITTEN = ("apiVersion", "kind", "metadata", "spec")
+LARGEST_REMEMBERED = 256 * 1024 - 500
+"""Bytes of JSON that `kubectl apply` can remember of an object in an annotation, of which there may be 256 KiB."""
 GENERATED_SUFFIX = "x" * 5
 """Stands for what the API server puts behind a generateName."""
 STAND_IN_CLAIM = {"claimName": "results"}
@@ -46,6 +48,19 @@ class JobFile:
     config_maps: dict[str, ConfigMap] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     names_output: bool = True
+
+    @property
+    def cluster_needs(self) -> list[str]:
+        """What this file, which is good here, would need on a cluster, in sentences."""
+        needs = []
+        if not self.names_output:
+            needs.append("a cluster would need spec.output.persistentVolumeClaim.claimName, the claim that results are written to")
+        large = [name for name, found in self.config_maps.items() if found.size_as_json > LARGEST_REMEMBERED]
+        if large:
+            needs.append(
+                f"for a cluster use kubectl apply --server-side: ConfigMap {', '.join(large)} is too large for kubectl apply alone"
+            )
+        return needs
 
 
 def read_job_file(path: Path) -> JobFile:
@@ -66,10 +81,13 @@ def read_job_file(path: Path) -> JobFile:
     if errors or spec is None:
         raise BadInputError(errors)
     config_maps: dict[str, ConfigMap] = {}
-    ignored = list(documents.unread)
+    ignored = [*documents.unread, *(["status, which the controller writes"] if job.get("status") else [])]
     for index, document in enumerate(documents.objects):
         if kind_of(document) == "ConfigMap":
             config_map = read_config_map(document)
+            if _elsewhere(document, job):
+                ignored.append(f"ConfigMap {config_map.name}, of another namespace than the job's")
+                continue
             if config_map.name in config_maps:
                 ignored.append(f"the first ConfigMap {config_map.name}, a later one replaces it")
             config_maps[config_map.name] = config_map
@@ -110,6 +128,12 @@ def _check_envelope(job: Mapping[str, Any]) -> tuple[str, list[InputError]]:
         return "", errors
     name, name_errors = _check_name(metadata)
     return name, errors + name_errors + [found for found in metadata_problems(metadata) if found.field != "metadata.name"]
+
+
+def _elsewhere(document: Mapping[str, Any], job: Mapping[str, Any]) -> bool:
+    """Whether an object is of another namespace than the job, as far as the file says so."""
+    namespaces = {found["metadata"].get("namespace") or "" for found in (document, job)}
+    return len(namespaces - {""}) > 1
 
 
 def _check_others(path: Path, position: int, documents: list[dict[str, Any]]) -> list[InputError]:

@@ -172,6 +172,23 @@ def test_a_config_map_that_a_later_one_replaces_is_told(tmp_path: Path) -> None:
     assert found.ignored == ("the first ConfigMap pairs, a later one replaces it",)
 
 
+def test_a_config_map_of_another_namespace_is_not_the_jobs(tmp_path: Path) -> None:
+    elsewhere = {**CONFIG_MAP, "metadata": {"name": "pairs", "namespace": "b"}}
+    found = read_job_file(write(tmp_path, elsewhere, job(metadata__namespace="a")))
+    assert (found.config_maps, found.ignored) == ({}, ("ConfigMap pairs, of another namespace than the job's",))
+    assert read_job_file(write(tmp_path, elsewhere, JOB)).config_maps.keys() == {"pairs"}
+
+
+def test_a_status_is_told_to_be_the_controllers(tmp_path: Path) -> None:
+    assert read_job_file(write(tmp_path, job(status={"phase": "Running"}))).ignored == ("status, which the controller writes",)
+
+
+@pytest.mark.parametrize(("size", "told"), [(120_000, False), (140_000, True)])
+def test_a_config_map_that_kubectl_can_only_apply_server_side_is_told(tmp_path: Path, size: int, told: bool) -> None:
+    found = read_job_file(write(tmp_path, {**CONFIG_MAP, "data": {"train.jsonl": '"' * size}}, JOB))
+    assert any("use kubectl apply --server-side: ConfigMap pairs" in need for need in found.cluster_needs) is told
+
+
 @given(st.text(max_size=200))
 def test_whatever_the_file_holds_the_answer_is_a_job_or_a_refusal(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
