@@ -109,7 +109,15 @@ def _the_job(path: Path, documents: list[dict[str, Any]]) -> tuple[int, dict[str
     if misspelt:
         raise BadInputError([InputError("kind", f"there is no kind {misspelt!r}", f"write {KIND}")])
     found = f"it has: {', '.join(kinds)}" if kinds else "it is empty"
-    raise BadInputError([InputError(str(path), f"has no document of kind {KIND} ({found})", f"add one with apiVersion {API_VERSION}")])
+    raise BadInputError(
+        [
+            InputError(
+                str(path),
+                f"has no document of kind {KIND} ({found})",
+                f"begin it with apiVersion: {API_VERSION}, kind: {KIND}, metadata: {{name: my-job}} and spec",
+            )
+        ]
+    )
 
 
 def _check_envelope(job: Mapping[str, Any]) -> tuple[str, list[InputError]]:
@@ -163,6 +171,8 @@ def _check_name(metadata: Mapping[str, Any]) -> tuple[str, list[InputError]]:
         errors.append(InputError(f"metadata.{given}", f"{shown_name!r} has {len(shown_name)} characters", f"use at most {most}"))
     if not DNS_1035.fullmatch(name):
         fix = "use lower-case letters, digits and dashes, beginning with a letter and not ending with a dash"
+        alike = re.sub(r"[^a-z0-9]+", "-", shown_name.lower()).strip("-")[:NAME_MAX_LENGTH].rstrip("-")
+        fix += f", such as {alike}" if DNS_1035.fullmatch(alike) and given == "name" else ""
         errors.append(InputError(f"metadata.{given}", f"{shown_name!r} is not a DNS-1035 label", fix))
     return shown_name.rstrip("-"), errors
 

@@ -4,6 +4,7 @@ Fields are named as they stand in the file (`spec.training.learningRate`). Pure.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from controller.api.spec import LABEL_KEY, LABEL_VALUE
 from controller.cli.fields import Location, fields_of, type_at, value_at
-from controller.cli.suggestions import for_unknown_field, for_wrong_type
+from controller.cli.suggestions import for_unknown_field, for_wrong_type, plain_name
 from trainer.config.errors import InputError
 from trainer.config.sources import OBJECT_NAME
 
@@ -89,7 +90,9 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel], document: Any, p
     if kind in KINDS:
         return InputError(field, f"{shown(given)} is not {KINDS[kind]}", for_wrong_type(given, KINDS[kind], type_at(model, location)))
     if kind in ("enum", "literal_error"):
-        return InputError(field, f"{shown(given)} is not allowed", f"use {context['expected']}")
+        allowed = re.findall(r"'([^']+)'", context["expected"])
+        alike = [name for name in allowed if isinstance(given, str) and plain_name(name) == plain_name(given)]
+        return InputError(field, f"{shown(given)} is not allowed", f"write {alike[0]}" if alike else f"use {context['expected']}")
     if kind in BOUNDS:
         key, words = BOUNDS[kind]
         return InputError(field, f"{shown(given)} is out of range", f"give {words} {_limit(context[key])}")

@@ -7,16 +7,20 @@ import difflib
 import json
 import re
 from collections.abc import Container, Iterable
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from controller.cli.fields import Location, every_field, fields_of, type_at
-from controller.cli.scalars import ScalarError, plain
+from controller.cli.fields import Location, every_field, fields_of, plain_type, type_at
+from controller.cli.scalars import FLOAT, ScalarError, plain
 
 ALIKE, NEARLY_THE_SAME = 0.6, 0.85
 """Likeness from which a name may be meant here, and from which it is not looked for in other places."""
 AS_TRUE_OR_FALSE = "put quotes around it; yes, no, on, off, y and n without quotes are true or false"
+NAMING_FIELDS = ("name", "path", "claimName")
+"""Fields that a text alone may have been meant for, where an object is expected."""
+NESTED_FIELDS = ("train", "persistentVolumeClaim")
+EVERY_LAYER = ("all-linear", "all")
 OTHER_TOOLS = {
     "numtrainepochs": "training.epochs",
     "numepochs": "training.epochs",
@@ -84,14 +88,14 @@ def for_unknown_field(name: str, location: Location, given: Any, root: type[Base
     """Say what to do about the field `name`, which the model at `location` below `root` does not have; `given` stands there."""
     known = fields_of(type_at(root, location))
     siblings = given if isinstance(given, dict) else {}
-    if name.isdigit() and siblings.get(name, "") is None:
+    if siblings.get(name, "") is None and FLOAT.fullmatch(name):
         return "inside of {…} a comma begins the next field; write a number without commas"
     if name in ("true", "false"):
         return f"a key y, yes, on, n, no or off is read as {name}; put quotes around it"
     if not _meant(name, known, NEARLY_THE_SAME):
-        elsewhere = _elsewhere(name, location, root)
+        elsewhere = _elsewhere(name, location, root, prefix)
         if elsewhere:
-            return f"it stands in {prefix}.{elsewhere}"
+            return elsewhere
     return closest(name, known, siblings)
 
 
@@ -103,9 +107,12 @@ def for_wrong_type(value: Any, wanted: str, model: Any) -> str:
         return _unquoted(value, wanted)
     if wanted == "a list" and isinstance(value, dict):
         return "give a list: begin each entry with '- '"
-    if wanted.startswith("an object"):
-        return _as_object(value, model) or f"give {wanted}"
-    return f"give {wanted}"
+    if wanted == "a list" and value in EVERY_LAYER:
+        return "leave it out, every linear layer is the default"
+    if value is False and wanted.startswith("an object"):
+        return "leave it out"
+    meant = _as_written(value, model)
+    return f"give {wanted}" if meant is None else f"write {_flow(meant)}"
 
 
 def _meant(name: str, known: Iterable[str], likeness: float) -> str | None:
@@ -114,13 +121,14 @@ def _meant(name: str, known: Iterable[str], likeness: float) -> str | None:
     return by_plain_name[matches[0]] if matches else None
 
 
-def _elsewhere(name: str, location: Location, root: type[BaseModel]) -> str | None:
-    """Return the path of the one field that is called so in another place, or that has this name in other tools."""
+def _elsewhere(name: str, location: Location, root: type[BaseModel], prefix: str) -> str | None:
+    """Say where the one field stands that is called so in another place, or that other tools call so."""
     here = tuple(part for part in location if isinstance(part, str))
     paths = [path for path in every_field(root) if plain_name(path[-1]) == plain_name(name) and path[:-1] != here]
     if len(paths) == 1:
-        return ".".join(paths[0])
-    return OTHER_TOOLS.get(plain_name(name))
+        return f"its place is {prefix}.{'.'.join(paths[0])}"
+    path = OTHER_TOOLS.get(plain_name(name))
+    return f"the nearest here is {prefix}.{path}" if path else None
 
 
 def _unquoted(value: str, wanted: str) -> str:
@@ -135,22 +143,34 @@ def _unquoted(value: str, wanted: str) -> str:
     return f"write {value} without quotes" if fits else f"give {wanted}"
 
 
-def _as_object(value: Any, model: Any) -> str | None:
-    """Return how to write `value` as an object that `model` takes, if there is a way."""
-    fields = fields_of(model)
-    if not isinstance(value, (str, bool)) or not fields:
+def _as_written(value: Any, model: Any) -> Any:
+    """Return what `value` was meant to be where `model`, a model or a list, is expected; None where nothing suits."""
+    if get_origin(model) is list:
+        inner = plain_type(get_args(model)[0])
+        candidates = [value] if not isinstance(inner, type) or not issubclass(inner, BaseModel) else [_as_written(value, inner)]
+        candidates = [[candidate] for candidate in candidates]
+    elif not (isinstance(model, type) and issubclass(model, BaseModel)):
         return None
-    candidates: list[dict[str, Any]] = [{value: {}}] if isinstance(value, str) else [{}]
-    if isinstance(value, str):
-        candidates += [{name: value} for name in fields]
-    for candidate in candidates:
-        try:
-            model.model_validate_json(json.dumps(candidate), strict=True, by_alias=True, by_name=False)
-        except ValidationError:
-            continue
-        return (
-            "write " + ", ".join(f"{{{name}: {inner if inner else '{}'}}}" for name, inner in candidate.items())
-            if candidate
-            else "write {}, or leave it out"
-        )
-    return None
+    elif value is True:
+        candidates = [{}]
+    elif isinstance(value, str):
+        fields = fields_of(model)
+        candidates = [{value: {}}, *({name: value} for name in NAMING_FIELDS if name in fields)]
+        candidates += [{name: _as_written(value, plain_type(fields[name].annotation))} for name in NESTED_FIELDS if name in fields]
+    else:
+        return None
+    return next((candidate for candidate in candidates if _fits(candidate, model)), None)
+
+
+def _fits(candidate: Any, model: Any) -> bool:
+    try:
+        TypeAdapter(model).validate_json(json.dumps(candidate), strict=True, by_alias=True, by_name=False)
+    except ValidationError:
+        return False
+    return True
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_flow(member)}" for name, member in value.items()) + "}"
+    return "[" + ", ".join(map(_flow, value)) + "]" if isinstance(value, list) else str(value)

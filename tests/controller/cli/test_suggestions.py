@@ -26,12 +26,17 @@ def advice(**changes: Any) -> str:
     [
         pytest.param({"training__learning_rate": 1}, "did you mean learningRate?", id="snake case"),
         pytest.param({"training__learning_rate": 1, "training__learningRate": 1}, "remove it, learningRate is given too", id="given twice"),
-        pytest.param({"training__rank": 8}, "it stands in spec.method.lora.rank", id="another section"),
-        pytest.param({"maxSteps": 8}, "it stands in spec.training.maxSteps", id="one level too high"),
-        pytest.param({"training__zeroStage": 2}, "it stands in spec.distributed.deepspeed.zeroStage", id="deep down"),
-        pytest.param({"training__per_device_train_batch_size": 2}, "it stands in spec.training.microBatchSize", id="name of another tool"),
-        pytest.param({"method__lora__r": 8}, "it stands in spec.method.lora.rank", id="one letter"),
+        pytest.param({"training__rank": 8}, "its place is spec.method.lora.rank", id="another section"),
+        pytest.param({"maxSteps": 8}, "its place is spec.training.maxSteps", id="one level too high"),
+        pytest.param({"training__zeroStage": 2}, "its place is spec.distributed.deepspeed.zeroStage", id="deep down"),
+        pytest.param(
+            {"training__per_device_train_batch_size": 2}, "the nearest here is spec.training.microBatchSize", id="name of another tool"
+        ),
+        pytest.param({"method__lora__r": 8}, "the nearest here is spec.method.lora.rank", id="one letter"),
         pytest.param({"training__000": None}, "inside of {…} a comma begins the next field; write a number without commas", id="comma"),
+        pytest.param(
+            {"training__0.0005": None}, "inside of {…} a comma begins the next field; write a number without commas", id="fraction"
+        ),
         pytest.param({"data__true": 1}, "a key y, yes, on, n, no or off is read as true; put quotes around it", id="key y"),
     ],
 )
@@ -53,7 +58,18 @@ def test_an_unknown_field_is_told_where_it_stands(changes: dict[str, Any], expec
         pytest.param({"model": "./folder"}, "write {path: ./folder}", id="folder"),
         pytest.param({"data__train": ["rows.jsonl"]}, "write {path: rows.jsonl}", id="file"),
         pytest.param({"data__train": {"path": "rows.jsonl"}}, "give a list: begin each entry with '- '", id="entry without a dash"),
-        pytest.param({"regularization": {"earlyStopping": True}}, "write {}, or leave it out", id="switch"),
+        pytest.param({"regularization": {"earlyStopping": True}}, "write {}", id="switch"),
+        pytest.param({"method": {"full": True}}, "write {}", id="switch without fields"),
+        pytest.param({"regularization": {"earlyStopping": False}}, "leave it out", id="switch that is off"),
+        pytest.param({"evaluation": {"metrics": "perplexity"}}, "write [perplexity]", id="entry without brackets"),
+        pytest.param(
+            {"method": {"lora": {"targetModules": "all-linear"}}}, "leave it out, every linear layer is the default", id="all layers"
+        ),
+        pytest.param({"data__train": "rows.jsonl"}, "write [{path: rows.jsonl}]", id="file for a list"),
+        pytest.param({"data": "rows.jsonl"}, "write {train: [{path: rows.jsonl}]}", id="file for all"),
+        pytest.param({"output": "models"}, "write {persistentVolumeClaim: {claimName: models}}", id="claim"),
+        pytest.param({"output": "/mnt/models"}, "give an object (name: value)", id="folder for a claim"),
+        pytest.param({"task": "Language_Modeling"}, "write language-modeling", id="value in another case"),
         pytest.param({"training__seed": 2**40}, "give at most 2147483647", id="bound"),
         pytest.param({"data__train": [{"configMap": {"name": "A", "key": "k"}}]}, "use lower-case letters, digits", id="name"),
     ],
