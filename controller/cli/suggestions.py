@@ -89,7 +89,7 @@ def for_unknown_field(name: str, location: Location, given: Any, root: type[Base
     known = fields_of(type_at(root, location))
     siblings = given if isinstance(given, dict) else {}
     if siblings.get(name, "") is None and FLOAT.fullmatch(name):
-        return "inside of {…} a comma begins the next field; write a number without commas"
+        return "inside of {…} a comma begins the next field; write numbers with a point and without commas"
     if name in ("true", "false"):
         return f"a key y, yes, on, n, no or off is read as {name}; put quotes around it"
     if not _meant(name, known, NEARLY_THE_SAME):

@@ -33,15 +33,13 @@ def advice(**changes: Any) -> str:
             {"training__per_device_train_batch_size": 2}, "the nearest here is spec.training.microBatchSize", id="name of another tool"
         ),
         pytest.param({"method__lora__r": 8}, "the nearest here is spec.method.lora.rank", id="one letter"),
-        pytest.param({"training__000": None}, "inside of {…} a comma begins the next field; write a number without commas", id="comma"),
-        pytest.param(
-            {"training__0.0005": None}, "inside of {…} a comma begins the next field; write a number without commas", id="fraction"
-        ),
+        pytest.param({"training__000": None}, "inside of {…} a comma begins the next field; write numbers with a point", id="comma"),
+        pytest.param({"training__0.0005": None}, "inside of {…} a comma begins the next field; write numbers with a point", id="fraction"),
         pytest.param({"data__true": 1}, "a key y, yes, on, n, no or off is read as true; put quotes around it", id="key y"),
     ],
 )
 def test_an_unknown_field_is_told_where_it_stands(changes: dict[str, Any], expected: str) -> None:
-    assert advice(**changes) == expected
+    assert advice(**changes).startswith(expected)
 
 
 @pytest.mark.parametrize(
