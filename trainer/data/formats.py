@@ -82,7 +82,7 @@ def _read_parquet(field: str, path: Path, columns: list[str]) -> Iterator[Record
             raise
         said = (str(error).splitlines() or [type(error).__name__])[0]
         problem = f"{path} is not a sound Parquet file: {said}" + (f", after row {number}" if number else "")
-        raise InputError(field, problem, "write it anew, or say what it is with format") from error
+        raise InputError(field, problem, "write it anew, or give the format that it has") from error
 
 
 def _holds_bytes(kind: Any) -> bool:

@@ -231,7 +231,7 @@ class _Document:
         begin = self.text.rfind("\n", 0, position) + 1
         words = self.text[begin:].split("\n", 1)[0]
         line, ended = self._line_at(position), error.msg.startswith("Unterminated string") or error.pos >= end
-        problem = f"line {line} is not JSON ({error.msg} at character {position - begin + 1}), in {place}: {shown(words)}"
+        problem = f"line {line} is not JSON ({_reason(error)} at character {position - begin + 1}), in {place}: {shown(words)}"
         return self.fault(problem, _syntax_fix(error, ended=unfinished and ended))
 
     def _line_at(self, position: int) -> int:
@@ -245,12 +245,14 @@ def _line_fault(field: str, where: str, line: str, error: Exception, *, last: bo
     if isinstance(error, json.JSONDecodeError):
         ended = error.msg.startswith("Unterminated string") or error.pos >= len(line.rstrip())
         fix = _syntax_fix(error, ended=ended and last)
-        return InputError(field, f"{where} is not JSON ({error.msg} at character {error.colno}): {shown(line)}", fix)
+        return InputError(field, f"{where} is not JSON ({_reason(error)} at character {error.colno}): {shown(line)}", fix)
     return InputError(field, f"{where} is not JSON ({_reason(error)}): {shown(line)}", fix)
 
 
 def _reason(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return error.msg.removesuffix(" at") if isinstance(error, json.JSONDecodeError) else str(error).split(";")[0]
 
 
 def _object_fix(value: Any) -> str:

@@ -75,6 +75,10 @@ class FirstRows:
         rows = [record for record in self.records if record is not besides]
         return any(isinstance(value := record.values.get(name), str) and value.strip() for record in rows)
 
+    def length(self, name: str) -> int:
+        """Return how many characters the rows hold in a column of texts."""
+        return sum(len(value) for value in self.values(name) if isinstance(value, str))
+
     def holds_turns(self, name: str) -> bool:
         """Tell whether a row holds a conversation in a column, as a list or as its JSON."""
         return any(
@@ -128,7 +132,8 @@ def check_layout(field: str, task: Task, layout: Layout, first: FirstRows, name:
     for role, column in layout.needed().items():
         if column not in first.names:
             where = f"{name} {first.records[0].where}"
-            problem = f"{column!r} is not a column of {where} (it has: {', '.join(first.names) or 'none'})"
+            has = ", ".join(name or '""' for name in first.names) or "none"
+            problem = f"{column!r} is not a column of {where} (it has: {has})"
             raise InputError(f"{field}.columns.{role}", problem, _column_fix(task, layout, role, column, first))
 
 
@@ -143,8 +148,9 @@ def _column_fix(task: Task, layout: Layout, role: str, column: str, first: First
     separator = re.search(r"[;\t|,:^~]", names[0]) if len(names) == 1 else None
     if separator is not None:
         return f"the file seems to separate its cells otherwise: give delimiter: {json.dumps(separator[0])}"
-    if len(names) > 1 and all(_is_sentence(name) for name in names):
-        return "the first line seems to be a row: put a line with the names of the columns before it, such as prompt,completion"
+    header = "put a line with the names of the columns before it, such as prompt,completion"
+    if first.records[0].headed and any(map(_is_sentence, names)):
+        return f"the first line seems to be a row: {header}"
     if close := difflib.get_close_matches(column, names, n=1) or [other for other in names if other.lower() == column.lower()]:
         return f"did you mean columns.{role}: {quoted(close[0])}?"
     if task is Task.LANGUAGE_MODELING:
@@ -152,11 +158,14 @@ def _column_fix(task: Task, layout: Layout, role: str, column: str, first: First
     if names == ["text"]:
         return "a plain text has no questions and answers: for it use task: language-modeling, or name other files"
     proposed = _proposal(layout, first)
-    return f"write columns: {_mapping(proposed)}" if proposed else f"name a column that holds it as columns.{role}"
+    fix = f"write columns: {_mapping(proposed)}" if proposed else f"name a column that holds it as columns.{role}"
+    if "…" in proposed.values():
+        fix += " with the column that is missing; what is no text has to be written as one"
+    return f"{fix}; if the first line is a row already, {header}" if first.records[0].headed else fix
 
 
 def _text_fix(first: FirstRows) -> str:
-    texts = _texts(first)
+    texts = sorted(_texts(first), key=first.length, reverse=True)
     naming = f"write columns: {_mapping({'text': texts[0]})}" if texts else "name a column that holds text as columns.text"
     if {"prompt", "messages", "completion"} & set(first.names) or any(map(first.holds_turns, first.names)):
         return f"for rows of questions and answers use task: chat, else {naming}"
@@ -164,31 +173,36 @@ def _text_fix(first: FirstRows) -> str:
 
 
 def _texts(first: FirstRows) -> list[str]:
-    return [name for name in first.names if first.holds_text(name) and not first.holds_turns(name)]
+    """Return the columns that hold words, those that tell about the row only where there are no others."""
+    texts = [name for name in first.names if first.holds_text(name) and not first.holds_turns(name)]
+    return [name for name in texts if not METADATA.match(name)] or texts
 
 
 def _proposal(layout: Layout, first: FirstRows) -> dict[str, str]:
-    """Return what the job could name as prompt and completion, or as messages; nothing where no columns fit."""
+    """Return what the job could name as prompt and completion, or as messages; … for one that cannot be told, nothing without any."""
     turns = [name for name in first.names if first.holds_turns(name)]
     if turns:
         return {"messages": next((name for name in ("chosen", *turns) if name in turns), turns[0])}
-    texts = sorted(_texts(first), key=lambda name: METADATA.match(name) is not None)
+    texts = _texts(first)
     prompt = layout.prompt if layout.prompt in texts else _best(texts, (*PROMPT_NAMES, *MORE_PROMPTS), {layout.completion})
     completion = layout.completion if layout.completion in texts else _best(texts, (*COMPLETION_NAMES, *MORE_COMPLETIONS), {prompt})
-    if prompt is None or completion is None:
+    if prompt is None and completion is None:
         return {}
-    proposed = {"prompt": prompt, "completion": completion}
+    proposed = {"prompt": prompt or "…", "completion": completion or "…"}
     return {role: column for role, column in proposed.items() if role != column}
 
 
 def _best(texts: Sequence[str], known: Sequence[str], taken: set[str | None]) -> str | None:
+    """Return the column of a known name; of unknown names only one that leaves no choice, or the first of two."""
     free = [name for name in texts if name not in taken]
-    return next((name for wanted in known for name in free if name.lower() == wanted), free[0] if free else None)
+    otherwise = free[0] if free and len(texts) <= 2 else None
+    return next((name for wanted in known for name in free if name.lower() == wanted), otherwise)
 
 
 def quoted(name: str) -> str:
     """Return a name as YAML takes it."""
-    return name if PLAIN_NAME.fullmatch(name) and name.lower() not in YAML_WORDS else json.dumps(name, ensure_ascii=False)
+    plain = name == "…" or (PLAIN_NAME.fullmatch(name) and name.lower() not in YAML_WORDS)
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def _mapping(columns: Mapping[str, str]) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 from trainer.data.layout import METADATA, Layout
 from trainer.data.records import Record
 
+LOOKED_AT = 20
+"""Items of a list: a column of embeddings has thousands of numbers in each row."""
+
 
 @dataclass
 class Noticed:
@@ -78,7 +81,7 @@ def _holds_text(value: Any) -> bool:
         return bool(value.strip())
     if isinstance(value, Mapping):
         return any(_holds_text(member) for member in value.values())
-    return isinstance(value, list) and any(_holds_text(item) for item in value)
+    return isinstance(value, list) and any(_holds_text(item) for item in value[:LOOKED_AT])
 
 
 def _of(rows: int, total: int) -> str:

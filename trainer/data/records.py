@@ -17,6 +17,8 @@ class Record:
     values: dict[str, Any]
     file: str = ""
     """The file, where a source has several."""
+    headed: bool = False
+    """The names of the columns were read from a first line, which may be missing."""
     typed: bool = False
     """The file's columns have types, as those of Parquet: a number there is not mended by quotes."""
 

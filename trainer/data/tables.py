@@ -79,7 +79,7 @@ def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped:
             elif len(cells) != len(header):
                 raise _width_fault(field, path, start, cells, header, delimiter)
             else:
-                yield Record(f"line {start}", dict(zip(header, cells, strict=True)))
+                yield Record(f"line {start}", dict(zip(header, cells, strict=True)), headed=True)
             start = skipped + reader.line_num + 1
     except csv.Error as error:
         problem = f"{path} is not sound in the row that begins at line {start}: {error}"

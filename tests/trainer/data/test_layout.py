@@ -79,7 +79,10 @@ def test_what_the_error_proposes_is_accepted(rows: list[dict[str, Any]], columns
 
 FIXES = [
     pytest.param(
-        [{"What is it?": "a", "It is an apple.": "b"}], Task.CHAT, "put a line with the names of the columns before it", id="header"
+        [{"id": "7", "title": "t", "context": "c", "question": "q", "answers": {"text": ["a"]}}],
+        Task.CHAT,
+        "write columns: {prompt: question, completion: …} with the column that is missing; what is no text has to be written as one",
+        id="no answer",
     ),
     pytest.param([{"prompt; completion": "a"}], Task.CHAT, 'give delimiter: ";"', id="delimiter"),
     pytest.param([{"text": "a"}], Task.CHAT, "for it use task: language-modeling", id="plain text"),
@@ -88,7 +91,7 @@ FIXES = [
     pytest.param(
         [{"prompt": "a", "completion": "b"}], Task.LANGUAGE_MODELING, "use task: chat, else write columns: {text: prompt}", id="chat"
     ),
-    pytest.param([{"body": "a"}], Task.LANGUAGE_MODELING, "write columns: {text: body}", id="other name"),
+    pytest.param([{"id": "7", "title": "a", "body": "a b"}], Task.LANGUAGE_MODELING, "write columns: {text: body}", id="other name"),
 ]
 
 
@@ -97,6 +100,20 @@ def test_a_missing_column_gets_advice_that_fits(rows: list[dict[str, Any]], task
     first = first_rows(*rows)
     with pytest.raises(InputError) as caught:
         check_layout(FIELD, task, layout_of(FIELD, task, None, first), first, "rows.csv")
+    assert words in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"What is it?": "a", "An apple": "b"}, "the first line seems to be a row: put a line with the names of the columns before it"),
+        ({"hello": "a", "world": "b"}, "{prompt: hello, completion: world}; if the first line is a row already, put a line"),
+    ],
+)
+def test_a_table_without_a_header_line_is_told(row: dict[str, Any], words: str) -> None:
+    first = FirstRows([Record("line 2", row, headed=True)])
+    with pytest.raises(InputError) as caught:
+        check_layout(FIELD, Task.CHAT, layout_of(FIELD, Task.CHAT, None, first), first, "rows.csv")
     assert words in caught.value.fix
 
 
