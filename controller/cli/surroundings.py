@@ -135,8 +135,9 @@ def _room(output: Path) -> list[str]:
 
 def _home(environment: dict[str, str], folder: Path, warnings: list[str]) -> None:
     """Give libraries a place for what they keep at home, where the home is none."""
-    home = Path(environment.get("HOME") or "/nonexistent")
-    if _writable(home):
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))
+    if home.is_absolute() and _writable(home):
+        environment["HOME"] = str(home)  # Ray asks for the variable and for nothing else
         cache = home / ".cache"
         if not cache.exists() or _writable(cache):
             return
@@ -161,7 +162,12 @@ def _hub_cache(environment: dict[str, str], cache: Path, folder: Path) -> None:
 
 
 def _writable(folder: Path) -> bool:
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    """Tell whether files can be made in a folder, which its permissions alone do not say (root, network, read-only mounts)."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _network(environment: dict[str, str]) -> None:

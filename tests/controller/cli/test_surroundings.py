@@ -70,15 +70,24 @@ def test_where_there_is_no_folder_for_sockets_at_all_it_is_said_with_the_fix(mon
         surroundings().__enter__()
 
 
-def test_a_home_that_does_not_exist_is_replaced_for_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/none/home")
+@pytest.mark.parametrize("given", ["/none/home", "/proc", "home"], ids=["missing", "takes no files", "relative"])
+def test_a_home_that_cannot_be_written_is_replaced_for_this_run(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("HOME", given)
     with surroundings() as place:
         home = Path(place.environment["HOME"])
         assert home.is_dir()
         assert place.folder in home.parents
         [warning] = place.warnings
-        assert warning.startswith("HOME=/none/home cannot be written")
+        assert warning.startswith(f"HOME={given} cannot be written")
         assert "set FINETUNE_CACHE and HF_HOME" in warning
+
+
+def test_a_home_that_nobody_names_is_looked_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(module.os.path, "expanduser", lambda _: str(tmp_path / "home"))
+    with surroundings() as place:
+        assert place.environment["HOME"] == str(tmp_path / "home")
+        assert place.warnings == ()
 
 
 def test_models_are_still_read_from_the_cache_of_a_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
