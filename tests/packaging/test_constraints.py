@@ -57,3 +57,9 @@ def test_tests_run_on_the_pinned_versions() -> None:
 
 def test_the_controller_tells_kuberay_the_version_of_ray_that_is_in_the_trainers_image() -> None:
     assert pins_for_this_python()["ray"] == f"=={Settings(trainer_image='trainer').ray_version}"
+
+
+def test_every_extra_brings_packages_of_its_own() -> None:
+    extras = PROJECT["optional-dependencies"]
+    empty = [name for name, packages in extras.items() if all(package.startswith(f"{OWN_NAME}[") for package in packages)]
+    assert empty == [], "it would promise what another extra does already"

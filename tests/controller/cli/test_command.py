@@ -1,5 +1,6 @@
 """The command line: arguments, exit codes, and imports that are light enough to answer at once."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from controller.cli.command import parse_claims, run_command
 from controller.cli.problems import BadInputError
 from tests.controller.cli.builders import job, write
+from trainer.config.record import EXIT_INTERRUPTED
 
 
 @pytest.mark.parametrize("command", [["run", "--output", "out"], ["check"]], ids=["run", "check"])
@@ -77,3 +79,24 @@ def test_packages_that_are_missing_are_named_with_how_to_get_them(tmp_path: Path
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"the trainer's packages are missing ({package}); install finetune-operator[trainer]\n"
+
+
+def test_the_version_and_the_exit_codes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        run_command(["--version"])
+    assert raised.value.code == 0
+    assert re.fullmatch(r"finetune \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        run_command(["--help"])
+    assert "3 interrupted by the user" in capsys.readouterr().out
+
+
+def test_an_interruption_before_the_trainer_starts_has_its_own_code_and_the_command_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("controller.cli.run.run", interrupted)
+    assert run_command(["run", "my job.yaml", "--output", str(tmp_path), "--overwrite"]) == EXIT_INTERRUPTED
+    assert capsys.readouterr().err.endswith(f"go on with: finetune run 'my job.yaml' --output {tmp_path} --overwrite\n")
