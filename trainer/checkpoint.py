@@ -15,10 +15,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from trainer.config.errors import InputError
 from trainer.config.files import sync
-from trainer.config.record import CheckpointRecord
+from trainer.config.record import BestFigures, CheckpointRecord
 from trainer.digest import sha256_of
 from trainer.engine import EngineState
 
@@ -33,6 +34,10 @@ class SavedState:
     path: Path
     record: CheckpointRecord
     trainer_state: Mapping[str, Any]
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Read the trained parameters alone, float32 by name."""
+        return dict(load_file(self.path / PARAMETERS_FILE))
 
     def engine_state(self) -> EngineState:
         """Read the tensors."""
@@ -165,6 +170,20 @@ class CheckpointStore:
         # The folder may have been moved since.
         return record.model_copy(update={"uri": self._uri_of(record.step)})
 
+    def best(self, at_hand: int | None = None) -> tuple[SavedState | None, list[str]]:
+        """Return the best sound checkpoint, and what is wrong with each better one, which is left out of the records from now on.
+
+        None when no validated one is left, and when it is that of the step `at_hand`, whose weights need not be read.
+        """
+        faults: list[str] = []
+        while (best := best_figures(self.records)) is not None and best.step != at_hand:
+            try:
+                return self.at_step(best.step), faults
+            except TornCheckpointError as error:
+                self.records = mark_best([record for record in self.records if record.step != best.step])
+                faults.append(f"the best checkpoint, of step {best.step}, is damaged ({error})")
+        return None, faults
+
     def at_step(self, step: int) -> SavedState:
         """Verify and return the checkpoint of a step."""
         return self.read(self._folder / f"step-{step}")
@@ -175,6 +194,12 @@ def mark_best(records: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
     measured = [record for record in records if record.perplexity is not None]
     best = min(measured, key=lambda record: record.perplexity or 0.0).step if measured else None
     return [record.model_copy(update={"best": record.step == best}) for record in records]
+
+
+def best_figures(records: Sequence[CheckpointRecord]) -> BestFigures | None:
+    """Return step and perplexity of the best of the records, or None when none was validated."""
+    best = next((record for record in mark_best(records) if record.best), None)
+    return BestFigures(perplexity=best.perplexity, step=best.step) if best is not None and best.perplexity is not None else None
 
 
 @dataclass(frozen=True)

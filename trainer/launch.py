@@ -18,6 +18,7 @@ from trainer.config.record import (
     EXIT_INTERRUPTED,
     EXIT_SUCCESS,
     REASON_DIVERGED,
+    REASON_EXPORT,
     REASON_GENERIC,
     WARNINGS_MAX,
     CheckpointRecord,
@@ -28,6 +29,7 @@ from trainer.config.record import (
     Result,
     Stage,
 )
+from trainer.config.results import REPORT, missing_results
 from trainer.config.train import TrainConfig
 from trainer.inputs import Inputs, check_inputs
 from trainer.ownership import Ownership
@@ -43,6 +45,7 @@ INTERRUPTED_TRIES_SECONDS = 20.0
 REASON_RAY = "RayNotStarted"
 # Names of exceptions that a worker may end with, and the reason that status gives for them.
 FAILURE_REASONS = {"OutOfMemoryError": "OutOfMemory", "MemoryError": "OutOfMemory", "TrainingDivergedError": REASON_DIVERGED,
+                   "ExportMismatchError": REASON_EXPORT,
                    "TornCheckpointError": "CheckpointDamaged", "OSError": "StorageFailed",
                    "SafetensorError": "StorageFailed", RayNotStartedError.__name__: REASON_RAY,
                    # Ray Train's, for workers that did not come up.
@@ -152,14 +155,19 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
     inputs = check_inputs(config)
     ownership = Ownership.of(config, inputs.digests(config))
     directory = Path(config.output.directory)
-    if ownership.finished():
-        print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains anew.")
+    finished, missing = ownership.finished(), missing_results(directory, config.exports)
+    if finished and REPORT not in missing:
         reporter.update(**told_by_report(directory, config))
+    if finished and not missing:
+        print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains anew.")
         return "this run is finished already; nothing was changed"
-    ownership.write(finished=False)
+    if finished:
+        logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
+    else:
+        ownership.write(finished=False)
     reporter.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
-    fit(config, inputs, ownership, reporter, stop)
-    if not (directory / "report.json").is_file():
+    fit(config, inputs, ownership, reporter, stop, trained=finished)
+    if missing_results(directory, config.exports):
         raise InterruptedRunError("stopped on request; the newest checkpoint holds what was trained")
     ownership.write(finished=True)
     try:
@@ -178,8 +186,9 @@ def inspect(config: TrainConfig) -> str:
     return "the input is sound"
 
 
-def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: ProgressReporter, stop: StopRequest) -> None:
-    """Run the workers on Ray; returns when all have ended well, raises their error otherwise."""
+def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: ProgressReporter, stop: StopRequest,
+        *, trained: bool = False) -> None:  # fmt: skip
+    """Run the workers on Ray; returns when all have ended well, raises their error otherwise. `trained`: only results are missing."""
     start_ray(config)
     import ray
 
@@ -188,7 +197,7 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: Pro
 
     box = progress_box()
     reporter.poll(BoxReader(box, stop))
-    trainer = ray_trainer(config, Payload(config.to_wire(), ray.put(inputs), ownership.owner, box))
+    trainer = ray_trainer(config, Payload(config.to_wire(), ray.put(inputs), ownership.owner, box, trained))
     try:
         trainer.fit()
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 from trainer.config.errors import InputError
 from trainer.config.files import write_atomically
 from trainer.config.lineage import differing_field
-from trainer.config.train import TrainConfig
+from trainer.config.train import TrainConfig, digest_of_lineage
 
 RUN_FILE = "run.json"
 TIME_FIELD = "the time that the chat template shows"
@@ -35,6 +35,16 @@ class Ownership:
         """Return the claim of one run."""
         directory = Path(config.output.directory)
         return cls(directory, config.job.name, config.job.uid, config.lineage(), config.lineage_digest(), digests)
+
+    @classmethod
+    def recorded(cls, directory: Path) -> "Ownership":
+        """Return the claim of the run that a folder holds, as its record says; InputError where there is none that can be read."""
+        path = directory / RUN_FILE
+        if not path.is_file():
+            raise InputError("DIR", f"{directory} holds no run: it has no {RUN_FILE}", "name the folder that a run was written to")
+        written = _read(path)
+        owner, lineage = written["owner"], written["lineage"]
+        return cls(directory, owner["name"], owner["uid"], lineage, digest_of_lineage(lineage), written["digests"])
 
     @property
     def owner(self) -> str:

@@ -13,21 +13,36 @@ from typing import Any
 import torch
 
 from trainer.batches import MicroBatch, deal
-from trainer.checkpoint import CheckpointStore, SavedState, TornCheckpointError
+from trainer.checkpoint import CheckpointStore, SavedState, best_figures
 from trainer.config.errors import InputError
 from trainer.config.files import write_atomically
 from trainer.config.record import WARNINGS_MAX, ModelProvenance, OutputRecord, Stage
+from trainer.config.results import MODEL, REPORT, missing_results, read_report
+from trainer.config.sections import Export
 from trainer.config.train import TrainConfig
 from trainer.data import Augmenter, Example, Piece, Tokens, batch_at, left_out_finding, pieces_of, steps_total, vary
 from trainer.engine import build_engine
-from trainer.engine.factory import optimizer_settings, weights_dtype
-from trainer.evaluation import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
+from trainer.engine.factory import optimizer_settings, uses_bfloat16, weights_dtype
+from trainer.evaluation import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, with_exports
 from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate
+from trainer.hyperparameters import hyperparameters
 from trainer.inputs import Inputs, chat_tokenizer
 from trainer.loop import Hook, Progress, train
 from trainer.measure import SAMPLE_ANSWERS, Measurement, measure
-from trainer.model import apply_method, export, load_model, locate, provenance_of
+from trainer.model import (
+    Exported,
+    Origin,
+    Probe,
+    Trained,
+    apply_method,
+    base_dtype,
+    export,
+    load_model,
+    locate,
+    provenance_of,
+)
 from trainer.model.recompute import recompute_activations
+from trainer.model.verification import PROBE_ROWS
 from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 
 logger = logging.getLogger(__name__)
@@ -36,8 +51,10 @@ logger = logging.getLogger(__name__)
 class Run:
     """The state of one rank's run; `execute` is the story."""
 
-    def __init__(self, config: TrainConfig, inputs: Inputs, owner: str, sender: Sender, sinks: Sequence[SinkOpener]) -> None:
-        self.config, self.inputs, self.sender, self.more_sinks = config, inputs, sender, sinks
+    def __init__(self, config: TrainConfig, inputs: Inputs, owner: str, sender: Sender, sinks: Sequence[SinkOpener],
+                 *, trained: bool = False) -> None:  # fmt: skip
+        """`trained`: the run was finished before, and what is missing of its results is made from its checkpoints."""
+        self.config, self.inputs, self.sender, self.more_sinks, self.trained = config, inputs, sender, sinks, trained
         self.directory = Path(config.output.directory)
         self.uri = config.output.uri or str(self.directory)
         self.store = CheckpointStore(self.directory, self.uri, owner, config.checkpoint.keep)
@@ -53,11 +70,14 @@ class Run:
         progress = self.train(saved, baseline)
         if progress.stop_reason == INTERRUPTED:
             return
-        self.take_best_weights(progress)
+        step = self.take_best_weights(progress)
+        if self.engine.broadcast(self.reported(step) is not None if self.engine.rank == 0 else None):
+            self.add_exports(step, progress)
+            return
         final = self.measure(Stage.FINAL)
         self.ledger.note(final=final.figures())
-        self.send(stage=Stage.EXPORTING, metrics=self.ledger.metrics)
-        self.write_results(progress, baseline, final)
+        self.send(stage=Stage.EXPORTING, metrics=self.ledger.metrics, checkpoints=list(self.store.records))
+        self.write_results(step, progress, baseline, final)
 
     def send(self, **fields: Any) -> None:
         """Send fields of the progress record, from rank 0 alone."""
@@ -69,7 +89,7 @@ class Run:
         config = self.config
         # By what the job asked for: a worker without a GPU of its own may see those of others.
         device = torch.device("cuda", torch.cuda.current_device()) if config.workers.gpus_per_worker > 0 else torch.device("cpu")
-        dtype = weights_dtype(config, device)
+        dtype, self.bfloat16 = weights_dtype(config, device), uses_bfloat16(config, device)
         self.located = locate(self.inputs.located.pinned())
         self.tokenizer = chat_tokenizer(self.located, config, self.inputs.template_time)
         self.engine = build_engine(config, lambda: self.trainable_model(dtype), device)
@@ -108,6 +128,9 @@ class Run:
             self.warn(warning)
         found: SavedState | None = self.engine.broadcast(newest)
         if found is None:
+            if self.trained:
+                fix = "bring its checkpoints back, or begin anew with --overwrite"
+                raise InputError("output", f"the run in {self.directory} is finished, but no sound checkpoint of it is left", fix)
             self.send(resumed_from_step=0)
             return None
         step = int(found.trainer_state["step"])
@@ -115,6 +138,7 @@ class Run:
             raise InputError("model", "the weights are not those that the checkpoint was trained on", "bring them back, or begin a new job")
         self.engine.load_state(found.engine_state(), step)
         self.ledger.load_state(found.trainer_state["ledger"])
+        self.forget_lost_best()
         self.words_changed, self.words_seen = found.trainer_state["augmentation"]
         self.resumed_from_step = step
         logger.info("resumed from step %d", step)
@@ -162,6 +186,8 @@ class Run:
         if saved is not None:
             progress.step, progress.tokens_seen = int(saved.trainer_state["step"]), int(saved.trainer_state["tokensSeen"])
             progress.stop_reason = saved.trainer_state["stopReason"]
+        if self.trained:
+            return progress
         self.send(stage=Stage.TRAINING, progress=progress.figures())
         hooks = self.hooks(progress, saved, baseline)
         if self.ledger.owes_validation:
@@ -197,7 +223,7 @@ class Run:
             hooks.append(LogFigures(self.ledger, sinks, self.sender, logger.info))
         stop = StopOnRequest(self.engine, sender)
         if self.validation_rows:
-            every = config.evaluation.every_steps or max(1, round(progress.steps_per_epoch))
+            every = self.validation_every(progress) or 1
             hooks.append(
                 Validate(
                     self.engine, self.validation_rows, every, self.rows_at_once, self.ledger,
@@ -207,6 +233,10 @@ class Run:
         hooks.append(stop)
         hooks.append(SaveCheckpoints(self.engine, self.store, config, self.ledger, sender, lambda: self.extra_state(baseline)))
         return hooks
+
+    def validation_every(self, progress: Progress) -> int | None:
+        """Return the steps between validations, by default once an epoch; None without validation rows."""
+        return (self.config.evaluation.every_steps or max(1, round(progress.steps_per_epoch))) if self.validation_rows else None
 
     def sinks(self, resumed_from_step: int) -> MetricsSink:
         """Return where rank 0's figures go; the other ranks have no sinks."""
@@ -218,27 +248,43 @@ class Run:
 
     def extra_state(self, baseline: Measurement) -> dict[str, Any]:
         """Return what a checkpoint keeps besides step, tokens and ledger."""
-        digest = self.provenance.digest if self.provenance else None
-        return {"baseline": baseline.to_state(), "augmentation": [self.words_changed, self.words_seen], "weights": digest}
+        state = {"baseline": baseline.to_state(), "augmentation": [self.words_changed, self.words_seen]}
+        if self.provenance is None:
+            return state
+        # With the dtype and the commit of the hub, `finetune export` finds the same base again.
+        dtype = str(base_dtype(self.engine.model)).removeprefix("torch.")
+        return state | {"weights": self.provenance.digest, "revision": self.provenance.revision, "dtype": dtype}
 
-    def take_best_weights(self, progress: Progress) -> None:
-        """Go back to the weights of the best validation whose checkpoint is sound, when those are not the last ones."""
-        saved = self.engine.broadcast(self.best_checkpoint(progress.step) if self.engine.rank == 0 else None)
-        if saved is None:
+    def forget_lost_best(self) -> None:
+        """Let `best` name the best of the checkpoints that are there: weights that are lost cannot become the result."""
+        best, left = self.ledger.metrics.best, self.engine.broadcast(best_figures(self.store.records) if self.engine.rank == 0 else None)
+        if best is None or (left is not None and left.step == best.step):
             return
-        self.engine.load_state(saved.engine_state(), saved.record.step)
-        logger.info("took the weights of step %d, the best on the validation rows", saved.record.step)
+        self.ledger.note(best=left)
+        if self.engine.rank == 0:
+            instead = f"that of step {left.step} is the best one left" if left is not None else "no other was validated"
+            self.warn(f"the checkpoint of step {best.step}, the best until then, is lost: {instead}")
+
+    def take_best_weights(self, progress: Progress) -> int:
+        """Take the weights of the best validation whose checkpoint is sound and return their step, which `best` then names."""
+        saved = self.engine.broadcast(self.best_checkpoint(progress.step) if self.engine.rank == 0 else None)
+        step = progress.step
+        if saved is not None:
+            step = saved.record.step
+            self.engine.load_state(saved.engine_state(), step)
+            logger.info("took the weights of step %d, the best on the validation rows", step)
+        taken = [record for record in self.store.records if record.step == step]
+        if self.engine.rank == 0 and self.ledger.metrics.best is not None and self.ledger.metrics.best.step != step:
+            self.ledger.note(best=best_figures(taken))
+        return step
 
     def best_checkpoint(self, last_step: int) -> SavedState | None:
-        """Return the best checkpoint, or None when the last weights are the best, or the best ones are lost."""
-        best = next((record for record in self.store.records if record.best), None)
-        if best is None or best.step == last_step:
-            return None
-        try:
-            return self.store.at_step(best.step)
-        except TornCheckpointError as error:
-            self.warn(f"the best checkpoint, of step {best.step}, is damaged ({error}): the weights of step {last_step} are taken")
-            return None
+        """Return the best sound checkpoint, or None when the last weights are to be taken; tells of those that were passed over."""
+        found, faults = self.store.best(last_step)
+        taken = last_step if found is None else found.record.step
+        for fault in faults:
+            self.warn(f"{fault}: the weights of step {taken} are taken")
+        return found
 
     def warn(self, text: str) -> None:
         """Put a warning into log, report and progress record, before those about the data, of which there may be many."""
@@ -246,21 +292,54 @@ class Run:
         self.warnings.insert(0, text)
         self.send(warnings=self.warnings[:WARNINGS_MAX])
 
-    def write_results(self, progress: Progress, baseline: Measurement, final: Measurement) -> None:
-        """Export the model and write the report; the report last, because it says that all is done."""
-        state = self.engine.state()
+    def reported(self, step: int) -> dict[str, Any] | None:
+        """Return the report of a run that was finished before, when its figures are of the weights of `step`: then it stands."""
+        report = read_report(self.directory) if self.trained else None
+        exports = report.get("exports", []) if report is not None else []
+        return report if any(isinstance(entry, dict) and entry.get("step") == step for entry in exports) else None
+
+    def add_exports(self, step: int, progress: Progress) -> None:
+        """Write the forms of the model that a finished run lacks, and enter them in its report."""
+        report = self.reported(step)
+        if report is not None:
+            self.ledger.note(final={name: entry["value"] for name, entry in report["final"].items() if entry["value"] is not None})
+        self.send(stage=Stage.EXPORTING, progress=progress.figures(), metrics=self.ledger.metrics)
+        missing = missing_results(self.directory, self.config.exports)
+        exports, _ = self.export(step, [form for form in self.config.exports if f"{MODEL}/{form.value}" in missing])
+        if self.engine.rank == 0 and report is not None:
+            self.write_report(with_exports(report, [done.to_wire() for done in exports]))
+        self.engine.broadcast(None)
+
+    def write_results(self, step: int, progress: Progress, baseline: Measurement, final: Measurement) -> None:
+        """Export the weights of `step` and write the report; the report last, because it says that all is done."""
+        exports, trained_parameters = self.export(step, self.config.exports)
         if self.engine.rank == 0 and self.provenance is not None:
-            folders = export(
-                self.engine.model, self.tokenizer, self.config, self.directory / "model", self.located, self.provenance, state.parameters
-            )
-            trained = sum(value.numel() for value in state.parameters.values())
-            report = self.report(self.provenance, progress, baseline, final, folders, trained)
-            write_atomically(self.directory / "report.json", json.dumps(report, indent=1, ensure_ascii=False))
+            self.write_report(self.report(self.provenance, progress, baseline, final, exports, trained_parameters))
             self.send(output=OutputRecord(uri=self.uri, report_uri=f"{self.uri.rstrip('/')}/report.json"), progress=progress.figures())
         self.engine.broadcast(None)
 
-    def report(self, provenance: ModelProvenance, progress: Progress, baseline: Measurement, final: Measurement, folders: Sequence[Path],
-               trained_parameters: int) -> dict[str, Any]:  # fmt: skip
+    def write_report(self, report: dict[str, Any]) -> None:
+        """Write report.json."""
+        write_atomically(self.directory / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
+
+    def export(self, step: int, forms: Sequence[Export]) -> tuple[list[Exported], int]:
+        """Write forms of the model as it is, on rank 0, and return them with the number of trained parameters."""
+        probe, parameters = self.probe(), self.engine.state().parameters
+        if self.provenance is None:
+            return [], 0
+        origin = Origin(self.located, self.tokenizer, self.provenance, self.config.job.name, base_dtype(self.engine.model))
+        written = export(Trained.of(self.engine.model, parameters, step), origin, forms, self.directory / MODEL, probe)
+        return written, sum(value.numel() for value in parameters.values())
+
+    def probe(self) -> Probe:
+        """Return what the engine's model answers to a few rows, for the exports to be held against; every rank takes part."""
+        self.engine.model.eval()
+        rows = [row.input_ids for row in (*self.test_rows, *(piece.tokens for piece in self.train_pieces[:PROBE_ROWS]))]
+        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
+        return Probe.take(lambda ids: self.engine.forward(input_ids=ids.to(self.engine.device), use_cache=False), rows, dtype)
+
+    def report(self, provenance: ModelProvenance, progress: Progress, baseline: Measurement, final: Measurement,
+               exports: Sequence[Exported], trained_parameters: int) -> dict[str, Any]:  # fmt: skip
         """Return the content of report.json."""
         dataset, figures, first = self.inputs.dataset, progress.figures(), self.ledger.metrics.latest
         summary = TrainingSummary(
@@ -293,7 +372,8 @@ class Run:
             augmentation=share if self.augmenter else None,
             checkpoints=self.store.records,
             best=self.ledger.metrics.best,
-            exports=folders,
+            exports=[export.to_wire() for export in exports],
+            hyperparameters=hyperparameters(self.config, bfloat16=self.bfloat16, validation_every=self.validation_every(progress)),
             warnings=self.warnings,
         )
         report = build_report(self.config, result)

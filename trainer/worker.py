@@ -23,6 +23,8 @@ class Payload:
     owner: str
     box: Any
     """Handle of the progress actor."""
+    trained: bool = False
+    """The run was finished before; what is missing of its results is made from its checkpoints, without training."""
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -37,7 +39,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     from trainer.run import Run
 
     sinks = [partial(RayMetricsSink, config.job)] if rank == 0 else []
-    Run(config, ray.get(payload.inputs), payload.owner, WorkerProgress(payload.box), sinks).execute()
+    Run(config, ray.get(payload.inputs), payload.owner, WorkerProgress(payload.box), sinks, trained=payload.trained).execute()
 
 
 def prepare_environment(config: TrainConfig) -> int:

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from controller.cli.output import OutputBusyError
 from controller.cli.problems import BadInputError
@@ -15,21 +16,27 @@ from trainer.config.errors import InputError
 from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED
 
 EXIT_CODES = "Exit codes: 0 good, 2 the input is at fault, 3 interrupted by the user, 1 anything else."
-NEEDED_TO_TRAIN = ("ray", "torch", "transformers", "rich", "psutil")
+NEEDED_TO_EXPORT = ("torch", "transformers", "peft", "rich", "psutil")
+NEEDED_TO_TRAIN = ("ray", *NEEDED_TO_EXPORT)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one `finetune` command and return its exit code; EXIT_CODES says which there are."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
-    missing = [name for name in NEEDED_TO_TRAIN if importlib.util.find_spec(name) is None]
+    needed = NEEDED_TO_EXPORT if options.command == "export" else NEEDED_TO_TRAIN
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         return _complain(f"the trainer's packages are missing ({', '.join(missing)}); install finetune-operator[trainer]", EXIT_FAILURE)
     # These need packages that may be missing.
     from controller.cli.check import check
+    from controller.cli.export import ExportRequest, export
     from controller.cli.run import RunRequest, run
 
     try:
+        if options.command == "export":
+            forms = [name for name in ("adapter", "merged") if getattr(options, name)]
+            return export(ExportRequest(options.run, tuple(forms), options.dtype, options.to, options.base, options.overwrite))
         claims = parse_claims(options.claim)
         if options.command == "check":
             return check(options.job, claims)
@@ -82,7 +89,25 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for checkpoints, model and report")
     run_parser.add_argument("--overwrite", action="store_true", help="begin anew; the run in DIR goes once the input has passed")
     run_parser.add_argument("--verbose", action="store_true", help="show the trainer's log too; it is always in DIR/trainer.log")
+    _add_export(commands)
     return parser
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write a run's model again, from its checkpoints, without training",
+        description="Write the model of a run from its best checkpoint, or from the newest one where none was measured on validation rows."
+        " What is written is read back and compared with the checkpoint's model before it takes its place.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("run", type=Path, metavar="DIR", help="folder of the run, as given to `finetune run --output`")
+    parser.add_argument("--merged", action="store_true", help="write the whole model, which transformers loads without its base")
+    parser.add_argument("--adapter", action="store_true", help="write the LoRA adapter, which peft loads beside its base")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), help="type of a whole model (default: as trained)")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="write FOLDER/merged and FOLDER/adapter (default: FOLDER is DIR/model)")
+    parser.add_argument("--base", type=Path, metavar="FOLDER", help="folder of the base model, if it was moved")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in the same place")
 
 
 def _version() -> str:

@@ -26,6 +26,7 @@ from controller.cli.surroundings import Surroundings, surroundings
 from controller.cli.trainer_process import TRAINER_COMMAND, TrainerProcess
 from trainer.config.errors import InputError
 from trainer.config.record import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
+from trainer.config.results import missing_results
 
 POLL_SECONDS = 0.5
 EXIT_CODES = {Result.SUCCEEDED: EXIT_SUCCESS, Result.INTERRUPTED: EXIT_INTERRUPTED}
@@ -66,7 +67,11 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
                     if set_aside(folders):
                         screen.say(f"replacing the run in {folders.output}; it is removed once the new one's input has passed")
                 elif previous_run_finished(folders, local_run.config):
-                    return _leave_alone(request, job, folders, machine, trainer, screen, place)
+                    missing = missing_results(folders.output, local_run.config.exports)
+                    if not missing:
+                        return _leave_alone(request, job, folders, machine, trainer, screen, place)
+                    lacking = f"{folders.output} holds this run, finished, without {' and '.join(missing)}"
+                    screen.say(f"{lacking}: made from its checkpoints, without training")
                 warnings = [f"warning: {warning}" for warning in (*local_run.warnings, *place.warnings)]
                 for line in (*local_run.notices, *warnings):
                     screen.say(line)

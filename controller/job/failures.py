@@ -13,7 +13,7 @@ from enum import StrEnum
 from controller.api.status import AttemptOutcome
 from controller.job.facts import PodFacts, RayJobFacts
 from controller.runtime.redaction import plain, redact
-from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_DIVERGED, REASON_GENERIC, Outcome, Result
+from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_DIVERGED, REASON_EXPORT, REASON_GENERIC, Outcome, Result
 
 
 class RayJobState(StrEnum):
@@ -143,7 +143,7 @@ def _by_last_word(outcome: Outcome, pods: Sequence[PodFacts]) -> Ending:
     if killed is not None and outcome.reason == REASON_GENERIC:
         # The driver only sees that a worker is gone; why, its pod tells.
         return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, f"{killed}; the driver's last word: {outcome.message}", retry=True)
-    return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=outcome.reason != REASON_DIVERGED)
+    return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=outcome.reason not in (REASON_DIVERGED, REASON_EXPORT))
 
 
 def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:

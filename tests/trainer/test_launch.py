@@ -15,6 +15,7 @@ from trainer.config.errors import InputError
 from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result, Stage
 from trainer.launch import check, end_of, outcome_of, overseen, ray_trainer
 from trainer.loop import TrainingDivergedError
+from trainer.model.verification import ExportMismatchError
 from trainer.raystart import RayNotStartedError
 from trainer.stopping import SIGNALS, InterruptedRunError, StopRequest
 
@@ -59,6 +60,9 @@ def raising(error: BaseException):
         ),
         pytest.param(WorkerGroupError(OutOfMemoryError("CUDA")), EXIT_FAILURE, Result.FAILED, "OutOfMemory", id="memory"),
         pytest.param(WorkerGroupError(TrainingDivergedError("step 3")), EXIT_FAILURE, Result.FAILED, "TrainingDiverged", id="divergence"),
+        pytest.param(
+            WorkerGroupError(ExportMismatchError("merged")), EXIT_FAILURE, Result.FAILED, "ExportMismatch", id="an export of another model"
+        ),
         pytest.param(ValueError("x"), EXIT_FAILURE, Result.FAILED, "TrainingError", id="anything else"),
         pytest.param(InterruptedRunError("stopped"), EXIT_INTERRUPTED, Result.INTERRUPTED, "Interrupted", id="interruption"),
         pytest.param(SystemExit(15), EXIT_FAILURE, Result.FAILED, "TrainingError", id="a library that exits"),

@@ -101,6 +101,18 @@ def test_a_run_leaves_report_checkpoints_model_and_a_last_record(folder: Path, u
     )
 
 
+def test_the_report_says_how_far_each_export_is_from_the_model_measured_and_with_which_settings_it_was_trained(unbroken: Path) -> None:
+    report = json.loads((unbroken / "report.json").read_text())
+    assert [entry["form"] for entry in report["exports"]] == ["adapter", "merged"]
+    for entry in report["exports"]:
+        assert Path(entry["path"]).is_dir()
+        assert entry["step"] == report["best"]["step"]
+        assert 0 <= entry["logitDifference"] <= entry["tolerance"] == 1e-3
+    settings = report["hyperparameters"]
+    assert (settings["training"]["seed"], settings["training"]["precision"]) == (42, "float32")
+    assert settings["distributed"]["deepspeed"]["zeroStage"] == 2
+
+
 # peft asks transformers by a name that transformers has replaced.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_plain_peft_and_transformers_load_what_was_exported(folder: Path, unbroken: Path) -> None:

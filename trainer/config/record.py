@@ -56,6 +56,8 @@ REASON_GENERIC = "TrainingError"
 """The reason of a failure that the driver has no better word for."""
 REASON_DIVERGED = "TrainingDiverged"
 """Loss or gradient ceased to be a number. Another attempt would see the same rows in the same order, and so the same."""
+REASON_EXPORT = "ExportMismatch"
+"""What was written is not the model that was measured. Another attempt would write the same."""
 
 
 class Outcome(Model):

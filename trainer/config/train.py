@@ -6,6 +6,7 @@ the trainer: the controller (mount points in the pod) or `finetune run` (folders
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -93,7 +94,12 @@ class TrainConfig(Model):
 
     def lineage_digest(self) -> str:
         """Return the sha256 of `lineage`, in hex."""
-        return hashlib.sha256(json.dumps(self.lineage(), sort_keys=True).encode()).hexdigest()
+        return digest_of_lineage(self.lineage())
+
+
+def digest_of_lineage(lineage: Mapping[str, Any]) -> str:
+    """Return the sha256, in hex, of a lineage as TrainConfig.lineage() or a run's record gives it."""
+    return hashlib.sha256(json.dumps(lineage, sort_keys=True).encode()).hexdigest()
 
 
 def _without_paths(value: Any) -> Any:

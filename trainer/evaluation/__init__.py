@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from trainer.evaluation.figures import Figure, Perplexity, figures
-from trainer.evaluation.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
+from trainer.evaluation.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, with_exports
 
 if TYPE_CHECKING:
     from trainer.evaluation.generation import Generated, generate, stop_token_ids
@@ -40,6 +40,7 @@ __all__ = [
     "render_table",
     "stop_token_ids",
     "text_metrics",
+    "with_exports",
 ]
 
 

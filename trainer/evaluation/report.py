@@ -8,8 +8,7 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.config.record import BestFigures, CheckpointRecord, ModelProvenance
@@ -17,7 +16,7 @@ from trainer.config.sections import Generation
 from trainer.config.train import TrainConfig
 from trainer.evaluation.figures import Figure
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "datasets", "sacrebleu", "jiwer")
 
 
@@ -73,7 +72,10 @@ class RunResult:
     augmentation: Mapping[str, Any] | None = None
     checkpoints: Sequence[CheckpointRecord] = ()
     best: BestFigures | None = None
-    exports: Sequence[Path] = ()
+    exports: Sequence[Mapping[str, Any]] = ()
+    """Each with form, path, the step of its weights, and how far its logits are from those of the model that was measured."""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    """The settings as they took effect, the seed among them."""
     warnings: Sequence[str] = ()
 
 
@@ -86,6 +88,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "model": result.model.to_wire(),
         "data": {"train": result.data.train, "validation": result.data.validation, "test": result.data.test},
         "method": config.method.to_wire(),
+        "hyperparameters": dict(result.hyperparameters),
         "training": _training(result.training),
         "rows": {"perplexity": result.evaluated_rows, "generated": result.generated_rows},
         "answers": _answers(config, result) if result.generated_rows else None,
@@ -96,10 +99,17 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in result.samples],
         "augmentation": dict(result.augmentation) if result.augmentation is not None else None,
         "checkpoints": [checkpoint.to_wire() for checkpoint in result.checkpoints],
-        "exports": [str(path) for path in result.exports],
+        "exports": [dict(export) for export in result.exports],
         "warnings": list(result.warnings),
         "versions": _versions(),
     }
+
+
+def with_exports(report: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the report with further exports entered; one of the same form takes the place of the earlier one."""
+    forms = {export["form"] for export in exports}
+    kept = [export for export in report["exports"] if export["form"] not in forms]
+    return dict(report) | {"exports": sorted([*kept, *map(dict, exports)], key=lambda export: str(export["form"]))}
 
 
 def _training(training: TrainingSummary) -> dict[str, Any]:

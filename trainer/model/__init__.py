@@ -11,12 +11,19 @@ from trainer.hub import HubUnavailable
 from trainer.model.location import LocatedModel, ModelKind, locate
 
 if TYPE_CHECKING:
-    from trainer.model.exporter import export
+    from trainer.model.beside import Origin
+    from trainer.model.exporter import Exported, Trained, base_dtype, export
     from trainer.model.load import load_model, load_tokenizer, provenance_of, weights_digest
     from trainer.model.lora import apply_method
     from trainer.model.rehearsal import rehearse
+    from trainer.model.verification import Probe
 
 _HEAVY = {
+    "Exported": "trainer.model.exporter",
+    "Origin": "trainer.model.beside",
+    "Probe": "trainer.model.verification",
+    "Trained": "trainer.model.exporter",
+    "base_dtype": "trainer.model.exporter",
     "export": "trainer.model.exporter",
     "load_model": "trainer.model.load",
     "load_tokenizer": "trainer.model.load",
@@ -27,10 +34,15 @@ _HEAVY = {
 }
 
 __all__ = [
+    "Exported",
     "HubUnavailable",
     "LocatedModel",
     "ModelKind",
+    "Origin",
+    "Probe",
+    "Trained",
     "apply_method",
+    "base_dtype",
     "export",
     "load_model",
     "load_tokenizer",

@@ -1,83 +1,107 @@
 """Write the tuned model in forms that plain peft and transformers load: the adapter, or the whole model with it merged in.
 
-Each form is written beside its place, read back and compared, and then renamed into it; an empty tensor, which a sharded
-model would give, is refused. For rank 0 only. Test: tests/trainer/model/test_exporter.py.
+Every form is written beside its place, reloaded from there as a user would, and held against the logits of the model that was
+measured; only when all of them agree are they renamed into their places. At most one model is in memory besides the one under
+training. For rank 0 only. Test: tests/trainer/model/test_exporter.py.
 """
 
 import copy
-import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from trainer.config.files import sync
-from trainer.config.record import ModelProvenance
 from trainer.config.sections import Export
-from trainer.config.train import TrainConfig
-from trainer.data.ending import stop_ids
-from trainer.model.load import load_model
-from trainer.model.location import LocatedModel, ModelKind
+from trainer.model.beside import Origin, write_beside
+from trainer.model.card import adapter_card, merged_card
+from trainer.model.load import base_reference, load_model
 from trainer.model.lora import peft_warnings_silenced
+from trainer.model.verification import Difference, ExportMismatchError, Probe, fingerprints
 
-WEIGHTS_RECORD = "base-weights.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What an export needs besides the trained tensors: the base model, its tokenizer, and the record of its weights."""
+class Trained:
+    """What training came to, free of the model that was trained, which may then be let go."""
 
-    located: LocatedModel
-    tokenizer: PreTrainedTokenizerBase
-    provenance: ModelProvenance
+    tensors: Mapping[str, Tensor]
+    """float32 on the CPU: an adapter's by the names that peft writes, else the whole model's by parameter name."""
+    adapter: LoraConfig | None
+    step: int
+    """Step whose weights these are."""
+
+    @classmethod
+    def of(cls, model: Any, full_state: Mapping[str, Tensor], step: int) -> "Trained":
+        """Return the trained tensors of `model`; `full_state` holds them whole, as the model's own may be sharded.
+
+        Raises RuntimeError when a tensor is missing, empty or not finite.
+        """
+        state = trained_state(model, full_state)
+        if not isinstance(model, PeftModel):
+            return cls(state, None, step)
+        # save_embedding_layers would otherwise ask the hub for the base model's vocabulary.
+        tensors = get_peft_model_state_dict(model, state_dict=dict(state), save_embedding_layers=False)
+        if len(tensors) != len(state):
+            raise RuntimeError(f"the adapter has {len(tensors)} tensors where {len(state)} were trained")
+        return cls({name: tensor.contiguous() for name, tensor in tensors.items()}, model.peft_config["default"], step)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A form that was written, verified and published."""
+
+    form: Export
+    path: Path
+    step: int
     dtype: torch.dtype
-    """Type that the base weights were held in, and that a whole model is written in."""
+    difference: Difference
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the form that the report holds."""
+        return {
+            "form": self.form.value, "path": str(self.path), "step": self.step, "dtype": str(self.dtype).removeprefix("torch."),
+            "logitDifference": self.difference.relative, "maxLogitDifference": self.difference.largest,
+            "tolerance": self.difference.tolerance,
+        }  # fmt: skip
 
 
 def export(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    config: TrainConfig,
-    directory: Path,
-    located: LocatedModel,
-    provenance: ModelProvenance,
-    full_state: Mapping[str, Tensor],
-) -> list[Path]:
-    """Write `config.exports` below `directory` and return the folders written.
+    trained: Trained, origin: Origin, forms: Sequence[Export], directory: Path, probe: Probe, dtype: torch.dtype | None = None
+) -> list[Exported]:
+    """Write `forms` as folders below `directory` and return them; a whole model in `dtype`, by default that of the base.
 
-    `full_state` holds every trained tensor whole, by parameter name: the model's own parameters may be sharded. Raises
-    RuntimeError when a tensor is missing, empty, not finite or not read back as written.
+    Raises ExportMismatchError when a form is not the model that was measured: then none is published.
     """
-    state = trained_state(model, full_state)
-    origin = Origin(located, tokenizer, provenance, _base_dtype(model))
     directory.mkdir(parents=True, exist_ok=True)
-    if config.method.lora is None:
-        staged = _stage(directory / "merged")
-        _save_whole(_with_state(load_model(located, origin.dtype), state), origin, staged)
-        return [_publish(staged, directory / "merged")]
-    written = []
-    adapter = _stage(directory / "adapter")
-    _save_adapter(model, state, origin, adapter)
-    if Export.MERGED in config.exports:
-        staged = _stage(directory / "merged")
-        # Merged from what was written, so that merging proves that the adapter loads. safe_merge refuses nan and infinity.
-        with peft_warnings_silenced():
-            adapted = PeftModel.from_pretrained(load_model(located, origin.dtype), adapter)
-        _save_whole(adapted.merge_and_unload(safe_merge=True), origin, staged)
-        written.append(_publish(staged, directory / "merged"))
-    if Export.ADAPTER in config.exports:
-        return [_publish(adapter, directory / "adapter"), *written]
-    shutil.rmtree(adapter)
-    return written
+    dtype = dtype or origin.dtype
+    writer = _Writer(trained, origin, probe)
+    staged: dict[Export, Path] = {}
+    try:
+        if trained.adapter is None:
+            staged[Export.MERGED] = _stage(directory / Export.MERGED)
+            found = {Export.MERGED: (dtype, writer.whole(staged[Export.MERGED], dtype))}
+        else:
+            # The adapter is written in any case: what is merged is what was read back.
+            staged = {form: _stage(directory / form) for form in (Export.ADAPTER, Export.MERGED) if form in (Export.ADAPTER, *forms)}
+            found = writer.adapter_and_merged(staged[Export.ADAPTER], staged.get(Export.MERGED), dtype)
+        return [
+            Exported(form, _publish(staged.pop(form), directory / form), trained.step, *found[form])
+            for form in (Export.ADAPTER, Export.MERGED)
+            if form in forms
+        ]
+    finally:
+        for folder in staged.values():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def trained_state(model: nn.Module, full_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -94,28 +118,74 @@ def trained_state(model: nn.Module, full_state: Mapping[str, Tensor]) -> dict[st
     return state
 
 
-def _base_dtype(model: nn.Module) -> torch.dtype:
+def base_dtype(model: nn.Module) -> torch.dtype:
     """Return the type of the base weights; adapters may be kept in a wider one."""
     return next(parameter.dtype for name, parameter in model.named_parameters() if "lora_" not in name)
 
 
-def _save_adapter(model: Any, state: Mapping[str, Tensor], origin: Origin, staged: Path) -> None:
-    # save_embedding_layers would otherwise ask the hub for the base model's vocabulary.
-    tensors = get_peft_model_state_dict(model, state_dict=dict(state), save_embedding_layers=False)
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    if len(tensors) != len(state):
-        raise RuntimeError(f"the adapter has {len(tensors)} tensors where {len(state)} were trained")
-    save_file(tensors, staged / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    config = copy.copy(model.peft_config["default"])
-    config.inference_mode = True
-    config.base_model_name_or_path = origin.located.name
-    config.revision = origin.located.revision
-    config.target_modules = sorted(config.target_modules)
-    config.save_pretrained(staged)
-    _generation_settings(model, origin.tokenizer).save_pretrained(staged)
-    with safe_open(staged / ADAPTER_WEIGHTS, framework="pt") as written:
-        _compare({name: written.get_tensor(name) for name in written.keys()}, tensors, staged)  # noqa: SIM118
-    _save_beside(origin, staged)
+@dataclass(frozen=True)
+class _Writer:
+    """Fills staged folders and verifies them."""
+
+    trained: Trained
+    origin: Origin
+    probe: Probe
+
+    def whole(self, staged: Path, dtype: torch.dtype) -> Difference:
+        """Write the model whose every weight was trained."""
+        return self._save_whole(_with_state(load_model(self.origin.located, dtype), self.trained.tensors), staged, dtype)
+
+    def adapter_and_merged(self, adapter: Path, merged: Path | None, dtype: torch.dtype) -> dict[Export, tuple[torch.dtype, Difference]]:
+        """Write the adapter, and with `merged` the whole model made from it."""
+        base, revision = self._save_adapter(adapter)
+        # In another type than the base was held in, the sum is rounded once, from float32.
+        held = self.origin.dtype if merged is None or dtype == self.origin.dtype else torch.float32
+        with peft_warnings_silenced():
+            adapted = PeftModel.from_pretrained(load_model(self.origin.located, held), adapter)
+        write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision))
+        found = {Export.ADAPTER: (torch.float32, self.probe.compare(adapted, "adapter", held))}
+        if merged is not None:
+            # safe_merge refuses nan and infinity.
+            whole = adapted.merge_and_unload(safe_merge=True)
+            whole = whole if dtype == held else whole.to(dtype)
+            del adapted
+            found[Export.MERGED] = (dtype, self._save_whole(whole, merged, dtype))
+        return found
+
+    def _save_adapter(self, staged: Path) -> tuple[str, str | None]:
+        """Write the adapter and return the base that it names, with its commit on the hub."""
+        origin, tensors = self.origin, self.trained.tensors
+        save_file(dict(tensors), staged / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        config = copy.copy(self.trained.adapter)
+        assert config is not None  # noqa: S101 the caller has looked
+        base, revision = base_reference(origin.located)
+        config.inference_mode = True
+        config.base_model_name_or_path, config.revision = base, revision
+        config.target_modules = sorted(config.target_modules)
+        config.save_pretrained(staged)
+        with safe_open(staged / ADAPTER_WEIGHTS, framework="pt") as written:
+            read = {name: written.get_tensor(name) for name in written.keys()}  # noqa: SIM118
+        differing = [name for name in tensors if name not in read or not torch.equal(read[name], tensors[name])]
+        if differing:
+            raise RuntimeError(f"{staged} was not read back as it was written: {len(differing)} tensors differ, such as {differing[0]}")
+        return base, revision
+
+    def _save_whole(self, model: PreTrainedModel, staged: Path, dtype: torch.dtype) -> Difference:
+        """Write a model, let it go, and verify what plain transformers reads; its name is the caller's last one for it."""
+        overflowing = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
+        if overflowing:
+            problem = f"{len(overflowing)} tensors, such as {overflowing[0]}, are beyond what {str(dtype).removeprefix('torch.')} holds"
+            raise ExportMismatchError(f"the whole model cannot be written: {problem}; it was not published")
+        written = fingerprints(model)
+        settings, model.generation_config = model.generation_config, GenerationConfig()  # written beside, with the ends of a turn
+        model.save_pretrained(staged)
+        model.generation_config = settings
+        write_beside(staged, self.origin, model, merged_card(self.origin, lora=self.trained.adapter is not None))
+        model.to("meta")  # frees its memory whoever still holds it
+        read = AutoModelForCausalLM.from_pretrained(staged, local_files_only=True)
+        if fingerprints(read) != written:
+            raise RuntimeError(f"{staged} was not read back as it was written")
+        return self.probe.compare(read, "merged model" if self.trained.adapter is not None else "whole model", dtype)
 
 
 def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor]) -> PreTrainedModel:
@@ -128,38 +198,6 @@ def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor]) -> PreTraine
         for name, parameter in parameters.items():
             parameter.copy_(state[name])
     return base
-
-
-def _save_whole(model: PreTrainedModel, origin: Origin, staged: Path) -> None:
-    model.generation_config = _generation_settings(model, origin.tokenizer)
-    model.save_pretrained(staged)
-    _save_beside(origin, staged)
-    reread = LocatedModel(str(staged), "output", staged, ModelKind.FOLDER, "the export itself", origin.located.request)
-    _compare(dict(load_model(reread, origin.dtype).named_parameters()), dict(model.named_parameters()), staged)
-
-
-def _generation_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """Return the base model's settings with every token that ends an answer, so that generation stops where it was taught to."""
-    settings: GenerationConfig = copy.deepcopy(model.generation_config)
-    stops = stop_ids(model, tokenizer)
-    settings.eos_token_id = stops[0] if len(stops) == 1 else stops or None
-    if not settings.do_sample:
-        # Without sampling they have no effect, and transformers writes no settings that hold them.
-        for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"):
-            setattr(settings, name, None)
-    return settings
-
-
-def _save_beside(origin: Origin, staged: Path) -> None:
-    """Write the tokenizer, and which weights the base model had: a hub name alone does not say it."""
-    origin.tokenizer.save_pretrained(staged)
-    (staged / WEIGHTS_RECORD).write_text(json.dumps(origin.provenance.to_wire(), indent=2) + "\n", encoding="utf-8")
-
-
-def _compare(written: Mapping[str, Tensor], expected: Mapping[str, Tensor], staged: Path) -> None:
-    differing = [name for name in expected if name not in written or not torch.equal(written[name], expected[name])]
-    if differing or len(written) != len(expected):
-        raise RuntimeError(f"{staged} was not read back as it was written: {len(differing)} tensors differ, such as {differing[:1]}")
 
 
 def _stage(place: Path) -> Path:

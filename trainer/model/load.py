@@ -26,6 +26,16 @@ def folder_of(located: LocatedModel) -> Path:
     return dequantised_folder(located.path) if located.kind is ModelKind.GGUF else located.path
 
 
+def base_reference(located: LocatedModel) -> tuple[str, str | None]:
+    """Return what loads the weights that are trained: the name and commit on the hub, or else the folder where they lie.
+
+    The name of a model whose weights did not come from the hub would load others, or wait for a hub that is not there.
+    """
+    if located.revision is not None:
+        return located.name, located.revision
+    return str(folder_of(located).resolve()), None
+
+
 def load_tokenizer(located: LocatedModel) -> PreTrainedTokenizerBase:
     """Load the tokenizer; raises InputError when its files cannot be used."""
     try:

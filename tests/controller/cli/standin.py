@@ -40,6 +40,13 @@ def run_file(finished: bool) -> None:
     (output / "run.json").write_text(json.dumps({"owner": owner, "lineage": lineage, "finished": finished}))
 
 
+def write_results() -> None:
+    adapter = output / "model" / "adapter"
+    adapter.mkdir(parents=True, exist_ok=True)
+    for file in (adapter / "adapter_config.json", adapter / "adapter_model.safetensors", output / "report.json"):
+        file.write_text("{}")
+
+
 def checkpoint(step: int) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat()
     return {"step": step, "uri": str(output), "sizeBytes": 1_500_000, "createdTime": now, "attempt": 1, "verified": True}
@@ -57,7 +64,7 @@ def succeed() -> int:
     time.sleep(0.7)
     training(4, resumedFromStep=1, checkpoints=[checkpoint(4)])
     time.sleep(0.7)
-    (output / "report.json").write_text("{}")
+    write_results()
     print("a line for the user", flush=True)
     print("\x1b[36m(RayTrainWorker pid=77)\x1b[0m a line of a worker", flush=True)
     print("a line of the log", file=sys.stderr)

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def test_a_good_run_tells_its_progress_and_ends_with_0(tmp_path: Path, capfd: py
         "step 2/4 · loss 2.0000 · 50 tokens/s · ETA 0:00:08",
         "checkpoint at step 4 (1.5 MB)",
         "step 4/4 · loss 2.0000 · 50 tokens/s · ETA 0:00:08",
-        f"finished; in {out}: report.json",
+        f"finished; in {out}: model, report.json",
     ]
     assert status(tmp_path)["phase"] == "Succeeded"
 
@@ -113,6 +114,32 @@ def test_a_finished_run_is_not_touched(tmp_path: Path, capfd: pytest.CaptureFixt
     assert "holds this run, finished: nothing was changed; --overwrite trains anew" in capfd.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "lock"}
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("delete", "named"),
+    [
+        pytest.param(("model", "report.json"), "report.json and model/adapter", id="all results"),
+        pytest.param(("model/adapter/adapter_model.safetensors",), "model/adapter", id="weights alone"),
+    ],
+)
+def test_results_that_were_deleted_are_asked_of_the_trainer_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], delete: tuple[str, ...], named: str
+) -> None:
+    finetune(tmp_path)
+    for name in delete:
+        path = tmp_path / "out" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert finetune(tmp_path) == 0
+    assert f"holds this run, finished, without {named}: made from its checkpoints, without training" in capfd.readouterr().out
+    assert (tmp_path / "out/model/adapter/adapter_model.safetensors").is_file()
+    assert (tmp_path / "out/report.json").is_file()
+
+
+def test_a_form_that_is_added_to_a_finished_run_is_asked_of_the_trainer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    finetune(tmp_path)
+    finetune(tmp_path, spec__output__export=["adapter", "merged"])
+    assert "holds this run, finished, without model/merged: made from its checkpoints" in capfd.readouterr().out
 
 
 def test_a_finished_run_whose_rows_were_changed_is_not_taken_for_that_run(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({}, outcome("InputInvalid"), "Failed", "SomeReason", False),
         ({}, outcome("Failed"), "Failed", "SomeReason", True),
         ({}, outcome("Failed", "TrainingDiverged"), "Failed", "TrainingDiverged", False),
+        ({}, outcome("Failed", "ExportMismatch"), "Failed", "ExportMismatch", False),
         ({}, outcome("Interrupted"), "Interrupted", "SomeReason", True),
         ({"message": EXITED.format(2)}, None, "Failed", "InputInvalid", False),
         ({"message": EXITED.format(3)}, None, "Interrupted", "Interrupted", True),
@@ -99,8 +100,9 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({"deployment_status": "ValidationFailed", "message": "name"}, None, "Failed", "RayJobInvalid", False),
     ],
     ids=[
-        "success", "input at fault", "failed in own words", "diverged", "told to stop", "exit 2", "exit 3", "exit 1", "killed",
-        "killed under a shell", "failed after its last word", "KubeRay's reason", "a reason that is none", "stopped", "refused by KubeRay",
+        "success", "input at fault", "failed in own words", "diverged", "an export of another model", "told to stop", "exit 2", "exit 3",
+        "exit 1", "killed", "killed under a shell", "failed after its last word", "KubeRay's reason", "a reason that is none", "stopped",
+        "refused by KubeRay",
     ],
 )  # fmt: skip
 def test_an_ending_has_outcome_reason_and_whether_another_attempt_may_help(

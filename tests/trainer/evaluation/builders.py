@@ -1,7 +1,6 @@
 """A report for tests of report and table: values that are easy to recognise."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from tests.trainer.model.builders import train_config
@@ -34,7 +33,8 @@ def report(**changes: Any) -> dict[str, Any]:
             )
         ],
         "best": BestFigures(perplexity=7.5, step=5),
-        "exports": [Path("/o/model/adapter")],
+        "exports": [{"form": "adapter", "path": "/o/model/adapter", "step": 5}],
+        "hyperparameters": {"training": {"seed": 42}},
         "warnings": ["two rows were cut"],
     }
     return build_report(train_config(), RunResult(**(values | changes)))

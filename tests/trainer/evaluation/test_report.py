@@ -41,14 +41,15 @@ def test_the_report_is_strict_json_whatever_was_measured(value: float) -> None:
 def test_it_says_what_was_trained_on_what_with_which_versions() -> None:
     written = report()
 
-    assert written["schemaVersion"] == 1
+    assert written["schemaVersion"] == 2
     assert written["job"] == {"name": "support-bot", "attempt": 1, "task": "chat"}
     assert written["model"]["digest"] == "sha256:0"
     assert written["data"] == {"train": 300, "validation": 20, "test": 40}
     assert written["training"]["trainableParameters"] == 123
     assert written["best"] == {"perplexity": 7.5, "step": 5}
     assert written["checkpoints"][0]["step"] == 10
-    assert written["exports"] == ["/o/model/adapter"]
+    assert written["exports"] == [{"form": "adapter", "path": "/o/model/adapter", "step": 5}]
+    assert written["hyperparameters"] == {"training": {"seed": 42}}
     assert written["warnings"] == ["two rows were cut"]
     assert written["versions"]["torch"] == torch.__version__.partition("+")[0]
 

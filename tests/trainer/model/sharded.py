@@ -15,9 +15,10 @@ import torch
 import torch.distributed
 
 from tests.trainer.model.builders import located_folder, random_prompts, train_config
+from trainer.config.sections import Export
 from trainer.engine import build_engine
 from trainer.evaluation import generate
-from trainer.model import apply_method, export, load_model, load_tokenizer, provenance_of
+from trainer.model import Origin, Probe, Trained, apply_method, export, load_model, load_tokenizer, provenance_of
 
 # Rank 0's answers end at other lengths than rank 1's, and its batches have other widths.
 PROMPTS = {0: random_prompts([3, 17, 5], seed=1), 1: random_prompts([9, 4, 30], seed=2)}
@@ -49,9 +50,12 @@ def main(base: Path, folder: Path) -> None:
     engine.model.generation_config.eos_token_id = list(range(STOPS))
     answers = [answer.text for answer in generate(engine.model, tokenizer, PROMPTS[rank], NEW_TOKENS, batch_size=2, synced=True)]
     gathered = engine.state()
+    sizes = {parameter.numel() for name, parameter in engine.model.named_parameters() if "embed_tokens" in name}
+    engine.model.eval()
+    probe = Probe.take(lambda ids: engine.forward(input_ids=ids, use_cache=False), random_prompts([12, 20], seed=5), torch.float32)
     if rank == 0:
-        sizes = {parameter.numel() for name, parameter in engine.model.named_parameters() if "embed_tokens" in name}
-        export(engine.model, tokenizer, config, folder, located, provenance_of(located, torch.float32), gathered.parameters)
+        origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32)
+        export(Trained.of(engine.model, gathered.parameters, step=1), origin, [Export.ADAPTER, Export.MERGED], folder, probe)
         (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
     (folder / f"answers-{rank}.json").write_text(json.dumps(answers))
     engine.broadcast(None)

@@ -1,18 +1,21 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
-from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, train_config
+from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, tiny_tokenizer, train_config
 from trainer.config.sections import Regularization
 from trainer.config.train import TrainConfig
-from trainer.model import apply_method, export, load_model, load_tokenizer, provenance_of
+from trainer.model import Origin, Probe, Trained, apply_method, base_dtype, export, load_model, load_tokenizer, provenance_of
+from trainer.model.load import base_reference
 from trainer.model.lora import peft_warnings_silenced
+from trainer.model.verification import ExportMismatchError
 
 INPUT = torch.tensor(random_prompts([12]))
 BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})
@@ -30,9 +33,24 @@ def trained(folder: Path, config: TrainConfig, dtype: torch.dtype = torch.float3
     return model.eval()
 
 
-def exported(model: Any, config: TrainConfig, base: Path, directory: Path, state: dict[str, torch.Tensor] | None = None) -> list[Path]:
+def probe_of(model: Any) -> Probe:
+    """Return what the model answers, as the engine would give it."""
+    return Probe.take(lambda ids: model(input_ids=ids).logits, random_prompts([12, 20], seed=5), base_dtype(model))
+
+
+def exported(
+    model: Any,
+    config: TrainConfig,
+    base: Path,
+    directory: Path,
+    state: dict[str, torch.Tensor] | None = None,
+    probe: Probe | None = None,
+    dtype: torch.dtype | None = None,
+) -> list[Path]:
     located, whole = located_folder(base), dict(model.named_parameters()) if state is None else state
-    return export(model, load_tokenizer(located), config, directory, located, provenance_of(located, torch.float32), whole)
+    origin = Origin(located, load_tokenizer(located), provenance_of(located, base_dtype(model)), "support-bot", base_dtype(model))
+    done = export(Trained.of(model, whole, step=7), origin, config.exports, directory, probe or probe_of(model), dtype)
+    return [form.path for form in done]
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])
@@ -79,13 +97,24 @@ def test_tokenizer_with_template_and_the_record_of_the_base_weights_lie_beside_e
         assert all(file.stat().st_mode & 0o044 == 0o044 for file in folder.iterdir()), "others must be able to read a model"
 
 
-def test_the_adapter_names_the_base_as_the_job_does(base: Path, tmp_path: Path) -> None:
+def test_the_adapter_names_the_folder_of_a_base_that_lies_here(base: Path, tmp_path: Path) -> None:
     adapter, _ = exported(trained(base, BOTH), BOTH, base, tmp_path / "model")
 
     config = PeftConfig.from_pretrained(adapter)
 
-    assert config.base_model_name_or_path == str(base)
+    assert (config.base_model_name_or_path, config.revision) == (str(base.resolve()), None)
     assert config.inference_mode
+
+
+def test_a_base_is_named_by_what_loads_the_very_weights_that_were_trained(saved_model: Path, tmp_path: Path) -> None:
+    folder = located_folder(saved_model)
+    of_a_store = replace(folder, name="org/model")
+    of_the_hub = replace(folder, name="org/model", revision="c" * 40)
+    (tmp_path / "link").symlink_to(saved_model)
+
+    assert base_reference(of_a_store) == (str(saved_model.resolve()), None), "the hub's model of that name may be another"
+    assert base_reference(located_folder(tmp_path / "link")) == (str(saved_model.resolve()), None)
+    assert base_reference(of_the_hub) == ("org/model", "c" * 40)
 
 
 @pytest.mark.parametrize("config", [BOTH, FULL], ids=["lora", "full"])
@@ -99,14 +128,13 @@ def test_generation_stops_where_the_template_ends_a_turn(saved_model: Path, tmp_
         assert settings.pad_token_id == end
 
 
-def test_a_base_whose_settings_do_not_go_together_is_exported(saved_model: Path, tmp_path: Path) -> None:
-    model = trained(saved_model, BOTH)
-    settings = json.loads((saved_model / "generation_config.json").read_text()) | {"do_sample": False, "temperature": 0.6}
-    (saved_model / "generation_config.json").write_text(json.dumps(settings))
+def test_a_base_whose_settings_do_not_go_together_is_exported(tmp_path: Path) -> None:
+    base = save_tiny_model(tmp_path / "base")
+    settings = json.loads((base / "generation_config.json").read_text()) | {"do_sample": False, "temperature": 0.6}
+    (base / "generation_config.json").write_text(json.dumps(settings))
 
-    *_, merged = exported(model, BOTH, saved_model, tmp_path / "model")
-
-    assert GenerationConfig.from_pretrained(merged).temperature is None
+    for folder in exported(trained(base, BOTH), BOTH, base, tmp_path / "model"):
+        assert GenerationConfig.from_pretrained(folder).temperature is None
 
 
 @pytest.mark.parametrize("config", [BOTH, FULL], ids=["lora", "full"])
@@ -114,10 +142,11 @@ def test_a_sharded_model_is_exported_from_the_gathered_state(saved_model: Path, 
     model = trained(saved_model, config)
     expected = model(INPUT).logits
     state = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    probe = probe_of(model)
     for parameter in model.parameters():
         parameter.data = torch.empty(0)
 
-    folders = exported(model, config, saved_model, tmp_path / "model", state)
+    folders = exported(model, config, saved_model, tmp_path / "model", state, probe)
 
     torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(folders[-1])(INPUT).logits, expected, rtol=1e-4, atol=1e-4)
 
@@ -193,3 +222,108 @@ def test_the_trained_model_is_left_as_it_was(saved_model: Path, tmp_path: Path) 
     exported(model, BOTH, saved_model, tmp_path / "model")
 
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+OUTPUT_LAYER = train_config(
+    method={"lora": {"rank": 4, "targetModules": ["q_proj", "lm_head", "embed_tokens"]}},
+    output={"directory": "/output", "export": ["adapter", "merged"]},
+)
+
+
+def reloaded(base: Path, adapter: Path) -> Any:
+    with peft_warnings_silenced():
+        return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+
+
+def test_adapters_on_output_layer_and_embedding_of_an_untied_model_give_the_same_logits_in_both_forms(tmp_path: Path) -> None:
+    base = save_tiny_model(tmp_path / "base", tied=False)
+    model = trained(base, OUTPUT_LAYER)
+    expected = model(INPUT).logits
+
+    adapter, merged = exported(model, OUTPUT_LAYER, base, tmp_path / "model")
+
+    torch.testing.assert_close(reloaded(base, adapter)(INPUT).logits, expected, rtol=0, atol=0)
+    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(merged)(INPUT).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("targets", [None, ["c_attn", "c_fc"]], ids=["all linear", "named"])
+def test_both_forms_of_a_model_of_conv1d_give_the_same_logits(tmp_path: Path, targets: list[str] | None) -> None:
+    base = tmp_path / "base"
+    torch.manual_seed(2)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=320, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
+    ).save_pretrained(base)
+    tiny_tokenizer().save_pretrained(base)
+    lora = {"rank": 4} | ({"targetModules": targets} if targets else {})
+    config = train_config(method={"lora": lora}, output={"directory": "/output", "export": ["adapter", "merged"]})
+    model = trained(base, config)
+    expected = model(INPUT).logits
+
+    adapter, merged = exported(model, config, base, tmp_path / "model")
+
+    torch.testing.assert_close(reloaded(base, adapter)(INPUT).logits, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(merged)(INPUT).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [BOTH, FULL], ids=["lora", "full"])
+def test_an_export_that_is_not_the_model_measured_is_named_and_nothing_is_published(
+    saved_model: Path, tmp_path: Path, config: TrainConfig
+) -> None:
+    model = trained(saved_model, config)
+    measured = probe_of(model)
+    with torch.no_grad():
+        next(parameter for parameter in model.parameters() if parameter.requires_grad).mul_(3)
+
+    with pytest.raises(ExportMismatchError, match=r"the (adapter|whole model) is not the model that was measured: .* not published"):
+        exported(model, config, saved_model, tmp_path / "model", probe=measured)
+
+    assert not list((tmp_path / "model").iterdir())
+
+
+def test_a_merge_that_changes_the_model_is_found_though_the_adapter_is_right(
+    saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trained(saved_model, BOTH)
+
+    def without_merging(self: PeftModel, safe_merge: bool) -> Any:
+        return self.unload()
+
+    monkeypatch.setattr(PeftModel, "merge_and_unload", without_merging, raising=False)
+    with pytest.raises(ExportMismatchError, match="the merged model is not the model that was measured"):
+        exported(model, BOTH, saved_model, tmp_path / "model")
+
+    assert not list((tmp_path / "model").iterdir())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("config", [BOTH, FULL], ids=["lora", "full"])
+def test_a_whole_model_is_written_in_the_type_that_is_asked_for(
+    saved_model: Path, tmp_path: Path, config: TrainConfig, dtype: torch.dtype
+) -> None:
+    model = trained(saved_model, config)
+
+    merged = exported(model, config, saved_model, tmp_path / "model", dtype=dtype)[-1]
+
+    loaded = AutoModelForCausalLM.from_pretrained(merged)
+    assert loaded.dtype is dtype
+    exact = AutoModelForCausalLM.from_pretrained(exported(model, config, saved_model, tmp_path / "exact")[-1])
+    assert all(torch.equal(one, other.to(dtype)) for one, other in zip(loaded.parameters(), exact.parameters(), strict=True)), (
+        "rounded once, from float32"
+    )
+
+
+def test_numbers_beyond_what_the_type_holds_are_told(saved_model: Path, tmp_path: Path) -> None:
+    model = trained(saved_model, FULL)
+    with torch.no_grad():
+        model.get_submodule("model.norm").weight[0] = 1e6
+
+    with pytest.raises(ExportMismatchError, match=r"1 tensors, such as model\.norm\.weight, are beyond what float16 holds"):
+        exported(model, FULL, saved_model, tmp_path / "model", dtype=torch.float16)
+
+
+def test_a_base_without_generation_settings_gets_those_of_its_configuration(tmp_path: Path) -> None:
+    base = save_tiny_model(tmp_path / "base")
+    (base / "generation_config.json").unlink()
+
+    for folder in exported(trained(base, BOTH), BOTH, base, tmp_path / "model"):
+        assert 0 in GenerationConfig.from_pretrained(folder).eos_token_id

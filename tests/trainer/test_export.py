@@ -1,0 +1,222 @@
+"""A run's model is written again from its checkpoints alone: no rows, no Ray, no training."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, tiny_model, train_config
+from trainer.checkpoint import CheckpointStore
+from trainer.config.errors import InputError
+from trainer.config.sections import Export, Regularization
+from trainer.config.train import TrainConfig
+from trainer.engine import EngineState
+from trainer.export import ExportRequest, export_run, main
+from trainer.model import apply_method, load_model, weights_digest
+from trainer.model.lora import peft_warnings_silenced
+from trainer.ownership import Ownership
+
+INPUT = torch.tensor(random_prompts([12]))
+FULL = {"full": {}}
+LORA = {"lora": {"rank": 4}}
+BOTH = (Export.ADAPTER, Export.MERGED)
+
+
+def model_at(base: Path, config: TrainConfig, step: int) -> Any:
+    """Return the model as training has left it at a step: each step has other weights."""
+    model = apply_method(load_model(located_folder(base), torch.float32), config.method, Regularization(), seed=1).eval()
+    generator = torch.Generator().manual_seed(step)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], method: dict[str, Any] = LORA, **state: Any) -> TrainConfig:
+    """Write what a run leaves: its record, its configuration and a checkpoint for each step."""
+    config = train_config(model={"path": str(base)}, method=method, output={"directory": str(folder)})
+    owner = Ownership.of(config, {"data.train": "rows"})
+    owner.write(finished=True)
+    (folder / ".finetune").mkdir()
+    (folder / ".finetune" / "config.json").write_text(json.dumps(config.to_wire()))
+    store = CheckpointStore(folder, str(folder), owner.owner, keep=9)
+    for step, perplexity in perplexities.items():
+        named = model_at(base, config, step).named_parameters()
+        parameters = {name: parameter.detach().clone() for name, parameter in named if parameter.requires_grad}
+        moments = {name: torch.zeros(1) for name in parameters}
+        trainer_state = {"step": step, "weights": weights_digest(located_folder(base)), "revision": None, "dtype": "float32"} | state
+        store.save(EngineState(parameters, moments, moments), trainer_state, step=step, attempt=1, perplexity=perplexity)
+    return config
+
+
+def exported(run: Path, forms: tuple[Export, ...] = (Export.MERGED,), **options: Any) -> tuple[list[Path], list[str]]:
+    said: list[str] = []
+    written = export_run(ExportRequest(run, forms, options.pop("to", run / "model"), **options), said.append)
+    return [done.path for done in written], said
+
+
+def logits(folder: Path) -> torch.Tensor:
+    return AutoModelForCausalLM.from_pretrained(folder)(INPUT).logits.float()
+
+
+@pytest.fixture
+def base(saved_tiny: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved_tiny, tmp_path / "base"))
+
+
+@pytest.fixture(scope="module")
+def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.mark.parametrize(
+    ("perplexities", "step", "said"),
+    [
+        pytest.param({1: 9.0, 2: 5.0, 3: 7.0}, 2, "step 2, the best on the validation rows (perplexity 5)", id="best"),
+        pytest.param({1: None, 2: None}, 2, "step 2, the newest checkpoint; none was measured on validation rows", id="newest"),
+    ],
+)
+def test_the_best_checkpoint_is_exported_else_the_newest(
+    base: Path, tmp_path: Path, perplexities: dict[int, float | None], step: int, said: str
+) -> None:
+    config = run_in(tmp_path / "run", base, perplexities)
+    expected = model_at(base, config, step)(INPUT).logits
+
+    (adapter, merged), words = exported(tmp_path / "run", BOTH)
+
+    assert words == [said]
+    torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-4)
+    with peft_warnings_silenced():
+        reloaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    torch.testing.assert_close(reloaded(INPUT).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_of_all_weights_is_exported_in_the_type_asked_for_to_the_folder_asked_for(base: Path, tmp_path: Path) -> None:
+    config = run_in(tmp_path / "run", base, {3: 7.0}, FULL)
+
+    [merged], _ = exported(tmp_path / "run", to=tmp_path / "elsewhere", dtype="bfloat16")
+
+    assert merged == tmp_path / "elsewhere" / "merged"
+    assert AutoModelForCausalLM.from_pretrained(merged).dtype is torch.bfloat16
+    torch.testing.assert_close(logits(merged), model_at(base, config, 3)(INPUT).logits, rtol=0.1, atol=0.5)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_damaged_best_checkpoint_is_passed_over_with_a_word(base: Path, tmp_path: Path) -> None:
+    config = run_in(tmp_path / "run", base, {1: 5.0, 2: 6.0, 3: 9.0})
+    (tmp_path / "run" / "checkpoints" / "step-1" / "parameters.safetensors").write_bytes(b"torn")
+
+    [merged], said = exported(tmp_path / "run")
+
+    assert said[0].startswith("warning: the best checkpoint, of step 1, is damaged")
+    torch.testing.assert_close(logits(merged), model_at(base, config, 2)(INPUT).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_that_was_moved_is_exported_and_its_report_tells_of_it(base: Path, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", base, {1: 5.0})
+    (tmp_path / "run" / "report.json").write_text(json.dumps({"final": {}, "exports": [{"form": "adapter", "path": "x"}]}))
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+
+    exported(moved)
+
+    report = json.loads((moved / "report.json").read_text())
+    assert [(entry["form"], entry["path"]) for entry in report["exports"]] == [
+        ("adapter", "x"),
+        ("merged", str(moved / "model" / "merged")),
+    ]
+
+
+def test_the_base_may_be_named_where_it_was_moved(base: Path, tmp_path: Path) -> None:
+    config = run_in(tmp_path / "run", base, {1: 5.0})
+    expected = model_at(base, config, 1)(INPUT).logits
+    moved = base.rename(tmp_path / "moved")
+
+    [merged], _ = exported(tmp_path / "run", base=moved)
+
+    torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-4)
+
+
+def remove_base(run: Path, base: Path) -> None:
+    shutil.rmtree(base)
+
+
+def other_base(run: Path, base: Path) -> None:
+    tiny_model(seed=99).save_pretrained(base)
+
+
+def remove_checkpoints(run: Path, base: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+
+
+def remove_record(run: Path, base: Path) -> None:
+    (run / "run.json").unlink()
+
+
+def forget_place(run: Path, base: Path) -> None:
+    shutil.rmtree(run / ".finetune")
+
+
+def export_before(run: Path, base: Path) -> None:
+    exported(run)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        pytest.param(remove_base, r"model\.path: there is no folder .*; bring the base .* back, or name .* with --base", id="no base"),
+        pytest.param(other_base, r"model\.path: the weights in .* are not those that the run was trained on", id="another base"),
+        pytest.param(remove_checkpoints, r"DIR: .* has no sound checkpoint", id="no checkpoint"),
+        pytest.param(remove_record, r"DIR: .* holds no run: it has no run\.json", id="no run"),
+        pytest.param(forget_place, r"--base: .* does not say where the base model lies; name its folder with --base", id="place unknown"),
+        pytest.param(export_before, r"--to: .*merged exists; give another folder, or replace it with --overwrite", id="exists"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_with_the_fix(base: Path, tmp_path: Path, damage: Any, words: str) -> None:
+    run_in(tmp_path / "run", base, {1: 5.0})
+    damage(tmp_path / "run", base)
+
+    with pytest.raises(InputError, match=words):
+        exported(tmp_path / "run")
+
+
+def test_an_export_is_replaced_when_that_is_asked_for_and_nothing_else_is(base: Path, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", base, {1: 5.0})
+    [merged], _ = exported(tmp_path / "run")
+    foreign = tmp_path / "own" / "merged"
+    foreign.mkdir(parents=True)
+
+    assert exported(tmp_path / "run", overwrite=True)[0] == [merged]
+    with pytest.raises(InputError, match=r"--overwrite: .*own/merged is no export of finetune and is not removed"):
+        exported(tmp_path / "run", to=tmp_path / "own", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        pytest.param(FULL, {"forms": BOTH}, r"--adapter: the run in .* trained all weights and has no adapter", id="no adapter"),
+        pytest.param(LORA, {"forms": BOTH[:1], "dtype": "float16"}, r"--dtype: is the type of a whole model", id="type of an adapter"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(base: Path, tmp_path: Path, method: dict[str, Any], options: dict[str, Any], words: str) -> None:
+    run_in(tmp_path / "run", base, {1: 5.0}, method)
+
+    with pytest.raises(InputError, match=words):
+        exported(tmp_path / "run", **options)
+
+
+def test_the_program_names_what_it_wrote_and_ends_with_2_for_bad_input(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, to = tmp_path / "run", tmp_path / "run" / "model"
+    run_in(run, base, {1: 5.0})
+
+    assert main([str(run), "--to", str(to), "--form", "merged", "--dtype", "float16"]) == 0
+    assert f"wrote {to / 'merged'} (float16; read back from disk its logits differ by " in capsys.readouterr().out
+    assert main([str(run), "--to", str(to), "--form", "merged"]) == 2
+    assert capsys.readouterr().err.startswith("--to: ")

@@ -1,0 +1,198 @@
+"""`python -m trainer.export RUN`: write the model of a run again, from its checkpoint, without training, rows or Ray.
+
+What `finetune export` starts. The base model is loaded on the CPU, the checkpoint's weights are put into it, and what is
+written is held against its logits, as in a run. Test: tests/trainer/test_export.py.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.checkpoint import CheckpointStore, SavedState
+from trainer.config.errors import InputError
+from trainer.config.files import write_atomically
+from trainer.config.interpreter import forget_current_folder, print_in_any_locale, use_utf8
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_SUCCESS
+from trainer.config.results import MODEL, REPORT, read_report
+from trainer.config.sections import Export, Method, Regularization, Task
+from trainer.config.sources import ModelSource
+from trainer.data import ensure_chat_template
+from trainer.engine.base import EngineState, check_names
+from trainer.evaluation import with_exports
+from trainer.hub import HubUnavailable
+from trainer.model import (
+    Exported,
+    LocatedModel,
+    Origin,
+    Probe,
+    Trained,
+    apply_method,
+    export,
+    load_model,
+    load_tokenizer,
+    locate,
+    provenance_of,
+    weights_digest,
+)
+from trainer.model.beside import WEIGHTS_RECORD
+from trainer.model.verification import ExportMismatchError
+from trainer.ownership import Ownership
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PROBE_TEXTS = (
+    "The quick brown fox jumps over the lazy dog, and the dog sleeps on.",
+    "def add(first, second):\n    return first + second\n",
+    "1, 2, 3, 5, 8, 13, 21, 34, 55",
+    "Was ist die Hauptstadt von Frankreich? \u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\u3002",
+)
+"""What is asked of the model to tell whether an export is the same; the run's own rows need not be here any more."""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What `finetune export` asks for, with absolute paths. `to` is the folder that each form becomes a folder of."""
+
+    run: Path
+    forms: tuple[Export, ...]
+    to: Path
+    dtype: str | None = None
+    base: Path | None = None
+    overwrite: bool = False
+
+
+def export_run(request: ExportRequest, say: Callable[[str], None]) -> list[Exported]:
+    """Write the forms asked for and return them. Raises InputError, HubUnavailable, ExportMismatchError, OSError."""
+    recorded = Ownership.recorded(request.run)
+    method = Method.model_validate(recorded.lineage["method"])
+    refuse(request, method)
+    saved = checkpoint_of(request.run, recorded, say)
+    located = base_of(request, recorded, saved)
+    held = DTYPES[saved.trainer_state.get("dtype", "float32")]
+    tokenizer = load_tokenizer(located)
+    if recorded.lineage["task"] == Task.CHAT:
+        ensure_chat_template(tokenizer)
+    origin = Origin(located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held)
+    trained, probe = trained_model(origin, method, saved)
+    written = export(trained, origin, request.forms, request.to, probe, DTYPES[request.dtype] if request.dtype else None)
+    report = read_report(request.run)
+    if report is not None and request.to == request.run / MODEL:
+        entered = with_exports(report, [done.to_wire() for done in written])
+        write_atomically(request.run / REPORT, json.dumps(entered, indent=1, ensure_ascii=False))
+    return written
+
+
+def refuse(request: ExportRequest, method: Method) -> None:
+    """Raise InputError for forms that this run cannot give, and for folders that are in the way."""
+    if Export.ADAPTER in request.forms and method.lora is None:
+        raise InputError("--adapter", f"the run in {request.run} trained all weights and has no adapter", "give --merged alone")
+    if request.dtype is not None and Export.MERGED not in request.forms:
+        raise InputError("--dtype", "is the type of a whole model; an adapter stays in float32", "give --merged, or leave it out")
+    for form in request.forms:
+        place = request.to / form.value
+        if not place.exists():
+            continue
+        if not request.overwrite:
+            raise InputError("--to", f"{place} exists", "give another folder, or replace it with --overwrite")
+        if not (place / WEIGHTS_RECORD).is_file():
+            raise InputError("--overwrite", f"{place} is no export of finetune and is not removed", "give another folder with --to")
+
+
+def checkpoint_of(run: Path, recorded: Ownership, say: Callable[[str], None]) -> SavedState:
+    """Return the best sound checkpoint, else the newest sound one, and say which it is and why."""
+    store = CheckpointStore(run, str(run), recorded.owner, keep=1)
+    newest, warnings = store.newest()
+    best, faults = store.best()
+    for warning in (*warnings, *faults):
+        say(f"warning: {warning}")
+    if best is not None:
+        say(f"step {best.record.step}, the best on the validation rows (perplexity {best.record.perplexity:.4g})")
+        return best
+    if newest is None:
+        fix = "name the folder of a run that reached its first checkpoint, whose checkpoints were not deleted"
+        raise InputError("DIR", f"{run} has no sound checkpoint", fix)
+    say(f"step {newest.record.step}, the newest checkpoint; none was measured on validation rows")
+    return newest
+
+
+def base_of(request: ExportRequest, recorded: Ownership, saved: SavedState) -> LocatedModel:
+    """Find the base model and see that its weights are those that were trained."""
+    located = _locate(request, recorded.lineage["model"], saved.trainer_state.get("revision"))
+    digest, wanted = weights_digest(located), saved.trainer_state.get("weights")
+    if digest != wanted:
+        problem = f"the weights in {located.path} ({digest}) are not those that the run was trained on ({wanted})"
+        raise InputError("--base" if request.base else located.field, problem, "name the folder of the right ones with --base")
+    return located
+
+
+def _locate(request: ExportRequest, model: dict[str, Any], revision: str | None) -> LocatedModel:
+    if request.base is not None:
+        found = locate(ModelSource(path=str(request.base)))
+        return LocatedModel(found.name, "--base", found.path, found.kind, found.source, found.request)
+    if model.get("name") is not None:
+        return locate(ModelSource(name=model["name"], revision=revision or model.get("revision")))
+    # A record knows no paths, because folders are moved; the configuration of the last start does.
+    try:
+        place = json.loads((request.run / ".finetune" / "config.json").read_text(encoding="utf-8"))["model"]["path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"{request.run} does not say where the base model lies"
+        raise InputError("--base", problem, "name its folder with --base") from error
+    try:
+        return locate(ModelSource(path=place))
+    except InputError as error:
+        raise InputError("model.path", error.problem, "bring the base model back, or name its folder with --base") from error
+
+
+def trained_model(origin: Origin, method: Method, saved: SavedState) -> tuple[Trained, Probe]:
+    """Build the model that the checkpoint is of and ask it; what is returned holds its trained tensors, not the model."""
+    model: Any = apply_method(load_model(origin.located, origin.dtype), method, Regularization(), seed=0).eval()
+    parameters = saved.parameters()
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    check_names(EngineState(parameters), list(trainable))
+    with torch.no_grad():
+        for name, parameter in trainable.items():
+            parameter.copy_(parameters[name])
+    rows = [ids for ids in (origin.tokenizer(text)["input_ids"] for text in PROBE_TEXTS) if ids]
+    probe = Probe.take(lambda ids: model(input_ids=ids, use_cache=False).logits, rows, origin.dtype)
+    return Trained.of(model, parameters, saved.record.step), probe
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export as the arguments say and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m trainer.export", description="Write the model of a run again.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--form", action="append", choices=[form.value for form in Export], required=True)
+    parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--dtype", choices=sorted(DTYPES))
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--overwrite", action="store_true")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    forms = tuple(Export(form) for form in options.form)
+    request = ExportRequest(options.run, forms, options.to, options.dtype, options.base, options.overwrite)
+    try:
+        written = export_run(request, say=lambda line: print(line, flush=True))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return EXIT_INPUT
+    except (HubUnavailable, ExportMismatchError, OSError) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return EXIT_FAILURE
+    for done in written:
+        kind = str(done.dtype).removeprefix("torch.")
+        apart = f"its logits differ by {done.difference.relative:.1g} of their spread, {done.difference.tolerance:g} is rounding"
+        print(f"wrote {done.path} ({kind}; read back from disk {apart})", flush=True)
+    return EXIT_SUCCESS
+
+
+if __name__ == "__main__":
+    use_utf8()
+    forget_current_folder()
+    print_in_any_locale()
+    sys.exit(main())

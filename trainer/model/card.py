@@ -1,0 +1,80 @@
+"""The README.md beside an export: what it is, what it was made from, and the few lines of Python that load it.
+
+Pure text. The lines are run by tests/trainer/model/test_card.py.
+"""
+
+from trainer.config.record import ModelProvenance
+from trainer.model.beside import Origin
+from trainer.model.location import LocatedModel, ModelKind
+
+
+def adapter_card(origin: Origin, base: str, revision: str | None) -> str:
+    """Return the card of an adapter for the model that `base` (and the hub's commit `revision`) loads."""
+    job, dtype = origin.job, str(origin.dtype).removeprefix("torch.")
+    at_revision = f", revision={revision!r}" if revision else ""
+    load = "\n".join([
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'folder = "."  # the folder of this file',
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        f"base = AutoModelForCausalLM.from_pretrained({base!r}{at_revision}, dtype={dtype!r})",
+        "model = PeftModel.from_pretrained(base, folder)",
+    ])  # fmt: skip
+    head = ["library_name: peft", "pipeline_tag: text-generation", "tags: [lora]"]
+    if revision:
+        head.append(f"base_model: {base}")
+    parts = [
+        f"A LoRA adapter, trained by the job {job}.",
+        _code(load),
+        _base(origin.provenance),
+        _elsewhere(origin.located, base, revision),
+    ]
+    return _card(head, f"{job}: adapter", parts)
+
+
+def merged_card(origin: Origin, *, lora: bool) -> str:
+    """Return the card of a whole model."""
+    job = origin.job
+    made = "with the LoRA adapter merged in" if lora else "with all weights trained"
+    load = "\n".join([
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'folder = "."  # the folder of this file',
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        "model = AutoModelForCausalLM.from_pretrained(folder)",
+    ])  # fmt: skip
+    parts = [f"A whole model, {made}, trained by the job {job}. It needs no other file.", _code(load), _base(origin.provenance)]
+    return _card(["library_name: transformers", "pipeline_tag: text-generation"], f"{job}: whole model", parts)
+
+
+def _base(provenance: ModelProvenance) -> str:
+    revision = f", commit {provenance.revision}" if provenance.revision else ""
+    return (
+        f"The base model is {provenance.name}{revision} (from: {provenance.source}; weights {provenance.precision}, "
+        f"{provenance.digest}). `base-weights.json` holds the same for programs."
+    )
+
+
+def _elsewhere(located: LocatedModel, base: str, revision: str | None) -> str:
+    """Say what to do where the base does not lie at the place that the adapter names."""
+    if revision:
+        return "The adapter fits that commit of the base; a later one may have other weights."
+    words = (
+        f"`{base}` is where the base lay when this was written, on the machine or in the pod that wrote it. If it lies elsewhere, "
+        "give its folder in its place; the adapter fits weights of the digest above and no others."
+    )
+    if located.kind is ModelKind.GGUF:
+        words += (
+            f" These weights were dequantised: `python -m trainer.model.gguf {located.path} FOLDER` makes the folder anew. The model "
+            "of that name on the hub has other weights."
+        )
+    return words
+
+
+def _code(lines: str) -> str:
+    return f"```python\n{lines}\n```"
+
+
+def _card(head: list[str], title: str, parts: list[str]) -> str:
+    return "\n".join(["---", *head, "---", "", f"# {title}", "", "\n\n".join(parts), ""])
