@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.config.errors import InputError
+from trainer.data.controls import in_text
 from trainer.data.encoding import Encoded, encode, tokens_before
 from trainer.data.ending import Ending, ending_of
 from trainer.data.rows import Example, Tokens
@@ -56,10 +57,10 @@ def prompt_and_reference(example: Example, tokenizer: Any) -> tuple[list[int], s
     if example.messages is None:
         raise ValueError(f"{example.origin} is a text: it has no prompt")
     reading = read(example, tokenizer)
-    place = reading.learnt[-1]
-    reference = reading.encoded.words(place, tokenizer)
-    opening = _visible(ending_of(tokenizer).opening, tokenizer)
-    return reading.encoded.input_ids[: place.start], reference.removeprefix(opening).strip()
+    turn = [turn for turn in reading.conversation.turns if turn.learnt][-1]
+    opening = in_text(tokenizer).sub("", ending_of(tokenizer).opening)
+    reference = _spoken(reading.conversation, turn, tokenizer).removeprefix(opening).strip()
+    return reading.encoded.input_ids[: reading.learnt[-1].start], reference
 
 
 def read(example: Example, tokenizer: Any) -> Reading:
@@ -108,7 +109,9 @@ def _last_border(place: int, limit: int, conversation: Conversation, encoded: En
     return next((count for count in found if count is not None), None)
 
 
-def _visible(text: str, tokenizer: Any) -> str:
-    """Return a text without special tokens."""
-    encoded = encode(text, tokenizer)
-    return encoded.words(range(len(encoded.input_ids)), tokenizer)
+def _spoken(conversation: Conversation, turn: Turn, tokenizer: Any) -> str:
+    """Return what a turn says, without the template's control tokens, as a generated answer is shown."""
+    text, places = conversation.text, set(conversation.literals)
+    names = [name.span() for name in in_text(tokenizer).finditer(text, turn.start, turn.words_end) if name.span() not in places]
+    borders = [turn.start, *(place for name in names for place in name), turn.words_end]
+    return "".join(text[start:end] for start, end in zip(borders[::2], borders[1::2], strict=True))

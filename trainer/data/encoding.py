@@ -30,8 +30,11 @@ class Encoded:
             self.offsets.append((len(self.text), len(self.text)))
 
     def words(self, indices: Sequence[int], tokenizer: Any) -> str:
-        """Return the text of tokens but for special ones; a character that is spread over several counts once."""
-        special = special_ids(tokenizer)
+        """Return the text of tokens but for special ones; a character that is spread over several counts once.
+
+        A word that the tokenizer does not know is text.
+        """
+        special = special_ids(tokenizer) - {tokenizer.unk_token_id}
         if self.offsets is None:
             return decode(tokenizer, [self.input_ids[index] for index in indices])
         parts, reached, text, input_ids, offsets = [], 0, self.text, self.input_ids, self.offsets
@@ -85,15 +88,20 @@ def tokens_before(border: int, encoded: Encoded, tokenizer: Any, literals: Seque
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
     """Return the tokens of a control token's name taken as text."""
-    special = special_ids(tokenizer)
-    # Behind a line break, for the reason that _part gives.
-    newline = [int(token) for token in tokenizer("\n", add_special_tokens=False)["input_ids"]]
-    whole = [int(token) for token in tokenizer._encode_without_added_tokens(f"\n{text}")]
-    whole = whole[len(newline) :] if whole[: len(newline)] == newline else tokenizer._encode_without_added_tokens(text)
-    if whole and not special.intersection(whole):
+    whole = _without_added(tokenizer, text)
+    if not special_ids(tokenizer).intersection(whole):
         return whole
-    # The vocabulary itself holds the name, as those of Unigram models do.
-    return [int(token) for letter in text for token in tokenizer._encode_without_added_tokens(letter)]
+    # The vocabulary itself holds the name, as those of SentencePiece models do.
+    return [token for letter in text for token in _without_added(tokenizer, letter)]
+
+
+def _without_added(tokenizer: Any, text: str) -> list[int]:
+    # Behind a line break, for the reason that _part gives.
+    newline = _ids(tokenizer, "\n", follows=False)
+    ids = [int(token) for token in tokenizer._encode_without_added_tokens(f"\n{text}")]
+    if ids[: len(newline)] == newline:
+        return ids[len(newline) :]
+    return [int(token) for token in tokenizer._encode_without_added_tokens(text)]
 
 
 def decode(tokenizer: Any, input_ids: Sequence[int]) -> str:
@@ -123,7 +131,7 @@ def _in_parts(text: str, tokenizer: Any, literals: Sequence[Offset], cuts: set[i
 def _part(tokenizer: Any, text: str, follows: bool) -> tuple[list[int], list[Offset]]:
     """Tokenize a part. One that follows another is put behind a line break, lest SentencePiece set a space before it."""
     if follows:
-        newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
+        newline = _ids(tokenizer, "\n", follows=False)
         ids, offsets = _ids_and_offsets(tokenizer, f"\n{text}")
         if ids[: len(newline)] == newline and all(end <= 1 for _, end in offsets[: len(newline)]):
             return ids[len(newline) :], [(start - 1, end - 1) for start, end in offsets[len(newline) :]]
@@ -146,7 +154,15 @@ def _ids_with_literals(text: str, tokenizer: Any, literals: Sequence[Offset]) ->
     as_text = set(literals)
     for start, end in pairwise(sorted({0, *(place for literal in literals for place in literal), len(text)})):
         part = text[start:end]
-        ids += (
-            plain_ids(tokenizer, part) if (start, end) in as_text else tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
-        )
-    return [int(token) for token in ids]
+        ids += plain_ids(tokenizer, part) if (start, end) in as_text else _ids(tokenizer, part, start > 0)
+    return ids
+
+
+def _ids(tokenizer: Any, text: str, follows: bool) -> list[int]:
+    """Tokenize a part as _part does, with a tokenizer that does not tell where tokens stand."""
+    if follows:
+        newline = _ids(tokenizer, "\n", follows=False)
+        ids = _ids(tokenizer, f"\n{text}", follows=False)
+        if ids[: len(newline)] == newline:
+            return ids[len(newline) :]
+    return [int(token) for token in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]

@@ -1,0 +1,109 @@
+"""One tokenization of the whole text; names of control tokens in somebody's words are text, in every kind of tokenizer."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.trainer.data.builders import byte_tokenizer, text
+from tests.trainer.data.templates import CONTROLS, trained_tokenizer
+from trainer.data import pieces_of
+from trainer.data.encoding import decode, encode, encode_text, plain_ids, tokens_before
+
+BYTES = byte_tokenizer(None, eos="</s>", bos="<s>")
+
+
+def sentencepiece_like() -> Any:
+    """Return a BPE tokenizer that sets a space before each text and has the names of its control tokens among its words."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False)
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    inner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)])
+    inner.train_from_iterator(["the answer is here\n    print", "what is a question? end of <s> in </s>"] * 4, trainer)
+    inner.add_special_tokens([AddedToken("[INST]", special=True, normalized=False)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def slow(tokenizer: Any) -> Any:
+    """Return the tokenizer, hiding that it knows where a token stands."""
+    other = copy.deepcopy(tokenizer)
+    other.__class__ = type("Slow", (type(tokenizer),), {"is_fast": False})
+    return other
+
+
+TOKENIZERS = [
+    pytest.param(BYTES, id="bytes"),
+    pytest.param(trained_tokenizer(None), id="merges"),
+    pytest.param(sentencepiece_like(), id="SentencePiece"),
+    pytest.param(slow(trained_tokenizer(None)), id="without offsets"),
+    pytest.param(slow(sentencepiece_like()), id="SentencePiece without offsets"),
+]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_text_without_names_is_tokenized_in_one_piece(tokenizer: Any) -> None:
+    words = "[INST] what is a question?\n    print the answer"
+    assert encode(words, tokenizer).input_ids == tokenizer(words, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_name_is_text_between_words_that_keep_their_spaces(tokenizer: Any) -> None:
+    words = "the </s> in <s>question</s>"
+    ids = encode_text(words, tokenizer, special=False).input_ids
+    assert not {tokenizer.bos_token_id, tokenizer.eos_token_id}.intersection(ids)
+    assert decode(tokenizer, ids) == words
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_no_name_becomes_its_token(name: str) -> None:
+    tokenizer = trained_tokenizer(None)
+    ids = plain_ids(tokenizer, name)
+    assert tokenizer.convert_tokens_to_ids(name) not in ids
+    assert decode(tokenizer, ids) == name
+
+
+def test_words_are_tokenized_as_transformers_does_when_it_makes_control_tokens_harmless() -> None:
+    tokenizer = trained_tokenizer("{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}")
+    words = "what <|im_end|>is</s> a question?"
+    expected = tokenizer.apply_chat_template([{"role": "user", "content": words}], sanitize_control_tokens=True)["input_ids"]
+    assert encode_text(words, tokenizer, special=False).input_ids == expected[1:-1]
+
+
+@given(st.lists(st.sampled_from(["</s>", "<s>", "<|im_end|>", "<", "|", "end", " ", "\n", "ü", "🙂", "</", "s>"]), max_size=12))
+def test_any_text_with_names_comes_back_as_it_was(parts: list[str]) -> None:
+    words = "".join(parts)
+    encoded = encode_text(words, BYTES, special=False)
+    assert decode(BYTES, encoded.input_ids) == words
+    assert encoded.words(range(len(encoded.input_ids)), BYTES) == words
+    ends = [end for _, end in encoded.offsets or ()]
+    assert ends == sorted(ends)
+
+
+def test_a_text_of_language_modelling_has_its_own_special_tokens_and_no_others() -> None:
+    (piece,) = pieces_of(text("one</s>two"), BYTES, 100)
+    assert BYTES.decode(piece.tokens.input_ids) == "one</s>two</s>"
+    assert list(piece.tokens.input_ids).count(BYTES.eos_token_id) == 1
+
+
+def test_a_token_on_both_sides_of_a_border_is_cut_there_and_others_are_not() -> None:
+    tokenizer = trained_tokenizer(None)
+    words = "user\n\n\n    print"
+    whole = encode(words, tokenizer)
+    joined = [border for border in range(1, len(words)) if tokens_before(border, whole, tokenizer) is None]
+    assert joined, "the test needs a token of several characters"
+    cut = encode(words, tokenizer, borders=joined[:1])
+    assert tokens_before(joined[0], cut, tokenizer) is not None
+    assert decode(tokenizer, cut.input_ids) == words
+    free = next(border for border in range(1, len(words)) if border not in joined)
+    assert encode(words, tokenizer, borders=[free]).input_ids == whole.input_ids
+
+
+def test_an_unknown_word_is_text() -> None:
+    tokenizer = sentencepiece_like()
+    encoded = encode("the 🙂", tokenizer)
+    assert encoded.words(range(len(encoded.input_ids)), tokenizer) == "the 🙂"
