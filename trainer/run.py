@@ -18,7 +18,7 @@ from trainer.config.errors import InputError
 from trainer.config.files import write_atomically
 from trainer.config.record import WARNINGS_MAX, ModelProvenance, OutputRecord, Stage
 from trainer.config.results import MODEL, REPORT, missing_results, read_report
-from trainer.config.sections import Export
+from trainer.config.sections import Export, Task
 from trainer.config.train import TrainConfig
 from trainer.data import Augmenter, Example, Piece, Tokens, batch_at, left_out_finding, pieces_of, steps_total, vary
 from trainer.engine import build_engine
@@ -359,9 +359,10 @@ class Run:
             for base, tuned in list(zip(baseline.answers, final.answers, strict=False))[:SAMPLE_ANSWERS]
         ]
         share = {"wordsChanged": self.words_changed, "words": self.words_seen, "changedShare": self.words_changed / max(1, self.words_seen)}
+        pieces = None if self.config.task is Task.CHAT else len(self.train_pieces)
         result = RunResult(
             model=provenance,
-            data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test)),
+            data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces),
             training=summary,
             baseline=baseline.named(),
             final=final.named(),

@@ -1,6 +1,7 @@
 """Wrong input is told before anything slow starts, in words that name the field and the fix."""
 
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -15,7 +16,7 @@ from tests.trainer.tiny import tiny_model, write_rows
 from trainer.config.errors import InputError
 from trainer.config.sources import ModelSource
 from trainer.config.train import TrainConfig
-from trainer.data import Dataset, prepare, tokenize
+from trainer.data import Dataset, pieces_of, prepare, tokenize
 from trainer.inputs import Inputs, check_inputs
 from trainer.model import LocatedModel, ModelKind
 from trainer.model.load import weights_digest
@@ -187,6 +188,19 @@ def test_another_model_at_the_same_path_is_told_by_its_digest(sound: Path) -> No
     weights.write_bytes(content)
     other = checked(sound).digests(job)
     assert {field for field in digests if digests[field] != other[field]} == {"model.path"}
+
+
+def test_the_pieces_of_long_texts_are_counted_and_trained_on(sound: Path) -> None:
+    (sound / "train.jsonl").write_text(json.dumps({"text": "The river is green. " * 50}) + "\n" + json.dumps({"text": "Short."}) + "\n")
+    training = {"epochs": 2, "globalBatchSize": 4, "maxSequenceLength": 64}
+    job = TrainConfig.model_validate(json.loads(config(sound, task="language-modeling", training=training).read_text()))
+    inputs = check_inputs(job)
+    pieces = sum(len(pieces_of(example, inputs.tokenizer, 64)) for example in inputs.dataset.train)
+    assert pieces > 4
+    lines = inputs.describe(job)
+    assert "rows        2 train, 0 validation, 0 test" in lines
+    assert f"pieces      {pieces} train, 0 validation, 0 test, of at most 64 tokens; each is a row of a step" in lines
+    assert f"training    {math.ceil(2 * pieces / 4)} steps of 4 rows" in lines
 
 
 def test_the_tokenizer_does_not_travel_to_the_ranks() -> None:

@@ -27,6 +27,13 @@ class DataCounts:
     train: int
     validation: int
     test: int
+    train_pieces: int | None = None
+    """Of texts, the pieces that the training rows were cut into: what an epoch and a step count."""
+
+    def to_wire(self) -> dict[str, int]:
+        """Return the counts as the report has them."""
+        pieces = {} if self.train_pieces is None else {"trainPieces": self.train_pieces}
+        return {"train": self.train, "validation": self.validation, "test": self.test, **pieces}
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "schemaVersion": SCHEMA_VERSION,
         "job": config.job.to_wire() | {"task": config.task.value},
         "model": result.model.to_wire(),
-        "data": {"train": result.data.train, "validation": result.data.validation, "test": result.data.test},
+        "data": result.data.to_wire(),
         "method": config.method.to_wire(),
         "hyperparameters": dict(result.hyperparameters),
         "training": _training(result.training),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.trainer.evaluation.builders import report
-from trainer.evaluation import Figure
+from trainer.evaluation import DataCounts, Figure
 
 
 def test_both_models_have_each_metric_as_an_object_with_value() -> None:
@@ -36,6 +36,10 @@ def test_the_report_is_strict_json_whatever_was_measured(value: float) -> None:
     text = json.dumps(written, allow_nan=False)
 
     assert json.loads(text)["baseline"]["perplexity"] == {"value": None}
+
+
+def test_the_pieces_of_texts_are_counted_beside_the_rows() -> None:
+    assert report(data=DataCounts(2, 1, 1, train_pieces=30))["data"] == {"train": 2, "validation": 1, "test": 1, "trainPieces": 30}
 
 
 def test_it_says_what_was_trained_on_what_with_which_versions() -> None:
