@@ -68,7 +68,8 @@ class SourceFinder:
                 return str(begin / pattern)
             path = path.resolve()
             if not path.exists():
-                self.errors.append(InputError(field, f"there is nothing at {path}", hint))
+                braces = "; braces are no pattern: use * or give a source for each file" if "{" in path.name else ""
+                self.errors.append(InputError(field, f"there is nothing at {path}", hint + braces))
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             self.errors.append(InputError(field, f"{path} cannot be looked at: {reason}", "check the path and its permissions"))

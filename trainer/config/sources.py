@@ -80,7 +80,7 @@ class Columns(Model):
         min_length=1,
         max_length=256,
         description="Column with a list of {role, content} or {from, value} messages, instead of prompt and completion."
-        " Default: messages or conversations, where the rows have such a column and none named prompt.",
+        " Default: messages or conversations, where the rows have such a column and not both prompt and completion.",
     )
     text: str | None = Field(
         None, min_length=1, max_length=256, description="Column with plain text, for task language-modeling. Default: text."

@@ -79,6 +79,12 @@ class FirstRows:
         """Return how many characters the rows hold in a column of texts."""
         return sum(len(value) for value in self.values(name) if isinstance(value, str))
 
+    def holds_objects(self, name: str) -> bool:
+        """Tell whether a row holds a list of objects in a column, as it is or as its JSON."""
+        return self.holds_turns(name) or any(
+            isinstance(value, list) and any(isinstance(item, dict) for item in value) for value in self.values(name)
+        )
+
     def holds_turns(self, name: str) -> bool:
         """Tell whether a row holds a conversation in a column, as a list or as its JSON."""
         return any(
@@ -108,12 +114,11 @@ def layout_of(field: str, task: Task, columns: Columns | None, first: FirstRows 
 
 
 def _usual_layout(system: str | None, names: Sequence[str], first: FirstRows | None) -> Layout:
-    if first is not None and "prompt" not in names:
-        conversation = next((name for name in CONVERSATION_NAMES if name in names), None)
-        if conversation is not None and (conversation == "messages" or first.holds_turns(conversation)):
-            return Layout(messages=conversation, system=system)
     if {"prompt", "completion"} <= set(names):
         return _pair("prompt", "completion", system, names)
+    conversation = next((name for name in CONVERSATION_NAMES if name in names), None)
+    if first is not None and conversation is not None and (conversation == "messages" or first.holds_objects(conversation)):
+        return Layout(messages=conversation, system=system)
     prompts, completions = [name for name in PROMPT_NAMES if name in names], [name for name in COMPLETION_NAMES if name in names]
     if "instruction" in prompts and "input" in prompts:
         prompts.remove("input")
@@ -158,24 +163,25 @@ def _column_fix(task: Task, layout: Layout, role: str, column: str, first: First
     if names == ["text"]:
         return "a plain text has no questions and answers: for it use task: language-modeling, or name other files"
     proposed = _proposal(layout, first)
-    fix = f"write columns: {_mapping(proposed)}" if proposed else f"name a column that holds it as columns.{role}"
+    fix = f"write columns: {_mapping(proposed)}" if proposed else "no column holds a text that could be it; write rows with one"
     if "…" in proposed.values():
         fix += " with the column that is missing; what is no text has to be written as one"
     return f"{fix}; if the first line is a row already, {header}" if first.records[0].headed else fix
 
 
 def _text_fix(first: FirstRows) -> str:
-    texts = sorted(_texts(first), key=first.length, reverse=True)
+    texts = sorted(_texts(first, 1), key=first.length, reverse=True)
     naming = f"write columns: {_mapping({'text': texts[0]})}" if texts else "name a column that holds text as columns.text"
     if {"prompt", "messages", "completion"} & set(first.names) or any(map(first.holds_turns, first.names)):
         return f"for rows of questions and answers use task: chat, else {naming}"
     return naming
 
 
-def _texts(first: FirstRows) -> list[str]:
-    """Return the columns that hold words, those that tell about the row only where there are no others."""
+def _texts(first: FirstRows, needed: int) -> list[str]:
+    """Return the columns that hold words; those that tell about the row are among them only where others are too few."""
     texts = [name for name in first.names if first.holds_text(name) and not first.holds_turns(name)]
-    return [name for name in texts if not METADATA.match(name)] or texts
+    own = [name for name in texts if not METADATA.match(name)]
+    return own if len(own) >= needed else texts
 
 
 def _proposal(layout: Layout, first: FirstRows) -> dict[str, str]:
@@ -183,7 +189,7 @@ def _proposal(layout: Layout, first: FirstRows) -> dict[str, str]:
     turns = [name for name in first.names if first.holds_turns(name)]
     if turns:
         return {"messages": next((name for name in ("chosen", *turns) if name in turns), turns[0])}
-    texts = _texts(first)
+    texts = _texts(first, 2)
     prompt = layout.prompt if layout.prompt in texts else _best(texts, (*PROMPT_NAMES, *MORE_PROMPTS), {layout.completion})
     completion = layout.completion if layout.completion in texts else _best(texts, (*COMPLETION_NAMES, *MORE_COMPLETIONS), {prompt})
     if prompt is None and completion is None:

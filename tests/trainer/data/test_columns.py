@@ -117,6 +117,13 @@ FAULTS: list[Any] = [
         "messages[0].from is 'narrator'; speakers are human, user, gpt, assistant",
         id="unknown speaker",
     ),
+    pytest.param(
+        [{"conversation": [{"human": "a", "assistant": "b"}]}],
+        {},
+        "columns.messages",
+        "conversation[0] has no 'role' (it has: human, assistant)",
+        id="other keys",
+    ),
     pytest.param([{"messages": '[{"role": "user"'}], {}, "columns.messages", "'messages' is not sound JSON", id="messages as torn JSON"),
     pytest.param(
         [{"messages": [SYSTEM, USER, ASSISTANT], "system": "Be brief."}],

@@ -49,6 +49,7 @@ def test_an_ambiguous_pair_is_not_guessed(names: list[str]) -> None:
 
 def test_the_default_names_go_before_others() -> None:
     assert layout("prompt", "completion", "question", "answer", "messages") == Layout(prompt="prompt", completion="completion")
+    assert layout("prompt", "prompt_id", "messages") == Layout(messages="messages")
 
 
 @pytest.mark.parametrize("names", [["content"], ["document", "title"]])
@@ -64,6 +65,7 @@ PROPOSALS = [
     pytest.param([{"prompt": "a?", "chosen": "b", "rejected": "c"}], "{completion: chosen}", id="preferences"),
     pytest.param([{"chosen": TURNS, "rejected": TURNS}], "{messages: chosen}", id="preferred conversations"),
     pytest.param([{"id": 1, "dialogue": TURNS}], "{messages: dialogue}", id="conversation"),
+    pytest.param([{"source": "a", "target": "b"}], "{prompt: source, completion: target}", id="translation"),
     pytest.param([{"my question": "a?", "no": "b"}], '{prompt: "my question", completion: "no"}', id="quotes"),
 ]
 
@@ -87,7 +89,7 @@ FIXES = [
     pytest.param([{"prompt; completion": "a"}], Task.CHAT, 'give delimiter: ";"', id="delimiter"),
     pytest.param([{"text": "a"}], Task.CHAT, "for it use task: language-modeling", id="plain text"),
     pytest.param([{"Prompt": "a", "completion": "b"}], Task.CHAT, "did you mean columns.prompt: Prompt?", id="capital"),
-    pytest.param([{"n": 1}], Task.CHAT, "name a column that holds it as columns.prompt", id="nothing fits"),
+    pytest.param([{"n": 1}], Task.CHAT, "no column holds a text that could be it; write rows with one", id="nothing fits"),
     pytest.param(
         [{"prompt": "a", "completion": "b"}], Task.LANGUAGE_MODELING, "use task: chat, else write columns: {text: prompt}", id="chat"
     ),
