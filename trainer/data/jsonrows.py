@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
+from trainer.config.sources import COMPLETION_NAMES, PROMPT_NAMES
 from trainer.data.records import Record, kind_of, shown
 
 Lines = Iterator[tuple[int, str]]
@@ -90,8 +91,13 @@ def _read_lines(field: str, path: Path, lines: Lines) -> Iterator[Record]:
 
 
 def _single(field: str, path: Path, number: int, value: dict[str, Any]) -> Iterator[Record]:
-    """Yield the rows of a file that holds one object: the items of its only list of objects, or the object itself."""
+    """Yield the rows of a file that holds one object: the items of its only list of objects, or the object itself.
+
+    An object with words or a conversation of its own is a row, whatever lists it has beside them, such as functions.
+    """
     lists = [name for name, member in value.items() if _is_list_of_rows(member)]
+    if lists and _is_row(value):
+        lists = []
     if len(lists) == 1:
         yield from (Record(f"{lists[0]}[{index}]", item) for index, item in enumerate(value[lists[0]]))
         return
@@ -108,6 +114,11 @@ def _single(field: str, path: Path, number: int, value: dict[str, Any]) -> Itera
         problem = f"{path} holds a table column by column ({', '.join(value)})"
         raise InputError(field, problem, 'write it row by row; with pandas: to_json(path, orient="records", lines=True)')
     yield Record(f"line {number}", value)
+
+
+def _is_row(value: dict[str, Any]) -> bool:
+    conversation = any(isinstance(member, list) and any(map(is_turn, member)) for member in value.values())
+    return conversation or any(isinstance(value.get(name), str) for name in (*PROMPT_NAMES, *COMPLETION_NAMES, "text"))
 
 
 def _is_list_of_rows(member: Any) -> bool:

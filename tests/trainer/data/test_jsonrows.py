@@ -72,9 +72,15 @@ def test_objects_that_are_spread_over_lines_are_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"messages": [{"role": "user", "content": "a"}]}', '{\n"conversations": [{"from": "human", "value": "a"}]}']
+    "text",
+    [
+        '{"messages": [{"role": "user", "content": "a"}]}',
+        '{\n"conversations": [{"from": "human", "value": "a"}]}',
+        '{"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function"}]}',
+        '{"prompt": "a", "completion": "b", "sources": [{"title": "c"}]}',
+    ],
 )
-def test_a_single_conversation_is_a_row(text: str) -> None:
+def test_a_single_row_is_a_row(text: str) -> None:
     ((_, values),) = read(text)
     assert values == json.loads(text)
 

@@ -1,0 +1,67 @@
+"""Own inputs beside the given ones: small models and job files of the same kinds, written where a test wants them."""
+
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.trainer.data.templates import trained_tokenizer
+
+THINGS = ("apple", "river", "stone", "cloud", "house", "horse")
+PAIRS = [{"prompt": f"What colour has the {thing}?", "completion": f"The {thing} is red."} for thing in THINGS]
+
+
+def lines(rows: list[Any]) -> bytes:
+    """Return rows as JSON Lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def turns(*contents: str | dict[str, Any], **row: Any) -> dict[str, Any]:
+    """Return a row of user and assistant in turn; a turn may be given with more keys than its content."""
+    messages = [
+        {"role": "assistant" if index % 2 else "user", **(given if isinstance(given, dict) else {"content": given})}
+        for index, given in enumerate(contents)
+    ]
+    return {"messages": messages, **row}
+
+
+def model(folder: Path, template: str, *, eos: str = "</s>", tied: bool = False) -> Path:
+    """Write a Llama of a few thousand random weights, with a tokenizer that has this chat template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = trained_tokenizer(template, eos=eos)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(3)
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+                         num_key_value_heads=1, max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+                         tie_word_embeddings=tied)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def job(folder: Path, model_folder: Path, files: Mapping[str, bytes], metadata: Mapping[str, Any] | None = None, **sections: Any) -> Path:
+    """Write a job that trains on the first of `files`, and those files beside it; `sections` replace those of its spec."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    spec = {
+        "task": "chat",
+        "model": {"path": str(model_folder)},
+        "data": {"train": [{"path": next(iter(files))}]},
+        "method": {"lora": {"rank": 4}},
+        "training": {"maxSteps": 2, "globalBatchSize": 2, "microBatchSize": 2, "maxSequenceLength": 256},
+        "output": {"persistentVolumeClaim": {"claimName": "out"}},
+    } | sections
+    document = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "own", **(metadata or {})}, "spec": spec}
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def gzipped(content: bytes) -> bytes:
+    """Return the content as gzip writes it, the same every time."""
+    return gzip.compress(content, mtime=0)
