@@ -3,9 +3,7 @@
 Test: tests/trainer/test_run.py (real Ray, a small model).
 """
 
-import json
 import logging
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,34 +13,24 @@ import torch
 from trainer.batches import MicroBatch, deal
 from trainer.checkpoint import CheckpointStore, SavedState, best_figures
 from trainer.config.errors import InputError
-from trainer.config.files import write_atomically
-from trainer.config.record import WARNINGS_MAX, ModelProvenance, OutputRecord, Stage
-from trainer.config.results import MODEL, REPORT, missing_results, read_report
-from trainer.config.sections import Export, Task
+from trainer.config.record import WARNINGS_MAX, OutputRecord, Stage
 from trainer.config.train import TrainConfig
 from trainer.data import Augmenter, Example, Piece, Tokens, batch_at, left_out_finding, pieces_of, steps_total, vary
 from trainer.engine import build_engine
 from trainer.engine.factory import optimizer_settings, uses_bfloat16, weights_dtype
-from trainer.evaluation import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, with_exports
-from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate
-from trainer.hyperparameters import hyperparameters
+from trainer.hooks import INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate
 from trainer.inputs import Inputs, chat_tokenizer
 from trainer.loop import Hook, Progress, train
-from trainer.measure import SAMPLE_ANSWERS, Measurement, measure
+from trainer.measure import Measurement, measure
 from trainer.model import (
-    Exported,
-    Origin,
-    Probe,
-    Trained,
     apply_method,
     base_dtype,
-    export,
     load_model,
     locate,
     provenance_of,
 )
 from trainer.model.recompute import recompute_activations
-from trainer.model.verification import PROBE_ROWS
+from trainer.results import add_exports, reported, write_results
 from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 
 logger = logging.getLogger(__name__)
@@ -71,13 +59,13 @@ class Run:
         if progress.stop_reason == INTERRUPTED:
             return
         step = self.take_best_weights(progress)
-        if self.engine.broadcast(self.reported(step) is not None if self.engine.rank == 0 else None):
-            self.add_exports(step, progress)
+        if self.engine.broadcast(reported(self, step) is not None if self.engine.rank == 0 else None):
+            add_exports(self, step, progress)
             return
         final = self.measure(Stage.FINAL)
         self.ledger.note(final=final.figures())
         self.send(stage=Stage.EXPORTING, metrics=self.ledger.metrics, checkpoints=list(self.store.records))
-        self.write_results(step, progress, baseline, final)
+        write_results(self, step, progress, baseline, final)
 
     def send(self, **fields: Any) -> None:
         """Send fields of the progress record, from rank 0 alone."""
@@ -291,92 +279,3 @@ class Run:
         logger.warning("%s", text)
         self.warnings.insert(0, text)
         self.send(warnings=self.warnings[:WARNINGS_MAX])
-
-    def reported(self, step: int) -> dict[str, Any] | None:
-        """Return the report of a run that was finished before, when its figures are of the weights of `step`: then it stands."""
-        report = read_report(self.directory) if self.trained else None
-        exports = report.get("exports", []) if report is not None else []
-        return report if any(isinstance(entry, dict) and entry.get("step") == step for entry in exports) else None
-
-    def add_exports(self, step: int, progress: Progress) -> None:
-        """Write the forms of the model that a finished run lacks, and enter them in its report."""
-        report = self.reported(step)
-        if report is not None:
-            self.ledger.note(final={name: entry["value"] for name, entry in report["final"].items() if entry["value"] is not None})
-        self.send(stage=Stage.EXPORTING, progress=progress.figures(), metrics=self.ledger.metrics)
-        missing = missing_results(self.directory, self.config.exports)
-        exports, _ = self.export(step, [form for form in self.config.exports if f"{MODEL}/{form.value}" in missing])
-        if self.engine.rank == 0 and report is not None:
-            self.write_report(with_exports(report, [done.to_wire() for done in exports]))
-        self.engine.broadcast(None)
-
-    def write_results(self, step: int, progress: Progress, baseline: Measurement, final: Measurement) -> None:
-        """Export the weights of `step` and write the report; the report last, because it says that all is done."""
-        exports, trained_parameters = self.export(step, self.config.exports)
-        if self.engine.rank == 0 and self.provenance is not None:
-            self.write_report(self.report(self.provenance, progress, baseline, final, exports, trained_parameters))
-            self.send(output=OutputRecord(uri=self.uri, report_uri=f"{self.uri.rstrip('/')}/report.json"), progress=progress.figures())
-        self.engine.broadcast(None)
-
-    def write_report(self, report: dict[str, Any]) -> None:
-        """Write report.json."""
-        write_atomically(self.directory / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
-
-    def export(self, step: int, forms: Sequence[Export]) -> tuple[list[Exported], int]:
-        """Write forms of the model as it is, on rank 0, and return them with the number of trained parameters."""
-        probe, parameters = self.probe(), self.engine.state().parameters
-        if self.provenance is None:
-            return [], 0
-        origin = Origin(self.located, self.tokenizer, self.provenance, self.config.job.name, base_dtype(self.engine.model))
-        written = export(Trained.of(self.engine.model, parameters, step), origin, forms, self.directory / MODEL, probe)
-        return written, sum(value.numel() for value in parameters.values())
-
-    def probe(self) -> Probe:
-        """Return what the engine's model answers to a few rows, for the exports to be held against; every rank takes part."""
-        self.engine.model.eval()
-        rows = [row.input_ids for row in (*self.test_rows, *(piece.tokens for piece in self.train_pieces[:PROBE_ROWS]))]
-        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
-        return Probe.take(lambda ids: self.engine.forward(input_ids=ids.to(self.engine.device), use_cache=False), rows, dtype)
-
-    def report(self, provenance: ModelProvenance, progress: Progress, baseline: Measurement, final: Measurement,
-               exports: Sequence[Exported], trained_parameters: int) -> dict[str, Any]:  # fmt: skip
-        """Return the content of report.json."""
-        dataset, figures, first = self.inputs.dataset, progress.figures(), self.ledger.metrics.latest
-        summary = TrainingSummary(
-            steps=progress.step,
-            epochs=figures.epoch,
-            tokens_seen=progress.tokens_seen,
-            seconds=progress.step_seconds,
-            world_size=self.engine.world_size,
-            trainable_parameters=trained_parameters,
-            train_loss=first.get("trainLoss"),
-            tokens_per_second=figures.tokens_per_second,
-            resumed_from_step=self.resumed_from_step,
-            stopped_early=progress.stop_reason == EARLY_STOP,
-        )
-        samples = [
-            SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer)
-            for base, tuned in list(zip(baseline.answers, final.answers, strict=False))[:SAMPLE_ANSWERS]
-        ]
-        share = {"wordsChanged": self.words_changed, "words": self.words_seen, "changedShare": self.words_changed / max(1, self.words_seen)}
-        pieces = None if self.config.task is Task.CHAT else len(self.train_pieces)
-        result = RunResult(
-            model=provenance,
-            data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces),
-            training=summary,
-            baseline=baseline.named(),
-            final=final.named(),
-            evaluated_rows=len(dataset.test),
-            generated_rows=len(final.answers),
-            cut_answers=(baseline.cut_answers, final.cut_answers),
-            samples=samples,
-            augmentation=share if self.augmenter else None,
-            checkpoints=self.store.records,
-            best=self.ledger.metrics.best,
-            exports=[export.to_wire() for export in exports],
-            hyperparameters=hyperparameters(self.config, bfloat16=self.bfloat16, validation_every=self.validation_every(progress)),
-            warnings=self.warnings,
-        )
-        report = build_report(self.config, result)
-        report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return report

@@ -1,6 +1,8 @@
 """`finetune` with the trainer itself, on a real local Ray: what a user types, sees and finds, and what is left when it is killed."""
 
+import json
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -82,12 +84,33 @@ def test_a_killed_run_leaves_no_process_goes_on_where_it_was_and_is_known_when_i
         assert known.returncode == 0, known.stdout + known.stderr
         assert "holds this run, finished: nothing was changed" in known.stdout
         assert {file: file.stat().st_mtime_ns for file in before} == before
+        assert_results_are_made_again(moved)
         write_rows(moved / "train.jsonl", 63)
         other = finetune("run", moved / "job.yaml", "--output", moved / "out")
         assert other.returncode == 2
         assert other.stderr.startswith("spec.data.train: holds something else than in the run that ")
     finally:
         moved.rename(folder)
+
+
+def assert_results_are_made_again(moved: Path) -> None:
+    """Delete a finished run's model, and see it made from the checkpoints, in more forms than before, without training."""
+    out = moved / "out"
+    report, metrics = json.loads((out / "report.json").read_text()), (out / "metrics.jsonl").read_bytes()
+    shutil.rmtree(out / "model")
+    claim = {"persistentVolumeClaim": {"claimName": "models"}, "export": ["adapter", "merged"]}
+    again = finetune("run", job_file(moved, output=claim), "--output", out)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "finished, without model/adapter and model/merged: made from its checkpoints, without training" in again.stdout
+    made = json.loads((out / "report.json").read_text())
+    assert [entry["form"] for entry in made["exports"]] == ["adapter", "merged"]
+    assert (made["final"], made["training"]) == (report["final"], report["training"])
+    assert (out / "metrics.jsonl").read_bytes() == metrics
+    exported = finetune("export", out, "--merged", "--dtype", "bfloat16", "--to", moved / "half")
+    assert exported.returncode == 0, exported.stdout + exported.stderr
+    assert f"wrote {moved / 'half' / 'merged'} (bfloat16; " in exported.stdout
+    refused = finetune("export", out, "--merged")
+    assert (refused.returncode, refused.stderr.partition(";")[0]) == (2, f"--to: {out / 'model' / 'merged'} exists")
 
 
 def wait_for_a_checkpoint(process: subprocess.Popen[bytes], out: Path) -> None:
