@@ -32,6 +32,16 @@ MALFORMED = [
         ("spec.data.train[0]", "source: give exactly one of huggingFace, persistentVolumeClaim, configMap, path"),
     ),
     Malformed("source without a place", resource(data=_source(format="jsonl")), ("spec.data.train[0]", "source: give exactly one of")),
+    Malformed(
+        "a format of a data set of the hub",
+        resource(data=_source(huggingFace={"name": "org/set"}, format="csv")),
+        ("spec.data.train[0]", "format, delimiter: only files have them"),
+    ),
+    Malformed(
+        "a delimiter of two characters",
+        resource(data=_source(configMap={"name": "rows", "key": "a.csv"}, delimiter=";;")),
+        ("spec.data.train[0].delimiter", "1"),
+    ),
     Malformed("no training data", resource(data={"train": []}), ("spec.data.train", "at least 1 items")),
     Malformed("no data section", resource(data=None), ("spec.data", "Required value")),
     Malformed(
