@@ -12,8 +12,12 @@ from controller.cli.machine import Machine
 from controller.cli.screen import PlainScreen
 from controller.cli.surroundings import surroundings
 from controller.cli.trainer_process import TRAINER_COMMAND
+from controller.job.trainconfig import local_paths
 from trainer.config.record import EXIT_FAILURE, EXIT_SUCCESS, Result
 from trainer.config.train import TrainConfig
+
+LARGEST_REMEMBERED = 256 * 1024 - 500
+"""Bytes of JSON that `kubectl apply` can remember of an object in an annotation, of which there may be 256 KiB."""
 
 
 def check(job_file: Path, claims: Mapping[str, Path], machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
@@ -38,9 +42,22 @@ def describe(job: JobFile, local_run: LocalRun) -> list[str]:
     config = local_run.config
     lines = [f"job {job.name}: {config.task.value}, {_method(config)}, {_length(config)}", f"workers: {_workers(config)}"]
     lines.append(f"output: {', '.join(export.value for export in config.exports)} model, report and checkpoints, in the folder of --output")
-    lines += job.cluster_needs
+    lines += cluster_needs(job)
     lines += [notice for notice in local_run.notices if not notice.startswith("claim ")]
     return lines + [f"warning: {warning}" for warning in local_run.warnings]
+
+
+def cluster_needs(job: JobFile) -> list[str]:
+    """Return what this file, which is good here, would need on a cluster, in sentences."""
+    needs = [] if job.names_output else ["spec.output.persistentVolumeClaim.claimName, the claim that results are written to"]
+    paths = [f"spec.{reference.field}.path" for reference in local_paths(job.spec)]
+    if paths:
+        needs.append(f"a claim, a ConfigMap or a name on the hub instead of {', '.join(paths)}")
+    sentences = [f"a cluster would need {'; '.join(needs)}"] if needs else []
+    large = [name for name, found in job.config_maps.items() if found.size_as_json > LARGEST_REMEMBERED]
+    if large:
+        sentences.append(f"a cluster would need kubectl apply --server-side: ConfigMap {', '.join(large)} is too large without it")
+    return sentences
 
 
 def _method(config: TrainConfig) -> str:

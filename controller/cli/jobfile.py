@@ -29,8 +29,6 @@ API_VERSION = f"{GROUP}/{VERSION}"
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
 WRITTEN = ("apiVersion", "kind", "metadata", "spec")
-LARGEST_REMEMBERED = 256 * 1024 - 500
-"""Bytes of JSON that `kubectl apply` can remember of an object in an annotation, of which there may be 256 KiB."""
 GENERATED_SUFFIX = "x" * 5
 """Stands for what the API server puts behind a generateName."""
 STAND_IN_CLAIM = {"claimName": "results"}
@@ -48,19 +46,6 @@ class JobFile:
     config_maps: dict[str, ConfigMap] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     names_output: bool = True
-
-    @property
-    def cluster_needs(self) -> list[str]:
-        """What this file, which is good here, would need on a cluster, in sentences."""
-        needs = []
-        if not self.names_output:
-            needs.append("a cluster would need spec.output.persistentVolumeClaim.claimName, the claim that results are written to")
-        large = [name for name, found in self.config_maps.items() if found.size_as_json > LARGEST_REMEMBERED]
-        if large:
-            needs.append(
-                f"for a cluster use kubectl apply --server-side: ConfigMap {', '.join(large)} is too large for kubectl apply alone"
-            )
-        return needs
 
 
 def read_job_file(path: Path) -> JobFile:

@@ -3,6 +3,7 @@
 Looks only whether a file exists; ConfigMap keys are written later, by whoever starts the run. Tests: tests/controller/cli/test_localrun.py.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from controller.cli.suggestions import closest
 from controller.job.trainconfig import FileReference
 from trainer.config.errors import InputError
 from trainer.config.sources import ClaimPath, ConfigMapKey, first_folder
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+.]+://", re.IGNORECASE)
 
 
 class SourceFinder:
@@ -29,8 +32,13 @@ class SourceFinder:
             return self._in_claim(field, reference.claim, reference)
         if reference.config_map is not None:
             return self._in_config_map(field, reference.config_map)
-        path = self._job.path.absolute().parent / Path(reference.path or "").expanduser()
-        return self._existing(f"{field}.path", path, "paths are relative to the job file", reference)
+        given = Path(reference.path or "").expanduser()
+        if ADDRESS.match(reference.path or ""):
+            fix = "download it, and give the path of the file"
+            self.errors.append(InputError(f"{field}.path", f"{reference.path} is an address, not a file", fix))
+            return ""
+        hint = "mend the path" if given.is_absolute() else "paths are relative to the job file"
+        return self._existing(f"{field}.path", self._job.path.absolute().parent / given, hint, reference)
 
     def _in_claim(self, field: str, place: ClaimPath, reference: FileReference) -> str:
         name = place.claim_name

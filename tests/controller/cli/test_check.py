@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from controller.cli.check import check
+from controller.cli.check import check, cluster_needs
+from controller.cli.jobfile import read_job_file
 from controller.cli.machine import Machine
 from controller.cli.problems import BadInputError
 from tests.controller.cli.builders import CONFIG_MAP, REMOVED, job, standin, write
@@ -53,13 +54,28 @@ def test_the_command_that_it_advises_can_be_copied_with_claims_and_blanks(tmp_pa
     assert shlex.split(advice) == ["finetune", "run", f"{folder}/job.yaml", "--output", "DIR", "--claim", f"rows={folder}"]
 
 
+def needs(folder: Path, *documents: Any) -> list[str]:
+    return cluster_needs(read_job_file(write(folder, *documents)))
+
+
+def test_a_job_that_a_cluster_can_run_needs_nothing(tmp_path: Path) -> None:
+    assert needs(tmp_path, CONFIG_MAP, job()) == []
+
+
 def test_a_job_without_an_output_is_told_what_a_cluster_would_need(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert checked(tmp_path, "found", spec__output=REMOVED) == 0
-    assert (
-        "a cluster would need spec.output.persistentVolumeClaim.claimName, the claim that results are written to" in capfd.readouterr().out
-    )
+    line = "a cluster would need spec.output.persistentVolumeClaim.claimName, the claim that results are written to"
+    assert line in capfd.readouterr().out.splitlines()
 
 
-def test_a_job_with_an_output_is_not(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert checked(tmp_path, "found") == 0
-    assert "a cluster would need" not in capfd.readouterr().out
+def test_paths_of_this_machine_are_told_to_be_no_use_on_a_cluster(tmp_path: Path) -> None:
+    sources = [{"path": "a.jsonl"}, {"persistentVolumeClaim": {"claimName": "rows", "path": "b.jsonl"}}]
+    [need] = needs(tmp_path, job(spec__data__train=sources, spec__model={"path": "model"}))
+    assert need == "a cluster would need a claim, a ConfigMap or a name on the hub instead of spec.model.path, spec.data.train[0].path"
+
+
+@pytest.mark.parametrize(("size", "told"), [(120_000, False), (140_000, True)])
+def test_a_config_map_that_kubectl_can_only_apply_server_side_is_told(tmp_path: Path, size: int, told: bool) -> None:
+    found = needs(tmp_path, {**CONFIG_MAP, "data": {"train.jsonl": '"' * size}}, job())
+    expected = "a cluster would need kubectl apply --server-side: ConfigMap pairs is too large without it"
+    assert found == ([expected] if told else [])

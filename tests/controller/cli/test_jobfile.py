@@ -183,12 +183,6 @@ def test_a_status_is_told_to_be_the_controllers(tmp_path: Path) -> None:
     assert read_job_file(write(tmp_path, job(status={"phase": "Running"}))).ignored == ("status, which the controller writes",)
 
 
-@pytest.mark.parametrize(("size", "told"), [(120_000, False), (140_000, True)])
-def test_a_config_map_that_kubectl_can_only_apply_server_side_is_told(tmp_path: Path, size: int, told: bool) -> None:
-    found = read_job_file(write(tmp_path, {**CONFIG_MAP, "data": {"train.jsonl": '"' * size}}, JOB))
-    assert any("use kubectl apply --server-side: ConfigMap pairs" in need for need in found.cluster_needs) is told
-
-
 @given(st.text(max_size=200))
 def test_whatever_the_file_holds_the_answer_is_a_job_or_a_refusal(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"

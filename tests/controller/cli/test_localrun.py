@@ -133,3 +133,19 @@ def test_without_a_claim_for_the_output_none_is_spoken_of(tmp_path: Path) -> Non
     run = plan(tmp_path, spec__output=REMOVED)
     assert run.notices == ()
     assert [export.value for export in run.config.exports] == ["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("https://example.com/rows.jsonl", "is an address, not a file; download it, and give the path of the file"),
+        ("s3://bucket/rows.jsonl", "is an address, not a file; download it, and give the path of the file"),
+        ("/nowhere/rows.jsonl", "there is nothing at /nowhere/rows.jsonl; mend the path"),
+        ("rows.jsonl", "rows.jsonl; paths are relative to the job file"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_with_what_to_do(tmp_path: Path, path: str, expected: str) -> None:
+    with pytest.raises(BadInputError) as raised:
+        plan(tmp_path, spec__data__train=[{"path": path}])
+    assert str(raised.value).startswith("spec.data.train[0].path: ")
+    assert str(raised.value).endswith(expected)
