@@ -7,52 +7,26 @@ Tests: tests/trainer/data/test_doctor.py.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.train import TrainConfig
-from trainer.data.chat import read
 from trainer.data.columns import prompt_id
-from trainer.data.controls import in_text
-from trainer.data.ending import ending_of
 from trainer.data.findings_evaluation import evaluation_findings
+from trainer.data.findings_turns import clock_findings, special_token_findings, stop_findings, turn_findings
 from trainer.data.limits import ModelLimits, limit_findings
-from trainer.data.rows import Dataset, Example, Tokens
+from trainer.data.rows import Dataset, Example
+from trainer.data.side import Side, count_of, read_side
 from trainer.data.template import uses_plain_template
-from trainer.data.texts import count_pieces, pieces_of
-from trainer.data.turns import Conversation
+from trainer.data.texts import count_pieces
 from trainer.data.words import WORD
 
-SAMPLE_TEXTS = 2000
-"""Texts of a set that are tokenized: a share of one in a hundred is seen about twenty times. Of conversations all are."""
-LONGEST_TEXTS = 50
-"""The longest texts are always in the sample: they are the ones that do not fit."""
 FEW_ROWS = 30
 """With fewer held-out rows, figures say little."""
 REPEATED_ANSWER_SHARE = 0.5
 UNKNOWN_SHARE = 0.01
 NO_LIMITS = ModelLimits()
-
-
-@dataclass(frozen=True)
-class Side:
-    """Rows of one set with their tokens; of a chat also what the template made of each.
-
-    A text that makes several pieces stands there as often, once for each.
-    """
-
-    name: str
-    total: int
-    seen: int
-    examples: Sequence[Example]
-    rows: Sequence[Tokens]
-    conversations: Sequence[Conversation] = ()
-
-    def of(self) -> str:
-        """Say how many rows were looked at."""
-        return _count(self.total) if self.seen == self.total else f"{self.seen} sampled rows of {self.total}"
 
 
 def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS) -> tuple[str, ...]:
@@ -72,6 +46,7 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
         *(finding for side in sides for finding in length_findings(side, max_length)),
         *limit_findings([row for side in sides for row in side.rows], tokenizer, config, limits),
         *stop_findings(train, tokenizer, config.task),
+        *clock_findings(tokenizer, config.task),
         *(finding for side in sides for finding in turn_findings(side)),
         *(finding for side in sides for finding in special_token_findings(side, tokenizer)),
         *unknown_token_findings(train, tokenizer),
@@ -83,41 +58,15 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
     return tuple(findings)
 
 
-def read_side(name: str, examples: Sequence[Example], tokenizer: Any, max_length: int) -> Side:
-    """Return the rows of a set as the model will see them; raises InputError for one that cannot be learnt as it is written.
-
-    Every conversation is read, because each may meet another part of the template; of texts there is a sample.
-    """
-    if examples[0].messages is None:
-        sample = _sample(examples)
-        pieces = [piece for example in sample for piece in pieces_of(example, tokenizer, max_length)]
-        return Side(name, len(examples), len(sample), [piece.example for piece in pieces], [piece.tokens for piece in pieces])
-    rows, conversations = [], []
-    for example in examples:
-        reading = read(example, tokenizer)
-        rows.append(reading.tokens(tokenizer, max_length))
-        conversations.append(replace(reading.conversation, text=""))
-    return Side(name, len(examples), len(examples), examples, rows, conversations)
-
-
-def _sample(texts: Sequence[Example]) -> list[Example]:
-    """Return texts spread evenly over the set, and the longest ones."""
-    if len(texts) <= SAMPLE_TEXTS:
-        return list(texts)
-    chosen = {int(number * len(texts) / SAMPLE_TEXTS) for number in range(SAMPLE_TEXTS)}
-    chosen.update(sorted(range(len(texts)), key=lambda index: len(texts[index].text or ""))[-LONGEST_TEXTS:])
-    return [texts[index] for index in sorted(chosen)]
-
-
 def held_out_findings(dataset: Dataset) -> list[str]:
     """Say which figures will be missing or rough."""
     findings = []
     if not dataset.test:
         findings.append("data.test: there are no test rows, so base and tuned model cannot be compared; give data.testFraction")
     elif len(dataset.test) < FEW_ROWS:
-        findings.append(f"data.test: {_count(len(dataset.test))} only; the figures on them are rough")
+        findings.append(f"data.test: {count_of(len(dataset.test))} only; the figures on them are rough")
     if dataset.validation and len(dataset.validation) < FEW_ROWS:
-        findings.append(f"data.validation: {_count(len(dataset.validation))} only; the best checkpoint is chosen by few rows")
+        findings.append(f"data.validation: {count_of(len(dataset.validation))} only; the best checkpoint is chosen by few rows")
     return findings
 
 
@@ -139,63 +88,6 @@ def length_findings(side: Side, max_length: int) -> list[str]:
         fix = "raise training.maxSequenceLength to keep their ends"
         findings.append(f"{side.name}: {len(cut)} of {side.of()} ({share}) are cut after {max_length} tokens (the first: {first}); {fix}")
     return findings
-
-
-def stop_findings(side: Side, tokenizer: Any, task: Task) -> list[str]:
-    """Find out whether the model learns to end its answers."""
-    if task is not Task.CHAT:
-        return (
-            []
-            if tokenizer.eos_token_id is not None
-            else ["model: the tokenizer has no end-of-sequence token, the end of a text is not learnt"]
-        )
-    findings = []
-    if uses_plain_template(tokenizer):
-        findings.append("model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»")
-    ending = ending_of(tokenizer)
-    whole = [row for row in side.rows if not row.truncated and any(row.loss_mask)]
-    if whole and all(_last_learnt(row) not in ending.tokens for row in whole):
-        findings.append("model: its chat template ends answers without a special token; the tuned model may not know when to stop")
-    elif ending.appended is not None:
-        token = tokenizer.convert_ids_to_tokens(ending.appended)
-        findings.append(f"model: its chat template writes no token after the last answer; {token} is put there, so that the model stops")
-    return findings
-
-
-def turn_findings(side: Side) -> list[str]:
-    """Find answers of which the template shows less than was written, and prompts that go on otherwise than the rows do."""
-    pairs = list(zip(side.examples, side.conversations, strict=bool(side.conversations)))
-    findings = []
-    for rows, what in (
-        ([example for example, seen in pairs if seen.hidden], "the model's chat template leaves out an answer, which is not learnt"),
-        (
-            [example for example, seen in pairs if seen.shortened],
-            "the model's chat template leaves out a part of an answer, such as earlier thoughts; only what it shows is learnt",
-        ),
-    ):
-        if rows:
-            findings.append(f"{side.name}: in {len(rows)} of {side.of()} {what} (the first: {rows[0].origin})")
-    asked = [(example, seen.own_heading) for example, seen in pairs if seen.own_heading]
-    if asked:
-        first, heading = asked[0]
-        findings.append(
-            f"{side.name}: the model's chat template asks for an answer with {heading.strip() or heading!r}, which {len(asked)} of"
-            f" {side.of()} do not begin with (the first: {first.origin}); the model is trained and measured without it, and elsewhere"
-            " it will be asked with it: write the thoughts into the rows, or give the model another chat template"
-        )
-    return findings
-
-
-def special_token_findings(side: Side, tokenizer: Any) -> list[str]:
-    """Find texts that hold the names of control tokens, which become text and no control tokens."""
-    texts = {id(example): example for example in side.examples if example.messages is None}.values()
-    named = [(example, found[0]) for example in texts if (found := in_text(tokenizer).search(example.text or ""))]
-    named += [(example, seen.control) for example, seen in zip(side.examples, side.conversations, strict=False) if seen.control]
-    if not named:
-        return []
-    first, name = named[0]
-    rows = "1 row has" if len(named) == 1 else f"{len(named)} rows have"
-    return [f"{side.name}: {rows} names of control tokens in the text, such as {name} ({first.origin}); they are read as text"]
 
 
 def unknown_token_findings(side: Side, tokenizer: Any) -> list[str]:
@@ -250,7 +142,7 @@ def size_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> list
     if len(dataset.train) >= batch or (rows := count_pieces(dataset.train, tokenizer, config.training.max_sequence_length).pieces) >= batch:
         return []
     fix = "lower training.globalBatchSize or give more rows"
-    return [f"data.train: {_count(rows)}, fewer than training.globalBatchSize {batch}: one step sees rows twice; {fix}"]
+    return [f"data.train: {count_of(rows)}, fewer than training.globalBatchSize {batch}: one step sees rows twice; {fix}"]
 
 
 def _answer(example: Example) -> str:
@@ -262,11 +154,3 @@ def _bare(example: Example) -> str:
     if example.messages is None:
         return " ".join(WORD.findall((example.text or "").casefold()))
     return "\n".join(f"{turn.role} {' '.join(WORD.findall(turn.content.casefold()))}" for turn in example.asked)
-
-
-def _last_learnt(row: Tokens) -> int:
-    return next(token for token, learnt in zip(reversed(row.input_ids), reversed(row.loss_mask), strict=True) if learnt)
-
-
-def _count(rows: int) -> str:
-    return "1 row" if rows == 1 else f"{rows} rows"

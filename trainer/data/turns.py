@@ -48,6 +48,8 @@ class Conversation:
     """The template shows an answer that should be learnt not at all."""
     shortened: bool = False
     """The template leaves out a part of an answer, such as the thoughts of earlier turns."""
+    unread: str = ""
+    """Role of a message before the answers that the template does not show."""
     own_heading: str = ""
     """What the template's own prompt for the last answer has more than the row."""
 
@@ -80,6 +82,7 @@ def conversation_of(example: Example, tokenizer: Any) -> Conversation:
         control=written.text[slice(*literals[0])] if literals else "",
         hidden=any(index not in shown for index in wanted),
         shortened=any(reader.is_shortened(index) for index in wanted if index in shown),
+        unread=next((m.role for i, m in enumerate(messages) if i not in spoken and m.content.strip() and not written.of_turn(i)), ""),
         own_heading=reader.own_heading,
     )
 
@@ -142,19 +145,27 @@ class _Reader:
         roles = tuple(message.role for message in self.messages[: index + 1])
         known = _headings(self.tokenizer, template_of(self.tokenizer, self.marker.tools))
         if (gap, roles) not in known:
-            asked = self._asked_with(self._prompt(index), before)
+            prompt = self._prompt(index)
+            asked = self._asked_with(prompt, before) if prompt is not None else None
             length = common_beginning(gap, asked) if asked is not None else len(gap)
             known[gap, roles] = length, "" if asked is None else asked[length:]
         length, more = known[gap, roles]
-        if index == len(self.messages) - 1:
+        if index == self.example.answer_index:
             self.own_heading = more
         return anchor + length
 
-    def _prompt(self, index: int) -> Written:
+    def _prompt(self, index: int) -> Written | None:
+        """Return what a turn is asked for with; None where the template refuses that and nothing is generated there."""
+
         def draw(turns: Sequence[Any], tools: Sequence[Any] | None) -> str:
             return render(self.example, turns, tools, self.tokenizer, generation_prompt=True)
 
-        return self.marker.write(draw, until=index)
+        try:
+            return self.marker.write(draw, until=index)
+        except InputError:
+            if index == self.example.answer_index:
+                raise
+            return None
 
     @staticmethod
     def _asked_with(prompt: Written, before: Stretch | None) -> str | None:
