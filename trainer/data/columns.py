@@ -16,7 +16,7 @@ from trainer.config.sections import Task
 from trainer.config.sources import Columns
 from trainer.data.advice import text_advice
 from trainer.data.jsonrows import parse
-from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of
+from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of, quoted
 from trainer.data.messages import ROW_KEYS, check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.noticed import Noticed
 from trainer.data.records import Record, kind_of, shown
@@ -174,9 +174,9 @@ class _Row:
         if not words or (first is not None and first.role == "system" and first.content.strip() == words.strip()):
             return ()
         if first is not None and first.role == "system":
-            column = self.layout.system or column
-            fix = f"keep one of them, or write columns: {{ignore: [{column}]}}"
-            raise self._fault("system", f"{column!r} is a system message, and the messages begin with another one", fix)
+            named = self.layout.system
+            fix = "keep one of them, or " + ("remove columns.system" if named else f"write columns: {{ignore: [{column}]}}")
+            raise self._fault("system", f"{named or column!r} is a system message, and the messages begin with another one", fix)
         return (Message("system", words),)
 
     def _history(self) -> tuple[Message, ...]:
@@ -238,6 +238,10 @@ class _Row:
         """Return the text of a column that a row may have, None where there is nothing but white space."""
         self.read.add(column)
         value = self.record.values.get(column)
+        if value is not None and not isinstance(value, str):
+            problem = f"{self.name} {self.record.where}: {column!r} is {kind_of(value)}, not a text: {shown(str(value))}"
+            fix = text_advice(value, column, typed=self.record.typed, alone=True)
+            raise InputError(self.field, problem, f"{fix}, or write columns: {{ignore: [{quoted(column)}]}}")
         text = "" if value is None else self._text("prompt", repr(column), value)
         return text if text.strip() else None
 

@@ -132,6 +132,13 @@ FAULTS: list[Any] = [
         "'system' is a system message, and the messages begin with another one; keep one of them",
         id="two system messages",
     ),
+    pytest.param(
+        [{**GOOD, "system": 5}],
+        {},
+        "",
+        "line 1: 'system' is a number, not a text: '5'; write it as a text, \"5\", or write columns: {ignore: [system]}",
+        id="system message that is a number",
+    ),
     pytest.param([{**GOOD, "history": ["a", "b"]}], {}, "columns.prompt", "history[0] is no pair of texts: 'a'", id="history"),
     pytest.param([{**GOOD, "weight": 0}], {}, "", "'weight' gives the row the weight 0, and all rows count alike", id="weight"),
     pytest.param([GOOD, {**GOOD, "label": False}], {}, "", "line 2: 'label' is false, which marks a bad answer", id="bad answer"),
