@@ -7,6 +7,7 @@ written is held against its logits, as in a run. Test: tests/trainer/test_export
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -174,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # peft loads DeepSpeed, which would look for others and say so
     forms = tuple(Export(form) for form in options.form)
     request = ExportRequest(options.run, forms, options.to, options.dtype, options.base, options.overwrite)
     try:
@@ -185,9 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"failed: {error}", file=sys.stderr)
         return EXIT_FAILURE
     for done in written:
-        kind = str(done.dtype).removeprefix("torch.")
-        apart = f"its logits differ by {done.difference.relative:.1g} of their spread, {done.difference.tolerance:g} is rounding"
-        print(f"wrote {done.path} ({kind}; read back from disk {apart})", flush=True)
+        kind, apart = str(done.dtype).removeprefix("torch."), done.difference
+        read = f"read back, its logits differ by {apart.relative:.1g} of their spread; rounding explains up to {apart.tolerance:g}"
+        print(f"wrote {done.path} ({kind}; {read})", flush=True)
     return EXIT_SUCCESS
 
 

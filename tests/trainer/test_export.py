@@ -211,12 +211,13 @@ def test_what_makes_no_sense_is_refused(base: Path, tmp_path: Path, method: dict
 
 
 def test_the_program_names_what_it_wrote_and_ends_with_2_for_bad_input(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     run, to = tmp_path / "run", tmp_path / "run" / "model"
     run_in(run, base, {1: 5.0})
 
     assert main([str(run), "--to", str(to), "--form", "merged", "--dtype", "float16"]) == 0
-    assert f"wrote {to / 'merged'} (float16; read back from disk its logits differ by " in capsys.readouterr().out
+    assert f"wrote {to / 'merged'} (float16; read back, its logits differ by " in capsys.readouterr().out
     assert main([str(run), "--to", str(to), "--form", "merged"]) == 2
     assert capsys.readouterr().err.startswith("--to: ")

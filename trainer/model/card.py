@@ -4,6 +4,7 @@ Pure text. The lines are run by tests/trainer/model/test_card.py.
 """
 
 from trainer.config.record import ModelProvenance
+from trainer.config.sources import CLAIMS_DIRECTORY
 from trainer.model.beside import Origin
 from trainer.model.location import LocatedModel, ModelKind
 
@@ -61,8 +62,8 @@ def _elsewhere(located: LocatedModel, base: str, revision: str | None) -> str:
     if revision:
         return "The adapter fits that commit of the base; a later one may have other weights."
     words = (
-        f"`{base}` is where the base lay when this was written, on the machine or in the pod that wrote it. If it lies elsewhere, "
-        "give its folder in its place; the adapter fits weights of the digest above and no others."
+        f"`{base}` is where the base lay{_on_claim(base)} when this was written. If it lies elsewhere, give its folder in its place; "
+        "the adapter fits weights of the digest above and no others."
     )
     if located.kind is ModelKind.GGUF:
         words += (
@@ -70,6 +71,14 @@ def _elsewhere(located: LocatedModel, base: str, revision: str | None) -> str:
             "of that name on the hub has other weights."
         )
     return words
+
+
+def _on_claim(base: str) -> str:
+    """Say which claim a path of a pod is on: the path means nothing elsewhere."""
+    if not base.startswith(f"{CLAIMS_DIRECTORY}/"):
+        return ""
+    claim, _, path = base.removeprefix(f"{CLAIMS_DIRECTORY}/").partition("/")
+    return f" in the job's pods (`{path or '.'}` on the PersistentVolumeClaim {claim})"
 
 
 def _code(lines: str) -> str:

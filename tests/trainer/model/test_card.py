@@ -68,3 +68,12 @@ def test_how_to_make_dequantised_weights_anew_is_said(saved_model: Path) -> None
 
     assert "`python -m trainer.model.gguf /packages/model.gguf FOLDER` makes the folder anew" in text
     assert "base_model:" not in text
+
+
+def test_a_base_on_a_claim_is_named_by_claim_and_path(saved_model: Path) -> None:
+    located = located_folder(saved_model)
+    origin = Origin(located, None, provenance_of(located, torch.float32), "bot", torch.float32)
+
+    text = adapter_card(origin, "/mnt/claims/models/llama/1b", None)
+
+    assert "is where the base lay in the job's pods (`llama/1b` on the PersistentVolumeClaim models) when this was written" in text
