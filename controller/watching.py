@@ -16,7 +16,7 @@ from controller.projections import (
     kept_of_ray_job,
     kept_of_support,
 )
-from controller.runtime.client import Client, Project
+from controller.runtime.client import PAGE_LIMIT, Client, Project
 from controller.runtime.metrics import Metrics
 from controller.runtime.reflector import Reflector, Selection, Timings
 from controller.runtime.resources import (
@@ -33,6 +33,9 @@ from controller.runtime.resources import (
 )
 from controller.runtime.store import Change, Store, StoreState
 from controller.stores import CLAIM_INDEX, FINE_TUNE_JOBS, JOB_LABEL, QUOTA_INDEX, RAY_JOBS, Stores, owner_of
+
+CONFIG_MAPS_PER_PAGE = 50
+"""Each may have a mebibyte, and a job's trainer writes into one."""
 
 Enqueue = Callable[[str], None]
 
@@ -90,10 +93,11 @@ def build_reflectors(
         selection: Selection,
         project: Project,
         on_state: Callable[[StoreState], None] = lambda state: None,
+        page_limit: int = PAGE_LIMIT,
     ) -> Reflector:
         return Reflector(
             client, resource, store, metrics,
-            on_change=on_change, on_state=on_state, selection=selection, project=project, timings=timings,
+            on_change=on_change, on_state=on_state, selection=selection, project=project, timings=timings, page_limit=page_limit,
         )  # fmt: skip
 
     everything = Selection(namespace)
@@ -103,7 +107,7 @@ def build_reflectors(
         reflect(FINE_TUNE_JOBS, stores.jobs, lambda change: enqueue(change.key), everything, kept_of_job),
         reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, on_ray_state),
         reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
-        reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map),
+        reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map, page_limit=CONFIG_MAPS_PER_PAGE),
         reflect(SERVICE_ACCOUNTS, stores.service_accounts, on_child, names_of_ours, kept_of_support),
         reflect(ROLES, stores.roles, on_child, names_of_ours, kept_of_support),
         reflect(ROLE_BINDINGS, stores.role_bindings, on_child, names_of_ours, kept_of_support),

@@ -43,9 +43,13 @@ def update(status: FineTuneJobStatus, **fields: Any) -> FineTuneJobStatus:
 def end(status: FineTuneJobStatus, ending: Ending, now: datetime) -> FineTuneJobStatus:
     """Return the status with the newest attempt closed; the dashboard goes with it, and what is true of a running one only."""
     message = shortened(ending.message) or None
-    closed = update(status, end_time=now, outcome=ending.outcome, reason=str(ending.reason), message=message)
+    return rested(update(status, end_time=now, outcome=ending.outcome, reason=str(ending.reason), message=message))
+
+
+def rested(status: FineTuneJobStatus) -> FineTuneJobStatus:
+    """Return the status without what is true of an attempt only while it runs."""
     progress = status.progress.model_copy(update={"eta_seconds": None, "tokens_per_second": None}) if status.progress else None
-    return closed.model_copy(update={"dashboard": None, "progress": progress})
+    return status.model_copy(update={"dashboard": None, "progress": progress})
 
 
 def charged(status: FineTuneJobStatus) -> int:

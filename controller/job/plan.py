@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller.api.status import Attempt
-from controller.job import progress
+from controller.job import attempts, progress
 from controller.job.conditions import summarize
 from controller.job.cursor import Cursor
 from controller.job.facts import Observed
@@ -59,6 +59,9 @@ def take_report(situation: Situation) -> tuple[Situation, tuple[str, ...]]:
     if wait > 0 and ray_job is not None and not ray_job_state(ray_job).final:
         return replace(situation, report_due_seconds=wait), ()
     status = progress.fold(situation.status, record, situation.now)
+    if situation.attempt is None:
+        # How it ended was concluded already; its last word must decide nothing more.
+        return replace(situation, status=attempts.rested(status)), ()
     return replace(situation, status=status, outcome=record.outcome), ()
 
 

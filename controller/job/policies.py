@@ -111,6 +111,11 @@ def suspended(situation: Situation) -> Plan | None:
 
 def attempt_ended(situation: Situation) -> Plan | None:
     """Close the attempt whose RayJob is final or gone, and decide what comes of the job."""
+    decision = _end_of_attempt(situation)
+    return None if decision is None else replace(decision, actions=(*decision.actions, *releases(situation)))
+
+
+def _end_of_attempt(situation: Situation) -> Plan | None:
     attempt, ray_job = situation.attempt, situation.ray_job
     if attempt is None:
         return None

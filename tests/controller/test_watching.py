@@ -7,7 +7,17 @@ import pytest
 from controller.job.conditions import Reason
 from controller.runtime.client import Client
 from controller.runtime.metrics import Metrics
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, KubeObject, Resource
+from controller.runtime.resources import (
+    CONFIG_MAPS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    RESOURCE_QUOTAS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
+    KubeObject,
+    Resource,
+)
 from controller.runtime.store import StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
 from controller.watching import build_reflectors
@@ -52,11 +62,28 @@ async def keys_after(api: FakeApi, change: object) -> list[str]:
     return watching.keys
 
 
-@pytest.mark.parametrize("resource", [RAY_JOBS, PODS, CONFIG_MAPS], ids=str)
+@pytest.mark.parametrize("resource", [RAY_JOBS, PODS, CONFIG_MAPS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS], ids=str)
 async def test_a_change_of_a_child_has_its_job_looked_at(resource: Resource) -> None:
     api = FakeApi()
 
     assert await keys_after(api, lambda: api.put(resource, item("child", job="bot"))) == ["team-a/bot"]
+
+
+@pytest.mark.parametrize("resource", [RAY_JOBS, CONFIG_MAPS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS], ids=str)
+async def test_a_child_that_somebody_deletes_has_its_job_looked_at(resource: Resource) -> None:
+    api = FakeApi()
+    api.put(resource, item("child", job="bot"))
+
+    assert await keys_after(api, lambda: api.remove(resource, "team-a", "child")) == ["team-a/bot"]
+
+
+async def test_of_accounts_and_rights_no_contents_are_asked_for() -> None:
+    api = FakeApi()
+    await keys_after(api, lambda: None)
+    kinds = ("serviceaccounts", "roles", "rolebindings")
+    accepted = {request.accept for request in api.requests if request.path.rsplit("/", 1)[-1] in kinds}
+    assert accepted
+    assert all("PartialObjectMetadata" in accept for accept in accepted)
 
 
 async def test_a_child_whose_label_changes_concerns_both_jobs() -> None:

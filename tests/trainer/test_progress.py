@@ -55,6 +55,21 @@ def test_the_last_record_is_written_until_it_is_accepted(tmp_path: Path, monkeyp
     assert sink.records[0].sequence == 5
 
 
+def test_what_is_reported_into_an_object_that_was_made_anew_is_whole_and_newer_than_before(tmp_path: Path) -> None:
+    sink = CountingSink()
+    reporter = ProgressReporter(config(tmp_path), sink)
+    reporter.update(stage=Stage.TRAINING, resumed_from_step=0, warnings=["one row is long"])
+    assert reporter.publish()
+    sink.refusals = 2  # somebody has deleted the ConfigMap
+    reporter.update(progress=ProgressFigures(step=3, total_steps=10, epoch=0.3, tokens_seen=99))
+    assert [reporter.publish() for _ in range(3)] == [False, False, True]
+    before, after = sink.records
+    assert after.sequence > before.sequence
+    assert (after.stage, after.resumed_from_step, after.warnings) == (Stage.TRAINING, 0, ["one row is long"])
+    assert after.progress is not None
+    assert after.progress.step == 3
+
+
 def test_a_sink_that_stays_away_does_not_hold_the_end_up_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     now = iter(range(0, 100_000, 30))

@@ -9,7 +9,8 @@ from controller.api.status import AttemptOutcome, FineTuneJobStatus
 from controller.job.history import ProgressFacts, rebuilt
 from controller.runtime.resources import CONFIG_MAPS
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
-from tests.controller.job.builders import NOW, attempt, job, ray_job, record_text, status
+from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, record_text, status
+from tests.controller.job.decisions import decide
 from tests.controller.job.world import World
 
 SUCCESS = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"}
@@ -87,6 +88,18 @@ async def finished_world() -> World:
     await world.step()
     assert world.condition("Succeeded")["status"] == "True"
     return world
+
+
+def test_a_suspended_job_that_has_lost_its_figures_gets_them_back_and_rests_on() -> None:
+    word = {"result": "Interrupted", "reason": "Interrupted", "message": "told to stop"}
+    known = status(attempt(1, outcome="Suspended", end_time=NOW))
+    decision = decide(observed(job(status=known, runPolicy={"suspend": True}), record=record_text(outcome=word)))
+    assert (decision.status.phase, decision.actions) == ("Suspended", ())
+    assert decision.status.attempts is not None
+    assert len(decision.status.attempts) == 1
+    progress = decision.status.progress
+    assert progress is not None
+    assert (progress.step, progress.eta_seconds, progress.tokens_per_second) == (20, None, None)
 
 
 @pytest.mark.parametrize(
