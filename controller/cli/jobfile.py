@@ -19,8 +19,8 @@ from controller.api.spec import GROUP, KIND, NAME_MAX_LENGTH, VERSION, FineTuneJ
 from controller.api.status import FineTuneJobStatus
 from controller.cli.configmaps import ConfigMap, read_config_map
 from controller.cli.documents import kind_of, read_documents
-from controller.cli.fields import without_nulls
-from controller.cli.metadata import metadata_problems
+from controller.cli.fields import fields_of, without_nulls
+from controller.cli.metadata import SUGGESTED, metadata_problems
 from controller.cli.problems import BadInputError, explain, shown
 from controller.cli.suggestions import closest
 from trainer.config.errors import InputError
@@ -190,7 +190,9 @@ def _with_output(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _unknown(given: Mapping[str, Any], known: Iterable[str]) -> list[InputError]:
     known = tuple(known)
-    return [InputError(name, "there is no such field", closest(name, WRITTEN, given)) for name in given if name not in known]
+    places = {**{name: f"metadata.{name}" for name in SUGGESTED}, **{name: f"spec.{name}" for name in fields_of(FineTuneJobSpec)}}
+    fixes = {name: f"its place is {places[name]}" if name in places else closest(name, WRITTEN, given) for name in given}
+    return [InputError(name, "there is no such field", fix) for name, fix in fixes.items() if name not in known]
 
 
 def _name_of(document: Mapping[str, Any]) -> str:

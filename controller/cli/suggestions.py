@@ -20,6 +20,7 @@ AS_TRUE_OR_FALSE = "put quotes around it; yes, no, on, off, y and n without quot
 NAMING_FIELDS = ("name", "path", "claimName")
 """Fields that a text alone may have been meant for, where an object is expected."""
 NESTED_FIELDS = ("train", "persistentVolumeClaim")
+SAME_AS_TRAIN, MOST_PLACES = {"validation[]", "test[]"}, 2
 EVERY_LAYER = ("all-linear", "all")
 OTHER_TOOLS = {
     "numtrainepochs": "training.epochs",
@@ -125,8 +126,9 @@ def _elsewhere(name: str, location: Location, root: type[BaseModel], prefix: str
     """Say where the one field stands that is called so in another place, or that other tools call so."""
     here = tuple(part for part in location if isinstance(part, str))
     paths = [path for path in every_field(root) if plain_name(path[-1]) == plain_name(name) and path[:-1] != here]
-    if len(paths) == 1:
-        return f"its place is {prefix}.{'.'.join(paths[0])}"
+    places = [f"{prefix}.{'.'.join(path)}" for path in paths if not set(path) & SAME_AS_TRAIN]
+    if 0 < len(places) <= MOST_PLACES:
+        return f"its place is {' or '.join(places)}"
     path = OTHER_TOOLS.get(plain_name(name))
     return f"the nearest here is {prefix}.{path}" if path else None
 

@@ -33,6 +33,8 @@ def advice(**changes: Any) -> str:
             {"training__per_device_train_batch_size": 2}, "the nearest here is spec.training.microBatchSize", id="name of another tool"
         ),
         pytest.param({"method__lora__r": 8}, "the nearest here is spec.method.lora.rank", id="one letter"),
+        pytest.param({"prompt": "question"}, "its place is spec.data.train[].columns.prompt", id="field of a source"),
+        pytest.param({"training__dropout": 0.1}, "its place is spec.method.lora.dropout or spec.regularization.dropout", id="two places"),
         pytest.param({"training__000": None}, "inside of {…} a comma begins the next field; write numbers with a point", id="comma"),
         pytest.param({"training__0.0005": None}, "inside of {…} a comma begins the next field; write numbers with a point", id="fraction"),
         pytest.param({"data__true": 1}, "a key y, yes, on, n, no or off is read as true; put quotes around it", id="key y"),
