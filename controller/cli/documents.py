@@ -21,6 +21,8 @@ from controller.cli.yamlwords import YamlError
 from trainer.config.errors import InputError
 
 SEPARATOR = "---"
+LARGEST_FILE = 64 * 1024 * 1024
+"""More than any cluster would take: a ConfigMap holds 1 MiB. Rows or weights were given by mistake."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -57,6 +59,8 @@ def kind_of(document: Mapping[str, Any]) -> str:
 
 def _content(path: Path) -> bytes:
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise BadInputError([InputError(str(path), "is too large for a job file", "give the YAML file that holds the FineTuneJob")])
         return path.read_bytes()
     except FileNotFoundError:
         raise BadInputError([InputError(str(path), "there is no such file", "give the path of a YAML file with a FineTuneJob")]) from None
@@ -77,18 +81,25 @@ def _decoded(content: bytes) -> tuple[str, int | None]:
 
 def _from_json(text: str) -> Documents | None:
     """Return the objects of a file of JSON objects, one after the other; None where it is something else."""
-    if not text.lstrip().startswith("{"):
-        return None
     decoder = json.JSONDecoder(object_pairs_hook=_without_twins, parse_float=_number, parse_int=_number, parse_constant=_not_json)
-    found, position = Documents(), 0
+    found, position = Documents(), _next_character(text, 0)
+    if not text.startswith("{", position):
+        return None
     try:
-        while rest := text[position:].lstrip():
-            value, end = decoder.raw_decode(rest)
-            position = len(text) - len(rest) + end
+        while position < len(text):
+            value, end = decoder.raw_decode(text, position)
             found.objects.append(value)
+            position = _next_character(text, end)
+        json.dumps(found.objects, ensure_ascii=False).encode()  # half of a character, \ud83d, cannot be
     except (ValueError, RecursionError):
         return None  # as YAML it has an error with a line, or is good
     return found
+
+
+def _next_character(text: str, position: int) -> int:
+    while position < len(text) and text[position].isspace():
+        position += 1
+    return position
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

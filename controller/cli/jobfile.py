@@ -93,7 +93,7 @@ def _the_job(path: Path, documents: list[dict[str, Any]]) -> tuple[int, dict[str
     misspelt = next((kind for kind in kinds if kind.lower() in (KIND.lower(), "ftj")), None)
     if misspelt:
         raise BadInputError([InputError("kind", f"there is no kind {misspelt!r}", f"write {KIND}")])
-    found = f"it has: {', '.join(kinds)}" if kinds else "it is empty"
+    found = f"it has: {', '.join(dict.fromkeys(kinds))}" if kinds else "it is empty"
     raise BadInputError(
         [
             InputError(

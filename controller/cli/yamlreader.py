@@ -163,10 +163,13 @@ def _scalar(event: Any, text: str) -> Any:
         raise _error(event, 'a \\/ inside of "…", which kubectl does not read', "write / alone")
     try:
         if event.tag is None:
+            event.value.encode()
             return plain(event.value) if event.implicit[0] else event.value
         return tagged(event.tag, event.value)
     except ScalarError as error:
         raise _error(event, str(error), "mend it, or put quotes around a text") from None
+    except UnicodeEncodeError:
+        raise _error(event, "half of a character is escaped", "write the character itself") from None
 
 
 def _is_merge(event: Any) -> bool:

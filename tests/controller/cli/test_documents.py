@@ -4,16 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli.documents import read_documents
+from controller.cli.documents import LARGEST_FILE, read_documents
 from controller.cli.problems import BadInputError
 
 POD = "apiVersion: v1\nkind: Pod\n"
 
 
-def read(folder: Path, content: str | bytes) -> list[str]:
+def written(folder: Path, content: str | bytes) -> Path:
     path = folder / "file.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [document["kind"] for document in read_documents(path).objects]
+    return path
+
+
+def read(folder: Path, content: str | bytes) -> list[str]:
+    return [document["kind"] for document in read_documents(written(folder, content)).objects]
 
 
 def refusal(folder: Path, content: str | bytes) -> str:
@@ -46,6 +50,17 @@ def test_json_objects_may_follow_each_other(tmp_path: Path) -> None:
 def test_text_that_is_never_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(f"{POD}...\nmore: [\n")
     assert read_documents(tmp_path / "file.yaml").unread == ["the text from line 4 on, behind '...'"]
+
+
+def test_many_json_objects_are_each_found(tmp_path: Path) -> None:
+    assert len(read_documents(written(tmp_path, '{"kind": "A"}\n' * 50_000)).objects) == 50_000
+
+
+def test_a_file_of_weights_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "file.yaml").open("wb") as file:
+        file.truncate(LARGEST_FILE + 1)
+    with pytest.raises(BadInputError, match="is too large for a job file; give the YAML file that holds the FineTuneJob"):
+        read_documents(tmp_path / "file.yaml")
 
 
 @pytest.mark.parametrize(
