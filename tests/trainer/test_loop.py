@@ -12,6 +12,7 @@ from trainer.engine import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.loop import Progress, StepResult, TrainingDivergedError, seed_step, train
 from trainer.measure import measure_perplexity
+from trainer.model.dropout import add_block_dropout
 
 
 def engine() -> DdpEngine:
@@ -100,3 +101,25 @@ def test_every_seed_that_the_schema_allows_gives_numbers_that_repeat_and_differ_
 
     assert draw(5, 1) == draw(5, 1)
     assert len({draw(step, rank) for step in range(3) for rank in range(3)}) == 9
+
+
+def losses_with_dropout(first_step: int, last_step: int, *, rank: int = 0, seed: int = 42) -> list[float]:
+    """Return the losses of steps on one batch with dropout, by a model that does not change."""
+    trained, recorder = engine(), Recorder()
+    add_block_dropout(trained.model, 0.5)
+    trained.rank = rank
+    training = Training(max_steps=last_step, learning_rate=1e-30, warmup_ratio=0.0, seed=seed)
+    progress = Progress(total_steps=last_step, steps_per_epoch=1, step=first_step)
+    train(trained, lambda step: deal(rows_of_step(0), 0, 1, 4), training, 0.0, progress, [recorder])
+    return [result.train_loss for result in recorder.results]
+
+
+def test_what_dropout_drops_changes_from_step_to_step_and_is_the_same_after_a_resume() -> None:
+    whole = losses_with_dropout(0, 4)
+    assert len(set(whole)) == 4
+    assert losses_with_dropout(2, 4) == whole[2:]
+
+
+def test_every_rank_and_every_seed_drops_something_else() -> None:
+    drawn = [*losses_with_dropout(0, 2), *losses_with_dropout(0, 2, rank=1), *losses_with_dropout(0, 2, seed=43)]
+    assert len(set(drawn)) == 6
