@@ -15,7 +15,7 @@ from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.sources import Columns
 from trainer.data.advice import text_advice
-from trainer.data.jsonrows import parse
+from trainer.data.jsonrows import is_turns_by_member, parse
 from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of, quoted
 from trainer.data.messages import ROW_KEYS, check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.noticed import Noticed
@@ -142,7 +142,9 @@ class _Row:
         return self._fault("messages", problem, fix)
 
     def _turns(self, column: str, value: Any) -> Any:
-        """Return a list of messages that a table or a data set holds as JSON; anything else as it is."""
+        """Return a list of messages that is held as JSON, or as lists of their members; anything else as it is."""
+        if is_turns_by_member(value):
+            return [dict(zip(value, members, strict=True)) for members in zip(*value.values(), strict=True)]
         if not isinstance(value, str) or not value.lstrip().startswith("["):
             return value
         try:

@@ -56,6 +56,11 @@ def is_turn(value: Any) -> bool:
     return isinstance(value, dict) and any(keys <= set(value) for keys in TURN_KEYS)
 
 
+def is_turns_by_member(value: Any) -> bool:
+    """Tell whether a value is a conversation as some data sets hold it: an object of lists, such as all roles and all contents."""
+    return is_turn(value) and all(isinstance(member, list) for member in value.values()) and len({*map(len, value.values())}) == 1
+
+
 def read_json(field: str, path: Path, lines: Lines) -> Iterator[Record]:
     """Yield the rows of a file, given its lines."""
     first = next(((number, line) for number, line in lines if line.strip()), None)

@@ -15,7 +15,7 @@ from typing import Any
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
-from trainer.data.jsonrows import is_turn
+from trainer.data.jsonrows import is_turn, is_turns_by_member
 from trainer.data.records import Record
 
 SAMPLE_RECORDS = 50
@@ -88,7 +88,9 @@ class FirstRows:
     def holds_turns(self, name: str) -> bool:
         """Tell whether a row holds a conversation in a column, as a list or as its JSON."""
         return any(
-            (isinstance(value, list) and any(map(is_turn, value))) or (isinstance(value, str) and value.lstrip().startswith(("[{", "[ {")))
+            (isinstance(value, list) and any(map(is_turn, value)))
+            or is_turns_by_member(value)
+            or (isinstance(value, str) and value.lstrip().startswith(("[{", "[ {")))
             for value in self.values(name)
         )
 

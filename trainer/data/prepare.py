@@ -70,15 +70,18 @@ def read_source(field: str, source: Source, task: Task) -> tuple[list[Example], 
             findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
     else:
         name = str(source.path)
-        records = _read_files(field, source, list(layout_of(field, task, source.columns, None).needed().values()))
+        records = _read_files(field, source, list(layout_of(field, task, source.columns, None).needed().values()), findings)
     examples, noticed = read_examples(field, records, task, source.columns, name)
     return examples, findings + noticed.findings(field)
 
 
-def _read_files(field: str, source: Source, columns: list[str]) -> Iterator[Record]:
+def _read_files(field: str, source: Source, columns: list[str], findings: list[str]) -> Iterator[Record]:
     for file in files_of(field, path_of(field, source), source.format):
+        record = None
         for record in read_file(field, file.path, source.format, columns, source.delimiter):
             yield replace(record, file=file.label) if file.label else record
+        if record is None and file.label:
+            findings.append(f"{field}: {file.label} has no rows")
 
 
 def _check_held_out(config: TrainConfig, dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
+from typing import Literal
 
 from trainer.config.errors import InputError
 from trainer.data.records import Record
@@ -32,8 +33,11 @@ def read_table(field: str, path: Path, lines: Iterator[tuple[int, str]], usual: 
     named = SEPARATOR_LINE.match(sample[0].strip("\n")) if sample else None
     if named:
         sample, skipped, given = sample[1:], 1, given or named[1]
-    delimiter = given or _find_delimiter(sample, usual, complete=len(sample) < SAMPLE_LINES)
-    yield from _rows(field, path, chain(sample, text), delimiter, skipped)
+    complete = len(sample) < SAMPLE_LINES
+    delimiter = given or _find_delimiter(sample, usual, complete=complete)
+    # Files with tabs are often written without quoting: a quote in a cell is then a part of its words.
+    plain = delimiter == "\t" and not _is_sound(sample, csv.QUOTE_MINIMAL, complete) and _is_sound(sample, csv.QUOTE_NONE, complete)
+    yield from _rows(field, path, chain(sample, text), delimiter, skipped, csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
 
 
 def _find_delimiter(sample: Sequence[str], usual: str, *, complete: bool) -> str:
@@ -62,13 +66,24 @@ def _parsed(sample: Sequence[str], delimiter: str) -> list[list[str]]:
     return rows
 
 
-def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped: int) -> Iterator[Record]:
+def _is_sound(sample: Sequence[str], quoting: Literal[0, 3], complete: bool) -> bool:
+    """Tell whether the first rows of a table with tabs are all as long as its header."""
+    widths: set[int] = set()
+    try:
+        widths.update(len(row) for row in csv.reader(sample, delimiter="\t", quoting=quoting, strict=True) if row)
+    except csv.Error as error:
+        # The last row may go on behind the sample.
+        return not complete and "unexpected end" in str(error)
+    return len(widths) <= 1
+
+
+def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped: int, quoting: Literal[0, 3]) -> Iterator[Record]:
     source = iter(lines)
     start = skipped + 1
     # A header with a blank after each delimiter tells that cells are written so.
     head = list(islice(source, 1))
     spaced = bool(head) and f"{delimiter} " in head[0] and delimiter != "\t"
-    reader = csv.reader(chain(head, source), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+    reader = csv.reader(chain(head, source), delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=spaced)
     header: list[str] = []
     try:
         for cells in reader:

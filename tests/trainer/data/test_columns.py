@@ -251,6 +251,7 @@ FROM_VALUE = [
         pytest.param({"messages": FROM_VALUE}, {}, id="under messages"),
         pytest.param({"chat": FROM_VALUE}, {"messages": "chat"}, id="named"),
         pytest.param({"conversations": json.dumps(FROM_VALUE)}, {}, id="as JSON in a table"),
+        pytest.param({"conversations": {key: [turn[key] for turn in FROM_VALUE] for key in ("from", "value")}}, {}, id="by member"),
         pytest.param({"conversations": FROM_VALUE[1:], "system": "s"}, {}, id="system beside it"),
         pytest.param({"conversations": FROM_VALUE[1:], "s": "s"}, {"messages": "conversations", "system": "s"}, id="system named"),
     ],

@@ -108,7 +108,9 @@ def test_the_files_of_a_folder_or_pattern_are_one_source(tmp_path: Path) -> None
             "b.jsonl line 1",
             "b.jsonl line 2",
         ]
-        assert dataset.findings == ("data.train[0]: no columns are named; 'question' as prompt and 'answer' as completion are read",)
+        empty, read = dataset.findings
+        assert empty.endswith("empty.jsonl has no rows")
+        assert read == "data.train[0]: no columns are named; 'question' as prompt and 'answer' as completion are read"
 
 
 def test_where_rows_lie_does_not_change_what_they_are(tmp_path: Path) -> None:

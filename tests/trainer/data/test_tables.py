@@ -77,6 +77,12 @@ def test_quoted_cells_hold_delimiters_line_breaks_and_quotes() -> None:
     ]
 
 
+def test_quotes_are_words_in_a_table_with_tabs_that_was_written_without_quoting() -> None:
+    rows = 'prompt\tcompletion\n"Hi," he said.\t"Salut", dit-il.\n"Open\tb "c"\n'
+    assert read(rows, "\t") == [{"prompt": '"Hi," he said.', "completion": '"Salut", dit-il.'}, {"prompt": '"Open', "completion": 'b "c"'}]
+    assert read('prompt\tcompletion\n"a\tb"\t"c ""d"""\n', "\t") == [{"prompt": "a\tb", "completion": 'c "d"'}]
+
+
 def test_blanks_after_delimiters_are_no_content_where_the_header_has_them() -> None:
     assert read('prompt, completion\na, "b, c"\n') == [{"prompt": "a", "completion": "b, c"}]
     assert read("prompt,completion\na, b\n") == [{"prompt": "a", "completion": " b"}]
@@ -101,7 +107,7 @@ FAULTS = [
         "p;c\n1;2\na\n", "line 3 has 1 cell, the header has 2 (p, c); the delimiter is the semicolon; add the missing", id="fewer"
     ),
     pytest.param('p,c\n"a,b\n', "in the row that begins at line 2", id="quote not closed"),
-    pytest.param('p\tc\n"a" b\tc\n', "check its double quotes", id="quote inside"),
+    pytest.param('p,c\n"a" b,c\n', "check its double quotes", id="quote inside"),
     pytest.param("p,c\ra,b\n", "save the file with line feeds", id="carriage returns"),
     pytest.param("p,p\n1,2\n", "has two columns named 'p'; rename one", id="column twice"),
     pytest.param('{"p": "a", "c": "b"}\n', "begins with no header but with JSON; give format: jsonl", id="JSON lines"),
