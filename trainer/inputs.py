@@ -101,4 +101,5 @@ def check_inputs(config: TrainConfig) -> Inputs:
 
     findings = examine(dataset, tokenizer, config, rehearse(located, config))
     digest = weights_digest(located) if located.revision is None else None
-    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, template_time if reads_clock(tokenizer) else None)
+    shown = template_time if config.task is Task.CHAT and reads_clock(tokenizer) else None
+    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown)

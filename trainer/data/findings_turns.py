@@ -76,7 +76,8 @@ def special_token_findings(side: Side, tokenizer: Any) -> list[str]:
         return []
     first, name = named[0]
     rows = "1 row has" if len(named) == 1 else f"{len(named)} rows have"
-    return [f"{side.name}: {rows} names of control tokens in the text, such as {name} ({first.origin}); they are read as text"]
+    fix = "" if first.messages is not None else "; conversations belong into messages, with task: chat"
+    return [f"{side.name}: {rows} names of control tokens in the text, such as {name} ({first.origin}); they are read as text{fix}"]
 
 
 def _last_learnt(row: Tokens) -> int:

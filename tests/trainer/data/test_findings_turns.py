@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.trainer.data import templates
-from tests.trainer.data.builders import chat, config, conversation, dataset
+from tests.trainer.data.builders import chat, config, conversation, dataset, text
 from tests.trainer.data.templates import trained_tokenizer
 from trainer.config.errors import InputError
 from trainer.data import Example, Message, examine
@@ -99,3 +99,13 @@ def test_an_earlier_turn_that_could_not_be_asked_for_is_no_reason_to_refuse() ->
     )
     turns = [("user", "Q"), ("assistant", "A"), ("assistant", "and more"), ("user", "Q2"), ("assistant", "B")]
     assert said(trained_tokenizer(template), conversation(*(Message(*turn) for turn in turns))) == []
+
+
+def test_a_text_that_holds_a_written_conversation_is_told_where_conversations_belong() -> None:
+    texts = [text("<s>[INST] Hi [/INST] Hello </s>", "data.train[0] line 1")]
+    settings = config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 1})
+    said = examine(dataset(texts), trained_tokenizer(None), settings)
+    assert (
+        "data.train: 1 row has names of control tokens in the text, such as <s> (data.train[0] line 1); they are read as text;"
+        " conversations belong into messages, with task: chat"
+    ) in said

@@ -45,6 +45,8 @@ def test_of_several_templates_the_one_for_tools_is_used_where_a_row_has_tools() 
     tokenizer = trained_tokenizer(None)
     tokenizer.chat_template = {"default": templates.GEMMA, "tool_use": templates.QWEN3}
     assert "<start_of_turn>model\nHello<end_of_turn>" in shown(tokenizer)
+    row = conversation(Message("user", "Hi"), Message("assistant", "Hello"), tools='[{"name": "weather"}]')
+    assert "# Tools" in tokenizer.decode(tokenize(row, tokenizer, 1000).input_ids)
 
 
 @pytest.mark.parametrize(
