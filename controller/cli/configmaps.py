@@ -57,7 +57,7 @@ def read_config_map(document: Mapping[str, Any]) -> ConfigMap:
                 fix = "use at most 253 letters, digits, dashes, dots and underscores"
                 errors.append(InputError(f"{where}.{member}", f"{key!r} is not a key that Kubernetes takes", fix))
             elif key in data:
-                errors.append(InputError(f"{where}.{member}.{key}", "stands in data too", "keep one of them"))
+                errors.append(InputError(f"{where}.{member}.{key}", "is in data as well", "keep one of them"))
             else:
                 data[key] = _bytes(f"{where}.{member}.{key}", member, value, errors)
     size = sum(map(len, data.values()))

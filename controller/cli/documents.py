@@ -140,7 +140,7 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
             continue
         behind = line.removeprefix(SEPARATOR).strip()
         if behind and not behind.startswith("#"):
-            raise YamlError(number + 1, len(SEPARATOR) + 1, f"text stands in the line of {SEPARATOR}", "begin it in the next line")
+            raise YamlError(number + 1, len(SEPARATOR) + 1, f"there is text on the line of {SEPARATOR}", "start it on the next line")
         yield first, "\n".join(lines)
         first, lines = number + 1, []
     yield first, "\n".join(lines)

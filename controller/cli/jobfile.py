@@ -191,7 +191,7 @@ def _with_output(spec: dict[str, Any]) -> dict[str, Any]:
 def _unknown(given: Mapping[str, Any], known: Iterable[str]) -> list[InputError]:
     known = tuple(known)
     places = {**{name: f"metadata.{name}" for name in SUGGESTED}, **{name: f"spec.{name}" for name in fields_of(FineTuneJobSpec)}}
-    fixes = {name: f"its place is {places[name]}" if name in places else closest(name, WRITTEN, given) for name in given}
+    fixes = {name: f"it belongs at {places[name]}" if name in places else closest(name, WRITTEN, given) for name in given}
     return [InputError(name, "there is no such field", fix) for name, fix in fixes.items() if name not in known]
 
 

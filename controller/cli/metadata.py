@@ -70,7 +70,7 @@ def _time(value: Any, field: str) -> Problems:
             raise ValueError
         datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        yield InputError(field, f"{shown(value)} is no time", "leave it out, the server sets it")
+        yield InputError(field, f"{shown(value)} is not a time", "leave it out, the server sets it")
 
 
 def _texts(value: Any, field: str) -> Problems:
@@ -105,7 +105,7 @@ def _annotations(value: Any, field: str) -> Problems:
         yield from _qualified(key.lower(), f"{field}[{key}]", "annotation")
     size = sum(len(text.encode()) for pair in value.items() for text in pair if isinstance(text, str))
     if size > ANNOTATIONS_BYTES:
-        yield InputError(field, f"all together have {size} bytes", f"keep to {ANNOTATIONS_BYTES}")
+        yield InputError(field, f"have {size} bytes altogether", f"keep to {ANNOTATIONS_BYTES}")
 
 
 def _qualified(key: str, field: str, what: str) -> Problems:
@@ -149,10 +149,10 @@ def _owner(owner: Any, field: str) -> Problems:
             yield InputError(f"{field}.{name}", f"{shown(value)} is not {'a text' if name in OWNER_TEXTS else 'true or false'}", "mend it")
     for name in OWNER_TEXTS:
         if not owner.get(name):
-            yield InputError(f"{field}.{name}", "is missing", "say it as it stands in the owner")
+            yield InputError(f"{field}.{name}", "is missing", "copy it from the owner")
     version = owner.get("apiVersion")
     if isinstance(version, str) and (version.count("/") > 1 or (version == "v1" and owner.get("kind") == "Event")):
-        yield InputError(f"{field}.apiVersion", f"{version!r} can own nothing", "say it as it stands in the owner")
+        yield InputError(f"{field}.apiVersion", f"{version!r} is not the version of an owner", "copy it from the owner")
 
 
 def _managed(value: Any, field: str) -> Problems:

@@ -37,7 +37,7 @@ def plain(text: str) -> Scalar:
     if text in TRUE or text in FALSE:
         return text in TRUE
     if NOT_FINITE.fullmatch(text):
-        raise ScalarError(f"{text} is no number that a job can hold")
+        raise ScalarError(f"{text} is not a number that a job can hold")
     number = _number(text)
     return text if number is None else as_json(number)
 

@@ -90,7 +90,7 @@ def for_unknown_field(name: str, location: Location, given: Any, root: type[Base
     known = fields_of(type_at(root, location))
     siblings = given if isinstance(given, dict) else {}
     if siblings.get(name, "") is None and FLOAT.fullmatch(name):
-        return "inside of {…} a comma begins the next field; write numbers with a point and without commas"
+        return "inside {…} a comma starts the next field; write numbers with a decimal point and no commas"
     if name in ("true", "false"):
         return f"a key y, yes, on, n, no or off is read as {name}; put quotes around it"
     if not _meant(name, known, NEARLY_THE_SAME):
@@ -128,9 +128,9 @@ def _elsewhere(name: str, location: Location, root: type[BaseModel], prefix: str
     paths = [path for path in every_field(root) if plain_name(path[-1]) == plain_name(name) and path[:-1] != here]
     places = [f"{prefix}.{'.'.join(path)}" for path in paths if not set(path) & SAME_AS_TRAIN]
     if 0 < len(places) <= MOST_PLACES:
-        return f"its place is {' or '.join(places)}"
+        return f"it belongs at {' or '.join(places)}"
     path = OTHER_TOOLS.get(plain_name(name))
-    return f"the nearest here is {prefix}.{path}" if path else None
+    return f"the closest here is {prefix}.{path}" if path else None
 
 
 def _unquoted(value: str, wanted: str) -> str:

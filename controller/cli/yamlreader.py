@@ -98,7 +98,7 @@ class _Composer:
         if anchored is None:
             raise _error(event, f"*{event.anchor} names no anchor above it", f"write &{event.anchor} where the value stands first")
         if not anchored.complete:
-            raise _error(event, f"*{event.anchor} stands inside of what it names", "write the value out")
+            raise _error(event, f"*{event.anchor} refers to itself", "write the value out")
         self._count(anchored.weight, anchored.weight, event)
         return anchored.value
 
@@ -141,9 +141,7 @@ class _Composer:
         given = self._node()
         entries = given if isinstance(event, yaml.SequenceStartEvent) else [given]
         if not all(isinstance(entry, dict) for entry in entries):
-            raise _error(
-                event, "<< is given something that is no mapping", "give it an alias of a mapping, such as *defaults, or a list of such"
-            )
+            raise _error(event, "the value of << is not a mapping", "give it an alias of a mapping, such as *defaults, or a list of such")
         merged: dict[str, Any] = {}
         for entry in reversed(entries):
             merged.update(entry)
@@ -155,12 +153,12 @@ class _Composer:
         if self._aliased <= ALIASES_LOOKED_AT or self._values <= VALUES_LOOKED_AT:
             return
         if self._values > LARGEST_EXPANSION or self._aliased > LARGEST_ALIAS_SHARE * self._values:
-            raise _error(event, "aliases multiply this document to an excessive size", "write values out")
+            raise _error(event, "aliases expand this document beyond the limit", "write values out")
 
 
 def _scalar(event: Any, text: str) -> Any:
     if event.style == '"' and ESCAPED_SLASH.search(text[event.start_mark.index : event.end_mark.index]):
-        raise _error(event, 'a \\/ inside of "…", which kubectl does not read', "write / alone")
+        raise _error(event, "kubectl does not read \\/ in double quotes", "write / alone")
     try:
         if event.tag is None:
             event.value.encode()

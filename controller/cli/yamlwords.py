@@ -88,23 +88,25 @@ def _unreadable(error: Any, text: str) -> YamlError:
     index = text.find(chr(character))
     line, start = text.count("\n", 0, index), text.rfind("\n", 0, index) + 1
     fix = "remove it" if character else "save the file as UTF-8"
-    return YamlError(line + 1, index - start + 1, f"the control character U+{character:04X} stands there", fix)
+    return YamlError(line + 1, index - start + 1, f"there is a control character, U+{character:04X}", fix)
 
 
 def _cannot_start(finding: _Finding) -> YamlError:
     if finding.character == "\t":
-        return finding.here("a tab indents this line" if not finding.before.strip() else "a tab stands before a value", "use spaces")
+        return finding.here(
+            "the line is indented with a tab" if not finding.before.strip() else "there is a tab before a value", "use spaces"
+        )
     return finding.here(f"a value cannot begin with {finding.character}", QUOTE)
 
 
 def _colon(finding: _Finding) -> YamlError:
     if re.search(r":\s", finding.before.lstrip(" -?")):
-        return finding.here("a second ': ' stands in one value", f"{QUOTE} that holds it, or begin a new line")
+        return finding.here("there is a second ': ' in one value", f"{QUOTE} that holds it, or start a new line")
     above = finding.line_above
     if above is not None and NO_BLANK_AFTER_COLON.match(finding.lines[above]):
-        return YamlError(above + 1, None, "no blank stands after the colon", "write 'key: value'")
+        return YamlError(above + 1, None, "there is no space after the colon", "write 'key: value'")
     return finding.here(
-        "a key begins where the value above it goes on", "indent this line like the key above it, or give that key no value"
+        "this key is indented deeper than the one above it, which has a value", "indent it like the key above, or take that value away"
     )
 
 
@@ -112,22 +114,20 @@ def _misplaced(finding: _Finding) -> YamlError:
     if finding.before.strip():
         quote = next((mark for mark in "'\"" if finding.before.rstrip().endswith(mark)), None)
         if quote:
-            fix = "double a ' inside of '…'" if quote == "'" else 'write \\" for a " inside of "…"'
-            return finding.here(f"text goes on behind the closing {quote}", f"{fix}, or use the other quotes outside")
-        return finding.here(f"{finding.character or 'the end'} stands where a key is expected", QUOTE)
+            fix = "write '' for a ' in single quotes" if quote == "'" else 'write \\" for a " in double quotes'
+            return finding.here(f"there is text after the closing {quote}", f"{fix}, or use the other quotes outside")
+        return finding.here(f"{finding.character or 'the end'} was found where a key was expected", QUOTE)
     began = finding.opened[0] + 1
     if finding.character == "-":
-        return finding.here(f"a list entry stands among the keys that began in line {began}", "indent it like the entries of its list")
+        return finding.here(f"a list entry is mixed with the keys that began in line {began}", "indent it like the entries of its list")
     return finding.here(
-        f"the indentation fits no line above; the keys before it began in line {began}", "indent it like the keys it belongs to"
+        f"the indentation matches no line above; the keys before it began in line {began}", "indent it like the keys it belongs to"
     )
 
 
 def _among_entries(finding: _Finding) -> YamlError:
     began = finding.opened[0] + 1
-    return finding.here(
-        f"this stands among the entries of a list that began in line {began}", "begin it with '- ', or mend the indentation"
-    )
+    return finding.here(f"this line is not an entry of the list that began in line {began}", "start it with '- ', or fix its indentation")
 
 
 def _unclosed(finding: _Finding) -> YamlError:
@@ -137,19 +137,19 @@ def _unclosed(finding: _Finding) -> YamlError:
 
 def _no_colon(finding: _Finding) -> YamlError:
     return finding.where_it_began(
-        "this line is no 'key: value', it has no colon with a blank after it", "add the colon, or indent a text that goes on"
+        "this line is not 'key: value', it has no colon with a space after it", "add the colon, or indent a text that goes on"
     )
 
 
 def _no_value(finding: _Finding) -> YamlError:
     if not finding.character:
-        return finding.here("the text ends inside of [ or {", "close it")
-    return finding.here(f"{finding.character} stands where a value is expected", "give a value, or take it away")
+        return finding.here("the text ends inside [ or {", "close it")
+    return finding.here(f"{finding.character} was found where a value was expected", "give a value, or take it away")
 
 
 def _escape(finding: _Finding) -> YamlError:
     sequence = finding.at(finding.line, finding.column, 2)
-    return finding.here(f'{sequence} means nothing inside of "…"', "double the backslash, or use '…'")
+    return finding.here(f"{sequence} is not an escape in double quotes", "double the backslash, or use single quotes")
 
 
 def _cannot_begin(finding: _Finding) -> YamlError:
@@ -157,28 +157,28 @@ def _cannot_begin(finding: _Finding) -> YamlError:
 
 
 def _directive(finding: _Finding) -> YamlError:
-    return YamlError(1, 1, "a directive (%…) stands before the document, which kubectl does not read", "remove the line")
+    return YamlError(1, 1, "kubectl does not read directives (%…)", "remove the line")
 
 
 EXPLANATIONS = (
     (r"cannot start any token", _cannot_start),
-    (r"found a tab character", lambda f: f.here("a tab indents this line", "use spaces")),
+    (r"found a tab character", lambda f: f.here("the line is indented with a tab", "use spaces")),
     (r"mapping values are not allowed", _colon),
     (r"block mapping: did not find expected key", _misplaced),
     (r"did not find expected '-' indicator", _among_entries),
     (r"did not find expected ',' or|expected ',' or", _unclosed),
-    (r"quoted scalar: found unexpected", lambda f: f.where_it_began("a quote is opened and not closed", "close it")),
+    (r"quoted scalar: found unexpected", lambda f: f.where_it_began("this quote is never closed", "close it")),
     (r"could not find expected ':'", _no_colon),
     (
         r"block sequence entries are not allowed",
-        lambda f: f.here("a list entry begins in the line of its key", f"begin it in a line of its own, or {QUOTE}"),
+        lambda f: f.here("a list entry starts on the line of its key", f"start it on a line of its own, or {QUOTE}"),
     ),
     (r"did not find expected node content", _no_value),
     (r"unknown escape character", _escape),
     (r"scanning an (alias|anchor)|undefined tag handle|scanning a (tag|directive)", _cannot_begin),
     (
         r"block scalar: did not find expected comment",
-        lambda f: f.where_it_began("text stands in the line of | or >", "begin it in the next line"),
+        lambda f: f.where_it_began("there is text on the line of | or >", "start it on the next line"),
     ),
     (r"<document start>", _directive),
 )

@@ -67,7 +67,9 @@ def test_a_file_of_weights_is_not_read(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         pytest.param(f"{POD}---\na: [1\n", "file.yaml:4:4: is not YAML: [ is not closed", id="line of the file"),
-        pytest.param(f"--- {POD}", "file.yaml:1:4: is not YAML: text stands in the line of ---; begin it in the next line", id="separator"),
+        pytest.param(
+            f"--- {POD}", "file.yaml:1:4: is not YAML: there is text on the line of ---; start it on the next line", id="separator"
+        ),
         pytest.param(POD.encode() + b"a: f\xfcr\n", "file.yaml:3: is not UTF-8 text; save the file as UTF-8", id="latin-1"),
         pytest.param("apiVersion: v1\nitems: []\n", "file.yaml: document 1: has items and no kind; write kind: List", id="no kind"),
         pytest.param("- a\n", "file.yaml: document 1 is not an object", id="a list of yaml"),

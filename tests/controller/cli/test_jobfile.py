@@ -51,7 +51,7 @@ def test_a_date_without_quotes_is_a_text(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         pytest.param("a: [1", "job.yaml:1:4: is not YAML: [ is not closed", id="broken"),
-        pytest.param("kind: FineTuneJob\n\tx: 1", "job.yaml:2:1: is not YAML: a tab indents this line; use spaces", id="tab"),
+        pytest.param("kind: FineTuneJob\n\tx: 1", "job.yaml:2:1: is not YAML: the line is indented with a tab; use spaces", id="tab"),
         pytest.param("a: 1\na: 2", "job.yaml:2:1: is not YAML: the key 'a' stands twice", id="key-twice"),
         pytest.param("", "has no document of kind FineTuneJob (it is empty)", id="empty"),
         pytest.param("kind: Pod", "has no document of kind FineTuneJob (it has: Pod)", id="no-job"),
@@ -94,8 +94,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         pytest.param({"metadata__label": {}}, "metadata.label: there is no such field; did you mean labels?", id="metadata-field"),
         pytest.param({"metadata__labels": {"a": 1}}, "metadata.labels[a]: 1 is not a text; put quotes", id="label-number"),
         pytest.param({"specs": {}}, "specs: there is no such field; remove it, spec is given too", id="top-level-field"),
-        pytest.param({"training": {}}, "training: there is no such field; its place is spec.training", id="section-outside-the-spec"),
-        pytest.param({"labels": {}}, "labels: there is no such field; its place is metadata.labels", id="labels-at-the-top"),
+        pytest.param({"training": {}}, "training: there is no such field; it belongs at spec.training", id="section-outside-the-spec"),
+        pytest.param({"labels": {}}, "labels: there is no such field; it belongs at metadata.labels", id="labels-at-the-top"),
         pytest.param({"spec": REMOVED}, "spec: is missing; say there what to fine-tune", id="no-spec"),
         pytest.param(
             {"spec__training__epochs": "3"}, "spec.training.epochs: '3' is not a number; write 3 without quotes", id="quoted-number"

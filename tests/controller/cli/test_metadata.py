@@ -37,11 +37,11 @@ def test_what_the_api_server_takes_is_taken(metadata: dict[str, Any]) -> None:
         pytest.param({"labels": {"debug": True}}, "metadata.labels[debug]: true is not a text; put quotes around it; yes", id="flag"),
         pytest.param({"labels": {"delta": -1}}, "metadata.labels[delta]: -1 is not a text; give a text", id="number that no quotes mend"),
         pytest.param({"labels": ["a"]}, 'metadata.labels: ["a"] is not an object (name: value); give names with texts', id="list"),
-        pytest.param({"annotations": {"a": "x" * 262144}}, "metadata.annotations: all together have 262145 bytes; keep", id="size"),
+        pytest.param({"annotations": {"a": "x" * 262144}}, "metadata.annotations: have 262145 bytes altogether; keep", id="size"),
         pytest.param({"namespace": "Team"}, "metadata.namespace: 'Team' is not the name of a namespace; use at most 63", id="namespace"),
         pytest.param({"finalizers": ["a b"]}, "metadata.finalizers[0]: 'a b' is not the name of a finalizer", id="finalizer"),
         pytest.param({"ownerReferences": [{"kind": "Pod"}]}, "metadata.ownerReferences[0].apiVersion: is missing", id="owner"),
-        pytest.param({"creationTimestamp": "yesterday"}, "metadata.creationTimestamp: 'yesterday' is no time; leave it out", id="time"),
+        pytest.param({"creationTimestamp": "yesterday"}, "metadata.creationTimestamp: 'yesterday' is not a time; leave it out", id="time"),
         pytest.param({"label": {}}, "metadata.label: there is no such field; did you mean labels?", id="misspelt"),
     ],
 )

@@ -78,3 +78,17 @@ def test_a_mistake_names_its_field_and_what_to_do(changes: dict[str, Any], expec
 def test_all_mistakes_are_told_at_once() -> None:
     found = problems(task="x", training__learningRate=0, method__lora__rank=0)
     assert [line.split(":")[0] for line in found] == ["spec.task", "spec.method.lora.rank", "spec.training.learningRate"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resources": {"cpu": "4\n"}},
+        {"resources": {"memory": "4Gi\n"}},
+        {"resources": {"nodeSelector": {"zone\n": "a"}}},
+        {"model": {"name": "org/model\n"}},
+    ],
+    ids=["cpu", "memory", "label", "model"],
+)
+def test_a_line_break_at_the_end_is_no_part_of_a_name_or_an_amount(changes: dict[str, Any]) -> None:
+    assert len(problems(**changes)) == 1

@@ -34,7 +34,7 @@ def test_a_plain_scalar_is_read_as_yaml_1_1_and_json_have_it(text: str, meaning:
 
 @pytest.mark.parametrize("text", [".inf", "-.Inf", ".NaN"])
 def test_a_number_that_json_does_not_have_is_refused(text: str) -> None:
-    with pytest.raises(ScalarError, match="is no number that a job can hold"):
+    with pytest.raises(ScalarError, match="is not a number that a job can hold"):
         plain(text)
 
 

@@ -26,17 +26,19 @@ def advice(**changes: Any) -> str:
     [
         pytest.param({"training__learning_rate": 1}, "did you mean learningRate?", id="snake case"),
         pytest.param({"training__learning_rate": 1, "training__learningRate": 1}, "remove it, learningRate is given too", id="given twice"),
-        pytest.param({"training__rank": 8}, "its place is spec.method.lora.rank", id="another section"),
-        pytest.param({"maxSteps": 8}, "its place is spec.training.maxSteps", id="one level too high"),
-        pytest.param({"training__zeroStage": 2}, "its place is spec.distributed.deepspeed.zeroStage", id="deep down"),
+        pytest.param({"training__rank": 8}, "it belongs at spec.method.lora.rank", id="another section"),
+        pytest.param({"maxSteps": 8}, "it belongs at spec.training.maxSteps", id="one level too high"),
+        pytest.param({"training__zeroStage": 2}, "it belongs at spec.distributed.deepspeed.zeroStage", id="deep down"),
         pytest.param(
-            {"training__per_device_train_batch_size": 2}, "the nearest here is spec.training.microBatchSize", id="name of another tool"
+            {"training__per_device_train_batch_size": 2}, "the closest here is spec.training.microBatchSize", id="name of another tool"
         ),
-        pytest.param({"method__lora__r": 8}, "the nearest here is spec.method.lora.rank", id="one letter"),
-        pytest.param({"prompt": "question"}, "its place is spec.data.train[].columns.prompt", id="field of a source"),
-        pytest.param({"training__dropout": 0.1}, "its place is spec.method.lora.dropout or spec.regularization.dropout", id="two places"),
-        pytest.param({"training__000": None}, "inside of {…} a comma begins the next field; write numbers with a point", id="comma"),
-        pytest.param({"training__0.0005": None}, "inside of {…} a comma begins the next field; write numbers with a point", id="fraction"),
+        pytest.param({"method__lora__r": 8}, "the closest here is spec.method.lora.rank", id="one letter"),
+        pytest.param({"prompt": "question"}, "it belongs at spec.data.train[].columns.prompt", id="field of a source"),
+        pytest.param({"training__dropout": 0.1}, "it belongs at spec.method.lora.dropout or spec.regularization.dropout", id="two places"),
+        pytest.param({"training__000": None}, "inside {…} a comma starts the next field; write numbers with a decimal point", id="comma"),
+        pytest.param(
+            {"training__0.0005": None}, "inside {…} a comma starts the next field; write numbers with a decimal point", id="fraction"
+        ),
         pytest.param({"data__true": 1}, "a key y, yes, on, n, no or off is read as true; put quotes around it", id="key y"),
     ],
 )

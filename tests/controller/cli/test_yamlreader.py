@@ -44,12 +44,12 @@ def test_a_key_above_may_be_overridden_by_a_merge_without_standing_twice() -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: {<<: 3}", "1:9: << is given something that is no mapping; give it an alias of a mapping"),
+        ("a: {<<: 3}", "1:9: the value of << is not a mapping; give it an alias of a mapping"),
         ("a: *b", "1:4: *b names no anchor above it; write &b where the value stands first"),
-        ("a: &b {c: *b}", "1:11: *b stands inside of what it names; write the value out"),
+        ("a: &b {c: *b}", "1:11: *b refers to itself; write the value out"),
         ("[a]: 1", "1:1: a key is a list or an object; a key is a text"),
         ("~: 1", "1:1: a key is empty; write a name before the colon"),
-        ("a: .inf", "1:4: .inf is no number that a job can hold; "),
+        ("a: .inf", "1:4: .inf is not a number that a job can hold; "),
     ],
 )
 def test_what_kubectl_cannot_read_is_told_with_its_place(text: str, expected: str) -> None:
@@ -58,7 +58,7 @@ def test_what_kubectl_cannot_read_is_told_with_its_place(text: str, expected: st
 
 def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
     lines = [f"k{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 25)]
-    assert "aliases multiply this document to an excessive size" in refusal("k0: &a0 [1,1,1,1,1,1,1,1,1]\n" + "\n".join(lines))
+    assert "aliases expand this document beyond the limit" in refusal("k0: &a0 [1,1,1,1,1,1,1,1,1]\n" + "\n".join(lines))
 
 
 def test_lines_are_counted_from_the_beginning_of_the_file() -> None:
