@@ -191,8 +191,9 @@ def _proposal(layout: Layout, first: FirstRows) -> dict[str, str]:
     turns = [name for name in first.names if first.holds_turns(name)]
     if turns:
         return {"messages": next((name for name in ("chosen", *turns) if name in turns), turns[0])}
-    texts = _texts(first, 2)
-    prompt = layout.prompt if layout.prompt in texts else _best(texts, (*PROMPT_NAMES, *MORE_PROMPTS), {layout.completion})
+    texts = [name for name in _texts(first, 2) if name != "rejected"]
+    answers = {name for name in texts if name.lower() in (*COMPLETION_NAMES, *MORE_COMPLETIONS)}
+    prompt = layout.prompt if layout.prompt in texts else _best(texts, (*PROMPT_NAMES, *MORE_PROMPTS), {layout.completion, *answers})
     completion = layout.completion if layout.completion in texts else _best(texts, (*COMPLETION_NAMES, *MORE_COMPLETIONS), {prompt})
     if prompt is None and completion is None:
         return {}

@@ -66,6 +66,7 @@ PROPOSALS = [
     pytest.param([{"chosen": TURNS, "rejected": TURNS}], "{messages: chosen}", id="preferred conversations"),
     pytest.param([{"id": 1, "dialogue": TURNS}], "{messages: dialogue}", id="conversation"),
     pytest.param([{"source": "a", "target": "b"}], "{prompt: source, completion: target}", id="translation"),
+    pytest.param([{"answer": "b", "words": "a"}], "{prompt: words, completion: answer}", id="answer first"),
     pytest.param([{"my question": "a?", "no": "b"}], '{prompt: "my question", completion: "no"}', id="quotes"),
 ]
 
@@ -86,6 +87,7 @@ FIXES = [
         "write columns: {prompt: question, completion: …} with the column that is missing; what is no text has to be written as one",
         id="no answer",
     ),
+    pytest.param([{"chosen": "a", "rejected": "b"}], Task.CHAT, "write columns: {prompt: …, completion: chosen}", id="no question"),
     pytest.param([{"prompt; completion": "a"}], Task.CHAT, 'give delimiter: ";"', id="delimiter"),
     pytest.param([{"text": "a"}], Task.CHAT, "for it use task: language-modeling", id="plain text"),
     pytest.param([{"Prompt": "a", "completion": "b"}], Task.CHAT, "did you mean columns.prompt: Prompt?", id="capital"),
