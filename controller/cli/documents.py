@@ -29,10 +29,10 @@ BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le
 
 @dataclass
 class Documents:
-    """The objects of a file, and what of it kubectl never reads, in words."""
+    """The objects of a file, and what of it has no effect, in words."""
 
     objects: list[dict[str, Any]] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
+    without_effect: list[str] = field(default_factory=list)
 
 
 def read_documents(path: Path) -> Documents:
@@ -124,8 +124,7 @@ def _from_yaml(text: str) -> Documents:
     found = Documents()
     for first_line, piece in _pieces(text):
         parsed = parse(piece, first_line)
-        if parsed.unread_from_line is not None:
-            found.unread.append(f"the text from line {parsed.unread_from_line} on, behind '...'")
+        found.without_effect += parsed.without_effect
         if parsed.value is not None:
             found.objects.append(parsed.value)
     return found

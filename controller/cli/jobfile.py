@@ -66,7 +66,7 @@ def read_job_file(path: Path) -> JobFile:
     if errors or spec is None:
         raise BadInputError(errors)
     config_maps: dict[str, ConfigMap] = {}
-    ignored = [*documents.unread, *(["status, which the controller writes"] if job.get("status") else [])]
+    ignored = [*documents.without_effect, *(["status, which the controller writes"] if job.get("status") else [])]
     for index, document in enumerate(documents.objects):
         if kind_of(document) == "ConfigMap":
             config_map = read_config_map(document)

@@ -25,16 +25,16 @@ LARGEST_EXPANSION = 400_000
 
 @dataclass(frozen=True)
 class Parsed:
-    """A document's value, and the line at which text stands that kubectl never reads (after `...`), if there is any."""
+    """A document's value, and what of the document has no effect, in words."""
 
     value: Any
-    unread_from_line: int | None = None
+    without_effect: tuple[str, ...] = ()
 
 
 def parse(text: str, first_line: int = 0) -> Parsed:
     """Return what the document `text` says; YamlError otherwise. `first_line` counts the lines of the file above it."""
     try:
-        return _Composer(text).document(first_line)
+        return _Composer(text, first_line).document()
     except yaml.YAMLError as error:
         raise in_words(error, text).moved(first_line) from None
     except YamlError as error:
@@ -53,13 +53,14 @@ class _Anchored:
 
 
 class _Composer:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, first_line: int) -> None:
         self._events: Any = (yaml.CLoader if yaml.__with_libyaml__ else yaml.Loader)(text)
-        self._text = text
+        self._text, self._first_line = text, first_line
+        self._without_effect: list[str] = []
         self._anchors: dict[str, _Anchored] = {}
         self._values, self._aliased = 0, 0
 
-    def document(self, first_line: int) -> Parsed:
+    def document(self) -> Parsed:
         self._events.get_event()
         if self._events.check_event(yaml.StreamEndEvent):
             return Parsed(None)
@@ -68,12 +69,17 @@ class _Composer:
         end = self._events.get_event()
         if not end.explicit:
             self._events.get_event()  # an error if anything stands here
-            return Parsed(value)
+            return Parsed(value, tuple(self._without_effect))
         try:
             unread = None if self._events.check_event(yaml.StreamEndEvent) else self._events.peek_event().start_mark
         except yaml.MarkedYAMLError as error:
             unread = error.problem_mark
-        return Parsed(value, None if unread is None else first_line + unread.line + 1)
+        if unread is not None:
+            self._without_effect.append(f"the text from line {self._line(unread)} on, behind '...'")
+        return Parsed(value, tuple(self._without_effect))
+
+    def _line(self, mark: Any) -> int:
+        return int(self._first_line + mark.line + 1)
 
     def _node(self) -> Any:
         event = self._events.get_event()
@@ -116,12 +122,18 @@ class _Composer:
             event = self._events.peek_event()
             if _is_merge(event):
                 self._node()
-                members.update(self._merged())
+                merged = self._merged()
+                for key in lines.keys() & merged.keys():
+                    if members[key] != merged[key]:
+                        self._without_effect.append(
+                            f"{key} of line {lines[key]}, which << of line {self._line(event.start_mark)} overrides"
+                        )
+                members.update(merged)
                 continue
             key = self._key(event)
             if key in lines:
-                raise _error(event, f"the key {key!r} stands twice, first in line {lines[key] + 1}", "keep one of them")
-            lines[key] = event.start_mark.line
+                raise _error(event, f"the key {key!r} stands twice, first in line {lines[key]}", "keep one of them")
+            lines[key] = self._line(event.start_mark)
             members[key] = self._node()
         self._events.get_event()
         return members

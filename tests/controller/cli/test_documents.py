@@ -49,7 +49,7 @@ def test_json_objects_may_follow_each_other(tmp_path: Path) -> None:
 
 def test_text_that_is_never_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(f"{POD}...\nmore: [\n")
-    assert read_documents(tmp_path / "file.yaml").unread == ["the text from line 4 on, behind '...'"]
+    assert read_documents(tmp_path / "file.yaml").without_effect == ["the text from line 4 on, behind '...'"]
 
 
 def test_many_json_objects_are_each_found(tmp_path: Path) -> None:
