@@ -59,7 +59,7 @@ def broken_line(folder: Path) -> dict:
 
 
 def missing_column(folder: Path) -> dict:
-    (folder / "train.jsonl").write_text('{"question": "a", "completion": "b"}\n')
+    (folder / "train.jsonl").write_text('{"body": "a", "completion": "b"}\n')
     return {}
 
 
@@ -84,7 +84,7 @@ def no_model(folder: Path) -> dict:
     ("break_it", "words"),
     [
         pytest.param(broken_line, ["data.train[0]", "line 2"], id="a broken line"),
-        pytest.param(missing_column, ["data.train[0]", "prompt", "question"], id="a missing column"),
+        pytest.param(missing_column, ["data.train[0]", "prompt", "body"], id="a missing column"),
         pytest.param(empty_set, ["data.train[0]"], id="an empty set"),
         pytest.param(no_weights, ["model.path", "weights"], id="a model without weights"),
         pytest.param(no_model, ["model.path", "elsewhere"], id="no model at all"),
