@@ -42,7 +42,7 @@ def add_exports(run: "Run", step: int, progress: Progress) -> None:
     missing = missing_results(run.directory, run.config.exports)
     exports, _ = _export(run, step, [form for form in run.config.exports if f"{MODEL}/{form.value}" in missing])
     if run.engine.rank == 0 and report is not None:
-        _write_report(run, with_exports(report, [done.to_wire() for done in exports]))
+        _write_report(run, with_exports(report, [done.to_wire() for done in exports]), progress)
     run.engine.broadcast(None)
 
 
@@ -50,14 +50,14 @@ def write_results(run: "Run", step: int, progress: Progress, baseline: Measureme
     """Export the weights of `step` and write the report; the report last, because it says that all is done."""
     exports, trained_parameters = _export(run, step, run.config.exports)
     if run.engine.rank == 0 and run.provenance is not None:
-        _write_report(run, _report(run, run.provenance, progress, baseline, final, exports, trained_parameters))
-        run.send(output=OutputRecord(uri=run.uri, report_uri=f"{run.uri.rstrip('/')}/report.json"), progress=progress.figures())
+        _write_report(run, _report(run, run.provenance, progress, baseline, final, exports, trained_parameters), progress)
     run.engine.broadcast(None)
 
 
-def _write_report(run: "Run", report: dict[str, Any]) -> None:
-    """Write report.json."""
+def _write_report(run: "Run", report: dict[str, Any], progress: Progress) -> None:
+    """Write report.json, and send where it is."""
     write_atomically(run.directory / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
+    run.send(output=OutputRecord(uri=run.uri, report_uri=f"{run.uri.rstrip('/')}/{REPORT}"), progress=progress.figures())
 
 
 def _export(run: "Run", step: int, forms: Sequence[Export]) -> tuple[list[Exported], int]:

@@ -103,6 +103,7 @@ def test_a_form_that_is_added_is_written_and_nothing_is_trained_or_measured_anew
     assert after | {"exports": before["exports"]} == before
     assert (folder / "run" / "model" / "merged" / "model.safetensors").is_file()
     assert (folder / "run" / "metrics.jsonl").read_text() == lines
+    assert sent.fields["output"].report_uri == str(folder / "run" / "report.json")
     assert Metrics.model_validate(sent.fields["metrics"]).final["perplexity"] == before["final"]["perplexity"]["value"]
 
 
