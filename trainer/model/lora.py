@@ -114,6 +114,15 @@ def _refuse_shared_weights(model: PreTrainedModel, targets: Sequence[str] | None
         raise InputError(field, problem, fix)
 
 
+def refuse_sharded_embeddings(model: PreTrainedModel, targets: Sequence[str] | None) -> None:
+    """Raise InputError for a target that is an embedding: under ZeRO stage 3 its adapter is a shard where peft needs it whole."""
+    for name, module in model.named_modules():
+        index = _target_index(name, module, model, targets)
+        if isinstance(module, nn.Embedding) and index is not None:
+            problem = f"{name} is an embedding, whose adapter cannot be computed where DeepSpeed shards parameters (ZeRO stage 3)"
+            raise InputError(f"method.lora.targetModules[{index}]", problem, "leave it out, or set distributed.deepspeed.zeroStage to 2")
+
+
 def _target_index(name: str, module: nn.Module, model: PreTrainedModel, targets: Sequence[str] | None) -> int | None:
     """Return which target means a module, 0 for the default of all linear layers, or None when it gets no adapter."""
     if targets is None:

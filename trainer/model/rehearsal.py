@@ -17,7 +17,7 @@ from trainer.config.train import TrainConfig
 from trainer.data import ModelLimits
 from trainer.model.load import FIX, first_line, folder_of
 from trainer.model.location import LocatedModel
-from trainer.model.lora import apply_method
+from trainer.model.lora import apply_method, refuse_sharded_embeddings
 from trainer.model.recompute import recompute_activations
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> ModelLimits:
     model_config = _config(located)
     model = _without_weights(located, model_config)
     if model is not None:
+        lora, deepspeed = config.method.lora, config.workers.deepspeed
+        if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
+            refuse_sharded_embeddings(model, lora.target_modules)
         if config.training.gradient_checkpointing:
             _recompute(model)
         apply_method(model, config.method, config.regularization, config.training.seed)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.trainer.model.builders import located_folder, train_config
+from tests.trainer.model.builders import located_folder, save_tiny_model, train_config
 from trainer.config.errors import InputError
 from trainer.model import LocatedModel, rehearse
 from trainer.model.rehearsal import FIXED_POSITIONS
@@ -88,3 +88,12 @@ def test_recomputation_that_the_model_does_not_offer_is_refused(saved_model: Pat
 def test_an_adapter_on_the_output_layer_of_a_tied_model_is_refused_before_any_weight_is_read(saved_model: Path) -> None:
     with pytest.raises(InputError, match=r"method\.lora\.targetModules\[1\]: lm_head shares its weights with model\.embed_tokens"):
         rehearse(located_folder(saved_model), train_config(method={"lora": {"targetModules": ["q_proj", "lm_head"]}}))
+
+
+def test_an_adapter_on_an_embedding_is_refused_where_parameters_are_sharded(tmp_path: Path) -> None:
+    located = located_folder(save_tiny_model(tmp_path / "untied", tied=False))
+    lora = {"lora": {"rank": 4, "targetModules": ["q_proj", "lm_head", "embed_tokens"]}}
+
+    assert rehearse(located, train_config(method=lora, workers={"workers": 2, "deepspeed": {"zeroStage": 2}}))
+    with pytest.raises(InputError, match=r"method\.lora\.targetModules\[2\]: model\.embed_tokens is an embedding"):
+        rehearse(located, train_config(method=lora, workers={"workers": 2, "deepspeed": {"zeroStage": 3}}))
