@@ -34,7 +34,7 @@ class Kind(Enum):
     NAME_TAKEN = (Reason.NAME_TAKEN, 5.0, 120.0, "it starts by itself when that object is gone")
     QUOTA = (Reason.QUOTA_EXCEEDED, 5.0, 120.0, "it starts by itself when the quota has room or is gone")
     REFUSED = (Reason.CREATION_FAILED, 5.0, 60.0, "asked again within 75 s at the latest, and it starts by itself when allowed")
-    UNSAFE = (Reason.KUBERAY_UNSAFE, 30.0, 300.0, "asked again within 6 minutes at the latest, and it starts by itself")
+    UNSAFE = (Reason.KUBERAY_UNSAFE, 30.0, 300.0, "asked again within 7 minutes at the latest, and it starts by itself")
     FAILING = (Reason.CREATION_FAILED, 1.0, 60.0, "asked again within 75 s at the latest, and it starts by itself")
 
     def __init__(self, reason: Reason, first_seconds: float, longest_seconds: float, outlook: str) -> None:
