@@ -29,10 +29,10 @@ from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.retries import Retries
 from controller.job.situation import Action, CreateAttempt, DeleteRayJob, ReleaseProgress, RestoreSupports
-from controller.job.supports import Reader
+from controller.job.supports import Reader, stuck
 from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound, RetryableError, TerminalError, WaitingError
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, KubeObject, Resource
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS, Stores
+from controller.stores import FINE_TUNE_JOBS, OWNER_INDEX, RAY_JOBS, Stores
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class Reconciler:
 
     async def reconcile(self, key: str) -> float | None:
         """Bring the job `namespace/name` one step forward; return after how many seconds to look again at the latest."""
+        await self._let_go(key)
         held = await self._retries.look(key, self._now())
         if held is not None:
             await self._report(key, held.job, held.status)
@@ -128,6 +129,15 @@ class Reconciler:
         if failure is not None:
             raise failure
         return decision.requeue_after
+
+    async def _let_go(self, key: str) -> None:
+        """Take the finalizers off progress ConfigMaps that are being deleted, also of a job that is gone: the trainer put them there."""
+        namespace, _, name = key.rpartition("/")
+        for stuck_name in stuck(name, self._stores.progress.by_index(OWNER_INDEX, key)):
+            try:
+                await self._client.patch(CONFIG_MAPS, stuck_name, namespace, {"metadata": {"finalizers": None}})
+            except NotFound:
+                continue
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)

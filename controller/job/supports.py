@@ -13,6 +13,7 @@ from controller.job.attempts import unfinished
 from controller.job.facts import Job, RayJobFacts, Supports, bears_label_of, belongs_to
 from controller.job.failures import ray_job_state
 from controller.job.history import ProgressFacts
+from controller.job.names import UID_LABEL
 from controller.runtime.client import ListPage
 from controller.runtime.errors import NotFound
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
@@ -136,6 +137,21 @@ def alterations(item: KubeObject, job: Job) -> str:
         "has lost its labels" if not (bears_label_of(item, job) and named == job.name) else "",
     ]
     return ", ".join(words for words in changed if words)
+
+
+def stuck(job_name: str, items: Iterable[KubeObject]) -> list[str]:
+    """Return the names of progress ConfigMaps that are being deleted and that a finalizer holds, of this or an earlier job of the name.
+
+    Nobody else would ever take it off, and the namespace could not be deleted either.
+    """
+    return [item["metadata"]["name"] for item in items if _is_stuck(item["metadata"], job_name)]
+
+
+def _is_stuck(metadata: KubeObject, job_name: str) -> bool:
+    if not (metadata.get("deletionTimestamp") and metadata.get("finalizers")):
+        return False
+    uids = {reference.get("uid") for reference in metadata.get("ownerReferences") or []} | {(metadata.get("labels") or {}).get(UID_LABEL)}
+    return any(uid and names.attempt_of_progress(metadata["name"], job_name, uid) is not None for uid in uids)
 
 
 def held(job: Job, reports: Iterable[KubeObject]) -> tuple[str, ...]:

@@ -161,6 +161,8 @@ async def test_whatever_the_trainer_does_to_its_progress_the_job_ends_and_can_be
             return progress_of(found) if found is not None and owners == [job["metadata"]["uid"]] else None
 
         assert await operator.run_until(new_progress, "started anew") != progress
+        if "ownerReferences" not in trick.get("metadata", {}):
+            await operator.run_until(lambda: is_gone(operator, progress), "rid of the old progress")
     finally:
         await head.close()
     head = await as_head(operator, control_plane)
@@ -185,6 +187,10 @@ async def test_whatever_the_trainer_does_to_its_progress_the_job_ends_and_can_be
         return await operator.find(FINE_TUNE_JOBS, "bot") is None and await operator.find(CONFIG_MAPS, again) is None
 
     await operator.run_until(gone, "deleted with its progress")
+
+
+async def is_gone(operator: Operator, name: str) -> bool:
+    return await operator.find(CONFIG_MAPS, name) is None
 
 
 async def test_what_the_trainer_may_alter_is_its_progress_alone(operator: Operator, control_plane: ControlPlane) -> None:

@@ -11,7 +11,7 @@ from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERV
 from controller.runtime.transport import Response
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import NOW, UID, record_text
-from tests.controller.job.world import KEY, World
+from tests.controller.job.world import KEY, OWNER, World
 from tests.fakes import CREATED
 
 PROGRESS = "bot-1-progress-0123abcd"
@@ -201,14 +201,55 @@ async def test_a_record_that_was_blown_up_ends_nothing() -> None:
     assert world.status["phase"] == "Succeeded"
 
 
+LEFT = {
+    "metadata": {
+        "name": "bot-1-progress-ffffffff",
+        "namespace": "team",
+        "finalizers": ["example.com/mine"],
+        "labels": names.labels("bot", "ffffffff-1", 1),
+    },
+    "data": {},
+}
+
+
 async def test_what_a_deleted_job_of_the_same_name_left_behind_is_in_nobodys_way() -> None:
     world = World()
-    left = {"name": "bot-1-progress-ffffffff", "namespace": "team", "finalizers": ["example.com/mine"], "deletionTimestamp": CREATED}
-    world.api.put(CONFIG_MAPS, {"metadata": {**left, "labels": names.labels("bot", "ffffffff-1", 1)}, "data": {}})
+    world.api.put(CONFIG_MAPS, LEFT)
     await world.step()
     await world.step()
     assert world.ray_jobs() == ["bot-1"]
     assert (found(world, CONFIG_MAPS, "bot-1-progress-ffffffff") or {})["metadata"]["finalizers"] == ["example.com/mine"]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a job of that name is there", "it is gone"])
+@pytest.mark.parametrize(
+    ("metadata", "goes"),
+    [
+        ({"deletionTimestamp": CREATED}, True),
+        ({"deletionTimestamp": CREATED, "labels": {}, "ownerReferences": [OWNER | {"uid": "ffffffff-1"}]}, False),
+        ({"deletionTimestamp": CREATED, "labels": names.labels("bot", "eeeeeeee-1", 1)}, False),
+        ({"deletionTimestamp": CREATED, "name": "rows"}, False),
+        ({}, False),
+    ],
+    ids=[
+        "being deleted",
+        "without our label no cache has it",
+        "not of the job that its label names",
+        "not a progress",
+        "not being deleted",
+    ],
+)
+async def test_a_finalizer_of_the_trainers_does_not_hold_a_progress_that_is_being_deleted(
+    there: bool, metadata: dict[str, Any], goes: bool
+) -> None:
+    world = World()
+    item = {**LEFT, "metadata": {**LEFT["metadata"], **metadata}}
+    world.api.put(CONFIG_MAPS, item)
+    if not there:
+        world.api.remove(FINE_TUNE_JOBS, "team", "bot")
+    await world.step()
+    left = found(world, CONFIG_MAPS, item["metadata"]["name"]) or {}
+    assert ("finalizers" not in left["metadata"]) is goes
 
 
 @pytest.mark.parametrize("labels", [{}, {"finetune.dev/job": "other", "finetune.dev/attempt": "9"}], ids=["removed", "of another job"])
