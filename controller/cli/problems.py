@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from controller.api.spec import LABEL_KEY, LABEL_VALUE
 from controller.cli.fields import Location, fields_of, type_at, value_at
-from controller.cli.suggestions import for_unknown_field, for_wrong_type, plain_name
+from controller.cli.suggestions import for_unknown_field, for_wrong_type, meant_scalar, plain_name
 from trainer.config.errors import InputError
 from trainer.config.sources import OBJECT_NAME
 
@@ -83,12 +83,11 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel], document: Any, p
     if kind == "missing":
         missing = fields_of(type_at(model, location[:-1])).get(str(location[-1]))
         return InputError(field, "is missing", f"add it: {missing.description}" if missing and missing.description else "add it")
-    if kind == "string_type" and isinstance(given, (bool, int, float)):
-        quoted = _refusal_of(str(given), location, model, document)
-        if quoted is not None:
-            return InputError(field, f"{shown(given)} is not a text", quoted)
     if kind in KINDS:
-        return InputError(field, f"{shown(given)} is not {KINDS[kind]}", for_wrong_type(given, KINDS[kind], type_at(model, location)))
+        meant = meant_scalar(given, KINDS[kind])
+        refusal = None if meant is None else _refusal_of(meant, location, model, document)
+        fix = for_wrong_type(given, KINDS[kind], type_at(model, location)) if refusal is None else refusal
+        return InputError(field, f"{shown(given)} is not {KINDS[kind]}", fix)
     if kind in ("enum", "literal_error"):
         allowed = re.findall(r"'([^']+)'", context["expected"])
         alike = [name for name in allowed if isinstance(given, str) and plain_name(name) == plain_name(given)]
@@ -111,13 +110,13 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel], document: Any, p
     return InputError(field, details["msg"][:1].lower() + details["msg"][1:], f"the file has {shown(given)}")
 
 
-def _refusal_of(text: str, location: Location, model: type[BaseModel], document: Any) -> str | None:
-    """Return what would be wrong if `text` stood at `location`, None if nothing would: quotes alone do not mend every number."""
+def _refusal_of(value: Any, location: Location, model: type[BaseModel], document: Any) -> str | None:
+    """Return what to do if `value` stood at `location`, None if it would be taken: quotes alone do not mend every number."""
     parent, siblings = type_at(model, location[:-1]), value_at(document, location[:-1])
     if not (fields_of(parent) and isinstance(siblings, Mapping)):
         return None
     try:
-        parent.model_validate_json(json.dumps({**siblings, str(location[-1]): text}), strict=True, by_alias=True, by_name=False)
+        parent.model_validate_json(json.dumps({**siblings, str(location[-1]): value}), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             if details["loc"] == location[-1:]:

@@ -104,8 +104,9 @@ def for_wrong_type(value: Any, wanted: str, model: Any) -> str:
     """Say how to write `value` where `wanted` (a text, a number, a list, …) of the type `model` is expected."""
     if wanted == "a text" and isinstance(value, (bool, int, float)):
         return AS_TRUE_OR_FALSE if isinstance(value, bool) else "put quotes around it"
-    if isinstance(value, str) and wanted in ("a number", "a whole number", "true or false"):
-        return _unquoted(value, wanted)
+    scalar = meant_scalar(value, wanted)
+    if scalar is not None:
+        return f"write a fraction, {scalar:g} for {value}" if str(value).endswith("%") else f"write {value} without quotes"
     if wanted == "a list" and isinstance(value, dict):
         return "give a list: begin each entry with '- '"
     if wanted == "a list" and value in EVERY_LAYER:
@@ -114,6 +115,23 @@ def for_wrong_type(value: Any, wanted: str, model: Any) -> str:
         return "leave it out"
     meant = _as_written(value, model)
     return f"give {wanted}" if meant is None else f"write {_flow(meant)}"
+
+
+def meant_scalar(value: Any, wanted: str) -> str | int | float | None:
+    """Return the text, number or flag that `value` was meant to be where `wanted` is expected, None where it is something else."""
+    if wanted == "a text" and isinstance(value, (bool, int, float)):
+        return str(value).lower()
+    if not isinstance(value, str) or wanted not in ("a number", "a whole number", "true or false"):
+        return None
+    if wanted == "a number" and (fraction := _percent(value)) is not None:
+        return fraction
+    try:
+        meant = plain(value)
+    except ScalarError:
+        return None
+    if isinstance(meant, str) or isinstance(meant, bool) is not (wanted == "true or false"):
+        return None
+    return meant
 
 
 def _meant(name: str, known: Iterable[str], likeness: float) -> str | None:
@@ -133,16 +151,9 @@ def _elsewhere(name: str, location: Location, root: type[BaseModel], prefix: str
     return f"the closest here is {prefix}.{path}" if path else None
 
 
-def _unquoted(value: str, wanted: str) -> str:
-    percent = re.fullmatch(r"([0-9.]+) ?%", value)
-    if percent and wanted == "a number":
-        return f"write a fraction, {float(percent[1]) / 100:g} for {value}"
-    try:
-        meant = plain(value)
-    except ScalarError:
-        return f"give {wanted}"
-    fits = isinstance(meant, bool) if wanted == "true or false" else isinstance(meant, (int, float)) and not isinstance(meant, bool)
-    return f"write {value} without quotes" if fits else f"give {wanted}"
+def _percent(value: str) -> float | None:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?%", value)
+    return float(match[1]) / 100 if match else None
 
 
 def _as_written(value: Any, model: Any) -> Any:
