@@ -44,7 +44,7 @@ LENGTHS = {
 FORMS = {
     OBJECT_NAME: "use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit",
     KEY_NAME: "use letters, digits, dashes, dots and underscores",
-    LABEL_KEY: "write name or domain/name, of letters, digits, '-', '_' and '.'",
+    LABEL_KEY: "give name or domain/name, of letters, digits, '-', '_' and '.'",
     LABEL_VALUE: "use letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
 }
 SINGULAR = {"characters": "character", "entries": "entry"}

@@ -106,7 +106,7 @@ def for_wrong_type(value: Any, wanted: str, model: Any) -> str:
         return AS_TRUE_OR_FALSE if isinstance(value, bool) else "put quotes around it"
     scalar = meant_scalar(value, wanted)
     if scalar is not None:
-        return f"write a fraction, {scalar:g} for {value}" if str(value).endswith("%") else f"write {value} without quotes"
+        return f"write {scalar:g} for {value}" if str(value).endswith("%") else f"write {value} without quotes"
     if wanted == "a list" and isinstance(value, dict):
         return "give a list: begin each entry with '- '"
     if wanted == "a list" and value in EVERY_LAYER:

@@ -1,6 +1,9 @@
 """Advice on a mistake names what the schema has, and what it proposes is taken."""
 
+import copy
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,9 +11,26 @@ from pydantic import ValidationError
 
 from controller.api.spec import FineTuneJobSpec
 from controller.cli.fields import every_field
-from controller.cli.problems import explain
+from controller.cli.problems import dotted, explain
 from controller.cli.suggestions import OTHER_TOOLS, closest
+from controller.cli.yamlreader import parse
 from tests.controller.cli.builders import job
+from trainer.config.errors import InputError
+
+RICH_SPEC: dict[str, Any] = {
+    **job()["spec"],
+    "data": {"train": [{"path": "a.jsonl", "columns": {"prompt": "q"}}, {"huggingFace": {"name": "org/set"}}], "validationFraction": 0.1},
+    "method": {"lora": {"rank": 8, "alpha": 16, "dropout": 0.1, "targetModules": ["q_proj"]}},
+    "training": {"epochs": 1, "globalBatchSize": 8, "learningRate": 1e-4, "seed": 1, "gradientCheckpointing": True, "scheduler": "cosine"},
+    "regularization": {"weightDecay": 0.1, "earlyStopping": {"metric": "perplexity", "patience": 1}},
+    "augmentation": {"operations": [{"wordDropout": {"probability": 0.1}}], "augmentedShare": 0.3},
+    "evaluation": {"everySteps": 1, "metrics": ["perplexity"], "generation": {"samples": 3}},
+    "distributed": {"workers": 1, "deepspeed": {"zeroStage": 2}},
+    "resources": {"cpu": "4", "memory": "8Gi", "nodeSelector": {"zone": "a"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]},
+    "checkpoint": {"everySteps": 10, "keep": 3},
+    "output": {"persistentVolumeClaim": {"claimName": "models", "path": "a"}, "export": ["adapter"]},
+    "runPolicy": {"suspend": False, "maxAttempts": 3},
+}
 
 
 def advice(**changes: Any) -> str:
@@ -51,7 +71,7 @@ def test_an_unknown_field_is_told_where_it_stands(changes: dict[str, Any], expec
     [
         pytest.param({"training__seed": "3"}, "write 3 without quotes", id="number in quotes"),
         pytest.param({"training__learningRate": "1e-4"}, "write 1e-4 without quotes", id="fraction in quotes"),
-        pytest.param({"training__warmupRatio": "5%"}, "write a fraction, 0.05 for 5%", id="percent"),
+        pytest.param({"training__warmupRatio": "5%"}, "write 0.05 for 5%", id="percent"),
         pytest.param({"data__validationFraction": "60%"}, "give at most 0.5", id="percent that is too much"),
         pytest.param({"training__learningRate": "-1"}, "give more than 0", id="number in quotes that is too little"),
         pytest.param({"training__seed": "1.5"}, "give a whole number", id="fraction in quotes for a whole number"),
@@ -90,3 +110,45 @@ def test_names_of_other_tools_lead_to_fields_that_exist() -> None:
 
 def test_a_name_that_resembles_nothing_is_answered_with_all_names() -> None:
     assert closest("zzz", ["prompt", "completion"]) == "known here: completion, prompt"
+
+
+WRONG_VALUES = ["x", "org/model", "rows.jsonl", "3", "0.5", "50%", "yes", "lora", "perplexity", 7, 1.5, True, False]
+
+
+@pytest.mark.parametrize("value", WRONG_VALUES, ids=str)
+def test_what_advice_says_to_write_is_taken_wherever_the_value_stands(value: Any) -> None:
+    followed = 0
+    for place in places(RICH_SPEC):
+        for error in refusals(replaced(RICH_SPEC, place, value)):
+            written = re.fullmatch(r"write (.*?)( without quotes| for .*)?|put quotes around it.*", error.fix)
+            if error.field != dotted(("spec", *place)) or written is None:
+                continue
+            better = str(value).lower() if written[1] is None else parse(f"value: {written[1]}").value["value"]
+            left = [again.field for again in refusals(replaced(RICH_SPEC, place, better))]
+            assert error.field not in left, f"{error} leads to {better!r}, which is refused"
+            followed += 1
+    assert followed or value in ("3", "0.5", "50%", "yes", False)
+
+
+def places(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        yield (*at, name)
+        yield from places(member, (*at, name))
+
+
+def replaced(spec: dict[str, Any], place: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    copied = copy.deepcopy(spec)
+    parent: Any = copied
+    for part in place[:-1]:
+        parent = parent[part]
+    parent[place[-1]] = value
+    return copied
+
+
+def refusals(spec: dict[str, Any]) -> list[InputError]:
+    try:
+        FineTuneJobSpec.model_validate_json(json.dumps(spec), strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        return explain(error, FineTuneJobSpec, spec, "spec")
+    return []
