@@ -56,6 +56,13 @@ def turn_findings(side: Side) -> list[str]:
         for rows, what in found
         if rows
     ]
+    otherwise = [example for example, seen in pairs if seen.own_context]
+    if otherwise:
+        findings.append(
+            f"{side.name}: in {len(otherwise)} of {side.of()} the model's chat template shows the turns before the last answer otherwise"
+            f" when it asks for that answer, such as with earlier thoughts (the first: {otherwise[0].origin}); the model is trained and"
+            " measured with the form that conversations have once they are answered"
+        )
     asked = [(example, seen.own_heading) for example, seen in pairs if seen.own_heading]
     if asked:
         first, heading = asked[0]

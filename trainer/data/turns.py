@@ -50,6 +50,8 @@ class Conversation:
     """The template leaves out a part of an answer, such as the thoughts of earlier turns."""
     unread: str = ""
     """Role of a message before the answers that the template does not show."""
+    own_context: bool = False
+    """The template's own prompt for the last answer shows the turns before it otherwise than the row."""
     own_heading: str = ""
     """What the template's own prompt for the last answer has more than the row."""
 
@@ -75,14 +77,16 @@ def conversation_of(example: Example, tokenizer: Any) -> Conversation:
     if not any(index in shown for index in wanted) and wanted:
         raise _untold(example)
     places, literals = tuple(reader.turn(index) for index in shown), _literals(written, marker)
+    shortened = any(reader.is_shortened(index) for index in wanted if index in shown)
     return Conversation(
         written.text,
         places,
         literals,
         control=written.text[slice(*literals[0])] if literals else "",
         hidden=any(index not in shown for index in wanted),
-        shortened=any(reader.is_shortened(index) for index in wanted if index in shown),
+        shortened=shortened,
         unread=next((m.role for i, m in enumerate(messages) if i not in spoken and m.content.strip() and not written.of_turn(i)), ""),
+        own_context=shortened and reader.asks_otherwise(),
         own_heading=reader.own_heading,
     )
 
@@ -107,6 +111,14 @@ class _Reader:
         if len(own) != own[-1] - own[0] + 1 or self._shown_twice([stretches[number] for number in own]):
             raise _untold(self.example)
         return Turn(start, words_end, self._text_end(index, words_end), limit, self.messages[index].learnt, index == len(self.messages) - 1)
+
+    def asks_otherwise(self) -> bool:
+        """Tell whether the template shows the turns before the last answer otherwise when it asks for that answer."""
+        answer = self.written.of_turn(self.example.answer_index)
+        before = [stretch for stretch in self.written.stretches if answer and stretch.end <= answer[0].start]
+        prompt = self._prompt(self.example.answer_index)
+        asked = [stretch for stretch in prompt.stretches if before and stretch.piece is before[-1].piece] if prompt else []
+        return bool(prompt and before and (not asked or prompt.text[: asked[-1].end] != self.written.text[: before[-1].end]))
 
     def is_shortened(self, index: int) -> bool:
         """Tell whether words of an answer are missing in what the template wrote."""

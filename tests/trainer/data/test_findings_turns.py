@@ -30,10 +30,19 @@ def test_of_rows_that_the_template_shows_as_they_are_nothing_is_said(template: s
 
 @pytest.mark.parametrize("template", [templates.QWEN3, templates.LFM2_5])
 def test_thoughts_that_are_left_out_are_said(template: str) -> None:
-    assert said(trained_tokenizer(template), *ROWS, THOUGHT) == [
+    assert said(trained_tokenizer(template), *ROWS, THOUGHT)[:1] == [
         "data.train: in 1 of 4 rows the model's chat template leaves out a part of an answer, such as earlier thoughts;"
         " only what it shows is learnt (the first: data.train[0] line 4)"
     ]
+
+
+def test_a_prompt_that_keeps_a_thought_which_the_answered_row_drops_is_said() -> None:
+    """LFM2.5 drops all thoughts but those of the last assistant turn, which before the answer is another one than after it."""
+    _, finding = said(trained_tokenizer(templates.LFM2_5), *ROWS, THOUGHT)
+    assert finding.startswith(
+        "data.train: in 1 of 4 rows the model's chat template shows the turns before the last answer otherwise when it asks for that answer"
+    )
+    assert len(said(trained_tokenizer(templates.QWEN3), *ROWS, THOUGHT)) == 1
 
 
 def test_a_prompt_that_opens_a_thought_which_the_rows_do_not_have_is_said() -> None:

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.trainer.data import templates
 from tests.trainer.data.builders import chat, conversation, learnt
@@ -217,3 +219,29 @@ def test_a_template_that_looks_at_the_ends_of_a_text_is_read_another_way() -> No
     tokenizer = trained_tokenizer(template)
     for question in ("Why? /quick", "slow: why?"):
         assert learnt(tokenizer, tokenize(chat(question, "because of it"), tokenizer, 10_000)) == ["because of it<|im_end|>"]
+
+
+PARTS = ["A", " ", "\n", "<|im_end|>", "</s>", "user\n", "<|im_start|>assistant\n", "<think>", "ü🙂", "assistant: ", "[/INST]", "<b>", "."]
+WORDS = st.lists(st.sampled_from(PARTS), max_size=6).map("".join)
+CONTENTS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3).map(lambda pairs: [words for pair in pairs for words in pair])
+    lambda turns: len(turns) % 2 == 0
+)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@settings(max_examples=40)
+@given(contents=CONTENTS)
+def test_whatever_is_said_each_turn_is_learnt_whole_and_nothing_of_another(name: str, contents: list[str]) -> None:
+    tokenizer = TOKENIZERS[name]
+    turns = [f"{content}turn{number}of{content}" for number, content in enumerate(contents)]
+    row = tokenize(chat(*turns), tokenizer, 100_000)
+    spans = learnt(tokenizer, row)
+    assert len(spans) == len(turns) // 2
+    for span, said in zip(spans, turns[1::2], strict=True):
+        assert said.strip() in span
+        assert [f"turn{number}of" in span for number in range(len(turns))].count(True) == 1
+        ends = tokenizer(span, add_special_tokens=False)["input_ids"][-1]
+        assert ends in ending_of(tokenizer).tokens
+
+
+TOKENIZERS = {name: tokenizer_of(name) for name in CLASSES}
