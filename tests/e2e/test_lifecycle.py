@@ -52,7 +52,7 @@ GOOD_ROW = '{"prompt": "Hello?", "completion": "Hello."}\n'
     ("name", "rows", "change", "words"),
     [
         pytest.param("broken-line", GOOD_ROW + '{"prompt": \n', None, ["data.train[0]", "line 2"], id="a broken line"),
-        pytest.param("missing-column", '{"question": "a", "completion": "b"}\n', None, ["data.train[0]", "prompt"], id="a missing column"),
+        pytest.param("missing-column", '{"asked": "a", "completion": "b"}\n', None, ["data.train[0]", "prompt"], id="a missing column"),
         pytest.param("empty-set", "", None, ["data.train[0]", "train.jsonl"], id="an empty set"),
         pytest.param("no-weights", GOOD_ROW, without_weights, ["model.persistentVolumeClaim"], id="a model without weights"),
     ],
