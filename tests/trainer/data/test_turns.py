@@ -224,8 +224,6 @@ def test_a_template_that_looks_at_the_ends_of_a_text_is_read_another_way() -> No
 PARTS = ["A", " ", "\n", "<|im_end|>", "</s>", "user\n", "<|im_start|>assistant\n", "<think>", "ü🙂", "assistant: ", "[/INST]", "<b>", "."]
 WORDS = st.lists(st.sampled_from(PARTS), max_size=6).map("".join)
 CONTENTS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3).map(lambda pairs: [words for pair in pairs for words in pair])
-    lambda turns: len(turns) % 2 == 0
-)
 
 
 @pytest.mark.parametrize("name", CLASSES)
