@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
+from trainer.config.files import whole_letters
 from trainer.config.record import (
     EXIT_FAILURE,
     EXIT_INPUT,
@@ -146,7 +147,7 @@ def worker_errors(error: BaseException) -> list[BaseException]:
 
 def outcome_of(result: Result, reason: str, message: str) -> Outcome:
     """Return an outcome whose message fits the record."""
-    text = message.strip() or reason
+    text = whole_letters(message.strip()) or reason
     return Outcome(result=result, reason=reason, message=text if len(text) <= MESSAGE_MAX_LENGTH else text[: MESSAGE_MAX_LENGTH - 1] + "…")
 
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from trainer.config.files import write_atomically
+from trainer.config.files import whole_letters, write_atomically
 from trainer.config.record import RECORD_KEY, ProgressRecord, Stage
 from trainer.config.train import JobIdentity, ProgressSink, TrainConfig
 from trainer.stopping import StopRequest
@@ -51,7 +51,7 @@ class FileSink:
 
     def write(self, record: ProgressRecord) -> None:
         """Replace the file."""
-        write_atomically(self._path, json.dumps(record.to_wire()))
+        write_atomically(self._path, record_text(record))
 
 
 class ConfigMapSink:
@@ -67,8 +67,13 @@ class ConfigMapSink:
 
     def write(self, record: ProgressRecord) -> None:
         """Patch the ConfigMap; bounded in time."""
-        body = {"data": {RECORD_KEY: json.dumps(record.to_wire())}}
+        body = {"data": {RECORD_KEY: record_text(record)}}
         self._api.patch_namespaced_config_map(self._name, self._namespace, body, _request_timeout=(5, 10))
+
+
+def record_text(record: ProgressRecord) -> str:
+    """Return the record as JSON that every reader takes, whatever words of the user's rows are in it."""
+    return json.dumps(json.loads(whole_letters(json.dumps(record.to_wire(), ensure_ascii=False))))
 
 
 def open_sink(sink: ProgressSink) -> Sink:

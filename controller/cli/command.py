@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib.metadata
 import importlib.util
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from controller.cli.output import OutputBusyError
 from controller.cli.problems import BadInputError
 from trainer.config.errors import InputError
+from trainer.config.files import whole_letters
 from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED
 
 EXIT_CODES = "Exit codes: 0 good, 2 the input is at fault, 3 interrupted by the user, 1 anything else."
@@ -24,6 +26,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one `finetune` command and return its exit code; EXIT_CODES says which there are."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
+    odd = next((text for text in [*given, os.getcwd()] if whole_letters(text) != text), None)
+    if odd is not None:
+        return _complain(f"{whole_letters(odd)!r}: this name is not in UTF-8; rename the file or folder", EXIT_INPUT)
     needed = NEEDED_TO_EXPORT if options.command == "export" else NEEDED_TO_TRAIN
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:

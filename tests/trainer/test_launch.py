@@ -83,6 +83,10 @@ def test_a_long_message_is_cut_to_what_a_record_holds() -> None:
     assert len(outcome_of(Result.FAILED, "TrainingError", "x" * 10_000).message) == 2048
 
 
+def test_a_message_with_half_a_letter_of_a_row_is_still_a_message() -> None:
+    assert outcome_of(Result.FAILED, "TrainingError", "row 3: \ud83d").message == "row 3: ?"
+
+
 def test_an_input_error_survives_the_way_from_a_worker() -> None:
     import pickle
 

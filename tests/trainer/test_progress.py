@@ -130,6 +130,14 @@ def test_a_figure_that_is_no_number_is_left_out_of_the_record(tmp_path: Path) ->
     assert written["metrics"]["final"] == {"bleu": 3.0}
 
 
+def test_half_letters_of_the_users_rows_do_not_make_a_record_that_nobody_can_read(tmp_path: Path) -> None:
+    reporter = ProgressReporter(config(tmp_path), FileSink(tmp_path / "record.json"))
+    reporter.update(warnings=["row 3 holds 'Gr\u00fc\u00dfe \ud83d'"])
+    assert reporter.publish()
+    read = ProgressRecord.model_validate_json((tmp_path / "record.json").read_text())
+    assert read.warnings == ["row 3 holds 'Gr\u00fc\u00dfe ?'"]
+
+
 def test_what_was_fetched_first_does_not_overwrite_what_came_after_it(tmp_path: Path) -> None:
     reporter = ProgressReporter(config(tmp_path), CountingSink())
     changes = iter([{"stage": Stage.TRAINING}, {"stage": Stage.FINAL}])

@@ -22,6 +22,14 @@ def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
         sync(path.parent)
 
 
+def whole_letters(text: str) -> str:
+    """Return the text with a question mark for each half of a letter, which strict readers of JSON refuse with all the rest.
+
+    Rows may hold them as escapes, and file names that are not UTF-8 become such text.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def sync(path: Path) -> None:
     """Have the kernel write a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

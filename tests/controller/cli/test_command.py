@@ -1,5 +1,6 @@
 """The command line: arguments, exit codes, and imports that are light enough to answer at once."""
 
+import os
 import re
 import subprocess
 import sys
@@ -100,3 +101,10 @@ def test_an_interruption_before_the_trainer_starts_has_its_own_code_and_the_comm
     monkeypatch.setattr("controller.cli.run.run", interrupted)
     assert run_command(["run", "my job.yaml", "--output", str(tmp_path), "--overwrite"]) == EXIT_INTERRUPTED
     assert capsys.readouterr().err.endswith(f"go on with: finetune run 'my job.yaml' --output {tmp_path} --overwrite\n")
+
+
+def test_a_name_that_is_not_utf_8_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.yaml")
+    path.touch()
+    assert run_command(["check", str(path)]) == 2
+    assert "caf?.yaml': this name is not in UTF-8; rename the file or folder\n" in capsys.readouterr().err
