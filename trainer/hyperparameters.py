@@ -8,7 +8,6 @@ from typing import Any
 from trainer.config.sections import Generation, Precision, Task
 from trainer.config.train import TrainConfig
 from trainer.engine.base import ADAM_BETAS, ADAM_EPSILON
-from trainer.measure import wanted_metrics
 from trainer.model.lora import ALL_LINEAR
 
 
@@ -23,10 +22,12 @@ def hyperparameters(config: TrainConfig, *, bfloat16: bool, validation_every: in
     used["training"]["precision"] = (Precision.BFLOAT16 if bfloat16 else Precision.FLOAT32).value
     used["evaluation"]["everySteps"] = validation_every
     if config.task is Task.CHAT:
-        used["evaluation"]["metrics"] = ["perplexity", *wanted_metrics(config.evaluation)]
-        used["evaluation"]["generation"] = (config.evaluation.generation or Generation()).model_dump(mode="json", by_alias=True)
+        used["evaluation"]["metrics"] = ["perplexity", *config.evaluation.text_metrics]
     else:
         used["evaluation"]["metrics"] = ["perplexity"]
+    generates = len(used["evaluation"]["metrics"]) > 1
+    generation = config.evaluation.generation or Generation()
+    used["evaluation"]["generation"] = generation.model_dump(mode="json", by_alias=True) if generates else None
     if config.method.lora is not None and config.method.lora.target_modules is None:
         used["method"]["lora"]["targetModules"] = ALL_LINEAR
     used["optimizer"] = {"name": "AdamW", "betas": list(ADAM_BETAS), "epsilon": ADAM_EPSILON}

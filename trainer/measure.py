@@ -98,13 +98,6 @@ def _batch_nll(engine: Engine, batch: MicroBatch, *, keeps_positions: bool) -> f
     return nll_sum(logits if keeps_positions else logits[:, batch.positions], batch.targets, batch.bears_loss)
 
 
-def wanted_metrics(evaluation: Evaluation) -> list[str]:
-    """Return the text metrics of a chat that are asked for, by default all."""
-    from trainer.evaluation import METRICS
-
-    return [name for name in METRICS if evaluation.metrics is None or name in evaluation.metrics]
-
-
 def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: Sequence[Tokens], task: Task, evaluation: Evaluation,
             batch_size: int, max_length: int) -> Measurement:  # fmt: skip
     """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
@@ -113,7 +106,7 @@ def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: S
     where a metric needs them.
     """
     perplexity = measure_perplexity(engine, rows, batch_size)
-    names, generation = wanted_metrics(evaluation) if task is Task.CHAT else [], evaluation.generation or Generation()
+    names, generation = evaluation.text_metrics if task is Task.CHAT else (), evaluation.generation or Generation()
     if not names:
         return Measurement(perplexity)
     chosen = examples[: generation.samples]

@@ -175,6 +175,9 @@ class Generation(Model):
     )
 
 
+TEXT_METRICS = ("bleu", "chrf", "wer")
+
+
 class Evaluation(Model):
     """What is measured on the held-out rows: before training (the base model), during it, and after."""
 
@@ -187,6 +190,11 @@ class Evaluation(Model):
         " Default: all of them for chat, perplexity for language-modeling.",
     )
     generation: Generation | None = Field(None, description="How answers are generated for bleu, chrf and wer.")
+
+    @property
+    def text_metrics(self) -> tuple[str, ...]:
+        """The metrics of a chat that compare answers, by default all; without one nothing is generated."""
+        return tuple(name for name in TEXT_METRICS if self.metrics is None or name in self.metrics)
 
 
 class Deepspeed(Model):

@@ -16,7 +16,6 @@ from trainer.data.sampler import steps_total
 from trainer.data.texts import count_pieces
 from trainer.evaluation.references import BLEU_ORDER, long_enough, undefined, writing_of
 
-TEXT_METRICS = ("bleu", "chrf", "wer")
 MAX_NEW_TOKENS = 8192
 """The largest value that the schema allows."""
 FEW_LONG_SHARE = 0.5
@@ -24,7 +23,7 @@ FEW_LONG_SHARE = 0.5
 
 def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
     """Return what is to be said of the figures on held-out rows, and of settings that can have no effect."""
-    names = [name for name in TEXT_METRICS if config.evaluation.metrics is None or name in config.evaluation.metrics]
+    names = config.evaluation.text_metrics
     findings = []
     if config.task is Task.CHAT and names and dataset.test:
         generation = config.evaluation.generation or Generation()

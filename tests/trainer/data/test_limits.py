@@ -58,3 +58,7 @@ def test_tokens_of_the_tokenizer_alone_are_told(tokenizer: Any) -> None:
     assert said == [
         f"model: its tokenizer has {len(tokenizer)} tokens and its vocabulary {len(tokenizer) - 1}; a row with a later token fails"
     ]
+
+
+def test_the_room_for_answers_does_not_matter_where_none_are_generated(tokenizer: Any) -> None:
+    assert findings(tokenizer, ModelLimits(100, fixed=True), max_length=64, metrics=["perplexity"]) == []

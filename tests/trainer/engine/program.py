@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tests.trainer.model.builders import tiny_tokenizer
 from trainer.batches import MicroBatch, deal
 from trainer.config.sections import Scheduler, Training
 from trainer.data import Tokens
@@ -24,7 +25,7 @@ from trainer.engine import Engine, EngineState, OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
 from trainer.loop import Progress, StepResult, accepts_logits_to_keep, forward_loss, train
-from trainer.measure import measure_perplexity
+from trainer.measure import generate_over_ranks, measure_perplexity
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
@@ -35,6 +36,8 @@ MANY = 256
 UNEVEN = ROWS - 1
 """Rows of an evaluation: a number that neither two ranks nor any batch size but one divides."""
 LABEL_SMOOTHING = 0.1
+PROMPTS = [[5, 9, 21, 33, 8, 40, 7], [11, 3, 50], [2, 4, 6, 10, 12, 14, 16, 18, 20, 22], [59, 7, 7, 13], [30, 31, 32, 60, 1, 25]]
+NEW_TOKENS = 6
 TRAINING = Training(max_steps=STEPS, global_batch_size=ROWS, micro_batch_size=1, learning_rate=1e-2, scheduler=Scheduler.CONSTANT,
                     warmup_ratio=0.0)  # fmt: skip
 
@@ -182,6 +185,7 @@ def main() -> None:
     torch.distributed.init_process_group("gloo")
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     results: dict[str, object] = {}
+    tokenizer = tiny_tokenizer()
     folder = Path(sys.argv[1]).parent
     saved = exchange(folder, state_of_one_rank()) if world_size == 1 else exchange(folder)
     for name in ENGINES:
@@ -190,6 +194,9 @@ def main() -> None:
                 engine = new_engine(name, micro, world_size)
                 results[f"perplexity/{name}/{micro}"] = {"value": measure_perplexity(engine, rows_of_step(0)[:UNEVEN], micro).perplexity}
                 results[f"step/{name}/{micro}"] = one_step(engine, 0, micro)
+        for count in (1, len(PROMPTS)):
+            found = generate_over_ranks(new_engine(name, 2, world_size), tokenizer, PROMPTS[:count], NEW_TOKENS, batch_size=2)
+            results[f"answers/{name}/{count}"] = {"texts": [answer.text for answer in found]}
         results[f"elsewhere/{name}"] = goes_on_elsewhere(name, 2, world_size, saved)
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
         results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)

@@ -16,6 +16,8 @@ from tests.trainer.engine.program import (
     ENGINES,
     LABEL_SMOOTHING,
     MICRO_BATCHES,
+    NEW_TOKENS,
+    PROMPTS,
     ROWS,
     UNEVEN,
     rows_of_step,
@@ -118,6 +120,19 @@ def test_the_reference_is_what_an_independent_computation_gives(reference) -> No
 def test_perplexity_is_that_of_all_rows_however_they_are_dealt(results, world_size: int, engine: str, batch_size: int) -> None:
     nll, _ = by_hand(rows_of_step(0)[:UNEVEN], 0.0)
     assert results[world_size][f"perplexity/{engine}/{batch_size}"]["value"] == pytest.approx(math.exp(nll), rel=1e-5)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("count", [1, len(PROMPTS)], ids=["one prompt", "uneven prompts"])
+def test_answers_are_those_to_each_prompt_alone_however_they_are_dealt(results, world_size: int, engine: str, count: int) -> None:
+    from tests.trainer.engine.program import new_model
+    from tests.trainer.model.builders import tiny_tokenizer
+    from trainer.evaluation import generate
+
+    expected = [generate(new_model(), tiny_tokenizer(), [prompt], NEW_TOKENS)[0].text for prompt in PROMPTS[:count]]
+    assert len(set(expected)) == count, "the test needs prompts with different answers"
+    assert results[world_size][f"answers/{engine}/{count}"]["texts"] == expected
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
