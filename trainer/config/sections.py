@@ -186,7 +186,8 @@ class Evaluation(Model):
         None,
         min_length=1,
         max_length=8,
-        description="Figures on the test rows. Perplexity is always measured, listed or not; bleu, chrf and wer are for task chat."
+        description="Figures on the test rows. Perplexity is always measured, listed or not; bleu, chrf and wer are for task chat;"
+        " without one of them no answers are generated."
         " Default: all of them for chat, perplexity for language-modeling.",
     )
     generation: Generation | None = Field(None, description="How answers are generated for bleu, chrf and wer.")
