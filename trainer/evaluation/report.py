@@ -113,10 +113,17 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
 
 
 def with_exports(report: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the report with further exports entered; one of the same form takes the place of the earlier one."""
+    """Return the report with further exports entered; one of the same form takes the place of the earlier one.
+
+    A report of the first schema lists paths alone; their last part is the form.
+    """
+    earlier = [
+        dict(export) if isinstance(export, Mapping) else {"form": str(export).rpartition("/")[2], "path": str(export)}
+        for export in report.get("exports", [])
+    ]
     forms = {export["form"] for export in exports}
-    kept = [export for export in report["exports"] if export["form"] not in forms]
-    return dict(report) | {"exports": sorted([*kept, *map(dict, exports)], key=lambda export: str(export["form"]))}
+    entered = [*(export for export in earlier if export["form"] not in forms), *map(dict, exports)]
+    return {**report, "schemaVersion": SCHEMA_VERSION, "exports": sorted(entered, key=lambda export: str(export["form"]))}
 
 
 def _training(training: TrainingSummary) -> dict[str, Any]:

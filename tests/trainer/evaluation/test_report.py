@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.trainer.evaluation.builders import report
-from trainer.evaluation import DataCounts, Figure
+from trainer.evaluation import DataCounts, Figure, with_exports
 
 
 def test_both_models_have_each_metric_as_an_object_with_value() -> None:
@@ -76,3 +76,19 @@ def test_answers_that_the_limit_ended_are_counted_for_both_models() -> None:
         "maxNewTokens": 128, "baseline": {"cut": 24, "cutShare": 0.8}, "final": {"cut": 3, "cutShare": 0.1},
     }  # fmt: skip
     assert report(generated_rows=0)["answers"] is None
+
+
+@pytest.mark.parametrize(
+    ("exports", "forms"),
+    [
+        pytest.param([{"form": "adapter", "path": "/o/model/adapter", "step": 5}], {"adapter": 5, "merged": 7}, id="another form"),
+        pytest.param([{"form": "merged", "path": "/o/model/merged", "step": 5}], {"merged": 7}, id="the same form"),
+        pytest.param(["/o/model/adapter"], {"adapter": None, "merged": 7}, id="of the first schema"),
+    ],
+)
+def test_an_export_made_later_is_entered_beside_or_instead_of_the_earlier_ones(exports: list, forms: dict[str, int | None]) -> None:
+    entered = with_exports(report() | {"schemaVersion": 1, "exports": exports}, [{"form": "merged", "path": "/x", "step": 7}])
+
+    assert {entry["form"]: entry.get("step") for entry in entered["exports"]} == forms
+    assert entered["schemaVersion"] == 2
+    assert entered["final"] == report()["final"]
