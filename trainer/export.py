@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from trainer.checkpoint import CheckpointStore, SavedState
 from trainer.config.errors import InputError
 from trainer.config.files import write_atomically
 from trainer.config.interpreter import forget_current_folder, print_in_any_locale, use_utf8
-from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_SUCCESS
+from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
 from trainer.config.results import MODEL, REPORT, read_report
 from trainer.config.sections import Export, Method, Regularization, Task
 from trainer.config.sources import ModelSource
@@ -175,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_INTERRUPTED))  # an exception, so that what was begun is removed
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # peft loads DeepSpeed, which would look for others and say so
     forms = tuple(Export(form) for form in options.form)
     request = ExportRequest(options.run, forms, options.to, options.dtype, options.base, options.overwrite)

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, tiny_model, train_config
 from trainer.checkpoint import CheckpointStore
 from trainer.config.errors import InputError
+from trainer.config.record import EXIT_INTERRUPTED
 from trainer.config.sections import Export, Regularization
 from trainer.config.train import TrainConfig
 from trainer.engine import EngineState
@@ -214,6 +218,7 @@ def test_the_program_names_what_it_wrote_and_ends_with_2_for_bad_input(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     run, to = tmp_path / "run", tmp_path / "run" / "model"
     run_in(run, base, {1: 5.0})
 
@@ -221,3 +226,17 @@ def test_the_program_names_what_it_wrote_and_ends_with_2_for_bad_input(
     assert f"wrote {to / 'merged'} (float16; read back, its logits differ by " in capsys.readouterr().out
     assert main([str(run), "--to", str(to), "--form", "merged"]) == 2
     assert capsys.readouterr().err.startswith("--to: ")
+
+
+def test_a_stop_in_the_middle_leaves_nothing_behind(base: Path, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", base, {1: 5.0})
+    stopped_while_writing = (
+        "import os, signal, sys; from trainer import export; from trainer.model import exporter;"
+        "exporter.save_file = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM); sys.exit(export.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", stopped_while_writing, str(tmp_path / "run"), "--to", str(tmp_path / "to"), "--form", "adapter"]
+
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == EXIT_INTERRUPTED, done.stderr
+    assert not list((tmp_path / "to").iterdir())
