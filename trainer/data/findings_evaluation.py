@@ -31,8 +31,9 @@ def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, l
         origins = [example.origin for example in dataset.test]
         prompts, references = [len(prompt) for prompt, _ in pairs], [reference for _, reference in pairs]
         findings += reference_findings(references, names)
-        findings += answer_length_findings(references, origins, tokenizer, generation.max_new_tokens)
-        findings += prompt_length_findings(prompts, origins, config, limits)
+        if len(undefined(references, names)) < len(names):  # else nothing is generated
+            findings += answer_length_findings(references, origins, tokenizer, generation.max_new_tokens, limits)
+            findings += prompt_length_findings(prompts, origins, config, limits)
     return findings + stopping_findings(dataset, tokenizer, config) + idle_findings(dataset, config, names)
 
 
@@ -48,10 +49,8 @@ def reference_findings(references: Sequence[str], names: Sequence[str]) -> list[
     if "bleu" in names and "bleu" not in reasons:
         enough = long_enough(references, writing.tokenization)
         if enough < FEW_LONG_SHARE * total:
-            share = f"{enough} of {total} references ({enough / total:.0%})"
-            findings.append(
-                f"data.test: only {share} have the {BLEU_ORDER} tokens that BLEU needs; bleu says little of the others, chrf more"
-            )
+            what = f"{_share(enough, total, 'references')} have the {BLEU_ORDER} tokens that BLEU needs"
+            findings.append(f"data.test: only {what}; bleu says little of the others, chrf more")
     split_by = [name for name in ("bleu", "wer") if name in names and name not in reasons]
     if writing.mixed and split_by:
         share = f"{writing.unspaced} of {total} references are in a script without spaces between words"
@@ -60,7 +59,7 @@ def reference_findings(references: Sequence[str], names: Sequence[str]) -> list[
     return findings
 
 
-def answer_length_findings(references: Sequence[str], origins: Sequence[str], tokenizer: Any, limit: int) -> list[str]:
+def answer_length_findings(references: Sequence[str], origins: Sequence[str], tokenizer: Any, limit: int, limits: ModelLimits) -> list[str]:
     """Find references that are longer than what is generated: no answer can equal them."""
     opening = len(opening_ids(tokenizer))
     lengths = [opening + len(tokenizer(reference, add_special_tokens=False, verbose=False)["input_ids"]) for reference in references]
@@ -68,10 +67,12 @@ def answer_length_findings(references: Sequence[str], origins: Sequence[str], to
     if not longer:
         return []
     # One token more, so that the model can end its answer.
-    fitting = min(max(lengths) + 1, MAX_NEW_TOKENS)
-    share = f"{len(longer)} of {len(lengths)} references ({len(longer) / len(lengths):.0%})"
+    fitting = max(lengths) + 1
+    fits = fitting <= MAX_NEW_TOKENS and (limits.positions is None or fitting < limits.positions)
+    fix = f"set evaluation.generation.maxNewTokens to {fitting}" if fits else "shorten them"
+    share = _share(len(longer), len(lengths), "references")
     what = f"have more than the {limit} tokens that are generated (the longest {max(lengths)}, the first: {origins[longer[0]]})"
-    return [f"data.test: {share} {what}, so answers are cut and the text metrics low; set evaluation.generation.maxNewTokens to {fitting}"]
+    return [f"data.test: {share} {what}, so answers are cut and the text metrics low; {fix}"]
 
 
 def prompt_length_findings(lengths: Sequence[int], origins: Sequence[str], config: TrainConfig, limits: ModelLimits) -> list[str]:
@@ -84,8 +85,7 @@ def prompt_length_findings(lengths: Sequence[int], origins: Sequence[str], confi
     longer = [index for index, length in enumerate(lengths) if length > room]
     if not longer:
         return []
-    share = f"{len(longer)} of {len(lengths)} prompts ({len(longer) / len(lengths):.0%})"
-    first = origins[longer[0]]
+    share, first = _share(len(longer), len(lengths), "prompts"), origins[longer[0]]
     return [f"data.test: {share} have more than {room} tokens and are answered without their beginning (the first: {first}); {fix}"]
 
 
@@ -120,3 +120,7 @@ def idle_findings(dataset: Dataset, config: TrainConfig, names: Sequence[str]) -
     elif evaluation.generation is not None and not names:
         findings.append("evaluation.generation: without effect, none of evaluation.metrics needs answers")
     return findings
+
+
+def _share(part: int, whole: int, noun: str) -> str:
+    return f"{part} of {whole} {noun} ({100 * part / whole:.3g} %)"

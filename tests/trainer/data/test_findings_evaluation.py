@@ -37,7 +37,7 @@ def test_metrics_without_sense_are_named_with_the_reason(tokenizer: Any) -> None
 
 def test_few_references_with_four_tokens_are_told_with_their_share(tokenizer: Any) -> None:
     assert said(tokenizer, asked(["Yes."] * 6 + [SENTENCE] * 2)) == [
-        "data.test: only 2 of 8 references (25%) have the 4 tokens that BLEU needs; bleu says little of the others, chrf more"
+        "data.test: only 2 of 8 references (25 %) have the 4 tokens that BLEU needs; bleu says little of the others, chrf more"
     ]
     assert said(tokenizer, asked(["Yes."] * 4 + [SENTENCE] * 4)) == []
 
@@ -58,11 +58,24 @@ def test_references_longer_than_what_is_generated_are_told_with_the_number_that_
     # One token a byte: 30 of a sentence, 40 of the longest.
     answers = [SENTENCE, SENTENCE + " and more.", "a short answer of words"]
     assert said(tokenizer, asked(answers), evaluation={"generation": {"maxNewTokens": 30}}) == [
-        "data.test: 1 of 3 references (33%) have more than the 30 tokens that are generated"
+        "data.test: 1 of 3 references (33.3 %) have more than the 30 tokens that are generated"
         " (the longest 40, the first: data.test[0] line 2), so answers are cut and the text metrics low;"
         " set evaluation.generation.maxNewTokens to 41"
     ]
     assert said(tokenizer, asked(answers), evaluation={"generation": {"maxNewTokens": 40}}) == []
+
+
+def test_no_number_is_proposed_that_the_model_has_no_room_for(tokenizer: Any) -> None:
+    answers = asked([SENTENCE + " and more."])
+    found, *_ = said(tokenizer, answers, ModelLimits(positions=41), evaluation={"generation": {"maxNewTokens": 30}})
+    assert found.endswith("so answers are cut and the text metrics low; shorten them")
+
+
+def test_lengths_do_not_matter_where_no_metric_is_left(tokenizer: Any) -> None:
+    evaluation = {"metrics": ["wer"], "generation": {"maxNewTokens": 1}}
+    assert said(tokenizer, asked(["我们用这个模型"]), evaluation=evaluation) == [
+        "evaluation.metrics: wer is left out: 1 of 1 references are in a script without spaces between words"
+    ]
 
 
 def test_only_rows_that_are_answered_are_looked_at(tokenizer: Any) -> None:
@@ -88,7 +101,7 @@ def test_prompts_that_lose_their_beginning_are_told(tokenizer: Any, limits: Mode
         "evaluation": {"generation": {"maxNewTokens": 40}},
     }
     assert said(tokenizer, test, limits, **sections) == [
-        f"data.test: 1 of 4 prompts (25%) have more than {room} tokens and are answered without their beginning"
+        f"data.test: 1 of 4 prompts (25 %) have more than {room} tokens and are answered without their beginning"
         f" (the first: data.test[0] line 4); {fix}"
     ]
 
