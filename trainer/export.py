@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from trainer.checkpoint import CheckpointStore, SavedState
 from trainer.config.errors import InputError
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return EXIT_INPUT
-    except (HubUnavailable, ExportMismatchError, OSError) as error:
+    except (HubUnavailable, ExportMismatchError, OSError, RuntimeError, SafetensorError) as error:  # a full disk is any of the last
         print(f"failed: {error}", file=sys.stderr)
         return EXIT_FAILURE
     for done in written:

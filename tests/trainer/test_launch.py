@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -13,9 +14,11 @@ import pytest
 from tests.trainer.model.builders import train_config
 from trainer.config.errors import InputError
 from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result, Stage
-from trainer.launch import check, end_of, outcome_of, overseen, ray_trainer
+from trainer.config.train import TrainConfig
+from trainer.launch import attempt, check, end_of, outcome_of, overseen, ray_trainer
 from trainer.loop import TrainingDivergedError
 from trainer.model.verification import ExportMismatchError
+from trainer.ownership import Ownership
 from trainer.raystart import RayNotStartedError
 from trainer.stopping import SIGNALS, InterruptedRunError, StopRequest
 
@@ -156,3 +159,68 @@ def test_a_check_that_is_stopped_says_so_in_its_record(tmp_path: Path, monkeypat
     ending = check(config)
     assert (ending.exit_code, ending.unfinished) == (EXIT_INTERRUPTED, True)
     assert json.loads((tmp_path / "progress.json").read_text())["outcome"]["result"] == "Interrupted"
+
+
+class CheckedInputs:
+    """Inputs that are sound."""
+
+    findings = ()
+
+    def digests(self, config: TrainConfig) -> dict[str, str]:
+        return {"data.train": "rows"}
+
+
+class Told:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, object] = {}
+
+    def update(self, **fields: object) -> None:
+        self.fields |= fields
+
+
+def results(folder: Path, *forms: str) -> None:
+    """Write what a run leaves."""
+    report = {"baseline": {}, "final": {"perplexity": {"value": 3.0}}, "best": None, "checkpoints": [], "exports": []}
+    model = {"name": "m", "source": "s", "precision": "float32", "digest": "sha256:0"}
+    (folder / "report.json").write_text(json.dumps(report | {"model": model}))
+    for form in forms:
+        (folder / "model" / form).mkdir(parents=True)
+        for name in ("config.json", "adapter_config.json", "model.safetensors", "adapter_model.safetensors"):
+            (folder / "model" / form / name).write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("finished", "there", "fitted"),
+    [
+        pytest.param(False, None, [False], id="a new run is trained"),
+        pytest.param(True, ("adapter", "merged"), [], id="a finished run is left alone"),
+        pytest.param(True, ("adapter",), [True], id="a form that was added is made without training"),
+        pytest.param(True, None, [True], id="results that were deleted are made without training"),
+    ],
+)
+def test_a_finished_run_is_asked_for_what_it_lacks_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, there: tuple[str, ...] | None, fitted: list[bool]
+) -> None:
+    config = train_config(output={"directory": str(tmp_path), "export": ["adapter", "merged"]})
+    Ownership.of(config, {"data.train": "rows"}).write(finished=finished)
+    if there is not None:
+        results(tmp_path, *there)
+    seen: list[bool] = []
+
+    def fit(*_: object, trained: bool) -> None:
+        seen.append(trained)
+        shutil.rmtree(tmp_path / "model", ignore_errors=True)
+        results(tmp_path, "adapter", "merged")
+
+    monkeypatch.setattr("trainer.launch.check_inputs", lambda _: CheckedInputs())
+    monkeypatch.setattr("trainer.launch.fit", fit)
+    monkeypatch.setattr("trainer.launch.print_report", lambda _: None)
+    told = Told()
+
+    attempt(config, told, StopRequest())
+
+    assert seen == fitted
+    assert ("metrics" in told.fields) == (there is not None), "what a report says is told again"
+    assert json.loads((tmp_path / "run.json").read_text())["finished"]

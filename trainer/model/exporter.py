@@ -175,7 +175,7 @@ class _Writer:
         overflowing = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
         if overflowing:
             problem = f"{len(overflowing)} tensors, such as {overflowing[0]}, are beyond what {str(dtype).removeprefix('torch.')} holds"
-            raise ExportMismatchError(f"the whole model cannot be written: {problem}; it was not published")
+            raise ExportMismatchError(f"the whole model cannot be written: {problem}; bfloat16 has the range of float32")
         written = fingerprints(model)
         settings, model.generation_config = model.generation_config, GenerationConfig()  # written beside, with the ends of a turn
         model.save_pretrained(staged)
