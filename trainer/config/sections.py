@@ -6,9 +6,10 @@ Tests: tests/controller/api/test_schema.py, tests/integration/test_malformed_job
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from trainer.config.base import Model, Rule, exactly_one
 from trainer.config.sources import FileSource
@@ -198,10 +199,19 @@ class Evaluation(Model):
         return tuple(name for name in TEXT_METRICS if self.metrics is None or name in self.metrics)
 
 
+def _no_flag(value: Any) -> Any:
+    """Refuse true and false, which count as 1 and 0 in Python and as no number to the API server."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": "0, 1, 2 or 3"})
+    return value
+
+
 class Deepspeed(Model):
     """Shard training state over the ranks with DeepSpeed ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054)."""
 
-    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="0 shards nothing, 1 optimizer state, 2 also gradients, 3 also parameters.")
+    zero_stage: Annotated[Literal[0, 1, 2, 3], BeforeValidator(_no_flag)] = Field(
+        2, description="0 shards nothing, 1 optimizer state, 2 also gradients, 3 also parameters."
+    )
 
 
 class CheckpointPolicy(Model):

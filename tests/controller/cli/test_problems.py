@@ -42,6 +42,11 @@ SOURCE = {"path": "a.jsonl"}
             "spec.distributed.deepspeed.zeroStage: 4 is not allowed; use 0, 1, 2 or 3",
             id="literal",
         ),
+        pytest.param(
+            {"distributed": {"deepspeed": {"zeroStage": True}}},
+            "spec.distributed.deepspeed.zeroStage: true is not allowed; use 0, 1, 2 or 3",
+            id="flag-for-a-number",
+        ),
         pytest.param({"training__maxSteps": 3}, "spec.training: give exactly one of epochs, maxSteps", id="rule-that-repeats-the-location"),
         pytest.param(
             {"model": {"path": "x", "revision": "abc"}},
