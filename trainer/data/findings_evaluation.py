@@ -105,7 +105,8 @@ def stopping_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> 
     if rule is None or (rule.patience + 1) * interval < total:
         return []
     count = -(-total // interval)
-    validated = f"a run of {total} steps is validated {count} times, every {interval} steps"
+    times = "once" if count == 1 else f"{count} times"
+    validated = f"a run of {total} steps is validated {times}, every {interval} steps"
     needed = f"patience {rule.patience} needs {rule.patience + 1} validations before the last step"
     return [f"regularization.earlyStopping: cannot act: {validated}, and {needed}; lower evaluation.everySteps or patience"]
 
