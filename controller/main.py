@@ -9,13 +9,13 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
 from controller.runtime.connectivity import Connectivity, ObservedTransport
-from controller.runtime.elector import Elector, FencedTransport, LeaseTimings
+from controller.runtime.elector import Elector, FencedTransport, LeaseTimings, clock_with_suspend
 from controller.runtime.events import EventRecorder
 from controller.runtime.health import HealthServer
 from controller.runtime.logs import set_up_logging
@@ -41,13 +41,13 @@ DRAIN_SECONDS = 5.0
 class Controller:
     """One controller process."""
 
-    def __init__(self, settings: Settings, transport: Transport) -> None:
+    def __init__(self, settings: Settings, transport: Transport, *, clock: Callable[[], float] = clock_with_suspend) -> None:
         self.settings = settings
         self.metrics = Metrics(METRICS_PREFIX)
-        self.connectivity = Connectivity()
+        self.connectivity = Connectivity(clock)
         transport = ObservedTransport(transport, self.connectivity)
         self.stores = Stores()
-        self.queue = WorkQueue()
+        self.queue = WorkQueue(clock)
         self.queue.on_add = self.metrics.queue_adds.inc
         self.metrics.follow_queue_depth(lambda: len(self.queue))
         self.elector = Elector(
@@ -56,17 +56,20 @@ class Controller:
             name=settings.lease_name,
             identity=settings.election_identity,
             timings=LeaseTimings(settings.lease_duration_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds),
+            clock=clock,
         )
         self.metrics.leader.set_function(lambda: float(self.elector.leading()))
         client = Client(FencedTransport(transport, self.elector.leading), field_manager=NAME)
         self.reflectors: list[Reflector] = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespace=settings.namespace)
-        # Without quotas nothing is decided wrongly; a release whose rights are older than its image works all the same.
-        self._essential = [each for each in self.reflectors if each.store is not self.stores.quotas]
+        # Without the others nothing is decided wrongly; a release whose rights are older than its image works all the same.
+        stores = self.stores
+        needed = (stores.jobs, stores.ray_jobs, stores.pods, stores.progress, stores.claims)
+        self._essential = [each for each in self.reflectors if any(each.store is store for store in needed)]
         for each in self.reflectors:
             self.connectivity.on_recovery(each.reconnect)
         self.connectivity.on_recovery(self.queue.hurry)
         recorder = EventRecorder(client, NAME, self.elector.identity)
-        self._reconcile: Reconcile = Reconciler(self.stores, client, settings, recorder).reconcile
+        self._reconcile: Reconcile = Reconciler(self.stores, client, settings, recorder, monotonic=clock).reconcile
 
     def not_ready(self) -> list[str]:
         """Return which caches are not complete yet. A replica that waits for the lease is ready: it could take over.

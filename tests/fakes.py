@@ -12,7 +12,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from controller.runtime.errors import Unreachable
 from controller.runtime.resources import KubeObject, Resource
@@ -53,8 +53,9 @@ class FakeApi:
         self._versions = itertools.count(1)
         self.version = 0
         self._changed = asyncio.Event()
-        self._cuts = 0
-        self._failures: list[tuple[Callable[[Request], bool], Response | Exception]] = []
+        self._cuts = self._deaf = 0
+        self._failures: list[list[Any]] = []
+        """Which requests, what they get, and how often still."""
         self._pages: dict[str, list[KubeObject]] = {}
 
     def fail(
@@ -74,7 +75,7 @@ class FakeApi:
             asked = query is None or query in request.query
             return asked and method in ("", request.method) and path in request.path and watch in (None, is_watch)
 
-        self._failures += [(matches, answer)] * times
+        self._failures.append([matches, answer, times])
 
     def heal(self) -> None:
         """Forget what `fail` has told to do wrong."""
@@ -83,6 +84,11 @@ class FakeApi:
     def cut_watches(self) -> None:
         """Break every open watch as a lost connection does."""
         self._cuts += 1
+        self._wake()
+
+    def deafen_watches(self) -> None:
+        """Let no open watch ever say anything again, as when a firewall has forgotten its connection."""
+        self._deaf += 1
         self._wake()
 
     def compact(self, resource: Resource) -> None:
@@ -115,12 +121,9 @@ class FakeApi:
 
     async def send(self, request: Request) -> Response:
         await self._receive(request)
-        for index, (matches, answer) in enumerate(self._failures):
-            if matches(request):
-                del self._failures[index]
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
+        answer = self._failure(request)
+        if answer is not None:
+            return answer
         target = Target.of(request.path)
         if served_name(target.collection) in self.absent:
             return Response(404, b"404 page not found\n")
@@ -130,13 +133,10 @@ class FakeApi:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
         await self._receive(request)
-        for index, (matches, answer) in enumerate(self._failures):
-            if matches(request):
-                del self._failures[index]
-                if isinstance(answer, Exception):
-                    raise answer
-                yield Stream(answer.status, split_lines(answer.body), answer.headers)
-                return
+        answer = self._failure(request)
+        if answer is not None:
+            yield Stream(answer.status, split_lines(answer.body), answer.headers)
+            return
         target = Target.of(request.path)
         if served_name(target.collection) in self.absent:
             yield Stream(404, split_lines(b"404 page not found\n"))
@@ -146,6 +146,19 @@ class FakeApi:
     async def close(self) -> None:
         self.closed = True
 
+    def _failure(self, request: Request) -> Response | None:
+        """Return what the request gets instead of an answer, or raise it; None if nothing is to go wrong."""
+        for failure in self._failures:
+            matches, answer, times = failure
+            if matches(request):
+                failure[2] = times - 1
+                if times == 1:
+                    self._failures.remove(failure)
+                if isinstance(answer, Exception):
+                    raise answer
+                return cast(Response, answer)
+        return None
+
     async def _receive(self, request: Request) -> None:
         self.requests.append(request)
         await asyncio.sleep(0)
@@ -154,7 +167,7 @@ class FakeApi:
             raise Unreachable(f"{request}: no answer")
 
     async def _events(self, request: Request, target: Target) -> AsyncIterator[bytes]:
-        collection, cuts = self._collections[target.collection], self._cuts
+        collection, cuts, deaf = self._collections[target.collection], self._cuts, self._deaf
         position = int(request.query["resourceVersion"])
         if position < collection.oldest:
             yield event_line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"})
@@ -163,6 +176,8 @@ class FakeApi:
         while asyncio.get_running_loop().time() < end:
             if self._cuts != cuts:
                 raise Unreachable("connection lost")
+            if self._deaf != deaf:
+                await asyncio.sleep(float("inf"))
             new = [event for event in collection.events if event[0] > position]
             for version, kind, item in new:
                 position = version

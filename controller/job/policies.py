@@ -25,7 +25,7 @@ REFERENCE_POLL_FIRST_SECONDS, REFERENCE_POLL_LAST_SECONDS = 5.0, 60.0
 """A user's ConfigMap is not watched: every ConfigMap of the cluster would have to be. Who has just created the job waits for it."""
 REFERENCE_POLL_SHARE = 10
 """The pause between two looks is a tenth of the time that it has been missing."""
-PODS_GONE_POLL_SECONDS = 10.0
+PODS_GONE_POLL_SECONDS, PODS_GONE_POLL_LAST_SECONDS = 10.0, 60.0
 """Pods are watched; this is for a watch event that never comes."""
 SOON_SECONDS = 1.0
 """What was written to status brings the job back by itself; this is for a watch that lags."""
@@ -206,7 +206,9 @@ def _wait_until_gone(situation: Situation, remaining: str) -> Plan:
     reason = Reason.RETRYING if ended and ended[-1].outcome in attempts.RETRIED else Reason.WAITING_FOR_PODS
     message = f"the next attempt waits for the end of {remaining} of the one before; two writers would spoil the output"
     waits = situation.condition(ConditionType.RUNNING, "False", reason, message)
-    return waits.plan(*leftovers(situation), requeue_after=PODS_GONE_POLL_SECONDS)
+    over = (situation.now - ended[-1].end_time).total_seconds() if ended and ended[-1].end_time is not None else 0.0
+    pause = min(max(over / REFERENCE_POLL_SHARE, PODS_GONE_POLL_SECONDS), PODS_GONE_POLL_LAST_SECONDS)
+    return waits.plan(*leftovers(situation), requeue_after=pause)
 
 
 def _conclude(situation: Situation, attempt: Attempt, ending: Ending) -> Plan:

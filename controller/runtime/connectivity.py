@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 5.0
 """A single lost answer is no outage: at least two in a row, so far apart, and no answer to anybody between them."""
-IMPATIENT_SECONDS = 2.0
-"""Whoever gave up on an answer after this has a reason to."""
 STANDSTILL_SECONDS = 10.0
 PULSE_SECONDS = 1.0
 
@@ -77,15 +75,11 @@ class ObservedTransport:
 
     async def send(self, request: Request) -> Response:
         """Send and read the whole answer."""
-        started = asyncio.get_running_loop().time()
         try:
             response = await self._transport.send(request)
-        except Unreachable:
+        except (Unreachable, asyncio.CancelledError):
+            # Whoever gives up before an answer has had none; where all is well, another one gets his.
             self._connectivity.failed()
-            raise
-        except asyncio.CancelledError:
-            if asyncio.get_running_loop().time() - started >= IMPATIENT_SECONDS:
-                self._connectivity.failed()
             raise
         self._connectivity.answered()
         return response

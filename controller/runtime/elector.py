@@ -27,6 +27,8 @@ from controller.runtime.transport import Request, Response, Stream, Transport
 log = logging.getLogger(__name__)
 
 RELEASE_RETRY_SECONDS = 0.1
+CLOCK_SECONDS = 0.001
+"""Timers and clocks differ by less."""
 RELEASED = "finetune.dev/released-lease"
 """Annotation with the UID of the Lease that its holder gave back: neither an edit nor a restored copy looks like that."""
 LONGEST_DURATION_SECONDS = 300.0
@@ -92,7 +94,7 @@ class Elector:
                 break
             pause = self._timings.retry * (1.0 + 0.2 * self._jitter())
             waits = self._not_before - self._clock()
-            await asyncio.sleep(min(pause, waits) if waits > 0 else pause)
+            await asyncio.sleep(min(pause, waits + CLOCK_SECONDS) if waits > 0 else pause)
         log.info("leading", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
 
     async def keep(self) -> None:

@@ -94,6 +94,7 @@ class Reflector:
         self._jitter = jitter
         self._version: str | None = None
         self._failures = 0
+        self._reason = ""
         self._retry_after_seconds = 0.0
         self._refused_resumes = 0
         self._missing = 0
@@ -138,6 +139,10 @@ class Reflector:
             self._failures = 0
             if reason == "ended":
                 return
+        if reason == "gone" and self._reason != "gone":
+            # The server is well, and what it says asks for a list: what grew while it was not is of no concern.
+            self._failures = 0
+        self._reason = reason
         delay = backoff_seconds(self._failures, self._timings.backoff_base_seconds, self._timings.backoff_maximum_seconds, self._jitter)
         self._failures += 1
         await asyncio.sleep(max(delay, self._retry_after_seconds))

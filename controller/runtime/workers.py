@@ -10,9 +10,18 @@ import time
 from collections.abc import Awaitable, Callable
 
 from controller.runtime.backoff import Jitter
-from controller.runtime.errors import Conflict, KubeError, NotLeading, ServerError, TerminalError, Unreachable, WaitingError
+from controller.runtime.errors import (
+    Conflict,
+    KubeError,
+    NotLeading,
+    ServerError,
+    TerminalError,
+    TooManyRequests,
+    Unreachable,
+    WaitingError,
+)
 from controller.runtime.metrics import Metrics
-from controller.runtime.workqueue import QueueClosed, WorkQueue
+from controller.runtime.workqueue import MAX_DELAY_SECONDS, QueueClosed, WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +30,8 @@ Reconcile = Callable[[str], Awaitable[float | None]]
 
 WAITING_BASE_SECONDS = 5.0
 """What somebody else must do takes longer than the API's mishaps; it is also noticed by a watch, mostly."""
+ASKED_TO_WAIT_LONGEST_SECONDS = 10.0
+"""An API server that asks to slow down, as while it starts, says itself for how long."""
 AGAIN_SPREAD = 0.1
 RECONCILE_LIMIT_SECONDS = 120.0
 """Every request has a time-out of its own; this ends what hangs otherwise."""
@@ -92,7 +103,8 @@ class Workers:
         least = WAITING_BASE_SECONDS if kind == "waiting" else 0.0
         after = getattr(error, "retry_after_seconds", None)
         passing = isinstance(error, (Unreachable, NotLeading, ServerError, TimeoutError))
-        delay = self._queue.retry(key, max(least, after or 0.0), passing=passing)
+        longest = ASKED_TO_WAIT_LONGEST_SECONDS if isinstance(error, TooManyRequests) else MAX_DELAY_SECONDS
+        delay = self._queue.retry(key, max(least, after or 0.0), longest_seconds=longest, passing=passing)
         about["retry_in_seconds"] = f"{delay:.1f}"
         if isinstance(error, (Conflict, NotLeading)):
             # The ordinary course of things: somebody else wrote first.

@@ -124,9 +124,10 @@ class WorkQueue:
         self._schedule.add_at(key, self._clock() + max(0.0, seconds))
         self._wake.set()
 
-    def retry(self, key: str, least_seconds: float = 0.0, *, passing: bool = False) -> float:
+    def retry(self, key: str, least_seconds: float = 0.0, *, longest_seconds: float = MAX_DELAY_SECONDS, passing: bool = False) -> float:
         """Put `key` off, each time in a row twice as long, beginning with about `least_seconds`; returns the delay.
 
+        The delay grows to `longest_seconds`, or to `least_seconds` where that is more.
         `passing`: the API server did not answer, or we were not allowed to ask; see `hurry`.
         """
         if passing:
@@ -135,7 +136,7 @@ class WorkQueue:
             self._passing.discard(key)
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = backoff_seconds(failures, max(BASE_DELAY_SECONDS, least_seconds), max(MAX_DELAY_SECONDS, least_seconds), self._jitter)
+        delay = backoff_seconds(failures, max(BASE_DELAY_SECONDS, least_seconds), max(longest_seconds, least_seconds), self._jitter)
         self.add_after(key, delay)
         return delay
 

@@ -100,9 +100,10 @@ async def test_a_standby_changes_nothing_is_ready_and_stops_at_once() -> None:
         assert holder(api).startswith("leader_")
 
 
-async def test_it_works_with_rights_that_are_older_than_the_look_at_quotas() -> None:
+async def test_it_works_with_rights_that_are_older_than_the_look_at_what_only_hastens() -> None:
     api = with_inputs(FakeApi())
-    api.fail(Response(403, b"{}"), path="resourcequotas", times=1000)
+    for resource in ("resourcequotas", "rolebindings"):
+        api.fail(Response(403, b"{}"), method="GET", path=resource, times=1000)
     async with running(api) as (controller, _):
         api.put(FINE_TUNE_JOBS, job())
         await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controller.job.policies import PODS_GONE_POLL_SECONDS
+from controller.job.policies import PODS_GONE_POLL_LAST_SECONDS, PODS_GONE_POLL_SECONDS
 from controller.runtime.errors import Conflict
 from controller.runtime.resources import PODS, Resource
 from controller.stores import FINE_TUNE_JOBS, RAY_CLUSTERS, RAY_JOBS
@@ -38,6 +38,16 @@ async def test_an_attempt_is_not_created_beside_what_the_server_still_has_of_the
         world.api.remove(kind, "team", "left")
     await world.step()
     assert world.ray_jobs() == ["bot-2"]
+
+
+async def test_what_stays_for_long_is_asked_after_less_often_and_no_less_than_every_minute() -> None:
+    world = World()
+    world.put_child(PODS, "left", 1, "head")
+    pauses = []
+    for minutes in (0, 5, 600):
+        world.set_status(attempt(1, outcome="Failed", end_time=NOW - timedelta(minutes=minutes)), attempt(2, start_time=None))
+        pauses.append(await world.step())
+    assert pauses == [PODS_GONE_POLL_SECONDS, 30.0, PODS_GONE_POLL_LAST_SECONDS]
 
 
 async def test_a_submitter_that_is_left_writes_nothing_and_holds_nothing_up() -> None:

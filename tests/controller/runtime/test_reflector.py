@@ -384,3 +384,19 @@ def test_what_was_put_off_in_an_outage_is_tried_at_once_when_it_is_over() -> Non
         assert now() - over < 1
 
     scenario(widget("a"))(act)
+
+
+def test_a_watch_that_is_too_old_after_an_outage_does_not_wait_for_as_long_as_the_outage_made_it_wait() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.fail(Unreachable("refused"), watch=True, times=12)
+        api.cut_watches()
+        await until(lambda: len(api.watches()) == 13, seconds=1000)
+        api.put(WIDGETS, widget("b"))
+        api.compact(WIDGETS)
+        await until(lambda: len(api.watches()) == 14, seconds=100)
+        refused = now()
+        await until(lambda: "b" in watched.names, seconds=100)
+        assert now() - refused < 1
+
+    scenario(widget("a"))(act)

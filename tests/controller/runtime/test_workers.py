@@ -57,7 +57,8 @@ def test_a_key_is_looked_at_again_after_the_time_that_reconcile_returned() -> No
         pytest.param(errors.Conflict("changed"), [0.25, 0.5, 1.0], id="conflict"),
         pytest.param(ValueError("a bug"), [0.25, 0.5, 1.0], id="a bug"),
         pytest.param(errors.NotFound("no such claim"), [5.0, 10.0, 20.0], id="waiting for somebody"),
-        pytest.param(errors.TooManyRequests("slow", retry_after_seconds=7), [7.0, 14.0, 28.0], id="asked to slow down"),
+        pytest.param(errors.TooManyRequests("slow", retry_after_seconds=7), [7.0, 10.0, 10.0], id="asked to slow down"),
+        pytest.param(errors.TooManyRequests("slow", retry_after_seconds=40), [40.0, 40.0, 40.0], id="asked to slow down much"),
     ],
 )
 def test_a_failure_is_tried_again_with_growing_pauses(error: Exception, pauses: list[float]) -> None:
