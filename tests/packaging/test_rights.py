@@ -33,6 +33,10 @@ def log(control_plane: ControlPlane, cluster: Cluster, tmp_path: Path) -> Iterat
         "KUBECONFIG": str(control_plane.kubeconfig_for_service_account(NAMESPACE, ACCOUNT)),
         "FINETUNE_NAMESPACE": cluster.namespace,
         "FINETUNE_LEASE_NAMESPACE": NAMESPACE,
+        # Who creates the Lease waits for its duration.
+        "FINETUNE_LEASE_DURATION_SECONDS": "4",
+        "FINETUNE_LEASE_RENEW_DEADLINE_SECONDS": "2.5",
+        "FINETUNE_LEASE_RETRY_SECONDS": "0.5",
         "FINETUNE_HEALTH_PORT": "0",
         "FINETUNE_HEALTH_HOST": "127.0.0.1",
         "TRAINER_IMAGE": "trainer",
