@@ -5,6 +5,7 @@ Tests: tests/trainer/data/test_controls.py.
 """
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -59,5 +60,15 @@ def _written_tags(tokenizer: Any, template: str) -> frozenset[str]:
 
 @lru_cache(maxsize=32)
 def _pattern(names: frozenset[str]) -> re.Pattern[str]:
-    longest_first = sorted(names, key=lambda name: (-len(name), name))
-    return re.compile("|".join(map(re.escape, longest_first))) if names else NEVER
+    return re.compile(_alternatives(names)) if names else NEVER
+
+
+def _alternatives(names: Collection[str]) -> str:
+    """Return a pattern of names, the longest first, by common beginnings: a vocabulary may have thousands of them."""
+    heads: dict[str, list[str]] = {}
+    for name in names:
+        if name:
+            heads.setdefault(name[0], []).append(name[1:])
+    branches = [re.escape(head) + _alternatives(rests) for head, rests in sorted(heads.items())]
+    joined = branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})" if branches else ""
+    return f"(?:{joined})?" if branches and "" in names else joined

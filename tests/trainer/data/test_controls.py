@@ -1,8 +1,13 @@
 """Which tokens are control tokens, by what a tokenizer says of them and what its template writes."""
 
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.trainer.data import templates
 from tests.trainer.data.templates import trained_tokenizer
-from trainer.data.controls import in_answers, in_text, in_turns, markup_ids, special_ids
+from trainer.data.controls import _pattern, in_answers, in_text, in_turns, markup_ids, special_ids
 
 
 def test_tokens_that_are_only_added_as_special_are_special() -> None:
@@ -42,3 +47,9 @@ def test_the_longest_name_is_found_and_a_mark_of_punctuation_is_no_name() -> Non
     tokenizer = trained_tokenizer(None)
     tokenizer.add_special_tokens({"pad_token": "!", "additional_special_tokens": ["<|end|>x"]})
     assert in_text(tokenizer).findall("stop! <|end|>x") == ["<|end|>x"]
+
+
+@given(st.sets(st.text(st.sampled_from("<|ab>.("), min_size=3, max_size=6), max_size=8), st.text(st.sampled_from("<|ab>.("), max_size=30))
+def test_names_are_found_as_by_trying_each_the_longest_first(names: set[str], words: str) -> None:
+    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)"
+    assert _pattern(frozenset(names)).findall(words) == re.findall(longest_first, words)
