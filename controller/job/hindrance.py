@@ -2,7 +2,7 @@
 
 What cannot succeed costs one cheap request a try, less and less often: a look at the object that has the name, or a dry
 run of the creation that was refused. Kept in memory, for it is only about when to ask: after a restart everything is
-tried once. Pure but for the memory itself. Tests: tests/controller/job/test_hindrance.py.
+tried once. Pure but for the memory itself. Tests: tests/controller/job/test_retries.py.
 """
 
 import random

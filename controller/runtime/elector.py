@@ -5,7 +5,7 @@ have seen the other's Lease unchanged. The times in the Lease are for people. No
 deleted, edited or restored by anybody while its holder still works. So a holder that finds the Lease gone or without its
 name stops at once, and nobody takes a Lease that he did not see unchanged for as long as any holder can go on working,
 unless its holder gave it back and left a mark that fits this very object. Tests: tests/controller/runtime/test_elector.py,
-tests/integration/test_runtime_elector.py, tests/integration/test_one_leader.py.
+tests/integration/test_runtime_elector.py, tests/controller/runtime/test_elector_meddling.py, tests/integration/test_leadership.py.
 """
 
 import asyncio
