@@ -18,7 +18,7 @@ from controller.runtime.backoff import Jitter, backoff_seconds
 from controller.runtime.errors import Forbidden, KubeError, ServerError, TerminalError
 from controller.runtime.resources import KubeObject, Resource
 
-QUOTA_WORDS = ("exceeded quota", "failed quota")
+QUOTA_WORDS = ("exceeded quota", "failed quota", "status unknown for quota", "insufficient quota")
 """How the API server's ResourceQuota plugin refuses; its reason is Forbidden, as for everything else."""
 SINCE = re.compile(r"\(since (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC; ")
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"

@@ -29,6 +29,8 @@ def makes_room(old: KubeObject | None, new: KubeObject | None) -> bool:
         return True
     old_hard, new_hard = _amounts(old, "spec", "hard"), _amounts(new, "spec", "hard")
     old_used, new_used = _amounts(old, "status", "used"), _amounts(new, "status", "used")
+    if new_used and not old_used:
+        return True  # until it is known what is in use, everything is refused
     more = any(name not in new_hard or new_hard[name] > amount for name, amount in old_hard.items())
     return more or any(new_used.get(name, 0.0) < amount for name, amount in old_used.items())
 

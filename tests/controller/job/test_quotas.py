@@ -22,6 +22,7 @@ def quota(hard: dict[str, str], used: dict[str, str] | None = None, uid: str = "
         pytest.param(quota({"pods": "3"}, {"pods": "3"}), quota({"pods": "3"}, {"pods": "2"}), True, id="less in use"),
         pytest.param(quota({"pods": "3"}, {"pods": "2"}), quota({"pods": "3"}, {"pods": "3"}), False, id="more in use"),
         pytest.param(quota({"pods": "3"}), quota({"pods": "3"}, scopes=["BestEffort"]), True, id="for others only"),
+        pytest.param(quota({"pods": "3"}), quota({"pods": "3"}, {"pods": "0"}), True, id="counted now"),
         pytest.param({"metadata": {"uid": "q"}}, {"metadata": {"uid": "q"}}, False, id="without a status"),
     ],
 )

@@ -126,6 +126,16 @@ async def test_room_in_the_quota_starts_the_job_at_once(change: Any) -> None:
     assert started(world)
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["exceeded quota: q, used: 3", "failed quota: q: must specify cpu", "status unknown for quota: q", "insufficient quota to match"],
+)
+async def test_every_way_in_which_a_quota_refuses_is_known_as_one(words: str) -> None:
+    world = await refused(Response(403, f'{{"kind":"Status","message":"rayjobs bot-1 is forbidden: {words}"}}'.encode()))
+    assert world.condition("Running")["reason"] == "QuotaExceeded"
+    assert "it starts by itself when the quota has room or is gone" in world.condition("Running")["message"]
+
+
 async def test_a_quota_of_which_more_is_used_wakes_nobody() -> None:
     world = await refused(QUOTA)
     await requests_of(world, 900)
