@@ -4,7 +4,11 @@ One rank in this process, without Ray: what a worker does.
 """
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +174,26 @@ def test_a_run_of_all_weights_in_bfloat16_is_verified_in_its_own_tolerance(folde
     [entry] = report(folder)["exports"]
     assert (entry["form"], entry["tolerance"]) == ("merged", 0.1)
     assert report(folder)["hyperparameters"]["training"]["precision"] == "bfloat16"
+
+
+@pytest.mark.slow
+def test_two_ranks_that_shard_parameters_add_a_form_and_make_results_again(folder: Path) -> None:
+    shutil.rmtree(folder / "run")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | shared | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(Path(__file__).with_name("two_ranks.py")), str(folder)]
+    ranks = [
+        subprocess.Popen(command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in ("0", "1")
+    ]
+    errors = [rank.communicate(timeout=280)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(error[-3000:] for error in errors)
+
+    first, widened, again = (json.loads((folder / f"{name}.json").read_text()) for name in ("first", "widened", "again"))
+    assert [entry["form"] for entry in widened["exports"]] == ["adapter", "merged"]
+    assert all(entry["logitDifference"] <= entry["tolerance"] for entry in again["exports"])
+    assert widened | {"exports": first["exports"]} == first
+    assert (again["baseline"], again["final"], again["best"]) == (first["baseline"], first["final"], first["best"])
