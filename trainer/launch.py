@@ -33,7 +33,7 @@ from trainer.config.record import (
 from trainer.config.results import REPORT, missing_results
 from trainer.config.train import TrainConfig
 from trainer.inputs import Inputs, check_inputs
-from trainer.ownership import Ownership
+from trainer.ownership import Ownership, no_checkpoint_left
 from trainer.progress import FINAL_TRIES_SECONDS, ProgressReporter, open_sink
 from trainer.raystart import STARTS, RayNotStartedError, resources_of_a_rank, start_ray
 from trainer.stopping import InterruptedRunError, StopRequest
@@ -162,6 +162,8 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
     if finished and not missing:
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains anew.")
         return "this run is finished already; nothing was changed"
+    if finished and not any((directory / "checkpoints").glob("step-*")):
+        raise no_checkpoint_left(directory)
     if finished:
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
     else:

@@ -95,6 +95,12 @@ def recorded_time(directory: Path) -> str | None:
     return None if found is None else str(found)
 
 
+def no_checkpoint_left(directory: Path) -> InputError:
+    """Return the error of a finished run whose results are gone and cannot be made again."""
+    fix = "bring its checkpoints back, or begin anew with --overwrite"
+    return InputError("output", f"the run in {directory} is finished, but no sound checkpoint of it is left", fix)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         written = json.loads(path.read_text(encoding="utf-8"))

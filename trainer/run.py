@@ -30,6 +30,7 @@ from trainer.model import (
     provenance_of,
 )
 from trainer.model.recompute import recompute_activations
+from trainer.ownership import no_checkpoint_left
 from trainer.results import add_exports, reported, write_results
 from trainer.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 
@@ -117,8 +118,7 @@ class Run:
         found: SavedState | None = self.engine.broadcast(newest)
         if found is None:
             if self.trained:
-                fix = "bring its checkpoints back, or begin anew with --overwrite"
-                raise InputError("output", f"the run in {self.directory} is finished, but no sound checkpoint of it is left", fix)
+                raise no_checkpoint_left(self.directory)
             self.send(resumed_from_step=0)
             return None
         step = int(found.trainer_state["step"])

@@ -214,6 +214,7 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
         shutil.rmtree(tmp_path / "model", ignore_errors=True)
         results(tmp_path, "adapter", "merged")
 
+    (tmp_path / "checkpoints" / "step-3").mkdir(parents=True)
     monkeypatch.setattr("trainer.launch.check_inputs", lambda _: CheckedInputs())
     monkeypatch.setattr("trainer.launch.fit", fit)
     monkeypatch.setattr("trainer.launch.print_report", lambda _: None)
@@ -224,3 +225,15 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
     assert seen == fitted
     assert ("metrics" in told.fields) == (there is not None), "what a report says is told again"
     assert json.loads((tmp_path / "run.json").read_text())["finished"]
+
+
+def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = train_config(output={"directory": str(tmp_path)})
+    Ownership.of(config, {"data.train": "rows"}).write(finished=True)
+    monkeypatch.setattr("trainer.launch.check_inputs", lambda _: CheckedInputs())
+    monkeypatch.setattr("trainer.launch.fit", lambda *_, **__: pytest.fail("Ray was started"))
+
+    with pytest.raises(InputError, match=r"output: the run in .* is finished, but no sound checkpoint of it is left"):
+        attempt(config, Told(), StopRequest())
