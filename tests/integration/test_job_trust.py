@@ -1,5 +1,6 @@
 """What edits, deletions and the trainer itself may do to a job, on the real API server with the real KubeRay operator."""
 
+import asyncio
 import copy
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
-from controller.runtime.errors import Forbidden
+from controller.runtime.errors import Forbidden, TooManyRequests
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
@@ -248,6 +249,18 @@ async def test_every_ray_container_has_its_token_and_would_not_start_without(ope
             assert (names.count("RAY_AUTH_MODE"), names.count("RAY_AUTH_TOKEN")) == (1, 1)
 
 
+async def ray_jobs_served(operator: Operator) -> None:
+    """Wait until the server has taken over a changed definition: for a moment it answers that storage is initializing."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await operator.client.list_all(RAY_JOBS, operator.namespace)
+            except TooManyRequests:
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+
 async def test_where_the_definition_of_ray_jobs_is_too_old_for_tokens_nothing_is_started(
     operator: Operator, control_plane: ControlPlane
 ) -> None:
@@ -259,6 +272,7 @@ async def test_where_the_definition_of_ray_jobs_is_too_old_for_tokens_nothing_is
         spec["rayClusterSpec"]["properties"].pop("authOptions", None)
     api.request("PUT", path, old)
     try:
+        await ray_jobs_served(operator)
         await operator.create(resource())
         await operator.run_until(lambda: operator.has_condition("bot", "Running", "False", "KubeRayTooOld"), "refused")
         message = (await operator.condition("bot", "Running"))["message"]
@@ -268,4 +282,5 @@ async def test_where_the_definition_of_ray_jobs_is_too_old_for_tokens_nothing_is
     finally:
         current = api.request("GET", path)
         api.request("PUT", path, {**current, "spec": new["spec"]})
+    await ray_jobs_served(operator)
     await started(operator)
