@@ -49,6 +49,7 @@ def learns(*rows: list[str], never: tuple[str, ...] = ()) -> Expectation:
 
     def holds(checked: Checked) -> None:
         learnt = checked.learnt()
+        assert len(learnt) >= len(rows)
         for wanted, text in zip(rows, learnt, strict=False):
             for words in wanted:
                 assert words in text
@@ -79,11 +80,14 @@ def asks_as_it_was_taught(checked: Checked) -> None:
 
 
 def one_tokenization(checked: Checked) -> None:
-    """The ids of a row are those of its whole text."""
+    """The ids of a row are those of the text that the chat template writes."""
     assert checked.inputs is not None
-    tokenizer = checked.inputs.tokenizer
-    for row in checked.train_rows():
-        assert list(row.input_ids) == tokenizer(tokenizer.decode(row.input_ids), add_special_tokens=False)["input_ids"]
+    conversations = checked.conversations()
+    assert conversations
+    for row, conversation in zip(checked.train_rows(), conversations, strict=True):
+        messages = [{"role": role, "content": words} for role, words in conversation]
+        text = checked.inputs.tokenizer.apply_chat_template(messages, tokenize=False)
+        assert list(row.input_ids) == checked.inputs.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 THOUGHT = "<think>\nI weigh it up\n</think>\n\n"
