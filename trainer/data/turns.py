@@ -6,7 +6,6 @@ Tests: tests/trainer/data/test_turns.py.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from trainer.config.errors import InputError
@@ -117,8 +116,10 @@ class _Reader:
         answer = self.written.of_turn(self.example.answer_index)
         before = [stretch for stretch in self.written.stretches if answer and stretch.end <= answer[0].start]
         prompt = self._prompt(self.example.answer_index)
-        asked = [stretch for stretch in prompt.stretches if before and stretch.piece is before[-1].piece] if prompt else []
-        return bool(prompt and before and (not asked or prompt.text[: asked[-1].end] != self.written.text[: before[-1].end]))
+        if prompt is None or not before:
+            return False
+        end = self._end_in(prompt, before[-1])
+        return end is None or prompt.text[:end] != self.written.text[: before[-1].end]
 
     def is_shortened(self, index: int) -> bool:
         """Tell whether words of an answer are missing in what the template wrote."""
@@ -154,16 +155,12 @@ class _Reader:
         """Return where generation of a turn starts: as far as what stands before its words is what the template asks with."""
         anchor = before.end if before is not None else 0
         gap = self.written.text[anchor:first]
-        roles = tuple(message.role for message in self.messages[: index + 1])
-        known = _headings(self.tokenizer, template_of(self.tokenizer, self.marker.tools))
-        if (gap, roles) not in known:
-            prompt = self._prompt(index)
-            asked = self._asked_with(prompt, before) if prompt is not None else None
-            length = common_beginning(gap, asked) if asked is not None else len(gap)
-            known[gap, roles] = length, "" if asked is None else asked[length:]
-        length, more = known[gap, roles]
+        # Asked for each turn anew: what a template asks with may depend on the words, as where a user says /no_think.
+        prompt = self._prompt(index)
+        asked = self._asked_with(prompt, before) if prompt is not None else None
+        length = common_beginning(gap, asked) if asked is not None else len(gap)
         if index == self.example.answer_index:
-            self.own_heading = more
+            self.own_heading = "" if asked is None else asked[length:]
         return anchor + length
 
     def _prompt(self, index: int) -> Written | None:
@@ -179,13 +176,16 @@ class _Reader:
                 raise
             return None
 
-    @staticmethod
-    def _asked_with(prompt: Written, before: Stretch | None) -> str | None:
+    def _asked_with(self, prompt: Written, before: Stretch | None) -> str | None:
         """Return what the prompt has behind the words that stand before the answer, None if it does not show them."""
-        if before is None:
-            return prompt.text
-        ends = [stretch.end for stretch in prompt.stretches if stretch.piece is before.piece]
-        return prompt.text[ends[-1] :] if ends else None
+        end = 0 if before is None else self._end_in(prompt, before)
+        return None if end is None else prompt.text[end:]
+
+    def _end_in(self, prompt: Written, words: Stretch) -> int | None:
+        """Return where words of the row end in a prompt, which may quote them once more behind that; None if it leaves them out."""
+        shown = sum(stretch.end <= words.end for stretch in self._of(words.piece))
+        ends = [stretch.end for stretch in prompt.stretches if stretch.piece is words.piece]
+        return ends[min(shown, len(ends)) - 1] if ends else None
 
 
 def _literals(written: Written, marker: Marker) -> tuple[tuple[int, int], ...]:
@@ -219,12 +219,3 @@ def _check_what_is_shown(example: Example, written: Written, tokenizer: Any) -> 
 def _untold(example: Example) -> InputError:
     fix = "use a model whose template shows answers as they are"
     return InputError(example.origin, "in the model's chat template an answer cannot be told from the rest", fix)
-
-
-@lru_cache(maxsize=8)
-def _headings(tokenizer: Any, template: str) -> dict[tuple[str, tuple[str, ...]], tuple[int, str]]:
-    """Return the headings of this template that were met before, by what stands before an answer and the roles up to it.
-
-    To each: how much of it the template asks with, and what it asks with beyond.
-    """
-    return {}

@@ -12,6 +12,7 @@ from tests.trainer.data.templates import trained_tokenizer
 from trainer.config.errors import InputError
 from trainer.data import Example, Message, prompt_and_reference, tokenize
 from trainer.data.ending import ending_of
+from trainer.data.turns import conversation_of
 
 QUESTION, ANSWER, SECOND_QUESTION, SECOND_ANSWER = "What is A?", " A is the first.\n", "And A after that?", "A"
 TALK = chat(QUESTION, ANSWER, SECOND_QUESTION, SECOND_ANSWER)
@@ -219,6 +220,33 @@ def test_a_template_that_looks_at_the_ends_of_a_text_is_read_another_way() -> No
     tokenizer = trained_tokenizer(template)
     for question in ("Why? /quick", "slow: why?"):
         assert learnt(tokenizer, tokenize(chat(question, "because of it"), tokenizer, 10_000)) == ["because of it<|im_end|>"]
+
+
+NO_THINK = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and loop.last %}<think></think>{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if '/no_think' in messages[-1]['content'] %}<think></think>{% else %}<think>\n{% endif %}{% endif %}"
+)
+"""What an answer is asked for with depends on the question."""
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_what_a_row_learns_does_not_depend_on_the_rows_before_it(order: list[int]) -> None:
+    tokenizer = trained_tokenizer(NO_THINK, eos="<|im_end|>")
+    rows = [chat("what /no_think", "answer one"), chat("what is it", "answer two")]
+    found = {index: learnt(tokenizer, tokenize(rows[index], tokenizer, 1000)) for index in order}
+    assert found == {0: ["answer one<|im_end|>"], 1: ["</think>answer two<|im_end|>"]}
+
+
+def test_a_heading_that_quotes_the_question_is_that_of_the_own_row() -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\nOf {{ messages[0]['content'] }}: {% endif %}"
+    )
+    tokenizer = trained_tokenizer(template, eos="<|im_end|>")
+    headings = [conversation_of(chat(question, "because"), tokenizer).own_heading for question in ("stones", "rivers")]
+    assert headings == ["Of stones: ", "Of rivers: "]
 
 
 PARTS = ["A", " ", "\n", "<|im_end|>", "</s>", "user\n", "<|im_start|>assistant\n", "<think>", "ü🙂", "assistant: ", "[/INST]", "<b>", "."]
