@@ -6,6 +6,7 @@ Tests: tests/trainer/data/test_encoding.py.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -37,13 +38,15 @@ class Encoded:
         special = special_ids(tokenizer) - {tokenizer.unk_token_id}
         if self.offsets is None:
             return decode(tokenizer, [self.input_ids[index] for index in indices])
-        parts, reached, text, input_ids, offsets = [], 0, self.text, self.input_ids, self.offsets
+        parts, reached, last, text, input_ids, offsets = [], 0, -1, self.text, self.input_ids, self.offsets
         for index in indices:
             start, end = offsets[index]
+            # From the end of the token before: some tokenizers leave the space before a word out of the word's offsets.
+            if index != last + 1:
+                reached = max(reached, min(start, offsets[index - 1][1]))
             if input_ids[index] not in special:
-                parts.append(text[start if start > reached else reached : end])
-            if end > reached:
-                reached = end
+                parts.append(text[reached:end])
+            reached, last = max(reached, end), index
         return "".join(parts)
 
 
@@ -88,16 +91,27 @@ def tokens_before(border: int, encoded: Encoded, tokenizer: Any, literals: Seque
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
     """Return the tokens of a control token's name taken as text."""
+    return list(_plain_ids(tokenizer, text))
+
+
+@lru_cache(maxsize=10_000)
+def _plain_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
     whole = _without_added(tokenizer, text)
     if not special_ids(tokenizer).intersection(whole):
-        return whole
+        return tuple(whole)
     # The vocabulary itself holds the name, as those of SentencePiece models do.
-    return [token for letter in text for token in _without_added(tokenizer, letter)]
+    return tuple(token for letter in text for token in _without_added(tokenizer, letter))
+
+
+@lru_cache(maxsize=8)
+def _newline(tokenizer: Any) -> list[int]:
+    """Return the tokens of a line break."""
+    return _ids(tokenizer, "\n", follows=False)
 
 
 def _without_added(tokenizer: Any, text: str) -> list[int]:
     # Behind a line break, for the reason that _part gives.
-    newline = _ids(tokenizer, "\n", follows=False)
+    newline = _newline(tokenizer)
     ids = [int(token) for token in tokenizer._encode_without_added_tokens(f"\n{text}")]
     if ids[: len(newline)] == newline:
         return ids[len(newline) :]
@@ -119,19 +133,21 @@ def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
 def _in_parts(text: str, tokenizer: Any, literals: Sequence[Offset], cuts: set[int]) -> Encoded:
     if not cuts:
         return Encoded(text, *_ids_and_offsets(tokenizer, text))
-    encoded = Encoded(text, offsets=[])
+    input_ids: list[int] = []
+    offsets: list[Offset] = []
     as_text = set(literals)
     for start, end in pairwise(sorted({0, *cuts, len(text)})):
-        ids, offsets = _plain_part(tokenizer, text[start:end]) if (start, end) in as_text else _part(tokenizer, text[start:end], start > 0)
-        encoded.input_ids += ids
-        encoded.offsets = [*(encoded.offsets or []), *((begin + start, stop + start) for begin, stop in offsets)]
-    return encoded
+        part = text[start:end]
+        ids, places = _plain_part(tokenizer, part) if (start, end) in as_text else _part(tokenizer, part, start > 0)
+        input_ids += ids
+        offsets += ((begin + start, stop + start) for begin, stop in places)
+    return Encoded(text, input_ids, offsets)
 
 
 def _part(tokenizer: Any, text: str, follows: bool) -> tuple[list[int], list[Offset]]:
     """Tokenize a part. One that follows another is put behind a line break, lest SentencePiece set a space before it."""
     if follows:
-        newline = _ids(tokenizer, "\n", follows=False)
+        newline = _newline(tokenizer)
         ids, offsets = _ids_and_offsets(tokenizer, f"\n{text}")
         if ids[: len(newline)] == newline and all(end <= 1 for _, end in offsets[: len(newline)]):
             return ids[len(newline) :], [(start - 1, end - 1) for start, end in offsets[len(newline) :]]
@@ -140,6 +156,8 @@ def _part(tokenizer: Any, text: str, follows: bool) -> tuple[list[int], list[Off
 
 def _plain_part(tokenizer: Any, text: str) -> tuple[list[int], list[Offset]]:
     ids = plain_ids(tokenizer, text)
+    if not ids:
+        return [], []
     places = [len(text) * index // len(ids) for index in range(len(ids) + 1)]
     return ids, list(pairwise(places))
 
@@ -161,7 +179,7 @@ def _ids_with_literals(text: str, tokenizer: Any, literals: Sequence[Offset]) ->
 def _ids(tokenizer: Any, text: str, follows: bool) -> list[int]:
     """Tokenize a part as _part does, with a tokenizer that does not tell where tokens stand."""
     if follows:
-        newline = _ids(tokenizer, "\n", follows=False)
+        newline = _newline(tokenizer)
         ids = _ids(tokenizer, f"\n{text}", follows=False)
         if ids[: len(newline)] == newline:
             return ids[len(newline) :]

@@ -1,16 +1,18 @@
 """One tokenization of the whole text; names of control tokens in somebody's words are text, in every kind of tokenizer."""
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainer.data.builders import byte_tokenizer, text
+from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, text
 from tests.trainer.data.templates import CONTROLS, trained_tokenizer
 from trainer.data import pieces_of
-from trainer.data.encoding import decode, encode, encode_text, plain_ids, tokens_before
+from trainer.data.chat import tokenize
+from trainer.data.encoding import Encoded, decode, encode, encode_text, plain_ids, tokens_before
 
 BYTES = byte_tokenizer(None, eos="</s>", bos="<s>")
 
@@ -107,3 +109,72 @@ def test_an_unknown_word_is_text() -> None:
     tokenizer = sentencepiece_like()
     encoded = encode("the 🙂", tokenizer)
     assert encoded.words(range(len(encoded.input_ids)), tokenizer) == "the 🙂"
+
+
+def trimmed(tokenizer: Any) -> Any:
+    """Return the tokenizer with offsets that leave out the space before a word, as those of GPT-NeoX and RoBERTa do."""
+    from tokenizers import processors
+
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    return tokenizer
+
+
+def test_spaces_that_offsets_leave_out_count_among_the_learnt_bytes() -> None:
+    plain, other = trained_tokenizer(CHATML, eos="<|im_end|>"), trimmed(trained_tokenizer(CHATML, eos="<|im_end|>"))
+    row = chat("what is a question?", " the answer is here  and ü 🙂 there", "a  question?", "the user")
+    places = other("what is a question?", return_offsets_mapping=True)["offset_mapping"]
+    assert any(one[1] < following[0] for one, following in pairwise(places)), "the test needs offsets that leave something out"
+    expected, found = tokenize(row, plain, 1000), tokenize(row, other, 1000)
+    assert found == expected
+    assert found.loss_bytes == len(" the answer is here  and ü 🙂 therethe user".encode())
+
+
+def test_the_words_of_a_run_begin_where_the_token_before_ends() -> None:
+    encoded = Encoded("a b cé", [50, 51, 52, 53, 54], [(0, 1), (2, 3), (4, 5), (5, 6), (5, 6)])
+    assert encoded.words([1, 2], BYTES) == encoded.words([1], BYTES) + encoded.words([2], BYTES) == " b c"
+    assert encoded.words([0, 3, 4], BYTES) == "aé"
+
+
+def test_a_name_that_a_tokenizer_has_no_tokens_for_leaves_nothing() -> None:
+    class Silent:
+        """A tokenizer that drops what it does not know."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(BYTES, name)
+
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            return BYTES(*args, **options)
+
+        def _encode_without_added_tokens(self, words: str) -> list[int]:
+            return []
+
+    encoded = encode("a</s>b", Silent(), [(1, 5)])
+    assert encoded.input_ids == BYTES("ab", add_special_tokens=False)["input_ids"]
+    assert encoded.offsets == [(0, 1), (5, 6)]
+
+
+def test_each_name_is_tokenized_once_however_often_it_stands_in_a_text() -> None:
+    class Counting:
+        """A tokenizer that counts what it is asked for, in characters."""
+
+        is_fast = True
+
+        def __init__(self) -> None:
+            self.inner, self.characters = trained_tokenizer(None), 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def __call__(self, words: str, **options: Any) -> Any:
+            self.characters += len(words)
+            return self.inner(words, **options)
+
+        def _encode_without_added_tokens(self, words: str) -> Any:
+            self.characters += len(words)
+            return self.inner._encode_without_added_tokens(words)
+
+    tokenizer = Counting()
+    words = "the<|endoftext|>" * 500
+    encoded = encode_text(words, tokenizer, special=False)
+    assert decode(tokenizer, encoded.input_ids) == words
+    assert tokenizer.characters < len(words)
