@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from trainer.data.jsonrows import is_turn
+from trainer.data.jsonobject import is_turn
 from trainer.data.layout import quoted
 
 

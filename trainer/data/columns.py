@@ -15,7 +15,8 @@ from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.sources import Columns
 from trainer.data.advice import text_advice
-from trainer.data.jsonrows import is_turns_by_member, parse
+from trainer.data.jsonobject import is_turns_by_member
+from trainer.data.jsonrows import parse
 from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of, quoted
 from trainer.data.messages import ROW_KEYS, check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.noticed import Noticed

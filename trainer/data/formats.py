@@ -42,7 +42,7 @@ def read_file(
         elif kind is DataFormat.PARQUET:
             yield from _read_parquet(field, path, columns or [])
         else:
-            yield from read_json(field, path, numbered_lines(field, path))
+            yield from read_json(field, path, numbered_lines(field, path), columns or [])
     except OSError as error:
         raise unreadable(field, path, error) from error
 

@@ -5,19 +5,18 @@ makes of them is chance. Arrays are read item by item. Tests: tests/trainer/data
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from trainer.config.errors import InputError
-from trainer.config.sources import COMPLETION_NAMES, PROMPT_NAMES
+from trainer.data.jsonobject import is_turn, single_object
 from trainer.data.records import Record, kind_of, shown
 
 Lines = Iterator[tuple[int, str]]
 EXAMPLE = '{"prompt": "…", "completion": "…"}'
 READ_CHARACTERS = 1 << 16
-TURN_KEYS = ({"role", "content"}, {"from", "value"})
 NEAR_THE_END = 12
 """A fault so close to the end of what was read may be due to that end alone: an escape has up to 12 characters."""
 
@@ -51,18 +50,8 @@ def parse(text: str) -> Any:
     return DECODER.decode(text)
 
 
-def is_turn(value: Any) -> bool:
-    """Tell whether a value looks like one message of a conversation."""
-    return isinstance(value, dict) and any(keys <= set(value) for keys in TURN_KEYS)
-
-
-def is_turns_by_member(value: Any) -> bool:
-    """Tell whether a value is a conversation as some data sets hold it: an object of lists, such as all roles and all contents."""
-    return is_turn(value) and all(isinstance(member, list) for member in value.values()) and len({*map(len, value.values())}) == 1
-
-
-def read_json(field: str, path: Path, lines: Lines) -> Iterator[Record]:
-    """Yield the rows of a file, given its lines."""
+def read_json(field: str, path: Path, lines: Lines, columns: Collection[str] = ()) -> Iterator[Record]:
+    """Yield the rows of a file, given its lines; `columns` are those that are sure to be read."""
     first = next(((number, line) for number, line in lines if line.strip()), None)
     if first is None:
         return
@@ -71,12 +60,12 @@ def read_json(field: str, path: Path, lines: Lines) -> Iterator[Record]:
     if text.startswith("["):
         yield from _array(_Document(field, path, rest))
     elif text.startswith("{") and text[-1] in "{[,":
-        yield from _objects(_Document(field, path, rest))
+        yield from _objects(_Document(field, path, rest), columns)
     else:
-        yield from _read_lines(field, path, rest)
+        yield from _read_lines(field, path, rest, columns)
 
 
-def _read_lines(field: str, path: Path, lines: Lines) -> Iterator[Record]:
+def _read_lines(field: str, path: Path, lines: Lines, columns: Collection[str]) -> Iterator[Record]:
     following = ((number, line) for number, line in lines if line.strip())
     current, seen = next(following, None), 0
     while current is not None:
@@ -90,44 +79,9 @@ def _read_lines(field: str, path: Path, lines: Lines) -> Iterator[Record]:
         if not isinstance(value, dict):
             raise InputError(field, f"{where} is not a JSON object but {kind_of(value)}: {shown(line)}", _object_fix(value))
         if seen == 1 and current is None:
-            yield from _single(field, path, number, value)
+            yield from single_object(field, path, number, value, columns)
         else:
             yield Record(f"line {number}", value)
-
-
-def _single(field: str, path: Path, number: int, value: dict[str, Any]) -> Iterator[Record]:
-    """Yield the rows of a file that holds one object: the items of its only list of objects, or the object itself.
-
-    An object with words or a conversation of its own is a row, whatever lists it has beside them, such as functions.
-    """
-    lists = [name for name, member in value.items() if _is_list_of_rows(member)]
-    if lists and _is_row(value):
-        lists = []
-    if len(lists) == 1:
-        yield from (Record(f"{lists[0]}[{index}]", item) for index, item in enumerate(value[lists[0]]))
-        return
-    if lists:
-        raise InputError(
-            field, f"{path} holds several lists of rows ({', '.join(lists)})", "write the one that is meant to a file of its own"
-        )
-    members = list(value.values())
-    by_column = len(members) > 1 and (
-        all(isinstance(member, list) and not any(map(is_turn, member)) for member in members)
-        or all(isinstance(member, dict) and member and all(str(name).isdigit() for name in member) for member in members)
-    )
-    if by_column:
-        problem = f"{path} holds a table column by column ({', '.join(value)})"
-        raise InputError(field, problem, 'write it row by row; with pandas: to_json(path, orient="records", lines=True)')
-    yield Record(f"line {number}", value)
-
-
-def _is_row(value: dict[str, Any]) -> bool:
-    conversation = any(isinstance(member, list) and any(map(is_turn, member)) for member in value.values())
-    return conversation or any(isinstance(value.get(name), str) for name in (*PROMPT_NAMES, *COMPLETION_NAMES, "text"))
-
-
-def _is_list_of_rows(member: Any) -> bool:
-    return isinstance(member, list) and bool(member) and all(isinstance(item, dict) for item in member) and not is_turn(member[0])
 
 
 def _array(document: "_Document") -> Iterator[Record]:
@@ -159,12 +113,12 @@ def _array(document: "_Document") -> Iterator[Record]:
         raise document.fault(problem, "write one array, or one object per line")
 
 
-def _objects(document: "_Document") -> Iterator[Record]:
+def _objects(document: "_Document", columns: Collection[str]) -> Iterator[Record]:
     first_line = document.line
     first = document.value(f"line {first_line}")
     following = document.skip_space()
     if not isinstance(first, dict) or not following:
-        yield from _single(document.field, document.path, first_line, first)
+        yield from single_object(document.field, document.path, first_line, first, columns)
         return
     yield Record(f"line {first_line}", first)
     while following:

@@ -15,7 +15,7 @@ from typing import Any
 from trainer.config.errors import InputError
 from trainer.config.sections import Task
 from trainer.config.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
-from trainer.data.jsonrows import is_turn, is_turns_by_member
+from trainer.data.jsonobject import is_turn, is_turns_by_member
 from trainer.data.records import Record
 
 SAMPLE_RECORDS = 50
@@ -84,6 +84,14 @@ class FirstRows:
         return self.holds_turns(name) or any(
             isinstance(value, list) and any(isinstance(item, dict) for item in value) for value in self.values(name)
         )
+
+    def inner_rows(self, wanted: str) -> str | None:
+        """Return the column of a list whose items look like the rows that are meant: they have a wanted column, or a pair."""
+        for name in self.names:
+            items = [value[0] for value in self.values(name) if isinstance(value, list) and value and isinstance(value[0], dict)]
+            if any(wanted in item or all(set(item) & set(known) for known in (PROMPT_NAMES, COMPLETION_NAMES)) for item in items):
+                return name
+        return None
 
     def holds_turns(self, name: str) -> bool:
         """Tell whether a row holds a conversation in a column, as a list or as its JSON."""
@@ -162,6 +170,8 @@ def _column_fix(task: Task, layout: Layout, role: str, column: str, first: First
         return f"did you mean columns.{role}: {quoted(close[0])}?"
     if task is Task.LANGUAGE_MODELING:
         return _text_fix(first)
+    if inner := first.inner_rows(column):
+        return f"if the rows are the items of the list {inner!r}, write these as the rows, one object per line"
     if names == ["text"]:
         return "a plain text has no questions and answers: for it use task: language-modeling, or name other files"
     proposed = _proposal(layout, first)

@@ -35,6 +35,9 @@ class Noticed:
     unread: Counter[str] = field(default_factory=Counter)
     """Rows in which a column that nothing reads holds text."""
 
+    unwrapped: dict[str, set[str]] = field(default_factory=dict)
+    """The files that are one object around a list of rows, by the name of the list."""
+
     def skip(self, place: str, column: str) -> None:
         """Count a row that was left out."""
         self.count, self.first = self.count + 1, self.first or place
@@ -52,12 +55,17 @@ class Noticed:
     def take_row(self, record: Record, read: Collection[str]) -> None:
         """Count a row that is used, and which of its columns hold text that is not read."""
         self.rows += 1
+        if record.unwrapped:
+            self.unwrapped.setdefault(record.unwrapped, set()).add(record.file)
         names = (str(name) for name, value in record.values.items() if name not in read and _holds_text(value))
         self.unread.update(name for name in names if not METADATA.match(name))
 
     def findings(self, source: str) -> list[str]:
         """Return all of it in words; `source` is the field."""
         found = [f"{source}: no columns are named; {' and '.join(columns)} are read" for columns in self.guessed]
+        for name, files in self.unwrapped.items():
+            which = "the file is one object" if len(files) == 1 else f"{len(files)} files are one object each"
+            found.append(f"{source}: {which}; the items of its list {name!r} are read as the rows, and nothing beside the list")
         for (column, how), used in self.used.items():
             found.append(f"{source}: {column!r} {how} in {_of(used, self.rows)}; columns.ignore: [{column}] leaves it out")
         if self.count:

@@ -20,7 +20,9 @@ class Record:
     headed: bool = False
     """The names of the columns were read from a first line, which may be missing."""
     typed: bool = False
-    """The file's columns have types, as those of Parquet: a number there is not mended by quotes."""
+    """The file's columns have types, as those of Parquet: quotes do not make a number there a text."""
+    unwrapped: str = ""
+    """The list that held the row, where the file is one object around it."""
 
     @property
     def where(self) -> str:
