@@ -45,6 +45,8 @@ def _xz(path: Path) -> BinaryIO:
 PACKINGS: list[tuple[bytes, str, Callable[[Path], BinaryIO]]] = [
     (b"\x1f\x8b", "gzip", _gzip),
     (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
+    # A frame that readers skip; parallel writers such as pzstd put one first.
+    *((b"%c\x2a\x4d\x18" % kind, "zstd", _zstd) for kind in range(0x50, 0x60)),
     *((b"BZh%d1AY&SY" % level, "bzip2", _bzip2) for level in range(1, 10)),
     (b"\xfd7zXZ\0", "xz", _xz),
 ]

@@ -56,6 +56,13 @@ def test_a_packed_file_is_unpacked_whatever_its_name(tmp_path: Path, name: str, 
     assert read(tmp_path, pack(tmp_path, TEXT)) == LINES
 
 
+@pytest.mark.parametrize("kind", [0x50, 0x5F])
+@pytest.mark.parametrize("length", [0, 4, 1_000_000])
+def test_a_zstd_file_may_begin_with_frames_to_skip(tmp_path: Path, kind: int, length: int) -> None:
+    skipped = bytes([kind]) + b"\x2a\x4d\x18" + length.to_bytes(4, "little") + b"x" * length
+    assert read(tmp_path, skipped + zstd_file(tmp_path, b"a\nb\n") + skipped + zstd_file(tmp_path, b"c\n")) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(("name", "pack"), PACKERS[:2], ids=[name for name, _ in PACKERS[:2]])
 def test_archives_one_behind_the_other_are_one_file(tmp_path: Path, name: str, pack: Callable[[Path, bytes], bytes]) -> None:
     assert read(tmp_path, pack(tmp_path, b"a\nb\n") + pack(tmp_path, b"c\n")) == ["a", "b", "c"]
