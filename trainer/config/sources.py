@@ -160,7 +160,8 @@ class Source(Model):
         min_length=1,
         max_length=4096,
         description="A local file, folder or pattern such as a/*.jsonl, relative to the job file; for `finetune run` only."
-        " Files of a folder or pattern (** goes into folders below) are read in the order of their names, hidden ones left out.",
+        " Files of a folder or pattern (** goes into folders below) are read in the order of their names, hidden ones left out;"
+        " of a folder also README, licence and the like.",
     )
     format: DataFormat | None = Field(
         None,

@@ -5,7 +5,11 @@ What else is there is told where a path leads nowhere. Tests: tests/trainer/data
 
 import glob
 import os
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from trainer.config.errors import InputError
@@ -32,7 +36,17 @@ FOREIGN_ENDINGS = {
     (".pkl", ".pickle", ".pt", ".npy", ".npz"): "write its rows as JSON lines",
     (".yaml", ".yml", ".xml", ".toml"): "write its rows as JSON lines",
 }
+ABOUT_TEXTS = re.compile(
+    r"(readme|licen[sc]e|notice|changelog|citation|contributing|copying|code[_-]of[_-]conduct)(?![a-z])", re.IGNORECASE
+)
+ABOUT_FILES = re.compile(
+    r"(dataset_infos?|dataset_dict|state|croissant)\.json|(md5|sha\d+|check)sums?(\.\w+)?|.*\.(md5|sha1|sha256|crc)|_success|thumbs\.db|desktop\.ini",
+    re.IGNORECASE,
+)
+"""Files that stand beside data, as in a clone of a data set of the hub, and hold no rows."""
 SHOWN_FILES = 5
+LOOKED_AT_FILES = 10_000
+"""Files below a folder that are looked at for an advice."""
 
 
 @dataclass(frozen=True)
@@ -50,34 +64,74 @@ def path_of(field: str, source: Source | FileSource) -> Path:
     return Path(source.path)
 
 
-def files_of(field: str, path: Path, wanted: DataFormat | None) -> list[DataFile]:
-    """Return the files that a path names, in the order of their names; hidden ones are left out.
+def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[DataFile], list[str]]:
+    """Return the files that a path names, in the order of their names, and findings; hidden files are left out.
 
-    Of a folder these are the files in it, not those in folders below. Raises InputError where there are none, or where one
-    is of no known format and `wanted` says none.
+    Of a folder these are the files in it, not those in folders below, and not those that tell about the data, such as README.md.
+    Raises InputError where there are none and, unless `wanted` says the format, where one is of no known format or a folder has
+    plain text beside files of rows.
     """
+    about: list[str] = []
     try:
         if path.is_dir():
-            base, found = path, sorted(entry for entry in path.iterdir() if not entry.name.startswith(".") and not entry.is_dir())
-            missing = f"there are no files in the folder {path}"
+            base, entries = path, sorted(entry for entry in path.iterdir() if not entry.name.startswith(".") and not entry.is_dir())
+            about = [entry.name for entry in entries if _is_about_data(entry)]
+            found = [entry for entry in entries if entry.name not in about]
+            missing = f"there are no files {f'but {_named(about)} ' if about else ''}in the folder {path}"
         elif is_pattern(str(path)) and not os.path.lexists(path):
             base = first_folder(path)
-            found = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if not Path(match).is_dir())
+            # Two ** in a pattern match a file in several ways.
+            found = sorted({Path(match) for match in glob.glob(str(path), recursive=True) if not Path(match).is_dir()})
             missing = f"no file matches {path}"
         else:
             check_file(field, path)
-            return [DataFile(path)]
+            return [DataFile(path)], []
     except OSError as error:
         raise unreadable(field, path, error) from error
     if not found:
         raise InputError(field, missing, _inside(base))
     for file in found:
         check_file(field, file)
-        if wanted is None and known_format(file) is None:
-            endings = sorted({f"*{''.join(other.suffixes[-2:])}" for other in found if known_format(other) is not None})
-            fix = f"name the files that are meant with a pattern, such as {base / (endings[0] if endings else '*.jsonl')}"
-            raise InputError(field, f"{file} is of no known format", fix)
-    return [DataFile(file, str(file.relative_to(base))) for file in found]
+    if wanted is None:
+        _check_formats(field, base, found, mixed=base != path)
+    findings = []
+    if about:
+        every = path / "*"
+        verb = "is" if len(about) == 1 else "are"
+        findings.append(
+            f"{field}: of {path} {_named(about)} {verb} not read, as documentation of the data; a pattern such as {every} reads all"
+        )
+    if len(found) > 1:
+        findings.append(f"{field}: {len(found)} files are read: {_named([str(file.relative_to(base)) for file in found])}")
+    return [DataFile(file, str(file.relative_to(base))) for file in found], findings
+
+
+def _check_formats(field: str, base: Path, found: Sequence[Path], *, mixed: bool) -> None:
+    """Raise InputError for a file of no known format and, unless they may be `mixed`, for plain text beside files of rows."""
+    known = {file: kind for file in found if (kind := known_format(file)) is not None}
+    texts = [file for file, kind in known.items() if kind is DataFormat.TEXT]
+    rows = [file for file in known if file not in texts]
+    ending, _ = Counter(map(_ending, rows or texts or [Path("rows.jsonl")])).most_common(1)[0]
+    fix = f"name the files that are meant with a pattern, such as {base / f'*{ending}'}"
+    unknown = next((file for file in found if file not in known), None)
+    if unknown is not None:
+        raise InputError(field, f"{unknown} is of no known format", fix)
+    if texts and rows and not mixed:
+        problem = f"the folder {base} has both plain text ({texts[0].name}) and files of rows ({rows[0].name})"
+        raise InputError(field, problem, f"{fix}; a source of its own can read the others")
+
+
+def _is_about_data(file: Path) -> bool:
+    text = known_format(file) in (None, DataFormat.TEXT) and ABOUT_TEXTS.match(file.name)
+    return bool(text or ABOUT_FILES.fullmatch(file.name))
+
+
+def _is_data(file: Path) -> bool:
+    return known_format(file) is not None and not _is_about_data(file) and not file.is_dir()
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN_FILES]) + (", …" if len(names) > SHOWN_FILES else "")
 
 
 def check_file(field: str, path: Path) -> None:
@@ -109,6 +163,11 @@ def known_format(path: Path) -> DataFormat | None:
     return ENDINGS.get(ending)
 
 
+def _ending(path: Path) -> str:
+    """Return the ending of a file's name with that of what it is packed with, such as .jsonl.gz."""
+    return "".join(path.suffixes[-2 if path.suffix.lower() in PACKED_ENDINGS else -1 :])
+
+
 def format_of(field: str, path: Path) -> DataFormat:
     """Return the format that the ending of a file's name says; raises InputError for one that says nothing."""
     known = known_format(path)
@@ -128,10 +187,11 @@ def _inside(folder: Path) -> str:
     entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith("."))
     if not entries:
         return f"the folder {folder} is empty"
-    more = ", …" if len(entries) > SHOWN_FILES else ""
-    said = f"the folder {folder} has: {', '.join(entries[:SHOWN_FILES])}{more}"
-    if all(name.endswith("/") for name in entries):
-        return f"{said}; files in folders below are named by a pattern such as {folder / '**' / '*.jsonl'}"
+    said = f"the folder {folder} has: {_named(entries)}"
+    if any(name.endswith("/") for name in entries) and not any(_is_data(entry) for entry in folder.iterdir()):
+        below = next((entry for entry in islice(folder.rglob("*"), LOOKED_AT_FILES) if _is_data(entry)), None)
+        pattern = folder / "**" / f"*{_ending(below) if below else '.jsonl'}"
+        return f"{said}; files in folders below are named by a pattern such as {pattern}"
     return said
 
 

@@ -13,8 +13,8 @@ from trainer.data.records import Record
 
 TURN_KEYS = ({"role", "content"}, {"from", "value"})
 WRAPPER_NAMES = re.compile(
-    r"^((data_?set|data|file|schema|format)_)?(version|revision|licen[sc]e|copyright|url|uri|homepage|link|name|dataset|description|citation|split|subset|config"
-    r"|lang|language|locale|authors?|creators?|source|format|schema|type|task|id|uuid|hash|checksum|date|time|timestamp|created(_?at)?"
+    r"^((data_?set|data|file|schema|format)_)?(version|revision|licen[sc]e|copyright|url|uri|homepage|link|name|dataset|description|citation"
+    r"|split|subset|config|lang|language|locale|authors?|creators?|source|format|schema|type|task|id|uuid|hash|checksum|date|time|timestamp|created(_?at)?"
     r"|updated(_?at)?|generator|encoding|status)$|_id$|^\$schema$|^@",
     re.IGNORECASE,
 )

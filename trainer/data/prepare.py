@@ -76,7 +76,9 @@ def read_source(field: str, source: Source, task: Task) -> tuple[list[Example], 
 
 
 def _read_files(field: str, source: Source, columns: list[str], findings: list[str]) -> Iterator[Record]:
-    for file in files_of(field, path_of(field, source), source.format):
+    files, said = files_of(field, path_of(field, source), source.format)
+    findings += said
+    for file in files:
         record = None
         for record in read_file(field, file.path, source.format, columns, source.delimiter):
             yield replace(record, file=file.label) if file.label else record

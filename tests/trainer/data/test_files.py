@@ -19,12 +19,13 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def labels(path: Path, wanted: DataFormat | None = None) -> list[str]:
-    return [file.label for file in files_of(FIELD, path, wanted)]
+    return [file.label for file in files_of(FIELD, path, wanted)[0]]
 
 
 def test_a_file_is_itself(tmp_path: Path) -> None:
     touch(tmp_path, "a b.jsonl")
-    (file,) = files_of(FIELD, tmp_path / "a b.jsonl", None)
+    (file,), findings = files_of(FIELD, tmp_path / "a b.jsonl", None)
+    assert findings == []
     assert (file.path, file.label) == (tmp_path / "a b.jsonl", "")
 
 
@@ -40,6 +41,7 @@ def test_the_files_of_a_folder_come_in_the_order_of_their_names_without_hidden_o
         ("**/*.jsonl", ["a.jsonl", "b.jsonl", "below/c.jsonl", "below/deep/d.jsonl"]),
         ("**", ["a.jsonl", "b.jsonl", "below/c.jsonl", "below/deep/d.jsonl", "e.csv"]),
         ("below/**/?.jsonl", ["c.jsonl", "deep/d.jsonl"]),
+        ("**/**/*.jsonl", ["a.jsonl", "b.jsonl", "below/c.jsonl", "below/deep/d.jsonl"]),
         ("[ae].*", ["a.jsonl", "e.csv"]),
         ("b*/*.jsonl", ["below/c.jsonl"]),
     ],
@@ -51,12 +53,48 @@ def test_a_pattern_names_the_files_that_match(tmp_path: Path, pattern: str, expe
 
 def test_a_file_that_is_really_called_like_a_pattern_is_taken(tmp_path: Path) -> None:
     touch(tmp_path, "rows [1].jsonl", "rows 1.jsonl")
-    assert [file.path.name for file in files_of(FIELD, tmp_path / "rows [1].jsonl", None)] == ["rows [1].jsonl"]
+    assert [file.path.name for file in files_of(FIELD, tmp_path / "rows [1].jsonl", None)[0]] == ["rows [1].jsonl"]
 
 
 def test_files_of_unknown_endings_are_read_where_the_format_is_given(tmp_path: Path) -> None:
     touch(tmp_path, "part-0", "part-1")
     assert labels(tmp_path, DataFormat.JSONL) == ["part-0", "part-1"]
+
+
+ABOUT = ["CHANGELOG", "LICENSE-MIT.txt", "Notice.md", "README.md", "README_fr.rst", "SHA256SUMS", "_SUCCESS", "dataset_infos.json"]
+
+
+def test_what_tells_about_the_data_of_a_folder_is_no_row_and_said(tmp_path: Path) -> None:
+    touch(tmp_path, "b.jsonl", "a.jsonl", "readme.jsonl", "noticeboard.jsonl", ".gitattributes", *ABOUT)
+    files, findings = files_of(FIELD, tmp_path, None)
+    assert [file.label for file in files] == ["a.jsonl", "b.jsonl", "noticeboard.jsonl", "readme.jsonl"]
+    assert findings == [
+        f"data.train[0]: of {tmp_path} {', '.join(ABOUT[:5])}, … are not read, as documentation of the data;"
+        f" a pattern such as {tmp_path}/* reads all",
+        "data.train[0]: 4 files are read: a.jsonl, b.jsonl, noticeboard.jsonl, readme.jsonl",
+    ]
+
+
+def test_a_pattern_reads_also_what_tells_about_the_data(tmp_path: Path) -> None:
+    touch(tmp_path, "README.md", "a.jsonl")
+    assert labels(tmp_path / "*") == ["README.md", "a.jsonl"]
+
+
+def test_plain_text_beside_files_of_rows_is_refused_unless_a_pattern_names_both(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jsonl.gz", "b.jsonl.gz", "c.csv", "notes.txt")
+    assert (
+        f"the folder {tmp_path} has both plain text (notes.txt) and files of rows (a.jsonl.gz);"
+        f" name the files that are meant with a pattern, such as {tmp_path}/*.jsonl.gz"
+    ) in fault(tmp_path)
+    assert len(labels(tmp_path / "*")) == 4
+    assert len(labels(tmp_path, DataFormat.TEXT)) == 4
+
+
+def test_a_folder_with_documentation_alone_leads_to_the_data_below(tmp_path: Path) -> None:
+    touch(tmp_path, "README.md", "data/train-0.parquet")
+    said = fault(tmp_path)
+    assert f"there are no files but README.md in the folder {tmp_path}" in said
+    assert f"named by a pattern such as {tmp_path}/**/*.parquet" in said
 
 
 def fault(path: Path) -> str:

@@ -108,9 +108,18 @@ def test_the_files_of_a_folder_or_pattern_are_one_source(tmp_path: Path) -> None
             "b.jsonl line 1",
             "b.jsonl line 2",
         ]
-        empty, read = dataset.findings
+        files, empty, read = dataset.findings
+        assert files.startswith("data.train[0]: 3 files are read: ")
         assert empty.endswith("empty.jsonl has no rows")
         assert read == "data.train[0]: no columns are named; 'question' as prompt and 'answer' as completion are read"
+
+
+def test_a_clone_of_a_data_set_is_read_without_its_card(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# A card")
+    (tmp_path / "train.jsonl").write_text('{"text": "A story."}\n')
+    dataset = prepare(config({"train": [source(tmp_path)]}, task="language-modeling"))
+    assert [example.text for example in dataset.train] == ["A story."]
+    assert "README.md is not read" in " ".join(dataset.findings)
 
 
 def test_where_rows_lie_does_not_change_what_they_are(tmp_path: Path) -> None:
