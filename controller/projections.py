@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from controller.api.spec import GROUP, KIND
+from controller.job.children.safety import fields_unsafe
 from controller.runtime.resources import KubeObject
 from trainer.config.record import RECORD_KEY, RECORD_MAX_BYTES
 
@@ -28,8 +29,8 @@ def kept_of_job(item: KubeObject) -> KubeObject:
 
 
 def kept_of_ray_job(item: KubeObject) -> KubeObject:
-    """Keep the words by which KubeRay tells how a RayJob is."""
-    return {"metadata": _metadata(item), "status": _kept(item.get("status"), RAY_JOB_STATUS)}
+    """Keep the words by which KubeRay tells how a RayJob is, and what its spec lacks of what safety hangs on."""
+    return {"metadata": _metadata(item), "status": _kept(item.get("status"), RAY_JOB_STATUS), "unsafe": fields_unsafe(item)}
 
 
 def kept_of_pod(item: KubeObject) -> KubeObject:

@@ -27,7 +27,7 @@ class Reason(StrEnum):
     CREATION_FAILED = "CreationFailed"
     NAME_TAKEN = "NameTaken"
     QUOTA_EXCEEDED = stores.QUOTA_EXCEEDED
-    KUBERAY_UNSAFE = "KubeRayTooOld"
+    KUBERAY_UNSAFE = "KubeRayUnsafe"
     DELETION_FAILED = "DeletionFailed"
     STARTING = "Starting"
     RUNNING = "TrainerRunning"

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from controller.api.spec import FineTuneJobSpec, RunPolicy
 from controller.api.status import Attempt, FineTuneJobStatus
+from controller.job.children.safety import fields_unsafe
 from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, ROLE_SUBMITTER, UID_LABEL, attempt_of_ray_job
 from controller.runtime.resources import KubeObject
 
@@ -64,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True)
 class RayJobFacts:
-    """A RayJob of the job, as KubeRay reports it."""
+    """A RayJob of the job, as KubeRay reports it. `unsafe` are the fields that safety hangs on and that it does not have."""
 
     name: str
     attempt: int
@@ -75,6 +76,7 @@ class RayJobFacts:
     reason: str = ""
     message: str = ""
     cluster: str = ""
+    unsafe: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,13 @@ def ray_job_from(item: KubeObject, job_name: str) -> RayJobFacts:
         reason=status.get("reason") or "",
         message=status.get("message") or "",
         cluster=status.get("rayClusterName") or "",
+        unsafe=tuple(fields_unsafe_in(item)),
     )
+
+
+def fields_unsafe_in(item: KubeObject) -> list[str]:
+    """Return the fields that safety hangs on and that a RayJob does not have; a cache keeps their names in place of the spec."""
+    return list(item["unsafe"]) if "spec" not in item and "unsafe" in item else fields_unsafe(item)
 
 
 def _attempt_of_ray_job(item: KubeObject, job_name: str) -> int:
@@ -206,8 +214,12 @@ def belongs_to(item: KubeObject, job: Job) -> bool:
 
     Labels are for people and selectors: somebody may remove or change them, and a child is the job's all the same.
     """
-    owners = {reference.get("uid") for reference in item["metadata"].get("ownerReferences") or []}
-    return job.uid in owners if owners else bears_label_of(item, job)
+    return is_owned_by(item, job.uid) if item["metadata"].get("ownerReferences") else bears_label_of(item, job)
+
+
+def is_owned_by(item: KubeObject, uid: str) -> bool:
+    """Tell whether one of an object's owner references names the object with this UID."""
+    return uid in {reference.get("uid") for reference in item["metadata"].get("ownerReferences") or []}
 
 
 def bears_label_of(item: KubeObject, job: Job) -> bool:

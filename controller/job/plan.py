@@ -14,13 +14,13 @@ from controller.job.conditions import summarize
 from controller.job.cursor import Cursor
 from controller.job.facts import Observed
 from controller.job.failures import ray_job_state
-from controller.job.policies import attempt_ended, deleted, finished, invalid, running, start, suspended
+from controller.job.policies import attempt_ended, deleted, finished, going, invalid, running, start, suspended, unsafe
 from controller.job.situation import Plan, Situation
 from controller.job.verdict import without_false_ends
 
 Policy = Callable[[Situation], Plan | None]
 
-POLICIES: tuple[Policy, ...] = (deleted, finished, invalid, suspended, attempt_ended, running, start)
+POLICIES: tuple[Policy, ...] = (deleted, finished, invalid, suspended, attempt_ended, unsafe, going, running, start)
 
 
 def plan(observed: Observed, now: datetime) -> Plan:

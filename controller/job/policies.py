@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from controller.api.status import Attempt, AttemptOutcome, ConditionType, Dashboard, OutputStatus
 from controller.job import attempts
+from controller.job.children import safety
 from controller.job.conditions import Reason, get_condition, is_true
 from controller.job.facts import CONFIG_ERROR, PodFacts
 from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
@@ -131,6 +132,37 @@ def _end_of_attempt(situation: Situation) -> Plan | None:
         outcome = situation.outcome
         return _conclude(situation, attempt, Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message))
     return None
+
+
+def unsafe(situation: Situation) -> Plan | None:
+    """Delete RayJobs that lack what safety hangs on, in every pass until they are gone.
+
+    One may stand although its creation was refused: the answer was lost, its deletion failed, or somebody changed it since.
+    """
+    there = [ray_job for ray_job in situation.observed.ray_jobs if ray_job.unsafe and not ray_job_state(ray_job).final]
+    if not there:
+        return None
+    words = safety.words(list(there[-1].unsafe))
+    situation = _resume(situation)
+    attempt = situation.attempt
+    if attempt is not None and attempt.start_time is not None and situation.ray_job in there:
+        # It was seen to run: that it ends, and without a charge, is written before its RayJob goes.
+        ending = Ending(AttemptOutcome.INTERRUPTED, Reason.KUBERAY_UNSAFE, words)
+        situation = replace(situation, status=attempts.end(situation.status, ending, situation.now))
+        return situation.condition(ConditionType.RUNNING, "False", Reason.KUBERAY_UNSAFE, words).plan(requeue_after=SOON_SECONDS)
+    situation = situation.condition(ConditionType.RUNNING, "False", Reason.KUBERAY_UNSAFE, words)
+    names = {ray_job.name for ray_job in there if not ray_job.deleting} | {deletion.name for deletion in leftovers(situation)}
+    return situation.plan(*map(DeleteRayJob, sorted(names)), requeue_after=PODS_GONE_POLL_SECONDS)
+
+
+def going(situation: Situation) -> Plan | None:
+    """Wait for a RayJob to go that somebody deletes before it was seen: the attempt has not begun, and starts when the name is free."""
+    attempt, ray_job = situation.attempt, situation.ray_job
+    if attempt is None or ray_job is None or not ray_job.deleting or attempt.start_time is not None:
+        return None
+    message = f"attempt {attempt.number} starts when the RayJob {ray_job.name}, which is being deleted, is gone"
+    waits = _resume(situation).condition(ConditionType.RUNNING, "False", Reason.STARTING, message)
+    return waits.plan(*leftovers(waits), requeue_after=PODS_GONE_POLL_SECONDS)
 
 
 def running(situation: Situation) -> Plan | None:

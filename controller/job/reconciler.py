@@ -20,8 +20,8 @@ from controller.job.children.metadata import TrainerSettings
 from controller.job.children.placement import access_modes, claims
 from controller.job.children.rayjob import ray_job
 from controller.job.children.supports import supports
-from controller.job.conditions import Reason, is_true, set_condition, summarize
-from controller.job.facts import Job, Observed, StatusUnreadableError, belongs_to, status_from
+from controller.job.conditions import Reason, get_condition, is_true, set_condition, summarize
+from controller.job.facts import Job, Observed, StatusUnreadableError, belongs_to, fields_unsafe_in, is_owned_by, status_from
 from controller.job.hindrance import CreationError, Kind, kind_of
 from controller.job.limits import Limits, refusals
 from controller.job.observe import observe
@@ -87,7 +87,8 @@ class Reconciler:
     async def reconcile(self, key: str) -> float | None:
         """Bring the job `namespace/name` one step forward; return after how many seconds to look again at the latest."""
         await self._let_go(key)
-        held = await self._retries.look(key, self._now())
+        # What runs and must not is never waited beside.
+        held = None if self._runs_unsafe(key) else await self._retries.look(key, self._now())
         if held is not None:
             await self._report(key, held.job, held.status)
             return held.seconds
@@ -142,6 +143,12 @@ class Reconciler:
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
 
+    def _runs_unsafe(self, key: str) -> bool:
+        """Tell from the cache whether a RayJob that is owned by the job lacks what its safety hangs on."""
+        item, ray_jobs = self._stores.jobs.get(key), self._stores.ray_jobs.by_index(OWNER_INDEX, key)
+        unsafe = [ray_job for ray_job in ray_jobs if fields_unsafe_in(ray_job)]
+        return item is not None and any(is_owned_by(ray_job, item["metadata"]["uid"]) for ray_job in unsafe)
+
     async def _is_there(self, job: Job) -> bool:
         """Tell whether the job is still there; raise Conflict if it is not the one that the decision was made from.
 
@@ -181,12 +188,12 @@ class Reconciler:
             stored = await self._client.create(resource, item, strict=resource == RAY_JOBS)
         except AlreadyExists as error:
             try:
-                present = await self._client.get(resource, name, job.namespace, metadata_only=True)
+                stored = await self._client.get(resource, name, job.namespace, metadata_only=resource != RAY_JOBS)
             except NotFound:
                 raise Conflict(f"{resource.kind} {name} was there and went while it was looked at") from error
-            if not belongs_to(present, job):
-                words = f"{resource.kind} {name} exists and is not this job's; a deleted job of the same name may have left it"
-                raise CreationError(resource, item, words, Kind.NAME_TAKEN, present["metadata"]["uid"]) from error
+            words = _not_ours(stored, job, f"{resource.kind} {name}")
+            if words:
+                raise CreationError(resource, item, words, Kind.NAME_TAKEN, stored["metadata"]["uid"]) from error
         except KubeError as error:
             refused, kind = safety.fields_refused(str(error)), kind_of(error)
             if kind is None:
@@ -194,11 +201,10 @@ class Reconciler:
             if resource == RAY_JOBS and refused:
                 raise CreationError(resource, item, safety.words(refused), Kind.UNSAFE) from error
             raise CreationError(resource, item, str(error), kind) from error
-        else:
-            if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
-                # At once: KubeRay takes seconds to a pod that could answer without a token.
-                await self._delete_ray_job(job, name)
-                raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
+        if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
+            # At once: KubeRay takes seconds to a pod that could answer without a token. Where it fails, the next pass sees it.
+            await self._delete_ray_job(job, name)
+            raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
 
     async def _release(self, job: Job, name: str, number: int) -> None:
         wanted = progress_config_map(job, number)["metadata"]
@@ -226,6 +232,11 @@ class Reconciler:
                 status, ConditionType.REPORTING, "False", Reason.CREATION_FAILED, str(error), generation=generation, now=now
             )
             return summarize(told, generation=generation, now=now)
+        running = get_condition(status, ConditionType.RUNNING)
+        if isinstance(action, DeleteRayJob) and running is not None and running.reason == Reason.KUBERAY_UNSAFE:
+            words = f"{running.message}; it runs still, because it could not be deleted: {error}"
+            failed = set_condition(status, ConditionType.RUNNING, "False", running.reason, words, generation=generation, now=now)
+            return summarize(failed, generation=generation, now=now)
         creates = isinstance(action, CreateAttempt)
         reason = Reason.CREATION_FAILED if creates else Reason.DELETION_FAILED
         value: Literal["True", "False"] = "True" if not creates and is_true(status, ConditionType.RUNNING) else "False"
@@ -264,3 +275,10 @@ class Reconciler:
             return
         for condition in transitions(before, after):
             await self._recorder.record(item, event_type(condition), condition.reason, f"{condition.type}: {condition.message}")
+
+
+def _not_ours(present: KubeObject, job: Job, named: str) -> str:
+    """Return in words why an object that is there already does not serve; empty if it is the job's and stays."""
+    if not belongs_to(present, job):
+        return f"{named} exists and is not this job's; a deleted job of the same name may have left it"
+    return f"{named} is still being deleted" if present["metadata"].get("deletionTimestamp") else ""

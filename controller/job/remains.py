@@ -24,9 +24,13 @@ def leftovers(situation: Situation) -> list[DeleteRayJob]:
 
 
 def remains(situation: Situation) -> str:
-    """Return in words what other attempts have left that may still write to the output; empty when nothing has."""
+    """Return in words what earlier RayJobs have left that may still write to the output; empty when nothing has.
+
+    What bears the attempt's own number is its own only while it has a RayJob: one that was deleted before it was seen to run
+    leaves pods, and the next one of the same number must not write beside them.
+    """
     observed = situation.observed
-    own = situation.attempt.number if situation.attempt is not None else None
+    own = situation.attempt.number if situation.attempt is not None and situation.ray_job is not None else None
     pods = sum(pod.trains and pod.attempt != own for pod in observed.pods)
     ray_jobs = sum(ray_job.attempt != own and not ray_job_state(ray_job).final for ray_job in observed.ray_jobs)
     clusters = sum(attempt != own for attempt in observed.clusters)

@@ -48,6 +48,11 @@ FAILED = {
 CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
 
 
+def without_token(item: dict[str, Any]) -> dict[str, Any]:
+    del item["spec"]["rayClusterSpec"]["authOptions"]
+    return item
+
+
 def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
     return ray_job_from(item, "bot")
 
@@ -61,6 +66,7 @@ def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
             ray_job_of_bot,
         ),
         (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job, ray_job_of_bot),
+        (without_token(stored(ray_job(job(), 2, Settings(), {}))), kept_of_ray_job, ray_job_of_bot),
         (JOB, kept_of_job, job_from),
         ({**JOB, "status": {"attempts": [{"number": 1, "rayJobName": "bot-1"}]}}, kept_of_job, job_from),
         (pod(containerStatuses=[WAITS]), kept_of_pod, pod_from),
@@ -68,7 +74,17 @@ def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
         (pod(containerStatuses=[CREATING], conditions=PLACED), kept_of_pod, pod_from),
         (pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "m"}]), kept_of_pod, pod_from),
     ],
-    ids=["RayJob", "fresh RayJob", "job", "job with status", "waiting pod", "killed pod", "pod on its way", "pod without a node"],
+    ids=[
+        "RayJob",
+        "fresh RayJob",
+        "unsafe RayJob",
+        "job",
+        "job with status",
+        "waiting pod",
+        "killed pod",
+        "pod on its way",
+        "pod without a node",
+    ],
 )
 def test_what_is_kept_reads_like_the_whole(item: dict[str, Any], keep: Callable[..., Any], read: Callable[..., Any]) -> None:
     kept = keep(copy.deepcopy(item))

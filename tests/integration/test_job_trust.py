@@ -274,7 +274,7 @@ async def test_where_the_definition_of_ray_jobs_is_too_old_for_tokens_nothing_is
     try:
         await ray_jobs_served(operator)
         await operator.create(resource())
-        await operator.run_until(lambda: operator.has_condition("bot", "Running", "False", "KubeRayTooOld"), "refused")
+        await operator.run_until(lambda: operator.has_condition("bot", "Running", "False", "KubeRayUnsafe"), "refused")
         message = (await operator.condition("bot", "Running"))["message"]
         assert "does not keep spec.rayClusterSpec.authOptions" in message
         assert "KubeRay 1.6" in message

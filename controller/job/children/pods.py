@@ -4,11 +4,13 @@ Only curated fields of the job reach a pod; its image, environment and small siz
 Test: tests/controller/job/children/test_pods.py.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 from controller.api.spec import FineTuneJobSpec, Resources
 from controller.job import names
+from controller.job.children import safety
 from controller.job.children.metadata import TrainerSettings
 from controller.job.children.placement import claims, head_affinity, worker_affinity
 from controller.job.facts import Job
@@ -17,8 +19,6 @@ from controller.job.trainconfig import references
 from trainer.config.sources import CLAIMS_DIRECTORY
 
 GPU_RESOURCE = "nvidia.com/gpu"
-IMAGE_USER = 1000
-"""User and group of the trainer's image; volumes are made writable for the group."""
 HOME = "/home/finetune"
 SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3600
@@ -35,7 +35,7 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node
 
     With `one_node` head and workers share a node.
     """
-    container = _trainer_container("ray-head", job, settings, _sizes(settings.head_cpu, settings.head_memory))
+    container = _trainer_container(safety.HEAD_CONTAINER, job, settings, _sizes(settings.head_cpu, settings.head_memory))
     container["ports"] = [
         {"name": "gcs-server", "containerPort": 6379},
         {"name": "dashboard", "containerPort": names.DASHBOARD_PORT},
@@ -58,7 +58,7 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings, *, one_no
     """Return the workers' template: one pod has `resources` and no token. With `one_node` all share a node."""
     resources = job_resources(job)
     sizes = _sizes(resources.cpu, resources.memory)
-    container = _trainer_container("ray-worker", job, settings, sizes)
+    container = _trainer_container(safety.WORKER_CONTAINER, job, settings, sizes)
     if resources.gpus:
         for kind in ("requests", "limits"):
             sizes[kind][GPU_RESOURCE] = str(resources.gpus)
@@ -77,11 +77,11 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings, *, one_no
 def submitter_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod:
     """Return the submitter's template; KubeRay adds the command and the token of the Ray cluster."""
     container = {
-        "name": "ray-job-submitter",
+        "name": safety.SUBMITTER_CONTAINER,
         "image": settings.trainer_image,
         "imagePullPolicy": settings.image_pull_policy,
         "resources": _sizes(settings.submitter_cpu, settings.submitter_memory),
-        "securityContext": _container_security(),
+        **copy.deepcopy(dict(safety.CONTAINER)),
         "env": [{"name": "HOME", "value": HOME}],
         "volumeMounts": [{"name": "home", "mountPath": HOME}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - a mount point
     }
@@ -97,16 +97,8 @@ def job_resources(job: Job) -> Resources:
 
 def _template(job: Job, attempt: int, role: str, settings: TrainerSettings, container: dict[str, Any]) -> Pod:
     spec: dict[str, Any] = {
-        "automountServiceAccountToken": False,
+        **copy.deepcopy(dict(safety.POD)),
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": IMAGE_USER,
-            "runAsGroup": IMAGE_USER,
-            "fsGroup": IMAGE_USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
         "containers": [container],
     }
     if settings.image_pull_secrets:
@@ -124,7 +116,7 @@ def _trainer_container(name: str, job: Job, settings: TrainerSettings, resources
         "imagePullPolicy": settings.image_pull_policy,
         "env": list(_environment(job, settings)),
         "resources": resources,
-        "securityContext": _container_security(),
+        **copy.deepcopy(dict(safety.CONTAINER)),
         "volumeMounts": [
             {"name": CONFIG_VOLUME, "mountPath": names.CONFIG_DIRECTORY, "readOnly": True},
             {"name": "home", "mountPath": HOME},
@@ -150,10 +142,6 @@ def _environment(job: Job, settings: TrainerSettings) -> Iterator[dict[str, Any]
     secret = job.valid_spec.model.token_secret
     if secret is not None:
         yield {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
-
-
-def _container_security() -> dict[str, Any]:
-    return {"runAsNonRoot": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def _sizes(cpu: str, memory: str) -> dict[str, dict[str, str]]:

@@ -7,6 +7,7 @@ Test: tests/controller/job/children/test_rayjob.py.
 from typing import Any
 
 from controller.job import names
+from controller.job.children import safety
 from controller.job.children.metadata import TrainerSettings, child
 from controller.job.children.placement import AccessModes, needs_one_node
 from controller.job.children.pods import head_template, job_resources, submitter_template, worker_template
@@ -15,8 +16,6 @@ from controller.job.quantities import memory_bytes
 from controller.job.trainconfig import ray_cpus
 from controller.stores import RAY_JOBS
 
-ENTRYPOINT = f"python -m trainer --config {names.CONFIG_DIRECTORY}/{names.CONFIG_KEY}"
-"""A constant: KubeRay hands it to a shell, so nothing of the user's may ever stand in it."""
 CLUSTER_TTL_SECONDS = 10
 """How long the cluster outlives its job: the next attempt waits for its pods to go."""
 SUBMITTER_RETRIES = 2
@@ -33,17 +32,13 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: Acc
     workers = distributed.workers if distributed else 1
     resources = job_resources(job)
     spec = {
-        "entrypoint": ENTRYPOINT,
-        "submissionMode": "K8sJobMode",
-        "backoffLimit": 0,
+        **safety.RAY_JOB,
         "submitterConfig": {"backoffLimit": SUBMITTER_RETRIES},
-        "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": CLUSTER_TTL_SECONDS,
         "submitterPodTemplate": submitter_template(job, attempt, settings),
         "rayClusterSpec": {
             "rayVersion": settings.ray_version,
-            "authOptions": {"mode": "token"},
-            "enableInTreeAutoscaling": False,
+            **safety.CLUSTER,
             "headGroupSpec": {
                 "rayStartParams": {"num-cpus": "0", **_start_parameters(settings.head_memory)},
                 "template": head_template(job, attempt, settings, one_node=one_node),

@@ -1,15 +1,45 @@
 """What must have been stored of a RayJob as it was sent, because the safety of the cluster hangs on it.
 
 KubeRay's definition of an older release drops fields that it does not know, and a webhook may change others: a dashboard
-without a token runs whatever it is sent. Pure. Test: tests/controller/job/children/test_safety.py.
+without a token runs whatever it is sent. What is asked of every RayJob stands here, and the builders take it from here, so
+that one can be judged by what is stored of it alone. Pure. Test: tests/controller/job/children/test_safety.py.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-RAY_JOB_FIELDS = ("entrypoint", "submissionMode", "backoffLimit", "shutdownAfterJobFinishes")
-CLUSTER_FIELDS = ("authOptions", "enableInTreeAutoscaling")
+from controller.job import names
+
+IMAGE_USER = 1000
+"""User and group of the trainer's image; volumes are made writable for the group."""
+HEAD_CONTAINER, WORKER_CONTAINER, SUBMITTER_CONTAINER = "ray-head", "ray-worker", "ray-job-submitter"
+
+# A RayJob that does not have these values is deleted: who changes one ends the attempts that run during an upgrade.
+RAY_JOB: Mapping[str, Any] = {
+    # A constant: KubeRay hands it to a shell, so nothing of the user's may ever stand in it.
+    "entrypoint": f"python -m trainer --config {names.CONFIG_DIRECTORY}/{names.CONFIG_KEY}",
+    "submissionMode": "K8sJobMode",
+    "backoffLimit": 0,
+    "shutdownAfterJobFinishes": True,
+}
+CLUSTER: Mapping[str, Any] = {"authOptions": {"mode": "token"}, "enableInTreeAutoscaling": False}
+POD: Mapping[str, Any] = {
+    "automountServiceAccountToken": False,
+    "securityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": IMAGE_USER,
+        "runAsGroup": IMAGE_USER,
+        "fsGroup": IMAGE_USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}
+CONTAINER: Mapping[str, Any] = {
+    "securityContext": {"runAsNonRoot": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+}
+
+RAY_JOB_FIELDS, CLUSTER_FIELDS = tuple(RAY_JOB), tuple(CLUSTER)
 POD_FIELDS = ("automountServiceAccountToken", "serviceAccountName", "securityContext")
 UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
 SHOWN = 5
@@ -28,14 +58,33 @@ def fields_lost(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]
     return list(_lost(sent, stored))
 
 
+def fields_unsafe(stored: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the fields that safety hangs on and that a stored RayJob does not have as we send them."""
+    return fields_lost(_required(stored["metadata"]["name"]), stored)
+
+
 def words(fields: list[str]) -> str:
     """Return what is wrong and what to do, for the condition of a job."""
     named = ", ".join(fields[:SHOWN]) + (f" and {len(fields) - SHOWN} more" if len(fields) > SHOWN else "")
     return (
         f"the cluster's definition of RayJob, or a webhook, does not keep {named}: the job would run without what keeps it safe, such as "
-        "the token of its dashboard, and was not started. Install the CustomResourceDefinitions of KubeRay 1.6 or newer (helm does not "
+        "the token of its dashboard, and is not left running. Install the CustomResourceDefinitions of KubeRay 1.6 or newer (helm does not "
         "upgrade them: kubectl apply --server-side), and the operator of that release"
     )
+
+
+def _required(name: str) -> dict[str, Any]:
+    """Return what every RayJob of ours has of the fields that safety hangs on; `name` is also that of its head's account."""
+    cluster = {
+        **CLUSTER,
+        "headGroupSpec": {"template": _template(HEAD_CONTAINER, serviceAccountName=name)},
+        "workerGroupSpecs": [{"template": _template(WORKER_CONTAINER)}],
+    }
+    return {"spec": {**RAY_JOB, "submitterPodTemplate": _template(SUBMITTER_CONTAINER), "rayClusterSpec": cluster}}
+
+
+def _template(container: str, **fields: str) -> dict[str, Any]:
+    return {"spec": {**POD, **fields, "containers": [{"name": container, **CONTAINER}]}}
 
 
 def _lost(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[str]:

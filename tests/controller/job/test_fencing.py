@@ -7,35 +7,33 @@ import pytest
 
 from controller.job.policies import PODS_GONE_POLL_LAST_SECONDS, PODS_GONE_POLL_SECONDS
 from controller.runtime.errors import Conflict
-from controller.runtime.resources import PODS, Resource
+from controller.runtime.resources import CONFIG_MAPS, PODS, Resource
 from controller.stores import FINE_TUNE_JOBS, RAY_CLUSTERS, RAY_JOBS
 from tests.controller.job.builders import NOW, attempt
 from tests.controller.job.world import KEY, World
+from tests.fakes import CREATED
 
 
 @pytest.mark.parametrize(
-    ("kind", "role", "content"),
-    [
-        (PODS, "head", {}),
-        (RAY_CLUSTERS, None, {}),
-        (RAY_JOBS, None, {"status": {"jobStatus": "RUNNING", "jobDeploymentStatus": "Running"}}),
-    ],
+    ("kind", "role"),
+    [(PODS, "head"), (RAY_CLUSTERS, None), (RAY_JOBS, None)],
     ids=["pod", "RayCluster", "RayJob"],
 )
-async def test_an_attempt_is_not_created_beside_what_the_server_still_has_of_the_one_before(
-    kind: Resource, role: str | None, content: dict[str, Any]
-) -> None:
+async def test_an_attempt_is_not_created_beside_what_the_server_still_has_of_the_one_before(kind: Resource, role: str | None) -> None:
     world = World()
     world.set_status(attempt(1, outcome="Failed", reason="SubmissionFailed", end_time=NOW), attempt(2, start_time=None))
     world.catch_up()
-    world.put_child(kind, "left", 1, role, **content)  # and no watch tells
+    if kind == RAY_JOBS:
+        world.put_ray_job(1)
+    else:
+        world.put_child(kind, "bot-1", 1, role)  # and no watch tells
     assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL_SECONDS
     assert "bot-2" not in world.ray_jobs()
     assert world.condition("Running")["reason"] == "Retrying"
     assert "two writers would spoil the output" in world.condition("Running")["message"]
 
     if world.api.objects(kind):
-        world.api.remove(kind, "team", "left")
+        world.api.remove(kind, "team", "bot-1")
     await world.step()
     assert world.ray_jobs() == ["bot-2"]
 
@@ -67,6 +65,54 @@ async def test_what_an_attempt_itself_has_already_does_not_hold_it_up() -> None:
     world.put_child(RAY_CLUSTERS, "bot-1-x7k2p", 1)
     await world.reconciler.reconcile(KEY)
     assert world.condition("Running")["reason"] == "TrainerRunning"
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["the caches know", "no watch tells"])
+async def test_a_ray_job_that_is_deleted_before_it_was_seen_costs_no_attempt_and_is_created_again_once_all_of_it_is_gone(
+    seen: bool,
+) -> None:
+    world = World()
+    await world.step()
+    world.catch_up()
+    world.put_ray_job(1, "", "Initializing")
+    world.edit(RAY_JOBS, "bot-1", deletionTimestamp=CREATED)
+    for _ in range(3):
+        if seen:
+            world.catch_up()
+        assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL_SECONDS
+        assert world.status["attempts"] == [{"number": 1, "rayJobName": "bot-1"}]
+        assert "bot-1, which is being deleted" in world.condition("Running")["message"]
+        world.catch_up()
+    world.api.remove(RAY_JOBS, "team", "bot-1")
+    world.put_child(PODS, "bot-1-head", 1, "head")
+    await world.step()
+    assert world.ray_jobs() == []
+    world.api.remove(PODS, "team", "bot-1-head")
+    await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+    await world.step()
+    assert [(each["number"], each.get("outcome")) for each in world.status["attempts"]] == [(1, None)]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(RAY_JOBS, "bot-1"), (CONFIG_MAPS, "bot-1-progress-0123abcd")], ids=["RayJob", "progress"])
+async def test_a_child_that_is_being_deleted_while_it_is_to_be_created_is_waited_for(kind: Resource, name: str) -> None:
+    world = World()
+    await world.step()
+
+    def delete_beside(item: dict[str, Any]) -> None:
+        if item["metadata"]["name"] == "bot-1-config":
+            world.put_child(kind, name, 1)
+            world.edit(kind, name, deletionTimestamp=CREATED)
+
+    world.api.admission = delete_beside
+    assert await world.step()
+    assert f"{name} is still being deleted" in world.condition("Running")["message"]
+    assert world.status["attempts"] == [{"number": 1, "rayJobName": "bot-1"}]
+    world.api.remove(kind, "team", name)
+    world.now += timedelta(minutes=5)
+    await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+    assert world.condition("Running")["reason"] == "Starting"
 
 
 async def test_a_ray_job_that_is_created_late_beside_a_newer_attempt_is_deleted() -> None:

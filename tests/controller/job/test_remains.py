@@ -44,9 +44,20 @@ def test_ray_jobs_of_attempts_that_are_over_are_deleted(
         ((OVER,), observed(job(), clusters=(1,)), "1 RayCluster"),
         ((OVER, RUNS), observed(job(), ray_job(2), pods=[pod(2)], clusters=(2,)), ""),
         ((OVER, RUNS), observed(job(), pods=[pod(1)]), "1 pod"),
+        ((OVER, RUNS), observed(job(), pods=[pod(2)]), "1 pod"),
         ((OVER,), observed(job(), ray_job(2)), "1 RayJob"),
     ],
-    ids=["nothing", "pods", "a RayJob", "a final one", "a cluster", "its own", "of the one before", "of one that the status does not know"],
-)
+    ids=[
+        "nothing",
+        "pods",
+        "a RayJob",
+        "a final one",
+        "a cluster",
+        "its own",
+        "of the one before",
+        "of its own RayJob that is gone",
+        "of one that the status does not know",
+    ],
+)  # fmt: skip
 def test_what_may_still_write_is_told(attempts: tuple[Attempt, ...], seen: Observed, words: str) -> None:
     assert remains(situation(*attempts, ray_jobs=seen.ray_jobs, pods=seen.pods, clusters=seen.clusters)) == words

@@ -5,6 +5,7 @@ from typing import Any
 
 from controller.api.status import Attempt
 from controller.job import names
+from controller.job.children.rayjob import ray_job
 from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
 from controller.runtime.resources import (
@@ -20,7 +21,7 @@ from controller.runtime.resources import (
 )
 from controller.runtime.store import Store, StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_CLUSTERS, RAY_JOBS, Stores
-from tests.controller.job.builders import NOW, UID, Settings, resource, status
+from tests.controller.job.builders import NOW, UID, Settings, job, resource, status
 from tests.fakes import CREATED, FakeApi
 
 KEY = "team/bot"
@@ -106,7 +107,8 @@ class World:
 
     def put_ray_job(self, attempt: int, job_status: str = "RUNNING", deployment_status: str = "Running") -> None:
         words = {"jobStatus": job_status, "jobDeploymentStatus": deployment_status, "rayClusterName": f"bot-{attempt}-x7k2p"}
-        self.put_child(RAY_JOBS, f"bot-{attempt}", attempt, status=words)
+        spec = ray_job(job(), attempt, Settings(), {})["spec"]
+        self.put_child(RAY_JOBS, f"bot-{attempt}", attempt, spec=spec, status=words)
 
     def edit(self, kind: Resource, name: str, **metadata: Any) -> None:
         """Change an object's metadata as somebody else might."""

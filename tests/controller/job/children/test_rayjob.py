@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.job.children.rayjob import ENTRYPOINT, ray_job
+from controller.job.children.rayjob import ray_job
 from tests.controller.job.builders import Settings, job
 
 
@@ -26,7 +26,7 @@ def test_kuberay_neither_retries_nor_scales_nor_keeps_the_cluster() -> None:
 
 def test_the_entrypoint_is_a_constant_whatever_the_job_holds() -> None:
     nasty = spec_of(model={"name": "org/model"}, output={"persistentVolumeClaim": {"claimName": "models", "path": "$(reboot); `id`"}})
-    assert nasty["entrypoint"] == ENTRYPOINT == "python -m trainer --config /etc/finetune/config.json"
+    assert nasty["entrypoint"] == "python -m trainer --config /etc/finetune/config.json"
     assert "reboot" not in str(nasty)
 
 

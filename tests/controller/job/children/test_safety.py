@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from controller.job.children.rayjob import ray_job
-from controller.job.children.safety import fields_lost, fields_refused, words
+from controller.job.children.safety import fields_lost, fields_refused, fields_unsafe, words
 from controller.job.hindrance import Kind
 from controller.runtime.client import Client
+from controller.runtime.errors import KubeError, ServerError, Unreachable
+from controller.runtime.resources import CONFIG_MAPS
+from controller.runtime.transport import Response
 from controller.stores import RAY_JOBS
-from tests.controller.job.builders import Settings, job
+from tests.controller.job.builders import Settings, attempt, job
 from tests.controller.job.world import World
 
 SENT = ray_job(job(), 1, Settings(), {})
@@ -29,6 +32,18 @@ def head(item: dict[str, Any]) -> dict[str, Any]:
 
 def worker(item: dict[str, Any]) -> dict[str, Any]:
     return cluster(item)["workerGroupSpecs"][0]["template"]["spec"]
+
+
+def kueue_admits(item: dict[str, Any]) -> None:
+    """Change a RayJob as Kueue does when it admits one, and the API server when it fills in defaults."""
+    item["metadata"]["labels"] |= {"kueue.x-k8s.io/queue-name": "team-a"}
+    item["spec"].pop("suspend", None)
+    for template in (head(item), worker(item)):
+        template.update(nodeSelector={"pool": "a"}, dnsPolicy="ClusterFirst", schedulerName="default-scheduler")
+        template["containers"][0].update(terminationMessagePath="/dev/termination-log")
+        template["securityContext"].update(supplementalGroupsPolicy="Merge")
+    cluster(item)["workerGroupSpecs"][0]["template"]["metadata"]["labels"]["kueue.x-k8s.io/podset"] = "workers"
+    cluster(item)["workerGroupSpecs"][0]["numOfHosts"] = 1
 
 
 @pytest.mark.parametrize(
@@ -63,6 +78,7 @@ def test_what_safety_hangs_on_is_missed_by_its_path(change: Callable[[Any], Any]
     stored = copy.deepcopy(SENT)
     change(stored)
     assert fields_lost(SENT, stored) == [field]
+    assert fields_unsafe(stored) == [field]
     assert field in words([field])
 
 
@@ -71,17 +87,19 @@ def test_what_safety_hangs_on_is_missed_by_its_path(change: Callable[[Any], Any]
     [
         lambda item: None,
         lambda item: item["spec"].update(suspend=True, activeDeadlineSeconds=9),
+        kueue_admits,
         lambda item: worker(item).update(tolerations=[{"operator": "Exists"}], nodeSelector={"pool": "a"}),
         lambda item: worker(item)["containers"].insert(0, {"name": "mesh", "image": "sidecar"}),
         lambda item: worker(item)["containers"][0].update(image="mirror/trainer"),
         lambda item: head(item)["securityContext"].update(supplementalGroups=[7]),
     ],
-    ids=["nothing", "a queue", "placement", "a sidecar", "a mirror", "more security"],
+    ids=["nothing", "a queue", "Kueue", "placement", "a sidecar", "a mirror", "more security"],
 )
 def test_what_the_server_a_queue_or_a_policy_adds_is_no_loss(change: Callable[[Any], Any]) -> None:
     stored = copy.deepcopy(SENT)
     change(stored)
     assert fields_lost(SENT, stored) == []
+    assert fields_unsafe(stored) == []
 
 
 @pytest.mark.parametrize("stored", [{}, {"spec": None}, {"spec": {"rayClusterSpec": {"workerGroupSpecs": []}}}])
@@ -123,11 +141,11 @@ async def test_a_ray_job_that_would_run_without_its_token_is_not_left_and_the_jo
     assert Kind.UNSAFE.first_seconds / 2 <= wait <= 2 * Kind.UNSAFE.first_seconds
     assert world.ray_jobs() == []
     running = world.condition("Running")
-    assert (running["status"], running["reason"]) == ("False", "KubeRayTooOld")
+    assert (running["status"], running["reason"]) == ("False", "KubeRayUnsafe")
     assert f"does not keep {CLUSTER}.authOptions" in running["message"]
     assert "KubeRay 1.6" in running["message"]
     assert world.status["phase"] == "Waiting"
-    assert ("Warning", "KubeRayTooOld") in world.log.events
+    assert ("Warning", "KubeRayUnsafe") in world.log.events
     before = len(world.writes())
     await world.step()
     assert world.writes()[before:] == []
@@ -149,7 +167,116 @@ async def test_while_the_definition_is_old_one_request_a_try_asks_again() -> Non
     assert [(r.method, r.query.get("dryRun"), r.query.get("fieldValidation")) for r in world.api.requests[asked:]] == [
         ("POST", "All", "Strict")
     ]
-    assert world.condition("Running")["reason"] == "KubeRayTooOld"
+    assert world.condition("Running")["reason"] == "KubeRayUnsafe"
+
+
+def put_unsafe(world: World, attempt: int = 1) -> None:
+    """Let a RayJob of an attempt stand that came without its token."""
+    world.put_ray_job(attempt)
+    stored = next(item for item in world.api.objects(RAY_JOBS) if item["metadata"]["name"] == f"bot-{attempt}")
+    forget_auth(stored)
+
+
+def running_said(world: World) -> tuple[str, str]:
+    running = world.condition("Running")
+    return running["status"], running["reason"]
+
+
+@pytest.mark.parametrize(
+    "failure", [Response(403, b'{"kind":"Status","message":"a policy says no"}'), Unreachable("no answer")], ids=["refused", "unreachable"]
+)
+async def test_an_unsafe_ray_job_that_could_not_be_deleted_at_once_never_counts_as_running_and_is_deleted_later(
+    failure: Response | Exception,
+) -> None:
+    world = World()
+    await world.step()
+    world.api.admission = forget_auth
+    world.api.fail(failure, method="DELETE", path="rayjobs", times=4)
+    for _ in range(4):
+        with pytest.raises(KubeError):
+            await world.step()
+        assert world.ray_jobs() == ["bot-1"]
+        assert "startTime" not in world.status["attempts"][0]
+    assert running_said(world) == ("False", "KubeRayUnsafe")
+    assert f"does not keep {CLUSTER}.authOptions" in world.condition("Running")["message"]
+    if isinstance(failure, Response):
+        assert "could not be deleted: " in world.condition("Running")["message"]
+        assert "a policy says no" in world.condition("Running")["message"]
+    await world.step()
+    assert world.ray_jobs() == []
+    await world.step()
+    assert running_said(world) == ("False", "KubeRayUnsafe")
+    assert world.ray_jobs() == []
+    assert [each["number"] for each in world.status["attempts"]] == [1]
+
+
+@pytest.mark.parametrize("labels", [True, False], ids=["seen by the watch", "without its label"])
+async def test_an_unsafe_ray_job_whose_creation_was_never_answered_is_deleted(labels: bool) -> None:
+    world = World()
+    await world.step()
+    put_unsafe(world)
+    if not labels:
+        world.edit(RAY_JOBS, "bot-1", labels={})
+    await world.step()
+    assert world.ray_jobs() == []
+    assert running_said(world) == ("False", "KubeRayUnsafe")
+    assert world.status["attempts"] == [{"number": 1, "rayJobName": "bot-1"}]
+    await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+    assert running_said(world) == ("False", "Starting")
+
+
+async def test_an_unsafe_ray_job_that_comes_while_the_job_waits_to_ask_again_is_deleted_without_waiting() -> None:
+    world = World()
+    await world.step()
+    for _ in range(5):
+        world.api.fail(Response(504, b"{}"), method="POST", path="rayjobs", times=2)
+        wait = await world.step() or 0
+        world.api.heal()
+        put_unsafe(world)
+        assert await world.step()
+        assert world.ray_jobs() == []
+        world.now += timedelta(seconds=wait)
+
+
+async def test_a_ray_job_that_is_there_already_is_read_before_it_is_taken_for_the_attempts() -> None:
+    world = World()
+    await world.step()
+
+    def create_beside(item: dict[str, Any]) -> None:
+        if item["kind"] == "RoleBinding":
+            put_unsafe(world)
+
+    world.api.admission = create_beside
+    await world.step()
+    assert world.ray_jobs() == []
+    assert running_said(world) == ("False", "KubeRayUnsafe")
+
+
+async def test_an_attempt_whose_ray_job_loses_its_safety_while_it_runs_ends_uncharged_before_its_ray_job_goes() -> None:
+    world = World()
+    world.set_status(attempt(1))
+    put_unsafe(world)
+    await world.step()
+    assert (world.status["attempts"][0]["outcome"], world.status["attempts"][0]["reason"]) == ("Interrupted", "KubeRayUnsafe")
+    assert world.ray_jobs() == ["bot-1"]
+    world.api.remove(CONFIG_MAPS, "team", "rows")  # what a new attempt needs concerns this one no more
+    world.api.fail(Response(500, b"{}"), method="DELETE", path="rayjobs")
+    with pytest.raises(ServerError):
+        await world.step()
+    await world.step()
+    assert world.ray_jobs() == []
+    assert running_said(world) == ("False", "KubeRayUnsafe")
+
+
+async def test_a_job_that_has_ended_safely_or_not_keeps_its_end() -> None:
+    world = World()
+    world.set_status(attempt(1))
+    put_unsafe(world)
+    stored = world.api.objects(RAY_JOBS)[0]
+    world.api.put(RAY_JOBS, {**stored, "status": {"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Complete"}})
+    await world.step()
+    assert world.status["phase"] == "Succeeded"
 
 
 async def test_only_a_ray_job_is_created_strictly() -> None:
