@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from trainer.data.controls import TAG
@@ -18,6 +20,7 @@ PARTS = ("reasoning_content", "content")
 TOOLS = -1
 """Stands for the turn of words that come from the schemas of tools."""
 PRIVATE = re.compile("([\U000f0000-\U000ffffd\U00100000-\U0010fffd])")
+BREAK = re.compile(rf"{TAG}|\s+")
 Draw = Callable[[Sequence[Wire], Sequence[Any] | None], str]
 
 
@@ -57,6 +60,39 @@ class Piece:
         for atom in re.split(rf"({self.controls.pattern}|{TAG}|\s+)", self.text):
             if atom:
                 yield atom, bool(self.controls.fullmatch(atom)) or not (atom.isspace() or re.fullmatch(TAG, atom))
+
+    @cached_property
+    def tail(self) -> str:
+        """What stands behind the last word: tags and white space."""
+        atoms = list(self.atoms())
+        last = max((index for index, (_, is_word) in enumerate(atoms) if is_word), default=-1)
+        return "".join(atom for atom, _ in atoms[last + 1 :])
+
+    @cached_property
+    def _words(self) -> tuple[frozenset[str], frozenset[str], tuple[int, ...]]:
+        """Return the words, the same in lower case, and how long they are, the longest first."""
+        words = frozenset(atom for atom, is_word in self.atoms() if is_word)
+        return words, frozenset(map(str.casefold, words)), tuple(sorted(set(map(len, words)), reverse=True))
+
+    def word_from(self, text: str, start: int, limit: int) -> int:
+        """Return where the word ends that begins at a place, `limit` at most."""
+        length = self._length(lambda size: text[start : start + size], limit - start)
+        if length is not None:
+            return start + length
+        found = BREAK.search(text, start, limit)
+        return found.start() if found is not None else limit
+
+    def word_until(self, text: str, end: int, limit: int) -> int:
+        """Return where the word begins that ends at a place, `limit` at least."""
+        length = self._length(lambda size: text[end - size : end], end - limit)
+        return end - length if length is not None else max((found.end() for found in BREAK.finditer(text, limit, end)), default=limit)
+
+    def _length(self, beginning: Callable[[int], str], most: int) -> int | None:
+        """Return the length of the longest word that stands at a place, None where the template has changed more than its case."""
+        words, folded, lengths = self._words
+        fitting = [length for length in lengths if length <= most]
+        exact = next((length for length in fitting if beginning(length) in words), None)
+        return exact if exact is not None else next((length for length in fitting if beginning(length).casefold() in folded), None)
 
 
 @dataclass(frozen=True)
@@ -108,7 +144,7 @@ def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, contr
     `controls` returns what counts as a control token in the words of a role, of "tools" among them.
     """
     plain = draw(turns, tools)
-    pieces = _pieces_of(turns, tools, controls)
+    pieces = _pieces_of(turns, tools, controls, plain)
     ways = tuple(Way.EDGES for _ in pieces)
     for others in (Way.EDGES, Way.WORDS, Way.BEFORE, Way.AFTER):
         marker = Marker(turns, tools, pieces, ways if others is Way.EDGES else tuple(others for _ in pieces))
@@ -140,13 +176,15 @@ def _whole(written: Written, piece: Piece) -> bool:
     return len(found) == 1 and written.text[found[0].start : found[0].end] == piece.text.strip()
 
 
-def _pieces_of(turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]]) -> tuple[Piece, ...]:
+def _pieces_of(turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]], plain: str
+               ) -> tuple[Piece, ...]:  # fmt: skip
+    """Return the texts of a conversation, each with two characters that stand neither in one of them nor in what is written."""
     parts = [(index, part, str(turn.get(part, "")), turn["role"]) for index, turn in enumerate(turns) for part in PARTS]
     texts = [entry for entry in parts if entry[2].strip()]
     if tools is not None and any(controls("tools").search(text) for text in _texts_in(tools)):
         texts.append((TOOLS, "tools", "", "tools"))
-    used = {character for _, _, text, _ in texts for character in PRIVATE.findall(text)}
-    free = (character for character in map(chr, range(0xF0000, 0xFFFFE)) if character not in used)
+    used = {character for text in (plain, *(text for _, _, text, _ in texts), *_texts_in(tools)) for character in PRIVATE.findall(text)}
+    free = (character for character in map(chr, chain(range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))) if character not in used)
     return tuple(Piece(index, part, text, controls(role), next(free), next(free)) for index, part, text, role in texts)
 
 
@@ -154,7 +192,7 @@ def _texts_in(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
-        for member in value.values() if isinstance(value, dict) else value:
+        for member in (*value, *value.values()) if isinstance(value, dict) else value:
             yield from _texts_in(member)
 
 
@@ -163,7 +201,7 @@ def _wrapped(value: Any, piece: Piece) -> Any:
     if isinstance(value, str):
         return piece.controls.sub(lambda found: f"{piece.opens}{found[0]}{piece.closes}", value)
     if isinstance(value, dict):
-        return {name: _wrapped(member, piece) for name, member in value.items()}
+        return {_wrapped(name, piece): _wrapped(member, piece) for name, member in value.items()}
     return [_wrapped(member, piece) for member in value] if isinstance(value, list) else value
 
 
@@ -184,6 +222,7 @@ def _read(marked: str, pieces: Sequence[Piece]) -> Written:
 
 def _stretches(text: str, marks: Sequence[tuple[int, Piece, bool]]) -> Iterator[Stretch]:
     """Pair the marks; where one of a pair is missing, the word that stands there says how far it goes."""
+    places = [0, *(place for place, _, _ in marks), len(text)]
     position = 0
     while position < len(marks):
         place, piece, opens = marks[position]
@@ -192,11 +231,9 @@ def _stretches(text: str, marks: Sequence[tuple[int, Piece, bool]]) -> Iterator[
             yield Stretch(place, following[0], piece)
             position += 2
             continue
-        words = sorted({atom for atom, is_word in piece.atoms() if is_word}, key=len, reverse=True)
+        # A neighbouring mark bounds the word.
         if opens:
-            end = next((place + len(word) for word in words if text.startswith(word, place)), place)
-            yield Stretch(place, end, piece)
+            yield Stretch(place, piece.word_from(text, place, places[position + 2]), piece)
         else:
-            start = next((place - len(word) for word in words if text.endswith(word, 0, place)), place)
-            yield Stretch(start, place, piece)
+            yield Stretch(piece.word_until(text, place, places[position]), place, piece)
         position += 1

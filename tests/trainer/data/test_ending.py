@@ -78,6 +78,15 @@ def test_generation_does_not_stop_between_thoughts_and_answer() -> None:
     assert stop_ids(model, tokenizer) == [tokenizer.convert_tokens_to_ids("<|return|>")]
 
 
+@pytest.mark.parametrize("change", ["capitalize", "title", "upper"])
+def test_what_a_template_puts_before_an_answer_holds_no_word_of_the_answer(change: str) -> None:
+    template = templates.QWEN3.replace("content.lstrip('\\n')", f"content.lstrip('\\n') | {change}").replace(
+        "m.role + '\\n' + m.content", f"m.role + '\\n' + (m.content | {change})"
+    )
+    assert change in template
+    assert ending_of(trained_tokenizer(template, eos="<|im_end|>")).opening == "<think>\n\n</think>\n\n"
+
+
 def test_another_template_of_the_same_tokenizer_has_its_own_ending() -> None:
     tokenizer = trained_tokenizer(templates.GEMMA)
     before = ending_of(tokenizer).tokens
