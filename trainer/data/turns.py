@@ -4,8 +4,10 @@ Holds for every row or refuses it: what is learnt holds the turn's visible words
 Tests: tests/trainer/data/test_turns.py.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from trainer.config.errors import InputError
@@ -128,8 +130,10 @@ class _Reader:
 
     def _marked(self, piece: Piece) -> int:
         """Return how many stretches of a piece were marked."""
-        way = next(way for own, way in zip(self.marker.pieces, self.marker.ways, strict=True) if own is piece)
-        return 1 if way is Way.EDGES else sum(is_word for _, is_word in piece.atoms())
+        return 1 if self._way(piece) is Way.EDGES else sum(is_word for _, is_word in piece.atoms())
+
+    def _way(self, piece: Piece) -> Way:
+        return next(way for own, way in zip(self.marker.pieces, self.marker.ways, strict=True) if own is piece)
 
     def _of(self, piece: Piece) -> list[Stretch]:
         return [stretch for stretch in self.written.stretches if stretch.piece is piece]
@@ -139,17 +143,24 @@ class _Reader:
 
     def _with_tags(self, last: Stretch, limit: int) -> int:
         """Return where the words end, with the answer's own tags behind them, which are not marked."""
-        end, text = last.end, self.written.text
-        content = self.messages[last.piece.turn].content.rstrip() if last.piece.part == "content" else ""
-        rest = content[content.rfind(text[last.start : last.end]) + last.end - last.start :] if content else ""
-        return end + len(rest) if rest and text.startswith(rest, end) and end + len(rest) <= limit else end
+        tail = "" if self._way(last.piece) is Way.EDGES else last.piece.tail.rstrip()
+        return next((end for form in _forms(tail) if (end := self._behind(form, last.end)) and end <= limit), last.end)
 
     def _text_end(self, index: int, words_end: int) -> int:
         """Return where the turn ends if no token ends it: behind the answer's own white space and the template's ending."""
-        text, content = self.written.text, self.messages[index].content
+        content = self.messages[index].content
         space = content[len(content.rstrip()) :]
-        end = words_end + len(space) if text.startswith(space, words_end) else words_end
-        return end + len(self.ending.text) if text.startswith(self.ending.text, end) else end
+        # A template may trim a part of the white space, or write it as JSON does.
+        text = self.written.text[words_end : words_end + len(space)]
+        kept = next((place for place, (own, shown) in enumerate(zip(space, text, strict=False)) if own != shown), len(text))
+        forms = [*_forms(space), *(space[:length] for length in range(kept, -1, -1))]
+        whole = (end for form in forms if (end := self._behind(form + self.ending.text, words_end)))
+        return next(whole, self._behind(space, words_end) or words_end)
+
+    def _behind(self, form: str, place: int) -> int | None:
+        """Return where a text ends that stands at a place in any case of letters, None where it does not stand there."""
+        end = place + len(form)
+        return end if self.written.text[place:end].casefold() == form.casefold() else None
 
     def _start(self, index: int, first: int, before: Stretch | None) -> int:
         """Return where generation of a turn starts: as far as what stands before its words is what the template asks with."""
@@ -186,6 +197,11 @@ class _Reader:
         shown = sum(stretch.end <= words.end for stretch in self._of(words.piece))
         ends = [stretch.end for stretch in prompt.stretches if stretch.piece is words.piece]
         return ends[min(shown, len(ends)) - 1] if ends else None
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    """Return how templates write a text: as it is, as in JSON, or as in HTML."""
+    return text, json.dumps(text, ensure_ascii=False)[1:-1], escape(text)
 
 
 def _literals(written: Written, marker: Marker) -> tuple[tuple[int, int], ...]:

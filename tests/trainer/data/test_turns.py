@@ -249,6 +249,45 @@ def test_a_heading_that_quotes_the_question_is_that_of_the_own_row() -> None:
     assert headings == ["Of stones: ", "Of rivers: "]
 
 
+def headed(content: str) -> str:
+    """Return a template without an end token that writes contents as given."""
+    return (
+        "{% for m in messages %}### {{ m['role'] }}\n{{ " + content + " }}\n\n{% endfor %}"
+        "{% if add_generation_prompt %}### assistant\n{% endif %}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "learns"),
+    [
+        pytest.param("m['content'] | upper", ["SO B</B>\n\n", "YES</B>\n\n</s>"], id="upper case"),
+        pytest.param("m['content'] | capitalize", ["So b</b>\n\n", "Yes</b>\n\n</s>"], id="a capital first"),
+        pytest.param("m['content'] | e", ["so b&lt;/b&gt;\n\n", "yes&lt;/b&gt;\n\n</s>"], id="escaped for HTML"),
+    ],
+)
+def test_tags_behind_the_last_word_are_learnt_however_the_template_writes_them(content: str, learns: list[str]) -> None:
+    tokenizer = trained_tokenizer(headed(content))
+    assert learnt(tokenizer, tokenize(chat("what", "so b</b>", "and", "yes</b>"), tokenizer, 1000)) == learns
+
+
+def test_white_space_behind_an_answer_is_learnt_with_the_end_where_the_template_escapes_it() -> None:
+    tokenizer = trained_tokenizer("{{ messages | tojson }}{% if add_generation_prompt %}, assistant: {% endif %}")
+    row = tokenize(chat("what", "so \n\n", "and", "yes"), tokenizer, 1000)
+    assert [span.split('"content": ')[1] for span in learnt(tokenizer, row)] == [r'"so \n\n"}', '"yes"}]</s>']
+
+
+def test_white_space_that_the_template_trims_in_part_does_not_hide_the_end() -> None:
+    tokenizer = trained_tokenizer(headed("m['content'].rstrip('\\n')"))
+    assert learnt(tokenizer, tokenize(chat("what", "so \n", "and", "yes"), tokenizer, 1000)) == ["so \n\n", "yes\n\n</s>"]
+
+
+@pytest.mark.parametrize("change", ["capitalize", "title"])
+def test_what_is_learnt_ends_before_the_next_turn_whose_first_word_the_template_changes(change: str) -> None:
+    tokenizer = trained_tokenizer("{% for m in messages %}<|im_start|>{{ m['content'] | " + change + " }}\n{% endfor %}", eos="<|im_end|>")
+    conversation = conversation_of(chat("what", "so it is", "and then", "yes"), tokenizer)
+    assert [conversation.text[turn.limit :][:4] for turn in conversation.turns] == ["And ", ""]
+
+
 PARTS = ["A", " ", "\n", "<|im_end|>", "</s>", "user\n", "<|im_start|>assistant\n", "<think>", "ü🙂", "assistant: ", "[/INST]", "<b>", "."]
 WORDS = st.lists(st.sampled_from(PARTS), max_size=6).map("".join)
 CONTENTS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3).map(lambda pairs: [words for pair in pairs for words in pair])
