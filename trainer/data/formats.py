@@ -36,7 +36,7 @@ def read_file(
         raise InputError(f"{field}.delimiter", f"has no meaning for {path.name}, which is read as {kind}", fix)
     try:
         if kind in TABLES:
-            yield from read_table(field, path, numbered_lines(field, path), TABLES[kind], delimiter)
+            yield from read_table(field, path, numbered_lines(field, path), TABLES[kind], delimiter, columns or [])
         elif kind is DataFormat.TEXT:
             yield from _read_text(field, path)
         elif kind is DataFormat.PARQUET:

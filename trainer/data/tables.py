@@ -5,24 +5,31 @@ Tests: tests/trainer/data/test_tables.py.
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 from trainer.config.errors import InputError
+from trainer.config.sources import COMPLETION_NAMES, PROMPT_NAMES
 from trainer.data.records import Record
 
 DELIMITERS = (",", ";", "\t", "|")
+KNOWN_NAMES = (*PROMPT_NAMES, *COMPLETION_NAMES, "messages", "conversations", "text", "system")
 SAMPLE_LINES = 200
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 SEPARATOR_LINE = re.compile(r"^\"?sep=(.)\"?$", re.IGNORECASE)
 """The first line of a file that Excel wrote may name the delimiter."""
 
 
-def read_table(field: str, path: Path, lines: Iterator[tuple[int, str]], usual: str, given: str | None) -> Iterator[Record]:
-    """Yield the rows of a table. Its delimiter is `given`, or found, and where nothing tells the `usual` one of its format."""
+def read_table(
+    field: str, path: Path, lines: Iterator[tuple[int, str]], usual: str, given: str | None, columns: Collection[str] = ()
+) -> Iterator[Record]:
+    """Yield the rows of a table. Its delimiter is `given`, or found, and where nothing tells the `usual` one of its format.
+
+    `columns` are those that are sure to be read.
+    """
     # Texts of any length are cells; the default limit is 128 KiB.
     csv.field_size_limit(2**31 - 1)
     # Lines keep their ends: a quoted cell may hold some.
@@ -34,18 +41,19 @@ def read_table(field: str, path: Path, lines: Iterator[tuple[int, str]], usual: 
     if named:
         sample, skipped, given = sample[1:], 1, given or named[1]
     complete = len(sample) < SAMPLE_LINES
-    delimiter = given or _find_delimiter(sample, usual, complete=complete)
+    delimiter = given or _find_delimiter(sample, usual, {*KNOWN_NAMES, *columns}, complete=complete)
     # Files with tabs are often written without quoting: a quote in a cell is then a part of its words.
     plain = delimiter == "\t" and not _is_sound(sample, csv.QUOTE_MINIMAL, complete) and _is_sound(sample, csv.QUOTE_NONE, complete)
     yield from _rows(field, path, chain(sample, text), delimiter, skipped, csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
 
 
-def _find_delimiter(sample: Sequence[str], usual: str, *, complete: bool) -> str:
+def _find_delimiter(sample: Sequence[str], usual: str, known: Collection[str], *, complete: bool) -> str:
     """Return the delimiter that divides the header and gives most of the first rows as many cells as it has.
 
     Commas in the cells of a file with semicolons do not mislead: they do not stand in the header, or not as often in each row.
+    Of two that divide all rows alike, the one is taken that gives more `known` names of columns.
     """
-    best, best_share = usual, 0.0
+    best, best_fit = usual, (0.0, 0)
     for delimiter in sorted(DELIMITERS, key=lambda one: one != usual):
         rows = _parsed(sample, delimiter)
         # The last row may go on behind the sample.
@@ -53,8 +61,9 @@ def _find_delimiter(sample: Sequence[str], usual: str, *, complete: bool) -> str
         if not rows or len(rows[0]) < 2:
             continue
         share = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
-        if share > best_share:
-            best, best_share = delimiter, share
+        fit = share, sum(name.strip() in known for name in rows[0])
+        if fit > best_fit:
+            best, best_fit = delimiter, fit
     return best
 
 
@@ -80,9 +89,8 @@ def _is_sound(sample: Sequence[str], quoting: Literal[0, 3], complete: bool) -> 
 def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped: int, quoting: Literal[0, 3]) -> Iterator[Record]:
     source = iter(lines)
     start = skipped + 1
-    # A header with a blank after each delimiter tells that cells are written so.
     head = list(islice(source, 1))
-    spaced = bool(head) and f"{delimiter} " in head[0] and delimiter != "\t"
+    spaced = delimiter != "\t" and _is_spaced(head, delimiter)
     reader = csv.reader(chain(head, source), delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=spaced)
     header: list[str] = []
     try:
@@ -102,6 +110,15 @@ def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped:
             raise InputError(field, problem, "lines end in a carriage return alone; save the file with line feeds") from error
         fix = "check its double quotes: they stand around a whole cell, and one inside is written twice"
         raise InputError(field, problem, fix) from error
+
+
+def _is_spaced(head: Sequence[str], delimiter: str) -> bool:
+    """Tell whether the header has a blank after each delimiter: cells are written so then, and the blank is not content.
+
+    A delimiter and a blank inside a quoted name do not count.
+    """
+    first = next(iter(_parsed(head, delimiter)), [])
+    return len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
 
 
 def _header(field: str, path: Path, cells: Sequence[str]) -> list[str]:

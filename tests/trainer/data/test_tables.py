@@ -88,6 +88,19 @@ def test_blanks_after_delimiters_are_no_content_where_the_header_has_them() -> N
     assert read("prompt,completion\na, b\n") == [{"prompt": "a", "completion": " b"}]
 
 
+def test_a_comma_and_a_blank_in_a_quoted_name_say_nothing_of_blanks_in_cells() -> None:
+    assert read('"question, if any",answer\na, b\n') == [{"question, if any": "a", "answer": " b"}]
+    assert read('id, "question, if any", answer\n1, a, "b, c"\n') == [{"id": "1", "question, if any": "a", "answer": "b, c"}]
+    assert read("id, question,answer\n1, a, b\n") == [{"id": "1", "question": " a", "answer": " b"}]
+
+
+def test_of_two_delimiters_that_divide_alike_the_one_that_gives_known_columns_is_taken() -> None:
+    assert read("id;x|prompt|completion\n1;u|p|c\n") == [{"id;x": "1;u", "prompt": "p", "completion": "c"}]
+    assert read("a|prompt;completion\n1|x;y\n") == [{"a|prompt": "1|x", "completion": "y"}]
+    records = read_table("data.train[0]", Path("rows.csv"), lines("id;x|frage|antwort\n1;u|p|c\n"), ",", None, ["frage", "antwort"])
+    assert [record.values for record in records] == [{"id;x": "1;u", "frage": "p", "antwort": "c"}]
+
+
 def test_columns_without_a_name_are_numbered() -> None:
     assert read(",prompt,completion,,\n0,a,b,,\n")[0] == {"column 1": "0", "prompt": "a", "completion": "b", "column 4": "", "column 5": ""}
 
