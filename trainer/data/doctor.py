@@ -118,7 +118,7 @@ def answer_findings(examples: Sequence[Example]) -> list[str]:
         word = "1 prompt has" if several == 1 else f"{several} prompts have"
         findings.append(f"data.train: {word} several different answers (the first: {first.origin}); the model learns a mixture of them")
     answer, count = Counter(_answer(example).strip() for example in chats).most_common(1)[0]
-    if len(chats) > 1 and count >= REPEATED_ANSWER_SHARE * len(chats):
+    if count > 1 and count >= REPEATED_ANSWER_SHARE * len(chats):
         findings.append(f"data.train: {count} of {len(chats)} rows have the same answer, «{answer[:60]}»; the model may say little else")
     return findings
 

@@ -104,6 +104,10 @@ def test_several_answers_to_one_prompt_are_told(tokenizer: Any) -> None:
     ]
 
 
+def test_an_answer_that_stands_once_is_not_repeated(tokenizer: Any) -> None:
+    assert not [said for said in findings(tokenizer, rows(2)) if "the same answer" in said]
+
+
 def test_one_answer_to_most_prompts_is_told(tokenizer: Any) -> None:
     said = findings(tokenizer, [*rows(20), *(chat(f"other {number}", "I do not know.") for number in range(30))])
     assert said == ["data.train: 30 of 50 rows have the same answer, «I do not know.»; the model may say little else"]
