@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import chain, groupby, islice
 from typing import Any
 
@@ -18,7 +19,8 @@ from trainer.data.advice import text_advice
 from trainer.data.jsonobject import is_turns_by_member
 from trainer.data.jsonrows import parse
 from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of, quoted
-from trainer.data.messages import ROW_KEYS, check_order, has_empty_turn, is_tools, message_of, tools_of
+from trainer.data.meaning import refuse_meaning
+from trainer.data.messages import check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.noticed import Noticed
 from trainer.data.records import Record, kind_of, shown
 from trainer.data.rows import Example, Message
@@ -28,7 +30,7 @@ SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "a
 SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY_NAME = "history"
 TOOLS_NAME = "tools"
-REASONING_NAMES = ("reasoning", "reasoning_content", "thinking", "thought", "thoughts")
+HISTORY_FIX = 'write [["earlier question", "earlier answer"]], or columns: {ignore: [history]}'
 
 
 def read_examples(field: str, records: Iterable[Record], task: Task, columns: Columns | None, name: str) -> tuple[list[Example], Noticed]:
@@ -92,12 +94,12 @@ class _Row:
         """Columns of this row that are read."""
 
     def text_example(self) -> Example | None:
-        self._refuse_meaning()
+        refuse_meaning(self.record.values, self.layout, self._is_free, self._meaning_fault)
         text = self._words("text")
         return None if text is None else Example(make_id(None, text), self.origin, None, text)
 
     def pair_example(self) -> Example | None:
-        self._refuse_meaning()
+        refuse_meaning(self.record.values, self.layout, self._is_free, self._meaning_fault)
         prompt, completion = self._words("prompt"), self._words("completion")
         if prompt is None or completion is None:
             return None
@@ -108,7 +110,7 @@ class _Row:
         return self._example((*self._system(), *self._history(), Message("user", prompt), Message("assistant", completion)))
 
     def messages_example(self) -> Example | None:
-        self._refuse_meaning()
+        refuse_meaning(self.record.values, self.layout, self._is_free, self._meaning_fault)
         column = self.layout.messages or ""
         value = self._turns(column, self._value("messages"))
         if value is None or value == []:
@@ -134,25 +136,34 @@ class _Row:
     def _example(self, messages: tuple[Message, ...]) -> Example:
         """Return a conversation with the tools that the row offers."""
         value, tools = self.record.values.get(TOOLS_NAME), None
+        if self.layout.messages is None:
+            value = _parsed(value)
         if self._is_free(TOOLS_NAME) and (self.layout.messages is not None or is_tools(value)):
             self.read.add(TOOLS_NAME)
-            tools = tools_of(TOOLS_NAME, value, self._messages_fault)
+            tools = tools_of(TOOLS_NAME, value, self._tools_fault)
         return Example(make_id(messages, None, tools), self.origin, messages, tools=tools)
 
     def _messages_fault(self, problem: str, fix: str) -> InputError:
         return self._fault("messages", problem, fix)
 
+    def _tools_fault(self, problem: str, fix: str) -> InputError:
+        return self._messages_fault(problem, f"{fix}, or columns: {{ignore: [{TOOLS_NAME}]}} if the model should not see them")
+
     def _turns(self, column: str, value: Any) -> Any:
         """Return a list of messages that is held as JSON, or as lists of their members; anything else as it is."""
         if is_turns_by_member(value):
             return [dict(zip(value, members, strict=True)) for members in zip(*value.values(), strict=True)]
+        return self._list(column, value, "write the list as JSON, or as a list in a file of JSON lines or Parquet")
+
+    def _list(self, column: str, value: Any, fix: str) -> Any:
+        """Return a list that is held as JSON, as in a table; anything else as it is."""
         if not isinstance(value, str) or not value.lstrip().startswith("["):
             return value
         try:
             return parse(value)
         except (ValueError, RecursionError) as error:
-            fix = "write the list as JSON, or as a list in a file of JSON lines or Parquet"
-            raise self._fault("messages", f"{column!r} is not sound JSON ({error}): {shown(value)}", fix) from error
+            role = "messages" if self.layout.messages is not None else "prompt"
+            raise self._fault(role, f"{column!r} is not valid JSON ({error}): {shown(value)}", fix) from error
 
     def _said(self, path: str, item: Any) -> Any:
         """Return a message of {from, value} as one of {role, content}; anything else as it is."""
@@ -184,40 +195,22 @@ class _Row:
 
     def _history(self) -> tuple[Message, ...]:
         """Return earlier turns that stand as pairs of texts beside prompt and completion."""
-        value = self.record.values.get(HISTORY_NAME)
-        if not isinstance(value, list) or not self._is_free(HISTORY_NAME) or not value:
+        if not self._is_free(HISTORY_NAME):
+            return ()
+        value = self._list(HISTORY_NAME, self.record.values.get(HISTORY_NAME), HISTORY_FIX)
+        if not isinstance(value, list):
             return ()
         self.read.add(HISTORY_NAME)
         turns: list[Message] = []
         for index, pair in enumerate(value):
             path = f"{HISTORY_NAME}[{index}]"
             if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(words, str) and words.strip() for words in pair):
-                fix = 'write [["earlier question", "earlier answer"]], or columns: {ignore: [history]}'
-                raise self._fault("prompt", f"{path} is no pair of texts: {shown(str(pair))}", fix)
+                raise self._fault("prompt", f"{path} is not a pair of texts: {shown(str(pair))}", HISTORY_FIX)
             texts = [self._text("prompt", path, words) for words in pair]
             turns += [Message("user", texts[0]), Message("assistant", texts[1])]
-        self.noticed.used[HISTORY_NAME, "gives the turns before the prompt"] += 1
+        if turns:
+            self.noticed.used[HISTORY_NAME, "gives the turns before the prompt"] += 1
         return tuple(turns)
-
-    def _refuse_meaning(self) -> None:
-        """Refuse a row with a column that would change what is learnt from it, and is not honoured."""
-        values = self.record.values
-        for name in (*REASONING_NAMES, *ROW_KEYS, "weight", "label"):
-            value = values.get(name)
-            if value is None or not self._is_free(name):
-                continue
-            if name == "weight" and value not in (1, "1", "1.0", ""):
-                raise self._meaning_fault(
-                    name, f"gives the row the weight {value}, and all rows count alike", "leave out rows that should not count"
-                )
-            if name == "label" and value is False:
-                raise self._meaning_fault(name, "is false, which marks a bad answer, and all answers are learnt", "leave such rows out")
-            if name in ROW_KEYS and self.layout.messages is not None and value not in ("", [], {}):
-                fix = "leave it out, or write what it says into a message"
-                raise self._meaning_fault(name, "would change what the chat template writes, and is not given to it", fix)
-            if name in REASONING_NAMES and self.layout.text is None and isinstance(value, str) and value.strip():
-                fix = "write the thoughts into the answer, as the model does between <think> and </think>"
-                raise self._meaning_fault(name, "holds thoughts, which would not be learnt", fix)
 
     def _meaning_fault(self, column: str, problem: str, fix: str) -> InputError:
         problem = f"{self.name} {self.record.where}: {column!r} {problem}"
@@ -276,6 +269,14 @@ class _Row:
 
     def _fault(self, role: str, problem: str, fix: str) -> InputError:
         return InputError(f"{self.field}.columns.{role}", f"{self.name} {self.record.where}: {problem}", fix)
+
+
+def _parsed(value: Any) -> Any:
+    """Return the value of a JSON text, as tables hold lists; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        with suppress(ValueError, RecursionError):
+            return parse(value)
+    return value
 
 
 def _either(names: Iterable[str]) -> str:

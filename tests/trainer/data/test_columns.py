@@ -124,7 +124,7 @@ FAULTS: list[Any] = [
         "conversation[0] has no 'role' (it has: human, assistant)",
         id="other keys",
     ),
-    pytest.param([{"messages": '[{"role": "user"'}], {}, "columns.messages", "'messages' is not sound JSON", id="messages as torn JSON"),
+    pytest.param([{"messages": '[{"role": "user"'}], {}, "columns.messages", "'messages' is not valid JSON", id="messages as torn JSON"),
     pytest.param(
         [{"messages": [SYSTEM, USER, ASSISTANT], "system": "Be brief."}],
         {},
@@ -139,8 +139,17 @@ FAULTS: list[Any] = [
         "line 1: 'system' is a number, not a text: '5'; write it as a text, \"5\", or write columns: {ignore: [system]}",
         id="system message that is a number",
     ),
-    pytest.param([{**GOOD, "history": ["a", "b"]}], {}, "columns.prompt", "history[0] is no pair of texts: 'a'", id="history"),
-    pytest.param([{**GOOD, "weight": 0}], {}, "", "'weight' gives the row the weight 0, and all rows count alike", id="weight"),
+    pytest.param([{**GOOD, "history": ["a", "b"]}], {}, "columns.prompt", "history[0] is not a pair of texts: 'a'", id="history"),
+    pytest.param([{**GOOD, "weight": 0}], {}, "", "'weight' gives the row the weight 0, and all rows have the same weight", id="weight"),
+    pytest.param([{**GOOD, "weight": "0.5"}], {}, "", "'weight' gives the row the weight 0.5", id="weight as text"),
+    pytest.param([{**GOOD, "history": "[['a', 'b']]"}], {}, "columns.prompt", "'history' is not valid JSON", id="history as Python"),
+    pytest.param(
+        [{"messages": [USER, ASSISTANT], "tools": "hammer, saw"}],
+        {},
+        "columns.messages",
+        "or columns: {ignore: [tools]} if the model should not see them",
+        id="tools that are not schemas",
+    ),
     pytest.param([GOOD, {**GOOD, "label": False}], {}, "", "line 2: 'label' is false, which marks a bad answer", id="bad answer"),
     pytest.param([{**GOOD, "reasoning": "hm"}], {}, "", "'reasoning' holds thoughts, which would not be learnt", id="thoughts"),
     pytest.param(
@@ -299,9 +308,30 @@ def test_a_column_that_is_not_wanted_is_neither_used_nor_refused(row: dict[str, 
     assert turns(read({**GOOD, **row}, ignore=[*row])[0]) == [("user", "a"), ("assistant", "b")]
 
 
-@pytest.mark.parametrize("row", [{"weight": 1}, {"weight": 1.0}, {"weight": None}, {"label": True}, {"reasoning": " "}, {"history": None}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        *({"weight": weight} for weight in (1, 1.0, "1.00", " 1 ", "1e0", Decimal("1.00"), True, "", None)),
+        {"label": True},
+        {"reasoning": " "},
+        {"history": None},
+    ],
+)
 def test_a_column_that_changes_nothing_is_no_fault(row: dict[str, Any]) -> None:
     assert turns(read({**GOOD, **row})[0]) == [("user", "a"), ("assistant", "b")]
+
+
+@pytest.mark.parametrize("label", [False, True, 0, "spam"])
+def test_a_label_beside_a_text_marks_no_answer(label: Any) -> None:
+    (example,) = read({"text": "a doc", "label": label}, task=Task.LANGUAGE_MODELING)
+    assert example.text == "a doc"
+
+
+def test_lists_that_a_table_holds_as_json_are_read() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    (example,) = read({**GOOD, "history": '[["c", "d"]]', "tools": json.dumps(tools)})
+    assert turns(example) == [("user", "c"), ("assistant", "d"), ("user", "a"), ("assistant", "b")]
+    assert json.loads(example.tools or "") == tools
 
 
 def test_each_file_of_a_source_has_a_layout_of_its_own() -> None:
