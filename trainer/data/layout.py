@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from trainer.config.errors import InputError
@@ -18,6 +19,8 @@ from trainer.config.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
 from trainer.data.jsonobject import is_turn, is_turns_by_member
 from trainer.data.records import Record
 
+LOOKED_AT = 20
+"""Items of a list: a column of embeddings has thousands of numbers in each row."""
 SAMPLE_RECORDS = 50
 """Rows of a file that are looked at: enough to tell its columns from one odd row."""
 CONVERSATION_NAMES = ("messages", "conversations", "conversation")
@@ -30,7 +33,8 @@ METADATA = re.compile(
     r"|file|filename|file_name|version|score|rating|difficulty|quality|status)$",
     re.IGNORECASE,
 )
-"""Names of columns that tell about a row and are no part of it."""
+"""Names of columns that tell about a row and are no part of it, as long as what they hold is short."""
+SHORT_CHARACTERS = 40
 MORE_PROMPTS = ("user", "human", "problem", "source", "text", "sentence", "article", "title")
 MORE_COMPLETIONS = ("assistant", "bot", "solution", "chosen", "target", "reply", "summary", "label", "category")
 PLAIN_NAME = re.compile(r"[A-Za-z_][\w.-]*")
@@ -103,6 +107,19 @@ class FirstRows:
         )
 
 
+def tells_about(name: str, lengths: Sequence[int]) -> bool:
+    """Tell whether a column only tells about its rows, by its name and by how long its texts are, as `text_length` counts."""
+    return METADATA.match(name) is not None and (not lengths or median(lengths) < SHORT_CHARACTERS)
+
+
+def text_length(value: Any) -> int:
+    """Return the characters of the longest text in a value; a single word counts as none, since addresses and hashes are long."""
+    if isinstance(value, str):
+        return len(value) if len(value.split()) > 1 else 0
+    members = value.values() if isinstance(value, Mapping) else value[:LOOKED_AT] if isinstance(value, list) else ()
+    return max(map(text_length, members), default=0)
+
+
 def layout_of(field: str, task: Task, columns: Columns | None, first: FirstRows | None) -> Layout:
     """Return the layout of a file; `first` are its first rows, None before it was read."""
     given = columns or Columns()
@@ -167,7 +184,7 @@ def _column_fix(task: Task, layout: Layout, role: str, column: str, first: First
     if first.records[0].headed and any(map(_is_sentence, names)):
         return f"the first line seems to be a row: {header}"
     if close := difflib.get_close_matches(column, names, n=1) or [other for other in names if other.lower() == column.lower()]:
-        return f"did you mean columns.{role}: {quoted(close[0])}?"
+        return f"did you mean columns.{role}: {quoted(close[0])}?{_delimiter_advice(close[0]) if first.records[0].headed else ''}"
     if task is Task.LANGUAGE_MODELING:
         return _text_fix(first)
     if inner := first.inner_rows(column):
@@ -181,6 +198,12 @@ def _column_fix(task: Task, layout: Layout, role: str, column: str, first: First
     return f"{fix}; if the first line is a row already, {header}" if first.records[0].headed else fix
 
 
+def _delimiter_advice(name: str) -> str:
+    """Say that a name may be several: where several characters could divide a table, the wrong one may have been taken."""
+    other = re.search(r"[;\t|,]", name)
+    return f" Or give delimiter: {json.dumps(other[0])}, if that separates the cells" if other else ""
+
+
 def _text_fix(first: FirstRows) -> str:
     texts = sorted(_texts(first, 1), key=first.length, reverse=True)
     naming = f"write columns: {_mapping({'text': texts[0]})}" if texts else "name a column that holds text as columns.text"
@@ -192,7 +215,7 @@ def _text_fix(first: FirstRows) -> str:
 def _texts(first: FirstRows, needed: int) -> list[str]:
     """Return the columns that hold words; those that tell about the row are among them only where others are too few."""
     texts = [name for name in first.names if first.holds_text(name) and not first.holds_turns(name)]
-    own = [name for name in texts if not METADATA.match(name)]
+    own = [name for name in texts if not tells_about(name, [text_length(value) for value in first.values(name)])]
     return own if len(own) >= needed else texts
 
 

@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.layout import METADATA, Layout
+from trainer.data.layout import LOOKED_AT, Layout, tells_about, text_length
 from trainer.data.records import Record
 
-LOOKED_AT = 20
-"""Items of a list: a column of embeddings has thousands of numbers in each row."""
+MEASURED_ROWS = 1000
+"""Rows whose texts are measured: enough to tell whether a column holds long ones."""
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Noticed:
     """Rows in which a column that nobody named was used, by (column, how)."""
     unread: Counter[str] = field(default_factory=Counter)
     """Rows in which a column that nothing reads holds text."""
+    lengths: dict[str, list[int]] = field(default_factory=dict)
+    """How long the texts of such a column are, in its first rows."""
 
     unwrapped: dict[str, set[str]] = field(default_factory=dict)
     """The files that are one object around a list of rows, by the name of the list."""
@@ -57,8 +59,12 @@ class Noticed:
         self.rows += 1
         if record.unwrapped:
             self.unwrapped.setdefault(record.unwrapped, set()).add(record.file)
-        names = (str(name) for name, value in record.values.items() if name not in read and _holds_text(value))
-        self.unread.update(name for name in names if not METADATA.match(name))
+        for name, value in record.values.items():
+            if name not in read and _holds_text(value):
+                self.unread[str(name)] += 1
+                lengths = self.lengths.setdefault(str(name), [])
+                if len(lengths) < MEASURED_ROWS:
+                    lengths.append(text_length(value))
 
     def findings(self, source: str) -> list[str]:
         """Return all of it in words; `source` is the field."""
@@ -79,6 +85,8 @@ class Noticed:
             names = ", ".join(f"{key!r} (in {_of(rows, self.rows)})" for key, rows in self.keys.items())
             found.append(f"{source}: messages have keys that nothing reads: {names}")
         for column, unread in self.unread.items():
+            if tells_about(column, self.lengths[column]):
+                continue
             fix = "name it in columns if the model should see it, else in columns.ignore"
             found.append(f"{source}: {column!r} holds text in {_of(unread, self.rows)} and is not read; {fix}")
         return found

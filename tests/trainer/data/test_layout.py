@@ -65,6 +65,11 @@ PROPOSALS = [
     pytest.param([{"prompt": "a?", "chosen": "b", "rejected": "c"}], "{completion: chosen}", id="preferences"),
     pytest.param([{"chosen": TURNS, "rejected": TURNS}], "{messages: chosen}", id="preferred conversations"),
     pytest.param([{"id": 1, "dialogue": TURNS}], "{messages: dialogue}", id="conversation"),
+    pytest.param(
+        [{"id": "7", "lang": "en", "version": "A long text of many words that is no number.", "summary": "b"}],
+        "{prompt: version, completion: summary}",
+        id="long text under a name of metadata",
+    ),
     pytest.param([{"source": "a", "target": "b"}], "{prompt: source, completion: target}", id="translation"),
     pytest.param([{"answer": "b", "words": "a"}], "{prompt: words, completion: answer}", id="answer first"),
     pytest.param([{"my question": "a?", "no": "b"}], '{prompt: "my question", completion: "no"}', id="quotes"),
@@ -119,6 +124,12 @@ def test_a_table_without_a_header_line_is_told(row: dict[str, Any], words: str) 
     with pytest.raises(InputError) as caught:
         check_layout(FIELD, Task.CHAT, layout_of(FIELD, Task.CHAT, None, first), first, "rows.csv")
     assert words in caught.value.fix
+
+
+def test_a_column_that_may_be_several_is_told_with_the_other_delimiter() -> None:
+    first = FirstRows([Record("line 2", {"a|prompt": "1|x", "completion": "y"}, headed=True)])
+    with pytest.raises(InputError, match=r'columns\.prompt: "a\|prompt"\? Or give delimiter: "\|", if that separates the cells'):
+        check_layout(FIELD, Task.CHAT, layout_of(FIELD, Task.CHAT, None, first), first, "rows.csv")
 
 
 def test_an_odd_first_row_does_not_decide() -> None:

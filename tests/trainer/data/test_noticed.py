@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from trainer.config.sections import Task
 from trainer.config.sources import Columns
 from trainer.data.columns import read_examples
@@ -28,6 +30,16 @@ def test_text_that_nothing_reads_is_said_with_how_often_it_stands_there() -> Non
         f"data.train[0]: 'notes' holds text in 1 of 3 rows and is not read; {fix}",
     ]
     assert findings({**row, "hint": "c"}, ignore=["hint"]) == []
+
+
+@pytest.mark.parametrize("name", ["source", "version", "meta", "category"])
+def test_a_column_is_not_passed_over_for_its_name_where_it_holds_long_texts(name: str) -> None:
+    article = "The river rises in the mountains and ends in the sea."
+    rows = [{"prompt": f"p{number}", "completion": "c", name: article} for number in range(3)]
+    (said,) = findings(*rows)
+    assert said.startswith(f"data.train[0]: {name!r} holds text in 3 of 3 rows and is not read;")
+    assert findings(*rows[:1], *({**row, name: "wiki"} for row in rows)) == []
+    assert findings({**rows[0], name: f"https://example.org/{'a' * 50}"}) == []
 
 
 def test_columns_that_were_found_or_used_by_default_are_said() -> None:
