@@ -4,17 +4,19 @@ The attempts decide whether a job has ended, and children outlive what is writte
 its progress ConfigMap tells of is an attempt, although the status has lost it. Pure. Test: tests/controller/job/test_history.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
+from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
 from controller.job import progress
 from controller.job.attempts import KEPT
 from controller.job.conditions import shortened
+from controller.job.cursor import Cursor
 from controller.job.facts import Job, RayJobFacts
 from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
 from controller.job.names import attempt_name, attempt_of_ray_job
+from controller.job.verdict import told_end
 from trainer.config.record import Outcome
 
 STATUS_LOST = "StatusLost"
@@ -32,19 +34,24 @@ class ProgressFacts:
 def rebuilt(job: Job, ray_jobs: Sequence[RayJobFacts], reports: Sequence[ProgressFacts]) -> FineTuneJobStatus:
     """Return the job's status with its attempts in order, and those that only children still tell of added to the end.
 
-    The newest of them is left open, for it may still run: how it ended is then concluded as for any other. One that counts as
-    failed although its RayJob has succeeded is opened again.
+    `ray_jobs` and `reports` are those that the job owns. The newest attempt that is found is left open, for it may still run:
+    how it ended is then concluded as for any other, unless a condition says that the job has ended and no RayJob runs that
+    says otherwise. One that counts as failed although its RayJob has succeeded is opened again.
     """
     by_number = {
         attempt.number: attempt.model_copy(update={"ray_job_name": attempt_name(job.name, attempt.number)})
         for attempt in job.status.attempts or []
     }
     known = [by_number[number] for number in sorted(by_number)]
-    newest = known[-1].number if known else 0
     jobs, told = {attempt_of_ray_job(each.name, job.name): each for each in ray_jobs}, {each.attempt: each for each in reports}
-    unknown = sorted(number for number in jobs.keys() | told.keys() if number is not None and number > newest)[-KEPT:]
-    found = [_found(job.name, number, jobs, told, newest=number == unknown[-1]) for number in unknown]
-    attempts = [*known, *found][-KEPT:] if found else known
+    unknown = _unknown(job.status, known[-1].number if known else 0, {number for number in jobs if number is not None}, set(told))
+    attempts = [*known, *(_found(job.name, number, jobs.get(number), told.get(number)) for number in unknown)]
+    attempts = [*(_closed(each, jobs.get(each.number), told.get(each.number)) for each in attempts[:-1]), *attempts[-1:]]
+    end = told_end(job.status)
+    if unknown:
+        attempts = attempts[-KEPT:]
+        if end is not None and all(ray_job_state(ray_job).final for ray_job in ray_jobs):
+            attempts[-1] = _ended_as_told(attempts[-1], end)
     if attempts and attempts[-1].outcome not in (None, AttemptOutcome.SUCCEEDED):
         ray_job = jobs.get(attempts[-1].number)
         if ray_job is not None and ray_job_state(ray_job) is RayJobState.SUCCEEDED:
@@ -55,16 +62,43 @@ def rebuilt(job: Job, ray_jobs: Sequence[RayJobFacts], reports: Sequence[Progres
     return job.status.model_copy(update={"attempts": attempts})
 
 
-def _found(
-    job_name: str, number: int, jobs: Mapping[int | None, RayJobFacts], told: Mapping[int, ProgressFacts], *, newest: bool
-) -> Attempt:
-    ray_job, report = jobs.get(number), told.get(number)
+def _unknown(status: FineTuneJobStatus, newest: int, ray_jobs: set[int], reports: set[int]) -> list[int]:
+    """Return the numbers above `newest` that children tell of.
+
+    A ConfigMap tells of no attempt above those that the rest of the status or a RayJob tells of, for many may create one;
+    where nothing is left that could, it is believed.
+    """
+    cursor, summary = Cursor.parse(status.report_cursor), status.summary
+    numbers = [newest, *ray_jobs, cursor.attempt if cursor else 0, (summary.attempt if summary else None) or 0]
+    supported = max(numbers)
+    reported = {number for number in reports if not supported or number <= supported}
+    return sorted(number for number in ray_jobs | reported if number > newest)[-KEPT:]
+
+
+def _found(job_name: str, number: int, ray_job: RayJobFacts | None, report: ProgressFacts | None) -> Attempt:
     reported = report.created if report is not None and report.record else None
-    attempt = Attempt(number=number, ray_job_name=attempt_name(job_name, number), start_time=ray_job.created if ray_job else reported)
-    if newest:
+    return Attempt(number=number, ray_job_name=attempt_name(job_name, number), start_time=ray_job.created if ray_job else reported)
+
+
+def _closed(attempt: Attempt, ray_job: RayJobFacts | None, report: ProgressFacts | None) -> Attempt:
+    """Return an attempt that another one has followed: it has ended."""
+    if attempt.outcome is not None:
         return attempt
     ending = _ending(attempt, ray_job, report)
     fields = {"outcome": ending.outcome, "reason": str(ending.reason), "message": shortened(ending.message) or None}
+    return attempt.model_copy(update=fields)
+
+
+def _ended_as_told(attempt: Attempt, end: Condition) -> Attempt:
+    """Return the newest attempt, of which nothing runs any more, as it ended by the condition that tells the job's end."""
+    good = end.type == ConditionType.SUCCEEDED
+    fields = {
+        "outcome": AttemptOutcome.SUCCEEDED if good else AttemptOutcome.FAILED,
+        "reason": "Succeeded" if good else end.reason,
+        "message": end.message or None,
+        "end_time": end.last_transition_time,
+        "job_reason": end.reason,
+    }
     return attempt.model_copy(update=fields)
 
 

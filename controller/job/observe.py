@@ -6,7 +6,7 @@ Reads only. Test: tests/controller/job/test_observe.py.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from controller.api.status import Attempt, AttemptOutcome
+from controller.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
 from controller.job.attempts import unfinished
 from controller.job.facts import (
     Job,
@@ -17,6 +17,7 @@ from controller.job.facts import (
     Supports,
     attempt_of,
     bears_label_of,
+    is_owned_by,
     is_ray_job_of,
     job_from,
     pod_from,
@@ -41,10 +42,11 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
         return None
     job = job_from(item)
     installed = stores.ray_jobs.state is not StoreState.ABSENT
-    ray_jobs = [ray_job_from(child, job.name) for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if is_ray_job_of(child, job)]
+    children = [child for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if is_ray_job_of(child, job)]
+    ray_jobs = [ray_job_from(child, job.name) for child in children]
     pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if bears_label_of(pod, job)]
     reports = [report for report in stores.progress.by_index(OWNER_INDEX, key) if is_progress_of(report, job)]
-    job = replace(job, status=rebuilt(job, ray_jobs, [report_from(report, job) for report in reports]))
+    job = replace(job, status=_with_history(job, children, reports))
     attempt, clusters, cached = unfinished(job.status), list[int](), len(ray_jobs)
     if installed and not job.deleting:
         ray_jobs += await _unseen_ray_jobs(job, ray_jobs, pods, reader)
@@ -67,6 +69,12 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
         supports=await supports_of(job, attempt.number, report, stores, reader) if runs and attempt is not None else Supports(),
         held=held(job, reports if report is None else [*reports, report]),
     )
+
+
+def _with_history(job: Job, ray_jobs: Sequence[KubeObject], reports: Sequence[KubeObject]) -> FineTuneJobStatus:
+    """Return the status with what its children still tell of: those that the job owns, for a name or a label anybody may give."""
+    owned = [ray_job_from(item, job.name) for item in ray_jobs if is_owned_by(item, job.uid)]
+    return rebuilt(job, owned, [report_from(report, job) for report in reports if is_owned_by(report, job.uid)])
 
 
 def _ray_job_of(attempt: Attempt | None, ray_jobs: Sequence[RayJobFacts]) -> RayJobFacts | None:

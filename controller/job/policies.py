@@ -19,7 +19,7 @@ from controller.job.situation import CreateAttempt, DeleteRayJob, Plan, Situatio
 from controller.job.trainconfig import local_paths, train_config
 from controller.job.trouble import seconds_to_patience_end, trouble_of, why_not_running
 from controller.job.upkeep import releases, restores, tell_of_supports
-from controller.job.verdict import Verdict, pronounce, verdict_on
+from controller.job.verdict import Verdict, exhausted, pronounce, verdict_on
 from trainer.config.record import Result
 
 REFERENCE_POLL_FIRST_SECONDS, REFERENCE_POLL_LAST_SECONDS = 5.0, 60.0
@@ -261,9 +261,7 @@ def _conclude(situation: Situation, attempt: Attempt, ending: Ending) -> Plan:
 
 
 def _exhausted(situation: Situation, last: Attempt) -> Situation:
-    failed, limit = attempts.charged(situation.status), situation.job.max_attempts
-    message = f"{failed} of {limit} attempts failed (runPolicy.maxAttempts); the last one: {last.reason}: {last.message}"
-    return _finish(situation, ConditionType.FAILED, Reason.ATTEMPTS_EXHAUSTED, message)
+    return _finish(situation, ConditionType.FAILED, Reason.ATTEMPTS_EXHAUSTED, exhausted(situation.status, last))
 
 
 def _finish(situation: Situation, kind: ConditionType, reason: str, message: str) -> Situation:

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.api.status import AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
+from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
+from controller.job import attempts
 from controller.job.conditions import Reason, get_condition, is_true, set_condition
 from controller.job.failures import Cause
 
@@ -32,13 +33,18 @@ class Verdict:
         return ConditionType.FAILED if self.kind is ConditionType.SUCCEEDED else ConditionType.SUCCEEDED
 
 
+def told_end(status: FineTuneJobStatus) -> Condition | None:
+    """Return the condition that says that the job has ended, None if none does."""
+    return next((condition for kind in ENDS if (condition := get_condition(status, kind)) is not None and condition.status == "True"), None)
+
+
 def verdict_on(status: FineTuneJobStatus) -> Verdict | None:
     """Return how the job has ended, None if it has not.
 
     A job of which nothing but a condition is left has ended as that says: to train a finished model again would be worse than
     to leave the rest to the user, who can create the job anew.
     """
-    told = next((condition for kind in ENDS if (condition := get_condition(status, kind)) is not None and condition.status == "True"), None)
+    told = told_end(status)
     last = status.attempts[-1] if status.attempts else None
     if last is None:
         return None if told is None else _as_told(told)
@@ -54,11 +60,14 @@ def verdict_on(status: FineTuneJobStatus) -> Verdict | None:
     if last.job_reason is None:
         return None
     if last.job_reason == Reason.ATTEMPTS_EXHAUSTED:
-        count = sum(attempt.outcome is AttemptOutcome.FAILED for attempt in status.attempts or [])
-        message = f"{count} attempts failed (runPolicy.maxAttempts); the last one: {last.reason}: {last.message}"
-        return Verdict(ConditionType.FAILED, last.job_reason, message, last.end_time)
+        return Verdict(ConditionType.FAILED, last.job_reason, exhausted(status, last), last.end_time)
     reason = last.job_reason if REASON.fullmatch(last.job_reason) else Cause.TRAINER_FAILED
     return Verdict(ConditionType.FAILED, reason, last.message or "", last.end_time)
+
+
+def exhausted(status: FineTuneJobStatus, last: Attempt) -> str:
+    """Return in words that no attempt is left; how many were allowed then, the job's spec may not tell any more."""
+    return f"{attempts.charged(status)} attempts failed, all that runPolicy.maxAttempts allows; the last one: {last.reason}: {last.message}"
 
 
 def _as_told(condition: Condition) -> Verdict:

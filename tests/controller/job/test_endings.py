@@ -73,7 +73,7 @@ def test_the_last_attempt_that_may_fail_fails_the_job() -> None:
     decision = decide(observed(job(runPolicy={"maxAttempts": 2}, status=known), failed))
     verdict = condition(decision, ConditionType.FAILED)
     assert (verdict.status, verdict.reason) == ("True", Reason.ATTEMPTS_EXHAUSTED)
-    assert "2 of 2 attempts failed" in verdict.message
+    assert "2 attempts failed, all that runPolicy.maxAttempts allows" in verdict.message
     assert "no luck" in verdict.message
     assert decision.status.phase == "Failed"
 

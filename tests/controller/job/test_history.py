@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.status import AttemptOutcome, FineTuneJobStatus
+from controller.api.status import AttemptOutcome, Condition, FineTuneJobStatus, Summary
 from controller.job.history import ProgressFacts, rebuilt
 from controller.runtime.resources import CONFIG_MAPS
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
@@ -45,17 +45,71 @@ def test_a_status_that_knows_its_attempts_is_left_as_it_is() -> None:
         ([attempt(1, outcome="Failed")], [ray_job(1, "SUCCEEDED", "Complete")], [], [(1, None)]),
         ([attempt(1, outcome="Suspended")], [ray_job(1, "SUCCEEDED", "Complete")], [], [(1, None)]),
         ([attempt(1, outcome="Succeeded")], [ray_job(1, "FAILED", "Failed")], [], [(1, "Succeeded")]),
+        ([attempt(1)], [ray_job()], [told(7, outcome=SUCCESS)], [(1, None)]),
+        ([], [ray_job()], [told(7, outcome=SUCCESS)], [(1, None)]),
+        ([attempt(1)], [ray_job(1), ray_job(2)], [], [(1, "Interrupted"), (2, None)]),
+        ([attempt(1), attempt(2)], [ray_job(2)], [told(1, outcome=SUCCESS)], [(1, "Succeeded"), (2, None)]),
     ],
     ids=[
         "one that runs", "one that has succeeded", "its RayJob was cleared away", "one before it failed", "one before it left a report",
         "one before it still runs", "one before it told how it ended", "a report that cannot be read", "the newest was lost",
         "out of order and twice", "called failed although it succeeded", "called suspended although it succeeded", "a success stays one",
+        "a report of an attempt that never was", "the same where attempts were lost", "one before the one that was found", "one left open",
     ],
 )  # fmt: skip
 def test_attempts_are_what_status_and_children_tell_of(
     known: list[Any], ray_jobs: list[Any], reports: list[ProgressFacts], expected: list[tuple[int, str | None]]
 ) -> None:
     assert entries(rebuilt(job(status=status(*known)), ray_jobs, reports)) == expected
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"summary": Summary(attempt=2)},
+        {"report_cursor": "2/bot-2-x7k2p/9"},
+        {"report_cursor": "1/bot-1-x7k2p/9"},
+    ],
+    ids=["the summary", "the cursor", "neither"],
+)
+def test_a_report_tells_of_an_attempt_that_the_rest_of_the_status_knows(lost: dict[str, Any]) -> None:
+    known = job(status=status(attempt(1, outcome="Failed"), **lost))
+    numbers = [each.number for each in rebuilt(known, [], [told(2, outcome=SUCCESS)]).attempts or []]
+    assert numbers == ([1] if "1/" in str(lost) else [1, 2])
+
+
+def said(kind: str) -> Condition:
+    return Condition(type=kind, status="True", reason="Why", message="words", last_transition_time=NOW)
+
+
+@pytest.mark.parametrize("kind", ["Succeeded", "Failed"])
+@pytest.mark.parametrize(
+    ("known", "ray_jobs", "reports"),
+    [
+        ([], [], [told(2)]),
+        ([], [], [ProgressFacts(2, NOW)]),
+        ([], [], [ProgressFacts(2, NOW, "{")]),
+        ([], [ray_job(2, "FAILED", "Failed")], [told(2)]),
+        ([attempt(1, outcome="Failed")], [ray_job(2, "FAILED", "Failed")], []),
+    ],
+    ids=["without a last word", "never reported", "unreadable", "its RayJob is final", "only the newest was lost"],
+)
+def test_an_attempt_that_was_lost_ended_as_the_condition_says(
+    kind: str, known: list[Any], ray_jobs: list[Any], reports: list[ProgressFacts]
+) -> None:
+    found = (rebuilt(job(status=status(*known, conditions=[said(kind)])), ray_jobs, reports).attempts or [])[-1]
+    assert (found.number, found.outcome, found.job_reason, found.end_time) == (2, kind, "Why", NOW)
+
+
+@pytest.mark.parametrize(("ray_jobs", "number"), [([ray_job(2)], 2), ([ray_job(1), ray_job(2, "FAILED", "Failed")], 2)])
+def test_a_ray_job_that_runs_contradicts_the_condition(ray_jobs: list[Any], number: int) -> None:
+    [*_, found] = rebuilt(job(status=status(conditions=[said("Succeeded")])), ray_jobs, []).attempts or []
+    assert (found.number, found.outcome) == (number, None)
+
+
+def test_a_ray_job_that_has_succeeded_outdoes_a_condition_that_says_failed() -> None:
+    [found] = rebuilt(job(status=status(conditions=[said("Failed")])), [ray_job(1, "SUCCEEDED", "Complete")], []).attempts or []
+    assert found.outcome is None
 
 
 def test_an_attempt_that_was_never_seen_to_start_is_started_once_more() -> None:
@@ -126,3 +180,69 @@ async def test_a_finished_job_whose_status_was_edited_trains_never_again(left: t
     assert [each["number"] for each in world.status["attempts"]][-1] == 2
     assert world.status["attempts"][-1]["outcome"] == AttemptOutcome.SUCCEEDED
     assert world.status["metrics"]["final"] == {"perplexity": "9.6"}
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [{"record.json": record_text(attempt=2, cluster="bot-2-x7k2p")}, {"record.json": "{"}, {}, None],
+    ids=["the last report never came", "it was spoilt", "nothing was ever reported", "it is gone"],
+)
+@pytest.mark.parametrize("good", [True, False], ids=["succeeded", "failed"])
+async def test_a_finished_job_that_has_lost_its_attempts_and_their_last_word_trains_never_again(
+    good: bool, progress: dict[str, str] | None
+) -> None:
+    world = await finished_world()
+    world.api.remove(CONFIG_MAPS, "team", "bot-2-progress-0123abcd")
+    if progress is not None:
+        world.put_child(CONFIG_MAPS, "bot-2-progress-0123abcd", 2, data=progress, immutable=True)
+    for name in world.ray_jobs():
+        world.api.remove(RAY_JOBS, "team", name)
+    item = world.api.objects(FINE_TUNE_JOBS)[0]
+    left = {name: value for name, value in world.status.items() if name != "attempts"}
+    if not good:
+        values = {"Succeeded": "False", "Failed": "True"}
+        left["conditions"] = [{**each, "status": values.get(each["type"], each["status"])} for each in left["conditions"]]
+    world.api.put(FINE_TUNE_JOBS, {**item, "status": left})
+    written = len([write for write in world.writes() if write.startswith("POST")])
+    world.now += timedelta(hours=2)
+    for _ in range(6):
+        await world.step()
+    assert [write for write in world.writes() if write.startswith("POST")][written:] == []
+    assert world.status["phase"] == ("Succeeded" if good else "Failed")
+    if progress is not None:
+        last = world.status["attempts"][-1]
+        assert (last["number"], last["outcome"]) == (2, "Succeeded" if good else "Failed")
+
+
+@pytest.mark.parametrize("forged", [False, True], ids=["without an owner", "with the job as its owner"])
+async def test_a_config_map_that_somebody_creates_ends_no_job_and_starts_no_attempt(forged: bool) -> None:
+    world = World()
+    for _ in range(2):
+        await world.step()
+    world.put_ray_job(1)
+    await world.step()
+    record = record_text(attempt=7, cluster="bot-7-x7k2p", outcome=SUCCESS, stage="Finished")
+    world.put_child(CONFIG_MAPS, "bot-7-progress-0123abcd", 7, data={"record.json": record})
+    if not forged:
+        world.edit(CONFIG_MAPS, "bot-7-progress-0123abcd", ownerReferences=[])
+    for _ in range(3):
+        await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+    assert world.status["phase"] == "Running"
+    assert [(each["number"], each.get("outcome")) for each in world.status["attempts"]] == [(1, None)]
+    # Nor does it when nothing else is left to tell of attempts.
+    item = world.api.objects(FINE_TUNE_JOBS)[0]
+    world.api.put(FINE_TUNE_JOBS, {**item, "status": {}})
+    await world.step()
+    assert [(each["number"], each.get("outcome")) for each in world.status["attempts"]] == [(1, None)]
+    assert world.status["phase"] == "Running"
+
+
+async def test_a_config_map_without_an_owner_is_no_history_of_a_job_that_has_none() -> None:
+    world = World()
+    record = record_text(outcome=SUCCESS, stage="Finished")
+    world.put_child(CONFIG_MAPS, "bot-1-progress-0123abcd", 1, data={"record.json": record})
+    world.edit(CONFIG_MAPS, "bot-1-progress-0123abcd", ownerReferences=[])
+    await world.step()
+    assert world.status["attempts"] == [{"number": 1, "rayJobName": "bot-1"}]
+    assert world.status["phase"] == "Starting"
