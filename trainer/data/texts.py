@@ -16,6 +16,8 @@ from trainer.data.rows import Example, Tokens
 
 COUNTED_CHARACTERS = 5_000_000
 """Of long texts so much is tokenized to count their pieces, which takes a few seconds; the rest is estimated by it."""
+CONTEXT_TOKENS = 8
+"""A character is divided among 4 tokens at most; twice as many also show a space that decoding leaves out at the beginning."""
 SPECIAL_TOKENS = 2
 """A tokenizer may add a token before a text and one after it."""
 
@@ -59,10 +61,12 @@ def pieces_of(example: Example, tokenizer: Any, max_length: int) -> list[Piece]:
     # Each piece but the first holds a token of the one before.
     starts = range(0, len(input_ids) - 1, max_length - 1)
     pieces: list[Piece] = []
-    counted = 0
+    counted = total = 0
     for number, start in enumerate(starts):
         stop, last = min(start + max_length, len(input_ids)), number == len(starts) - 1
-        through = size if last else min(size, _bytes_through(text, input_ids, ends, stop, tokenizer))
+        # The first token of a piece is context.
+        total += 0 if last else _bytes_between(text, input_ids, ends, start + 1, stop, tokenizer)
+        through = size if last else min(size, total)
         tokens = _tokens(f"{example.id}/{number}", input_ids[start:stop], max(0, through - counted))
         begin = 0 if number == 0 else ends[start] if ends else 0
         end = len(text) if last else ends[stop - 1] if ends else None
@@ -134,12 +138,16 @@ def _learnt_bytes(text: str, input_ids: Sequence[int], tokenizer: Any) -> int:
     return len(decode(tokenizer, input_ids[1:]).encode())
 
 
-def _bytes_through(text: str, input_ids: Sequence[int], ends: list[int] | None, stop: int, tokenizer: Any) -> int:
-    """Return the size of the learnt text among the first `stop` tokens."""
-    if ends is None:
-        return len(decode(tokenizer, input_ids[1:stop]).encode())
-    before = 0 if input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)] else ends[0]
-    return len(text[before : ends[stop - 1]].encode())
+def _bytes_between(text: str, input_ids: Sequence[int], ends: list[int] | None, start: int, stop: int, tokenizer: Any) -> int:
+    """Return the size of the text of the tokens from `start` to `stop`, neither of them the first; sums are those of the whole.
+
+    Without offsets it is decoded with some tokens before it, because a character may be divided there.
+    """
+    if ends is not None:
+        return len(text[ends[start - 1] : ends[stop - 1]].encode())
+    before = max(1, start - CONTEXT_TOKENS)
+    sizes = [len(decode(tokenizer, input_ids[before:place]).encode()) for place in (start, stop)]
+    return sizes[1] - sizes[0]
 
 
 def _part(piece: Piece, tokenizer: Any) -> Example:

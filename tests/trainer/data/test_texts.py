@@ -1,5 +1,6 @@
 """All of a long text is learnt, in pieces; sums over them do not depend on where the cuts lie."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -84,6 +85,36 @@ def test_every_token_but_the_first_bears_loss_once_wherever_a_text_is_cut(tokeni
     assert sum(row.loss_bytes for row in rows) == expected.loss_bytes
     assert all(len(row.input_ids) <= max_length and row.loss_bytes >= 0 for row in rows)
     assert [row.input_ids[0] for row in rows[1:]] == [row.input_ids[-1] for row in rows[:-1]]
+
+
+class Ignoring(Beginning):
+    """A tokenizer without offsets that shows nothing of a divided character, as that of ByT5 does, and counts what it decodes."""
+
+    decoded = 0
+
+    def decode(self, ids: list[int], **options: Any) -> str:
+        self.decoded += len(ids)
+        return str(self.inner.decode(ids, **options)).replace("\ufffd", "")
+
+
+@pytest.mark.parametrize("kind", [Beginning, Ignoring])
+@given(words=WORDS, max_length=st.integers(2, 40))
+def test_sizes_without_offsets_are_those_of_the_text_so_far(kind: Any, words: str, max_length: int) -> None:
+    tokenizer = kind(BYTES, is_fast=False)
+    pieces = pieces_of(text(words), tokenizer, max_length)
+    expected = whole(words, tokenizer).tokens
+    seen, sizes = 1, [0]
+    for piece in pieces[:-1]:
+        seen += len(piece.tokens.input_ids) - 1
+        shown = tokenizer.decode(list(expected.input_ids[1:seen]), skip_special_tokens=True)
+        sizes.append(max(sizes[-1], min(expected.loss_bytes, len(shown.encode()))))
+    assert [piece.tokens.loss_bytes for piece in pieces[:-1]] == [after - before for before, after in pairwise(sizes)]
+
+
+def test_a_long_text_without_offsets_is_decoded_a_few_times() -> None:
+    tokenizer = Ignoring(BYTES, is_fast=False)
+    assert len(pieces_of(text(STORY * 20), tokenizer, 64)) > 100
+    assert tokenizer.decoded < 4 * len(STORY * 20)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
