@@ -20,13 +20,11 @@ from trainer.data.jsonobject import is_turns_by_member
 from trainer.data.jsonrows import parse
 from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of, quoted
 from trainer.data.meaning import refuse_meaning
-from trainer.data.messages import check_order, has_empty_turn, is_tools, message_of, tools_of
+from trainer.data.messages import SPEAKERS, check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.noticed import Noticed
 from trainer.data.records import Record, kind_of, shown
 from trainer.data.rows import Example, Message
 
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "system": "system"}
-"""Who speaks in a conversation of from and value, as role."""
 SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY_NAME = "history"
 TOOLS_NAME = "tools"
@@ -121,7 +119,7 @@ class _Row:
             raise self._fault("messages", f"{column!r} is {kind_of(value)}, not a list: {shown(str(value))}", fix)
         said = [self._said(f"{column}[{index}]", item) for index, item in enumerate(value)]
         read = [message_of(f"{column}[{index}]", item, self._messages_fault) for index, item in enumerate(said)]
-        messages = tuple(message for message, _ in read)
+        messages = tuple(message for message, *_ in read)
         messages = (*self._system(messages[0]), *messages)
         check_order(column, messages, self._messages_fault)
         if has_empty_turn(messages):
@@ -130,7 +128,8 @@ class _Row:
         if not any(message.learnt for message in messages if message.role == "assistant"):
             self.unlearnt = True
             return None
-        self.noticed.keys.update({key for _, unread in read for key in unread})
+        self.noticed.keys.update({key for _, unread, _ in read for key in unread})
+        self.noticed.marked.update({key for *_, marked in read for key in marked})
         return self._example(messages)
 
     def _example(self, messages: tuple[Message, ...]) -> Example:

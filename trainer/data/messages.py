@@ -13,6 +13,13 @@ from trainer.data.records import kind_of, shown
 from trainer.data.rows import Message
 
 ROLES = ("system", "user", "assistant")
+SPEAKERS = {
+    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bot": "assistant",
+    "chatbot": "assistant", "model": "assistant", "system": "system",
+}  # fmt: skip
+"""Other names of roles, as conversations of from and value have them, and the roles."""
+TOOL_ROLE = "results of tools cannot be trained on; leave such rows out"
+ROLE_ADVICE = {"tool": TOOL_ROLE, "function": TOOL_ROLE, "developer": "write developer as system"}
 WEIGHT_KEYS = ("weight", "train", "training", "trainable", "loss")
 """Whether an assistant's turn is learnt, as several tools write it."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
@@ -36,8 +43,11 @@ Fault = Callable[[str, str], InputError]
 """Returns the error for a problem and its fix, with the row's place."""
 
 
-def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str]]:
-    """Return a message, and which of its keys nothing reads; no content is a text without words."""
+def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str], list[str]]:
+    """Return a message, its keys that nothing reads, and those that mark it as learnt although it is not the assistant's.
+
+    No content is a text without words.
+    """
     fix = 'write {"role": "user", "content": "…"}'
     if not isinstance(item, Mapping):
         raise fault(f"{path} is {kind_of(item)}, not an object: {shown(str(item))}", fix)
@@ -48,12 +58,13 @@ def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str]]:
     for key in ("role", "content"):
         if key not in item:
             raise fault(f"{path} has no {key!r} (it has: {', '.join(map(str, item))})", fix)
-    role = item["role"]
-    if role not in ROLES:
-        advice = "results of tools cannot be trained on; leave such rows out" if role in ("tool", "function") else ""
-        raise fault(f"{path}.role is {shown(str(role))}", advice or f"roles are {', '.join(ROLES)}")
+    role = SPEAKERS.get(item["role"].lower()) if isinstance(item["role"], str) else None
+    if role is None:
+        advice = ROLE_ADVICE.get(str(item["role"]).lower(), f"roles are {', '.join(ROLES)}")
+        raise fault(f"{path}.role is {shown(str(item['role']))}", advice)
     message = Message(role, _content(path, item["content"], fault), _thoughts(path, role, held, fault), _is_learnt(path, role, held, fault))
-    return message, [key for key in held if key not in ("role", "content", *WEIGHT_KEYS, *THOUGHT_KEYS)]
+    unread = [key for key in held if key not in ("role", "content", *WEIGHT_KEYS, *THOUGHT_KEYS)]
+    return message, unread, [key for key in WEIGHT_KEYS if role != "assistant" and held.get(key)]
 
 
 def check_order(column: str, messages: Sequence[Message], fault: Fault) -> None:
@@ -148,8 +159,8 @@ def _is_learnt(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> b
     for key, value in found.items():
         if not isinstance(value, bool | int | float) or value not in (0, 1):
             raise fault(f"{path}.{key} is {shown(str(value))}", "turns are learnt or not: write 0 or 1, or false or true")
-        if value and role != "assistant":
-            raise fault(f"{path}.{key} is {shown(str(value))}", f"only the assistant's turns are learnt: leave {key} out there, or write 0")
+    if role != "assistant":
+        return True
     if len({bool(value) for value in found.values()}) > 1:
         raise fault(f"{path} has {' and '.join(found)}, which contradict each other", "keep one of them")
-    return all(bool(value) for value in found.values()) if role == "assistant" else True
+    return all(bool(value) for value in found.values())

@@ -28,6 +28,8 @@ class Noticed:
     first_unlearnt: str = ""
     keys: Counter[str] = field(default_factory=Counter)
     """Rows whose messages have a key that nothing reads."""
+    marked: Counter[str] = field(default_factory=Counter)
+    """Rows in which a key marks another turn than the assistant's as one to learn."""
     rows: int = 0
     guessed: dict[tuple[str, ...], None] = field(default_factory=dict)
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -84,6 +86,9 @@ class Noticed:
         if self.keys:
             names = ", ".join(f"{key!r} (in {_of(rows, self.rows)})" for key, rows in self.keys.items())
             found.append(f"{source}: messages have keys that nothing reads: {names}")
+        for key, rows_marked in self.marked.items():
+            what = f"{key!r} marks turns of others than the assistant in {_of(rows_marked, self.rows)}"
+            found.append(f"{source}: {what}; only the assistant's turns are learnt")
         for column, unread in self.unread.items():
             if tells_about(column, self.lengths[column]):
                 continue

@@ -153,10 +153,10 @@ FAULTS: list[Any] = [
     pytest.param([GOOD, {**GOOD, "label": False}], {}, "", "line 2: 'label' is false, which marks a bad answer", id="bad answer"),
     pytest.param([{**GOOD, "reasoning": "hm"}], {}, "", "'reasoning' holds thoughts, which would not be learnt", id="thoughts"),
     pytest.param(
-        [{"messages": [{"role": "bot", "content": "Hi"}]}],
+        [{"messages": [{"role": "narrator", "content": "Hi"}]}],
         {},
         "columns.messages",
-        "messages[0].role is 'bot'; roles are system, user",
+        "messages[0].role is 'narrator'; roles are system, user",
         id="role",
     ),
     pytest.param(

@@ -113,6 +113,7 @@ def test_keys_that_nothing_reads_are_named_once() -> None:
     ("message", "words"),
     [
         pytest.param({"weight": 0.5}, r"messages\[1\]\.weight is '0.5'; turns are learnt or not: write 0 or 1", id="half a weight"),
+        pytest.param({"role": ["user"]}, "role is .*; roles are system, user, assistant", id="a list of roles"),
         pytest.param({"weight": 2}, "weight is '2'; turns are learnt or not", id="a double weight"),
         pytest.param({"train": "no"}, "train is 'no'; turns are learnt or not", id="a word"),
         pytest.param({"weight": 1, "train": False}, "has weight and train, which contradict each other", id="a contradiction"),
@@ -123,6 +124,7 @@ def test_keys_that_nothing_reads_are_named_once() -> None:
         pytest.param({"refusal": "I cannot"}, "has refusal; write the refusal as the content", id="a refusal"),
         pytest.param({"thinking": "a", "reasoning": "b"}, "has reasoning and thinking, which differ", id="two thoughts"),
         pytest.param({"reasoning": ["a"]}, "reasoning is a list, not a text", id="thoughts in a list"),
+        pytest.param({"role": "developer"}, "role is 'developer'; write developer as system", id="a developer"),
         pytest.param({"role": "tool"}, "role is 'tool'; results of tools cannot be trained on", id="a tool's result"),
         pytest.param({"content": [{"type": "image_url", "image_url": {"url": "u"}}]}, "is of type 'image_url'; other parts", id="an image"),
         pytest.param({"content": [{"type": "thinking", "thinking": "hm"}]}, "is of type 'thinking'", id="a thought as a part"),
@@ -137,9 +139,22 @@ def test_what_cannot_be_honoured_is_refused_with_its_place(message: dict[str, An
 
 
 @pytest.mark.parametrize("key", ["weight", "train"])
-def test_a_users_turn_cannot_be_learnt(key: str) -> None:
-    with pytest.raises(InputError, match=rf"messages\[0\]\.{key} is '1'; only the assistant's turns are learnt"):
-        one({**USER, key: 1}, ANSWER)
+@pytest.mark.parametrize("role", ["user", "system"])
+def test_a_mark_that_learns_another_turn_than_the_assistants_means_nothing_and_is_said(key: str, role: str) -> None:
+    others = [{**USER, "role": role, key: True}, USER] if role == "system" else [{**USER, key: True}]
+    examples, findings = read(*[{"messages": [*others, {**ANSWER, key: True}]}] * 2, {"messages": [USER, ANSWER]})
+    assert [message.learnt for message in examples[0].messages or ()] == [True] * (len(others) + 1)
+    assert examples[0] == read({"messages": [*({**other, key: None} for other in others), ANSWER]})[0][0]
+    assert findings == [
+        f"data.train[0]: '{key}' marks turns of others than the assistant in 2 of 3 rows; only the assistant's turns are learnt"
+    ]
+
+
+@pytest.mark.parametrize(("user", "assistant"), [("human", "gpt"), ("User", "Assistant"), ("user", "bot"), ("human", "chatgpt")])
+def test_roles_may_have_the_names_of_speakers(user: str, assistant: str) -> None:
+    assert one({**USER, "role": user}, {**ANSWER, "role": assistant}) == one(USER, ANSWER)
+    spoken = [{"from": user, "value": USER["content"]}, {"from": assistant, "value": ANSWER["content"]}]
+    assert one(*spoken) == one(USER, ANSWER)
 
 
 @pytest.mark.parametrize(
