@@ -1,4 +1,4 @@
-"""What to do about a value that is no text where one is wanted; each advice leads to a row that is then read.
+"""What to do about a value that is not text where text is wanted; each advice leads to a row that is then read.
 
 Tests: tests/trainer/data/test_columns.py.
 """
@@ -14,9 +14,9 @@ from trainer.data.layout import quoted
 
 
 def text_advice(value: Any, column: str, *, typed: bool, alone: bool) -> str:
-    """Return how to mend a value of a column that should hold a text.
+    """Return how to correct a value of a column that should hold a text.
 
-    `typed`: the file's columns have types. `alone`: other rows hold text there, so that this row is to be mended.
+    `typed`: the file's columns have types. `alone`: other rows hold text there, so this row is to be corrected.
     """
     if isinstance(value, list) and any(map(is_turn, value)):
         if value[-1].get("role", value[-1].get("from")) in ("assistant", "gpt"):

@@ -1,6 +1,6 @@
 """Turns records into examples: reads prompt, completion, messages or text from their columns, and checks what is in them.
 
-Rows without words are left out and counted; a value of the wrong kind is the user's to mend. Tests:
+Rows without words are left out and counted; a value of the wrong kind is an error of the user. Tests:
 tests/trainer/data/test_columns.py.
 """
 
@@ -257,7 +257,7 @@ class _Row:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            problem = f"{what} holds half of a surrogate pair at character {error.start + 1}, which is no text"
+            problem = f"{what} holds half of a surrogate pair at character {error.start + 1}, which is not valid text"
             raise self._fault(role, problem, "write the whole character") from error
         return value
 

@@ -1,4 +1,4 @@
-"""Looks over the data as the model will see it, and says what makes training senseless (InputError) or worth a thought (findings).
+"""Looks over the data as the model will see it, and reports what makes training pointless (InputError) or deserves attention (findings).
 
 Looks at every conversation: one that the template refuses or shows otherwise than it was written must not wait for a rank to
 find it. Of many texts it looks at a sample, and says so.
@@ -30,7 +30,7 @@ NO_LIMITS = ModelLimits()
 
 
 def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS) -> tuple[str, ...]:
-    """Return what is worth a thought, most important first; raises InputError for what makes training senseless.
+    """Return what deserves attention, most important first; raises InputError for what makes training pointless.
 
     `limits` are those of the model that the rows are for.
     """

@@ -1,6 +1,6 @@
 """Finds the files of a source: the one that its path names, those of a folder, or those that a pattern matches.
 
-What else is there is told where a path leads nowhere. Tests: tests/trainer/data/test_files.py.
+Where a path leads nowhere, the error lists what is there instead. Tests: tests/trainer/data/test_files.py.
 """
 
 import glob
@@ -142,7 +142,7 @@ def check_file(field: str, path: Path) -> None:
         if not path.exists():
             dangling = path.is_symlink()
             problem = f"{path} is a link to a file that is not there" if dangling else f"there is no file {path}"
-            raise InputError(field, problem, "mend or remove the link" if dangling else _neighbours(path))
+            raise InputError(field, problem, "correct or remove the link" if dangling else _neighbours(path))
         if not path.is_file():
             raise InputError(field, f"{path} is neither a file nor a folder but a device or a pipe", "write the rows to a file")
     except OSError as error:

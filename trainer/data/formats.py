@@ -1,4 +1,4 @@
-"""Reads a file as records, by its format; every fault names file and line, and how to mend it.
+"""Reads a file as records, by its format; every fault names file and line, and how to correct it.
 
 A record is a mapping of column names to whatever the file holds there; what a column must hold is decided in columns.py.
 Tests: tests/trainer/data/test_formats.py.
@@ -81,8 +81,8 @@ def _read_parquet(field: str, path: Path, columns: list[str]) -> Iterator[Record
         if isinstance(error, OSError) and error.errno is not None:
             raise
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        problem = f"{path} is not a sound Parquet file: {said}" + (f", after row {number}" if number else "")
-        raise InputError(field, problem, "write it anew, or give the format that it has") from error
+        problem = f"{path} is not a valid Parquet file: {said}" + (f", after row {number}" if number else "")
+        raise InputError(field, problem, "write it again, or give the format that it has") from error
 
 
 def _holds_bytes(kind: Any) -> bool:

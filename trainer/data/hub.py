@@ -43,7 +43,7 @@ def _load(source: HuggingFaceDataset, commit: str | None, token: str | None) -> 
 
 
 def _raise_as_ours(error: Exception, field: str, source: HuggingFaceDataset, endpoint: str, token: str | None) -> NoReturn:
-    """Raise the hub client's error anew, in words a user can act on."""
+    """Raise the hub client's error again, in words a user can act on."""
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RevisionNotFoundError
 

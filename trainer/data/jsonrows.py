@@ -1,7 +1,7 @@
 """Reads JSON as rows: an object per line, one array of objects, objects spread over lines, or an object around one list.
 
-Which of them a file is follows from its first line. Names that stand twice in an object and NaN are refused: what a reader
-makes of them is chance. Arrays are read item by item. Tests: tests/trainer/data/test_jsonrows.py.
+Which of them a file is follows from its first line. Keys that occur twice in an object and NaN are refused, since
+readers disagree about them. Arrays are read item by item. Tests: tests/trainer/data/test_jsonrows.py.
 """
 
 import json
@@ -18,7 +18,7 @@ Lines = Iterator[tuple[int, str]]
 EXAMPLE = '{"prompt": "…", "completion": "…"}'
 READ_CHARACTERS = 1 << 16
 NEAR_THE_END = 12
-"""A fault so close to the end of what was read may be due to that end alone: an escape has up to 12 characters."""
+"""An error this close to the end of what was read may come from the cut alone: an escape has up to 12 characters."""
 
 
 class _RefusedError(ValueError):
@@ -39,14 +39,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> Any:
-    raise _RefusedError(f"holds {name}, which is no value of JSON", "write null, or leave the row out")
+    raise _RefusedError(f"holds {name}, which JSON does not have", "write null, or leave the row out")
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def parse(text: str) -> Any:
-    """Return the value of a JSON text; raises ValueError, also for names that stand twice and for NaN."""
+    """Return the value of a JSON text; raises ValueError, also for keys that occur twice and for NaN."""
     return DECODER.decode(text)
 
 
@@ -104,7 +104,7 @@ def _array(document: "_Document") -> Iterator[Record]:
             if document.skip_space() == "]":
                 raise document.fault(f"line {document.line} has a comma before the closing bracket", "remove the comma")
         elif following == "":
-            raise document.fault(f"breaks off after {place}: the array is not closed", "write the file anew, or end it with ]")
+            raise document.fault(f"breaks off after {place}: the array is not closed", "write the file again, or end it with ]")
         elif following != "]":
             raise document.fault(f"line {document.line} has no comma after {place}", "write a comma between two items")
     document.position += 1
@@ -165,7 +165,7 @@ class _Document:
         return bool(added)
 
     def skip_space(self) -> str:
-        """Go to the next character that is no white space and return it, "" at the end."""
+        """Go to the next character that is not white space and return it, "" at the end."""
         while True:
             while self.position < len(self.text):
                 if self.text[self.position] not in " \t\r\n":
@@ -240,7 +240,7 @@ def _syntax_fix(error: json.JSONDecodeError, *, ended: bool) -> str:
     if "\r" in text.strip():
         return "lines end in a carriage return alone; save the file with line feeds"
     if ended:
-        return "it breaks off: the file was not written to its end; write it anew, or leave this row out"
+        return "it breaks off: the file was not written to its end; write it again, or leave this row out"
     if error.msg.startswith("Invalid control character"):
         return "write a line break in a text as \\n and a tab as \\t"
     if error.msg == "Extra data":
@@ -252,5 +252,5 @@ def _syntax_fix(error: json.JSONDecodeError, *, ended: bool) -> str:
     if text.startswith(("None", "True", "False"), position):
         return "JSON writes null, true and false"
     if error.msg == "Expecting value" and position == 0:
-        return f"write one object per line, such as {EXAMPLE}; if the file is no JSON, say with format what it is"
+        return f"write one object per line, such as {EXAMPLE}; if the file is not JSON, say with format what it is"
     return f'write one object per line, such as {EXAMPLE}; a double quote inside a text is written \\"'

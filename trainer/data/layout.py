@@ -194,7 +194,7 @@ def _column_fix(task: Task, layout: Layout, role: str, column: str, first: First
     proposed = _proposal(layout, first)
     fix = f"write columns: {_mapping(proposed)}" if proposed else "no column holds a text that could be it; write rows with one"
     if "…" in proposed.values():
-        fix += " with the column that is missing; what is no text has to be written as one"
+        fix += " with the column that is missing; other columns have to be turned into text"
     return f"{fix}; if the first line is a row already, {header}" if first.records[0].headed else fix
 
 

@@ -91,7 +91,7 @@ def tools_of(column: str, value: Any, fault: Fault) -> str | None:
         try:
             value = parse(value)
         except (ValueError, RecursionError) as error:
-            raise fault(f"{column!r} is not sound JSON ({error}): {shown(str(value))}", "write a list of function schemas") from error
+            raise fault(f"{column!r} is not valid JSON ({error}): {shown(str(value))}", "write a list of function schemas") from error
     if _is_nothing(value):
         return None
     schemas = [value] if isinstance(value, Mapping) else value

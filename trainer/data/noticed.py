@@ -77,12 +77,12 @@ class Noticed:
         for (column, how), used in self.used.items():
             found.append(f"{source}: {column!r} {how} in {_of(used, self.rows)}; columns.ignore: [{column}] leaves it out")
         if self.count:
-            rows, verb = ("1 row has", "counts") if self.count == 1 else (f"{self.count} rows have", "count")
+            rows, verb = _left_out(self.count)
             columns = " or ".join(repr(column) for column in sorted(self.columns))
-            found.append(f"{source}: {rows} an empty {columns} and {verb} for nothing (the first: {self.first})")
+            found.append(f"{source}: {rows} an empty {columns} and {verb} left out (the first: {self.first})")
         if self.unlearnt:
-            rows, verb = ("1 row has", "counts") if self.unlearnt == 1 else (f"{self.unlearnt} rows have", "count")
-            found.append(f"{source}: {rows} weight 0 for every answer and {verb} for nothing (the first: {self.first_unlearnt})")
+            rows, verb = _left_out(self.unlearnt)
+            found.append(f"{source}: {rows} weight 0 for every answer and {verb} left out (the first: {self.first_unlearnt})")
         if self.keys:
             names = ", ".join(f"{key!r} (in {_of(rows, self.rows)})" for key, rows in self.keys.items())
             found.append(f"{source}: messages have keys that nothing reads: {names}")
@@ -103,6 +103,10 @@ def _holds_text(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(_holds_text(member) for member in value.values())
     return isinstance(value, list) and any(_holds_text(item) for item in value[:LOOKED_AT])
+
+
+def _left_out(rows: int) -> tuple[str, str]:
+    return ("1 row has", "is") if rows == 1 else (f"{rows} rows have", "are")
 
 
 def _of(rows: int, total: int) -> str:

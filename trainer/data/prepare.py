@@ -1,4 +1,4 @@
-"""Reads every source of a job into one checked data set; what the user must mend ends here, before anything heavy starts.
+"""Reads every source of a job into one checked data set; errors of the user end it here, before anything heavy starts.
 
 Local files are read before the hub is asked, so that their faults are told at once. Tests: tests/trainer/data/test_prepare.py.
 """
@@ -21,7 +21,7 @@ from trainer.data.splits import divide, without_duplicates, without_leakage
 
 
 def prepare(config: TrainConfig) -> Dataset:
-    """Return the rows of a run, checked, without duplicates, divided; raises InputError for what the user has to mend."""
+    """Return the rows of a run, checked, without duplicates, divided; raises InputError for errors of the user."""
     if config.augmentation is not None:
         Augmenter(config.augmentation, config.training.seed)  # an unreadable dictionary is told now
     read = _read_sources(config.data, config.task)

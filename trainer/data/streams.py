@@ -72,7 +72,7 @@ def numbered_lines(field: str, path: Path) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, line without its end); only \\n and \\r\\n end a line, as JSON strings may hold other separators.
 
     Text is UTF-8, or what a byte order mark says. Raises InputError that names the line for anything else, and for an archive
-    that is torn.
+    that is cut off or damaged.
     """
     with _unpacked(field, path) as (stream, packing):
         number = 0
@@ -84,8 +84,8 @@ def numbered_lines(field: str, path: Path) -> Iterator[tuple[int, str]]:
         except Exception as error:
             if packing is None or not _is_damage(error):
                 raise
-            problem = f"{path} is not a sound {packing} archive: {str(error) or type(error).__name__}, after line {number}"
-            raise InputError(field, problem, "it is torn or damaged; write or copy it again") from error
+            problem = f"{path} is not a valid {packing} archive: {str(error) or type(error).__name__}, after line {number}"
+            raise InputError(field, problem, "it is cut off or damaged; write or copy it again") from error
 
 
 def packing_of(path: Path) -> str | None:
@@ -105,8 +105,8 @@ def _unpacked(field: str, path: Path) -> Iterator[tuple[io.BufferedReader[io.Raw
         except Exception as error:
             if packing is None or not _is_damage(error):
                 raise
-            problem = f"{path} is not a sound {packing} archive: {str(error) or type(error).__name__}"
-            raise InputError(field, problem, "it is torn or damaged; write or copy it again") from error
+            problem = f"{path} is not a valid {packing} archive: {str(error) or type(error).__name__}"
+            raise InputError(field, problem, "it is cut off or damaged; write or copy it again") from error
         for magic, what, fix in FOREIGN:
             if head.startswith(magic):
                 raise InputError(field, f"{path} {'holds' if packing else 'is'} {what}", f"unpack it, and {fix}" if packing else fix)
@@ -127,7 +127,7 @@ def _lines(field: str, path: Path, stream: io.BufferedReader[io.RawIOBase]) -> I
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), None)
     if encoding in (None, "utf-8-sig"):
         if b"\0" in head:
-            problem = f"{path} is not UTF-8 but looks like UTF-16 without a byte order mark, or is no text at all"
+            problem = f"{path} is not UTF-8 but looks like UTF-16 without a byte order mark, or is not text at all"
             raise InputError(field, problem, "save the file as UTF-8")
         yield from _utf8_lines(field, path, stream)
         return
@@ -138,7 +138,7 @@ def _lines(field: str, path: Path, stream: io.BufferedReader[io.RawIOBase]) -> I
             number += 1
             yield line
     except UnicodeError as error:
-        problem = f"{path} is not sound {str(encoding).upper()}, which its byte order mark says, after line {number}"
+        problem = f"{path} is not valid {str(encoding).upper()}, the encoding that its byte order mark says, after line {number}"
         raise InputError(field, problem, "save the file as UTF-8") from error
     finally:
         text.detach()

@@ -1,4 +1,4 @@
-"""Reads tables of text as rows: CSV and its kin, whose delimiter is given or found, with a header line.
+"""Reads tables of text as rows: CSV and the like, with a header line and a delimiter that is given or found.
 
 Tests: tests/trainer/data/test_tables.py.
 """
@@ -43,7 +43,7 @@ def read_table(
     complete = len(sample) < SAMPLE_LINES
     delimiter = given or _find_delimiter(sample, usual, {*KNOWN_NAMES, *columns}, complete=complete)
     # Files with tabs are often written without quoting: a quote in a cell is then a part of its words.
-    plain = delimiter == "\t" and not _is_sound(sample, csv.QUOTE_MINIMAL, complete) and _is_sound(sample, csv.QUOTE_NONE, complete)
+    plain = delimiter == "\t" and not _is_regular(sample, csv.QUOTE_MINIMAL, complete) and _is_regular(sample, csv.QUOTE_NONE, complete)
     yield from _rows(field, path, chain(sample, text), delimiter, skipped, csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
 
 
@@ -69,13 +69,13 @@ def _find_delimiter(sample: Sequence[str], usual: str, known: Collection[str], *
 
 def _parsed(sample: Sequence[str], delimiter: str) -> list[list[str]]:
     rows: list[list[str]] = []
-    # A fault is told when the file is read; the rows before it tell enough.
+    # An error is reported when the file is read; the rows before it are enough here.
     with suppress(csv.Error):
         rows.extend(row for row in csv.reader(sample, delimiter=delimiter) if row)
     return rows
 
 
-def _is_sound(sample: Sequence[str], quoting: Literal[0, 3], complete: bool) -> bool:
+def _is_regular(sample: Sequence[str], quoting: Literal[0, 3], complete: bool) -> bool:
     """Tell whether the first rows of a table with tabs are all as long as its header."""
     widths: set[int] = set()
     try:
@@ -105,7 +105,7 @@ def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped:
                 yield Record(f"line {start}", dict(zip(header, cells, strict=True)), headed=True)
             start = skipped + reader.line_num + 1
     except csv.Error as error:
-        problem = f"{path} is not sound in the row that begins at line {start}: {error}"
+        problem = f"{path} is not a valid table in the row that begins at line {start}: {error}"
         if "new-line character" in str(error):
             raise InputError(field, problem, "lines end in a carriage return alone; save the file with line feeds") from error
         fix = "check its double quotes: they stand around a whole cell, and one inside is written twice"

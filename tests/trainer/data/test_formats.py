@@ -81,8 +81,8 @@ def test_the_format_can_be_given_where_the_name_says_nothing(tmp_path: Path) -> 
 
 
 FAULTS = [
-    pytest.param("a.parquet", "no parquet", ["not a sound Parquet file", "write it anew"], id="broken Parquet"),
-    pytest.param("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", ["not a sound Parquet file", "write it anew"], id="torn Parquet"),
+    pytest.param("a.parquet", "no parquet", ["not a valid Parquet file", "write it again"], id="broken Parquet"),
+    pytest.param("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", ["not a valid Parquet file", "write it again"], id="torn Parquet"),
     pytest.param("a.parquet.gz", gzip.compress(b"PAR1"), ["is packed with gzip", "unpack it"], id="packed Parquet"),
     pytest.param("a.jsonl", b"PAR1\0\0", ["is a Parquet file", "format: parquet"], id="Parquet by another name"),
     pytest.param("a.csv", b"PK\x03\x04\0", ["Excel workbook", "save the sheet as CSV"], id="workbook by another name"),

@@ -95,7 +95,7 @@ FAULTS = [
     pytest.param('{"m": [{"role": "user", "role": "x"}]}\n{}', "line 1 has the key 'role' twice", id="key twice, nested"),
     pytest.param('[\n{"a": 1},\n{"a": 1, "a": 2}]', "item 2 (line 3) has the key 'a' twice", id="key twice in an array"),
     pytest.param('{"data": [\n{"a": {"b": 1, "b": 2}}\n]}', "line 1 has the key 'b' twice", id="key twice in a document"),
-    pytest.param('{"a": NaN}', "line 1 holds NaN, which is no value of JSON; write null", id="NaN"),
+    pytest.param('{"a": NaN}', "line 1 holds NaN, which JSON does not have; write null", id="NaN"),
     pytest.param('{"a": "b"}\n{"a": [-Infinity]}', "line 2 holds -Infinity", id="infinity"),
     pytest.param(
         '{"a": "b"}\n["a", "b"]\n', 'line 2 is not a JSON object but a list: \'["a", "b"]\'; write this row as an object', id="list"
@@ -124,7 +124,7 @@ FAULTS = [
     pytest.param('{"a": None}\n{}', "JSON writes null, true and false", id="Python's None"),
     pytest.param('{"a": "b\tc"}\n{}', "write a line break in a text as \\n and a tab as \\t", id="raw tab"),
     pytest.param('{"a": 1}\r{"a": 2}', "save the file with line feeds", id="carriage returns"),
-    pytest.param("prompt,completion\na,b", "if the file is no JSON, say with format what it is", id="CSV"),
+    pytest.param("prompt,completion\na,b", "if the file is not JSON, say with format what it is", id="CSV"),
     pytest.param("[" * 100_000, "nested too deeply", id="nested without end"),
     pytest.param('{"a": [1, 2], "b": [3, 4]}', "holds a table column by column (a, b); write it row by row", id="by column"),
     pytest.param('{"a": {"0": 1}, "b": {"0": 3}}', 'orient="records"', id="as pandas writes"),

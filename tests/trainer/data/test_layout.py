@@ -89,7 +89,7 @@ FIXES = [
     pytest.param(
         [{"id": "7", "title": "t", "context": "c", "question": "q", "answers": {"text": ["a"]}}],
         Task.CHAT,
-        "write columns: {prompt: question, completion: …} with the column that is missing; what is no text has to be written as one",
+        "write columns: {prompt: question, completion: …} with the column that is missing; other columns have to be turned into text",
         id="no answer",
     ),
     pytest.param([{"chosen": "a", "rejected": "b"}], Task.CHAT, "write columns: {prompt: …, completion: chosen}", id="no question"),

@@ -43,7 +43,7 @@ def test_a_weight_of_nothing_may_stand_at_any_turn() -> None:
 def test_rows_without_an_answer_to_learn_are_left_out_and_counted() -> None:
     examples, findings = read({"messages": [USER, ANSWER]}, {"messages": [USER, {**ANSWER, "weight": 0}]})
     assert len(examples) == 1
-    assert findings == ["data.train[0]: 1 row has weight 0 for every answer and counts for nothing (the first: line 2)"]
+    assert findings == ["data.train[0]: 1 row has weight 0 for every answer and is left out (the first: line 2)"]
     with pytest.raises(InputError, match=r"no row of rows\.jsonl has an answer to learn"):
         read({"messages": [USER, {**ANSWER, "weight": 0}]})
 
@@ -97,7 +97,7 @@ def test_parts_that_are_texts_are_joined() -> None:
 def test_rows_with_an_empty_turn_are_left_out_and_counted(messages: list[dict[str, Any]]) -> None:
     examples, findings = read({"messages": [USER, ANSWER]}, {"messages": messages})
     assert len(examples) == 1
-    assert findings == ["data.train[0]: 1 row has an empty 'messages[].content' and counts for nothing (the first: line 2)"]
+    assert findings == ["data.train[0]: 1 row has an empty 'messages[].content' and is left out (the first: line 2)"]
 
 
 def test_an_empty_system_message_says_that_there_is_none() -> None:
@@ -160,7 +160,7 @@ def test_roles_may_have_the_names_of_speakers(user: str, assistant: str) -> None
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        pytest.param({"tools": "[{"}, "'tools' is not sound JSON", id="torn JSON"),
+        pytest.param({"tools": "[{"}, "'tools' is not valid JSON", id="torn JSON"),
         pytest.param({"tools": ["weather"]}, "'tools' is no list of function schemas", id="names of tools"),
         pytest.param({"functions": [{"name": "f"}]}, "'functions' would change what the chat template writes", id="functions"),
         pytest.param({"chat_template_kwargs": {"enable_thinking": False}}, "'chat_template_kwargs' would change", id="template settings"),

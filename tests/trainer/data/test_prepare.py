@@ -51,7 +51,7 @@ def test_duplicates_leaks_and_empty_rows_are_left_out_and_reported(tmp_path: Pat
         "data.train: 1 row repeats an earlier one and is left out (the first: data.train[0] line 7)",
         "data.train: 1 row was left out, the same prompt stands in data.test (the first: data.train[0] line 6)",
         "data.train: 1 row was left out, the same prompt stands in data.validation (the first: data.train[0] line 5)",
-        "data.train[0]: 1 row has an empty 'completion' and counts for nothing (the first: line 8)",
+        "data.train[0]: 1 row has an empty 'completion' and is left out (the first: line 8)",
         "data.validation: 2 rows were left out, the same prompt stands in data.test (the first: data.validation[0] line 2)",
     ]
 

@@ -72,15 +72,15 @@ def test_archives_one_behind_the_other_are_one_file(tmp_path: Path, name: str, p
 def test_a_torn_archive_is_refused(tmp_path: Path, name: str, pack: Callable[[Path, bytes], bytes]) -> None:
     packed = pack(tmp_path, TEXT)
     said = fault(tmp_path, packed[: len(packed) // 2])
-    assert f"is not a sound {name} archive" in said
-    assert "torn or damaged" in said
+    assert f"is not a valid {name} archive" in said
+    assert "cut off or damaged" in said
 
 
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(TEXT))
     packed[len(packed) // 2] ^= 255
-    assert "is not a sound gzip archive" in fault(tmp_path, bytes(packed))
-    assert "is not a sound gzip archive" in fault(tmp_path, gzip.compress(TEXT) + b"something else")
+    assert "is not a valid gzip archive" in fault(tmp_path, bytes(packed))
+    assert "is not a valid gzip archive" in fault(tmp_path, gzip.compress(TEXT) + b"something else")
 
 
 def test_a_plain_file_with_the_name_of_an_archive_is_read(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_utf_16_of_the_other_byte_order_is_read(tmp_path: Path) -> None:
     ("content", "words"),
     [
         pytest.param("text".encode("utf-16-le"), "looks like UTF-16 without a byte order mark", id="no mark"),
-        pytest.param("a\nb".encode("utf-16")[:-1], "is not sound UTF-16", id="half a character"),
+        pytest.param("a\nb".encode("utf-16")[:-1], "is not valid UTF-16", id="half a character"),
         pytest.param(b"a\nb\xe9c\n", "line 2 is not UTF-8: byte 0xe9 at position 2; save the file as UTF-8", id="Latin-1"),
         pytest.param(b"%PDF-1.7", "is a PDF", id="PDF"),
         pytest.param(b"SQLite format 3\0", "is a database", id="database"),
