@@ -92,12 +92,12 @@ class _Row:
         """Columns of this row that are read."""
 
     def text_example(self) -> Example | None:
-        refuse_meaning(self.record.values, self.layout, self._is_free, self._meaning_fault)
+        self._refuse_meaning()
         text = self._words("text")
         return None if text is None else Example(make_id(None, text), self.origin, None, text)
 
     def pair_example(self) -> Example | None:
-        refuse_meaning(self.record.values, self.layout, self._is_free, self._meaning_fault)
+        self._refuse_meaning()
         prompt, completion = self._words("prompt"), self._words("completion")
         if prompt is None or completion is None:
             return None
@@ -108,7 +108,7 @@ class _Row:
         return self._example((*self._system(), *self._history(), Message("user", prompt), Message("assistant", completion)))
 
     def messages_example(self) -> Example | None:
-        refuse_meaning(self.record.values, self.layout, self._is_free, self._meaning_fault)
+        self._refuse_meaning()
         column = self.layout.messages or ""
         value = self._turns(column, self._value("messages"))
         if value is None or value == []:
@@ -210,6 +210,11 @@ class _Row:
         if turns:
             self.noticed.used[HISTORY_NAME, "gives the turns before the prompt"] += 1
         return tuple(turns)
+
+    def _refuse_meaning(self) -> None:
+        refuse_meaning(self.record.values, self.layout, self._is_free, self._meaning_fault)
+        # A weight that passes is 1, which is what every row has.
+        self.read.add("weight")
 
     def _meaning_fault(self, column: str, problem: str, fix: str) -> InputError:
         problem = f"{self.name} {self.record.where}: {column!r} {problem}"

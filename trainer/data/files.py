@@ -77,7 +77,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
             base, entries = path, sorted(entry for entry in path.iterdir() if not entry.name.startswith(".") and not entry.is_dir())
             about = [entry.name for entry in entries if _is_about_data(entry)]
             found = [entry for entry in entries if entry.name not in about]
-            missing = f"there are no files {f'but {_named(about)} ' if about else ''}in the folder {path}"
+            missing = f"there are no files {'with rows ' if about else ''}in the folder {path}"
         elif is_pattern(str(path)) and not os.path.lexists(path):
             base = first_folder(path)
             # Two ** in a pattern match a file in several ways.

@@ -93,7 +93,7 @@ def test_plain_text_beside_files_of_rows_is_refused_unless_a_pattern_names_both(
 def test_a_folder_with_documentation_alone_leads_to_the_data_below(tmp_path: Path) -> None:
     touch(tmp_path, "README.md", "data/train-0.parquet")
     said = fault(tmp_path)
-    assert f"there are no files but README.md in the folder {tmp_path}" in said
+    assert f"there are no files with rows in the folder {tmp_path}; the folder {tmp_path} has: README.md, data/" in said
     assert f"named by a pattern such as {tmp_path}/**/*.parquet" in said
 
 

@@ -19,6 +19,7 @@ def findings(*rows: dict[str, Any], task: Task = Task.CHAT, **columns: Any) -> l
 
 def test_rows_of_the_usual_form_are_nothing_to_speak_of() -> None:
     assert findings({"prompt": "a", "completion": "b", "id": "x1", "row_id": "7", "lang": "en", "n": 5, "empty": " "}) == []
+    assert findings({"prompt": "a", "completion": "b", "weight": "1.00"}) == []
     assert findings({"text": "a", "url": "http://a"}, task=Task.LANGUAGE_MODELING) == []
 
 
