@@ -113,13 +113,15 @@ class Supports:
     """How the small objects stand that the running attempt needs beside its RayJob.
 
     `lost` were deleted by somebody, `foreign` have their names and another owner; both as (kind, name). `altered` tells in
-    words what was changed about the progress ConfigMap; `writable` is False where the trainer cannot report into it.
+    words what was changed about the progress ConfigMap; `writable` is False where the trainer cannot report into it, and
+    `watched` where one of the objects has lost the label by which a watch would tell of it.
     """
 
     lost: tuple[tuple[str, str], ...] = ()
     foreign: tuple[tuple[str, str], ...] = ()
     altered: str = ""
     writable: bool = True
+    watched: bool = True
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Observed:
 
     Before an attempt is created, RayJobs, pods and `clusters`, the attempts that have a RayCluster, are as the server has them.
     `unwatched`: the attempt's RayJob has lost its label, so no watch tells of it. `refused` says which of the job's wishes the
-    administrator does not allow. `held` are progress ConfigMaps that would outlive the job as they are.
+    administrator does not allow. `held` are progress ConfigMaps, by name and UID, that would outlive the job as they are.
     """
 
     job: Job
@@ -140,7 +142,7 @@ class Observed:
     kuberay_installed: bool = True
     unwatched: bool = False
     supports: Supports = Supports()
-    held: tuple[str, ...] = ()
+    held: tuple[tuple[str, str], ...] = ()
     refused: tuple[str, ...] = ()
 
     def ray_job_of(self, attempt: Attempt) -> RayJobFacts | None:

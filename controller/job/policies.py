@@ -31,7 +31,7 @@ PODS_GONE_POLL_SECONDS, PODS_GONE_POLL_LAST_SECONDS = 10.0, 60.0
 SOON_SECONDS = 1.0
 """What was written to status brings the job back by itself; this is for a watch that lags."""
 UNWATCHED_POLL_SECONDS = 30.0
-"""Of a RayJob that has lost its label no watch tells, nor that a name is free again or a refusal over."""
+"""Of an object that has lost its label no watch tells, nor that a name is free again."""
 LINGERING = timedelta(seconds=60)
 """A driver that has said its last word ends within seconds; after this, its RayJob is deleted."""
 
@@ -190,7 +190,7 @@ def running(situation: Situation) -> Plan | None:
         situation = situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, message)
     situation = tell_of_supports(situation)
     supports = situation.observed.supports
-    unwatched = UNWATCHED_POLL_SECONDS if situation.observed.unwatched or supports.lost or supports.foreign else None
+    unwatched = UNWATCHED_POLL_SECONDS if situation.observed.unwatched or supports.foreign or not supports.watched else None
     due = (situation.report_due_seconds, seconds_to_patience_end(pods, situation.now), unwatched)
     # An attempt before this one must not write beside it, whoever made its RayJob, and however late.
     requeue_after = min((seconds for seconds in due if seconds is not None), default=None)

@@ -22,15 +22,25 @@ from controller.job.children.rayjob import ray_job
 from controller.job.children.supports import supports
 from controller.job.conditions import Reason, get_condition, is_true, set_condition, summarize
 from controller.job.facts import Job, Observed, StatusUnreadableError, belongs_to, fields_unsafe_in, is_owned_by, status_from
-from controller.job.hindrance import CreationError, Kind, kind_of
+from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
 from controller.job.limits import Limits, refusals
 from controller.job.observe import observe
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
-from controller.job.retries import Retries
+from controller.job.retries import TIMER_SECONDS, Retries
 from controller.job.situation import Action, CreateAttempt, DeleteRayJob, ReleaseProgress, RestoreSupports
 from controller.job.supports import Reader, stuck
-from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound, RetryableError, TerminalError, WaitingError
+from controller.job.upkeep import not_restored, restored
+from controller.runtime.errors import (
+    AlreadyExists,
+    Conflict,
+    KubeError,
+    NotFound,
+    NotLeading,
+    RetryableError,
+    TerminalError,
+    WaitingError,
+)
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, KubeObject, Resource
 from controller.stores import FINE_TUNE_JOBS, OWNER_INDEX, RAY_JOBS, Stores
 
@@ -82,7 +92,7 @@ class Reconciler:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stores, self._client, self._settings, self._recorder, self._clock = stores, client, settings, recorder, clock
-        self._retries = Retries(stores, client, monotonic)
+        self._retries, self._restores = Retries(stores, client, monotonic), Hindrances(monotonic)
 
     async def reconcile(self, key: str) -> float | None:
         """Bring the job `namespace/name` one step forward; return after how many seconds to look again at the latest."""
@@ -100,7 +110,9 @@ class Reconciler:
             return None
         if observed.job.spec is not None:
             observed = replace(observed, refused=refusals(observed.job.spec, self._settings))
-        decision = plan(observed, self._now())
+        decision, look_again = plan(observed, self._now()), None
+        if not any(isinstance(action, RestoreSupports) for action in decision.actions):
+            self._restores.forget(key)
         for note in decision.notes:
             logger.warning("%s: %s", key, note)
         status, failure = decision.status, None
@@ -108,12 +120,12 @@ class Reconciler:
             return None
         for action in decision.actions:
             try:
-                await self._carry_out(observed.job, action)
-            except CreationError as error:
                 if isinstance(action, RestoreSupports):
                     # The attempt runs: it is not held up by what only its reports need.
-                    status = self._with_failure(observed, status, action, error)
-                    continue
+                    status, look_again = await self._restore(key, observed.job, status, action)
+                else:
+                    await self._carry_out(observed.job, action)
+            except CreationError as error:
                 held = self._retries.put_off(key, observed.job, status, error, self._now())
                 status = held.status
                 break
@@ -129,16 +141,21 @@ class Reconciler:
             raise WaitingError(str(failure)) from failure
         if failure is not None:
             raise failure
-        return decision.requeue_after
+        return min((each for each in (decision.requeue_after, look_again) if each is not None), default=None)
 
     async def _let_go(self, key: str) -> None:
         """Take the finalizers off progress ConfigMaps that are being deleted, also of a job that is gone: the trainer put them there."""
         namespace, _, name = key.rpartition("/")
-        for stuck_name in stuck(name, self._stores.progress.by_index(OWNER_INDEX, key)):
+        for stuck_name, uid in stuck(name, self._stores.progress.by_index(OWNER_INDEX, key)):
             try:
-                await self._client.patch(CONFIG_MAPS, stuck_name, namespace, {"metadata": {"finalizers": None}})
+                await self._client.patch(CONFIG_MAPS, stuck_name, namespace, {"metadata": {"uid": uid, "finalizers": None}})
             except NotFound:
                 continue
+            except NotLeading:
+                raise
+            except KubeError as error:
+                # Of an earlier job, mostly: the one that is there now must not wait for it.
+                logger.warning("%s: ConfigMap %s still has its finalizer: %s", key, stuck_name, error)
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
@@ -169,14 +186,38 @@ class Reconciler:
                 for resource, item in supports(job, number):
                     await self._create(job, resource, item)
                 await self._create(job, RAY_JOBS, ray_job(job, number, self._settings, modes))
-            case RestoreSupports(number, lost):
-                for resource, item in supports(job, number):
-                    if (resource.kind, item["metadata"]["name"]) in lost:
-                        await self._create(job, resource, item)
-            case ReleaseProgress(name, number):
-                await self._release(job, name, number)
+            case ReleaseProgress(name, number, uid):
+                await self._release(job, name, number, uid)
             case DeleteRayJob(name):
                 await self._delete_ray_job(job, name)
+
+    async def _restore(
+        self, key: str, job: Job, status: FineTuneJobStatus, action: RestoreSupports
+    ) -> tuple[FineTuneJobStatus, float | None]:
+        """Create again what an attempt that runs has lost; return the status that tells it, and when to ask for what was refused."""
+        before = self._restores.get(key)
+        if before is not None and before.job[0] == job.uid and (seconds := self._restores.remaining_seconds(before)) > TIMER_SECONDS:
+            return status, seconds
+        refused: list[CreationError] = []
+        for resource, item in supports(job, action.number):
+            if (resource.kind, item["metadata"]["name"]) in action.lost:
+                try:
+                    await self._create(job, resource, item)
+                except CreationError as error:
+                    refused.append(error)
+        generation, now = job.generation, self._now()
+        if not refused:
+            self._restores.forget(key)
+            words = restored(action.lost)
+            told = set_condition(status, ConditionType.REPORTING, "True", Reason.SUPPORTS_RESTORED, words, generation=generation, now=now)
+            return told, None
+        first, missing = refused[0], [(error.resource.kind, error.item["metadata"]["name"]) for error in refused]
+        hindrance = Hindrance(first.kind, first.resource, first.item, str(first), (job.uid, generation))
+        hindrance = self._restores.put_off(key, hindrance)
+        if hindrance.told:
+            words, reason = not_restored(missing, hindrance.words), Reason.CREATION_FAILED
+            status = set_condition(status, ConditionType.REPORTING, "False", reason, words, generation=generation, now=now)
+        return status, self._restores.remaining_seconds(hindrance)
 
     async def _access_modes(self, job: Job, claim: str) -> list[str]:
         """Return the access modes of a claim from the server; the cache holds metadata only."""
@@ -206,9 +247,9 @@ class Reconciler:
             await self._delete_ray_job(job, name)
             raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
 
-    async def _release(self, job: Job, name: str, number: int) -> None:
+    async def _release(self, job: Job, name: str, number: int, uid: str) -> None:
         wanted = progress_config_map(job, number)["metadata"]
-        metadata = {"finalizers": None, "ownerReferences": wanted["ownerReferences"], "labels": wanted["labels"]}
+        metadata = {"uid": uid, "finalizers": None, "ownerReferences": wanted["ownerReferences"], "labels": wanted["labels"]}
         try:
             await self._client.patch(CONFIG_MAPS, name, job.namespace, {"metadata": metadata})
         except NotFound:

@@ -42,6 +42,7 @@ class ReleaseProgress:
 
     name: str
     attempt: int
+    uid: str
 
 
 Action = CreateAttempt | DeleteRayJob | RestoreSupports | ReleaseProgress

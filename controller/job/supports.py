@@ -51,7 +51,7 @@ async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores:
 
     What a cache does not have is asked of the server: it may lag, and an object that has lost its label is in none.
     """
-    lost, foreign = [], []
+    lost, foreign, watched = [], [], report is None or _is_watched(report)
     caches = {
         CONFIG_MAPS: stores.progress,
         SERVICE_ACCOUNTS: stores.service_accounts,
@@ -69,10 +69,15 @@ async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores:
             except NotFound:
                 lost.append((resource.kind, name))
                 continue
+        watched = watched and _is_watched(item)
         if not belongs_to(item, job):
             foreign.append((resource.kind, name))
     immutable = report is not None and bool(report.get("immutable"))
-    return Supports(tuple(lost), tuple(foreign), "" if report is None else alterations(report, job), writable=not immutable)
+    return Supports(tuple(lost), tuple(foreign), "" if report is None else alterations(report, job), not immutable, watched)
+
+
+def _is_watched(item: KubeObject) -> bool:
+    return JOB_LABEL in (item["metadata"].get("labels") or {})
 
 
 async def progress_of(job: Job, current: RayJobFacts | None, stores: Stores, reader: Reader) -> KubeObject | None:
@@ -139,12 +144,12 @@ def alterations(item: KubeObject, job: Job) -> str:
     return ", ".join(words for words in changed if words)
 
 
-def stuck(job_name: str, items: Iterable[KubeObject]) -> list[str]:
-    """Return the names of progress ConfigMaps that are being deleted and that a finalizer holds, of this or an earlier job of the name.
+def stuck(job_name: str, items: Iterable[KubeObject]) -> list[tuple[str, str]]:
+    """Return name and UID of progress ConfigMaps that are being deleted and that a finalizer holds, of this or an earlier job of the name.
 
     Nobody else would ever take it off, and the namespace could not be deleted either.
     """
-    return [item["metadata"]["name"] for item in items if _is_stuck(item["metadata"], job_name)]
+    return [_identity(item) for item in items if _is_stuck(item["metadata"], job_name)]
 
 
 def _is_stuck(metadata: KubeObject, job_name: str) -> bool:
@@ -154,14 +159,12 @@ def _is_stuck(metadata: KubeObject, job_name: str) -> bool:
     return any(uid and names.attempt_of_progress(metadata["name"], job_name, uid) is not None for uid in uids)
 
 
-def held(job: Job, reports: Iterable[KubeObject]) -> tuple[str, ...]:
-    """Return the names of the progress ConfigMaps that would outlive the job, or hold up its deletion, as they are."""
+def held(job: Job, reports: Iterable[KubeObject]) -> tuple[tuple[str, str], ...]:
+    """Return name and UID of the progress ConfigMaps that would outlive the job, or hold up its deletion, as they are."""
     return tuple(
-        sorted(
-            {
-                item["metadata"]["name"]
-                for item in reports
-                if item["metadata"].get("finalizers") or not item["metadata"].get("ownerReferences")
-            }
-        )
+        sorted({_identity(item) for item in reports if item["metadata"].get("finalizers") or not item["metadata"].get("ownerReferences")})
     )
+
+
+def _identity(item: KubeObject) -> tuple[str, str]:
+    return item["metadata"]["name"], item["metadata"]["uid"]

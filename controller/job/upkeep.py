@@ -4,10 +4,14 @@ The attempt goes on whatever became of them; what may be mended is mended, and w
 Test: tests/controller/job/test_supports.py.
 """
 
+from collections.abc import Sequence
+
 from controller.api.status import ConditionType
+from controller.job.children.pods import TOKEN_SECONDS
 from controller.job.conditions import Reason, get_condition
 from controller.job.names import attempt_of_progress
 from controller.job.situation import ReleaseProgress, RestoreSupports, Situation
+from controller.runtime.resources import SERVICE_ACCOUNTS
 
 
 def restores(situation: Situation, number: int) -> list[RestoreSupports]:
@@ -19,16 +23,19 @@ def restores(situation: Situation, number: int) -> list[RestoreSupports]:
 def releases(situation: Situation) -> list[ReleaseProgress]:
     """Return what lets the progress ConfigMaps go with the job that the trainer, or somebody, has held fast."""
     job = situation.job
-    numbers = {name: attempt_of_progress(name, job.name, job.uid) for name in situation.observed.held}
-    return [ReleaseProgress(name, number) for name, number in numbers.items() if number is not None]
+    numbers = [(name, attempt_of_progress(name, job.name, job.uid), uid) for name, uid in situation.observed.held]
+    return [ReleaseProgress(name, number, uid) for name, number, uid in numbers if number is not None]
 
 
 def tell_of_supports(situation: Situation) -> Situation:
     """Say what somebody did to the objects by which the attempt reports; it goes on as it is."""
     supports, told = situation.observed.supports, get_condition(situation.status, ConditionType.REPORTING)
+    if supports.lost and situation.job.spec is not None:
+        return situation  # what came of creating them again is told when it was tried
     if supports.foreign:
-        there = ", ".join(f"{kind} {name}" for kind, name in supports.foreign)
-        message = f"{there}: the name is taken by an object that is not this job's; delete that, or figures may not arrive"
+        message = (
+            f"{_named(supports.foreign)}: the name is taken by an object that is not this job's; delete that, or figures may not arrive"
+        )
         return situation.condition(ConditionType.REPORTING, "False", Reason.NAME_TAKEN, message)
     if not supports.writable:
         message = f"the progress ConfigMap {supports.altered}; no more figures arrive, the job goes on and ends as it would"
@@ -36,10 +43,25 @@ def tell_of_supports(situation: Situation) -> Situation:
     if supports.altered:
         message = f"the progress ConfigMap {supports.altered}, which the controller did not do; it is read all the same"
         return situation.condition(ConditionType.REPORTING, "True", Reason.PROGRESS_ALTERED, message)
-    if supports.lost:
-        gone = ", ".join(f"{kind} {name}" for kind, name in supports.lost)
-        message = f"{gone}: deleted by somebody while the attempt runs, and created again"
-        return situation.condition(ConditionType.REPORTING, "True", Reason.SUPPORTS_RESTORED, message)
-    if told is not None and told.status == "False":
-        return situation.condition(ConditionType.REPORTING, "True", Reason.REPORTING, "the trainer can report again")
+    if told is not None and (told.status == "False" or told.reason == Reason.PROGRESS_ALTERED):
+        return situation.condition(ConditionType.REPORTING, "True", Reason.REPORTING, "all that the attempt reports with is in place again")
     return situation
+
+
+def restored(lost: Sequence[tuple[str, str]]) -> str:
+    """Return in words that objects, pairs of kind and name, were created again, and when reports arrive again."""
+    words = f"{_named(lost)}: deleted by somebody while the attempt runs, and created again"
+    if any(kind == SERVICE_ACCOUNTS.kind for kind, _ in lost):
+        # A token is bound to the account's UID.
+        minutes = TOKEN_SECONDS // 60
+        words += f"; the head's token is of the account that is gone: reports are refused until it is renewed, within {minutes} minutes"
+    return words
+
+
+def not_restored(lost: Sequence[tuple[str, str]], why: str) -> str:
+    """Return in words that objects could not be created again."""
+    return f"{_named(lost)}: deleted by somebody while the attempt runs, and not created again yet; the attempt goes on. {why}"
+
+
+def _named(objects: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{kind} {name}" for kind, name in objects)

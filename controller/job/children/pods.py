@@ -21,7 +21,8 @@ from trainer.config.sources import CLAIMS_DIRECTORY
 GPU_RESOURCE = "nvidia.com/gpu"
 HOME = "/home/finetune"
 SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
-TOKEN_SECONDS = 3600
+TOKEN_SECONDS = 600
+"""As short as the API server allows: an account that is created anew is served with a new token only when this one is renewed."""
 SHARED_MEMORY_DIVISOR = 2
 """Shared memory counts as the container's memory: half of it leaves room for what is not shared."""
 CONFIG_VOLUME = "finetune-config"

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from controller.job import names
+from controller.job.children.pods import head_template
 from controller.job.policies import UNWATCHED_POLL_SECONDS
+from controller.runtime.errors import Conflict, NotLeading, Unreachable
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.runtime.transport import Response
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
-from tests.controller.job.builders import NOW, UID, record_text
+from tests.controller.job.builders import NOW, UID, Settings, job, record_text
 from tests.controller.job.world import KEY, OWNER, World
 from tests.fakes import CREATED
 
@@ -137,12 +139,88 @@ async def test_what_cannot_be_made_again_is_told_and_the_attempt_goes_on() -> No
     world = await running_world()
     world.api.remove(ROLES, "team", "bot-1")
     world.api.fail(Response(422, b'{"kind":"Status","message":"a policy says no"}'), method="POST", path="roles")
-    assert await world.step() == UNWATCHED_POLL_SECONDS
+    pause = await world.step()
+    assert pause is not None
     assert reporting(world) == ("False", "CreationFailed")
     assert "a policy says no" in world.condition("Reporting")["message"]
+    assert "Role bot-1: deleted by somebody" in world.condition("Reporting")["message"]
     assert world.condition("Running")["status"] == "True"
+    world.now += timedelta(seconds=pause)
     await world.step()
     assert reporting(world) == ("True", "DeletedAndRestored")
+
+
+async def test_what_is_refused_again_and_again_is_asked_for_less_often_and_is_told_once() -> None:
+    world = await running_world()
+    for kind in (ROLES, ROLE_BINDINGS):
+        world.api.remove(kind, "team", "bot-1")
+    world.api.fail(Response(403, b'{"kind":"Status","message":"a policy says no"}'), method="POST", path="/roles", times=9)
+    pause = await world.step() or 0
+    assert found(world, ROLE_BINDINGS, "bot-1") is not None  # one refusal holds up no other object
+    first, pauses, written = world.status, [pause], len(world.writes())
+    for _ in range(3):
+        assert 0 < (await world.step() or 0) <= pause  # woken by something else, it asks for nothing
+        assert len(world.writes()) == written
+    for _ in range(3):
+        world.now += timedelta(seconds=pauses[-1])
+        pauses.append(await world.step() or 0)
+        assert world.status == first
+    assert world.writes()[written:] == ["POST roles"] * 3
+    assert pauses[-1] > 3 * pauses[0]
+    assert [reason for _, reason in world.log.events if reason == "CreationFailed"] == ["CreationFailed"]
+
+    world.api.heal()
+    world.now += timedelta(seconds=pauses[-1])
+    await world.step()
+    assert reporting(world) == ("True", "DeletedAndRestored")
+    world.api.remove(ROLES, "team", "bot-1")  # what is lost another time is asked for at once
+    await world.step()
+    assert found(world, ROLES, "bot-1") is not None
+
+
+async def test_an_account_that_was_made_again_is_said_to_need_a_new_token_which_comes_within_minutes() -> None:
+    world = await running_world()
+    world.api.remove(SERVICE_ACCOUNTS, "team", "bot-1")
+    await world.step()
+    assert "until it is renewed, within 10 minutes" in world.condition("Reporting")["message"]
+    volumes = head_template(job(), 1, Settings())["spec"]["volumes"]
+    [source] = [
+        source for volume in volumes for source in volume.get("projected", {}).get("sources", []) if "serviceAccountToken" in source
+    ]
+    assert source["serviceAccountToken"]["expirationSeconds"] == 10 * 60
+
+    world = await running_world()
+    world.api.remove(ROLES, "team", "bot-1")
+    await world.step()
+    assert "token" not in world.condition("Reporting")["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "labels", "looks"),
+    [
+        (CONFIG_MAPS, PROGRESS, {}, True),
+        (ROLES, "bot-1", {}, True),
+        (CONFIG_MAPS, PROGRESS, {"finetune.dev/job": "other"}, False),
+    ],
+    ids=["progress", "role", "the label is there, and wrong"],
+)
+async def test_what_no_watch_tells_of_any_more_is_looked_at_again(kind: Resource, name: str, labels: dict[str, str], looks: bool) -> None:
+    world = await running_world()
+    world.edit(kind, name, labels=labels)
+    assert await world.step() == (UNWATCHED_POLL_SECONDS if looks else None)
+
+
+async def test_a_progress_config_map_that_was_put_right_is_said_to_be() -> None:
+    world = await running_world()
+    world.edit(CONFIG_MAPS, PROGRESS, finalizers=["example.com/mine"])
+    await world.step()
+    assert reporting(world) == ("True", "ProgressAltered")
+    world.edit(CONFIG_MAPS, PROGRESS, finalizers=[])
+    await world.step()
+    assert reporting(world) == ("True", "Reporting")
+    written = len(world.writes())
+    await world.step()
+    assert len(world.writes()) == written
 
 
 @pytest.mark.parametrize("trick", DRIVERS_TRICKS.values(), ids=DRIVERS_TRICKS.keys())
@@ -250,6 +328,48 @@ async def test_a_finalizer_of_the_trainers_does_not_hold_a_progress_that_is_bein
     await world.step()
     left = found(world, CONFIG_MAPS, item["metadata"]["name"]) or {}
     assert ("finalizers" not in left["metadata"]) is goes
+
+
+@pytest.mark.parametrize(
+    "failure", [Response(403, b'{"kind":"Status","message":"no"}'), Unreachable("no answer")], ids=["refused", "unreachable"]
+)
+async def test_a_progress_of_an_earlier_job_that_cannot_be_let_go_holds_up_no_other_job(failure: Response | Exception) -> None:
+    world = World()
+    world.api.put(CONFIG_MAPS, {**LEFT, "metadata": {**LEFT["metadata"], "deletionTimestamp": CREATED}})
+    world.api.fail(failure, method="PATCH", path="configmaps", times=9)
+    for _ in range(3):
+        await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+    world.api.heal()
+    await world.step()
+    assert "finalizers" not in (found(world, CONFIG_MAPS, "bot-1-progress-ffffffff") or {})["metadata"]
+
+
+async def test_a_controller_that_leads_no_more_stops_at_once() -> None:
+    world = World()
+    world.api.put(CONFIG_MAPS, {**LEFT, "metadata": {**LEFT["metadata"], "deletionTimestamp": CREATED}})
+    world.api.fail(NotLeading("the lease is lost"), method="PATCH", path="configmaps")
+    with pytest.raises(NotLeading):
+        await world.step()
+    assert world.status == {}
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["being deleted", "let go at the end"])
+async def test_a_progress_that_was_made_anew_since_it_was_seen_is_not_touched(ended: bool) -> None:
+    world = await running_world()
+    world.edit(CONFIG_MAPS, PROGRESS, finalizers=["example.com/mine"], **({} if ended else {"deletionTimestamp": CREATED}))
+    if ended:
+        world.put_ray_job(1, "SUCCEEDED", "Complete")
+    world.catch_up()
+    old = found(world, CONFIG_MAPS, PROGRESS) or {}
+    world.api.remove(CONFIG_MAPS, "team", PROGRESS)
+    world.api.put(CONFIG_MAPS, {**old, "metadata": {**old["metadata"], "uid": "of another"}})
+    if ended:
+        with pytest.raises(Conflict):
+            await world.reconciler.reconcile(KEY)
+    else:
+        await world.reconciler.reconcile(KEY)
+    assert (found(world, CONFIG_MAPS, PROGRESS) or {})["metadata"]["finalizers"] == ["example.com/mine"]
 
 
 @pytest.mark.parametrize("labels", [{}, {"finetune.dev/job": "other", "finetune.dev/attempt": "9"}], ids=["removed", "of another job"])
