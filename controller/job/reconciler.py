@@ -135,7 +135,10 @@ class Reconciler:
         await self._report(key, observed.job, status)
         if held is not None:
             return held.seconds
-        self._retries.forget(key)
+        running = get_condition(status, ConditionType.RUNNING)
+        if running is None or running.reason != Reason.KUBERAY_UNSAFE:
+            # What was created and is to go again is no success: it is asked for as seldom as before once it is gone.
+            self._retries.forget(key)
         if isinstance(failure, TerminalError):
             # What refuses a deletion is a policy or a webhook, and those go without a sign.
             raise WaitingError(str(failure)) from failure
@@ -163,7 +166,7 @@ class Reconciler:
     def _runs_unsafe(self, key: str) -> bool:
         """Tell from the cache whether a RayJob that is owned by the job lacks what its safety hangs on."""
         item, ray_jobs = self._stores.jobs.get(key), self._stores.ray_jobs.by_index(OWNER_INDEX, key)
-        unsafe = [ray_job for ray_job in ray_jobs if fields_unsafe_in(ray_job)]
+        unsafe = [ray_job for ray_job in ray_jobs if fields_unsafe_in(ray_job) and not ray_job["metadata"].get("deletionTimestamp")]
         return item is not None and any(is_owned_by(ray_job, item["metadata"]["uid"]) for ray_job in unsafe)
 
     async def _is_there(self, job: Job) -> bool:

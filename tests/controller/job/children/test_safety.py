@@ -17,6 +17,7 @@ from controller.runtime.transport import Response
 from controller.stores import RAY_JOBS
 from tests.controller.job.builders import Settings, attempt, job
 from tests.controller.job.world import World
+from tests.fakes import CREATED
 
 SENT = ray_job(job(), 1, Settings(), {})
 CLUSTER = "spec.rayClusterSpec"
@@ -237,6 +238,27 @@ async def test_an_unsafe_ray_job_that_comes_while_the_job_waits_to_ask_again_is_
         assert await world.step()
         assert world.ray_jobs() == []
         world.now += timedelta(seconds=wait)
+
+
+async def test_an_unsafe_ray_job_that_is_slow_to_go_is_not_followed_by_the_next_at_once() -> None:
+    world = World()
+    world.api.admission = forget_auth
+    await world.step()
+    wait = await world.step() or 0
+    put_unsafe(world)
+    world.edit(RAY_JOBS, "bot-1", deletionTimestamp=CREATED)
+    written = len(world.writes())
+    for _ in range(3):
+        assert 0 < (await world.step() or 0) <= wait
+    world.now += timedelta(seconds=wait + 1)
+    await world.step()  # it is still there when its time comes
+    world.api.remove(RAY_JOBS, "team", "bot-1")
+    await world.step()
+    posted = [write for write in world.writes()[written:] if write == "POST rayjobs"]
+    assert len(posted) <= 2  # a dry run and a creation
+    wait = await world.step() or 0
+    assert wait > Kind.UNSAFE.first_seconds
+    assert [write for write in world.writes()[written:] if write == "POST rayjobs"] == posted
 
 
 async def test_a_ray_job_that_is_there_already_is_read_before_it_is_taken_for_the_attempts() -> None:
