@@ -64,8 +64,8 @@ def kept_of_claim(item: KubeObject) -> KubeObject:
 
 
 def kept_of_quota(item: KubeObject) -> KubeObject:
-    """Keep how much a ResourceQuota allows of what, and how much of it is in use."""
-    kept = {"spec": _kept(item.get("spec"), ("hard", "scopes", "scopeSelector")), "status": _kept(item.get("status"), ("used",))}
+    """Keep how much a ResourceQuota allows of what and to whom, and how much of it is in use."""
+    kept = {"spec": _kept(item.get("spec"), ("hard", "scopeSelector")), "status": _kept(item.get("status"), ("hard", "used"))}
     return {"metadata": _kept(item["metadata"], ("name", "namespace", "uid", "resourceVersion")), **kept}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.api.spec import GROUP, KIND, PLURAL, VERSION
-from controller.runtime.resources import KubeObject, Resource
+from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.runtime.store import Store
 
 FINE_TUNE_JOBS = Resource(GROUP, VERSION, PLURAL, KIND)
@@ -57,9 +57,14 @@ def claims_of(job: KubeObject) -> Iterable[str]:
 
 def refused_by_quota(job: KubeObject) -> Iterable[str]:
     """Return the namespace of a job whose status says that a quota holds it up."""
+    return (job["metadata"]["namespace"],) if quota_words(job) else ()
+
+
+def quota_words(job: KubeObject) -> list[str]:
+    """Return the messages of a job's conditions that say that a quota holds it up."""
     conditions = (job.get("status") or {}).get("conditions")
-    reasons = [each.get("reason") for each in conditions if isinstance(each, dict)] if isinstance(conditions, list) else []
-    return (job["metadata"]["namespace"],) if QUOTA_EXCEEDED in reasons else ()
+    told = [each for each in conditions if isinstance(each, dict)] if isinstance(conditions, list) else []
+    return [str(each.get("message", "")) for each in told if each.get("reason") == QUOTA_EXCEEDED]
 
 
 def namespace_of(item: KubeObject) -> Iterable[str]:
@@ -100,3 +105,13 @@ class Stores:
     """PersistentVolumeClaims, metadata only: they tell that a claim exists."""
     quotas: Store = field(default_factory=lambda: Store({NAMESPACE_INDEX: namespace_of}))
     """ResourceQuotas: their changes let jobs start that they have refused."""
+
+    def cache_of(self, resource: Resource) -> Store:
+        """Return the store of a kind of which an attempt has objects that are created by their names."""
+        return {
+            RAY_JOBS: self.ray_jobs,
+            CONFIG_MAPS: self.progress,
+            SERVICE_ACCOUNTS: self.service_accounts,
+            ROLES: self.roles,
+            ROLE_BINDINGS: self.role_bindings,
+        }[resource]

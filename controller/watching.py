@@ -1,12 +1,12 @@
 """Which objects are watched, and which FineTuneJobs each change concerns.
 
-A change of a job, of anything that bears its label, the coming or going of a claim that it names, and room in a quota that
-has refused it put the job's key into the queue. Tests: tests/controller/test_watching.py.
+A change of a job, of anything that bears its label, the coming or going of a claim that it names, and room for what a
+quota has refused it put the job's key into the queue. Tests: tests/controller/test_watching.py.
 """
 
 from collections.abc import Callable, Iterable
 
-from controller.job.quotas import makes_room
+from controller.job.quotas import Refusal
 from controller.projections import (
     kept_of_claim,
     kept_of_config_map,
@@ -32,7 +32,7 @@ from controller.runtime.resources import (
     object_key,
 )
 from controller.runtime.store import Change, Store, StoreState
-from controller.stores import CLAIM_INDEX, FINE_TUNE_JOBS, JOB_LABEL, QUOTA_INDEX, RAY_JOBS, Stores, owner_of
+from controller.stores import CLAIM_INDEX, FINE_TUNE_JOBS, JOB_LABEL, QUOTA_INDEX, RAY_JOBS, Stores, owner_of, quota_words
 
 CONFIG_MAPS_PER_PAGE = 50
 """Each may have a mebibyte, and a job's trainer writes into one."""
@@ -53,10 +53,9 @@ def keys_of_claim(stores: Stores, change: Change) -> Iterable[str]:
 
 
 def keys_of_quota(stores: Stores, change: Change) -> Iterable[str]:
-    """Return the keys of the jobs that a quota of the namespace has refused something, if this one may let more in than before."""
-    if change.old is None or not makes_room(change.old, change.new):
-        return ()
-    return _keys(stores.jobs.by_index(QUOTA_INDEX, change.old["metadata"]["namespace"]))
+    """Return the keys of the jobs that a quota has refused what this change may let in."""
+    waiting = stores.jobs.by_index(QUOTA_INDEX, change.key.partition("/")[0])
+    return _keys(job for job in waiting if any(Refusal.read(words).concerns(change.old, change.new) for words in quota_words(job)))
 
 
 def _keys(jobs: Iterable[KubeObject]) -> list[str]:

@@ -5,6 +5,7 @@ run of the creation that was refused. Kept in memory, for it is only about when 
 tried once. Pure but for the memory itself. Tests: tests/controller/job/test_retries.py.
 """
 
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -14,8 +15,8 @@ from enum import Enum
 
 from controller.api.status import ConditionType, FineTuneJobStatus
 from controller.job.conditions import Reason, get_condition
-from controller.runtime.backoff import Jitter, backoff_seconds
-from controller.runtime.errors import Forbidden, KubeError, ServerError, TerminalError
+from controller.runtime.backoff import SPREAD, Jitter, backoff_seconds, longest_seconds
+from controller.runtime.errors import Forbidden, KubeError, NotFound, ServerError, TerminalError
 from controller.runtime.resources import KubeObject, Resource
 
 QUOTA_WORDS = ("exceeded quota", "failed quota", "status unknown for quota", "insufficient quota")
@@ -24,21 +25,30 @@ SINCE = re.compile(r"\(since (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC; ")
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 TOLD_AFTER_TRIES = 3
 """A server error is over within moments, mostly; one that stays is told."""
-WOKEN_PAUSE_SECONDS = 1.0
-"""The plugin that refused looks at a cache too, and may not know yet what we know."""
+WOKEN_PAUSE_SECONDS, WOKEN_SPREAD_SECONDS = 1.0, 2.0
+"""The plugin that refused looks at a cache too, and may not know yet what we know; of many, the first may take all the room."""
+QUOTA_PAUSE_SECONDS = 10.0
+"""Room in a quota comes and goes for many reasons: a job asks for it no more often than this."""
+SHOWN_IN_SECONDS = 180.0
+
+
+def in_words(seconds: float) -> str:
+    """Return a bound, rounded up."""
+    return f"{math.ceil(seconds)} s" if seconds <= SHOWN_IN_SECONDS else f"{math.ceil(seconds / 60)} minutes"
 
 
 class Kind(Enum):
-    """What hinders: its reason in status, first and longest pause in seconds, and in words what the job waits for."""
+    """What hinders: its reason in status, first and longest pause in seconds, and in words when the job starts by itself."""
 
-    NAME_TAKEN = (Reason.NAME_TAKEN, 5.0, 120.0, "it starts by itself when that object is gone")
-    QUOTA = (Reason.QUOTA_EXCEEDED, 5.0, 120.0, "it starts by itself when the quota has room or is gone")
-    REFUSED = (Reason.CREATION_FAILED, 5.0, 60.0, "asked again within 75 s at the latest, and it starts by itself when allowed")
-    UNSAFE = (Reason.KUBERAY_UNSAFE, 30.0, 300.0, "asked again within 7 minutes at the latest, and it starts by itself")
-    FAILING = (Reason.CREATION_FAILED, 1.0, 60.0, "asked again within 75 s at the latest, and it starts by itself")
+    NAME_TAKEN = (Reason.NAME_TAKEN, 5.0, 120.0, " when that object is gone")
+    QUOTA = (Reason.QUOTA_EXCEEDED, 15.0, 120.0, " when the quota has room or is gone")
+    REFUSED = (Reason.CREATION_FAILED, 5.0, 60.0, " when allowed")
+    UNSAFE = (Reason.KUBERAY_UNSAFE, 30.0, 300.0, "")
+    FAILING = (Reason.CREATION_FAILED, 1.0, 60.0, "")
 
-    def __init__(self, reason: Reason, first_seconds: float, longest_seconds: float, outlook: str) -> None:
-        self.reason, self.first_seconds, self.longest_seconds, self.outlook = reason, first_seconds, longest_seconds, outlook
+    def __init__(self, reason: Reason, first_seconds: float, longest_pause_seconds: float, when: str) -> None:
+        self.reason, self.first_seconds, self.longest_pause_seconds = reason, first_seconds, longest_pause_seconds
+        self.outlook = f"asked again within {in_words(longest_seconds(longest_pause_seconds))} at the latest, and it starts by itself{when}"
 
 
 class CreationError(Exception):
@@ -51,7 +61,7 @@ class CreationError(Exception):
 
 @dataclass(frozen=True)
 class Hindrance:
-    """What hindered last. `job` is the UID and generation that were tried; `quotas` are those of the namespace then."""
+    """What hindered last. `job` is the UID and generation that were tried; `quotas` are those of the namespace before."""
 
     kind: Kind
     resource: Resource
@@ -63,7 +73,10 @@ class Hindrance:
     """Whether the object that has the name is in a cache, so that its going is seen."""
     quotas: Sequence[KubeObject] = ()
     tries: int = 0
+    asked: float = 0.0
     due: float = 0.0
+    soon: float | None = None
+    """When to ask before it is due, as long as it seems of use."""
 
     @property
     def told(self) -> bool:
@@ -81,7 +94,8 @@ def kind_of(error: KubeError) -> Kind | None:
         return Kind.QUOTA if any(words in str(error) for words in QUOTA_WORDS) else Kind.REFUSED
     if isinstance(error, TerminalError):
         return Kind.REFUSED
-    return Kind.FAILING if isinstance(error, ServerError) else None
+    # An aggregated API or a definition that is not there, or a webhook that answers so, comes back like a server that fails.
+    return Kind.FAILING if isinstance(error, ServerError | NotFound) else None
 
 
 def since(status: FineTuneJobStatus, reason: str, now: datetime) -> str:
@@ -105,16 +119,24 @@ class Hindrances:
     def put_off(self, key: str, hindrance: Hindrance) -> Hindrance:
         """Remember what hindered, for longer each time that it is of the same kind; returns it with when to ask again."""
         before = self._by_key.get(key)
-        tries = before.tries if before is not None and before.kind is hindrance.kind else 0
-        pause = backoff_seconds(tries, hindrance.kind.first_seconds, hindrance.kind.longest_seconds, self._jitter)
-        return self._put(key, hindrance, tries + 1, self._clock() + pause)
+        tries = 0
+        if before is not None and before.kind is hindrance.kind:
+            tries = before.tries if before.soon is None else max(1, before.tries // 2)
+        pause = backoff_seconds(tries, hindrance.kind.first_seconds, hindrance.kind.longest_pause_seconds, self._jitter)
+        asked = self._clock()
+        return self._put(key, replace(hindrance, tries=tries + 1, asked=asked, due=asked + pause, soon=None))
 
-    def wake(self, key: str, quotas: Sequence[KubeObject]) -> Hindrance:
-        """Ask soon again, and after that as if it were the first time: what hindered has changed, to these `quotas` perhaps."""
+    def hurry(self, key: str, of_use: bool) -> Hindrance:
+        """Ask soon if it is `of_use`, because what hindered has changed; if it is not, or no more, when it is due."""
         hindrance = self._by_key[key]
-        soon = self._clock() + WOKEN_PAUSE_SECONDS * (1.0 + self._jitter())
-        hindrance = replace(hindrance, quotas=quotas, watched=False)
-        return self._put(key, hindrance, 0, min(hindrance.due, soon))
+        if of_use == (hindrance.soon is not None):
+            return hindrance
+        soon = None
+        if of_use:
+            soon = self._clock() + WOKEN_PAUSE_SECONDS + WOKEN_SPREAD_SECONDS * self._jitter()
+            if hindrance.kind is Kind.QUOTA:
+                soon = max(soon, hindrance.asked + QUOTA_PAUSE_SECONDS * (1.0 + SPREAD * self._jitter()))
+        return self._put(key, replace(hindrance, soon=soon))
 
     def forget(self, key: str) -> None:
         """Nothing hinders the job, or it is gone."""
@@ -122,9 +144,9 @@ class Hindrances:
 
     def remaining_seconds(self, hindrance: Hindrance) -> float:
         """Return after how many seconds to ask again; not above 0 when it is time."""
-        return hindrance.due - self._clock()
+        due = hindrance.due if hindrance.soon is None else min(hindrance.due, hindrance.soon)
+        return due - self._clock()
 
-    def _put(self, key: str, hindrance: Hindrance, tries: int, due: float) -> Hindrance:
-        hindrance = replace(hindrance, tries=tries, due=due)
+    def _put(self, key: str, hindrance: Hindrance) -> Hindrance:
         self._by_key[key] = hindrance
         return hindrance

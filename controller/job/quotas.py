@@ -1,10 +1,13 @@
-"""Whether a change of ResourceQuotas may let something in that they refused before.
+"""What a ResourceQuota has refused, read from the API server's words, and whether a change of quotas may let it in.
 
-Pure. Test: tests/controller/job/test_quotas.py.
+A quota counts much that is none of ours, so that it changes all the time: only room for what was refused counts. Pure.
+Test: tests/controller/job/test_quotas.py.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from controller.runtime.resources import KubeObject
 
@@ -13,33 +16,99 @@ SUFFIXES = {
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
 }  # fmt: skip
 NUMBER = re.compile(r"(?P<number>[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)(?P<suffix>[a-zA-Z]{0,2})")
+NAME = re.compile(r"(?P<how>exceeded quota|failed quota|status unknown for quota): (?P<name>[a-z0-9][a-z0-9.-]*)")
+REQUESTED = re.compile(r", requested: (?P<amounts>[^\s,=]+=[^\s,=]+(?:,[^\s,=]+=[^\s,=]+)*), used: ")
+"""As the quota plugin of the API server writes what went beyond a quota: `a=1,b=2`."""
 
 
-def has_room_appeared(before: Sequence[KubeObject], after: Sequence[KubeObject]) -> bool:
-    """Tell whether any quota of a namespace went, allows more, or has less in use."""
-    newer = {quota["metadata"]["uid"]: quota for quota in after}
-    return any(makes_room(quota, newer.get(quota["metadata"]["uid"])) for quota in before)
+@dataclass(frozen=True)
+class Refusal:
+    """What was refused: by which quota, empty where the words do not tell it, and what was asked for of what it counts."""
+
+    quota: str = ""
+    requested: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, words: str) -> Self:
+        """Read the message of a refused creation."""
+        named = NAME.search(words)
+        if named is None:
+            return cls()
+        amounts = REQUESTED.match(words, named.end()) if named["how"] == "exceeded quota" else None
+        pairs = [pair.split("=") for pair in amounts["amounts"].split(",")] if amounts else []
+        if not all(NUMBER.fullmatch(amount) for _, amount in pairs):
+            pairs = []
+        return cls(named["name"], {resource: amount_of(amount) for resource, amount in pairs})
+
+    def concerns(self, old: KubeObject | None, new: KubeObject | None) -> bool:
+        """Tell whether a change of one quota made room of the kind that was lacking; it may be too little still."""
+        item = new if old is None else old
+        if item is None or (self.quota and item["metadata"]["name"] != self.quota):
+            return False
+        if old is None:
+            return not self.quota  # a new one may allow what none has allowed
+        return makes_room(old, new, self.requested or None)
+
+    def may_pass(self, before: Sequence[KubeObject], after: Sequence[KubeObject]) -> bool:
+        """Tell whether what was refused may be let in with the quotas of the namespace as they are `after` it was asked for."""
+        older, newer = _by_name(before), _by_name(after)
+        if not self.quota:
+            return any(self.concerns(older.get(name), newer.get(name)) for name in older.keys() | newer.keys())
+        old, new = older.get(self.quota), newer.get(self.quota)
+        if old is None or new is None or not self.requested:
+            return self.concerns(old, new) or (old is None and new is not None and self.fits(new))
+        changed = _version(old) != _version(new)
+        return changed and (_selector(old) != _selector(new) or self.fits(new))
+
+    def fits(self, quota: KubeObject) -> bool:
+        """Tell whether the quota that refused has room for all that was asked for; False where it is not known how much that is."""
+        if quota["metadata"]["name"] != self.quota or not self.requested:
+            return False
+        hard, used = _hard(quota), _used(quota)
+        if hard and not used:
+            return False  # until it is known what is in use, everything is refused
+        return all(used.get(name, 0.0) + amount <= hard.get(name, float("inf")) for name, amount in self.requested.items())
 
 
-def makes_room(old: KubeObject | None, new: KubeObject | None) -> bool:
-    """Tell whether a change of one ResourceQuota may let something in that it refused."""
-    if old is None or new is None:
-        return old is not None
-    if old.get("spec", {}).get("scopes") != new.get("spec", {}).get("scopes"):
+def makes_room(old: KubeObject, new: KubeObject | None, resources: Collection[str] | None = None) -> bool:
+    """Tell whether a quota went, does not hold for the same any more, or has more room than before in one of these resources, or in any."""
+    if new is None or _selector(old) != _selector(new):
         return True
-    old_hard, new_hard = _amounts(old, "spec", "hard"), _amounts(new, "spec", "hard")
-    old_used, new_used = _amounts(old, "status", "used"), _amounts(new, "status", "used")
-    if new_used and not old_used:
+    old_hard, new_hard, old_used, new_used = _hard(old), _hard(new), _used(old), _used(new)
+    watched = old_hard.keys() | new_used.keys() if resources is None else set(resources)
+    if watched & (new_used.keys() - old_used.keys()):
         return True  # until it is known what is in use, everything is refused
-    more = any(name not in new_hard or new_hard[name] > amount for name, amount in old_hard.items())
-    return more or any(new_used.get(name, 0.0) < amount for name, amount in old_used.items())
-
-
-def _amounts(quota: KubeObject, section: str, member: str) -> Mapping[str, float]:
-    return {name: amount_of(text) for name, text in ((quota.get(section) or {}).get(member) or {}).items()}
+    endless = float("inf")
+    more = any(new_hard.get(name, endless) > old_hard.get(name, endless) for name in watched)
+    return more or any(new_used.get(name, 0.0) < old_used.get(name, 0.0) for name in watched)
 
 
 def amount_of(quantity: str) -> float:
     """Return any quantity that the API server writes as a number; it is canonical there, so that 0 stands for what is unknown."""
     parts = NUMBER.fullmatch(str(quantity))
     return float(parts["number"]) * SUFFIXES.get(parts["suffix"], 1.0) if parts else 0.0
+
+
+def _hard(quota: KubeObject) -> dict[str, float]:
+    """Return what is enforced: a changed spec is only when the quota's controller has taken it over into the status."""
+    return _amounts((quota.get("status") or {}).get("hard") or (quota.get("spec") or {}).get("hard"))
+
+
+def _used(quota: KubeObject) -> dict[str, float]:
+    return _amounts((quota.get("status") or {}).get("used"))
+
+
+def _amounts(quantities: Mapping[str, str] | None) -> dict[str, float]:
+    return {name: amount_of(text) for name, text in (quantities or {}).items()}
+
+
+def _selector(quota: KubeObject) -> Any:
+    return (quota.get("spec") or {}).get("scopeSelector")
+
+
+def _version(quota: KubeObject) -> tuple[str | None, str | None]:
+    return quota["metadata"].get("uid"), quota["metadata"].get("resourceVersion")
+
+
+def _by_name(quotas: Sequence[KubeObject]) -> dict[str, KubeObject]:
+    return {quota["metadata"]["name"]: quota for quota in quotas}

@@ -11,12 +11,14 @@ from typing import Protocol
 from controller.api.status import ConditionType, FineTuneJobStatus
 from controller.job.children import safety
 from controller.job.conditions import get_condition, set_condition, summarize
-from controller.job.facts import Job, job_from
+from controller.job.facts import Job, belongs_to, job_from
 from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
-from controller.job.quotas import has_room_appeared
+from controller.job.names import ATTEMPT_LABEL
+from controller.job.quotas import Refusal
 from controller.runtime.errors import AlreadyExists, KubeError, NotFound
-from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource, object_key
-from controller.stores import NAMESPACE_INDEX, RAY_JOBS, Stores
+from controller.runtime.resources import KubeObject, Resource, object_key
+from controller.runtime.store import StoreState
+from controller.stores import NAMESPACE_INDEX, OWNER_INDEX, RAY_JOBS, Stores
 
 TIMER_SECONDS = 0.05
 """A timer that fires early by so little has fired."""
@@ -60,22 +62,29 @@ class Retries:
         running = get_condition(job.status, ConditionType.RUNNING)
         if hindrance.told and (running is None or running.reason != hindrance.kind.reason):
             return None
-        if self._has_changed(job, hindrance):
-            hindrance = self._hindrances.wake(key, self._quotas(job))
+        if self._has_started(key, job, hindrance) or self._stores.ray_jobs.state is StoreState.ABSENT:
+            self.forget(key)
+            return None
+        quotas, changed = self._quotas(job), self._has_changed(job, hindrance)
+        hindrance = self._hindrances.hurry(key, changed)
         if (seconds := self._hindrances.remaining_seconds(hindrance)) > TIMER_SECONDS:
             return Held(job, job.status, seconds)
         words = await self._ask(hindrance)
         if words is None:
             return None
-        hindrance = self._hindrances.put_off(key, replace(hindrance, words=words, quotas=self._quotas(job)))
+        watched = hindrance.watched and not changed
+        hindrance = self._hindrances.put_off(key, replace(hindrance, words=words, quotas=quotas, watched=watched))
         return self._held(job, job.status, hindrance, now)
 
     def put_off(self, key: str, job: Job, status: FineTuneJobStatus, error: CreationError, now: datetime) -> Held:
         """Remember what was refused, and return the status that tells it."""
         watched = bool(error.blocker_uid) and self._cached_uid(error.resource, error.item) == error.blocker_uid
+        refusal = Refusal.read(str(error))
+        # A quota that has room already got it after the refusal.
+        quotas = [quota for quota in self._quotas(job) if not refusal.fits(quota)]
         hindrance = Hindrance(
             error.kind, error.resource, error.item, str(error), (job.uid, job.generation),
-            blocker_uid=error.blocker_uid, watched=watched, quotas=self._quotas(job),
+            blocker_uid=error.blocker_uid, watched=watched, quotas=quotas,
         )  # fmt: skip
         return self._held(job, status, self._hindrances.put_off(key, hindrance), now)
 
@@ -86,20 +95,38 @@ class Retries:
     def _has_changed(self, job: Job, hindrance: Hindrance) -> bool:
         """Tell from the caches whether what hindered has gone or got room; what is not cached is asked for in its time."""
         if hindrance.kind is Kind.QUOTA:
-            return has_room_appeared(hindrance.quotas, self._quotas(job))
+            return Refusal.read(hindrance.words).may_pass(hindrance.quotas, self._quotas(job))
         return hindrance.watched and self._cached_uid(hindrance.resource, hindrance.item) != hindrance.blocker_uid
+
+    def _has_started(self, key: str, job: Job, hindrance: Hindrance) -> bool:
+        """Tell from the caches whether the attempt has its RayJob after all: a creation that timed out may have succeeded.
+
+        One that was unsafe is deleted, and may be in the cache still.
+        """
+        if hindrance.kind is Kind.UNSAFE:
+            return False
+        attempt = hindrance.item["metadata"]["labels"][ATTEMPT_LABEL]
+        return any(
+            belongs_to(item, job)
+            and (item["metadata"].get("labels") or {}).get(ATTEMPT_LABEL) == attempt
+            and not item["metadata"].get("deletionTimestamp")
+            for item in self._stores.ray_jobs.by_index(OWNER_INDEX, key)
+        )
 
     async def _ask(self, hindrance: Hindrance) -> str | None:
         """Return in words what still hinders; None if nothing does, or if only trying can tell."""
         resource, metadata = hindrance.resource, hindrance.item["metadata"]
         try:
             if hindrance.kind is Kind.NAME_TAKEN:
-                present = await self._client.get(resource, metadata["name"], metadata["namespace"], metadata_only=True)
+                try:
+                    present = await self._client.get(resource, metadata["name"], metadata["namespace"], metadata_only=True)
+                except NotFound:
+                    return None
                 return hindrance.words if present["metadata"]["uid"] == hindrance.blocker_uid else None
             stored = await self._client.create(resource, hindrance.item, dry_run=True, strict=resource == RAY_JOBS)
             if resource == RAY_JOBS and (lost := safety.fields_lost(hindrance.item, stored)):
                 return safety.words(lost)
-        except (NotFound, AlreadyExists):
+        except AlreadyExists:
             return None
         except KubeError as error:
             kind, refused = kind_of(error), safety.fields_refused(str(error))
@@ -122,8 +149,7 @@ class Retries:
         return self._stores.quotas.by_index(NAMESPACE_INDEX, job.namespace)
 
     def _cached_uid(self, resource: Resource, item: KubeObject) -> str | None:
-        store = {RAY_JOBS: self._stores.ray_jobs, CONFIG_MAPS: self._stores.progress}.get(resource)
-        present = store.get(object_key(item)) if store is not None else None
+        present = self._stores.cache_of(resource).get(object_key(item))
         return present["metadata"]["uid"] if present is not None else None
 
 

@@ -52,14 +52,8 @@ async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores:
     What a cache does not have is asked of the server: it may lag, and an object that has lost its label is in none.
     """
     lost, foreign, watched = [], [], report is None or _is_watched(report)
-    caches = {
-        CONFIG_MAPS: stores.progress,
-        SERVICE_ACCOUNTS: stores.service_accounts,
-        ROLES: stores.roles,
-        ROLE_BINDINGS: stores.role_bindings,
-    }
     for resource, name in names_of_supports(job, attempt):
-        cache = caches[resource]
+        cache = stores.cache_of(resource)
         item = cache.get(f"{job.namespace}/{name}") if cache.state is StoreState.SYNCED else None
         if report is not None and name == report["metadata"]["name"]:
             continue

@@ -9,6 +9,11 @@ from collections.abc import Callable
 Jitter = Callable[[], float]
 """Returns a number from 0 to 1."""
 
+SPREAD = 0.25
+"""By which part of itself a delay is longer or shorter."""
+AGAIN_SPREAD = 0.1
+"""By which part of itself the queue makes what it is asked to wait longer."""
+
 LARGEST_EXPONENT = 30
 """Far beyond every maximum; a larger one would overflow a float one day."""
 
@@ -16,4 +21,9 @@ LARGEST_EXPONENT = 30
 def backoff_seconds(failures: int, base_seconds: float, maximum_seconds: float, jitter: Jitter = random.random) -> float:
     """Return the delay after `failures` earlier failures in a row: within a quarter of base x 2^failures or the maximum."""
     delay = min(maximum_seconds, base_seconds * 2.0 ** min(failures, LARGEST_EXPONENT))
-    return delay * (0.75 + 0.5 * jitter())
+    return delay * (1.0 - SPREAD + 2.0 * SPREAD * jitter())
+
+
+def longest_seconds(maximum_seconds: float) -> float:
+    """Return within how many seconds a key is looked at that was put off, through the queue, by at most about the maximum."""
+    return maximum_seconds * (1.0 + SPREAD) * (1.0 + AGAIN_SPREAD)

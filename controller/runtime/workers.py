@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from controller.runtime.backoff import Jitter
+from controller.runtime.backoff import AGAIN_SPREAD, Jitter
 from controller.runtime.errors import (
     Conflict,
     KubeError,
@@ -32,7 +32,6 @@ WAITING_BASE_SECONDS = 5.0
 """What somebody else must do takes longer than the API's mishaps; it is also noticed by a watch, mostly."""
 ASKED_TO_WAIT_LONGEST_SECONDS = 10.0
 """An API server that asks to slow down, as while it starts, says itself for how long."""
-AGAIN_SPREAD = 0.1
 RECONCILE_LIMIT_SECONDS = 120.0
 """Every request has a time-out of its own; this ends what hangs otherwise."""
 

@@ -146,6 +146,7 @@ def test_of_a_claim_nothing_is_kept_but_that_it_is_there() -> None:
 
 
 def test_of_a_quota_what_it_allows_and_what_is_in_use_are_kept() -> None:
-    quota = stored({"metadata": {"name": "few", "namespace": "team"}, "spec": {"hard": {"pods": "3"}}, "status": {"used": {"pods": "1"}}})
-    kept = {"name": "few", "namespace": "team", "uid": "u", "resourceVersion": "7"}
-    assert kept_of_quota(quota) == {"metadata": kept, "spec": {"hard": {"pods": "3"}}, "status": {"used": {"pods": "1"}}}
+    kept = {"spec": {"hard": {"pods": "3"}}, "status": {"hard": {"pods": "2"}, "used": {"pods": "1"}}}
+    quota = stored({"metadata": {"name": "few", "namespace": "team", "labels": {"a": "b"}}, **kept})
+    metadata = {"name": "few", "namespace": "team", "uid": "u", "resourceVersion": "7"}
+    assert kept_of_quota(quota) == {"metadata": metadata, **kept}

@@ -1,6 +1,9 @@
 from typing import Any
 
-from controller.stores import CLAIM_INDEX, OWNER_INDEX, Stores
+import pytest
+
+from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
+from controller.stores import CLAIM_INDEX, OWNER_INDEX, RAY_JOBS, Stores
 
 
 def named(name: str, namespace: str = "team-a", **fields: Any) -> dict[str, Any]:
@@ -41,6 +44,16 @@ def test_a_job_is_found_by_every_claim_that_it_names_anywhere() -> None:
         assert len(stores.jobs.by_index(CLAIM_INDEX, f"team-a/{claim}")) == 1
     assert stores.jobs.by_index(CLAIM_INDEX, "team-b/models") == []
     assert stores.jobs.by_index(CLAIM_INDEX, "team-a/rows") == []
+
+
+@pytest.mark.parametrize("resource", [RAY_JOBS, CONFIG_MAPS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS], ids=str)
+def test_each_kind_that_an_attempt_creates_by_name_has_a_cache_of_its_own(resource: Resource) -> None:
+    stores = Stores()
+    stores.cache_of(resource).put(named("bot-1"))
+
+    caches = [stores.ray_jobs, stores.progress, stores.service_accounts, stores.roles, stores.role_bindings]
+    assert [cache is stores.cache_of(resource) for cache in caches].count(True) == 1
+    assert sum(len(cache) for cache in caches) == 1
 
 
 def test_two_processes_share_no_store() -> None:

@@ -122,21 +122,32 @@ async def test_the_coming_and_going_of_a_claim_concerns_the_jobs_that_name_it() 
     assert await keys_after(api, change) == ["team-a/bot", "team-a/bot"]
 
 
-def quota(hard: str) -> KubeObject:
-    return {"metadata": {"name": "few", "namespace": "team-a"}, "spec": {"hard": {"count/rayjobs.ray.io": hard}}}
+def quota(hard: str, pods: str = "1", name: str = "few") -> KubeObject:
+    hards, used = {"count/rayjobs.ray.io": hard, "pods": "9"}, {"count/rayjobs.ray.io": "1", "pods": pods}
+    return {"metadata": {"name": name, "namespace": "team-a"}, "spec": {"hard": hards}, "status": {"used": used}}
 
 
-async def test_room_in_a_quota_concerns_the_jobs_of_its_namespace_that_a_quota_has_refused() -> None:
+def refused(words: str) -> KubeObject:
+    return {"status": {"conditions": [{"type": "Running", "status": "False", "reason": Reason.QUOTA_EXCEEDED, "message": words}]}}
+
+
+async def test_room_in_a_quota_concerns_the_jobs_that_it_has_refused_for_lack_of_it() -> None:
     api = FakeApi()
-    refused = {"status": {"conditions": [{"type": "Running", "status": "False", "reason": Reason.QUOTA_EXCEEDED}]}}
-    api.put(FINE_TUNE_JOBS, item("refused") | refused)
-    api.put(FINE_TUNE_JOBS, item("refused-elsewhere", namespace="team-b") | refused)
+    count = "count/rayjobs.ray.io"
+    words = refused(f"exceeded quota: few, requested: {count}=1, used: {count}=1, limited: {count}=1")
+    api.put(FINE_TUNE_JOBS, item("refused") | words)
+    api.put(FINE_TUNE_JOBS, item("refused-elsewhere", namespace="team-b") | words)
+    api.put(FINE_TUNE_JOBS, item("refused-by-another") | refused("failed quota: another: must specify limits.cpu"))
+    api.put(FINE_TUNE_JOBS, item("refused-in-other-words") | refused("no more quota"))
     api.put(FINE_TUNE_JOBS, item("runs"))
     api.put(RESOURCE_QUOTAS, quota("1"))
 
-    assert await keys_after(api, lambda: api.put(RESOURCE_QUOTAS, quota("2"))) == ["team-a/refused"]
+    either = ["team-a/refused", "team-a/refused-in-other-words"]
+    assert sorted(await keys_after(api, lambda: api.put(RESOURCE_QUOTAS, quota("2")))) == either
     assert await keys_after(api, lambda: api.put(RESOURCE_QUOTAS, quota("1"))) == []
-    assert await keys_after(api, lambda: api.remove(RESOURCE_QUOTAS, "team-a", "few")) == ["team-a/refused"]
+    assert await keys_after(api, lambda: api.put(RESOURCE_QUOTAS, quota("1", pods="0"))) == ["team-a/refused-in-other-words"]
+    assert await keys_after(api, lambda: api.put(RESOURCE_QUOTAS, quota("1", name="new"))) == ["team-a/refused-in-other-words"]
+    assert sorted(await keys_after(api, lambda: api.remove(RESOURCE_QUOTAS, "team-a", "few"))) == either
 
 
 async def test_without_kuberay_all_other_caches_fill_and_jobs_are_told() -> None:

@@ -1,21 +1,28 @@
 """What is refused costs one request a try, less and less often, and the job starts soon after the cause has gone."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from controller.job.hindrance import Kind
+from controller.runtime.backoff import AGAIN_SPREAD, backoff_seconds
 from controller.runtime.errors import Unreachable
 from controller.runtime.resources import CONFIG_MAPS, RESOURCE_QUOTAS, SERVICE_ACCOUNTS, Resource
+from controller.runtime.store import StoreState
 from controller.runtime.transport import Request, Response
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import UID
 from tests.controller.job.world import World
 from tests.fakes import CREATED
 
-QUOTA = Response(403, b'{"kind":"Status","reason":"Forbidden","message":"rayjobs \\"bot-1\\" is forbidden: exceeded quota: jobs, used: 3"}')
+COUNT = "count/rayjobs.ray.io"
+FIGURES = f"requested: {COUNT}=1, used: {COUNT}=3, limited: {COUNT}=3"
+QUOTA = Response(403, f'{{"kind":"Status","reason":"Forbidden","message":"bot-1 is forbidden: exceeded quota: jobs, {FIGURES}"}}'.encode())
 POLICY = Response(422, b'{"kind":"Status","reason":"Invalid","message":"ValidatingAdmissionPolicy \'p\' denied request: not on Fridays"}')
 WEBHOOK = Response(403, b'{"kind":"Status","reason":"Forbidden","message":"admission webhook \\"w\\" denied the request: no"}')
+GONE = Response(404, b'{"kind":"Status","reason":"NotFound","message":"the server could not find the requested resource"}')
 BROKEN = Response(500, b'{"kind":"Status","message":"failed calling webhook \\"w\\": connection refused"}')
 
 
@@ -40,6 +47,15 @@ async def refused(answer: Response, path: str = "rayjobs", **sections: Any) -> W
     await world.step()
     world.api.fail(answer, method="POST", path=path, times=1000)
     await world.step()
+    return world
+
+
+async def waiting_long(answer: Response) -> World:
+    """A job whose child is refused since long, that was asked for a while ago and is not due soon."""
+    world = await refused(answer)
+    await requests_of(world, 1200)
+    while not 40 <= (await world.step() or 0) <= 70:
+        world.now += timedelta(seconds=10)
     return world
 
 
@@ -69,7 +85,9 @@ async def test_a_refusal_is_asked_again_with_one_dry_run_a_try_and_seldom(answer
 
 
 @pytest.mark.parametrize(
-    ("answer", "bound_seconds"), [(QUOTA, 151), (POLICY, 76), (WEBHOOK, 76), (BROKEN, 76)], ids=["quota", "policy", "webhook", "broken"]
+    ("answer", "bound_seconds"),
+    [(QUOTA, 151), (POLICY, 76), (WEBHOOK, 76), (BROKEN, 76), (GONE, 76)],
+    ids=["quota", "policy", "webhook", "broken", "gone"],
 )
 async def test_a_job_starts_within_the_bound_when_the_refusal_goes_without_a_sign(answer: Response, bound_seconds: float) -> None:
     world = await refused(answer)
@@ -118,11 +136,10 @@ async def test_the_going_of_a_child_of_a_deleted_job_that_is_watched_starts_the_
     ids=["gone", "raised", "less in use"],
 )
 async def test_room_in_the_quota_starts_the_job_at_once(change: Any) -> None:
-    world = await refused(QUOTA)
-    await requests_of(world, 900)
+    world = await waiting_long(QUOTA)
     world.api.heal()
     change(world)
-    await requests_of(world, 3)
+    await requests_of(world, 4)
     assert started(world)
 
 
@@ -137,19 +154,93 @@ async def test_every_way_in_which_a_quota_refuses_is_known_as_one(words: str) ->
 
 
 async def test_a_quota_of_which_more_is_used_wakes_nobody() -> None:
-    world = await refused(QUOTA)
-    await requests_of(world, 900)
+    world = await waiting_long(QUOTA)
     pause = await world.step()
     world.api.put(RESOURCE_QUOTAS, quota(used="9"))
-    world.api.put(RESOURCE_QUOTAS, quota(name="another"))
+    world.api.put(RESOURCE_QUOTAS, quota(used="0", name="another"))
     assert await world.step() == pause
 
 
-async def test_a_quota_that_was_full_again_before_the_job_came_is_asked_soon_once_more() -> None:
-    world = await refused(QUOTA)
-    await requests_of(world, 900)
+async def test_a_quota_that_is_full_again_before_the_job_has_asked_lets_it_wait_as_before() -> None:
+    world = await waiting_long(QUOTA)
+    pause = await world.step()
     world.api.put(RESOURCE_QUOTAS, quota(used="2"))
-    assert len(await requests_of(world, 20)) in (3, 4)
+    assert (await world.step() or 0) <= 3
+    world.api.put(RESOURCE_QUOTAS, quota())
+    assert await world.step() == pause
+
+
+async def test_room_that_is_too_little_is_asked_for_once_and_after_that_when_the_quota_changes_again() -> None:
+    world = await waiting_long(QUOTA)
+    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
+    assert len(await requests_of(world, 20)) == 1
+    world.api.put(RESOURCE_QUOTAS, quota(used="1"))
+    assert len(await requests_of(world, 20)) == 1
+
+
+async def test_a_job_that_was_refused_just_now_asks_no_earlier_than_after_the_least_pause_for_room_that_a_quota_has_got() -> None:
+    world = await refused(QUOTA)
+    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
+    assert 10 <= (await world.step() or 0) <= 13
+
+
+async def test_being_woken_halves_the_tries_and_forgets_none_of_the_patience_beyond() -> None:
+    world = await waiting_long(QUOTA)
+    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
+    assert len(await requests_of(world, 20)) == 1
+    assert (await world.step() or 0) > 20
+
+
+async def test_a_quota_of_which_no_resource_is_told_wakes_by_any_room_in_it_alone() -> None:
+    world = await waiting_long(Response(403, b'{"kind":"Status","message":"bot-1 is forbidden: failed quota: jobs: must specify cpu"}'))
+    pause = await world.step()
+    world.api.put(RESOURCE_QUOTAS, quota(used="2", name="another"))
+    world.api.put(RESOURCE_QUOTAS, quota(used="1", name="another"))
+    assert await world.step() == pause
+    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
+    assert (await world.step() or 0) <= 3
+
+
+async def test_a_quota_that_is_in_no_cache_wakes_nobody_by_its_absence() -> None:
+    world = await refused(Response(403, QUOTA.body.replace(b"quota: jobs", b"quota: of-the-whole-cluster")))
+    assert len(await requests_of(world, 1800)) <= 45
+
+
+@pytest.mark.parametrize("seconds", [0, 40], ids=["before it is told", "told"])
+async def test_a_creation_that_timed_out_and_succeeded_is_not_waited_for_once_its_ray_job_is_seen(seconds: float) -> None:
+    world = await refused(Response(504, b'{"kind":"Status","message":"request did not complete within requested timeout"}'))
+    await requests_of(world, seconds)
+    world.put_ray_job(1)
+    await world.step()
+    assert world.condition("Running")["status"] == "True"
+
+
+async def test_a_ray_job_of_another_job_ends_no_wait() -> None:
+    world = await refused(BROKEN)
+    await requests_of(world, 40)
+    before = len(world.api.requests)
+    world.api.put(RAY_JOBS, foreign(RAY_JOBS, "bot-1", **{"finetune.dev/job": "bot", "finetune.dev/attempt": "1"}))
+    assert (await world.step() or 0) > 1
+    assert len(world.api.requests) == before
+
+
+async def test_a_definition_that_vanishes_while_a_job_is_created_is_told_as_kuberay_that_is_missing() -> None:
+    world = await refused(GONE)
+    await requests_of(world, 40)
+    assert "could not find the requested resource" in world.condition("Running")["message"]
+    world.catch_up()
+    world.stores.ray_jobs.state = StoreState.ABSENT
+    await world.reconciler.reconcile("team/bot")
+    assert world.condition("Accepted")["reason"] == "KubeRayMissing"
+
+
+@pytest.mark.parametrize("kind", Kind, ids=str)
+def test_the_bound_that_is_told_is_the_longest_pause_that_the_queue_may_make(kind: Kind) -> None:
+    longest = backoff_seconds(100, kind.first_seconds, kind.longest_pause_seconds, lambda: 1.0) * (1.0 + AGAIN_SPREAD)
+    told = re.search(r"within (\d+) (s|minutes) at the latest", kind.outlook)
+    assert told is not None
+    unit = 60 if told[2] == "minutes" else 1
+    assert longest <= int(told[1]) * unit <= longest + unit
 
 
 async def test_status_tells_why_a_job_waits_since_when_and_what_lets_it_start() -> None:
@@ -157,7 +248,7 @@ async def test_status_tells_why_a_job_waits_since_when_and_what_lets_it_start() 
     first = world.condition("Running")
     assert (first["status"], first["reason"], world.status["phase"]) == ("False", "CreationFailed", "Waiting")
     assert "not on Fridays" in first["message"]
-    assert "(since 2026-03-01 12:00:00 UTC; asked again within 75 s at the latest, and it starts by itself" in first["message"]
+    assert "(since 2026-03-01 12:00:00 UTC; asked again within 83 s at the latest, and it starts by itself" in first["message"]
 
     await requests_of(world, 1200)
     assert world.condition("Running") == first
