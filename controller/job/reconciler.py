@@ -1,9 +1,8 @@
 """Brings one job forward: observe, plan, act, report, in this order and each once.
 
-The only place where something is changed in the cluster. Children are created once and not changed; «already there» and
-ours is success. The status is written at most once, also after an error, and only over the version that the decision was
-made from, so that a cache that lags behind can decide nothing. Tests: tests/controller/job/test_reconciler.py,
-tests/controller/job/test_fencing.py.
+What was decided is done by controller.job.actions. The status is written at most once, also after an error, and only over
+the version that the decision was made from, so that a cache that lags behind can decide nothing.
+Tests: tests/controller/job/test_reconciler.py, tests/controller/job/test_fencing.py.
 """
 
 import logging
@@ -14,26 +13,20 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from controller.api.status import ConditionType, FineTuneJobStatus
-from controller.job.children import safety
-from controller.job.children.configmap import progress_config_map
+from controller.job.actions import Actions, Client
 from controller.job.children.metadata import TrainerSettings
-from controller.job.children.placement import access_modes, claims
-from controller.job.children.rayjob import ray_job
-from controller.job.children.supports import supports
 from controller.job.conditions import Reason, get_condition, is_true, set_condition, summarize
-from controller.job.facts import Job, Observed, StatusUnreadableError, belongs_to, fields_unsafe_in, is_owned_by, status_from
-from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
+from controller.job.facts import Job, Observed, StatusUnreadableError, fields_unsafe_in, is_owned_by, status_from
+from controller.job.hindrance import CreationError, Hindrance, Hindrances
 from controller.job.limits import Limits, refusals
 from controller.job.observe import observe
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.retries import TIMER_SECONDS, Retries
 from controller.job.situation import Action, CreateAttempt, DeleteRayJob, ReleaseProgress, RestoreSupports
-from controller.job.supports import Reader, stuck
+from controller.job.supports import stuck
 from controller.job.upkeep import not_restored, restored
 from controller.runtime.errors import (
-    AlreadyExists,
-    Conflict,
     KubeError,
     NotFound,
     NotLeading,
@@ -41,31 +34,13 @@ from controller.runtime.errors import (
     TerminalError,
     WaitingError,
 )
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, KubeObject, Resource
-from controller.stores import FINE_TUNE_JOBS, OWNER_INDEX, RAY_JOBS, Stores
+from controller.runtime.resources import CONFIG_MAPS, KubeObject
+from controller.stores import FINE_TUNE_JOBS, OWNER_INDEX, Stores
 
 logger = logging.getLogger(__name__)
 
 UNREADABLE_POLL_SECONDS = 600.0
 """Only another version of this program, or somebody's edit of the status, can mend it; an edit is seen at once."""
-
-
-class Client(Reader, Protocol):
-    """The part of the client that reconciling needs."""
-
-    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
-        """Create an object, or only ask whether it could be; raise AlreadyExists, or Invalid for fields that are not known."""
-
-    async def patch(self, resource: Resource, name: str, namespace: str | None, patch: KubeObject) -> KubeObject:
-        """Merge into an object; raise NotFound."""
-
-    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None) -> None:
-        """Delete an object with this UID; raise NotFound."""
-
-    async def patch_status(
-        self, resource: Resource, name: str, namespace: str, status: KubeObject, *, resource_version: str | None = None
-    ) -> KubeObject:
-        """Merge into the status; raise Conflict if the object is not at this version."""
 
 
 class Settings(TrainerSettings, Limits, Protocol):
@@ -92,6 +67,7 @@ class Reconciler:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stores, self._client, self._settings, self._recorder, self._clock = stores, client, settings, recorder, clock
+        self._actions = Actions(client, settings)
         self._retries, self._restores = Retries(stores, client, monotonic), Hindrances(monotonic)
 
     async def reconcile(self, key: str) -> float | None:
@@ -116,7 +92,7 @@ class Reconciler:
         for note in decision.notes:
             logger.warning("%s: %s", key, note)
         status, failure = decision.status, None
-        if decision.actions and not await self._is_there(observed.job):
+        if decision.actions and not await self._actions.is_there(observed.job):
             return None
         for action in decision.actions:
             try:
@@ -124,7 +100,7 @@ class Reconciler:
                     # The attempt runs: it is not held up by what only its reports need.
                     status, look_again = await self._restore(key, observed.job, status, action)
                 else:
-                    await self._carry_out(observed.job, action)
+                    await self._actions.carry_out(observed.job, action)
             except CreationError as error:
                 held = self._retries.put_off(key, observed.job, status, error, self._now())
                 status = held.status
@@ -169,31 +145,6 @@ class Reconciler:
         unsafe = [ray_job for ray_job in ray_jobs if fields_unsafe_in(ray_job) and not ray_job["metadata"].get("deletionTimestamp")]
         return item is not None and any(is_owned_by(ray_job, item["metadata"]["uid"]) for ray_job in unsafe)
 
-    async def _is_there(self, job: Job) -> bool:
-        """Tell whether the job is still there; raise Conflict if it is not the one that the decision was made from.
-
-        A cache that lags may not know of the attempt that runs: it would be deleted as a leftover, or joined by an older one.
-        """
-        try:
-            metadata = (await self._client.get(FINE_TUNE_JOBS, job.name, job.namespace, metadata_only=True))["metadata"]
-        except NotFound:
-            return False
-        if (metadata["uid"], metadata["resourceVersion"]) != (job.uid, job.resource_version):
-            raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, which this was decided from")
-        return True
-
-    async def _carry_out(self, job: Job, action: Action) -> None:
-        match action:
-            case CreateAttempt(number):
-                modes = {name: await self._access_modes(job, name) for name, _ in claims(job.valid_spec)}
-                for resource, item in supports(job, number):
-                    await self._create(job, resource, item)
-                await self._create(job, RAY_JOBS, ray_job(job, number, self._settings, modes))
-            case ReleaseProgress(name, number, uid):
-                await self._release(job, name, number, uid)
-            case DeleteRayJob(name):
-                await self._delete_ray_job(job, name)
-
     async def _restore(
         self, key: str, job: Job, status: FineTuneJobStatus, action: RestoreSupports
     ) -> tuple[FineTuneJobStatus, float | None]:
@@ -201,13 +152,7 @@ class Reconciler:
         before = self._restores.get(key)
         if before is not None and before.job[0] == job.uid and (seconds := self._restores.remaining_seconds(before)) > TIMER_SECONDS:
             return status, seconds
-        refused: list[CreationError] = []
-        for resource, item in supports(job, action.number):
-            if (resource.kind, item["metadata"]["name"]) in action.lost:
-                try:
-                    await self._create(job, resource, item)
-                except CreationError as error:
-                    refused.append(error)
+        refused = await self._actions.restore(job, action)
         generation, now = job.generation, self._now()
         if not refused:
             self._restores.forget(key)
@@ -221,50 +166,6 @@ class Reconciler:
             words, reason = not_restored(missing, hindrance.words), Reason.CREATION_FAILED
             status = set_condition(status, ConditionType.REPORTING, "False", reason, words, generation=generation, now=now)
         return status, self._restores.remaining_seconds(hindrance)
-
-    async def _access_modes(self, job: Job, claim: str) -> list[str]:
-        """Return the access modes of a claim from the server; the cache holds metadata only."""
-        return access_modes(await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim, job.namespace))
-
-    async def _create(self, job: Job, resource: Resource, item: KubeObject) -> None:
-        name = item["metadata"]["name"]
-        try:
-            stored = await self._client.create(resource, item, strict=resource == RAY_JOBS)
-        except AlreadyExists as error:
-            try:
-                stored = await self._client.get(resource, name, job.namespace, metadata_only=resource != RAY_JOBS)
-            except NotFound:
-                raise Conflict(f"{resource.kind} {name} was there and went while it was looked at") from error
-            words = _not_ours(stored, job, f"{resource.kind} {name}")
-            if words:
-                raise CreationError(resource, item, words, Kind.NAME_TAKEN, stored["metadata"]["uid"]) from error
-        except KubeError as error:
-            refused, kind = safety.fields_refused(str(error)), kind_of(error)
-            if kind is None:
-                raise
-            if resource == RAY_JOBS and refused:
-                raise CreationError(resource, item, safety.words(refused), Kind.UNSAFE) from error
-            raise CreationError(resource, item, str(error), kind) from error
-        if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
-            # At once: KubeRay takes seconds to a pod that could answer without a token. Where it fails, the next pass sees it.
-            await self._delete_ray_job(job, name)
-            raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
-
-    async def _release(self, job: Job, name: str, number: int, uid: str) -> None:
-        wanted = progress_config_map(job, number)["metadata"]
-        metadata = {"uid": uid, "finalizers": None, "ownerReferences": wanted["ownerReferences"], "labels": wanted["labels"]}
-        try:
-            await self._client.patch(CONFIG_MAPS, name, job.namespace, {"metadata": metadata})
-        except NotFound:
-            return
-
-    async def _delete_ray_job(self, job: Job, name: str) -> None:
-        try:
-            present = await self._client.get(RAY_JOBS, name, job.namespace, metadata_only=True)
-            if belongs_to(present, job):
-                await self._client.delete(RAY_JOBS, name, job.namespace, uid=present["metadata"]["uid"])
-        except NotFound:
-            return
 
     def _with_failure(self, observed: Observed, status: FineTuneJobStatus, action: Action, error: Exception) -> FineTuneJobStatus:
         """Return the status with what stands in the way, if waiting alone will not mend it."""
@@ -319,10 +220,3 @@ class Reconciler:
             return
         for condition in transitions(before, after):
             await self._recorder.record(item, event_type(condition), condition.reason, f"{condition.type}: {condition.message}")
-
-
-def _not_ours(present: KubeObject, job: Job, named: str) -> str:
-    """Return in words why an object that is there already does not serve; empty if it is the job's and stays."""
-    if not belongs_to(present, job):
-        return f"{named} exists and is not this job's; a deleted job of the same name may have left it"
-    return f"{named} is still being deleted" if present["metadata"].get("deletionTimestamp") else ""

@@ -34,7 +34,7 @@ class Reader(Protocol):
         """Return all objects with these labels."""
 
 
-def names_of_supports(job: Job, attempt: int) -> list[tuple[Resource, str]]:
+def names_of_small_objects(job: Job, attempt: int) -> list[tuple[Resource, str]]:
     """Return the small objects of an attempt, in the order in which they are created."""
     own = names.attempt_name(job.name, attempt)
     return [
@@ -52,7 +52,7 @@ async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores:
     What a cache does not have is asked of the server: it may lag, and an object that has lost its label is in none.
     """
     lost, foreign, watched = [], [], report is None or _is_watched(report)
-    for resource, name in names_of_supports(job, attempt):
+    for resource, name in names_of_small_objects(job, attempt):
         cache = stores.cache_of(resource)
         item = cache.get(f"{job.namespace}/{name}") if cache.state is StoreState.SYNCED else None
         if report is not None and name == report["metadata"]["name"]:

@@ -12,7 +12,7 @@ from controller.job.facts import Job
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 
 
-def supports(job: Job, attempt: int) -> list[tuple[Resource, dict[str, Any]]]:
+def small_objects(job: Job, attempt: int) -> list[tuple[Resource, dict[str, Any]]]:
     """Return what the attempt is told, where it reports, and what gives its head the right to."""
     return [
         (CONFIG_MAPS, config_map(job, attempt)),

@@ -1,0 +1,135 @@
+"""Does in the cluster what was decided about a job: creates, releases and deletes its children.
+
+Children are created once and not changed; «already there» and ours is success. A RayJob is read as it was stored, however it
+came to stand, because its safety hangs on what was kept of it. Tests: tests/controller/job/test_reconciler.py,
+tests/controller/job/children/test_safety.py.
+"""
+
+from typing import Protocol
+
+from controller.job.children import safety
+from controller.job.children.configmap import progress_config_map
+from controller.job.children.metadata import TrainerSettings
+from controller.job.children.placement import access_modes, claims
+from controller.job.children.rayjob import ray_job
+from controller.job.children.supports import small_objects
+from controller.job.facts import Job, belongs_to
+from controller.job.hindrance import CreationError, Kind, kind_of
+from controller.job.situation import Action, CreateAttempt, DeleteRayJob, ReleaseProgress, RestoreSupports
+from controller.job.supports import Reader
+from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, KubeObject, Resource
+from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+
+
+class Client(Reader, Protocol):
+    """The part of the client that reconciling needs."""
+
+    async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
+        """Create an object, or only ask whether it could be; raise AlreadyExists, or Invalid for fields that are not known."""
+
+    async def patch(self, resource: Resource, name: str, namespace: str | None, patch: KubeObject) -> KubeObject:
+        """Merge into an object; raise NotFound."""
+
+    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None) -> None:
+        """Delete an object with this UID; raise NotFound."""
+
+    async def patch_status(
+        self, resource: Resource, name: str, namespace: str, status: KubeObject, *, resource_version: str | None = None
+    ) -> KubeObject:
+        """Merge into the status; raise Conflict if the object is not at this version."""
+
+
+class Actions:
+    """Carries out actions, one by one; raises CreationError for what is refused to be created, and KubeError."""
+
+    def __init__(self, client: Client, settings: TrainerSettings) -> None:
+        self._client, self._settings = client, settings
+
+    async def is_there(self, job: Job) -> bool:
+        """Tell whether the job is still there; raise Conflict if it is not the one that the decision was made from.
+
+        A cache that lags may not know of the attempt that runs: it would be deleted as a leftover, or joined by an older one.
+        """
+        try:
+            metadata = (await self._client.get(FINE_TUNE_JOBS, job.name, job.namespace, metadata_only=True))["metadata"]
+        except NotFound:
+            return False
+        if (metadata["uid"], metadata["resourceVersion"]) != (job.uid, job.resource_version):
+            raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, which this was decided from")
+        return True
+
+    async def carry_out(self, job: Job, action: Action) -> None:
+        """Do what an action says; of one that creates several objects, the first that is refused ends it."""
+        match action:
+            case CreateAttempt(number):
+                modes = {name: await self._access_modes(job, name) for name, _ in claims(job.valid_spec)}
+                for resource, item in small_objects(job, number):
+                    await self._create(job, resource, item)
+                await self._create(job, RAY_JOBS, ray_job(job, number, self._settings, modes))
+            case ReleaseProgress(name, number, uid):
+                await self._release(job, name, number, uid)
+            case DeleteRayJob(name):
+                await self._delete_ray_job(job, name)
+
+    async def restore(self, job: Job, action: RestoreSupports) -> list[CreationError]:
+        """Create again what an attempt has lost; return what was refused, which holds up none of the others."""
+        refused: list[CreationError] = []
+        for resource, item in small_objects(job, action.number):
+            if (resource.kind, item["metadata"]["name"]) in action.lost:
+                try:
+                    await self._create(job, resource, item)
+                except CreationError as error:
+                    refused.append(error)
+        return refused
+
+    async def _access_modes(self, job: Job, claim: str) -> list[str]:
+        """Return the access modes of a claim from the server; the cache holds metadata only."""
+        return access_modes(await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim, job.namespace))
+
+    async def _create(self, job: Job, resource: Resource, item: KubeObject) -> None:
+        name = item["metadata"]["name"]
+        try:
+            stored = await self._client.create(resource, item, strict=resource == RAY_JOBS)
+        except AlreadyExists as error:
+            try:
+                stored = await self._client.get(resource, name, job.namespace, metadata_only=resource != RAY_JOBS)
+            except NotFound:
+                raise Conflict(f"{resource.kind} {name} was there and went while it was looked at") from error
+            words = _not_ours(stored, job, f"{resource.kind} {name}")
+            if words:
+                raise CreationError(resource, item, words, Kind.NAME_TAKEN, stored["metadata"]["uid"]) from error
+        except KubeError as error:
+            refused, kind = safety.fields_refused(str(error)), kind_of(error)
+            if kind is None:
+                raise
+            if resource == RAY_JOBS and refused:
+                raise CreationError(resource, item, safety.words(refused), Kind.UNSAFE) from error
+            raise CreationError(resource, item, str(error), kind) from error
+        if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
+            # At once: KubeRay takes seconds to a pod that could answer without a token. Where it fails, the next pass sees it.
+            await self._delete_ray_job(job, name)
+            raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
+
+    async def _release(self, job: Job, name: str, number: int, uid: str) -> None:
+        wanted = progress_config_map(job, number)["metadata"]
+        metadata = {"uid": uid, "finalizers": None, "ownerReferences": wanted["ownerReferences"], "labels": wanted["labels"]}
+        try:
+            await self._client.patch(CONFIG_MAPS, name, job.namespace, {"metadata": metadata})
+        except NotFound:
+            return
+
+    async def _delete_ray_job(self, job: Job, name: str) -> None:
+        try:
+            present = await self._client.get(RAY_JOBS, name, job.namespace, metadata_only=True)
+            if belongs_to(present, job):
+                await self._client.delete(RAY_JOBS, name, job.namespace, uid=present["metadata"]["uid"])
+        except NotFound:
+            return
+
+
+def _not_ours(present: KubeObject, job: Job, named: str) -> str:
+    """Return in words why an object that is there already does not serve; empty if it is the job's and stays."""
+    if not belongs_to(present, job):
+        return f"{named} exists and is not this job's; a deleted job of the same name may have left it"
+    return f"{named} is still being deleted" if present["metadata"].get("deletionTimestamp") else ""
