@@ -152,6 +152,20 @@ def test_an_answer_ends_at_an_end_of_turn_that_only_the_vocabulary_knows() -> No
     assert end in stop_token_ids(tiny_model(), tokenizer)
 
 
+def test_an_answer_does_not_end_where_its_thoughts_end() -> None:
+    """In some templates one token ends thoughts and earlier turns, and another one the last turn."""
+    template = (
+        "{% for m in messages %}{% if loop.last and m.thinking %}<|start|>assistant thinks: {{ m.thinking }}<|turn|>{% endif %}"
+        "<|start|>{{ m.role }}: {{ m.content }}{% if loop.last and m.role == 'assistant' %}<|end|>{% else %}<|turn|>{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+    )
+    tokenizer = tiny_tokenizer(chat_template=template)
+    start, thought, turn, answer, end = (tokenizer.convert_tokens_to_ids(token) for token in ("<|start|>", "x", "<|turn|>", "y", "<|end|>"))
+    model = rigged({start: thought, thought: turn, turn: answer, answer: end})
+
+    assert generate(model, tokenizer, [[start]], 8) == [Generated("xy", cut=False)]
+
+
 def test_what_the_template_writes_before_an_answer_is_no_part_of_it() -> None:
     template = (
         "{% for m in messages %}<|start|>{{ m['role'] }}{% if m['role'] == 'assistant' %}xy{% endif %}<|turn|>{{ m['content'] }}<|end|>"
