@@ -1,4 +1,4 @@
-"""Turns text into tokens, and says where each token stands; parts that are text whatever they look like become no control tokens.
+"""Turns text into tokens with their positions; the names of control tokens in somebody's words are encoded as text.
 
 Tests: tests/trainer/data/test_encoding.py.
 """
@@ -18,20 +18,20 @@ Offset = tuple[int, int]
 
 @dataclass
 class Encoded:
-    """The tokens of a text, and where each stands in it, in characters; None where the tokenizer does not tell."""
+    """The tokens of a text and their offsets, in characters; None if the tokenizer gives no offsets."""
 
     text: str
     input_ids: list[int] = field(default_factory=list)
     offsets: list[Offset] | None = None
 
     def append(self, token: int) -> None:
-        """Put a token behind the text that is no part of it."""
+        """Append a token that is not part of the text."""
         self.input_ids.append(token)
         if self.offsets is not None:
             self.offsets.append((len(self.text), len(self.text)))
 
     def words(self, indices: Sequence[int], tokenizer: Any) -> str:
-        """Return the text of tokens but for special ones; a character that is spread over several counts once.
+        """Return the text of tokens except special ones; a character that several tokens share is counted once.
 
         A word that the tokenizer does not know is text.
         """
@@ -41,7 +41,7 @@ class Encoded:
         parts, reached, last, text, input_ids, offsets = [], 0, -1, self.text, self.input_ids, self.offsets
         for index in indices:
             start, end = offsets[index]
-            # From the end of the token before: some tokenizers leave the space before a word out of the word's offsets.
+            # Take the text from the end of the previous token: some tokenizers leave the space before a word out of its offsets.
             if index != last + 1:
                 reached = max(reached, min(start, offsets[index - 1][1]))
             if input_ids[index] not in special:
@@ -53,8 +53,8 @@ class Encoded:
 def encode(text: str, tokenizer: Any, literals: Sequence[Offset] = (), borders: Sequence[int] = ()) -> Encoded:
     """Tokenize a text in one piece, without special tokens of its own.
 
-    `literals` are parts that become text although they are named like control tokens: the text is cut there. At `borders`
-    it is cut as well, but only where a token would stand on both sides.
+    `literals` are parts that look like control tokens but are encoded as text: the text is cut around them. It is also cut at
+    those `borders` that would otherwise fall inside a token.
     """
     if not tokenizer.is_fast:
         return Encoded(text, _ids_with_literals(text, tokenizer, literals))
@@ -65,7 +65,7 @@ def encode(text: str, tokenizer: Any, literals: Sequence[Offset] = (), borders: 
 
 
 def encode_text(text: str, tokenizer: Any, *, special: bool = True) -> Encoded:
-    """Tokenize a text of language modelling, with the special tokens that the tokenizer puts around one (at (0, 0)), and no others."""
+    """Tokenize a text for language modelling, with no special tokens but those that the tokenizer adds around it (at (0, 0))."""
     names = [found.span() for found in in_text(tokenizer).finditer(text)]
     if not names:
         found = tokenizer(text, add_special_tokens=special, return_offsets_mapping=tokenizer.is_fast, verbose=False)
@@ -78,9 +78,9 @@ def encode_text(text: str, tokenizer: Any, *, special: bool = True) -> Encoded:
 
 
 def tokens_before(border: int, encoded: Encoded, tokenizer: Any, literals: Sequence[Offset] = ()) -> int | None:
-    """Return how many tokens the text has before a place, None where a token stands on both sides of it.
+    """Return how many tokens the text has before a border, None if the border is inside a token.
 
-    For tokenizers that do not tell where tokens stand: a beginning of the text must be one of its tokens.
+    Without offsets, the tokens of the text before the border must be the first tokens of the whole text.
     """
     if encoded.offsets is not None:
         index = bisect_left(encoded.offsets, border, key=itemgetter(0))
@@ -110,7 +110,7 @@ def _newline(tokenizer: Any) -> list[int]:
 
 
 def _without_added(tokenizer: Any, text: str) -> list[int]:
-    # Behind a line break, for the reason that _part gives.
+    # After a line break, for the reason given in _part.
     newline = _newline(tokenizer)
     ids = [int(token) for token in tokenizer._encode_without_added_tokens(f"\n{text}")]
     if ids[: len(newline)] == newline:
@@ -145,7 +145,7 @@ def _in_parts(text: str, tokenizer: Any, literals: Sequence[Offset], cuts: set[i
 
 
 def _part(tokenizer: Any, text: str, follows: bool) -> tuple[list[int], list[Offset]]:
-    """Tokenize a part. One that follows another is put behind a line break, lest SentencePiece set a space before it."""
+    """Tokenize a part. If another precedes it, a line break is put before it, so that SentencePiece adds no space there."""
     if follows:
         newline = _newline(tokenizer)
         ids, offsets = _ids_and_offsets(tokenizer, f"\n{text}")
@@ -177,7 +177,7 @@ def _ids_with_literals(text: str, tokenizer: Any, literals: Sequence[Offset]) ->
 
 
 def _ids(tokenizer: Any, text: str, follows: bool) -> list[int]:
-    """Tokenize a part as _part does, with a tokenizer that does not tell where tokens stand."""
+    """Tokenize a part as _part does, with a tokenizer that gives no offsets."""
     if follows:
         newline = _newline(tokenizer)
         ids = _ids(tokenizer, f"\n{text}", follows=False)

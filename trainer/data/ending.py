@@ -1,6 +1,6 @@
-"""How a chat template ends an assistant's turn: the one notion that mask, doctor, generation and export share.
+"""How a chat template ends an assistant turn. The loss mask, doctor, generation and export all use this.
 
-Told by a conversation that the template is made to write: what stands after an answer in the middle, and after the last one.
+Found by rendering a sample conversation and looking at what follows a middle answer and the last one.
 Tests: tests/trainer/data/test_ending.py.
 """
 
@@ -22,23 +22,23 @@ TALK = (
     {"role": "user", "content": "delta"}, {"role": "assistant", "content": "epsilon"},
 )  # fmt: skip
 PROBES: tuple[tuple[Wire, ...], ...] = (TALK, (SYSTEM, *TALK), TALK[:2], (SYSTEM, *TALK[:2]))
-"""Some templates demand a system message, some refuse it, some know one question and its answer only."""
+"""Some templates require a system message, some refuse it, some accept only one question and answer."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How an assistant's turn ends."""
+    """How an assistant turn ends."""
 
     tokens: frozenset[int] = frozenset()
     """Tokens that end it."""
     inner: frozenset[int] = frozenset()
-    """Those of them that also stand between thoughts and answer of one turn: generation does not stop there."""
+    """Those that also occur between the thoughts and the answer of a turn: generation does not stop there."""
     text: str = ""
-    """What follows an answer wherever it stands, where that is text and no token."""
+    """What follows every answer, if that is text and not a token."""
     appended: int | None = None
-    """Token that is put after the last answer because the template writes none there."""
+    """Token that is added after the last answer because the template writes none there."""
     opening: str = ""
-    """What the template itself puts between the place where generation starts and the words of the last answer."""
+    """What the template writes between the start of generation and the words of the last answer."""
     shows_thoughts: bool = False
     """The template writes the thoughts (reasoning_content) of the last answer."""
 
@@ -51,7 +51,7 @@ def ending_of(tokenizer: Any) -> Ending:
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     """Return every token that ends an answer: end of sequence by model and tokenizer, end of turn by the chat template.
 
-    Without a chat template of its own a tokenizer writes no turns, as in language modelling.
+    Without a chat template there are no turns, as in language modelling.
     """
     ending = ending_of(tokenizer) if getattr(tokenizer, "chat_template", None) else Ending()
     stops = set(ending.tokens - ending.inner)
@@ -61,7 +61,7 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 def opening_ids(tokenizer: Any) -> list[int]:
-    """Return the tokens of what the chat template itself puts before the words of an answer, where generation starts."""
+    """Return the tokens that the chat template writes between the start of generation and the words of an answer."""
     opening = ending_of(tokenizer).opening if getattr(tokenizer, "chat_template", None) else ""
     return [int(token) for token in tokenizer(opening, add_special_tokens=False, verbose=False)["input_ids"]] if opening else []
 
@@ -77,12 +77,12 @@ def common_beginning(text: str, wanted: str) -> int:
 
 @lru_cache(maxsize=8)
 def _ending(tokenizer: Any, template: str, moment: str | None) -> Ending:
-    """Return the ending; template and time are arguments because the tokenizer may be given others."""
+    """Return the ending; template and time are part of the cache key because they can change on a tokenizer."""
     for probe in PROBES:
         found = _located(tokenizer, probe)
         if found is not None and found[0].of_turn(len(probe) - 1):
             return _read_probe(tokenizer, probe, *found)
-    # A template that refuses all of these: any token that is no text may end a turn.
+    # The template refuses all of these: assume the end-of-sequence token.
     return Ending(tokens=frozenset() if tokenizer.eos_token_id is None else frozenset({int(tokenizer.eos_token_id)}))
 
 
@@ -111,12 +111,12 @@ def _read_probe(tokenizer: Any, probe: Sequence[Wire], written: Written, marker:
 def _located(tokenizer: Any, turns: Sequence[Wire]) -> tuple[Written, Marker] | None:
     try:
         return locate(lambda some, tools: write(tokenizer, some, tools), turns, None, lambda role: NEVER)
-    except Exception:  # a template is a program: it raises what it likes, and of the rows' own that is told with the row
+    except Exception:  # a template can raise anything; errors on real rows are reported with the row
         return None
 
 
 def _after_first_answer(probe: Sequence[Wire], written: Written) -> str | None:
-    """Return what stands between the first answer and the next question, None where the probe has but one answer."""
+    """Return what is between the first answer and the next question, None if the probe has one answer only."""
     first = next(index for index, turn in enumerate(probe) if turn["role"] == "assistant")
     answer, question = written.of_turn(first), written.of_turn(first + 1)
     return written.text[answer[-1].end : question[0].start] if answer and question else None
@@ -136,13 +136,13 @@ def _opening(tokenizer: Any, probe: Sequence[Wire], written: Written, marker: Ma
 
 
 def _inside(thought: Written | None, turn: int) -> str:
-    """Return what stands between thoughts and answer of a turn: a token there does not end the turn."""
+    """Return what is between the thoughts and the answer of a turn: a token there does not end the turn."""
     found = thought.of_turn(turn) if thought is not None else []
     return thought.text[found[0].end : found[-1].start] if thought is not None and len(found) > 1 else ""
 
 
 def _begins_conversations(tokenizer: Any, middle: str) -> bool:
-    """Tell whether what follows an answer is a question's heading from its first token on, as at the start of a conversation."""
+    """Tell whether what follows an answer is only the heading of the next question, as at the start of a conversation."""
     found = _located(tokenizer, TALK[:2])
     question = found[0].of_turn(0) if found is not None else []
     if found is None or not question:

@@ -1,8 +1,8 @@
-"""Finds where the words of each turn land in what a chat template writes, whatever it drops, trims or moves.
+"""Finds the words of each turn in what a chat template writes, even if the template drops, trims or moves some.
 
-An answer's text is not searched for: it may stand in a heading, a question or a dropped thought as well. Instead the
-conversation is written twice, once with private-use characters around its words. Without these the two must be equal;
-then the characters say where the words stand. Tests: tests/trainer/data/test_marking.py.
+An answer's text is not searched for, because it may also occur in a heading, a question or a dropped thought. Instead the
+conversation is written twice, once with private-use characters as marks around its words. Without the marks the two must
+be equal; then the marks show where the words are. Tests: tests/trainer/data/test_marking.py.
 """
 
 import re
@@ -18,14 +18,14 @@ from trainer.data.template import Wire
 
 PARTS = ("reasoning_content", "content")
 TOOLS = -1
-"""Stands for the turn of words that come from the schemas of tools."""
+"""Turn number of words that come from the schemas of tools."""
 PRIVATE = re.compile("([\U000f0000-\U000ffffd\U00100000-\U0010fffd])")
 BREAK = re.compile(rf"{TAG}|\s+")
 Draw = Callable[[Sequence[Wire], Sequence[Any] | None], str]
 
 
 class Way(Enum):
-    """How the words of a piece are marked. Templates that look at an end of a text notice a mark there."""
+    """How the words of a piece are marked. A template that tests the start or end of a text would see a mark there."""
 
     EDGES = "around all of it"
     WORDS = "around each word, not at tags"
@@ -35,7 +35,7 @@ class Way(Enum):
 
 @dataclass(frozen=True)
 class Piece:
-    """One text of a turn on its way through the template, and the marks that stand for it."""
+    """One text of a turn that goes through the template, and its marks."""
 
     turn: int
     part: str
@@ -45,7 +45,7 @@ class Piece:
     closes: str
 
     def marked(self, way: Way) -> str:
-        """Return the text with its marks; white space stays outside of them, because templates trim."""
+        """Return the text with its marks; white space stays outside them, because templates trim."""
         core = self.text.strip()
         if not core:
             return self.text
@@ -56,21 +56,21 @@ class Piece:
         return "".join(f"{opens}{atom}{closes}" if is_word else atom for atom, is_word in self.atoms())
 
     def atoms(self) -> Iterator[tuple[str, bool]]:
-        """Yield the text in parts, each with whether it is a word: else a tag or white space. A control token's name is a word."""
+        """Yield the parts of the text and whether each is a word, not a tag or white space. A control token's name is a word."""
         for atom in re.split(rf"({self.controls.pattern}|{TAG}|\s+)", self.text):
             if atom:
                 yield atom, bool(self.controls.fullmatch(atom)) or not (atom.isspace() or re.fullmatch(TAG, atom))
 
     @cached_property
     def tail(self) -> str:
-        """What stands behind the last word: tags and white space."""
+        """What follows the last word: tags and white space."""
         atoms = list(self.atoms())
         last = max((index for index, (_, is_word) in enumerate(atoms) if is_word), default=-1)
         return "".join(atom for atom, _ in atoms[last + 1 :])
 
     @cached_property
     def _words(self) -> tuple[frozenset[str], frozenset[str], tuple[int, ...]]:
-        """Return the words, the same in lower case, and how long they are, the longest first."""
+        """Return the words, the same words without case, and their lengths in descending order."""
         words = frozenset(atom for atom, is_word in self.atoms() if is_word)
         return words, frozenset(map(str.casefold, words)), tuple(sorted(set(map(len, words)), reverse=True))
 
@@ -88,7 +88,7 @@ class Piece:
         return end - length if length is not None else max((found.end() for found in BREAK.finditer(text, limit, end)), default=limit)
 
     def _length(self, beginning: Callable[[int], str], most: int) -> int | None:
-        """Return the length of the longest word that stands at a place, None where the template has changed more than its case."""
+        """Return the length of the longest word at a place, None if the template has changed more than its case."""
         words, folded, lengths = self._words
         fitting = [length for length in lengths if length <= most]
         exact = next((length for length in fitting if beginning(length) in words), None)
@@ -97,7 +97,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Words of a piece in the written text."""
+    """Position of words of a piece in the written text."""
 
     start: int
     end: int
@@ -106,7 +106,7 @@ class Stretch:
 
 @dataclass
 class Written:
-    """What the template wrote, and whose words stand where, in the order of the text."""
+    """What the template wrote, and where the words of each piece are, in the order of the text."""
 
     text: str
     stretches: list[Stretch] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Marker:
-    """Pieces of a conversation, the way that marks each without changing what is written, and the tools' schemas."""
+    """Pieces of a conversation, with a way to mark each that does not change what is written, and the tools' schemas."""
 
     turns: Sequence[Wire]
     tools: Sequence[Any] | None
@@ -126,7 +126,7 @@ class Marker:
     ways: tuple[Way, ...]
 
     def write(self, draw: Draw, until: int | None = None) -> Written:
-        """Return what is written of the first `until` turns, with the places of their words."""
+        """Return what is written for the first `until` turns, with the positions of their words."""
         turns = [dict(turn) for turn in self.turns[:until]]
         tools = self.tools
         for piece, way in zip(self.pieces, self.ways, strict=True):
@@ -139,9 +139,9 @@ class Marker:
 
 def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]]
            ) -> tuple[Written, Marker] | None:  # fmt: skip
-    """Return the written conversation with the places of all words, or None where no way of marking leaves it as it is.
+    """Return the written conversation with the positions of all words, or None if every way of marking changes it.
 
-    `controls` returns what counts as a control token in the words of a role, of "tools" among them.
+    `controls` returns what is a control token in the words of a role, or of "tools".
     """
     plain = draw(turns, tools)
     pieces = _pieces_of(turns, tools, controls, plain)
@@ -154,7 +154,7 @@ def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, contr
         torn = [piece.turn != TOOLS and not _whole(written, piece) for piece in pieces]
         if others is not Way.EDGES or not any(torn):
             return written, marker
-        # What lost a mark is marked word by word; the rest as it is.
+        # Pieces that lost a mark are marked word by word, the others as before.
         marker = Marker(turns, tools, pieces, tuple(Way.WORDS if is_torn else Way.EDGES for is_torn in torn))
         written = _faithful(marker, draw, plain)
         if written is not None:
@@ -165,20 +165,20 @@ def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, contr
 def _faithful(marker: Marker, draw: Draw, plain: str) -> Written | None:
     try:
         written = marker.write(draw)
-    except Exception:  # the template refuses the marks; the unmarked conversation it took
+    except Exception:  # the template refuses the marks, although it took the conversation without them
         return None
     return written if written.text == plain else None
 
 
 def _whole(written: Written, piece: Piece) -> bool:
-    """Tell whether a piece that is marked at its edges stands in the text once and as it is."""
+    """Tell whether a piece that is marked at its edges occurs once, unchanged."""
     found = [stretch for stretch in written.stretches if stretch.piece is piece]
     return len(found) == 1 and written.text[found[0].start : found[0].end] == piece.text.strip()
 
 
 def _pieces_of(turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]], plain: str
                ) -> tuple[Piece, ...]:  # fmt: skip
-    """Return the texts of a conversation, each with two characters that stand neither in one of them nor in what is written."""
+    """Return the texts of a conversation, each with two characters that occur neither in a text nor in what is written."""
     parts = [(index, part, str(turn.get(part, "")), turn["role"]) for index, turn in enumerate(turns) for part in PARTS]
     texts = [entry for entry in parts if entry[2].strip()]
     if tools is not None and any(controls("tools").search(text) for text in _texts_in(tools)):
@@ -206,7 +206,7 @@ def _wrapped(value: Any, piece: Piece) -> Any:
 
 
 def _read(marked: str, pieces: Sequence[Piece]) -> Written:
-    """Take the marks out of a text and return what they say."""
+    """Remove the marks from a text and return what they show."""
     marks = {piece.opens: (piece, True) for piece in pieces} | {piece.closes: (piece, False) for piece in pieces}
     text, found, length = [], [], 0
     for part in PRIVATE.split(marked):
@@ -221,7 +221,7 @@ def _read(marked: str, pieces: Sequence[Piece]) -> Written:
 
 
 def _stretches(text: str, marks: Sequence[tuple[int, Piece, bool]]) -> Iterator[Stretch]:
-    """Pair the marks; where one of a pair is missing, the word that stands there says how far it goes."""
+    """Pair the marks; if one of a pair is missing, the word at the other one tells how long the stretch is."""
     places = [0, *(place for place, _, _ in marks), len(text)]
     position = 0
     while position < len(marks):

@@ -17,11 +17,11 @@ SPEAKERS = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bot": "assistant",
     "chatbot": "assistant", "model": "assistant", "system": "system",
 }  # fmt: skip
-"""Other names of roles, as conversations of from and value have them, and the roles."""
+"""Names of speakers, as in from/value conversations, and the roles they stand for."""
 TOOL_ROLE = "results of tools cannot be trained on; leave such rows out"
 ROLE_ADVICE = {"tool": TOOL_ROLE, "function": TOOL_ROLE, "developer": "write developer as system"}
 WEIGHT_KEYS = ("weight", "train", "training", "trainable", "loss")
-"""Whether an assistant's turn is learnt, as several tools write it."""
+"""Keys that say whether an assistant turn is learnt; tools use different names."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 """What an assistant thinks before the answer."""
 REFUSED_KEYS = {
@@ -44,9 +44,9 @@ Fault = Callable[[str, str], InputError]
 
 
 def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str], list[str]]:
-    """Return a message, its keys that nothing reads, and those that mark it as learnt although it is not the assistant's.
+    """Return a message, its keys that nothing reads, and the keys that mark it as learnt although it is not the assistant's.
 
-    No content is a text without words.
+    A content of null is read as an empty text.
     """
     fix = 'write {"role": "user", "content": "…"}'
     if not isinstance(item, Mapping):
@@ -77,11 +77,11 @@ def check_order(column: str, messages: Sequence[Message], fault: Fault) -> None:
         raise fault(f"{column} does not begin with the user", "begin with a user message, after a system message if any")
     if turns[-1] != "assistant":
         fix = "end every conversation with the answer that the model should learn"
-        raise fault(f"the last message of {column} is not the assistant's but the {turns[-1]}'s", fix)
+        raise fault(f"the last message of {column} is from the {turns[-1]}, not the assistant", fix)
 
 
 def has_empty_turn(messages: Sequence[Message]) -> bool:
-    """Tell whether a user or an assistant says nothing; an empty system message is one that says there is none."""
+    """Tell whether a user or assistant message is empty; an empty system message means that there is none."""
     return any(message.role != "system" and not message.content.strip() for message in messages)
 
 
@@ -97,12 +97,12 @@ def tools_of(column: str, value: Any, fault: Fault) -> str | None:
     schemas = [value] if isinstance(value, Mapping) else value
     if not isinstance(schemas, list) or not all(isinstance(schema, Mapping) and schema for schema in schemas):
         fix = 'write a list such as [{"type": "function", "function": {"name": "…", "parameters": {…}}}]'
-        raise fault(f"{column!r} is no list of function schemas: {shown(str(value))}", fix)
+        raise fault(f"{column!r} is not a list of function schemas: {shown(str(value))}", fix)
     return json.dumps(schemas, ensure_ascii=False)
 
 
 def is_tools(value: Any) -> bool:
-    """Tell whether a value that nobody named as tools is a list of function schemas."""
+    """Tell whether a value is a list of function schemas, for a column that the job does not name as tools."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -123,12 +123,16 @@ def _content(path: str, value: Any, fault: Fault) -> str:
 
 
 def _part(path: str, part: Any, fault: Fault) -> str:
-    """Return the text of a part; templates that take parts write them one after the other too."""
-    held = {key for key, value in part.items() if not _is_nothing(value)} if isinstance(part, Mapping) else set()
-    if held != {"type", "text"} or part["type"] not in TEXT_PARTS:
-        kind = f"of type {shown(str(part['type']))}" if "type" in held else kind_of(part)
-        raise fault(f"{path} is {kind}", "other parts of content are not supported than texts; write content as one text")
-    return _text(f"{path}.text", part["text"], fault)
+    """Return the text of a part. Parts are joined without a separator, as chat templates do."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind not in TEXT_PARTS:
+        what = f"of type {shown(str(kind))}" if kind else kind_of(part)
+        raise fault(f"{path} is {what}", "only text parts are supported; write the content as one text")
+    if "text" not in part:
+        raise fault(f"{path} has no 'text' (it has: {', '.join(map(str, part))})", 'write {"type": "text", "text": "…"}')
+    if more := [str(key) for key, value in part.items() if key not in ("type", "text") and not _is_nothing(value)]:
+        raise fault(f"{path} has {', '.join(more)}", "only the text of a part is read: leave the rest out")
+    return "" if part["text"] is None else _text(f"{path}.text", part["text"], fault)
 
 
 def _text(path: str, value: Any, fault: Fault) -> str:
@@ -137,7 +141,7 @@ def _text(path: str, value: Any, fault: Fault) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        problem = f"{path} holds half of a surrogate pair at character {error.start + 1}, which is no text"
+        problem = f"{path} holds half of a surrogate pair at character {error.start + 1}, which is not valid text"
         raise fault(problem, "write the whole character") from error
     return value
 
@@ -148,9 +152,9 @@ def _thoughts(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> st
     if not found:
         return None
     if role != "assistant":
-        raise fault(f"{path} has {next(iter(found))}, and is not the assistant's", "leave it out")
+        raise fault(f"{path} has {next(iter(found))}, but only the assistant's turns may have thoughts", "leave it out")
     if len(set(found.values())) > 1:
-        raise fault(f"{path} has {' and '.join(found)}, which differ", "keep one of them")
+        raise fault(f"{path} has {' and '.join(found)}, which have different texts", "keep one of them")
     return next(iter(found.values()))
 
 
@@ -158,7 +162,7 @@ def _is_learnt(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> b
     found = {key: held[key] for key in WEIGHT_KEYS if key in held}
     for key, value in found.items():
         if not isinstance(value, bool | int | float) or value not in (0, 1):
-            raise fault(f"{path}.{key} is {shown(str(value))}", "turns are learnt or not: write 0 or 1, or false or true")
+            raise fault(f"{path}.{key} is {shown(str(value))}", "a turn is either learnt or not: write 0 or 1, or false or true")
     if role != "assistant":
         return True
     if len({bool(value) for value in found.values()}) > 1:

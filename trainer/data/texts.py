@@ -1,8 +1,8 @@
 """Cuts texts into pieces of at most `maxSequenceLength` tokens, so that all of a long text is learnt and measured.
 
-The whole text is tokenized once and a piece is a slice of its tokens. It begins with the last token of the piece before, as
-context that bears no loss, so every token of a text but the very first bears loss exactly once, and sums over all pieces
-depend on where the cuts lie by context alone. Tests: tests/trainer/data/test_texts.py.
+The whole text is tokenized once and a piece is a slice of its tokens. It begins with the last token of the previous piece, as
+context without loss, so every token of a text except the first has loss exactly once. The positions of the cuts change the
+losses only through the context. Tests: tests/trainer/data/test_texts.py.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,25 +15,25 @@ from trainer.data.encoding import decode, encode_text
 from trainer.data.rows import Example, Tokens
 
 COUNTED_CHARACTERS = 5_000_000
-"""Of long texts so much is tokenized to count their pieces, which takes a few seconds; the rest is estimated by it."""
+"""To count pieces, this much of long texts is tokenized, which takes a few seconds; the rest is estimated from it."""
 CONTEXT_TOKENS = 8
-"""A character is divided among 4 tokens at most; twice as many also show a space that decoding leaves out at the beginning."""
+"""A character is split over 4 tokens at most; decoding may also drop a space before the first token."""
 SPECIAL_TOKENS = 2
 """A tokenizer may add a token before a text and one after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one training row is made of: a conversation, a text, or a part of a text."""
+    """What one training row is made from: a conversation, a text, or part of a text."""
 
     example: Example
     tokens: Tokens
     first: bool = True
     last: bool = True
     start: int = 0
-    """Where the part's own words begin in the text, in characters; the context token before them is not among them."""
+    """Where the words of the part begin in the text, in characters, without the context token."""
     end: int | None = None
-    """Where they end; None where the part is the whole."""
+    """Where they end; None if the part is the whole text."""
 
     @property
     def whole(self) -> bool:
@@ -43,14 +43,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class PieceCount:
-    """How many pieces texts make, counted or, where `estimated`, inferred from a part of them."""
+    """How many pieces texts make: counted, or estimated from part of them."""
 
     pieces: int
     estimated: bool = False
 
 
 def pieces_of(example: Example, tokenizer: Any, max_length: int) -> list[Piece]:
-    """Return the rows that an example becomes: one for a conversation, which is cut, and as many as it takes for a text."""
+    """Return the rows that an example becomes: one for a conversation, which is truncated, and as many as needed for a text."""
     if example.text is None:
         return [Piece(example, tokenize(example, tokenizer, max_length))]
     text = example.text
@@ -76,10 +76,10 @@ def pieces_of(example: Example, tokenizer: Any, max_length: int) -> list[Piece]:
 
 
 def vary(piece: Piece, augmenter: Augmenter, epoch: int, tokenizer: Any, max_length: int) -> tuple[Tokens, int, int]:
-    """Return a piece as an epoch sees it, how many of its words were changed, and how many there are.
+    """Return a piece as it is in an epoch, how many of its words were changed, and how many it has.
 
-    What is changed is a function of (seed, epoch, id of the piece). A piece without a change keeps its tokens; one that a
-    change makes longer than `max_length` is cut.
+    The changes are a function of (seed, epoch, id of the piece). A piece without changes keeps its tokens; one that becomes
+    longer than `max_length` is truncated.
     """
     varied, changed, words = augmenter.augment(piece.example if piece.whole else _part(piece, tokenizer), epoch)
     if changed == 0:
@@ -94,7 +94,7 @@ def count_pieces(examples: Iterable[Example], tokenizer: Any, max_length: int, m
     pieces = characters = tokens = 0
     uncounted: list[int] = []
     for example in examples:
-        # A token stands for a byte at least.
+        # A token is at least one byte.
         if example.text is None or len(example.text.encode()) + SPECIAL_TOKENS <= max_length:
             pieces += 1
         elif characters >= most_characters:
@@ -112,7 +112,7 @@ def _pieces_in(length: int, max_length: int) -> int:
 
 
 def _whole_text(text: str, tokenizer: Any) -> tuple[list[int], list[int] | None]:
-    """Return the tokens of a text with its end token, and where each ends, in characters and never falling, if the tokenizer tells."""
+    """Return the tokens of a text with its end token, and if known the end of each, in characters and never decreasing."""
     encoded = encode_text(text, tokenizer)
     input_ids = encoded.input_ids
     ends = None if encoded.offsets is None else list(_reached(end for _, end in encoded.offsets))
@@ -124,7 +124,7 @@ def _whole_text(text: str, tokenizer: Any) -> tuple[list[int], list[int] | None]
 
 
 def _reached(ends: Iterable[int]) -> Iterator[int]:
-    # Special tokens stand at (0, 0), wherever they are.
+    # Special tokens have the offsets (0, 0).
     reached = 0
     for end in ends:
         reached = max(reached, end)
@@ -132,16 +132,16 @@ def _reached(ends: Iterable[int]) -> Iterator[int]:
 
 
 def _learnt_bytes(text: str, input_ids: Sequence[int], tokenizer: Any) -> int:
-    """Return the size of a text without that of its first token, which bears no loss, unless that is no text."""
+    """Return the size of a text, in bytes, without its first token if that is text, because it has no loss."""
     if input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)]:
         return len(text.encode())
     return len(decode(tokenizer, input_ids[1:]).encode())
 
 
 def _bytes_between(text: str, input_ids: Sequence[int], ends: list[int] | None, start: int, stop: int, tokenizer: Any) -> int:
-    """Return the size of the text of the tokens from `start` to `stop`, neither of them the first; sums are those of the whole.
+    """Return the size of the text of tokens `start` to `stop`, in bytes; sizes of consecutive ranges add up.
 
-    Without offsets it is decoded with some tokens before it, because a character may be divided there.
+    `start` is at least 1. Without offsets some tokens before it are decoded too, because a character may be split there.
     """
     if ends is not None:
         return len(text[ends[start - 1] : ends[stop - 1]].encode())
@@ -151,11 +151,11 @@ def _bytes_between(text: str, input_ids: Sequence[int], ends: list[int] | None, 
 
 
 def _part(piece: Piece, tokenizer: Any) -> Example:
-    """Return the words of a part as an example of its own."""
+    """Return the words of a part as a separate example."""
     if piece.end is not None:
         words = (piece.example.text or "")[piece.start : piece.end]
     else:
-        # A character that a cut divides is shown as U+FFFD.
+        # A character split by a cut is decoded as U+FFFD.
         ids = piece.tokens.input_ids
         words = decode(tokenizer, ids if piece.first else ids[1:]).strip("\ufffd")
     return replace(piece.example, id=piece.tokens.id, text=words)

@@ -1,6 +1,6 @@
-"""Finds what a model learns of a conversation: of each assistant's turn the part from where generation starts to its end.
+"""Finds what a model learns from a conversation: each assistant turn, from where generation starts to the end of the turn.
 
-Holds for every row or refuses it: what is learnt holds the turn's visible words and no word of another turn.
+In every row, what is learnt contains the visible words of the turn and no word of another turn, or the row is refused.
 Tests: tests/trainer/data/test_turns.py.
 """
 
@@ -20,14 +20,14 @@ from trainer.data.template import render, template_of, tools_of, wire_of
 
 @dataclass(frozen=True)
 class Turn:
-    """Where an assistant's turn stands in the written conversation, in characters."""
+    """Where an assistant turn is in the rendered conversation, in characters."""
 
     start: int
     """Where generation starts."""
     words_end: int
-    """Behind its last visible word."""
+    """After its last visible word."""
     text_end: int
-    """Behind what belongs to it where no token ends it."""
+    """End of the turn if no token marks it."""
     limit: int
     """Where the words of the next turn begin, or the end of the text."""
     learnt: bool
@@ -42,23 +42,23 @@ class Conversation:
     text: str
     turns: tuple[Turn, ...]
     literals: tuple[tuple[int, int], ...]
-    """Names of control tokens in somebody's words: they are text."""
+    """Names of control tokens inside messages; they are encoded as text."""
     control: str = ""
     """The first of them."""
     hidden: bool = False
-    """The template shows an answer that should be learnt not at all."""
+    """The template leaves out an answer that should be learnt."""
     shortened: bool = False
-    """The template leaves out a part of an answer, such as the thoughts of earlier turns."""
+    """The template leaves out part of an answer, such as the thoughts of earlier turns."""
     unread: str = ""
-    """Role of a message before the answers that the template does not show."""
+    """Role of a message before the answers that the template leaves out."""
     own_context: bool = False
-    """The template's own prompt for the last answer shows the turns before it otherwise than the row."""
+    """The generation prompt for the last answer shows the earlier turns differently than the row."""
     own_heading: str = ""
-    """What the template's own prompt for the last answer has more than the row."""
+    """What the generation prompt for the last answer adds to the row."""
 
 
 def conversation_of(example: Example, tokenizer: Any) -> Conversation:
-    """Return what the template writes of a row and where the assistant's turns stand; raises InputError where that cannot be told."""
+    """Return what the template writes for a row and where the assistant turns are; raises InputError if they cannot be found."""
     messages = example.messages or ()
     turns, tools = wire_of(messages), tools_of(example)
     template = template_of(tokenizer, tools)
@@ -93,7 +93,7 @@ def conversation_of(example: Example, tokenizer: Any) -> Conversation:
 
 
 class _Reader:
-    """Reads the places of turns out of a marked conversation."""
+    """Reads the positions of turns from a marked conversation."""
 
     def __init__(self, example: Example, tokenizer: Any, written: Written, marker: Marker) -> None:
         self.example, self.tokenizer, self.written, self.marker = example, tokenizer, written, marker
@@ -102,7 +102,7 @@ class _Reader:
         self.own_heading = ""
 
     def turn(self, index: int) -> Turn:
-        """Return the place of a turn of which something is visible."""
+        """Return the position of a turn that is at least partly visible."""
         text, stretches = self.written.text, self.written.stretches
         own = [number for number, stretch in enumerate(stretches) if stretch.piece.turn == index]
         before = stretches[own[0] - 1] if own[0] > 0 else None
@@ -114,7 +114,7 @@ class _Reader:
         return Turn(start, words_end, self._text_end(index, words_end), limit, self.messages[index].learnt, index == len(self.messages) - 1)
 
     def asks_otherwise(self) -> bool:
-        """Tell whether the template shows the turns before the last answer otherwise when it asks for that answer."""
+        """Tell whether the generation prompt for the last answer shows the turns before it differently."""
         answer = self.written.of_turn(self.example.answer_index)
         before = [stretch for stretch in self.written.stretches if answer and stretch.end <= answer[0].start]
         prompt = self._prompt(self.example.answer_index)
@@ -124,7 +124,7 @@ class _Reader:
         return end is None or prompt.text[:end] != self.written.text[: before[-1].end]
 
     def is_shortened(self, index: int) -> bool:
-        """Tell whether words of an answer are missing in what the template wrote."""
+        """Tell whether the template left out words of an answer."""
         pieces = [piece for piece in self.marker.pieces if piece.turn == index]
         return any(len(self._of(piece)) < self._marked(piece) for piece in pieces)
 
@@ -142,15 +142,15 @@ class _Reader:
         return any(len(self._of(piece)) > self._marked(piece) for piece in {id(stretch.piece): stretch.piece for stretch in own}.values())
 
     def _with_tags(self, last: Stretch, limit: int) -> int:
-        """Return where the words end, with the answer's own tags behind them, which are not marked."""
+        """Return where the words end, including the answer's own tags after them, which are not marked."""
         tail = "" if self._way(last.piece) is Way.EDGES else last.piece.tail.rstrip()
         return next((end for form in _forms(tail) if (end := self._behind(form, last.end)) and end <= limit), last.end)
 
     def _text_end(self, index: int, words_end: int) -> int:
-        """Return where the turn ends if no token ends it: behind the answer's own white space and the template's ending."""
+        """Return where a turn without an end token ends: after the answer's own white space and the template's ending."""
         content = self.messages[index].content
         space = content[len(content.rstrip()) :]
-        # A template may trim a part of the white space, or write it as JSON does.
+        # A template may trim part of the white space, or escape it as in JSON.
         text = self.written.text[words_end : words_end + len(space)]
         kept = next((place for place, (own, shown) in enumerate(zip(space, text, strict=False)) if own != shown), len(text))
         forms = [*_forms(space), *(space[:length] for length in range(kept, -1, -1))]
@@ -158,15 +158,15 @@ class _Reader:
         return next(whole, self._behind(space, words_end) or words_end)
 
     def _behind(self, form: str, place: int) -> int | None:
-        """Return where a text ends that stands at a place in any case of letters, None where it does not stand there."""
+        """Return where a text that starts at a place ends, ignoring case; None if it does not start there."""
         end = place + len(form)
         return end if self.written.text[place:end].casefold() == form.casefold() else None
 
     def _start(self, index: int, first: int, before: Stretch | None) -> int:
-        """Return where generation of a turn starts: as far as what stands before its words is what the template asks with."""
+        """Return where generation of a turn starts: after what the row and the generation prompt have in common before its words."""
         anchor = before.end if before is not None else 0
         gap = self.written.text[anchor:first]
-        # Asked for each turn anew: what a template asks with may depend on the words, as where a user says /no_think.
+        # Rendered for every turn: a generation prompt may depend on the words, such as a user's /no_think.
         prompt = self._prompt(index)
         asked = self._asked_with(prompt, before) if prompt is not None else None
         length = common_beginning(gap, asked) if asked is not None else len(gap)
@@ -175,7 +175,7 @@ class _Reader:
         return anchor + length
 
     def _prompt(self, index: int) -> Written | None:
-        """Return what a turn is asked for with; None where the template refuses that and nothing is generated there."""
+        """Return the generation prompt of a turn; None if the template refuses it and no answer is generated there."""
 
         def draw(turns: Sequence[Any], tools: Sequence[Any] | None) -> str:
             return render(self.example, turns, tools, self.tokenizer, generation_prompt=True)
@@ -188,12 +188,12 @@ class _Reader:
             return None
 
     def _asked_with(self, prompt: Written, before: Stretch | None) -> str | None:
-        """Return what the prompt has behind the words that stand before the answer, None if it does not show them."""
+        """Return what follows the words before the answer in the prompt, None if the prompt leaves them out."""
         end = 0 if before is None else self._end_in(prompt, before)
         return None if end is None else prompt.text[end:]
 
     def _end_in(self, prompt: Written, words: Stretch) -> int | None:
-        """Return where words of the row end in a prompt, which may quote them once more behind that; None if it leaves them out."""
+        """Return where words of the row end in a prompt, which may repeat them later; None if it leaves them out."""
         shown = sum(stretch.end <= words.end for stretch in self._of(words.piece))
         ends = [stretch.end for stretch in prompt.stretches if stretch.piece is words.piece]
         return ends[min(shown, len(ends)) - 1] if ends else None
@@ -217,7 +217,7 @@ def _literals(written: Written, marker: Marker) -> tuple[tuple[int, int], ...]:
 
 
 def _check_what_is_shown(example: Example, written: Written, tokenizer: Any) -> None:
-    """Refuse a row whose thoughts or tools the template passes over: the model would learn something else than the row says."""
+    """Refuse a row whose thoughts or tools the template ignores: the model would not learn what the row says."""
     messages = example.messages or ()
     thoughtful = [index for index, message in enumerate(messages) if message.reasoning and message.learnt]
     unseen = [index for index in thoughtful if all(stretch.piece.part != "reasoning_content" for stretch in written.of_turn(index))]
@@ -233,5 +233,5 @@ def _check_what_is_shown(example: Example, written: Written, tokenizer: Any) -> 
 
 
 def _untold(example: Example) -> InputError:
-    fix = "use a model whose template shows answers as they are"
-    return InputError(example.origin, "in the model's chat template an answer cannot be told from the rest", fix)
+    fix = "use a model whose template shows each answer once and unchanged"
+    return InputError(example.origin, "in the model's chat template an answer cannot be told apart from the rest", fix)

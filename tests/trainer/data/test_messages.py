@@ -81,7 +81,7 @@ def test_tools_beside_prompts_that_are_no_schemas_are_a_column_like_others() -> 
 
 
 def test_parts_that_are_texts_are_joined() -> None:
-    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo", "cache_control": None}]
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": ""}, {"type": "text", "text": "lo", "cache_control": None}]
     assert one(USER, {**ANSWER, "content": parts}) == one(USER, ANSWER)
 
 
@@ -112,21 +112,24 @@ def test_keys_that_nothing_reads_are_named_once() -> None:
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        pytest.param({"weight": 0.5}, r"messages\[1\]\.weight is '0.5'; turns are learnt or not: write 0 or 1", id="half a weight"),
+        pytest.param({"weight": 0.5}, r"messages\[1\]\.weight is '0.5'; a turn is either learnt or not: write 0 or 1", id="half a weight"),
         pytest.param({"role": ["user"]}, "role is .*; roles are system, user, assistant", id="a list of roles"),
-        pytest.param({"weight": 2}, "weight is '2'; turns are learnt or not", id="a double weight"),
-        pytest.param({"train": "no"}, "train is 'no'; turns are learnt or not", id="a word"),
+        pytest.param({"weight": 2}, "weight is '2'; a turn is either learnt or not", id="a double weight"),
+        pytest.param({"train": "no"}, "train is 'no'; a turn is either learnt or not", id="a word"),
         pytest.param({"weight": 1, "train": False}, "has weight and train, which contradict each other", id="a contradiction"),
         pytest.param({"train_detail": [{"train": True}]}, "has train_detail; give the whole turn a weight", id="parts of a turn"),
         pytest.param({"tool_calls": [{"id": "1"}]}, "has tool_calls; calls of tools cannot be trained on", id="a call of a tool"),
         pytest.param({"function_call": {"name": "f"}}, "has function_call; calls of functions", id="a call of a function"),
         pytest.param({"name": "Ada"}, "has name; write the name into the content", id="a name"),
         pytest.param({"refusal": "I cannot"}, "has refusal; write the refusal as the content", id="a refusal"),
-        pytest.param({"thinking": "a", "reasoning": "b"}, "has reasoning and thinking, which differ", id="two thoughts"),
+        pytest.param({"thinking": "a", "reasoning": "b"}, "has reasoning and thinking, which have different texts", id="two thoughts"),
         pytest.param({"reasoning": ["a"]}, "reasoning is a list, not a text", id="thoughts in a list"),
         pytest.param({"role": "developer"}, "role is 'developer'; write developer as system", id="a developer"),
         pytest.param({"role": "tool"}, "role is 'tool'; results of tools cannot be trained on", id="a tool's result"),
-        pytest.param({"content": [{"type": "image_url", "image_url": {"url": "u"}}]}, "is of type 'image_url'; other parts", id="an image"),
+        pytest.param(
+            {"content": [{"type": "image_url", "image_url": {"url": "u"}}]}, "is of type 'image_url'; only text parts", id="an image"
+        ),
+        pytest.param({"content": [{"type": "text", "text": "a", "citations": [1]}]}, "has citations; only the text", id="a part with more"),
         pytest.param({"content": [{"type": "thinking", "thinking": "hm"}]}, "is of type 'thinking'", id="a thought as a part"),
         pytest.param({"content": [{"type": "text", "text": "\ud83d"}]}, "half of a surrogate pair", id="a torn character in a part"),
         pytest.param({"content": 5}, "content is a number, not a text", id="a number"),
@@ -161,7 +164,7 @@ def test_roles_may_have_the_names_of_speakers(user: str, assistant: str) -> None
     ("row", "words"),
     [
         pytest.param({"tools": "[{"}, "'tools' is not valid JSON", id="torn JSON"),
-        pytest.param({"tools": ["weather"]}, "'tools' is no list of function schemas", id="names of tools"),
+        pytest.param({"tools": ["weather"]}, "'tools' is not a list of function schemas", id="names of tools"),
         pytest.param({"functions": [{"name": "f"}]}, "'functions' would change what the chat template writes", id="functions"),
         pytest.param({"chat_template_kwargs": {"enable_thinking": False}}, "'chat_template_kwargs' would change", id="template settings"),
         pytest.param({"documents": [{"title": "t"}]}, "'documents' would change", id="documents"),

@@ -39,7 +39,7 @@ def read_dictionary(field: str, path: Path) -> Synonyms:
 
 
 def parse(field: str, name: str, lines: Iterable[tuple[int, str]]) -> Synonyms:
-    """Return the table in numbered lines; blank lines count for nothing."""
+    """Return the table in numbered lines; blank lines are skipped."""
     table: dict[str, tuple[str, ...]] = {}
     for number, line in lines:
         if not line.strip():
