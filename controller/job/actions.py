@@ -105,11 +105,21 @@ class Actions:
                 raise
             if resource == RAY_JOBS and refused:
                 raise CreationError(resource, item, safety.words(refused), Kind.UNSAFE) from error
+            if kind in (Kind.QUOTA, Kind.REFUSED) and resource != RAY_JOBS and await self._is_there_already(job, resource, name):
+                return
             raise CreationError(resource, item, str(error), kind) from error
         if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
             # At once: KubeRay takes seconds to a pod that could answer without a token. Where it fails, the next pass sees it.
             await self._delete_ray_job(job, name)
             raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
+
+    async def _is_there_already(self, job: Job, resource: Resource, name: str) -> bool:
+        """Tell whether an object stands that was refused: quotas and policies judge before it is seen that the name is taken."""
+        try:
+            present = await self._client.get(resource, name, job.namespace, metadata_only=True)
+        except NotFound:
+            return False
+        return not _not_ours(present, job, name)
 
     async def _release(self, job: Job, name: str, number: int, uid: str) -> None:
         wanted = progress_config_map(job, number)["metadata"]

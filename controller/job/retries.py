@@ -99,12 +99,15 @@ class Retries:
         return hindrance.watched and self._cached_uid(hindrance.resource, hindrance.item) != hindrance.blocker_uid
 
     def _has_started(self, key: str, job: Job, hindrance: Hindrance) -> bool:
-        """Tell from the caches whether the attempt has its RayJob after all: a creation that timed out may have succeeded.
+        """Tell from the caches whether the attempt has what was refused, or its RayJob, after all: a timed-out creation may have succeeded.
 
         One that was unsafe is deleted, and may be in the cache still.
         """
         if hindrance.kind is Kind.UNSAFE:
             return False
+        item = self._stores.cache_of(hindrance.resource).get(object_key(hindrance.item))
+        if item is not None and belongs_to(item, job) and not item["metadata"].get("deletionTimestamp"):
+            return True
         attempt = hindrance.item["metadata"]["labels"][ATTEMPT_LABEL]
         return any(
             belongs_to(item, job)

@@ -312,3 +312,22 @@ async def test_an_outage_while_asking_is_left_to_the_queue() -> None:
         await world.step()
     await world.step()
     assert started(world)
+
+
+async def test_what_a_quota_has_no_room_for_beside_itself_holds_up_no_job_that_has_it() -> None:
+    world = await refused(QUOTA)
+    full = "exceeded quota: jobs, requested: configmaps=1, used: configmaps=3, limited: configmaps=3"
+    body = f'{{"kind":"Status","message":"bot-1-config is forbidden: {full}"}}'.encode()
+    world.api.heal()
+    world.api.fail(Response(403, body), method="POST", path="/configmaps", times=1000)
+    await requests_of(world, 30)
+    assert started(world)
+
+
+async def test_a_small_object_that_a_timed_out_creation_stored_is_waited_for_no_longer_than_until_it_is_seen() -> None:
+    world = await refused(Response(504, b'{"kind":"Status","message":"request did not complete"}'), path="configmaps")
+    await requests_of(world, 300)
+    world.api.heal()
+    world.put_child(CONFIG_MAPS, "bot-1-config", 1)
+    await world.step()
+    assert started(world)
