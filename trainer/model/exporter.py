@@ -7,7 +7,7 @@ training. For rank 0 only. Test: tests/trainer/model/test_exporter.py.
 
 import copy
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,13 @@ class Exported:
 
 
 def export(
-    trained: Trained, origin: Origin, forms: Sequence[Export], directory: Path, probe: Probe, dtype: torch.dtype | None = None
-) -> list[Exported]:
+    trained: Trained, origin: Origin, forms: Sequence[Export], directory: Path, probe: Probe, dtype: torch.dtype | None = None,
+    published: Callable[[Exported], None] = lambda _: None,
+) -> list[Exported]:  # fmt: skip
     """Write `forms` as folders below `directory` and return them; a whole model in `dtype`, by default that of the base.
+
+    `published` is told of each form as soon as it is in its place. Whenever a stop comes, each place holds a whole model: the
+    new one, or what was there before.
 
     Raises ExportMismatchError when a form is not the model that was measured: then none is published.
     """
@@ -86,6 +90,7 @@ def export(
     dtype = dtype or origin.dtype
     writer = _Writer(trained, origin, probe)
     staged: dict[Export, Path] = {}
+    restore(directory)
     try:
         if trained.adapter is None:
             staged[Export.MERGED] = _stage(directory / Export.MERGED)
@@ -94,11 +99,15 @@ def export(
             # The adapter is written in any case: what is merged is what was read back.
             staged = {form: _stage(directory / form) for form in (Export.ADAPTER, Export.MERGED) if form in (Export.ADAPTER, *forms)}
             found = writer.adapter_and_merged(staged[Export.ADAPTER], staged.get(Export.MERGED), dtype)
-        return [
-            Exported(form, _publish(staged.pop(form), directory / form), trained.step, *found[form])
-            for form in (Export.ADAPTER, Export.MERGED)
-            if form in forms
-        ]
+        wanted = [form for form in staged if form in forms]
+        for form in wanted:
+            _to_disk(staged[form])
+        done = []
+        for form in wanted:
+            _publish(staged[form], directory / form)
+            done.append(Exported(form, directory / form, trained.step, *found[form]))
+            published(done[-1])
+        return done
     finally:
         for folder in staged.values():
             shutil.rmtree(folder, ignore_errors=True)
@@ -208,18 +217,38 @@ def _stage(place: Path) -> Path:
     return staged
 
 
-def _publish(staged: Path, place: Path) -> Path:
-    """Move a complete folder into its place, on disk before it is visible; an earlier one is replaced."""
+def restore(directory: Path) -> None:
+    """Put back the exports below `directory` that an export replaced which was killed before its own were in their places."""
+    for form in Export:
+        replaced = _replaced(directory / form)
+        if replaced.exists() and not (directory / form).exists():
+            replaced.rename(directory / form)
+
+
+def _to_disk(staged: Path) -> None:
+    """Have a staged folder written to the disk, which takes long, before anything is moved."""
     for file in staged.iterdir():
         # safetensors makes its files readable by their owner alone, yet who uses the model is seldom who trained it.
         file.chmod(0o644)
     for file in (*staged.iterdir(), staged):
         sync(file)
-    replaced = place.with_name(f".{place.name}.replaced")
+
+
+def _publish(staged: Path, place: Path) -> None:
+    """Move a folder that is on the disk into its place; an earlier one is replaced, or put back where a stop comes between."""
+    replaced = _replaced(place)
     shutil.rmtree(replaced, ignore_errors=True)
-    if place.exists():
-        place.rename(replaced)
-    staged.rename(place)
+    try:
+        if place.exists():
+            place.rename(replaced)
+        staged.rename(place)
+    except BaseException:
+        restore(place.parent)
+        raise
     sync(place.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-    return place
+
+
+def _replaced(place: Path) -> Path:
+    """Return where the earlier export waits while a new one takes its place."""
+    return place.with_name(f".{place.name}.replaced")

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, tiny_tokenizer, train_config
 from trainer.config.sections import Regularization
 from trainer.config.train import TrainConfig
-from trainer.model import Origin, Probe, Trained, apply_method, base_dtype, export, load_model, load_tokenizer, provenance_of
+from trainer.model import Origin, Probe, Trained, apply_method, base_dtype, export, exporter, load_model, load_tokenizer, provenance_of
 from trainer.model.load import base_reference
 from trainer.model.lora import peft_warnings_silenced
 from trainer.model.verification import ExportMismatchError
@@ -327,3 +327,65 @@ def test_a_base_without_generation_settings_gets_those_of_its_configuration(tmp_
 
     for folder in exported(trained(base, BOTH), BOTH, base, tmp_path / "model"):
         assert 0 in GenerationConfig.from_pretrained(folder).eos_token_id
+
+
+def stop_once(monkeypatch: pytest.MonkeyPatch, name: str, place: Any, when: Callable[..., bool]) -> None:
+    """Have the call of `place.name` that `when` knows raise what a signal raises, before it does anything."""
+    original = getattr(place, name)
+
+    def stopped(*arguments: Any) -> Any:
+        if when(*arguments):
+            monkeypatch.undo()
+            raise SystemExit(3)
+        return original(*arguments)
+
+    monkeypatch.setattr(place, name, stopped)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "when"),
+    [
+        pytest.param("sync", exporter, lambda path: path.name == ".merged.partial", id="while it is written to the disk"),
+        pytest.param("rename", Path, lambda path, _: path.name == ".merged.partial", id="between the two moves"),
+    ],
+)
+def test_a_stop_leaves_the_earlier_export_in_its_place_and_nothing_beside_it(
+    saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: Any, when: Callable[..., bool]
+) -> None:
+    directory, model = tmp_path / "model", trained(saved_model, FULL)
+    exported(model, FULL, saved_model, directory)
+    (directory / "merged" / "from-earlier").touch()
+    stop_once(monkeypatch, name, place, when)
+
+    with pytest.raises(SystemExit):
+        exported(model, FULL, saved_model, directory)
+
+    assert [path.name for path in directory.iterdir()] == ["merged"]
+    assert (directory / "merged" / "from-earlier").exists()
+
+
+def test_an_export_that_a_killed_one_had_moved_away_is_put_back_and_kept_where_the_next_one_fails(
+    saved_model: Path, tmp_path: Path
+) -> None:
+    directory, model = tmp_path / "model", trained(saved_model, FULL)
+    exported(model, FULL, saved_model, directory)
+    (directory / "merged").rename(directory / ".merged.replaced")
+    state = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    measured = replace(probe_of(model), logits=tuple(logits * -1 for logits in probe_of(model).logits))
+
+    with pytest.raises(ExportMismatchError):
+        exported(model, FULL, saved_model, directory, state, measured)
+
+    assert [path.name for path in directory.iterdir()] == ["merged"]
+
+
+def test_each_form_is_told_of_when_it_is_in_its_place_and_both_only_once_both_are_sound(saved_model: Path, tmp_path: Path) -> None:
+    model, located, told = trained(saved_model, BOTH), located_folder(saved_model), []
+    origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.float32), "support-bot", torch.float32)
+
+    export(
+        Trained.of(model, dict(model.named_parameters()), step=7), origin, BOTH.exports, tmp_path / "model", probe_of(model),
+        published=lambda done: told.append((done.form.value, sorted(path.name for path in (tmp_path / "model").glob("[!.]*")))),
+    )  # fmt: skip
+
+    assert told == [("adapter", ["adapter"]), ("merged", ["adapter", "merged"])]
