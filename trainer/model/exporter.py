@@ -1,8 +1,11 @@
 """Write the tuned model in forms that plain peft and transformers load: the adapter, or the whole model with it merged in.
 
 Every form is written beside its place, reloaded from there as a user would, and held against the logits of the model that was
-measured; only when all of them agree are they renamed into their places. At most one model is in memory besides the one under
-training. For rank 0 only. Test: tests/trainer/model/test_exporter.py.
+measured, a merged one also number by number against base plus adapter; only when all agree are they renamed into their places.
+
+In memory, besides the model under training: what was trained (of full fine-tuning a whole model in float32, of an adapter
+little), and one whole model at a time, in the type that is written, or in float32 while an adapter is merged for another type.
+For rank 0 only. Test: tests/trainer/model/test_exporter.py.
 """
 
 import copy
@@ -25,6 +28,7 @@ from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
 from trainer.model.load import base_reference, load_model
 from trainer.model.lora import peft_warnings_silenced
+from trainer.model.merging import check_adapter, merge
 from trainer.model.verification import Difference, ExportMismatchError, Probe, fingerprints
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -151,11 +155,13 @@ class _Writer:
         held = self.origin.dtype if merged is None or dtype == self.origin.dtype else torch.float32
         with peft_warnings_silenced():
             adapted = PeftModel.from_pretrained(load_model(self.origin.located, held), adapter)
+        config = self.trained.adapter
+        assert config is not None  # noqa: S101 the caller has looked
+        check_adapter(adapted, self.trained.tensors, config.lora_alpha / config.r)
         write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision))
         found = {Export.ADAPTER: (torch.float32, self.probe.compare(adapted, "adapter", held))}
         if merged is not None:
-            # safe_merge refuses nan and infinity.
-            whole = adapted.merge_and_unload(safe_merge=True)
+            whole = merge(adapted)
             whole = whole if dtype == held else whole.to(dtype)
             del adapted
             found[Export.MERGED] = (dtype, self._save_whole(whole, merged, dtype))

@@ -1,0 +1,109 @@
+"""Merge an adapter into its base, and hold each layer's sum against one that is computed here.
+
+The logits of a probe cannot tell a small adapter from rounding in half precision, so neither whether it was lost on the way.
+The tensors can: each number of a merged layer is base + scaling * B A, up to half a unit in its last place.
+Test: tests/trainer/model/test_merging.py.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import Embedding, LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trainer.model.verification import ExportMismatchError
+
+ADAPTER = "default"
+"""PEFT's name for an adapter that was given none."""
+PRODUCT_ERROR = 1e-5
+"""What two float32 products B A may differ by, as a share of their largest number; their sums run over a few hundred ranks."""
+
+
+def check_adapter(adapted: PeftModel, tensors: Mapping[str, Tensor], scaling: float) -> None:
+    """Raise ExportMismatchError where the adapter of a model that was read back is not `tensors`, to the bit, or acts otherwise."""
+    read = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    differing = sorted(read.keys() ^ tensors.keys()) or [name for name in tensors if not torch.equal(read[name].float(), tensors[name])]
+    if differing:
+        raise ExportMismatchError(
+            f"the adapter is not the one that was trained: read back from disk {len(differing)} of its tensors differ, such as "
+            f"{differing[0]}; it was not published"
+        )
+    for name, layer in _layers(adapted):
+        if layer.disable_adapters or layer.scaling[ADAPTER] != scaling:
+            problem = f"{name} does not act with the scaling {scaling:g} that it was trained with"
+            raise ExportMismatchError(f"the adapter is not the one that was trained: {problem}; it was not published")
+
+
+def merge(adapted: PeftModel) -> PreTrainedModel:
+    """Return the base model with the adapter added to its weights; needs the memory of one more layer in float32.
+
+    Raises ExportMismatchError where a sum is not what it should be, or is not in the model.
+    """
+    waiting = dict(_layers(adapted))
+    weights: dict[str, nn.Parameter] = {}
+    for name, layer in waiting.items():
+        layer.merge = _checked(name, layer, layer.merge, weights)
+    whole: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)  # refuses nan and infinity
+    for layer in waiting.values():
+        del layer.merge  # it holds the layer, and so keeps the model's memory
+    inside = {id(parameter) for parameter in whole.parameters()}
+    lost = [name for name in waiting if name not in weights or id(weights[name]) not in inside]
+    if lost:
+        raise _not_merged(f"the adapter was not added to {len(lost)} layers, such as {lost[0]}")
+    return whole
+
+
+def _checked(name: str, layer: Any, merge: Callable[..., None], weights: dict[str, nn.Parameter]) -> Callable[..., None]:
+    """Return a layer's `merge` that looks at what it does, and enters the weight in `weights` where that is right."""
+
+    def merge_and_check(*arguments: Any, **options: Any) -> None:
+        before = _weight(layer).detach().float()
+        before = before.clone() if before.data_ptr() == _weight(layer).data_ptr() else before
+        added = _added(layer)
+        merge(*arguments, **options)
+        weight = _weight(layer)
+        far = _far_off(weight.detach(), before, added)
+        if far:
+            raise _not_merged(f"{far} numbers of {name} are not the sum of base and adapter")
+        weights[name] = weight
+
+    return merge_and_check
+
+
+def _far_off(found: Tensor, before: Tensor, added: Tensor) -> int:
+    """Return how many numbers are further from before + added than rounding both the second and the sum explains."""
+    kind = torch.finfo(found.dtype)
+    allowed = (0.5 * kind.eps * 1.01) * ((before + added).abs() + 2 * added.abs()) + kind.smallest_normal * kind.eps
+    allowed += PRODUCT_ERROR * added.abs().max()
+    return int(((found.float() - before - added).abs() > allowed).sum())
+
+
+def _added(layer: Any) -> Tensor:
+    """Return scaling * B A in the layer's layout, float32, from its two factors."""
+    if isinstance(layer, ParamWrapper):
+        experts: Tensor = layer.get_delta_weight(ADAPTER).detach().float()
+        return experts  # in one tensor, in a layout that only PEFT knows
+    if isinstance(layer, Embedding):
+        down, up, turned = layer.lora_embedding_A[ADAPTER], layer.lora_embedding_B[ADAPTER], True
+    else:
+        down, up, turned = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.fan_in_fan_out
+    product: Tensor = layer.scaling[ADAPTER] * (up.detach().float() @ down.detach().float())
+    return product.T if turned else product
+
+
+def _weight(layer: Any) -> nn.Parameter:
+    """Return the base weight that a layer's adapter is added to."""
+    found: nn.Parameter = layer.get_param() if isinstance(layer, ParamWrapper) else layer.get_base_layer().weight
+    return found
+
+
+def _layers(adapted: PeftModel) -> Iterator[tuple[str, Any]]:
+    return ((name, module) for name, module in adapted.named_modules() if isinstance(module, LoraLayer))
+
+
+def _not_merged(problem: str) -> ExportMismatchError:
+    return ExportMismatchError(f"the merged model is not the model that was measured: {problem}; it was not published")
