@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 UNREADABLE_POLL_SECONDS = 600.0
 """Only another version of this program, or somebody's edit of the status, can mend it; an edit is seen at once."""
+LET_GO_POLL_SECONDS = 60.0
+"""What refuses to let a ConfigMap go is a policy or a webhook, and those go without a sign."""
 
 
 class Settings(TrainerSettings, Limits, Protocol):
@@ -72,7 +74,10 @@ class Reconciler:
 
     async def reconcile(self, key: str) -> float | None:
         """Bring the job `namespace/name` one step forward; return after how many seconds to look again at the latest."""
-        await self._let_go(key)
+        due = (await self._let_go(key), await self._bring_forward(key))
+        return _soonest(*due)
+
+    async def _bring_forward(self, key: str) -> float | None:
         # What runs and must not is never waited beside.
         held = None if self._runs_unsafe(key) else await self._retries.look(key, self._now())
         if held is not None:
@@ -120,11 +125,15 @@ class Reconciler:
             raise WaitingError(str(failure)) from failure
         if failure is not None:
             raise failure
-        return min((each for each in (decision.requeue_after, look_again) if each is not None), default=None)
+        return _soonest(decision.requeue_after, look_again)
 
-    async def _let_go(self, key: str) -> None:
-        """Take the finalizers off progress ConfigMaps that are being deleted, also of a job that is gone: the trainer put them there."""
+    async def _let_go(self, key: str) -> float | None:
+        """Take the finalizers off progress ConfigMaps that are being deleted, also of a job that is gone: the trainer put them there.
+
+        Returns when to try again, None if nothing was refused.
+        """
         namespace, _, name = key.rpartition("/")
+        again = None
         for stuck_name, uid in stuck(name, self._stores.progress.by_index(OWNER_INDEX, key)):
             try:
                 await self._client.patch(CONFIG_MAPS, stuck_name, namespace, {"metadata": {"uid": uid, "finalizers": None}})
@@ -135,6 +144,8 @@ class Reconciler:
             except KubeError as error:
                 # Of an earlier job, mostly: the one that is there now must not wait for it.
                 logger.warning("%s: ConfigMap %s still has its finalizer: %s", key, stuck_name, error)
+                again = LET_GO_POLL_SECONDS
+        return again
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
@@ -220,3 +231,7 @@ class Reconciler:
             return
         for condition in transitions(before, after):
             await self._recorder.record(item, event_type(condition), condition.reason, f"{condition.type}: {condition.message}")
+
+
+def _soonest(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)

@@ -345,6 +345,16 @@ async def test_a_progress_of_an_earlier_job_that_cannot_be_let_go_holds_up_no_ot
     assert "finalizers" not in (found(world, CONFIG_MAPS, "bot-1-progress-ffffffff") or {})["metadata"]
 
 
+async def test_the_progress_of_a_job_that_is_gone_is_let_go_later_where_that_is_refused() -> None:
+    world = World()
+    world.api.put(CONFIG_MAPS, {**LEFT, "metadata": {**LEFT["metadata"], "deletionTimestamp": CREATED}})
+    world.api.remove(FINE_TUNE_JOBS, "team", "bot")
+    world.api.fail(Response(403, b'{"kind":"Status","message":"no"}'), method="PATCH", path="configmaps")
+    assert await world.step()
+    assert await world.step() is None
+    assert "finalizers" not in (found(world, CONFIG_MAPS, "bot-1-progress-ffffffff") or {})["metadata"]
+
+
 async def test_a_controller_that_leads_no_more_stops_at_once() -> None:
     world = World()
     world.api.put(CONFIG_MAPS, {**LEFT, "metadata": {**LEFT["metadata"], "deletionTimestamp": CREATED}})
