@@ -243,7 +243,7 @@ class FakeApi:
         if version not in (None, old["metadata"]["resourceVersion"]):
             return status_response(409, "Conflict", "the object has been modified", target)
         if (request.body.get("metadata") or {}).get("uid") not in (None, old["metadata"]["uid"]):
-            return status_response(409, "Conflict", "the precondition does not hold", target)
+            return status_response(422, "Invalid", "metadata.uid: Invalid value: field is immutable", target)
         return json_response(200, self._store(target.collection, merge_patch(old, request.body)))
 
     def _delete_request(self, request: Request, target: Target) -> Response:

@@ -17,9 +17,12 @@ from controller.job.facts import Job, belongs_to
 from controller.job.hindrance import CreationError, Kind, kind_of
 from controller.job.situation import Action, CreateAttempt, DeleteRayJob, ReleaseProgress, RestoreSupports
 from controller.job.supports import Reader
-from controller.runtime.errors import AlreadyExists, Conflict, KubeError, NotFound
+from controller.runtime.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, KubeObject, Resource
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+
+UID_MISMATCH = "metadata.uid"
+"""The field that the API server calls invalid when a patch is for another object of the same name."""
 
 
 class Client(Reader, Protocol):
@@ -128,6 +131,10 @@ class Actions:
             await self._client.patch(CONFIG_MAPS, name, job.namespace, {"metadata": metadata})
         except NotFound:
             return
+        except Invalid as error:
+            if UID_MISMATCH in str(error):
+                raise Conflict(f"ConfigMap {name} is not the one that was seen") from error
+            raise
 
     async def _delete_ray_job(self, job: Job, name: str) -> None:
         try:
