@@ -128,13 +128,19 @@ class Marker:
     def write(self, draw: Draw, until: int | None = None) -> Written:
         """Return what is written for the first `until` turns, with the positions of their words."""
         turns = [dict(turn) for turn in self.turns[:until]]
-        tools = self.tools
-        for piece, way in zip(self.pieces, self.ways, strict=True):
-            if piece.turn == TOOLS:
-                tools = _wrapped(tools, piece)
-            elif piece.turn < len(turns):
-                turns[piece.turn][piece.part] = piece.marked(way)
+        texts, tools = self._marked
+        for piece, text in zip(self.pieces, texts, strict=True):
+            if 0 <= piece.turn < len(turns):
+                turns[piece.turn][piece.part] = text
         return _read(draw(turns, tools), self.pieces)
+
+    @cached_property
+    def _marked(self) -> tuple[list[str], Sequence[Any] | None]:
+        """Return the texts of the pieces and the tools, with marks."""
+        tools = self.tools
+        for piece in self.pieces:
+            tools = _wrapped(tools, piece) if piece.turn == TOOLS else tools
+        return [piece.marked(way) for piece, way in zip(self.pieces, self.ways, strict=True)], tools
 
 
 def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]]
