@@ -22,6 +22,8 @@ OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 """Names of claims, ConfigMaps and Secrets; a claim's and a ConfigMap's name also becomes part of a mount path."""
 MODEL_NAME = r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$"
 
+DATASET_NAME = r"^[A-Za-z0-9_][-._A-Za-z0-9]*(/[A-Za-z0-9_][-._A-Za-z0-9]*)?$"
+
 INSIDE_CLAIM = Rule(
     "!self.path.startsWith('/') && !self.path.matches('(^|/)[.][.](/|$)')",
     lambda claim: not (claim.path.startswith("/") or ".." in claim.path.split("/")),
@@ -118,6 +120,15 @@ class HuggingFaceDataset(Model):
     config: str | None = Field(None, min_length=1, max_length=200, description="Configuration (subset) of the data set.")
     revision: str | None = Field(
         None, min_length=1, max_length=200, description="Commit to read; without it the newest is read, and its commit is recorded."
+    )
+
+    rules = (
+        Rule(
+            f"self.name.matches('{DATASET_NAME}') && !self.name.startsWith('datasets/')",
+            lambda dataset: re.fullmatch(DATASET_NAME, dataset.name) is not None and not dataset.name.startswith("datasets/"),
+            "huggingFace.name: give the name as the hub shows it, organisation/set, such as HuggingFaceH4/no_robots,"
+            " without https://huggingface.co/ and datasets/ before it; for files use persistentVolumeClaim or path",
+        ),
     )
 
 

@@ -37,6 +37,14 @@ MALFORMED = [
         resource(data=_source(huggingFace={"name": "org/set"}, format="csv")),
         ("spec.data.train[0]", "format, delimiter: only files have them"),
     ),
+    *(
+        Malformed(
+            f"a data set named {name}",
+            resource(data=_source(huggingFace={"name": name})),
+            ("spec.data.train[0].huggingFace", "without https://huggingface.co/ and datasets/ before it"),
+        )
+        for name in ("datasets/org/set", "datasets/set", "https://huggingface.co/datasets/org/set", "org/set/", "./folder")
+    ),
     Malformed(
         "a delimiter of two characters",
         resource(data=_source(configMap={"name": "rows", "key": "a.csv"}, delimiter=";;")),
