@@ -45,6 +45,7 @@ from trainer.model import (
     weights_digest,
 )
 from trainer.model.beside import WEIGHTS_RECORD
+from trainer.model.exporter import restore
 from trainer.model.verification import ExportMismatchError
 from trainer.ownership import Ownership
 
@@ -59,8 +60,8 @@ PROBE_TEXTS = (
 
 
 @dataclass(frozen=True)
-class ExportRequest:
-    """What `finetune export` asks for, with absolute paths. `to` is the folder that each form becomes a folder of."""
+class ExportOptions:
+    """What the program is told, with absolute paths. `to` is the folder that each form becomes a folder of."""
 
     run: Path
     forms: tuple[Export, ...]
@@ -70,10 +71,14 @@ class ExportRequest:
     overwrite: bool = False
 
 
-def export_run(request: ExportRequest, say: Callable[[str], None]) -> list[Exported]:
-    """Write the forms asked for and return them. Raises InputError, HubUnavailable, ExportMismatchError, OSError."""
+def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Exported]:
+    """Write the forms asked for, say and report of each once it is in its place, and return them.
+
+    Raises InputError, HubUnavailable, ExportMismatchError, OSError.
+    """
     recorded = Ownership.recorded(request.run)
     method = Method.model_validate(recorded.lineage["method"])
+    restore(request.to)
     refuse(request, method)
     saved = checkpoint_of(request.run, recorded, say)
     located = base_of(request, recorded, saved)
@@ -83,28 +88,45 @@ def export_run(request: ExportRequest, say: Callable[[str], None]) -> list[Expor
         ensure_chat_template(tokenizer)
     origin = Origin(located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held)
     trained, probe = trained_model(origin, method, saved)
-    written = export(trained, origin, request.forms, request.to, probe, DTYPES[request.dtype] if request.dtype else None)
+
+    def published(done: Exported) -> None:
+        say(_told(done))
+        _report(request, done)
+
+    dtype = DTYPES[request.dtype] if request.dtype else None
+    return export(trained, origin, request.forms, request.to, probe, dtype, published)
+
+
+def _told(done: Exported) -> str:
+    kind, apart = str(done.dtype).removeprefix("torch."), done.difference
+    read = f"read back, its logits differ by {apart.relative:.1g} of their spread; rounding explains up to {apart.tolerance:g}"
+    return f"wrote {done.path} ({kind}; {read})"
+
+
+def _report(request: ExportOptions, done: Exported) -> None:
+    """Enter a form that lies in the run's own model folder in the run's report."""
     report = read_report(request.run)
     if report is not None and request.to == request.run / MODEL:
-        entered = with_exports(report, [done.to_wire() for done in written])
+        entered = with_exports(report, [done.to_wire()])
         write_atomically(request.run / REPORT, json.dumps(entered, indent=1, ensure_ascii=False))
-    return written
 
 
-def refuse(request: ExportRequest, method: Method) -> None:
+def refuse(request: ExportOptions, method: Method) -> None:
     """Raise InputError for forms that this run cannot give, and for folders that are in the way."""
     if Export.ADAPTER in request.forms and method.lora is None:
         raise InputError("--adapter", f"the run in {request.run} trained all weights and has no adapter", "give --merged alone")
     if request.dtype is not None and Export.MERGED not in request.forms:
         raise InputError("--dtype", "is the type of a whole model; an adapter stays in float32", "give --merged, or leave it out")
+    own = request.to == request.run / MODEL
+    field, elsewhere = ("DIR", "write elsewhere with --to FOLDER") if own else ("--to", "give another folder")
     for form in request.forms:
         place = request.to / form.value
         if not place.exists():
             continue
         if not request.overwrite:
-            raise InputError("--to", f"{place} exists", "give another folder, or replace it with --overwrite")
+            raise InputError(field, f"{place} exists", f"{elsewhere}, or replace it with --overwrite")
         if not (place / WEIGHTS_RECORD).is_file():
-            raise InputError("--overwrite", f"{place} is no export of finetune and is not removed", "give another folder with --to")
+            raise InputError("--overwrite", f"{place} is no export of finetune and is not removed", elsewhere)
 
 
 def checkpoint_of(run: Path, recorded: Ownership, say: Callable[[str], None]) -> SavedState:
@@ -124,7 +146,7 @@ def checkpoint_of(run: Path, recorded: Ownership, say: Callable[[str], None]) ->
     return newest
 
 
-def base_of(request: ExportRequest, recorded: Ownership, saved: SavedState) -> LocatedModel:
+def base_of(request: ExportOptions, recorded: Ownership, saved: SavedState) -> LocatedModel:
     """Find the base model and see that its weights are those that were trained."""
     located = _locate(request, recorded.lineage["model"], saved.trainer_state.get("revision"))
     digest, wanted = weights_digest(located), saved.trainer_state.get("weights")
@@ -134,7 +156,7 @@ def base_of(request: ExportRequest, recorded: Ownership, saved: SavedState) -> L
     return located
 
 
-def _locate(request: ExportRequest, model: dict[str, Any], revision: str | None) -> LocatedModel:
+def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None) -> LocatedModel:
     if request.base is not None:
         found = locate(ModelSource(path=str(request.base)))
         return LocatedModel(found.name, "--base", found.path, found.kind, found.source, found.request)
@@ -180,19 +202,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_INTERRUPTED))  # an exception, so that what was begun is removed
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # peft loads DeepSpeed, which would look for others and say so
     forms = tuple(Export(form) for form in options.form)
-    request = ExportRequest(options.run, forms, options.to, options.dtype, options.base, options.overwrite)
+    request = ExportOptions(options.run, forms, options.to, options.dtype, options.base, options.overwrite)
     try:
-        written = export_run(request, say=lambda line: print(line, flush=True))
+        export_run(request, say=lambda line: print(line, flush=True))
     except InputError as error:
         print(error, file=sys.stderr)
         return EXIT_INPUT
     except (HubUnavailable, ExportMismatchError, OSError, RuntimeError, SafetensorError) as error:  # a full disk is any of the last
         print(f"failed: {error}", file=sys.stderr)
         return EXIT_FAILURE
-    for done in written:
-        kind, apart = str(done.dtype).removeprefix("torch."), done.difference
-        read = f"read back, its logits differ by {apart.relative:.1g} of their spread; rounding explains up to {apart.tolerance:g}"
-        print(f"wrote {done.path} ({kind}; {read})", flush=True)
     return EXIT_SUCCESS
 
 

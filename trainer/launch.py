@@ -163,7 +163,7 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains anew.")
         return "this run is finished already; nothing was changed"
     if finished and not any((directory / "checkpoints").glob("step-*")):
-        raise no_checkpoint_left(directory)
+        raise no_checkpoint_left(directory, config.job.uid)
     if finished:
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
     else:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from trainer.config.errors import InputError
 from trainer.config.files import write_atomically
 from trainer.config.lineage import differing_field
+from trainer.config.sections import Method, Task
 from trainer.config.train import TrainConfig, digest_of_lineage
 
 RUN_FILE = "run.json"
@@ -42,9 +45,9 @@ class Ownership:
         path = directory / RUN_FILE
         if not path.is_file():
             raise InputError("DIR", f"{directory} holds no run: it has no {RUN_FILE}", "name the folder that a run was written to")
-        written = _read(path)
-        owner, lineage = written["owner"], written["lineage"]
-        return cls(directory, owner["name"], owner["uid"], lineage, digest_of_lineage(lineage), written["digests"])
+        written = _read(path, "DIR", "bring it back as it was, or name the folder of another run", to_export=True)
+        lineage = written.lineage
+        return cls(directory, written.owner.name, written.owner.uid, lineage, digest_of_lineage(lineage), written.digests)
 
     @property
     def owner(self) -> str:
@@ -63,17 +66,17 @@ class Ownership:
                 raise InputError("output", f"{self.directory} has checkpoints but no {RUN_FILE} that says whose", "choose another folder")
             return False
         self._check_same_run(written := _read(path))
-        return bool(written["finished"])
+        return written.finished
 
-    def _check_same_run(self, written: dict[str, Any]) -> None:
+    def _check_same_run(self, written: "_Record") -> None:
         fix = "choose another output folder, or begin anew with --overwrite"
-        owner = written["owner"]
-        if owner["uid"] != self.uid or owner["name"] != self.name:
-            raise InputError("output", f"{self.directory} belongs to the job {owner['name']!r} ({owner['uid'] or 'local'})", fix)
-        field = differing_field(written["lineage"], self.lineage) if self.uid is None else None
+        owner = written.owner
+        if owner.uid != self.uid or owner.name != self.name:
+            raise InputError("output", f"{self.directory} belongs to the job {owner.name!r} ({owner.uid or 'local'})", fix)
+        field = differing_field(written.lineage, self.lineage) if self.uid is None else None
         if field is not None:
             raise InputError(field, f"is not what it was in the run that {self.directory} holds", fix)
-        changed = next((field for field, digest in self.digests.items() if written["digests"].get(field) != digest), None)
+        changed = next((field for field, digest in self.digests.items() if written.digests.get(field) != digest), None)
         if changed is not None:
             # Also within one job: its ConfigMap or data set may have changed since the attempt before.
             again = fix if self.uid is None else "bring it back as it was, or begin a new job"
@@ -91,22 +94,48 @@ class Ownership:
 def recorded_time(directory: Path) -> str | None:
     """Return the time that the folder's run took for now, None where it holds none or its template reads no clock."""
     path = directory / RUN_FILE
-    found = _read(path)["digests"].get(TIME_FIELD) if path.is_file() else None
-    return None if found is None else str(found)
+    return _read(path).digests.get(TIME_FIELD) if path.is_file() else None
 
 
-def no_checkpoint_left(directory: Path) -> InputError:
-    """Return the error of a finished run whose results are gone and cannot be made again."""
-    fix = "bring its checkpoints back, or begin anew with --overwrite"
+def no_checkpoint_left(directory: Path, uid: str | None) -> InputError:
+    """Return the error of a finished run whose results are gone and cannot be made again; `uid` is that of a cluster's job."""
+    fix = f"bring its checkpoints back, or begin {'anew with --overwrite' if uid is None else 'a new job'}"
     return InputError("output", f"the run in {directory} is finished, but no sound checkpoint of it is left", fix)
 
 
-def _read(path: Path) -> dict[str, Any]:
+class _Owner(BaseModel):
+    uid: str | None
+    name: str
+
+
+class _Record(BaseModel):
+    """The content of run.json."""
+
+    owner: _Owner
+    lineage: dict[str, Any]
+    digests: dict[str, str]
+    finished: bool
+
+
+class _Model(BaseModel):
+    name: str | None = None
+    revision: str | None = None
+
+
+class _Lineage(BaseModel):
+    """What an export reads of a lineage; a run compares it, field by field, with its own."""
+
+    method: Method
+    task: Task
+    model: _Model
+
+
+def _read(path: Path, field: str = "output", fix: str = "choose another output folder", *, to_export: bool = False) -> _Record:
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-        if {"owner", "lineage", "digests", "finished"} <= written.keys():
-            return dict(written)
-    except (ValueError, AttributeError):
-        pass
-    problem = f"{path} is damaged, or another version wrote it: it is unknown whose run this is"
-    raise InputError("output", problem, "choose another output folder")
+        written = _Record.model_validate_json(path.read_bytes())
+        if to_export:
+            _Lineage.model_validate(written.lineage)
+        return written
+    except ValidationError as error:
+        problem = f"{path} is damaged, or another version wrote it: it is unknown whose run this is"
+        raise InputError(field, problem, fix) from error

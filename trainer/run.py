@@ -118,7 +118,7 @@ class Run:
         found: SavedState | None = self.engine.broadcast(newest)
         if found is None:
             if self.trained:
-                raise no_checkpoint_left(self.directory)
+                raise no_checkpoint_left(self.directory, self.config.job.uid)
             self.send(resumed_from_step=0)
             return None
         step = int(found.trainer_state["step"])

@@ -1,7 +1,9 @@
 """`finetune export`: writes a run's model again, from its checkpoints, without training. Tests: tests/controller/cli/test_export.py."""
 
 import contextlib
+import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,12 @@ from controller.cli.problems import BadInputError
 from controller.cli.surroundings import surroundings
 from controller.cli.trainer_process import TrainerProcess
 from trainer.config.errors import InputError
-from trainer.config.record import EXIT_INTERRUPTED
+from trainer.config.record import EXIT_INTERRUPTED, EXIT_SUCCESS
 
 EXPORT_COMMAND = (sys.executable, "-P", "-m", "trainer.export")
+WROTE = "wrote "
+"""How the program begins the line that tells of a form in its place."""
+ELSEWHERE = "write elsewhere with --to FOLDER"
 
 
 @dataclass(frozen=True)
@@ -38,23 +43,41 @@ def export(request: ExportRequest, command: Sequence[str] = EXPORT_COMMAND) -> i
     if not (run / "run.json").is_file():
         problem = f"{run} holds no run: it has no run.json" if run.is_dir() else f"there is no folder {run}"
         raise BadInputError([InputError("DIR", problem, "name the folder that a run was written to")])
-    arguments = [str(run), "--to", str(request.to.absolute() if request.to else run / "model")]
+    field, to = ("DIR", run / "model") if request.to is None else ("--to", request.to.absolute())
+    _refuse_unwritable(to, field)
+    arguments = [str(run), "--to", str(to)]
     arguments += [part for form in request.forms for part in ("--form", form)]
     arguments += ["--dtype", request.dtype] if request.dtype else []
     arguments += ["--base", str(request.base.absolute())] if request.base else []
     arguments += ["--overwrite"] if request.overwrite else []
-    with Interrupts() as interrupts, surroundings() as place, _alone(run, request.to) as lock:
+    written = 0
+    with Interrupts() as interrupts, surroundings(to, field) as place, _alone(run, request.to) as lock:
+        for warning in place.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         with interrupts.held():
             process = TrainerProcess([*command, *arguments], sys.stderr.buffer, place, keep_open=lock)
             interrupts.pass_to(process)
         while (lines := process.lines(1.0)) is not None:
             for line in lines:
                 print(line, flush=True)
+                written += line.startswith(WROTE)
         exit_code = process.wait()
-    if interrupts.received:
-        print("interrupted: nothing was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return exit_code
+    if not interrupts.received or exit_code == EXIT_SUCCESS:  # it may have been done when the signal came
+        return exit_code
+    print("interrupted; what was written until then is whole" if written else "interrupted; nothing was written", file=sys.stderr)
+    return EXIT_INTERRUPTED
+
+
+def _refuse_unwritable(to: Path, field: str) -> None:
+    """Raise BadInputError where the folder to write to cannot be made or written, before a model is loaded."""
+    there = next(path for path in (to, *to.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise BadInputError([InputError(field, f"{there} is not a folder", "give a folder; it is made where it is missing")])
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise BadInputError([InputError(field, f"{there} cannot be written ({error.strerror})", ELSEWHERE)]) from error
 
 
 @contextlib.contextmanager
@@ -63,5 +86,5 @@ def _alone(run: Path, to: Path | None) -> Iterator[list[int]]:
     if to is not None:
         yield []
         return
-    with locked(Folders(run)) as lock:
+    with locked(Folders(run), field="DIR") as lock:
         yield [lock]

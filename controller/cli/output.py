@@ -27,14 +27,14 @@ ABANDONED_RUN_SECONDS = 20.0
 
 
 class OutputBusyError(Exception):
-    """Another run writes the folder."""
+    """Another command writes the folder."""
 
 
 @contextlib.contextmanager
-def locked(folders: Folders, wait_seconds: float = ABANDONED_RUN_SECONDS) -> Iterator[int]:
+def locked(folders: Folders, wait_seconds: float = ABANDONED_RUN_SECONDS, field: str = "--output") -> Iterator[int]:
     """Hold the folder alone; yields the descriptor of the lock, which whoever inherits it holds too.
 
-    Raises OutputBusyError with the pid of the run that has it.
+    Raises OutputBusyError, which names `field` and the pid of the command that has it: a run or an export.
     """
     folders.private.mkdir(parents=True, exist_ok=True)
     lock = os.open(folders.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -43,8 +43,8 @@ def locked(folders: Folders, wait_seconds: float = ABANDONED_RUN_SECONDS) -> Ite
         while not _try_lock(lock):
             pid = _holder(lock)
             if pid is None or _lives(pid) or time.monotonic() > deadline:
-                who = f"by `finetune run` with pid {pid}" if pid is not None else "by another `finetune run`"
-                raise OutputBusyError(f"--output: {folders.output} is being written {who}; wait for its end or give another folder")
+                who = f"by the `finetune` command with pid {pid}" if pid is not None else "by another `finetune` command"
+                raise OutputBusyError(f"{field}: {folders.output} is being written {who}; wait for its end or give another folder")
             time.sleep(0.1)
         _write_holder(lock, str(os.getpid()))
         yield lock
@@ -97,7 +97,7 @@ def _read_run(run_file: Path) -> dict[str, Any]:
         written = json.loads(run_file.read_text(encoding="utf-8"))
     except ValueError:
         written = None
-    if not isinstance(written, dict):
+    if not isinstance(written, dict) or not all(isinstance(written.get(part, {}), dict) for part in ("owner", "lineage")):
         raise BadInputError([InputError("--output", f"{run_file} is damaged", "give another folder, or begin anew with --overwrite")])
     return written
 

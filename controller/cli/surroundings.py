@@ -49,16 +49,16 @@ class Surroundings:
 
 
 @contextlib.contextmanager
-def surroundings(output: Path | None = None) -> Iterator[Surroundings]:
+def surroundings(output: Path | None = None, field: str = "--output") -> Iterator[Surroundings]:
     """Yield fit surroundings, whose folder goes afterwards; BadInputError where the machine offers none.
 
-    `output` is the folder that the run writes to, whose disk must have room.
+    `output` is the folder that is written to, given as `field`, whose disk must have room.
     """
     environment = dict(os.environ)
     warnings: list[str] = []
     base = _temporary_folder(environment, warnings)
     if output is not None:
-        warnings += _room(output)
+        warnings += _room(output, field)
     folder = Path(tempfile.mkdtemp(prefix="ft-", dir=base))
     try:
         found = Surroundings(folder, environment, ())
@@ -118,7 +118,7 @@ def _usable(folder: Path) -> str | None:
     return None
 
 
-def _room(output: Path) -> list[str]:
+def _room(output: Path, field: str) -> list[str]:
     """Return a warning where the disk of the output is nearly full; BadInputError where nothing can be written to it."""
     place = next(path for path in (output, *output.parents) if path.exists())
     usage = shutil.disk_usage(place)
@@ -127,7 +127,7 @@ def _room(output: Path) -> list[str]:
         return []
     if free < DISK_REFUSED_BYTES:
         problem = f"{output} lies on a disk with {free / 1e6:.0f} MB free"
-        raise BadInputError([InputError("--output", problem, "make room, or give a folder on another disk")])
+        raise BadInputError([InputError(field, problem, "make room, or give a folder on another disk")])
     if free < DISK_WARNED_BYTES:
         return [f"{output} lies on a disk with {free / 1e6:.0f} MB free; checkpoints and the model may need more"]
     return []

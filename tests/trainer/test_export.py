@@ -20,7 +20,7 @@ from trainer.config.record import EXIT_INTERRUPTED
 from trainer.config.sections import Export, Regularization
 from trainer.config.train import TrainConfig
 from trainer.engine import EngineState
-from trainer.export import ExportRequest, export_run, main
+from trainer.export import ExportOptions, export_run, main
 from trainer.model import apply_method, load_model, weights_digest
 from trainer.model.lora import peft_warnings_silenced
 from trainer.ownership import Ownership
@@ -61,7 +61,7 @@ def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], meth
 
 def exported(run: Path, forms: tuple[Export, ...] = (Export.MERGED,), **options: Any) -> tuple[list[Path], list[str]]:
     said: list[str] = []
-    written = export_run(ExportRequest(run, forms, options.pop("to", run / "model"), **options), said.append)
+    written = export_run(ExportOptions(run, forms, options.pop("to", run / "model"), **options), said.append)
     return [done.path for done in written], said
 
 
@@ -94,7 +94,8 @@ def test_the_best_checkpoint_is_exported_else_the_newest(
 
     (adapter, merged), words = exported(tmp_path / "run", BOTH)
 
-    assert words == [said]
+    assert words == [said, *(word for word in words if word.startswith("wrote "))]
+    assert [word.split()[1] for word in words[1:]] == [str(adapter), str(merged)]
     torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-4)
     with peft_warnings_silenced():
         reloaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
@@ -178,7 +179,7 @@ def export_before(run: Path, base: Path) -> None:
         pytest.param(remove_checkpoints, r"DIR: .* has no sound checkpoint", id="no checkpoint"),
         pytest.param(remove_record, r"DIR: .* holds no run: it has no run\.json", id="no run"),
         pytest.param(forget_place, r"--base: .* does not say where the base model lies; name its folder with --base", id="place unknown"),
-        pytest.param(export_before, r"--to: .*merged exists; give another folder, or replace it with --overwrite", id="exists"),
+        pytest.param(export_before, r"DIR: .*merged exists; write elsewhere with --to FOLDER, or replace it with --overwrite", id="exists"),
     ],
 )
 def test_what_cannot_be_exported_is_told_with_the_fix(base: Path, tmp_path: Path, damage: Any, words: str) -> None:
@@ -196,6 +197,8 @@ def test_an_export_is_replaced_when_that_is_asked_for_and_nothing_else_is(base: 
     foreign.mkdir(parents=True)
 
     assert exported(tmp_path / "run", overwrite=True)[0] == [merged]
+    with pytest.raises(InputError, match=r"--to: .*own/merged exists; give another folder, or replace it with --overwrite"):
+        exported(tmp_path / "run", to=tmp_path / "own")
     with pytest.raises(InputError, match=r"--overwrite: .*own/merged is no export of finetune and is not removed"):
         exported(tmp_path / "run", to=tmp_path / "own", overwrite=True)
 
@@ -225,7 +228,7 @@ def test_the_program_names_what_it_wrote_and_ends_with_2_for_bad_input(
     assert main([str(run), "--to", str(to), "--form", "merged", "--dtype", "float16"]) == 0
     assert f"wrote {to / 'merged'} (float16; read back, its logits differ by " in capsys.readouterr().out
     assert main([str(run), "--to", str(to), "--form", "merged"]) == 2
-    assert capsys.readouterr().err.startswith("--to: ")
+    assert capsys.readouterr().err.startswith("DIR: ")
 
 
 def test_a_stop_in_the_middle_leaves_nothing_behind(base: Path, tmp_path: Path) -> None:

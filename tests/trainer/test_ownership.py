@@ -1,5 +1,6 @@
 """An output folder belongs to one run; the field that says otherwise is named."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from trainer.config.errors import InputError
 from trainer.config.sections import LoraMethod, Method, Training
 from trainer.config.sources import Data, ModelSource, Source
 from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
-from trainer.ownership import Ownership
+from trainer.ownership import Ownership, no_checkpoint_left, recorded_time
 
 
 def config(
@@ -77,9 +78,42 @@ def test_rows_that_changed_between_two_attempts_of_a_cluster_job_are_refused(tmp
     assert "--overwrite" not in str(refused.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"owner": {"name": "job", "uid": null}}'], ids=["empty", "no object", "of another version"])
-def test_a_record_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path, content: str) -> None:
-    (tmp_path / "run.json").write_text(content)
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"[]", id="no object"),
+        pytest.param(b"\xff", id="no text"),
+        pytest.param(b'{"owner": {"name": "job", "uid": null}}', id="of another version"),
+        pytest.param(b'{"owner": {}, "lineage": {}, "digests": {}, "finished": true}', id="no name"),
+        pytest.param(b'{"owner": {"uid": null, "name": "job"}, "lineage": [], "digests": {}, "finished": true}', id="lineage"),
+        pytest.param(b'{"owner": {"uid": null, "name": "job"}, "lineage": {}, "digests": {"data": {}}, "finished": true}', id="digest"),
+        pytest.param(b'{"owner": {"uid": null, "name": "job"}, "lineage": {}, "digests": {}, "finished": "often"}', id="finished"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(InputError, match=r"^output: .*run\.json is damaged"):
         owned(tmp_path).finished()
-    assert (tmp_path / "run.json").read_text() == content
+    with pytest.raises(InputError, match=r"^output: .*run\.json is damaged"):
+        recorded_time(tmp_path)
+    with pytest.raises(InputError, match=r"^DIR: .*run\.json is damaged.*; bring it back as it was, or name the folder of another run"):
+        Ownership.recorded(tmp_path)
+    assert (tmp_path / "run.json").read_bytes() == content
+
+
+@pytest.mark.parametrize("change", [{"method": None}, {"method": {"magic": {}}}, {"task": "sing"}, {"model": {"name": 5}}], ids=str)
+def test_a_lineage_that_no_export_can_read_is_told(tmp_path: Path, change: dict) -> None:
+    owned(tmp_path).write(finished=True)
+    written = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(written | {"lineage": written["lineage"] | change}))
+
+    with pytest.raises(InputError, match=r"^DIR: .*run\.json is damaged, or another version wrote it"):
+        Ownership.recorded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uid", "words"), [(None, "begin anew with --overwrite"), ("f00", "begin a new job")], ids=["here", "on a cluster"]
+)
+def test_what_to_do_about_lost_checkpoints_is_what_can_be_done_there(tmp_path: Path, uid: str | None, words: str) -> None:
+    assert str(no_checkpoint_left(tmp_path, uid)).endswith(f"bring its checkpoints back, or {words}")

@@ -68,6 +68,8 @@ class Probe:
         if any(one.shape != expected.shape for one, expected in zip(found, self.logits, strict=True)):
             problem = f"it gives logits of shape {tuple(found[0].shape)} where {tuple(self.logits[0].shape)} were measured"
             raise ExportMismatchError(f"the {what} is not the model that was measured: {problem}")
+        if dtype == torch.float16 and not all(bool(torch.isfinite(one).all()) for one in found):
+            raise ExportMismatchError(f"the {what} gives numbers that float16 cannot hold; use bfloat16; it was not published")
         difference = difference_of(found, self.logits, max(TOLERANCES[self.dtype], TOLERANCES[dtype]))
         if not difference.relative <= difference.tolerance:  # also where it is no number
             name = str(dtype).removeprefix("torch.")

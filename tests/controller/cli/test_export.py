@@ -1,7 +1,11 @@
 """`finetune export` starts the program that exports, once it is known that there is a run to export."""
 
+import errno
 import json
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -49,7 +53,7 @@ def test_by_default_the_run_s_own_model_folder_is_written_and_nothing_more_is_sa
 
 def test_a_run_that_is_being_written_is_left_alone_but_may_be_exported_elsewhere(run: Path, tmp_path: Path) -> None:
     with locked(Folders(run)):
-        with pytest.raises(OutputBusyError):
+        with pytest.raises(OutputBusyError, match=rf"^DIR: .* by the `finetune` command with pid {os.getpid()};"):
             export(ExportRequest(run, ("merged",)), COMMAND)
         assert export(ExportRequest(run, ("merged",), to=tmp_path / "to"), COMMAND) == 5
 
@@ -73,6 +77,74 @@ def test_what_cannot_be_exported_is_refused_before_anything_starts(
 
     assert not (tmp_path / "nowhere").exists()
     assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [("", "--to: .*/file is not a folder; give a folder"), ("/below/it", "--to: .*/file is not a folder")],
+    ids=["a file", "below a file"],
+)
+def test_a_place_that_is_no_folder_is_refused_before_anything_starts(run: Path, tmp_path: Path, inside: str, words: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(BadInputError, match=words):
+        export(ExportRequest(run, ("merged",), to=Path(f"{tmp_path}/file{inside}")), COMMAND)
+
+
+@pytest.mark.parametrize(("to", "field"), [(None, "DIR"), (Path("/proc/self/to"), "--to")], ids=["the run's own", "another"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_starts(
+    run: Path, monkeypatch: pytest.MonkeyPatch, to: Path | None, field: str
+) -> None:
+    def refuse(**_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+
+    with pytest.raises(BadInputError, match=rf"^{field}: .* cannot be written \(Permission denied\); write elsewhere with --to FOLDER"):
+        export(ExportRequest(run, ("merged",), to=to), COMMAND)
+
+    assert not (run / ".finetune").exists()
+
+
+def test_a_full_disk_is_refused_before_anything_starts(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    to = tmp_path / "to"
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: usage._replace(free=10**6) if Path(path) == tmp_path else usage._replace(free=10**12)
+    )
+
+    with pytest.raises(BadInputError, match=r"^--to: .*/to lies on a disk with 1 MB free; make room"):
+        export(ExportRequest(run, ("merged",), to=to), COMMAND)
+
+
+STOPPED = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit({code}))
+{before}
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "expected", "words"),
+    [
+        pytest.param(3, "", 3, "interrupted; nothing was written\n", id="at its beginning"),
+        pytest.param(
+            3, "print('wrote /x (bfloat16)', flush=True)", 3, "interrupted; what was written until then is whole\n", id="between two"
+        ),
+        pytest.param(0, "print('wrote /x (bfloat16)', flush=True)", 0, "", id="when all was done"),
+    ],
+)
+def test_a_stop_says_whether_anything_was_written(
+    run: Path, capfd: pytest.CaptureFixture[str], code: int, before: str, expected: int, words: str
+) -> None:
+    # The program is a child of a supervisor, so the signal goes to the test's own process by its number.
+    program = STOPPED.format(code=code, before=before).replace("os.getppid()", str(os.getpid()))
+
+    found = export(ExportRequest(run, ("merged",)), (sys.executable, "-c", program))
+
+    assert (found, capfd.readouterr().err) == (expected, words)
 
 
 def test_the_command_line_reaches_it_and_exits_with_2_for_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,10 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", HOLD, str(tmp_path), "0"]) as first:
         while not (tmp_path / "ready").exists():
             time.sleep(0.02)
-        with pytest.raises(OutputBusyError, match=rf"is being written by `finetune run` with pid {first.pid};"), locked(Folders(tmp_path)):
+        with (
+            pytest.raises(OutputBusyError, match=rf"is being written by the `finetune` command with pid {first.pid};"),
+            locked(Folders(tmp_path)),
+        ):
             pass
         first.kill()
 

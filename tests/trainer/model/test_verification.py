@@ -56,6 +56,14 @@ def test_another_model_is_refused_with_how_far_it_is_off(change: Callable[[nn.Mo
         probe(tiny_model()).compare(changed(change), "merged model", torch.float32)
 
 
+def test_activations_beyond_float16_are_named_as_such() -> None:
+    large = changed(lambda model: model.get_submodule("model.norm").weight.fill_(6e4))
+    assert all(torch.isfinite(parameter.half()).all() for parameter in large.parameters())
+
+    with pytest.raises(ExportMismatchError, match="the merged model gives numbers that float16 cannot hold; use bfloat16"):
+        probe(large).compare(large.half(), "merged model", torch.float16)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_model_rounded_to_half_the_bits_passes_in_its_own_tolerance_alone(dtype: torch.dtype) -> None:
     measured = probe(tiny_model(layers=8))
