@@ -62,7 +62,7 @@ def _write_report(run: "Run", report: dict[str, Any], progress: Progress) -> Non
 
 def _export(run: "Run", step: int, forms: Sequence[Export]) -> tuple[list[Exported], int]:
     """Write forms of the model as it is, on rank 0, and return them with the number of trained parameters."""
-    probe, parameters = _probe(run), run.engine.state().parameters
+    probe, parameters = _probe(run), run.engine.parameters()
     if run.provenance is None:
         return [], 0
     origin = Origin(run.located, run.tokenizer, run.provenance, run.config.job.name, base_dtype(run.engine.model))

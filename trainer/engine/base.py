@@ -73,6 +73,13 @@ class Engine(ABC):
         """Return the whole training state (on rank 0). All ranks must call it."""
 
     @abstractmethod
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the trainable parameters alone, as `state` does but without a copy where they lie on the CPU in float32 already.
+
+        All ranks must call it. They may change as soon as training goes on.
+        """
+
+    @abstractmethod
     def load_state(self, state: EngineState, steps_done: int) -> None:
         """Take over a whole training state, given to all ranks; `steps_done` restores AdamW's bias correction.
 

@@ -72,6 +72,10 @@ class DdpEngine(Engine):
             state.second_moments[name] = moments["exp_avg_sq"].float().cpu().clone() if moments else zeros.clone()
         return state
 
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the parameters, on rank 0."""
+        return {name: parameter.detach().float().cpu() for name, parameter in self.trainable()} if self.rank == 0 else {}
+
     def load_state(self, state: EngineState, steps_done: int) -> None:
         """Take over parameters and moments."""
         check_names(state, [name for name, _ in self.trainable()])

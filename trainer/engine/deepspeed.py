@@ -110,6 +110,15 @@ class DeepspeedEngine(Engine):
                     values[name] = value.detach().float().cpu().reshape(tuple(value.shape)).clone()
         return state
 
+    def parameters(self) -> dict[str, Tensor]:
+        """Gather the parameters one by one; every rank takes part, rank 0 keeps the result."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.trainable():
+            value = self._gather(parameter, "")
+            if self.rank == 0:
+                found[name] = value.detach().float().cpu()
+        return found
+
     def load_state(self, state: EngineState, steps_done: int) -> None:
         """Scatter parameters and moments; each rank keeps its own shard."""
         check_names(state, [name for name, _ in self.trainable()])

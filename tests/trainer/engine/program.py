@@ -147,10 +147,12 @@ def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = 
     assert saved is not None
     resumed.load_state(saved, STEPS - 1)
     reread = resumed.state()
+    alone = states_equal(EngineState(resumed.parameters()), EngineState(reread.parameters))
     one_step(resumed, STEPS - 1, micro)
     final = resumed.state()
     moved = not states_equal(EngineState(saved.parameters), EngineState(expected.parameters)) if unbroken.rank == 0 else True
     return {"reread": states_equal(reread, saved) if resumed.rank == 0 else True, "equal": states_equal(final, expected), "moved": moved,
+            "alone": alone,
             "parameters": {name: value.flatten().tolist() for name, value in final.parameters.items()}}  # fmt: skip
 
 

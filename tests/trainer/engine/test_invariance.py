@@ -142,6 +142,7 @@ def test_a_state_taken_to_a_new_engine_continues_bit_for_bit(results, world_size
     found = results[world_size][f"{kind}/{engine}"]
     assert found["moved"], "the step after the checkpoint must change the weights, or the comparison shows nothing"
     assert found["reread"]
+    assert found["alone"], "the parameters alone must be those of the state"
     assert found["equal"]
 
 

@@ -49,13 +49,13 @@ def main(base: Path, folder: Path) -> None:
     engine.load_state(state, steps_done=1)
     engine.model.generation_config.eos_token_id = list(range(STOPS))
     answers = [answer.text for answer in generate(engine.model, tokenizer, PROMPTS[rank], NEW_TOKENS, batch_size=2, synced=True)]
-    gathered = engine.state()
+    gathered = engine.parameters()
     sizes = {parameter.numel() for name, parameter in engine.model.named_parameters() if "embed_tokens" in name}
     engine.model.eval()
     probe = Probe.take(lambda ids: engine.forward(input_ids=ids, use_cache=False), random_prompts([12, 20], seed=5), torch.float32)
     if rank == 0:
         origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32)
-        export(Trained.of(engine.model, gathered.parameters, step=1), origin, [Export.ADAPTER, Export.MERGED], folder, probe)
+        export(Trained.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], folder, probe)
         (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
     (folder / f"answers-{rank}.json").write_text(json.dumps(answers))
     engine.broadcast(None)
