@@ -144,3 +144,14 @@ def test_files_that_no_run_wrote_are_not_touched(tmp_path: Path) -> None:
         refuse_foreign_files(Folders(tmp_path))
     (tmp_path / "run.json").touch()
     refuse_foreign_files(Folders(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"owner": []}', '{"owner": {"name": "job"}, "lineage": "x"}'], ids=["no object", "owner", "lineage"]
+)
+def test_a_record_that_is_damaged_inside_is_told(tmp_path: Path, content: str) -> None:
+    wanted = config(tmp_path)
+    (tmp_path / "run.json").write_text(content)
+
+    with pytest.raises(BadInputError, match=r"^--output: .*run\.json is damaged; give another folder, or begin anew with --overwrite"):
+        previous_run_finished(Folders(tmp_path), wanted)
