@@ -1,7 +1,8 @@
 """Checkpoints: written aside, digested, published by rename, read back; and the newest sound one found again.
 
 A folder `checkpoints/step-N` is either whole or it is not there: everything is written in `.finetune/staging` of the same
-file system and renamed. What a crash or a bad disk tears is found by its digest and passed over with a warning.
+file system and renamed. A checkpoint that is written again is set aside until the new one is verified, and stands for its
+step while that one's place is empty. What a crash or a bad disk tears is found by its digest and passed over with a warning.
 Touches the job's output folder only. Test: tests/trainer/test_checkpoint.py.
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from trainer.config.errors import InputError
 from trainer.config.files import sync
 from trainer.config.record import BestFigures, CheckpointRecord
+from trainer.config.results import checkpoint_folders
 from trainer.digest import sha256_of
 from trainer.engine import EngineState
 
@@ -82,7 +84,14 @@ class CheckpointStore:
         finally:
             # On a full disk the half of it is in the way of everything else.
             shutil.rmtree(self._staging, ignore_errors=True)
-        verified(target, self._owner)
+        try:
+            verified(target, self._owner)
+        except TornCheckpointError:
+            if _aside(target).exists():
+                self._remove(target)
+                _aside(target).rename(target)
+            raise
+        self._remove_replaced()
         self.records = [kept for kept in self.records if kept.step != step] + [record]
         self._mark_best_and_prune()
         return record
@@ -118,8 +127,10 @@ class CheckpointStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f"step-{step}"
         if target.exists():
-            # Only a torn checkpoint is in the way of a step that is trained again.
-            self._remove(target)
+            # A torn one, or the one whose validation is made up for: the only checkpoint there is, perhaps.
+            if _aside(target).exists():
+                self._remove(_aside(target))
+            target.rename(_aside(target))
         staged.rename(target)
         sync(self._folder)
         return target
@@ -132,12 +143,17 @@ class CheckpointStore:
         path.rename(bin_path)
         shutil.rmtree(bin_path, ignore_errors=True)
 
+    def _remove_replaced(self) -> None:
+        for path in self._folder.glob(".step-*"):
+            if (self._folder / path.name.removeprefix(".")).exists():
+                self._remove(path)
+
     def _mark_best_and_prune(self) -> None:
         self.records = mark_best(sorted(self.records, key=lambda record: record.step))
         newest = {record.step for record in self.records[-self._keep :]}
         for record in list(self.records):
             if record.step not in newest and not record.best:
-                self._remove(self._folder / f"step-{record.step}")
+                self._remove(self._place(record.step))
                 self.records.remove(record)
 
     def newest(self) -> tuple[SavedState | None, list[str]]:
@@ -149,7 +165,7 @@ class CheckpointStore:
         found: SavedState | None = None
         records: list[CheckpointRecord] = []
         warnings: list[str] = []
-        for path in sorted(self._folder.glob("step-*"), key=step_of, reverse=True):
+        for _, path in sorted(checkpoint_folders(self._folder.parent).items(), reverse=True):
             try:
                 if found is None:
                     found = self.read(path)
@@ -186,7 +202,15 @@ class CheckpointStore:
 
     def at_step(self, step: int) -> SavedState:
         """Verify and return the checkpoint of a step."""
-        return self.read(self._folder / f"step-{step}")
+        return self.read(self._place(step))
+
+    def _place(self, step: int) -> Path:
+        return checkpoint_folders(self._folder.parent).get(step, self._folder / f"step-{step}")
+
+
+def _aside(path: Path) -> Path:
+    """Return where a checkpoint waits until the one that replaces it is verified."""
+    return path.with_name(f".{path.name}")
 
 
 def mark_best(records: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
@@ -237,9 +261,3 @@ def verified(path: Path, owner: str) -> CheckpointRecord:
         if found != digest:
             raise TornCheckpointError(f"{name} is not what was written (sha256 differs)")
     return manifest.record
-
-
-def step_of(path: Path) -> int:
-    """Return N of a folder named step-N, -1 for any other name."""
-    number = path.name.removeprefix("step-")
-    return int(number) if number.isdigit() else -1

@@ -208,3 +208,10 @@ class SaveCheckpoints:
             self._sender.send(checkpoints=list(self._store.records))
         self._engine.broadcast(None)
         progress.pause()
+
+
+def catch_up(hooks: Sequence[object], ledger: Ledger, progress: Progress) -> None:
+    """Make up for the validation that a stop ended; unless another stop ends it too, the checkpoint gets its figure."""
+    for hook in hooks:
+        if isinstance(hook, Validate) or (isinstance(hook, SaveCheckpoints) and not ledger.owes_validation):
+            hook.catch_up(progress)

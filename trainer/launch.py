@@ -30,7 +30,7 @@ from trainer.config.record import (
     Result,
     Stage,
 )
-from trainer.config.results import REPORT, missing_results
+from trainer.config.results import REPORT, checkpoint_folders, missing_results
 from trainer.config.train import TrainConfig
 from trainer.inputs import Inputs, check_inputs
 from trainer.ownership import Ownership, no_checkpoint_left
@@ -162,7 +162,7 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
     if finished and not missing:
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains anew.")
         return "this run is finished already; nothing was changed"
-    if finished and not any((directory / "checkpoints").glob("step-*")):
+    if finished and not checkpoint_folders(directory):
         raise no_checkpoint_left(directory, config.job.uid)
     if finished:
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))

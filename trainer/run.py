@@ -18,7 +18,7 @@ from trainer.config.train import TrainConfig
 from trainer.data import Augmenter, Example, Piece, Tokens, batch_at, left_out_finding, pieces_of, steps_total, vary
 from trainer.engine import build_engine
 from trainer.engine.factory import optimizer_settings, uses_bfloat16, weights_dtype
-from trainer.hooks import INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate
+from trainer.hooks import INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate, catch_up
 from trainer.inputs import Inputs, chat_tokenizer
 from trainer.loop import Hook, Progress, train
 from trainer.measure import Measurement, measure
@@ -179,9 +179,7 @@ class Run:
         self.send(stage=Stage.TRAINING, progress=progress.figures())
         hooks = self.hooks(progress, saved, baseline)
         if self.ledger.owes_validation:
-            for hook in hooks:
-                if isinstance(hook, Validate | SaveCheckpoints):
-                    hook.catch_up(progress)
+            catch_up(hooks, self.ledger, progress)
         train(self.engine, self.micro_batches, training, self.config.regularization.label_smoothing, progress, hooks)
         return progress
 

@@ -122,9 +122,9 @@ except OSError as error:
 """
 
 
-def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run([sys.executable, "-c", program, str(folder)], env=env, capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], env=env, capture_output=True, text=True, check=False)
 
 
 def test_a_disk_that_takes_no_more_is_told_and_leaves_the_earlier_checkpoints_and_no_remains(tmp_path: Path) -> None:
@@ -208,3 +208,56 @@ def test_the_manifest_names_every_file_with_its_digest(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints" / "step-1"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert sorted(manifest["sha256"]) == sorted(path.name for path in folder.iterdir() if path.name != "manifest.json")
+
+
+KILLED_WHILE_REPLACING = """
+import os, signal, sys
+from pathlib import Path
+from tests.trainer.test_checkpoint import save, store
+rename, deaths = Path.rename, [int(sys.argv[2])]
+def dying(path, target):
+    done = rename(path, target)
+    deaths[0] -= 1
+    if deaths[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+checkpoints = store(Path(sys.argv[1]), keep=1)
+checkpoints.newest()
+Path.rename = dying
+save(checkpoints, 1, 3.5)
+"""
+
+
+@pytest.mark.parametrize("renames", [1, 2, 3])
+def test_a_kill_while_the_only_checkpoint_is_written_again_leaves_a_sound_one(tmp_path: Path, renames: int) -> None:
+    save(store(tmp_path, keep=1), 1)
+    assert run(KILLED_WHILE_REPLACING, tmp_path, str(renames)).returncode == -signal.SIGKILL
+
+    again = store(tmp_path, keep=1)
+    found, warnings = again.newest()
+    assert found is not None
+    assert (found.record.step, found.record.perplexity, warnings) == (1, None if renames == 1 else 3.5, [])
+    assert torch.equal(found.engine_state().parameters["w"], torch.full((3,), 1.0))
+    assert again.at_step(1).record == found.record
+    save(again, 2)
+    assert names(tmp_path) == (["step-2"] if renames == 1 else ["step-1", "step-2"]), "only the best is kept besides the newest"
+
+
+def test_a_checkpoint_that_is_written_again_and_not_given_back_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = store(tmp_path, keep=1)
+    save(checkpoints, 5)
+    publish = checkpoints._publish
+
+    def damaging(staged: Path, step: int) -> Path:
+        target = publish(staged, step)
+        flip_a_byte(target / "parameters.safetensors")
+        return target
+
+    monkeypatch.setattr(checkpoints, "_publish", damaging)
+    with pytest.raises(TornCheckpointError):
+        save(checkpoints, 5, 3.5)
+    found, warnings = store(tmp_path, keep=1).newest()
+    assert found is not None
+    assert (found.record.perplexity, warnings, names(tmp_path)) == (None, [], ["step-5"])

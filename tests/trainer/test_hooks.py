@@ -10,7 +10,7 @@ from trainer.checkpoint import CheckpointStore
 from trainer.config.sections import CheckpointPolicy, EarlyStopping
 from trainer.engine import EngineState
 from trainer.evaluation import Perplexity
-from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, StopOnRequest, Validate
+from trainer.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, StopOnRequest, Validate, catch_up
 from trainer.loop import Progress, StepResult
 
 RESULT = StepResult(train_loss=1.5, gradient_norm=0.3, learning_rate=1e-3, loss_tokens=40)
@@ -140,13 +140,16 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
     again, listener.stop, wish_at = Ledger(), False, -1
     again.load_state(state["ledger"])
     assert again.owes_validation
-    later = validating(again, listener)
-    save = saver(tmp_path, again, listener, every=50)
-    progress = progress_at(3, total=3)
-    for each in (later, save):
-        each.catch_up(progress)
+    hooks = [validating(again, listener), saver(tmp_path, again, listener, every=50)]
+    written, wish_at = (tmp_path / "checkpoints" / "step-3").stat().st_ino, 0
+    catch_up(hooks, again, progress := progress_at(3, total=3))
+    assert (progress.stop_reason, again.owes_validation) == (INTERRUPTED, True)
+    assert (tmp_path / "checkpoints" / "step-3").stat().st_ino == written, "a checkpoint with nothing new in it is not written again"
+
+    listener.stop, wish_at = False, -1
+    catch_up(hooks, again, progress := progress_at(3, total=3))
     assert (progress.stop_reason, again.owes_validation, again.metrics.validated_step) == (None, False, 3)
-    [record] = save._store.records
+    [record] = hooks[1]._store.records
     assert record.perplexity == pytest.approx(2.718, abs=0.001)
 
 

@@ -123,3 +123,16 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(unbroken: Run, b
 def test_evaluation_takes_no_more_rows_at_once_than_training(unbroken: WatchedRun) -> None:
     # Three rows are validated and tested, so there is a pass of two and one of one row.
     assert set(unbroken.rows_of_passes) == {1, 2}
+
+
+def test_a_second_stop_in_the_owed_validation_leaves_the_checkpoint_as_it_is(folder: Path) -> None:
+    checkpoint = folder / "twice" / "checkpoints" / f"step-{STOP_AT}"
+    run(folder, "twice", stop_at=STOP_AT)
+    written = checkpoint.stat().st_ino
+
+    again, _ = run(folder, "twice", stop_at=STOP_AT)
+    assert (again.resumed_from_step, again.ledger.owes_validation, checkpoint.stat().st_ino) == (STOP_AT, True, written)
+
+    resumed, driver = run(folder, "twice")
+    assert [fields["metrics"].validated_step for fields in driver.sent if "metrics" in fields][1] == STOP_AT
+    assert {record.step for record in resumed.store.records if record.perplexity is not None} >= {STOP_AT + 1}

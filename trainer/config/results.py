@@ -1,4 +1,4 @@
-"""Which results of a finished run are there: they may have been deleted since, or more forms of the model may be wanted.
+"""Which results and checkpoints of a run are there: they may have been deleted since, or more forms of the model may be wanted.
 
 Reads names and small JSON files, so that `finetune run` can tell before it starts anything. Tests: tests/trainer/config/test_results.py.
 """
@@ -24,6 +24,21 @@ def missing_results(directory: Path, forms: Iterable[Export]) -> list[str]:
 def read_report(directory: Path) -> dict[str, Any] | None:
     """Return the report of the run in a folder, or None where there is none that can be read."""
     return _read_object(directory / REPORT)
+
+
+def checkpoint_folders(directory: Path) -> dict[int, Path]:
+    """Return the folder of each step's checkpoint in a run's output folder, sound or not.
+
+    One that was set aside to be replaced counts where nothing has taken its place.
+    """
+    folder = directory / "checkpoints"
+    return {_step_of(path): path for pattern in (".step-*", "step-*") for path in folder.glob(pattern)}
+
+
+def _step_of(path: Path) -> int:
+    """Return N of a folder named step-N or, set aside, .step-N; -1 for any other name."""
+    number = path.name.removeprefix(".").removeprefix("step-")
+    return int(number) if number.isdigit() else -1
 
 
 def _whole(folder: Path, form: Export) -> bool:
