@@ -42,9 +42,12 @@ def abandon(exit_code: int) -> None:
     """Leave at once, with everything that this program started and that may be in the middle of something."""
     import psutil
 
+    from trainer.raystart import remove_left_folders
+
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()
+    remove_left_folders()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -81,16 +81,18 @@ class CheckpointStore:
         try:
             record = self._stage(staged, engine_state, trainer_state, planned)
             target = self._publish(staged, step)
+        except OSError as error:
+            raise OSError(f"the checkpoint of step {step} could not be written: {error}") from error
         finally:
             # On a full disk the half of it is in the way of everything else.
             shutil.rmtree(self._staging, ignore_errors=True)
         try:
             verified(target, self._owner)
-        except TornCheckpointError:
+        except TornCheckpointError as error:
             if _aside(target).exists():
                 self._remove(target)
                 _aside(target).rename(target)
-            raise
+            raise TornCheckpointError(f"the checkpoint of step {step} could not be written: {error}") from error
         self._remove_replaced()
         self.records = [kept for kept in self.records if kept.step != step] + [record]
         self._mark_best_and_prune()

@@ -28,7 +28,7 @@ from trainer.config.sections import Export, Method, Regularization, Task
 from trainer.config.sources import ModelSource
 from trainer.data import ensure_chat_template
 from trainer.engine.base import EngineState, check_names
-from trainer.evaluation import with_exports
+from trainer.evaluation import measured_step, with_exports
 from trainer.hub import HubUnavailable
 from trainer.model import (
     Exported,
@@ -88,6 +88,11 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
         ensure_chat_template(tokenizer)
     origin = Origin(located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held)
     trained, probe = trained_model(origin, method, saved)
+
+    report, step = read_report(request.run), saved.record.step
+    measured = measured_step(report) if report is not None else None
+    if measured not in (None, step):
+        say(f"warning: the figures in {REPORT} are of step {measured}; what is written now, of step {step}, was not measured")
 
     def published(done: Exported) -> None:
         say(_told(done))

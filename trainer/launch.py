@@ -21,6 +21,7 @@ from trainer.config.record import (
     REASON_DIVERGED,
     REASON_EXPORT,
     REASON_GENERIC,
+    STOPPED,
     WARNINGS_MAX,
     CheckpointRecord,
     Metrics,
@@ -51,6 +52,10 @@ FAILURE_REASONS = {"OutOfMemoryError": "OutOfMemory", "MemoryError": "OutOfMemor
                    "SafetensorError": "StorageFailed", RayNotStartedError.__name__: REASON_RAY,
                    # Ray Train's, for workers that did not come up.
                    "WorkerGroupStartupTimeoutError": REASON_RAY, "WorkerGroupStartupFailedError": REASON_RAY}  # fmt: skip
+
+
+class MissingResultsError(Exception):
+    """The workers ended well, unasked, and did not leave what they were to write."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,9 @@ def overseen(work: Callable[[StopRequest], str]) -> Ending:
     ending = stop.oversee(lambda: end_of(lambda: work(stop)))
     stop.disregard()
     if ending is None:
-        return replace(interrupted("stopped on request; what was trained is in the newest checkpoint"), unfinished=True)
+        return replace(interrupted(STOPPED), unfinished=True)
     if stop.wanted and ending.outcome.result is Result.FAILED:
-        return interrupted(f"stopped on request; on the way: {ending.outcome.message}")
+        return interrupted(f"{STOPPED}; on the way: {ending.outcome.message}")
     return ending
 
 
@@ -170,8 +175,10 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
         ownership.write(finished=False)
     reporter.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
     fit(config, inputs, ownership, reporter, stop, trained=finished)
-    if missing_results(directory, config.exports):
-        raise InterruptedRunError("stopped on request; the newest checkpoint holds what was trained")
+    if missing := missing_results(directory, config.exports):
+        if stop.wanted:
+            raise InterruptedRunError(STOPPED)
+        raise MissingResultsError(f"the workers ended without an error, but {directory} lacks {', '.join(missing)}")
     ownership.write(finished=True)
     try:
         print_report(directory)

@@ -4,6 +4,7 @@ Touches Ray. Tests: tests/trainer/test_raystart.py, tests/controller/cli/test_od
 """
 
 import atexit
+import contextlib
 import json
 import logging
 import os
@@ -75,8 +76,19 @@ def leave_current_folder() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([*(entry for entry in lasting_python_path(os.environ) if entry not in ours), *ours])
     if not _is_empty(Path()):
         folder = tempfile.mkdtemp(prefix="ft-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        left_folders.append(folder)
+        atexit.register(remove_left_folders)
         os.chdir(folder)
+
+
+left_folders: list[str] = []
+"""The temporary folders that this process went to, for whoever ends it without its exit handlers."""
+
+
+def remove_left_folders() -> None:
+    """Remove the temporary folders that this process went to."""
+    while left_folders:
+        shutil.rmtree(left_folders.pop(), ignore_errors=True)
 
 
 def _is_empty(folder: Path) -> bool:
@@ -112,9 +124,15 @@ def ray_folder() -> Path:
 
 def last_words(folder: Path) -> str:
     """Return the ends of the logs that Ray's daemons left in its temporary folder: it goes with the run."""
-    logs = sorted(file for file in folder.glob("session_latest/logs/*") if file.suffix in (".err", ".out", ".log") and file.stat().st_size)
-    ends = [file.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:] for file in logs]
-    return "\n".join(f"{file.name}: {line}" for file, end in zip(logs, ends, strict=True) for line in end) or "none"
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        for file in sorted(folder.glob("session_latest/logs/*")):
+            if file.suffix in (".err", ".out", ".log"):
+                # Daemons that are dying remove or rename what they write.
+                with contextlib.suppress(OSError):
+                    end = file.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+                    lines += [f"{file.name}: {line}" for line in end]
+    return "\n".join(lines) or "none"
 
 
 def join_cluster() -> Any:

@@ -14,7 +14,7 @@ from trainer.config.files import write_atomically
 from trainer.config.record import ModelProvenance, OutputRecord, Stage
 from trainer.config.results import MODEL, REPORT, missing_results, read_report
 from trainer.config.sections import Export, Task
-from trainer.evaluation import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, with_exports
+from trainer.evaluation import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, measured_step, with_exports
 from trainer.hooks import EARLY_STOP
 from trainer.hyperparameters import hyperparameters
 from trainer.loop import Progress
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 def reported(run: "Run", step: int) -> dict[str, Any] | None:
     """Return the report of a run that was finished before, when its figures are of the weights of `step`: then it stands."""
     report = read_report(run.directory) if run.trained else None
-    exports = report.get("exports", []) if report is not None else []
-    return report if any(isinstance(entry, dict) and entry.get("step") == step for entry in exports) else None
+    return report if report is not None and measured_step(report) == step else None
 
 
 def add_exports(run: "Run", step: int, progress: Progress) -> None:
@@ -50,7 +49,7 @@ def write_results(run: "Run", step: int, progress: Progress, baseline: Measureme
     """Export the weights of `step` and write the report; the report last, because it says that all is done."""
     exports, trained_parameters = _export(run, step, run.config.exports)
     if run.engine.rank == 0 and run.provenance is not None:
-        _write_report(run, _report(run, run.provenance, progress, baseline, final, exports, trained_parameters), progress)
+        _write_report(run, _report(run, run.provenance, step, progress, baseline, final, exports, trained_parameters), progress)
     run.engine.broadcast(None)
 
 
@@ -78,7 +77,7 @@ def _probe(run: "Run") -> Probe:
     return Probe.take(lambda ids: run.engine.forward(input_ids=ids.to(run.engine.device), use_cache=False), rows, dtype)
 
 
-def _report(run: "Run", provenance: ModelProvenance, progress: Progress, baseline: Measurement, final: Measurement,
+def _report(run: "Run", provenance: ModelProvenance, step: int, progress: Progress, baseline: Measurement, final: Measurement,
            exports: Sequence[Exported], trained_parameters: int) -> dict[str, Any]:  # fmt: skip
     """Return the content of report.json."""
     dataset, figures, first = run.inputs.dataset, progress.figures(), run.ledger.metrics.latest
@@ -106,6 +105,7 @@ def _report(run: "Run", provenance: ModelProvenance, progress: Progress, baselin
         training=summary,
         baseline=baseline.named(),
         final=final.named(),
+        measured_step=step,
         evaluated_rows=len(dataset.test),
         generated_rows=len(final.answers),
         cut_answers=(baseline.cut_answers, final.cut_answers),

@@ -9,7 +9,7 @@ from controller.cli.localrun import Folders
 from controller.cli.problems import BadInputError
 from controller.cli.screen import Screen
 from trainer.config.errors import InputError
-from trainer.config.record import Outcome, Result
+from trainer.config.record import STOPPED, Outcome, Result
 
 LAST_LINES = 20
 SECTIONS = {field.alias or name for name, field in FineTuneJobSpec.model_fields.items()}
@@ -57,6 +57,8 @@ def tell(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Scre
         found = [name for name in RESULTS if (folders.output / name).exists()]
         screen.say(f"finished; in {folders.output}: {', '.join(found)}")
     elif result is Result.INTERRUPTED:
+        if ended.outcome.message != STOPPED:
+            _say_message(ended.outcome.message, "", screen)
         step = ended.last_checkpoint
         screen.say(f"interrupted {f'after the checkpoint at step {step}' if step else 'before the first checkpoint'}; go on with: {again}")
     else:
@@ -67,13 +69,17 @@ def _tell_failure(ended: Ended, folders: Folders, tail: LogTail, again: str, scr
     if not ended.told_by_trainer:
         for line in tail.last_lines():
             screen.say(f"  {line}")
-    cause, *details = [line for line in ended.outcome.message.splitlines() if line.strip()]
-    screen.say(f"failed ({ended.outcome.reason}): {cause}")
-    for line in details[:LAST_LINES]:
-        screen.say(f"  {line}")
+    _say_message(ended.outcome.message, f"failed ({ended.outcome.reason}): ", screen)
     screen.say(f"the whole log is in {folders.log}")
     if ended.last_checkpoint:
         screen.say(f"the checkpoint at step {ended.last_checkpoint} is kept; once the cause is mended, go on with: {again}")
+
+
+def _say_message(message: str, heading: str, screen: Screen) -> None:
+    cause, *details = [line for line in message.splitlines() if line.strip()]
+    screen.say(f"{heading}{cause}")
+    for line in details[:LAST_LINES]:
+        screen.say(f"  {line}")
 
 
 def input_errors(outcome: Outcome | None, tail: LogTail) -> list[InputError]:

@@ -21,7 +21,7 @@ from controller.cli.localstatus import take
 from controller.cli.news import news
 from controller.cli.screen import Screen
 from trainer.config.files import write_atomically
-from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Outcome, ProgressRecord, Result, Stage
+from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, STOPPED, Outcome, ProgressRecord, Result, Stage
 
 
 class Follower:
@@ -105,7 +105,7 @@ def outcome_of_exit(exit_code: int) -> Outcome:
     if exit_code == EXIT_INPUT:
         return Outcome(result=Result.INPUT_INVALID, reason="InputInvalid", message="the trainer refused its input; its last lines say why")
     if exit_code == EXIT_INTERRUPTED:
-        return Outcome(result=Result.INTERRUPTED, reason="Interrupted", message="the trainer was stopped")
+        return Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=STOPPED)
     if exit_code == 128 + signal.SIGKILL:
         message = "the trainer was killed (signal 9); when nobody did it, the machine ran out of memory"
         return Outcome(result=Result.FAILED, reason="Killed", message=message)
@@ -118,7 +118,7 @@ def outcome_of_stop(exit_code: int) -> Outcome:
     if exit_code in (EXIT_SUCCESS, EXIT_INPUT):
         return outcome_of_exit(exit_code)
     killed = exit_code == 128 + signal.SIGKILL
-    message = "stopped on request; the trainer was ended without a last word" if killed else "stopped on request"
+    message = f"{STOPPED}; the trainer was ended without a last word" if killed else STOPPED
     return Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=message)
 
 

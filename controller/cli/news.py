@@ -26,8 +26,9 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     if record.metrics.baseline and not (before and before.metrics.baseline):
         lines.append(f"base model: {figures(record.metrics.baseline)}")
     perplexity, step = record.metrics.latest.get("perplexity"), record.metrics.validated_step
-    # After a resume the record holds the validation of the run before; it is no news.
-    if perplexity is not None and step != (before.metrics.validated_step if before else None) and _is_later(step, record):
+    # After a resume the record holds the validation of the run before; it is no news. One that is made up for is.
+    known_step = before.metrics.validated_step if before else None
+    if perplexity is not None and step != known_step and (_is_later(step, record) or _is_made_up_for(step, before, record)):
         lines.append(f"validation at step {step}: perplexity {perplexity:.4g}")
     known_steps = {checkpoint.step for checkpoint in before.checkpoints} if before else set()
     # After a resume the record lists the checkpoints of the run before; they are no news.
@@ -68,6 +69,11 @@ def _model(model: ModelProvenance) -> str:
 
 def _is_new(checkpoint: CheckpointRecord, record: ProgressRecord, known_steps: set[int]) -> bool:
     return checkpoint.step not in known_steps and _is_later(checkpoint.step, record)
+
+
+def _is_made_up_for(step: int | None, before: ProgressRecord | None, record: ProgressRecord) -> bool:
+    """Tell whether the step that this start goes on from was validated by this start: not yet when it said where it goes on."""
+    return bool(record.resumed_from_step) and step == record.resumed_from_step and before is not None and before.resumed_from_step == step
 
 
 def _is_later(step: int | None, record: ProgressRecord) -> bool:

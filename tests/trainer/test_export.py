@@ -123,6 +123,17 @@ def test_a_damaged_best_checkpoint_is_passed_over_with_a_word(base: Path, tmp_pa
     torch.testing.assert_close(logits(merged), model_at(base, config, 2)(INPUT).logits, rtol=1e-4, atol=1e-4)
 
 
+def test_weights_that_the_report_is_not_of_are_exported_with_a_word_and_a_mark(base: Path, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", base, {1: 5.0})
+    (tmp_path / "run" / "report.json").write_text(json.dumps({"final": {}, "measuredStep": 3, "exports": []}))
+
+    _, said = exported(tmp_path / "run")
+
+    assert "warning: the figures in report.json are of step 3; what is written now, of step 1, was not measured" in said
+    [entry] = json.loads((tmp_path / "run" / "report.json").read_text())["exports"]
+    assert (entry["step"], entry["measured"]) == (1, False)
+
+
 def test_a_run_that_was_moved_is_exported_and_its_report_tells_of_it(base: Path, tmp_path: Path) -> None:
     run_in(tmp_path / "run", base, {1: 5.0})
     (tmp_path / "run" / "report.json").write_text(json.dumps({"final": {}, "exports": [{"form": "adapter", "path": "x"}]}))

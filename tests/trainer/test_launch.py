@@ -157,7 +157,7 @@ def test_a_check_that_is_stopped_says_so_in_its_record(tmp_path: Path, monkeypat
     monkeypatch.setattr("trainer.launch.inspect", stopped)
     config = train_config(output={"directory": str(tmp_path)}, progress={"file": str(tmp_path / "progress.json")})
     ending = check(config)
-    assert (ending.exit_code, ending.unfinished) == (EXIT_INTERRUPTED, True)
+    assert (ending.exit_code, ending.unfinished, ending.outcome.message) == (EXIT_INTERRUPTED, True, "stopped on request")
     assert json.loads((tmp_path / "progress.json").read_text())["outcome"]["result"] == "Interrupted"
 
 
@@ -237,3 +237,21 @@ def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_st
 
     with pytest.raises(InputError, match=r"output: the run in .* is finished, but no sound checkpoint of it is left"):
         attempt(config, Told(), StopRequest())
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_results_that_are_missing_are_an_interruption_only_where_somebody_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    stop = StopRequest()
+    monkeypatch.setattr("trainer.launch.check_inputs", lambda _: CheckedInputs())
+    monkeypatch.setattr("trainer.launch.fit", lambda *_, **__: setattr(stop, "_signals", int(asked)))
+    config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
+
+    ending = end_of(lambda: attempt(config, Told(), stop))
+
+    if asked:
+        assert (ending.exit_code, ending.outcome.message) == (EXIT_INTERRUPTED, "stopped on request")
+    else:
+        assert ending.exit_code == EXIT_FAILURE
+        assert ending.outcome.message.endswith(f"but {tmp_path} lacks report.json, model/adapter")

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,39 @@ def test_what_rays_daemons_said_last_is_kept_in_the_log(tmp_path: Path) -> None:
     (logs / "dashboard.log").touch()
     assert last_words(tmp_path).splitlines() == [*(f"gcs_server.err: line {number}" for number in range(4, 9)), "raylet.out: caf\ufffd"]
     assert last_words(tmp_path / "none") == "none"
+
+
+def test_a_log_that_goes_while_it_is_read_does_not_hide_why_ray_did_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = tmp_path / "ray/session_latest/logs"
+    logs.mkdir(parents=True)
+    (logs / "a.err").symlink_to(logs / "gone")
+    (logs / "b.err").write_text("the last word\n")
+    assert last_words(tmp_path / "ray") == "b.err: the last word"
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    tries: list[int] = []
+    with pytest.raises(RayNotStartedError, match="the node timed out during startup"):
+        start_patiently(failing(9, tries))
+    assert len(tries) == 2
+
+
+ABANDONED = """
+import os, sys
+from pathlib import Path
+from trainer.__main__ import abandon
+from trainer.raystart import leave_current_folder
+leave_current_folder()
+print(Path.cwd(), flush=True)
+abandon(3)
+"""
+
+
+def test_a_run_that_ends_at_once_leaves_no_temporary_folder(tmp_path: Path) -> None:
+    (tmp_path / "random.txt").touch()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", ABANDONED], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stdout.strip() not in ("", str(tmp_path))
+    assert not Path(ended.stdout.strip()).exists()
 
 
 @pytest.mark.usefixtures("restored")

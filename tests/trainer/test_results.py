@@ -126,6 +126,20 @@ def test_results_that_were_deleted_are_made_again_as_they_were(folder: Path) -> 
     assert (folder / "run" / "metrics.jsonl").read_text() == lines
 
 
+def test_an_export_of_other_weights_does_not_make_the_report_one_of_theirs(folder: Path) -> None:
+    written = report(folder)
+    best, entry = written["best"]["step"], written["exports"][0]
+    (folder / "run" / "checkpoints" / f"step-{best}" / "parameters.safetensors").write_bytes(b"torn")
+    other = max(step for step in (1, 2, 3) if step != best)
+    entered = [entry | {"step": step, "form": form} for step, form in ((other, "adapter"), (1, "merged"), (2, "merged"), (3, "merged"))]
+    (folder / "run" / "report.json").write_text(json.dumps(written | {"exports": entered}))
+
+    run(config(folder, export=("adapter", "merged")), trained=True)
+
+    assert report(folder)["measuredStep"] == report(folder)["best"]["step"] != best
+    assert report(folder)["final"] != written["final"]
+
+
 def test_weights_that_the_report_is_not_of_are_measured_before_they_are_written(folder: Path) -> None:
     best = report(folder)["best"]["step"]
     (folder / "run" / "checkpoints" / f"step-{best}" / "parameters.safetensors").write_bytes(b"torn")

@@ -60,6 +60,10 @@ REASON_EXPORT = "ExportMismatch"
 """What was written is not the model that was measured. Another attempt would write the same."""
 
 
+STOPPED = "stopped on request"
+"""The whole message of a run that was stopped and had nothing else to tell."""
+
+
 class Outcome(Model):
     """The last word of an attempt."""
 

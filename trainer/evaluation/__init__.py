@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from trainer.evaluation.figures import Figure, Perplexity, figures
-from trainer.evaluation.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, with_exports
+from trainer.evaluation.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, measured_step, with_exports
 
 if TYPE_CHECKING:
     from trainer.evaluation.generation import Generated, generate, stop_token_ids
@@ -37,6 +37,7 @@ __all__ = [
     "figures",
     "generate",
     "left_out",
+    "measured_step",
     "render_table",
     "stop_token_ids",
     "text_metrics",

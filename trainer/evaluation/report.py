@@ -71,6 +71,8 @@ class RunResult:
     training: TrainingSummary
     baseline: Mapping[str, Figure]
     final: Mapping[str, Figure]
+    measured_step: int
+    """The step of the weights that `final` is of."""
     evaluated_rows: int
     generated_rows: int
     cut_answers: tuple[int, int] = (0, 0)
@@ -101,6 +103,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "answers": _answers(config, result) if result.generated_rows else None,
         "baseline": _figures(baseline),
         "final": _figures(final),
+        "measuredStep": result.measured_step,
         "change": {name: _change(baseline[name], final[name]) for name in baseline if name in final},
         "best": result.best.to_wire() if result.best else None,
         "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in result.samples],
@@ -115,15 +118,23 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
 def with_exports(report: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the report with further exports entered; one of the same form takes the place of the earlier one.
 
+    `measured` is false in an entry whose weights are not those that the report's figures are of.
     A report of the first schema lists paths alone; their last part is the form.
     """
     earlier = [
         dict(export) if isinstance(export, Mapping) else {"form": str(export).rpartition("/")[2], "path": str(export)}
         for export in report.get("exports", [])
     ]
-    forms = {export["form"] for export in exports}
-    entered = [*(export for export in earlier if export["form"] not in forms), *map(dict, exports)]
+    forms, step = {export["form"] for export in exports}, measured_step(report)
+    marked = [dict(export) | ({} if step in (None, export["step"]) else {"measured": False}) for export in exports]
+    entered = [*(export for export in earlier if export["form"] not in forms), *marked]
     return {**report, "schemaVersion": SCHEMA_VERSION, "exports": sorted(entered, key=lambda export: str(export["form"]))}
+
+
+def measured_step(report: Mapping[str, Any]) -> int | None:
+    """Return the step of the weights that a report's `final` is of; None where an older report does not say."""
+    step = report.get("measuredStep")
+    return step if isinstance(step, int) else None
 
 
 def _training(training: TrainingSummary) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def wait() -> int:
     run_file(finished=False)
 
     def stop(*_: Any) -> None:
-        record("Finished", checkpoints=[checkpoint(3)], outcome=outcome("Interrupted", "stopped"))
+        record("Finished", checkpoints=[checkpoint(3)], outcome=outcome("Interrupted", "stopped on request"))
         sys.exit(3)
 
     signal.signal(signal.SIGTERM, stop)

@@ -38,6 +38,14 @@ def test_what_is_new_is_told(after: ProgressRecord, lines: list[str]) -> None:
     assert news(BEFORE, after) == lines
 
 
+def test_a_validation_that_a_resumed_run_makes_up_for_is_told_once() -> None:
+    resumed = record(step=3, resumed_from_step=3, metrics=latest(1, perplexity=9.5))
+    validated = record(step=3, resumed_from_step=3, metrics=latest(3, perplexity=8.5))
+    assert news(None, resumed) == ["resumed from step 3", "training"]
+    assert news(resumed, validated) == ["validation at step 3: perplexity 8.5"]
+    assert news(validated, validated) == []
+
+
 def test_source_precision_and_digest_of_the_weights_are_told() -> None:
     model = ModelProvenance(
         name="org/m",

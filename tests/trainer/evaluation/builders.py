@@ -24,6 +24,7 @@ def report(**changes: Any) -> dict[str, Any]:
         ),
         "baseline": BASELINE,
         "final": FINAL,
+        "measured_step": 5,
         "evaluated_rows": 40,
         "generated_rows": 30,
         "samples": [sample(number) for number in range(5)],

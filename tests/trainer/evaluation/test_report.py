@@ -1,5 +1,6 @@
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -92,3 +93,17 @@ def test_an_export_made_later_is_entered_beside_or_instead_of_the_earlier_ones(e
     assert {entry["form"]: entry.get("step") for entry in entered["exports"]} == forms
     assert entered["schemaVersion"] == 2
     assert entered["final"] == report()["final"]
+
+
+@pytest.mark.parametrize(
+    ("report_says", "marks"),
+    [
+        pytest.param({}, {"adapter": None, "merged": False}, id="another step"),
+        pytest.param({"measuredStep": 7}, {"adapter": None, "merged": None}, id="the step that was measured"),
+        pytest.param({"measuredStep": None}, {"adapter": None, "merged": None}, id="an older report, which does not say"),
+    ],
+)
+def test_an_export_of_other_weights_than_the_figures_are_of_is_marked(report_says: dict[str, Any], marks: dict[str, bool | None]) -> None:
+    entered = with_exports(report() | report_says, [{"form": "merged", "path": "/x", "step": 7}])
+
+    assert {entry["form"]: entry.get("measured") for entry in entered["exports"]} == marks
