@@ -70,13 +70,23 @@ def deal(rows: Sequence[Tokens], rank: int, world_size: int, micro_batch_size: i
     return [collate(own[start : start + micro_batch_size]) for start in range(0, len(own), micro_batch_size)]
 
 
-def deal_evaluation(rows: Sequence[Tokens], rank: int, world_size: int, batch_size: int) -> list[list[Tokens] | None]:
+def deal_evaluation(
+    rows: Sequence[Tokens], rank: int, world_size: int, batch_size: int, tokens_at_once: int | None = None
+) -> list[list[Tokens] | None]:
     """Return rank `rank`'s batches of an evaluation over all rows; None stands for a turn without rows.
 
+    A batch holds at most `batch_size` rows and, padding included, `tokens_at_once` tokens, but always one row.
     Every rank gets as many turns, because a sharded model's forward needs all ranks each time.
     """
     by_length = sorted(rows, key=lambda row: (len(row.input_ids), row.id))
-    batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
+    batches: list[list[Tokens]] = []
+    for row in by_length:
+        size = len(batches[-1]) + 1 if batches else 0
+        fits = tokens_at_once is None or size * len(row.input_ids) <= tokens_at_once
+        if batches and size <= batch_size and fits:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
     turns = -(-len(batches) // world_size)
     own: list[list[Tokens] | None] = list(batches[rank::world_size])
     return own + [None] * (turns - len(own))

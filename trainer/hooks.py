@@ -112,10 +112,11 @@ class Validate:
     """Perplexity of the validation rows every so many steps and at the last; best so far; early stopping."""
 
     def __init__(self, engine: Engine, rows: Sequence[Tokens], every_steps: int, batch_size: int, ledger: Ledger,
-                 early_stopping: EarlyStopping | None, sinks: MetricsSink, sender: Sender, stop: "StopOnRequest") -> None:  # fmt: skip
+                 early_stopping: EarlyStopping | None, sinks: MetricsSink, sender: Sender, stop: "StopOnRequest",
+                 tokens_at_once: int | None = None) -> None:  # fmt: skip
         self._engine, self._rows, self._every, self._batch_size = engine, rows, every_steps, batch_size
         self._ledger, self._early_stopping, self._sinks, self._sender = ledger, early_stopping, sinks, sender
-        self._stop = stop
+        self._stop, self._tokens_at_once = stop, tokens_at_once
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
         """Validate when it is due."""
@@ -127,7 +128,7 @@ class Validate:
         """Validate; a stop that comes in between ends it, and training, and is remembered in the checkpoint."""
         self._ledger.owes_validation = True
         try:
-            measured = measure_perplexity(self._engine, self._rows, self._batch_size, self._stop.between_batches)
+            measured = measure_perplexity(self._engine, self._rows, self._batch_size, self._stop.between_batches, self._tokens_at_once)
         except MeasurementStoppedError:
             self._engine.model.train()
             progress.stop_reason = INTERRUPTED

@@ -5,7 +5,7 @@ Test: tests/trainer/test_hyperparameters.py.
 
 from typing import Any
 
-from trainer.config.sections import Generation, Precision, Task
+from trainer.config.sections import Generation, Precision
 from trainer.config.train import TrainConfig
 from trainer.engine.base import ADAM_BETAS, ADAM_EPSILON
 from trainer.model.lora import ALL_LINEAR
@@ -21,10 +21,7 @@ def hyperparameters(config: TrainConfig, *, bfloat16: bool, validation_every: in
     used["distributed"] = used.pop("workers")
     used["training"]["precision"] = (Precision.BFLOAT16 if bfloat16 else Precision.FLOAT32).value
     used["evaluation"]["everySteps"] = validation_every
-    if config.task is Task.CHAT:
-        used["evaluation"]["metrics"] = ["perplexity", *config.evaluation.text_metrics]
-    else:
-        used["evaluation"]["metrics"] = ["perplexity"]
+    used["evaluation"]["metrics"] = ["perplexity", *config.evaluation.text_metrics_of(config.task)]
     generates = len(used["evaluation"]["metrics"]) > 1
     generation = config.evaluation.generation or Generation()
     used["evaluation"]["generation"] = generation.model_dump(mode="json", by_alias=True) if generates else None

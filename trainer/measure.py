@@ -72,9 +72,11 @@ def perplexity_figures(perplexity: Perplexity) -> dict[str, float]:
     return Measurement(perplexity).figures()
 
 
-def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int, between: Callable[[], None] = lambda: None) -> Perplexity:
+def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int, between: Callable[[], None] = lambda: None,
+                       tokens_at_once: int | None = None) -> Perplexity:  # fmt: skip
     """Return the token-weighted perplexity of all rows; on every rank the same.
 
+    A batch has at most `batch_size` rows and, if it has more than one, `tokens_at_once` tokens with its padding.
     `between` is called on every rank before each batch; it may raise to end the measurement, on all ranks alike.
     """
     was_training = engine.model.training
@@ -82,7 +84,7 @@ def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int, 
     keeps_positions = accepts_logits_to_keep(engine)
     nll = 0.0
     with torch.no_grad():
-        for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size):
+        for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once):
             between()
             if turn is not None or engine.shards_parameters:
                 # A sharded forward needs every rank: one without rows of its own computes along with a row.
@@ -99,14 +101,14 @@ def _batch_nll(engine: Engine, batch: MicroBatch, *, keeps_positions: bool) -> f
 
 
 def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: Sequence[Tokens], task: Task, evaluation: Evaluation,
-            batch_size: int, max_length: int) -> Measurement:  # fmt: skip
+            batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
     """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
 
     `max_length` is the job's largest length of a row; a longer prompt loses its beginning. Answers are generated only
     where a metric needs them.
     """
-    perplexity = measure_perplexity(engine, rows, batch_size)
-    names, generation = evaluation.text_metrics if task is Task.CHAT else (), evaluation.generation or Generation()
+    perplexity = measure_perplexity(engine, rows, batch_size, tokens_at_once=tokens_at_once)
+    names, generation = evaluation.text_metrics_of(task), evaluation.generation or Generation()
     if not names:
         return Measurement(perplexity)
     chosen = examples[: generation.samples]
@@ -115,7 +117,6 @@ def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: S
     if len(missing) == len(names):
         return Measurement(perplexity, missing)
     kept = [prompt[-max_length:] for prompt in prompts]
-    tokens_at_once = batch_size * max(len(row.input_ids) for row in rows)
     rows_at_once = max(1, tokens_at_once // (max(map(len, kept)) + generation.max_new_tokens))
     found = generate_over_ranks(engine, tokenizer, kept, generation.max_new_tokens, rows_at_once)
     answers = tuple(

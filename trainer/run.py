@@ -150,7 +150,7 @@ class Run:
         config = self.config
         measured = measure(
             self.engine, self.tokenizer, self.inputs.dataset.test, self.test_rows, config.task, config.evaluation,
-            self.rows_at_once, config.training.max_sequence_length,
+            self.rows_at_once, self.tokens_at_once, config.training.max_sequence_length,
         )  # fmt: skip
         if self.engine.rank == 0:
             self.tell_left_out(measured, "base" if stage is Stage.BASELINE else "tuned")
@@ -160,6 +160,11 @@ class Run:
     def rows_at_once(self) -> int:
         """Rows of an evaluation's forward pass: those of training, so that what fits there fits here."""
         return optimizer_settings(self.config).micro_batch_size
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Tokens of an evaluation's forward pass: those of the largest micro-batch, however long the held-out rows are."""
+        return self.rows_at_once * max(len(piece.tokens.input_ids) for piece in self.train_pieces)
 
     def tell_left_out(self, measured: Measurement, model: str) -> None:
         """Warn of figures that are undefined for this model's answers; those that the references forbid are findings already."""
@@ -213,7 +218,7 @@ class Run:
             hooks.append(
                 Validate(
                     self.engine, self.validation_rows, every, self.rows_at_once, self.ledger,
-                    config.regularization.early_stopping, sinks, sender, stop,
+                    config.regularization.early_stopping, sinks, sender, stop, self.tokens_at_once,
                 )
             )  # fmt: skip
         hooks.append(stop)

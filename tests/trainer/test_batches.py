@@ -1,5 +1,6 @@
 """Micro-batches: every row once, targets at the right places, as many turns on every rank."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,3 +42,16 @@ def test_an_evaluation_covers_all_rows_in_as_many_turns_on_every_rank(world_size
     turns = [deal_evaluation(rows, rank, world_size, batch_size) for rank in range(world_size)]
     assert len({len(own) for own in turns}) == 1
     assert sorted(item.id for own in turns for turn in own for item in turn or []) == sorted(item.id for item in rows)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "tokens_at_once", "sizes"),
+    [
+        pytest.param([4, 4, 4, 4, 4], 12, [3, 2], id="as many rows as in training"),
+        pytest.param([4, 4, 6, 6, 12], 12, [2, 2, 1], id="longer rows, fewer of them"),
+        pytest.param([30, 30], 12, [1, 1], id="always one"),
+    ],
+)
+def test_an_evaluations_batch_has_no_more_tokens_than_allowed(lengths: list[int], tokens_at_once: int, sizes: list[int]) -> None:
+    rows = [Tokens(str(index), [1] * length, [True] * length, 1, truncated=False) for index, length in enumerate(lengths)]
+    assert [len(turn or ()) for turn in deal_evaluation(rows, 0, 1, 3, tokens_at_once)] == sizes

@@ -24,15 +24,15 @@ LOGITS = MICRO * (LENGTH - PROMPT) * VOCABULARY * 4
 def engine() -> DdpEngine:
     torch.manual_seed(1)
     config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-                         num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True)  # fmt: skip
+                         num_key_value_heads=2, max_position_embeddings=3 * LENGTH, tie_word_embeddings=True)  # fmt: skip
     return DdpEngine(LlamaForCausalLM(config).float(), OptimizerSettings(0.0, 1.0, MICRO, 1), torch.device("cpu"), bfloat16=False)
 
 
-def rows(count: int) -> list[Tokens]:
+def rows(count: int, length: int = LENGTH) -> list[Tokens]:
     generator = torch.Generator().manual_seed(2)
-    mask = [index >= PROMPT for index in range(LENGTH)]
-    drawn = (torch.randint(0, VOCABULARY, (LENGTH,), generator=generator).tolist() for _ in range(count))
-    return [Tokens(str(index), ids, mask, LENGTH, truncated=False) for index, ids in enumerate(drawn)]
+    mask = [index >= PROMPT for index in range(length)]
+    drawn = (torch.randint(0, VOCABULARY, (length,), generator=generator).tolist() for _ in range(count))
+    return [Tokens(str(index), ids, mask, length, truncated=False) for index, ids in enumerate(drawn)]
 
 
 def peak(act: Callable[[], object]) -> int:
@@ -61,3 +61,10 @@ def test_the_logits_of_an_evaluation_exist_once() -> None:
 def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
     measured, prompts = engine(), [[7] * PROMPT] * MICRO
     assert peak(lambda: generate_over_ranks(measured, tiny_tokenizer(), prompts, LENGTH - PROMPT, MICRO)) < LOGITS
+
+
+def test_held_out_rows_that_are_longer_than_the_training_rows_take_no_more_memory(training_peak: int) -> None:
+    measured, long = engine(), rows(MICRO, 3 * LENGTH)
+    found = []
+    assert peak(lambda: found.append(measure_perplexity(measured, long, MICRO, tokens_at_once=MICRO * LENGTH))) < training_peak
+    assert found[0].nll_sum == pytest.approx(measure_perplexity(measured, long, MICRO).nll_sum, rel=1e-6)

@@ -22,7 +22,7 @@ def measured(examples: list[Example], task: Task, max_length: int = 100, **evalu
     engine = DdpEngine(tiny_model(), OptimizerSettings(0.0, 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
     rows = [piece.tokens for example in examples for piece in pieces_of(example, tokenizer, 100)]
-    return measure(engine, tokenizer, examples, rows, task, wanted, batch_size=2, max_length=max_length)
+    return measure(engine, tokenizer, examples, rows, task, wanted, batch_size=2, tokens_at_once=200, max_length=max_length)
 
 
 @pytest.mark.parametrize(

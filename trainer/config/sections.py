@@ -193,10 +193,9 @@ class Evaluation(Model):
     )
     generation: Generation | None = Field(None, description="How answers are generated for bleu, chrf and wer.")
 
-    @property
-    def text_metrics(self) -> tuple[str, ...]:
-        """The metrics of a chat that compare answers, by default all; without one nothing is generated."""
-        return tuple(name for name in TEXT_METRICS if self.metrics is None or name in self.metrics)
+    def text_metrics_of(self, task: Task) -> tuple[str, ...]:
+        """The metrics that compare answers, of a chat by default all, else none; without one nothing is generated."""
+        return () if task is not Task.CHAT else tuple(name for name in TEXT_METRICS if self.metrics is None or name in self.metrics)
 
 
 def _no_flag(value: Any) -> Any:

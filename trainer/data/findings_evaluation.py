@@ -23,9 +23,9 @@ FEW_LONG_SHARE = 0.5
 
 def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
     """Return what is to be said of the figures on held-out rows, and of settings that can have no effect."""
-    names = config.evaluation.text_metrics
+    names = config.evaluation.text_metrics_of(config.task)
     findings = []
-    if config.task is Task.CHAT and names and dataset.test:
+    if names and dataset.test:
         generation = config.evaluation.generation or Generation()
         pairs = [prompt_and_reference(example, tokenizer) for example in dataset.test[: generation.samples]]
         origins = [example.origin for example in dataset.test]

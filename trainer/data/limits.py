@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.config.errors import InputError
-from trainer.config.sections import Generation, Task
+from trainer.config.sections import Generation
 from trainer.config.train import TrainConfig
 from trainer.data.rows import Tokens
 
@@ -42,7 +42,7 @@ def _length_findings(rows: Sequence[Tokens], limits: ModelLimits) -> list[str]:
 
 def _generation_findings(config: TrainConfig, limits: ModelLimits) -> list[str]:
     wanted = (config.evaluation.generation or Generation()).max_new_tokens
-    if config.task is not Task.CHAT or not config.evaluation.text_metrics or limits.positions is None or wanted < limits.positions:
+    if not config.evaluation.text_metrics_of(config.task) or limits.positions is None or wanted < limits.positions:
         return []
     problem = f"{wanted} new tokens leave no room for a prompt in the model's {limits.positions} positions"
     if limits.fixed:

@@ -10,14 +10,13 @@ from trainer.evaluation.figures import Figure, Perplexity, figures
 from trainer.evaluation.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, measured_step, with_exports
 
 if TYPE_CHECKING:
-    from trainer.evaluation.generation import Generated, generate, stop_token_ids
+    from trainer.evaluation.generation import Generated, generate
     from trainer.evaluation.render import render_table
     from trainer.evaluation.text import METRICS, left_out, text_metrics
 
 _HEAVY = {
     "Generated": "trainer.evaluation.generation",
     "generate": "trainer.evaluation.generation",
-    "stop_token_ids": "trainer.evaluation.generation",
     "render_table": "trainer.evaluation.render",
     "METRICS": "trainer.evaluation.text",
     "left_out": "trainer.evaluation.text",
@@ -39,7 +38,6 @@ __all__ = [
     "left_out",
     "measured_step",
     "render_table",
-    "stop_token_ids",
     "text_metrics",
     "with_exports",
 ]

@@ -43,7 +43,7 @@ def generate(
     """
     if any(not prompt for prompt in prompts):
         raise ValueError("a prompt has no tokens")
-    stops, opening = stop_token_ids(model, tokenizer), opening_ids(tokenizer)
+    stops, opening = stop_ids(model, tokenizer), opening_ids(tokenizer)
     room = _context_length(model) - max_new_tokens
     kept = [list(prompt)[-room:] if room > 0 else list(prompt) for prompt in prompts]
     answers: dict[int, Generated] = {}
@@ -57,11 +57,6 @@ def generate(
                 words = answer[len(opening) :] if answer[: len(opening)] == opening else answer
                 answers[row] = Generated(str(tokenizer.decode(words, skip_special_tokens=True)).strip(), cut)
     return [answers[row] for row in range(len(kept))]
-
-
-def stop_token_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return every token that ends an answer: end of sequence by model and tokenizer, end of turn by the chat template."""
-    return stop_ids(model, tokenizer)
 
 
 @contextmanager

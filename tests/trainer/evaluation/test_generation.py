@@ -6,7 +6,8 @@ import torch
 from tests.trainer.data.templates import trained_tokenizer
 from tests.trainer.model.builders import random_prompts, tiny_model, tiny_tokenizer
 from trainer.config.sections import LoraMethod, Method, Regularization
-from trainer.evaluation import Generated, generate, stop_token_ids
+from trainer.data.ending import stop_ids
+from trainer.evaluation import Generated, generate
 from trainer.model import apply_method
 
 LENGTHS = [3, 17, 9, 1, 30, 9]
@@ -27,7 +28,7 @@ def greedy_by_hand(model: Any, prompt: list[int], stops: list[int], max_new_toke
 
 def test_an_answer_is_the_greedy_one_of_a_plain_forward_loop() -> None:
     model, tokenizer, prompts = tiny_model(), tiny_tokenizer(), random_prompts(LENGTHS)
-    stops = stop_token_ids(model, tokenizer)
+    stops = stop_ids(model, tokenizer)
 
     answers = [answer.text for answer in generate(model, tokenizer, prompts, NEW_TOKENS, batch_size=4)]
 
@@ -98,8 +99,8 @@ def test_stop_tokens_are_those_of_model_tokenizer_and_template() -> None:
     model, tokenizer = tiny_model(), tiny_tokenizer()
     model.generation_config.eos_token_id = [0, 77]
 
-    assert stop_token_ids(model, tokenizer) == [0, tokenizer.convert_tokens_to_ids("<|turn|>"), 77]
-    assert stop_token_ids(model, tiny_tokenizer(chat_template=None)) == [0, 77]
+    assert stop_ids(model, tokenizer) == [0, tokenizer.convert_tokens_to_ids("<|turn|>"), 77]
+    assert stop_ids(model, tiny_tokenizer(chat_template=None)) == [0, 77]
 
 
 def test_the_models_own_sampling_settings_are_not_used() -> None:
@@ -149,7 +150,7 @@ def test_an_answer_ends_at_an_end_of_turn_that_only_the_vocabulary_knows() -> No
     end = tokenizer.convert_tokens_to_ids("<|end|>")
     assert end not in tokenizer.all_special_ids
 
-    assert end in stop_token_ids(tiny_model(), tokenizer)
+    assert end in stop_ids(tiny_model(), tokenizer)
 
 
 def test_an_answer_does_not_end_where_its_thoughts_end() -> None:
