@@ -1,6 +1,7 @@
 """The reconciler on a real API server, one deterministic pass at a time: caches are filled by lists, not by watches."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Self
 from controller.job.reconciler import Reconciler
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
-from controller.runtime.errors import Conflict, NotFound, ResourceAbsent
+from controller.runtime.errors import Conflict, NotFound, ResourceAbsent, TooManyRequests
 from controller.runtime.resources import (
     CONFIG_MAPS,
     PERSISTENT_VOLUME_CLAIMS,
@@ -106,8 +107,11 @@ class Operator:
         """Pass again and again until `done` answers with something; fail with the job's own words."""
         deadline = time.monotonic() + seconds
         while True:
-            await self.pass_once()
-            answer = await done()
+            # Too many requests: the server takes over a changed definition, and not in one moment for all that asks.
+            answer = None
+            with contextlib.suppress(TooManyRequests):
+                await self.pass_once()
+                answer = await done()
             if answer:
                 return answer
             if time.monotonic() > deadline:
