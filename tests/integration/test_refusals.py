@@ -57,6 +57,26 @@ def refuse_in(plane: ControlPlane, namespace: str) -> None:
     plane.api.request("POST", BINDINGS, {"metadata": {"name": namespace}, "spec": binding})
 
 
+def count_in(plane: ControlPlane, namespace: str) -> None:
+    """A quota that allows no RayJobs, and counts them.
+
+    The cluster learns of a kind half a minute after its definition, and looks at a quota when it is created and then after
+    minutes: the quota is created again until it counts.
+    """
+    path = QUOTAS.format(namespace) + "/none"
+
+    def counts() -> bool:
+        return bool(plane.api.get(path).get("status", {}).get("used"))
+
+    for _ in range(30):
+        create(plane, namespace, QUOTAS, QUOTA)
+        with contextlib.suppress(AssertionError):
+            wait(counts, "the quota counts", seconds=3)
+            return
+        plane.api.request("DELETE", path)
+    raise AssertionError("the quota does not count RayJobs")
+
+
 def started(plane: ControlPlane, namespace: str) -> Callable[[], bool]:
     def all_started() -> bool:
         items = plane.api.get(RAY_JOBS.format(namespace))["items"]
@@ -70,8 +90,7 @@ def test_refused_jobs_ask_seldom_say_why_and_start_soon_after_the_cause_is_gone(
 ) -> None:
     _, wire = controller
     taken, quota, policy = (namespace_of(control_plane, f"{namespace}-{name}") for name in ("taken", "quota", "policy"))
-    create(control_plane, quota, QUOTAS, QUOTA)
-    wait(lambda: "used" in control_plane.api.get(QUOTAS.format(quota) + "/none").get("status", {}), "the quota counts")
+    count_in(control_plane, quota)
     refuse_in(control_plane, policy)
     names = [f"bot-{number}" for number in range(JOBS_EACH)]
     for name in names:

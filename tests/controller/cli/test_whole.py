@@ -110,7 +110,7 @@ def assert_results_are_made_again(moved: Path) -> None:
     assert exported.returncode == 0, exported.stdout + exported.stderr
     assert f"wrote {moved / 'half' / 'merged'} (bfloat16; " in exported.stdout
     refused = finetune("export", out, "--merged")
-    assert (refused.returncode, refused.stderr.partition(";")[0]) == (2, f"--to: {out / 'model' / 'merged'} exists")
+    assert (refused.returncode, refused.stderr.partition(";")[0]) == (2, f"DIR: {out / 'model' / 'merged'} exists")
 
 
 def wait_for_a_checkpoint(process: subprocess.Popen[bytes], out: Path) -> None:
