@@ -115,7 +115,14 @@ MEDDLING: dict[str, Meddle] = {
 }
 
 
-@pytest.mark.parametrize("meddle", MEDDLING.values(), ids=MEDDLING.keys())
+MARKED = [
+    pytest.param(meddle, id=name, marks=() if name in ("deleted", "leader cut off", "leader paused") else pytest.mark.slow)
+    for name, meddle in MEDDLING.items()
+]
+"""The other kinds of meddling are tried in virtual time too, in test_elector_meddling.py."""
+
+
+@pytest.mark.parametrize("meddle", MARKED)
 def test_two_controllers_never_act_at_once(control_plane: ControlPlane, pair: Pair, namespace: str, meddle: Meddle) -> None:
     leader, standby = roles(pair)
     work = Work(control_plane, namespace)

@@ -64,7 +64,11 @@ def pause_the_controller(plane: ControlPlane, served: Served) -> Callable[[], No
     return lambda: served[0].process.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("begin", [lose_the_way, pause_the_server, end_the_server, pause_the_controller])
+SLOW = [pytest.param(begin, marks=pytest.mark.slow) for begin in (pause_the_server, pause_the_controller)]
+"""Outages that cost half a minute each and delay less than the others."""
+
+
+@pytest.mark.parametrize("begin", [lose_the_way, end_the_server, *SLOW])
 def test_a_job_that_is_created_after_an_outage_gets_its_first_child_soon(
     control_plane: ControlPlane, served: Served, begin: Callable[[ControlPlane, Served], Callable[[], None]]
 ) -> None:
