@@ -46,6 +46,7 @@ ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
 WORKDIR /tmp/project
 COPY LICENSE pyproject.toml ./
+COPY finetune ./finetune
 COPY controller ./controller
 COPY trainer ./trainer
 RUN /opt/uv/bin/uv pip install --no-cache --no-deps --compile-bytecode --build-constraint /opt/uv/constraints.txt \

@@ -37,7 +37,7 @@ lint: $(INSTALLED) ## style, types, import rules, and that generated files are u
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PYTHON_IN_VENV) -m controller.api.crd --check
+	$(PYTHON_IN_VENV) -m finetune.api.crd --check
 
 cluster: $(INSTALLED) ## start a real one-node Kubernetes with the operator installed, and leave it up (root)
 	$(PYTHON_IN_VENV) -m tests.cluster up

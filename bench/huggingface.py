@@ -15,9 +15,14 @@ import torch
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from trainer.config.train import TrainConfig
-from trainer.data import Tokens, batch_at, prepare, tokenize
-from trainer.model import apply_method, load_model, load_tokenizer, locate
+from finetune.api.trainconfig import TrainConfig
+from trainer.data.chat import tokenize
+from trainer.data.prepare import prepare
+from trainer.data.rows import Tokens
+from trainer.data.sampler import batch_at
+from trainer.model.load import load_model, load_tokenizer
+from trainer.model.location import locate
+from trainer.model.lora import apply_method
 
 IGNORED = -100
 """The label that Hugging Face leaves out of the loss."""

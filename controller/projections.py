@@ -7,10 +7,10 @@ Tests: tests/controller/test_projections.py.
 from collections.abc import Iterable
 from typing import Any
 
-from controller.api.spec import GROUP, KIND
 from controller.job.children.safety import fields_unsafe
 from controller.runtime.resources import KubeObject
-from trainer.config.record import RECORD_KEY, RECORD_MAX_BYTES
+from finetune.api.record import RECORD_KEY, RECORD_MAX_BYTES
+from finetune.api.spec import GROUP, KIND
 
 METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "labels", "ownerReferences", "creationTimestamp", "deletionTimestamp",

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from controller.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 from controller.runtime.elector import LONGEST_DURATION_SECONDS
+from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 SECRET_NAME = re.compile(r"(?i)(TOKEN|SECRET|KEY|PASSWORD)$")

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.api.spec import GROUP, KIND, PLURAL, VERSION
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.runtime.store import Store
+from finetune.api.conditions import Reason
+from finetune.api.spec import GROUP, KIND, PLURAL, VERSION
 
 FINE_TUNE_JOBS = Resource(GROUP, VERSION, PLURAL, KIND)
 RAY_JOBS = Resource("ray.io", "v1", "rayjobs", "RayJob")
@@ -29,9 +30,6 @@ QUOTA_INDEX = "quota"
 
 NAMESPACE_INDEX = "namespace"
 """Index of quotas by their namespace."""
-
-QUOTA_EXCEEDED = "QuotaExceeded"
-"""Reason of the condition Running of such a job."""
 
 
 def owner_of(item: KubeObject) -> Iterable[str]:
@@ -64,7 +62,7 @@ def quota_words(job: KubeObject) -> list[str]:
     """Return the messages of a job's conditions that say that a quota holds it up."""
     conditions = (job.get("status") or {}).get("conditions")
     told = [each for each in conditions if isinstance(each, dict)] if isinstance(conditions, list) else []
-    return [str(each.get("message", "")) for each in told if each.get("reason") == QUOTA_EXCEEDED]
+    return [str(each.get("message", "")) for each in told if each.get("reason") == Reason.QUOTA_EXCEEDED]
 
 
 def namespace_of(item: KubeObject) -> Iterable[str]:

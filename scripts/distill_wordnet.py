@@ -4,7 +4,7 @@
     python scripts/distill_wordnet.py wordnet/usr/share/wordnet trainer/data/synonyms/wordnet.tsv.gz
 
 A word keeps the synonyms of its most frequent sense only, and of those the ones for which that sense is common too:
-«bank» becomes no slope. The result is the same byte for byte each time. Test: tests/trainer/data/test_synonyms.py.
+«bank» becomes no slope. The result is the same byte for byte each time. Test: tests/trainer/augmentation/test_synonyms.py.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """`python -m trainer --config FILE [--check]`: the program that a Ray job or `finetune run` starts.
 
-stdout is for the user's eyes, logs go to stderr; exit codes are trainer.config.record's EXIT_*.
+stdout is for the user's eyes, logs go to stderr; exit codes are finetune.api.record's EXIT_*.
 """
 
 import argparse
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from trainer.config.interpreter import forget_current_folder, print_in_any_locale, use_utf8
-from trainer.config.record import EXIT_INPUT
-from trainer.config.train import TrainConfig
+from finetune.api.record import EXIT_INPUT
+from finetune.api.trainconfig import TrainConfig
+from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValidationError) as error:
         print(f"{options.config}: {error}", file=sys.stderr)
         return EXIT_INPUT
-    from trainer.launch import check, run
+    from trainer.driver.attempt import check, run
 
     ending = check(config) if options.check else run(config)
     if ending.unfinished:
@@ -42,7 +42,7 @@ def abandon(exit_code: int) -> None:
     """Leave at once, with everything that this program started and that may be in the middle of something."""
     import psutil
 
-    from trainer.raystart import remove_left_folders
+    from trainer.driver.raystart import remove_left_folders
 
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):

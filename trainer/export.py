@@ -18,36 +18,25 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from trainer.checkpoint import CheckpointStore, SavedState
-from trainer.config.errors import InputError
-from trainer.config.files import write_atomically
-from trainer.config.interpreter import forget_current_folder, print_in_any_locale, use_utf8
-from trainer.config.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
-from trainer.config.results import MODEL, REPORT, read_report
-from trainer.config.sections import Export, Method, Regularization, Task
-from trainer.config.sources import ModelSource
-from trainer.data import ensure_chat_template
+from finetune.api.errors import InputError
+from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
+from finetune.api.results import MODEL, REPORT, read_report
+from finetune.api.sections import Export, Method, Regularization, Task
+from finetune.api.sources import ModelSource
+from finetune.system.files import write_atomically
+from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
+from trainer.data.template import ensure_chat_template
 from trainer.engine.base import EngineState, check_names
-from trainer.evaluation import measured_step, with_exports
-from trainer.hub import HubUnavailable
-from trainer.model import (
-    Exported,
-    LocatedModel,
-    Origin,
-    Probe,
-    Trained,
-    apply_method,
-    export,
-    load_model,
-    load_tokenizer,
-    locate,
-    provenance_of,
-    weights_digest,
-)
-from trainer.model.beside import WEIGHTS_RECORD
-from trainer.model.exporter import restore
-from trainer.model.verification import ExportMismatchError
-from trainer.ownership import Ownership
+from trainer.hub.connection import HubUnavailable
+from trainer.model.beside import WEIGHTS_RECORD, Origin
+from trainer.model.exporter import Exported, Trained, export, restore
+from trainer.model.load import load_model, load_tokenizer, provenance_of, weights_digest
+from trainer.model.location import LocatedModel, locate
+from trainer.model.lora import apply_method
+from trainer.model.verification import ExportMismatchError, Probe
+from trainer.reporting.report import measured_step, with_exports
+from trainer.storage.checkpoint import CheckpointStore, SavedState
+from trainer.storage.ownership import Ownership
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROBE_TEXTS = (

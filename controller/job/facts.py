@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from controller.api.spec import FineTuneJobSpec, RunPolicy
-from controller.api.status import Attempt, FineTuneJobStatus
 from controller.job.children.safety import fields_unsafe
 from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, ROLE_SUBMITTER, UID_LABEL, attempt_of_ray_job
 from controller.runtime.resources import KubeObject
+from finetune.api.spec import FineTuneJobSpec, RunPolicy
+from finetune.api.status import Attempt, FineTuneJobStatus
 
 logger = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ Test: tests/controller/job/test_failures.py.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.api.status import AttemptOutcome
 from controller.job.facts import PodFacts, RayJobFacts
-from controller.runtime.redaction import plain, redact
-from trainer.config.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_DIVERGED, REASON_EXPORT, REASON_GENERIC, Outcome, Result
+from finetune.api.attempts import Ending
+from finetune.api.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_DIVERGED, REASON_EXPORT, REASON_GENERIC, Outcome, Result
+from finetune.api.status import AttemptOutcome
+from finetune.system.redaction import plain, redact
 
 
 class RayJobState(StrEnum):
@@ -85,21 +85,6 @@ class Cause(StrEnum):
     RAY_JOB_INVALID = "RayJobInvalid"
     RAY_JOB_DELETED = "RayJobDeleted"
     RAY_JOB_STOPPED = "RayJobStopped"
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How an attempt ended. `retry`: another attempt may end better; `charged`: it counts against maxAttempts."""
-
-    outcome: AttemptOutcome
-    reason: str
-    message: str
-    retry: bool = False
-
-    @property
-    def charged(self) -> bool:
-        """Whether the attempt counts against maxAttempts."""
-        return self.outcome is AttemptOutcome.FAILED
 
 
 def ray_job_state(ray_job: RayJobFacts) -> RayJobState:

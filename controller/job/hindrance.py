@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
-from controller.api.status import ConditionType, FineTuneJobStatus
-from controller.job.conditions import Reason, get_condition
 from controller.runtime.backoff import SPREAD, Jitter, backoff_seconds, longest_seconds
 from controller.runtime.errors import Forbidden, KubeError, NotFound, ServerError, TerminalError
 from controller.runtime.resources import KubeObject, Resource
+from finetune.api.conditions import Reason, get_condition
+from finetune.api.status import ConditionType, FineTuneJobStatus
 
 QUOTA_WORDS = ("exceeded quota", "failed quota", "status unknown for quota", "insufficient quota")
 """How the API server's ResourceQuota plugin refuses; its reason is Forbidden, as for everything else."""

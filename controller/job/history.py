@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
-from controller.job import progress
-from controller.job.attempts import KEPT
-from controller.job.conditions import shortened
-from controller.job.cursor import Cursor
 from controller.job.facts import Job, RayJobFacts
-from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
-from controller.job.names import attempt_name, attempt_of_ray_job
+from controller.job.failures import RayJobState, deleted_ending, ending_of, ray_job_state
+from controller.job.names import attempt_of_ray_job
 from controller.job.verdict import told_end
-from trainer.config.record import Outcome
+from finetune.api import folding as progress
+from finetune.api.attempts import KEPT, Ending, attempt_name
+from finetune.api.conditions import shortened
+from finetune.api.cursor import Cursor
+from finetune.api.record import Outcome
+from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
 
 STATUS_LOST = "StatusLost"
 

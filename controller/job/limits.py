@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from controller.api.spec import FineTuneJobSpec, Resources
+from finetune.api.spec import FineTuneJobSpec, Resources
 
 ANYTHING = "**"
 """The pattern of an administrator who wants no bounds: also what Kubernetes keeps for itself, also a toleration of every taint."""

@@ -6,6 +6,7 @@ Pure. Test: tests/controller/job/test_names.py.
 import re
 
 from controller.stores import JOB_LABEL
+from finetune.api.attempts import attempt_name
 
 UID_LABEL = "finetune.dev/job-uid"
 """Tells the children of a job from those of a deleted job of the same name."""
@@ -21,14 +22,6 @@ DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 UID_PREFIX_LENGTH = 8
 POD_NAME_LENGTH = 50
-
-
-def attempt_name(job_name: str, attempt: int) -> str:
-    """Return the name of an attempt's RayJob, ServiceAccount, Role and RoleBinding.
-
-    Nothing that runs in the attempt may change these, so they go with their job, and the short name is left to people.
-    """
-    return f"{job_name}-{attempt}"
 
 
 def config_name(job_name: str, attempt: int) -> str:

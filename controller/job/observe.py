@@ -6,8 +6,6 @@ Reads only. Test: tests/controller/job/test_observe.py.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from controller.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
-from controller.job.attempts import unfinished
 from controller.job.facts import (
     Job,
     Missing,
@@ -25,14 +23,16 @@ from controller.job.facts import (
 )
 from controller.job.failures import ray_job_state
 from controller.job.history import rebuilt
-from controller.job.names import UID_LABEL, attempt_name, attempt_of_ray_job
+from controller.job.names import UID_LABEL, attempt_of_ray_job
 from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, supports_of
-from controller.job.trainconfig import FileReference, references
 from controller.job.verdict import verdict_on
 from controller.runtime.errors import NotFound, ResourceAbsent
 from controller.runtime.resources import CONFIG_MAPS, PODS, KubeObject, Resource
 from controller.runtime.store import StoreState
 from controller.stores import OWNER_INDEX, RAY_CLUSTERS, RAY_JOBS, Stores
+from finetune.api.attempts import attempt_name, unfinished
+from finetune.api.resolve import FileReference, references
+from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
 
 
 async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from controller.api.status import Attempt
-from controller.job import attempts, progress
-from controller.job.conditions import summarize
-from controller.job.cursor import Cursor
 from controller.job.facts import Observed
 from controller.job.failures import ray_job_state
 from controller.job.policies import attempt_ended, deleted, finished, going, invalid, running, start, suspended, unsafe
 from controller.job.situation import Plan, Situation
 from controller.job.verdict import without_false_ends
+from finetune.api import attempts
+from finetune.api import folding as progress
+from finetune.api.conditions import summarize
+from finetune.api.cursor import Cursor
+from finetune.api.status import Attempt
 
 Policy = Callable[[Situation], Plan | None]
 

@@ -7,20 +7,22 @@ tests/controller/job/test_endings.py, tests/controller/job/test_suspension.py.
 from dataclasses import replace
 from datetime import timedelta
 
-from controller.api.status import Attempt, AttemptOutcome, ConditionType, Dashboard, OutputStatus
-from controller.job import attempts
 from controller.job.children import safety
-from controller.job.conditions import Reason, get_condition, is_true
 from controller.job.facts import CONFIG_ERROR, PodFacts
-from controller.job.failures import Ending, RayJobState, deleted_ending, ending_of, ray_job_state
+from controller.job.failures import RayJobState, deleted_ending, ending_of, ray_job_state
 from controller.job.names import DASHBOARD_PORT, head_service, token_secret
 from controller.job.remains import leftovers, remains
 from controller.job.situation import CreateAttempt, DeleteRayJob, Plan, Situation
-from controller.job.trainconfig import local_paths, train_config
+from controller.job.trainconfig import train_config
 from controller.job.trouble import seconds_to_patience_end, trouble_of, why_not_running
 from controller.job.upkeep import releases, restores, tell_of_supports
 from controller.job.verdict import Verdict, exhausted, pronounce, verdict_on
-from trainer.config.record import Result
+from finetune.api import attempts
+from finetune.api.attempts import Ending
+from finetune.api.conditions import Reason, get_condition, is_true
+from finetune.api.record import Result
+from finetune.api.resolve import local_paths
+from finetune.api.status import Attempt, AttemptOutcome, ConditionType, Dashboard, OutputStatus
 
 REFERENCE_POLL_FIRST_SECONDS, REFERENCE_POLL_LAST_SECONDS = 5.0, 60.0
 """A user's ConfigMap is not watched: every ConfigMap of the cluster would have to be. Who has just created the job waits for it."""

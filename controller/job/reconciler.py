@@ -12,10 +12,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
-from controller.api.status import ConditionType, FineTuneJobStatus
 from controller.job.actions import Actions, Client
 from controller.job.children.metadata import TrainerSettings
-from controller.job.conditions import Reason, get_condition, is_true, set_condition, summarize
 from controller.job.facts import Job, Observed, StatusUnreadableError, fields_unsafe_in, is_owned_by, status_from
 from controller.job.hindrance import CreationError, Hindrance, Hindrances
 from controller.job.limits import Limits, refusals
@@ -36,6 +34,8 @@ from controller.runtime.errors import (
 )
 from controller.runtime.resources import CONFIG_MAPS, KubeObject
 from controller.stores import FINE_TUNE_JOBS, OWNER_INDEX, Stores
+from finetune.api.conditions import Reason, get_condition, is_true, set_condition, summarize
+from finetune.api.status import ConditionType, FineTuneJobStatus
 
 logger = logging.getLogger(__name__)
 

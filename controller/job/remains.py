@@ -3,9 +3,9 @@
 Pure. Test: tests/controller/job/test_remains.py.
 """
 
-from controller.api.status import AttemptOutcome
 from controller.job.failures import ray_job_state
 from controller.job.situation import DeleteRayJob, Situation
+from finetune.api.status import AttemptOutcome
 
 
 def leftovers(situation: Situation) -> list[DeleteRayJob]:

@@ -6,8 +6,8 @@ Pure. Test: tests/controller/job/test_report.py.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from controller.api.status import Condition, ConditionType, FineTuneJobStatus
-from controller.job.conditions import Reason, get_condition
+from finetune.api.conditions import Reason, get_condition
+from finetune.api.status import Condition, ConditionType, FineTuneJobStatus
 
 BAD_NEWS = {(ConditionType.ACCEPTED, "False"), (ConditionType.FAILED, "True"), (ConditionType.REPORTING, "False")}
 BAD_REASONS = {Reason.RETRYING, Reason.KUBERAY_UNSAFE, Reason.PROGRESS_ALTERED, Reason.SUPPORTS_RESTORED}

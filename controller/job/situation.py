@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from controller.api.status import Attempt, ConditionType, FineTuneJobStatus
-from controller.job import attempts
-from controller.job.conditions import set_condition
 from controller.job.facts import Job, Observed, RayJobFacts
-from trainer.config.record import Outcome
+from finetune.api import attempts
+from finetune.api.conditions import set_condition
+from finetune.api.record import Outcome
+from finetune.api.status import Attempt, ConditionType, FineTuneJobStatus
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from controller.job import names
-from controller.job.attempts import unfinished
 from controller.job.facts import Job, RayJobFacts, Supports, bears_label_of, belongs_to
 from controller.job.failures import ray_job_state
 from controller.job.history import ProgressFacts
@@ -19,7 +18,8 @@ from controller.runtime.errors import NotFound
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.runtime.store import StoreState
 from controller.stores import JOB_LABEL, Stores
-from trainer.config.record import RECORD_KEY
+from finetune.api.attempts import attempt_name, unfinished
+from finetune.api.record import RECORD_KEY
 
 
 class Reader(Protocol):
@@ -36,7 +36,7 @@ class Reader(Protocol):
 
 def names_of_small_objects(job: Job, attempt: int) -> list[tuple[Resource, str]]:
     """Return the small objects of an attempt, in the order in which they are created."""
-    own = names.attempt_name(job.name, attempt)
+    own = attempt_name(job.name, attempt)
     return [
         (CONFIG_MAPS, names.config_name(job.name, attempt)),
         (CONFIG_MAPS, names.progress_name(job.name, job.uid, attempt)),

@@ -6,10 +6,10 @@ Pure. Test: tests/controller/job/test_trouble.py.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from controller.api.status import Attempt
 from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
 from controller.job.failures import RayJobState, ray_job_state
 from controller.job.names import ROLE_HEAD, ROLE_SUBMITTER, ROLE_WORKER
+from finetune.api.status import Attempt
 
 ROLE_RANK = {ROLE_HEAD: 0, ROLE_WORKER: 1, ROLE_SUBMITTER: 2}
 """Whose trouble explains most: nothing runs without a head, and the submitter comes last of all."""

@@ -6,12 +6,12 @@ Test: tests/controller/job/test_supports.py.
 
 from collections.abc import Sequence
 
-from controller.api.status import ConditionType
 from controller.job.children.pods import TOKEN_SECONDS
-from controller.job.conditions import Reason, get_condition
 from controller.job.names import attempt_of_progress
 from controller.job.situation import ReleaseProgress, RestoreSupports, Situation
 from controller.runtime.resources import SERVICE_ACCOUNTS
+from finetune.api.conditions import Reason, get_condition
+from finetune.api.status import ConditionType
 
 
 def restores(situation: Situation, number: int) -> list[RestoreSupports]:

@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
-from controller.job import attempts
-from controller.job.conditions import Reason, get_condition, is_true, set_condition
 from controller.job.failures import Cause
+from finetune.api import attempts
+from finetune.api.conditions import Reason, get_condition, is_true, set_condition
+from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
 
 ENDS = (ConditionType.SUCCEEDED, ConditionType.FAILED)
 REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,99}")

@@ -1,7 +1,7 @@
 import yaml
 
 from bench.quickstart import QUICKSTART, bench_documents
-from controller.api.spec import FineTuneJobSpec
+from finetune.api.spec import FineTuneJobSpec
 
 DOCUMENTS = list(yaml.safe_load_all(QUICKSTART.read_text()))
 

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.cli.jobfile import read_job_file
-from controller.cli.localrun import Folders, plan_local_run, prepare
-from controller.cli.machine import Machine
-from controller.cli.problems import BadInputError
-from trainer.config.errors import InputError
-from trainer.config.train import TrainConfig
-from trainer.data import Tokens, prompt_and_reference, tokenize
-from trainer.inputs import Inputs, check_inputs
+from finetune.api.errors import InputError
+from finetune.api.trainconfig import TrainConfig
+from finetune.cli.jobfile.problems import BadInputError
+from finetune.cli.jobfile.reading import read_job_file
+from finetune.cli.local.configuration import Folders, plan_local_run, prepare
+from finetune.cli.local.machine import Machine
+from trainer.data.chat import prompt_and_reference, tokenize
+from trainer.data.rows import Tokens
+from trainer.preflight.inputs import Inputs, check_inputs
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ QUESTIONS = [{"prompt": f"What colour is thing {index}?", "completion": "It is r
 
 def run(job_file: Path, output: Path, folder: Path) -> dict[str, Any]:
     """Run a job from within a folder and return its report."""
-    command = [sys.executable, "-P", "-m", "controller.cli", "run", str(job_file), "--output", str(output)]
+    command = [sys.executable, "-P", "-m", "finetune.cli", "run", str(job_file), "--output", str(output)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.spec import GROUP, VERSION, FineTuneJobSpec
+from finetune.api.spec import GROUP, VERSION, FineTuneJobSpec
 
 Row = dict[str, str]
 Parts = dict[str, list[Row]]

@@ -13,15 +13,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from controller.api import spec as api
-from controller.api.spec import FineTuneJobSpec
-from controller.api.status import ConditionType, FineTuneJobStatus
-from trainer.config import record, sections
+from finetune.api import record, sections
+from finetune.api import spec as api
+from finetune.api.spec import FineTuneJobSpec
+from finetune.api.status import ConditionType, FineTuneJobStatus
 
 Row = dict[str, str]
 
 NAMES_BESIDE_THE_SCHEMA = {
-    *("ftj", "finetune.dev", "v1alpha1", "apiVersion: finetune.dev/v1alpha1", "python -m controller.api.crd --check"),
+    *("ftj", "finetune.dev", "v1alpha1", "apiVersion: finetune.dev/v1alpha1", "python -m finetune.api.crd --check"),
     *("finetune", "finetune run", "finetune check", "finetune run JOB.yaml --output DIR", "finetune check JOB.yaml"),
     *("--output", "--overwrite", "--verbose", "--claim NAME=DIR", "resumed from step N"),
     *("make setup", "make run", "make test", "make lint", "make cluster", "make cluster-down", "make e2e", "make bench"),

@@ -11,7 +11,6 @@ from controller.job.children.rayjob import ray_job
 from controller.job.children.rbac import role
 from controller.job.facts import RayJobFacts, bears_label_of, belongs_to, job_from, pod_from, ray_job_from
 from controller.job.names import labels
-from controller.job.progress import RecordError, parse
 from controller.projections import (
     kept_of_claim,
     kept_of_config_map,
@@ -22,8 +21,9 @@ from controller.projections import (
     kept_of_support,
 )
 from controller.stores import claims_of, owner_of
+from finetune.api.folding import RecordError, parse
+from finetune.api.record import RECORD_MAX_BYTES
 from tests.controller.job.builders import UID, Settings, job, record_text, resource
-from trainer.config.record import RECORD_MAX_BYTES
 
 SERVER_SIDE = {"uid": "u", "resourceVersion": "7", "generation": 2, "creationTimestamp": "2026-03-01T12:00:00Z", "managedFields": [{}]}
 JOB = {**resource(), "metadata": {"name": "bot", "namespace": "team", "annotations": {"last-applied": "{}"}, **SERVER_SIDE, "uid": UID}}

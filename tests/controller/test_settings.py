@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 from controller.settings import PATTERN, Settings, SettingsError, load_settings
+from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 
 CHART = Path(__file__).parents[2] / "charts" / "finetune-operator"
 LEAST = {"TRAINER_IMAGE": "registry.example/trainer:1"}

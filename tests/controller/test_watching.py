@@ -4,7 +4,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.job.conditions import Reason
 from controller.runtime.client import Client
 from controller.runtime.metrics import Metrics
 from controller.runtime.resources import (
@@ -21,6 +20,7 @@ from controller.runtime.resources import (
 from controller.runtime.store import StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
 from controller.watching import build_reflectors
+from finetune.api.conditions import Reason
 from tests.fakes import FakeApi
 
 

@@ -157,8 +157,9 @@ def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(install
     import torch
     from peft import PeftModel
 
-    from trainer.config.sources import ModelSource
-    from trainer.model import load_model, locate
+    from finetune.api.sources import ModelSource
+    from trainer.model.load import load_model
+    from trainer.model.location import locate
 
     folder = volume_folder(installed, run)
     base = load_model(locate(ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")), torch.float32)

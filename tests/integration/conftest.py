@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.api import crd
+from finetune.api import crd
 from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fixtures import control_plane

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.api import crd
-from controller.cli.jobfile import read_job_file
-from controller.cli.problems import BadInputError
+from finetune.api import crd
+from finetune.cli.jobfile.problems import BadInputError
+from finetune.cli.jobfile.reading import read_job_file
 from tests.cluster.api import ApiError
 from tests.cluster.binaries import kubectl
 from tests.cluster.controlplane import ControlPlane

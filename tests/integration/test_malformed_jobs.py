@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.api import crd
+from finetune.api import crd
 from tests.cluster.api import ApiError, ApiServer
 from tests.cluster.controlplane import ControlPlane
-from tests.controller.api.malformed import MALFORMED, Malformed
 from tests.controller.job.builders import resource
+from tests.finetune.api.malformed import MALFORMED, Malformed
 
 pytestmark = pytest.mark.integration
 

@@ -33,7 +33,7 @@ def test_help_lists_the_target_with_what_it_does(target: str) -> None:
         ("test", "tests.cluster build --tier control-plane"),
         ("e2e", "pytest -rs -m e2e tests/e2e"),
         ("e2e", "tests.cluster build --tier node"),
-        ("lint", "controller.api.crd --check"),
+        ("lint", "finetune.api.crd --check"),
         ("cluster", "tests.cluster up"),
         ("cluster-down", "tests.cluster down"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.api.spec import GROUP, KIND, VERSION, FineTuneJobSpec
+from finetune.api.spec import GROUP, KIND, VERSION, FineTuneJobSpec
 from tests.packaging.installed import Cluster
 
 SAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "samples").glob("*.yaml"))

@@ -13,17 +13,17 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from finetune.api.errors import InputError
+from finetune.api.record import EXIT_INTERRUPTED
+from finetune.api.sections import Export, Regularization
+from finetune.api.trainconfig import TrainConfig
 from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, tiny_model, train_config
-from trainer.checkpoint import CheckpointStore
-from trainer.config.errors import InputError
-from trainer.config.record import EXIT_INTERRUPTED
-from trainer.config.sections import Export, Regularization
-from trainer.config.train import TrainConfig
-from trainer.engine import EngineState
+from trainer.engine.base import EngineState
 from trainer.export import ExportOptions, export_run, main
-from trainer.model import apply_method, load_model, weights_digest
-from trainer.model.lora import peft_warnings_silenced
-from trainer.ownership import Ownership
+from trainer.model.load import load_model, weights_digest
+from trainer.model.lora import apply_method, peft_warnings_silenced
+from trainer.storage.checkpoint import CheckpointStore
+from trainer.storage.ownership import Ownership
 
 INPUT = torch.tensor(random_prompts([12]))
 FULL = {"full": {}}

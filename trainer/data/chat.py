@@ -8,11 +8,11 @@ tests/trainer/data/test_chat.py.
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.data.controls import in_text
 from trainer.data.encoding import Encoded, encode, tokens_before
-from trainer.data.ending import Ending, ending_of
 from trainer.data.rows import Example, Tokens
+from trainer.data.turnend import Ending, ending_of
 from trainer.data.turns import Conversation, Turn, conversation_of
 
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from itertools import chain, groupby, islice
 from typing import Any
 
-from trainer.config.errors import InputError
-from trainer.config.sections import Task
-from trainer.config.sources import Columns
+from finetune.api.errors import InputError
+from finetune.api.sections import Task
+from finetune.api.sources import Columns
 from trainer.data.advice import text_advice
 from trainer.data.jsonobject import is_turns_by_member
 from trainer.data.jsonrows import parse

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from trainer.config.errors import InputError
-from trainer.config.sources import DataFormat, FileSource, Source, first_folder, is_pattern
+from finetune.api.errors import InputError
+from finetune.api.sources import DataFormat, FileSource, Source, first_folder, is_pattern
 from trainer.data.streams import PACKED_ENDINGS
 
 ENDINGS = {

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.config.errors import InputError
-from trainer.config.sources import DataFormat
+from finetune.api.errors import InputError
+from finetune.api.sources import DataFormat
 from trainer.data.files import check_file, format_of, unreadable
 from trainer.data.jsonrows import read_json
 from trainer.data.records import Record

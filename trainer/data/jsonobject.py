@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.data.records import Record
 
 TURN_KEYS = ({"role", "content"}, {"from", "value"})

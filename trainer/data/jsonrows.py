@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.data.jsonobject import is_turn, single_object
 from trainer.data.records import Record, kind_of, shown
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from trainer.config.errors import InputError
-from trainer.config.sections import Task
-from trainer.config.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
+from finetune.api.errors import InputError
+from finetune.api.sections import Task
+from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
 from trainer.data.jsonobject import is_turn, is_turns_by_member
 from trainer.data.records import Record
 

@@ -6,7 +6,7 @@ Tests: tests/trainer/data/test_columns.py.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.data.layout import Layout
 from trainer.data.messages import ROW_KEYS
 

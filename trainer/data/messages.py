@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.data.jsonrows import parse
 from trainer.data.records import kind_of, shown
 from trainer.data.rows import Message

@@ -6,11 +6,11 @@ Local files are read before the hub is asked, so that their faults are told at o
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from trainer.config.errors import InputError
-from trainer.config.sections import Task
-from trainer.config.sources import Data, Source
-from trainer.config.train import TrainConfig
-from trainer.data.augment import Augmenter
+from finetune.api.errors import InputError
+from finetune.api.sections import Task
+from finetune.api.sources import Data, Source
+from finetune.api.trainconfig import TrainConfig
+from trainer.augmentation.augmenter import Augmenter
 from trainer.data.columns import read_examples
 from trainer.data.files import files_of, path_of
 from trainer.data.formats import read_file
@@ -62,7 +62,7 @@ def read_source(field: str, source: Source, task: Task) -> tuple[list[Example], 
     """Return the examples of one source and what is worth saying about them."""
     findings: list[str] = []
     if source.hugging_face is not None:
-        from trainer.data.hub import read_hub
+        from trainer.hub.datasets import read_hub
 
         name = source.hugging_face.name
         records, commit = read_hub(f"{field}.huggingFace", source.hugging_face)

@@ -10,7 +10,7 @@ import random
 from array import array
 from functools import lru_cache
 
-from trainer.config.sections import Training
+from finetune.api.sections import Training
 
 
 def batch_at(step: int, rows: int, global_batch_size: int, seed: int) -> list[tuple[int, int]]:

@@ -6,8 +6,8 @@ other rows. Tests: tests/trainer/data/test_splits.py.
 
 from collections.abc import Sequence
 
-from trainer.config.errors import InputError
-from trainer.config.sources import Data
+from finetune.api.errors import InputError
+from finetune.api.sources import Data
 from trainer.data.columns import prompt_id
 from trainer.data.rows import Example
 

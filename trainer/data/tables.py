@@ -11,8 +11,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from trainer.config.errors import InputError
-from trainer.config.sources import COMPLETION_NAMES, PROMPT_NAMES
+from finetune.api.errors import InputError
+from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES
 from trainer.data.records import Record
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.data.augment import Augmenter
+from trainer.augmentation.augmenter import Augmenter
 from trainer.data.chat import tokenize
 from trainer.data.encoding import decode, encode_text
 from trainer.data.rows import Example, Tokens

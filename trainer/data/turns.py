@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.data.controls import in_answers, in_turns
-from trainer.data.ending import common_beginning, ending_of
 from trainer.data.marking import TOOLS, Marker, Piece, Stretch, Way, Written, locate
 from trainer.data.rows import Example
 from trainer.data.template import render, template_of, tools_of, wire_of
+from trainer.data.turnend import common_beginning, ending_of
 
 
 @dataclass(frozen=True)

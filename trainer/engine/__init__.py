@@ -2,8 +2,3 @@
 
 Needs a process group that is already up. Tests: tests/trainer/engine/.
 """
-
-from trainer.engine.base import Engine, EngineState, OptimizerSettings
-from trainer.engine.factory import build_engine
-
-__all__ = ["Engine", "EngineState", "OptimizerSettings", "build_engine"]

@@ -8,8 +8,8 @@ import torch
 import torch.distributed
 from torch import nn
 
-from trainer.config.sections import Precision
-from trainer.config.train import TrainConfig
+from finetune.api.sections import Precision
+from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine, OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine, deepspeed_config, start_deepspeed

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from trainer.config.record import ModelProvenance
-from trainer.data.ending import stop_ids
+from finetune.api.record import ModelProvenance
+from trainer.data.turnend import stop_ids
 from trainer.model.location import LocatedModel
 
 WEIGHTS_RECORD, CARD = "base-weights.json", "README.md"

@@ -3,8 +3,8 @@
 Pure text. The lines are run by tests/trainer/model/test_card.py.
 """
 
-from trainer.config.record import ModelProvenance
-from trainer.config.sources import CLAIMS_DIRECTORY
+from finetune.api.record import ModelProvenance
+from finetune.api.sources import CLAIMS_DIRECTORY
 from trainer.model.beside import Origin
 from trainer.model.location import LocatedModel, ModelKind
 

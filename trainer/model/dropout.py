@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 
 # Endings of the names of transformers' classes: what mixes the tokens of a row, and what works on each token alone.
 MIXING = ("Attention", "AttentionV2", "GatedDeltaNet", "ShortConv", "Mixer", "MambaLayer", "RecurrentBlock")

@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from trainer.config.files import sync
-from trainer.config.sections import Export
+from finetune.api.sections import Export
+from finetune.system.files import sync
 from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
 from trainer.model.load import base_reference, load_model

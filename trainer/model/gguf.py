@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from trainer.config.interpreter import ROOT, lasting_python_path
-from trainer.digest import sha256_of
+from finetune.system.interpreter import ROOT, lasting_python_path
+from trainer.storage.digest import sha256_of
 
 CACHE_VARIABLE = "FINETUNE_CACHE"
 FORMAT_VERSION = 1

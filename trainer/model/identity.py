@@ -5,9 +5,9 @@ Test: tests/trainer/model/test_identity.py.
 
 import hashlib
 
-from trainer.digest import sha256_of
 from trainer.model.folder import TOKENIZER_FILES
 from trainer.model.location import LocatedModel, ModelKind
+from trainer.storage.digest import sha256_of
 
 SMALL_FILES = (
     "config.json", "generation_config.json", *TOKENIZER_FILES, "tokenizer_config.json", "merges.txt", "special_tokens_map.json",

@@ -13,12 +13,12 @@ import transformers
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.config.errors import InputError
-from trainer.config.record import ModelProvenance
-from trainer.digest import sha256_of
+from finetune.api.errors import InputError
+from finetune.api.record import ModelProvenance
 from trainer.model.folder import weight_files
 from trainer.model.gguf import dequantised_folder
 from trainer.model.location import LocatedModel, ModelKind
+from trainer.storage.digest import sha256_of
 
 
 def folder_of(located: LocatedModel) -> Path:

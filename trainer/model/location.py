@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from trainer.config.errors import InputError
-from trainer.config.sources import CLAIMS_DIRECTORY, ModelSource
-from trainer.model import hub, package
+from finetune.api.errors import InputError
+from finetune.api.sources import CLAIMS_DIRECTORY, ModelSource
+from trainer.hub import models as hub
+from trainer.model import package
 from trainer.model.folder import check_folder
 
 STORE_VARIABLE = "FINETUNE_MODEL_STORE"

@@ -14,8 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from trainer.config.errors import InputError
-from trainer.config.sections import LoraMethod, Method, Regularization
+from finetune.api.errors import InputError
+from finetune.api.sections import LoraMethod, Method, Regularization
 from trainer.model.dropout import add_block_dropout
 
 ALL_LINEAR = "all-linear"

@@ -6,10 +6,10 @@ Pure. Test: tests/controller/job/children/test_rbac.py.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from controller.api.spec import GROUP, KIND, VERSION
 from controller.job import names
 from controller.job.facts import Job
 from controller.runtime.resources import Resource
+from finetune.api.spec import GROUP, KIND, VERSION
 
 
 class TrainerSettings(Protocol):

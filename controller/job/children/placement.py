@@ -6,11 +6,11 @@ Pure. Test: tests/controller/job/children/test_placement.py.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.api.spec import FineTuneJobSpec
 from controller.job import names
 from controller.job.facts import Job
-from controller.job.trainconfig import references
 from controller.runtime.resources import KubeObject
+from finetune.api.resolve import references
+from finetune.api.spec import FineTuneJobSpec
 
 HOSTNAME = "kubernetes.io/hostname"
 

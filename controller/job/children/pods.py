@@ -8,15 +8,16 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from controller.api.spec import FineTuneJobSpec, Resources
 from controller.job import names
 from controller.job.children import safety
 from controller.job.children.metadata import TrainerSettings
 from controller.job.children.placement import claims, head_affinity, worker_affinity
 from controller.job.facts import Job
 from controller.job.quantities import memory_bytes
-from controller.job.trainconfig import references
-from trainer.config.sources import CLAIMS_DIRECTORY
+from finetune.api.attempts import attempt_name
+from finetune.api.resolve import references
+from finetune.api.sources import CLAIMS_DIRECTORY
+from finetune.api.spec import FineTuneJobSpec, Resources
 
 GPU_RESOURCE = "nvidia.com/gpu"
 HOME = "/home/finetune"
@@ -47,7 +48,7 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node
     template = _template(job, attempt, names.ROLE_HEAD, settings, container)
     template["spec"]["volumes"] = [*_volumes(job, attempt, settings.head_memory), _token_volume()]
     # A head that dies takes the run's state along: the attempt fails and the next one starts, instead of a half-dead repeat.
-    template["spec"] |= {"serviceAccountName": names.attempt_name(job.name, attempt), "restartPolicy": "Never"}
+    template["spec"] |= {"serviceAccountName": attempt_name(job.name, attempt), "restartPolicy": "Never"}
     if one_node:
         template["spec"]["affinity"] = head_affinity(job, attempt)
         # Where the workers go, it has to be let in.

@@ -15,6 +15,7 @@ from controller.job.facts import Job
 from controller.job.quantities import memory_bytes
 from controller.job.trainconfig import ray_cpus
 from controller.stores import RAY_JOBS
+from finetune.api.attempts import attempt_name
 
 CLUSTER_TTL_SECONDS = 10
 """How long the cluster outlives its job: the next attempt waits for its pods to go."""
@@ -55,7 +56,7 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: Acc
             ],
         },
     }
-    item = child(RAY_JOBS, names.attempt_name(job.name, attempt), job, attempt, spec=spec)
+    item = child(RAY_JOBS, attempt_name(job.name, attempt), job, attempt, spec=spec)
     # KubeRay hands it on to the RayCluster: a head that died must not be replaced by one that knows nothing of the run.
     item["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
     return item

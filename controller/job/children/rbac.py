@@ -9,13 +9,14 @@ from controller.job import names
 from controller.job.children.metadata import child
 from controller.job.facts import Job
 from controller.runtime.resources import ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from finetune.api.attempts import attempt_name
 
 RBAC_GROUP = ROLES.group
 
 
 def service_account(job: Job, attempt: int) -> dict[str, Any]:
     """Return the account of the head pod; its token is mounted where it is used, not by default."""
-    return child(SERVICE_ACCOUNTS, names.attempt_name(job.name, attempt), job, attempt, automountServiceAccountToken=False)
+    return child(SERVICE_ACCOUNTS, attempt_name(job.name, attempt), job, attempt, automountServiceAccountToken=False)
 
 
 def role(job: Job, attempt: int) -> dict[str, Any]:
@@ -26,12 +27,12 @@ def role(job: Job, attempt: int) -> dict[str, Any]:
         "resourceNames": [names.progress_name(job.name, job.uid, attempt)],
         "verbs": ["get", "patch"],
     }
-    return child(ROLES, names.attempt_name(job.name, attempt), job, attempt, rules=[rule])
+    return child(ROLES, attempt_name(job.name, attempt), job, attempt, rules=[rule])
 
 
 def role_binding(job: Job, attempt: int) -> dict[str, Any]:
     """Return what gives the role to the account."""
-    name = names.attempt_name(job.name, attempt)
+    name = attempt_name(job.name, attempt)
     return child(
         ROLE_BINDINGS,
         name,

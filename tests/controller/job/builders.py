@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.api.spec import FineTuneJobSpec, RunPolicy
-from controller.api.status import Attempt, FineTuneJobStatus
 from controller.job.facts import Job, Observed, PodFacts, RayJobFacts
-from trainer.config.record import ProgressRecord
+from finetune.api.record import ProgressRecord
+from finetune.api.spec import FineTuneJobSpec, RunPolicy
+from finetune.api.status import Attempt, FineTuneJobStatus
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 UID = "0123abcd-5678-4321-8765-0123456789ab"

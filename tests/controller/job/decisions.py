@@ -3,11 +3,11 @@
 from datetime import timedelta
 from typing import Any
 
-from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
-from controller.job.conditions import get_condition
 from controller.job.facts import Observed
 from controller.job.plan import plan
 from controller.job.situation import Plan
+from finetune.api.conditions import get_condition
+from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
 from tests.controller.job.builders import NOW, attempt
 
 SUSPENDED = {"suspend": True}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType
-from controller.job.conditions import Reason, get_condition
 from controller.job.situation import CreateAttempt, DeleteRayJob
+from finetune.api.conditions import Reason, get_condition
+from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionType
 from tests.controller.job.builders import NOW, attempt, job, observed, pod, ray_job, record_text, status
 from tests.controller.job.decisions import after, condition, decide, ended, last_attempt
 

@@ -4,20 +4,20 @@ from typing import Any
 
 import pytest
 
-from controller.api.status import AttemptOutcome
-from controller.job import attempts
 from controller.job.failures import (
     BY_DEPLOYMENT_STATUS,
     CAUSE_MAX_LENGTH,
     WHEN_COMPLETE,
     WHILE_RUNNING,
-    Ending,
     RayJobState,
     ending_of,
     ray_job_state,
 )
+from finetune.api import attempts
+from finetune.api.attempts import Ending
+from finetune.api.record import Outcome
+from finetune.api.status import AttemptOutcome
 from tests.controller.job.builders import NOW, attempt, pod, ray_job, status
-from trainer.config.record import Outcome
 
 EXITED = "Job entrypoint command failed with exit code {}, last available logs (truncated to 20,000 chars):\nlast line"
 

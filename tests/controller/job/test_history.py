@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from controller.api.status import AttemptOutcome, Condition, FineTuneJobStatus, Summary
 from controller.job.history import ProgressFacts, rebuilt
 from controller.runtime.resources import CONFIG_MAPS
 from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from finetune.api.status import AttemptOutcome, Condition, FineTuneJobStatus, Summary
 from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, record_text, status
 from tests.controller.job.decisions import decide
 from tests.controller.job.world import World

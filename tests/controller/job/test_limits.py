@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from controller.api.spec import FineTuneJobSpec
-from controller.api.status import ConditionType
-from controller.job.conditions import Reason
 from controller.job.limits import refusals
 from controller.job.situation import CreateAttempt
+from finetune.api.conditions import Reason
+from finetune.api.spec import FineTuneJobSpec
+from finetune.api.status import ConditionType
 from tests.controller.job.builders import Settings, attempt, job, observed, ray_job, status, wire_spec
 from tests.controller.job.decisions import condition, decide
 from tests.controller.job.world import World

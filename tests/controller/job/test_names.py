@@ -2,12 +2,13 @@
 
 import pytest
 
-from controller.api.spec import NAME_MAX_LENGTH
 from controller.job import names
+from finetune.api.attempts import attempt_name
+from finetune.api.spec import NAME_MAX_LENGTH
 
 
 def test_the_longest_job_name_leaves_room_for_kuberay() -> None:
-    assert len(names.attempt_name("b" * NAME_MAX_LENGTH, 9999)) <= 47
+    assert len(attempt_name("b" * NAME_MAX_LENGTH, 9999)) <= 47
 
 
 @pytest.mark.parametrize(

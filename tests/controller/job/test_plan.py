@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from controller.api.spec import RunPolicy
-from controller.api.status import Attempt, AttemptOutcome, ConditionType, Progress
-from controller.job.conditions import Reason
 from controller.job.facts import Job, Missing, Observed
 from controller.job.situation import CreateAttempt, DeleteRayJob
+from finetune.api.conditions import Reason
+from finetune.api.spec import RunPolicy
+from finetune.api.status import Attempt, AttemptOutcome, ConditionType, Progress
 from tests.controller.job.builders import FOLDER, NOW, attempt, checkpoint, job, observed, pod, ray_job, record_text, status
 from tests.controller.job.decisions import SUSPENDED, after, condition, decide, ended, last_attempt
 

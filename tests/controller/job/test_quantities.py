@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 from controller.job.quantities import cpus, memory_bytes
+from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 
 
 @pytest.mark.parametrize(("quantity", "number"), [("4", 4), ("0.5", 0.5), ("500m", 0.5), ("1500m", 1.5)])

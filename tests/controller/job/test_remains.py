@@ -2,10 +2,10 @@
 
 import pytest
 
-from controller.api.status import Attempt, AttemptOutcome
 from controller.job.facts import Observed, RayJobFacts
 from controller.job.remains import leftovers, remains
 from controller.job.situation import Situation
+from finetune.api.status import Attempt, AttemptOutcome
 from tests.controller.job.builders import NOW, attempt, job, observed, pod, ray_job, status
 
 OVER, RUNS = attempt(1, outcome=AttemptOutcome.FAILED), attempt(2)

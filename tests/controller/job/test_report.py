@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.api.status import ConditionType, FineTuneJobStatus
-from controller.job.conditions import set_condition
 from controller.job.report import event_type, merge_patch, transitions
+from finetune.api.conditions import set_condition
+from finetune.api.status import ConditionType, FineTuneJobStatus
 from tests.controller.job.builders import NOW
 
 VALUES = st.recursive(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from controller.api.status import AttemptOutcome, ConditionType
-from controller.job.conditions import Reason
 from controller.job.facts import Missing, Observed
 from controller.job.situation import DeleteRayJob
+from finetune.api.conditions import Reason
+from finetune.api.status import AttemptOutcome, ConditionType
 from tests.controller.job.builders import attempt, job, observed, pod, ray_job, record_text, status
 from tests.controller.job.decisions import SUSPENDED, after, condition, decide, ended, last_attempt
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from controller.api.spec import Resources
-from controller.job.trainconfig import FileReference, build, local_paths, ray_cpus, references, resolve, train_config
+from controller.job.trainconfig import ray_cpus, train_config
+from finetune.api.resolve import FileReference, build, local_paths, references, resolve
+from finetune.api.spec import Resources
+from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
 from tests.controller.job.builders import FOLDER, UID, job
-from trainer.config.train import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
 
 EVERYTHING: dict[str, Any] = {
     "model": {"persistentVolumeClaim": {"claimName": "models", "path": "base/"}},

@@ -2,8 +2,8 @@
 
 import pytest
 
-from controller.api.status import ConditionType
-from controller.job.conditions import Reason
+from finetune.api.conditions import Reason
+from finetune.api.status import ConditionType
 from tests.controller.job.builders import NOW, attempt, job, observed, pod, ray_job, status
 from tests.controller.job.decisions import after, condition, decide
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from controller.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
-from controller.job.conditions import Reason, get_condition
 from controller.job.facts import Observed
 from controller.job.situation import CreateAttempt
 from controller.job.verdict import verdict_on, without_false_ends
+from finetune.api.conditions import Reason, get_condition
+from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
 from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, record_text, status
 from tests.controller.job.decisions import SUSPENDED, condition, decide, ended
 

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from controller.api.status import Attempt
 from controller.job import names
 from controller.job.children.rayjob import ray_job
 from controller.job.reconciler import Reconciler
@@ -21,6 +20,7 @@ from controller.runtime.resources import (
 )
 from controller.runtime.store import Store, StoreState
 from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_CLUSTERS, RAY_JOBS, Stores
+from finetune.api.status import Attempt
 from tests.controller.job.builders import NOW, UID, Settings, job, resource, status
 from tests.fakes import CREATED, FakeApi
 

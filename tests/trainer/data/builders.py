@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from trainer.config.train import TrainConfig
-from trainer.data import Dataset, Example, Message, Tokens
+from finetune.api.trainconfig import TrainConfig
 from trainer.data.columns import make_id
+from trainer.data.rows import Dataset, Example, Message, Tokens
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.api.errors import InputError
 from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, learnt, text
-from trainer.config.errors import InputError
-from trainer.data import Example, Tokens, ensure_chat_template, prompt_and_reference, tokenize
+from trainer.data.chat import prompt_and_reference, tokenize
+from trainer.data.rows import Example, Tokens
+from trainer.data.template import ensure_chat_template
 
 # Forms of templates that are in use, reduced to what matters here.
 BRACKETS = (

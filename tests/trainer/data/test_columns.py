@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finetune.api.errors import InputError
+from finetune.api.sections import Task
+from finetune.api.sources import Columns
 from tests.trainer.data.builders import chat, text
-from trainer.config.errors import InputError
-from trainer.config.sections import Task
-from trainer.config.sources import Columns
-from trainer.data import Example, Message, digest_of
 from trainer.data.columns import make_id, prompt_id, read_examples
 from trainer.data.records import Record
+from trainer.data.rows import Example, Message, digest_of
 
 FIELD = "data.train[0]"
 USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} says"} for role in ("user", "assistant", "system"))

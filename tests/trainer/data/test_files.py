@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.errors import InputError
-from trainer.config.sources import DataFormat
+from finetune.api.errors import InputError
+from finetune.api.sources import DataFormat
 from trainer.data.files import check_file, files_of
 
 FIELD = "data.train[0]"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.config.errors import InputError
-from trainer.config.sources import DataFormat
+from finetune.api.errors import InputError
+from finetune.api.sources import DataFormat
 from trainer.data.formats import read_file
 
 FIELD = "data.train[0]"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from trainer.config.errors import InputError
-from trainer.config.sections import Task
-from trainer.config.sources import Source
+from finetune.api.errors import InputError
+from finetune.api.sections import Task
+from finetune.api.sources import Source
 from trainer.data.jsonobject import single_object
 from trainer.data.prepare import read_source
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.data.jsonrows import parse, read_json
 
 PATH = Path("rows.json")

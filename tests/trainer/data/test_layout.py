@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from trainer.config.errors import InputError
-from trainer.config.sections import Task
-from trainer.config.sources import Columns
+from finetune.api.errors import InputError
+from finetune.api.sections import Task
+from finetune.api.sources import Columns
 from trainer.data.columns import read_examples
 from trainer.data.layout import FirstRows, Layout, check_layout, layout_of
 from trainer.data.records import Record

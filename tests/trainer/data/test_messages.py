@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from trainer.config.errors import InputError
-from trainer.config.sections import Task
-from trainer.data import Example, digest_of
+from finetune.api.errors import InputError
+from finetune.api.sections import Task
 from trainer.data.columns import prompt_id, read_examples
 from trainer.data.records import Record
+from trainer.data.rows import Example, digest_of
 
 USER = {"role": "user", "content": "Hi"}
 ANSWER = {"role": "assistant", "content": "Hello"}

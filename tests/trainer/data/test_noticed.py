@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from trainer.config.sections import Task
-from trainer.config.sources import Columns
+from finetune.api.sections import Task
+from finetune.api.sources import Columns
 from trainer.data.columns import read_examples
 from trainer.data.records import Record
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from finetune.api.errors import InputError
+from finetune.api.sources import Source
 from tests.trainer.data.builders import config, source
-from trainer.config.errors import InputError
-from trainer.config.sources import Source
-from trainer.data import Dataset, digest_of, prepare
 from trainer.data.columns import prompt_id
+from trainer.data.prepare import prepare
+from trainer.data.rows import Dataset, digest_of
 
 
 def write_rows(path: Path, *pairs: tuple[str, str]) -> Path:
@@ -189,7 +190,7 @@ def test_ten_thousand_local_rows_are_ready_within_seconds_of_process_start(tmp_p
     train = write_rows(tmp_path / "train.jsonl", *numbered(0, 10_000))
     (tmp_path / "config.json").write_text(json.dumps(config({"train": [source(train)], "testFraction": 0.1}).to_wire()))
     program = (
-        "import pathlib, sys; from trainer.config.train import TrainConfig; from trainer.data import prepare;"
+        "import pathlib, sys; from finetune.api.trainconfig import TrainConfig; from trainer.data.prepare import prepare;"
         "print(len(prepare(TrainConfig.model_validate_json(pathlib.Path(sys.argv[1]).read_text())).train))"
     )
     started = time.monotonic()

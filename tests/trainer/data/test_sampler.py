@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config.sections import Training
-from trainer.data import batch_at, steps_total
+from finetune.api.sections import Training
+from trainer.data.sampler import batch_at, steps_total
 
 SIZES = st.integers(1, 60)
 BATCHES = st.integers(1, 40)
@@ -50,7 +50,7 @@ def test_seeds_and_epochs_give_different_orders() -> None:
 
 
 def test_the_order_is_the_same_in_another_process() -> None:
-    program = "from trainer.data import batch_at; print(batch_at(7, 1000, 8, 42))"
+    program = "from trainer.data.sampler import batch_at; print(batch_at(7, 1000, 8, 42))"
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert other.stdout.strip() == str(batch_at(7, 1000, 8, 42))
 

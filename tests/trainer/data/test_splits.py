@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finetune.api.errors import InputError
+from finetune.api.sources import Data
 from tests.trainer.data.builders import chat, source, text
-from trainer.config.errors import InputError
-from trainer.config.sources import Data
-from trainer.data import Example
 from trainer.data.columns import prompt_id
+from trainer.data.rows import Example
 from trainer.data.splits import divide, without_duplicates, without_leakage
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.data.streams import numbered_lines
 
 FIELD = "data.train[0]"

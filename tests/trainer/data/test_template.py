@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from finetune.api.errors import InputError
 from tests.trainer.data import templates
 from tests.trainer.data.builders import chat, conversation
 from tests.trainer.data.templates import trained_tokenizer
-from trainer.config.errors import InputError
-from trainer.data import Message, tokenize
+from trainer.data.chat import tokenize
+from trainer.data.rows import Message
 from trainer.data.template import pin_time, reads_clock
 
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finetune.api.sections import Augmentation
 from tests.trainer.data.builders import byte_tokenizer, chat, config, dataset, text
-from trainer.config.sections import Augmentation
-from trainer.data import Augmenter, count_pieces, examine, pieces_of, tokenize, vary
-from trainer.data.texts import Piece
+from trainer.augmentation.augmenter import Augmenter
+from trainer.data.chat import tokenize
+from trainer.data.texts import Piece, count_pieces, pieces_of, vary
+from trainer.preflight.doctor import examine
 
 BYTES = byte_tokenizer(None, eos="</s>")
 BYTES_WITH_START = byte_tokenizer(None, eos="</s>", bos="<s>")

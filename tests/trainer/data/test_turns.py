@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.api.errors import InputError
 from tests.trainer.data import templates
 from tests.trainer.data.builders import chat, conversation, learnt
 from tests.trainer.data.templates import trained_tokenizer
-from trainer.config.errors import InputError
-from trainer.data import Example, Message, prompt_and_reference, tokenize
-from trainer.data.ending import ending_of
+from trainer.data.chat import prompt_and_reference, tokenize
+from trainer.data.rows import Example, Message
+from trainer.data.turnend import ending_of
 from trainer.data.turns import conversation_of
 
 QUESTION, ANSWER, SECOND_QUESTION, SECOND_ANSWER = "What is A?", " A is the first.\n", "And A after that?", "A"

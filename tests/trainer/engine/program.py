@@ -17,15 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from finetune.api.sections import Scheduler, Training
 from tests.trainer.model.builders import tiny_tokenizer
-from trainer.batches import MicroBatch, deal
-from trainer.config.sections import Scheduler, Training
-from trainer.data import Tokens
-from trainer.engine import Engine, EngineState, OptimizerSettings
+from trainer.data.rows import Tokens
+from trainer.engine.base import Engine, EngineState, OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
-from trainer.loop import Progress, StepResult, accepts_logits_to_keep, forward_loss, train
-from trainer.measure import generate_over_ranks, measure_perplexity
+from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
+from trainer.training.batches import MicroBatch, deal
+from trainer.training.loop import Progress, StepResult, accepts_logits_to_keep, forward_loss, train
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from trainer.engine import OptimizerSettings
+from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 
 

@@ -22,7 +22,7 @@ from tests.trainer.engine.program import (
     UNEVEN,
     rows_of_step,
 )
-from trainer.data import Tokens
+from trainer.data.rows import Tokens
 
 RANKS_SECONDS = 480
 PROGRAM = Path(__file__).with_name("program.py")
@@ -128,7 +128,7 @@ def test_perplexity_is_that_of_all_rows_however_they_are_dealt(results, world_si
 def test_answers_are_those_to_each_prompt_alone_however_they_are_dealt(results, world_size: int, engine: str, count: int) -> None:
     from tests.trainer.engine.program import new_model
     from tests.trainer.model.builders import tiny_tokenizer
-    from trainer.evaluation import generate
+    from trainer.evaluation.generation import generate
 
     expected = [generate(new_model(), tiny_tokenizer(), [prompt], NEW_TOKENS)[0].text for prompt in PROMPTS[:count]]
     assert len(set(expected)) == count, "the test needs prompts with different answers"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.engine import OptimizerSettings
+from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 
 LEARNING_RATE, WEIGHT_DECAY = 0.1, 0.5

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from finetune.api.record import BestFigures, CheckpointRecord, ModelProvenance
 from tests.trainer.model.builders import train_config
-from trainer.config.record import BestFigures, CheckpointRecord, ModelProvenance
-from trainer.evaluation import DataCounts, Figure, RunResult, SampleAnswer, TrainingSummary, build_report
+from trainer.evaluation.figures import Figure
+from trainer.reporting.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
 
 BASELINE = {"perplexity": Figure(20.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(2.0, "sig", "0-100"), "wer": Figure(0.8)}
 FINAL = {"perplexity": Figure(8.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(12.5, "sig", "0-100"), "wer": Figure(1.2)}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluation import Figure, Perplexity, figures
+from trainer.evaluation.figures import Figure, Perplexity, figures
 
 
 def test_perplexity_is_that_of_a_cross_entropy_over_all_tokens() -> None:

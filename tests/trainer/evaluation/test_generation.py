@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 import torch
 
+from finetune.api.sections import LoraMethod, Method, Regularization
 from tests.trainer.data.templates import trained_tokenizer
 from tests.trainer.model.builders import random_prompts, tiny_model, tiny_tokenizer
-from trainer.config.sections import LoraMethod, Method, Regularization
-from trainer.data.ending import stop_ids
-from trainer.evaluation import Generated, generate
-from trainer.model import apply_method
+from trainer.data.turnend import stop_ids
+from trainer.evaluation.generation import Generated, generate
+from trainer.model.lora import apply_method
 
 LENGTHS = [3, 17, 9, 1, 30, 9]
 NEW_TOKENS = 12

@@ -7,9 +7,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from trainer.config.sources import ModelSource
-from trainer.config.train import TrainConfig
-from trainer.model import LocatedModel, locate
+from finetune.api.sources import ModelSource
+from finetune.api.trainconfig import TrainConfig
+from trainer.model.location import LocatedModel, locate
 
 TEXTS = ["a job trains a model on rows of data", "the controller starts a run and reports its progress", "what is a checkpoint?"]
 SPECIAL = ["<|end|>", "<|start|>", "<|turn|>"]

@@ -14,11 +14,15 @@ import deepspeed
 import torch
 import torch.distributed
 
+from finetune.api.sections import Export
 from tests.trainer.model.builders import located_folder, random_prompts, train_config
-from trainer.config.sections import Export
-from trainer.engine import build_engine
-from trainer.evaluation import generate
-from trainer.model import Origin, Probe, Trained, apply_method, export, load_model, load_tokenizer, provenance_of
+from trainer.engine.factory import build_engine
+from trainer.evaluation.generation import generate
+from trainer.model.beside import Origin
+from trainer.model.exporter import Trained, export
+from trainer.model.load import load_model, load_tokenizer, provenance_of
+from trainer.model.lora import apply_method
+from trainer.model.verification import Probe
 
 # Rank 0's answers end at other lengths than rank 1's, and its batches have other widths.
 PROMPTS = {0: random_prompts([3, 17, 5], seed=1), 1: random_prompts([9, 4, 30], seed=2)}

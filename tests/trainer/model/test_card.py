@@ -10,8 +10,10 @@ import torch
 
 from tests.trainer.model.builders import located_folder, random_prompts, train_config
 from tests.trainer.model.test_exporter import exported, trained
-from trainer.model import ModelKind, Origin, provenance_of
+from trainer.model.beside import Origin
 from trainer.model.card import adapter_card
+from trainer.model.load import provenance_of
+from trainer.model.location import ModelKind
 from trainer.model.lora import peft_warnings_silenced
 
 BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})

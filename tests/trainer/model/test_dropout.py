@@ -3,11 +3,11 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from finetune.api.errors import InputError
+from finetune.api.sections import LoraMethod, Method, Regularization
 from tests.trainer.model.builders import random_prompts, tiny_model
-from trainer.config.errors import InputError
-from trainer.config.sections import LoraMethod, Method, Regularization
-from trainer.model import apply_method
 from trainer.model.dropout import add_block_dropout
+from trainer.model.lora import apply_method
 
 INPUT = torch.tensor(random_prompts([12]))
 SMALL = {

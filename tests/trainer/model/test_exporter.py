@@ -9,13 +9,15 @@ import torch
 from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
+from finetune.api.sections import Regularization
+from finetune.api.trainconfig import TrainConfig
 from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, tiny_tokenizer, train_config
-from trainer.config.sections import Regularization
-from trainer.config.train import TrainConfig
-from trainer.model import Origin, Probe, Trained, apply_method, base_dtype, export, exporter, load_model, load_tokenizer, provenance_of
-from trainer.model.load import base_reference
-from trainer.model.lora import peft_warnings_silenced
-from trainer.model.verification import ExportMismatchError
+from trainer.model import exporter
+from trainer.model.beside import Origin
+from trainer.model.exporter import Trained, base_dtype, export
+from trainer.model.load import base_reference, load_model, load_tokenizer, provenance_of
+from trainer.model.lora import apply_method, peft_warnings_silenced
+from trainer.model.verification import ExportMismatchError, Probe
 
 INPUT = torch.tensor(random_prompts([12]))
 BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.errors import InputError
+from finetune.api.errors import InputError
 from trainer.model.folder import check_folder, weight_files
 
 

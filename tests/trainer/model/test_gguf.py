@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainer.config.sources import ModelSource
-from trainer.evaluation import generate
-from trainer.model import load_model, load_tokenizer, locate, provenance_of
+from finetune.api.sources import ModelSource
+from trainer.evaluation.generation import generate
 from trainer.model.gguf import dequantised_folder
+from trainer.model.load import load_model, load_tokenizer, provenance_of
+from trainer.model.location import locate
 
 QUICKSTART = ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")
 

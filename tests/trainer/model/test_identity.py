@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.model.builders import located_folder
-from trainer.model import ModelKind
 from trainer.model.identity import model_digest
+from trainer.model.location import ModelKind
 
 
 def test_a_copy_of_a_folder_is_the_same_model(saved_model: Path, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from finetune.api.errors import InputError
 from tests.trainer.model.builders import located_folder, tiny_model
-from trainer.config.errors import InputError
-from trainer.model import load_model, load_tokenizer, provenance_of
+from trainer.model.load import load_model, load_tokenizer, provenance_of
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from finetune.api.errors import InputError
+from finetune.api.sources import ModelSource
 from tests.trainer.model.hub_server import COMMIT, NAME, hub_server
-from trainer.config.errors import InputError
-from trainer.config.sources import ModelSource
-from trainer.model import ModelKind, locate
+from trainer.model.location import ModelKind, locate
 from trainer.model.package import find
 
 QUICKSTART = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -95,7 +95,7 @@ def test_a_check_without_weights_gives_what_a_worker_needs_to_find_the_same(
 def test_a_wrong_folder_is_told_at_once_and_without_torch(tmp_path: Path) -> None:
     program = (
         "import sys, json\n"
-        "from trainer.config.errors import InputError\nfrom trainer.config.sources import ModelSource\nfrom trainer.model import locate\n"
+        "from finetune.api.errors import InputError\nfrom finetune.api.sources import ModelSource\nfrom trainer.model import locate\n"
         "try:\n    locate(ModelSource(path=sys.argv[1]))\nexcept InputError as error:\n"
         "    print(json.dumps([str(error), [name for name in ('torch', 'transformers', 'ray', 'numpy') if name in sys.modules]]))\n"
     )

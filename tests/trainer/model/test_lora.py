@@ -5,10 +5,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from finetune.api.errors import InputError
+from finetune.api.sections import FullMethod, LoraMethod, Method, Regularization
 from tests.trainer.model.builders import random_prompts, tiny_model
-from trainer.config.errors import InputError
-from trainer.config.sections import FullMethod, LoraMethod, Method, Regularization
-from trainer.model import apply_method
+from trainer.model.lora import apply_method
 
 INPUT = torch.tensor(random_prompts([12]))
 LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}

@@ -12,12 +12,14 @@ from peft.tuners.lora import Linear
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from finetune.api.sections import Regularization
 from tests.trainer.model.builders import located_folder, random_prompts, tiny_model, train_config
-from trainer.config.sections import Regularization
-from trainer.model import Origin, Probe, Trained, apply_method, export, load_model, load_tokenizer, provenance_of
-from trainer.model.lora import peft_warnings_silenced
+from trainer.model.beside import Origin
+from trainer.model.exporter import Trained, export
+from trainer.model.load import load_model, load_tokenizer, provenance_of
+from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
-from trainer.model.verification import ExportMismatchError
+from trainer.model.verification import ExportMismatchError, Probe
 
 INPUT = torch.tensor(random_prompts([12]))
 BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.trainer.model.builders import random_prompts, tiny_tokenizer
 from tests.trainer.model.sharded import NEW_TOKENS, PROMPTS, STOPS
-from trainer.evaluation import generate
+from trainer.evaluation.generation import generate
 from trainer.model.lora import peft_warnings_silenced
 
 PROGRAM = Path(__file__).with_name("sharded.py")

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.trainer.model.builders import random_prompts, tiny_model
-from trainer.model import Probe
-from trainer.model.verification import PROBE_ROWS, PROBE_TOKENS, TOLERANCES, ExportMismatchError, difference_of, fingerprints
+from trainer.model.verification import PROBE_ROWS, PROBE_TOKENS, TOLERANCES, ExportMismatchError, Probe, difference_of, fingerprints
 
 ROWS = random_prompts([12, 7])
 

@@ -4,8 +4,8 @@ import json
 
 from controller.job.children.configmap import config_map, progress_config_map
 from controller.job.children.rbac import role, role_binding, service_account
+from finetune.api.trainconfig import TrainConfig
 from tests.controller.job.builders import job
-from trainer.config.train import TrainConfig
 
 
 def test_the_role_is_for_one_object_and_two_verbs() -> None:

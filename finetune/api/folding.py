@@ -1,0 +1,155 @@
+"""From the trainer's progress records to a job's status.
+
+A record comes from a pod that the user's data and code run in: it is taken for what it says of this job's own figures and
+for nothing else, after its size, form, attempt, Ray cluster and sequence number have been checked. The controller and
+`finetune run` fold records by the same function. Pure. Test: tests/finetune/api/test_folding.py.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from finetune.api import attempts
+from finetune.api.cursor import Cursor
+from finetune.api.record import RECORD_MAX_BYTES, CheckpointRecord, Metrics, ProgressFigures, ProgressRecord
+from finetune.api.status import (
+    BestMetrics,
+    Checkpoint,
+    FineTuneJobStatus,
+    MetricsStatus,
+    ModelStatus,
+    OutputStatus,
+    Progress,
+)
+from finetune.system.redaction import redact
+
+WRITE_INTERVAL = timedelta(seconds=15)
+"""A job's status is written at most this often for progress: thousands of jobs report to one etcd."""
+METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
+METRICS_MAX = 32
+TEXT_MAX_LENGTH = 1024
+
+
+class RecordError(Exception):
+    """A record that is not taken over; the message says why."""
+
+
+def parse(text: str) -> ProgressRecord:
+    """Return the record in `text`; raise RecordError if it is too large or not a record."""
+    if len(text.encode(errors="replace")) > RECORD_MAX_BYTES:
+        raise RecordError(f"the progress record is over the limit of {RECORD_MAX_BYTES} bytes")
+    try:
+        return ProgressRecord.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"the progress record is not readable: {where}: {first['msg']}"[:TEXT_MAX_LENGTH]) from error
+
+
+def check_origin(record: ProgressRecord, attempt: int, cluster: str | None) -> None:
+    """Raise RecordError for a record of another attempt, or of another Ray cluster of the same attempt than `cluster` if it is known."""
+    if record.attempt != attempt:
+        raise RecordError(f"the progress record is of attempt {record.attempt}, attempt {attempt} runs")
+    if cluster is not None and record.cluster != cluster:
+        raise RecordError(f"the progress record is of Ray cluster {record.cluster!r}, the attempt runs in {cluster!r}")
+
+
+def is_news(status: FineTuneJobStatus, record: ProgressRecord) -> bool:
+    """Tell whether the record is newer than what the status holds."""
+    cursor = Cursor.parse(status.report_cursor)
+    if cursor is None or (cursor.attempt, cursor.cluster) != (record.attempt, record.cluster):
+        return cursor is None or record.attempt >= cursor.attempt
+    return record.sequence > cursor.sequence
+
+
+def wait_before_taking(status: FineTuneJobStatus, record: ProgressRecord, now: datetime) -> timedelta:
+    """Return how long the record must wait for its turn: not at all with a new checkpoint, or at the end."""
+    last = status.progress.last_report_time if status.progress else None
+    known = {checkpoint.step for checkpoint in status.checkpoints or []}
+    urgent = record.outcome is not None or any(checkpoint.step not in known for checkpoint in record.checkpoints)
+    if last is None or urgent or last > now:
+        return timedelta(0)
+    return max(timedelta(0), last + WRITE_INTERVAL - now)
+
+
+def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime | None = None) -> FineTuneJobStatus:
+    """Return the status with the record's figures; what the record leaves out stays as it was.
+
+    `received` is the reader's time; without it the record's own time is noted.
+    """
+    figures = record.progress
+    status = status.model_copy(
+        update={
+            "progress": _progress(status.progress, record, received or record.time),
+            "metrics": _metrics(status.metrics, record.metrics),
+            "checkpoints": _checkpoints(record.checkpoints) or status.checkpoints,
+            "model": ModelStatus(**record.model.model_dump()) if record.model else status.model,
+            "output": OutputStatus(**record.output.model_dump()) if record.output else status.output,
+            "warnings": [redact(warning)[:TEXT_MAX_LENGTH] for warning in record.warnings] or status.warnings,
+            "report_cursor": str(Cursor(record.attempt, record.cluster, record.sequence)),
+        }
+    )
+    seen = {"last_step": figures.step if figures else None, "resumed_from_step": record.resumed_from_step}
+    return attempts.update(status, **{name: value for name, value in seen.items() if value is not None})
+
+
+def _progress(before: Progress | None, record: ProgressRecord, received: datetime) -> Progress:
+    figures = record.progress
+    if figures is None:
+        return (before or Progress()).model_copy(update={"stage": record.stage.value, "last_report_time": received})
+    return Progress(
+        stage=record.stage.value,
+        step=figures.step,
+        total_steps=figures.total_steps,
+        epoch=f"{figures.epoch:.2f}" if math.isfinite(figures.epoch) else None,
+        percent=_percent(figures),
+        tokens_seen=figures.tokens_seen,
+        tokens_per_second=None if figures.tokens_per_second is None else number(figures.tokens_per_second),
+        eta_seconds=_whole(figures.eta_seconds),
+        last_report_time=received,
+    )
+
+
+def _percent(figures: ProgressFigures) -> int | None:
+    """Return the share of steps done, rounded down: 100 means that all are."""
+    return min(100, 100 * figures.step // figures.total_steps) if figures.total_steps else None
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None or not math.isfinite(seconds) or seconds < 0 else min(round(seconds), 2**53)
+
+
+def _metrics(before: MetricsStatus | None, metrics: Metrics) -> MetricsStatus | None:
+    before = before or MetricsStatus()
+    best = BestMetrics(perplexity=number(metrics.best.perplexity), step=metrics.best.step) if metrics.best else before.best
+    after = MetricsStatus(
+        baseline=_figures(metrics.baseline) or before.baseline,
+        latest=_figures(metrics.latest) or before.latest,
+        best=best,
+        final=_figures(metrics.final) or before.final,
+    )
+    return None if after == MetricsStatus() else after
+
+
+def _figures(figures: Mapping[str, float]) -> dict[str, str]:
+    named = [(name, value) for name, value in figures.items() if METRIC_NAME.fullmatch(name)]
+    return {name: number(value) for name, value in named[:METRICS_MAX]}
+
+
+def _checkpoints(records: list[CheckpointRecord]) -> list[Checkpoint]:
+    """Return one checkpoint per step, the last one told, in the order of steps."""
+    by_step = {record.step: record for record in records}
+    return [
+        Checkpoint(**{**record.model_dump(), "perplexity": None if record.perplexity is None else number(record.perplexity)})
+        for _, record in sorted(by_step.items())
+    ]
+
+
+def number(value: float) -> str:
+    """Return a figure as text: as many digits as mean something, never an exponent for ordinary sizes."""
+    if not math.isfinite(value):
+        return str(value)
+    return str(round(value)) if abs(value) >= 10_000 and abs(value) < 1e15 else f"{value:.5g}"

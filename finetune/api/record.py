@@ -1,0 +1,160 @@
+"""ProgressRecord: what the trainer says of itself, whole each time, so that a lost record loses nothing.
+
+The newest record replaces the one before. `sequence` rises by one with each record of an attempt in one Ray cluster; a
+reader keeps the record with the higher sequence and drops those of another attempt or cluster. Figures are numbers here
+and strings in the resource's status.
+"""
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, PlainSerializer
+
+from finetune.api.base import WireModel
+
+RECORD_KEY = "record.json"
+"""Key of the progress ConfigMap that holds the record."""
+RECORD_MAX_BYTES = 64 * 1024
+"""Larger records are refused by the controller; a real one has 1 to 4 KiB."""
+WARNINGS_MAX = 20
+"""The first warnings are the ones that a record holds."""
+COUNT_MAX = 2**53
+"""Beyond it JSON readers round integers, and the status has no more than 64 bits for one."""
+Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+
+EXIT_SUCCESS = 0
+EXIT_FAILURE = 1
+EXIT_INPUT = 2
+"""The user's input is at fault: trying again cannot help."""
+EXIT_INTERRUPTED = 3
+"""SIGTERM: the run can go on, from a checkpoint if training had begun. Not a failure of the run."""
+
+
+class Stage(StrEnum):
+    """What the trainer is doing."""
+
+    STARTING = "Starting"
+    BASELINE = "EvaluatingBaseline"
+    TRAINING = "Training"
+    FINAL = "EvaluatingFinal"
+    EXPORTING = "Exporting"
+    FINISHED = "Finished"
+
+
+class Result(StrEnum):
+    """How an attempt ended, in the trainer's own words."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    INPUT_INVALID = "InputInvalid"
+    INTERRUPTED = "Interrupted"
+
+
+REASON_GENERIC = "TrainingError"
+"""The reason of a failure that the driver has no better word for."""
+REASON_DIVERGED = "TrainingDiverged"
+"""Loss or gradient ceased to be a number. Another attempt would see the same rows in the same order, and so the same."""
+REASON_EXPORT = "ExportMismatch"
+"""What was written is not the model that was measured. Another attempt would write the same."""
+
+
+STOPPED = "stopped on request"
+"""The whole message of a run that was stopped and had nothing else to tell."""
+
+
+class Outcome(WireModel):
+    """The last word of an attempt."""
+
+    result: Result
+    reason: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=64)]
+    message: Annotated[str, Field(max_length=2048)]
+
+
+class ProgressFigures(WireModel):
+    """How far training is. `eta_seconds` covers training steps, not evaluation or export."""
+
+    step: Count
+    total_steps: Count
+    epoch: Annotated[float, Field(ge=0)]
+    tokens_seen: Count
+    tokens_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class BestFigures(WireModel):
+    """The lowest validation perplexity and the step that it was measured at."""
+
+    perplexity: float
+    step: Count
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures that are numbers: JSON has neither infinity nor nan, and a WER without reference words is no figure."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+Figures = Annotated[dict[str, float], PlainSerializer(finite)]
+
+
+class Metrics(WireModel):
+    """Figures by name (perplexity, bitsPerByte, bleu, chrf, wer, trainLoss). baseline and final are on the same test rows."""
+
+    baseline: Figures = {}
+    latest: Figures = {}
+    validated_step: Count | None = None
+    """Step that the perplexity in `latest` was measured at: other figures there may be of a later one."""
+    best: BestFigures | None = None
+    final: Figures = {}
+
+
+class CheckpointRecord(WireModel):
+    """A published checkpoint. `verified`: its files were read back and their digests agree."""
+
+    step: Count
+    uri: str
+    size_bytes: Count
+    created_time: AwareDatetime
+    attempt: Count
+    perplexity: float | None = None
+    best: bool = False
+    verified: bool
+
+
+class ModelProvenance(WireModel):
+    """Which weights were really trained: where they came from, in what precision, and their digest."""
+
+    name: Annotated[str, Field(max_length=512)]
+    source: Annotated[str, Field(max_length=512)]
+    precision: Annotated[str, Field(max_length=128)]
+    digest: Annotated[str, Field(max_length=128)]
+    revision: str | None = None
+    parameters: Count | None = None
+
+
+class OutputRecord(WireModel):
+    """Where the results are."""
+
+    uri: str
+    report_uri: str | None = None
+
+
+class ProgressRecord(WireModel):
+    """Everything that is known of one attempt, at one moment."""
+
+    attempt: Count
+    cluster: str = ""
+    """RayCluster that the attempt runs in (empty on a laptop); with `attempt` it fences reports of a predecessor."""
+    sequence: Annotated[int, Field(ge=1, le=COUNT_MAX)]
+    time: AwareDatetime
+    stage: Stage
+    resumed_from_step: Count | None = None
+    """None until it is decided; 0 for a fresh start."""
+    progress: ProgressFigures | None = None
+    metrics: Metrics = Metrics()
+    checkpoints: Annotated[list[CheckpointRecord], Field(max_length=64)] = []
+    model: ModelProvenance | None = None
+    output: OutputRecord | None = None
+    warnings: Annotated[list[str], Field(max_length=WARNINGS_MAX)] = []
+    outcome: Outcome | None = None

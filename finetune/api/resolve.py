@@ -1,0 +1,128 @@
+"""From a job's spec to the trainer's configuration: every place that the user names becomes a path that the trainer opens.
+
+The controller and `finetune run` share all of it but the function that says where a claim, a ConfigMap or a relative path
+lies: mount points in a pod, folders on a laptop. Pure. Test: tests/finetune/api/test_resolve.py.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from finetune.api.sections import Augmentation, CheckpointPolicy, Evaluation, Regularization
+from finetune.api.sources import ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source, is_pattern
+from finetune.api.spec import FineTuneJobSpec
+from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
+
+
+@dataclass(frozen=True)
+class FileReference:
+    """A place of the spec that names a file or folder. Exactly one of `claim`, `config_map`, `path` is set."""
+
+    field: str
+    claim: ClaimPath | None = None
+    config_map: ConfigMapKey | None = None
+    path: str | None = None
+
+    @property
+    def has_pattern(self) -> bool:
+        """Tell whether this may name several files: rows alone come from more than one."""
+        path = self.claim.path if self.claim is not None else self.path
+        return self.field.startswith("data.") and path is not None and is_pattern(path)
+
+
+S = TypeVar("S", Source, FileSource)
+
+ResolveFile = Callable[[FileReference], str]
+"""Returns the absolute path under which the trainer finds what a reference names."""
+
+
+def references(spec: FineTuneJobSpec) -> list[FileReference]:
+    """Return every file or folder that the spec reads, with its field."""
+    found: list[FileReference] = []
+
+    def note(reference: FileReference) -> str:
+        found.append(reference)
+        return "/"
+
+    resolve(spec, note)
+    return found
+
+
+def resolve(spec: FineTuneJobSpec, resolve_file: ResolveFile) -> FineTuneJobSpec:
+    """Return the spec with every claim, ConfigMap and path of model, data and augmentation replaced by a path."""
+    return spec.model_copy(
+        update={
+            "model": _resolve_model(spec.model, resolve_file),
+            "data": _resolve_data(spec.data, resolve_file),
+            "augmentation": None if spec.augmentation is None else _resolve_augmentation(spec.augmentation, resolve_file),
+        }
+    )
+
+
+def _resolve_model(model: ModelSource, resolve_file: ResolveFile) -> ModelSource:
+    if model.persistent_volume_claim is None and model.path is None:
+        return model
+    path = resolve_file(FileReference("model", claim=model.persistent_volume_claim, path=model.path))
+    return model.model_copy(update={"persistent_volume_claim": None, "path": path})
+
+
+def _resolve_data(data: Data, resolve_file: ResolveFile) -> Data:
+    return data.model_copy(
+        update={
+            name: [_resolve_source(source, f"data.{name}[{index}]", resolve_file) for index, source in enumerate(sources)]
+            for name, sources in (("train", data.train), ("validation", data.validation), ("test", data.test))
+            if sources is not None
+        }
+    )
+
+
+def _resolve_source(source: S, field: str, resolve_file: ResolveFile) -> S:
+    if source.persistent_volume_claim is None and source.config_map is None and source.path is None:
+        return source
+    path = resolve_file(FileReference(field, source.persistent_volume_claim, source.config_map, source.path))
+    return source.model_copy(update={"persistent_volume_claim": None, "config_map": None, "path": path})
+
+
+def _resolve_augmentation(augmentation: Augmentation, resolve_file: ResolveFile) -> Augmentation:
+    operations = []
+    for index, operation in enumerate(augmentation.operations):
+        replacement = operation.synonym_replacement
+        if replacement is not None and replacement.dictionary is not None:
+            field = f"augmentation.operations[{index}].synonymReplacement.dictionary"
+            dictionary = _resolve_source(replacement.dictionary, field, resolve_file)
+            operation = operation.model_copy(update={"synonym_replacement": replacement.model_copy(update={"dictionary": dictionary})})
+        operations.append(operation)
+    return augmentation.model_copy(update={"operations": operations})
+
+
+def build(
+    spec: FineTuneJobSpec,
+    resolve_file: ResolveFile,
+    *,
+    job: JobIdentity,
+    workers: Workers,
+    output: OutputFolder,
+    progress: ProgressSink,
+) -> TrainConfig:
+    """Return the configuration of one run of `spec`, with the sections that are left out at their defaults."""
+    resolved = resolve(spec, resolve_file)
+    return TrainConfig(
+        job=job,
+        task=spec.task,
+        model=resolved.model,
+        data=resolved.data,
+        method=spec.method,
+        training=spec.training,
+        regularization=spec.regularization or Regularization(),
+        augmentation=resolved.augmentation,
+        evaluation=spec.evaluation or Evaluation(),
+        workers=workers,
+        checkpoint=spec.checkpoint or CheckpointPolicy(),
+        output=output,
+        progress=progress,
+    )
+
+
+def local_paths(spec: FineTuneJobSpec) -> Iterator[FileReference]:
+    """Yield the references to local paths, which only `finetune run` can follow."""
+    return (reference for reference in references(spec) if reference.path is not None)

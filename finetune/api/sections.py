@@ -1,0 +1,241 @@
+"""The sections of a job that controller and trainer both read: how to train, regularize, augment, evaluate, checkpoint.
+
+They stand in the FineTuneJob's spec as the user wrote them and go into TrainConfig unchanged. A sentence under each field
+is its documentation: it appears in the CRD and so in `kubectl explain`. Where model and rows come from stands in sources.py.
+Tests: tests/finetune/api/test_schema.py, tests/integration/test_malformed_jobs.py.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from finetune.api.base import Rule, WireModel, exactly_one
+from finetune.api.sources import FileSource
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Task(StrEnum):
+    """What the model learns to do; decides how a row becomes tokens and which of them bear loss."""
+
+    CHAT = "chat"
+    LANGUAGE_MODELING = "language-modeling"
+
+
+class Precision(StrEnum):
+    """Arithmetic of forward and backward; auto is bfloat16 where the device has it, else float32."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class SynonymReplacement(WireModel):
+    """Replace words by WordNet synonyms (after Wei and Zou 2019, arXiv:1901.11196)."""
+
+    probability: Probability = Field(0.1, description="Chance of each word that has a synonym.")
+    dictionary: FileSource | None = Field(
+        None,
+        description="Own table: a line per word, the word, a tab, its synonyms with commas between. Default: WordNet.",
+    )
+
+
+class WordDropout(WireModel):
+    """Leave words out."""
+
+    probability: Probability = Field(0.05, description="Chance of each word; one word always stays.")
+
+
+class WordSwap(WireModel):
+    """Swap a word with the one after it."""
+
+    probability: Probability = Field(0.05, description="Chance of each word.")
+
+
+class CharacterNoise(WireModel):
+    """Insert, delete, replace or swap a character, as typing errors do."""
+
+    probability: Probability = Field(0.02, description="Chance of each letter; numbers are left alone.")
+
+
+class AugmentationOperation(WireModel):
+    """One way of changing a text; operations are applied in the order of the list."""
+
+    synonym_replacement: SynonymReplacement | None = Field(None, description="Replace words by synonyms.")
+    word_dropout: WordDropout | None = Field(None, description="Leave words out.")
+    word_swap: WordSwap | None = Field(None, description="Swap neighbouring words.")
+    character_noise: CharacterNoise | None = Field(None, description="Make typing errors.")
+
+    rules = (exactly_one("synonym_replacement", "word_dropout", "word_swap", "character_noise", what="augmentation.operations"),)
+
+
+class Augmentation(WireModel):
+    """Change training texts anew in every epoch: of a chat the user's turns, never the answers; of a text the text."""
+
+    operations: list[AugmentationOperation] = Field(min_length=1, max_length=16, description="What is done to a text, in order.")
+    augmented_share: Probability = Field(0.3, description="Share of the training rows that are changed in an epoch.")
+
+
+class LoraMethod(WireModel):
+    """Train low-rank adapters beside frozen weights (Hu et al. 2021, arXiv:2106.09685)."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="Rank of the adapter matrices.")
+    alpha: Annotated[float, Field(gt=0)] = Field(32, description="Scale: the adapter's output is multiplied by alpha / rank.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Dropout on the adapter's input.")
+    target_modules: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=32,
+        description="Names of the modules that get an adapter. Default: every linear layer but the output layer.",
+    )
+
+
+class FullMethod(WireModel):
+    """Train every weight of the model."""
+
+
+class Method(WireModel):
+    """Which weights are trained."""
+
+    lora: LoraMethod | None = Field(None, description="Low-rank adapters.")
+    full: FullMethod | None = Field(None, description="All weights.")
+
+    rules = (exactly_one("lora", "full", what="method"),)
+
+
+class Scheduler(StrEnum):
+    """Learning-rate schedules; all begin with a linear warm-up."""
+
+    COSINE = "cosine"
+    LINEAR = "linear"
+    CONSTANT = "constant"
+
+
+class Training(WireModel):
+    """How long and how to train."""
+
+    epochs: Annotated[float, Field(gt=0, le=1000)] | None = Field(None, description="Passes over the training rows.")
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="Optimizer steps, instead of epochs.")
+    global_batch_size: Annotated[int, Field(ge=1, le=65536)] = Field(
+        32, description="Rows per optimizer step, over all workers and accumulation."
+    )
+    micro_batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
+        4, description="Rows per forward pass of one rank; the loss does not depend on it."
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(2e-4, description="Peak learning rate.")
+    scheduler: Scheduler = Field(Scheduler.COSINE, description="Learning-rate schedule after warm-up.")
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.03, description="Share of the steps over which the learning rate rises from 0."
+    )
+    max_sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = Field(
+        1024, description="Tokens per row; longer conversations are cut and counted, longer texts become several rows."
+    )
+    precision: Precision = Field(Precision.AUTO, description="Arithmetic of forward and backward.")
+    gradient_clipping: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="Largest norm of the whole gradient; 0 switches clipping off."
+    )
+    gradient_checkpointing: bool = Field(False, description="Recompute activations in backward: less memory, about a third more time.")
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(42, description="Seed of every random choice.")
+
+    rules = (exactly_one("epochs", "max_steps", what="training"),)
+
+
+class EarlyStopping(WireModel):
+    """Stop when the validation rows stop improving."""
+
+    metric: Literal["perplexity"] = Field("perplexity", description="Figure that is watched, on the validation rows.")
+    patience: PositiveInt = Field(3, description="Evaluations in a row without improvement before training stops.")
+    min_delta: Annotated[float, Field(ge=0)] = Field(0.0, description="Smallest decrease that counts as an improvement.")
+
+
+class Regularization(WireModel):
+    """What keeps the model from learning the training rows by heart."""
+
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="Decoupled weight decay of AdamW; biases and norms are exempt."
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Dropout on the output of every attention and feed-forward block."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Probability mass spread evenly over the vocabulary; training loss only."
+    )
+    early_stopping: EarlyStopping | None = Field(None, description="Stop when validation stops improving.")
+
+
+class Generation(WireModel):
+    """Greedy generation for the text metrics."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(128, description="Tokens generated at most for one answer.")
+    samples: PositiveInt = Field(
+        200,
+        description="Test rows that are answered, the first ones in the set's order; perplexity always uses all rows.",
+    )
+
+
+TEXT_METRICS = ("bleu", "chrf", "wer")
+
+
+class Evaluation(WireModel):
+    """What is measured on the held-out rows: before training (the base model), during it, and after."""
+
+    every_steps: PositiveInt | None = Field(None, description="Optimizer steps between validations. Default: once an epoch.")
+    metrics: list[Literal["perplexity", "bleu", "chrf", "wer"]] | None = Field(
+        None,
+        min_length=1,
+        max_length=8,
+        description="Figures on the test rows. Perplexity is always measured, listed or not; bleu, chrf and wer are for task chat;"
+        " without one of them no answers are generated."
+        " Default: all of them for chat, perplexity for language-modeling.",
+    )
+    generation: Generation | None = Field(None, description="How answers are generated for bleu, chrf and wer.")
+
+    def text_metrics_of(self, task: Task) -> tuple[str, ...]:
+        """The metrics that compare answers, of a chat by default all, else none; without one nothing is generated."""
+        return () if task is not Task.CHAT else tuple(name for name in TEXT_METRICS if self.metrics is None or name in self.metrics)
+
+
+def _no_flag(value: Any) -> Any:
+    """Refuse true and false, which count as 1 and 0 in Python and as no number to the API server."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": "0, 1, 2 or 3"})
+    return value
+
+
+class Deepspeed(WireModel):
+    """Shard training state over the ranks with DeepSpeed ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054)."""
+
+    zero_stage: Annotated[Literal[0, 1, 2, 3], BeforeValidator(_no_flag)] = Field(
+        2, description="0 shards nothing, 1 optimizer state, 2 also gradients, 3 also parameters."
+    )
+
+
+class CheckpointPolicy(WireModel):
+    """When training state is saved and how much of it is kept."""
+
+    every_steps: PositiveInt = Field(100, description="Optimizer steps between checkpoints; the last step always has one.")
+    keep: Annotated[int, Field(ge=1, le=50)] = Field(3, description="Checkpoints kept: the newest ones; the best is kept besides.")
+
+
+class Export(StrEnum):
+    """Forms in which the tuned model is written."""
+
+    ADAPTER = "adapter"
+    MERGED = "merged"
+
+
+# Rules shared by a whole spec and a whole TrainConfig live with those models.
+ADAPTER_NEEDS_LORA = Rule(
+    "!has(self.output.export) || !self.output.export.exists(e, e == 'adapter') || has(self.method.lora)",
+    lambda value: value.output.export is None or Export.ADAPTER not in value.output.export or value.method.lora is not None,
+    "output.export: adapter needs method.lora; with method.full export merged",
+)
+TEXT_METRICS_NEED_CHAT = Rule(
+    "self.task == 'chat' || !has(self.evaluation) || !has(self.evaluation.metrics)"
+    " || self.evaluation.metrics.all(metric, metric == 'perplexity')",
+    lambda value: value.task is Task.CHAT or value.evaluation is None or not {*(value.evaluation.metrics or ())} - {"perplexity"},
+    "evaluation.metrics: bleu, chrf and wer compare answers, which task language-modeling has none of; leave perplexity alone",
+)

@@ -1,0 +1,275 @@
+"""Where a job's model and rows come from: sections that controller and trainer both read.
+
+They stand in the FineTuneJob's spec as the user wrote them and go into TrainConfig with every claim, ConfigMap and relative
+path resolved to an absolute path. A sentence under each field is its documentation: it appears in the CRD and so in
+`kubectl explain`. Tests: tests/finetune/api/test_schema.py, tests/integration/test_malformed_jobs.py.
+"""
+
+import re
+from enum import StrEnum
+from pathlib import Path, PurePath
+from typing import Annotated
+
+from pydantic import Field
+
+from finetune.api.base import Rule, WireModel, at_most_one, exactly_one
+
+CLAIMS_DIRECTORY = "/mnt/claims"
+"""Where the controller mounts claims, each in a folder of its name; a path below it was written as a persistentVolumeClaim."""
+
+Fraction = Annotated[float, Field(ge=0.001, le=0.5)]
+OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+"""Names of claims, ConfigMaps and Secrets; a claim's and a ConfigMap's name also becomes part of a mount path."""
+MODEL_NAME = r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$"
+
+DATASET_NAME = r"^[A-Za-z0-9_][-._A-Za-z0-9]*(/[A-Za-z0-9_][-._A-Za-z0-9]*)?$"
+
+INSIDE_CLAIM = Rule(
+    "!self.path.startsWith('/') && !self.path.matches('(^|/)[.][.](/|$)')",
+    lambda claim: not (claim.path.startswith("/") or ".." in claim.path.split("/")),
+    "path: a path inside the claim is relative and has no '..'",
+)
+
+
+PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input")
+COMPLETION_NAMES = ("completion", "output", "response", "answer")
+
+
+def is_pattern(path: str) -> bool:
+    """Tell whether a path names files by a pattern, unless a file is really called so."""
+    return any(character in path for character in "*?[")
+
+
+def first_folder(pattern: PurePath) -> Path:
+    """Return the folder of a pattern before its first part that is one."""
+    parts = list(pattern.parts)
+    first = next((index for index, part in enumerate(parts) if is_pattern(part)), len(parts))
+    return Path(*parts[:first])
+
+
+class Columns(WireModel):
+    """Which columns of a source hold what. A chat source has `messages`, or `prompt` and `completion`; text has `text`.
+
+    Where none is named, `messages` (or `conversations`) and `prompt` with `completion` are looked for; then, if the rows have
+    exactly one of PROMPT_NAMES and exactly one of COMPLETION_NAMES, these are the pair, and a finding says so. Beside
+    `instruction`, what stands in `input` or `context` is written after it, with a blank line between. `system` and `history`
+    (pairs of earlier turns) are used where rows have them. Other columns that hold text are a finding, or refused where they
+    would change what is learnt; `ignore` says that they are not wanted.
+    """
+
+    prompt: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with what the user says. Default: prompt; else the only one of "
+        f"{', '.join(PROMPT_NAMES[1:])}. Beside instruction, what input or context holds is written after it.",
+    )
+    completion: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with what the model should answer. Default: completion; else the only one of "
+        f"{', '.join(COMPLETION_NAMES[1:])}.",
+    )
+    system: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with the system message of the row. Default: system or system_prompt, where a row has it.",
+    )
+    messages: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with a list of {role, content} or {from, value} messages, instead of prompt and completion."
+        " Default: messages or conversations, where the rows have such a column and not both prompt and completion.",
+    )
+    text: str | None = Field(
+        None, min_length=1, max_length=256, description="Column with plain text, for task language-modeling. Default: text."
+    )
+    ignore: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Columns that are not wanted: they are not used by default, not refused for what they say, and not a finding.",
+    )
+
+    rules = (
+        at_most_one("messages", "prompt", what="columns"),
+        at_most_one("text", "prompt", what="columns"),
+        at_most_one("text", "messages", what="columns"),
+    )
+
+
+class DataFormat(StrEnum):
+    """File formats a source may have."""
+
+    JSONL = "jsonl"
+    JSON = "json"
+    CSV = "csv"
+    TSV = "tsv"
+    PARQUET = "parquet"
+    TEXT = "text"
+
+
+class HuggingFaceDataset(WireModel):
+    """A data set on the Hugging Face hub."""
+
+    name: str = Field(min_length=1, max_length=200, description="Name on the hub, such as org/set.")
+    split: str = Field("train", min_length=1, max_length=200, description="Split to read.")
+    config: str | None = Field(None, min_length=1, max_length=200, description="Configuration (subset) of the data set.")
+    revision: str | None = Field(
+        None, min_length=1, max_length=200, description="Commit to read; without it the newest is read, and its commit is recorded."
+    )
+
+    rules = (
+        Rule(
+            f"self.name.matches('{DATASET_NAME}') && !self.name.startsWith('datasets/')",
+            lambda dataset: re.fullmatch(DATASET_NAME, dataset.name) is not None and not dataset.name.startswith("datasets/"),
+            "huggingFace.name: give the name as the hub shows it, organisation/set, such as HuggingFaceH4/no_robots,"
+            " without https://huggingface.co/ and datasets/ before it; for files use persistentVolumeClaim or path",
+        ),
+    )
+
+
+class ClaimPath(WireModel):
+    """A file or folder on a PersistentVolumeClaim of the job's namespace."""
+
+    claim_name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the PersistentVolumeClaim.")
+    path: str = Field("", max_length=1024, description="Path inside the claim, relative to its root.")
+
+    rules = (INSIDE_CLAIM,)
+
+
+class ConfigMapKey(WireModel):
+    """One key of a ConfigMap of the job's namespace."""
+
+    name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the ConfigMap.")
+    key: str = Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]+$",
+        description="Key in it; its ending tells the format.",
+    )
+
+
+class SecretKey(WireModel):
+    """One key of a Secret of the job's namespace. Only the kubelet reads it."""
+
+    name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the Secret.")
+    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in it.")
+
+
+class Source(WireModel):
+    """Rows from one place. Exactly one of huggingFace, persistentVolumeClaim, configMap, path."""
+
+    hugging_face: HuggingFaceDataset | None = Field(None, description="A data set on the Hugging Face hub.")
+    persistent_volume_claim: ClaimPath | None = Field(None, description="A file, folder or pattern on a claim.")
+    config_map: ConfigMapKey | None = Field(None, description="A key of a ConfigMap.")
+    path: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4096,
+        description="A local file, folder or pattern such as a/*.jsonl, relative to the job file; for `finetune run` only."
+        " Files of a folder or pattern (** goes into folders below) are read in the order of their names, hidden ones left out;"
+        " of a folder also README, licence and the like.",
+    )
+    format: DataFormat | None = Field(
+        None,
+        description="Format of the files; default: from the ending of their names. Files packed with gzip, zstd, bzip2 or xz are unpacked."
+        " jsonl and json: an object per line, or one array of objects; csv and tsv: a table with a header line;"
+        " text: a row is a paragraph, up to a blank line.",
+    )
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        pattern=r'^[^"\r\n]$',
+        description="Character between the cells of csv or tsv. Default: the one of comma, semicolon, tab and | that divides the header.",
+    )
+    columns: Columns | None = Field(None, description="Which columns hold what.")
+
+    rules = (
+        exactly_one("hugging_face", "persistent_volume_claim", "config_map", "path", what="source"),
+        Rule(
+            "!has(self.huggingFace) || (!has(self.format) && !has(self.delimiter))",
+            lambda source: source.hugging_face is None or (source.format is None and source.delimiter is None),
+            "format, delimiter: only files have them; remove them beside huggingFace",
+        ),
+    )
+
+
+class FileSource(WireModel):
+    """One file from one place. Exactly one of persistentVolumeClaim, configMap, path."""
+
+    persistent_volume_claim: ClaimPath | None = Field(None, description="A file on a claim.")
+    config_map: ConfigMapKey | None = Field(None, description="A key of a ConfigMap.")
+    path: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4096,
+        description="A local file, relative to the job file; for `finetune run` only.",
+    )
+
+    rules = (exactly_one("persistent_volume_claim", "config_map", "path", what="source"),)
+
+
+class ModelSource(WireModel):
+    """The pre-trained model. Exactly one of name, persistentVolumeClaim, path."""
+
+    name: str | None = Field(
+        None,
+        max_length=200,
+        description="Name on the Hugging Face hub.",
+    )
+    persistent_volume_claim: ClaimPath | None = Field(None, description="A folder on a claim, in the layout of save_pretrained.")
+    path: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4096,
+        description="A local folder, relative to the job file; for `finetune run` only.",
+    )
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Commit on the hub; with it the model comes from the hub and nowhere else.",
+    )
+    token_secret: SecretKey | None = Field(None, description="Secret with a hub token, for gated models.")
+
+    rules = (
+        exactly_one("name", "persistent_volume_claim", "path", what="model"),
+        Rule(
+            f"!has(self.name) || self.name.matches('{MODEL_NAME}')",
+            lambda m: m.name is None or re.fullmatch(MODEL_NAME, m.name) is not None,
+            "model.name: give the name as the hub shows it, organisation/model, such as HuggingFaceTB/SmolLM2-135M-Instruct;"
+            " for a folder use model.persistentVolumeClaim or model.path",
+        ),
+        Rule(
+            "!has(self.revision) || has(self.name)",
+            lambda m: m.revision is None or m.name is not None,
+            "model.revision: only a model with a name has one",
+        ),
+        Rule(
+            "!has(self.tokenSecret) || has(self.name)",
+            lambda m: m.token_secret is None or m.name is not None,
+            "model.tokenSecret: only a model with a name needs one",
+        ),
+    )
+
+
+class Data(WireModel):
+    """Rows to train on and rows to measure on. Rows that are equal always fall on the same side of a split."""
+
+    train: list[Source] = Field(min_length=1, max_length=64, description="Sources of training rows.")
+    validation: list[Source] | None = Field(None, min_length=1, max_length=64, description="Sources of validation rows.")
+    validation_fraction: Fraction | None = Field(
+        None, description="Share of the training rows held out for validation instead, by content hash."
+    )
+    test: list[Source] | None = Field(None, min_length=1, max_length=64, description="Sources of test rows.")
+    test_fraction: Fraction | None = Field(None, description="Share of the training rows held out for the test instead, by content hash.")
+
+    rules = (
+        at_most_one("validation", "validation_fraction", what="data"),
+        at_most_one("test", "test_fraction", what="data"),
+    )

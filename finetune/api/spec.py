@@ -1,0 +1,157 @@
+"""FineTuneJobSpec: what the user writes. The CRD is generated from these models by finetune.api.crd.
+
+The sections that the trainer reads too come from finetune.api.sections; here stand those that only a cluster knows. A field is
+in the schema only when the code honours it. Tests: tests/finetune/api/.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from finetune.api.base import Rule, WireModel
+from finetune.api.sections import (
+    ADAPTER_NEEDS_LORA,
+    TEXT_METRICS_NEED_CHAT,
+    Augmentation,
+    CheckpointPolicy,
+    Deepspeed,
+    Evaluation,
+    Export,
+    Method,
+    Regularization,
+    Task,
+    Training,
+)
+from finetune.api.sources import OBJECT_NAME, ClaimPath, Data, ModelSource
+
+GROUP = "finetune.dev"
+VERSION = "v1alpha1"
+KIND = "FineTuneJob"
+PLURAL = "finetunejobs"
+NAME_MAX_LENGTH = 40
+"""KubeRay refuses RayJobs whose name has over 47 characters; an attempt's name adds a dash and up to four digits."""
+
+CPU_QUANTITY = r"^([1-9][0-9]*(m|[.][0-9]{1,3})?|0[.][0-9]{0,2}[1-9])$"
+MEMORY_QUANTITY = r"^[1-9][0-9]*([.][0-9]+)?(M|G|T|Mi|Gi|Ti)$"
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
+LABEL_VALUE = r"^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$"
+
+
+class Distributed(WireModel):
+    """How training is spread over workers."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] = Field(1, description="Worker pods; each has the resources below.")
+    deepspeed: Deepspeed | None = Field(None, description="Shard with DeepSpeed; without it PyTorch DistributedDataParallel is used.")
+
+
+class Toleration(WireModel):
+    """A taint that worker pods accept; as in a pod."""
+
+    key: str | None = Field(None, max_length=317, pattern=LABEL_KEY, description="Taint key.")
+    operator: Literal["Exists", "Equal"] | None = Field(None, description="Relation of key and value.")
+    value: str | None = Field(None, max_length=63, pattern=LABEL_VALUE, description="Taint value.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="Effect that is tolerated.")
+    toleration_seconds: int | None = Field(None, description="How long a NoExecute taint is tolerated.")
+
+    rules = (
+        Rule(
+            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            lambda t: t.key is not None or t.operator == "Exists",
+            "tolerations: give a key, or operator Exists to tolerate every taint",
+        ),
+        Rule(
+            "!has(self.value) || !has(self.operator) || self.operator == 'Equal'",
+            lambda t: t.value is None or t.operator in (None, "Equal"),
+            "tolerations: operator Exists goes without a value",
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            lambda t: t.toleration_seconds is None or t.effect == "NoExecute",
+            "tolerations: tolerationSeconds goes with effect NoExecute only",
+        ),
+    )
+
+
+class Resources(WireModel):
+    """Resources of one worker pod."""
+
+    cpu: str = Field("1", max_length=32, description="CPU request; there is no CPU limit.")
+    memory: str = Field("4Gi", max_length=32, description="Memory request and limit.")
+    gpus: Annotated[int, Field(ge=0, le=64)] = Field(0, description="NVIDIA GPUs; one rank of training per GPU.")
+    node_selector: dict[str, Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]] | None = Field(
+        None, max_length=32, description="Labels of the nodes that workers may run on."
+    )
+    tolerations: list[Toleration] | None = Field(None, max_length=32, description="Taints that workers accept.")
+    priority_class_name: str | None = Field(None, max_length=253, pattern=OBJECT_NAME, description="PriorityClass of the pods.")
+
+    rules = (
+        Rule(
+            f"self.cpu.matches('{CPU_QUANTITY}')",
+            lambda r: re.fullmatch(CPU_QUANTITY, r.cpu) is not None,
+            'resources.cpu: give CPUs above zero, such as "4", "0.5" or "500m"',
+        ),
+        Rule(
+            f"self.memory.matches('{MEMORY_QUANTITY}')",
+            lambda r: re.fullmatch(MEMORY_QUANTITY, r.memory) is not None,
+            "resources.memory: give an amount with its unit, such as 16Gi or 800Mi",
+        ),
+        Rule(
+            f"!has(self.nodeSelector) || self.nodeSelector.all(key, key.size() <= 317 && key.matches('{LABEL_KEY}'))",
+            lambda r: all(len(key) <= 317 and re.fullmatch(LABEL_KEY, key) for key in r.node_selector or {}),
+            "resources.nodeSelector: a key is not a label's name, such as kubernetes.io/arch",
+        ),
+    )
+
+
+class Output(WireModel):
+    """Where checkpoints, report and model are written: <path>/<job name>-<start of its UID>, a folder of the job's own."""
+
+    persistent_volume_claim: ClaimPath = Field(description="Claim and folder inside it.")
+    export: list[Export] | None = Field(
+        None,
+        min_length=1,
+        max_length=2,
+        description="Forms of the model. Default: adapter with lora, merged with full.",
+    )
+
+
+class RunPolicy(WireModel):
+    """How the controller runs the job."""
+
+    suspend: bool = Field(False, description="Stop and give back all resources; false goes on from the last checkpoint.")
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
+        3, description="Attempts that may fail before the job fails; suspension is not charged."
+    )
+
+
+BATCH_DIVIDES = Rule(
+    "self.training.globalBatchSize % ((has(self.distributed) ? self.distributed.workers : 1)"
+    " * (has(self.resources) && self.resources.gpus > 0 ? self.resources.gpus : 1)) == 0",
+    lambda spec: (
+        spec.training.global_batch_size
+        % ((spec.distributed.workers if spec.distributed else 1) * max(1, spec.resources.gpus if spec.resources else 0))
+        == 0
+    ),
+    "training.globalBatchSize: must be a multiple of the number of ranks, distributed.workers x max(1, resources.gpus)",
+)
+
+
+class FineTuneJobSpec(WireModel):
+    """What to fine-tune, on what, and how. Immutable but for runPolicy.suspend and runPolicy.maxAttempts."""
+
+    task: Task = Field(description="What the model learns to do.")
+    model: ModelSource = Field(description="The pre-trained model.")
+    data: Data = Field(description="Rows to train on and to measure on.")
+    method: Method = Field(description="Which weights are trained.")
+    training: Training = Field(description="How long and how to train.")
+    regularization: Regularization | None = Field(None, description="What keeps the model from learning the rows by heart.")
+    augmentation: Augmentation | None = Field(None, description="How training texts are varied.")
+    evaluation: Evaluation | None = Field(None, description="What is measured, and when.")
+    distributed: Distributed | None = Field(None, description="How training is spread over workers.")
+    resources: Resources | None = Field(None, description="Resources of one worker pod.")
+    checkpoint: CheckpointPolicy | None = Field(None, description="When training state is saved.")
+    output: Output = Field(description="Where results are written.")
+    run_policy: RunPolicy | None = Field(None, description="How the controller runs the job.")
+
+    rules = (ADAPTER_NEEDS_LORA, TEXT_METRICS_NEED_CHAT, BATCH_DIVIDES)

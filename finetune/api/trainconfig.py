@@ -1,0 +1,108 @@
+"""TrainConfig: everything one attempt of the trainer is told, as one JSON document.
+
+The sections are the user's own, with claims, ConfigMaps and relative paths resolved to absolute paths by whoever starts
+the trainer: the controller (mount points in the pod) or `finetune run` (folders of the laptop).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from finetune.api.base import WireModel
+from finetune.api.sections import Augmentation, CheckpointPolicy, Deepspeed, Evaluation, Export, Method, Regularization, Task, Training
+from finetune.api.sources import Data, ModelSource
+
+# What makes two runs the same run: a checkpoint of one may be continued by the other. The number of workers, the
+# checkpoint policy and the export are left out on purpose: they may change between attempts.
+LINEAGE_FIELDS = ("task", "model", "data", "method", "training", "regularization", "augmentation", "evaluation")
+
+
+class JobIdentity(WireModel):
+    """Whose run this is. `uid` is the FineTuneJob's on a cluster and None on a laptop."""
+
+    name: str
+    namespace: str | None = None
+    uid: str | None = None
+    attempt: Annotated[int, Field(ge=1)] = 1
+
+
+class Workers(WireModel):
+    """How the run is spread: ranks = workers x max(1, gpus_per_worker)."""
+
+    workers: Annotated[int, Field(ge=1)] = 1
+    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    deepspeed: Deepspeed | None = None
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return self.workers * max(1, self.gpus_per_worker)
+
+
+class OutputFolder(WireModel):
+    """Absolute folder that this job alone writes, and the forms of the model that go there."""
+
+    directory: str
+    uri: str | None = None
+    """How the user names that folder, such as pvc://claim/path; the directory itself when None."""
+    export: list[Export] | None = None
+
+
+class ProgressSink(WireModel):
+    """Where progress records go: a ConfigMap on a cluster, a file on a laptop. Exactly one is set."""
+
+    namespace: str | None = None
+    config_map: str | None = None
+    file: str | None = None
+
+
+class TrainConfig(WireModel):
+    """One attempt of one job."""
+
+    job: JobIdentity
+    task: Task
+    model: ModelSource
+    data: Data
+    method: Method
+    training: Training
+    regularization: Regularization = Regularization()
+    augmentation: Augmentation | None = None
+    evaluation: Evaluation = Evaluation()
+    workers: Workers = Workers()
+    checkpoint: CheckpointPolicy = CheckpointPolicy()
+    output: OutputFolder
+    progress: ProgressSink
+
+    @property
+    def exports(self) -> list[Export]:
+        """Forms of the model to write; by default the adapter of a LoRA run, else the whole model."""
+        if self.output.export is not None:
+            return self.output.export
+        return [Export.ADAPTER] if self.method.lora is not None else [Export.MERGED]
+
+    def lineage(self) -> dict[str, Any]:
+        """Return the fields that a checkpoint's continuation must share, in wire form.
+
+        Where files lie is left out, so that a folder may be moved: what is in them is compared instead (rows, weights).
+        """
+        wire = self.to_wire()
+        return {name: _without_paths(wire.get(name)) for name in LINEAGE_FIELDS}
+
+    def lineage_digest(self) -> str:
+        """Return the sha256 of `lineage`, in hex."""
+        return digest_of_lineage(self.lineage())
+
+
+def digest_of_lineage(lineage: Mapping[str, Any]) -> str:
+    """Return the sha256, in hex, of a lineage as TrainConfig.lineage() or a run's record gives it."""
+    return hashlib.sha256(json.dumps(lineage, sort_keys=True).encode()).hexdigest()
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_paths(member) for name, member in value.items() if name != "path"}
+    return [_without_paths(member) for member in value] if isinstance(value, list) else value

@@ -1,0 +1,90 @@
+"""`finetune export`: writes a run's model again, from its checkpoints, without training. Tests: tests/finetune/cli/test_export.py."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.api.errors import InputError
+from finetune.api.record import EXIT_INTERRUPTED, EXIT_SUCCESS
+from finetune.cli.jobfile.problems import BadInputError
+from finetune.cli.local.configuration import Folders
+from finetune.cli.local.interrupts import Interrupts
+from finetune.cli.local.output import locked
+from finetune.cli.local.process import TrainerProcess
+from finetune.cli.local.surroundings import surroundings
+
+EXPORT_COMMAND = (sys.executable, "-P", "-m", "trainer.export")
+WROTE = "wrote "
+"""How the program begins the line that tells of a form in its place."""
+ELSEWHERE = "write elsewhere with --to FOLDER"
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What the command line asks for; `forms` are adapter and merged, `to` is None for the run's own model folder."""
+
+    run: Path
+    forms: tuple[str, ...]
+    dtype: str | None = None
+    to: Path | None = None
+    base: Path | None = None
+    overwrite: bool = False
+
+
+def export(request: ExportRequest, command: Sequence[str] = EXPORT_COMMAND) -> int:
+    """Export and return the exit code; BadInputError for the user's mistakes, OutputBusyError while the run is being written."""
+    run = request.run.absolute()
+    if not request.forms:
+        raise BadInputError([InputError("finetune export", "is not told what to write", "give --merged, --adapter or both")])
+    if not (run / "run.json").is_file():
+        problem = f"{run} holds no run: it has no run.json" if run.is_dir() else f"there is no folder {run}"
+        raise BadInputError([InputError("DIR", problem, "name the folder that a run was written to")])
+    field, to = ("DIR", run / "model") if request.to is None else ("--to", request.to.absolute())
+    _refuse_unwritable(to, field)
+    arguments = [str(run), "--to", str(to)]
+    arguments += [part for form in request.forms for part in ("--form", form)]
+    arguments += ["--dtype", request.dtype] if request.dtype else []
+    arguments += ["--base", str(request.base.absolute())] if request.base else []
+    arguments += ["--overwrite"] if request.overwrite else []
+    written = 0
+    with Interrupts() as interrupts, surroundings(to, field) as place, _alone(run, request.to) as lock:
+        for warning in place.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        with interrupts.held():
+            process = TrainerProcess([*command, *arguments], sys.stderr.buffer, place, keep_open=lock)
+            interrupts.pass_to(process)
+        while (lines := process.lines(1.0)) is not None:
+            for line in lines:
+                print(line, flush=True)
+                written += line.startswith(WROTE)
+        exit_code = process.wait()
+    if not interrupts.received or exit_code == EXIT_SUCCESS:  # it may have been done when the signal came
+        return exit_code
+    print("interrupted; what was written until then is whole" if written else "interrupted; nothing was written", file=sys.stderr)
+    return EXIT_INTERRUPTED
+
+
+def _refuse_unwritable(to: Path, field: str) -> None:
+    """Raise BadInputError where the folder to write to cannot be made or written, before a model is loaded."""
+    there = next(path for path in (to, *to.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise BadInputError([InputError(field, f"{there} is not a folder", "give a folder; it is made where it is missing")])
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise BadInputError([InputError(field, f"{there} cannot be written ({error.strerror})", ELSEWHERE)]) from error
+
+
+@contextlib.contextmanager
+def _alone(run: Path, to: Path | None) -> Iterator[list[int]]:
+    """Hold the run's folder while it is written to; where only its checkpoints are read, it may be another's, or at work."""
+    if to is not None:
+        yield []
+        return
+    with locked(Folders(run), field="DIR") as lock:
+        yield [lock]

@@ -1,0 +1,77 @@
+"""Ctrl-C, SIGTERM and a closed terminal: the first ends the command in order, whatever it does; a second one ends it at once.
+
+Tests: tests/finetune/cli/local/test_run.py, tests/finetune/cli/test_interruption.py.
+"""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from finetune.cli.local.screen import Screen
+
+
+class Stoppable(Protocol):
+    """A running trainer."""
+
+    def terminate(self) -> None:
+        """Ask it to end in order."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class Interrupts:
+    """Raises KeyboardInterrupt for a signal as long as there is no trainer; passes it on to the trainer while there is one.
+
+    The handlers write nothing to the screen, because they may come in the middle of such a write.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._told = 0
+        self._held = False
+        self._process: Stoppable | None = None
+
+    def __enter__(self) -> "Interrupts":
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants the run to outlive the terminal
+            numbers.append(signal.SIGHUP)
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep signals back while the trainer is being started, so that none falls between its start and `pass_to`."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def pass_to(self, process: Stoppable) -> None:
+        """Pass signals on to the trainer from now on, and one that was kept back at once; to be called while they are held."""
+        self._process = process
+        if self.received:
+            process.terminate()
+
+    def tell(self, screen: Screen) -> None:
+        """Say on the screen what was passed on since the last call."""
+        if self.received > self._told:
+            first = "stopping: a trainer that trains writes a checkpoint first; once more to end at once, without one"
+            screen.say(first if self.received == 1 else "ending at once")
+            self._told = self.received
+
+    def _handle(self, _number: int, _frame: Any) -> None:
+        self.received += 1
+        if self._process is None:
+            if not self._held:
+                raise KeyboardInterrupt
+        elif self.received == 1:
+            self._process.terminate()
+        else:
+            self._process.kill()

@@ -1,0 +1,90 @@
+"""What a new progress record says that the one before did not, in lines for a person.
+
+Pure. Tests: tests/finetune/cli/local/test_news.py.
+"""
+
+from datetime import timedelta
+
+from finetune.api.record import CheckpointRecord, ModelProvenance, ProgressRecord, Stage
+
+STAGES = {
+    Stage.STARTING: "starting Ray and loading the model",
+    Stage.BASELINE: "measuring the base model",
+    Stage.TRAINING: "training",
+    Stage.FINAL: "measuring the tuned model",
+    Stage.EXPORTING: "writing the tuned model",
+    Stage.FINISHED: "finished",
+}
+
+
+def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
+    """Return a line for each thing that is new in `record`."""
+    lines = []
+    if record.model is not None and (before is None or before.model is None):
+        lines.append(_model(record.model))
+    if record.resumed_from_step and (before is None or before.resumed_from_step is None):
+        lines.append(f"resumed from step {record.resumed_from_step}")
+    known_warnings = before.warnings if before else []
+    lines += [f"warning: {warning}" for warning in record.warnings if warning not in known_warnings]
+    if record.metrics.baseline and not (before and before.metrics.baseline):
+        lines.append(f"base model: {figures(record.metrics.baseline)}")
+    perplexity, step = record.metrics.latest.get("perplexity"), record.metrics.validated_step
+    # After a resume the record holds the validation of the run before; it is no news. One that is made up for is.
+    known_step = before.metrics.validated_step if before else None
+    if perplexity is not None and step != known_step and (_is_later(step, record) or _is_made_up_for(step, before, record)):
+        lines.append(f"validation at step {step}: perplexity {perplexity:.4g}")
+    known_steps = {checkpoint.step for checkpoint in before.checkpoints} if before else set()
+    # After a resume the record lists the checkpoints of the run before; they are no news.
+    lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
+    if record.metrics.final and not (before and before.metrics.final):
+        lines.append(f"tuned model: {figures(record.metrics.final)}")
+    if record.stage != (before.stage if before else None) and record.stage is not Stage.FINISHED:
+        lines.append(STAGES[record.stage])
+    return lines
+
+
+def progress_line(record: ProgressRecord) -> str:
+    """Return step, loss, tokens/s and ETA as far as they are known."""
+    progress = record.progress
+    if progress is None:
+        return ""
+    parts = [f"step {progress.step}/{progress.total_steps}"]
+    loss = record.metrics.latest.get("trainLoss")
+    if loss is not None:
+        parts.append(f"loss {loss:.4f}")
+    if progress.tokens_per_second is not None:
+        parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
+    if progress.eta_seconds is not None and record.stage is Stage.TRAINING:
+        parts.append(f"ETA {timedelta(seconds=round(progress.eta_seconds))}")
+    return " · ".join(parts)
+
+
+def figures(values: dict[str, float]) -> str:
+    """Return named figures in one line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def _model(model: ModelProvenance) -> str:
+    size = f", {model.parameters / 1e6:,.0f} million parameters" if model.parameters else ""
+    revision = f" at {model.revision}" if model.revision else ""
+    return f"model: {model.name}{revision} from {model.source}, {model.precision}, digest {model.digest[:19]}{size}"
+
+
+def _is_new(checkpoint: CheckpointRecord, record: ProgressRecord, known_steps: set[int]) -> bool:
+    return checkpoint.step not in known_steps and _is_later(checkpoint.step, record)
+
+
+def _is_made_up_for(step: int | None, before: ProgressRecord | None, record: ProgressRecord) -> bool:
+    """Tell whether the step that this start goes on from was validated by this start: not yet when it said where it goes on."""
+    return bool(record.resumed_from_step) and step == record.resumed_from_step and before is not None and before.resumed_from_step == step
+
+
+def _is_later(step: int | None, record: ProgressRecord) -> bool:
+    """Tell whether a step is one of this start, not of the one that it goes on from."""
+    return step is not None and step > (record.resumed_from_step or 0)
+
+
+def _checkpoint(checkpoint: CheckpointRecord) -> str:
+    perplexity = f", perplexity {checkpoint.perplexity:.4g}" if checkpoint.perplexity is not None else ""
+    verified = "" if checkpoint.verified else ", NOT verified"
+    return f"checkpoint at step {checkpoint.step} ({checkpoint.size_bytes / 1e6:,.1f} MB{perplexity}{verified})"

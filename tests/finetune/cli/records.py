@@ -1,0 +1,24 @@
+"""Builds progress records for the tests of the command."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from finetune.api.record import CheckpointRecord, Metrics, ProgressFigures, ProgressRecord, Stage
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def record(stage: Stage = Stage.TRAINING, *, step: int | None = None, sequence: int = 1, **fields: Any) -> ProgressRecord:
+    progress = None
+    if step is not None:
+        progress = ProgressFigures(step=step, total_steps=10, epoch=0.5, tokens_seen=100, tokens_per_second=1234.5, eta_seconds=61.2)
+    return ProgressRecord(attempt=1, sequence=sequence, time=NOON, stage=stage, progress=progress, **fields)
+
+
+def checkpoint(step: int, **fields: Any) -> CheckpointRecord:
+    content = {"uri": "/out", "size_bytes": 2_000_000, "created_time": NOON, "attempt": 1, "verified": True, **fields}
+    return CheckpointRecord(step=step, **content)
+
+
+def latest(validated_step: int | None = None, **figures: float) -> Metrics:
+    return Metrics(latest=figures, validated_step=validated_step)

@@ -1,0 +1,71 @@
+"""A run on a real Ray is stopped while its ranks are busy with something that no stop reaches: the command ends all the same."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from finetune.api.record import EXIT_INTERRUPTED
+from tests.finetune.cli.wholerun import command, environment, job_file, wait_until
+from tests.trainer.tiny import tiny_model, write_rows
+
+pytestmark = pytest.mark.timeout(600)
+
+ENDED_WITHIN_SECONDS = 60.0
+"""Far less than what is being measured takes, far more than a busy machine needs to end some processes."""
+LONG = {"generation": {"maxNewTokens": 300, "samples": 400}}
+"""Minutes of generation."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted")
+    tiny_model(folder / "model")
+    write_rows(folder / "train.jsonl", 64)
+    write_rows(folder / "test.jsonl", 400, offset=100)
+    return folder
+
+
+def stage(out: Path) -> str:
+    try:
+        return str(json.loads((out / ".finetune/progress.json").read_text())["stage"])
+    except FileNotFoundError:
+        return ""
+
+
+def interrupted_while(wanted: str, folder: Path, out: Path, number: signal.Signals, **changes: object) -> list[str]:
+    """Run a job, send a signal when a stage has begun, see that all ends, and return what was said."""
+    training = {"maxSteps": 4, "globalBatchSize": 8, "microBatchSize": 1, "maxSequenceLength": 128}
+    path = job_file(folder, training=training, distributed={"workers": 2, "deepspeed": {"zeroStage": 2}}, **changes)
+    with subprocess.Popen(command("run", path, "--output", out), env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        wait_until(f"at {wanted}", lambda: stage(out) == wanted, process, out / "trainer.log")
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert {child.nice() for child in below} == {psutil.Process(process.pid).nice()}, "Ray's workers are as nice as the command"
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=ENDED_WITHIN_SECONDS)
+    assert process.returncode == EXIT_INTERRUPTED, said
+    assert [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    attempt = json.loads((out / "status.json").read_text())["attempts"][-1]
+    assert (attempt["outcome"], attempt["reason"]) == ("Interrupted", "Interrupted")
+    assert "failed" not in said
+    assert "memory" not in said
+    return said.splitlines()
+
+
+def test_a_run_whose_base_model_is_being_measured_ends_at_the_first_signal(folder: Path) -> None:
+    out = folder / "baseline"
+    said = interrupted_while("EvaluatingBaseline", folder, out, signal.SIGINT, evaluation=LONG)
+    assert said[-1] == f"interrupted before the first checkpoint; go on with: finetune run {folder}/job.yaml --output {out}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["sigterm", "hang-up"])
+def test_a_run_whose_tuned_model_is_being_measured_ends_at_the_first_signal_and_goes_on_there(folder: Path, number: signal.Signals) -> None:
+    out = folder / f"final-{number.name}"
+    # The base model has its measurement behind it when the checkpoint is there.
+    said = interrupted_while("EvaluatingFinal", folder, out, number, evaluation={"generation": {"maxNewTokens": 100, "samples": 100}})
+    assert said[-1].startswith("interrupted after the checkpoint at step 4; go on with: finetune run ")
+    assert (out / "checkpoints/step-4/manifest.json").is_file()

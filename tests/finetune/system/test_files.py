@@ -1,0 +1,25 @@
+import threading
+from pathlib import Path
+
+from finetune.system.files import write_atomically
+
+
+def test_a_reader_sees_the_old_text_or_the_new_and_nothing_beside_it_stays(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    texts = ["a" * 100_000, "b" * 100_000]
+    write_atomically(file, texts[0])
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(file.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(200):
+        write_atomically(file, texts[turn % 2])
+    done.set()
+    reader.join()
+    assert seen <= set(texts)
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]

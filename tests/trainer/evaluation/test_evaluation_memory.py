@@ -1,0 +1,70 @@
+"""An evaluation fits where training fits: with a large vocabulary, logits are what takes the memory."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from finetune.api.sections import Training
+from tests.trainer.allocations import Allocations
+from tests.trainer.model.builders import tiny_tokenizer
+from trainer.data.rows import Tokens
+from trainer.engine.base import OptimizerSettings
+from trainer.engine.ddp import DdpEngine
+from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
+from trainer.training.batches import deal
+from trainer.training.loop import Progress, train
+
+VOCABULARY, MICRO, LENGTH, PROMPT = 65_000, 4, 40, 8
+LOGITS = MICRO * (LENGTH - PROMPT) * VOCABULARY * 4
+"""Bytes of the float32 logits of a micro-batch at its loss-bearing positions."""
+
+
+def engine() -> DdpEngine:
+    torch.manual_seed(1)
+    config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                         num_key_value_heads=2, max_position_embeddings=3 * LENGTH, tie_word_embeddings=True)  # fmt: skip
+    return DdpEngine(LlamaForCausalLM(config).float(), OptimizerSettings(0.0, 1.0, MICRO, 1), torch.device("cpu"), bfloat16=False)
+
+
+def rows(count: int, length: int = LENGTH) -> list[Tokens]:
+    generator = torch.Generator().manual_seed(2)
+    mask = [index >= PROMPT for index in range(length)]
+    drawn = (torch.randint(0, VOCABULARY, (length,), generator=generator).tolist() for _ in range(count))
+    return [Tokens(str(index), ids, mask, length, truncated=False) for index, ids in enumerate(drawn)]
+
+
+def peak(act: Callable[[], object]) -> int:
+    with Allocations() as allocations:
+        act()
+    return allocations.peak
+
+
+@pytest.fixture(scope="module")
+def training_peak() -> int:
+    trained, training = engine(), Training(max_steps=1, global_batch_size=MICRO, micro_batch_size=MICRO)
+    return peak(lambda: train(trained, lambda _: deal(rows(MICRO), 0, 1, MICRO), training, 0.0, Progress(1, 1), []))
+
+
+def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int) -> None:
+    measured = engine()
+    found = peak(lambda: measure_perplexity(measured, rows(3 * MICRO), MICRO))
+    assert LOGITS < found < training_peak
+
+
+def test_the_logits_of_an_evaluation_exist_once() -> None:
+    measured = engine()
+    assert peak(lambda: measure_perplexity(measured, rows(MICRO), MICRO)) < 1.5 * LOGITS
+
+
+def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
+    measured, prompts = engine(), [[7] * PROMPT] * MICRO
+    assert peak(lambda: generate_over_ranks(measured, tiny_tokenizer(), prompts, LENGTH - PROMPT, MICRO)) < LOGITS
+
+
+def test_held_out_rows_that_are_longer_than_the_training_rows_take_no_more_memory(training_peak: int) -> None:
+    measured, long = engine(), rows(MICRO, 3 * LENGTH)
+    found = []
+    assert peak(lambda: found.append(measure_perplexity(measured, long, MICRO, tokens_at_once=MICRO * LENGTH))) < training_peak
+    assert found[0].nll_sum == pytest.approx(measure_perplexity(measured, long, MICRO).nll_sum, rel=1e-6)

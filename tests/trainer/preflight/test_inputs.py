@@ -1,0 +1,238 @@
+"""Wrong input is told before anything slow starts, in words that name the field and the fix."""
+
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.api.errors import InputError
+from finetune.api.sources import ModelSource
+from finetune.api.trainconfig import TrainConfig
+from tests.trainer.tiny import tiny_model, write_rows
+from trainer.data.chat import tokenize
+from trainer.data.prepare import prepare
+from trainer.data.rows import Dataset
+from trainer.data.texts import pieces_of
+from trainer.model.load import weights_digest
+from trainer.model.location import LocatedModel, ModelKind
+from trainer.preflight.inputs import Inputs, check_inputs
+from trainer.storage.ownership import TIME_FIELD, Ownership
+
+REPOSITORY = Path(__file__).parents[3]
+HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)
+
+
+def config(folder: Path, **changes) -> Path:
+    content = {
+        "job": {"name": "tiny"}, "task": "chat", "model": {"path": str(folder / "model")},
+        "data": {"train": [{"path": str(folder / "train.jsonl")}]}, "method": {"lora": {}}, "training": {"epochs": 1},
+        "output": {"directory": str(folder / "out")}, "progress": {"file": str(folder / "progress.json")},
+    } | changes  # fmt: skip
+    path = folder / "config.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def trainer(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "trainer", "--config", str(path), *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def outcome(folder: Path) -> dict:
+    return json.loads((folder / "progress.json").read_text())["outcome"]
+
+
+def broken_line(folder: Path) -> dict:
+    (folder / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": \n')
+    return {}
+
+
+def missing_column(folder: Path) -> dict:
+    (folder / "train.jsonl").write_text('{"body": "a", "completion": "b"}\n')
+    return {}
+
+
+def empty_set(folder: Path) -> dict:
+    (folder / "train.jsonl").write_text("")
+    return {}
+
+
+def no_weights(folder: Path) -> dict:
+    write_rows(folder / "train.jsonl", 4)
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text('{"model_type": "llama"}')
+    return {}
+
+
+def no_model(folder: Path) -> dict:
+    write_rows(folder / "train.jsonl", 4)
+    return {"model": {"path": str(folder / "elsewhere")}}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        pytest.param(broken_line, ["data.train[0]", "line 2"], id="a broken line"),
+        pytest.param(missing_column, ["data.train[0]", "prompt", "body"], id="a missing column"),
+        pytest.param(empty_set, ["data.train[0]"], id="an empty set"),
+        pytest.param(no_weights, ["model.path", "weights"], id="a model without weights"),
+        pytest.param(no_model, ["model.path", "elsewhere"], id="no model at all"),
+    ],
+)
+def test_bad_input_ends_the_run_with_code_2_and_a_last_record(tmp_path: Path, break_it, words: list[str]) -> None:
+    done = trainer(config(tmp_path, **break_it(tmp_path)))
+    assert done.returncode == 2, done.stderr
+    assert outcome(tmp_path)["result"] == "InputInvalid"
+    for word in words:
+        assert word in outcome(tmp_path)["message"]
+    assert not (tmp_path / "out").exists(), "nothing may be written for a run that cannot be"
+
+
+def test_bad_rows_are_told_without_importing_torch_or_ray(tmp_path: Path) -> None:
+    broken_line(tmp_path)
+    program = (
+        "import sys; from trainer.__main__ import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'torch', 'ray', 'transformers'} & set(sys.modules)))"
+    )
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--config", str(config(tmp_path))], env=env, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "2 []"
+
+
+def test_check_tells_what_would_be_trained_and_writes_nothing(tmp_path: Path) -> None:
+    tiny_model(tmp_path / "model")
+    write_rows(tmp_path / "train.jsonl", 40)
+    done = trainer(config(tmp_path, training={"epochs": 2, "globalBatchSize": 8}), "--check")
+    assert done.returncode == 0, done.stderr
+    assert "40 train, 0 validation, 0 test" in done.stdout
+    assert "10 steps of 8 rows" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_configuration_that_is_not_one_ends_with_code_2(tmp_path: Path) -> None:
+    path = config(tmp_path, training={"epochs": -1})
+    done = trainer(path)
+    assert done.returncode == 2
+    assert "training.epochs" in done.stderr
+
+
+def test_a_completion_with_another_indent_is_another_data_set(tmp_path: Path) -> None:
+    """Else a run would go on with rows that it did not begin with, or pass for finished."""
+
+    def digests(completion: str) -> dict[str, str]:
+        (tmp_path / "train.jsonl").write_text(json.dumps({"prompt": "write it", "completion": completion}) + "\n")
+        wanted = TrainConfig.model_validate(json.loads(config(tmp_path).read_text()))
+        return Inputs(prepare(wanted), HUB_MODEL, tokenizer=None, findings=()).digests(wanted)
+
+    first = digests("if a:\n    b()")
+    assert digests("if a:\n    b()") == first
+    changed = digests("if a:\n        b()")
+    assert {field for field in first if first[field] != changed[field]} == {"data.train"}
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """A folder with a tiny model and rows that suit it."""
+    tiny_model(tmp_path / "model")
+    write_rows(tmp_path / "train.jsonl", 40)
+    return tmp_path
+
+
+def checked(folder: Path, **changes: Any) -> Inputs:
+    return check_inputs(TrainConfig.model_validate(json.loads(config(folder, **changes).read_text())))
+
+
+BLOOM = {"model_type": "bloom", "hidden_size": 32, "n_layer": 1, "n_head": 4, "vocab_size": 259}
+GPT2 = {"model_type": "gpt2", "n_positions": 32, "n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 259}
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "field"),
+    [
+        pytest.param({"method": {"lora": {"targetModules": ["q_proj", "v_projj"]}}}, None, "method.lora.targetModules[1]", id="a target"),
+        pytest.param({}, GPT2, "training.maxSequenceLength", id="rows beyond the context"),
+        pytest.param({"regularization": {"dropout": 0.1}}, BLOOM, "regularization.dropout", id="dropout that cannot act"),
+    ],
+)
+def test_what_does_not_suit_the_model_is_told_before_any_weight_is_loaded(
+    sound: Path, changes: dict[str, Any], model: dict[str, Any] | None, field: str
+) -> None:
+    if model is not None:
+        (sound / "model" / "config.json").write_text(json.dumps(model))
+    with pytest.raises(InputError) as refused:
+        checked(sound, **changes)
+    assert refused.value.field == field
+
+
+def test_another_model_at_the_same_path_is_told_by_its_digest(sound: Path) -> None:
+    job = TrainConfig.model_validate(json.loads(config(sound).read_text()))
+    inputs = check_inputs(job)
+    assert inputs.weights_digest == weights_digest(inputs.located)
+    digests = inputs.digests(job)
+    weights = sound / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    other = checked(sound).digests(job)
+    assert {field for field in digests if digests[field] != other[field]} == {"model.path"}
+
+
+def test_the_pieces_of_long_texts_are_counted_and_trained_on(sound: Path) -> None:
+    (sound / "train.jsonl").write_text(json.dumps({"text": "The river is green. " * 50}) + "\n" + json.dumps({"text": "Short."}) + "\n")
+    training = {"epochs": 2, "globalBatchSize": 4, "maxSequenceLength": 64}
+    job = TrainConfig.model_validate(json.loads(config(sound, task="language-modeling", training=training).read_text()))
+    inputs = check_inputs(job)
+    pieces = sum(len(pieces_of(example, inputs.tokenizer, 64)) for example in inputs.dataset.train)
+    assert pieces > 4
+    lines = inputs.describe(job)
+    assert "rows        2 train, 0 validation, 0 test" in lines
+    assert f"pieces      {pieces} train, 0 validation, 0 test, of at most 64 tokens; each is a row of a step" in lines
+    assert f"training    {math.ceil(2 * pieces / 4)} steps of 4 rows" in lines
+
+
+def test_the_tokenizer_does_not_travel_to_the_ranks() -> None:
+    inputs = Inputs(Dataset((), (), ()), HUB_MODEL, tokenizer=object(), findings=("a finding",), weights_digest="sha256:0")
+    arrived = pickle.loads(pickle.dumps(inputs))
+    assert inputs.tokenizer is not None
+    assert arrived == replace(inputs, tokenizer=None)
+
+
+def test_a_run_keeps_the_date_of_its_first_start(sound: Path) -> None:
+    """Its template writes the date into every row: on another day the rows would have other tokens."""
+    template = sound / "model" / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+    job = TrainConfig.model_validate(json.loads(config(sound, output={"directory": str(sound / "out")}).read_text()))
+    inputs = check_inputs(job)
+    assert inputs.template_time is not None
+    digests = inputs.digests(job)
+    Ownership.of(job, digests | {TIME_FIELD: "2024-03-05T10:00:00"}).write(finished=False)
+
+    again = check_inputs(job)
+
+    assert again.template_time == "2024-03-05T10:00:00"
+    assert "05 Mar 2024" in again.tokenizer.decode(tokenize(again.dataset.train[0], again.tokenizer, 1000).input_ids)
+    assert Ownership.of(job, again.digests(job)).finished() is False
+    with pytest.raises(InputError, match="the time that the chat template shows: holds something else"):
+        Ownership.of(job, digests | {TIME_FIELD: "2024-03-06T10:00:00"}).finished()
+
+
+def test_a_run_whose_template_has_no_date_records_none(sound: Path) -> None:
+    inputs = checked(sound)
+    assert inputs.template_time is None
+    assert TIME_FIELD not in inputs.digests(TrainConfig.model_validate(json.loads(config(sound).read_text())))

@@ -1,0 +1,213 @@
+"""What a finished run lacks is made from its checkpoints, and what is written is the model that was measured.
+
+One rank in this process, without Ray: what a worker does.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.api.errors import InputError
+from finetune.api.record import Metrics
+from finetune.api.trainconfig import TrainConfig
+from tests.trainer.model.builders import train_config
+from tests.trainer.tiny import tiny_model, write_rows
+from trainer.model.verification import ExportMismatchError, Probe
+from trainer.preflight.inputs import check_inputs
+from trainer.rank.run import Run
+from trainer.storage.ownership import Ownership
+
+OWNER = "owner"
+
+
+class Sent:
+    """Keeps what a run reports."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+
+    def send(self, **fields: Any) -> None:
+        self.fields |= fields
+
+    def stop_requested(self, wait_seconds: float = 0.0) -> bool:
+        return False
+
+
+def config(folder: Path, *, export: tuple[str, ...] = ("adapter",), **changes: Any) -> TrainConfig:
+    content = {
+        "model": {"path": str(folder / "base")},
+        "data": {name: [{"path": str(folder / f"{name}.jsonl")}] for name in ("train", "validation", "test")},
+        "training": {"maxSteps": 3, "globalBatchSize": 4, "microBatchSize": 4, "learningRate": 0.02, "maxSequenceLength": 128},
+        "evaluation": {"everySteps": 1, "metrics": ["perplexity"]},
+        "checkpoint": {"everySteps": 1, "keep": 3},
+        "output": {"directory": str(folder / "run"), "export": list(export)},
+    }
+    return train_config(**(content | changes))
+
+
+def run(wanted: TrainConfig, *, trained: bool = False) -> Sent:
+    """Do what a worker of one rank does."""
+    sent, inputs = Sent(), check_inputs(wanted)
+    ownership = Ownership.of(wanted, inputs.digests(wanted))
+    ownership.write(finished=trained)
+    Run(wanted, inputs, ownership.owner, sent, [], trained=trained).execute()
+    return sent
+
+
+def report(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run" / "report.json").read_text())
+
+
+def adapter(folder: Path) -> bytes:
+    return (folder / "run" / "model" / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    tiny_model(folder / "base")
+    write_rows(folder / "train.jsonl", 16)
+    write_rows(folder / "validation.jsonl", 4, offset=100)
+    write_rows(folder / "test.jsonl", 4, offset=200)
+    run(config(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run; its data and base stay where they were."""
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_the_report_tells_of_each_export_and_of_the_settings(finished: Path) -> None:
+    written = report(finished)
+    [entry] = written["exports"]
+    assert (entry["form"], entry["step"]) == ("adapter", written["best"]["step"])
+    assert entry["path"] == str(finished / "run" / "model" / "adapter")
+    assert entry["logitDifference"] <= entry["tolerance"] == 1e-3
+    assert written["hyperparameters"]["training"]["seed"] == 42
+    assert written["hyperparameters"]["evaluation"]["everySteps"] == 1
+
+
+def test_a_form_that_is_added_is_written_and_nothing_is_trained_or_measured_anew(folder: Path) -> None:
+    before, lines = report(folder), (folder / "run" / "metrics.jsonl").read_text()
+
+    sent = run(config(folder, export=("adapter", "merged")), trained=True)
+
+    after = report(folder)
+    assert [entry["form"] for entry in after["exports"]] == ["adapter", "merged"]
+    assert after | {"exports": before["exports"]} == before
+    assert (folder / "run" / "model" / "merged" / "model.safetensors").is_file()
+    assert (folder / "run" / "metrics.jsonl").read_text() == lines
+    assert sent.fields["output"].report_uri == str(folder / "run" / "report.json")
+    assert Metrics.model_validate(sent.fields["metrics"]).final["perplexity"] == before["final"]["perplexity"]["value"]
+
+
+def test_results_that_were_deleted_are_made_again_as_they_were(folder: Path) -> None:
+    before, weights, lines = report(folder), adapter(folder), (folder / "run" / "metrics.jsonl").read_text()
+    shutil.rmtree(folder / "run" / "model")
+    (folder / "run" / "report.json").unlink()
+
+    run(config(folder), trained=True)
+
+    after = report(folder)
+    for name in ("baseline", "final", "best", "samples", "hyperparameters"):
+        assert after[name] == before[name]
+    assert after["training"]["steps"] == 3
+    assert adapter(folder) == weights
+    assert (folder / "run" / "metrics.jsonl").read_text() == lines
+
+
+def test_an_export_of_other_weights_does_not_make_the_report_one_of_theirs(folder: Path) -> None:
+    written = report(folder)
+    best, entry = written["best"]["step"], written["exports"][0]
+    (folder / "run" / "checkpoints" / f"step-{best}" / "parameters.safetensors").write_bytes(b"torn")
+    other = max(step for step in (1, 2, 3) if step != best)
+    entered = [entry | {"step": step, "form": form} for step, form in ((other, "adapter"), (1, "merged"), (2, "merged"), (3, "merged"))]
+    (folder / "run" / "report.json").write_text(json.dumps(written | {"exports": entered}))
+
+    run(config(folder, export=("adapter", "merged")), trained=True)
+
+    assert report(folder)["measuredStep"] == report(folder)["best"]["step"] != best
+    assert report(folder)["final"] != written["final"]
+
+
+def test_weights_that_the_report_is_not_of_are_measured_before_they_are_written(folder: Path) -> None:
+    best = report(folder)["best"]["step"]
+    (folder / "run" / "checkpoints" / f"step-{best}" / "parameters.safetensors").write_bytes(b"torn")
+
+    run(config(folder, export=("adapter", "merged")), trained=True)
+
+    after = report(folder)
+    assert after["best"]["step"] != best
+    assert [(entry["form"], entry["step"]) for entry in after["exports"]] == [
+        ("adapter", after["best"]["step"]),
+        ("merged", after["best"]["step"]),
+    ]
+    assert any(f"step-{best} is damaged" in warning or f"of step {best}, is damaged" in warning for warning in after["warnings"])
+
+
+def test_a_finished_run_without_a_sound_checkpoint_is_not_trained_anew_without_a_word(folder: Path) -> None:
+    shutil.rmtree(folder / "run" / "checkpoints")
+    shutil.rmtree(folder / "run" / "model")
+
+    with pytest.raises(InputError, match=r"output: the run in .* is finished, but no sound checkpoint of it is left; bring .* back"):
+        run(config(folder), trained=True)
+
+
+def test_a_run_whose_export_is_another_model_fails_and_leaves_no_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(folder / "run")
+    take = Probe.take
+
+    def of_another_model(forward: Any, rows: Any, dtype: Any) -> Probe:
+        return take(lambda ids: forward(ids).flip(-1), rows, dtype)
+
+    monkeypatch.setattr(Probe, "take", of_another_model)
+
+    with pytest.raises(ExportMismatchError, match="the adapter is not the model that was measured"):
+        run(config(folder))
+
+    assert not (folder / "run" / "report.json").exists()
+    assert not list((folder / "run" / "model").iterdir())
+
+
+def test_a_run_of_all_weights_in_bfloat16_is_verified_in_its_own_tolerance(folder: Path) -> None:
+    shutil.rmtree(folder / "run")
+    training = {"maxSteps": 2, "globalBatchSize": 4, "learningRate": 0.001, "maxSequenceLength": 128, "precision": "bfloat16"}
+
+    run(config(folder, export=("merged",), method={"full": {}}, training=training))
+
+    [entry] = report(folder)["exports"]
+    assert (entry["form"], entry["tolerance"]) == ("merged", 0.1)
+    assert report(folder)["hyperparameters"]["training"]["precision"] == "bfloat16"
+
+
+@pytest.mark.slow
+def test_two_ranks_that_shard_parameters_add_a_form_and_make_results_again(folder: Path) -> None:
+    shutil.rmtree(folder / "run")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | shared | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, str(Path(__file__).with_name("two_ranks.py")), str(folder)]
+    ranks = [
+        subprocess.Popen(command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in ("0", "1")
+    ]
+    errors = [rank.communicate(timeout=280)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(error[-3000:] for error in errors)
+
+    first, widened, again = (json.loads((folder / f"{name}.json").read_text()) for name in ("first", "widened", "again"))
+    assert [entry["form"] for entry in widened["exports"]] == ["adapter", "merged"]
+    assert all(entry["logitDifference"] <= entry["tolerance"] for entry in again["exports"])
+    assert widened | {"exports": first["exports"]} == first
+    assert (again["baseline"], again["final"], again["best"]) == (first["baseline"], first["final"], first["best"])

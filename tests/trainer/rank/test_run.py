@@ -1,0 +1,221 @@
+"""The trainer as a program on a real local Ray: a whole run, and a run that is killed and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import pytest
+
+from finetune.api.sources import ModelSource
+from finetune.api.trainconfig import TrainConfig
+from tests.trainer.data import builders as data_builders
+from tests.trainer.tiny import tiny_model, write_rows
+from trainer.data.rows import Dataset
+from trainer.model.location import LocatedModel, ModelKind
+from trainer.preflight.inputs import Inputs
+from trainer.rank.hooks import Silent
+from trainer.rank.run import Run
+
+pytestmark = pytest.mark.timeout(600)
+
+EXPORT = ("adapter", "merged")
+HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)
+
+
+def config(
+    folder: Path, output: str, *, steps: int = 12, workers: int = 2, zero_stage: int | None = 2, export: Sequence[str] = EXPORT, **changes
+) -> Path:
+    """Write a TrainConfig for the tiny model and return its path."""
+    content = {
+        "job": {"name": "tiny"}, "task": "chat", "model": {"path": str(folder / "model")},
+        "data": {"train": [{"path": str(folder / "train.jsonl")}], "validation": [{"path": str(folder / "validation.jsonl")}],
+                 "test": [{"path": str(folder / "test.jsonl")}]},
+        "method": {"lora": {"rank": 4, "alpha": 8}},
+        "training": {"maxSteps": steps, "globalBatchSize": 8, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
+        "regularization": {"dropout": 0.1, "weightDecay": 0.01},
+        "augmentation": {"operations": [{"wordSwap": {"probability": 0.2}}], "augmentedShare": 0.5},
+        "evaluation": {"everySteps": 4, "generation": {"maxNewTokens": 8, "samples": 4}},
+        "workers": {"workers": workers, **({"deepspeed": {"zeroStage": zero_stage}} if zero_stage is not None else {})},
+        "checkpoint": {"everySteps": 4, "keep": 3},
+        "output": {"directory": str(folder / output), "export": list(export)},
+        "progress": {"file": str(folder / output / ".finetune" / "progress.json")},
+    } | changes  # fmt: skip
+    path = folder / f"{output}.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def start(path: Path) -> subprocess.Popen[str]:
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3]), "RAY_TRAIN_V2_ENABLED": "1"}
+    with path.with_suffix(".log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainer", "--config", str(path)], env=env, stdout=log, stderr=log, text=True, start_new_session=True
+        )
+
+
+def finish(process: subprocess.Popen[str], path: Path, expected: int = 0) -> None:
+    code = process.wait(timeout=400)
+    assert code == expected, path.with_suffix(".log").read_text()[-4000:]
+
+
+def record(folder: Path, output: str) -> dict:
+    return json.loads((folder / output / ".finetune" / "progress.json").read_text())
+
+
+def figures(folder: Path, output: str) -> tuple[dict, dict]:
+    report = json.loads((folder / output / "report.json").read_text())
+    return report["baseline"], report["final"]
+
+
+def kill_tree(process: subprocess.Popen[str]) -> None:
+    for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        child.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    tiny_model(folder / "model")
+    write_rows(folder / "train.jsonl", 96)
+    write_rows(folder / "validation.jsonl", 12, offset=100)
+    write_rows(folder / "test.jsonl", 10, offset=200)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder: Path) -> Path:
+    path = config(folder, "unbroken")
+    finish(start(path), path)
+    return folder / "unbroken"
+
+
+def test_a_run_leaves_report_checkpoints_model_and_a_last_record(folder: Path, unbroken: Path) -> None:
+    baseline, final = figures(folder, "unbroken")
+    assert set(baseline) == set(final) == {"perplexity", "bitsPerByte", "bleu", "chrf", "wer"}
+    assert final["perplexity"]["value"] < baseline["perplexity"]["value"]
+    assert sorted(path.name for path in (unbroken / "checkpoints").iterdir()) == ["step-12", "step-4", "step-8"]
+    last = record(folder, "unbroken")
+    assert last["outcome"]["result"] == "Succeeded"
+    assert (last["progress"]["step"], last["progress"]["totalSteps"], last["resumedFromStep"]) == (12, 12, 0)
+    assert [checkpoint["verified"] for checkpoint in last["checkpoints"]] == [True, True, True]
+    assert [line["step"] for line in map(json.loads, (unbroken / "metrics.jsonl").read_text().splitlines()) if "trainLoss" in line] == list(
+        range(1, 13)
+    )
+
+
+def test_the_report_says_how_far_each_export_is_from_the_model_measured_and_with_which_settings_it_was_trained(unbroken: Path) -> None:
+    report = json.loads((unbroken / "report.json").read_text())
+    assert [entry["form"] for entry in report["exports"]] == ["adapter", "merged"]
+    for entry in report["exports"]:
+        assert Path(entry["path"]).is_dir()
+        assert entry["step"] == report["best"]["step"]
+        assert 0 <= entry["logitDifference"] <= entry["tolerance"] == 1e-3
+    settings = report["hyperparameters"]
+    assert (settings["training"]["seed"], settings["training"]["precision"]) == (42, "float32")
+    assert settings["distributed"]["deepspeed"]["zeroStage"] == 2
+
+
+# peft asks transformers by a name that transformers has replaced.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_plain_peft_and_transformers_load_what_was_exported(folder: Path, unbroken: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder / "model"), unbroken / "model" / "adapter")
+    merged = AutoModelForCausalLM.from_pretrained(unbroken / "model" / "merged")
+    base = AutoModelForCausalLM.from_pretrained(folder / "model")
+    ids = torch.tensor([[5, 40, 60, 70]])
+    with torch.no_grad():
+        assert torch.allclose(adapted(ids).logits, merged(ids).logits, atol=1e-5)
+        assert not torch.allclose(base(ids).logits, merged(ids).logits, atol=1e-3)
+
+
+def test_a_run_killed_half_way_goes_on_and_ends_where_the_unbroken_one_did(folder: Path, unbroken: Path) -> None:
+    path = config(folder, "killed")
+    process = start(path)
+    deadline = time.monotonic() + 300
+    while not list((folder / "killed" / "checkpoints").glob("step-*")):
+        assert time.monotonic() < deadline, path.with_suffix(".log").read_text()[-4000:]
+        assert process.poll() is None, path.with_suffix(".log").read_text()[-4000:]
+        time.sleep(0.05)
+    kill_tree(process)
+    finish(start(path), path)
+    assert record(folder, "killed")["resumedFromStep"] in (4, 8)
+    assert figures(folder, "killed") == figures(folder, "unbroken")
+
+
+def test_sigterm_writes_a_checkpoint_and_exits_with_a_code_of_its_own(folder: Path, unbroken: Path) -> None:
+    path = config(folder, "stopped", steps=4000, checkpoint={"everySteps": 3999, "keep": 1}, data={
+        "train": [{"path": str(folder / "train.jsonl")}], "test": [{"path": str(folder / "test.jsonl")}],
+    })  # fmt: skip
+    process = start(path)
+    metrics = folder / "stopped" / "metrics.jsonl"
+    deadline = time.monotonic() + 300
+    while not (metrics.is_file() and len(metrics.read_text().splitlines()) > 3):
+        assert time.monotonic() < deadline, path.with_suffix(".log").read_text()[-4000:]
+        assert process.poll() is None, path.with_suffix(".log").read_text()[-4000:]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    finish(process, path, expected=3)
+    last = record(folder, "stopped")
+    assert last["outcome"]["result"] == "Interrupted"
+    assert last["checkpoints"][-1]["step"] == last["progress"]["step"] > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "zero_stage"), [(1, None), (2, None), (2, 0), (2, 1), (2, 3)])
+def test_every_engine_takes_a_run_to_its_end(folder: Path, workers: int, zero_stage: int | None) -> None:
+    output = f"engine-{workers}-{zero_stage}"
+    path = config(folder, output, workers=workers, zero_stage=zero_stage, steps=6, method={"full": {}}, export=["merged"])
+    finish(start(path), path)
+    baseline, final = figures(folder, output)
+    assert final["perplexity"]["value"] < baseline["perplexity"]["value"]
+    assert (folder / output / "model" / "merged" / "model.safetensors").is_file()
+
+
+class OneRank:
+    """What a run asks of an engine to deal out rows."""
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.rank, self.world_size = rank, world_size
+
+
+def dealt(folder: Path, first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> list[Counter[int]]:
+    """Return the loss-bearing targets of each step of a run over long texts, of all its ranks together."""
+    job = TrainConfig.model_validate(json.loads(config(folder, "out", task="language-modeling", **changes).read_text()))
+    dataset = Dataset((data_builders.text("The river is green. " * 40), data_builders.text("Short.")), (), ())
+    counted = [Counter[int]() for _ in range(steps)]
+    for rank in range(ranks):
+        run = Run(job, Inputs(dataset, HUB_MODEL, None, ()), "owner", Silent(), [])
+        run.tokenizer, run.engine = data_builders.byte_tokenizer(None, eos="</s>"), cast(Any, OneRank(rank, ranks))
+        run.tokenize_rows()
+        for step, targets in enumerate(counted):
+            for batch in run.micro_batches(first_step + step):
+                targets.update(batch.targets[batch.bears_loss].tolist())
+    return counted
+
+
+def test_an_epoch_over_long_texts_learns_each_of_their_tokens_once(tmp_path: Path) -> None:
+    training = {"epochs": 1, "globalBatchSize": 2, "microBatchSize": 1, "maxSequenceLength": 100}
+    # 801 tokens make 9 pieces, 7 tokens one: 10 rows, 5 steps.
+    learnt = sum(dealt(tmp_path, 0, 5, training=training, augmentation=None), Counter())
+    tokenizer = data_builders.byte_tokenizer(None, eos="</s>")
+    texts = [tokenizer("The river is green. " * 40)["input_ids"], tokenizer("Short.")["input_ids"]]
+    assert learnt == Counter(token for ids in texts for token in [*ids[1:], tokenizer.eos_token_id])
+
+
+def test_what_a_step_over_long_texts_learns_depends_on_neither_ranks_nor_interruptions(tmp_path: Path) -> None:
+    training = {"epochs": 3, "globalBatchSize": 4, "microBatchSize": 1, "maxSequenceLength": 100}
+    whole = dealt(tmp_path, 0, 6, training=training)
+    assert dealt(tmp_path, 0, 6, ranks=2, training=training) == whole
+    assert dealt(tmp_path, 3, 3, training=training) == whole[3:]

@@ -1,0 +1,85 @@
+import io
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.trainer.evaluation.builders import report
+from trainer.evaluation.figures import Figure
+from trainer.reporting.render import render_table
+
+
+def shown(document: dict[str, Any], width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(render_table(json.loads(json.dumps(document))))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def line(text: str, word: str) -> str:
+    return next(row for row in text.splitlines() if word in row)
+
+
+def test_base_and_tuned_stand_side_by_side_with_the_change() -> None:
+    text = shown(report())
+
+    assert line(text, "Perplexity").split() == ["Perplexity", "(lower", "is", "better)", "20.00", "8.00", "▼", "-12.00", "(-60", "%)"]
+    assert line(text, "BLEU").split() == ["BLEU", "2.0", "12.5", "▲", "+10.5", "(+525", "%)"]
+    assert line(text, "Bits per byte").split()[-1] == "="
+    assert "40 test rows, 30 of them answered" in text
+    assert "org/model" in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "base", "tuned", "colour"),
+    [("perplexity", 20, 8, "32"), ("perplexity", 8, 20, "31"), ("bleu", 1, 2, "32"), ("bleu", 2, 1, "31"), ("wer", 0.5, 0.9, "31")],
+)
+def test_green_is_better_and_red_is_worse_whichever_way_the_metric_points(metric: str, base: float, tuned: float, colour: str) -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system="standard")
+
+    console.print(render_table(report(baseline={metric: Figure(base)}, final={metric: Figure(tuned)}, samples=[])))
+
+    assert f"\x1b[{colour}m" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_three_prompts_are_shown_with_the_answers_of_both() -> None:
+    text = shown(report())
+
+    for number in range(3):
+        assert f"base answer {number}" in text
+        assert f"tuned answer {number}" in text
+    assert "question 3" not in text
+
+
+def test_a_figure_that_could_not_be_measured_is_a_dash() -> None:
+    text = shown(report(baseline={"perplexity": Figure(float("inf"))}))
+
+    assert line(text, "Perplexity").split()[-3:] == ["-", "8.00", "-"]
+
+
+def test_markup_in_an_answer_is_shown_and_not_obeyed() -> None:
+    document = report()
+    document["samples"][0]["tuned"] = "[bold]not markup[/bold]"
+
+    assert "[bold]not markup[/bold]" in shown(document)
+
+
+def test_a_report_without_answers_is_a_table_alone() -> None:
+    text = shown(report(samples=[]), width=80)
+
+    assert "Perplexity" in text
+    assert "prompt" not in text
+
+
+def test_a_figure_that_is_left_out_is_a_dash_and_a_reason() -> None:
+    missing = Figure(None, reason="0 of 12 references have the 4 tokens that BLEU needs")
+    text = shown(report(baseline={"bleu": missing, "wer": Figure(0.5)}, final={"bleu": missing, "wer": Figure(None, reason="why not")}))
+
+    assert line(text, "BLEU").split() == ["BLEU", "-", "-", "-"]
+    assert "BLEU is left out: 0 of 12 references have the 4 tokens that BLEU needs" in text
+    assert "WER of the tuned model is left out: why not" in text
+
+
+def test_answers_that_were_cut_are_told_with_their_share() -> None:
+    assert "Answers cut at 128 new tokens: 80% of the base model's, 10% of the tuned model's" in shown(report(cut_answers=(24, 3)))
+    assert "Answers cut" not in shown(report())

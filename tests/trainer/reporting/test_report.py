@@ -1,0 +1,110 @@
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainer.evaluation.builders import report
+from trainer.evaluation.figures import Figure
+from trainer.reporting.report import DataCounts, with_exports
+
+
+def test_both_models_have_each_metric_as_an_object_with_value() -> None:
+    written = report()
+
+    assert written["baseline"]["perplexity"] == {"value": 20.0, "signature": "ppl"}
+    assert written["final"]["bleu"] == {"value": 12.5, "signature": "sig", "unit": "0-100"}
+    assert written["rows"] == {"perplexity": 40, "generated": 30}
+
+
+def test_change_is_given_as_difference_and_ratio() -> None:
+    change = report()["change"]
+
+    assert change["perplexity"] == {"difference": -12.0, "ratio": pytest.approx(0.4)}
+    assert change["bleu"] == {"difference": 10.5, "ratio": 6.25}
+
+
+def test_a_base_of_zero_has_no_ratio() -> None:
+    change = report(baseline={"bleu": Figure(0.0)}, final={"bleu": Figure(3.0)})["change"]
+
+    assert change["bleu"] == {"difference": 3.0, "ratio": None}
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_the_report_is_strict_json_whatever_was_measured(value: float) -> None:
+    written = report(baseline={"perplexity": Figure(value)}, augmentation={"changedShare": 0.1})
+
+    text = json.dumps(written, allow_nan=False)
+
+    assert json.loads(text)["baseline"]["perplexity"] == {"value": None}
+
+
+def test_the_pieces_of_texts_are_counted_beside_the_rows() -> None:
+    assert report(data=DataCounts(2, 1, 1, train_pieces=30))["data"] == {"train": 2, "validation": 1, "test": 1, "trainPieces": 30}
+
+
+def test_it_says_what_was_trained_on_what_with_which_versions() -> None:
+    written = report()
+
+    assert written["schemaVersion"] == 2
+    assert written["job"] == {"name": "support-bot", "attempt": 1, "task": "chat"}
+    assert written["model"]["digest"] == "sha256:0"
+    assert written["data"] == {"train": 300, "validation": 20, "test": 40}
+    assert written["training"]["trainableParameters"] == 123
+    assert written["best"] == {"perplexity": 7.5, "step": 5}
+    assert written["checkpoints"][0]["step"] == 10
+    assert written["exports"] == [{"form": "adapter", "path": "/o/model/adapter", "step": 5}]
+    assert written["hyperparameters"] == {"training": {"seed": 42}}
+    assert written["warnings"] == ["two rows were cut"]
+    assert written["versions"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_samples_show_what_both_models_answer() -> None:
+    first = report()["samples"][0]
+
+    assert first == {"prompt": "question 0", "reference": "reference 0", "base": "base answer 0", "tuned": "tuned answer 0"}
+
+
+def test_a_figure_that_is_undefined_has_a_reason_in_place_of_a_value() -> None:
+    written = report(baseline={"bleu": Figure(None, unit="0-100", reason="too short")}, final={"bleu": Figure(3.0)})
+
+    assert written["baseline"]["bleu"] == {"value": None, "unit": "0-100", "reason": "too short"}
+    assert written["change"]["bleu"] == {"difference": None, "ratio": None}
+
+
+def test_answers_that_the_limit_ended_are_counted_for_both_models() -> None:
+    assert report(cut_answers=(24, 3))["answers"] == {
+        "maxNewTokens": 128, "baseline": {"cut": 24, "cutShare": 0.8}, "final": {"cut": 3, "cutShare": 0.1},
+    }  # fmt: skip
+    assert report(generated_rows=0)["answers"] is None
+
+
+@pytest.mark.parametrize(
+    ("exports", "forms"),
+    [
+        pytest.param([{"form": "adapter", "path": "/o/model/adapter", "step": 5}], {"adapter": 5, "merged": 7}, id="another form"),
+        pytest.param([{"form": "merged", "path": "/o/model/merged", "step": 5}], {"merged": 7}, id="the same form"),
+        pytest.param(["/o/model/adapter"], {"adapter": None, "merged": 7}, id="of the first schema"),
+    ],
+)
+def test_an_export_made_later_is_entered_beside_or_instead_of_the_earlier_ones(exports: list, forms: dict[str, int | None]) -> None:
+    entered = with_exports(report() | {"schemaVersion": 1, "exports": exports}, [{"form": "merged", "path": "/x", "step": 7}])
+
+    assert {entry["form"]: entry.get("step") for entry in entered["exports"]} == forms
+    assert entered["schemaVersion"] == 2
+    assert entered["final"] == report()["final"]
+
+
+@pytest.mark.parametrize(
+    ("report_says", "marks"),
+    [
+        pytest.param({}, {"adapter": None, "merged": False}, id="another step"),
+        pytest.param({"measuredStep": 7}, {"adapter": None, "merged": None}, id="the step that was measured"),
+        pytest.param({"measuredStep": None}, {"adapter": None, "merged": None}, id="an older report, which does not say"),
+    ],
+)
+def test_an_export_of_other_weights_than_the_figures_are_of_is_marked(report_says: dict[str, Any], marks: dict[str, bool | None]) -> None:
+    entered = with_exports(report() | report_says, [{"form": "merged", "path": "/x", "step": 7}])
+
+    assert {entry["form"]: entry.get("measured") for entry in entered["exports"]} == marks

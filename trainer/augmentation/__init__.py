@@ -1,0 +1,1 @@
+"""Varies training texts: synonyms, dropout, swaps, typing errors."""

@@ -1,0 +1,66 @@
+"""Reads synonym tables: the one distilled from WordNet that lies beside this file, or the user's own of the same form.
+
+A line is a word, a tab, its synonyms with commas between. Tests: tests/trainer/augmentation/test_synonyms.py.
+"""
+
+import gzip
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from finetune.api.errors import InputError
+from trainer.data.files import check_file, unreadable
+from trainer.data.records import shown
+from trainer.data.streams import numbered_lines
+
+Synonyms = Mapping[str, tuple[str, ...]]
+"""Words in lower case and what may stand in their place."""
+EXAMPLE = "write the word, a tab, its synonyms with commas between"
+
+
+@cache
+def wordnet() -> Synonyms:
+    """Return the English table; about 33,000 words."""
+    packed = files(__package__).joinpath("wordnet.tsv.gz").read_bytes()
+    return parse("wordnet.tsv.gz", "wordnet.tsv.gz", enumerate(gzip.decompress(packed).decode().splitlines(), start=1))
+
+
+def read_dictionary(field: str, path: Path) -> Synonyms:
+    """Return the user's own table; raises InputError that names the line."""
+    check_file(field, path)
+    try:
+        table = parse(field, str(path), numbered_lines(field, path))
+    except OSError as error:
+        raise unreadable(field, path, error) from error
+    if not table:
+        raise InputError(field, f"{path} has no words", EXAMPLE)
+    return table
+
+
+def parse(field: str, name: str, lines: Iterable[tuple[int, str]]) -> Synonyms:
+    """Return the table in numbered lines; blank lines are skipped."""
+    table: dict[str, tuple[str, ...]] = {}
+    for number, line in lines:
+        if not line.strip():
+            continue
+        word, tab, rest = line.partition("\t")
+        word = word.strip().lower()
+        synonyms = tuple(dict.fromkeys(synonym.strip() for synonym in rest.split(",") if synonym.strip()))
+        fault = _fault(word, tab, synonyms, table)
+        if fault:
+            raise InputError(field, f"{name} line {number} {fault}: {shown(line)}", EXAMPLE)
+        table[word] = synonyms
+    return table
+
+
+def _fault(word: str, tab: str, synonyms: tuple[str, ...], table: Synonyms) -> str:
+    if not tab:
+        return "has no tab"
+    if not word or len(word.split()) > 1:
+        return "does not begin with a single word"
+    if not synonyms:
+        return "has no synonym"
+    if "\t" in "".join(synonyms):
+        return "has more than one tab"
+    return "repeats a word of an earlier line" if word in table else ""

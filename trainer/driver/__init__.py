@@ -1,0 +1,1 @@
+"""The driver: starts Ray, publishes progress, says how the run ended, answers SIGTERM."""

@@ -1,0 +1,113 @@
+"""What the references of a test set allow to be measured: their script says what a word is, and some figures are undefined.
+
+All of it follows from the references alone, so that base and tuned model are measured alike and a user hears of it before
+training. Test: tests/trainer/evaluation/metrics/test_references.py.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+BLEU_ORDER = 4
+"""BLEU is the geometric mean of the precisions of 1- to 4-grams: of texts without 4-grams it is undefined."""
+LEAST_LONG_SHARE = 0.1
+"""With fewer references that have 4-grams, BLEU would be a figure of so few rows that it says nothing of the others."""
+SPACED, CHINESE, CHARACTERS = "13a", "zh", "char"
+"""Tokenizations of sacrebleu: words between spaces, Chinese characters with words between them, every character."""
+MANY_KANA = 0.1
+"""Japanese has more syllable signs among its Chinese characters, Chinese at most a borrowed one."""
+HAN = frozenset({"CJK", "BOPOMOFO"})
+WITHOUT_SPACES = frozenset({
+    "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HALFWIDTH", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "TAI", "NEW", "JAVANESE",
+    "BALINESE", "YI",
+})  # fmt: skip
+"""First words of the Unicode names of letters that are written without spaces between words; NEW is New Tai Lue."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written: the tokenization of most of them, and how many of those with letters have no spaces."""
+
+    tokenization: str
+    unspaced: int
+    rows: int
+
+    @property
+    def has_words(self) -> bool:
+        """Tell whether spaces separate words in most texts."""
+        return self.tokenization == SPACED
+
+    @property
+    def mixed(self) -> bool:
+        """Tell whether some texts are written otherwise than most."""
+        return 0 < self.unspaced < self.rows
+
+
+def writing_of(texts: Sequence[str]) -> Writing:
+    """Return how most texts are written; a text of digits and signs alone has no say."""
+    counted = [_letters(text) for text in texts]
+    unspaced = [(han, other) for han, other, words in counted if han + other > words]
+    rows = sum(any(counts) for counts in counted)
+    if 2 * len(unspaced) <= rows:
+        return Writing(SPACED, len(unspaced), rows)
+    han, other = (sum(counts) for counts in zip(*unspaced, strict=True))
+    return Writing(CHARACTERS if other > MANY_KANA * (han + other) else CHINESE, len(unspaced), rows)
+
+
+def long_enough(texts: Iterable[str], tokenization: str) -> int:
+    """Return how many texts have the tokens that BLEU's longest n-grams need."""
+    from sacrebleu.metrics import BLEU
+
+    tokenize = BLEU(tokenize=tokenization).tokenizer
+    return sum(len(tokenize(text.rstrip()).split()) >= BLEU_ORDER for text in texts)
+
+
+def undefined(references: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Return which of the metrics bleu, chrf and wer these references leave undefined, each with the reason."""
+    writing = writing_of(references)
+    found = {"bleu": _without_bleu(references, writing), "chrf": _without_chrf(references), "wer": _without_wer(references, writing)}
+    return {name: reason for name in names if (reason := found.get(name)) is not None}
+
+
+def _without_bleu(references: Sequence[str], writing: Writing) -> str | None:
+    enough = long_enough(references, writing.tokenization)
+    if enough and enough >= LEAST_LONG_SHARE * len(references):
+        return None
+    return f"{enough} of {len(references)} references have the {BLEU_ORDER} tokens that BLEU needs"
+
+
+def _without_chrf(references: Sequence[str]) -> str | None:
+    return None if any(reference.strip() for reference in references) else "the references are empty"
+
+
+def _without_wer(references: Sequence[str], writing: Writing) -> str | None:
+    if not writing.has_words:
+        return f"{writing.unspaced} of {len(references)} references are in a script without spaces between words"
+    if not any(character.isalnum() for reference in references for character in reference):
+        return "no reference has a word"
+    return None
+
+
+def _letters(text: str) -> tuple[int, int, int]:
+    """Return the numbers of Chinese characters, of other letters without spaces, and of words of other letters.
+
+    A character of the first two stands for about a word; so English terms in a Chinese sentence do not outweigh it.
+    """
+    han = other = words = 0
+    inside = False
+    for character in text:
+        name = _script(character)
+        han += name in HAN
+        other += name in WITHOUT_SPACES
+        spaced = bool(name) and name not in HAN and name not in WITHOUT_SPACES
+        words += spaced and not inside
+        # Signs that are no letters, such as vowels written above others, go on with the word that they stand in.
+        inside = spaced or (inside and not character.isspace() and not name)
+    return han, other, words
+
+
+@lru_cache(maxsize=2**14)
+def _script(character: str) -> str:
+    """Return the first word of a letter's Unicode name, such as LATIN or CJK; nothing for what is no letter."""
+    return unicodedata.name(character, "").split(" ")[0] if character.isalpha() else ""

@@ -1,0 +1,19 @@
+"""What models and data sets of the Hugging Face hub have in common: how long it is waited for, and that it may fail.
+
+Kept apart from what the user got wrong: an InputError ends a job, a hub that is silent does not.
+Tests: tests/trainer/hub/test_models.py, tests/trainer/hub/test_datasets.py.
+"""
+
+import os
+
+TIMEOUT_VARIABLE = "FINETUNE_HUB_TIMEOUT_SECONDS"
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+
+class HubUnavailable(Exception):  # noqa: N818  (a state of the hub, not of the program)
+    """The hub is silent, refuses connections or fails; another attempt may succeed, so the run exits with code 1, not 2."""
+
+
+def hub_timeout_seconds() -> float:
+    """Return how long one answer of the hub is waited for: FINETUNE_HUB_TIMEOUT_SECONDS, else 30 s."""
+    return float(os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT_SECONDS)

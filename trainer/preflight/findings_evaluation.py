@@ -1,0 +1,127 @@
+"""What the job's figures will not be able to say, told before training: of answers, of prompts, and of settings without effect.
+
+Test: tests/trainer/preflight/test_findings_evaluation.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from finetune.api.sections import Generation, Task
+from finetune.api.trainconfig import TrainConfig
+from trainer.data.chat import prompt_and_reference
+from trainer.data.rows import Dataset
+from trainer.data.sampler import steps_total
+from trainer.data.texts import count_pieces
+from trainer.data.turnend import opening_ids
+from trainer.evaluation.metrics.references import BLEU_ORDER, long_enough, undefined, writing_of
+from trainer.preflight.limits import ModelLimits
+
+MAX_NEW_TOKENS = 8192
+"""The largest value that the schema allows."""
+FEW_LONG_SHARE = 0.5
+
+
+def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
+    """Return what is to be said of the figures on held-out rows, and of settings that can have no effect."""
+    names = config.evaluation.text_metrics_of(config.task)
+    findings = []
+    if names and dataset.test:
+        generation = config.evaluation.generation or Generation()
+        pairs = [prompt_and_reference(example, tokenizer) for example in dataset.test[: generation.samples]]
+        origins = [example.origin for example in dataset.test]
+        prompts, references = [len(prompt) for prompt, _ in pairs], [reference for _, reference in pairs]
+        findings += reference_findings(references, names)
+        if len(undefined(references, names)) < len(names):  # else nothing is generated
+            findings += answer_length_findings(references, origins, tokenizer, generation.max_new_tokens, limits)
+            findings += prompt_length_findings(prompts, origins, config, limits)
+    return findings + stopping_findings(dataset, tokenizer, config) + idle_findings(dataset, config, names)
+
+
+def left_out_finding(metric: str, reason: str) -> str:
+    """Return the words for a metric that is undefined."""
+    return f"evaluation.metrics: {metric} is left out: {reason}"
+
+
+def reference_findings(references: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Find metrics that these references leave undefined, or that rest on few of them."""
+    reasons, writing, total = undefined(references, names), writing_of(references), len(references)
+    findings = [left_out_finding(name, reason) for name, reason in reasons.items()]
+    if "bleu" in names and "bleu" not in reasons:
+        enough = long_enough(references, writing.tokenization)
+        if enough < FEW_LONG_SHARE * total:
+            what = f"{_share(enough, total, 'references')} have the {BLEU_ORDER} tokens that BLEU needs"
+            findings.append(f"data.test: only {what}; bleu says little of the others, chrf more")
+    split_by = [name for name in ("bleu", "wer") if name in names and name not in reasons]
+    if writing.mixed and split_by:
+        share = f"{writing.unspaced} of {total} references are in a script without spaces between words"
+        how = "between spaces" if writing.has_words else f"by sacrebleu's {writing.tokenization}"
+        findings.append(f"data.test: {share}, the others are not; for {' and '.join(split_by)} all are split {how}")
+    return findings
+
+
+def answer_length_findings(references: Sequence[str], origins: Sequence[str], tokenizer: Any, limit: int, limits: ModelLimits) -> list[str]:
+    """Find references that are longer than what is generated: no answer can equal them."""
+    opening = len(opening_ids(tokenizer))
+    lengths = [opening + len(tokenizer(reference, add_special_tokens=False, verbose=False)["input_ids"]) for reference in references]
+    longer = [index for index, length in enumerate(lengths) if length > limit]
+    if not longer:
+        return []
+    # One token more, so that the model can end its answer.
+    fitting = max(lengths) + 1
+    fits = fitting <= MAX_NEW_TOKENS and (limits.positions is None or fitting < limits.positions)
+    fix = f"set evaluation.generation.maxNewTokens to {fitting}" if fits else "shorten them"
+    share = _share(len(longer), len(lengths), "references")
+    what = f"have more than the {limit} tokens that are generated (the longest {max(lengths)}, the first: {origins[longer[0]]})"
+    return [f"data.test: {share} {what}, so answers are cut and the text metrics low; {fix}"]
+
+
+def prompt_length_findings(lengths: Sequence[int], origins: Sequence[str], config: TrainConfig, limits: ModelLimits) -> list[str]:
+    """Find prompts that lose their beginning, by the job's largest length or by the model's context."""
+    allowed, new_tokens = config.training.max_sequence_length, (config.evaluation.generation or Generation()).max_new_tokens
+    room, fix = allowed, "raise training.maxSequenceLength"
+    if limits.positions is not None and 0 < limits.positions - new_tokens < allowed:
+        room = limits.positions - new_tokens
+        fix = f"the model has {limits.positions} positions: shorten the prompts, or lower evaluation.generation.maxNewTokens"
+    longer = [index for index, length in enumerate(lengths) if length > room]
+    if not longer:
+        return []
+    share, first = _share(len(longer), len(lengths), "prompts"), origins[longer[0]]
+    return [f"data.test: {share} have more than {room} tokens and are answered without their beginning (the first: {first}); {fix}"]
+
+
+def stopping_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> list[str]:
+    """Find validations and an early stopping that cannot act, because training is over before."""
+    rule, every = config.regularization.early_stopping, config.evaluation.every_steps
+    if not dataset.validation or (rule is None and every is None):
+        return []
+    rows = count_pieces(dataset.train, tokenizer, config.training.max_sequence_length).pieces
+    total = steps_total(rows, config.training)
+    interval = every or max(1, round(rows / config.training.global_batch_size))
+    if every is not None and every > total:
+        what = f"{every} is more than the {total} steps of the run, so validation comes once, at the end"
+        effect = ", and regularization.earlyStopping cannot act" if rule else ""
+        return [f"evaluation.everySteps: {what}{effect}; set it to less"]
+    # The first validation sets the mark, `patience` more without improvement stop: before the last step, or nothing is saved.
+    if rule is None or (rule.patience + 1) * interval < total:
+        return []
+    count = -(-total // interval)
+    times = "once" if count == 1 else f"{count} times"
+    validated = f"a run of {total} steps is validated {times}, every {interval} steps"
+    needed = f"patience {rule.patience} needs {rule.patience + 1} validations before the last step"
+    return [f"regularization.earlyStopping: cannot act: {validated}, and {needed}; lower evaluation.everySteps or patience"]
+
+
+def idle_findings(dataset: Dataset, config: TrainConfig, names: Sequence[str]) -> list[str]:
+    """Find settings of the evaluation that nothing uses."""
+    evaluation, findings = config.evaluation, []
+    if evaluation.every_steps is not None and not dataset.validation:
+        findings.append("evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction")
+    if evaluation.generation is not None and config.task is not Task.CHAT:
+        findings.append(f"evaluation.generation: without effect, no answers are generated for task {config.task.value}")
+    elif evaluation.generation is not None and not names:
+        findings.append("evaluation.generation: without effect, none of evaluation.metrics needs answers")
+    return findings
+
+
+def _share(part: int, whole: int, noun: str) -> str:
+    return f"{part} of {whole} {noun} ({100 * part / whole:.3g} %)"

@@ -1,0 +1,110 @@
+"""Everything that can be told before Ray starts: rows, model, tokenizer, findings. Wrong input ends the run here.
+
+Test: tests/trainer/preflight/test_inputs.py.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from finetune.api.sections import Task
+from finetune.api.trainconfig import TrainConfig
+from trainer.data.prepare import prepare
+from trainer.data.rows import Dataset, digest_of
+from trainer.data.sampler import steps_total
+from trainer.data.template import ensure_chat_template, pin_time, reads_clock
+from trainer.data.texts import count_pieces
+from trainer.model.identity import model_digest
+from trainer.model.location import LocatedModel, locate
+from trainer.preflight.doctor import examine
+from trainer.storage.digest import sha256_of
+from trainer.storage.ownership import TIME_FIELD, recorded_time
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Sound input of a run. The tokenizer stays here when the rest travels: each rank loads its own, on its own node."""
+
+    dataset: Dataset
+    located: LocatedModel
+    tokenizer: Any
+    findings: tuple[str, ...]
+    weights_digest: str | None = None
+    """Digest of the weights, which takes a while; None for a commit of the hub, whose weights were not fetched."""
+    template_time: str | None = None
+    """ISO time that the chat template takes for now in the whole run; None where it reads no clock."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled."""
+        return self.__dict__ | {"tokenizer": None}
+
+    def digests(self, config: TrainConfig) -> dict[str, str]:
+        """Return the sha256, in hex, of what the job's files hold, by the field that names them: a path says nothing of it."""
+        rows = {"train": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
+        found = {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
+        if self.template_time is not None:
+            found[TIME_FIELD] = self.template_time
+        if self.weights_digest is not None:
+            found[self.located.field] = model_digest(self.located, self.weights_digest)
+        for index, operation in enumerate(config.augmentation.operations if config.augmentation else ()):
+            table = operation.synonym_replacement.dictionary if operation.synonym_replacement else None
+            if table is not None and table.path is not None:
+                found[f"augmentation.operations[{index}].synonymReplacement.dictionary"] = sha256_of(Path(table.path))
+        return found
+
+    def describe(self, config: TrainConfig) -> list[str]:
+        """Return what was found and what would be done, a line each, for `finetune check`."""
+        training, data = config.training, self.dataset
+        engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
+        sides = {"train": data.train, "validation": data.validation, "test": data.test}
+        counts = {name: count_pieces(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
+        about = "about " if any(count.estimated for count in counts.values()) else ""
+        pieces = ", ".join(f"{count.pieces} {name}" for name, count in counts.items())
+        return [
+            f"model       {self.located.name}, from {self.located.source}",
+            f"rows        {', '.join(f'{len(rows)} {name}' for name, rows in sides.items())}",
+            *(
+                [f"pieces      {about}{pieces}, of at most {training.max_sequence_length} tokens; each is a row of a step"]
+                if config.task is Task.LANGUAGE_MODELING
+                else []
+            ),
+            f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
+            f"workers     {config.workers.world_size} {'rank' if config.workers.world_size == 1 else 'ranks'}, {engine}",
+            *(f"finding     {finding}" for finding in self.findings),
+        ]
+
+
+def chat_tokenizer(located: LocatedModel, config: TrainConfig, template_time: str | None = None) -> Any:
+    """Load the tokenizer; for a chat it has a chat template afterwards, the plain one if its model came without.
+
+    A template that asks for the time gets `template_time`.
+    """
+    from trainer.model.load import load_tokenizer
+
+    tokenizer = load_tokenizer(located)
+    if config.task is Task.CHAT:
+        ensure_chat_template(tokenizer)
+        pin_time(tokenizer, template_time)
+    return tokenizer
+
+
+def check_inputs(config: TrainConfig) -> Inputs:
+    """Read and check all input; raises InputError for what the user has to mend.
+
+    The cheap checks come first: torch and transformers, which take seconds to import, are not touched before rows and
+    model folder are known to be sound. Weights, which may be large, are read last.
+    """
+    dataset = prepare(config)
+    located = locate(config.model, weights=False)
+    # A run that the folder holds goes on with its own time: its rows would have other tokens on another day.
+    now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
+    template_time = recorded_time(Path(config.output.directory)) or now
+    tokenizer = chat_tokenizer(located, config, template_time)
+    from trainer.model.load import weights_digest
+    from trainer.preflight.rehearsal import rehearse
+
+    findings = examine(dataset, tokenizer, config, rehearse(located, config))
+    digest = weights_digest(located) if located.revision is None else None
+    shown = template_time if config.task is Task.CHAT and reads_clock(tokenizer) else None
+    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown)

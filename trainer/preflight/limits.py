@@ -1,0 +1,65 @@
+"""Holds rows against what the model can take in: how many tokens in a row, and which. Beyond it a worker would end in an IndexError.
+
+Test: tests/trainer/preflight/test_limits.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.api.errors import InputError
+from finetune.api.sections import Generation
+from finetune.api.trainconfig import TrainConfig
+from trainer.data.rows import Tokens
+
+
+@dataclass(frozen=True)
+class ModelLimits:
+    """What a model can take in; None where its configuration does not say."""
+
+    positions: int | None = None
+    """Tokens of a row that it was made for."""
+    fixed: bool = False
+    """There is no position beyond; else it goes on, with less sense."""
+    vocabulary: int | None = None
+    """Tokens that it has an embedding for, counted from id 0."""
+
+
+def limit_findings(rows: Sequence[Tokens], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
+    """Find rows that are longer than the model's context and tokens that it has no embedding for; `rows` are all that are looked at."""
+    return [*_length_findings(rows, limits), *_generation_findings(config, limits), *_token_findings(rows, tokenizer, limits)]
+
+
+def _length_findings(rows: Sequence[Tokens], limits: ModelLimits) -> list[str]:
+    longest = max((len(row.input_ids) for row in rows), default=0)
+    if limits.positions is None or longest <= limits.positions:
+        return []
+    problem = f"lets rows of {longest} tokens pass, and the model has positions for {limits.positions}"
+    if limits.fixed:
+        raise InputError("training.maxSequenceLength", problem, f"set it to {limits.positions} or less")
+    return [f"training.maxSequenceLength: {problem}; it knows little of what comes later"]
+
+
+def _generation_findings(config: TrainConfig, limits: ModelLimits) -> list[str]:
+    wanted = (config.evaluation.generation or Generation()).max_new_tokens
+    if not config.evaluation.text_metrics_of(config.task) or limits.positions is None or wanted < limits.positions:
+        return []
+    problem = f"{wanted} new tokens leave no room for a prompt in the model's {limits.positions} positions"
+    if limits.fixed:
+        raise InputError("evaluation.generation.maxNewTokens", problem, f"set it to less than {limits.positions}")
+    return [f"evaluation.generation.maxNewTokens: {problem}"]
+
+
+def _token_findings(rows: Sequence[Tokens], tokenizer: Any, limits: ModelLimits) -> list[str]:
+    if limits.vocabulary is None:
+        return []
+    largest = max((max(row.input_ids, default=0) for row in rows), default=0)
+    if largest >= limits.vocabulary:
+        token = tokenizer.convert_ids_to_tokens(largest)
+        problem = f"the rows have the token {token!r} with id {largest}, and the model's vocabulary ends before {limits.vocabulary}"
+        raise InputError("model", problem, "give the tokenizer that belongs to the model")
+    known = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if known > limits.vocabulary:
+        # Not refused: of some published models the tokenizer knows tokens, for images say, that only their larger kin have.
+        return [f"model: its tokenizer has {known} tokens and its vocabulary {limits.vocabulary}; a row with a later token fails"]
+    return []

@@ -1,0 +1,83 @@
+"""Build a model from its config.json alone and make of it what the job trains, to learn in a second what a worker would say.
+
+No weights are read: parameters are on torch's meta device, which has sizes and no numbers. Test:
+tests/trainer/preflight/test_rehearsal.py.
+"""
+
+import logging
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from finetune.api.errors import InputError
+from finetune.api.trainconfig import TrainConfig
+from trainer.model.load import FIX, first_line, folder_of
+from trainer.model.location import LocatedModel
+from trainer.model.lora import apply_method, refuse_sharded_embeddings
+from trainer.model.recompute import recompute_activations
+from trainer.preflight.limits import ModelLimits
+
+logger = logging.getLogger(__name__)
+
+FIXED_POSITIONS = frozenset({"biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt"})
+"""Model types that look positions up in a table: a token beyond its end is an IndexError. OPT's table is two longer, which it keeps."""
+
+ENCODERS = frozenset({
+    "bert", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert", "roberta", "roberta-prelayernorm",
+    "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""Model types that see what comes after a token unless their configuration says is_decoder: they would read their own answers."""
+
+
+def rehearse(located: LocatedModel, config: TrainConfig) -> ModelLimits:
+    """Return what the model can take in; raises InputError where it cannot be trained as the job wants."""
+    model_config = _config(located)
+    model = _without_weights(located, model_config)
+    if model is not None:
+        lora, deepspeed = config.method.lora, config.workers.deepspeed
+        if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
+            refuse_sharded_embeddings(model, lora.target_modules)
+        if config.training.gradient_checkpointing:
+            _recompute(model)
+        apply_method(model, config.method, config.regularization, config.training.seed)
+    text = model_config.get_text_config()
+    return ModelLimits(
+        positions=getattr(text, "max_position_embeddings", None),
+        fixed=text.model_type in FIXED_POSITIONS,
+        vocabulary=getattr(text, "vocab_size", None),
+    )
+
+
+def _config(located: LocatedModel) -> PreTrainedConfig:
+    folder = folder_of(located)
+    try:
+        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, StrictDataclassError) as error:
+        raise InputError(located.field, f"the configuration in {located.path} cannot be read: {first_line(error)}", FIX) from error
+    return found
+
+
+def _without_weights(located: LocatedModel, model_config: PreTrainedConfig) -> PreTrainedModel | None:
+    """Return the model on the meta device; None where its architecture cannot be built there, which loading need not share."""
+    encoder = model_config.model_type in ENCODERS and not getattr(model_config, "is_decoder", False)
+    if encoder or type(model_config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(located.field, f"{model_config.model_type} in {located.path} is no causal language model", FIX)
+    try:
+        with torch.device("meta"), no_init_weights():
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(model_config, trust_remote_code=False)
+        model.tie_weights()  # part of the initialization that was left out; whether weights are shared decides about adapters
+    except Exception as error:  # transformers raises what it likes; the worker that loads the weights tells it for certain
+        logger.warning("%s could not be tried out without its weights: %s", located.name, first_line(error))
+        return None
+    return model
+
+
+def _recompute(model: PreTrainedModel) -> None:
+    try:
+        recompute_activations(model)
+    except (ValueError, NotImplementedError) as error:
+        fix = "set it to false for this model"
+        raise InputError("training.gradientCheckpointing", f"does not suit {type(model).__name__}: {first_line(error)}", fix) from error

@@ -1,0 +1,62 @@
+"""The entry of one rank: a Ray Train worker process becomes a rank of the run.
+
+Sets what torch and DeepSpeed expect of a launcher before either is imported, then hands over to trainer.rank.run.
+Test: tests/trainer/rank/test_run.py (real Ray, a small model).
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from finetune.api.trainconfig import TrainConfig
+
+
+@dataclass
+class Payload:
+    """What the driver hands to every rank; small, or by reference into Ray's object store."""
+
+    config: dict[str, Any]
+    inputs: Any
+    """Ray reference to trainer.preflight.inputs.Inputs."""
+    owner: str
+    box: Any
+    """Handle of the progress actor."""
+    trained: bool = False
+    """The run was finished before; what is missing of its results is made from its checkpoints, without training."""
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """Run one rank; `settings` holds a Payload under 'payload'."""
+    import ray
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    payload: Payload = settings["payload"]
+    config = TrainConfig.model_validate(payload.config)
+    rank = prepare_environment(config)
+    from trainer.rank.run import Run
+    from trainer.reporting.progress import RayMetricsSink, WorkerProgress
+
+    sinks = [partial(RayMetricsSink, config.job)] if rank == 0 else []
+    Run(config, ray.get(payload.inputs), payload.owner, WorkerProgress(payload.box), sinks, trained=payload.trained).execute()
+
+
+def prepare_environment(config: TrainConfig) -> int:
+    """Give torch and DeepSpeed the variables that they expect of a launcher; return this process's rank."""
+    import ray.train
+
+    context = ray.train.get_context()
+    rank: int = context.get_world_rank()
+    local_size = str(context.get_local_world_size())
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(context.get_world_size()), LOCAL_RANK=str(context.get_local_rank()), LOCAL_SIZE=local_size,
+        LOCAL_WORLD_SIZE=local_size,
+    )  # fmt: skip
+    if config.workers.gpus_per_worker == 0:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import torch
+
+    # The same number of threads in every attempt: sums of floats depend on how they are cut into parts.
+    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    return rank

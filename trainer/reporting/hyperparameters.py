@@ -1,0 +1,31 @@
+"""The settings that a run was trained with, as they took effect: what the job left out stands here with its value.
+
+Test: tests/trainer/reporting/test_hyperparameters.py.
+"""
+
+from typing import Any
+
+from finetune.api.sections import Generation, Precision
+from finetune.api.trainconfig import TrainConfig
+from trainer.engine.base import ADAM_BETAS, ADAM_EPSILON
+from trainer.model.lora import ALL_LINEAR
+
+
+def hyperparameters(config: TrainConfig, *, bfloat16: bool, validation_every: int | None) -> dict[str, Any]:
+    """Return method, training (with the seed), regularization, augmentation, evaluation and distribution in wire form.
+
+    `validation_every` is the number of steps between validations, None where there are no validation rows.
+    """
+    names = {"method", "training", "regularization", "augmentation", "evaluation", "workers"}
+    used: dict[str, Any] = config.model_dump(mode="json", by_alias=True, include=names)
+    used["distributed"] = used.pop("workers")
+    used["training"]["precision"] = (Precision.BFLOAT16 if bfloat16 else Precision.FLOAT32).value
+    used["evaluation"]["everySteps"] = validation_every
+    used["evaluation"]["metrics"] = ["perplexity", *config.evaluation.text_metrics_of(config.task)]
+    generates = len(used["evaluation"]["metrics"]) > 1
+    generation = config.evaluation.generation or Generation()
+    used["evaluation"]["generation"] = generation.model_dump(mode="json", by_alias=True) if generates else None
+    if config.method.lora is not None and config.method.lora.target_modules is None:
+        used["method"]["lora"]["targetModules"] = ALL_LINEAR
+    used["optimizer"] = {"name": "AdamW", "betas": list(ADAM_BETAS), "epsilon": ADAM_EPSILON}
+    return used

@@ -1,0 +1,94 @@
+"""Show a report in a terminal: base against tuned, then prompts answered by both models.
+
+Reads the report's document only, so that it can show one written earlier. Test: tests/trainer/reporting/test_render.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+MAX_SAMPLES = 3
+SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tuned", "tuned", "green"), ("reference", "expected", "dim"))
+
+
+class Row:
+    """How one metric is shown: its heading, decimals, and whether a lower value is the better one."""
+
+    def __init__(self, heading: str, decimals: int, *, lower_is_better: bool) -> None:
+        self.heading, self.decimals, self.lower_is_better = heading, decimals, lower_is_better
+
+
+ROWS = {
+    "perplexity": Row("Perplexity", 2, lower_is_better=True),
+    "bitsPerByte": Row("Bits per byte", 3, lower_is_better=True),
+    "bleu": Row("BLEU", 1, lower_is_better=False),
+    "chrf": Row("chrF", 1, lower_is_better=False),
+    "wer": Row("WER", 3, lower_is_better=True),
+}
+
+
+def render_table(report: Mapping[str, Any]) -> RenderableType:
+    """Return the metrics of base and tuned model side by side, what is to be known of them, then up to three prompts with both answers."""
+    parts: list[RenderableType] = [metrics_table(report), *(Text(remark) for remark in remarks(report))]
+    for sample in report.get("samples", [])[:MAX_SAMPLES]:
+        parts += [_sample(sample), Text()]
+    return Group(*parts)
+
+
+def metrics_table(report: Mapping[str, Any]) -> Table:
+    """Return the table; an arrow shows the direction, its colour whether that is for the better."""
+    rows = report.get("rows", {})
+    counts = f"{rows.get('perplexity', 0)} test rows, {rows.get('generated', 0)} of them answered"
+    table = Table(title=f"{report['model']['name']}: base against tuned ({counts})", box=box.SIMPLE_HEAD, title_justify="left")
+    for heading in ("metric", "base", "tuned", "change"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for name, base in report["baseline"].items():
+        row = ROWS.get(name) or Row(name, 3, lower_is_better=False)
+        tuned = report["final"].get(name, {}).get("value")
+        cells = (_number(base["value"], row.decimals), _number(tuned, row.decimals), _change(base["value"], tuned, row))
+        table.add_row(row.heading + (" (lower is better)" if row.lower_is_better else ""), *cells)
+    return table
+
+
+def remarks(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for each figure that is left out, with the reason, and one for answers that the limit cut."""
+    lines = []
+    for name, base in report["baseline"].items():
+        heading = ROWS[name].heading if name in ROWS else name
+        reasons = {"base": base.get("reason"), "tuned": report["final"].get(name, {}).get("reason")}
+        if reasons["base"] == reasons["tuned"] and reasons["base"]:
+            lines.append(f"{heading} is left out: {reasons['base']}")
+        else:
+            lines += [f"{heading} of the {model} model is left out: {reason}" for model, reason in reasons.items() if reason]
+    answers = report.get("answers")
+    if answers and (answers["baseline"]["cut"] or answers["final"]["cut"]):
+        base, tuned = (f"{answers[model]['cutShare']:.0%}" for model in ("baseline", "final"))
+        lines.append(f"Answers cut at {answers['maxNewTokens']} new tokens: {base} of the base model's, {tuned} of the tuned model's")
+    return lines
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "-" if value is None else f"{value:,.{decimals}f}"
+
+
+def _change(base: float | None, tuned: float | None, row: Row) -> Text:
+    if base is None or tuned is None:
+        return Text("-")
+    difference = round(tuned - base, row.decimals)
+    if not difference:
+        return Text("=")
+    better = (difference < 0) == row.lower_is_better
+    arrow = "▼" if difference < 0 else "▲"
+    percent = f" ({(tuned / base - 1) * 100:+.0f} %)" if base > 0 else ""
+    return Text(f"{arrow} {difference:+,.{row.decimals}f}{percent}", style="green" if better else "red")
+
+
+def _sample(sample: Mapping[str, str]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for key, heading, style in SAMPLE_LINES:
+        grid.add_row(Text(heading, style="bold"), Text(sample.get(key) or "(empty)", style=style))
+    return grid

@@ -1,0 +1,1 @@
+"""What a run keeps in its output folder: checkpoints, and whose they are."""

@@ -1,0 +1,158 @@
+"""The training loop: read it top to bottom. What happens besides a step is a hook, testable alone.
+
+Nothing here knows of Ray, files or Kubernetes. Test: tests/trainer/training/test_loop.py, tests/trainer/engine/test_invariance.py.
+"""
+
+import inspect
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from finetune.api.record import ProgressFigures
+from finetune.api.sections import Training
+from trainer.engine.base import Engine
+from trainer.objectives.loss import LossSums, loss_sums
+from trainer.training.batches import MicroBatch, model_inputs
+from trainer.training.schedule import learning_rate_at
+
+RATE_WINDOW_STEPS = 20
+
+
+class TrainingDivergedError(Exception):
+    """Loss or gradient is no longer a finite number; going on would only write a broken model."""
+
+
+@dataclass
+class Progress:
+    """Where training stands. `step` counts optimizer steps done; `tokens_seen` all tokens computed, padding left out."""
+
+    total_steps: int
+    steps_per_epoch: float
+    step: int = 0
+    tokens_seen: int = 0
+    stop_reason: str | None = None
+    step_seconds: float = 0.0
+    """Time in steps of this attempt, without evaluations and checkpoints."""
+    step_tokens: int = 0
+    """Tokens of those steps."""
+    _times: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW_STEPS + 1))
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether no step is to follow."""
+        return self.step >= self.total_steps or self.stop_reason is not None
+
+    def mark(self, now: float) -> None:
+        """Note the time at a step's end (or before the first step), for rate and ETA."""
+        if self._times:
+            before, _, tokens_before = self._times[-1]
+            self.step_seconds += now - before
+            self.step_tokens += self.tokens_seen - tokens_before
+        self._times.append((now, self.step, self.tokens_seen))
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether the next step's beginning has to be marked."""
+        return not self._times
+
+    def pause(self) -> None:
+        """Forget the times: what follows (an evaluation) is not training."""
+        self._times.clear()
+
+    def figures(self) -> ProgressFigures:
+        """Return the figures of the progress record; rate and ETA over the last steps, None when unknown."""
+        rate = self.step_tokens / self.step_seconds if self.step_seconds > 0 else None
+        eta = None
+        if len(self._times) >= 2:
+            (begin, first_step, first_tokens), (end, last_step, last_tokens) = self._times[0], self._times[-1]
+            seconds = max(end - begin, 1e-9)
+            rate = (last_tokens - first_tokens) / seconds
+            eta = (self.total_steps - self.step) * seconds / max(1, last_step - first_step)
+        return ProgressFigures(
+            step=self.step, total_steps=self.total_steps, epoch=self.step / self.steps_per_epoch, tokens_seen=self.tokens_seen,
+            tokens_per_second=rate, eta_seconds=eta,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step came to."""
+
+    train_loss: float
+    """Mean negative log-likelihood per loss-bearing token of the global batch, in nats, without smoothing."""
+    gradient_norm: float
+    learning_rate: float
+    loss_tokens: int
+
+
+class Hook(Protocol):
+    """Something that happens after steps: logging, validation, checkpoints, stopping."""
+
+    def after_step(self, progress: Progress, result: StepResult) -> None:
+        """Act; set progress.stop_reason to end training. Called on every rank, in the same order."""
+
+
+def train(engine: Engine, batches: Callable[[int], Sequence[MicroBatch]], training: Training, label_smoothing: float,
+          progress: Progress, hooks: Sequence[Hook]) -> None:  # fmt: skip
+    """Train until progress is finished. `batches(step)` gives this rank's micro-batches of a step.
+
+    Raises TrainingDivergedError when loss or gradient norm is not finite.
+    """
+    engine.model.train()
+    keeps_positions = accepts_logits_to_keep(engine)
+    while not progress.finished:
+        if progress.paused:
+            progress.mark(time.monotonic())
+        micro_batches = batches(progress.step)
+        loss_tokens, tokens = (int(total) for total in engine.sums_over_ranks(token_counts(micro_batches)))
+        seed_step(training.seed, progress.step, engine.rank)
+        nll = torch.zeros((), dtype=torch.float64, device=engine.device)  # read once a step: each reading waits for the device
+        for index, batch in enumerate(micro_batches):
+            last = index == len(micro_batches) - 1
+            with engine.accumulating(last):
+                sums = forward_loss(engine, batch.to(engine.device), label_smoothing, keeps_positions=keeps_positions)
+                # The engine averages over ranks; this makes it a mean over all loss-bearing tokens of the global batch.
+                engine.backward(sums.objective * (engine.world_size / max(1, loss_tokens)), last=last)
+            nll += sums.nll
+        learning_rate = learning_rate_at(progress.step, progress.total_steps, training)
+        gradient_norm = engine.step(learning_rate)
+        train_loss = engine.sums_over_ranks([float(nll)])[0] / max(1, loss_tokens)
+        if not (math.isfinite(train_loss) and math.isfinite(gradient_norm)):
+            raise TrainingDivergedError(
+                f"step {progress.step + 1}: loss {train_loss}, gradient norm {gradient_norm}; lower training.learningRate"
+            )
+        progress.step += 1
+        progress.tokens_seen += tokens
+        progress.mark(time.monotonic())
+        for hook in hooks:
+            hook.after_step(progress, StepResult(train_loss, gradient_norm, learning_rate, loss_tokens))
+
+
+def forward_loss(engine: Engine, batch: MicroBatch, label_smoothing: float, *, keeps_positions: bool) -> LossSums:
+    """Return the loss sums of one micro-batch."""
+    logits = engine.forward(**model_inputs(batch, keeps_positions=keeps_positions))
+    if not keeps_positions:
+        logits = logits[:, batch.positions]
+    return loss_sums(logits, batch.targets, batch.bears_loss, label_smoothing)
+
+
+def accepts_logits_to_keep(engine: Engine) -> bool:
+    """Tell whether the model can compute logits at chosen positions only, which saves most of the output layer's work."""
+    model: Any = engine.model
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(base.forward).parameters
+
+
+def token_counts(batches: Sequence[MicroBatch]) -> list[float]:
+    """Return loss-bearing tokens and all tokens of this rank's part of a step."""
+    return [float(sum(batch.loss_tokens for batch in batches)), float(sum(int(batch.attention_mask.sum()) for batch in batches))]
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Make dropout a function of seed, step and rank, so that a resumed run draws what an unbroken one would have."""
+    torch.manual_seed(((seed * 1_000_003 + step) * 65_537 + rank) % 2**63)

@@ -1,0 +1,24 @@
+"""The learning rate as a pure function of the step. Test: tests/trainer/training/test_schedule.py."""
+
+import math
+
+from finetune.api.sections import Scheduler, Training
+
+
+def learning_rate_at(step: int, total_steps: int, training: Training) -> float:
+    """Return the learning rate of optimizer step `step` (0 is the first) of `total_steps`.
+
+    It rises linearly over the warm-up steps to the peak, which the first step after them has, then falls: cosine and
+    linear towards 0 at `total_steps`, constant not at all.
+    """
+    warmup_steps = math.ceil(training.warmup_ratio * total_steps)
+    if step < warmup_steps:
+        return training.learning_rate * (step + 1) / (warmup_steps + 1)
+    remaining = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    match training.scheduler:
+        case Scheduler.COSINE:
+            return training.learning_rate * 0.5 * (1 + math.cos(math.pi * remaining))
+        case Scheduler.LINEAR:
+            return training.learning_rate * (1 - remaining)
+        case Scheduler.CONSTANT:
+            return training.learning_rate
