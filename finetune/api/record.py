@@ -99,7 +99,7 @@ Figures = Annotated[dict[str, float], PlainSerializer(finite)]
 
 
 class Metrics(WireModel):
-    """Figures by name (perplexity, bitsPerByte, bleu, chrf, wer, trainLoss). baseline and final are on the same test rows."""
+    """Figures by name (perplexity, bitsPerByte, exactMatch, bleu, chrf, wer, trainLoss). baseline and final are on the same test rows."""
 
     baseline: Figures = {}
     latest: Figures = {}

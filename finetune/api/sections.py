@@ -176,22 +176,22 @@ class Generation(WireModel):
     )
 
 
-TEXT_METRICS = ("bleu", "chrf", "wer")
+TEXT_METRICS = ("exactMatch", "bleu", "chrf", "wer")
 
 
 class Evaluation(WireModel):
     """What is measured on the held-out rows: before training (the base model), during it, and after."""
 
     every_steps: PositiveInt | None = Field(None, description="Optimizer steps between validations. Default: once an epoch.")
-    metrics: list[Literal["perplexity", "bleu", "chrf", "wer"]] | None = Field(
+    metrics: list[Literal["perplexity", "exactMatch", "bleu", "chrf", "wer"]] | None = Field(
         None,
         min_length=1,
         max_length=8,
-        description="Figures on the test rows. Perplexity is always measured, listed or not; bleu, chrf and wer are for task chat;"
-        " without one of them no answers are generated."
+        description="Figures on the test rows. Perplexity is always measured, listed or not; exactMatch, bleu, chrf and wer are"
+        " for task chat; without one of them no answers are generated."
         " Default: all of them for chat, perplexity for language-modeling.",
     )
-    generation: Generation | None = Field(None, description="How answers are generated for bleu, chrf and wer.")
+    generation: Generation | None = Field(None, description="How answers are generated for exactMatch, bleu, chrf and wer.")
 
     def text_metrics_of(self, task: Task) -> tuple[str, ...]:
         """The metrics that compare answers, of a chat by default all, else none; without one nothing is generated."""
@@ -237,5 +237,5 @@ TEXT_METRICS_NEED_CHAT = Rule(
     "self.task == 'chat' || !has(self.evaluation) || !has(self.evaluation.metrics)"
     " || self.evaluation.metrics.all(metric, metric == 'perplexity')",
     lambda value: value.task is Task.CHAT or value.evaluation is None or not {*(value.evaluation.metrics or ())} - {"perplexity"},
-    "evaluation.metrics: bleu, chrf and wer compare answers, which task language-modeling has none of; leave perplexity alone",
+    "evaluation.metrics: exactMatch, bleu, chrf and wer compare answers, which task language-modeling has none of; leave perplexity alone",
 )

@@ -25,6 +25,7 @@ class Row:
 ROWS = {
     "perplexity": Row("Perplexity", 2, lower_is_better=True),
     "bitsPerByte": Row("Bits per byte", 3, lower_is_better=True),
+    "exactMatch": Row("Exact match %", 1, lower_is_better=False),
     "bleu": Row("BLEU", 1, lower_is_better=False),
     "chrf": Row("chrF", 1, lower_is_better=False),
     "wer": Row("WER", 3, lower_is_better=True),

@@ -109,7 +109,7 @@ MALFORMED = [
     Malformed(
         "answers measured where there are none",
         resource(task="language-modeling", evaluation={"metrics": ["perplexity", "bleu"]}),
-        ("spec", "evaluation.metrics: bleu, chrf and wer compare answers, which task language-modeling has none of"),
+        ("spec", "evaluation.metrics: exactMatch, bleu, chrf and wer compare answers, which task language-modeling has none of"),
     ),
     Malformed(
         "a batch that ranks cannot share",

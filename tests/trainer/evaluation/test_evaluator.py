@@ -30,7 +30,7 @@ def measured(examples: list[Example], task: Task, max_length: int = 100, **evalu
 @pytest.mark.parametrize(
     ("metrics", "names", "answers"),
     [
-        pytest.param(None, {"bleu", "chrf", "wer"}, 4, id="all by default"),
+        pytest.param(None, {"exactMatch", "bleu", "chrf", "wer"}, 4, id="all by default"),
         pytest.param(["chrf"], {"chrf"}, 4, id="one of them"),
         pytest.param(["perplexity"], set(), 0, id="none, and no answers"),
     ],

@@ -1,4 +1,4 @@
-"""Corpus-level text metrics, BLEU and chrF by sacrebleu, word error rate by jiwer, as `evaluate` metrics of our own.
+"""Corpus-level text metrics: BLEU and chrF by sacrebleu, word error rate by jiwer, exact match, as `evaluate` metrics of our own.
 
 `evaluate.load` would download and run a script from the hub; subclasses need neither the hub nor its trust. A figure that is
 undefined is left out with the reason: it is neither 0 nor the worst.
@@ -30,6 +30,18 @@ class TextMetric(evaluate.Metric):  # type: ignore[misc]
         return evaluate.MetricInfo(
             description=self.__doc__ or "", citation="", inputs_description="", features=datasets.Features(_FEATURES)
         )
+
+
+class ExactMatch(TextMetric):
+    """Share of answers, 0 to 100, that equal the reference, ignoring case and how much white space there is where.
+
+    White space at both ends is trimmed, and each run of it inside counts as one space; punctuation and accents matter.
+    """
+
+    def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+        pairs = zip(map(_without_case_and_space, predictions), map(_without_case_and_space, references), strict=True)
+        equal = sum(prediction == reference for prediction, reference in pairs)
+        return {"value": 100 * equal / len(references), "signature": "case:fold|space:collapsed|punct:kept"}
 
 
 class CorpusBleu(TextMetric):
@@ -79,10 +91,15 @@ class CorpusWordErrorRate(TextMetric):
 _NORMALISE = jiwer.Compose([jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()])
 
 METRICS: dict[str, tuple[type[TextMetric], str]] = {
+    "exactMatch": (ExactMatch, "percent of the answers"),
     "bleu": (CorpusBleu, "0-100"),
     "chrf": (CorpusChrf, "0-100"),
     "wer": (CorpusWordErrorRate, "errors per reference word"),
 }
+
+
+def _without_case_and_space(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _normalised(text: str) -> str:
@@ -90,7 +107,7 @@ def _normalised(text: str) -> str:
 
 
 def text_metrics(references: Sequence[str], hypotheses: Sequence[str], names: Sequence[str]) -> dict[str, Figure]:
-    """Return the figures `names` (bleu, chrf, wer) of hypotheses against references, one of each per row.
+    """Return the figures `names` (exactMatch, bleu, chrf, wer) of hypotheses against references, one of each per row.
 
     Other names are passed over, so that a job's whole list of metrics can be given. A figure that is undefined has a reason
     in place of a value. Raises ValueError when the lists differ in length or are empty.

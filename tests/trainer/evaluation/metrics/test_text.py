@@ -10,7 +10,7 @@ from trainer.evaluation.metrics.text import text_metrics
 
 REFERENCES = ["The operator starts one Ray job per attempt.", "Checkpoints are verified by reading back.", "It resumes from step 40."]
 HYPOTHESES = ["The operator starts a Ray job for each attempt.", "Checkpoints are verified by reading back!", "it resumes"]
-ALL = ("bleu", "chrf", "wer")
+ALL = ("exactMatch", "bleu", "chrf", "wer")
 
 
 def edit_distance(left: list[str], right: list[str]) -> int:
@@ -21,6 +21,28 @@ def edit_distance(left: list[str], right: list[str]) -> int:
         for j, other in enumerate(right, start=1):
             row.append(min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (word != other)))
     return row[-1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "equal"),
+    [
+        pytest.param("Age limit", True, id="the same"),
+        pytest.param(" age\n LIMIT ", True, id="other case and space"),
+        pytest.param("Age limit.", False, id="a full stop more"),
+        pytest.param("Age limits", False, id="a letter more"),
+        pytest.param("Agelimit", False, id="no space"),
+        pytest.param("", False, id="nothing"),
+    ],
+)
+def test_an_answer_is_an_exact_match_up_to_case_and_white_space(answer: str, equal: bool) -> None:
+    assert text_metrics(["Age limit"], [answer], ("exactMatch",))["exactMatch"].value == (100 if equal else 0)
+
+
+def test_exact_match_is_the_share_of_answers_in_percent_and_says_how_they_were_compared() -> None:
+    found = text_metrics(["yes", "no", "no", "STRASSE"], ["Yes", "yes", "no", "Straße"], ("exactMatch",))["exactMatch"]
+
+    assert (found.value, found.unit) == (75, "percent of the answers")
+    assert found.signature == "case:fold|space:collapsed|punct:kept"
 
 
 def test_bleu_and_chrf_are_sacrebleus_at_corpus_level() -> None:
@@ -55,7 +77,7 @@ def _words(text: str) -> list[str]:
 def test_equal_texts_are_perfect() -> None:
     measured = text_metrics(REFERENCES, REFERENCES, ALL)
 
-    assert [measured[name].value for name in ALL] == pytest.approx([100, 100, 0])
+    assert [measured[name].value for name in ALL] == pytest.approx([100, 100, 100, 0])
 
 
 @pytest.mark.parametrize("hypotheses", [["", "", ""], ["   ", "\n", "…"]], ids=["empty", "blank"])
