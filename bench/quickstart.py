@@ -24,7 +24,7 @@ from bench.processes import RunFailedError, run
 ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART = ROOT / "manifests" / "samples" / "quickstart.yaml"
 OUTPUT = ROOT / "runs" / "bench"
-STEPS = 30
+STEPS = 25
 NEVER = 1_000_000
 OURS, THEIRS = "finetune run", "Hugging Face Trainer"
 REMARKS = """\

@@ -1,6 +1,7 @@
-"""The quickstart's job file, read once for the tests of its data and of its facts."""
+"""The quickstart's job file, read once for the tests of its job and of its rows."""
 
-import json
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,4 @@ def quickstart_documents() -> dict[str, dict[str, Any]]:
 def quickstart_rows(quickstart_documents: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
     """Rows of the quickstart by part: train, validation, test."""
     data: dict[str, str] = quickstart_documents["ConfigMap"]["data"]
-    return {key.removesuffix(".jsonl"): [json.loads(line) for line in text.splitlines()] for key, text in data.items()}
-
-
-@pytest.fixture(scope="session")
-def every_quickstart_row(quickstart_rows: dict[str, list[dict[str, str]]]) -> list[dict[str, str]]:
-    return [row for part in quickstart_rows.values() for row in part]
+    return {key.removesuffix(".csv"): list(csv.DictReader(io.StringIO(text))) for key, text in data.items()}

@@ -1,11 +1,16 @@
-"""The quickstart's job and data: valid, enough, and with a test set that does not repeat what is trained on."""
+"""The quickstart's job and rows: valid, as its script chooses them, and with a test set that repeats nothing that is trained on."""
 
+import importlib.util
 import json
 import re
-from itertools import combinations, product
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from finetune.api.spec import GROUP, VERSION, FineTuneJobSpec
 
@@ -13,44 +18,33 @@ Row = dict[str, str]
 Parts = dict[str, list[Row]]
 Documents = dict[str, dict[str, Any]]
 
-CLOSEST_ALLOWED = 0.6
-"""Jaccard index above which two questions ask the same; a question and its paraphrase share most of their words."""
-
-STOP_WORDS = set(
-    re.findall(
-        r"\w+",
-        """a an the is are be was do does did has have can may must of in on at to for from with by and or not no it its my i me
-        what which how when where who why if that this there after before as into than then them they one many much long often""",
-    )
-)
+REPOSITORY = Path(__file__).parents[2]
+SAMPLES = REPOSITORY / "manifests" / "samples"
+SCRIPT = REPOSITORY / "scripts" / "make_quickstart.py"
+BANKING77 = REPOSITORY.parent / "shared" / "data" / "banking77"
+COLUMNS = {"message", "intent"}
 
 
-def words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())
+def words(message: str) -> str:
+    return " ".join(re.findall(r"[a-z0-9]+", message.lower()))
 
 
-def trigrams(text: str) -> set[tuple[str, ...]]:
-    tokens = words(text)
-    return set(zip(tokens, tokens[1:], tokens[2:], strict=False))
+@pytest.fixture
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_quickstart", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def content(text: str) -> set[str]:
-    """Return the words that carry meaning, with the commonest endings cut so that `trains` meets `training`."""
-    return {re.sub(r"(ing|ed|es|s)$", "", word) for word in words(text) if word not in STOP_WORDS}
-
-
-def jaccard(left: set[Any], right: set[Any]) -> float:
-    return len(left & right) / len(left | right) if left | right else 0.0
-
-
-def likeness(left: str, right: str) -> float:
-    return max(jaccard(trigrams(left), trigrams(right)), jaccard(content(left), content(right)))
-
-
-def closest(parts: Parts, member: str) -> tuple[float, str, str]:
-    """Return the likeness and the texts of the closest pair of a test row and a row that is trained on or validated on."""
-    seen = [row[member] for row in parts["train"] + parts["validation"]]
-    return max((likeness(row[member], other), row[member], other) for row, other in product(parts["test"], seen))
+@pytest.fixture
+def banking77() -> Path:
+    """The data set that the rows are from."""
+    if not BANKING77.is_dir():
+        pytest.skip(f"the data set is not at {BANKING77}")
+    return BANKING77
 
 
 def test_the_job_reads_every_key_of_the_config_map_and_writes_to_the_claim(quickstart_documents: Documents) -> None:
@@ -90,42 +84,65 @@ def test_early_stopping_can_act_before_the_last_step(quickstart_documents: Docum
 
 
 def test_the_config_map_fits_into_the_annotation_that_kubectl_apply_writes(quickstart_documents: Documents) -> None:
-    assert len(json.dumps(quickstart_documents["ConfigMap"])) < 250_000, "the limit for all annotations is 262144 bytes"
+    assert len(json.dumps(quickstart_documents["ConfigMap"])) < 250_000, "the limit of all annotations together is 262144 bytes"
 
 
-def test_there_are_enough_rows_and_each_is_a_question_with_a_short_answer(quickstart_rows: Parts, every_quickstart_row: list[Row]) -> None:
-    assert len(quickstart_rows["train"]) >= 270
-    assert len(quickstart_rows["validation"]) >= 28
-    assert len(quickstart_rows["test"]) >= 32
-    for row in every_quickstart_row:
-        assert set(row) == {"prompt", "completion"}, row
-        assert row["prompt"].endswith("?") or row["prompt"].endswith("."), row
-        assert row["completion"].endswith("."), row
-        assert 8 <= len(row["completion"].split()) <= 40, row
-        assert (row["prompt"] + row["completion"]).isascii(), row
+def test_each_column_that_the_job_names_is_in_the_rows(quickstart_documents: Documents, quickstart_rows: Parts) -> None:
+    data = FineTuneJobSpec.model_validate(quickstart_documents["FineTuneJob"]["spec"]).data
+    for source in [*data.train, *(data.validation or []), *(data.test or [])]:
+        assert source.columns is not None
+        assert (source.columns.prompt, source.columns.completion) == ("message", "intent")
+    for row in (row for rows in quickstart_rows.values() for row in rows):
+        assert set(row) == COLUMNS, row
+        assert all(row.values()), row
 
 
-def test_no_question_and_no_answer_occurs_twice(every_quickstart_row: list[Row]) -> None:
-    for member in ("prompt", "completion"):
-        seen = [" ".join(words(row[member])) for row in every_quickstart_row]
-        assert not {text for text in seen if seen.count(text) > 1}
+def test_each_intent_is_in_each_part_equally_often(quickstart_rows: Parts) -> None:
+    counts = {part: Counter(row["intent"] for row in rows) for part, rows in quickstart_rows.items()}
+    assert {part: set(counted.values()) for part, counted in counts.items()} == {"train": {25}, "validation": {4}, "test": {6}}
+    assert len(set(map(frozenset, counts.values()))) == 1, "the parts have the same intents"
+    assert len(counts["train"]) == 12
 
 
-def test_no_row_is_another_one_with_a_word_swapped(every_quickstart_row: list[Row]) -> None:
-    texts = [set(words(row["prompt"])) | set(words(row["completion"])) for row in every_quickstart_row]
-    for (left, row), (right, other) in combinations(zip(texts, every_quickstart_row, strict=True), 2):
-        assert min(len(left - right), len(right - left)) > 2, (row, other)
+def test_no_message_of_one_part_is_in_another_in_whatever_spelling(quickstart_rows: Parts) -> None:
+    messages = {part: [words(row["message"]) for row in rows] for part, rows in quickstart_rows.items()}
+    for part, each in messages.items():
+        assert len(set(each)) == len(each), f"{part} has a message twice"
+    for left, right in combinations(messages, 2):
+        assert not set(messages[left]) & set(messages[right]), f"{left} and {right} share a message"
 
 
-def test_no_test_question_asks_what_a_known_question_asks(quickstart_rows: Parts, capsys: pytest.CaptureFixture[str]) -> None:
-    value, question, known = closest(quickstart_rows, "prompt")
-    with capsys.disabled():  # for people to judge, also when the test passes
-        print(f"\nclosest questions ({value:.2f}): {question!r} and {known!r}")
-    assert value < CLOSEST_ALLOWED
+def test_every_test_row_is_answered_and_no_intent_is_cut(quickstart_documents: Documents, quickstart_rows: Parts) -> None:
+    spec = FineTuneJobSpec.model_validate(quickstart_documents["FineTuneJob"]["spec"])
+    assert spec.evaluation is not None
+    assert spec.evaluation.generation is not None
+    assert spec.evaluation.generation.samples >= len(quickstart_rows["test"])
+    assert max(len(row["intent"].split()) for row in quickstart_rows["test"]) * 2 <= spec.evaluation.generation.max_new_tokens
 
 
-def test_no_test_answer_repeats_a_known_answer(quickstart_rows: Parts, capsys: pytest.CaptureFixture[str]) -> None:
-    value, answer, known = closest(quickstart_rows, "completion")
-    with capsys.disabled():
-        print(f"\nclosest answers ({value:.2f}): {answer!r} and {known!r}")
-    assert value < CLOSEST_ALLOWED
+def test_test_rows_are_from_the_test_set_and_the_others_from_the_training_set(quickstart_rows: Parts, banking77: Path) -> None:
+    published = {name: (banking77 / f"{name}.csv").read_text(encoding="utf-8") for name in ("train", "test")}
+    for part, rows in quickstart_rows.items():
+        text = published["test" if part == "test" else "train"]
+        normalized = " ".join(text.replace('""', '"').split())
+        assert all(row["message"] in normalized for row in rows)
+
+
+def test_the_rows_are_those_that_the_script_chooses(script: ModuleType, banking77: Path) -> None:
+    sample = (SAMPLES / "quickstart.yaml").read_text(encoding="utf-8")
+    assert script.with_rows(sample, script.choose(banking77)) == sample
+
+
+def test_new_rows_leave_all_else_in_the_sample_as_it_was(script: ModuleType, quickstart_documents: Documents) -> None:
+    sample = (SAMPLES / "quickstart.yaml").read_text(encoding="utf-8")
+    row = script.Row('Say "no", please: # 1', "age limit")
+    changed = list(yaml.safe_load_all(script.with_rows(sample, {"train": [row]})))
+    config_map, *others = changed
+    assert config_map["data"] == {"train.csv": 'message,intent\n"Say ""no"", please: # 1",age limit\n'}
+    assert others == [quickstart_documents["PersistentVolumeClaim"], quickstart_documents["FineTuneJob"]]
+
+
+def test_sample_and_notice_name_source_and_licence() -> None:
+    for file in ("NOTICE", "quickstart.yaml"):
+        text = (SAMPLES / file).read_text(encoding="utf-8")
+        assert all(name in text for name in ("banking77", "Casanueva", "PolyAI-LDN/task-specific-datasets", "CC BY 4.0")), file
