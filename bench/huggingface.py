@@ -18,7 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.chat import tokenize
 from trainer.data.prepare import prepare
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 from trainer.data.sampler import batch_at
 from trainer.model.load import load_model, load_tokenizer
 from trainer.model.location import locate
@@ -28,16 +28,16 @@ IGNORED = -100
 """The label that Hugging Face leaves out of the loss."""
 
 
-class Rows(Dataset[Tokens]):
+class Rows(Dataset[Sample]):
     """The rows of a whole run, in the order in which the product takes them."""
 
-    def __init__(self, rows: Sequence[Tokens]) -> None:
+    def __init__(self, rows: Sequence[Sample]) -> None:
         self._rows = rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Tokens:
+    def __getitem__(self, index: int) -> Sample:
         return self._rows[index]
 
 
@@ -63,7 +63,7 @@ class StepTimes(TrainerCallback):  # type: ignore[misc]
             stream.write(json.dumps({"step": state.global_step, "time": datetime.now(UTC).isoformat(), "tokensSeen": self._seen}) + "\n")
 
 
-def collate(rows: Sequence[Tokens]) -> dict[str, torch.Tensor]:
+def collate(rows: Sequence[Sample]) -> dict[str, torch.Tensor]:
     """Pad on the right to the longest row."""
     length = max(len(row.input_ids) for row in rows)
     shape = (len(rows), length)
@@ -77,7 +77,7 @@ def collate(rows: Sequence[Tokens]) -> dict[str, torch.Tensor]:
     return batch
 
 
-def rows_of_run(config: TrainConfig, tokenizer: Any) -> list[Tokens]:
+def rows_of_run(config: TrainConfig, tokenizer: Any) -> list[Sample]:
     """Return the rows of all steps, one after the other."""
     training = config.training
     dataset = prepare(config)

@@ -10,7 +10,7 @@ from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run, prepare
 from finetune.cli.local.machine import Machine
 from trainer.data.chat import prompt_and_reference, tokenize
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 from trainer.preflight.inputs import Inputs, check_inputs
 
 
@@ -27,7 +27,7 @@ class Checked:
         assert self.inputs is not None, f"refused: {self.error}"
         return "\n".join(self.inputs.findings)
 
-    def train_rows(self) -> list[Tokens]:
+    def train_rows(self) -> list[Sample]:
         """Return the training rows of a chat in tokens, as the model sees them."""
         assert self.inputs is not None, f"refused: {self.error}"
         assert self.config is not None

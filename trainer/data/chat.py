@@ -11,7 +11,7 @@ from typing import Any
 from finetune.api.errors import InputError
 from trainer.data.controls import in_text
 from trainer.data.encoding import Encoded, encode, tokens_before
-from trainer.data.rows import Example, Tokens
+from trainer.data.rows import Example, Sample
 from trainer.data.turnend import Ending, ending_of
 from trainer.data.turns import Conversation, Turn, conversation_of
 
@@ -25,7 +25,7 @@ class Reading:
     encoded: Encoded
     learnt: tuple[range, ...]
 
-    def tokens(self, tokenizer: Any, max_length: int) -> Tokens:
+    def tokens(self, tokenizer: Any, max_length: int) -> Sample:
         """Return the row as the model sees it, cut after `max_length`."""
         mask = [False] * len(self.encoded.input_ids)
         size = 0
@@ -35,10 +35,10 @@ class Reading:
             kept = [index for index in place if index < max_length]
             size += len(self.encoded.words(kept, tokenizer).encode())
         input_ids = self.encoded.input_ids
-        return Tokens(self.example.id, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length)
+        return Sample(self.example.id, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length)
 
 
-def tokenize(example: Example, tokenizer: Any, max_length: int) -> Tokens:
+def tokenize(example: Example, tokenizer: Any, max_length: int) -> Sample:
     """Return a conversation as tokens, cut after `max_length`; a text is cut into pieces instead, by texts.py.
 
     The assistant's turns bear loss, with the token that ends them. Raises InputError where the chat template refuses the

@@ -81,7 +81,7 @@ def digest_of(examples: Iterable[Example]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class Sample:
     """One row as the model sees it. Every rank holds all rows: packed, a token takes 5 bytes instead of 44."""
 
     id: str

@@ -12,7 +12,7 @@ from typing import Any
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.chat import tokenize
 from trainer.data.encoding import decode, encode_text
-from trainer.data.rows import Example, Tokens
+from trainer.data.rows import Example, Sample
 
 COUNTED_CHARACTERS = 5_000_000
 """To count pieces, this much of long texts is tokenized, which takes a few seconds; the rest is estimated from it."""
@@ -27,7 +27,7 @@ class Piece:
     """What one training row is made from: a conversation, a text, or part of a text."""
 
     example: Example
-    tokens: Tokens
+    tokens: Sample
     first: bool = True
     last: bool = True
     start: int = 0
@@ -75,7 +75,7 @@ def pieces_of(example: Example, tokenizer: Any, max_length: int) -> list[Piece]:
     return pieces
 
 
-def vary(piece: Piece, augmenter: Augmenter, epoch: int, tokenizer: Any, max_length: int) -> tuple[Tokens, int, int]:
+def vary(piece: Piece, augmenter: Augmenter, epoch: int, tokenizer: Any, max_length: int) -> tuple[Sample, int, int]:
     """Return a piece as it is in an epoch, how many of its words were changed, and how many it has.
 
     The changes are a function of (seed, epoch, id of the piece). A piece without changes keeps its tokens; one that becomes
@@ -161,7 +161,7 @@ def _part(piece: Piece, tokenizer: Any) -> Example:
     return replace(piece.example, id=piece.tokens.id, text=words)
 
 
-def _varied_tokens(piece: Piece, words: str, tokenizer: Any, max_length: int) -> Tokens:
+def _varied_tokens(piece: Piece, words: str, tokenizer: Any, max_length: int) -> Sample:
     if piece.whole:
         input_ids, _ = _whole_text(words, tokenizer)
     else:
@@ -175,5 +175,5 @@ def _varied_tokens(piece: Piece, words: str, tokenizer: Any, max_length: int) ->
     return _tokens(piece.tokens.id, input_ids[:max_length], len(words.encode()))
 
 
-def _tokens(name: str, input_ids: Sequence[int], loss_bytes: int) -> Tokens:
-    return Tokens(name, input_ids, [index > 0 for index in range(len(input_ids))], loss_bytes, truncated=False)
+def _tokens(name: str, input_ids: Sequence[int], loss_bytes: int) -> Sample:
+    return Sample(name, input_ids, [index > 0 for index in range(len(input_ids))], loss_bytes, truncated=False)

@@ -13,7 +13,7 @@ import torch
 
 from finetune.api.sections import Evaluation, Generation, Task
 from trainer.data.chat import prompt_and_reference
-from trainer.data.rows import Example, Tokens
+from trainer.data.rows import Example, Sample
 from trainer.engine.base import Engine
 from trainer.evaluation.figures import Figure, Perplexity, figures
 from trainer.evaluation.generation import Generated, generate
@@ -75,7 +75,7 @@ def perplexity_figures(perplexity: Perplexity) -> dict[str, float]:
     return Measurement(perplexity).figures()
 
 
-def measure_perplexity(engine: Engine, rows: Sequence[Tokens], batch_size: int, between: Callable[[], None] = lambda: None,
+def measure_perplexity(engine: Engine, rows: Sequence[Sample], batch_size: int, between: Callable[[], None] = lambda: None,
                        tokens_at_once: int | None = None) -> Perplexity:  # fmt: skip
     """Return the token-weighted perplexity of all rows; on every rank the same.
 
@@ -103,7 +103,7 @@ def _batch_nll(engine: Engine, batch: MicroBatch, *, keeps_positions: bool) -> f
     return nll_sum(logits if keeps_positions else logits[:, batch.positions], batch.targets, batch.bears_loss)
 
 
-def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: Sequence[Tokens], task: Task, evaluation: Evaluation,
+def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: Sequence[Sample], task: Task, evaluation: Evaluation,
             batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
     """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune.api.sections import Task
 from trainer.data.controls import in_text
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 from trainer.data.template import TIME_ATTRIBUTE, reads_clock, uses_plain_template
 from trainer.data.turnend import ending_of
 from trainer.preflight.side import Side
@@ -87,5 +87,5 @@ def special_token_findings(side: Side, tokenizer: Any) -> list[str]:
     return [f"{side.name}: {rows} names of control tokens in the text, such as {name} ({first.origin}); they are read as text{fix}"]
 
 
-def _last_learnt(row: Tokens) -> int:
+def _last_learnt(row: Sample) -> int:
     return next(token for token, learnt in zip(reversed(row.input_ids), reversed(row.loss_mask), strict=True) if learnt)

@@ -10,7 +10,7 @@ from typing import Any
 from finetune.api.errors import InputError
 from finetune.api.sections import Generation
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class ModelLimits:
     """Tokens that it has an embedding for, counted from id 0."""
 
 
-def limit_findings(rows: Sequence[Tokens], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
+def limit_findings(rows: Sequence[Sample], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
     """Find rows that are longer than the model's context and tokens that it has no embedding for; `rows` are all that are looked at."""
     return [*_length_findings(rows, limits), *_generation_findings(config, limits), *_token_findings(rows, tokenizer, limits)]
 
 
-def _length_findings(rows: Sequence[Tokens], limits: ModelLimits) -> list[str]:
+def _length_findings(rows: Sequence[Sample], limits: ModelLimits) -> list[str]:
     longest = max((len(row.input_ids) for row in rows), default=0)
     if limits.positions is None or longest <= limits.positions:
         return []
@@ -50,7 +50,7 @@ def _generation_findings(config: TrainConfig, limits: ModelLimits) -> list[str]:
     return [f"evaluation.generation.maxNewTokens: {problem}"]
 
 
-def _token_findings(rows: Sequence[Tokens], tokenizer: Any, limits: ModelLimits) -> list[str]:
+def _token_findings(rows: Sequence[Sample], tokenizer: Any, limits: ModelLimits) -> list[str]:
     if limits.vocabulary is None:
         return []
     largest = max((max(row.input_ids, default=0) for row in rows), default=0)

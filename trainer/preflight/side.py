@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.data.chat import read
-from trainer.data.rows import Example, Tokens
+from trainer.data.rows import Example, Sample
 from trainer.data.texts import pieces_of
 from trainer.data.turns import Conversation
 
@@ -29,7 +29,7 @@ class Side:
     total: int
     seen: int
     examples: Sequence[Example]
-    rows: Sequence[Tokens]
+    rows: Sequence[Sample]
     conversations: Sequence[Conversation] = ()
 
     def of(self) -> str:

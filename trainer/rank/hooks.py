@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from finetune.api.record import BestFigures, Metrics
 from finetune.api.sections import EarlyStopping
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 from trainer.engine.base import Engine
 from trainer.evaluation.evaluator import measure_perplexity, perplexity_figures
 from trainer.reporting.sinks import MetricsSink
@@ -111,7 +111,7 @@ class LogFigures:
 class Validate:
     """Perplexity of the validation rows every so many steps and at the last; best so far; early stopping."""
 
-    def __init__(self, engine: Engine, rows: Sequence[Tokens], every_steps: int, batch_size: int, ledger: Ledger,
+    def __init__(self, engine: Engine, rows: Sequence[Sample], every_steps: int, batch_size: int, ledger: Ledger,
                  early_stopping: EarlyStopping | None, sinks: MetricsSink, sender: Sender, stop: "StopOnRequest",
                  tokens_at_once: int | None = None) -> None:  # fmt: skip
         self._engine, self._rows, self._every, self._batch_size = engine, rows, every_steps, batch_size

@@ -14,7 +14,7 @@ from finetune.api.errors import InputError
 from finetune.api.record import WARNINGS_MAX, OutputRecord, Stage
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
-from trainer.data.rows import Example, Tokens
+from trainer.data.rows import Example, Sample
 from trainer.data.sampler import batch_at, steps_total
 from trainer.data.texts import Piece, pieces_of, vary
 from trainer.engine.factory import build_engine, optimizer_settings, uses_bfloat16, weights_dtype
@@ -195,7 +195,7 @@ class Run:
         rows = [self.row(epoch, index) for epoch, index in places]
         return deal(rows, self.engine.rank, self.engine.world_size, training.micro_batch_size)
 
-    def row(self, epoch: int, index: int) -> Tokens:
+    def row(self, epoch: int, index: int) -> Sample:
         """Return a training row as it is in an epoch; counts the words that augmentation changed."""
         piece = self.train_pieces[index]
         if self.augmenter is None:

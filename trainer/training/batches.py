@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class MicroBatch:
         )
 
 
-def collate(rows: Sequence[Tokens]) -> MicroBatch:
+def collate(rows: Sequence[Sample]) -> MicroBatch:
     """Return the tensors of at least one row. A row's token i is the target of position i - 1."""
     length = max(len(row.input_ids) for row in rows)
     input_ids = torch.zeros((len(rows), length), dtype=torch.long)
@@ -63,7 +63,7 @@ def collate(rows: Sequence[Tokens]) -> MicroBatch:
     return MicroBatch(input_ids, attention_mask, positions, targets[:, positions], bears_loss[:, positions])
 
 
-def deal(rows: Sequence[Tokens], rank: int, world_size: int, micro_batch_size: int) -> list[MicroBatch]:
+def deal(rows: Sequence[Sample], rank: int, world_size: int, micro_batch_size: int) -> list[MicroBatch]:
     """Return rank `rank`'s micro-batches of a step; every rank gets as many. len(rows) is a multiple of world_size."""
     by_length = sorted(rows, key=lambda row: (len(row.input_ids), row.id))
     own = by_length[rank::world_size]
@@ -71,15 +71,15 @@ def deal(rows: Sequence[Tokens], rank: int, world_size: int, micro_batch_size: i
 
 
 def deal_evaluation(
-    rows: Sequence[Tokens], rank: int, world_size: int, batch_size: int, tokens_at_once: int | None = None
-) -> list[list[Tokens] | None]:
+    rows: Sequence[Sample], rank: int, world_size: int, batch_size: int, tokens_at_once: int | None = None
+) -> list[list[Sample] | None]:
     """Return rank `rank`'s batches of an evaluation over all rows; None stands for a turn without rows.
 
     A batch holds at most `batch_size` rows and, padding included, `tokens_at_once` tokens, but always one row.
     Every rank gets as many turns, because a sharded model's forward needs all ranks each time.
     """
     by_length = sorted(rows, key=lambda row: (len(row.input_ids), row.id))
-    batches: list[list[Tokens]] = []
+    batches: list[list[Sample]] = []
     for row in by_length:
         size = len(batches[-1]) + 1 if batches else 0
         fits = tokens_at_once is None or size * len(row.input_ids) <= tokens_at_once
@@ -88,7 +88,7 @@ def deal_evaluation(
         else:
             batches.append([row])
     turns = -(-len(batches) // world_size)
-    own: list[list[Tokens] | None] = list(batches[rank::world_size])
+    own: list[list[Sample] | None] = list(batches[rank::world_size])
     return own + [None] * (turns - len(own))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.columns import make_id
-from trainer.data.rows import Dataset, Example, Message, Tokens
+from trainer.data.rows import Dataset, Example, Message, Sample
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -26,7 +26,7 @@ def conversation(*messages: Message, tools: str | None = None, origin: str = "da
     return Example(make_id(messages, None, tools), origin, messages, tools=tools)
 
 
-def learnt(tokenizer: Any, row: Tokens) -> list[str]:
+def learnt(tokenizer: Any, row: Sample) -> list[str]:
     """Return the stretches of text that bear loss."""
     stretches: list[list[int]] = [[]]
     for token, bears_loss in zip(row.input_ids, row.loss_mask, strict=True):

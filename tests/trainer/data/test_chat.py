@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from finetune.api.errors import InputError
 from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, learnt, text
 from trainer.data.chat import prompt_and_reference, tokenize
-from trainer.data.rows import Example, Tokens
+from trainer.data.rows import Example, Sample
 from trainer.data.template import ensure_chat_template
 
 # Forms of templates that are in use, reduced to what matters here.
@@ -191,7 +191,7 @@ def test_a_token_takes_few_bytes() -> None:
     """Every rank holds all rows."""
     ids, mask = list(range(1000, 11_000)), [True] * 10_000
     tracemalloc.start()
-    row = Tokens("row", ids, mask, loss_bytes=10, truncated=False)
+    row = Sample("row", ids, mask, loss_bytes=10, truncated=False)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 6 * len(ids)

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import Scheduler, Training
 from tests.trainer.model.builders import tiny_tokenizer
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 from trainer.engine.base import Engine, EngineState, OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
@@ -42,7 +42,7 @@ TRAINING = Training(max_steps=STEPS, global_batch_size=ROWS, micro_batch_size=1,
                     warmup_ratio=0.0)  # fmt: skip
 
 
-def rows_of_step(step: int) -> list[Tokens]:
+def rows_of_step(step: int) -> list[Sample]:
     """Return one global batch of ragged rows in which the share of loss-bearing tokens differs from row to row."""
     generator = torch.Generator().manual_seed(100 + step)
     rows = []
@@ -50,7 +50,7 @@ def rows_of_step(step: int) -> list[Tokens]:
         length = 5 + 3 * index
         ids = tuple(torch.randint(1, VOCABULARY, (length,), generator=generator).tolist())
         first = 1 + (index * 2) % (length - 2)
-        rows.append(Tokens(f"row-{index}", ids, tuple(position >= first for position in range(length)), length, False))
+        rows.append(Sample(f"row-{index}", ids, tuple(position >= first for position in range(length)), length, False))
     return rows
 
 

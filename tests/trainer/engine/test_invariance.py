@@ -22,7 +22,7 @@ from tests.trainer.engine.program import (
     UNEVEN,
     rows_of_step,
 )
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 
 RANKS_SECONDS = 480
 PROGRAM = Path(__file__).with_name("program.py")
@@ -92,7 +92,7 @@ def assert_same_gradients(found: dict[str, list[float]], expected: dict[str, lis
         assert found[name] == pytest.approx(values, rel=1e-5, abs=1e-5 * scale), name
 
 
-def by_hand(rows: Sequence[Tokens], smoothing: float) -> tuple[float, dict[str, list[float]]]:
+def by_hand(rows: Sequence[Sample], smoothing: float) -> tuple[float, dict[str, list[float]]]:
     """Return mean loss and gradient in float64, row by row without padding, by PyTorch's cross-entropy."""
     import torch
     from torch.nn.functional import cross_entropy

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from finetune.api.sections import Training
 from tests.trainer.allocations import Allocations
 from tests.trainer.model.builders import tiny_tokenizer
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
@@ -28,11 +28,11 @@ def engine() -> DdpEngine:
     return DdpEngine(LlamaForCausalLM(config).float(), OptimizerSettings(0.0, 1.0, MICRO, 1), torch.device("cpu"), bfloat16=False)
 
 
-def rows(count: int, length: int = LENGTH) -> list[Tokens]:
+def rows(count: int, length: int = LENGTH) -> list[Sample]:
     generator = torch.Generator().manual_seed(2)
     mask = [index >= PROMPT for index in range(length)]
     drawn = (torch.randint(0, VOCABULARY, (length,), generator=generator).tolist() for _ in range(count))
-    return [Tokens(str(index), ids, mask, length, truncated=False) for index, ids in enumerate(drawn)]
+    return [Sample(str(index), ids, mask, length, truncated=False) for index, ids in enumerate(drawn)]
 
 
 def peak(act: Callable[[], object]) -> int:

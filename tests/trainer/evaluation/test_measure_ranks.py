@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.trainer.model.builders import random_prompts, tiny_model, tiny_tokenizer
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
@@ -70,9 +70,9 @@ def answers(ranks: list[ThreadEngine], prompts: list[list[int]]) -> list[list[Ge
     return on_all(ranks, lambda engine: generate_over_ranks(engine, tiny_tokenizer(), prompts, NEW_TOKENS, batch_size=2))
 
 
-def token_rows(count: int) -> list[Tokens]:
+def token_rows(count: int) -> list[Sample]:
     lengths = [5 + 2 * index for index in range(count)]
-    return [Tokens(str(index), ids, [False] + [True] * (len(ids) - 1), 9, truncated=False)
+    return [Sample(str(index), ids, [False] + [True] * (len(ids) - 1), 9, truncated=False)
             for index, ids in enumerate(random_prompts(lengths))]  # fmt: skip
 
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.rows import Tokens
+from trainer.data.rows import Sample
 from trainer.training.batches import collate, deal, deal_evaluation
 
 
-def row(name: str, ids: list[int], first: int) -> Tokens:
-    return Tokens(name, tuple(ids), tuple(index >= first for index in range(len(ids))), len(ids), False)
+def row(name: str, ids: list[int], first: int) -> Sample:
+    return Sample(name, tuple(ids), tuple(index >= first for index in range(len(ids))), len(ids), False)
 
 
 def test_a_position_is_scored_against_the_token_after_it_and_padding_is_masked_by_length() -> None:
@@ -53,5 +53,5 @@ def test_an_evaluation_covers_all_rows_in_as_many_turns_on_every_rank(world_size
     ],
 )
 def test_an_evaluations_batch_has_no_more_tokens_than_allowed(lengths: list[int], tokens_at_once: int, sizes: list[int]) -> None:
-    rows = [Tokens(str(index), [1] * length, [True] * length, 1, truncated=False) for index, length in enumerate(lengths)]
+    rows = [Sample(str(index), [1] * length, [True] * length, 1, truncated=False) for index, length in enumerate(lengths)]
     assert [len(turn or ()) for turn in deal_evaluation(rows, 0, 1, 3, tokens_at_once)] == sizes
