@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INPUT
     from trainer.driver.attempt import check, run
 
-    ending = check(config) if options.check else run(config)
-    if ending.unfinished:
-        abandon(ending.exit_code)
-    return ending.exit_code
+    end = check(config) if options.check else run(config)
+    if end.unfinished:
+        abandon(end.exit_code)
+    return end.exit_code
 
 
 def abandon(exit_code: int) -> None:

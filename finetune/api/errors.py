@@ -1,12 +1,29 @@
-"""InputError: the one exception for what the user got wrong, so that every part says it in the same form."""
+"""The exceptions that end a run: each class carries the reason that the record and the status give for it.
+
+They travel from a worker to the driver, so they must survive pickling: a subclass takes one message, or defines __reduce__.
+Test: tests/finetune/api/test_errors.py.
+"""
+
+from typing import ClassVar
+
+from finetune.api.record import REASON_GENERIC
 
 
-class InputError(Exception):
+class RunError(Exception):
+    """A fault that ends a run, with a message that a user can act on."""
+
+    reason: ClassVar[str] = REASON_GENERIC
+    """CamelCase, as in a condition; the controller decides by it whether another attempt may succeed."""
+
+
+class InputError(RunError):
     """The user's input is at fault; trying again cannot help.
 
     `field` is the path in the job file (`data.train[1].columns.prompt`), `problem` says what is wrong with it, `fix` what
     to do about it. The trainer exits with code 2 on it, the controller does not retry.
     """
+
+    reason = "InputInvalid"
 
     def __init__(self, field: str, problem: str, fix: str = "") -> None:
         self.field, self.problem, self.fix = field, problem, fix

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from finetune.api.errors import RunError
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.files import write_atomically
 from finetune.system.interpreter import ROOT, lasting_python_path
@@ -23,6 +24,7 @@ from finetune.system.interpreter import ROOT, lasting_python_path
 logger = logging.getLogger(__name__)
 
 LAST_LINES = 5
+REASON_RAY = "RayNotStarted"
 STARTS = 2
 """A busy machine may be too slow for Ray's own time limits once; a second time it is no accident."""
 
@@ -51,8 +53,10 @@ LOCAL_RAY_ENVIRONMENT = {
 }
 
 
-class RayNotStartedError(Exception):
-    """Ray did not come up, twice; no fault of the job, so another attempt may succeed."""
+class RayNotStartedError(RunError):
+    """Ray did not come up, twice; not the job's fault, so another attempt may succeed."""
+
+    reason = REASON_RAY
 
 
 def start_ray(config: TrainConfig) -> None:

@@ -23,6 +23,8 @@ class InterruptedRunError(BaseException):
     Not an Exception, so that nothing takes it for a fault of the run.
     """
 
+    reason = "Interrupted"
+
 
 class StopRequest:
     """The driver's answer to SIGTERM, Ctrl-C and a closed terminal.

@@ -6,11 +6,13 @@ Tests: tests/trainer/hub/test_models.py, tests/trainer/hub/test_datasets.py.
 
 import os
 
+from finetune.api.errors import RunError
+
 TIMEOUT_VARIABLE = "FINETUNE_HUB_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
 
-class HubUnavailable(Exception):  # noqa: N818  (a state of the hub, not of the program)
+class HubUnavailable(RunError):  # noqa: N818  (a state of the hub, not of the program)
     """The hub is silent, refuses connections or fails; another attempt may succeed, so the run exits with code 1, not 2."""
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from finetune.api.errors import RunError
+from finetune.api.record import REASON_EXPORT
+
 PROBE_ROWS, PROBE_TOKENS = 4, 64
 """Few and short: a large model computes them on the CPU."""
 
@@ -22,8 +25,10 @@ float16 and 2e-2 in bfloat16. The tolerances leave room for 80 layers and for tw
 """
 
 
-class ExportMismatchError(Exception):
+class ExportMismatchError(RunError):
     """A written model does not give the logits of the model that was measured. Another try would write the same."""
+
+    reason = REASON_EXPORT
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from finetune.api.errors import InputError
+from finetune.api.errors import InputError, RunError
 from finetune.api.record import BestFigures, CheckpointRecord
 from finetune.api.results import checkpoint_folders
 from finetune.system.files import sync
@@ -48,8 +48,10 @@ class SavedState:
         )
 
 
-class TornCheckpointError(Exception):
+class TornCheckpointError(RunError):
     """A checkpoint's files are missing or do not have the digests that its manifest says."""
+
+    reason = "CheckpointDamaged"
 
 
 class CheckpointStore:

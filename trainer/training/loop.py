@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import torch
 
-from finetune.api.record import ProgressFigures
+from finetune.api.errors import RunError
+from finetune.api.record import REASON_DIVERGED, ProgressFigures
 from finetune.api.sections import Training
 from trainer.engine.base import Engine
 from trainer.objectives.loss import LossSums, loss_sums
@@ -23,8 +24,10 @@ from trainer.training.schedule import learning_rate_at
 RATE_WINDOW_STEPS = 20
 
 
-class TrainingDivergedError(Exception):
+class TrainingDivergedError(RunError):
     """Loss or gradient is no longer a finite number; going on would only write a broken model."""
+
+    reason = REASON_DIVERGED
 
 
 @dataclass

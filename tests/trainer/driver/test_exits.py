@@ -1,0 +1,100 @@
+"""How a run's end becomes exit code, reason and message."""
+
+import pickle
+
+import pytest
+import torch
+from ray.exceptions import OutOfMemoryError as EvictedForMemory
+from ray.train import ControllerError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from safetensors import SafetensorError
+
+from finetune.api.errors import InputError, RunError
+from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
+from trainer.driver.attempt import MissingResultsError
+from trainer.driver.exits import exit_of, outcome_of
+from trainer.driver.raystart import RayNotStartedError
+from trainer.driver.stopping import InterruptedRunError
+from trainer.hub.connection import HubUnavailable
+from trainer.model.verification import ExportMismatchError
+from trainer.storage.checkpoint import TornCheckpointError
+from trainer.training.loop import TrainingDivergedError
+
+
+def of_workers(*failures: Exception) -> WorkerGroupError:
+    """What Ray Train raises when workers fail."""
+    return WorkerGroupError("rank 0 failed", dict(enumerate(failures)))
+
+
+def raising(error: BaseException):
+    def work() -> str:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "result", "reason"),
+    [
+        pytest.param(InputError("data.train[0]", "is empty"), EXIT_INPUT, Result.INPUT_INVALID, "InputInvalid", id="input"),
+        pytest.param(of_workers(InputError("model", "x")), EXIT_INPUT, Result.INPUT_INVALID, "InputInvalid", id="input, seen by a worker"),
+        pytest.param(InterruptedRunError("stopped"), EXIT_INTERRUPTED, Result.INTERRUPTED, "Interrupted", id="interruption"),
+    ],
+)
+def test_an_end_that_is_no_failure_has_an_exit_code_of_its_own(error: BaseException, exit_code: int, result: Result, reason: str) -> None:
+    end = exit_of(raising(error))
+    assert (end.exit_code, end.outcome.result, end.outcome.reason) == (exit_code, result, reason)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(of_workers(torch.OutOfMemoryError("CUDA")), "OutOfMemory", id="memory of a GPU"),
+        pytest.param(of_workers(EvictedForMemory("the node is full")), "OutOfMemory", id="a worker that Ray evicted"),
+        pytest.param(MemoryError(), "OutOfMemory", id="memory of the driver"),
+        pytest.param(of_workers(TrainingDivergedError("step 3")), "TrainingDiverged", id="divergence"),
+        pytest.param(of_workers(ValueError("x"), TrainingDivergedError("step 3")), "TrainingDiverged", id="the rank that knows why"),
+        pytest.param(of_workers(ExportMismatchError("merged")), "ExportMismatch", id="an export of another model"),
+        pytest.param(of_workers(TornCheckpointError("differs")), "CheckpointDamaged", id="a torn checkpoint"),
+        pytest.param(of_workers(PermissionError("read only")), "StorageFailed", id="the disk"),
+        pytest.param(of_workers(SafetensorError("no space left")), "StorageFailed", id="the disk, as safetensors reports it"),
+        pytest.param(ValueError("x"), "TrainingError", id="anything else"),
+        pytest.param(SystemExit(15), "TrainingError", id="a library that exits"),
+        pytest.param(RayNotStartedError("twice"), "RayNotStarted", id="Ray"),
+        pytest.param(ControllerError(WorkerGroupStartupTimeoutError(2)), "RayNotStarted", id="Ray's workers"),
+    ],
+)
+def test_a_failure_has_the_reason_that_explains_it(error: BaseException, reason: str) -> None:
+    end = exit_of(raising(error))
+    assert (end.exit_code, end.outcome.result, end.outcome.reason) == (EXIT_FAILURE, Result.FAILED, reason)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [RayNotStartedError, MissingResultsError, HubUnavailable, ExportMismatchError, TornCheckpointError, TrainingDivergedError],
+)
+def test_an_exception_arrives_from_a_worker_with_its_message_and_reason(kind: type[RunError]) -> None:
+    arrived = pickle.loads(pickle.dumps(kind("why")))
+    assert (type(arrived), str(arrived), arrived.reason) == (kind, "why", kind.reason)
+
+
+def test_a_good_end_is_a_success() -> None:
+    assert exit_of(lambda: "all good").exit_code == EXIT_SUCCESS
+
+
+def test_a_long_message_is_cut_to_what_a_record_holds() -> None:
+    assert len(outcome_of(Result.FAILED, "TrainingError", "x" * 10_000).message) == 2048
+
+
+def test_a_message_with_half_a_letter_of_a_row_is_still_a_message() -> None:
+    assert outcome_of(Result.FAILED, "TrainingError", "row 3: \ud83d").message == "row 3: ?"
+
+
+def test_sigterm_inside_a_library_that_takes_every_exception_for_bad_input_is_still_an_interruption() -> None:
+    def library() -> str:
+        try:
+            raise InterruptedRunError("stopped before training began")
+        except Exception as error:
+            raise InputError("model.name", "cannot be loaded") from error
+
+    assert exit_of(library).exit_code == EXIT_INTERRUPTED

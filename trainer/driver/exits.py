@@ -1,0 +1,123 @@
+"""How a run's end becomes an exit code and the outcome in the last progress record.
+
+Our own exceptions carry their reason. Those of torch, Ray and the operating system get one here: the border at which they
+leave the program. Pure. Test: tests/trainer/driver/test_exits.py.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from finetune.api.errors import InputError, RunError
+from finetune.api.record import (
+    EXIT_FAILURE,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_SUCCESS,
+    REASON_GENERIC,
+    Outcome,
+    Result,
+)
+from finetune.system.files import whole_letters
+from trainer.driver.raystart import REASON_RAY
+from trainer.driver.stopping import InterruptedRunError
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_MAX_LENGTH = 2048
+REASON_MEMORY, REASON_STORAGE = "OutOfMemory", "StorageFailed"
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How the process ends: the outcome for the record and the exit code."""
+
+    outcome: Outcome
+    exit_code: int
+    unfinished: bool = False
+    """A thread still does what nobody waits for: the process has to leave without asking it."""
+
+
+def exit_of(work: Callable[[], str]) -> Exit:
+    """Do the work, which returns its closing words, and return how it ended, well or not."""
+    try:
+        message = work()
+    except InputError as error:
+        logger.error("%s", error)
+        return input_invalid(error)
+    except InterruptedRunError as error:
+        return interrupted(str(error))
+    except (Exception, SystemExit) as error:  # whatever it is, the controller must learn of it
+        logger.exception("the run failed")
+        return failure(error)
+    return Exit(outcome_of(Result.SUCCEEDED, "Succeeded", message), EXIT_SUCCESS)
+
+
+def failure(error: BaseException) -> Exit:
+    """Return the exit for an exception of the driver or of its workers: the first one with a reason of its own explains it."""
+    causes = worker_errors(error)
+    for cause in causes:
+        if isinstance(cause, InputError):
+            return input_invalid(cause)
+    explained = ((reason_of(cause), cause) for cause in causes)
+    reason, cause = next(((reason, cause) for reason, cause in explained if reason != REASON_GENERIC), (REASON_GENERIC, causes[0]))
+    return Exit(outcome_of(Result.FAILED, reason, f"{type(cause).__name__}: {cause}"), EXIT_FAILURE)
+
+
+def input_invalid(error: InputError) -> Exit:
+    """Return the exit of a run whose input has to be fixed."""
+    return Exit(outcome_of(Result.INPUT_INVALID, error.reason, str(error)), EXIT_INPUT)
+
+
+def interrupted(message: str) -> Exit:
+    """Return the exit of a run that was stopped on request."""
+    return Exit(outcome_of(Result.INTERRUPTED, InterruptedRunError.reason, message), EXIT_INTERRUPTED)
+
+
+def worker_errors(error: BaseException) -> list[BaseException]:
+    """Return the exceptions of the workers that a Ray Train error carries, unwrapped; else the error itself.
+
+    Ray Train's classes are known by their attributes, because an error that came from elsewhere must not import Ray.
+    """
+    error = getattr(error, "controller_failure", None) or error
+    failures = getattr(error, "worker_failures", None)
+    if not failures:
+        return [error]
+    return [getattr(failure, "cause", None) or failure for failure in failures.values()]
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the reason that an exception carries, or that its library's exceptions get here; else REASON_GENERIC."""
+    if isinstance(error, RunError):
+        return error.reason
+    return next((reason for kind, reason in foreign_reasons() if isinstance(error, kind)), REASON_GENERIC)
+
+
+def foreign_reasons() -> Iterator[tuple[type[BaseException], str]]:
+    """Yield the exceptions of others that have a reason. A library that was not imported has raised nothing."""
+    yield MemoryError, REASON_MEMORY
+    yield OSError, REASON_STORAGE
+    if "torch" in sys.modules:
+        import torch
+
+        yield torch.OutOfMemoryError, REASON_MEMORY
+    if "safetensors" in sys.modules:
+        from safetensors import SafetensorError
+
+        yield SafetensorError, REASON_STORAGE
+    if "ray" in sys.modules:
+        from ray.exceptions import OutOfMemoryError
+
+        yield OutOfMemoryError, REASON_MEMORY
+    if "ray.train.v2" in sys.modules:
+        from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
+
+        yield WorkerGroupStartupFailedError, REASON_RAY
+        yield WorkerGroupStartupTimeoutError, REASON_RAY
+
+
+def outcome_of(result: Result, reason: str, message: str) -> Outcome:
+    """Return an outcome whose message fits the record."""
+    text = whole_letters(message.strip()) or reason
+    return Outcome(result=result, reason=reason, message=text if len(text) <= MESSAGE_MAX_LENGTH else text[: MESSAGE_MAX_LENGTH - 1] + "…")
