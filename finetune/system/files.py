@@ -11,13 +11,18 @@ def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
     """Replace a file's content in one step: a reader sees the old text or the new, never a part.
 
     With `durable` it has reached the disk before it takes its place, so that not even a power cut leaves an empty file.
+    Raises OSError when the disk fails; the old text stays then.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # Half a letter, which JSON may hold and a file may not, is written as its number: JSON reads it back.
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    if durable:
-        sync(temporary)
-    temporary.replace(path)
+    try:
+        # Half a letter, which JSON may hold and a file may not, is written as its number: JSON reads it back.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        if durable:
+            sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     if durable:
         sync(path.parent)
 

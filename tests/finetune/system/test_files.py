@@ -1,6 +1,8 @@
 import threading
 from pathlib import Path
 
+import pytest
+
 from finetune.system.files import write_atomically
 
 
@@ -22,4 +24,18 @@ def test_a_reader_sees_the_old_text_or_the_new_and_nothing_beside_it_stays(tmp_p
     done.set()
     reader.join()
     assert seen <= set(texts)
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_text_and_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "record.json"
+    write_atomically(file, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("finetune.system.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(file, "new", durable=True)
+    assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]

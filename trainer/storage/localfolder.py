@@ -1,0 +1,142 @@
+"""A place that is a folder of this machine, or one that is mounted here: a PersistentVolumeClaim, a laptop's disk.
+
+Everything is written under a hidden name beside its target, so on the same file system, flushed and renamed. A folder that
+replaces another needs two renames; if a kill comes between them, the earlier one still answers to its name.
+Test: tests/trainer/storage/test_place.py.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.system.files import sync, write_atomically
+from trainer.storage.place import checked_name
+
+STAGED, REPLACED, REMOVED = ".finetune-staged", ".finetune-replaced", ".finetune-removed"
+"""Endings of hidden names: a folder that is being written, one that makes way for it, one that is being deleted."""
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A folder; `address` is how the user names it where that is not its path, such as pvc://claim/path."""
+
+    root: Path
+    address: str | None = None
+
+    def uri(self, name: str = "") -> str:
+        """Return the address or path of a name."""
+        base = (self.address or str(self.root)).rstrip("/")
+        return f"{base}/{name}" if name else base
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator["StagedFolder"]:
+        """Begin a folder beside its target."""
+        target = self._target(name)
+        staged = StagedFolder(_hidden(target, STAGED), target)
+        shutil.rmtree(staged.folder, ignore_errors=True)  # left by a killed writer
+        staged.folder.mkdir()
+        try:
+            yield staged
+        finally:
+            # On a full disk the half of it is in the way of everything else.
+            shutil.rmtree(staged.folder, ignore_errors=True)
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file atomically and durably."""
+        write_atomically(self._target(name), text, durable=True)
+
+    def fetch(self, name: str) -> Path:
+        """Return the path itself, or that of a folder which was to be replaced and was not."""
+        path = self.root / name
+        found = next((place for place in (path, _hidden(path, REPLACED)) if place.exists()), None)
+        if found is None:
+            raise FileNotFoundError(f"there is no {self.uri(name)}")
+        return found
+
+    def names(self, folder: str = "") -> list[str]:
+        """List a folder without hidden files."""
+        try:
+            entries = [path.name for path in (self.root / folder).iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        waiting = {entry[1:].removesuffix(REPLACED) for entry in entries if entry.startswith(".") and entry.endswith(REPLACED)}
+        found = waiting | {entry for entry in entries if not entry.startswith(".")}
+        return [f"{folder}/{entry}" if folder else entry for entry in sorted(found)]
+
+    def remove(self, name: str) -> None:
+        """Rename, then delete, so that a kill in between leaves no half of a folder under its name."""
+        target = self.root / checked_name(name)
+        for path in (_hidden(target, REPLACED), target):  # the earlier one first, or it would answer to the name again
+            _discard(path, target)
+
+    def recover(self, folder: str = "") -> None:
+        """Delete what was staged or on its way out; put back what was replaced by nothing."""
+        parent = self.root / folder
+        for hidden in list(parent.glob(".*")) if parent.is_dir() else []:
+            if hidden.name.endswith((STAGED, REMOVED)):
+                shutil.rmtree(hidden, ignore_errors=True)
+            elif hidden.name.endswith(REPLACED):
+                _settle(parent / hidden.name[1:].removesuffix(REPLACED))
+
+    def _target(self, name: str) -> Path:
+        """Return where a name is written; the folders above it are made, and are on the disk."""
+        target = self.root / checked_name(name)
+        missing = [parent for parent in target.parents if not parent.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            sync(folder.parent)
+        return target
+
+
+@dataclass(frozen=True)
+class StagedFolder:
+    """A folder beside `target`, whose name it gets."""
+
+    folder: Path
+    target: Path
+
+    def flush(self) -> None:
+        """Sync every file and folder."""
+        for path in (*self.folder.rglob("*"), self.folder):
+            sync(path)
+
+    def publish(self, check: Callable[[Path], object] | None = None) -> None:
+        """Sync, check and rename."""
+        self.flush()
+        if check is not None:
+            check(self.folder)
+        try:
+            if self.target.exists():
+                _discard(_hidden(self.target, REPLACED), self.target)
+                self.target.rename(_hidden(self.target, REPLACED))
+            self.folder.rename(self.target)
+            sync(self.target.parent)
+        finally:
+            # Also when a signal's exception comes between the two: then the earlier one goes back.
+            _settle(self.target)
+
+
+def _hidden(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}{ending}")
+
+
+def _settle(target: Path) -> None:
+    """Delete the folder that a new one replaced, or put it back where no new one came."""
+    replaced = _hidden(target, REPLACED)
+    if target.exists():
+        _discard(replaced, target)
+    elif replaced.exists():
+        replaced.rename(target)
+
+
+def _discard(path: Path, target: Path) -> None:
+    """Remove a file, link or folder; a folder is hidden first, beside `target`."""
+    if path.is_dir() and not path.is_symlink():
+        removed = _hidden(target, REMOVED)
+        shutil.rmtree(removed, ignore_errors=True)
+        path.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,62 @@
+"""Where a run's results lie: what every kind of place promises to those who publish checkpoints, models and reports.
+
+A name is a relative path of plain parts, such as `checkpoints/step-200` or `report.json`. Only one process writes below a folder
+of a place at a time; others may read. Folders are written and read as local folders, whatever the kind: staged until they are
+published, fetched before they are read. A new kind is a file with a class of this shape and a row in kinds.py. Contract test:
+tests/trainer/storage/test_place.py.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+
+class Staged(Protocol):
+    """A folder that is being written and has no name yet."""
+
+    @property
+    def folder(self) -> Path:
+        """A local folder, empty at first."""
+
+    def flush(self) -> None:
+        """Bring what was written to where a power cut does not lose it, which takes long, and leave the name alone."""
+
+    def publish(self, check: Callable[[Path], object] | None = None) -> None:
+        """Flush, and give the folder its name in one step; whatever had the name before is gone then.
+
+        `check` is called before that with the folder as the place gives it back. When it raises, nothing is published.
+        """
+
+
+class Place(Protocol):
+    """Holds files and folders by name. Every method raises OSError when the place fails."""
+
+    def uri(self, name: str = "") -> str:
+        """Return how the user finds a name: a path, or the address that the job gave for this place."""
+
+    def stage(self, name: str) -> AbstractContextManager[Staged]:
+        """Begin a folder that appears whole or not at all; unless it is published before the context ends, nothing stays of it."""
+
+    def put(self, name: str, text: str) -> None:
+        """Write one small file: a reader sees the old text or the new, also after a power cut."""
+
+    def fetch(self, name: str) -> Path:
+        """Return a local path of a file or folder, to read only. FileNotFoundError when the name is not there."""
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names of what lies directly in a folder, in order; none when there is no such folder."""
+
+    def remove(self, name: str) -> None:
+        """Take a file or folder away, out of sight in one step; nothing happens when it is not there."""
+
+    def recover(self, folder: str = "") -> None:
+        """Clear away what a killed writer left half done directly in a folder. For the one that writes there now."""
+
+
+def checked_name(name: str) -> str:
+    """Return a name that may be written; ValueError for one that leads elsewhere, or that could be a place's own hidden file."""
+    parts = PurePosixPath(name).parts
+    if not parts or str(PurePosixPath(name)) != name or any(part.startswith((".", "/")) for part in parts):
+        raise ValueError(f"{name!r} is no name in a place: it must be a relative path without . or .. and without hidden parts")
+    return name
