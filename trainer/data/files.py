@@ -13,21 +13,9 @@ from itertools import islice
 from pathlib import Path
 
 from finetune.api.errors import InputError
+from finetune.api.formats import ENDINGS, PACKED_ENDINGS, known_format
 from finetune.api.sources import DataFormat, FileSource, Source, first_folder, is_pattern
-from trainer.data.streams import PACKED_ENDINGS
 
-ENDINGS = {
-    ".jsonl": DataFormat.JSONL,
-    ".ndjson": DataFormat.JSONL,
-    ".json": DataFormat.JSON,
-    ".csv": DataFormat.CSV,
-    ".tsv": DataFormat.TSV,
-    ".tab": DataFormat.TSV,
-    ".parquet": DataFormat.PARQUET,
-    ".txt": DataFormat.TEXT,
-    ".text": DataFormat.TEXT,
-    ".md": DataFormat.TEXT,
-}
 FOREIGN_ENDINGS = {
     (".xlsx", ".xls", ".ods"): "save the sheet as CSV",
     (".arrow", ".feather", ".orc", ".avro"): "write it as Parquet",
@@ -152,15 +140,6 @@ def check_file(field: str, path: Path) -> None:
 def unreadable(field: str, path: Path, error: OSError) -> InputError:
     """Return the error for a file that the system does not let us read."""
     return InputError(field, f"{path} cannot be read: {error.strerror or error}", "check the path and its permissions")
-
-
-def known_format(path: Path) -> DataFormat | None:
-    """Return the format that the ending of a file's name says, before that of what it is packed with."""
-    name = path.name.lower()
-    ending = Path(name).suffix
-    if ending in PACKED_ENDINGS:
-        ending = Path(name.removesuffix(ending)).suffix
-    return ENDINGS.get(ending)
 
 
 def _ending(path: Path) -> str:

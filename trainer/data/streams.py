@@ -15,7 +15,6 @@ from typing import BinaryIO, cast
 from finetune.api.errors import InputError
 
 HEAD_BYTES = 512
-PACKED_ENDINGS = (".gz", ".gzip", ".zst", ".zstd", ".bz2", ".xz")
 
 
 def _gzip(path: Path) -> BinaryIO:

@@ -6,16 +6,15 @@ Tests: tests/trainer/data/test_tables.py.
 import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 from finetune.api.errors import InputError
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES
+from finetune.system.tables import find_delimiter, parsed
 from trainer.data.records import Record
 
-DELIMITERS = (",", ";", "\t", "|")
 KNOWN_NAMES = (*PROMPT_NAMES, *COMPLETION_NAMES, "messages", "conversations", "text", "system")
 SAMPLE_LINES = 200
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
@@ -41,38 +40,10 @@ def read_table(
     if named:
         sample, skipped, given = sample[1:], 1, given or named[1]
     complete = len(sample) < SAMPLE_LINES
-    delimiter = given or _find_delimiter(sample, usual, {*KNOWN_NAMES, *columns}, complete=complete)
+    delimiter = given or find_delimiter(sample, usual, {*KNOWN_NAMES, *columns}, complete=complete)
     # Files with tabs are often written without quoting: a quote in a cell is then a part of its words.
     plain = delimiter == "\t" and not _is_regular(sample, csv.QUOTE_MINIMAL, complete) and _is_regular(sample, csv.QUOTE_NONE, complete)
     yield from _rows(field, path, chain(sample, text), delimiter, skipped, csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
-
-
-def _find_delimiter(sample: Sequence[str], usual: str, known: Collection[str], *, complete: bool) -> str:
-    """Return the delimiter that divides the header and gives most of the first rows as many cells as it has.
-
-    Commas in the cells of a file with semicolons do not mislead: they do not stand in the header, or not as often in each row.
-    Of two that divide all rows alike, the one is taken that gives more `known` names of columns.
-    """
-    best, best_fit = usual, (0.0, 0)
-    for delimiter in sorted(DELIMITERS, key=lambda one: one != usual):
-        rows = _parsed(sample, delimiter)
-        # The last row may go on behind the sample.
-        rows = rows if complete or len(rows) < 3 else rows[:-1]
-        if not rows or len(rows[0]) < 2:
-            continue
-        share = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
-        fit = share, sum(name.strip() in known for name in rows[0])
-        if fit > best_fit:
-            best, best_fit = delimiter, fit
-    return best
-
-
-def _parsed(sample: Sequence[str], delimiter: str) -> list[list[str]]:
-    rows: list[list[str]] = []
-    # An error is reported when the file is read; the rows before it are enough here.
-    with suppress(csv.Error):
-        rows.extend(row for row in csv.reader(sample, delimiter=delimiter) if row)
-    return rows
 
 
 def _is_regular(sample: Sequence[str], quoting: Literal[0, 3], complete: bool) -> bool:
@@ -117,7 +88,7 @@ def _is_spaced(head: Sequence[str], delimiter: str) -> bool:
 
     A delimiter and a blank inside a quoted name do not count.
     """
-    first = next(iter(_parsed(head, delimiter)), [])
+    first = next(iter(parsed(head, delimiter)), [])
     return len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
 
 
