@@ -38,6 +38,7 @@ lint: $(INSTALLED) ## style, types, import rules, and that generated files are u
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PYTHON_IN_VENV) -m finetune.api.crd --check
+	$(PYTHON_IN_VENV) -m finetune.api.reference --check
 
 cluster: $(INSTALLED) ## start a real one-node Kubernetes with the operator installed, and leave it up (root)
 	$(PYTHON_IN_VENV) -m tests.cluster up

@@ -60,14 +60,15 @@ def definition() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in COLUMNS],
-                    "schema": {"openAPIV3Schema": _resource_schema()},
+                    "schema": {"openAPIV3Schema": resource_schema()},
                 }
             ],
         },
     }
 
 
-def _resource_schema() -> Schema:
+def resource_schema() -> Schema:
+    """Return the schema of a whole FineTuneJob, spec and status, with its rules."""
     spec = structural_schema(FineTuneJobSpec)
     spec["x-kubernetes-validations"] = [*spec.get("x-kubernetes-validations", []), *_immutability()]
     return {

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.output import OutputBusyError
 from finetune.system.files import whole_letters
 
-EXIT_CODES = "Exit codes: 0 good, 2 the input is at fault, 3 interrupted by the user, 1 anything else."
+EXIT_CODES = "Exit codes: 0 success, 2 invalid input, 3 interrupted by the user, 1 any other error."
 NEEDED_TO_EXPORT = ("torch", "transformers", "peft", "rich", "psutil")
 NEEDED_TO_TRAIN = ("ray", *NEEDED_TO_EXPORT)
+NEEDED_PACKAGES = {"run": NEEDED_TO_TRAIN, "check": NEEDED_TO_TRAIN, "export": NEEDED_TO_EXPORT}
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
@@ -29,36 +31,65 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     odd = next((text for text in [*given, os.getcwd()] if whole_letters(text) != text), None)
     if odd is not None:
         return _complain(f"{whole_letters(odd)!r}: this name is not in UTF-8; rename the file or folder", EXIT_INPUT)
-    needed = NEEDED_TO_EXPORT if options.command == "export" else NEEDED_TO_TRAIN
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED_PACKAGES.get(options.command, ()) if importlib.util.find_spec(name) is None]
     if missing:
         return _complain(f"the trainer's packages are missing ({', '.join(missing)}); install finetune-operator[trainer]", EXIT_FAILURE)
-    # These need packages that may be missing.
-    from finetune.cli.check import check
-    from finetune.cli.export import ExportRequest, export
-    from finetune.cli.local.run import RunRequest, run
-
     try:
-        if options.command == "export":
-            forms = [name for name in ("adapter", "merged") if getattr(options, name)]
-            return export(ExportRequest(options.run, tuple(forms), options.dtype, options.to, options.base, options.overwrite))
-        claims = parse_claims(options.claim)
-        if options.command == "check":
-            return check(options.job, claims)
-        return run(RunRequest(options.job, options.output, claims, options.overwrite, options.verbose))
+        return COMMANDS[options.command](options)
     except BadInputError as errors:
         return _complain(str(errors), EXIT_INPUT)
     except OutputBusyError as error:
         return _complain(str(error), EXIT_FAILURE)
     except KeyboardInterrupt:
-        again = f"nothing was trained or removed; go on with: {shlex.join(['finetune', *given])}"
+        again = f"nothing was trained or removed; continue with: {shlex.join(['finetune', *given])}"
         return _complain(
             f"interrupted before the trainer was started; {again}" if options.command == "run" else "interrupted", EXIT_INTERRUPTED
         )
     except OSError as error:
         return _complain(
-            f"{error.filename or 'the system'}: {error.strerror}; see that the folder can be written and has room", EXIT_FAILURE
+            f"{error.filename or 'the system'}: {error.strerror}; check that the folder can be written and has room", EXIT_FAILURE
         )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from finetune.cli.local.run import RunRequest, run
+
+    return run(RunRequest(options.job, options.output, parse_claims(options.claim), options.overwrite, options.verbose))
+
+
+def _check(options: argparse.Namespace) -> int:
+    from finetune.cli.check import check
+
+    return check(options.job, parse_claims(options.claim))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from finetune.cli.export import ExportRequest, export
+
+    forms = [name for name in ("adapter", "merged") if getattr(options, name)]
+    return export(ExportRequest(options.run, tuple(forms), options.dtype, options.to, options.base, options.overwrite))
+
+
+def _init(options: argparse.Namespace) -> int:
+    from finetune.cli.init import init
+
+    return init(options.data, options.output, options.model)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from finetune.cli.explain import explain
+
+    return explain(options.field, recursive=options.recursive)
+
+
+# Each imports its module when it is called: run, check and export need packages that may be missing.
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "init": _init,
+    "check": _check,
+    "run": _run,
+    "export": _export,
+    "explain": _explain,
+}
 
 
 def parse_claims(given: Sequence[str]) -> dict[str, Path]:
@@ -81,29 +112,56 @@ def parse_claims(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="finetune", description="Run a FineTuneJob on this machine.", epilog=EXIT_CODES)
+    parser = argparse.ArgumentParser(prog="finetune", description="Fine-tune language models on this machine.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"finetune {_version()}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_init(commands)
+    check_parser = commands.add_parser(
+        "check", help="check a job and its data without training", description="Check a job and all of its input without training."
+    )
     run_parser = commands.add_parser("run", help="train, measure and write the model", description="Run the FineTuneJob in a file here.")
-    check_parser = commands.add_parser("check", help="tell what a run would find, without one", description="Check all input of a job.")
     for command in (run_parser, check_parser):
         command.add_argument("job", type=Path, metavar="JOB.yaml", help="file with one FineTuneJob and the ConfigMaps that it reads")
         command.add_argument(
-            "--claim", action="append", default=[], metavar="NAME=DIR", help="folder that stands for a claim that the job reads; repeatable"
+            "--claim", action="append", default=[], metavar="NAME=DIR", help="folder to read in place of a claim; repeatable"
         )
     run_parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for checkpoints, model and report")
-    run_parser.add_argument("--overwrite", action="store_true", help="begin anew; the run in DIR goes once the input has passed")
-    run_parser.add_argument("--verbose", action="store_true", help="show the trainer's log too; it is always in DIR/trainer.log")
+    run_parser.add_argument("--overwrite", action="store_true", help="start over; replaces the run in DIR once the input has been checked")
+    run_parser.add_argument("--verbose", action="store_true", help="also print the trainer's log, which is always in DIR/trainer.log")
     _add_export(commands)
+    _add_explain(commands)
     return parser
+
+
+def _add_init(commands: Any) -> None:
+    parser = commands.add_parser(
+        "init",
+        help="write a first job for a data file",
+        description="Write a job that fine-tunes on a local file. Task and columns are guessed from its first rows.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="CSV, TSV, JSON, JSON lines, Parquet or text file")
+    parser.add_argument("--output", type=Path, default=Path("job.yaml"), metavar="JOB.yaml", help="file to write (default: job.yaml)")
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help=f"model to fine-tune (default: {DEFAULT_MODEL})")
+
+
+def _add_explain(commands: Any) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="describe a field of a job",
+        description="Print type, default, limits and meaning of a field of a job.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("field", nargs="?", default="", metavar="FIELD", help="such as training.learningRate (default: all of a job)")
+    parser.add_argument("--recursive", action="store_true", help="list all fields below it, without descriptions")
 
 
 def _add_export(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
-        help="write a run's model again, from its checkpoints, without training",
+        help="write the model of a run again, from its checkpoints",
         description="Write the model of a run from its best checkpoint, or from the newest one where none was measured on validation rows."
-        " What is written is read back and compared with the checkpoint's model before it takes its place.",
+        " The result is read back and compared with the checkpoint's model before it takes its place.",
         epilog=EXIT_CODES,
     )
     parser.add_argument("run", type=Path, metavar="DIR", help="folder of the run, as given to `finetune run --output`")
@@ -123,6 +181,6 @@ def _version() -> str:
 
 
 def _complain(text: str, exit_code: int) -> int:
-    with contextlib.suppress(OSError):  # the terminal is gone; the exit code tells
+    with contextlib.suppress(OSError):  # the terminal is gone; the exit code remains
         print(text, file=sys.stderr)
     return exit_code

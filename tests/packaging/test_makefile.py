@@ -34,6 +34,7 @@ def test_help_lists_the_target_with_what_it_does(target: str) -> None:
         ("e2e", "pytest -rs -m e2e tests/e2e"),
         ("e2e", "tests.cluster build --tier node"),
         ("lint", "finetune.api.crd --check"),
+        ("lint", "finetune.api.reference --check"),
         ("cluster", "tests.cluster up"),
         ("cluster-down", "tests.cluster down"),
     ],

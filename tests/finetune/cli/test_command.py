@@ -100,7 +100,7 @@ def test_an_interruption_before_the_trainer_starts_has_its_own_code_and_the_comm
 
     monkeypatch.setattr("finetune.cli.local.run.run", interrupted)
     assert run_command(["run", "my job.yaml", "--output", str(tmp_path), "--overwrite"]) == EXIT_INTERRUPTED
-    assert capsys.readouterr().err.endswith(f"go on with: finetune run 'my job.yaml' --output {tmp_path} --overwrite\n")
+    assert capsys.readouterr().err.endswith(f"continue with: finetune run 'my job.yaml' --output {tmp_path} --overwrite\n")
 
 
 def test_a_name_that_is_not_utf_8_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

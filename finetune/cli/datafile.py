@@ -1,0 +1,159 @@
+"""Looks at the first rows of a data file, to name its columns in a job: the trainer, which reads files in full, is not needed.
+
+Standard library only, so Parquet and files packed with zstd are not opened. Tests: tests/finetune/cli/test_datafile.py.
+"""
+
+import bz2
+import csv
+import gzip
+import json
+import lzma
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from finetune.api.errors import InputError
+from finetune.api.formats import ENDINGS, known_format
+from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, DataFormat
+from finetune.cli.jobfile.problems import BadInputError
+from finetune.system.tables import find_delimiter, parsed
+
+SAMPLE_LINES = 200
+SAMPLE_CHARACTERS = 1024 * 1024
+"""Of a JSON array, which may be one line of any length."""
+NUMBER = re.compile(r"\s*[-+]?[\d.,]+([eE][-+]?\d+)?%?\s*")
+UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
+MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """What the first rows of a file hold. Without rows, as of Parquet, nothing is known of its columns."""
+
+    format: DataFormat
+    rows: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all columns, in the order of the file."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def texts(self) -> list[str]:
+        """Names of the columns that hold words, not only numbers."""
+        return [name for name in self.names if any(_is_words(row.get(name)) for row in self.rows)]
+
+    def lists_of_objects(self) -> list[str]:
+        """Names of the columns that hold lists of objects."""
+        return [name for name in self.names if any(_objects_in(row.get(name)) for row in self.rows)]
+
+    def conversations(self) -> list[str]:
+        """Names of the columns that hold messages, as {role, content} or {from, value}."""
+        found = {name: [item for row in self.rows for item in _objects_in(row.get(name))] for name in self.names}
+        return [name for name, items in found.items() if any(keys <= set(item) for item in items for keys in MESSAGE_KEYS)]
+
+
+def look_at(path: Path) -> FirstRows:
+    """Return the first rows of the file at `path`; BadInputError where it is none that the trainer reads."""
+    kind = known_format(path)
+    try:
+        if path.is_dir():
+            raise BadInputError([InputError(str(path), "is a folder", "give one of its files")])
+        if not path.exists():
+            raise BadInputError([InputError(str(path), "there is no such file", "give the path of a file with your rows")])
+        if kind is None:
+            endings = ", ".join(ENDINGS)
+            raise BadInputError([InputError(str(path), "its name does not say its format", f"save the rows as CSV or JSONL ({endings})")])
+        if kind in (DataFormat.PARQUET, DataFormat.TEXT) or _head(path).startswith(ZSTD):
+            return FirstRows(kind)
+        with _opened(path) as file:
+            rows = _table(path, file, kind) if kind in (DataFormat.CSV, DataFormat.TSV) else _objects(file)
+    except UnicodeDecodeError:
+        raise BadInputError([InputError(str(path), "is not UTF-8 text", "save the file as UTF-8")]) from None
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise BadInputError([InputError(str(path), f"cannot be read: {error}", "check the file and its permissions")]) from None
+    if not rows:
+        raise BadInputError(
+            [InputError(str(path), "has no rows", "write a table with the names of its columns first, or one JSON object per line")]
+        )
+    return FirstRows(kind, tuple(rows))
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+def _opened(path: Path) -> TextIO:
+    """Open a file as text, unpacked. `newline` is left to the reader of tables: a quoted cell may hold line ends."""
+    head = _head(path)
+    unpack = next((opener for mark, opener in UNPACKERS if head.startswith(mark)), None)
+    encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    if unpack is not None:
+        stream: TextIO = unpack(path, "rt", encoding="utf-8-sig", newline="")
+        return stream
+    return path.open(encoding=encoding, newline="")
+
+
+def _table(path: Path, file: TextIO, kind: DataFormat) -> list[dict[str, Any]]:
+    csv.field_size_limit(2**31 - 1)
+    lines = list(islice(file, SAMPLE_LINES))
+    usual, known = ("\t" if kind is DataFormat.TSV else ","), {*PROMPT_NAMES, *COMPLETION_NAMES, "messages", "text"}
+    header, *rows = parsed(lines, find_delimiter(lines, usual, known, complete=len(lines) < SAMPLE_LINES)) or [[]]
+    names = [name.strip() or f"column {number}" for number, name in enumerate(header, 1)]
+    if any(map(_is_sentence, names)):
+        fix = "put a line with the names of the columns before it, such as prompt,completion"
+        raise BadInputError([InputError(str(path), "its first line seems to be a row", fix)])
+    return [dict(zip(names, cells, strict=False)) for cells in rows]
+
+
+def _objects(file: TextIO) -> list[dict[str, Any]]:
+    """Return the first rows of JSON lines, or of one array, or of the only array in a wrapper."""
+    text = file.read(SAMPLE_CHARACTERS).lstrip()
+    if text.startswith("{") and (wrapped := _wrapped_rows(text)):
+        return wrapped
+    found: list[Any] = []
+    decoder, position = json.JSONDecoder(), 0
+    with suppress(ValueError, RecursionError):  # what is not JSON is reported when the file is read in full
+        while len(found) < SAMPLE_LINES:
+            position = _next(text, position)
+            value, position = decoder.raw_decode(text, position)
+            found.append(value)
+    return [row for row in found if isinstance(row, dict)]
+
+
+def _wrapped_rows(text: str) -> list[dict[str, Any]]:
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    lists = [items for value in whole.values() if (items := _objects_in(value))]
+    is_row = len(lists) != 1 or any(keys <= set(lists[0][0]) for keys in MESSAGE_KEYS)
+    return [whole] if is_row else lists[0][:SAMPLE_LINES]
+
+
+def _next(text: str, position: int) -> int:
+    """Skip blanks and what stands between the items of an array."""
+    while position < len(text) and text[position] in " \t\r\n,[":
+        position += 1
+    return position
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and not NUMBER.fullmatch(value)
+
+
+def _objects_in(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list, as it is or as its JSON; nothing of any other value."""
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    return value if isinstance(value, list) and all(isinstance(item, dict) for item in value) else []
+
+
+def _is_sentence(name: str) -> bool:
+    return len(name.split()) > 3 or name.rstrip().endswith((".", "?", "!"))

@@ -1,0 +1,78 @@
+"""The documentation of a field says what the schema enforces, wherever the field is asked for."""
+
+import pytest
+
+from finetune.api.fielddocs import FieldDoc, UnknownFieldError, document_resource, find
+
+RESOURCE = document_resource()
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ("spec.training.learningRate", "spec.training.learningRate"),
+        ("training.learningRate", "spec.training.learningRate"),
+        ("ftj.spec.training", "spec.training"),
+        ("finetunejob.status.progress", "status.progress"),
+        ("data.train", "spec.data.train[]"),
+        ("data.train[0].columns", "spec.data.train[].columns"),
+        ("data.train[].columns.prompt", "spec.data.train[].columns.prompt"),
+        ("", ""),
+        ("ftj", ""),
+    ],
+)
+def test_a_field_is_found_with_and_without_what_stands_before_it(asked: str, path: str) -> None:
+    assert find(RESOURCE, asked).path == path
+
+
+def test_an_unknown_field_names_the_last_one_that_exists() -> None:
+    with pytest.raises(UnknownFieldError) as raised:
+        find(RESOURCE, "spec.data.train.colums")
+    assert (raised.value.parent.path, raised.value.name) == ("spec.data.train[]", "colums")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "default", "allowed"),
+    [
+        ("training.learningRate", "number", "0.0002", "more than 0, at most 1"),
+        ("training.seed", "integer", "42", "at least 0, at most 2147483647"),
+        ("training.gradientCheckpointing", "boolean", "false", ""),
+        ("training.scheduler", "string", "cosine", "cosine | linear | constant"),
+        ("method.lora.dropout", "number", "0", "at least 0, less than 1"),
+        ("distributed.deepspeed.zeroStage", "integer", "2", "0 | 1 | 2 | 3"),
+        ("output.export", "[]string", "", "1 to 2 entries, each adapter | merged"),
+        ("data.train", "[]Object", "", "1 to 64 entries"),
+        ("resources.nodeSelector", "map[string]string", "", "at most 32 entries"),
+        ("status.progress.lastReportTime", "string", "", "a time as in RFC 3339"),
+    ],
+)
+def test_type_default_and_limits_are_those_of_the_schema(path: str, kind: str, default: str, allowed: str) -> None:
+    field = find(RESOURCE, path)
+    assert (field.kind, field.shown_default(), field.allowed) == (kind, default, allowed)
+
+
+def test_a_required_field_is_marked_and_one_with_a_default_is_not() -> None:
+    assert find(RESOURCE, "training").required
+    assert not find(RESOURCE, "training.seed").required
+
+
+def test_rules_between_members_are_listed_without_those_of_changes() -> None:
+    assert find(RESOURCE, "training").rules == ("training: give exactly one of epochs, maxSteps",)
+    assert find(RESOURCE, "spec").rules
+    assert not any("cannot be changed" in rule for rule in find(RESOURCE, "spec").rules)
+
+
+def test_every_field_of_the_spec_is_described() -> None:
+    spec = find(RESOURCE, "spec")
+    undescribed = [field.path for field in spec.below() if not field.description]
+    assert undescribed == []
+
+
+def test_paths_are_unique_and_can_be_asked_for() -> None:
+    paths = [field.path for field in RESOURCE.below()]
+    assert len(paths) == len(set(paths)) > 100
+    assert all(find(RESOURCE, path).path == path for path in paths)
+
+
+def test_the_default_of_an_empty_text_is_seen() -> None:
+    assert FieldDoc("spec.x", "string", default="").shown_default() == '""'

@@ -1,0 +1,142 @@
+"""`finetune init` writes a job that is valid as it stands, and says what it guessed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune.api.spec import FineTuneJobSpec
+from finetune.cli.command import DEFAULT_MODEL, run_command
+from finetune.cli.init import TO_FILL_IN, Guess, job_text
+from finetune.cli.jobfile.reading import read_job_file
+
+Task = FineTuneJobSpec.model_fields["task"].annotation
+
+
+def initialised(folder: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch) -> FineTuneJobSpec:
+    """Write a data file, run `finetune init` beside it, and return the spec that `finetune check` would read."""
+    monkeypatch.chdir(folder)
+    (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    assert run_command(["init", name]) == 0
+    return read_job_file(folder / "job.yaml").spec
+
+
+def columns_of(spec: FineTuneJobSpec) -> dict[str, str]:
+    columns = spec.data.train[0].columns
+    return columns.to_wire() if columns else {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "columns"),
+    [
+        pytest.param("a.csv", "text,category\nhi,greeting\n", "chat", {"prompt": "text", "completion": "category"}, id="labels"),
+        pytest.param("a.csv", "id;question;answer\n1;a b;c\n", "chat", {"prompt": "question", "completion": "answer"}, id="semicolons"),
+        pytest.param("a.tsv", "en\tde\nhouse\tHaus\n", "chat", {"prompt": "en", "completion": "de"}, id="two-columns-of-words"),
+        pytest.param("a.csv", "text,label\nhi there,1\n", "chat", {"prompt": "text", "completion": "label"}, id="label-is-a-number"),
+        pytest.param("a.csv", "answer,what\nyes it is,is it\n", "chat", {"prompt": "what", "completion": "answer"}, id="answer-first"),
+        pytest.param("a.csv", "id,body,url\n1,some words,http://a\n", "language-modeling", {"text": "body"}, id="one-column-of-words"),
+        pytest.param("a.txt", "words\n", "language-modeling", {}, id="plain-text"),
+        pytest.param(
+            "a.jsonl",
+            json.dumps({"id": 1, "messages": [{"role": "user", "content": "a"}]}),
+            "chat",
+            {"messages": "messages"},
+            id="messages",
+        ),
+        pytest.param("a.json", json.dumps([{"talk": [{"from": "human", "value": "a"}]}]), "chat", {"messages": "talk"}, id="from-value"),
+        pytest.param(
+            "a.json",
+            json.dumps({"version": "1", "data": [{"instruction": "a", "input": "b", "output": "c"}]}),
+            "chat",
+            {"prompt": "instruction", "completion": "output"},
+            id="list-in-a-wrapper",
+        ),
+    ],
+)
+def test_task_and_columns_follow_from_the_first_rows(
+    tmp_path: Path, name: str, content: str, task: str, columns: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = initialised(tmp_path, name, content, monkeypatch)
+    assert spec.task == task
+    assert columns_of(spec) == columns
+    assert spec.data.train[0].path == name
+    assert spec.data.validation_fraction
+    assert spec.data.test_fraction
+    assert spec.method.lora
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.parquet", b"PAR1", id="not-opened"),
+        pytest.param("a.csv", "one,two,three\nsome words,more words,other words\n", id="three-columns-of-words"),
+        pytest.param("a.json", json.dumps([{"title": "a b", "paragraphs": [{"context": "c"}]}]), id="nested"),
+    ],
+)
+def test_columns_that_are_not_clear_are_left_to_the_user(
+    tmp_path: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = initialised(tmp_path, name, content, monkeypatch)
+    assert TO_FILL_IN in columns_of(spec).values()
+    assert f"Replace {TO_FILL_IN}" in capsys.readouterr().out
+
+
+def test_what_was_guessed_and_the_next_command_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    initialised(tmp_path, "my rows.csv", "text,label\nhi there,good\n", monkeypatch)
+    assert capsys.readouterr().out.splitlines() == [
+        "job.yaml: a job of task chat for my rows.csv; column text seems to hold the prompts and column label the answers",
+        "Next: finetune check job.yaml",
+    ]
+    assert "# guessed: column text seems to hold the prompts" in (tmp_path / "job.yaml").read_text()
+
+
+def test_a_job_that_exists_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    initialised(tmp_path, "a.csv", "text,label\nhi there,good\n", monkeypatch)
+    (tmp_path / "job.yaml").write_text("mine")
+    assert run_command(["init", "a.csv"]) == 2
+    assert capsys.readouterr().err == "job.yaml: exists already; give another file with --output, or remove it\n"
+    assert (tmp_path / "job.yaml").read_text() == "mine"
+
+
+def test_the_path_of_the_data_is_relative_to_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("data", "jobs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "data" / "rows.csv").write_text("text,label\nhi there,good\n")
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["init", "data/rows.csv", "--output", "jobs/first.yaml", "--model", "org/model"]) == 0
+    spec = read_job_file(tmp_path / "jobs" / "first.yaml").spec
+    assert spec.data.train[0].path == "../data/rows.csv"
+    assert spec.model.name == "org/model"
+
+
+@pytest.mark.parametrize("name", ["2024 Übung (neu).csv", "-.csv", "yes.csv", "a" * 80 + ".csv"])
+def test_the_name_of_the_job_is_valid_whatever_the_file_is_called(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = initialised(tmp_path, name, "text,label\nhi there,good\n", monkeypatch) if name[0] != "-" else None
+    if spec is None:
+        (tmp_path / name).write_text("text,label\nhi there,good\n")
+        monkeypatch.chdir(tmp_path)
+        assert run_command(["init", f"./{name}"]) == 0
+    assert read_job_file(tmp_path / "job.yaml").name
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), min_size=2, max_size=2))
+def test_any_name_of_a_column_stands_in_the_file_as_it_is(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    columns = {"prompt": names[0], "completion": names[1]}
+    text = job_text(Path("a.csv"), Path("job.yaml"), DEFAULT_MODEL, Guess(Task("chat"), f"it has {names}", columns))
+    path = tmp_path_factory.mktemp("job") / "job.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert columns_of(read_job_file(path).spec) == columns
+
+
+def test_the_job_is_a_dozen_lines_and_a_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    initialised(tmp_path, "a.csv", "text,label\nhi there,good\n", monkeypatch)
+    lines = (tmp_path / "job.yaml").read_text().splitlines()
+    assert lines[0].startswith("# Written by")
+    assert len(lines) <= 14
+    assert yaml.safe_load("\n".join(lines))["kind"] == "FineTuneJob"
