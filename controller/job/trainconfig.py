@@ -11,7 +11,7 @@ from controller.job.quantities import cpus
 from finetune.api.resolve import FileReference, build
 from finetune.api.sources import CLAIMS_DIRECTORY
 from finetune.api.spec import Resources
-from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
+from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
 
 
 def mounted(reference: FileReference) -> str:
@@ -44,7 +44,7 @@ def train_config(job: Job, attempt: int) -> TrainConfig:
             uri=f"pvc://{claim.claim_name}/{folder}",
             export=spec.output.export,
         ),
-        progress=ProgressSink(namespace=job.namespace, config_map=progress_name(job.name, job.uid, attempt)),
+        progress=ProgressTarget(namespace=job.namespace, config_map=progress_name(job.name, job.uid, attempt)),
     )
 
 

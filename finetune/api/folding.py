@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from finetune.api import attempts
 from finetune.api.cursor import Cursor
-from finetune.api.record import RECORD_MAX_BYTES, CheckpointRecord, Metrics, ProgressFigures, ProgressRecord
+from finetune.api.record import RECORD_MAX_BYTES, CheckpointRecord, Metrics, ProgressRecord, TrainingProgress
 from finetune.api.status import (
     BestMetrics,
     Checkpoint,
@@ -113,7 +113,7 @@ def _progress(before: Progress | None, record: ProgressRecord, received: datetim
     )
 
 
-def _percent(figures: ProgressFigures) -> int | None:
+def _percent(figures: TrainingProgress) -> int | None:
     """Return the share of steps done, rounded down: 100 means that all are."""
     return min(100, 100 * figures.step // figures.total_steps) if figures.total_steps else None
 

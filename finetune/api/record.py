@@ -72,7 +72,7 @@ class Outcome(WireModel):
     message: Annotated[str, Field(max_length=2048)]
 
 
-class ProgressFigures(WireModel):
+class TrainingProgress(WireModel):
     """How far training is. `eta_seconds` covers training steps, not evaluation or export."""
 
     step: Count
@@ -151,7 +151,7 @@ class ProgressRecord(WireModel):
     stage: Stage
     resumed_from_step: Count | None = None
     """None until it is decided; 0 for a fresh start."""
-    progress: ProgressFigures | None = None
+    progress: TrainingProgress | None = None
     metrics: Metrics = Metrics()
     checkpoints: Annotated[list[CheckpointRecord], Field(max_length=64)] = []
     model: ModelProvenance | None = None

@@ -11,7 +11,7 @@ from typing import TypeVar
 from finetune.api.sections import Augmentation, CheckpointPolicy, Evaluation, Regularization
 from finetune.api.sources import ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source, is_pattern
 from finetune.api.spec import FineTuneJobSpec
-from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
+from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def build(
     job: JobIdentity,
     workers: Workers,
     output: OutputFolder,
-    progress: ProgressSink,
+    progress: ProgressTarget,
 ) -> TrainConfig:
     """Return the configuration of one run of `spec`, with the sections that are left out at their defaults."""
     resolved = resolve(spec, resolve_file)

@@ -52,7 +52,7 @@ class OutputFolder(WireModel):
     export: list[Export] | None = None
 
 
-class ProgressSink(WireModel):
+class ProgressTarget(WireModel):
     """Where progress records go: a ConfigMap on a cluster, a file on a laptop. Exactly one is set."""
 
     namespace: str | None = None
@@ -75,7 +75,7 @@ class TrainConfig(WireModel):
     workers: Workers = Workers()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     output: OutputFolder
-    progress: ProgressSink
+    progress: ProgressTarget
 
     @property
     def exports(self) -> list[Export]:

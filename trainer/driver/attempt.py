@@ -3,12 +3,10 @@
 Touches the output folder, and Ray through `fit`. Tests: tests/trainer/driver/test_attempt.py, tests/trainer/rank/test_run.py.
 """
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from finetune.api.errors import RunError
 from finetune.api.record import (
@@ -16,20 +14,17 @@ from finetune.api.record import (
     EXIT_SUCCESS,
     STOPPED,
     WARNINGS_MAX,
-    CheckpointRecord,
-    Metrics,
-    ModelProvenance,
-    OutputRecord,
     Result,
     Stage,
 )
 from finetune.api.results import REPORT, checkpoint_folders, missing_results
 from finetune.api.trainconfig import TrainConfig
 from trainer.driver.exits import Exit, exit_of, interrupted
+from trainer.driver.finished import print_report, update_from_report
+from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import fit
 from trainer.preflight.inputs import check_inputs
-from trainer.reporting.progress import FINAL_TRIES_SECONDS, ProgressReporter, open_sink
 from trainer.storage.ownership import Ownership, no_checkpoint_left
 
 logger = logging.getLogger(__name__)
@@ -44,13 +39,13 @@ class MissingResultsError(RunError):
 
 def run(config: TrainConfig) -> Exit:
     """Run one attempt to its end; every end leaves a last progress record."""
-    reporter = ProgressReporter(config, open_sink(config.progress))
-    reporter.start()
-    reporter.update(stage=Stage.STARTING)
-    end = overseen(lambda stop: attempt(config, reporter, stop))
+    publisher = Publisher(config, open_target(config.progress))
+    publisher.start()
+    publisher.update(stage=Stage.STARTING)
+    end = overseen(lambda stop: attempt(config, publisher, stop))
     if end.unfinished:
-        reporter.poll(None)  # Ray is not waited for any more
-    publish(reporter, end)
+        publisher.poll(None)  # Ray is not waited for any more
+    publish(publisher, end)
     return end
 
 
@@ -58,7 +53,7 @@ def check(config: TrainConfig) -> Exit:
     """Check what a run would find; what is wrong goes into a last progress record, as a run's does."""
     end = overseen(lambda _: inspect(config))
     if end.exit_code != EXIT_SUCCESS:
-        publish(ProgressReporter(config, open_sink(config.progress)), end)
+        publish(Publisher(config, open_target(config.progress)), end)
     return end
 
 
@@ -75,21 +70,21 @@ def overseen(work: Callable[[StopRequest], str]) -> Exit:
     return end
 
 
-def publish(reporter: ProgressReporter, end: Exit) -> None:
+def publish(publisher: Publisher, end: Exit) -> None:
     """Leave the last record."""
     patience = INTERRUPTED_TRIES_SECONDS if end.exit_code == EXIT_INTERRUPTED else FINAL_TRIES_SECONDS
-    if not reporter.finish(patience, outcome=end.outcome, stage=Stage.FINISHED):
+    if not publisher.finish(patience, outcome=end.outcome, stage=Stage.FINISHED):
         logger.error("the last progress record was not accepted; the exit code %d stands for it", end.exit_code)
 
 
-def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) -> str:
+def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str:
     """Check, train and report; return the closing words. Raises what went wrong."""
     inputs = check_inputs(config)
     ownership = Ownership.of(config, inputs.digests(config))
     directory = Path(config.output.directory)
     finished, missing = ownership.finished(), missing_results(directory, config.exports)
     if finished and REPORT not in missing:
-        reporter.update(**told_by_report(directory, config))
+        publisher.update(**update_from_report(directory, config))
     if finished and not missing:
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains it again.")
         return "this run is finished already; nothing was changed"
@@ -99,8 +94,8 @@ def attempt(config: TrainConfig, reporter: ProgressReporter, stop: StopRequest) 
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
     else:
         ownership.write(finished=False)
-    reporter.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
-    fit(config, inputs, ownership, reporter, stop, trained=finished)
+    publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
+    fit(config, inputs, ownership, publisher, stop, trained=finished)
     if missing := missing_results(directory, config.exports):
         if stop.wanted:
             raise InterruptedRunError(STOPPED)
@@ -120,28 +115,3 @@ def inspect(config: TrainConfig) -> str:
     for line in inputs.describe(config):
         print(line)
     return "the input is valid"
-
-
-def told_by_report(directory: Path, config: TrainConfig) -> dict[str, Any]:
-    """Return the record's fields that a finished run's report holds, for an attempt that finds it finished."""
-    report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
-    figures = {
-        name: {metric: entry["value"] for metric, entry in report[name].items() if entry["value"] is not None}
-        for name in ("baseline", "final")
-    }
-    uri = (config.output.uri or str(directory)).rstrip("/")
-    return {
-        "metrics": Metrics(baseline=figures["baseline"], final=figures["final"], best=report["best"]),
-        "checkpoints": [CheckpointRecord.model_validate(checkpoint) for checkpoint in report["checkpoints"]],
-        "model": ModelProvenance.model_validate(report["model"]),
-        "output": OutputRecord(uri=uri, report_uri=f"{uri}/report.json"),
-    }
-
-
-def print_report(directory: Path) -> None:
-    """Print the table base against tuned and the answers of both models."""
-    from rich.console import Console
-
-    from trainer.reporting.render import render_table
-
-    Console().print(render_table(json.loads((directory / "report.json").read_text(encoding="utf-8"))))

@@ -8,30 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
+from trainer.driver.publisher import Publisher
 from trainer.driver.raystart import STARTS, resources_of_a_rank, start_ray
 from trainer.driver.stopping import StopRequest
 from trainer.preflight.inputs import Inputs
-from trainer.reporting.progress import ProgressReporter
+from trainer.reporting.messages import RecordUpdate
 from trainer.storage.ownership import Ownership
 
+FETCH_SECONDS = 1.0
 
-def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, reporter: ProgressReporter, stop: StopRequest,
+
+def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
         *, trained: bool = False) -> None:  # fmt: skip
     """Run the workers on Ray; returns when all have ended well, raises their error otherwise. `trained`: only results are missing."""
     start_ray(config)
     import ray
 
     from trainer.rank.worker import Payload
-    from trainer.reporting.progress import BoxReader, progress_box
+    from trainer.reporting.progress import progress_box
 
     box = progress_box()
-    reporter.poll(BoxReader(box, stop))
+    publisher.poll(BoxReader(box, stop))
     trainer = ray_trainer(config, Payload(config.to_wire(), ray.put(inputs), ownership.owner, box, trained))
     try:
         trainer.fit()
     finally:
-        reporter.fetch()
-        reporter.poll(None)
+        publisher.fetch()
+        publisher.poll(None)
 
 
 def ray_trainer(config: TrainConfig, payload: Any) -> Any:
@@ -57,3 +60,28 @@ def ray_trainer(config: TrainConfig, payload: Any) -> Any:
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
     )
+
+
+class BoxReader:
+    """The driver's way to the box: fetches what the workers reported, and passes the request to stop on."""
+
+    def __init__(self, box: Any, stop: StopRequest) -> None:
+        self._box, self._stop = box, stop
+        self._answer: Any = None
+
+    def __call__(self) -> RecordUpdate:
+        """Return what the workers reported since the last call; nothing when there is no answer yet."""
+        import ray
+
+        if self._stop.wanted:
+            self._box.request_stop.remote()
+        # An answer that is late is waited for again next time: what it carries is in the box no more.
+        self._answer = self._answer or self._box.fetch.remote()
+        if not ray.wait([self._answer], timeout=FETCH_SECONDS)[0]:
+            return RecordUpdate()
+        answer, self._answer = self._answer, None
+        changes: RecordUpdate
+        changes, stage = ray.get(answer)
+        if stage is not None:
+            self._stop.note(stage)
+        return changes

@@ -5,7 +5,7 @@ Test: tests/trainer/rank/test_hooks.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from finetune.api.record import BestFigures, Metrics
 from finetune.api.sections import EarlyStopping
@@ -13,6 +13,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
 from trainer.engine.base import Engine
 from trainer.evaluation.evaluator import measure_perplexity, perplexity_figures
+from trainer.reporting.messages import Sender
 from trainer.reporting.sinks import MetricsSink
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.training.loop import Progress, StepResult
@@ -24,27 +25,6 @@ ANSWER_SECONDS = 0.2
 
 class MeasurementStoppedError(Exception):
     """The run is to stop in the middle of a validation; raised on all ranks at the same batch."""
-
-
-class Sender(Protocol):
-    """Takes changed fields of the progress record."""
-
-    def send(self, **fields: Any) -> None:
-        """Send fields."""
-
-    def stop_requested(self, wait_seconds: float = 0.0) -> bool:
-        """Tell whether the run is to stop, as far as is known within `wait_seconds`."""
-
-
-class Silent:
-    """The sender of ranks other than 0."""
-
-    def send(self, **fields: Any) -> None:
-        """Say nothing."""
-
-    def stop_requested(self, wait_seconds: float = 0.0) -> bool:
-        """Leave the decision to rank 0."""
-        return False
 
 
 class Ledger:
@@ -93,15 +73,15 @@ class LogFigures:
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
         """Log the step."""
-        figures = progress.figures()
+        advance = progress.to_record()
         values = {"trainLoss": result.train_loss, "gradientNorm": result.gradient_norm, "learningRate": result.learning_rate,
-                  "lossTokens": float(result.loss_tokens), "tokensSeen": float(figures.tokens_seen)}  # fmt: skip
-        if figures.tokens_per_second is not None:
-            values["tokensPerSecond"] = figures.tokens_per_second
+                  "lossTokens": float(result.loss_tokens), "tokensSeen": float(advance.tokens_seen)}  # fmt: skip
+        if advance.tokens_per_second is not None:
+            values["tokensPerSecond"] = advance.tokens_per_second
         self._sinks.log(progress.step, values)
         self._ledger.latest({"trainLoss": result.train_loss})
-        self._sender.send(progress=figures, metrics=self._ledger.metrics)
-        rate = f"{figures.tokens_per_second:8.0f}" if figures.tokens_per_second else "       -"
+        self._sender.send(progress=advance, metrics=self._ledger.metrics)
+        rate = f"{advance.tokens_per_second:8.0f}" if advance.tokens_per_second else "       -"
         self._write_line(
             f"step {progress.step}/{progress.total_steps}  loss {result.train_loss:.4f}  gradient norm {result.gradient_norm:.3f}  "
             f"learning rate {result.learning_rate:.2e}  tokens/s {rate}"

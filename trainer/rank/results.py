@@ -38,7 +38,7 @@ def add_exports(run: "Run", step: int, progress: Progress) -> None:
     report = reported(run, step)
     if report is not None:
         run.ledger.note(final={name: entry["value"] for name, entry in report["final"].items() if entry["value"] is not None})
-    run.send(stage=Stage.EXPORTING, progress=progress.figures(), metrics=run.ledger.metrics)
+    run.send(stage=Stage.EXPORTING, progress=progress.to_record(), metrics=run.ledger.metrics)
     missing = missing_results(run.directory, run.config.exports)
     exports, _ = _export(run, step, [form for form in run.config.exports if f"{MODEL}/{form.value}" in missing])
     if run.engine.rank == 0 and report is not None:
@@ -57,7 +57,7 @@ def write_results(run: "Run", step: int, progress: Progress, baseline: Measureme
 def _write_report(run: "Run", report: dict[str, Any], progress: Progress) -> None:
     """Write report.json, and send where it is."""
     write_atomically(run.directory / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
-    run.send(output=OutputRecord(uri=run.uri, report_uri=f"{run.uri.rstrip('/')}/{REPORT}"), progress=progress.figures())
+    run.send(output=OutputRecord(uri=run.uri, report_uri=f"{run.uri.rstrip('/')}/{REPORT}"), progress=progress.to_record())
 
 
 def _export(run: "Run", step: int, forms: Sequence[Export]) -> tuple[list[Exported], int]:
@@ -81,16 +81,16 @@ def _probe(run: "Run") -> Probe:
 def _report(run: "Run", provenance: ModelProvenance, step: int, progress: Progress, baseline: Measurement, final: Measurement,
            exports: Sequence[Exported], trained_parameters: int) -> dict[str, Any]:  # fmt: skip
     """Return the content of report.json."""
-    dataset, figures, first = run.inputs.dataset, progress.figures(), run.ledger.metrics.latest
+    dataset, advance, first = run.inputs.dataset, progress.to_record(), run.ledger.metrics.latest
     summary = TrainingSummary(
         steps=progress.step,
-        epochs=figures.epoch,
+        epochs=advance.epoch,
         tokens_seen=progress.tokens_seen,
         seconds=progress.step_seconds,
         world_size=run.engine.world_size,
         trainable_parameters=trained_parameters,
         train_loss=first.get("trainLoss"),
-        tokens_per_second=figures.tokens_per_second,
+        tokens_per_second=advance.tokens_per_second,
         resumed_from_step=run.resumed_from_step,
         stopped_early=progress.stop_reason == EARLY_STOP,
     )

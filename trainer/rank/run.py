@@ -6,7 +6,7 @@ Test: tests/trainer/rank/test_run.py (real Ray, a small model).
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -26,8 +26,9 @@ from trainer.model.lora import apply_method
 from trainer.model.recompute import recompute_activations
 from trainer.preflight.findings_evaluation import left_out_finding
 from trainer.preflight.inputs import Inputs, chat_tokenizer
-from trainer.rank.hooks import INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, Sender, Silent, StopOnRequest, Validate, catch_up
+from trainer.rank.hooks import INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, StopOnRequest, Validate, catch_up
 from trainer.rank.results import add_exports, reported, write_results
+from trainer.reporting.messages import RecordUpdate, Sender, Silent
 from trainer.reporting.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 from trainer.storage.checkpoint import CheckpointStore, SavedState, best_figures
 from trainer.storage.ownership import no_checkpoint_left
@@ -68,10 +69,10 @@ class Run:
         self.send(stage=Stage.EXPORTING, metrics=self.ledger.metrics, checkpoints=list(self.store.records))
         write_results(self, step, progress, baseline, final)
 
-    def send(self, **fields: Any) -> None:
+    def send(self, **changes: Unpack[RecordUpdate]) -> None:
         """Send fields of the progress record, from rank 0 alone."""
         if self.engine.rank == 0:
-            self.sender.send(**fields)
+            self.sender.send(**changes)
 
     def load(self) -> None:
         """Load tokenizer and model on this node, and put the engine around the model."""
@@ -181,7 +182,7 @@ class Run:
             progress.stop_reason = saved.trainer_state["stopReason"]
         if self.trained:
             return progress
-        self.send(stage=Stage.TRAINING, progress=progress.figures())
+        self.send(stage=Stage.TRAINING, progress=progress.to_record())
         hooks = self.hooks(progress, saved, baseline)
         if self.ledger.owes_validation:
             catch_up(hooks, self.ledger, progress)

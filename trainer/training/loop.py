@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from finetune.api.errors import RunError
-from finetune.api.record import REASON_DIVERGED, ProgressFigures
+from finetune.api.record import REASON_DIVERGED, TrainingProgress
 from finetune.api.sections import Training
 from trainer.engine.base import Engine
 from trainer.objectives.loss import LossSums, loss_sums
@@ -67,8 +67,8 @@ class Progress:
         """Forget the times: what follows (an evaluation) is not training."""
         self._times.clear()
 
-    def figures(self) -> ProgressFigures:
-        """Return the figures of the progress record; rate and ETA over the last steps, None when unknown."""
+    def to_record(self) -> TrainingProgress:
+        """Return what the progress record holds; rate and ETA over the last steps, None when unknown."""
         rate = self.step_tokens / self.step_seconds if self.step_seconds > 0 else None
         eta = None
         if len(self._times) >= 2:
@@ -76,7 +76,7 @@ class Progress:
             seconds = max(end - begin, 1e-9)
             rate = (last_tokens - first_tokens) / seconds
             eta = (self.total_steps - self.step) * seconds / max(1, last_step - first_step)
-        return ProgressFigures(
+        return TrainingProgress(
             step=self.step, total_steps=self.total_steps, epoch=self.step / self.steps_per_epoch, tokens_seen=self.tokens_seen,
             tokens_per_second=rate, eta_seconds=eta,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune.api.resolve import build
-from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressSink, TrainConfig
+from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig
 from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import JobFile
 from finetune.cli.local.machine import Machine, spread
@@ -81,7 +81,7 @@ def plan_local_run(job: JobFile, folders: Folders, claims: Mapping[str, Path], m
         job=JobIdentity(name=job.name),
         workers=workers,
         output=OutputFolder(directory=str(folders.output), export=job.spec.output.export),
-        progress=ProgressSink(file=str(folders.progress)),
+        progress=ProgressTarget(file=str(folders.progress)),
     )
     if finder.errors:
         raise BadInputError(finder.errors)

@@ -7,7 +7,7 @@ import pytest
 from controller.job.trainconfig import ray_cpus, train_config
 from finetune.api.resolve import FileReference, build, local_paths, references, resolve
 from finetune.api.spec import Resources
-from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
+from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
 from tests.controller.job.builders import FOLDER, UID, job
 
 EVERYTHING: dict[str, Any] = {
@@ -70,7 +70,7 @@ def test_on_a_cluster_places_are_mount_points() -> None:
     assert config.output == OutputFolder(directory=f"/mnt/claims/models/{FOLDER}", uri=f"pvc://models/{FOLDER}")
     assert config.job == JobIdentity(name="bot", namespace="team", uid=UID, attempt=2)
     assert config.workers == Workers(workers=3, gpus_per_worker=2, cpus_per_worker=3)
-    assert config.progress == ProgressSink(namespace="team", config_map="bot-2-progress-0123abcd")
+    assert config.progress == ProgressTarget(namespace="team", config_map="bot-2-progress-0123abcd")
 
 
 def test_the_configuration_survives_its_way_through_json() -> None:
@@ -97,7 +97,7 @@ def test_a_laptop_builds_the_same_sections() -> None:
         job=JobIdentity(name="bot"),
         workers=Workers(),
         output=OutputFolder(directory="/runs/bot"),
-        progress=ProgressSink(file="/runs/bot/progress.json"),
+        progress=ProgressTarget(file="/runs/bot/progress.json"),
     )
     on_cluster = train_config(job(regularization={"dropout": 0.1}), 1)
     assert (config.training, config.regularization, config.evaluation) == (

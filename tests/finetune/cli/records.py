@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from finetune.api.record import CheckpointRecord, Metrics, ProgressFigures, ProgressRecord, Stage
+from finetune.api.record import CheckpointRecord, Metrics, ProgressRecord, Stage, TrainingProgress
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -11,7 +11,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 def record(stage: Stage = Stage.TRAINING, *, step: int | None = None, sequence: int = 1, **fields: Any) -> ProgressRecord:
     progress = None
     if step is not None:
-        progress = ProgressFigures(step=step, total_steps=10, epoch=0.5, tokens_seen=100, tokens_per_second=1234.5, eta_seconds=61.2)
+        progress = TrainingProgress(step=step, total_steps=10, epoch=0.5, tokens_seen=100, tokens_per_second=1234.5, eta_seconds=61.2)
     return ProgressRecord(attempt=1, sequence=sequence, time=NOON, stage=stage, progress=progress, **fields)
 
 

@@ -67,7 +67,7 @@ class CheckedInputs:
 
 
 class Told:
-    """A reporter that keeps what it is told."""
+    """A publisher that keeps what changes."""
 
     def __init__(self) -> None:
         self.fields: dict[str, object] = {}

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from finetune.api.record import BestFigures
-from tests.trainer.reporting.test_progress import config
+from tests.trainer.model.builders import train_config
 from trainer.engine.base import EngineState
-from trainer.rank.hooks import Silent
 from trainer.rank.run import Run
+from trainer.reporting.messages import Silent
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.training.loop import Progress
 
@@ -32,7 +32,7 @@ class OneRank:
 
 def run_with(folder: Path, perplexities: dict[int, float], keep: int = 1) -> Run:
     """Return a run that has trained to the last step of `perplexities`, with a checkpoint at each."""
-    run = Run(config(folder), SimpleNamespace(findings=()), "owner", Silent(), [])
+    run = Run(train_config(output={"directory": str(folder)}), SimpleNamespace(findings=()), "owner", Silent(), [])
     run.engine = OneRank()
     run.store = CheckpointStore(folder, str(folder), "owner", keep=keep)
     for step, perplexity in perplexities.items():

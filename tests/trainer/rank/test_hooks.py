@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
-from tests.trainer.reporting.test_progress import config as make_config
+from tests.trainer.model.builders import train_config
 from trainer.engine.base import EngineState
 from trainer.evaluation.figures import Perplexity
 from trainer.rank.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, StopOnRequest, Validate, catch_up
@@ -154,7 +154,7 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
 
 
 def saver(folder: Path, ledger: Ledger, listener: Listener, every: int) -> SaveCheckpoints:
-    config = make_config(folder).model_copy(update={"checkpoint": CheckpointPolicy(every_steps=every, keep=10)})
+    config = train_config().model_copy(update={"checkpoint": CheckpointPolicy(every_steps=every, keep=10)})
     store = CheckpointStore(folder, str(folder), "owner", 10)
     return SaveCheckpoints(OneRank(), store, config, ledger, listener, lambda: {"baseline": {}})
 
@@ -210,7 +210,7 @@ def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tm
     monkeypatch.setattr("trainer.rank.hooks.measure_perplexity", lambda *_: Perplexity(math.log(next(found)), 1, 1))
     ledger, listener = Ledger(), Listener()
     hook = validating(ledger, listener, EarlyStopping(patience=3, min_delta=0.01))
-    config = make_config(tmp_path).model_copy(update={"checkpoint": CheckpointPolicy(every_steps=1, keep=1)})
+    config = train_config().model_copy(update={"checkpoint": CheckpointPolicy(every_steps=1, keep=1)})
     store = CheckpointStore(tmp_path, str(tmp_path), "owner", 1)
     saving = SaveCheckpoints(OneRank(), store, config, ledger, listener, dict)
     for step in range(1, 5):

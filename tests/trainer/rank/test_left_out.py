@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.trainer.model.builders import train_config
 from tests.trainer.rank.test_best import OneRank
-from tests.trainer.reporting.test_progress import config
 from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.figures import Figure, Perplexity
 from trainer.preflight.findings_evaluation import left_out_finding
-from trainer.rank.hooks import Silent
 from trainer.rank.run import Run
+from trainer.reporting.messages import Silent
 
 REASON = "no answer has the 4 tokens that BLEU needs"
 MEASURED = Measurement(Perplexity(3.0, 2, 5), {"bleu": Figure(None, reason=REASON), "chrf": Figure(12.0)})
@@ -25,7 +25,7 @@ MEASURED = Measurement(Perplexity(3.0, 2, 5), {"bleu": Figure(None, reason=REASO
     ],
 )
 def test_a_figure_that_is_left_out_is_warned_of_once(tmp_path: Path, findings: tuple[str, ...], said: list[str]) -> None:
-    run = Run(config(tmp_path), SimpleNamespace(findings=findings), "owner", Silent(), [])
+    run = Run(train_config(output={"directory": str(tmp_path)}), SimpleNamespace(findings=findings), "owner", Silent(), [])
     run.engine = OneRank()
     run.tell_left_out(MEASURED, "tuned")
     assert run.warnings == said

@@ -21,8 +21,8 @@ from tests.trainer.tiny import tiny_model, write_rows
 from trainer.data.rows import Dataset
 from trainer.model.location import LocatedModel, ModelKind
 from trainer.preflight.inputs import Inputs
-from trainer.rank.hooks import Silent
 from trainer.rank.run import Run
+from trainer.reporting.messages import Silent
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -8,7 +8,7 @@ import pytest
 from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Training
 from finetune.api.sources import Data, ModelSource, Source
-from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressSink, TrainConfig, Workers
+from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
 from trainer.storage.ownership import Ownership, no_checkpoint_left, recorded_time
 
 
@@ -18,7 +18,7 @@ def config(
     return TrainConfig(
         job=JobIdentity(name=name, uid=uid), task="chat", model=ModelSource(name="m"), data=Data(train=[Source(path=data)]),
         method=Method(lora=LoraMethod()), training=Training(epochs=1, learning_rate=learning_rate), workers=Workers(workers=workers),
-        output=OutputFolder(directory=str(folder)), progress=ProgressSink(file=str(folder / "p")),
+        output=OutputFolder(directory=str(folder)), progress=ProgressTarget(file=str(folder / "p")),
     )  # fmt: skip
 
 

@@ -68,13 +68,13 @@ def test_rate_and_eta_come_from_steps_alone_and_outlive_a_pause() -> None:
     progress.mark(100.0)
     progress.step, progress.tokens_seen = 1, 50
     progress.mark(102.0)
-    assert (progress.figures().tokens_per_second, progress.figures().eta_seconds) == (pytest.approx(25.0), pytest.approx(18.0))
+    assert (progress.to_record().tokens_per_second, progress.to_record().eta_seconds) == (pytest.approx(25.0), pytest.approx(18.0))
     progress.pause()
-    assert (progress.figures().tokens_per_second, progress.figures().eta_seconds) == (pytest.approx(25.0), None)
+    assert (progress.to_record().tokens_per_second, progress.to_record().eta_seconds) == (pytest.approx(25.0), None)
     progress.mark(500.0)
     progress.step, progress.tokens_seen = 2, 150
     progress.mark(502.0)
-    assert progress.figures().tokens_per_second == pytest.approx(50.0)
+    assert progress.to_record().tokens_per_second == pytest.approx(50.0)
     assert (progress.step_seconds, progress.step_tokens) == (pytest.approx(4.0), 150)
 
 

@@ -1,0 +1,149 @@
+"""Reports: whole, numbered, throttled, urgent when they matter, and insisted upon at the end."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from finetune.api.record import Metrics, Outcome, ProgressRecord, Result, Stage, TrainingProgress
+from finetune.api.trainconfig import TrainConfig
+from tests.trainer.model.builders import train_config
+from trainer.driver.publisher import FileTarget, Publisher
+from trainer.reporting.messages import RecordUpdate
+
+
+def config(folder: Path) -> TrainConfig:
+    return train_config(
+        job={"name": "job", "attempt": 2}, output={"directory": str(folder)}, progress={"file": str(folder / "record.json")}
+    )
+
+
+class CountingTarget:
+    """Keeps the records; refuses the first `refusals` writes."""
+
+    def __init__(self, refusals: int = 0, interval_seconds: float = 15.0) -> None:
+        self.interval_seconds, self.refusals, self.records = interval_seconds, refusals, []
+
+    def write(self, record: ProgressRecord) -> None:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise ConnectionError("the API server is away")
+        self.records.append(record)
+
+
+OUTCOME = Outcome(result=Result.SUCCEEDED, reason="Succeeded", message="done")
+
+
+def test_a_file_always_holds_a_whole_record(tmp_path: Path) -> None:
+    publisher = Publisher(config(tmp_path), FileTarget(tmp_path / "record.json"))
+    publisher.update(stage=Stage.TRAINING, progress=TrainingProgress(step=3, total_steps=10, epoch=0.3, tokens_seen=99))
+    assert publisher.publish()
+    record = ProgressRecord.model_validate(json.loads((tmp_path / "record.json").read_text()))
+    assert (record.attempt, record.sequence, record.stage) == (2, 1, Stage.TRAINING)
+    assert record.progress is not None
+    assert record.progress.step == 3
+
+
+def test_the_last_record_is_written_until_it_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    target = CountingTarget(refusals=4)
+    assert Publisher(config(tmp_path), target).finish(outcome=OUTCOME, stage=Stage.FINISHED)
+    assert [record.outcome for record in target.records] == [OUTCOME]
+    assert target.records[0].sequence == 5
+
+
+def test_a_record_that_goes_into_a_new_object_is_whole_and_newer_than_before(tmp_path: Path) -> None:
+    target = CountingTarget()
+    publisher = Publisher(config(tmp_path), target)
+    publisher.update(stage=Stage.TRAINING, resumed_from_step=0, warnings=["one row is long"])
+    assert publisher.publish()
+    target.refusals = 2  # somebody has deleted the ConfigMap
+    publisher.update(progress=TrainingProgress(step=3, total_steps=10, epoch=0.3, tokens_seen=99))
+    assert [publisher.publish() for _ in range(3)] == [False, False, True]
+    before, after = target.records
+    assert after.sequence > before.sequence
+    assert (after.stage, after.resumed_from_step, after.warnings) == (Stage.TRAINING, 0, ["one row is long"])
+    assert after.progress is not None
+    assert after.progress.step == 3
+
+
+def test_a_target_that_stays_away_does_not_hold_the_end_up_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    now = iter(range(0, 100_000, 30))
+    publisher = Publisher(config(tmp_path), CountingTarget(refusals=10_000), clock=lambda: float(next(now)))
+    assert not publisher.finish(outcome=OUTCOME)
+
+
+def run_for(publisher: Publisher, seconds: float) -> None:
+    publisher.start()
+    publisher._closed.wait(seconds)
+
+
+def test_plain_progress_is_throttled_and_a_checkpoint_is_not(tmp_path: Path) -> None:
+    target = CountingTarget(interval_seconds=60.0)
+    publisher = Publisher(config(tmp_path), target)
+    publisher.update(stage=Stage.TRAINING)
+    run_for(publisher, 0.6)
+    for step in range(5):
+        publisher.update(progress=TrainingProgress(step=step, total_steps=10, epoch=0, tokens_seen=0))
+    publisher._closed.wait(0.6)
+    assert len(target.records) == 1
+    publisher.update(checkpoints=[], resumed_from_step=4)
+    publisher._closed.wait(0.6)
+    assert len(target.records) == 2
+    assert target.records[1].progress is not None
+    assert target.records[1].progress.step == 4
+    publisher.finish(outcome=OUTCOME)
+
+
+def test_a_lost_worker_side_does_not_stop_the_reports(tmp_path: Path) -> None:
+    def lost() -> RecordUpdate:
+        raise ConnectionError("the actor died")
+
+    target = CountingTarget(interval_seconds=0.0)
+    publisher = Publisher(config(tmp_path), target)
+    publisher.poll(lost)
+    publisher.update(stage=Stage.TRAINING)
+    run_for(publisher, 0.6)
+    assert publisher.finish(outcome=OUTCOME)
+    assert target.records[-1].outcome == OUTCOME
+
+
+def test_a_figure_that_is_no_number_is_left_out_of_the_record(tmp_path: Path) -> None:
+    publisher = Publisher(config(tmp_path), FileTarget(tmp_path / "record.json"))
+    publisher.update(metrics=Metrics(final={"wer": float("nan"), "perplexity": float("inf"), "bleu": 3.0}))
+    publisher.publish()
+    written = json.loads((tmp_path / "record.json").read_text(), parse_constant=pytest.fail)
+    assert written["metrics"]["final"] == {"bleu": 3.0}
+
+
+def test_half_letters_of_the_users_rows_do_not_make_a_record_that_nobody_can_read(tmp_path: Path) -> None:
+    publisher = Publisher(config(tmp_path), FileTarget(tmp_path / "record.json"))
+    publisher.update(warnings=["row 3 holds 'Gr\u00fc\u00dfe \ud83d'"])
+    assert publisher.publish()
+    read = ProgressRecord.model_validate_json((tmp_path / "record.json").read_text())
+    assert read.warnings == ["row 3 holds 'Gr\u00fc\u00dfe ?'"]
+
+
+def test_what_was_fetched_first_does_not_overwrite_what_came_after_it(tmp_path: Path) -> None:
+    publisher = Publisher(config(tmp_path), CountingTarget())
+    changes = iter([RecordUpdate(stage=Stage.TRAINING), RecordUpdate(stage=Stage.FINAL)])
+    first_has_its_change, second_may_go_on = threading.Event(), threading.Event()
+
+    def source() -> RecordUpdate:
+        change = next(changes)
+        if change["stage"] is Stage.TRAINING:
+            first_has_its_change.set()
+            second_may_go_on.wait(0.3)
+        return change
+
+    publisher.poll(source)
+    first = threading.Thread(target=publisher.fetch)
+    first.start()
+    first_has_its_change.wait()
+    publisher.fetch()
+    second_may_go_on.set()
+    first.join()
+    assert publisher.publish()
+    assert publisher._target.records[-1].stage is Stage.FINAL

@@ -1,0 +1,166 @@
+"""The driver's half of reporting: keeps the newest state of a run and publishes it as a file or in a ConfigMap.
+
+Publishing never fails training: it has a thread of its own and only logs what goes wrong. Only the last record is insisted
+upon, because the controller decides by it. Touches the file or the API server. Test: tests/trainer/driver/test_publisher.py.
+"""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, Unpack
+
+from finetune.api.record import RECORD_KEY, ProgressRecord, Stage
+from finetune.api.trainconfig import ProgressTarget, TrainConfig
+from finetune.system.files import whole_letters, write_atomically
+from trainer.reporting.messages import RecordUpdate
+
+logger = logging.getLogger(__name__)
+
+CONFIG_MAP_INTERVAL_SECONDS = 15.0
+FILE_INTERVAL_SECONDS = 0.5
+POLL_SECONDS = 0.25
+FINAL_TRIES_SECONDS = 300.0
+URGENT_FIELDS = frozenset({"stage", "checkpoints", "outcome", "resumed_from_step"})
+
+
+class RecordTarget(Protocol):
+    """Where records go."""
+
+    interval_seconds: float
+
+    def write(self, record: ProgressRecord) -> None:
+        """Store a record in place of the one before; may raise anything."""
+
+
+class FileTarget:
+    """A JSON file that is replaced in one step."""
+
+    interval_seconds = FILE_INTERVAL_SECONDS
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, record: ProgressRecord) -> None:
+        """Replace the file."""
+        write_atomically(self._path, record_text(record))
+
+
+class ConfigMapTarget:
+    """One key of one ConfigMap, patched with the pod's own service account, which may do that and nothing else."""
+
+    interval_seconds = CONFIG_MAP_INTERVAL_SECONDS
+
+    def __init__(self, namespace: str, name: str) -> None:
+        from kubernetes import client, config
+
+        config.load_incluster_config()
+        self._api, self._namespace, self._name = client.CoreV1Api(), namespace, name
+
+    def write(self, record: ProgressRecord) -> None:
+        """Patch the ConfigMap; bounded in time."""
+        body = {"data": {RECORD_KEY: record_text(record)}}
+        self._api.patch_namespaced_config_map(self._name, self._namespace, body, _request_timeout=(5, 10))
+
+
+def record_text(record: ProgressRecord) -> str:
+    """Return the record as JSON that every reader takes, whatever words of the user's rows are in it."""
+    return json.dumps(json.loads(whole_letters(json.dumps(record.to_wire(), ensure_ascii=False))))
+
+
+def open_target(target: ProgressTarget) -> RecordTarget:
+    """Return the place that the configuration names."""
+    if target.config_map is not None and target.namespace is not None:
+        return ConfigMapTarget(target.namespace, target.config_map)
+    if target.file is not None:
+        return FileTarget(Path(target.file))
+    raise ValueError("progress: neither a file nor a ConfigMap is configured")
+
+
+class Publisher:
+    """Keeps the newest state, publishes it from a thread, insists on the last record."""
+
+    def __init__(self, config: TrainConfig, target: RecordTarget, clock: Callable[[], float] = time.monotonic) -> None:
+        self._target, self._clock = target, clock
+        self._attempt, self._cluster = config.job.attempt, os.environ.get("RAY_CLUSTER_NAME", "")
+        self._state = RecordUpdate(stage=Stage.STARTING)
+        self._sequence = 0
+        self._lock, self._fetching = threading.Lock(), threading.Lock()
+        self._changed = self._urgent = False
+        self._last_write = float("-inf")
+        self._closed = threading.Event()
+        self._source: Callable[[], RecordUpdate] | None = None
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def poll(self, source: Callable[[], RecordUpdate] | None) -> None:
+        """Have the thread fetch changes from `source` (the actor of the workers) from now on."""
+        self._source = source
+
+    def update(self, **changes: Unpack[RecordUpdate]) -> None:
+        """Take over changed fields of the record."""
+        with self._lock:
+            self._changed = True
+            self._urgent = self._urgent or bool(URGENT_FIELDS & {key for key, value in changes.items() if self._state.get(key) != value})
+            self._state.update(changes)
+
+    def finish(self, patience_seconds: float = FINAL_TRIES_SECONDS, **changes: Unpack[RecordUpdate]) -> bool:
+        """Publish the last record, again and again until it is accepted or the patience is over; return whether it was."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join(patience_seconds)
+        self.fetch()
+        self.update(**changes)
+        deadline, pause = self._clock() + patience_seconds, 0.5
+        while not self.publish():
+            if self._clock() + pause > deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 2, 15.0)
+        return True
+
+    def publish(self) -> bool:
+        """Write the present state; log and return False when the target refuses it."""
+        with self._lock:
+            self._sequence += 1
+            sequence, state = self._sequence, self._state.copy()
+            self._changed = self._urgent = False
+            self._last_write = self._clock()
+        try:
+            now = datetime.now(UTC)
+            self._target.write(ProgressRecord(attempt=self._attempt, cluster=self._cluster, sequence=sequence, time=now, **state))
+        except Exception as error:  # any target, any fault: training goes on
+            logger.warning("progress could not be reported: %s", str(error).splitlines()[0] if str(error) else type(error).__name__)
+            with self._lock:
+                self._changed = True
+            return False
+        return True
+
+    def fetch(self) -> None:
+        """Take over what the source has; log it when the source is gone."""
+        # One at a time: what was handed over first must not overwrite what came after it.
+        with self._fetching:
+            if self._source is None:
+                return
+            try:
+                changes = self._source()
+            except Exception as error:  # the actor may be gone with its node
+                logger.debug("no progress from the workers: %s", error)
+                return
+            if changes:
+                self.update(**changes)
+
+    def _run(self) -> None:
+        while not self._closed.wait(POLL_SECONDS):
+            self.fetch()
+            due = self._clock() - self._last_write >= self._target.interval_seconds
+            if self._changed and (due or self._urgent):
+                self.publish()
