@@ -18,9 +18,8 @@ from trainer.engine.base import Engine
 from trainer.evaluation.figures import Figure, Perplexity, figures
 from trainer.evaluation.generation import Generated, generate
 from trainer.evaluation.metrics.text import left_out, text_metrics
-from trainer.objectives.loss import nll_sum
-from trainer.training.batches import MicroBatch, collate, deal_evaluation, model_inputs
-from trainer.training.loop import accepts_logits_to_keep
+from trainer.objectives.base import Forward, Objective
+from trainer.training.batches import deal_evaluation
 
 SAMPLE_ANSWERS = 3
 """Answers that the report shows, base beside tuned."""
@@ -75,8 +74,8 @@ def perplexity_figures(perplexity: Perplexity) -> dict[str, float]:
     return Measurement(perplexity).figures()
 
 
-def measure_perplexity(engine: Engine, rows: Sequence[Sample], batch_size: int, between: Callable[[], None] = lambda: None,
-                       tokens_at_once: int | None = None) -> Perplexity:  # fmt: skip
+def measure_perplexity(engine: Engine, objective: Objective[Any], rows: Sequence[Sample], batch_size: int,
+                       between: Callable[[], None] = lambda: None, tokens_at_once: int | None = None) -> Perplexity:  # fmt: skip
     """Return the token-weighted perplexity of all rows; on every rank the same.
 
     A batch has at most `batch_size` rows and, if it has more than one, `tokens_at_once` tokens with its padding.
@@ -84,33 +83,28 @@ def measure_perplexity(engine: Engine, rows: Sequence[Sample], batch_size: int, 
     """
     was_training = engine.model.training
     engine.model.eval()
-    keeps_positions = accepts_logits_to_keep(engine)
+    forward = Forward.of(engine.model, engine.forward)
     nll = 0.0
     with torch.no_grad():
         for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once):
             between()
             if turn is not None or engine.shards_parameters:
                 # A sharded forward needs every rank: one without rows of its own computes along with a row.
-                found = _batch_nll(engine, collate(turn or rows[:1]).to(engine.device), keeps_positions=keeps_positions)
+                found = objective.nll(forward, objective.collate(turn or rows[:1]).to(engine.device))
                 nll += found if turn is not None else 0.0
     engine.model.train(was_training)
     total = engine.sums_over_ranks([nll])[0]
     return Perplexity(nll_sum=total, tokens=sum(sum(row.loss_mask) for row in rows), bytes=sum(row.loss_bytes for row in rows))
 
 
-def _batch_nll(engine: Engine, batch: MicroBatch, *, keeps_positions: bool) -> float:
-    logits = engine.forward(**model_inputs(batch, keeps_positions=keeps_positions))
-    return nll_sum(logits if keeps_positions else logits[:, batch.positions], batch.targets, batch.bears_loss)
-
-
-def measure(engine: Engine, tokenizer: Any, examples: Sequence[Example], rows: Sequence[Sample], task: Task, evaluation: Evaluation,
-            batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
+def measure(engine: Engine, objective: Objective[Any], tokenizer: Any, examples: Sequence[Example], rows: Sequence[Sample], task: Task,
+            evaluation: Evaluation, batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
     """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
 
     `max_length` is the job's largest length of a row; a longer prompt loses its beginning. Answers are generated only
     where a metric needs them.
     """
-    perplexity = measure_perplexity(engine, rows, batch_size, tokens_at_once=tokens_at_once)
+    perplexity = measure_perplexity(engine, objective, rows, batch_size, tokens_at_once=tokens_at_once)
     names, generation = evaluation.text_metrics_of(task), evaluation.generation or Generation()
     if not names:
         return Measurement(perplexity)

@@ -1,1 +1,4 @@
-"""What a model is trained for: loss sums over the tokens that have loss."""
+"""What is minimized: how samples become a batch, and what the loss of a batch is. One file an objective.
+
+May touch torch and `trainer.data.rows`; knows neither engines nor tasks. Tests: tests/trainer/objectives/.
+"""

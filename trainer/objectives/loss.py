@@ -1,38 +1,28 @@
-"""The loss: sums over loss-bearing tokens, so that a mean is taken once, over the whole global batch.
+"""Cross-entropy over tokens, as sums, for every objective that predicts tokens.
 
-A mean per micro-batch would weigh a token by its neighbours: the same batch split otherwise would give another gradient.
+A mean per micro-batch would weigh a token by its neighbours: the same batch, split otherwise, would give another gradient.
 Test: tests/trainer/objectives/test_loss.py, tests/trainer/engine/test_invariance.py.
 """
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from trainer.objectives.base import LossSums
+
 CHUNK_POSITIONS = 16
 """Positions whose log-probabilities are computed at once: enough to keep a processor busy, 10 MB at a vocabulary of 152,000."""
 
 
-@dataclass(frozen=True)
-class LossSums:
-    """Sums over the loss-bearing tokens of one micro-batch, in nats."""
-
-    objective: Tensor
-    """What is minimized: negative log-likelihood, smoothed if asked for. Scalar with a graph."""
-    nll: Tensor
-    """Negative log-likelihood without smoothing, for figures. Scalar without a graph."""
-
-
-def loss_sums(logits: Tensor, targets: Tensor, bears_loss: Tensor, label_smoothing: float = 0.0) -> LossSums:
+def loss_sums(logits: Tensor, targets: Tensor, loss_mask: Tensor, label_smoothing: float = 0.0) -> LossSums:
     """Return the loss sums of one micro-batch.
 
     `logits` (rows, positions, vocabulary) at each position score the token in `targets` (rows, positions) at the same
-    index; positions where `bears_loss` (rows, positions) is False count nothing. With smoothing e the target distribution
+    index; positions where `loss_mask` (rows, positions) is False count nothing. With smoothing e the target distribution
     is (1 - e) on the target plus e spread evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567, eq. in section 7).
     """
-    chosen = logits[bears_loss].float()
-    wanted = targets[bears_loss]
+    chosen = logits[loss_mask].float()
+    wanted = targets[loss_mask]
     log_probabilities = functional.log_softmax(chosen, dim=-1)
     target_log_probabilities = log_probabilities.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
     nll = -target_log_probabilities.sum()
@@ -42,12 +32,12 @@ def loss_sums(logits: Tensor, targets: Tensor, bears_loss: Tensor, label_smoothi
     return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * uniform, nll=nll.detach())
 
 
-def nll_sum(logits: Tensor, targets: Tensor, bears_loss: Tensor) -> float:
-    """Return the negative log-likelihood of the loss-bearing tokens, in nats, for figures: arguments as in `loss_sums`.
+def nll_sum(logits: Tensor, targets: Tensor, loss_mask: Tensor) -> float:
+    """Return the negative log-likelihood of the loss tokens, in nats, for figures; arguments as in `loss_sums`.
 
     Taken a few positions at a time, so that no second copy of the logits exists.
     """
-    rows, positions = bears_loss.nonzero(as_tuple=True)
+    rows, positions = loss_mask.nonzero(as_tuple=True)
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
     for start in range(0, len(rows), CHUNK_POSITIONS):
         chunk = rows[start : start + CHUNK_POSITIONS], positions[start : start + CHUNK_POSITIONS]

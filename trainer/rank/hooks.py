@@ -13,6 +13,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
 from trainer.engine.base import Engine
 from trainer.evaluation.evaluator import measure_perplexity, perplexity_figures
+from trainer.objectives.causal import CAUSAL
 from trainer.reporting.messages import Sender
 from trainer.reporting.sinks import MetricsSink
 from trainer.storage.checkpoint import CheckpointStore
@@ -108,7 +109,9 @@ class Validate:
         """Validate; a stop that comes in between ends it, and training, and is remembered in the checkpoint."""
         self._ledger.owes_validation = True
         try:
-            measured = measure_perplexity(self._engine, self._rows, self._batch_size, self._stop.between_batches, self._tokens_at_once)
+            measured = measure_perplexity(
+                self._engine, CAUSAL, self._rows, self._batch_size, self._stop.between_batches, self._tokens_at_once
+            )
         except MeasurementStoppedError:
             self._engine.model.train()
             progress.stop_reason = INTERRUPTED

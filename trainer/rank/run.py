@@ -24,6 +24,7 @@ from trainer.model.load import load_model, provenance_of
 from trainer.model.location import locate
 from trainer.model.lora import apply_method
 from trainer.model.recompute import recompute_activations
+from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.preflight.findings_evaluation import left_out_finding
 from trainer.preflight.inputs import Inputs, chat_tokenizer
 from trainer.rank.hooks import INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, StopOnRequest, Validate, catch_up
@@ -32,7 +33,7 @@ from trainer.reporting.messages import RecordUpdate, Sender, Silent
 from trainer.reporting.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 from trainer.storage.checkpoint import CheckpointStore, SavedState, best_figures
 from trainer.storage.ownership import no_checkpoint_left
-from trainer.training.batches import MicroBatch, deal
+from trainer.training.batches import deal
 from trainer.training.loop import Hook, Progress, train
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class Run:
             return Measurement()
         config = self.config
         measured = measure(
-            self.engine, self.tokenizer, self.inputs.dataset.test, self.test_rows, config.task, config.evaluation,
+            self.engine, CAUSAL, self.tokenizer, self.inputs.dataset.test, self.test_rows, config.task, config.evaluation,
             self.rows_at_once, self.tokens_at_once, config.training.max_sequence_length,
         )  # fmt: skip
         if self.engine.rank == 0:
@@ -186,15 +187,16 @@ class Run:
         hooks = self.hooks(progress, saved, baseline)
         if self.ledger.owes_validation:
             catch_up(hooks, self.ledger, progress)
-        train(self.engine, self.micro_batches, training, self.config.regularization.label_smoothing, progress, hooks)
+        train(self.engine, CAUSAL, self.micro_batches, training, self.config.regularization.label_smoothing, progress, hooks)
         return progress
 
-    def micro_batches(self, step: int) -> list[MicroBatch]:
+    def micro_batches(self, step: int) -> list[CausalBatch]:
         """Return this rank's micro-batches of a step; a function of the step, so that a resumed run sees the same."""
         training = self.config.training
         places = batch_at(step, len(self.train_pieces), training.global_batch_size, training.seed)
         rows = [self.row(epoch, index) for epoch, index in places]
-        return deal(rows, self.engine.rank, self.engine.world_size, training.micro_batch_size)
+        dealt = deal(rows, self.engine.rank, self.engine.world_size, training.micro_batch_size)
+        return [CAUSAL.collate(own) for own in dealt]
 
     def row(self, epoch: int, index: int) -> Sample:
         """Return a training row as it is in an epoch; counts the words that augmentation changed."""

@@ -3,13 +3,12 @@
 Nothing here knows of Ray, files or Kubernetes. Test: tests/trainer/training/test_loop.py, tests/trainer/engine/test_invariance.py.
 """
 
-import inspect
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -17,8 +16,7 @@ from finetune.api.errors import RunError
 from finetune.api.record import REASON_DIVERGED, TrainingProgress
 from finetune.api.sections import Training
 from trainer.engine.base import Engine
-from trainer.objectives.loss import LossSums, loss_sums
-from trainer.training.batches import MicroBatch, model_inputs
+from trainer.objectives.base import B, Batch, Forward, Objective
 from trainer.training.schedule import learning_rate_at
 
 RATE_WINDOW_STEPS = 20
@@ -100,31 +98,31 @@ class Hook(Protocol):
         """Act; set progress.stop_reason to end training. Called on every rank, in the same order."""
 
 
-def train(engine: Engine, batches: Callable[[int], Sequence[MicroBatch]], training: Training, label_smoothing: float,
+def train(engine: Engine, objective: Objective[B], batches: Callable[[int], Sequence[B]], training: Training, label_smoothing: float,
           progress: Progress, hooks: Sequence[Hook]) -> None:  # fmt: skip
-    """Train until progress is finished. `batches(step)` gives this rank's micro-batches of a step.
+    """Train until progress is finished. `batches(step)` gives this rank's micro-batches of a step, collated by the objective.
 
     Raises TrainingDivergedError when loss or gradient norm is not finite.
     """
     engine.model.train()
-    keeps_positions = accepts_logits_to_keep(engine)
+    forward = Forward.of(engine.model, engine.forward)
     while not progress.finished:
         if progress.paused:
             progress.mark(time.monotonic())
         micro_batches = batches(progress.step)
-        loss_tokens, tokens = (int(total) for total in engine.sums_over_ranks(token_counts(micro_batches)))
+        units, tokens = (int(total) for total in engine.sums_over_ranks(counts(micro_batches)))
         seed_step(training.seed, progress.step, engine.rank)
         nll = torch.zeros((), dtype=torch.float64, device=engine.device)  # read once a step: each reading waits for the device
         for index, batch in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             with engine.accumulating(last):
-                sums = forward_loss(engine, batch.to(engine.device), label_smoothing, keeps_positions=keeps_positions)
-                # The engine averages over ranks; this makes it a mean over all loss-bearing tokens of the global batch.
-                engine.backward(sums.objective * (engine.world_size / max(1, loss_tokens)), last=last)
+                sums = objective.loss(forward, batch.to(engine.device), label_smoothing)
+                # The engine averages over ranks; this makes it a mean over all units of the global batch.
+                engine.backward(sums.objective * (engine.world_size / max(1, units)), last=last)
             nll += sums.nll
         learning_rate = learning_rate_at(progress.step, progress.total_steps, training)
         gradient_norm = engine.step(learning_rate)
-        train_loss = engine.sums_over_ranks([float(nll)])[0] / max(1, loss_tokens)
+        train_loss = engine.sums_over_ranks([float(nll)])[0] / max(1, units)
         if not (math.isfinite(train_loss) and math.isfinite(gradient_norm)):
             raise TrainingDivergedError(
                 f"step {progress.step + 1}: loss {train_loss}, gradient norm {gradient_norm}; lower training.learningRate"
@@ -133,27 +131,12 @@ def train(engine: Engine, batches: Callable[[int], Sequence[MicroBatch]], traini
         progress.tokens_seen += tokens
         progress.mark(time.monotonic())
         for hook in hooks:
-            hook.after_step(progress, StepResult(train_loss, gradient_norm, learning_rate, loss_tokens))
+            hook.after_step(progress, StepResult(train_loss, gradient_norm, learning_rate, units))
 
 
-def forward_loss(engine: Engine, batch: MicroBatch, label_smoothing: float, *, keeps_positions: bool) -> LossSums:
-    """Return the loss sums of one micro-batch."""
-    logits = engine.forward(**model_inputs(batch, keeps_positions=keeps_positions))
-    if not keeps_positions:
-        logits = logits[:, batch.positions]
-    return loss_sums(logits, batch.targets, batch.bears_loss, label_smoothing)
-
-
-def accepts_logits_to_keep(engine: Engine) -> bool:
-    """Tell whether the model can compute logits at chosen positions only, which saves most of the output layer's work."""
-    model: Any = engine.model
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(base.forward).parameters
-
-
-def token_counts(batches: Sequence[MicroBatch]) -> list[float]:
-    """Return loss-bearing tokens and all tokens of this rank's part of a step."""
-    return [float(sum(batch.loss_tokens for batch in batches)), float(sum(int(batch.attention_mask.sum()) for batch in batches))]
+def counts(batches: Sequence[Batch]) -> list[float]:
+    """Return the units of the loss and all tokens of this rank's part of a step."""
+    return [float(sum(batch.units for batch in batches)), float(sum(batch.tokens for batch in batches))]
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

@@ -24,8 +24,10 @@ from trainer.engine.base import Engine, EngineState, OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
 from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
-from trainer.training.batches import MicroBatch, deal
-from trainer.training.loop import Progress, StepResult, accepts_logits_to_keep, forward_loss, train
+from trainer.objectives.base import Forward
+from trainer.objectives.causal import CAUSAL, CausalBatch
+from trainer.training.batches import deal
+from trainer.training.loop import Progress, StepResult, train
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
@@ -97,11 +99,11 @@ class Watch:
 def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
     """Have the loop do one optimizer step; return loss, gradients before clipping and the gradient norm."""
 
-    def batches(number: int) -> list[MicroBatch]:
-        return deal(rows_of_step(number), engine.rank, engine.world_size, micro)
+    def batches(number: int) -> list[CausalBatch]:
+        return [CAUSAL.collate(rows) for rows in deal(rows_of_step(number), engine.rank, engine.world_size, micro)]
 
     with Watch(engine) as watch:
-        train(engine, batches, TRAINING, LABEL_SMOOTHING, Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step), [watch])
+        train(engine, CAUSAL, batches, TRAINING, LABEL_SMOOTHING, Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step), [watch])
     [result] = watch.results
     return {"loss": result.train_loss, "gradients": watch.gradients, "norm": result.gradient_norm}
 
@@ -111,10 +113,10 @@ def gradients_of_many(name: str, micro: int) -> Tensor:
     rows = [replace(row, id=f"{step}-{row.id}") for step in range(MANY // ROWS) for row in rows_of_step(step)]
     settings = OptimizerSettings(weight_decay=0.0, gradient_clipping=0.0, micro_batch_size=micro, micro_batches_per_step=MANY // micro)
     engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
-    batches = deal(rows, 0, 1, micro)
-    tokens = sum(batch.loss_tokens for batch in batches)
+    batches = [CAUSAL.collate(dealt) for dealt in deal(rows, 0, 1, micro)]
+    forward, tokens = Forward.of(engine.model, engine.forward), sum(batch.units for batch in batches)
     for index, batch in enumerate(batches):
-        sums = forward_loss(engine, batch, 0.0, keeps_positions=accepts_logits_to_keep(engine))
+        sums = CAUSAL.loss(forward, batch)
         engine.backward(sums.objective / tokens, last=index == len(batches) - 1)
     return torch.cat([value.flatten() for value in engine.full_gradients().values()])
 
@@ -194,11 +196,12 @@ def main() -> None:
         for micro in MICRO_BATCHES:
             if micro * world_size <= ROWS:
                 engine = new_engine(name, micro, world_size)
-                results[f"perplexity/{name}/{micro}"] = {"value": measure_perplexity(engine, rows_of_step(0)[:UNEVEN], micro).perplexity}
+                found = measure_perplexity(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro)
+                results[f"perplexity/{name}/{micro}"] = {"value": found.perplexity}
                 results[f"step/{name}/{micro}"] = one_step(engine, 0, micro)
         for count in (1, len(PROMPTS)):
-            found = generate_over_ranks(new_engine(name, 2, world_size), tokenizer, PROMPTS[:count], NEW_TOKENS, batch_size=2)
-            results[f"answers/{name}/{count}"] = {"texts": [answer.text for answer in found]}
+            answered = generate_over_ranks(new_engine(name, 2, world_size), tokenizer, PROMPTS[:count], NEW_TOKENS, batch_size=2)
+            results[f"answers/{name}/{count}"] = {"texts": [answer.text for answer in answered]}
         results[f"elsewhere/{name}"] = goes_on_elsewhere(name, 2, world_size, saved)
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
         results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)

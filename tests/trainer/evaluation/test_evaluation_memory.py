@@ -13,7 +13,7 @@ from trainer.data.rows import Sample
 from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
-from trainer.training.batches import deal
+from trainer.objectives.causal import CAUSAL
 from trainer.training.loop import Progress, train
 
 VOCABULARY, MICRO, LENGTH, PROMPT = 65_000, 4, 40, 8
@@ -44,18 +44,18 @@ def peak(act: Callable[[], object]) -> int:
 @pytest.fixture(scope="module")
 def training_peak() -> int:
     trained, training = engine(), Training(max_steps=1, global_batch_size=MICRO, micro_batch_size=MICRO)
-    return peak(lambda: train(trained, lambda _: deal(rows(MICRO), 0, 1, MICRO), training, 0.0, Progress(1, 1), []))
+    return peak(lambda: train(trained, CAUSAL, lambda _: [CAUSAL.collate(rows(MICRO))], training, 0.0, Progress(1, 1), []))
 
 
 def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int) -> None:
     measured = engine()
-    found = peak(lambda: measure_perplexity(measured, rows(3 * MICRO), MICRO))
+    found = peak(lambda: measure_perplexity(measured, CAUSAL, rows(3 * MICRO), MICRO))
     assert LOGITS < found < training_peak
 
 
 def test_the_logits_of_an_evaluation_exist_once() -> None:
     measured = engine()
-    assert peak(lambda: measure_perplexity(measured, rows(MICRO), MICRO)) < 1.5 * LOGITS
+    assert peak(lambda: measure_perplexity(measured, CAUSAL, rows(MICRO), MICRO)) < 1.5 * LOGITS
 
 
 def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
@@ -66,5 +66,5 @@ def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
 def test_held_out_rows_that_are_longer_than_the_training_rows_take_no_more_memory(training_peak: int) -> None:
     measured, long = engine(), rows(MICRO, 3 * LENGTH)
     found = []
-    assert peak(lambda: found.append(measure_perplexity(measured, long, MICRO, tokens_at_once=MICRO * LENGTH))) < training_peak
-    assert found[0].nll_sum == pytest.approx(measure_perplexity(measured, long, MICRO).nll_sum, rel=1e-6)
+    assert peak(lambda: found.append(measure_perplexity(measured, CAUSAL, long, MICRO, tokens_at_once=MICRO * LENGTH))) < training_peak
+    assert found[0].nll_sum == pytest.approx(measure_perplexity(measured, CAUSAL, long, MICRO).nll_sum, rel=1e-6)

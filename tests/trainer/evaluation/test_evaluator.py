@@ -16,6 +16,7 @@ from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import Measurement, measure, measure_perplexity
 from trainer.evaluation.generation import generate
+from trainer.objectives.causal import CAUSAL
 
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]
 
@@ -24,7 +25,7 @@ def measured(examples: list[Example], task: Task, max_length: int = 100, **evalu
     engine = DdpEngine(tiny_model(), OptimizerSettings(0.0, 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
     rows = [piece.tokens for example in examples for piece in pieces_of(example, tokenizer, 100)]
-    return measure(engine, tokenizer, examples, rows, task, wanted, batch_size=2, tokens_at_once=200, max_length=max_length)
+    return measure(engine, CAUSAL, tokenizer, examples, rows, task, wanted, batch_size=2, tokens_at_once=200, max_length=max_length)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:
     found = []
     for length in (120, 13, 8):
         rows = [piece.tokens for example in examples for piece in pieces_of(example, tiny_tokenizer(), length)]
-        found.append(measure_perplexity(engine, rows, 2))
+        found.append(measure_perplexity(engine, CAUSAL, rows, 2))
     assert found[0].tokens == found[1].tokens == found[2].tokens
     assert found[0].bytes == found[1].bytes == found[2].bytes
     assert [perplexity.nll_sum for perplexity in found] == pytest.approx([found[0].nll_sum] * 3, rel=1e-5)

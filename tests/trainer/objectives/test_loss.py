@@ -15,11 +15,11 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def expected_sum(smoothing: float) -> float:
-    logits, targets, bears_loss = batch()
+    logits, targets, loss_mask = batch()
     total = 0.0
     for row in range(2):
         for position in range(3):
-            if bears_loss[row, position]:
+            if loss_mask[row, position]:
                 scores = logits[row, position].double().tolist()
                 normalizer = math.log(sum(math.exp(score) for score in scores))
                 for token, score in enumerate(scores):
@@ -29,7 +29,7 @@ def expected_sum(smoothing: float) -> float:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-def test_the_objective_is_the_smoothed_cross_entropy_summed_over_loss_bearing_tokens(smoothing: float) -> None:
+def test_the_objective_is_the_smoothed_cross_entropy_summed_over_loss_tokens(smoothing: float) -> None:
     assert loss_sums(*batch(), smoothing).objective.item() == pytest.approx(expected_sum(smoothing), rel=1e-5)
 
 
@@ -37,7 +37,7 @@ def test_the_reported_likelihood_is_not_smoothed() -> None:
     assert float(loss_sums(*batch(), 0.5).nll) == pytest.approx(expected_sum(0.0), rel=1e-5)
 
 
-def test_a_batch_without_loss_bearing_tokens_has_a_zero_loss_that_can_be_differentiated() -> None:
+def test_a_batch_without_loss_tokens_has_a_zero_loss_that_can_be_differentiated() -> None:
     logits = torch.randn((1, 2, 5), requires_grad=True)
     sums = loss_sums(logits, torch.zeros((1, 2), dtype=torch.long), torch.zeros((1, 2), dtype=torch.bool))
     sums.objective.backward()

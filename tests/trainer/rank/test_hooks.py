@@ -120,7 +120,7 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
     ledger, listener, progress = Ledger(), Listener(), progress_at(3, total=3)
     batches: list[int] = []
 
-    def measured(engine, rows, batch_size, between, tokens_at_once) -> Perplexity:
+    def measured(engine, objective, rows, batch_size, between, tokens_at_once) -> Perplexity:
         for batch in range(3):
             listener.stop = listener.stop or batch == wish_at
             between()

@@ -201,7 +201,7 @@ def dealt(folder: Path, first_step: int, steps: int, *, ranks: int = 1, **change
         run.tokenize_rows()
         for step, targets in enumerate(counted):
             for batch in run.micro_batches(first_step + step):
-                targets.update(batch.targets[batch.bears_loss].tolist())
+                targets.update(batch.targets[batch.loss_mask].tolist())
     return counted
 
 

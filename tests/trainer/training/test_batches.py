@@ -1,37 +1,21 @@
-"""Micro-batches: every row once, targets at the right places, as many turns on every rank."""
+"""Micro-batches: every row once, as many turns on every rank."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data.rows import Sample
-from trainer.training.batches import collate, deal, deal_evaluation
+from trainer.training.batches import deal, deal_evaluation
 
 
 def row(name: str, ids: list[int], first: int) -> Sample:
     return Sample(name, tuple(ids), tuple(index >= first for index in range(len(ids))), len(ids), False)
 
 
-def test_a_position_is_scored_against_the_token_after_it_and_padding_is_masked_by_length() -> None:
-    batch = collate([row("a", [5, 0, 7], 1), row("b", [8, 9], 1)])
-    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
-    assert batch.positions.tolist() == [0, 1]
-    assert batch.targets[0].tolist() == [0, 7]
-    assert batch.bears_loss.tolist() == [[True, True], [True, False]]
-    assert batch.loss_tokens == 3
-
-
-def test_a_row_without_loss_bearing_tokens_keeps_one_position_that_counts_nothing() -> None:
-    batch = collate([row("a", [5, 6], 2)])
-    assert batch.positions.tolist() == [0]
-    assert batch.loss_tokens == 0
-
-
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 7))
 def test_every_row_is_computed_by_exactly_one_rank(world_size: int, rows_per_rank: int, micro: int) -> None:
     rows = [row(str(index), [*range(1, 3 + index % 5), index + 10], 1) for index in range(world_size * rows_per_rank)]
-    seen = [int(ids[mask.bool()][-1]) for rank in range(world_size) for batch in deal(rows, rank, world_size, micro)
-            for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]  # fmt: skip
+    seen = [item.input_ids[-1] for rank in range(world_size) for batch in deal(rows, rank, world_size, micro) for item in batch]
     assert sorted(seen) == [index + 10 for index in range(len(rows))]
     assert len({len(deal(rows, rank, world_size, micro)) for rank in range(world_size)}) == 1
 

@@ -11,8 +11,14 @@ from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import measure_perplexity
 from trainer.model.dropout import add_block_dropout
+from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.batches import deal
 from trainer.training.loop import Progress, StepResult, TrainingDivergedError, seed_step, train
+
+
+def batches(step: int) -> list[CausalBatch]:
+    """Return the same micro-batches for every step."""
+    return [CAUSAL.collate(rows) for rows in deal(rows_of_step(0), 0, 1, 4)]
 
 
 def engine() -> DdpEngine:
@@ -35,7 +41,7 @@ def run(progress: Progress, recorder: Recorder, learning_rate: float = 0.01) -> 
     training = Training(
         max_steps=progress.total_steps, global_batch_size=ROWS, micro_batch_size=4, learning_rate=learning_rate, warmup_ratio=0.0
     )
-    train(engine(), lambda step: deal(rows_of_step(0), 0, 1, 4), training, 0.0, progress, [recorder])
+    train(engine(), CAUSAL, batches, training, 0.0, progress, [recorder])
 
 
 def test_training_on_one_batch_lowers_its_loss_step_by_step() -> None:
@@ -59,7 +65,7 @@ def test_a_loss_that_is_no_number_ends_training_before_it_is_written_anywhere() 
         next(broken.model.parameters()).fill_(float("nan"))
     recorder = Recorder()
     with pytest.raises(TrainingDivergedError, match=r"step 1: loss nan.*training\.learningRate"):
-        train(broken, lambda step: deal(rows_of_step(0), 0, 1, 4), Training(max_steps=2), 0.0, Progress(2, 1), [recorder])
+        train(broken, CAUSAL, batches, Training(max_steps=2), 0.0, Progress(2, 1), [recorder])
     assert recorder.results == []
 
 
@@ -88,7 +94,7 @@ def test_perplexity_does_not_depend_on_the_batch_size_and_equals_an_independent_
             if row.loss_mask[position]:
                 nll -= scores[position - 1, row.input_ids[position]].item()
                 tokens += 1
-    found = measure_perplexity(engine(), rows_of_step(0), batch_size)
+    found = measure_perplexity(engine(), CAUSAL, rows_of_step(0), batch_size)
     assert found.tokens == tokens
     assert found.perplexity == pytest.approx(math.exp(nll / tokens), rel=1e-5)
 
@@ -110,7 +116,7 @@ def losses_with_dropout(first_step: int, last_step: int, *, rank: int = 0, seed:
     trained.rank = rank
     training = Training(max_steps=last_step, learning_rate=1e-30, warmup_ratio=0.0, seed=seed)
     progress = Progress(total_steps=last_step, steps_per_epoch=1, step=first_step)
-    train(trained, lambda step: deal(rows_of_step(0), 0, 1, 4), training, 0.0, progress, [recorder])
+    train(trained, CAUSAL, batches, training, 0.0, progress, [recorder])
     return [result.train_loss for result in recorder.results]
 
 

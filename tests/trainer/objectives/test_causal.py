@@ -1,0 +1,69 @@
+"""The causal objective: targets and padding of a batch, and one loss whether or not a model can skip positions."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer.data.rows import Sample
+from trainer.objectives.base import Forward
+from trainer.objectives.causal import CAUSAL
+
+VOCABULARY = 11
+
+
+def row(name: str, ids: list[int], first: int) -> Sample:
+    return Sample(name, tuple(ids), tuple(index >= first for index in range(len(ids))), len(ids), False)
+
+
+class Scores(nn.Module):
+    """A model whose logits are a function of the token alone, at all positions or only at those asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(VOCABULARY, VOCABULARY)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, use_cache: bool, logits_to_keep: Tensor | None = None) -> Tensor:
+        scores: Tensor = self.table(input_ids)
+        return scores if logits_to_keep is None else scores[:, logits_to_keep]
+
+
+class WholeScores(Scores):
+    """The same model, without the option to skip positions."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, use_cache: bool) -> Tensor:  # type: ignore[override]
+        return super().forward(input_ids, attention_mask, use_cache)
+
+
+def test_a_position_is_scored_against_the_token_after_it_and_padding_is_masked_by_length() -> None:
+    batch = CAUSAL.collate([row("a", [5, 0, 7], 1), row("b", [8, 9], 1)])
+    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch.positions.tolist() == [0, 1]
+    assert batch.targets[0].tolist() == [0, 7]
+    assert batch.loss_mask.tolist() == [[True, True], [True, False]]
+    assert batch.units == 3
+
+
+def test_a_row_without_loss_tokens_keeps_one_position_that_counts_nothing() -> None:
+    batch = CAUSAL.collate([row("a", [5, 6], 2)])
+    assert batch.positions.tolist() == [0]
+    assert batch.units == 0
+
+
+def test_the_loss_is_the_same_whether_or_not_the_model_skips_positions() -> None:
+    torch.manual_seed(1)
+    skipping, whole = Scores(), WholeScores()
+    whole.load_state_dict(skipping.state_dict())
+    batch = CAUSAL.collate([row("a", [5, 3, 7, 2], 2), row("b", [8, 9, 1], 1)])
+    sums = [CAUSAL.loss(Forward.of(model, model), batch, 0.1) for model in (skipping, whole)]
+    assert torch.equal(sums[0].objective, sums[1].objective)
+    assert torch.equal(sums[0].nll, sums[1].nll)
+
+
+def test_the_figure_is_the_unsmoothed_sum_of_the_loss() -> None:
+    model: Any = Scores()
+    forward = Forward.of(model, model)
+    batch = CAUSAL.collate([row("a", [5, 3, 7, 2], 2), row("b", [8, 9, 1], 1)])
+    with torch.no_grad():
+        assert CAUSAL.nll(forward, batch) == pytest.approx(float(CAUSAL.loss(forward, batch, 0.3).nll), rel=1e-6)
