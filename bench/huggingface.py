@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.chat import tokenize
+from trainer.chat.tokens import tokenize
 from trainer.data.prepare import prepare
 from trainer.data.rows import Sample
 from trainer.data.sampler import batch_at

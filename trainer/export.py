@@ -25,7 +25,7 @@ from finetune.api.sections import Export, Method, Regularization, Task
 from finetune.api.sources import ModelSource
 from finetune.system.files import write_atomically
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
-from trainer.data.template import ensure_chat_template
+from trainer.chat.template import ensure_chat_template
 from trainer.engine.base import EngineState, check_names
 from trainer.hub.connection import HubUnavailable
 from trainer.model.beside import WEIGHTS_RECORD, Origin

@@ -9,7 +9,7 @@ from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run, prepare
 from finetune.cli.local.machine import Machine
-from trainer.data.chat import prompt_and_reference, tokenize
+from trainer.chat.tokens import prompt_and_reference, tokenize
 from trainer.data.rows import Sample
 from trainer.preflight.inputs import Inputs, check_inputs
 

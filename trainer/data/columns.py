@@ -15,12 +15,12 @@ from typing import Any
 from finetune.api.errors import InputError
 from finetune.api.sections import Task
 from finetune.api.sources import Columns
+from trainer.chat.messages import SPEAKERS, check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.advice import text_advice
 from trainer.data.jsonobject import is_turns_by_member
 from trainer.data.jsonrows import parse
 from trainer.data.layout import SAMPLE_RECORDS, FirstRows, Layout, check_layout, layout_of, quoted
 from trainer.data.meaning import refuse_meaning
-from trainer.data.messages import SPEAKERS, check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.noticed import Noticed
 from trainer.data.records import Record, kind_of, shown
 from trainer.data.rows import Example, Message

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from finetune.api.errors import InputError
+from trainer.chat.messages import ROW_KEYS
 from trainer.data.layout import Layout
-from trainer.data.messages import ROW_KEYS
 
 REASONING_NAMES = ("reasoning", "reasoning_content", "thinking", "thought", "thoughts")
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from finetune.api.sections import Evaluation, Generation, Task
-from trainer.data.chat import prompt_and_reference
+from trainer.chat.tokens import prompt_and_reference
 from trainer.data.rows import Example, Sample
 from trainer.engine.base import Engine
 from trainer.evaluation.figures import Figure, Perplexity, figures

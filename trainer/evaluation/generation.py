@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from trainer.data.turnend import opening_ids, stop_ids
+from trainer.chat.turnend import opening_ids, stop_ids
 
 DEFAULT_BATCH_SIZE = 8
 

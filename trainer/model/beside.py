@@ -13,7 +13,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from finetune.api.record import ModelProvenance
-from trainer.data.turnend import stop_ids
+from trainer.chat.turnend import stop_ids
 from trainer.model.location import LocatedModel
 
 WEIGHTS_RECORD, CARD = "base-weights.json", "README.md"

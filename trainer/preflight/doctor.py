@@ -13,14 +13,14 @@ from finetune.api.errors import InputError
 from finetune.api.sections import Task
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.words import WORD
+from trainer.chat.template import uses_plain_template
 from trainer.data.columns import prompt_id
 from trainer.data.rows import Dataset, Example
-from trainer.data.template import uses_plain_template
-from trainer.data.texts import count_pieces
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.findings_turns import clock_findings, special_token_findings, stop_findings, turn_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
 from trainer.preflight.side import Side, count_of, read_side
+from trainer.text.pieces import count_pieces
 
 FEW_ROWS = 30
 """With fewer held-out rows, figures say little."""

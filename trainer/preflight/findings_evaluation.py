@@ -8,13 +8,13 @@ from typing import Any
 
 from finetune.api.sections import Generation, Task
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.chat import prompt_and_reference
+from trainer.chat.tokens import prompt_and_reference
+from trainer.chat.turnend import opening_ids
 from trainer.data.rows import Dataset
 from trainer.data.sampler import steps_total
-from trainer.data.texts import count_pieces
-from trainer.data.turnend import opening_ids
 from trainer.evaluation.metrics.references import BLEU_ORDER, long_enough, undefined, writing_of
 from trainer.preflight.limits import ModelLimits
+from trainer.text.pieces import count_pieces
 
 MAX_NEW_TOKENS = 8192
 """The largest value that the schema allows."""

@@ -6,11 +6,11 @@ Tests: tests/trainer/preflight/test_findings_turns.py.
 from typing import Any
 
 from finetune.api.sections import Task
-from trainer.data.controls import in_text
+from trainer.chat.template import TIME_ATTRIBUTE, reads_clock, uses_plain_template
+from trainer.chat.turnend import ending_of
 from trainer.data.rows import Sample
-from trainer.data.template import TIME_ATTRIBUTE, reads_clock, uses_plain_template
-from trainer.data.turnend import ending_of
 from trainer.preflight.side import Side
+from trainer.text.controls import in_text
 
 
 def stop_findings(side: Side, tokenizer: Any, task: Task) -> list[str]:

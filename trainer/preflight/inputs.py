@@ -10,16 +10,16 @@ from typing import Any
 
 from finetune.api.sections import Task
 from finetune.api.trainconfig import TrainConfig
+from trainer.chat.template import ensure_chat_template, pin_time, reads_clock
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, digest_of
 from trainer.data.sampler import steps_total
-from trainer.data.template import ensure_chat_template, pin_time, reads_clock
-from trainer.data.texts import count_pieces
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel, locate
 from trainer.preflight.doctor import examine
 from trainer.storage.digest import sha256_of
 from trainer.storage.ownership import TIME_FIELD, recorded_time
+from trainer.text.pieces import count_pieces
 
 
 @dataclass(frozen=True)

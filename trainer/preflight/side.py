@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.data.chat import read
+from trainer.chat.tokens import read
+from trainer.chat.turns import Conversation
 from trainer.data.rows import Example, Sample
-from trainer.data.texts import pieces_of
-from trainer.data.turns import Conversation
+from trainer.text.pieces import pieces_of
 
 SAMPLE_TEXTS = 2000
 """Texts of a set that are tokenized: a share of one in a hundred is seen about twenty times. Of conversations all are."""

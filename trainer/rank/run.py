@@ -16,7 +16,6 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.rows import Example, Sample
 from trainer.data.sampler import batch_at, steps_total
-from trainer.data.texts import Piece, pieces_of, vary
 from trainer.engine.factory import build_engine, optimizer_settings, uses_bfloat16, weights_dtype
 from trainer.evaluation.evaluator import Measurement, measure
 from trainer.model.exporter import base_dtype
@@ -33,6 +32,7 @@ from trainer.reporting.messages import RecordUpdate, Sender, Silent
 from trainer.reporting.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 from trainer.storage.checkpoint import CheckpointStore, SavedState, best_figures
 from trainer.storage.ownership import no_checkpoint_left
+from trainer.text.pieces import Piece, pieces_of, vary
 from trainer.training.batches import deal
 from trainer.training.loop import Hook, Progress, train
 

@@ -9,14 +9,14 @@ import torch
 from finetune.api.sections import Evaluation, Task
 from tests.trainer.data.builders import chat, text
 from tests.trainer.model.builders import tiny_model, tiny_tokenizer
-from trainer.data.chat import prompt_and_reference
+from trainer.chat.tokens import prompt_and_reference
 from trainer.data.rows import Example
-from trainer.data.texts import pieces_of
 from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import Measurement, measure, measure_perplexity
 from trainer.evaluation.generation import generate
 from trainer.objectives.causal import CAUSAL
+from trainer.text.pieces import pieces_of
 
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]
 

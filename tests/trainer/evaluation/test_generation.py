@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from finetune.api.sections import LoraMethod, Method, Regularization
-from tests.trainer.data.templates import trained_tokenizer
+from tests.trainer.chat.templates import trained_tokenizer
 from tests.trainer.model.builders import random_prompts, tiny_model, tiny_tokenizer
-from trainer.data.turnend import stop_ids
+from trainer.chat.turnend import stop_ids
 from trainer.evaluation.generation import Generated, generate
 from trainer.model.lora import apply_method
 

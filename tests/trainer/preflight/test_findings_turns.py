@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.data import templates
+from tests.trainer.chat import templates
+from tests.trainer.chat.templates import trained_tokenizer
 from tests.trainer.data.builders import chat, config, conversation, dataset, text
-from tests.trainer.data.templates import trained_tokenizer
+from trainer.chat.template import pin_time
 from trainer.data.rows import Example, Message
-from trainer.data.template import pin_time
 from trainer.preflight.doctor import examine
 
 

@@ -16,14 +16,14 @@ from finetune.api.errors import InputError
 from finetune.api.sources import ModelSource
 from finetune.api.trainconfig import TrainConfig
 from tests.trainer.tiny import tiny_model, write_rows
-from trainer.data.chat import tokenize
+from trainer.chat.tokens import tokenize
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset
-from trainer.data.texts import pieces_of
 from trainer.model.load import weights_digest
 from trainer.model.location import LocatedModel, ModelKind
 from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.storage.ownership import TIME_FIELD, Ownership
+from trainer.text.pieces import pieces_of
 
 REPOSITORY = Path(__file__).parents[3]
 HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)

@@ -6,7 +6,7 @@ import pytest
 
 from finetune.api.errors import InputError
 from tests.trainer.data.builders import chat, config, dataset
-from trainer.data.chat import tokenize
+from trainer.chat.tokens import tokenize
 from trainer.preflight.doctor import examine
 from trainer.preflight.limits import ModelLimits
 

@@ -1,7 +1,7 @@
 """Which tokens steer a model instead of being text, and texts that hold the names of such tokens.
 
 Whoever writes `<|im_end|>` into a question must not end the turn: in the words of a row, names of control tokens are text.
-Tests: tests/trainer/data/test_controls.py.
+Tests: tests/trainer/text/test_controls.py.
 """
 
 import re

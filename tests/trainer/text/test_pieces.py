@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from finetune.api.sections import Augmentation
 from tests.trainer.data.builders import byte_tokenizer, chat, config, dataset, text
 from trainer.augmentation.augmenter import Augmenter
-from trainer.data.chat import tokenize
-from trainer.data.texts import Piece, count_pieces, pieces_of, vary
+from trainer.chat.tokens import tokenize
 from trainer.preflight.doctor import examine
+from trainer.text.pieces import Piece, count_pieces, pieces_of, vary
 
 BYTES = byte_tokenizer(None, eos="</s>")
 BYTES_WITH_START = byte_tokenizer(None, eos="</s>", bos="<s>")

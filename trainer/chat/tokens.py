@@ -2,18 +2,18 @@
 
 The text is made by the tokenizer's own chat template and tokenized once, without special tokens of its own, so that no
 beginning-of-sequence token doubles. Whose words a token is follows from its place in that text. Tests:
-tests/trainer/data/test_chat.py.
+tests/trainer/chat/test_tokens.py.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 from finetune.api.errors import InputError
-from trainer.data.controls import in_text
-from trainer.data.encoding import Encoded, encode, tokens_before
+from trainer.chat.turnend import Ending, ending_of
+from trainer.chat.turns import Conversation, Turn, conversation_of
 from trainer.data.rows import Example, Sample
-from trainer.data.turnend import Ending, ending_of
-from trainer.data.turns import Conversation, Turn, conversation_of
+from trainer.text.controls import in_text
+from trainer.text.encoding import Encoded, encode, tokens_before
 
 
 @dataclass(frozen=True)

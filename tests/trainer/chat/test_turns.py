@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from tests.trainer.data import templates
+from tests.trainer.chat import templates
+from tests.trainer.chat.templates import trained_tokenizer
 from tests.trainer.data.builders import chat, conversation, learnt
-from tests.trainer.data.templates import trained_tokenizer
-from trainer.data.chat import prompt_and_reference, tokenize
+from trainer.chat.tokens import prompt_and_reference, tokenize
+from trainer.chat.turnend import ending_of
+from trainer.chat.turns import conversation_of
 from trainer.data.rows import Example, Message
-from trainer.data.turnend import ending_of
-from trainer.data.turns import conversation_of
 
 QUESTION, ANSWER, SECOND_QUESTION, SECOND_ANSWER = "What is A?", " A is the first.\n", "And A after that?", "A"
 TALK = chat(QUESTION, ANSWER, SECOND_QUESTION, SECOND_ANSWER)

@@ -2,7 +2,7 @@
 
 The whole text is tokenized once and a piece is a slice of its tokens. It begins with the last token of the previous piece, as
 context without loss, so every token of a text except the first has loss exactly once. The positions of the cuts change the
-losses only through the context. Tests: tests/trainer/data/test_texts.py.
+losses only through the context. Tests: tests/trainer/text/test_pieces.py.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.augmentation.augmenter import Augmenter
-from trainer.data.chat import tokenize
-from trainer.data.encoding import decode, encode_text
+from trainer.chat.tokens import tokenize
 from trainer.data.rows import Example, Sample
+from trainer.text.encoding import decode, encode_text
 
 COUNTED_CHARACTERS = 5_000_000
 """To count pieces, this much of long texts is tokenized, which takes a few seconds; the rest is estimated from it."""

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
 from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, learnt, text
-from trainer.data.chat import prompt_and_reference, tokenize
+from trainer.chat.template import ensure_chat_template
+from trainer.chat.tokens import prompt_and_reference, tokenize
 from trainer.data.rows import Example, Sample
-from trainer.data.template import ensure_chat_template
 
 # Forms of templates that are in use, reduced to what matters here.
 BRACKETS = (

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.trainer.data import templates
+from tests.trainer.chat import templates
+from tests.trainer.chat.templates import trained_tokenizer
 from tests.trainer.data.builders import byte_tokenizer
-from tests.trainer.data.templates import trained_tokenizer
-from trainer.data.turnend import common_beginning, ending_of, opening_ids, stop_ids
+from trainer.chat.turnend import common_beginning, ending_of, opening_ids, stop_ids
 
 
 @pytest.mark.parametrize(

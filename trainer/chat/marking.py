@@ -2,7 +2,7 @@
 
 An answer's text is not searched for, because it may also occur in a heading, a question or a dropped thought. Instead the
 conversation is written twice, once with private-use characters as marks around its words. Without the marks the two must
-be equal; then the marks show where the words are. Tests: tests/trainer/data/test_marking.py.
+be equal; then the marks show where the words are. Tests: tests/trainer/chat/test_marking.py.
 """
 
 import re
@@ -13,8 +13,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from trainer.data.controls import TAG
-from trainer.data.template import Wire
+from trainer.chat.template import Wire
+from trainer.text.controls import TAG
 
 PARTS = ("reasoning_content", "content")
 TOOLS = -1

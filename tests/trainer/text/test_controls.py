@@ -5,9 +5,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainer.data import templates
-from tests.trainer.data.templates import trained_tokenizer
-from trainer.data.controls import _pattern, in_answers, in_text, in_turns, markup_ids, special_ids
+from tests.trainer.chat import templates
+from tests.trainer.chat.templates import trained_tokenizer
+from trainer.text.controls import _pattern, in_answers, in_text, in_turns, markup_ids, special_ids
 
 
 def test_tokens_that_are_only_added_as_special_are_special() -> None:

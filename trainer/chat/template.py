@@ -1,6 +1,6 @@
 """Writes conversations in the form of a model's chat template, with the date of the run where a template asks for one.
 
-Tests: tests/trainer/data/test_template.py.
+Tests: tests/trainer/chat/test_template.py.
 """
 
 import json

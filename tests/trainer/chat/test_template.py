@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.data import templates
+from tests.trainer.chat import templates
+from tests.trainer.chat.templates import trained_tokenizer
 from tests.trainer.data.builders import chat, conversation
-from tests.trainer.data.templates import trained_tokenizer
-from trainer.data.chat import tokenize
+from trainer.chat.template import pin_time, reads_clock
+from trainer.chat.tokens import tokenize
 from trainer.data.rows import Message
-from trainer.data.template import pin_time, reads_clock
 
 
 def shown(tokenizer: Any) -> str:

@@ -1,7 +1,7 @@
 """Finds what a model learns from a conversation: each assistant turn, from where generation starts to the end of the turn.
 
 In every row, what is learnt contains the visible words of the turn and no word of another turn, or the row is refused.
-Tests: tests/trainer/data/test_turns.py.
+Tests: tests/trainer/chat/test_turns.py.
 """
 
 import json
@@ -11,11 +11,11 @@ from html import escape
 from typing import Any
 
 from finetune.api.errors import InputError
-from trainer.data.controls import in_answers, in_turns
-from trainer.data.marking import TOOLS, Marker, Piece, Stretch, Way, Written, locate
+from trainer.chat.marking import TOOLS, Marker, Piece, Stretch, Way, Written, locate
+from trainer.chat.template import render, template_of, tools_of, wire_of
+from trainer.chat.turnend import common_beginning, ending_of
 from trainer.data.rows import Example
-from trainer.data.template import render, template_of, tools_of, wire_of
-from trainer.data.turnend import common_beginning, ending_of
+from trainer.text.controls import in_answers, in_turns
 
 
 @dataclass(frozen=True)

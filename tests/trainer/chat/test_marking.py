@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.controls import NEVER
-from trainer.data.marking import Way, Written, locate
-from trainer.data.template import Wire
+from trainer.chat.marking import Way, Written, locate
+from trainer.chat.template import Wire
+from trainer.text.controls import NEVER
 
 TURNS = [{"role": "user", "content": "Is it A?"}, {"role": "assistant", "content": "<think>\nA?\n</think>\n\nIt is A."}]
 

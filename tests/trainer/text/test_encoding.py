@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.trainer.chat.templates import CONTROLS, trained_tokenizer
 from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, text
-from tests.trainer.data.templates import CONTROLS, trained_tokenizer
-from trainer.data.chat import tokenize
-from trainer.data.encoding import Encoded, decode, encode, encode_text, plain_ids, tokens_before
-from trainer.data.texts import pieces_of
+from trainer.chat.tokens import tokenize
+from trainer.text.encoding import Encoded, decode, encode, encode_text, plain_ids, tokens_before
+from trainer.text.pieces import pieces_of
 
 BYTES = byte_tokenizer(None, eos="</s>", bos="<s>")
 

@@ -1,6 +1,6 @@
 """Reads the messages of a conversation, and the tools that it offers: every key that carries meaning is honoured or refused.
 
-Tests: tests/trainer/data/test_messages.py.
+Tests: tests/trainer/chat/test_messages.py.
 """
 
 import json

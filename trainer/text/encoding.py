@@ -1,6 +1,6 @@
 """Turns text into tokens with their positions; the names of control tokens in somebody's words are encoded as text.
 
-Tests: tests/trainer/data/test_encoding.py.
+Tests: tests/trainer/text/test_encoding.py.
 """
 
 from bisect import bisect_left
@@ -11,7 +11,7 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
-from trainer.data.controls import in_text, special_ids
+from trainer.text.controls import in_text, special_ids
 
 Offset = tuple[int, int]
 

@@ -1,7 +1,7 @@
 """How a chat template ends an assistant turn. The loss mask, doctor, generation and export all use this.
 
 Found by rendering a sample conversation and looking at what follows a middle answer and the last one.
-Tests: tests/trainer/data/test_turnend.py.
+Tests: tests/trainer/chat/test_turnend.py.
 """
 
 import re
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from trainer.data.controls import NEVER, TAG, markup_ids
-from trainer.data.marking import Marker, Written, locate
-from trainer.data.template import TIME_ATTRIBUTE, Wire, template_of, write
+from trainer.chat.marking import Marker, Written, locate
+from trainer.chat.template import TIME_ATTRIBUTE, Wire, template_of, write
+from trainer.text.controls import NEVER, TAG, markup_ids
 
 ATOM = re.compile(rf"{TAG}|\w+|.", re.DOTALL)
 
