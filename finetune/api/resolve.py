@@ -1,7 +1,8 @@
 """From a job's spec to the trainer's configuration: every place that the user names becomes a path that the trainer opens.
 
 The controller and `finetune run` share all of it but the function that says where a claim, a ConfigMap or a relative path
-lies: mount points in a pod, folders on a laptop. Pure. Test: tests/finetune/api/test_resolve.py.
+lies: mount points in a pod, folders on a laptop. Pure. Tests:
+tests/controller/job/test_trainconfig.py, tests/finetune/cli/local/test_configuration.py.
 """
 
 from collections.abc import Callable, Iterator

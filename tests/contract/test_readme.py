@@ -1,4 +1,4 @@
-"""The README tells the truth: its job is the sample, and every file that it or a docstring names is there."""
+"""What README, CONTRIBUTING and docs/ name exists: files, tests, make targets, commands; every job they show is valid."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,26 @@ from pathlib import Path
 import pytest
 import yaml
 
+from finetune.cli.command import COMMANDS
+
 REPOSITORY = Path(__file__).parents[2]
-README = (REPOSITORY / "README.md").read_text()
+DOCUMENTS = {
+    str(path.relative_to(REPOSITORY)): path.read_text()
+    for path in [
+        REPOSITORY / "README.md",
+        REPOSITORY / "CONTRIBUTING.md",
+        REPOSITORY / "CHANGELOG.md",
+        *sorted((REPOSITORY / "docs").glob("*.md")),
+    ]
+}
+README = DOCUMENTS["README.md"]
+EVERYTHING = "\n".join(DOCUMENTS.values())
 TEST_PATH = re.compile(r"\btests/[\w/]+(?:\.py|/)")
 TEST_FILE = re.compile(r"(?<![\w/])test_\w+\.py\b")
 TEST_FILES = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
-MODULES = sorted(path for folder in ("controller", "trainer", "bench") for path in (REPOSITORY / folder).rglob("*.py"))
+MODULES = sorted(path for folder in ("finetune", "controller", "trainer", "bench") for path in (REPOSITORY / folder).rglob("*.py"))
+WITHOUT_CODE = {name: re.sub(r"`[^`\n]*`", "", text) for name, text in DOCUMENTS.items()}
+LINKS = sorted({(name, link) for name, text in WITHOUT_CODE.items() for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)})
 
 
 def test_the_job_explained_is_the_sample() -> None:
@@ -20,18 +34,18 @@ def test_the_job_explained_is_the_sample() -> None:
     assert yaml.safe_load(block) == next(document for document in sample if document["kind"] == "FineTuneJob")
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_a_link_of_the_readme_leads_to_a_file(link: str) -> None:
-    assert (REPOSITORY / link).exists()
+@pytest.mark.parametrize(("document", "link"), LINKS)
+def test_a_link_leads_to_a_file(document: str, link: str) -> None:
+    assert ((REPOSITORY / document).parent / link).exists()
 
 
-@pytest.mark.parametrize("path", sorted(set(TEST_PATH.findall(README))))
-def test_a_test_that_the_readme_names_exists(path: str) -> None:
+@pytest.mark.parametrize("path", sorted(set(TEST_PATH.findall(EVERYTHING))))
+def test_a_test_that_a_document_names_exists(path: str) -> None:
     assert (REPOSITORY / path).exists()
 
 
-@pytest.mark.parametrize("name", sorted(set(TEST_FILE.findall(README))))
-def test_a_test_that_the_readme_names_without_its_folder_can_be_found(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(TEST_FILE.findall(EVERYTHING))))
+def test_a_test_that_a_document_names_without_its_folder_can_be_found(name: str) -> None:
     assert TEST_FILES.count(name) == 1, f"{name} is the name of {TEST_FILES.count(name)} files below tests/: give its path"
 
 
@@ -41,7 +55,18 @@ def test_the_tests_that_a_module_names_exist(module: Path) -> None:
     assert missing == []
 
 
-def test_every_target_of_the_makefile_that_the_readme_names_is_there() -> None:
+def test_every_target_of_the_makefile_that_a_document_names_is_there() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", README, flags=re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", EVERYTHING, flags=re.MULTILINE))
     assert {"run", "test"} <= named <= targets
+
+
+def test_every_command_that_a_document_names_is_there() -> None:
+    named = set(re.findall(r"(?:`|^|/)finetune ([a-z]+)\b", EVERYTHING, flags=re.MULTILINE))
+    assert {"run", "check"} <= named <= set(COMMANDS)
+
+
+def test_every_python_program_that_a_document_names_is_there() -> None:
+    named = set(re.findall(r"python -m ([a-z_.]+)", EVERYTHING)) - {"pytest"}
+    paths = {name: REPOSITORY / name.replace(".", "/") for name in named}
+    assert [name for name, path in paths.items() if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists())] == []
