@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from controller.job.reconciler import Reconciler
+from controller.kinds import FINE_TUNE_JOBS
 from controller.runtime.client import Client
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
 from controller.runtime.connectivity import Connectivity, ObservedTransport
@@ -26,7 +27,7 @@ from controller.runtime.transport import Transport
 from controller.runtime.workers import Reconcile, Workers
 from controller.runtime.workqueue import WorkQueue
 from controller.settings import Settings, SettingsError, load_settings
-from controller.stores import FINE_TUNE_JOBS, Stores
+from controller.stores import Stores
 from controller.watching import build_reflectors
 
 log = logging.getLogger(__name__)

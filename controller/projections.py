@@ -7,7 +7,7 @@ Tests: tests/controller/test_projections.py.
 from collections.abc import Iterable
 from typing import Any
 
-from controller.job.children.safety import fields_unsafe
+from controller.job.objects.safety import fields_unsafe
 from controller.runtime.resources import KubeObject
 from finetune.api.record import RECORD_KEY, RECORD_MAX_BYTES
 from finetune.api.spec import GROUP, KIND

@@ -7,17 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.kinds import JOB_LABEL, RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.runtime.store import Store
 from finetune.api.conditions import Reason
-from finetune.api.spec import GROUP, KIND, PLURAL, VERSION
-
-FINE_TUNE_JOBS = Resource(GROUP, VERSION, PLURAL, KIND)
-RAY_JOBS = Resource("ray.io", "v1", "rayjobs", "RayJob")
-RAY_CLUSTERS = Resource("ray.io", "v1", "rayclusters", "RayCluster")
-
-JOB_LABEL = "finetune.dev/job"
-"""On every child, with the name of its FineTuneJob."""
+from finetune.api.spec import GROUP, KIND
 
 OWNER_INDEX = "owner"
 """Index of children: its values are the keys `namespace/name` of the FineTuneJobs that own a child or that its label names."""

@@ -7,6 +7,7 @@ quota has refused it put the job's key into the queue. Tests: tests/controller/t
 from collections.abc import Callable, Iterable
 
 from controller.job.quotas import Refusal
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS
 from controller.projections import (
     kept_of_claim,
     kept_of_config_map,
@@ -32,7 +33,7 @@ from controller.runtime.resources import (
     object_key,
 )
 from controller.runtime.store import Change, Store, StoreState
-from controller.stores import CLAIM_INDEX, FINE_TUNE_JOBS, JOB_LABEL, QUOTA_INDEX, RAY_JOBS, Stores, owner_of, quota_words
+from controller.stores import CLAIM_INDEX, QUOTA_INDEX, Stores, owner_of, quota_words
 
 CONFIG_MAPS_PER_PAGE = 50
 """Each may have a mebibyte, and a job's trainer writes into one."""

@@ -2,24 +2,22 @@
 
 Children are created once and not changed; «already there» and ours is success. A RayJob is read as it was stored, however it
 came to stand, because its safety hangs on what was kept of it. Tests: tests/controller/job/test_reconciler.py,
-tests/controller/job/children/test_safety.py.
+tests/controller/job/objects/test_safety.py.
 """
 
 from typing import Protocol
 
-from controller.job.children import safety
-from controller.job.children.configmap import progress_config_map
-from controller.job.children.metadata import TrainerSettings
-from controller.job.children.placement import access_modes, claims
-from controller.job.children.rayjob import ray_job
-from controller.job.children.supports import small_objects
-from controller.job.facts import Job, belongs_to
+from controller.job.facts import Job, Observed, belongs_to
 from controller.job.hindrance import CreationError, Kind, kind_of
-from controller.job.situation import Action, CreateAttempt, DeleteRayJob, ReleaseProgress, RestoreSupports
+from controller.job.objects import safety
+from controller.job.objects.attempt import Object, objects_of, supporting
+from controller.job.objects.configmap import progress_config_map
+from controller.job.objects.metadata import TrainerSettings
+from controller.job.situation import Action, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
 from controller.job.supports import Reader
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, KubeObject, Resource
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
+from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
 
 UID_MISMATCH = "metadata.uid"
 """The field that the API server calls invalid when a patch is for another object of the same name."""
@@ -62,36 +60,31 @@ class Actions:
             raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, which this was decided from")
         return True
 
-    async def carry_out(self, job: Job, action: Action) -> None:
+    async def carry_out(self, observed: Observed, action: Action) -> None:
         """Do what an action says; of one that creates several objects, the first that is refused ends it."""
+        job = observed.job
         match action:
             case CreateAttempt(number):
-                modes = {name: await self._access_modes(job, name) for name, _ in claims(job.valid_spec)}
-                for resource, item in small_objects(job, number):
-                    await self._create(job, resource, item)
-                await self._create(job, RAY_JOBS, ray_job(job, number, self._settings, modes))
+                for each in objects_of(job, number, self._settings, observed.access_modes):
+                    await self._create(job, each)
             case ReleaseProgress(name, number, uid):
                 await self._release(job, name, number, uid)
-            case DeleteRayJob(name):
-                await self._delete_ray_job(job, name)
+            case Delete(resource, name, uid):
+                await self._delete(job, resource, name, uid)
 
     async def restore(self, job: Job, action: RestoreSupports) -> list[CreationError]:
         """Create again what an attempt has lost; return what was refused, which holds up none of the others."""
         refused: list[CreationError] = []
-        for resource, item in small_objects(job, action.number):
-            if (resource.kind, item["metadata"]["name"]) in action.lost:
+        for each in supporting(job, action.number):
+            if (each.resource.kind, each.name) in action.lost:
                 try:
-                    await self._create(job, resource, item)
+                    await self._create(job, each)
                 except CreationError as error:
                     refused.append(error)
         return refused
 
-    async def _access_modes(self, job: Job, claim: str) -> list[str]:
-        """Return the access modes of a claim from the server; the cache holds metadata only."""
-        return access_modes(await self._client.get(PERSISTENT_VOLUME_CLAIMS, claim, job.namespace))
-
-    async def _create(self, job: Job, resource: Resource, item: KubeObject) -> None:
-        name = item["metadata"]["name"]
+    async def _create(self, job: Job, each: Object) -> None:
+        resource, item, name = each.resource, each.item, each.name
         try:
             stored = await self._client.create(resource, item, strict=resource == RAY_JOBS)
         except AlreadyExists as error:
@@ -113,7 +106,7 @@ class Actions:
             raise CreationError(resource, item, str(error), kind) from error
         if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
             # At once: KubeRay takes seconds to a pod that could answer without a token. Where it fails, the next pass sees it.
-            await self._delete_ray_job(job, name)
+            await self._delete(job, resource, name, stored["metadata"]["uid"])
             raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
 
     async def _is_there_already(self, job: Job, resource: Resource, name: str) -> bool:
@@ -136,11 +129,9 @@ class Actions:
                 raise Conflict(f"ConfigMap {name} is not the one that was seen") from error
             raise
 
-    async def _delete_ray_job(self, job: Job, name: str) -> None:
+    async def _delete(self, job: Job, resource: Resource, name: str, uid: str) -> None:
         try:
-            present = await self._client.get(RAY_JOBS, name, job.namespace, metadata_only=True)
-            if belongs_to(present, job):
-                await self._client.delete(RAY_JOBS, name, job.namespace, uid=present["metadata"]["uid"])
+            await self._client.delete(resource, name, job.namespace, uid=uid)
         except NotFound:
             return
 

@@ -5,15 +5,15 @@ program, must not stop the controller. Pure. Test: tests/controller/job/test_fac
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from controller.job.children.safety import fields_unsafe
 from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, ROLE_SUBMITTER, UID_LABEL, attempt_of_ray_job
+from controller.job.objects.safety import fields_unsafe
 from controller.runtime.resources import KubeObject
 from finetune.api.spec import FineTuneJobSpec, RunPolicy
 from finetune.api.status import Attempt, FineTuneJobStatus
@@ -68,6 +68,7 @@ class RayJobFacts:
     """A RayJob of the job, as KubeRay reports it. `unsafe` are the fields that safety hangs on and that it does not have."""
 
     name: str
+    uid: str
     attempt: int
     created: datetime
     deleting: bool = False
@@ -128,7 +129,8 @@ class Supports:
 class Observed:
     """Everything that a decision about one job is made from. `missing` names what the spec refers to and is not there.
 
-    Before an attempt is created, RayJobs, pods and `clusters`, the attempts that have a RayCluster, are as the server has them.
+    Before an attempt is created, RayJobs, pods and `clusters`, the attempts that have a RayCluster, are as the server has them,
+    and so are `access_modes`, those of the claims in use by name.
     `unwatched`: the attempt's RayJob has lost its label, so no watch tells of it. `refused` says which of the job's wishes the
     administrator does not allow. `held` are progress ConfigMaps, by name and UID, that would outlive the job as they are.
     """
@@ -137,6 +139,7 @@ class Observed:
     ray_jobs: tuple[RayJobFacts, ...] = ()
     pods: tuple[PodFacts, ...] = ()
     clusters: tuple[int, ...] = ()
+    access_modes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     record: str | None = None
     missing: tuple[Missing, ...] = ()
     kuberay_installed: bool = True
@@ -148,6 +151,10 @@ class Observed:
     def ray_job_of(self, attempt: Attempt) -> RayJobFacts | None:
         """Return the RayJob of an attempt."""
         return next((ray_job for ray_job in self.ray_jobs if ray_job.name == attempt.ray_job_name), None)
+
+    def pods_of(self, attempt: Attempt) -> list[PodFacts]:
+        """Return the pods of an attempt."""
+        return [pod for pod in self.pods if pod.attempt == attempt.number]
 
 
 def job_from(item: KubeObject) -> Job:
@@ -174,6 +181,7 @@ def ray_job_from(item: KubeObject, job_name: str) -> RayJobFacts:
     metadata, status = item["metadata"], item.get("status") or {}
     return RayJobFacts(
         name=metadata["name"],
+        uid=metadata["uid"],
         attempt=_attempt_of_ray_job(item, job_name),
         created=datetime.fromisoformat(metadata["creationTimestamp"]),
         deleting=bool(metadata.get("deletionTimestamp")),

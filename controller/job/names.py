@@ -5,7 +5,7 @@ Pure. Test: tests/controller/job/test_names.py.
 
 import re
 
-from controller.stores import JOB_LABEL
+from controller.kinds import JOB_LABEL
 from finetune.api.attempts import attempt_name
 
 UID_LABEL = "finetune.dev/job-uid"

@@ -3,7 +3,7 @@
 Reads only. Test: tests/controller/job/test_observe.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from controller.job.facts import (
@@ -24,12 +24,14 @@ from controller.job.facts import (
 from controller.job.failures import ray_job_state
 from controller.job.history import rebuilt
 from controller.job.names import UID_LABEL, attempt_of_ray_job
+from controller.job.objects.placement import access_modes, claims
 from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, supports_of
 from controller.job.verdict import verdict_on
+from controller.kinds import RAY_CLUSTERS, RAY_JOBS
 from controller.runtime.errors import NotFound, ResourceAbsent
-from controller.runtime.resources import CONFIG_MAPS, PODS, KubeObject, Resource
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, KubeObject, Resource
 from controller.runtime.store import StoreState
-from controller.stores import OWNER_INDEX, RAY_CLUSTERS, RAY_JOBS, Stores
+from controller.stores import OWNER_INDEX, Stores
 from finetune.api.attempts import attempt_name, unfinished
 from finetune.api.resolve import FileReference, references
 from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
@@ -56,6 +58,9 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
         ray_jobs, pods, clusters = await _on_the_server(job, pods, reader)
         current = _ray_job_of(attempt, ray_jobs)
     report = await progress_of(job, current, stores, reader) if installed else None
+    may_start = current is None and verdict_on(job.status) is None and not (job.deleting or job.suspended)
+    to_create = may_start and installed and attempt is not None and attempt.start_time is None
+    modes = await _access_modes(job, reader) if to_create else {}
     runs = attempt is not None and current is not None and not ray_job_state(current).final
     return Observed(
         job=job,
@@ -63,7 +68,8 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
         pods=tuple(pods),
         clusters=tuple(clusters),
         record=record_in(report),
-        missing=await _missing(job, stores, reader) if _may_start(job, current) else (),
+        access_modes={name: found for name, found in modes.items() if found is not None},
+        missing=await _missing(job, modes, stores, reader) if may_start else (),
         kuberay_installed=installed,
         unwatched=unwatched,
         supports=await supports_of(job, attempt.number, report, stores, reader) if runs and attempt is not None else Supports(),
@@ -79,10 +85,6 @@ def _with_history(job: Job, ray_jobs: Sequence[KubeObject], reports: Sequence[Ku
 
 def _ray_job_of(attempt: Attempt | None, ray_jobs: Sequence[RayJobFacts]) -> RayJobFacts | None:
     return next((ray_job for ray_job in ray_jobs if attempt is not None and ray_job.name == attempt.ray_job_name), None)
-
-
-def _may_start(job: Job, current: RayJobFacts | None) -> bool:
-    return current is None and verdict_on(job.status) is None and not (job.deleting or job.suspended)
 
 
 async def _on_the_server(job: Job, cached: list[PodFacts], reader: Reader) -> tuple[list[RayJobFacts], list[PodFacts], list[int]]:
@@ -118,8 +120,9 @@ async def _unseen_ray_jobs(job: Job, cached: Sequence[RayJobFacts], pods: Sequen
     attempt, known = unfinished(job.status), {attempt_of_ray_job(ray_job.name, job.name) for ray_job in cached}
     wanted = {pod.attempt for pod in pods if pod.attempt}
     last = job.status.attempts[-1] if job.status.attempts else None
-    if job.suspended and last is not None and last.outcome is AttemptOutcome.SUSPENDED:
-        wanted.add(last.number)  # a job that rests is seldom looked at, and nothing of it may run on
+    if last is not None and last.outcome is AttemptOutcome.SUSPENDED and (job.suspended or last.start_time is None):
+        # A suspended job is seldom looked at, and nothing of it may run on; what was never seen may have been created all the same.
+        wanted.add(last.number)
     if attempt is not None:
         wanted = wanted - {attempt.number} if attempt.start_time is None else wanted | {attempt.number}
     found = [await _find(RAY_JOBS, attempt_name(job.name, number), job, reader) for number in sorted(wanted - known)]
@@ -133,17 +136,30 @@ async def _find(resource: Resource, name: str, job: Job, reader: Reader) -> Kube
         return None
 
 
-async def _missing(job: Job, stores: Stores, reader: Reader) -> tuple[Missing, ...]:
-    """Return what the spec names and the namespace lacks, each with its field and what to do."""
+async def _access_modes(job: Job, reader: Reader) -> dict[str, list[str] | None]:
+    """Return the access modes of the claims in use as the server has them, None for a claim that is not there.
+
+    The cache holds metadata only, and a claim that was bound since may be mounted in more ways than it asks for.
+    """
+    found = {name: await _find(PERSISTENT_VOLUME_CLAIMS, name, job, reader) for name, _ in (claims(job.spec) if job.spec else [])}
+    return {name: None if item is None else access_modes(item) for name, item in found.items()}
+
+
+async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader: Reader) -> tuple[Missing, ...]:
+    """Return what the spec names and the namespace lacks, each with its field and what to do.
+
+    `modes` has the claims that the server was asked for, None for those that it does not have; of others the cache knows.
+    """
     if job.spec is None:
         return ()
     output = FileReference("output", claim=job.spec.output.persistent_volume_claim)
     problems: list[Missing] = []
     keys = await _keys_of_config_maps(job, reader)
     for reference in [*references(job.spec), output]:
-        if reference.claim is not None and stores.claims.get(f"{job.namespace}/{reference.claim.claim_name}") is None:
+        name = reference.claim.claim_name if reference.claim is not None else ""
+        if name and modes.get(name, stores.claims.get(f"{job.namespace}/{name}")) is None:
             message = (
-                f"{reference.field}.persistentVolumeClaim: there is no PersistentVolumeClaim {reference.claim.claim_name} in namespace "
+                f"{reference.field}.persistentVolumeClaim: there is no PersistentVolumeClaim {name} in namespace "
                 f"{job.namespace}; create it and the job starts by itself"
             )
             problems.append(Missing(message, watched=True))

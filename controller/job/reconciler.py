@@ -13,17 +13,18 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from controller.job.actions import Actions, Client
-from controller.job.children.metadata import TrainerSettings
 from controller.job.facts import Job, Observed, StatusUnreadableError, fields_unsafe_in, is_owned_by, status_from
 from controller.job.hindrance import CreationError, Hindrance, Hindrances
 from controller.job.limits import Limits, refusals
+from controller.job.objects.metadata import TrainerSettings
 from controller.job.observe import observe
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.retries import TIMER_SECONDS, Retries
-from controller.job.situation import Action, CreateAttempt, DeleteRayJob, ReleaseProgress, RestoreSupports
+from controller.job.situation import Action, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
 from controller.job.supports import stuck
 from controller.job.upkeep import not_restored, restored
+from controller.kinds import FINE_TUNE_JOBS
 from controller.runtime.errors import (
     KubeError,
     NotFound,
@@ -33,7 +34,7 @@ from controller.runtime.errors import (
     WaitingError,
 )
 from controller.runtime.resources import CONFIG_MAPS, KubeObject
-from controller.stores import FINE_TUNE_JOBS, OWNER_INDEX, Stores
+from controller.stores import OWNER_INDEX, Stores
 from finetune.api.conditions import Reason, get_condition, is_true, set_condition, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
@@ -105,7 +106,7 @@ class Reconciler:
                     # The attempt runs: it is not held up by what only its reports need.
                     status, look_again = await self._restore(key, observed.job, status, action)
                 else:
-                    await self._actions.carry_out(observed.job, action)
+                    await self._actions.carry_out(observed, action)
             except CreationError as error:
                 held = self._retries.put_off(key, observed.job, status, error, self._now())
                 status = held.status
@@ -189,7 +190,7 @@ class Reconciler:
             )
             return summarize(told, generation=generation, now=now)
         running = get_condition(status, ConditionType.RUNNING)
-        if isinstance(action, DeleteRayJob) and running is not None and running.reason == Reason.KUBERAY_UNSAFE:
+        if isinstance(action, Delete) and running is not None and running.reason == Reason.KUBERAY_UNSAFE:
             words = f"{running.message}; it runs still, because it could not be deleted: {error}"
             failed = set_condition(status, ConditionType.RUNNING, "False", running.reason, words, generation=generation, now=now)
             return summarize(failed, generation=generation, now=now)

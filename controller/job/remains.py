@@ -3,24 +3,26 @@
 Pure. Test: tests/controller/job/test_remains.py.
 """
 
+from controller.job.facts import RayJobFacts
 from controller.job.failures import ray_job_state
-from controller.job.situation import DeleteRayJob, Situation
-from finetune.api.status import AttemptOutcome
+from controller.job.situation import Delete, Situation
+from controller.kinds import RAY_JOBS
 
 
-def leftovers(situation: Situation) -> list[DeleteRayJob]:
-    """Return the deletions of RayJobs whose attempt is over, also of one that may have been created and was never seen.
+def deletion_of(ray_job: RayJobFacts) -> Delete:
+    """Return what deletes a RayJob; KubeRay and the garbage collector take its cluster and pods away."""
+    return Delete(RAY_JOBS, ray_job.name, ray_job.uid)
 
-    A RayJob of a later attempt than the status knows is left alone: not that RayJob is old, but what was read of the status.
+
+def leftovers(situation: Situation) -> list[Delete]:
+    """Return the deletions of RayJobs whose attempt is over.
+
+    A RayJob of a later attempt than the status knows is left alone: what is old is not the RayJob but the status that was read.
     """
-    last = situation.status.attempts[-1] if situation.status.attempts else None
-    newest = last.number if last is not None else 0
+    newest = situation.last_attempt.number if situation.last_attempt is not None else 0
     over = newest if situation.attempt is None else newest - 1
     going = (ray_job for ray_job in situation.observed.ray_jobs if not ray_job.deleting and not ray_job_state(ray_job).final)
-    names = {ray_job.name for ray_job in going if ray_job.attempt <= over}
-    if last is not None and last.outcome is AttemptOutcome.SUSPENDED and last.start_time is None:
-        names.add(last.ray_job_name)
-    return [DeleteRayJob(name) for name in sorted(names)]
+    return sorted((deletion_of(ray_job) for ray_job in going if ray_job.attempt <= over), key=lambda deletion: deletion.name)
 
 
 def remains(situation: Situation) -> str:

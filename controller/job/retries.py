@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from controller.job.children import safety
 from controller.job.facts import Job, belongs_to, job_from
 from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
 from controller.job.names import ATTEMPT_LABEL
+from controller.job.objects import safety
 from controller.job.quotas import Refusal
+from controller.kinds import RAY_JOBS
 from controller.runtime.errors import AlreadyExists, KubeError, NotFound
 from controller.runtime.resources import KubeObject, Resource, object_key
 from controller.runtime.store import StoreState
-from controller.stores import NAMESPACE_INDEX, OWNER_INDEX, RAY_JOBS, Stores
+from controller.stores import NAMESPACE_INDEX, OWNER_INDEX, Stores
 from finetune.api.conditions import get_condition, set_condition, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus
 

@@ -1,13 +1,14 @@
-"""What a policy sees (a situation) and what it may answer (a plan): plain values, no behaviour of Kubernetes.
+"""What a policy sees and passes on (a situation), and what comes of a pass (a plan): plain values, no behaviour of Kubernetes.
 
-Pure. Test: tests/controller/job/test_plan.py.
+Pure. Test: tests/controller/job/test_situation.py.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from controller.job.facts import Job, Observed, RayJobFacts
+from controller.runtime.resources import Resource
 from finetune.api import attempts
 from finetune.api.conditions import set_condition
 from finetune.api.record import Outcome
@@ -16,16 +17,21 @@ from finetune.api.status import Attempt, ConditionType, FineTuneJobStatus
 
 @dataclass(frozen=True)
 class CreateAttempt:
-    """Create the objects of an attempt that status has already, the RayJob last."""
+    """Create the objects of an attempt that is in status already."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class DeleteRayJob:
-    """Delete a RayJob; KubeRay and the garbage collector take its cluster and pods away."""
+class Delete:
+    """Delete the object that was observed: if another one has its name by now, nothing is deleted.
 
+    The garbage collector deletes in the background what the object owns.
+    """
+
+    resource: Resource
     name: str
+    uid: str
 
 
 @dataclass(frozen=True)
@@ -45,28 +51,35 @@ class ReleaseProgress:
     uid: str
 
 
-Action = CreateAttempt | DeleteRayJob | RestoreSupports | ReleaseProgress
+Action = CreateAttempt | Delete | RestoreSupports | ReleaseProgress
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done about a job now. `notes` are for the controller's log."""
+    """What is to be done about a job now, in this order: actions, then one status write. `notes` are for the controller's log."""
 
     status: FineTuneJobStatus
     actions: tuple[Action, ...] = ()
     requeue_after: float | None = None
+    """Seconds after which to look again at the latest; None: only when something changes."""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What was observed, the status as it shall be so far, and what the trainer said last, at one moment."""
+    """What was observed at one moment, and what the policies have made of it so far.
+
+    Every method returns a new situation, so that a policy hands on what it has decided: later ones see the status as it will
+    be, add to the actions, and may ask for an earlier look. `outcome` is the trainer's last word.
+    """
 
     observed: Observed
     status: FineTuneJobStatus
     now: datetime
     outcome: Outcome | None = None
-    report_due_seconds: float | None = None
+    actions: tuple[Action, ...] = ()
+    wake: datetime | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def job(self) -> Job:
@@ -77,6 +90,11 @@ class Situation:
     def attempt(self) -> Attempt | None:
         """The attempt that has not ended."""
         return attempts.unfinished(self.status)
+
+    @property
+    def last_attempt(self) -> Attempt | None:
+        """The newest attempt, whether it has ended or not."""
+        return self.status.attempts[-1] if self.status.attempts else None
 
     @property
     def ray_job(self) -> RayJobFacts | None:
@@ -97,6 +115,23 @@ class Situation:
         """Return the situation with fields of the newest attempt changed."""
         return replace(self, status=attempts.update(self.status, **fields))
 
-    def plan(self, *actions: Action, requeue_after: float | None = None) -> Plan:
-        """Return the plan that ends here."""
-        return Plan(self.status, actions, requeue_after)
+    def do(self, *actions: Action) -> "Situation":
+        """Return the situation with more to do; what is to be done already is done once."""
+        return replace(self, actions=tuple(dict.fromkeys((*self.actions, *actions))))
+
+    def wake_at(self, time: datetime) -> "Situation":
+        """Return the situation with another look at `time`, unless an earlier one is due: the earliest wins."""
+        return replace(self, wake=time if self.wake is None else min(self.wake, time))
+
+    def wake_in(self, pause: timedelta) -> "Situation":
+        """Return the situation with another look after a pause."""
+        return self.wake_at(self.now + pause)
+
+    def note(self, words: str) -> "Situation":
+        """Return the situation with a line for the controller's log."""
+        return replace(self, notes=(*self.notes, words))
+
+    def ends(self) -> Plan:
+        """End the pass here: no later policy is asked."""
+        requeue_after = None if self.wake is None else max(0.0, (self.wake - self.now).total_seconds())
+        return Plan(self.status, self.actions, requeue_after, self.notes)

@@ -13,12 +13,14 @@ from controller.job.facts import Job, RayJobFacts, Supports, bears_label_of, bel
 from controller.job.failures import ray_job_state
 from controller.job.history import ProgressFacts
 from controller.job.names import UID_LABEL
+from controller.job.objects.attempt import SUPPORTS
+from controller.kinds import JOB_LABEL
 from controller.runtime.client import ListPage
 from controller.runtime.errors import NotFound
-from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
+from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
 from controller.runtime.store import StoreState
-from controller.stores import JOB_LABEL, Stores
-from finetune.api.attempts import attempt_name, unfinished
+from controller.stores import Stores
+from finetune.api.attempts import unfinished
 from finetune.api.record import RECORD_KEY
 
 
@@ -34,25 +36,13 @@ class Reader(Protocol):
         """Return all objects with these labels."""
 
 
-def names_of_small_objects(job: Job, attempt: int) -> list[tuple[Resource, str]]:
-    """Return the small objects of an attempt, in the order in which they are created."""
-    own = attempt_name(job.name, attempt)
-    return [
-        (CONFIG_MAPS, names.config_name(job.name, attempt)),
-        (CONFIG_MAPS, names.progress_name(job.name, job.uid, attempt)),
-        (SERVICE_ACCOUNTS, own),
-        (ROLES, own),
-        (ROLE_BINDINGS, own),
-    ]
-
-
 async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores: Stores, reader: Reader) -> Supports:
     """Return what is missing of an attempt that runs, and what was done to its progress ConfigMap `report`.
 
     What a cache does not have is asked of the server: it may lag, and an object that has lost its label is in none.
     """
     lost, foreign, watched = [], [], report is None or _is_watched(report)
-    for resource, name in names_of_small_objects(job, attempt):
+    for resource, name in ((support.resource, support.name(job, attempt)) for support in SUPPORTS):
         cache = stores.cache_of(resource)
         item = cache.get(f"{job.namespace}/{name}") if cache.state is StoreState.SYNCED else None
         if report is not None and name == report["metadata"]["name"]:

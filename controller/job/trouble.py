@@ -27,10 +27,10 @@ def trouble_of(pods: Sequence[PodFacts]) -> PodFacts | None:
     return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, pod.name in heads_effect, *_rank(pod)), default=None)
 
 
-def seconds_to_patience_end(pods: Sequence[PodFacts], now: datetime) -> float | None:
-    """Return after how many seconds another pod will have waited for its volumes or its image for too long, None if none does."""
-    ends = (pod.preparing_since + PREPARING_PATIENCE - now for pod in pods if pod.preparing_since is not None)
-    return min((end.total_seconds() for end in ends if end > timedelta(0)), default=None)
+def patience_ends(pods: Sequence[PodFacts], now: datetime) -> datetime | None:
+    """Return when the next pod will have waited too long for its volumes or its image, None if none waits for them."""
+    ends = (pod.preparing_since + PREPARING_PATIENCE for pod in pods if pod.preparing_since is not None)
+    return min((end for end in ends if end > now), default=None)
 
 
 def why_not_running(attempt: Attempt, ray_job: RayJobFacts, pods: Sequence[PodFacts], now: datetime) -> str:

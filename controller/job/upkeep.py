@@ -6,8 +6,8 @@ Test: tests/controller/job/test_supports.py.
 
 from collections.abc import Sequence
 
-from controller.job.children.pods import TOKEN_SECONDS
 from controller.job.names import attempt_of_progress
+from controller.job.objects.pods import TOKEN_SECONDS
 from controller.job.situation import ReleaseProgress, RestoreSupports, Situation
 from controller.runtime.resources import SERVICE_ACCOUNTS
 from finetune.api.conditions import Reason, get_condition
@@ -27,7 +27,7 @@ def releases(situation: Situation) -> list[ReleaseProgress]:
     return [ReleaseProgress(name, number, uid) for name, number, uid in numbers if number is not None]
 
 
-def tell_of_supports(situation: Situation) -> Situation:
+def report_supports(situation: Situation) -> Situation:
     """Say what somebody did to the objects by which the attempt reports; it goes on as it is."""
     supports, told = situation.observed.supports, get_condition(situation.status, ConditionType.REPORTING)
     if supports.lost and situation.job.spec is not None:

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.main import Controller
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS
 from controller.runtime.transport import Request
 from controller.settings import Settings
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import resource
 from tests.fakes import FakeApi
 from tests.virtual_time import now, run_in_virtual_time

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.main import Controller
 from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, PERSISTENT_VOLUME_CLAIMS
 from controller.runtime.transport import Response
 from controller.settings import Settings
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import wire_spec
 from tests.controller.runtime.builders import until
 from tests.fakes import FakeApi

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import Unreachable
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS
 from controller.runtime.transport import Response
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.cluster import Cluster, play
 
 BOUND_SECONDS = 15.0

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from controller.job.children.configmap import config_map, progress_config_map
-from controller.job.children.rayjob import ray_job
-from controller.job.children.rbac import role
 from controller.job.facts import RayJobFacts, bears_label_of, belongs_to, job_from, pod_from, ray_job_from
 from controller.job.names import labels
+from controller.job.objects.configmap import config_map, progress_config_map
+from controller.job.objects.rayjob import ray_job
+from controller.job.objects.rbac import role
 from controller.projections import (
     kept_of_claim,
     kept_of_config_map,

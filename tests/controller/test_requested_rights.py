@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from controller.job.names import labels
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
 from controller.runtime.transport import Request
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import UID
 from tests.controller.job.world import OWNER
 from tests.controller.runtime.builders import until

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from controller.kinds import RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
-from controller.stores import CLAIM_INDEX, OWNER_INDEX, RAY_JOBS, Stores
+from controller.stores import CLAIM_INDEX, OWNER_INDEX, Stores
 
 
 def named(name: str, namespace: str = "team-a", **fields: Any) -> dict[str, Any]:

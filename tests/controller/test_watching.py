@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.metrics import Metrics
 from controller.runtime.resources import (
@@ -18,7 +19,7 @@ from controller.runtime.resources import (
     Resource,
 )
 from controller.runtime.store import StoreState
-from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
+from controller.stores import Stores
 from controller.watching import build_reflectors
 from finetune.api.conditions import Reason
 from tests.fakes import FakeApi

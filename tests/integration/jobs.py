@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from controller.job.reconciler import Reconciler
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Conflict, NotFound, ResourceAbsent, TooManyRequests
@@ -23,7 +24,7 @@ from controller.runtime.resources import (
     object_key,
 )
 from controller.runtime.store import Store, StoreState
-from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, Stores
+from controller.stores import Stores
 from tests.controller.job.builders import Settings
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from controller.job.names import UID_LABEL, progress_name
+from controller.kinds import FINE_TUNE_JOBS, RAY_CLUSTERS, RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Forbidden
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
-from controller.stores import FINE_TUNE_JOBS, RAY_CLUSTERS, RAY_JOBS
 from finetune.api import crd
 from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Forbidden, TooManyRequests
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.kuberay import DEFINITIONS
 from tests.controller.job.builders import resource

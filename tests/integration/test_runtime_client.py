@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from controller.kinds import RAY_JOBS
 from controller.runtime import errors
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.events import EventRecorder
 from controller.runtime.resources import CONFIG_MAPS, EVENTS, PODS, Resource
-from controller.stores import RAY_JOBS
 from tests.cluster.controlplane import ControlPlane
 
 pytestmark = pytest.mark.integration

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +71,11 @@ def job(name: str = "bot", *, status: FineTuneJobStatus | None = None, deleting:
     )
 
 
+def unreadable(of: Job, **fields: Any) -> Job:
+    """Return the job as a version of the program sees it that does not understand its spec."""
+    return replace(of, **({"spec": None, "spec_problem": "spec.task: of another version"} | fields))
+
+
 def attempt(number: int = 1, **fields: Any) -> Attempt:
     """Return an entry of status.attempts; started a minute ago unless told otherwise."""
     started = {"start_time": NOW - timedelta(minutes=1)}
@@ -82,12 +87,16 @@ def status(*attempts: Attempt, **fields: Any) -> FineTuneJobStatus:
     return FineTuneJobStatus(attempts=list(attempts) or None, **fields)
 
 
+def uid_of(number: int) -> str:
+    """Return the UID of an attempt's RayJob."""
+    return f"uid-of-bot-{number}"
+
+
 def ray_job(number: int = 1, job_status: str = "RUNNING", deployment_status: str = "Running", **fields: Any) -> RayJobFacts:
     """Return an attempt's RayJob, running unless told otherwise."""
-    defaults = {"created": NOW - timedelta(minutes=1), "cluster": f"bot-{number}-x7k2p"}
-    return RayJobFacts(
-        name=f"bot-{number}", attempt=number, job_status=job_status, deployment_status=deployment_status, **(defaults | fields)
-    )
+    defaults: dict[str, Any] = {"created": NOW - timedelta(minutes=1), "cluster": f"bot-{number}-x7k2p"}
+    words = {"job_status": job_status, "deployment_status": deployment_status}
+    return RayJobFacts(name=f"bot-{number}", uid=uid_of(number), attempt=number, **(words | defaults | fields))
 
 
 def pod(number: int = 1, role: str = "worker", **fields: Any) -> PodFacts:

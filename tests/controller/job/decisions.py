@@ -5,10 +5,11 @@ from typing import Any
 
 from controller.job.facts import Observed
 from controller.job.plan import plan
-from controller.job.situation import Plan
+from controller.job.situation import Delete, Plan
+from controller.kinds import RAY_JOBS
 from finetune.api.conditions import get_condition
 from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
-from tests.controller.job.builders import NOW, attempt
+from tests.controller.job.builders import NOW, attempt, uid_of
 
 SUSPENDED = {"suspend": True}
 
@@ -21,6 +22,11 @@ def condition(of: Plan | FineTuneJobStatus, kind: ConditionType) -> Condition:
     found = get_condition(of.status if isinstance(of, Plan) else of, kind)
     assert found is not None
     return found
+
+
+def deletion(number: int) -> Delete:
+    """Return what deletes the RayJob of an attempt."""
+    return Delete(RAY_JOBS, f"bot-{number}", uid_of(number))
 
 
 def last_attempt(decision: Plan) -> Attempt:

@@ -48,7 +48,8 @@ def test_what_the_user_wants_of_a_job_is_read_though_its_spec_cannot_be(policy: 
 
 def test_a_ray_job_without_status_is_fresh() -> None:
     read = ray_job_from(
-        {"metadata": {"name": "bot-1", "creationTimestamp": "2026-03-01T12:00:00Z", "labels": {"finetune.dev/attempt": "1"}}}, "bot"
+        {"metadata": {"name": "bot-1", "uid": "x", "creationTimestamp": "2026-03-01T12:00:00Z", "labels": {"finetune.dev/attempt": "1"}}},
+        "bot",
     )
     assert (read.job_status, read.deployment_status, read.cluster, read.attempt, read.deleting) == ("", "", "", 1, False)
 
@@ -152,7 +153,15 @@ def test_a_child_is_that_of_its_owner_whatever_its_labels_say(owners: list[Any],
     ids=["by its name", "not by a label", "no number", "another job", "no attempt", "by its label where the name is no sign"],
 )
 def test_the_attempt_of_a_ray_job_is_read_from_its_name(name: str, labels: dict[str, str], attempt: int) -> None:
-    item = {"metadata": {"name": name, "creationTimestamp": "2026-03-01T12:00:00Z", "labels": labels, "ownerReferences": [{"uid": UID}]}}
+    item = {
+        "metadata": {
+            "name": name,
+            "uid": "x",
+            "creationTimestamp": "2026-03-01T12:00:00Z",
+            "labels": labels,
+            "ownerReferences": [{"uid": UID}],
+        }
+    }
     assert ray_job_from(item, "bot").attempt == attempt
     assert is_ray_job_of(item, job()) is bool(attempt)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from controller.job.policies import PODS_GONE_POLL_LAST_SECONDS, PODS_GONE_POLL_SECONDS
+from controller.job.pauses import PODS_GONE_POLL, PODS_GONE_POLL_LONGEST
+from controller.kinds import FINE_TUNE_JOBS, RAY_CLUSTERS, RAY_JOBS
 from controller.runtime.errors import Conflict
 from controller.runtime.resources import CONFIG_MAPS, PODS, Resource
-from controller.stores import FINE_TUNE_JOBS, RAY_CLUSTERS, RAY_JOBS
 from tests.controller.job.builders import NOW, attempt
 from tests.controller.job.world import KEY, World
 from tests.fakes import CREATED
@@ -27,7 +27,7 @@ async def test_an_attempt_is_not_created_beside_what_the_server_still_has_of_the
         world.put_ray_job(1)
     else:
         world.put_child(kind, "bot-1", 1, role)  # and no watch tells
-    assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL_SECONDS
+    assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL.total_seconds()
     assert "bot-2" not in world.ray_jobs()
     assert world.condition("Running")["reason"] == "Retrying"
     assert "two writers would spoil the output" in world.condition("Running")["message"]
@@ -45,7 +45,7 @@ async def test_what_stays_for_long_is_asked_after_less_often_and_no_less_than_ev
     for minutes in (0, 5, 600):
         world.set_status(attempt(1, outcome="Failed", end_time=NOW - timedelta(minutes=minutes)), attempt(2, start_time=None))
         pauses.append(await world.step())
-    assert pauses == [PODS_GONE_POLL_SECONDS, 30.0, PODS_GONE_POLL_LAST_SECONDS]
+    assert pauses == [PODS_GONE_POLL.total_seconds(), 30.0, PODS_GONE_POLL_LONGEST.total_seconds()]
 
 
 async def test_a_submitter_that_is_left_writes_nothing_and_holds_nothing_up() -> None:
@@ -79,7 +79,7 @@ async def test_a_ray_job_that_is_deleted_before_it_was_seen_costs_no_attempt_and
     for _ in range(3):
         if seen:
             world.catch_up()
-        assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL_SECONDS
+        assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL.total_seconds()
         assert world.status["attempts"] == [{"number": 1, "rayJobName": "bot-1"}]
         assert "bot-1, which is being deleted" in world.condition("Running")["message"]
         world.catch_up()
@@ -122,6 +122,17 @@ async def test_a_ray_job_that_is_created_late_beside_a_newer_attempt_is_deleted(
     world.put_ray_job(1, "", "Initializing")
     await world.step()
     assert world.ray_jobs() == ["bot-2"]
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["while the job is suspended", "once it is resumed"])
+async def test_a_ray_job_that_was_created_unseen_before_its_attempt_was_suspended_is_deleted(resumed: bool) -> None:
+    world = World(runPolicy={"suspend": not resumed})
+    world.set_status(attempt(1, outcome="Suspended", start_time=None, end_time=NOW))
+    world.catch_up()
+    world.put_ray_job(1, "", "Initializing")  # and no watch reports it
+    await world.reconciler.reconcile(KEY)
+    assert world.ray_jobs() == []
+    assert [each["number"] for each in world.status["attempts"]] == [1]
 
 
 async def test_a_leader_whose_view_of_the_job_is_older_than_its_view_of_ray_jobs_deletes_and_creates_nothing() -> None:

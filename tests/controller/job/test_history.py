@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from controller.job.history import ProgressFacts, rebuilt
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from finetune.api.status import AttemptOutcome, Condition, FineTuneJobStatus, Summary
 from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, record_text, status
 from tests.controller.job.decisions import decide

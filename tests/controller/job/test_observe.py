@@ -1,7 +1,7 @@
 """What is asked of the server, because caches must not answer it."""
 
+from controller.kinds import RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS
-from controller.stores import RAY_JOBS
 from tests.controller.job.builders import attempt, record_text
 from tests.controller.job.world import KEY, World
 

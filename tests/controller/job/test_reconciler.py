@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from controller.job.reconciler import UNREADABLE_POLL_SECONDS
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import Conflict, Forbidden, ServerError
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
 from controller.runtime.transport import Response
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from finetune.api.status import Condition
 from tests.controller.job.builders import NOW, UID, attempt
 from tests.controller.job.world import KEY, World

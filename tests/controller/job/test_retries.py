@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from controller.job.hindrance import Kind
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.backoff import AGAIN_SPREAD, backoff_seconds
 from controller.runtime.errors import Unreachable
 from controller.runtime.resources import CONFIG_MAPS, RESOURCE_QUOTAS, SERVICE_ACCOUNTS, Resource
 from controller.runtime.store import StoreState
 from controller.runtime.transport import Request, Response
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import UID
 from tests.controller.job.world import World
 from tests.fakes import CREATED

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from controller.job import names
-from controller.job.children.pods import head_template
-from controller.job.policies import UNWATCHED_POLL_SECONDS
+from controller.job.objects.pods import head_template
+from controller.job.pauses import UNWATCHED_POLL
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import Conflict, NotLeading, Unreachable
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.runtime.transport import Response
-from controller.stores import FINE_TUNE_JOBS, RAY_JOBS
 from tests.controller.job.builders import NOW, UID, Settings, job, record_text
 from tests.controller.job.world import KEY, OWNER, World
 from tests.fakes import CREATED
@@ -207,7 +207,7 @@ async def test_an_account_that_was_made_again_is_said_to_need_a_new_token_which_
 async def test_what_no_watch_tells_of_any_more_is_looked_at_again(kind: Resource, name: str, labels: dict[str, str], looks: bool) -> None:
     world = await running_world()
     world.edit(kind, name, labels=labels)
-    assert await world.step() == (UNWATCHED_POLL_SECONDS if looks else None)
+    assert await world.step() == (UNWATCHED_POLL.total_seconds() if looks else None)
 
 
 async def test_a_progress_config_map_that_was_put_right_is_said_to_be() -> None:

@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from controller.job import names
-from controller.job.children.rayjob import ray_job
+from controller.job.objects.rayjob import ray_job
 from controller.job.reconciler import Reconciler
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_CLUSTERS, RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.resources import (
     CONFIG_MAPS,
@@ -19,7 +20,7 @@ from controller.runtime.resources import (
     Resource,
 )
 from controller.runtime.store import Store, StoreState
-from controller.stores import FINE_TUNE_JOBS, JOB_LABEL, RAY_CLUSTERS, RAY_JOBS, Stores
+from controller.stores import Stores
 from finetune.api.status import Attempt
 from tests.controller.job.builders import NOW, UID, Settings, job, resource, status
 from tests.fakes import CREATED, FakeApi

@@ -1,6 +1,6 @@
 """What every child has in common, and the operator's settings that children are built from.
 
-Pure. Test: tests/controller/job/children/test_rbac.py.
+Pure. Test: tests/controller/job/objects/test_rbac.py.
 """
 
 from collections.abc import Mapping, Sequence

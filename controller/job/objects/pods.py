@@ -1,7 +1,7 @@
 """Pod templates of an attempt: the Ray head, its workers and the submitter, all under the restricted security profile.
 
 Only curated fields of the job reach a pod; its image, environment and small sizes are the operator's. Pure.
-Test: tests/controller/job/children/test_pods.py.
+Test: tests/controller/job/objects/test_pods.py.
 """
 
 import copy
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from controller.job import names
-from controller.job.children import safety
-from controller.job.children.metadata import TrainerSettings
-from controller.job.children.placement import claims, head_affinity, worker_affinity
 from controller.job.facts import Job
+from controller.job.objects import safety
+from controller.job.objects.metadata import TrainerSettings
+from controller.job.objects.placement import claims, head_affinity, worker_affinity
 from controller.job.quantities import memory_bytes
 from finetune.api.attempts import attempt_name
 from finetune.api.resolve import references

@@ -1,20 +1,20 @@
 """The RayJob of an attempt: a Ray cluster of its own, one driver, no retries of KubeRay's.
 
 Created once and never changed: KubeRay ignores later changes of the cluster, and a queueing system may own its spec. Pure.
-Test: tests/controller/job/children/test_rayjob.py.
+Test: tests/controller/job/objects/test_rayjob.py.
 """
 
 from typing import Any
 
 from controller.job import names
-from controller.job.children import safety
-from controller.job.children.metadata import TrainerSettings, child
-from controller.job.children.placement import AccessModes, needs_one_node
-from controller.job.children.pods import head_template, job_resources, submitter_template, worker_template
 from controller.job.facts import Job
+from controller.job.objects import safety
+from controller.job.objects.metadata import TrainerSettings, child
+from controller.job.objects.placement import AccessModes, needs_one_node
+from controller.job.objects.pods import head_template, job_resources, submitter_template, worker_template
 from controller.job.quantities import memory_bytes
 from controller.job.trainconfig import ray_cpus
-from controller.stores import RAY_JOBS
+from controller.kinds import RAY_JOBS
 from finetune.api.attempts import attempt_name
 
 CLUSTER_TTL_SECONDS = 10

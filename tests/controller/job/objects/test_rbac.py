@@ -2,8 +2,8 @@
 
 import json
 
-from controller.job.children.configmap import config_map, progress_config_map
-from controller.job.children.rbac import role, role_binding, service_account
+from controller.job.objects.configmap import config_map, progress_config_map
+from controller.job.objects.rbac import role, role_binding, service_account
 from finetune.api.trainconfig import TrainConfig
 from tests.controller.job.builders import job
 

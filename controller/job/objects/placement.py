@@ -1,6 +1,6 @@
 """Which of an attempt's pods must share a node: a volume that only one node can mount keeps head and workers together.
 
-Pure. Test: tests/controller/job/children/test_placement.py.
+Pure. Test: tests/controller/job/objects/test_placement.py.
 """
 
 from collections.abc import Mapping, Sequence

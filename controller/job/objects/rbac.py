@@ -1,13 +1,13 @@
 """The identity of an attempt's head pod: it may read and patch its own progress ConfigMap, and nothing else.
 
-Pure. Test: tests/controller/job/children/test_rbac.py.
+Pure. Test: tests/controller/job/objects/test_rbac.py.
 """
 
 from typing import Any
 
 from controller.job import names
-from controller.job.children.metadata import child
 from controller.job.facts import Job
+from controller.job.objects.metadata import child
 from controller.runtime.resources import ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
 from finetune.api.attempts import attempt_name
 

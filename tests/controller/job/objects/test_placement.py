@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from controller.job.children.placement import access_modes, head_affinity, needs_one_node, worker_affinity
 from controller.job.names import labels
+from controller.job.objects.placement import access_modes, head_affinity, needs_one_node, worker_affinity
 from tests.controller.job.builders import UID, job
 
 READS = {"data": {"train": [{"persistentVolumeClaim": {"claimName": "sets", "path": "a.jsonl"}}]}}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.job.children.pods import head_template, submitter_template, worker_template
+from controller.job.objects.pods import head_template, submitter_template, worker_template
 from controller.job.quantities import memory_bytes
 from tests.controller.job.builders import Settings, job
 

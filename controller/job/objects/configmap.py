@@ -1,14 +1,14 @@
 """The two ConfigMaps of an attempt: what the trainer is told, and where it reports.
 
-Pure. Test: tests/controller/job/children/test_rbac.py.
+Pure. Test: tests/controller/job/objects/test_rbac.py.
 """
 
 import json
 from typing import Any
 
 from controller.job import names
-from controller.job.children.metadata import child, owner_reference
 from controller.job.facts import Job
+from controller.job.objects.metadata import child, owner_reference
 from controller.job.trainconfig import train_config
 from controller.runtime.resources import CONFIG_MAPS
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.job.children.rayjob import ray_job
+from controller.job.objects.rayjob import ray_job
 from tests.controller.job.builders import Settings, job
 
 

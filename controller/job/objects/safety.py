@@ -2,7 +2,7 @@
 
 KubeRay's definition of an older release drops fields that it does not know, and a webhook may change others: a dashboard
 without a token runs whatever it is sent. What is asked of every RayJob stands here, and the builders take it from here, so
-that one can be judged by what is stored of it alone. Pure. Test: tests/controller/job/children/test_safety.py.
+that one can be judged by what is stored of it alone. Pure. Test: tests/controller/job/objects/test_safety.py.
 """
 
 import re

@@ -1,0 +1,46 @@
+"""What several policies say about a job in its conditions: accepted, refused, resumed, ended.
+
+Pure. Tests: those of the policies, tests/controller/job/policies/.
+"""
+
+from dataclasses import replace
+
+from controller.job.situation import Situation
+from controller.job.verdict import Verdict, exhausted, pronounce
+from finetune.api.conditions import Reason, is_true
+from finetune.api.status import Attempt, ConditionType
+
+
+def accept(situation: Situation) -> Situation:
+    """Say that the job can be run."""
+    return situation.condition(ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the spec is valid and everything it refers to exists")
+
+
+def refuse(situation: Situation, reason: str, message: str) -> Situation:
+    """Say why the job cannot be run, or not yet."""
+    return situation.condition(ConditionType.ACCEPTED, "False", reason, message)
+
+
+def resume(situation: Situation) -> Situation:
+    """Say that a job is not suspended any more, if its conditions say that it is."""
+    if not is_true(situation.status, ConditionType.SUSPENDED):
+        return situation
+    message = "the job goes on from its last checkpoint, if there is one"
+    return situation.condition(ConditionType.SUSPENDED, "False", Reason.RESUMED, message)
+
+
+def finish(situation: Situation, kind: ConditionType, reason: str, message: str) -> Situation:
+    """End the job, in its conditions and in the attempt that ended it."""
+    situation = resume(situation).with_attempt(job_reason=reason)
+    status = pronounce(situation.status, Verdict(kind, reason, message), generation=situation.job.generation, now=situation.now)
+    return over(replace(situation, status=status))
+
+
+def exhaust(situation: Situation, last: Attempt) -> Situation:
+    """End the job because all attempts that it may have failed."""
+    return finish(situation, ConditionType.FAILED, Reason.ATTEMPTS_EXHAUSTED, exhausted(situation.status, last))
+
+
+def over(situation: Situation) -> Situation:
+    """Say that nothing of a job runs any more that has ended."""
+    return situation.condition(ConditionType.RUNNING, "False", Reason.FINISHED, "the job has ended")

@@ -1,0 +1,51 @@
+"""Policy: what the trainer has reported goes into the status. Always passes on.
+
+Pure. Test: tests/controller/job/policies/test_reported.py.
+"""
+
+from dataclasses import replace
+
+from controller.job.failures import ray_job_state
+from controller.job.situation import Situation
+from finetune.api import attempts
+from finetune.api import folding as progress
+from finetune.api.cursor import Cursor
+from finetune.api.status import Attempt
+
+
+def reported(situation: Situation) -> Situation:
+    """Fold the trainer's newest record into the status, if it is this attempt's, new, and due; wake when it will be due.
+
+    A record that is refused stops nothing; the log says why it was refused. For an attempt that has ended, a record is taken
+    only where the status has lost what was reported.
+    """
+    attempt, text = situation.attempt, situation.observed.record
+    if attempt is None and situation.status.report_cursor is None:
+        attempt = situation.last_attempt
+    if attempt is None or not text:
+        return situation
+    ray_job = situation.observed.ray_job_of(attempt)
+    try:
+        record = progress.parse(text)
+        progress.check_origin(record, attempt.number, _cluster(situation, attempt))
+    except progress.RecordError as error:
+        return situation.note(str(error))
+    if not progress.is_news(situation.status, record):
+        return replace(situation, outcome=record.outcome)
+    wait = progress.wait_before_taking(situation.status, record, situation.now)
+    if wait.total_seconds() > 0 and ray_job is not None and not ray_job_state(ray_job).final:
+        return situation.wake_in(wait)
+    status = progress.fold(situation.status, record, situation.now)
+    if situation.attempt is None:
+        # How it ended was concluded already; its last word must decide nothing more.
+        return replace(situation, status=attempts.rested(status))
+    return replace(situation, status=status, outcome=record.outcome)
+
+
+def _cluster(situation: Situation, attempt: Attempt) -> str | None:
+    """Return the Ray cluster that the attempt runs in; if its RayJob is gone, the one that reported last, if any did."""
+    ray_job = situation.observed.ray_job_of(attempt)
+    if ray_job is not None:
+        return ray_job.cluster
+    cursor = Cursor.parse(situation.status.report_cursor)
+    return cursor.cluster if cursor is not None and cursor.attempt == attempt.number else None

@@ -1,0 +1,42 @@
+"""What policies hand on to each other: things to do, when to look again, the status so far."""
+
+from datetime import timedelta
+
+from controller.job.situation import CreateAttempt, Situation
+from finetune.api.status import ConditionType
+from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, status
+from tests.controller.job.decisions import condition, deletion
+
+SECOND = timedelta(seconds=1)
+
+
+def situation() -> Situation:
+    known = status(attempt())
+    return Situation(observed(job(status=known), ray_job()), known, NOW)
+
+
+def test_without_a_wish_to_look_again_only_a_change_brings_the_job_back() -> None:
+    assert situation().ends().requeue_after is None
+
+
+def test_the_earliest_of_several_times_to_look_again_wins() -> None:
+    late, early = NOW + 60 * SECOND, NOW + 5 * SECOND
+    assert situation().wake_at(late).wake_at(early).ends().requeue_after == 5
+    assert situation().wake_at(early).wake_at(late).wake_in(30 * SECOND).ends().requeue_after == 5
+
+
+def test_a_time_that_has_passed_means_at_once() -> None:
+    assert situation().wake_at(NOW - SECOND).ends().requeue_after == 0
+
+
+def test_actions_keep_their_order_and_each_is_done_once() -> None:
+    decided = situation().do(deletion(2)).do(deletion(1), deletion(2)).do(CreateAttempt(3))
+    assert decided.ends().actions == (deletion(2), deletion(1), CreateAttempt(3))
+
+
+def test_what_a_policy_changes_is_seen_by_the_next_and_leaves_the_earlier_situation_as_it_was() -> None:
+    before = situation()
+    after = before.condition(ConditionType.RUNNING, "False", "Why", "words").with_attempt(outcome="Interrupted").note("a line")
+    assert condition(after.ends(), ConditionType.RUNNING).reason == "Why"
+    assert (after.attempt, after.ray_job, after.ends().notes) == (None, None, ("a line",))
+    assert before == situation()
