@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.trainer.chat.templates import trained_tokenizer
+from tests.trainer.fixtures.tokenizers import trained_tokenizer
 
 THINGS = ("apple", "river", "stone", "cloud", "house", "horse")
 PAIRS = [{"prompt": f"What colour has the {thing}?", "completion": f"The {thing} is red."} for thing in THINGS]

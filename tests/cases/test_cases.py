@@ -13,8 +13,8 @@ import pytest
 
 from tests.cases.checking import Checked, check
 from tests.cases.inputs import PAIRS, gzipped, job, lines, model, turns
-from tests.trainer.chat.templates import DEEPSEEK_R1, GLM4_5, HARMONY, LFM2_5, QWEN3
-from tests.trainer.data.builders import CHATML
+from tests.trainer.fixtures.templates import DEEPSEEK_R1, GLM4_5, HARMONY, LFM2_5, QWEN3
+from tests.trainer.fixtures.tokenizers import CHATML
 
 GIVEN = Path(__file__).resolve().parents[3] / "shared" / "cases"
 

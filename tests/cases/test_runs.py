@@ -15,7 +15,7 @@ import pytest
 
 from tests.cases.inputs import job, lines, model
 from tests.cases.test_cases import GIVEN
-from tests.trainer.chat.templates import PHI3
+from tests.trainer.fixtures.templates import PHI3
 
 pytestmark = pytest.mark.timeout(600)
 

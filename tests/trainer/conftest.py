@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.trainer.data.builders import byte_tokenizer
+from tests.trainer.fixtures.tokenizers import byte_tokenizer
 
 # What is tested is not speed, and a busy machine pauses for longer than hypothesis allows.
 settings.register_profile("without deadline", deadline=None)

@@ -17,7 +17,8 @@ from finetune.api.errors import InputError
 from finetune.api.record import EXIT_INTERRUPTED
 from finetune.api.sections import Export, Regularization
 from finetune.api.trainconfig import TrainConfig
-from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, tiny_model, train_config
+from tests.builders import train_config
+from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_model
 from trainer.engine.base import EngineState
 from trainer.export import ExportOptions, export_run, main
 from trainer.model.load import load_model, weights_digest

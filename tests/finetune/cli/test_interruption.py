@@ -10,7 +10,8 @@ import pytest
 
 from finetune.api.record import EXIT_INTERRUPTED
 from tests.finetune.cli.wholerun import command, environment, job_file, wait_until
-from tests.trainer.tiny import tiny_model, write_rows
+from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.rows import write_rows
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -23,7 +24,7 @@ LONG = {"generation": {"maxNewTokens": 300, "samples": 400}}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("interrupted")
-    tiny_model(folder / "model")
+    tiny_learner(folder / "model")
     write_rows(folder / "train.jsonl", 64)
     write_rows(folder / "test.jsonl", 400, offset=100)
     return folder

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.finetune.cli.wholerun import REPOSITORY, environment, finetune, job_file
-from tests.trainer.tiny import rows, tiny_model
+from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.rows import rows
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     """A user's folder: modules of their own beside the job, and names and rows that hold more than ASCII."""
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
-    tiny_model(tmp_path / "Modell-gr\u00f6\u00dfe")
+    tiny_learner(tmp_path / "Modell-gr\u00f6\u00dfe")
     for name, content in (("\u00dcbung.jsonl", rows(32)), ("test.jsonl", rows(2, offset=200))):
         content = [*content, {"prompt": f"{WORDS} {name}", "completion": f"\u00abja\u00bb {WORDS}"}]
         (tmp_path / name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content), encoding="utf-8")

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from tests.finetune.cli.wholerun import RUN_SECONDS, command, environment, finetune, job_file
-from tests.trainer.tiny import tiny_model, write_rows
+from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.rows import write_rows
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -31,7 +32,7 @@ def processor_seconds() -> float:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("laptop")
-    tiny_model(folder / "model")
+    tiny_learner(folder / "model")
     write_rows(folder / "train.jsonl", 64)
     write_rows(folder / "test.jsonl", 6, offset=200)
     return folder

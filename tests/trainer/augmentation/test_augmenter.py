@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.api.sections import Augmentation
-from tests.trainer.data.builders import chat, source, text
+from tests.trainer.fixtures.examples import chat, source, text
 from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.words import WORD, cut, join
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.chat import templates
-from tests.trainer.chat.templates import trained_tokenizer
-from tests.trainer.data.builders import chat, conversation
+from tests.trainer.fixtures import templates
+from tests.trainer.fixtures.examples import chat, conversation
+from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.chat.template import pin_time, reads_clock
 from trainer.chat.tokens import tokenize
 from trainer.data.rows import Message

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, learnt, text
+from tests.trainer.fixtures.examples import chat, learnt, text
+from tests.trainer.fixtures.tokenizers import CHATML, byte_tokenizer
 from trainer.chat.template import ensure_chat_template
 from trainer.chat.tokens import prompt_and_reference, tokenize
 from trainer.data.rows import Example, Sample

@@ -4,9 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.trainer.chat import templates
-from tests.trainer.chat.templates import trained_tokenizer
-from tests.trainer.data.builders import byte_tokenizer
+from tests.trainer.fixtures import templates
+from tests.trainer.fixtures.tokenizers import byte_tokenizer, trained_tokenizer
 from trainer.chat.turnend import common_beginning, ending_of, opening_ids, stop_ids
 
 

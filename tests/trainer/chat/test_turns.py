@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from tests.trainer.chat import templates
-from tests.trainer.chat.templates import trained_tokenizer
-from tests.trainer.data.builders import chat, conversation, learnt
+from tests.trainer.fixtures import templates
+from tests.trainer.fixtures.examples import chat, conversation, learnt
+from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.chat.tokens import prompt_and_reference, tokenize
 from trainer.chat.turnend import ending_of
 from trainer.chat.turns import conversation_of

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from finetune.api.errors import InputError
 from finetune.api.sections import Task
 from finetune.api.sources import Columns
-from tests.trainer.data.builders import chat, text
+from tests.trainer.fixtures.examples import chat, text
 from trainer.data.columns import make_id, prompt_id, read_examples
 from trainer.data.records import Record
 from trainer.data.rows import Example, Message, digest_of

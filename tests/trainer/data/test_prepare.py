@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Source
-from tests.trainer.data.builders import config, source
+from tests.trainer.fixtures.examples import config, source
 from trainer.data.columns import prompt_id
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, digest_of

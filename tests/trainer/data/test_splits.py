@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Data
-from tests.trainer.data.builders import chat, source, text
+from tests.trainer.fixtures.examples import chat, source, text
 from trainer.data.columns import prompt_id
 from trainer.data.rows import Example
 from trainer.data.splits import divide, without_duplicates, without_leakage

@@ -14,7 +14,7 @@ import pytest
 from finetune.api.errors import InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, Result, Stage
 from finetune.api.trainconfig import TrainConfig
-from tests.trainer.model.builders import train_config
+from tests.builders import train_config
 from trainer.driver.attempt import attempt, check, overseen
 from trainer.driver.exits import exit_of
 from trainer.driver.stopping import SIGNALS, StopRequest

@@ -8,7 +8,7 @@ import pytest
 
 from finetune.api.record import Metrics, Outcome, ProgressRecord, Result, Stage, TrainingProgress
 from finetune.api.trainconfig import TrainConfig
-from tests.trainer.model.builders import train_config
+from tests.builders import train_config
 from trainer.driver.publisher import FileTarget, Publisher
 from trainer.reporting.messages import RecordUpdate
 

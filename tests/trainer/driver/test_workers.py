@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.model.builders import train_config
+from tests.builders import train_config
 from trainer.driver.workers import ray_trainer
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import Scheduler, Training
-from tests.trainer.model.builders import tiny_tokenizer
+from tests.trainer.fixtures.causal import tiny_tokenizer
 from trainer.data.rows import Sample
 from trainer.engine.base import Engine, EngineState, OptimizerSettings
 from trainer.engine.ddp import DdpEngine

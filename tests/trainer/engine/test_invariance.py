@@ -127,7 +127,7 @@ def test_perplexity_is_that_of_all_rows_however_they_are_dealt(results, world_si
 @pytest.mark.parametrize("count", [1, len(PROMPTS)], ids=["one prompt", "uneven prompts"])
 def test_answers_are_those_to_each_prompt_alone_however_they_are_dealt(results, world_size: int, engine: str, count: int) -> None:
     from tests.trainer.engine.program import new_model
-    from tests.trainer.model.builders import tiny_tokenizer
+    from tests.trainer.fixtures.causal import tiny_tokenizer
     from trainer.evaluation.generation import generate
 
     expected = [generate(new_model(), tiny_tokenizer(), [prompt], NEW_TOKENS)[0].text for prompt in PROMPTS[:count]]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from finetune.api.record import BestFigures, CheckpointRecord, ModelProvenance
-from tests.trainer.model.builders import train_config
+from tests.builders import train_config
 from trainer.evaluation.figures import Figure
 from trainer.reporting.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
 

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import Training
 from tests.trainer.allocations import Allocations
-from tests.trainer.model.builders import tiny_tokenizer
+from tests.trainer.fixtures.causal import tiny_tokenizer
 from trainer.data.rows import Sample
 from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from finetune.api.sections import Evaluation, Task
-from tests.trainer.data.builders import chat, text
-from tests.trainer.model.builders import tiny_model, tiny_tokenizer
+from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
+from tests.trainer.fixtures.examples import chat, text
 from trainer.chat.tokens import prompt_and_reference
 from trainer.data.rows import Example
 from trainer.engine.base import OptimizerSettings

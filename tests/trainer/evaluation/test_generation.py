@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from finetune.api.sections import LoraMethod, Method, Regularization
-from tests.trainer.chat.templates import trained_tokenizer
-from tests.trainer.model.builders import random_prompts, tiny_model, tiny_tokenizer
+from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
+from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.chat.turnend import stop_ids
 from trainer.evaluation.generation import Generated, generate
 from trainer.model.lora import apply_method

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trainer.model.builders import random_prompts, tiny_model, tiny_tokenizer
+from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
 from trainer.data.rows import Sample
 from trainer.engine.base import OptimizerSettings
 from trainer.engine.ddp import DdpEngine

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.model.builders import save_tiny_model
+from tests.trainer.fixtures.causal import save_tiny_model
 
 VARIABLES = ("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE", "FINETUNE_MODEL_STORE", "FINETUNE_HUB_TIMEOUT_SECONDS")
 

@@ -15,7 +15,8 @@ import torch
 import torch.distributed
 
 from finetune.api.sections import Export
-from tests.trainer.model.builders import located_folder, random_prompts, train_config
+from tests.builders import train_config
+from tests.trainer.fixtures.causal import located_folder, random_prompts
 from trainer.engine.factory import build_engine
 from trainer.evaluation.generation import generate
 from trainer.model.beside import Origin

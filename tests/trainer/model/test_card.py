@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trainer.model.builders import located_folder, random_prompts, train_config
+from tests.builders import train_config
+from tests.trainer.fixtures.causal import located_folder, random_prompts
 from tests.trainer.model.test_exporter import exported, trained
 from trainer.model.beside import Origin
 from trainer.model.card import adapter_card

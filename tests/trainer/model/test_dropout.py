@@ -5,7 +5,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Regularization
-from tests.trainer.model.builders import random_prompts, tiny_model
+from tests.trainer.fixtures.causal import random_prompts, tiny_model
 from trainer.model.dropout import add_block_dropout
 from trainer.model.lora import apply_method
 

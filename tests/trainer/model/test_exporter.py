@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from finetune.api.sections import Regularization
 from finetune.api.trainconfig import TrainConfig
-from tests.trainer.model.builders import located_folder, random_prompts, save_tiny_model, tiny_tokenizer, train_config
+from tests.builders import train_config
+from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_tokenizer
 from trainer.model import exporter
 from trainer.model.beside import Origin
 from trainer.model.exporter import Trained, base_dtype, export

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.model.builders import located_folder
+from tests.trainer.fixtures.causal import located_folder
 from trainer.model.identity import model_digest
 from trainer.model.location import ModelKind
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finetune.api.errors import InputError
-from tests.trainer.model.builders import located_folder, tiny_model
+from tests.trainer.fixtures.causal import located_folder, tiny_model
 from trainer.model.load import load_model, load_tokenizer, provenance_of
 
 

@@ -7,7 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from finetune.api.errors import InputError
 from finetune.api.sections import FullMethod, LoraMethod, Method, Regularization
-from tests.trainer.model.builders import random_prompts, tiny_model
+from tests.trainer.fixtures.causal import random_prompts, tiny_model
 from trainer.model.lora import apply_method
 
 INPUT = torch.tensor(random_prompts([12]))

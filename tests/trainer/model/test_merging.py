@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from finetune.api.sections import Regularization
-from tests.trainer.model.builders import located_folder, random_prompts, tiny_model, train_config
+from tests.builders import train_config
+from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_model
 from trainer.model.beside import Origin
 from trainer.model.exporter import Trained, export
 from trainer.model.load import load_model, load_tokenizer, provenance_of

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tests.trainer.model.builders import random_prompts, tiny_tokenizer
+from tests.trainer.fixtures.causal import random_prompts, tiny_tokenizer
 from tests.trainer.model.sharded import NEW_TOKENS, PROMPTS, STOPS
 from trainer.evaluation.generation import generate
 from trainer.model.lora import peft_warnings_silenced

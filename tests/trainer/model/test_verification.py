@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trainer.model.builders import random_prompts, tiny_model
+from tests.trainer.fixtures.causal import random_prompts, tiny_model
 from trainer.model.verification import PROBE_ROWS, PROBE_TOKENS, TOLERANCES, ExportMismatchError, Probe, difference_of, fingerprints
 
 ROWS = random_prompts([12, 7])

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.data.builders import byte_tokenizer, chat, config, dataset, source, text
+from tests.trainer.fixtures.examples import chat, config, dataset, source, text
+from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.data.prepare import prepare
 from trainer.data.rows import Example
 from trainer.preflight.doctor import examine

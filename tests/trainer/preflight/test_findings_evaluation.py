@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.data.builders import chat, config, dataset, text
+from tests.trainer.fixtures.examples import chat, config, dataset, text
 from trainer.data.rows import Example
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.chat import templates
-from tests.trainer.chat.templates import trained_tokenizer
-from tests.trainer.data.builders import chat, config, conversation, dataset, text
+from tests.trainer.fixtures import templates
+from tests.trainer.fixtures.examples import chat, config, conversation, dataset, text
+from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.chat.template import pin_time
 from trainer.data.rows import Example, Message
 from trainer.preflight.doctor import examine

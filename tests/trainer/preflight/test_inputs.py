@@ -15,7 +15,8 @@ import pytest
 from finetune.api.errors import InputError
 from finetune.api.sources import ModelSource
 from finetune.api.trainconfig import TrainConfig
-from tests.trainer.tiny import tiny_model, write_rows
+from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.rows import write_rows
 from trainer.chat.tokens import tokenize
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset
@@ -116,7 +117,7 @@ def test_bad_rows_are_told_without_importing_torch_or_ray(tmp_path: Path) -> Non
 
 
 def test_check_tells_what_would_be_trained_and_writes_nothing(tmp_path: Path) -> None:
-    tiny_model(tmp_path / "model")
+    tiny_learner(tmp_path / "model")
     write_rows(tmp_path / "train.jsonl", 40)
     done = trainer(config(tmp_path, training={"epochs": 2, "globalBatchSize": 8}), "--check")
     assert done.returncode == 0, done.stderr
@@ -149,7 +150,7 @@ def test_a_completion_with_another_indent_is_another_data_set(tmp_path: Path) ->
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
     """A folder with a tiny model and rows that suit it."""
-    tiny_model(tmp_path / "model")
+    tiny_learner(tmp_path / "model")
     write_rows(tmp_path / "train.jsonl", 40)
     return tmp_path
 

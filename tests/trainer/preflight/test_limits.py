@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.data.builders import chat, config, dataset
+from tests.trainer.fixtures.examples import chat, config, dataset
 from trainer.chat.tokens import tokenize
 from trainer.preflight.doctor import examine
 from trainer.preflight.limits import ModelLimits

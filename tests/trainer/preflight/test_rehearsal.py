@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from finetune.api.errors import InputError
-from tests.trainer.model.builders import located_folder, save_tiny_model, train_config
+from tests.builders import train_config
+from tests.trainer.fixtures.causal import located_folder, save_tiny_model
 from trainer.model.location import LocatedModel
 from trainer.preflight.rehearsal import FIXED_POSITIONS, rehearse
 

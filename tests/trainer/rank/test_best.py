@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from finetune.api.record import BestFigures
-from tests.trainer.model.builders import train_config
+from tests.builders import train_config
 from trainer.engine.base import EngineState
 from trainer.rank.run import Run
 from trainer.reporting.messages import Silent

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
-from tests.trainer.model.builders import train_config
+from tests.builders import train_config
 from trainer.engine.base import EngineState
 from trainer.evaluation.figures import Perplexity
 from trainer.rank.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, StopOnRequest, Validate, catch_up

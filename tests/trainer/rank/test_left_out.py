@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.trainer.model.builders import train_config
+from tests.builders import train_config
 from tests.trainer.rank.test_best import OneRank
 from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.figures import Figure, Perplexity

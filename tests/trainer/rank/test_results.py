@@ -17,8 +17,9 @@ import pytest
 from finetune.api.errors import InputError
 from finetune.api.record import Metrics
 from finetune.api.trainconfig import TrainConfig
-from tests.trainer.model.builders import train_config
-from tests.trainer.tiny import tiny_model, write_rows
+from tests.builders import train_config
+from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.rows import write_rows
 from trainer.model.verification import ExportMismatchError, Probe
 from trainer.preflight.inputs import check_inputs
 from trainer.rank.run import Run
@@ -72,7 +73,7 @@ def adapter(folder: Path) -> bytes:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
-    tiny_model(folder / "base")
+    tiny_learner(folder / "base")
     write_rows(folder / "train.jsonl", 16)
     write_rows(folder / "validation.jsonl", 4, offset=100)
     write_rows(folder / "test.jsonl", 4, offset=200)

@@ -8,7 +8,8 @@ import pytest
 from torch import Tensor
 
 from finetune.api.trainconfig import TrainConfig
-from tests.trainer.tiny import tiny_model, write_rows
+from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.rows import write_rows
 from trainer.preflight.inputs import check_inputs
 from trainer.rank.run import Run
 
@@ -68,7 +69,7 @@ def run(folder: Path, output: str, stop_at: int | None = None) -> tuple[WatchedR
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resume")
-    tiny_model(folder / "model")
+    tiny_learner(folder / "model")
     for offset, (name, count) in enumerate({"train": 24, "validation": 3, "test": 3}.items()):
         write_rows(folder / f"{name}.jsonl", count, offset=100 * offset)
     return folder

@@ -16,8 +16,9 @@ import pytest
 
 from finetune.api.sources import ModelSource
 from finetune.api.trainconfig import TrainConfig
-from tests.trainer.data import builders as data_builders
-from tests.trainer.tiny import tiny_model, write_rows
+from tests.trainer.fixtures import examples, tokenizers
+from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.rows import write_rows
 from trainer.data.rows import Dataset
 from trainer.model.location import LocatedModel, ModelKind
 from trainer.preflight.inputs import Inputs
@@ -84,7 +85,7 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    tiny_model(folder / "model")
+    tiny_learner(folder / "model")
     write_rows(folder / "train.jsonl", 96)
     write_rows(folder / "validation.jsonl", 12, offset=100)
     write_rows(folder / "test.jsonl", 10, offset=200)
@@ -193,11 +194,11 @@ class OneRank:
 def dealt(folder: Path, first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> list[Counter[int]]:
     """Return the loss-bearing targets of each step of a run over long texts, of all its ranks together."""
     job = TrainConfig.model_validate(json.loads(config(folder, "out", task="language-modeling", **changes).read_text()))
-    dataset = Dataset((data_builders.text("The river is green. " * 40), data_builders.text("Short.")), (), ())
+    dataset = Dataset((examples.text("The river is green. " * 40), examples.text("Short.")), (), ())
     counted = [Counter[int]() for _ in range(steps)]
     for rank in range(ranks):
         run = Run(job, Inputs(dataset, HUB_MODEL, None, ()), "owner", Silent(), [])
-        run.tokenizer, run.engine = data_builders.byte_tokenizer(None, eos="</s>"), cast(Any, OneRank(rank, ranks))
+        run.tokenizer, run.engine = tokenizers.byte_tokenizer(None, eos="</s>"), cast(Any, OneRank(rank, ranks))
         run.tokenize_rows()
         for step, targets in enumerate(counted):
             for batch in run.micro_batches(first_step + step):
@@ -209,7 +210,7 @@ def test_an_epoch_over_long_texts_learns_each_of_their_tokens_once(tmp_path: Pat
     training = {"epochs": 1, "globalBatchSize": 2, "microBatchSize": 1, "maxSequenceLength": 100}
     # 801 tokens make 9 pieces, 7 tokens one: 10 rows, 5 steps.
     learnt = sum(dealt(tmp_path, 0, 5, training=training, augmentation=None), Counter())
-    tokenizer = data_builders.byte_tokenizer(None, eos="</s>")
+    tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
     texts = [tokenizer("The river is green. " * 40)["input_ids"], tokenizer("Short.")["input_ids"]]
     assert learnt == Counter(token for ids in texts for token in [*ids[1:], tokenizer.eos_token_id])
 

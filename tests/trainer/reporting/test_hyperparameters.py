@@ -1,6 +1,6 @@
 """What a job leaves out stands among its hyper-parameters as it took effect."""
 
-from tests.trainer.model.builders import train_config
+from tests.builders import train_config
 from trainer.reporting.hyperparameters import hyperparameters
 
 

@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainer.chat import templates
-from tests.trainer.chat.templates import trained_tokenizer
+from tests.trainer.fixtures import templates
+from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.text.controls import _pattern, in_answers, in_text, in_turns, markup_ids, special_ids
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainer.chat.templates import CONTROLS, trained_tokenizer
-from tests.trainer.data.builders import CHATML, byte_tokenizer, chat, text
+from tests.trainer.fixtures.examples import chat, text
+from tests.trainer.fixtures.tokenizers import CHATML, CONTROLS, byte_tokenizer, trained_tokenizer
 from trainer.chat.tokens import tokenize
 from trainer.text.encoding import Encoded, decode, encode, encode_text, plain_ids, tokens_before
 from trainer.text.pieces import pieces_of

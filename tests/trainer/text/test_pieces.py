@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.api.sections import Augmentation
-from tests.trainer.data.builders import byte_tokenizer, chat, config, dataset, text
+from tests.trainer.fixtures.examples import chat, config, dataset, text
+from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.augmentation.augmenter import Augmenter
 from trainer.chat.tokens import tokenize
 from trainer.preflight.doctor import examine
