@@ -21,8 +21,9 @@ from safetensors import SafetensorError
 from finetune.api.errors import InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
 from finetune.api.results import MODEL, REPORT, read_report
-from finetune.api.sections import Export, Method, Regularization, Task
+from finetune.api.sections import Export, Method, Regularization
 from finetune.api.sources import ModelSource
+from finetune.api.tasks import TaskName
 from finetune.system.files import write_atomically
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
 from trainer.chat.template import ensure_chat_template
@@ -73,7 +74,7 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
     located = base_of(request, recorded, saved)
     held = DTYPES[saved.trainer_state.get("dtype", "float32")]
     tokenizer = load_tokenizer(located)
-    if recorded.lineage["task"] == Task.CHAT:
+    if recorded.lineage["task"] == TaskName.CHAT:
         ensure_chat_template(tokenizer)
     origin = Origin(located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held)
     trained, probe = trained_model(origin, method, saved)
@@ -131,7 +132,7 @@ def checkpoint_of(run: Path, recorded: Ownership, say: Callable[[str], None]) ->
     for warning in (*warnings, *faults):
         say(f"warning: {warning}")
     if best is not None:
-        say(f"step {best.record.step}, the best on the validation rows (perplexity {best.record.perplexity:.4g})")
+        say(f"step {best.record.step}, the best on the validation rows ({best.record.score})")
         return best
     if newest is None:
         fix = "name the folder of a run that reached its first checkpoint, whose checkpoints were not deleted"

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from finetune.api.cursor import Cursor
+from finetune.api.metrics import METRICS
 from finetune.api.status import Condition, ConditionType, FineTuneJobStatus, Progress, Summary
 from finetune.system.redaction import redact
 
@@ -143,27 +144,22 @@ def _summary(status: FineTuneJobStatus) -> Summary | None:
     cursor = Cursor.parse(status.report_cursor)
     # Until an attempt reports, the figures are those that the one before reached; how long it would have taken concerns nobody.
     timed = phase(status) is Phase.RUNNING and (attempt is None or (cursor is not None and cursor.attempt == attempt))
-    perplexity = _perplexity(status)
-    if attempt is None and perplexity is None and progress == Progress():
+    score = _score(status)
+    if attempt is None and score is None and progress == Progress():
         return None
     return Summary(
         step=None if progress.step is None else f"{progress.step}/{progress.total_steps}" if progress.total_steps else str(progress.step),
         progress=None if progress.percent is None else f"{progress.percent}%",
         eta=None if progress.eta_seconds is None or not timed else in_words(progress.eta_seconds),
-        perplexity=perplexity,
+        score=score,
         attempt=attempt,
     )
 
 
-def _perplexity(status: FineTuneJobStatus) -> str | None:
-    """Return the newest perplexity there is: at the end the one on the test rows, before it that on the validation rows."""
-    metrics = status.metrics
-    if metrics is None:
-        return None
-    return next(
-        (figures["perplexity"] for figures in (metrics.final, metrics.latest, metrics.baseline) if figures and "perplexity" in figures),
-        None,
-    )
+def _score(status: FineTuneJobStatus) -> str | None:
+    """Return the newest score as the column shows it: perplexity 14.93."""
+    score = status.metrics.score if status.metrics is not None else None
+    return None if score is None else f"{score.metric} {METRICS[score.metric].shown(float(score.value))}"
 
 
 def in_words(seconds: int) -> str:

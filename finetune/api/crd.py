@@ -31,7 +31,7 @@ COLUMNS = (
     ("Step", "string", ".status.summary.step"),
     ("Progress", "string", ".status.summary.progress"),
     ("ETA", "string", ".status.summary.eta"),
-    ("Perplexity", "string", ".status.summary.perplexity"),
+    ("Score", "string", ".status.summary.score"),
     ("Attempt", "integer", ".status.summary.attempt"),
     ("Age", "date", ".metadata.creationTimestamp"),
 )

@@ -6,7 +6,6 @@ for nothing else, after its size, form, attempt, Ray cluster and sequence number
 """
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -14,22 +13,21 @@ from pydantic import ValidationError
 
 from finetune.api import attempts
 from finetune.api.cursor import Cursor
+from finetune.api.metrics import MetricName, Score
 from finetune.api.record import RECORD_MAX_BYTES, CheckpointRecord, Metrics, ProgressRecord, TrainingProgress
 from finetune.api.status import (
-    BestMetrics,
     Checkpoint,
     FineTuneJobStatus,
     MetricsStatus,
     ModelStatus,
     OutputStatus,
     Progress,
+    ScoreStatus,
 )
 from finetune.system.redaction import redact
 
 WRITE_INTERVAL = timedelta(seconds=15)
 """A job's status is written at most this often for progress: thousands of jobs report to one etcd."""
-METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
-METRICS_MAX = 32
 TEXT_MAX_LENGTH = 1024
 
 
@@ -124,28 +122,30 @@ def _whole(seconds: float | None) -> int | None:
 
 def _metrics(before: MetricsStatus | None, metrics: Metrics) -> MetricsStatus | None:
     before = before or MetricsStatus()
-    best = BestMetrics(perplexity=number(metrics.best.perplexity), step=metrics.best.step) if metrics.best else before.best
     after = MetricsStatus(
         baseline=_figures(metrics.baseline) or before.baseline,
         latest=_figures(metrics.latest) or before.latest,
-        best=best,
+        best=_score(metrics.best) or before.best,
+        score=_score(metrics.score) or before.score,
         final=_figures(metrics.final) or before.final,
     )
     return None if after == MetricsStatus() else after
 
 
-def _figures(figures: Mapping[str, float]) -> dict[str, str]:
-    named = [(name, value) for name, value in figures.items() if METRIC_NAME.fullmatch(name)]
-    return {name: number(value) for name, value in named[:METRICS_MAX]}
+def _figures(figures: Mapping[MetricName, float]) -> dict[str, str]:
+    return {name.value: number(value) for name, value in figures.items()}
+
+
+def _score(score: Score | None) -> ScoreStatus | None:
+    if score is None:
+        return None
+    return ScoreStatus(metric=score.metric, value=number(score.value), direction=score.direction, step=score.step)
 
 
 def _checkpoints(records: list[CheckpointRecord]) -> list[Checkpoint]:
     """Return one checkpoint per step, the last one told, in the order of steps."""
     by_step = {record.step: record for record in records}
-    return [
-        Checkpoint(**{**record.model_dump(), "perplexity": None if record.perplexity is None else number(record.perplexity)})
-        for _, record in sorted(by_step.items())
-    ]
+    return [Checkpoint(**{**record.model_dump(), "score": _score(record.score)}) for _, record in sorted(by_step.items())]
 
 
 def number(value: float) -> str:

@@ -8,11 +8,12 @@ and strings in the resource's status.
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AwareDatetime, Field, PlainSerializer
 
 from finetune.api.base import WireModel
+from finetune.api.metrics import MetricName, Score
 
 RECORD_KEY = "record.json"
 """Key of the progress ConfigMap that holds the record."""
@@ -22,6 +23,7 @@ WARNINGS_MAX = 20
 """The first warnings are the ones that a record holds."""
 COUNT_MAX = 2**53
 """Beyond it JSON readers round integers, and the status has no more than 64 bits for one."""
+Name = TypeVar("Name", bound=str)
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 
 EXIT_SUCCESS = 0
@@ -83,29 +85,26 @@ class TrainingProgress(WireModel):
     eta_seconds: float | None = None
 
 
-class BestFigures(WireModel):
-    """The lowest validation perplexity and the step that it was measured at."""
-
-    perplexity: float
-    step: Count
-
-
-def finite(figures: Mapping[str, float]) -> dict[str, float]:
+def finite(figures: Mapping[Name, float]) -> dict[Name, float]:
     """Return the figures that are numbers: JSON has neither infinity nor nan, and a WER without reference words is no figure."""
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-Figures = Annotated[dict[str, float], PlainSerializer(finite)]
+Figures = Annotated[dict[MetricName, float], PlainSerializer(finite)]
+"""Figures by metric. One that the table of metrics lacks is refused with the whole record."""
 
 
 class Metrics(WireModel):
-    """Figures by name (perplexity, bitsPerByte, exactMatch, bleu, chrf, wer, trainLoss). baseline and final are on the same test rows."""
+    """Figures by metric: baseline and final on the same test rows, latest of training and validation. A Score is the task's own."""
 
     baseline: Figures = {}
     latest: Figures = {}
-    validated_step: Count | None = None
-    """Step that the perplexity in `latest` was measured at: other figures there may be of a later one."""
-    best: BestFigures | None = None
+    validated: Score | None = None
+    """Of the newest validation."""
+    best: Score | None = None
+    """Of the validation that was the best so far."""
+    score: Score | None = None
+    """The newest one there is: the base model's, a validation's, at last the one on the test rows."""
     final: Figures = {}
 
 
@@ -117,7 +116,8 @@ class CheckpointRecord(WireModel):
     size_bytes: Count
     created_time: AwareDatetime
     attempt: Count
-    perplexity: float | None = None
+    score: Score | None = None
+    """Of the validation at its step, where there was one."""
     best: bool = False
     verified: bool
 

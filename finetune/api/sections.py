@@ -11,18 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from finetune.api.base import Rule, WireModel, exactly_one
+from finetune.api.base import WireModel, exactly_one
+from finetune.api.metrics import METRICS, MetricName, Needs, OneOf
 from finetune.api.sources import FileSource
+from finetune.api.tasks import METRICS_OF_TASKS, TASKS, VALIDATED_METRICS, TaskName, in_words, per_task
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
-
-
-class Task(StrEnum):
-    """What the model learns to do; decides how a row becomes tokens and which of them bear loss."""
-
-    CHAT = "chat"
-    LANGUAGE_MODELING = "language-modeling"
 
 
 class Precision(StrEnum):
@@ -146,9 +141,12 @@ class Training(WireModel):
 class EarlyStopping(WireModel):
     """Stop when the validation rows stop improving."""
 
-    metric: Literal["perplexity"] = Field("perplexity", description="Figure that is watched, on the validation rows.")
+    metric: Annotated[MetricName, OneOf(VALIDATED_METRICS)] | None = Field(
+        None,
+        description=f"Metric that is watched, on the validation rows. Default: the task's score, {per_task(lambda facts: facts.score)}.",
+    )
     patience: PositiveInt = Field(3, description="Evaluations in a row without improvement before training stops.")
-    min_delta: Annotated[float, Field(ge=0)] = Field(0.0, description="Smallest decrease that counts as an improvement.")
+    min_delta: Annotated[float, Field(ge=0)] = Field(0.0, description="Smallest change for the better that counts as an improvement.")
 
 
 class Regularization(WireModel):
@@ -172,30 +170,34 @@ class Generation(WireModel):
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(128, description="Tokens generated at most for one answer.")
     samples: PositiveInt = Field(
         200,
-        description="Test rows that are answered, the first ones in the set's order; perplexity always uses all rows.",
+        description="Test rows that are answered, the first ones in the set's order; what needs no answers is measured on all rows.",
     )
 
 
-TEXT_METRICS = ("exactMatch", "bleu", "chrf", "wer")
+TEXT_METRICS = tuple(name for name in METRICS_OF_TASKS if METRICS[name].needs is Needs.GENERATED_TEXT)
 
 
 class Evaluation(WireModel):
     """What is measured on the held-out rows: before training (the base model), during it, and after."""
 
     every_steps: PositiveInt | None = Field(None, description="Optimizer steps between validations. Default: once an epoch.")
-    metrics: list[Literal["perplexity", "exactMatch", "bleu", "chrf", "wer"]] | None = Field(
+    metrics: list[Annotated[MetricName, OneOf(METRICS_OF_TASKS)]] | None = Field(
         None,
         min_length=1,
-        max_length=8,
-        description="Figures on the test rows. Perplexity is always measured, listed or not; exactMatch, bleu, chrf and wer are"
-        " for task chat; without one of them no answers are generated."
-        " Default: all of them for chat, perplexity for language-modeling.",
+        max_length=len(METRICS_OF_TASKS),
+        description=f"Metrics on the test rows. {in_words(VALIDATED_METRICS)} are measured in any case; of {in_words(TEXT_METRICS)} those"
+        f" that are listed, and without one of them no answers are generated. Default: {per_task(lambda facts: in_words(facts.metrics))}.",
     )
-    generation: Generation | None = Field(None, description="How answers are generated for exactMatch, bleu, chrf and wer.")
+    generation: Generation | None = Field(None, description=f"How answers are generated for {in_words(TEXT_METRICS)}.")
 
-    def text_metrics_of(self, task: Task) -> tuple[str, ...]:
-        """The metrics that compare answers, of a chat by default all, else none; without one nothing is generated."""
-        return () if task is not Task.CHAT else tuple(name for name in TEXT_METRICS if self.metrics is None or name in self.metrics)
+    def metrics_of(self, task: TaskName) -> tuple[MetricName, ...]:
+        """What is measured on the test rows: always what costs no generation, of the rest what is listed, by default all."""
+        facts = TASKS[task]
+        return tuple(name for name in facts.metrics if name in facts.validated or self.metrics is None or name in self.metrics)
+
+    def text_metrics_of(self, task: TaskName) -> tuple[MetricName, ...]:
+        """Those of them that compare generated answers; without one nothing is generated."""
+        return tuple(name for name in self.metrics_of(task) if METRICS[name].needs is Needs.GENERATED_TEXT)
 
 
 def _no_flag(value: Any) -> Any:
@@ -225,17 +227,3 @@ class Export(StrEnum):
 
     ADAPTER = "adapter"
     MERGED = "merged"
-
-
-# Rules shared by a whole spec and a whole TrainConfig live with those models.
-ADAPTER_NEEDS_LORA = Rule(
-    "!has(self.output.export) || !self.output.export.exists(e, e == 'adapter') || has(self.method.lora)",
-    lambda value: value.output.export is None or Export.ADAPTER not in value.output.export or value.method.lora is not None,
-    "output.export: adapter needs method.lora; with method.full export merged",
-)
-TEXT_METRICS_NEED_CHAT = Rule(
-    "self.task == 'chat' || !has(self.evaluation) || !has(self.evaluation.metrics)"
-    " || self.evaluation.metrics.all(metric, metric == 'perplexity')",
-    lambda value: value.task is Task.CHAT or value.evaluation is None or not {*(value.evaluation.metrics or ())} - {"perplexity"},
-    "evaluation.metrics: exactMatch, bleu, chrf and wer compare answers, which task language-modeling has none of; leave perplexity alone",
-)

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finetune.api.base import Rule, WireModel, at_most_one, exactly_one
+from finetune.api.tasks import in_words, tasks_reading
 
 CLAIMS_DIRECTORY = "/mnt/claims"
 """Where the controller mounts claims, each in a folder of its name; a path below it was written as a persistentVolumeClaim."""
@@ -85,7 +86,10 @@ class Columns(WireModel):
         " Default: messages or conversations, where the rows have such a column and not both prompt and completion.",
     )
     text: str | None = Field(
-        None, min_length=1, max_length=256, description="Column with plain text, for task language-modeling. Default: text."
+        None,
+        min_length=1,
+        max_length=256,
+        description=f"Column with plain text, for task {in_words(tasks_reading('text'), 'or')}. Default: text.",
     )
     ignore: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
         None,

@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune.api.base import Rule, WireModel
+from finetune.api.rules import ADAPTER_NEEDS_LORA, TASK_RULES
 from finetune.api.sections import (
-    ADAPTER_NEEDS_LORA,
-    TEXT_METRICS_NEED_CHAT,
     Augmentation,
     CheckpointPolicy,
     Deepspeed,
@@ -20,10 +19,10 @@ from finetune.api.sections import (
     Export,
     Method,
     Regularization,
-    Task,
     Training,
 )
 from finetune.api.sources import OBJECT_NAME, ClaimPath, Data, ModelSource
+from finetune.api.tasks import TASKS, TaskName
 
 GROUP = "finetune.dev"
 VERSION = "v1alpha1"
@@ -140,7 +139,9 @@ BATCH_DIVIDES = Rule(
 class FineTuneJobSpec(WireModel):
     """What to fine-tune, on what, and how. Immutable but for runPolicy.suspend and runPolicy.maxAttempts."""
 
-    task: Task = Field(description="What the model learns to do.")
+    task: TaskName = Field(
+        description=f"What the model learns to do. {'; '.join(f'{name}: {facts.description}' for name, facts in TASKS.items())}."
+    )
     model: ModelSource = Field(description="The pre-trained model.")
     data: Data = Field(description="Rows to train on and to measure on.")
     method: Method = Field(description="Which weights are trained.")
@@ -154,4 +155,4 @@ class FineTuneJobSpec(WireModel):
     output: Output = Field(description="Where results are written.")
     run_policy: RunPolicy | None = Field(None, description="How the controller runs the job.")
 
-    rules = (ADAPTER_NEEDS_LORA, TEXT_METRICS_NEED_CHAT, BATCH_DIVIDES)
+    rules = (ADAPTER_NEEDS_LORA, *TASK_RULES, BATCH_DIVIDES)

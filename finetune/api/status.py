@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune.api.base import WireModel
+from finetune.api.metrics import Direction, MetricName
 
 
 class ConditionType(StrEnum):
@@ -79,10 +80,12 @@ class Progress(WireModel):
     last_report_time: datetime | None = None
 
 
-class BestMetrics(WireModel):
-    """The lowest validation perplexity so far."""
+class ScoreStatus(WireModel):
+    """The figure that the job is judged by, which of two values is the better one, and the step that it was measured at."""
 
-    perplexity: str
+    metric: MetricName
+    value: Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+([.][0-9]+)?(e[-+][0-9]+)?$")]
+    direction: Direction
     step: int
 
 
@@ -91,7 +94,10 @@ class MetricsStatus(WireModel):
 
     baseline: dict[str, str] | None = None
     latest: dict[str, str] | None = None
-    best: BestMetrics | None = None
+    best: ScoreStatus | None = Field(None, description="The best validation so far.")
+    score: ScoreStatus | None = Field(
+        None, description="The newest score: the base model's, a validation's, at last the one on the test rows."
+    )
     final: dict[str, str] | None = None
 
 
@@ -103,7 +109,7 @@ class Checkpoint(WireModel):
     size_bytes: int
     created_time: datetime
     attempt: int
-    perplexity: str | None = None
+    score: ScoreStatus | None = Field(None, description="Of the validation at this step, where there was one.")
     best: bool = False
     verified: bool
 
@@ -140,7 +146,7 @@ class Summary(WireModel):
     step: str | None = None
     progress: str | None = None
     eta: str | None = None
-    perplexity: str | None = None
+    score: str | None = None
     attempt: int | None = None
 
 

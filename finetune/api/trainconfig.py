@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from finetune.api.base import WireModel
-from finetune.api.sections import Augmentation, CheckpointPolicy, Deepspeed, Evaluation, Export, Method, Regularization, Task, Training
+from finetune.api.sections import Augmentation, CheckpointPolicy, Deepspeed, Evaluation, Export, Method, Regularization, Training
 from finetune.api.sources import Data, ModelSource
+from finetune.api.tasks import TaskName
 
 # What makes two runs the same run: a checkpoint of one may be continued by the other. The number of workers, the
 # checkpoint policy and the export are left out on purpose: they may change between attempts.
@@ -64,7 +65,7 @@ class TrainConfig(WireModel):
     """One attempt of one job."""
 
     job: JobIdentity
-    task: Task
+    task: TaskName
     model: ModelSource
     data: Data
     method: Method

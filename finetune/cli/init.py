@@ -13,9 +13,9 @@ from pathlib import Path
 
 from finetune.api.errors import InputError
 from finetune.api.record import EXIT_SUCCESS
-from finetune.api.sections import Task
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, DataFormat
 from finetune.api.spec import GROUP, KIND, NAME_MAX_LENGTH, VERSION
+from finetune.api.tasks import TaskName
 from finetune.cli.datafile import FirstRows, look_at
 from finetune.cli.jobfile.problems import BadInputError
 
@@ -44,8 +44,8 @@ spec:
   output: {{export: [adapter, merged]}}  # on a cluster also persistentVolumeClaim: {{claimName: NAME}}
 """
 TASK_COMMENTS = {
-    Task.CHAT: "the model learns to answer a prompt; language-modeling learns plain text",
-    Task.LANGUAGE_MODELING: "the model learns plain text; chat learns to answer a prompt",
+    TaskName.CHAT: "the model learns to answer a prompt; language-modeling learns plain text",
+    TaskName.LANGUAGE_MODELING: "the model learns plain text; chat learns to answer a prompt",
 }
 
 
@@ -53,7 +53,7 @@ TASK_COMMENTS = {
 class Guess:
     """What the rows seem to be for. `reason` is for the user; `open` says that a name has to be filled in."""
 
-    task: Task
+    task: TaskName
     reason: str
     columns: dict[str, str] = field(default_factory=dict)
     open: bool = False
@@ -78,14 +78,14 @@ def init(data: Path, output: Path, model: str) -> int:
 def guess_from(first: FirstRows) -> Guess:
     """Return task and columns that fit the first rows of a file."""
     if first.format is DataFormat.TEXT:
-        return Guess(Task.LANGUAGE_MODELING, "it is plain text")
+        return Guess(TaskName.LANGUAGE_MODELING, "it is plain text")
     if not first.rows:
         reason = "its columns cannot be read here; name those that hold prompts and answers"
-        return Guess(Task.CHAT, reason, {"prompt": TO_FILL_IN, "completion": TO_FILL_IN}, open=True)
+        return Guess(TaskName.CHAT, reason, {"prompt": TO_FILL_IN, "completion": TO_FILL_IN}, open=True)
     conversations = first.conversations()
     if conversations:
         column = _first_known(CONVERSATIONS, conversations) or conversations[0]
-        return Guess(Task.CHAT, f"column {column} holds conversations", {"messages": column})
+        return Guess(TaskName.CHAT, f"column {column} holds conversations", {"messages": column})
     return _guess_from_texts(first.names, first.texts(), nested=bool(first.lists_of_objects()))
 
 
@@ -98,11 +98,11 @@ def _guess_from_texts(names: Sequence[str], texts: Sequence[str], *, nested: boo
         completion = next(name for name in own if name != prompt)
     if prompt and completion:
         reason = f"column {prompt} seems to hold the prompts and column {completion} the answers"
-        return Guess(Task.CHAT, reason, {"prompt": prompt, "completion": completion})
+        return Guess(TaskName.CHAT, reason, {"prompt": prompt, "completion": completion})
     if len(own) == 1 and not nested:
-        return Guess(Task.LANGUAGE_MODELING, f"{own[0]} is its only column of text", {"text": own[0]})
+        return Guess(TaskName.LANGUAGE_MODELING, f"{own[0]} is its only column of text", {"text": own[0]})
     reason = f"it is not clear which of its columns hold prompts and answers (it has: {', '.join(names)})"
-    return Guess(Task.CHAT, reason, {"prompt": prompt or TO_FILL_IN, "completion": completion or TO_FILL_IN}, open=True)
+    return Guess(TaskName.CHAT, reason, {"prompt": prompt or TO_FILL_IN, "completion": completion or TO_FILL_IN}, open=True)
 
 
 def job_text(data: Path, output: Path, model: str, guess: Guess) -> str:

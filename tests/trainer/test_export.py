@@ -14,6 +14,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from finetune.api.errors import InputError
+from finetune.api.metrics import MetricName, Score
 from finetune.api.record import EXIT_INTERRUPTED
 from finetune.api.sections import Export, Regularization
 from finetune.api.trainconfig import TrainConfig
@@ -52,11 +53,12 @@ def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], meth
     (folder / ".finetune" / "config.json").write_text(json.dumps(config.to_wire()))
     store = CheckpointStore(folder, str(folder), owner.owner, keep=9)
     for step, perplexity in perplexities.items():
+        score = None if perplexity is None else Score.of(MetricName.PERPLEXITY, perplexity, step)
         named = model_at(base, config, step).named_parameters()
         parameters = {name: parameter.detach().clone() for name, parameter in named if parameter.requires_grad}
         moments = {name: torch.zeros(1) for name in parameters}
         trainer_state = {"step": step, "weights": weights_digest(located_folder(base)), "revision": None, "dtype": "float32"} | state
-        store.save(EngineState(parameters, moments, moments), trainer_state, step=step, attempt=1, perplexity=perplexity)
+        store.save(EngineState(parameters, moments, moments), trainer_state, step=step, attempt=1, score=score)
     return config
 
 
@@ -83,7 +85,7 @@ def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("perplexities", "step", "said"),
     [
-        pytest.param({1: 9.0, 2: 5.0, 3: 7.0}, 2, "step 2, the best on the validation rows (perplexity 5)", id="best"),
+        pytest.param({1: 9.0, 2: 5.0, 3: 7.0}, 2, "step 2, the best on the validation rows (perplexity 5.00)", id="best"),
         pytest.param({1: None, 2: None}, 2, "step 2, the newest checkpoint; none was measured on validation rows", id="newest"),
     ],
 )

@@ -13,8 +13,8 @@ from itertools import chain, groupby, islice
 from typing import Any
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Task
 from finetune.api.sources import Columns
+from finetune.api.tasks import TaskName
 from trainer.chat.messages import SPEAKERS, check_order, has_empty_turn, is_tools, message_of, tools_of
 from trainer.data.advice import text_advice
 from trainer.data.jsonobject import is_turns_by_member
@@ -31,7 +31,9 @@ TOOLS_NAME = "tools"
 HISTORY_FIX = 'write [["earlier question", "earlier answer"]], or columns: {ignore: [history]}'
 
 
-def read_examples(field: str, records: Iterable[Record], task: Task, columns: Columns | None, name: str) -> tuple[list[Example], Noticed]:
+def read_examples(
+    field: str, records: Iterable[Record], task: TaskName, columns: Columns | None, name: str
+) -> tuple[list[Example], Noticed]:
     """Return the examples of one source, and what is worth saying of it. `name` is the file or data set, for messages.
 
     Each file of a source has a layout of its own, which its first rows show.

@@ -14,8 +14,8 @@ from statistics import median
 from typing import Any
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Task
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
+from finetune.api.tasks import TaskName
 from trainer.data.jsonobject import is_turn, is_turns_by_member
 from trainer.data.records import Record
 
@@ -120,12 +120,12 @@ def text_length(value: Any) -> int:
     return max(map(text_length, members), default=0)
 
 
-def layout_of(field: str, task: Task, columns: Columns | None, first: FirstRows | None) -> Layout:
+def layout_of(field: str, task: TaskName, columns: Columns | None, first: FirstRows | None) -> Layout:
     """Return the layout of a file; `first` are its first rows, None before it was read."""
     given = columns or Columns()
     ignored = set(given.ignore or ())
     names = [name for name in (first.names if first else []) if name not in ignored]
-    if task is Task.LANGUAGE_MODELING:
+    if task is TaskName.LANGUAGE_MODELING:
         _refuse_columns(field, given, ("prompt", "completion", "system", "messages"), f"task {task} reads one column, text")
         found = [name for name in TEXT_NAMES if name in names]
         if given.text is None and "text" not in found and len(found) == 1:
@@ -159,7 +159,7 @@ def _pair(prompt: str, completion: str, system: str | None, names: Sequence[str]
     return Layout(prompt, completion, system, addition=next(others, None) if prompt == "instruction" else None, guessed=guessed)
 
 
-def check_layout(field: str, task: Task, layout: Layout, first: FirstRows, name: str) -> None:
+def check_layout(field: str, task: TaskName, layout: Layout, first: FirstRows, name: str) -> None:
     """Raise InputError where none of the first rows has a column that every row must have."""
     for role, column in layout.needed().items():
         if column not in first.names:
@@ -175,7 +175,7 @@ def _refuse_columns(field: str, columns: Columns, names: Sequence[str], reason: 
             raise InputError(f"{field}.columns.{name}", f"has no meaning here: {reason}", "remove it, or change the task")
 
 
-def _column_fix(task: Task, layout: Layout, role: str, column: str, first: FirstRows) -> str:
+def _column_fix(task: TaskName, layout: Layout, role: str, column: str, first: FirstRows) -> str:
     names = first.names
     separator = re.search(r"[;\t|,:^~]", names[0]) if len(names) == 1 else None
     if separator is not None:
@@ -185,7 +185,7 @@ def _column_fix(task: Task, layout: Layout, role: str, column: str, first: First
         return f"the first line seems to be a row: {header}"
     if close := difflib.get_close_matches(column, names, n=1) or [other for other in names if other.lower() == column.lower()]:
         return f"did you mean columns.{role}: {quoted(close[0])}?{_delimiter_advice(close[0]) if first.records[0].headed else ''}"
-    if task is Task.LANGUAGE_MODELING:
+    if task is TaskName.LANGUAGE_MODELING:
         return _text_fix(first)
     if inner := first.inner_rows(column):
         return f"if the rows are the items of the list {inner!r}, write these as the rows, one object per line"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Task
 from finetune.api.sources import Data, Source
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.columns import read_examples
@@ -45,7 +45,7 @@ def prepare(config: TrainConfig) -> Dataset:
     return dataset
 
 
-def _read_sources(data: Data, task: Task) -> dict[str, tuple[list[Example], list[str]]]:
+def _read_sources(data: Data, task: TaskName) -> dict[str, tuple[list[Example], list[str]]]:
     """Return examples and findings of every source by its field, such as data.train[0]; local files are read first."""
     named = [
         (f"data.{name}[{index}]", source)
@@ -58,7 +58,7 @@ def _read_sources(data: Data, task: Task) -> dict[str, tuple[list[Example], list
     return {field: read[field] for field, _ in named}
 
 
-def read_source(field: str, source: Source, task: Task) -> tuple[list[Example], list[str]]:
+def read_source(field: str, source: Source, task: TaskName) -> tuple[list[Example], list[str]]:
     """Return the examples of one source and what is worth saying about them."""
     findings: list[str] = []
     if source.hugging_face is not None:

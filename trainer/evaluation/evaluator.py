@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
-from finetune.api.sections import Evaluation, Generation, Task
+from finetune.api.metrics import MetricName, Score, score_of
+from finetune.api.sections import Evaluation, Generation
+from finetune.api.tasks import TASKS, TaskName
 from trainer.chat.tokens import prompt_and_reference
 from trainer.data.rows import Example, Sample
 from trainer.engine.base import Engine
@@ -41,16 +43,20 @@ class Measurement:
     """Figures of one model on the test rows; none when there are no test rows."""
 
     perplexity: Perplexity | None = None
-    text: dict[str, Figure] = field(default_factory=dict)
+    text: dict[MetricName, Figure] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
 
-    def named(self) -> dict[str, Figure]:
+    def named(self) -> dict[MetricName, Figure]:
         """Return all figures with their signatures, for the report."""
         return figures(self.perplexity, self.text) if self.perplexity is not None else {}
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[MetricName, float]:
         """Return plain figures by name, for the progress record; what is undefined is not among them."""
         return {name: figure.value for name, figure in self.named().items() if figure.value is not None}
+
+    def score(self, task: TaskName, step: int) -> Score | None:
+        """Return what a model of this task is judged by, with the step of its weights; None where it is undefined."""
+        return score_of(self.figures(), TASKS[task].score, step)
 
     @property
     def cut_answers(self) -> int:
@@ -65,11 +71,11 @@ class Measurement:
     def from_state(cls, state: dict[str, Any]) -> "Measurement":
         """Return the measurement that a checkpoint kept."""
         perplexity = Perplexity(**state["perplexity"]) if state["perplexity"] is not None else None
-        text = {name: Figure(**figure) for name, figure in state["text"].items()}
+        text = {MetricName(name): Figure(**figure) for name, figure in state["text"].items()}
         return cls(perplexity, text, tuple(Answer(**answer) for answer in state["answers"]))
 
 
-def perplexity_figures(perplexity: Perplexity) -> dict[str, float]:
+def perplexity_figures(perplexity: Perplexity) -> dict[MetricName, float]:
     """Return perplexity, and bits per byte, which compares models of different tokenizers."""
     return Measurement(perplexity).figures()
 
@@ -97,7 +103,7 @@ def measure_perplexity(engine: Engine, objective: Objective[Any], rows: Sequence
     return Perplexity(nll_sum=total, tokens=sum(sum(row.loss_mask) for row in rows), bytes=sum(row.loss_bytes for row in rows))
 
 
-def measure(engine: Engine, objective: Objective[Any], tokenizer: Any, examples: Sequence[Example], rows: Sequence[Sample], task: Task,
+def measure(engine: Engine, objective: Objective[Any], tokenizer: Any, examples: Sequence[Example], rows: Sequence[Sample], task: TaskName,
             evaluation: Evaluation, batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
     """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from finetune.api.metrics import METRICS, MetricName
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -50,9 +52,10 @@ class Perplexity:
         return self.nll_sum / math.log(2) / self.bytes if self.bytes else math.nan
 
 
-def figures(perplexity: Perplexity, texts: Mapping[str, Figure]) -> dict[str, Figure]:
+def figures(perplexity: Perplexity, texts: Mapping[MetricName, Figure]) -> dict[MetricName, Figure]:
     """Return all figures of one evaluation by the name that report and status use."""
-    named = {"perplexity": Figure(perplexity.perplexity, f"exp(sum nll / sum tokens)|tokens:{perplexity.tokens}")}
+    named = {MetricName.PERPLEXITY: Figure(perplexity.perplexity, f"exp(sum nll / sum tokens)|tokens:{perplexity.tokens}")}
     if perplexity.bytes:
-        named["bitsPerByte"] = Figure(perplexity.bits_per_byte, f"sum nll / ln 2 / sum bytes|bytes:{perplexity.bytes}", "bit/byte")
+        facts = METRICS[MetricName.BITS_PER_BYTE]
+        named[facts.name] = Figure(perplexity.bits_per_byte, f"sum nll / ln 2 / sum bytes|bytes:{perplexity.bytes}", facts.unit)
     return named | dict(texts)

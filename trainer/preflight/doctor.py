@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Task
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.words import WORD
 from trainer.chat.template import uses_plain_template
@@ -35,7 +35,7 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
     `limits` are those of the model that the rows are for.
     """
     max_length = config.training.max_sequence_length
-    if config.task is Task.CHAT and uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
+    if config.task is TaskName.CHAT and uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
         problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
         raise InputError("model", problem, "use another model")
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}

@@ -6,7 +6,9 @@ Test: tests/trainer/preflight/test_findings_evaluation.py.
 from collections.abc import Sequence
 from typing import Any
 
-from finetune.api.sections import Generation, Task
+from finetune.api.metrics import MetricName
+from finetune.api.sections import Generation
+from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
 from trainer.chat.tokens import prompt_and_reference
 from trainer.chat.turnend import opening_ids
@@ -42,16 +44,16 @@ def left_out_finding(metric: str, reason: str) -> str:
     return f"evaluation.metrics: {metric} is left out: {reason}"
 
 
-def reference_findings(references: Sequence[str], names: Sequence[str]) -> list[str]:
+def reference_findings(references: Sequence[str], names: Sequence[MetricName]) -> list[str]:
     """Find metrics that these references leave undefined, or that rest on few of them."""
     reasons, writing, total = undefined(references, names), writing_of(references), len(references)
     findings = [left_out_finding(name, reason) for name, reason in reasons.items()]
-    if "bleu" in names and "bleu" not in reasons:
+    if MetricName.BLEU in names and MetricName.BLEU not in reasons:
         enough = long_enough(references, writing.tokenization)
         if enough < FEW_LONG_SHARE * total:
             what = f"{_share(enough, total, 'references')} have the {BLEU_ORDER} tokens that BLEU needs"
             findings.append(f"data.test: only {what}; bleu says little of the others, chrf more")
-    split_by = [name for name in ("bleu", "wer") if name in names and name not in reasons]
+    split_by = [name for name in (MetricName.BLEU, MetricName.WER) if name in names and name not in reasons]
     if writing.mixed and split_by:
         share = f"{writing.unspaced} of {total} references are in a script without spaces between words"
         how = "between spaces" if writing.has_words else f"by sacrebleu's {writing.tokenization}"
@@ -111,12 +113,12 @@ def stopping_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> 
     return [f"regularization.earlyStopping: cannot act: {validated}, and {needed}; lower evaluation.everySteps or patience"]
 
 
-def idle_findings(dataset: Dataset, config: TrainConfig, names: Sequence[str]) -> list[str]:
+def idle_findings(dataset: Dataset, config: TrainConfig, names: Sequence[MetricName]) -> list[str]:
     """Find settings of the evaluation that nothing uses."""
     evaluation, findings = config.evaluation, []
     if evaluation.every_steps is not None and not dataset.validation:
         findings.append("evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction")
-    if evaluation.generation is not None and config.task is not Task.CHAT:
+    if evaluation.generation is not None and not TASKS[config.task].generates:
         findings.append(f"evaluation.generation: without effect, no answers are generated for task {config.task.value}")
     elif evaluation.generation is not None and not names:
         findings.append("evaluation.generation: without effect, none of evaluation.metrics needs answers")

@@ -5,7 +5,7 @@ Tests: tests/trainer/preflight/test_findings_turns.py.
 
 from typing import Any
 
-from finetune.api.sections import Task
+from finetune.api.tasks import TaskName
 from trainer.chat.template import TIME_ATTRIBUTE, reads_clock, uses_plain_template
 from trainer.chat.turnend import ending_of
 from trainer.data.rows import Sample
@@ -13,9 +13,9 @@ from trainer.preflight.side import Side
 from trainer.text.controls import in_text
 
 
-def stop_findings(side: Side, tokenizer: Any, task: Task) -> list[str]:
+def stop_findings(side: Side, tokenizer: Any, task: TaskName) -> list[str]:
     """Find out whether the model learns to end its answers."""
-    if task is not Task.CHAT:
+    if task is not TaskName.CHAT:
         return (
             []
             if tokenizer.eos_token_id is not None
@@ -34,10 +34,10 @@ def stop_findings(side: Side, tokenizer: Any, task: Task) -> list[str]:
     return findings
 
 
-def clock_findings(tokenizer: Any, task: Task) -> list[str]:
+def clock_findings(tokenizer: Any, task: TaskName) -> list[str]:
     """Say which day a template writes that reads the clock."""
     moment = getattr(tokenizer, TIME_ATTRIBUTE, None)
-    if task is not Task.CHAT or moment is None or not reads_clock(tokenizer):
+    if task is not TaskName.CHAT or moment is None or not reads_clock(tokenizer):
         return []
     return [f"model: its chat template writes the date into every row; the whole run takes {moment[:10]} for today, also when it resumes"]
 

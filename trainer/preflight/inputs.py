@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from finetune.api.sections import Task
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 from trainer.chat.template import ensure_chat_template, pin_time, reads_clock
 from trainer.data.prepare import prepare
@@ -66,7 +66,7 @@ class Inputs:
             f"rows        {', '.join(f'{len(rows)} {name}' for name, rows in sides.items())}",
             *(
                 [f"pieces      {about}{pieces}, of at most {training.max_sequence_length} tokens; each is a row of a step"]
-                if config.task is Task.LANGUAGE_MODELING
+                if config.task is TaskName.LANGUAGE_MODELING
                 else []
             ),
             f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
@@ -83,7 +83,7 @@ def chat_tokenizer(located: LocatedModel, config: TrainConfig, template_time: st
     from trainer.model.load import load_tokenizer
 
     tokenizer = load_tokenizer(located)
-    if config.task is Task.CHAT:
+    if config.task is TaskName.CHAT:
         ensure_chat_template(tokenizer)
         pin_time(tokenizer, template_time)
     return tokenizer
@@ -106,5 +106,5 @@ def check_inputs(config: TrainConfig) -> Inputs:
 
     findings = examine(dataset, tokenizer, config, rehearse(located, config))
     digest = weights_digest(located) if located.revision is None else None
-    shown = template_time if config.task is Task.CHAT and reads_clock(tokenizer) else None
+    shown = template_time if config.task is TaskName.CHAT and reads_clock(tokenizer) else None
     return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown)

@@ -4,10 +4,12 @@ Hooks run on every rank in the same order, because validation and checkpoints ne
 Test: tests/trainer/rank/test_hooks.py.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from finetune.api.record import BestFigures, Metrics
+from finetune.api.metrics import METRICS, MetricName, better, score_of
+from finetune.api.record import Metrics
 from finetune.api.sections import EarlyStopping
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
@@ -35,9 +37,7 @@ class Ledger:
         self.metrics = Metrics()
         self.evaluations_without_improvement = 0
         self.improvement_reference: float | None = None
-        """The perplexity that early stopping compares with: it moves by minDelta at least, the best by any amount."""
-        self.validated: tuple[int, float] | None = None
-        """Step and perplexity of the newest validation."""
+        """The value that early stopping compares with: it moves by minDelta at least, the best by any amount."""
         self.owes_validation = False
         """A stop ended the validation of the present step; whoever goes on makes up for it first."""
 
@@ -45,7 +45,7 @@ class Ledger:
         """Replace fields of the metrics."""
         self.metrics = self.metrics.model_copy(update=fields)
 
-    def latest(self, figures: Mapping[str, float]) -> None:
+    def latest(self, figures: Mapping[MetricName, float]) -> None:
         """Merge newest figures."""
         self.note(latest={**self.metrics.latest, **figures})
 
@@ -80,7 +80,7 @@ class LogFigures:
         if advance.tokens_per_second is not None:
             values["tokensPerSecond"] = advance.tokens_per_second
         self._sinks.log(progress.step, values)
-        self._ledger.latest({"trainLoss": result.train_loss})
+        self._ledger.latest({MetricName.TRAIN_LOSS: result.train_loss})
         self._sender.send(progress=advance, metrics=self._ledger.metrics)
         rate = f"{advance.tokens_per_second:8.0f}" if advance.tokens_per_second else "       -"
         self._write_line(
@@ -90,13 +90,13 @@ class LogFigures:
 
 
 class Validate:
-    """Perplexity of the validation rows every so many steps and at the last; best so far; early stopping."""
+    """Score of the validation rows every so many steps and at the last; best so far; early stopping."""
 
     def __init__(self, engine: Engine, rows: Sequence[Sample], every_steps: int, batch_size: int, ledger: Ledger,
-                 early_stopping: EarlyStopping | None, sinks: MetricsSink, sender: Sender, stop: "StopOnRequest",
+                 score: MetricName, early_stopping: EarlyStopping | None, sinks: MetricsSink, sender: Sender, stop: "StopOnRequest",
                  tokens_at_once: int | None = None) -> None:  # fmt: skip
         self._engine, self._rows, self._every, self._batch_size = engine, rows, every_steps, batch_size
-        self._ledger, self._early_stopping, self._sinks, self._sender = ledger, early_stopping, sinks, sender
+        self._ledger, self._score, self._early_stopping, self._sinks, self._sender = ledger, score, early_stopping, sinks, sender
         self._stop, self._tokens_at_once = stop, tokens_at_once
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
@@ -120,19 +120,21 @@ class Validate:
         figures = perplexity_figures(measured)
         self._sinks.log(progress.step, {f"validation/{name}": value for name, value in figures.items()})
         self._ledger.latest(figures)
-        self._judge(figures["perplexity"], progress)
+        self._judge(figures, progress)
         self._sender.send(metrics=self._ledger.metrics)
         progress.pause()
 
-    def _judge(self, perplexity: float, progress: Progress) -> None:
-        self._ledger.validated = (progress.step, perplexity)
-        self._ledger.note(validated_step=progress.step)
-        best, reference = self._ledger.metrics.best, self._ledger.improvement_reference
-        if best is None or perplexity < best.perplexity:
-            self._ledger.note(best=BestFigures(perplexity=perplexity, step=progress.step))
-        minimum_delta = self._early_stopping.min_delta if self._early_stopping else 0.0
-        if reference is None or perplexity < reference - minimum_delta:
-            self._ledger.improvement_reference = perplexity
+    def _judge(self, figures: Mapping[MetricName, float], progress: Progress) -> None:
+        score = score_of(figures, self._score, progress.step)
+        if score is not None:
+            self._ledger.note(validated=score, score=score)
+            if better(score, self._ledger.metrics.best):
+                self._ledger.note(best=score)
+        rule, reference = self._early_stopping, self._ledger.improvement_reference
+        watched = rule.metric if rule is not None and rule.metric is not None else self._score
+        value = figures.get(watched, math.nan)
+        if reference is None or METRICS[watched].is_better(value, reference, by=rule.min_delta if rule else 0.0):
+            self._ledger.improvement_reference = value
             self._ledger.evaluations_without_improvement = 0
             return
         self._ledger.evaluations_without_improvement += 1
@@ -186,9 +188,9 @@ class SaveCheckpoints:
                 "stopReason": progress.stop_reason if progress.stop_reason != INTERRUPTED else None,
                 "ledger": self._ledger.to_state(), **self._extra_state(),
             }  # fmt: skip
-            validated = self._ledger.validated
-            perplexity = validated[1] if validated is not None and validated[0] == progress.step else None
-            self._store.save(state, trainer_state, step=progress.step, attempt=self._config.job.attempt, perplexity=perplexity)
+            validated = self._ledger.metrics.validated
+            score = validated if validated is not None and validated.step == progress.step else None
+            self._store.save(state, trainer_state, step=progress.step, attempt=self._config.job.attempt, score=score)
             self._sender.send(checkpoints=list(self._store.records))
         self._engine.broadcast(None)
         progress.pause()

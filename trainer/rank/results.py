@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from finetune.api.metrics import MetricName, score_of
 from finetune.api.record import ModelProvenance, OutputRecord, Stage
 from finetune.api.results import MODEL, REPORT, missing_results, read_report
-from finetune.api.sections import Export, Task
+from finetune.api.sections import Export
+from finetune.api.tasks import TASKS, TaskName
 from finetune.system.files import write_atomically
 from trainer.evaluation.evaluator import SAMPLE_ANSWERS, Measurement
 from trainer.model.beside import Origin
@@ -37,7 +39,8 @@ def add_exports(run: "Run", step: int, progress: Progress) -> None:
     """Write the forms of the model that a finished run lacks, and enter them in its report."""
     report = reported(run, step)
     if report is not None:
-        run.ledger.note(final={name: entry["value"] for name, entry in report["final"].items() if entry["value"] is not None})
+        final = {MetricName(name): entry["value"] for name, entry in report["final"].items() if entry["value"] is not None}
+        run.ledger.note(final=final, score=score_of(final, TASKS[run.config.task].score, step) or run.ledger.metrics.score)
     run.send(stage=Stage.EXPORTING, progress=progress.to_record(), metrics=run.ledger.metrics)
     missing = missing_results(run.directory, run.config.exports)
     exports, _ = _export(run, step, [form for form in run.config.exports if f"{MODEL}/{form.value}" in missing])
@@ -89,7 +92,7 @@ def _report(run: "Run", provenance: ModelProvenance, step: int, progress: Progre
         seconds=progress.step_seconds,
         world_size=run.engine.world_size,
         trainable_parameters=trained_parameters,
-        train_loss=first.get("trainLoss"),
+        train_loss=first.get(MetricName.TRAIN_LOSS),
         tokens_per_second=advance.tokens_per_second,
         resumed_from_step=run.resumed_from_step,
         stopped_early=progress.stop_reason == EARLY_STOP,
@@ -99,7 +102,7 @@ def _report(run: "Run", provenance: ModelProvenance, step: int, progress: Progre
         for base, tuned in list(zip(baseline.answers, final.answers, strict=False))[:SAMPLE_ANSWERS]
     ]
     share = {"wordsChanged": run.words_changed, "words": run.words_seen, "changedShare": run.words_changed / max(1, run.words_seen)}
-    pieces = None if run.config.task is Task.CHAT else len(run.train_pieces)
+    pieces = None if run.config.task is TaskName.CHAT else len(run.train_pieces)
     result = RunResult(
         model=provenance,
         data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces),

@@ -12,6 +12,7 @@ import torch
 
 from finetune.api.errors import InputError
 from finetune.api.record import WARNINGS_MAX, OutputRecord, Stage
+from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.rows import Example, Sample
@@ -30,7 +31,7 @@ from trainer.rank.hooks import INTERRUPTED, Ledger, LogFigures, SaveCheckpoints,
 from trainer.rank.results import add_exports, reported, write_results
 from trainer.reporting.messages import RecordUpdate, Sender, Silent
 from trainer.reporting.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
-from trainer.storage.checkpoint import CheckpointStore, SavedState, best_figures
+from trainer.storage.checkpoint import CheckpointStore, SavedState, best_score
 from trainer.storage.ownership import no_checkpoint_left
 from trainer.text.pieces import Piece, pieces_of, vary
 from trainer.training.batches import deal
@@ -66,7 +67,7 @@ class Run:
             add_exports(self, step, progress)
             return
         final = self.measure(Stage.FINAL)
-        self.ledger.note(final=final.figures())
+        self.ledger.note(final=final.figures(), score=final.score(self.config.task, step) or self.ledger.metrics.score)
         self.send(stage=Stage.EXPORTING, metrics=self.ledger.metrics, checkpoints=list(self.store.records))
         write_results(self, step, progress, baseline, final)
 
@@ -140,7 +141,7 @@ class Run:
         if saved is not None:
             return Measurement.from_state(saved.trainer_state["baseline"])
         baseline = self.measure(Stage.BASELINE)
-        self.ledger.note(baseline=baseline.figures())
+        self.ledger.note(baseline=baseline.figures(), score=baseline.score(self.config.task, step=0))
         self.send(metrics=self.ledger.metrics)
         return baseline
 
@@ -221,7 +222,7 @@ class Run:
             hooks.append(
                 Validate(
                     self.engine, self.validation_rows, every, self.rows_at_once, self.ledger,
-                    config.regularization.early_stopping, sinks, sender, stop, self.tokens_at_once,
+                    TASKS[config.task].score, config.regularization.early_stopping, sinks, sender, stop, self.tokens_at_once,
                 )
             )  # fmt: skip
         hooks.append(stop)
@@ -251,7 +252,7 @@ class Run:
 
     def forget_lost_best(self) -> None:
         """Let `best` name the best of the checkpoints that are there: weights that are lost cannot become the result."""
-        best, left = self.ledger.metrics.best, self.engine.broadcast(best_figures(self.store.records) if self.engine.rank == 0 else None)
+        best, left = self.ledger.metrics.best, self.engine.broadcast(best_score(self.store.records) if self.engine.rank == 0 else None)
         if best is None or (left is not None and left.step == best.step):
             return
         self.ledger.note(best=left)
@@ -269,7 +270,7 @@ class Run:
             logger.info("took the weights of step %d, the best on the validation rows", step)
         taken = [record for record in self.store.records if record.step == step]
         if self.engine.rank == 0 and self.ledger.metrics.best is not None and self.ledger.metrics.best.step != step:
-            self.ledger.note(best=best_figures(taken))
+            self.ledger.note(best=best_score(taken))
         return step
 
     def best_checkpoint(self, last_step: int) -> SavedState | None:

@@ -6,6 +6,7 @@ Test: tests/trainer/reporting/test_hyperparameters.py.
 from typing import Any
 
 from finetune.api.sections import Generation, Precision
+from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import ADAM_BETAS, ADAM_EPSILON
 from trainer.model.lora import ALL_LINEAR
@@ -21,10 +22,11 @@ def hyperparameters(config: TrainConfig, *, bfloat16: bool, validation_every: in
     used["distributed"] = used.pop("workers")
     used["training"]["precision"] = (Precision.BFLOAT16 if bfloat16 else Precision.FLOAT32).value
     used["evaluation"]["everySteps"] = validation_every
-    used["evaluation"]["metrics"] = ["perplexity", *config.evaluation.text_metrics_of(config.task)]
-    generates = len(used["evaluation"]["metrics"]) > 1
-    generation = config.evaluation.generation or Generation()
-    used["evaluation"]["generation"] = generation.model_dump(mode="json", by_alias=True) if generates else None
+    used["evaluation"]["metrics"] = [name.value for name in config.evaluation.metrics_of(config.task)]
+    generation = (config.evaluation.generation or Generation()).model_dump(mode="json", by_alias=True)
+    used["evaluation"]["generation"] = generation if config.evaluation.text_metrics_of(config.task) else None
+    if (stopping := used["regularization"]["earlyStopping"]) is not None:
+        stopping["metric"] = stopping["metric"] or TASKS[config.task].score.value
     if config.method.lora is not None and config.method.lora.target_modules is None:
         used["method"]["lora"]["targetModules"] = ALL_LINEAR
     used["optimizer"] = {"name": "AdamW", "betas": list(ADAM_BETAS), "epsilon": ADAM_EPSILON}

@@ -8,7 +8,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
+from pydantic.alias_generators import to_snake
+
 from finetune.api.record import Stage
+from finetune.api.tasks import VALIDATED_METRICS
 from finetune.api.trainconfig import JobIdentity
 from trainer.reporting.messages import RecordUpdate
 
@@ -78,8 +81,7 @@ class RayMetricsSink:
         "tokensPerSecond": "finetune_tokens_per_second",
         "learningRate": "finetune_learning_rate",
         "gradientNorm": "finetune_gradient_norm",
-        "validation/perplexity": "finetune_validation_perplexity",
-    }
+    } | {f"validation/{name}": f"finetune_validation_{to_snake(name)}" for name in VALIDATED_METRICS}
 
     def __init__(self, job: JobIdentity) -> None:
         from ray.util.metrics import Gauge

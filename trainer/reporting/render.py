@@ -11,25 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from finetune.api.metrics import METRICS, MetricFacts, MetricName
+
 MAX_SAMPLES = 3
 SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tuned", "tuned", "green"), ("reference", "expected", "dim"))
-
-
-class Row:
-    """How one metric is shown: its heading, decimals, and whether a lower value is the better one."""
-
-    def __init__(self, heading: str, decimals: int, *, lower_is_better: bool) -> None:
-        self.heading, self.decimals, self.lower_is_better = heading, decimals, lower_is_better
-
-
-ROWS = {
-    "perplexity": Row("Perplexity", 2, lower_is_better=True),
-    "bitsPerByte": Row("Bits per byte", 3, lower_is_better=True),
-    "exactMatch": Row("Exact match %", 1, lower_is_better=False),
-    "bleu": Row("BLEU", 1, lower_is_better=False),
-    "chrf": Row("chrF", 1, lower_is_better=False),
-    "wer": Row("WER", 3, lower_is_better=True),
-}
 
 
 def render_table(report: Mapping[str, Any]) -> RenderableType:
@@ -41,17 +26,17 @@ def render_table(report: Mapping[str, Any]) -> RenderableType:
 
 
 def metrics_table(report: Mapping[str, Any]) -> Table:
-    """Return the table; an arrow shows the direction, its colour whether that is for the better."""
+    """Return the table; an arrow shows the direction, its colour whether that is for the better. An unknown metric is a ValueError."""
     rows = report.get("rows", {})
-    counts = f"{rows.get('perplexity', 0)} test rows, {rows.get('generated', 0)} of them answered"
+    counts = f"{rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered"
     table = Table(title=f"{report['model']['name']}: base against tuned ({counts})", box=box.SIMPLE_HEAD, title_justify="left")
     for heading in ("metric", "base", "tuned", "change"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for name, base in report["baseline"].items():
-        row = ROWS.get(name) or Row(name, 3, lower_is_better=False)
+        facts = METRICS[MetricName(name)]
         tuned = report["final"].get(name, {}).get("value")
-        cells = (_number(base["value"], row.decimals), _number(tuned, row.decimals), _change(base["value"], tuned, row))
-        table.add_row(row.heading + (" (lower is better)" if row.lower_is_better else ""), *cells)
+        cells = (_number(base["value"], facts.decimals), _number(tuned, facts.decimals), _change(base["value"], tuned, facts))
+        table.add_row(facts.heading + (" (lower is better)" if facts.lower_is_better else ""), *cells)
     return table
 
 
@@ -59,7 +44,7 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
     """Return a line for each figure that is left out, with the reason, and one for answers that the limit cut."""
     lines = []
     for name, base in report["baseline"].items():
-        heading = ROWS[name].heading if name in ROWS else name
+        heading = METRICS[MetricName(name)].heading
         reasons = {"base": base.get("reason"), "tuned": report["final"].get(name, {}).get("reason")}
         if reasons["base"] == reasons["tuned"] and reasons["base"]:
             lines.append(f"{heading} is left out: {reasons['base']}")
@@ -76,16 +61,16 @@ def _number(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:,.{decimals}f}"
 
 
-def _change(base: float | None, tuned: float | None, row: Row) -> Text:
+def _change(base: float | None, tuned: float | None, facts: MetricFacts) -> Text:
     if base is None or tuned is None:
         return Text("-")
-    difference = round(tuned - base, row.decimals)
+    difference = round(tuned - base, facts.decimals)
     if not difference:
         return Text("=")
-    better = (difference < 0) == row.lower_is_better
+    better = facts.is_better(difference, 0)
     arrow = "▼" if difference < 0 else "▲"
     percent = f" ({(tuned / base - 1) * 100:+.0f} %)" if base > 0 else ""
-    return Text(f"{arrow} {difference:+,.{row.decimals}f}{percent}", style="green" if better else "red")
+    return Text(f"{arrow} {difference:+,.{facts.decimals}f}{percent}", style="green" if better else "red")
 
 
 def _sample(sample: Mapping[str, str]) -> Table:

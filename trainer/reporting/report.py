@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune.api.record import BestFigures, CheckpointRecord, ModelProvenance
+from finetune.api.metrics import MetricName, Score
+from finetune.api.record import CheckpointRecord, ModelProvenance
 from finetune.api.sections import Generation
 from finetune.api.trainconfig import TrainConfig
 from trainer.evaluation.figures import Figure
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "datasets", "sacrebleu", "jiwer")
 
 
@@ -64,13 +65,13 @@ class SampleAnswer:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to. `baseline` and `final` are of the same rows: perplexity on all test rows, texts on the first ones."""
+    """What a run came to. `baseline` and `final` are of the same rows: generated text of the first ones, all else of all test rows."""
 
     model: ModelProvenance
     data: DataCounts
     training: TrainingSummary
-    baseline: Mapping[str, Figure]
-    final: Mapping[str, Figure]
+    baseline: Mapping[MetricName, Figure]
+    final: Mapping[MetricName, Figure]
     measured_step: int
     """The step of the weights that `final` is of."""
     evaluated_rows: int
@@ -80,7 +81,7 @@ class RunResult:
     samples: Sequence[SampleAnswer] = ()
     augmentation: Mapping[str, Any] | None = None
     checkpoints: Sequence[CheckpointRecord] = ()
-    best: BestFigures | None = None
+    best: Score | None = None
     exports: Sequence[Mapping[str, Any]] = ()
     """Each with form, path, the step of its weights, and how far its logits are from those of the model that was measured."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -99,7 +100,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "method": config.method.to_wire(),
         "hyperparameters": dict(result.hyperparameters),
         "training": _training(result.training),
-        "rows": {"perplexity": result.evaluated_rows, "generated": result.generated_rows},
+        "rows": {"evaluated": result.evaluated_rows, "generated": result.generated_rows},
         "answers": _answers(config, result) if result.generated_rows else None,
         "baseline": _figures(baseline),
         "final": _figures(final),
@@ -159,7 +160,7 @@ def _answers(config: TrainConfig, result: RunResult) -> dict[str, Any]:
     return {"maxNewTokens": limit} | {name: {"cut": cut, "cutShare": cut / result.generated_rows} for name, cut in counts}
 
 
-def _figures(named: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
+def _figures(named: Mapping[MetricName, Figure]) -> dict[str, dict[str, Any]]:
     return {name: _figure(figure) for name, figure in named.items()}
 
 

@@ -8,7 +8,7 @@ Touches the job's output folder only. Test: tests/trainer/storage/test_checkpoin
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from finetune.api.errors import InputError, RunError
-from finetune.api.record import BestFigures, CheckpointRecord
+from finetune.api.metrics import Score, better
+from finetune.api.record import CheckpointRecord
 from finetune.api.results import checkpoint_folders
 from finetune.system.files import sync
 from trainer.engine.base import EngineState
@@ -64,7 +65,7 @@ class CheckpointStore:
         self.records: list[CheckpointRecord] = []
 
     def save(
-        self, engine_state: EngineState, trainer_state: Mapping[str, Any], *, step: int, attempt: int, perplexity: float | None
+        self, engine_state: EngineState, trainer_state: Mapping[str, Any], *, step: int, attempt: int, score: Score | None
     ) -> CheckpointRecord:
         """Publish and verify the checkpoint of `step`, then remove those that are kept no longer.
 
@@ -77,7 +78,7 @@ class CheckpointStore:
             size_bytes=0,
             created_time=datetime.now(UTC),
             attempt=attempt,
-            perplexity=perplexity,
+            score=score,
             verified=True,
         )
         try:
@@ -196,7 +197,7 @@ class CheckpointStore:
         None when no validated one is left, and when it is that of the step `at_hand`, whose weights need not be read.
         """
         faults: list[str] = []
-        while (best := best_figures(self.records)) is not None and best.step != at_hand:
+        while (best := best_score(self.records)) is not None and best.step != at_hand:
             try:
                 return self.at_step(best.step), faults
             except TornCheckpointError as error:
@@ -218,16 +219,18 @@ def _aside(path: Path) -> Path:
 
 
 def mark_best(records: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
-    """Return the records with `best` on the one of lowest validation perplexity, the earliest of equals."""
-    measured = [record for record in records if record.perplexity is not None]
-    best = min(measured, key=lambda record: record.perplexity or 0.0).step if measured else None
-    return [record.model_copy(update={"best": record.step == best}) for record in records]
+    """Return the records with `best` on the one of the best score, the earliest of equals."""
+    best = best_score(records)
+    return [record.model_copy(update={"best": best is not None and record.step == best.step}) for record in records]
 
 
-def best_figures(records: Sequence[CheckpointRecord]) -> BestFigures | None:
-    """Return step and perplexity of the best of the records, or None when none was validated."""
-    best = next((record for record in mark_best(records) if record.best), None)
-    return BestFigures(perplexity=best.perplexity, step=best.step) if best is not None and best.perplexity is not None else None
+def best_score(records: Iterable[CheckpointRecord]) -> Score | None:
+    """Return the best score of the records, the first of equals, or None when none was validated."""
+    best: Score | None = None
+    for record in records:
+        if record.score is not None and better(record.score, best):
+            best = record.score
+    return best
 
 
 @dataclass(frozen=True)

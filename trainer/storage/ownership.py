@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from finetune.api.errors import InputError
 from finetune.api.lineage import differing_field
-from finetune.api.sections import Method, Task
+from finetune.api.sections import Method
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig, digest_of_lineage
 from finetune.system.files import write_atomically
 
@@ -126,7 +127,7 @@ class _Lineage(BaseModel):
     """What an export reads of a lineage; a run compares it, field by field, with its own."""
 
     method: Method
-    task: Task
+    task: TaskName
     model: _Model
 
 

@@ -3,8 +3,10 @@
 Pure. Tests: tests/finetune/cli/local/test_news.py.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 
+from finetune.api.metrics import METRICS, MetricName
 from finetune.api.record import CheckpointRecord, ModelProvenance, ProgressRecord, Stage
 
 STAGES = {
@@ -28,11 +30,10 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     lines += [f"warning: {warning}" for warning in record.warnings if warning not in known_warnings]
     if record.metrics.baseline and not (before and before.metrics.baseline):
         lines.append(f"base model: {figures(record.metrics.baseline)}")
-    perplexity, step = record.metrics.latest.get("perplexity"), record.metrics.validated_step
+    score, known = record.metrics.validated, before.metrics.validated if before else None
     # After a resume the record holds the validation of the run before; it is no news. One that is made up for is.
-    known_step = before.metrics.validated_step if before else None
-    if perplexity is not None and step != known_step and (_is_later(step, record) or _is_made_up_for(step, before, record)):
-        lines.append(f"validation at step {step}: perplexity {perplexity:.4g}")
+    if score is not None and score != known and (_is_later(score.step, record) or _is_made_up_for(score.step, before, record)):
+        lines.append(f"validation at step {score.step}: {score}")
     known_steps = {checkpoint.step for checkpoint in before.checkpoints} if before else set()
     # After a resume the record lists the checkpoints of the run before; they are no news.
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
@@ -49,9 +50,9 @@ def progress_line(record: ProgressRecord) -> str:
     if progress is None:
         return ""
     parts = [f"step {progress.step}/{progress.total_steps}"]
-    loss = record.metrics.latest.get("trainLoss")
+    loss = record.metrics.latest.get(MetricName.TRAIN_LOSS)
     if loss is not None:
-        parts.append(f"loss {loss:.4f}")
+        parts.append(f"loss {METRICS[MetricName.TRAIN_LOSS].shown(loss)}")
     if progress.tokens_per_second is not None:
         parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
     if progress.eta_seconds is not None and record.stage is Stage.TRAINING:
@@ -59,9 +60,9 @@ def progress_line(record: ProgressRecord) -> str:
     return " · ".join(parts)
 
 
-def figures(values: dict[str, float]) -> str:
+def figures(values: Mapping[MetricName, float]) -> str:
     """Return named figures in one line."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return ", ".join(f"{name} {METRICS[name].shown(value)}" for name, value in values.items())
 
 
 def _model(model: ModelProvenance) -> str:
@@ -85,6 +86,6 @@ def _is_later(step: int | None, record: ProgressRecord) -> bool:
 
 
 def _checkpoint(checkpoint: CheckpointRecord) -> str:
-    perplexity = f", perplexity {checkpoint.perplexity:.4g}" if checkpoint.perplexity is not None else ""
+    score = f", {checkpoint.score}" if checkpoint.score is not None else ""
     verified = "" if checkpoint.verified else ", NOT verified"
-    return f"checkpoint at step {checkpoint.step} ({checkpoint.size_bytes / 1e6:,.1f} MB{perplexity}{verified})"
+    return f"checkpoint at step {checkpoint.step} ({checkpoint.size_bytes / 1e6:,.1f} MB{score}{verified})"

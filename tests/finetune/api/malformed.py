@@ -109,7 +109,17 @@ MALFORMED = [
     Malformed(
         "answers measured where there are none",
         resource(task="language-modeling", evaluation={"metrics": ["perplexity", "bleu"]}),
-        ("spec", "evaluation.metrics: exactMatch, bleu, chrf and wer compare answers, which task language-modeling has none of"),
+        ("spec", "evaluation.metrics: task language-modeling has perplexity and bitsPerByte; remove the others"),
+    ),
+    Malformed(
+        "a metric that no validation measures",
+        resource(regularization={"earlyStopping": {"metric": "bleu"}}),
+        ("spec.regularization.earlyStopping.metric", "perplexity", "bitsPerByte"),
+    ),
+    Malformed(
+        "a figure of training as a metric",
+        resource(evaluation={"metrics": ["trainLoss"]}),
+        ("spec.evaluation.metrics[0]", "perplexity", "wer"),
     ),
     Malformed(
         "a batch that ranks cannot share",

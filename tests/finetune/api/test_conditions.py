@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from finetune.api.conditions import Reason, get_condition, in_words, phase, set_condition, shortened, summarize
-from finetune.api.status import ConditionType, FineTuneJobStatus, MetricsStatus, Progress
+from finetune.api.status import ConditionType, FineTuneJobStatus, MetricsStatus, Progress, ScoreStatus
 from tests.controller.job.builders import NOW, attempt
 
 LATER = NOW + timedelta(minutes=5)
@@ -59,17 +59,16 @@ def test_the_phase_is_one_word_for_all_conditions(conditions: list[tuple[str, st
 @pytest.mark.parametrize(
     ("metrics", "shown"),
     [
-        (MetricsStatus(baseline={"perplexity": "18"}), "18"),
-        (MetricsStatus(baseline={"perplexity": "18"}, latest={"perplexity": "9", "trainLoss": "2"}), "9"),
-        (MetricsStatus(latest={"perplexity": "9"}, final={"perplexity": "8"}), "8"),
+        (MetricsStatus(score=ScoreStatus(metric="perplexity", value="14.926", direction="lower", step=240)), "perplexity 14.93"),
+        (MetricsStatus(score=ScoreStatus(metric="exactMatch", value="81.25", direction="higher", step=240)), "exactMatch 81.2"),
         (MetricsStatus(latest={"trainLoss": "2"}), None),
     ],
-    ids=["before", "while", "after", "not measured"],
+    ids=["lower", "higher", "not measured"],
 )
-def test_the_column_shows_the_newest_perplexity(metrics: MetricsStatus, shown: str | None) -> None:
+def test_the_column_shows_the_newest_score_with_its_metric(metrics: MetricsStatus, shown: str | None) -> None:
     summary = summarize(FineTuneJobStatus(metrics=metrics, attempts=[attempt()]), generation=1, now=NOW).summary
     assert summary is not None
-    assert summary.perplexity == shown
+    assert summary.score == shown
 
 
 def test_the_time_left_is_shown_while_it_runs_only() -> None:

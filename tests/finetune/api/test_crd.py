@@ -110,7 +110,7 @@ def test_lists_of_the_status_are_maps(path: str, keys: list[str]) -> None:
 def test_columns_are_those_that_a_user_watches() -> None:
     version = crd.definition()["spec"]["versions"][0]
     names = [column["name"].upper() for column in version["additionalPrinterColumns"]]
-    assert names == ["PHASE", "STEP", "PROGRESS", "ETA", "PERPLEXITY", "ATTEMPT", "AGE"]
+    assert names == ["PHASE", "STEP", "PROGRESS", "ETA", "SCORE", "ATTEMPT", "AGE"]
     assert version["subresources"] == {"status": {}}
     for column in version["additionalPrinterColumns"][:-1]:
         schema_of(column["jsonPath"].removeprefix("."))

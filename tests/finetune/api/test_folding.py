@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.api import folding as progress
 from finetune.api.cursor import Cursor
 from finetune.api.folding import RecordError, fold, is_news, number, parse, wait_before_taking
 from finetune.api.record import RECORD_MAX_BYTES
-from finetune.api.status import FineTuneJobStatus, Progress
+from finetune.api.status import FineTuneJobStatus, Progress, ScoreStatus
 from tests.controller.job.builders import NOW, attempt, checkpoint, record, record_text, status
 
 
@@ -40,7 +39,7 @@ def test_what_a_record_leaves_out_stays() -> None:
     first = fold(
         status(attempt()),
         record(
-            metrics={"baseline": {"perplexity": 18.42}, "best": {"perplexity": 9.64, "step": 240}},
+            metrics={"baseline": {"perplexity": 18.42}, "best": score(9.64, 240)},
             checkpoints=[checkpoint(20)],
             model={"name": "m", "source": "hub", "precision": "bfloat16", "digest": "sha256:0"},
             output={"uri": "pvc://models/x"},
@@ -62,18 +61,34 @@ def test_what_a_record_leaves_out_stays() -> None:
 
 
 def test_checkpoints_are_one_per_step_in_order_as_told_last() -> None:
-    told = [checkpoint(40), checkpoint(20, perplexity=12.0), checkpoint(20, perplexity=11.5, best=True)]
+    told = [checkpoint(40), checkpoint(20, score=score(12.0, 20)), checkpoint(20, score=score(11.5, 20), best=True)]
     folded = fold(FineTuneJobStatus(), record(checkpoints=told))
-    assert [(c.step, c.perplexity, c.best) for c in folded.checkpoints or []] == [(20, "11.5", True), (40, None, False)]
+    assert [(c.step, c.score and c.score.value, c.best) for c in folded.checkpoints or []] == [(20, "11.5", True), (40, None, False)]
 
 
-def test_names_of_figures_that_are_no_names_are_left_out() -> None:
-    latest = {"perplexity": 2.0, "<script>": 1.0, "a" * 64: 1.0} | {f"m{i}": 1.0 for i in range(100)}
-    folded = fold(FineTuneJobStatus(), record(metrics={"latest": latest}))
-    assert folded.metrics is not None
-    assert folded.metrics.latest is not None
-    assert "<script>" not in folded.metrics.latest
-    assert len(folded.metrics.latest) == progress.METRICS_MAX
+@pytest.mark.parametrize("name", ["rougeX", "<script>", "", "Perplexity"])
+@pytest.mark.parametrize("where", ["baseline", "latest", "final"])
+def test_a_record_with_a_metric_that_nobody_knows_is_refused(where: str, name: str) -> None:
+    with pytest.raises(RecordError, match=f"metrics.{where}"):
+        parse(json.dumps(json.loads(record_text()) | {"metrics": {where: {"perplexity": 2.0, name: 1.0}}}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"metric": "rougeX"}, {"direction": "higher"}, {"value": float("inf")}, {"value": None}],
+    ids=["metric", "direction", "infinite", "none"],
+)
+def test_a_record_with_a_score_that_cannot_be_compared_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RecordError, match=r"metrics\.best"):
+        parse(json.dumps(json.loads(record_text()) | {"metrics": {"best": score(2.0, 3) | wrong}}))
+
+
+def test_scores_reach_the_status_with_metric_and_direction() -> None:
+    first = fold(FineTuneJobStatus(), record(metrics={"score": score(18.42, 0)}))
+    second = fold(first, record(sequence=4, metrics={"best": score(9.64321, 240)}))
+    assert second.metrics is not None
+    assert second.metrics.best == ScoreStatus(metric="perplexity", value="9.6432", direction="lower", step=240)
+    assert second.metrics.score == ScoreStatus(metric="perplexity", value="18.42", direction="lower", step=0)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +122,10 @@ def test_what_is_no_record_is_refused_with_the_reason(text: str, says: str) -> N
         parse(text)
 
 
+def score(value: float, step: int) -> dict[str, Any]:
+    return {"metric": "perplexity", "value": value, "direction": "lower", "step": step}
+
+
 FIGURES = {"step": 20, "totalSteps": 80, "epoch": 0.25, "tokensSeen": 4096}
 MODEL = {"name": "m", "source": "hub", "precision": "bfloat16", "digest": "sha256:0"}
 
@@ -121,7 +140,7 @@ MODEL = {"name": "m", "source": "hub", "precision": "bfloat16", "digest": "sha25
         ("step", lambda value: {"progress": FIGURES | {"step": value}}),
         ("totalSteps", lambda value: {"progress": FIGURES | {"totalSteps": value}}),
         ("tokensSeen", lambda value: {"progress": FIGURES | {"tokensSeen": value}}),
-        ("metrics.best.step", lambda value: {"metrics": {"best": {"perplexity": 2.0, "step": value}}}),
+        ("metrics.best.step", lambda value: {"metrics": {"best": score(2.0, value)}}),
         ("checkpoints.0.step", lambda value: {"checkpoints": [checkpoint(value)]}),
         ("checkpoints.0.sizeBytes", lambda value: {"checkpoints": [checkpoint(20, sizeBytes=value)]}),
         ("checkpoints.0.attempt", lambda value: {"checkpoints": [checkpoint(20, attempt=value)]}),

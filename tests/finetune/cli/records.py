@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from finetune.api.metrics import MetricName, Score
 from finetune.api.record import CheckpointRecord, Metrics, ProgressRecord, Stage, TrainingProgress
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -20,5 +21,10 @@ def checkpoint(step: int, **fields: Any) -> CheckpointRecord:
     return CheckpointRecord(step=step, **content)
 
 
-def latest(validated_step: int | None = None, **figures: float) -> Metrics:
-    return Metrics(latest=figures, validated_step=validated_step)
+def losing(loss: float) -> Metrics:
+    return Metrics(latest={MetricName.TRAIN_LOSS: loss})
+
+
+def validated(step: int, perplexity: float) -> Metrics:
+    score = Score.of(MetricName.PERPLEXITY, perplexity, step)
+    return Metrics(latest={MetricName.PERPLEXITY: perplexity}, validated=score, score=score)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Task
+from finetune.api.tasks import TaskName
 from trainer.data.columns import prompt_id, read_examples
 from trainer.data.records import Record
 from trainer.data.rows import Example, digest_of
@@ -19,7 +19,7 @@ TOOL = {"type": "function", "function": {"name": "weather"}}
 
 def read(*rows: dict[str, Any]) -> tuple[list[Example], list[str]]:
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, 1)]
-    examples, noticed = read_examples("data.train[0]", records, Task.CHAT, None, "rows.jsonl")
+    examples, noticed = read_examples("data.train[0]", records, TaskName.CHAT, None, "rows.jsonl")
     return examples, noticed.findings("data.train[0]")
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Task
 from finetune.api.sources import Columns
+from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.examples import chat, text
 from trainer.data.columns import make_id, prompt_id, read_examples
 from trainer.data.records import Record
@@ -22,7 +22,7 @@ FIELD = "data.train[0]"
 USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} says"} for role in ("user", "assistant", "system"))
 
 
-def read(*rows: dict[str, Any], task: Task = Task.CHAT, typed: bool = False, **columns: Any) -> list[Example]:
+def read(*rows: dict[str, Any], task: TaskName = TaskName.CHAT, typed: bool = False, **columns: Any) -> list[Example]:
     records = [Record(f"line {number}", row, typed=typed) for number, row in enumerate(rows, start=1)]
     return read_examples(FIELD, records, task, Columns.model_validate(columns) if columns else None, "rows.jsonl")[0]
 
@@ -54,14 +54,14 @@ def test_a_list_of_messages_is_a_conversation(columns: dict[str, str]) -> None:
 
 
 def test_language_modeling_reads_the_column_text() -> None:
-    (example,) = read({"text": "Once upon a time"}, task=Task.LANGUAGE_MODELING)
+    (example,) = read({"text": "Once upon a time"}, task=TaskName.LANGUAGE_MODELING)
     assert (example.text, example.messages) == ("Once upon a time", None)
 
 
 def test_rows_without_words_are_left_out_and_counted() -> None:
     rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": " "}, {"prompt": None, "completion": "d"}]
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, start=1)]
-    examples, skipped = read_examples(FIELD, records, Task.CHAT, None, "rows.jsonl")
+    examples, skipped = read_examples(FIELD, records, TaskName.CHAT, None, "rows.jsonl")
     assert len(examples) == 1
     assert (skipped.count, skipped.first, skipped.columns) == (2, "line 2", {"prompt", "completion"})
 
@@ -323,7 +323,7 @@ def test_a_column_that_changes_nothing_is_no_fault(row: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("label", [False, True, 0, "spam"])
 def test_a_label_beside_a_text_marks_no_answer(label: Any) -> None:
-    (example,) = read({"text": "a doc", "label": label}, task=Task.LANGUAGE_MODELING)
+    (example,) = read({"text": "a doc", "label": label}, task=TaskName.LANGUAGE_MODELING)
     assert example.text == "a doc"
 
 
@@ -336,16 +336,16 @@ def test_lists_that_a_table_holds_as_json_are_read() -> None:
 
 def test_each_file_of_a_source_has_a_layout_of_its_own() -> None:
     records = [Record("line 2", {"prompt": "a", "completion": "b"}, file="a.csv"), Record("line 1", {"messages": TURNS}, file="b/c.jsonl")]
-    examples, _ = read_examples(FIELD, records, Task.CHAT, None, "folder")
+    examples, _ = read_examples(FIELD, records, TaskName.CHAT, None, "folder")
     assert [example.origin for example in examples] == ["data.train[0] a.csv line 2", "data.train[0] b/c.jsonl line 1"]
     records.append(Record("line 2", {"messages": 5}, file="b/c.jsonl"))
     with pytest.raises(InputError, match=r"folder b/c\.jsonl line 2: 'messages' is a number"):
-        read_examples(FIELD, records, Task.CHAT, None, "folder")
+        read_examples(FIELD, records, TaskName.CHAT, None, "folder")
 
 
 def test_columns_of_a_chat_have_no_meaning_for_plain_text() -> None:
     with pytest.raises(InputError, match=r"columns\.prompt: has no meaning here: task language-modeling reads one column, text"):
-        read({"text": "a"}, task=Task.LANGUAGE_MODELING, prompt="text")
+        read({"text": "a"}, task=TaskName.LANGUAGE_MODELING, prompt="text")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))

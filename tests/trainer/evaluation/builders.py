@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from finetune.api.record import BestFigures, CheckpointRecord, ModelProvenance
+from finetune.api.metrics import MetricName, Score
+from finetune.api.record import CheckpointRecord, ModelProvenance
 from tests.builders import train_config
 from trainer.evaluation.figures import Figure
 from trainer.reporting.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
@@ -34,7 +35,7 @@ def report(**changes: Any) -> dict[str, Any]:
                 step=10, uri="/o/step-10", size_bytes=7, created_time=datetime(2026, 1, 1, tzinfo=UTC), attempt=1, verified=True
             )
         ],
-        "best": BestFigures(perplexity=7.5, step=5),
+        "best": Score.of(MetricName.PERPLEXITY, 7.5, step=5),
         "exports": [{"form": "adapter", "path": "/o/model/adapter", "step": 5}],
         "hyperparameters": {"training": {"seed": 42}},
         "warnings": ["two rows were cut"],

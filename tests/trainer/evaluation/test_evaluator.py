@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.api.sections import Evaluation, Task
+from finetune.api.sections import Evaluation
+from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat, text
 from trainer.chat.tokens import prompt_and_reference
@@ -21,7 +22,7 @@ from trainer.text.pieces import pieces_of
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]
 
 
-def measured(examples: list[Example], task: Task, max_length: int = 100, **evaluation: Any) -> Measurement:
+def measured(examples: list[Example], task: TaskName, max_length: int = 100, **evaluation: Any) -> Measurement:
     engine = DdpEngine(tiny_model(), OptimizerSettings(0.0, 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
     rows = [piece.tokens for example in examples for piece in pieces_of(example, tokenizer, 100)]
@@ -37,7 +38,7 @@ def measured(examples: list[Example], task: Task, max_length: int = 100, **evalu
     ],
 )
 def test_a_chat_is_measured_by_perplexity_and_the_metrics_asked_for(metrics: list[str] | None, names: set[str], answers: int) -> None:
-    found = measured(CHATS, Task.CHAT, metrics=metrics)
+    found = measured(CHATS, TaskName.CHAT, metrics=metrics)
     assert set(found.figures()) == {"perplexity", "bitsPerByte"} | names
     asked = [prompt_and_reference(example, tiny_tokenizer()) for example in CHATS[:answers]]
     expected = generate(tiny_model(), tiny_tokenizer(), [prompt for prompt, _ in asked], 6, 1)
@@ -47,25 +48,25 @@ def test_a_chat_is_measured_by_perplexity_and_the_metrics_asked_for(metrics: lis
 
 def test_nothing_is_generated_for_metrics_that_the_references_leave_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.evaluation.evaluator.generate", lambda *_, **__: pytest.fail("an answer was generated"))
-    found = measured([chat("even?", "是"), chat("odd?", "不是")], Task.CHAT, metrics=["bleu", "wer"])
+    found = measured([chat("even?", "是"), chat("odd?", "不是")], TaskName.CHAT, metrics=["bleu", "wer"])
     assert set(found.figures()) == {"perplexity", "bitsPerByte"}
     assert {name: figure.value for name, figure in found.named().items() if figure.reason} == {"bleu": None, "wer": None}
 
 
 def test_a_prompt_longer_than_a_row_may_be_is_answered_without_its_beginning() -> None:
     long = chat("so " * 60 + "what?", "a row with a number")
-    [answer] = measured([long], Task.CHAT, max_length=40).answers
+    [answer] = measured([long], TaskName.CHAT, max_length=40).answers
     prompt, _ = prompt_and_reference(long, tiny_tokenizer())
     assert answer.answer == generate(tiny_model(), tiny_tokenizer(), [prompt[-40:]], 6)[0].text
 
 
 def test_a_measurement_outlives_a_checkpoint() -> None:
-    found = measured(CHATS, Task.CHAT)
+    found = measured(CHATS, TaskName.CHAT)
     assert Measurement.from_state(json.loads(json.dumps(found.to_state()))) == found
 
 
 def test_plain_text_is_measured_by_perplexity_alone() -> None:
-    found = measured([text("a job trains a model"), text("a checkpoint")], Task.LANGUAGE_MODELING)
+    found = measured([text("a job trains a model"), text("a checkpoint")], TaskName.LANGUAGE_MODELING)
     assert set(found.figures()) == {"perplexity", "bitsPerByte"}
     assert found.answers == ()
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from finetune.api.record import BestFigures
+from finetune.api.metrics import MetricName, Score
 from tests.builders import train_config
 from trainer.engine.base import EngineState
 from trainer.rank.run import Run
@@ -30,6 +30,10 @@ class OneRank:
         self.loaded.append((float(state.parameters["w"][0]), steps_done))
 
 
+def score(perplexity: float, step: int) -> Score:
+    return Score.of(MetricName.PERPLEXITY, perplexity, step)
+
+
 def run_with(folder: Path, perplexities: dict[int, float], keep: int = 1) -> Run:
     """Return a run that has trained to the last step of `perplexities`, with a checkpoint at each."""
     run = Run(train_config(output={"directory": str(folder)}), SimpleNamespace(findings=()), "owner", Silent(), [])
@@ -37,7 +41,13 @@ def run_with(folder: Path, perplexities: dict[int, float], keep: int = 1) -> Run
     run.store = CheckpointStore(folder, str(folder), "owner", keep=keep)
     for step, perplexity in perplexities.items():
         tensors = {"w": torch.full((2,), float(step))}
-        run.store.save(EngineState(tensors, tensors, tensors), {"step": step}, step=step, attempt=1, perplexity=perplexity)
+        run.store.save(
+            EngineState(tensors, tensors, tensors),
+            {"step": step},
+            step=step,
+            attempt=1,
+            score=None if perplexity is None else score(perplexity, step),
+        )
     return run
 
 
@@ -64,24 +74,24 @@ def test_a_damaged_best_checkpoint_is_told_and_the_last_weights_are_taken(tmp_pa
 
 def test_best_names_the_weights_that_were_taken_when_the_best_checkpoint_is_torn(tmp_path: Path) -> None:
     run = run_with(tmp_path, {1: 5.0, 2: 6.0, 3: 8.0}, keep=3)
-    run.ledger.note(best=BestFigures(perplexity=5.0, step=1))
+    run.ledger.note(best=score(5.0, step=1))
     (tmp_path / "checkpoints" / "step-1" / "parameters.safetensors").write_bytes(b"torn")
 
     step = run.take_best_weights(Progress(total_steps=3, steps_per_epoch=1, step=3))
 
     assert (step, run.engine.loaded) == (2, [(2.0, 2)])
-    assert run.ledger.metrics.best == BestFigures(perplexity=6.0, step=2)
+    assert run.ledger.metrics.best == score(6.0, step=2)
     assert "of step 1, is damaged" in run.warnings[0]
     assert run.warnings[0].endswith("the weights of step 2 are taken")
     assert [(record.step, record.best) for record in run.store.records] == [(2, True), (3, False)]
 
 
-@pytest.mark.parametrize(("left", "best"), [({2: 6.0}, BestFigures(perplexity=6.0, step=2)), ({2: None}, None)], ids=["another", "none"])
+@pytest.mark.parametrize(("left", "best"), [({2: 6.0}, score(6.0, step=2)), ({2: None}, None)], ids=["another", "none"])
 def test_a_best_checkpoint_that_a_resumed_run_does_not_find_is_best_no_more(
-    tmp_path: Path, left: dict[int, float], best: BestFigures | None
+    tmp_path: Path, left: dict[int, float], best: Score | None
 ) -> None:
     run = run_with(tmp_path, left)
-    run.ledger.note(best=BestFigures(perplexity=5.0, step=1))
+    run.ledger.note(best=score(5.0, step=1))
 
     run.forget_lost_best()
 
@@ -91,9 +101,9 @@ def test_a_best_checkpoint_that_a_resumed_run_does_not_find_is_best_no_more(
 
 def test_a_best_checkpoint_that_is_there_stays_the_best(tmp_path: Path) -> None:
     run = run_with(tmp_path, {1: 5.0, 2: 6.0})
-    run.ledger.note(best=BestFigures(perplexity=5.0, step=1))
+    run.ledger.note(best=score(5.0, step=1))
 
     run.forget_lost_best()
 
-    assert run.ledger.metrics.best == BestFigures(perplexity=5.0, step=1)
+    assert run.ledger.metrics.best == score(5.0, step=1)
     assert run.warnings == []

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from finetune.api.metrics import MetricName
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
 from tests.builders import train_config
 from trainer.engine.base import EngineState
@@ -53,7 +54,18 @@ def progress_at(step: int, total: int = 100) -> Progress:
 
 def validating(ledger: Ledger, listener: Listener, early_stopping: EarlyStopping | None = None, every: int = 1) -> Validate:
     """Return the hook that validates, with nothing to validate with."""
-    return Validate(OneRank(), [object()], every, 8, ledger, early_stopping, listener, listener, StopOnRequest(OneRank(), listener))
+    return Validate(
+        OneRank(),
+        [object()],
+        every,
+        8,
+        ledger,
+        MetricName.PERPLEXITY,
+        early_stopping,
+        listener,
+        listener,
+        StopOnRequest(OneRank(), listener),
+    )
 
 
 def validate(perplexities: list[float], monkeypatch, early_stopping: EarlyStopping | None, every: int = 1):
@@ -75,7 +87,7 @@ def validate(perplexities: list[float], monkeypatch, early_stopping: EarlyStoppi
 def test_validation_keeps_the_best_and_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, listener, stopped = validate([9.0, 5.0, 7.0], monkeypatch, None)
     assert ledger.metrics.best is not None
-    assert (ledger.metrics.best.step, ledger.metrics.best.perplexity) == (2, pytest.approx(5.0))
+    assert (ledger.metrics.best.step, ledger.metrics.best.value) == (2, pytest.approx(5.0))
     assert ledger.metrics.latest["perplexity"] == pytest.approx(7.0)
     assert listener.fields[-1]["metrics"] == ledger.metrics
     assert stopped is None
@@ -148,9 +160,9 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
 
     listener.stop, wish_at = False, -1
     catch_up(hooks, again, progress := progress_at(3, total=3))
-    assert (progress.stop_reason, again.owes_validation, again.metrics.validated_step) == (None, False, 3)
+    assert (progress.stop_reason, again.owes_validation, again.metrics.validated.step) == (None, False, 3)
     [record] = hooks[1]._store.records
-    assert record.perplexity == pytest.approx(2.718, abs=0.001)
+    assert record.score.value == pytest.approx(2.718, abs=0.001)
 
 
 def saver(folder: Path, ledger: Ledger, listener: Listener, every: int) -> SaveCheckpoints:
@@ -179,7 +191,7 @@ def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: P
     saver(tmp_path, ledger, listener, every=50).after_step(progress_at(2), RESULT)
     assert saved_steps(tmp_path) == [2]
     record = listener.fields[-1]["checkpoints"][0]
-    assert record.perplexity == pytest.approx(3.0)
+    assert record.score.value == pytest.approx(3.0)
     assert record.best
 
 
@@ -221,7 +233,7 @@ def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tm
     assert ledger.metrics.best is not None
     assert ledger.metrics.best.step == 4
     assert [(record.step, record.best) for record in store.records] == [(4, True)]
-    assert store.at_step(ledger.metrics.best.step).record.perplexity == pytest.approx(9.991)
+    assert store.at_step(ledger.metrics.best.step).record.score.value == pytest.approx(9.991)
 
 
 def test_a_resumed_run_goes_on_with_the_patience_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

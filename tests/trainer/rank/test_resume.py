@@ -135,5 +135,5 @@ def test_a_second_stop_in_the_owed_validation_leaves_the_checkpoint_as_it_is(fol
     assert (again.resumed_from_step, again.ledger.owes_validation, checkpoint.stat().st_ino) == (STOP_AT, True, written)
 
     resumed, driver = run(folder, "twice")
-    assert [fields["metrics"].validated_step for fields in driver.sent if "metrics" in fields][1] == STOP_AT
-    assert {record.step for record in resumed.store.records if record.perplexity is not None} >= {STOP_AT + 1}
+    assert [fields["metrics"].validated.step for fields in driver.sent if "metrics" in fields][1] == STOP_AT
+    assert {record.step for record in resumed.store.records if record.score is not None} >= {STOP_AT + 1}

@@ -31,4 +31,4 @@ def test_what_the_job_says_is_kept() -> None:
     assert used["regularization"]["earlyStopping"] == {"metric": "perplexity", "patience": 2, "minDelta": 0.0}
     assert used["distributed"]["deepspeed"]["zeroStage"] == 3
     assert used["augmentation"]["augmentedShare"] == 0.3
-    assert used["evaluation"]["metrics"] == ["perplexity"]
+    assert used["evaluation"]["metrics"] == ["perplexity", "bitsPerByte"]

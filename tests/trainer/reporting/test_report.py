@@ -15,7 +15,7 @@ def test_both_models_have_each_metric_as_an_object_with_value() -> None:
 
     assert written["baseline"]["perplexity"] == {"value": 20.0, "signature": "ppl"}
     assert written["final"]["bleu"] == {"value": 12.5, "signature": "sig", "unit": "0-100"}
-    assert written["rows"] == {"perplexity": 40, "generated": 30}
+    assert written["rows"] == {"evaluated": 40, "generated": 30}
 
 
 def test_change_is_given_as_difference_and_ratio() -> None:
@@ -47,12 +47,12 @@ def test_the_pieces_of_texts_are_counted_beside_the_rows() -> None:
 def test_it_says_what_was_trained_on_what_with_which_versions() -> None:
     written = report()
 
-    assert written["schemaVersion"] == 2
+    assert written["schemaVersion"] == 3
     assert written["job"] == {"name": "support-bot", "attempt": 1, "task": "chat"}
     assert written["model"]["digest"] == "sha256:0"
     assert written["data"] == {"train": 300, "validation": 20, "test": 40}
     assert written["training"]["trainableParameters"] == 123
-    assert written["best"] == {"perplexity": 7.5, "step": 5}
+    assert written["best"] == {"metric": "perplexity", "value": 7.5, "direction": "lower", "step": 5}
     assert written["checkpoints"][0]["step"] == 10
     assert written["exports"] == [{"form": "adapter", "path": "/o/model/adapter", "step": 5}]
     assert written["hyperparameters"] == {"training": {"seed": 42}}
@@ -92,7 +92,7 @@ def test_an_export_made_later_is_entered_beside_or_instead_of_the_earlier_ones(e
     entered = with_exports(report() | {"schemaVersion": 1, "exports": exports}, [{"form": "merged", "path": "/x", "step": 7}])
 
     assert {entry["form"]: entry.get("step") for entry in entered["exports"]} == forms
-    assert entered["schemaVersion"] == 2
+    assert entered["schemaVersion"] == 3
     assert entered["final"] == report()["final"]
 
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from finetune.api.errors import InputError
+from finetune.api.metrics import MetricName, Score
+from finetune.api.record import CheckpointRecord
 from trainer.engine.base import EngineState
 from trainer.storage.checkpoint import CheckpointStore, TornCheckpointError
 from trainer.storage.digest import sha256_of
@@ -25,7 +27,12 @@ def store(folder: Path, owner: str = "uid-1", keep: int = 2) -> CheckpointStore:
 
 
 def save(checkpoints: CheckpointStore, step: int, perplexity: float | None = None) -> None:
-    checkpoints.save(state(step), {"step": step}, step=step, attempt=1, perplexity=perplexity)
+    score = None if perplexity is None else Score.of(MetricName.PERPLEXITY, perplexity, step)
+    checkpoints.save(state(step), {"step": step}, step=step, attempt=1, score=score)
+
+
+def value(record: CheckpointRecord) -> float | None:
+    return None if record.score is None else record.score.value
 
 
 def names(folder: Path) -> list[str]:
@@ -39,7 +46,7 @@ def test_what_was_saved_is_found_again_with_its_tensors_and_state(tmp_path: Path
     assert warnings == []
     assert found.trainer_state == {"step": 10}
     assert torch.equal(found.engine_state().parameters["w"], torch.full((3,), 10.0))
-    assert (found.record.uri, found.record.perplexity, found.record.verified) == ("pvc://models/job/checkpoints/step-10", 3.5, True)
+    assert (found.record.uri, value(found.record), found.record.verified) == ("pvc://models/job/checkpoints/step-10", 3.5, True)
 
 
 def test_the_newest_and_the_best_are_kept_and_nothing_else_is_visible(tmp_path: Path) -> None:
@@ -235,7 +242,7 @@ def test_a_kill_while_the_only_checkpoint_is_written_again_leaves_a_sound_one(tm
     again = store(tmp_path, keep=1)
     found, warnings = again.newest()
     assert found is not None
-    assert (found.record.step, found.record.perplexity, warnings) == (1, None if renames == 1 else 3.5, [])
+    assert (found.record.step, value(found.record), warnings) == (1, None if renames == 1 else 3.5, [])
     assert torch.equal(found.engine_state().parameters["w"], torch.full((3,), 1.0))
     assert again.at_step(1).record == found.record
     save(again, 2)
@@ -259,4 +266,4 @@ def test_a_checkpoint_that_is_written_again_and_not_given_back_leaves_the_one_be
         save(checkpoints, 5, 3.5)
     found, warnings = store(tmp_path, keep=1).newest()
     assert found is not None
-    assert (found.record.perplexity, warnings, names(tmp_path)) == (None, [], ["step-5"])
+    assert (value(found.record), warnings, names(tmp_path)) == (None, [], ["step-5"])

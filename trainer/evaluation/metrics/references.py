@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from finetune.api.metrics import MetricName
+
 BLEU_ORDER = 4
 """BLEU is the geometric mean of the precisions of 1- to 4-grams: of texts without 4-grams it is undefined."""
 LEAST_LONG_SHARE = 0.1
@@ -63,10 +65,14 @@ def long_enough(texts: Iterable[str], tokenization: str) -> int:
     return sum(len(tokenize(text.rstrip()).split()) >= BLEU_ORDER for text in texts)
 
 
-def undefined(references: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+def undefined(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, str]:
     """Return which of the metrics bleu, chrf and wer these references leave undefined, each with the reason."""
     writing = writing_of(references)
-    found = {"bleu": _without_bleu(references, writing), "chrf": _without_chrf(references), "wer": _without_wer(references, writing)}
+    found = {
+        MetricName.BLEU: _without_bleu(references, writing),
+        MetricName.CHRF: _without_chrf(references),
+        MetricName.WER: _without_wer(references, writing),
+    }
     return {name: reason for name in names if (reason := found.get(name)) is not None}
 
 

@@ -14,6 +14,7 @@ import evaluate
 import jiwer
 from sacrebleu.metrics import BLEU, CHRF
 
+from finetune.api.metrics import METRICS, MetricName
 from trainer.evaluation.figures import Figure
 from trainer.evaluation.metrics.references import BLEU_ORDER, undefined, writing_of
 
@@ -90,11 +91,11 @@ class CorpusWordErrorRate(TextMetric):
 
 _NORMALISE = jiwer.Compose([jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()])
 
-METRICS: dict[str, tuple[type[TextMetric], str]] = {
-    "exactMatch": (ExactMatch, "percent of the answers"),
-    "bleu": (CorpusBleu, "0-100"),
-    "chrf": (CorpusChrf, "0-100"),
-    "wer": (CorpusWordErrorRate, "errors per reference word"),
+CLASSES: dict[MetricName, type[TextMetric]] = {
+    MetricName.EXACT_MATCH: ExactMatch,
+    MetricName.BLEU: CorpusBleu,
+    MetricName.CHRF: CorpusChrf,
+    MetricName.WER: CorpusWordErrorRate,
 }
 
 
@@ -106,7 +107,7 @@ def _normalised(text: str) -> str:
     return " ".join(str(_NORMALISE(text)).split())
 
 
-def text_metrics(references: Sequence[str], hypotheses: Sequence[str], names: Sequence[str]) -> dict[str, Figure]:
+def text_metrics(references: Sequence[str], hypotheses: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, Figure]:
     """Return the figures `names` (exactMatch, bleu, chrf, wer) of hypotheses against references, one of each per row.
 
     Other names are passed over, so that a job's whole list of metrics can be given. A figure that is undefined has a reason
@@ -118,12 +119,12 @@ def text_metrics(references: Sequence[str], hypotheses: Sequence[str], names: Se
         raise ValueError("text metrics need at least one row")
     results = left_out(references, names)
     for name in names:
-        if name in METRICS and name not in results:
-            metric, unit = METRICS[name]
-            results[name] = Figure(**metric().compute(predictions=list(hypotheses), references=list(references)), unit=unit)
+        if name in CLASSES and name not in results:
+            measured = CLASSES[name]().compute(predictions=list(hypotheses), references=list(references))
+            results[name] = Figure(**measured, unit=METRICS[name].unit)
     return {name: results[name] for name in names if name in results}
 
 
-def left_out(references: Sequence[str], names: Sequence[str]) -> dict[str, Figure]:
+def left_out(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, Figure]:
     """Return those of the figures `names` that the references leave undefined, whatever a model answers."""
-    return {name: Figure(None, unit=METRICS[name][1], reason=reason) for name, reason in undefined(references, names).items()}
+    return {name: Figure(None, unit=METRICS[name].unit, reason=reason) for name, reason in undefined(references, names).items()}

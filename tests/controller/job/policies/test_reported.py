@@ -11,11 +11,12 @@ from tests.controller.job.decisions import condition, decide, last_attempt
 
 
 def test_a_report_reaches_the_status_and_the_columns() -> None:
-    text = record_text(metrics={"baseline": {"perplexity": 18.4}, "latest": {"perplexity": 9.81}}, checkpoints=[checkpoint(20)])
+    score = {"metric": "perplexity", "value": 9.81, "direction": "lower", "step": 20}
+    text = record_text(metrics={"baseline": {"perplexity": 18.4}, "score": score}, checkpoints=[checkpoint(20)])
     decision = decide(observed(job(status=status(attempt())), ray_job(), record=text))
     summary = decision.status.summary
     assert summary is not None
-    assert (summary.step, summary.progress, summary.eta, summary.perplexity, summary.attempt) == ("20/80", "25%", "1m", "9.81", 1)
+    assert (summary.step, summary.progress, summary.eta, summary.score, summary.attempt) == ("20/80", "25%", "1m", "perplexity 9.81", 1)
     assert condition(decision, ConditionType.CHECKPOINT_AVAILABLE).status == "True"
     assert last_attempt(decision).last_step == 20
 

@@ -4,7 +4,7 @@ import pytest
 
 from finetune.api.record import Metrics, ModelProvenance, ProgressRecord, Stage
 from finetune.cli.local.news import news, progress_line
-from tests.finetune.cli.records import checkpoint, latest, record
+from tests.finetune.cli.records import checkpoint, losing, record, validated
 
 BEFORE = record(step=3)
 
@@ -19,19 +19,19 @@ BEFORE = record(step=3)
         pytest.param(record(step=3, resumed_from_step=0), [], id="fresh-start"),
         pytest.param(record(step=3, warnings=["2 rows are cut"]), ["warning: 2 rows are cut"], id="warning"),
         pytest.param(record(step=3, metrics=Metrics(baseline={"perplexity": 18.4219, "bleu": 3.0})),
-                     ["base model: perplexity 18.42, bleu 3"], id="baseline"),
-        pytest.param(record(step=3, metrics=latest(3, perplexity=9.5)), ["validation at step 3: perplexity 9.5"], id="validation"),
-        pytest.param(record(step=4, metrics=latest(3, perplexity=9.5)), ["validation at step 3: perplexity 9.5"],
+                     ["base model: perplexity 18.42, bleu 3.0"], id="baseline"),
+        pytest.param(record(step=3, metrics=validated(3, 9.5)), ["validation at step 3: perplexity 9.50"], id="validation"),
+        pytest.param(record(step=4, metrics=validated(3, 9.5)), ["validation at step 3: perplexity 9.50"],
                      id="validation-told-a-step-later"),
-        pytest.param(record(step=3, resumed_from_step=2, metrics=latest(2, perplexity=9.5)), ["resumed from step 2"],
+        pytest.param(record(step=3, resumed_from_step=2, metrics=validated(2, 9.5)), ["resumed from step 2"],
                      id="validation-of-the-run-before"),
-        pytest.param(record(step=3, metrics=latest(trainLoss=2.0)), [], id="loss-is-the-bar's"),
-        pytest.param(record(step=3, checkpoints=[checkpoint(3, perplexity=9.5)]), ["checkpoint at step 3 (2.0 MB, perplexity 9.5)"],
-                     id="checkpoint"),
+        pytest.param(record(step=3, metrics=losing(2.0)), [], id="loss-is-the-bar's"),
+        pytest.param(record(step=3, checkpoints=[checkpoint(3, score=validated(3, 9.5).score)]),
+                     ["checkpoint at step 3 (2.0 MB, perplexity 9.50)"], id="checkpoint"),
         pytest.param(record(step=3, checkpoints=[checkpoint(3, verified=False)]), ["checkpoint at step 3 (2.0 MB, NOT verified)"],
                      id="checkpoint-not-verified"),
         pytest.param(record(step=3, resumed_from_step=2, checkpoints=[checkpoint(2)]), ["resumed from step 2"], id="old-checkpoint"),
-        pytest.param(record(Stage.FINISHED, step=3, metrics=Metrics(final={"wer": 0.51234})), ["tuned model: wer 0.5123"], id="final"),
+        pytest.param(record(Stage.FINISHED, step=3, metrics=Metrics(final={"wer": 0.51234})), ["tuned model: wer 0.512"], id="final"),
     ],
 )  # fmt: skip
 def test_what_is_new_is_told(after: ProgressRecord, lines: list[str]) -> None:
@@ -39,11 +39,11 @@ def test_what_is_new_is_told(after: ProgressRecord, lines: list[str]) -> None:
 
 
 def test_a_validation_that_a_resumed_run_makes_up_for_is_told_once() -> None:
-    resumed = record(step=3, resumed_from_step=3, metrics=latest(1, perplexity=9.5))
-    validated = record(step=3, resumed_from_step=3, metrics=latest(3, perplexity=8.5))
+    resumed = record(step=3, resumed_from_step=3, metrics=validated(1, 9.5))
+    made_up_for = record(step=3, resumed_from_step=3, metrics=validated(3, 8.5))
     assert news(None, resumed) == ["resumed from step 3", "training"]
-    assert news(resumed, validated) == ["validation at step 3: perplexity 8.5"]
-    assert news(validated, validated) == []
+    assert news(resumed, made_up_for) == ["validation at step 3: perplexity 8.50"]
+    assert news(made_up_for, made_up_for) == []
 
 
 def test_source_precision_and_digest_of_the_weights_are_told() -> None:
@@ -60,7 +60,7 @@ def test_source_precision_and_digest_of_the_weights_are_told() -> None:
 
 
 def test_the_progress_line_has_step_loss_speed_and_eta() -> None:
-    assert progress_line(record(step=3, metrics=latest(trainLoss=1.93))) == "step 3/10 · loss 1.9300 · 1,234 tokens/s · ETA 0:01:01"
+    assert progress_line(record(step=3, metrics=losing(1.93))) == "step 3/10 · loss 1.9300 · 1,234 tokens/s · ETA 0:01:01"
 
 
 def test_the_progress_line_leaves_out_what_is_not_known() -> None:
