@@ -5,11 +5,22 @@ and REMOVED takes a field away.
 """
 
 import copy
+from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 from finetune.api.trainconfig import TrainConfig
 
 REMOVED: Final = object()
+SPEC: Final[dict[str, Any]] = {
+    "task": "chat",
+    "model": {"name": "org/model"},
+    "data": {"train": [{"configMap": {"name": "rows", "key": "train.jsonl"}}]},
+    "method": {"lora": {}},
+    "training": {"epochs": 1},
+    "output": {"persistentVolumeClaim": {"claimName": "models"}},
+}
 
 
 def changed(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -23,8 +34,25 @@ def changed(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
         if value is REMOVED:
             del place[name]
         else:
-            place[name] = value
+            place[name] = copy.deepcopy(value)
     return result
+
+
+def wire_spec(**changes: Any) -> dict[str, Any]:
+    """Return a valid spec as a user writes it, with these changes."""
+    return changed(SPEC, **changes)
+
+
+def resource(name: str = "bot", **changes: Any) -> dict[str, Any]:
+    """Return a FineTuneJob as a user writes it, with these changes to its spec."""
+    metadata = {"name": name}
+    return {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata, "spec": wire_spec(**changes)}
+
+
+def write_documents(path: Path, *documents: Any) -> Path:
+    """Write a YAML file of these documents."""
+    path.write_text(yaml.safe_dump_all(documents, allow_unicode=True), encoding="utf-8")
+    return path
 
 
 def train_config(**changes: Any) -> TrainConfig:

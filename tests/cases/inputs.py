@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tests.builders import changed, resource, write_documents
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
 
 THINGS = ("apple", "river", "stone", "cloud", "house", "horse")
@@ -48,18 +47,15 @@ def job(folder: Path, model_folder: Path, files: Mapping[str, bytes], metadata: 
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    spec = {
-        "task": "chat",
+    training = {"maxSteps": 2, "globalBatchSize": 2, "microBatchSize": 2, "maxSequenceLength": 256}
+    defaults = {
         "model": {"path": str(model_folder)},
-        "data": {"train": [{"path": next(iter(files))}]},
-        "method": {"lora": {"rank": 4}},
-        "training": {"maxSteps": 2, "globalBatchSize": 2, "microBatchSize": 2, "maxSequenceLength": 256},
-        "output": {"persistentVolumeClaim": {"claimName": "out"}},
-    } | sections
-    document = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "own", **(metadata or {})}, "spec": spec}
-    path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    return path
+        "data__train": [{"path": next(iter(files))}],
+        "method__lora__rank": 4,
+        "training": training,
+    }
+    document = changed(resource("own", **defaults), **{f"spec__{section}": content for section, content in sections.items()})
+    return write_documents(folder / "job.yaml", {**document, "metadata": {**document["metadata"], **(metadata or {})}})
 
 
 def gzipped(content: bytes) -> bytes:

@@ -8,7 +8,7 @@ from controller.main import Controller
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS
 from controller.runtime.transport import Request
 from controller.settings import Settings
-from tests.controller.job.builders import resource
+from tests.builders import resource
 from tests.fakes import FakeApi
 from tests.virtual_time import now, run_in_virtual_time
 

@@ -10,7 +10,7 @@ from controller.main import Controller
 from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, PERSISTENT_VOLUME_CLAIMS
 from controller.runtime.transport import Response
 from controller.settings import Settings
-from tests.controller.job.builders import wire_spec
+from tests.builders import resource
 from tests.controller.runtime.builders import until
 from tests.fakes import FakeApi
 
@@ -22,7 +22,7 @@ def settings(**fields: Any) -> Settings:
 
 def job(name: str = "bot") -> dict[str, Any]:
     metadata = {"name": name, "namespace": "team-a", "generation": 1}
-    return {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata, "spec": wire_spec()}
+    return {**resource(), "metadata": metadata}
 
 
 def with_inputs(api: FakeApi) -> FakeApi:
@@ -102,8 +102,8 @@ async def test_a_standby_changes_nothing_is_ready_and_stops_at_once() -> None:
 
 async def test_it_works_with_rights_that_are_older_than_the_look_at_what_only_hastens() -> None:
     api = with_inputs(FakeApi())
-    for resource in ("resourcequotas", "rolebindings"):
-        api.fail(Response(403, b"{}"), method="GET", path=resource, times=1000)
+    for kind in ("resourcequotas", "rolebindings"):
+        api.fail(Response(403, b"{}"), method="GET", path=kind, times=1000)
     async with running(api) as (controller, _):
         api.put(FINE_TUNE_JOBS, job())
         await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)

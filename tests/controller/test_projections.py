@@ -23,7 +23,8 @@ from controller.projections import (
 from controller.stores import claims_of, owner_of
 from finetune.api.folding import RecordError, parse
 from finetune.api.record import RECORD_MAX_BYTES
-from tests.controller.job.builders import UID, Settings, job, record_text, resource
+from tests.builders import resource
+from tests.controller.job.builders import UID, Settings, job, record_text
 
 SERVER_SIDE = {"uid": "u", "resourceVersion": "7", "generation": 2, "creationTimestamp": "2026-03-01T12:00:00Z", "managedFields": [{}]}
 JOB = {**resource(), "metadata": {"name": "bot", "namespace": "team", "annotations": {"last-applied": "{}"}, **SERVER_SIDE, "uid": UID}}

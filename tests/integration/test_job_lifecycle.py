@@ -17,10 +17,11 @@ from controller.runtime.errors import Forbidden
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
 from finetune.api import crd
+from tests.builders import resource
 from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakes import fake_node, remove_fake_node
-from tests.controller.job.builders import checkpoint, record_text, resource
+from tests.controller.job.builders import checkpoint, record_text
 from tests.integration.jobs import NAMESPACES, Operator
 
 pytestmark = pytest.mark.integration

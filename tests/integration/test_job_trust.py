@@ -12,9 +12,9 @@ from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Forbidden, TooManyRequests
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
+from tests.builders import resource
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.kuberay import DEFINITIONS
-from tests.controller.job.builders import resource
 from tests.integration.jobs import Operator
 from tests.integration.test_job_lifecycle import account, operator, progress_of, report, started
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.builders import resource
 from tests.cluster.api import ApiError
 from tests.cluster.controlplane import ControlPlane
-from tests.controller.job.builders import resource
 from tests.integration.processes import JOBS, LEASE, LEASE_SECONDS, Process, create, wait
 from tests.integration.wire import Wire
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from finetune.api import crd
+from tests.builders import resource
 from tests.cluster.api import ApiError, ApiServer
 from tests.cluster.controlplane import ControlPlane
-from tests.controller.job.builders import resource
 from tests.finetune.api.malformed import MALFORMED, Malformed
 
 pytestmark = pytest.mark.integration

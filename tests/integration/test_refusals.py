@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.builders import resource
 from tests.cluster.controlplane import ControlPlane
-from tests.controller.job.builders import resource
 from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, ROWS, Process, create, reason_of, wait
 from tests.integration.wire import Wire
 

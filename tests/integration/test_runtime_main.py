@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.builders import resource
 from tests.cluster.controlplane import ControlPlane
-from tests.controller.job.builders import resource
 from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, LEASE, ROOT, ROWS, Process, create, reason_of, wait
 
 pytestmark = pytest.mark.integration

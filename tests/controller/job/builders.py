@@ -1,6 +1,5 @@
 """Small builders of what the controller sees; each test names only what it is about."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -10,19 +9,11 @@ from controller.job.facts import Job, Observed, PodFacts, RayJobFacts
 from finetune.api.record import ProgressRecord
 from finetune.api.spec import FineTuneJobSpec, RunPolicy
 from finetune.api.status import Attempt, FineTuneJobStatus
+from tests.builders import wire_spec
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 UID = "0123abcd-5678-4321-8765-0123456789ab"
 FOLDER = "bot-0123abcd"
-
-MINIMAL_SPEC: dict[str, Any] = {
-    "task": "chat",
-    "model": {"name": "HuggingFaceTB/SmolLM2-135M-Instruct"},
-    "data": {"train": [{"configMap": {"name": "rows", "key": "train.jsonl"}}]},
-    "method": {"lora": {}},
-    "training": {"epochs": 1},
-    "output": {"persistentVolumeClaim": {"claimName": "models"}},
-}
 
 
 @dataclass(frozen=True)
@@ -41,17 +32,6 @@ class Settings:
     allowed_priority_classes: Sequence[str] = ("*",)
     allowed_toleration_keys: Sequence[str] = ("*",)
     allowed_token_secrets: Sequence[str] = ("*",)
-
-
-def wire_spec(**sections: Any) -> dict[str, Any]:
-    """Return a valid spec as the user writes it, with sections replaced; None removes one."""
-    spec = copy.deepcopy(MINIMAL_SPEC) | sections
-    return {name: section for name, section in spec.items() if section is not None}
-
-
-def resource(name: str = "bot", **sections: Any) -> dict[str, Any]:
-    """Return a FineTuneJob as the user writes it."""
-    return {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}, "spec": wire_spec(**sections)}
 
 
 def job(name: str = "bot", *, status: FineTuneJobStatus | None = None, deleting: bool = False, **sections: Any) -> Job:

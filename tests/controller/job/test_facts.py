@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from controller.job.facts import PodFacts, belongs_to, is_ray_job_of, job_from, pod_from, ray_job_from, status_from
-from tests.controller.job.builders import NOW, UID, job, resource
+from tests.builders import resource
+from tests.controller.job.builders import NOW, UID, job
 
 METADATA = {"name": "bot", "namespace": "team", "uid": UID, "generation": 3, "resourceVersion": "7"}
 

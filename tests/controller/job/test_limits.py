@@ -9,7 +9,8 @@ from controller.job.situation import CreateAttempt
 from finetune.api.conditions import Reason
 from finetune.api.spec import FineTuneJobSpec
 from finetune.api.status import ConditionType
-from tests.controller.job.builders import Settings, attempt, job, observed, ray_job, status, wire_spec
+from tests.builders import wire_spec
+from tests.controller.job.builders import Settings, attempt, job, observed, ray_job, status
 from tests.controller.job.decisions import condition, decide
 from tests.controller.job.world import World
 

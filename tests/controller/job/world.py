@@ -22,7 +22,8 @@ from controller.runtime.resources import (
 from controller.runtime.store import Store, StoreState
 from controller.stores import Stores
 from finetune.api.status import Attempt
-from tests.controller.job.builders import NOW, UID, Settings, job, resource, status
+from tests.builders import resource
+from tests.controller.job.builders import NOW, UID, Settings, job, status
 from tests.fakes import CREATED, FakeApi
 
 KEY = "team/bot"

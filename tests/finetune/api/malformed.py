@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tests.controller.job.builders import MINIMAL_SPEC, resource
+from tests.builders import REMOVED, SPEC, resource
 
-TRAIN = MINIMAL_SPEC["data"]["train"]
+TRAIN = SPEC["data"]["train"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ MALFORMED = [
         ("spec.data.train[0].delimiter", "1"),
     ),
     Malformed("no training data", resource(data={"train": []}), ("spec.data.train", "at least 1 items")),
-    Malformed("no data section", resource(data=None), ("spec.data", "Required value")),
+    Malformed("no data section", resource(data=REMOVED), ("spec.data", "Required value")),
     Malformed(
         "negative learning rate",
         resource(training={"epochs": 1, "learningRate": -1e-4}),
@@ -100,7 +100,7 @@ MALFORMED = [
         resource(output={"persistentVolumeClaim": {"claimName": "models", "path": "../others"}}),
         ("spec.output.persistentVolumeClaim", "path: a path inside the claim is relative and has no '..'"),
     ),
-    Malformed("no output", resource(output=None), ("spec.output", "Required value")),
+    Malformed("no output", resource(output=REMOVED), ("spec.output", "Required value")),
     Malformed(
         "an adapter of a full fine-tuning",
         resource(method={"full": {}}, output={"persistentVolumeClaim": {"claimName": "models"}, "export": ["adapter"]}),

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from finetune.api import crd
 from finetune.api.spec import FineTuneJobSpec
-from tests.controller.job.builders import wire_spec
+from tests.builders import wire_spec
 from tests.finetune.api.malformed import MALFORMED, Malformed
 
 

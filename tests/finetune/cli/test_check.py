@@ -10,7 +10,8 @@ from finetune.cli.check import check, cluster_needs
 from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.machine import Machine
-from tests.finetune.cli.builders import CONFIG_MAP, REMOVED, job, standin, write
+from tests.builders import REMOVED
+from tests.finetune.cli.builders import CONFIG_MAP, job, standin, write
 
 
 def checked(folder: Path, behaviour: str, **changes: Any) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.builders import resource, write_documents
 
 REPOSITORY = Path(__file__).parents[3]
 RUN_SECONDS = 300.0
@@ -16,8 +16,7 @@ RUN_SECONDS = 300.0
 
 def job_file(folder: Path, name: str = "job.yaml", **changes: object) -> Path:
     """Write a job for the tiny model whose files lie beside it."""
-    spec = {
-        "task": "chat",
+    defaults = {
         "model": {"path": "model"},
         "data": {"train": [{"path": "train.jsonl"}], "test": [{"path": "test.jsonl"}]},
         "method": {"lora": {"rank": 4, "alpha": 8}},
@@ -25,12 +24,8 @@ def job_file(folder: Path, name: str = "job.yaml", **changes: object) -> Path:
         "evaluation": {"generation": {"maxNewTokens": 8, "samples": 4}},
         "distributed": {"workers": 1},
         "checkpoint": {"everySteps": 20, "keep": 2},
-        "output": {"persistentVolumeClaim": {"claimName": "models"}},
-    } | changes
-    document = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "tiny"}, "spec": spec}
-    path = folder / name
-    path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
-    return path
+    }
+    return write_documents(folder / name, resource("tiny", **(defaults | changes)))
 
 
 def command(*arguments: str | Path) -> list[str]:

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from finetune.api.spec import FineTuneJobSpec
 from finetune.cli.jobfile.problems import explain
-from tests.finetune.cli.builders import REMOVED, job
+from tests.builders import REMOVED
+from tests.finetune.cli.builders import job
 
 
 def problems(**changes: Any) -> list[str]:

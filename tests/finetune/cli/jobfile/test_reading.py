@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
-from tests.finetune.cli.builders import CONFIG_MAP, JOB, REMOVED, job, write
+from tests.builders import REMOVED
+from tests.finetune.cli.builders import CONFIG_MAP, JOB, job, write
 
 
 def refusal(path: Path) -> str:

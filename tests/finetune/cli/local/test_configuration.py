@@ -9,7 +9,8 @@ from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, LocalRun, plan_local_run
 from finetune.cli.local.machine import Machine
-from tests.finetune.cli.builders import CONFIG_MAP, REMOVED, job, write
+from tests.builders import REMOVED
+from tests.finetune.cli.builders import CONFIG_MAP, job, write
 
 
 def plan(folder: Path, claims: dict[str, Path] | None = None, **changes: Any) -> LocalRun:
