@@ -1,8 +1,8 @@
-"""What all tests share: the real Kubernetes, started when a test asks for it, and Ctrl-C as a terminal sends it."""
+"""What all tests share: the real Kubernetes and what lies outside the repository, on request, and Ctrl-C as a terminal sends it."""
 
 import signal
 
-pytest_plugins = ["tests.cluster.fixtures"]
+pytest_plugins = ["tests.cluster.fixtures", "tests.outside"]
 
 # A shell lets programs in the background ignore SIGINT, and their children inherit that: Ctrl-C would stop none of what is tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -1,7 +1,7 @@
 """Every input on which the product once failed behaves as it should, and inputs of the same kinds do too.
 
-The given inputs lie beside the project, in ../shared/cases, and their tests are skipped where that folder is absent; the own
-ones are written here. What needs a training run stands in test_runs.py.
+Given inputs lie outside the repository, and their tests are skipped where that folder is absent; the others are written here.
+What needs a training run is in test_runs.py.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,6 @@ from tests.cases.checking import Checked, check
 from tests.cases.inputs import PAIRS, gzipped, job, lines, model, turns
 from tests.trainer.fixtures.templates import DEEPSEEK_R1, GLM4_5, HARMONY, LFM2_5, QWEN3
 from tests.trainer.fixtures.tokenizers import CHATML
-
-GIVEN = Path(__file__).resolve().parents[3] / "shared" / "cases"
 
 Expectation = Callable[[Checked], None]
 
@@ -125,18 +123,14 @@ EXPECTED: dict[str, Expectation] = {
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_a_given_input_behaves_as_it_should(name: str, tmp_path: Path) -> None:
-    if not GIVEN.is_dir():
-        pytest.skip(f"{GIVEN} with the given inputs is not beside this project")
-    EXPECTED[name](check(GIVEN / name / "job.yaml", tmp_path))
+def test_a_given_input_behaves_as_it_should(name: str, given_cases: Path, tmp_path: Path) -> None:
+    EXPECTED[name](check(given_cases / name / "job.yaml", tmp_path))
 
 
-def test_every_given_input_is_looked_at() -> None:
-    if not GIVEN.is_dir():
-        pytest.skip(f"{GIVEN} with the given inputs is not beside this project")
+def test_every_given_input_is_looked_at(given_cases: Path) -> None:
     from tests.cases.test_runs import RUN
 
-    folders = {path.name for path in GIVEN.iterdir() if (path / "job.yaml").is_file()}
+    folders = {path.name for path in given_cases.iterdir() if (path / "job.yaml").is_file()}
     assert folders == {*EXPECTED, *RUN}
 
 

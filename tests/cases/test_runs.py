@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from tests.cases.inputs import job, lines, model
-from tests.cases.test_cases import GIVEN
 from tests.trainer.fixtures.templates import PHI3
 
 pytestmark = pytest.mark.timeout(600)
@@ -68,11 +67,9 @@ def test_a_model_stops_where_it_was_taught_to_run_from_a_folder_of_modules_calle
     stops_by_itself(tmp_path / "out" / "model" / "merged", "What colour is thing 20?", "It is red.")
 
 
-def test_the_given_model_stops_where_it_was_taught_to_run_from_the_given_folder(tmp_path: Path) -> None:
-    if not GIVEN.is_dir():
-        pytest.skip(f"{GIVEN} with the given inputs is not beside this project")
+def test_the_given_model_stops_where_it_was_taught_to_run_from_the_given_folder(given_cases: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
-    shutil.copytree(GIVEN / "106-trainer-py-in-cwd", folder)
-    report = run(GIVEN / "101-end-token-run" / "job.yaml", tmp_path / "out", folder)
+    shutil.copytree(given_cases / "106-trainer-py-in-cwd", folder)
+    report = run(given_cases / "101-end-token-run" / "job.yaml", tmp_path / "out", folder)
     assert {sample["tuned"] for sample in report["samples"]} == {"It is red."}
     stops_by_itself(tmp_path / "out" / "model" / "merged", "What colour is thing 20?", "It is red.")

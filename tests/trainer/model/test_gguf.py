@@ -91,6 +91,7 @@ def quickstart_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quickstart_package")
 def test_the_quickstart_model_speaks_english_and_states_its_precision(quickstart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNE_CACHE", str(quickstart_cache))
     located = locate(QUICKSTART)
@@ -107,6 +108,7 @@ def test_the_quickstart_model_speaks_english_and_states_its_precision(quickstart
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quickstart_package")
 def test_the_dequantised_weights_are_those_that_the_gguf_library_reads(quickstart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gguf import GGUFReader, dequantize
 
