@@ -96,7 +96,8 @@ def test_a_check_without_weights_gives_what_a_worker_needs_to_find_the_same(
 def test_a_wrong_folder_is_told_at_once_and_without_torch(tmp_path: Path) -> None:
     program = (
         "import sys, json\n"
-        "from finetune.api.errors import InputError\nfrom finetune.api.sources import ModelSource\nfrom trainer.model.location import locate\n"
+        "from finetune.api.errors import InputError\nfrom finetune.api.sources import ModelSource\n"
+        "from trainer.model.location import locate\n"
         "try:\n    locate(ModelSource(path=sys.argv[1]))\nexcept InputError as error:\n"
         "    print(json.dumps([str(error), [name for name in ('torch', 'transformers', 'ray', 'numpy') if name in sys.modules]]))\n"
     )
