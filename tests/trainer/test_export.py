@@ -58,7 +58,7 @@ def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], meth
         parameters = {name: parameter.detach().clone() for name, parameter in named if parameter.requires_grad}
         moments = {name: torch.zeros(1) for name in parameters}
         trainer_state = {"step": step, "weights": weights_digest(located_folder(base)), "revision": None, "dtype": "float32"} | state
-        store.save(EngineState(parameters, moments, moments), trainer_state, step=step, attempt=1, score=score)
+        store.save(EngineState(parameters, {"exp_avg": moments}), trainer_state, step=step, attempt=1, score=score)
     return config
 
 

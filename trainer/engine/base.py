@@ -1,4 +1,4 @@
-"""The interface that the loop trains through, and what every engine shares: sums, gathers and optimizer groups.
+"""The interface that the loop trains through, and what every engine shares: sums and gathers over ranks.
 
 An engine sums gradients over micro-batches and averages them over ranks; the loop therefore passes
 `loss_sum * world_size / tokens_of_the_global_batch`, whose gradient is that of the mean over the whole global batch.
@@ -14,15 +14,14 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-8
+from trainer.training.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
-class OptimizerSettings:
-    """What an engine must know to build its optimizer; the learning rate is given at each step."""
+class EngineSettings:
+    """What an engine must know of a step besides its rows and its learning rate."""
 
-    weight_decay: float
+    optimizer: Optimizer
     gradient_clipping: float
     """Largest norm of the global gradient; 0 switches clipping off."""
     micro_batch_size: int
@@ -31,19 +30,20 @@ class OptimizerSettings:
 
 @dataclass
 class EngineState:
-    """Trainable parameters and AdamW's moments by parameter name, float32 on the CPU, whole (not sharded).
+    """Trainable parameters and the optimizer's tensors for them, by parameter name, float32 on the CPU, whole (not sharded).
 
     Independent of engine and world size. Empty on every rank but 0 when it comes from `Engine.state`.
     """
 
     parameters: dict[str, Tensor] = field(default_factory=dict)
-    first_moments: dict[str, Tensor] = field(default_factory=dict)
-    second_moments: dict[str, Tensor] = field(default_factory=dict)
+    slots: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """By slot (`Optimizer.slots`), then by parameter name."""
 
 
 class Engine(ABC):
     """One model under training on one rank."""
 
+    optimizer: Optimizer
     model: nn.Module
     """The bare model, for names and for evaluation mode; call `forward` to compute."""
     device: torch.device
@@ -81,9 +81,9 @@ class Engine(ABC):
 
     @abstractmethod
     def load_state(self, state: EngineState, steps_done: int) -> None:
-        """Take over a whole training state, given to all ranks; `steps_done` restores AdamW's bias correction.
+        """Take over a whole training state, given to all ranks; `steps_done` restores the optimizer's counters.
 
-        Raises KeyError when names differ from the model's trainable parameters.
+        Raises KeyError when the names of parameters or slots differ.
         """
 
     @abstractmethod
@@ -118,26 +118,14 @@ class Engine(ABC):
         return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return AdamW groups: matrices decay; biases, norms and other vectors do not."""
-    decayed: list[nn.Parameter] = []
-    exempt: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            # Under ZeRO-3 a parameter is an empty shard; its real shape is in ds_shape.
-            dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
-            (decayed if dimensions >= 2 else exempt).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
-
-
-def adamw(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) over the trainable parameters, learning rate 0 until set."""
-    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=0.0, betas=ADAM_BETAS, eps=ADAM_EPSILON, foreach=True)
-
-
 def check_names(state: EngineState, names: list[str]) -> None:
     """Raise KeyError when a state does not hold exactly the parameters `names`."""
     missing, unknown = sorted(set(names) - set(state.parameters)), sorted(set(state.parameters) - set(names))
     if missing or unknown:
         raise KeyError(f"checkpoint and model have different parameters: missing {missing[:3]}, unknown {unknown[:3]}")
+
+
+def check_slots(state: EngineState, optimizer: Optimizer) -> None:
+    """Raise KeyError when a state is not one of this optimizer."""
+    if set(state.slots) != set(optimizer.slots):
+        raise KeyError(f"checkpoint and optimizer have different state: {sorted(state.slots)}, {sorted(optimizer.slots)}")

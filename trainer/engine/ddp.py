@@ -11,13 +11,13 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.engine.base import Engine, EngineState, OptimizerSettings, adamw, check_names
+from trainer.engine.base import Engine, EngineSettings, EngineState, check_names, check_slots
 
 
 class DdpEngine(Engine):
     """The whole model on every rank; gradients averaged at the last micro-batch of a step."""
 
-    def __init__(self, model: nn.Module, settings: OptimizerSettings, device: torch.device, *, bfloat16: bool) -> None:
+    def __init__(self, model: nn.Module, settings: EngineSettings, device: torch.device, *, bfloat16: bool) -> None:
         self.model = model.to(device)
         self.device = device
         distributed = torch.distributed.is_initialized()
@@ -25,7 +25,8 @@ class DdpEngine(Engine):
         self.world_size = torch.distributed.get_world_size() if distributed else 1
         self._bfloat16 = bfloat16
         self._clipping = settings.gradient_clipping
-        self._optimizer = adamw(self.model, settings.weight_decay)
+        self.optimizer = settings.optimizer
+        self._optimizer = self.optimizer.build(self.model)
         self._wrapped = DistributedDataParallel(self.model) if self.world_size > 1 else self.model
         self._pending = 0
 
@@ -60,16 +61,15 @@ class DdpEngine(Engine):
         return float(norm)
 
     def state(self) -> EngineState:
-        """Return parameters and moments; only rank 0 copies them."""
-        state = EngineState()
+        """Return parameters and slots; only rank 0 copies them. Before the first step the slots are zeros."""
         if self.rank != 0:
-            return state
+            return EngineState()
+        state = EngineState(slots={slot: {} for slot in self.optimizer.slots})
         for name, parameter in self.trainable():
-            moments = self._optimizer.state.get(parameter, {})
-            zeros = torch.zeros_like(parameter, dtype=torch.float32, device="cpu")
+            kept = self._optimizer.state.get(parameter, {})
             state.parameters[name] = parameter.detach().float().cpu().clone()
-            state.first_moments[name] = moments["exp_avg"].float().cpu().clone() if moments else zeros
-            state.second_moments[name] = moments["exp_avg_sq"].float().cpu().clone() if moments else zeros.clone()
+            for slot, values in state.slots.items():
+                values[name] = kept[slot].float().cpu().clone() if kept else torch.zeros_like(state.parameters[name])
         return state
 
     def parameters(self) -> dict[str, Tensor]:
@@ -77,16 +77,14 @@ class DdpEngine(Engine):
         return {name: parameter.detach().float().cpu() for name, parameter in self.trainable()} if self.rank == 0 else {}
 
     def load_state(self, state: EngineState, steps_done: int) -> None:
-        """Take over parameters and moments."""
+        """Take over parameters and slots."""
         check_names(state, [name for name, _ in self.trainable()])
+        check_slots(state, self.optimizer)
         with torch.no_grad():
             for name, parameter in self.trainable():
                 parameter.copy_(state.parameters[name])
-                self._optimizer.state[parameter] = {
-                    "step": torch.tensor(float(steps_done)),
-                    "exp_avg": state.first_moments[name].to(self.device, parameter.dtype).clone(),
-                    "exp_avg_sq": state.second_moments[name].to(self.device, parameter.dtype).clone(),
-                }
+                slots = {slot: values[name].to(self.device, parameter.dtype).clone() for slot, values in state.slots.items()}
+                self._optimizer.state[parameter] = {**self.optimizer.counters(steps_done), **slots}
 
     def full_gradients(self) -> dict[str, Tensor]:
         """Return the averaged gradients."""

@@ -1,7 +1,7 @@
 """DeepSpeed ZeRO stages 0 to 3 behind the Engine interface. The only module that names DeepSpeed's internals.
 
-deepspeed is imported inside functions: importing it picks an accelerator, which must happen in the worker. AdamW is
-PyTorch's own, so DeepSpeed compiles nothing and no compiler is needed.
+deepspeed is imported inside functions: importing it picks an accelerator, which must happen in the worker. The optimizer
+is PyTorch's own, so DeepSpeed compiles nothing and no compiler is needed.
 Test: tests/trainer/engine/test_invariance.py.
 """
 
@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.engine.base import Engine, EngineState, OptimizerSettings, adamw, check_names
+from trainer.engine.base import Engine, EngineSettings, EngineState, check_names, check_slots
 
 # A collective that takes longer means a lost rank; DeepSpeed's default changed between versions, so it is set here.
 GROUP_TIMEOUT = timedelta(minutes=30)
 
 
-def deepspeed_config(zero_stage: int, settings: OptimizerSettings, *, bfloat16: bool, world_size: int) -> dict[str, Any]:
+def deepspeed_config(zero_stage: int, settings: EngineSettings, *, bfloat16: bool, world_size: int) -> dict[str, Any]:
     """Return DeepSpeed's configuration with every value that its releases have changed set explicitly."""
     return {
         "train_batch_size": settings.micro_batch_size * settings.micro_batches_per_step * world_size,
@@ -51,26 +51,26 @@ def start_deepspeed(device: torch.device) -> None:
 class DeepspeedEngine(Engine):
     """A DeepSpeed engine; training state is gathered whole, so that a checkpoint does not depend on stage or world size."""
 
-    def __init__(self, model: nn.Module, zero_stage: int, settings: OptimizerSettings, device: torch.device, *, bfloat16: bool) -> None:
+    def __init__(self, model: nn.Module, zero_stage: int, settings: EngineSettings, device: torch.device, *, bfloat16: bool) -> None:
         start_deepspeed(device)
         import deepspeed
 
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        self.device, self._stage = device, zero_stage
+        self.device, self.optimizer, self._stage = device, settings.optimizer, zero_stage
         self.shards_parameters = zero_stage == 3
-        # Stage 0 shards no masters, and DeepSpeed's own bfloat16 wrapper hides its moments: there it is autocast, as under DDP.
+        # Stage 0 shards no masters, and DeepSpeed's own bfloat16 wrapper hides the optimizer's state: there it is autocast, as under DDP.
         self._autocast = bfloat16 and zero_stage == 0
         config = deepspeed_config(zero_stage, settings, bfloat16=bfloat16 and zero_stage > 0, world_size=self.world_size)
         model = model.to(device) if zero_stage < 3 else model
-        self._engine, _, _, _ = deepspeed.initialize(model=model, optimizer=adamw(model, settings.weight_decay), config=config)
+        self._engine, _, _, _ = deepspeed.initialize(model=model, optimizer=self.optimizer.build(model), config=config)
         self.model = self._engine.module
-        # Left to itself, stage 1 and 2 link the moments after the first group's first step, when those of the second
+        # Left to itself, stage 1 and 2 link the slots after the first group's first step, when those of the second
         # group do not exist yet, and can then not gather them.
-        self._create_moments(0)
+        self._create_slots(0)
 
     @property
     def _base_optimizer(self) -> torch.optim.Optimizer:
-        """PyTorch's AdamW inside DeepSpeed's wrapper (stage 0 in float32 has no wrapper)."""
+        """PyTorch's optimizer inside DeepSpeed's wrapper (stage 0 in float32 has no wrapper)."""
         optimizer: torch.optim.Optimizer = self._engine.optimizer
         return getattr(optimizer, "optimizer", optimizer)
 
@@ -101,11 +101,11 @@ class DeepspeedEngine(Engine):
         return float(self._engine.get_global_grad_norm() if norm is None else norm)
 
     def state(self) -> EngineState:
-        """Gather parameters and moments parameter by parameter; every rank takes part, rank 0 keeps the result."""
-        state = EngineState()
+        """Gather parameters and slots parameter by parameter; every rank takes part, rank 0 keeps the result."""
+        state = EngineState(slots={slot: {} for slot in self.optimizer.slots})
         for name, parameter in self.trainable():
-            for key, values in (("", state.parameters), ("exp_avg", state.first_moments), ("exp_avg_sq", state.second_moments)):
-                value = self._gather(parameter, key)
+            for slot, values in [("", state.parameters), *state.slots.items()]:
+                value = self._gather(parameter, slot)
                 if self.rank == 0:
                     values[name] = value.detach().float().cpu().reshape(tuple(value.shape)).clone()
         return state
@@ -120,13 +120,13 @@ class DeepspeedEngine(Engine):
         return found
 
     def load_state(self, state: EngineState, steps_done: int) -> None:
-        """Scatter parameters and moments; each rank keeps its own shard."""
+        """Scatter parameters and slots; each rank keeps its own shard."""
         check_names(state, [name for name, _ in self.trainable()])
-        self._create_moments(steps_done)
+        check_slots(state, self.optimizer)
+        self._create_slots(steps_done)
         for name, parameter in self.trainable():
-            self._scatter(parameter, "", state.parameters[name])
-            self._scatter(parameter, "exp_avg", state.first_moments[name])
-            self._scatter(parameter, "exp_avg_sq", state.second_moments[name])
+            for slot, values in [("", state.parameters), *state.slots.items()]:
+                self._scatter(parameter, slot, values[name])
 
     def full_gradients(self) -> dict[str, Tensor]:
         """Return the averaged gradients; valid between the last backward and step."""
@@ -139,43 +139,40 @@ class DeepspeedEngine(Engine):
                 gradients[name] = value.detach().float().clone()
         return gradients
 
-    def _create_moments(self, steps_done: int) -> None:
-        # AdamW creates its state at the first step; saving before it and resuming need it now.
+    def _create_slots(self, steps_done: int) -> None:
+        # torch's optimizers create their state at the first step; saving before it and resuming need it now.
         optimizer = self._base_optimizer
         partitions = [partition for group in optimizer.param_groups for partition in group["params"]]
         if self._stage == 3:
-            # Stage 3 registers one flat partition at a time with AdamW, so the state is keyed by those.
+            # Stage 3 registers one flat partition at a time with the optimizer, so the state is keyed by those.
             partitions = list(self._engine.optimizer.fp32_partitioned_groups_flat)
         for partition in partitions:
-            optimizer.state[partition] = {
-                "step": torch.tensor(float(steps_done)),
-                "exp_avg": torch.zeros_like(partition, dtype=torch.float32),
-                "exp_avg_sq": torch.zeros_like(partition, dtype=torch.float32),
-            }
+            slots = {slot: torch.zeros_like(partition, dtype=torch.float32) for slot in self.optimizer.slots}
+            optimizer.state[partition] = {**self.optimizer.counters(steps_done), **slots}
         if self._stage in (1, 2):
             self._engine.optimizer._hp_optimizer_states_linked = False
             self._engine.optimizer._lazy_init_hp_params_optimizer_state()
 
-    def _gather(self, parameter: nn.Parameter, key: str) -> Tensor:
+    def _gather(self, parameter: nn.Parameter, slot: str) -> Tensor:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         if not self._sharded:
-            return parameter.detach() if not key else self._base_optimizer.state[parameter][key]
-        value: Tensor | None = safe_get_full_optimizer_state(parameter, key) if key else safe_get_full_fp32_param(parameter)
+            return parameter.detach() if not slot else self._base_optimizer.state[parameter][slot]
+        value: Tensor | None = safe_get_full_optimizer_state(parameter, slot) if slot else safe_get_full_fp32_param(parameter)
         if value is None:
-            raise RuntimeError(f"DeepSpeed returned no value for {key or 'a parameter'} of shape {tuple(parameter.shape)}")
+            raise RuntimeError(f"DeepSpeed returned no value for {slot or 'a parameter'} of shape {tuple(parameter.shape)}")
         return value
 
-    def _scatter(self, parameter: nn.Parameter, key: str, value: Tensor) -> None:
+    def _scatter(self, parameter: nn.Parameter, slot: str, value: Tensor) -> None:
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
         value = value.to(self.device)
         if not self._sharded:
-            target = parameter.data if not key else self._base_optimizer.state[parameter][key]
+            target = parameter.data if not slot else self._base_optimizer.state[parameter][slot]
             target.copy_(value)
             return
-        if key:
-            safe_set_full_optimizer_state(parameter, value, key)
+        if slot:
+            safe_set_full_optimizer_state(parameter, value, slot)
             return
         safe_set_full_fp32_param(parameter, value)
         self._refresh(parameter, value)

@@ -10,17 +10,18 @@ from torch import nn
 
 from finetune.api.sections import Precision
 from finetune.api.trainconfig import TrainConfig
-from trainer.engine.base import Engine, OptimizerSettings
+from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine, deepspeed_config, start_deepspeed
+from trainer.training.optimizer import optimizer_of
 
 
-def optimizer_settings(config: TrainConfig) -> OptimizerSettings:
-    """Return what the engine's optimizer is built with; every rank has the same number of micro-batches in every step."""
+def engine_settings(config: TrainConfig) -> EngineSettings:
+    """Return what the engine is built with; every rank has the same number of micro-batches in every step."""
     rows = config.training.global_batch_size // config.workers.world_size
     micro = min(config.training.micro_batch_size, rows)
-    return OptimizerSettings(
-        weight_decay=config.regularization.weight_decay,
+    return EngineSettings(
+        optimizer=optimizer_of(config),
         gradient_clipping=config.training.gradient_clipping,
         micro_batch_size=micro,
         micro_batches_per_step=math.ceil(rows / micro),
@@ -47,7 +48,7 @@ def weights_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
 
 def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: torch.device) -> Engine:
     """Load the model with `load` in the way that the engine needs, and return the engine around it."""
-    settings, bfloat16 = optimizer_settings(config), uses_bfloat16(config, device)
+    settings, bfloat16 = engine_settings(config), uses_bfloat16(config, device)
     deepspeed = config.workers.deepspeed
     if deepspeed is None:
         return DdpEngine(load(), settings, device, bfloat16=bfloat16)

@@ -17,7 +17,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.rows import Example, Sample
 from trainer.data.sampler import batch_at, steps_total
-from trainer.engine.factory import build_engine, optimizer_settings, uses_bfloat16, weights_dtype
+from trainer.engine.factory import build_engine, engine_settings, uses_bfloat16, weights_dtype
 from trainer.evaluation.evaluator import Measurement, measure
 from trainer.model.exporter import base_dtype
 from trainer.model.load import load_model, provenance_of
@@ -162,7 +162,7 @@ class Run:
     @property
     def rows_at_once(self) -> int:
         """Rows of an evaluation's forward pass: those of training, so that what fits there fits here."""
-        return optimizer_settings(self.config).micro_batch_size
+        return engine_settings(self.config).micro_batch_size
 
     @property
     def tokens_at_once(self) -> int:

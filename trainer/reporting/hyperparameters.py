@@ -8,8 +8,8 @@ from typing import Any
 from finetune.api.sections import Generation, Precision
 from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
-from trainer.engine.base import ADAM_BETAS, ADAM_EPSILON
 from trainer.model.lora import ALL_LINEAR
+from trainer.training.optimizer import optimizer_of
 
 
 def hyperparameters(config: TrainConfig, *, bfloat16: bool, validation_every: int | None) -> dict[str, Any]:
@@ -29,5 +29,5 @@ def hyperparameters(config: TrainConfig, *, bfloat16: bool, validation_every: in
         stopping["metric"] = stopping["metric"] or TASKS[config.task].score.value
     if config.method.lora is not None and config.method.lora.target_modules is None:
         used["method"]["lora"]["targetModules"] = ALL_LINEAR
-    used["optimizer"] = {"name": "AdamW", "betas": list(ADAM_BETAS), "epsilon": ADAM_EPSILON}
+    used["optimizer"] = optimizer_of(config).describe()
     return used

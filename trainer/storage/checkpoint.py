@@ -26,8 +26,7 @@ from finetune.system.files import sync
 from trainer.engine.base import EngineState
 from trainer.storage.digest import sha256_of
 
-PARAMETERS_FILE, FIRST_MOMENTS_FILE, SECOND_MOMENTS_FILE = "parameters.safetensors", "exp-avg.safetensors", "exp-avg-sq.safetensors"
-STATE_FILE, MANIFEST_FILE = "state.json", "manifest.json"
+PARAMETERS_FILE, STATE_FILE, MANIFEST_FILE = "parameters.safetensors", "state.json", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,9 @@ class SavedState:
         return dict(load_file(self.path / PARAMETERS_FILE))
 
     def engine_state(self) -> EngineState:
-        """Read the tensors."""
-        return EngineState(
-            load_file(self.path / PARAMETERS_FILE), load_file(self.path / FIRST_MOMENTS_FILE), load_file(self.path / SECOND_MOMENTS_FILE)
-        )
+        """Read the parameters, and the optimizer's slots, which have a file each."""
+        slots = {file.stem: load_file(file) for file in sorted(self.path.glob("*.safetensors")) if file.name != PARAMETERS_FILE}
+        return EngineState(self.parameters(), slots)
 
 
 class TornCheckpointError(RunError):
@@ -111,8 +109,8 @@ class CheckpointStore:
         staged.mkdir(parents=True)
         try:
             save_file(engine_state.parameters, staged / PARAMETERS_FILE)
-            save_file(engine_state.first_moments, staged / FIRST_MOMENTS_FILE)
-            save_file(engine_state.second_moments, staged / SECOND_MOMENTS_FILE)
+            for slot, values in engine_state.slots.items():
+                save_file(values, staged / f"{slot}.safetensors")
         except SafetensorError as error:  # how safetensors tells of a disk that takes no more
             raise OSError(f"{staged} cannot be written: {error}") from error
         (staged / STATE_FILE).write_text(json.dumps(trainer_state), encoding="utf-8")

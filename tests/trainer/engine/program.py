@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from finetune.api.sections import Scheduler, Training
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from trainer.data.rows import Sample
-from trainer.engine.base import Engine, EngineState, OptimizerSettings
+from trainer.engine.base import Engine, EngineSettings, EngineState
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
 from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
@@ -28,6 +28,7 @@ from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.batches import deal
 from trainer.training.loop import Progress, StepResult, train
+from trainer.training.optimizer import AdamW
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
@@ -64,9 +65,7 @@ def new_model() -> LlamaForCausalLM:
 
 
 def new_engine(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> Engine:
-    settings = OptimizerSettings(
-        weight_decay=0.1, gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro
-    )
+    settings = EngineSettings(AdamW(0.1), gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro)
     device = torch.device("cpu")
     if name == "ddp":
         return DdpEngine(new_model(), settings, device, bfloat16=bfloat16)
@@ -111,7 +110,7 @@ def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
 def gradients_of_many(name: str, micro: int) -> Tensor:
     """Return the bfloat16 engine's gradient, as one vector, of 256 rows taken in micro-batches of `micro`."""
     rows = [replace(row, id=f"{step}-{row.id}") for step in range(MANY // ROWS) for row in rows_of_step(step)]
-    settings = OptimizerSettings(weight_decay=0.0, gradient_clipping=0.0, micro_batch_size=micro, micro_batches_per_step=MANY // micro)
+    settings = EngineSettings(AdamW(0.0), gradient_clipping=0.0, micro_batch_size=micro, micro_batches_per_step=MANY // micro)
     engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
     batches = [CAUSAL.collate(dealt) for dealt in deal(rows, 0, 1, micro)]
     forward, tokens = Forward.of(engine.model, engine.forward), sum(batch.units for batch in batches)
@@ -128,12 +127,10 @@ def accumulation_error(name: str) -> float:
 
 
 def states_equal(left: EngineState, right: EngineState) -> bool:
-    return all(
-        first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-        for first, second in [
-            (left.parameters, right.parameters), (left.first_moments, right.first_moments), (left.second_moments, right.second_moments),
-        ]
-    )  # fmt: skip
+    both = [(left.parameters, right.parameters), *((left.slots[slot], right.slots[slot]) for slot in left.slots)]
+    return left.slots.keys() == right.slots.keys() and all(
+        first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first) for first, second in both
+    )
 
 
 def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> dict[str, object]:
@@ -168,12 +165,12 @@ def goes_on_elsewhere(name: str, micro: int, world_size: int, saved: EngineState
 
 def exchange(folder: Path, saved: EngineState | None = None) -> EngineState:
     """Write a state to `folder`, or read the one that lies there."""
-    parts = ("parameters", "first_moments", "second_moments")
     if saved is not None:
-        for part in parts:
-            save_file(getattr(saved, part), folder / f"{part}.safetensors")
+        for part, values in {"parameters": saved.parameters, **saved.slots}.items():
+            save_file(values, folder / f"{part}.safetensors")
         return saved
-    return EngineState(*(load_file(folder / f"{part}.safetensors") for part in parts))
+    slots = {slot: load_file(folder / f"{slot}.safetensors") for slot in AdamW.slots}
+    return EngineState(load_file(folder / "parameters.safetensors"), slots)
 
 
 def state_of_one_rank() -> EngineState:

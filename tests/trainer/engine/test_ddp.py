@@ -3,13 +3,14 @@
 import torch
 from torch import nn
 
-from trainer.engine.base import OptimizerSettings
+from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
+from trainer.training.optimizer import AdamW
 
 
 def engine(dtype: torch.dtype) -> DdpEngine:
     model = nn.Linear(4, 3).to(dtype)
-    return DdpEngine(model, OptimizerSettings(0.0, 0.0, 1, 1), torch.device("cpu"), bfloat16=False)
+    return DdpEngine(model, EngineSettings(AdamW(0.0), 0.0, 1, 1), torch.device("cpu"), bfloat16=False)
 
 
 def test_the_parameters_alone_are_the_state_s_and_take_no_memory_of_their_own() -> None:

@@ -10,11 +10,12 @@ from finetune.api.sections import Training
 from tests.trainer.allocations import Allocations
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from trainer.data.rows import Sample
-from trainer.engine.base import OptimizerSettings
+from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
 from trainer.objectives.causal import CAUSAL
 from trainer.training.loop import Progress, train
+from trainer.training.optimizer import AdamW
 
 VOCABULARY, MICRO, LENGTH, PROMPT = 65_000, 4, 40, 8
 LOGITS = MICRO * (LENGTH - PROMPT) * VOCABULARY * 4
@@ -25,7 +26,7 @@ def engine() -> DdpEngine:
     torch.manual_seed(1)
     config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
                          num_key_value_heads=2, max_position_embeddings=3 * LENGTH, tie_word_embeddings=True)  # fmt: skip
-    return DdpEngine(LlamaForCausalLM(config).float(), OptimizerSettings(0.0, 1.0, MICRO, 1), torch.device("cpu"), bfloat16=False)
+    return DdpEngine(LlamaForCausalLM(config).float(), EngineSettings(AdamW(0.0), 1.0, MICRO, 1), torch.device("cpu"), bfloat16=False)
 
 
 def rows(count: int, length: int = LENGTH) -> list[Sample]:

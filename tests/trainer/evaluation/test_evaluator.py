@@ -12,18 +12,19 @@ from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat, text
 from trainer.chat.tokens import prompt_and_reference
 from trainer.data.rows import Example
-from trainer.engine.base import OptimizerSettings
+from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import Measurement, measure, measure_perplexity
 from trainer.evaluation.generation import generate
 from trainer.objectives.causal import CAUSAL
 from trainer.text.pieces import pieces_of
+from trainer.training.optimizer import AdamW
 
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]
 
 
 def measured(examples: list[Example], task: TaskName, max_length: int = 100, **evaluation: Any) -> Measurement:
-    engine = DdpEngine(tiny_model(), OptimizerSettings(0.0, 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
+    engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
     rows = [piece.tokens for example in examples for piece in pieces_of(example, tokenizer, 100)]
     return measure(engine, CAUSAL, tokenizer, examples, rows, task, wanted, batch_size=2, tokens_at_once=200, max_length=max_length)
@@ -73,7 +74,7 @@ def test_plain_text_is_measured_by_perplexity_alone() -> None:
 
 def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:
     # A model without layers sees one token at a time, so cuts take no context away.
-    engine = DdpEngine(tiny_model(layers=0), OptimizerSettings(0.0, 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
+    engine = DdpEngine(tiny_model(layers=0), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     examples = [text("a job trains a model on rows of data, é! " * 5), text("a checkpoint")]
     found = []
     for length in (120, 13, 8):

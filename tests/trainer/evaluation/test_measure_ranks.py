@@ -13,11 +13,12 @@ import torch
 
 from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
 from trainer.data.rows import Sample
-from trainer.engine.base import OptimizerSettings
+from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
 from trainer.evaluation.generation import Generated, generate
 from trainer.objectives.causal import CAUSAL
+from trainer.training.optimizer import AdamW
 
 NEW_TOKENS = 8
 
@@ -42,7 +43,7 @@ class ThreadEngine(DdpEngine):
     """One rank with a model of its own; notes how many rows it computes."""
 
     def __init__(self, rank: int, meeting: Meeting, *, shards_parameters: bool) -> None:
-        super().__init__(tiny_model(), OptimizerSettings(0.0, 1.0, 2, 1), torch.device("cpu"), bfloat16=False)
+        super().__init__(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 2, 1), torch.device("cpu"), bfloat16=False)
         self.rank, self.world_size, self._meeting, self.shards_parameters = rank, meeting.world_size, meeting, shards_parameters
         self.passes = 0
         self.model.register_forward_hook(self._count)

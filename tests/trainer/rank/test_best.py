@@ -42,7 +42,7 @@ def run_with(folder: Path, perplexities: dict[int, float], keep: int = 1) -> Run
     for step, perplexity in perplexities.items():
         tensors = {"w": torch.full((2,), float(step))}
         run.store.save(
-            EngineState(tensors, tensors, tensors),
+            EngineState(tensors, {"exp_avg": tensors}),
             {"step": step},
             step=step,
             attempt=1,

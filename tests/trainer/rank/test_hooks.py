@@ -29,7 +29,7 @@ class OneRank:
         return value
 
     def state(self) -> EngineState:
-        return EngineState({"w": torch.ones(1)}, {"w": torch.ones(1)}, {"w": torch.ones(1)})
+        return EngineState({"w": torch.ones(1)}, {"exp_avg": {"w": torch.ones(1)}})
 
 
 class Listener:

@@ -19,7 +19,7 @@ from trainer.storage.digest import sha256_of
 
 
 def state(value: float) -> EngineState:
-    return EngineState({"w": torch.full((3,), value)}, {"w": torch.ones(3)}, {"w": torch.zeros(3)})
+    return EngineState({"w": torch.full((3,), value)}, {"exp_avg": {"w": torch.ones(3)}, "exp_avg_sq": {"w": torch.zeros(3)}})
 
 
 def store(folder: Path, owner: str = "uid-1", keep: int = 2) -> CheckpointStore:
@@ -49,6 +49,15 @@ def test_what_was_saved_is_found_again_with_its_tensors_and_state(tmp_path: Path
     assert (found.record.uri, value(found.record), found.record.verified) == ("pvc://models/job/checkpoints/step-10", 3.5, True)
 
 
+def test_each_slot_of_the_optimizer_has_a_file_and_is_read_back(tmp_path: Path) -> None:
+    save(store(tmp_path), 10)
+    folder = tmp_path / "checkpoints" / "step-10"
+    assert {file.stem for file in folder.glob("*.safetensors")} == {"parameters", "exp_avg", "exp_avg_sq"}
+    found = store(tmp_path).read(folder).engine_state()
+    assert list(found.slots) == ["exp_avg", "exp_avg_sq"]
+    assert torch.equal(found.slots["exp_avg"]["w"], torch.ones(3))
+
+
 def test_the_newest_and_the_best_are_kept_and_nothing_else_is_visible(tmp_path: Path) -> None:
     checkpoints = store(tmp_path)
     for step, perplexity in [(1, 9.0), (2, 5.0), (3, 7.0), (4, 8.0)]:
@@ -67,7 +76,7 @@ def flip_a_byte(path: Path) -> None:
     ("tear", "word"),
     [
         pytest.param(lambda path: flip_a_byte(path / "parameters.safetensors"), "sha256 differs", id="a flipped bit"),
-        pytest.param(lambda path: (path / "exp-avg.safetensors").unlink(), "is missing", id="a missing file"),
+        pytest.param(lambda path: (path / "exp_avg.safetensors").unlink(), "is missing", id="a missing file"),
         pytest.param(lambda path: (path / "manifest.json").write_text("{"), "cannot be read", id="a torn manifest"),
         pytest.param(lambda path: (path / "state.json").write_text(""), "sha256 differs", id="an empty state"),
     ],

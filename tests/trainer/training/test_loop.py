@@ -7,13 +7,14 @@ import torch
 
 from finetune.api.sections import Training
 from tests.trainer.engine.program import ROWS, new_model, rows_of_step
-from trainer.engine.base import OptimizerSettings
+from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import measure_perplexity
 from trainer.model.dropout import add_block_dropout
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.batches import deal
 from trainer.training.loop import Progress, StepResult, TrainingDivergedError, seed_step, train
+from trainer.training.optimizer import AdamW
 
 
 def batches(step: int) -> list[CausalBatch]:
@@ -22,7 +23,7 @@ def batches(step: int) -> list[CausalBatch]:
 
 
 def engine() -> DdpEngine:
-    return DdpEngine(new_model(), OptimizerSettings(0.0, 1.0, 4, 2), torch.device("cpu"), bfloat16=False)
+    return DdpEngine(new_model(), EngineSettings(AdamW(0.0), 1.0, 4, 2), torch.device("cpu"), bfloat16=False)
 
 
 class Recorder:
