@@ -15,7 +15,7 @@ from finetune.api.errors import InputError
 from finetune.api.record import EXIT_SUCCESS
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, DataFormat
 from finetune.api.spec import GROUP, KIND, NAME_MAX_LENGTH, VERSION
-from finetune.api.tasks import TaskName
+from finetune.api.tasks import TASKS, TaskName, in_words
 from finetune.cli.datafile import FirstRows, look_at
 from finetune.cli.jobfile.problems import BadInputError
 
@@ -43,10 +43,6 @@ spec:
   training: {{epochs: 3, globalBatchSize: 8, learningRate: 1.0e-3, maxSequenceLength: 512}}
   output: {{export: [adapter, merged]}}  # on a cluster also persistentVolumeClaim: {{claimName: NAME}}
 """
-TASK_COMMENTS = {
-    TaskName.CHAT: "the model learns to answer a prompt; language-modeling learns plain text",
-    TaskName.LANGUAGE_MODELING: "the model learns plain text; chat learns to answer a prompt",
-}
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ def job_text(data: Path, output: Path, model: str, guess: Guess) -> str:
         kind=KIND,
         name=_job_name(data),
         task=guess.task,
-        task_comment=TASK_COMMENTS[guess.task],
+        task_comment=f"{TASKS[guess.task].description} (or: {in_words([name for name in TASKS if name is not guess.task], 'or')})",
         model=_quoted(model),
         columns=f", columns: {{{columns}}}" if columns else "",
         columns_comment=_printable(f"{'fill in' if guess.open else 'guessed'}: {guess.reason}"),
