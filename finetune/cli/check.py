@@ -1,4 +1,4 @@
-"""`finetune check`: everything about a job that can be told before Ray starts. Tests: tests/finetune/cli/test_check.py."""
+"""`finetune check`: everything that can be said of a job before Ray starts. Tests: tests/finetune/cli/test_check.py."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def check(job_file: Path, claims: Mapping[str, Path], machine: Machine | None = 
     if outcome.result is not Result.SUCCEEDED:
         screen.say(f"failed ({outcome.reason}): {outcome.message}")
         return EXIT_FAILURE
-    screen.say(f"{job_file} can be run: {run_command_line(job_file, 'DIR', claims)}")
+    screen.say(f"{job_file} is valid; train with: {run_command_line(job_file, 'DIR', claims)}")
     return EXIT_SUCCESS
 
 
@@ -53,10 +53,10 @@ def cluster_needs(job: JobFile) -> list[str]:
     paths = [f"spec.{reference.field}.path" for reference in local_paths(job.spec)]
     if paths:
         needs.append(f"a claim, a ConfigMap or a name on the hub instead of {', '.join(paths)}")
-    sentences = [f"a cluster would need {'; '.join(needs)}"] if needs else []
+    sentences = [f"a cluster also needs {'; '.join(needs)}"] if needs else []
     large = [name for name, found in job.config_maps.items() if found.size_as_json > LARGEST_REMEMBERED]
     if large:
-        sentences.append(f"a cluster would need kubectl apply --server-side: ConfigMap {', '.join(large)} is too large without it")
+        sentences.append(f"a cluster also needs kubectl apply --server-side: ConfigMap {', '.join(large)} is too large without it")
     return sentences
 
 

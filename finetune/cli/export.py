@@ -19,7 +19,7 @@ from finetune.cli.local.surroundings import surroundings
 
 EXPORT_COMMAND = (sys.executable, "-P", "-m", "trainer.export")
 WROTE = "wrote "
-"""How the program begins the line that tells of a form in its place."""
+"""How the program begins the line about a form that is in place."""
 ELSEWHERE = "write elsewhere with --to FOLDER"
 
 
@@ -39,7 +39,7 @@ def export(request: ExportRequest, command: Sequence[str] = EXPORT_COMMAND) -> i
     """Export and return the exit code; BadInputError for the user's mistakes, OutputBusyError while the run is being written."""
     run = request.run.absolute()
     if not request.forms:
-        raise BadInputError([InputError("finetune export", "is not told what to write", "give --merged, --adapter or both")])
+        raise BadInputError([InputError("finetune export", "has nothing to write", "give --merged, --adapter or both")])
     if not (run / "run.json").is_file():
         problem = f"{run} holds no run: it has no run.json" if run.is_dir() else f"there is no folder {run}"
         raise BadInputError([InputError("DIR", problem, "name the folder that a run was written to")])
@@ -64,7 +64,7 @@ def export(request: ExportRequest, command: Sequence[str] = EXPORT_COMMAND) -> i
         exit_code = process.wait()
     if not interrupts.received or exit_code == EXIT_SUCCESS:  # it may have been done when the signal came
         return exit_code
-    print("interrupted; what was written until then is whole" if written else "interrupted; nothing was written", file=sys.stderr)
+    print("interrupted; what was written so far is complete" if written else "interrupted; nothing was written", file=sys.stderr)
     return EXIT_INTERRUPTED
 
 

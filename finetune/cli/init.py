@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from finetune.api.errors import InputError
@@ -41,8 +41,14 @@ spec:
     testFraction: 0.1  # rows held out to measure the base model and the tuned one
   method: {{lora: {{rank: 16, alpha: 32}}}}  # or {{full: {{}}}} to train every weight
   training: {{epochs: 3, globalBatchSize: 8, learningRate: 1.0e-3, maxSequenceLength: 512}}
-  output: {{export: [adapter, merged]}}  # on a cluster also persistentVolumeClaim: {{claimName: NAME}}
+{evaluation}  output: {{export: [adapter, merged]}}  # on a cluster also persistentVolumeClaim: {{claimName: NAME}}
 """
+EVALUATION = """\
+  evaluation: {{generation: {{maxNewTokens: {tokens}, samples: 50}}}}  # test rows that are answered, for the text metrics
+"""
+ANSWER_TOKENS = (16, 32, 64, 128, 256, 512)
+CHARACTERS_PER_TOKEN = 3
+"""A little less than English has, so that answers are rather not cut."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Guess:
     reason: str
     columns: dict[str, str] = field(default_factory=dict)
     open: bool = False
+    answer_tokens: int | None = None
+    """Tokens that the answers of the first rows need; None where that is not known."""
 
 
 def init(data: Path, output: Path, model: str) -> int:
@@ -82,7 +90,8 @@ def guess_from(first: FirstRows) -> Guess:
     if conversations:
         column = _first_known(CONVERSATIONS, conversations) or conversations[0]
         return Guess(TaskName.CHAT, f"column {column} holds conversations", {"messages": column})
-    return _guess_from_texts(first.names, first.texts(), nested=bool(first.lists_of_objects()))
+    guess = _guess_from_texts(first.names, first.texts(), nested=bool(first.lists_of_objects()))
+    return replace(guess, answer_tokens=_answer_tokens(first, guess.columns.get("completion")))
 
 
 def _guess_from_texts(names: Sequence[str], texts: Sequence[str], *, nested: bool) -> Guess:
@@ -101,6 +110,14 @@ def _guess_from_texts(names: Sequence[str], texts: Sequence[str], *, nested: boo
     return Guess(TaskName.CHAT, reason, {"prompt": prompt or TO_FILL_IN, "completion": completion or TO_FILL_IN}, open=True)
 
 
+def _answer_tokens(first: FirstRows, column: str | None) -> int | None:
+    """Return how many tokens the longest of the first answers needs, so that generating them takes no longer than it must."""
+    characters = max((len(str(row[column])) for row in first.rows if column in row), default=0)
+    return (
+        next((tokens for tokens in ANSWER_TOKENS if tokens * CHARACTERS_PER_TOKEN >= characters), ANSWER_TOKENS[-1]) if characters else None
+    )
+
+
 def job_text(data: Path, output: Path, model: str, guess: Guess) -> str:
     """Return the job as YAML; paths in it are relative to its folder, as `finetune run` reads them."""
     columns = ", ".join(f"{role}: {_quoted(column)}" for role, column in guess.columns.items())
@@ -113,6 +130,7 @@ def job_text(data: Path, output: Path, model: str, guess: Guess) -> str:
         task_comment=f"{TASKS[guess.task].description} (or: {in_words([name for name in TASKS if name is not guess.task], 'or')})",
         model=_quoted(model),
         columns=f", columns: {{{columns}}}" if columns else "",
+        evaluation=EVALUATION.format(tokens=guess.answer_tokens) if guess.answer_tokens else "",
         columns_comment=_printable(f"{'fill in' if guess.open else 'guessed'}: {guess.reason}"),
     )
 

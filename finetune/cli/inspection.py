@@ -17,7 +17,7 @@ from finetune.cli.local.surroundings import Surroundings
 
 
 def ask_trainer(local_run: LocalRun, folders: Folders, trainer: Sequence[str], place: Surroundings, say: Callable[[str], None]) -> Outcome:
-    """Have the trainer check all input, hand its words to `say`, and return how that ended.
+    """Have the trainer check all input, pass its lines to `say`, and return how that ended.
 
     Raises BadInputError for the user's mistakes. Writes to `folders.private` and the log alone.
     """
@@ -33,11 +33,11 @@ def ask_trainer(local_run: LocalRun, folders: Folders, trainer: Sequence[str], p
             raise
         finally:
             exit_code = process.wait()
-    told, tail = _outcome(folders.progress), LogTail(folders.log, 0)
-    outcome = told or outcome_of_exit(exit_code)
+    reported, tail = _outcome(folders.progress), LogTail(folders.log, 0)
+    outcome = reported or outcome_of_exit(exit_code)
     if outcome.result is Result.INPUT_INVALID:
-        raise BadInputError(input_errors(told, tail))
-    if outcome.result is not Result.SUCCEEDED and told is None:
+        raise BadInputError(input_errors(reported, tail))
+    if outcome.result is not Result.SUCCEEDED and reported is None:
         for line in tail.last_lines():
             say(f"  {line}")
     return outcome

@@ -1,4 +1,4 @@
-"""How the files are written that a program on the other side reads while a run goes on: configuration, progress, status.
+"""How the files are written that a program on the other side reads during a run: configuration, progress, status.
 
 Test: tests/finetune/system/test_files.py.
 """
@@ -15,7 +15,7 @@ def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # Half a letter, which JSON may hold and a file may not, is written as its number: JSON reads it back.
+        # Half a character, which JSON may hold and a file may not, is written as its number: JSON reads it back.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         if durable:
             sync(temporary)
@@ -28,7 +28,7 @@ def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def whole_letters(text: str) -> str:
-    """Return the text with a question mark for each half of a letter, which strict readers of JSON refuse with all the rest.
+    """Return the text with a question mark for each half of a character, because strict readers of JSON refuse the whole text.
 
     Rows may hold them as escapes, and file names that are not UTF-8 become such text.
     """

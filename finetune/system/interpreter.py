@@ -19,7 +19,7 @@ def lasting_python_path(environment: Mapping[str, str]) -> list[str]:
 
 
 def forget_current_folder() -> None:
-    """Import nothing more from where the user is: a `random.py` there is not the one that is meant.
+    """Import nothing more from the current folder: a `random.py` there is not the one that is meant.
 
     `python -m` and relative entries of PYTHONPATH put that folder before the standard library.
     """
@@ -35,7 +35,7 @@ def forget_current_folder() -> None:
 def use_utf8() -> None:
     """Start this program again in Python's UTF-8 mode where the locale's encoding is another; to be called first of all.
 
-    Libraries open files without naming an encoding, and file names that hold other letters have to mean the same here and in
+    Libraries open files without naming an encoding, and file names with other characters have to mean the same here and in
     the programs that are started. What is printed keeps the terminal's encoding.
     """
     if sys.flags.utf8_mode or sys.getfilesystemencoding().lower() in ("utf-8", "utf8"):
@@ -46,14 +46,14 @@ def use_utf8() -> None:
 
 
 def print_in_any_locale() -> None:
-    """Let print never fail: a letter that the terminal's encoding has not is written as its number."""
+    """Make sure that print never fails: a character that the terminal's encoding lacks is written as its number."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def finish_printing() -> None:
-    """Write out what was printed; where nobody is left to read it, Python's own attempt at its end must not change the exit code."""
+    """Write out what was printed; where nobody is left to read it, Python's own attempt at exit must not change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

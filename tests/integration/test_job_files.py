@@ -72,7 +72,7 @@ def test_a_key_that_stands_twice_is_refused_by_finetune_and_by_the_api_server_bu
     path = tmp_path / "job.yaml"
     path.write_text(JOB + "  task: chat\n")
     assert refusal(path) is None
-    assert "the key 'task' stands twice, first in line 6" in (our_refusal(path) or "")
+    assert "the key 'task' is given twice, first in line 6" in (our_refusal(path) or "")
     with pytest.raises(ApiError, match='key "task" already set in map'):
         control_plane.api.request("POST", f"{JOBS}?dryRun=All&fieldValidation=Strict", path.read_bytes(), "application/yaml")
 

@@ -1,4 +1,4 @@
-"""The ConfigMaps that stand beside a job in its file, checked as the API server checks them.
+"""The ConfigMaps beside a job in its file, checked as the API server checks them.
 
 Tests: tests/finetune/cli/jobfile/test_configmaps.py and, against the API server, tests/integration/test_job_files.py.
 """
@@ -50,7 +50,7 @@ def read_config_map(document: Mapping[str, Any]) -> ConfigMap:
     for member in ("data", "binaryData"):
         values = document.get(member)
         if values is not None and not isinstance(values, dict):
-            errors.append(InputError(f"{where}.{member}", "is not an object", "give it keys with texts"))
+            errors.append(InputError(f"{where}.{member}", "is not an object", "give it keys with strings"))
             continue
         for key, value in (values or {}).items():
             if not KEY.fullmatch(key):
@@ -90,7 +90,7 @@ def _bytes(field: str, member: str, value: Any, errors: list[InputError]) -> byt
     if value is None:
         return b""
     if not isinstance(value, str):
-        errors.append(InputError(field, f"{shown(value)} is not a text", "put quotes around it, or write it as a block with |"))
+        errors.append(InputError(field, f"{shown(value)} is not a string", "put quotes around it, or write it as a block with |"))
         return b""
     if member == "data":
         return value.encode()

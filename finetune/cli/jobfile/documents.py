@@ -2,7 +2,7 @@
 
 kubectl cuts a file at every line that begins with `---`, reads each piece as YAML (a file that begins with `{` as JSON objects,
 where it can), passes over empty ones, and takes the items out of lists. A byte order mark is honoured. Where a byte is not UTF-8
-kubectl goes on with U+FFFD; here that is so in comments only, for elsewhere it would be learnt.
+kubectl continues with U+FFFD; here that is accepted in comments only, because elsewhere it would be learned.
 Tests: tests/finetune/cli/jobfile/test_documents.py and, against kubectl, test_kubectl.py.
 """
 
@@ -69,7 +69,7 @@ def _content(path: Path) -> bytes:
 
 
 def _decoded(content: bytes) -> tuple[str, int | None]:
-    """Return the text, and where the first byte stands that is not of it."""
+    """Return the text, and where the first byte is that is not part of it."""
     for mark, encoding in BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, errors="replace"), None
@@ -105,7 +105,7 @@ def _next_character(text: str, position: int) -> int:
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key is given twice")
     return members
 
 

@@ -1,4 +1,4 @@
-"""Walks the models of a job along the paths of a document: which type stands where, and which fields it has. Pure.
+"""Walks the models of a job along the paths of a document: which type is where, and which fields it has. Pure.
 
 Tests: tests/finetune/cli/jobfile/test_problems.py.
 """
@@ -38,7 +38,7 @@ def every_field(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[
 
 
 def value_at(document: Any, location: Location) -> Any:
-    """Return what stands at `location`, None where nothing does."""
+    """Return what is at `location`, None where there is nothing."""
     for part in location:
         try:
             document = document[part]

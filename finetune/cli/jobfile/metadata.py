@@ -50,7 +50,7 @@ def _problems(metadata: Mapping[str, Any], where: str) -> Problems:
 
 def _text(value: Any, field: str) -> Problems:
     if not isinstance(value, str):
-        yield InputError(field, f"{shown(value)} is not a text", for_wrong_type(value, "a text", str))
+        yield InputError(field, f"{shown(value)} is not a string", for_wrong_type(value, "a string", str))
 
 
 def _namespace(value: Any, field: str) -> Problems:
@@ -76,15 +76,15 @@ def _time(value: Any, field: str) -> Problems:
 def _texts(value: Any, field: str) -> Problems:
     """Check an object of texts; nothing for a value counts as an empty text, as it does to the server."""
     if not isinstance(value, dict):
-        yield InputError(field, f"{shown(value)} is not an object (name: value)", "give names with texts")
+        yield InputError(field, f"{shown(value)} is not an object (name: value)", "give names with strings")
         return
     for key, text in value.items():
         if text is not None and not isinstance(text, str):
             would_do = (
                 not isinstance(text, int | float) or isinstance(text, bool) or "labels" not in field or QUALIFIED.fullmatch(str(text))
             )
-            fix = for_wrong_type(text, "a text", str) if would_do else "give a text"
-            yield InputError(f"{field}[{key}]", f"{shown(text)} is not a text", fix)
+            fix = for_wrong_type(text, "a string", str) if would_do else "give a string"
+            yield InputError(f"{field}[{key}]", f"{shown(text)} is not a string", fix)
 
 
 def _labels(value: Any, field: str) -> Problems:
@@ -93,7 +93,7 @@ def _labels(value: Any, field: str) -> Problems:
         yield from _qualified(key, f"{field}[{key}]", "label")
         if isinstance(text, str) and text and not (len(text) <= LABEL_LENGTH and QUALIFIED.fullmatch(text)):
             long = f"has {len(text)} characters" if len(text) > LABEL_LENGTH else "is not the value of a label"
-            fix = "use at most 63 letters, digits, '-', '_' and '.', a letter or digit first and last; other texts go into annotations"
+            fix = "use at most 63 letters, digits, '-', '_' and '.', a letter or digit first and last; other strings go into annotations"
             yield InputError(f"{field}[{key}]", f"{text!r} {long}", fix)
 
 
@@ -105,7 +105,7 @@ def _annotations(value: Any, field: str) -> Problems:
         yield from _qualified(key.lower(), f"{field}[{key}]", "annotation")
     size = sum(len(text.encode()) for pair in value.items() for text in pair if isinstance(text, str))
     if size > ANNOTATIONS_BYTES:
-        yield InputError(field, f"have {size} bytes altogether", f"keep to {ANNOTATIONS_BYTES}")
+        yield InputError(field, f"have {size} bytes in total", f"keep to {ANNOTATIONS_BYTES}")
 
 
 def _qualified(key: str, field: str, what: str) -> Problems:
@@ -121,7 +121,7 @@ def _finalizers(value: Any, field: str) -> Problems:
         return
     for index, name in enumerate(value):
         if name is not None and not isinstance(name, str):
-            yield InputError(f"{field}[{index}]", f"{shown(name)} is not a text", "leave it out")
+            yield InputError(f"{field}[{index}]", f"{shown(name)} is not a string", "leave it out")
         else:
             yield from _qualified(name or "", f"{field}[{index}]", "finalizer")
     if {"orphan", "foregroundDeletion"} <= {name for name in value if isinstance(name, str)}:
@@ -146,7 +146,7 @@ def _owner(owner: Any, field: str) -> Problems:
         if name not in (*OWNER_TEXTS, *OWNER_FLAGS):
             yield InputError(f"{field}.{name}", "there is no such field", closest(name, (*OWNER_TEXTS, *OWNER_FLAGS), owner))
         elif value is not None and not isinstance(value, str if name in OWNER_TEXTS else bool):
-            yield InputError(f"{field}.{name}", f"{shown(value)} is not {'a text' if name in OWNER_TEXTS else 'true or false'}", "mend it")
+            yield InputError(f"{field}.{name}", f"{shown(value)} is not {'a string' if name in OWNER_TEXTS else 'true or false'}", "fix it")
     for name in OWNER_TEXTS:
         if not owner.get(name):
             yield InputError(f"{field}.{name}", "is missing", "copy it from the owner")

@@ -1,6 +1,6 @@
-"""Puts what pydantic found wrong with a job into words: `field: what is wrong; what to do`, one line per mistake.
+"""States what pydantic found wrong with a job: `field: what is wrong; what to do`, one line per mistake.
 
-Fields are named as they stand in the file (`spec.training.learningRate`). Pure. Tests: tests/finetune/cli/jobfile/test_problems.py.
+Fields are named as they are in the file (`spec.training.learningRate`). Pure. Tests: tests/finetune/cli/jobfile/test_problems.py.
 """
 
 import json
@@ -20,7 +20,7 @@ from finetune.cli.jobfile.suggestions import for_unknown_field, for_wrong_type, 
 KEY_NAME = r"^[-._a-zA-Z0-9]+$"
 
 KINDS = {
-    "string_type": "a text",
+    "string_type": "a string",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -51,7 +51,7 @@ SINGULAR = {"characters": "character", "entries": "entry"}
 
 
 class BadInputError(Exception):
-    """Several mistakes of the user at once, so that they can be mended in one go."""
+    """Several mistakes of the user at once, so that they can all be fixed at once."""
 
     def __init__(self, errors: Iterable[InputError]) -> None:
         self.errors = tuple(errors)
@@ -96,7 +96,7 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel], document: Any, p
         key, words = BOUNDS[kind]
         return InputError(field, f"{shown(given)} is out of range", f"give {words} {_limit(context[key])}")
     if kind == "string_too_short":
-        return InputError(field, "is empty", "give a text")
+        return InputError(field, "is empty", "give a string")
     if kind in LENGTHS:
         key, words, unit = LENGTHS[kind]
         unit = SINGULAR[unit] if context[key] == 1 else unit
@@ -111,7 +111,7 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel], document: Any, p
 
 
 def _refusal_of(value: Any, location: Location, model: type[BaseModel], document: Any) -> str | None:
-    """Return what to do if `value` stood at `location`, None if it would be taken: quotes alone do not mend every number."""
+    """Return what to do if `value` were at `location`, None if it would be accepted: quotes alone do not fix every number."""
     parent, siblings = type_at(model, location[:-1]), value_at(document, location[:-1])
     if not (fields_of(parent) and isinstance(siblings, Mapping)):
         return None
@@ -131,7 +131,7 @@ def _explain_rule(message: str, location: Location, document: Any, prefix: str) 
     """Name the field of a rule's message in full.
 
     A rule knows its own object only: it says `training: give …` or `model.revision: …` or `path: …`, with names that either
-    repeat the end of the location or stand inside the object; a name that is neither describes the object.
+    repeat the end of the location or are inside the object; a name that is neither describes the object.
     """
     head, separator, problem = message.partition(": ")
     if not separator:
@@ -152,6 +152,6 @@ def _limit(number: float) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it would stand in the file, shortened for a sentence."""
+    """Return a value as it would be in the file, shortened for a sentence."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "…"

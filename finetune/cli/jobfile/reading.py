@@ -1,8 +1,8 @@
-"""Reads the YAML file that the user gives: one FineTuneJob and the objects that stand beside it.
+"""Reads the YAML file that the user gives: one FineTuneJob and the objects beside it.
 
 Takes what `kubectl apply` and the API server take, and refuses what they refuse, every mistake at once. Two things differ:
-a key that stands twice is refused, of which kubectl drops the first without a word; and `spec.output` may be left out, for the
-folder of --output stands in for the claim. Tests: tests/finetune/cli/jobfile/test_reading.py; against the API server
+a duplicate key is refused, of which kubectl silently drops the first; and `spec.output` may be left out, because
+the folder of --output takes the claim's place. Tests: tests/finetune/cli/jobfile/test_reading.py; against the API server
 tests/integration/test_job_files.py.
 """
 
@@ -37,7 +37,7 @@ STAND_IN_CLAIM = {"claimName": "results"}
 
 @dataclass(frozen=True)
 class JobFile:
-    """What the file says. `ignored` names what has no meaning here, `names_output` tells whether a cluster knew where to write."""
+    """What the file says. `ignored` names what has no meaning here, `names_output`: a cluster would know where to write."""
 
     path: Path
     name: str
@@ -148,7 +148,7 @@ def _check_name(metadata: Mapping[str, Any]) -> tuple[str, list[InputError]]:
     if name is None or name == "":
         return "", [InputError("metadata.name", "is missing" if name is None else "is empty", "give the job a name")]
     if not isinstance(name, str):
-        return "", [InputError("metadata.name", f"{shown(name)} is not a text", "give a name that begins with a letter, in quotes")]
+        return "", [InputError("metadata.name", f"{shown(name)} is not a string", "give a name that begins with a letter, in quotes")]
     errors = []
     shown_name = metadata[given]
     if len(name) > NAME_MAX_LENGTH:
@@ -163,7 +163,7 @@ def _check_name(metadata: Mapping[str, Any]) -> tuple[str, list[InputError]]:
 
 
 def _check_status(status: Any) -> list[InputError]:
-    """Name unknown fields of a status, which the API server drops otherwise, whatever it says."""
+    """Name unknown fields of a status, which the API server drops otherwise, whatever its content."""
     if not isinstance(status, dict):
         return []
     try:
@@ -201,6 +201,6 @@ def _name_of(document: Mapping[str, Any]) -> str:
 
 
 def shown_name(metadata: Mapping[str, Any]) -> str:
-    """Return the name of an object for a sentence, whatever stands there."""
+    """Return the name of an object for a sentence, whatever is there."""
     name = metadata.get("name") or metadata.get("generateName") or ""
     return name if isinstance(name, str) else shown(name)

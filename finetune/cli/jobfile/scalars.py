@@ -23,11 +23,11 @@ BETWEEN_DIGITS = re.compile(r"(?<=[0-9])_(?=[0-9])")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 LARGEST_INTEGER, LARGEST_UNSIGNED = 2**63 - 1, 2**64 - 1
 EXPONENT_FROM = 1e21
-"""From here on Go's JSON writes a number with an exponent, and it is no integer any more."""
+"""From here on Go's JSON writes a number with an exponent, and it is no longer an integer."""
 
 
 class ScalarError(ValueError):
-    """A scalar cannot be what it says it is; the text tells why."""
+    """A scalar cannot be what it says it is; the text says why."""
 
 
 def plain(text: str) -> Scalar:
@@ -49,7 +49,7 @@ def tagged(tag: str, text: str) -> Scalar:
         try:
             return base64.b64decode("".join(text.splitlines()), validate=True).decode()
         except (binascii.Error, ValueError):
-            raise ScalarError("what stands after !!binary is not base64 of a text") from None
+            raise ScalarError("what follows !!binary is not base64 of a string") from None
     if name not in ("bool", "int", "float", "null"):
         return text
     value, number = plain(text), _number(text)

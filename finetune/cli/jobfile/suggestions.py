@@ -68,7 +68,7 @@ OTHER_TOOLS = {
     "gpu": "resources.gpus",
     "numgpus": "resources.gpus",
 }
-"""What other tools call a field, without case, underscores and dashes, and where it stands here."""
+"""What other tools call a field, without case, underscores and dashes, and where it is here."""
 
 
 def plain_name(name: str) -> str:
@@ -77,7 +77,7 @@ def plain_name(name: str) -> str:
 
 
 def closest(name: str, known: Iterable[str], given: Container[str] = ()) -> str:
-    """Say which of `known` is meant by the misspelt `name`, or list them all; `given` are the names that stand there too."""
+    """Say which of `known` is meant by the misspelt `name`, or list them all; `given` are the other names there."""
     names = sorted(known)
     meant = _meant(name, names, ALIKE)
     if meant:
@@ -86,7 +86,7 @@ def closest(name: str, known: Iterable[str], given: Container[str] = ()) -> str:
 
 
 def for_unknown_field(name: str, location: Location, given: Any, root: type[BaseModel], prefix: str) -> str:
-    """Say what to do about the field `name`, which the model at `location` below `root` does not have; `given` stands there."""
+    """Say what to do about the field `name`, which the model at `location` below `root` does not have; `given` is what is there."""
     known = fields_of(type_at(root, location))
     siblings = given if isinstance(given, dict) else {}
     if siblings.get(name, "") is None and FLOAT.fullmatch(name):
@@ -102,7 +102,7 @@ def for_unknown_field(name: str, location: Location, given: Any, root: type[Base
 
 def for_wrong_type(value: Any, wanted: str, model: Any) -> str:
     """Say how to write `value` where `wanted` (a text, a number, a list, …) of the type `model` is expected."""
-    if wanted == "a text" and isinstance(value, (bool, int, float)):
+    if wanted == "a string" and isinstance(value, (bool, int, float)):
         return AS_TRUE_OR_FALSE if isinstance(value, bool) else "put quotes around it"
     scalar = meant_scalar(value, wanted)
     if scalar is not None:
@@ -119,7 +119,7 @@ def for_wrong_type(value: Any, wanted: str, model: Any) -> str:
 
 def meant_scalar(value: Any, wanted: str) -> str | int | float | None:
     """Return the text, number or flag that `value` was meant to be where `wanted` is expected, None where it is something else."""
-    if wanted == "a text" and isinstance(value, (bool, int, float)):
+    if wanted == "a string" and isinstance(value, (bool, int, float)):
         return str(value).lower()
     if not isinstance(value, str) or wanted not in ("a number", "a whole number", "true or false"):
         return None
@@ -141,7 +141,7 @@ def _meant(name: str, known: Iterable[str], likeness: float) -> str | None:
 
 
 def _elsewhere(name: str, location: Location, root: type[BaseModel], prefix: str) -> str | None:
-    """Say where the one field stands that is called so in another place, or that other tools call so."""
+    """Say where the one field is that has this name elsewhere, or that other tools call by it."""
     here = tuple(part for part in location if isinstance(part, str))
     paths = [path for path in every_field(root) if plain_name(path[-1]) == plain_name(name) and path[:-1] != here]
     places = [f"{prefix}.{'.'.join(path)}" for path in paths if not set(path) & SAME_AS_TRAIN]

@@ -1,9 +1,9 @@
 """Turns one YAML document into plain objects, as kubectl does: merge keys, anchors, and every key a text.
 
 The events come from PyYAML (from libyaml where it is there, whose scanner kubectl's is a port of); what they mean is decided
-here and in scalars.py. Two things are kubectl's and not YAML's: `<<` overrides what stands above it in the same mapping, and
-only what stands below it overrides `<<`. One thing is ours: a key that stands twice is an error, where kubectl would drop the
-first without a word. Tests: tests/finetune/cli/jobfile/test_yamlreader.py and, against kubectl, test_kubectl.py.
+here and in scalars.py. Two things are kubectl's and not YAML's: `<<` overrides what is above it in the same mapping, and
+only what is below it overrides `<<`. One thing is ours: a duplicate key is an error, where kubectl silently drops the
+first. Tests: tests/finetune/cli/jobfile/test_yamlreader.py and, against kubectl, test_kubectl.py.
 """
 
 import re
@@ -40,7 +40,7 @@ def parse(text: str, first_line: int = 0) -> Parsed:
     except YamlError as error:
         raise error.moved(first_line) from None
     except RecursionError:
-        raise YamlError(first_line + 1, None, "is nested too deeply", "mend the file") from None
+        raise YamlError(first_line + 1, None, "is nested too deeply", "fix the file") from None
 
 
 @dataclass
@@ -68,14 +68,14 @@ class _Composer:
         value = self._node()
         end = self._events.get_event()
         if not end.explicit:
-            self._events.get_event()  # an error if anything stands here
+            self._events.get_event()  # an error if anything is here
             return Parsed(value, tuple(self._without_effect))
         try:
             unread = None if self._events.check_event(yaml.StreamEndEvent) else self._events.peek_event().start_mark
         except yaml.MarkedYAMLError as error:
             unread = error.problem_mark
         if unread is not None:
-            self._without_effect.append(f"the text from line {self._line(unread)} on, behind '...'")
+            self._without_effect.append(f"the text from line {self._line(unread)} on, after '...'")
         return Parsed(value, tuple(self._without_effect))
 
     def _line(self, mark: Any) -> int:
@@ -102,7 +102,7 @@ class _Composer:
     def _alias(self, event: Any) -> Any:
         anchored = self._anchors.get(event.anchor)
         if anchored is None:
-            raise _error(event, f"*{event.anchor} names no anchor above it", f"write &{event.anchor} where the value stands first")
+            raise _error(event, f"*{event.anchor} names no anchor above it", f"write &{event.anchor} where the value first appears")
         if not anchored.complete:
             raise _error(event, f"*{event.anchor} refers to itself", "write the value out")
         self._count(anchored.weight, anchored.weight, event)
@@ -132,7 +132,7 @@ class _Composer:
                 continue
             key = self._key(event)
             if key in lines:
-                raise _error(event, f"the key {key!r} stands twice, first in line {lines[key]}", "keep one of them")
+                raise _error(event, f"the key {key!r} is given twice, first in line {lines[key]}", "keep one of them")
             lines[key] = self._line(event.start_mark)
             members[key] = self._node()
         self._events.get_event()
@@ -141,7 +141,7 @@ class _Composer:
     def _key(self, event: Any) -> str:
         key = self._node()
         if isinstance(key, (dict, list)):
-            raise _error(event, "a key is a list or an object", "a key is a text; put quotes around a text that begins with [ or {")
+            raise _error(event, "a key is a list or an object", "a key is a string; put quotes around one that begins with [ or {")
         try:
             return key_text(key)
         except ScalarError as error:
@@ -177,7 +177,7 @@ def _scalar(event: Any, text: str) -> Any:
             return plain(event.value) if event.implicit[0] else event.value
         return tagged(event.tag, event.value)
     except ScalarError as error:
-        raise _error(event, str(error), "mend it, or put quotes around a text") from None
+        raise _error(event, str(error), "fix it, or put quotes around a string") from None
     except UnicodeEncodeError:
         raise _error(event, "half of a character is escaped", "write the character itself") from None
 

@@ -1,7 +1,7 @@
-"""Says what is wrong with a text that is no YAML: where, what stands there, and what to do about it.
+"""Says what is wrong with a text that is not YAML: where, what is there, and what to do about it.
 
 The parser knows a few dozen errors, most of them in its own terms ("mapping values are not allowed in this context"); the few
-that people make have words of their own here, the others keep the parser's. Pure. Tests: tests/finetune/cli/jobfile/test_yamlwords.py.
+that people make have messages of their own here, the others keep the parser's. Pure. Tests: tests/finetune/cli/jobfile/test_yamlwords.py.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-QUOTE = "put quotes around the text"
+QUOTE = "put quotes around the string"
 NO_BLANK_AFTER_COLON = re.compile(r"\s*(- )?[\w.-]+:[^\s/]")
 
 
@@ -42,16 +42,16 @@ class _Finding:
 
     @property
     def character(self) -> str:
-        """What stands at the mark; empty at the end of a line."""
+        """What is at the mark; empty at the end of a line."""
         return self.at(self.line, self.column)
 
     def at(self, line: int, column: int, length: int = 1) -> str:
-        """Return what stands at a place, which may be behind the end."""
+        """Return what is at a place, which may be after the end."""
         return self.lines[line][column : column + length] if line < len(self.lines) else ""
 
     @property
     def before(self) -> str:
-        """What stands left of the mark."""
+        """What is left of the mark."""
         return self.lines[self.line][: self.column] if self.line < len(self.lines) else ""
 
     @property
@@ -73,14 +73,14 @@ def in_words(error: yaml.YAMLError, text: str) -> YamlError:
     mark: Any = getattr(error, "problem_mark", None)
     problem: str = getattr(error, "problem", None) or str(error)
     if mark is None:
-        return YamlError(1, None, problem, "mend the file")
+        return YamlError(1, None, problem, "fix the file")
     opened: Any = getattr(error, "context_mark", None) or mark
     context: str = getattr(error, "context", None) or ""
     finding = _Finding(problem, context, LINE_BREAK.split(text), mark.line, mark.column, (opened.line, opened.column))
     for pattern, explain in EXPLANATIONS:
         if re.search(pattern, f"{finding.context}: {problem}"):
             return explain(finding)
-    return finding.here(problem, "mend that line")
+    return finding.here(problem, "fix that line")
 
 
 def _unreadable(error: Any, text: str) -> YamlError:
@@ -137,7 +137,7 @@ def _unclosed(finding: _Finding) -> YamlError:
 
 def _no_colon(finding: _Finding) -> YamlError:
     return finding.where_it_began(
-        "this line is not 'key: value', it has no colon with a space after it", "add the colon, or indent a text that goes on"
+        "this line is not 'key: value', it has no colon with a space after it", "add the colon, or indent a text that continues"
     )
 
 

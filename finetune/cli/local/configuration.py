@@ -1,6 +1,6 @@
 """Turns a FineTuneJob into the TrainConfig of a run on this machine, and says what is different here from a cluster.
 
-What has no meaning without a cluster is named, never dropped in silence. Tests: tests/finetune/cli/local/test_configuration.py.
+What has no meaning without a cluster is named, never dropped silently. Tests: tests/finetune/cli/local/test_configuration.py.
 """
 
 import json
@@ -89,7 +89,7 @@ def plan_local_run(job: JobFile, folders: Folders, claims: Mapping[str, Path], m
 
 
 def prepare(folders: Folders, local_run: LocalRun) -> None:
-    """Write the trainer's configuration and the ConfigMaps; take away what an earlier start announced."""
+    """Write the trainer's configuration and the ConfigMaps; remove what an earlier start announced."""
     folders.private.mkdir(parents=True, exist_ok=True)
     for stale in (folders.progress, folders.dashboard):
         stale.unlink(missing_ok=True)
@@ -103,7 +103,7 @@ def _notices(job: JobFile, folders: Folders) -> tuple[str, ...]:
     notices = []
     if job.names_output:
         claim = job.spec.output.persistent_volume_claim
-        notices.append(f"claim {claim.claim_name}, which the job writes, becomes the folder {folders.output}")
+        notices.append(f"claim {claim.claim_name}, which the job writes to, is here the folder {folders.output}")
     if job.ignored:
         notices.append(f"ignored in {job.path.name}: {', '.join(job.ignored)}")
     return tuple(notices)
@@ -114,7 +114,7 @@ def _warnings(job: JobFile, claims: Mapping[str, Path], claims_read: set[str], g
     cluster_only = _cluster_only_fields(job)
     if cluster_only:
         token = " (a gated model is read with HF_TOKEN of the environment)" if job.spec.model.token_secret is not None else ""
-        warnings.append(f"without effect here, they are for a cluster: {', '.join(cluster_only)}{token}")
+        warnings.append(f"only a cluster uses {', '.join(cluster_only)}{token}")
     if gpu_warning:
         warnings.append(gpu_warning)
     unread = sorted(set(claims) - claims_read)

@@ -25,19 +25,19 @@ from finetune.system.files import write_atomically
 
 
 class Follower:
-    """Reads the trainer's newest record whenever it is asked to; `record` is the last one that was sound."""
+    """Reads the trainer's newest record whenever it is asked to; `record` is the last valid one."""
 
     def __init__(self, folders: Folders, screen: Screen, status: FineTuneJobStatus, environment: Mapping[str, str]) -> None:
-        """Go on from `status`, which begins this run; `environment` is the trainer's."""
+        """Continue from `status`, which begins this run; `environment` is the trainer's."""
         self._folders, self._screen, self._status, self._environment = folders, screen, status, environment
         self._text: str | None = None
-        self._dashboard_told = False
+        self._dashboard_shown = False
         self.record: ProgressRecord | None = None
         self._write_status()
 
     def poll(self) -> None:
         """Take over what the trainer wrote since the last call."""
-        self._tell_dashboard()
+        self._show_dashboard()
         text = _read(self._folders.progress)
         if text is None or text == self._text:
             return
@@ -45,21 +45,21 @@ class Follower:
         try:
             record = ProgressRecord.model_validate_json(text)
         except ValidationError:
-            return  # a record of another version: the next or the exit code will tell
+            return  # a record of another version: the next one or the exit code decides
         self._take(record)
 
     def conclude(self, exit_code: int, *, stopped: bool = False) -> Ended:
         """Return how the run ended; where the trainer could not say it itself, the exit code does.
 
-        `stopped`: the user asked for the end. However the trainer came to it, it is no failure.
+        `stopped`: the user asked for the end. However the trainer got there, it is not a failure.
         """
         self.poll()
-        told = self.record.outcome if self.record is not None else None
-        outcome = told or (outcome_of_stop(exit_code) if stopped else outcome_of_exit(exit_code))
-        if told is None:
+        reported = self.record.outcome if self.record is not None else None
+        outcome = reported or (outcome_of_stop(exit_code) if stopped else outcome_of_exit(exit_code))
+        if reported is None:
             self._conclude_for_the_trainer(outcome)
         checkpoints = self.record.checkpoints if self.record is not None else []
-        return Ended(outcome, told is not None, max((checkpoint.step for checkpoint in checkpoints), default=None))
+        return Ended(outcome, reported is not None, max((checkpoint.step for checkpoint in checkpoints), default=None))
 
     def _conclude_for_the_trainer(self, outcome: Outcome) -> None:
         now = datetime.now(UTC)
@@ -80,11 +80,11 @@ class Follower:
         with contextlib.suppress(OSError):  # a full disk is the trainer's to report; it needs no second one to fail
             write_atomically(self._folders.output / "status.json", json.dumps(self._status.to_wire(), indent=1) + "\n")
 
-    def _tell_dashboard(self) -> None:
-        text = None if self._dashboard_told else _read(self._folders.dashboard)
+    def _show_dashboard(self) -> None:
+        text = None if self._dashboard_shown else _read(self._folders.dashboard)
         if text is None:
             return
-        self._dashboard_told = True
+        self._dashboard_shown = True
         url = json.loads(text).get("url")
         if url:
             self._screen.say(f"Ray dashboard: {url} ({login_hint(self._environment)})")
@@ -101,7 +101,7 @@ def read_status(folders: Folders) -> FineTuneJobStatus:
 def outcome_of_exit(exit_code: int) -> Outcome:
     """Say what an exit code means when the trainer left no last record."""
     if exit_code == EXIT_SUCCESS:
-        return Outcome(result=Result.SUCCEEDED, reason="Succeeded", message="the trainer ended well")
+        return Outcome(result=Result.SUCCEEDED, reason="Succeeded", message="the trainer ended normally")
     if exit_code == EXIT_INPUT:
         return Outcome(result=Result.INPUT_INVALID, reason="InputInvalid", message="the trainer refused its input; its last lines say why")
     if exit_code == EXIT_INTERRUPTED:
@@ -114,11 +114,11 @@ def outcome_of_exit(exit_code: int) -> Outcome:
 
 
 def outcome_of_stop(exit_code: int) -> Outcome:
-    """Say how a run ended that was asked to, when the trainer left no last record."""
+    """Say how a run ended that was asked to stop, when the trainer left no last record."""
     if exit_code in (EXIT_SUCCESS, EXIT_INPUT):
         return outcome_of_exit(exit_code)
     killed = exit_code == 128 + signal.SIGKILL
-    message = f"{STOPPED}; the trainer was ended without a last word" if killed else STOPPED
+    message = f"{STOPPED}; the trainer was killed before it could report" if killed else STOPPED
     return Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=message)
 
 
@@ -132,7 +132,7 @@ def login_hint(environment: Mapping[str, str]) -> str:
         home = Path(environment.get("HOME") or Path.home())
         place = f"the content of {environment.get('RAY_AUTH_TOKEN_PATH') or home / '.ray' / 'auth_token'}"
     ray = "ray" if shutil.which("ray") else Path(sys.executable).with_name("ray")
-    return f"it asks for a token: {place}; `{ray} get-auth-token` prints it"
+    return f"token: {place}; `{ray} get-auth-token` prints it"
 
 
 def _read(path: Path) -> str | None:

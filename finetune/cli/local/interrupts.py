@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first ends the command in order, whatever it does; a second one ends it at once.
+"""Ctrl-C, SIGTERM and a closed terminal: the first stops the command cleanly, whatever it is doing; a second one stops it at once.
 
 Tests: tests/finetune/cli/local/test_run.py, tests/finetune/cli/test_interruption.py.
 """
@@ -15,10 +15,10 @@ class Stoppable(Protocol):
     """A running trainer."""
 
     def terminate(self) -> None:
-        """Ask it to end in order."""
+        """Ask it to stop cleanly."""
 
     def kill(self) -> None:
-        """End it at once."""
+        """Stop it at once."""
 
 
 class Interrupts:
@@ -29,7 +29,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received = 0
-        self._told = 0
+        self._reported = 0
         self._held = False
         self._process: Stoppable | None = None
 
@@ -59,12 +59,12 @@ class Interrupts:
         if self.received:
             process.terminate()
 
-    def tell(self, screen: Screen) -> None:
+    def report(self, screen: Screen) -> None:
         """Say on the screen what was passed on since the last call."""
-        if self.received > self._told:
-            first = "stopping: a trainer that trains writes a checkpoint first; once more to end at once, without one"
-            screen.say(first if self.received == 1 else "ending at once")
-            self._told = self.received
+        if self.received > self._reported:
+            first = "stopping; during training a checkpoint is written first (interrupt again to stop at once, without one)"
+            screen.say(first if self.received == 1 else "stopping at once")
+            self._reported = self.received
 
     def _handle(self, _number: int, _frame: Any) -> None:
         self.received += 1

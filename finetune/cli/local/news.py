@@ -1,4 +1,4 @@
-"""What a new progress record says that the one before did not, in lines for a person.
+"""What is new in a progress record, in lines for a person.
 
 Pure. Tests: tests/finetune/cli/local/test_news.py.
 """
@@ -31,11 +31,11 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     if record.metrics.baseline and not (before and before.metrics.baseline):
         lines.append(f"base model: {figures(record.metrics.baseline)}")
     score, known = record.metrics.validated, before.metrics.validated if before else None
-    # After a resume the record holds the validation of the run before; it is no news. One that is made up for is.
-    if score is not None and score != known and (_is_later(score.step, record) or _is_made_up_for(score.step, before, record)):
+    # After a resume the record holds the validation of the run before; it is not news, unless this start measured it.
+    if score is not None and score != known and (_is_later(score.step, record) or _is_measured_now(score.step, before, record)):
         lines.append(f"validation at step {score.step}: {score}")
     known_steps = {checkpoint.step for checkpoint in before.checkpoints} if before else set()
-    # After a resume the record lists the checkpoints of the run before; they are no news.
+    # After a resume the record lists the checkpoints of the run before; they are not news.
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
     if record.metrics.final and not (before and before.metrics.final):
         lines.append(f"tuned model: {figures(record.metrics.final)}")
@@ -75,13 +75,13 @@ def _is_new(checkpoint: CheckpointRecord, record: ProgressRecord, known_steps: s
     return checkpoint.step not in known_steps and _is_later(checkpoint.step, record)
 
 
-def _is_made_up_for(step: int | None, before: ProgressRecord | None, record: ProgressRecord) -> bool:
-    """Tell whether the step that this start goes on from was validated by this start: not yet when it said where it goes on."""
+def _is_measured_now(step: int | None, before: ProgressRecord | None, record: ProgressRecord) -> bool:
+    """Return whether this start validated the step that it resumed from, which it had not when it reported the resume."""
     return bool(record.resumed_from_step) and step == record.resumed_from_step and before is not None and before.resumed_from_step == step
 
 
 def _is_later(step: int | None, record: ProgressRecord) -> bool:
-    """Tell whether a step is one of this start, not of the one that it goes on from."""
+    """Return whether a step belongs to this start, not to the one that it resumed."""
     return step is not None and step > (record.resumed_from_step or 0)
 
 

@@ -1,4 +1,4 @@
-"""The last words of a run: how it ended, why, and what to do next. Tests: tests/finetune/cli/local/test_run.py."""
+"""The last lines of a run: how it ended, why, and what to do next. Tests: tests/finetune/cli/local/test_run.py."""
 
 import re
 from dataclasses import dataclass
@@ -41,38 +41,40 @@ class LogTail:
 
 @dataclass(frozen=True)
 class Ended:
-    """How the run ended. `told_by_trainer`: in its own words; else concluded from its exit code."""
+    """How the run ended. `reported`: by the trainer itself; else concluded from its exit code."""
 
     outcome: Outcome
-    told_by_trainer: bool
+    reported: bool
     last_checkpoint: int | None
 
 
-def tell(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Screen) -> None:
-    """Say how the run ended; `again` is the command that goes on. BadInputError where the user's input was at fault."""
+def report_end(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Screen) -> None:
+    """Say how the run ended; `again` is the command that continues it. BadInputError where the user's input was invalid."""
     result = ended.outcome.result
     if result is Result.INPUT_INVALID:
-        raise BadInputError(input_errors(ended.outcome if ended.told_by_trainer else None, tail))
+        raise BadInputError(input_errors(ended.outcome if ended.reported else None, tail))
     if result is Result.SUCCEEDED:
         found = [name for name in RESULTS if (folders.output / name).exists()]
-        screen.say(f"finished; in {folders.output}: {', '.join(found)}")
+        screen.say(f"finished; {folders.output} holds {', '.join(found)}")
     elif result is Result.INTERRUPTED:
         if ended.outcome.message != STOPPED:
             _say_message(ended.outcome.message, "", screen)
         step = ended.last_checkpoint
-        screen.say(f"interrupted {f'after the checkpoint at step {step}' if step else 'before the first checkpoint'}; go on with: {again}")
+        screen.say(
+            f"interrupted {f'after the checkpoint at step {step}' if step else 'before the first checkpoint'}; continue with: {again}"
+        )
     else:
-        _tell_failure(ended, folders, tail, again, screen)
+        _report_failure(ended, folders, tail, again, screen)
 
 
-def _tell_failure(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Screen) -> None:
-    if not ended.told_by_trainer:
+def _report_failure(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Screen) -> None:
+    if not ended.reported:
         for line in tail.last_lines():
             screen.say(f"  {line}")
     _say_message(ended.outcome.message, f"failed ({ended.outcome.reason}): ", screen)
-    screen.say(f"the whole log is in {folders.log}")
+    screen.say(f"the full log is in {folders.log}")
     if ended.last_checkpoint:
-        screen.say(f"the checkpoint at step {ended.last_checkpoint} is kept; once the cause is mended, go on with: {again}")
+        screen.say(f"the checkpoint at step {ended.last_checkpoint} is kept; fix the cause, then continue with: {again}")
 
 
 def _say_message(message: str, heading: str, screen: Screen) -> None:
@@ -83,7 +85,7 @@ def _say_message(message: str, heading: str, screen: Screen) -> None:
 
 
 def input_errors(outcome: Outcome | None, tail: LogTail) -> list[InputError]:
-    """Return the user's mistakes as the trainer tells them, by its last record or else by its log."""
+    """Return the user's mistakes as the trainer reports them, by its last record or else by its log."""
     if outcome is None:
         return [InputError("trainer", line) for line in tail.last_lines()]
     return [_parse(line) for line in outcome.message.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""The folder given by --output: one writer at a time, whose run it holds, and how a run is taken away.
+"""The folder given by --output: one writer at a time, whose run it holds, and how a run is removed.
 
 Only what a run itself writes is ever removed. Tests: tests/finetune/cli/local/test_output.py.
 """
@@ -44,7 +44,7 @@ def locked(folders: Folders, wait_seconds: float = ABANDONED_RUN_SECONDS, field:
             pid = _holder(lock)
             if pid is None or _lives(pid) or time.monotonic() > deadline:
                 who = f"by the `finetune` command with pid {pid}" if pid is not None else "by another `finetune` command"
-                raise OutputBusyError(f"{field}: {folders.output} is being written {who}; wait for its end or give another folder")
+                raise OutputBusyError(f"{field}: {folders.output} is being written {who}; wait until it ends or give another folder")
             time.sleep(0.1)
         _write_holder(lock, str(os.getpid()))
         yield lock
@@ -54,11 +54,11 @@ def locked(folders: Folders, wait_seconds: float = ABANDONED_RUN_SECONDS, field:
 
 
 def previous_run_finished(folders: Folders, config: TrainConfig) -> bool:
-    """Tell whether the folder holds a finished run of this configuration; BadInputError if what it holds is another's.
+    """Return whether the folder holds a finished run of this configuration; BadInputError if what it holds is another's.
 
     Whether its rows and weights are today's is for the trainer to say, who can read them.
     """
-    fix = "give another --output, or begin anew with --overwrite"
+    fix = "give another --output, or start over with --overwrite"
     run_file = folders.output / "run.json"
     if not run_file.is_file():
         return False
@@ -74,7 +74,7 @@ def previous_run_finished(folders: Folders, config: TrainConfig) -> bool:
 
 
 def refuse_foreign_files(folders: Folders) -> None:
-    """Raise BadInputError where a file of a run's name stands that no run wrote: it would be overwritten."""
+    """Raise BadInputError where there is a file with a run's name that no run wrote: it would be overwritten."""
     if (folders.output / "run.json").is_file() or folders.config.is_file():
         return
     foreign = [name for name in OWN_FILES if (folders.output / name).exists()]
@@ -98,7 +98,7 @@ def _read_run(run_file: Path) -> dict[str, Any]:
     except ValueError:
         written = None
     if not isinstance(written, dict) or not all(isinstance(written.get(part, {}), dict) for part in ("owner", "lineage")):
-        raise BadInputError([InputError("--output", f"{run_file} is damaged", "give another folder, or begin anew with --overwrite")])
+        raise BadInputError([InputError("--output", f"{run_file} is damaged", "give another folder, or start over with --overwrite")])
     return written
 
 

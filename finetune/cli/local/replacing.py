@@ -13,7 +13,7 @@ from finetune.cli.local.output import OWN_FILES, OWN_PRIVATE_FILES, remove_run
 
 
 def set_aside(folders: Folders) -> bool:
-    """Move what a previous run wrote out of the way, nothing else; tell whether there was anything."""
+    """Move what a previous run wrote out of the way, nothing else; return whether there was anything."""
     if not _move(folders, _inside(_moving(folders))):
         return False
     _moving(folders).rename(_aside(folders))
@@ -29,12 +29,12 @@ def discard_once_replaced(folders: Folders) -> None:
 
 
 def waits_for_its_place(folders: Folders) -> bool:
-    """Tell whether a run that was set aside comes back, because the new one has not taken its place."""
+    """Return whether a run that was set aside comes back, because the new one has not taken its place."""
     return _aside(folders).is_dir() and not (folders.output / "run.json").is_file()
 
 
 def settle(folders: Folders) -> bool:
-    """End a replacement, however far it came: the previous run is removed, or back in its place; tell whether it is back."""
+    """End a replacement, however far it came: the previous run is removed, or back in its place; return whether it is back."""
     shutil.rmtree(_discarded(folders), ignore_errors=True)
     discard_once_replaced(folders)
     refused_log = b""
@@ -69,7 +69,7 @@ def _inside(folder: Path) -> Folders:
 
 
 def _move(source: Folders, target: Folders) -> bool:
-    """Move the files that a run writes; tell whether there were any in the output."""
+    """Move the files that a run writes; return whether there were any in the output."""
     places = [(source.output / name, target.output / name) for name in OWN_FILES]
     places += [(source.private / name, target.private / name) for name in OWN_PRIVATE_FILES]
     there = [(path, place) for path, place in places if path.exists() or path.is_symlink()]

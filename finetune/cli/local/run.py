@@ -20,7 +20,7 @@ from finetune.cli.local.configuration import Folders, plan_local_run, prepare
 from finetune.cli.local.follow import Follower, read_status
 from finetune.cli.local.interrupts import Interrupts
 from finetune.cli.local.machine import Machine
-from finetune.cli.local.outcome import LogTail, tell
+from finetune.cli.local.outcome import LogTail, report_end
 from finetune.cli.local.output import locked, previous_run_finished, refuse_foreign_files
 from finetune.cli.local.process import TRAINER_COMMAND, TrainerProcess
 from finetune.cli.local.replacing import discard_once_replaced, set_aside, settle, waits_for_its_place
@@ -31,7 +31,7 @@ from finetune.cli.local.surroundings import Surroundings, surroundings
 POLL_SECONDS = 0.5
 EXIT_CODES = {Result.SUCCEEDED: EXIT_SUCCESS, Result.INTERRUPTED: EXIT_INTERRUPTED}
 WORKER_LOG_LINE = re.compile(r"(\x1b\[\d+m)*\((\w+ )?(\w+, )?pid=\d+")
-"""How Ray begins what it forwards from workers; it is log, not the trainer's own words."""
+"""How Ray begins what it forwards from workers; it is log, not the trainer's own output."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
         with contextlib.closing(screen), surroundings(folders.output) as place, locked(folders) as lock:
             try:
                 if settle(folders):
-                    screen.say(f"the run in {folders.output} is back, which an interrupted start was to replace")
+                    screen.say(f"restored the run in {folders.output}: the start that was to replace it was interrupted")
                 refuse_foreign_files(folders)
                 if request.overwrite:
                     if set_aside(folders):
-                        screen.say(f"replacing the run in {folders.output}; it is removed once the new one's input has passed")
+                        screen.say(f"replacing the run in {folders.output}; it is removed once the new input has been checked")
                 elif previous_run_finished(folders, local_run.config):
                     missing = missing_results(folders.output, local_run.config.exports)
                     if not missing:
                         return _leave_alone(request, job, folders, machine, trainer, screen, place)
-                    lacking = f"{folders.output} holds this run, finished, without {' and '.join(missing)}"
-                    screen.say(f"{lacking}: made from its checkpoints, without training")
+                    lacking = f"{folders.output} holds this finished run without {' and '.join(missing)}"
+                    screen.say(f"{lacking}; making them from its checkpoints, without training")
                 warnings = [f"warning: {warning}" for warning in (*local_run.warnings, *place.warnings)]
                 for line in (*local_run.notices, *warnings):
                     screen.say(line)
@@ -86,17 +86,17 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
 def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: Machine, trainer: Sequence[str], screen: Screen,
                  place: Surroundings) -> int:  # fmt: skip
     """Say that the run is finished, once the trainer has compared its rows and weights with those of today."""
-    screen.say(f"{folders.output} holds this run, finished; comparing its rows and weights with those of today")
-    told: list[str] = []
+    screen.say(f"{folders.output} holds this finished run; comparing its rows and weights with the current ones")
+    found: list[str] = []
     with tempfile.TemporaryDirectory(prefix="finetune-check-", dir=place.folder) as aside:
         again = plan_local_run(job, Folders(folders.output, Path(aside)), request.claims, machine)
-        outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, place, say=told.append)
+        outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, place, say=found.append)
     if outcome.result is not Result.SUCCEEDED:
-        for line in told:
+        for line in found:
             screen.say(line)
         screen.say(f"failed ({outcome.reason}): {outcome.message}")
         return EXIT_FAILURE
-    screen.say(f"{folders.output} holds this run, finished: nothing was changed; --overwrite trains anew")
+    screen.say(f"{folders.output} holds this finished run; nothing was changed; --overwrite trains again")
     return EXIT_SUCCESS
 
 
@@ -111,7 +111,7 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
             interrupts.pass_to(process)
         tail = LogTail(folders.log, log_start)
         while (lines := process.lines(POLL_SECONDS)) is not None:
-            interrupts.tell(screen)
+            interrupts.report(screen)
             _pass_on(lines, screen, log)
             if request.verbose:
                 for line in tail.new_lines():
@@ -122,12 +122,12 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
     ended = follower.conclude(exit_code, stopped=interrupts.received > 0)
     screen.close()
     again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))
-    tell(ended, folders, tail, again, screen)
+    report_end(ended, folders, tail, again, screen)
     return EXIT_CODES.get(ended.outcome.result, EXIT_FAILURE)
 
 
 def _pass_on(lines: Iterator[str], screen: Screen, log: IO[bytes]) -> None:
-    """Show the trainer's own words, and put into the log what Ray forwards from its workers."""
+    """Show the trainer's own lines, and put into the log what Ray forwards from its workers."""
     for line in lines:
         if not WORKER_LOG_LINE.match(line):
             screen.say(line)

@@ -1,4 +1,4 @@
-"""Shows a run: a moving bar where there is a terminal, one honest line every few seconds where there is none.
+"""Shows a run: a moving bar where there is a terminal, a line every few seconds where there is none.
 
 Tests: tests/finetune/cli/local/test_screen.py.
 """
@@ -41,7 +41,7 @@ class PlainScreen:
 
     def say(self, line: str) -> None:
         """Write the line."""
-        with contextlib.suppress(OSError):  # the reader of the pipe is gone; the run goes on
+        with contextlib.suppress(OSError):  # the reader of the pipe is gone; the run continues
             self._stream.write(line + "\n")
             self._stream.flush()
 
@@ -56,7 +56,7 @@ class PlainScreen:
             self.say(line)
 
     def close(self) -> None:
-        """Nothing moves, so nothing is to be put in order."""
+        """Nothing moves, so there is nothing to clean up."""
 
 
 class BarScreen:
@@ -70,7 +70,7 @@ class BarScreen:
 
     def say(self, line: str) -> None:
         """Print above the bar."""
-        with contextlib.suppress(OSError):  # the terminal is gone; the run ends in order
+        with contextlib.suppress(OSError):  # the terminal is gone; the run ends cleanly
             self._progress.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def show(self, record: ProgressRecord) -> None:
@@ -81,7 +81,7 @@ class BarScreen:
         self._progress.update(self._task, description=description, total=total, completed=completed, figures=progress_line(record))
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         with contextlib.suppress(OSError):  # the terminal is gone
             self._progress.stop()
 

@@ -1,6 +1,6 @@
 """Finds the files that a job names on this machine: paths beside the job file, keys of its ConfigMaps, folders given for claims.
 
-Looks only whether a file exists; ConfigMap keys are written later, by whoever starts the run.
+Only checks that a file exists; whoever starts the run writes the ConfigMap keys later.
 Tests: tests/finetune/cli/local/test_configuration.py.
 """
 
@@ -38,14 +38,14 @@ class SourceFinder:
             fix = "download it, and give the path of the file"
             self.errors.append(InputError(f"{field}.path", f"{reference.path} is an address, not a file", fix))
             return ""
-        hint = "mend the path" if given.is_absolute() else "paths are relative to the job file"
+        hint = "check the path" if given.is_absolute() else "paths are relative to the job file"
         return self._existing(f"{field}.path", self._job.path.absolute().parent / given, hint, reference)
 
     def _in_claim(self, field: str, place: ClaimPath, reference: FileReference) -> str:
         name = place.claim_name
         self.claims_read.add(name)
         if name not in self._claims:
-            fix = f"say which folder stands for it: --claim {name}=DIR"
+            fix = f"name a folder to read in its place: --claim {name}=DIR"
             self.errors.append(InputError(f"{field}.persistentVolumeClaim.claimName", f"there is no claim {name!r} on this machine", fix))
             return ""
         hint = f"it is looked for in the folder given by --claim {name}=…"

@@ -18,7 +18,7 @@ OUTCOMES = {
     Result.FAILED: AttemptOutcome.FAILED,
     Result.INPUT_INVALID: AttemptOutcome.FAILED,
 }
-ABANDONED = Ending(AttemptOutcome.FAILED, "Killed", "the run ended without a word: it was killed, or the machine went down")
+ABANDONED = Ending(AttemptOutcome.FAILED, "Killed", "the run ended without a report: it was killed, or the machine went down")
 
 
 def begin(previous: FineTuneJobStatus, job_name: str, now: datetime) -> FineTuneJobStatus:
@@ -26,17 +26,17 @@ def begin(previous: FineTuneJobStatus, job_name: str, now: datetime) -> FineTune
     if attempts.unfinished(previous) is not None:
         last_sign_of_life = previous.progress.last_report_time if previous.progress else None
         previous = attempts.end(previous, ABANDONED, last_sign_of_life or now)
-    # Another run counts its reports from 1 again, and ends anew.
+    # Another run counts its reports from 1 again and has an end of its own.
     fresh = previous.model_copy(update={"report_cursor": None, "conditions": None, "warnings": None})
     status = attempts.update(attempts.begin(fresh, job_name), start_time=now)
-    status = set_condition(status, ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the job file is sound", generation=1, now=now)
+    status = set_condition(status, ConditionType.ACCEPTED, "True", Reason.ACCEPTED, "the job file is valid", generation=1, now=now)
     message = "the trainer was started on this machine"
     status = set_condition(status, ConditionType.RUNNING, "True", Reason.RUNNING, message, generation=1, now=now)
     return summarize(status, generation=1, now=now)
 
 
 def take(status: FineTuneJobStatus, record: ProgressRecord) -> FineTuneJobStatus:
-    """Return the status with what the trainer reports, and with its end when the record tells it."""
+    """Return the status with what the trainer reports, and with its end when the record has it."""
     status = fold(status, record)
     if record.outcome is not None:
         status = _end(status, record.outcome, record.time)

@@ -1,4 +1,4 @@
-"""Stands between `finetune` and the trainer so that no process of a run outlives it, however either of them dies.
+"""Runs between `finetune` and the trainer so that no process of a run outlives it, however either of them dies.
 
 Ray's daemons start sessions of their own and their parents exit, so killing a process group does not reach them. This
 process is a child subreaper (prctl(2)): whatever is orphaned below it becomes its child, and it ends all of it when the

@@ -1,8 +1,8 @@
-"""Makes the user's machine fit for a run: where the trainer starts, where Ray's sockets lie, and what its environment holds.
+"""Prepares the user's machine for a run: where the trainer starts, where Ray's sockets lie, and what its environment holds.
 
-A run starts in an empty folder, or modules beside the user's job file would take the place of ours in Ray's workers. What
-cannot be used as it is (a TMPDIR whose paths are too long for sockets, a HOME that cannot be written) is gone around and
-said; where nothing is left to go to, it is told as bad input. Tests: tests/finetune/cli/local/test_surroundings.py.
+A run starts in an empty folder, because modules beside the user's job file would otherwise replace ours in Ray's workers. What
+cannot be used as it is (a TMPDIR whose paths are too long for sockets, a HOME that cannot be written) is avoided with
+a warning; where nothing else is left, it is bad input. Tests: tests/finetune/cli/local/test_surroundings.py.
 """
 
 import contextlib
@@ -114,7 +114,7 @@ def _usable(folder: Path) -> str | None:
     except OSError as error:
         return f"cannot be written ({error.strerror})"
     if shutil.disk_usage(folder).free < DISK_REFUSED_BYTES:
-        return "lies on a disk that is full"
+        return "is on a full disk"
     return None
 
 
@@ -123,18 +123,18 @@ def _room(output: Path, field: str) -> list[str]:
     place = next(path for path in (output, *output.parents) if path.exists())
     usage = shutil.disk_usage(place)
     free = usage.free
-    if not usage.total:  # no disk at all: writing will tell
+    if not usage.total:  # no disk at all: writing will show
         return []
     if free < DISK_REFUSED_BYTES:
-        problem = f"{output} lies on a disk with {free / 1e6:.0f} MB free"
+        problem = f"{output} is on a disk with {free / 1e6:.0f} MB free"
         raise BadInputError([InputError(field, problem, "make room, or give a folder on another disk")])
     if free < DISK_WARNED_BYTES:
-        return [f"{output} lies on a disk with {free / 1e6:.0f} MB free; checkpoints and the model may need more"]
+        return [f"{output} is on a disk with {free / 1e6:.0f} MB free; checkpoints and the model may need more"]
     return []
 
 
 def _home(environment: dict[str, str], folder: Path, warnings: list[str]) -> None:
-    """Give libraries a place for what they keep at home, where the home is none."""
+    """Give libraries a place for what they keep at home, where there is no home."""
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
     if home.is_absolute() and _writable(home):
         environment["HOME"] = str(home)  # Ray asks for the variable and for nothing else
@@ -143,12 +143,12 @@ def _home(environment: dict[str, str], folder: Path, warnings: list[str]) -> Non
             return
         environment.setdefault("FINETUNE_CACHE", str(folder / "cache"))
         _hub_cache(environment, cache, folder)
-        warnings.append(f"{cache} cannot be written: what this run caches is gone after it; set FINETUNE_CACHE and HF_HOME to keep it")
+        warnings.append(f"{cache} cannot be written: what this run caches is removed after it; set FINETUNE_CACHE and HF_HOME to keep it")
         return
     (folder / "home").mkdir()
     environment["HOME"] = str(folder / "home")
     _hub_cache(environment, home / ".cache", folder)
-    warnings.append(f"HOME={home} cannot be written: what this run caches is gone after it; set FINETUNE_CACHE and HF_HOME to keep it")
+    warnings.append(f"HOME={home} cannot be written: what this run caches is removed after it; set FINETUNE_CACHE and HF_HOME to keep it")
 
 
 def _hub_cache(environment: dict[str, str], cache: Path, folder: Path) -> None:
@@ -162,7 +162,7 @@ def _hub_cache(environment: dict[str, str], cache: Path, folder: Path) -> None:
 
 
 def _writable(folder: Path) -> bool:
-    """Tell whether files can be made in a folder, which its permissions alone do not say (root, network, read-only mounts)."""
+    """Return whether files can be made in a folder, which its permissions alone do not say (root, network, read-only mounts)."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True

@@ -24,9 +24,9 @@ def test_a_good_job_is_told_with_what_would_be_done(tmp_path: Path, capfd: pytes
         "job support-bot: chat, LoRA of rank 8, 1 epoch, 8 rows a step",
         "workers: 2 with 1 CPU each, DeepSpeed ZeRO-2",
         "output: adapter model, report and checkpoints, in the folder of --output",
-        "warning: without effect here, they are for a cluster: spec.resources.cpu",
+        "warning: only a cluster uses spec.resources.cpu",
         "train: 3 rows",
-        f"{tmp_path}/job.yaml can be run: finetune run {tmp_path}/job.yaml --output DIR",
+        f"{tmp_path}/job.yaml is valid; train with: finetune run {tmp_path}/job.yaml --output DIR",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["job.yaml"]
 
@@ -51,7 +51,7 @@ def test_the_command_that_it_advises_can_be_copied_with_claims_and_blanks(tmp_pa
     folder.mkdir()
     document = job(spec__data={"train": [{"persistentVolumeClaim": {"claimName": "rows"}}]})
     assert check(write(folder, document), {"rows": folder}, Machine(2, 0), standin("found")) == 0
-    advice = capfd.readouterr().out.splitlines()[-1].partition(" can be run: ")[2]
+    advice = capfd.readouterr().out.splitlines()[-1].partition(" is valid; train with: ")[2]
     assert shlex.split(advice) == ["finetune", "run", f"{folder}/job.yaml", "--output", "DIR", "--claim", f"rows={folder}"]
 
 
@@ -65,18 +65,18 @@ def test_a_job_that_a_cluster_can_run_needs_nothing(tmp_path: Path) -> None:
 
 def test_a_job_without_an_output_is_told_what_a_cluster_would_need(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert checked(tmp_path, "found", spec__output=REMOVED) == 0
-    line = "a cluster would need spec.output.persistentVolumeClaim.claimName, the claim that results are written to"
+    line = "a cluster also needs spec.output.persistentVolumeClaim.claimName, the claim that results are written to"
     assert line in capfd.readouterr().out.splitlines()
 
 
 def test_paths_of_this_machine_are_told_to_be_no_use_on_a_cluster(tmp_path: Path) -> None:
     sources = [{"path": "a.jsonl"}, {"persistentVolumeClaim": {"claimName": "rows", "path": "b.jsonl"}}]
     [need] = needs(tmp_path, job(spec__data__train=sources, spec__model={"path": "model"}))
-    assert need == "a cluster would need a claim, a ConfigMap or a name on the hub instead of spec.model.path, spec.data.train[0].path"
+    assert need == "a cluster also needs a claim, a ConfigMap or a name on the hub instead of spec.model.path, spec.data.train[0].path"
 
 
 @pytest.mark.parametrize(("size", "told"), [(120_000, False), (140_000, True)])
 def test_a_config_map_that_kubectl_can_only_apply_server_side_is_told(tmp_path: Path, size: int, told: bool) -> None:
     found = needs(tmp_path, {**CONFIG_MAP, "data": {"train.jsonl": '"' * size}}, job())
-    expected = "a cluster would need kubectl apply --server-side: ConfigMap pairs is too large without it"
+    expected = "a cluster also needs kubectl apply --server-side: ConfigMap pairs is too large without it"
     assert found == ([expected] if told else [])

@@ -61,7 +61,7 @@ def test_a_run_that_is_being_written_is_left_alone_but_may_be_exported_elsewhere
 @pytest.mark.parametrize(
     ("folder", "forms", "words"),
     [
-        ("run", (), "finetune export: is not told what to write; give --merged, --adapter or both"),
+        ("run", (), "finetune export: has nothing to write; give --merged, --adapter or both"),
         ("empty", ("merged",), "DIR: .*empty holds no run: it has no run.json"),
         ("nowhere", ("merged",), "DIR: there is no folder .*nowhere"),
     ],
@@ -113,7 +113,7 @@ def test_a_full_disk_is_refused_before_anything_starts(run: Path, tmp_path: Path
         shutil, "disk_usage", lambda path: usage._replace(free=10**6) if Path(path) == tmp_path else usage._replace(free=10**12)
     )
 
-    with pytest.raises(BadInputError, match=r"^--to: .*/to lies on a disk with 1 MB free; make room"):
+    with pytest.raises(BadInputError, match=r"^--to: .*/to is on a disk with 1 MB free; make room"):
         export(ExportRequest(run, ("merged",), to=to), COMMAND)
 
 
@@ -131,7 +131,7 @@ time.sleep(60)
     [
         pytest.param(3, "", 3, "interrupted; nothing was written\n", id="at its beginning"),
         pytest.param(
-            3, "print('wrote /x (bfloat16)', flush=True)", 3, "interrupted; what was written until then is whole\n", id="between two"
+            3, "print('wrote /x (bfloat16)', flush=True)", 3, "interrupted; what was written so far is complete\n", id="between two"
         ),
         pytest.param(0, "print('wrote /x (bfloat16)', flush=True)", 0, "", id="when all was done"),
     ],

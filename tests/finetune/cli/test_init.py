@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.api.spec import FineTuneJobSpec
+from finetune.api.tasks import TaskName
 from finetune.cli.command import DEFAULT_MODEL, run_command
 from finetune.cli.init import TO_FILL_IN, Guess, job_text
 from finetune.cli.jobfile.reading import read_job_file
-
-Task = FineTuneJobSpec.model_fields["task"].annotation
 
 
 def initialised(folder: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch) -> FineTuneJobSpec:
@@ -128,7 +127,7 @@ def test_the_name_of_the_job_is_valid_whatever_the_file_is_called(tmp_path: Path
 @given(names=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), min_size=2, max_size=2))
 def test_any_name_of_a_column_stands_in_the_file_as_it_is(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     columns = {"prompt": names[0], "completion": names[1]}
-    text = job_text(Path("a.csv"), Path("job.yaml"), DEFAULT_MODEL, Guess(Task("chat"), f"it has {names}", columns))
+    text = job_text(Path("a.csv"), Path("job.yaml"), DEFAULT_MODEL, Guess(TaskName.CHAT, f"it has {names}", columns))
     path = tmp_path_factory.mktemp("job") / "job.yaml"
     path.write_text(text, encoding="utf-8")
     assert columns_of(read_job_file(path).spec) == columns
@@ -138,5 +137,19 @@ def test_the_job_is_a_dozen_lines_and_a_comment(tmp_path: Path, monkeypatch: pyt
     initialised(tmp_path, "a.csv", "text,label\nhi there,good\n", monkeypatch)
     lines = (tmp_path / "job.yaml").read_text().splitlines()
     assert lines[0].startswith("# Written by")
-    assert len(lines) <= 14
+    assert len(lines) <= 15
     assert yaml.safe_load("\n".join(lines))["kind"] == "FineTuneJob"
+
+
+@pytest.mark.parametrize(("answer", "tokens"), [("yes", 16), ("a" * 100, 64), ("a" * 9000, 512)])
+def test_answers_are_generated_as_long_as_those_in_the_file(
+    tmp_path: Path, answer: str, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = initialised(tmp_path, "a.csv", f"text,label\nhi there,{answer}\n", monkeypatch)
+    assert spec.evaluation
+    assert spec.evaluation.generation
+    assert spec.evaluation.generation.max_new_tokens == tokens
+
+
+def test_of_plain_text_nothing_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert initialised(tmp_path, "a.txt", "words\n", monkeypatch).evaluation is None

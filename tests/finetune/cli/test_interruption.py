@@ -59,7 +59,7 @@ def interrupted_while(wanted: str, folder: Path, out: Path, number: signal.Signa
 def test_a_run_whose_base_model_is_being_measured_ends_at_the_first_signal(folder: Path) -> None:
     out = folder / "baseline"
     said = interrupted_while("EvaluatingBaseline", folder, out, signal.SIGINT, evaluation=LONG)
-    assert said[-1] == f"interrupted before the first checkpoint; go on with: finetune run {folder}/job.yaml --output {out}"
+    assert said[-1] == f"interrupted before the first checkpoint; continue with: finetune run {folder}/job.yaml --output {out}"
 
 
 @pytest.mark.slow
@@ -68,5 +68,5 @@ def test_a_run_whose_tuned_model_is_being_measured_ends_at_the_first_signal_and_
     out = folder / f"final-{number.name}"
     # The base model has its measurement behind it when the checkpoint is there.
     said = interrupted_while("EvaluatingFinal", folder, out, number, evaluation={"generation": {"maxNewTokens": 100, "samples": 100}})
-    assert said[-1].startswith("interrupted after the checkpoint at step 4; go on with: finetune run ")
+    assert said[-1].startswith("interrupted after the checkpoint at step 4; continue with: finetune run ")
     assert (out / "checkpoints/step-4/manifest.json").is_file()

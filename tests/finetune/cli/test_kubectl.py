@@ -177,7 +177,7 @@ FILES: dict[str, str | bytes] = {
     "a list of numbers": "apiVersion: v1\nkind: List\nitems: [3]\n",
     "items that are no list": "apiVersion: v1\nkind: List\nitems: {a: 1}\n",
     "a list without a kind": f"items:\n{ITEM}",
-    "a text": "hello\n",
+    "a string": "hello\n",
     "nothing": "",
     "a separator": "---",
 }

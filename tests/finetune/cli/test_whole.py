@@ -83,7 +83,7 @@ def test_a_killed_run_leaves_no_process_goes_on_where_it_was_and_is_known_when_i
         before = {file: file.stat().st_mtime_ns for file in (moved / "out").rglob("*") if file.is_file() and file.name != "lock"}
         known = finetune("run", moved / "job.yaml", "--output", moved / "out")
         assert known.returncode == 0, known.stdout + known.stderr
-        assert "holds this run, finished: nothing was changed" in known.stdout
+        assert "holds this finished run; nothing was changed" in known.stdout
         assert {file: file.stat().st_mtime_ns for file in before} == before
         assert_results_are_made_again(moved)
         write_rows(moved / "train.jsonl", 63)
@@ -102,7 +102,7 @@ def assert_results_are_made_again(moved: Path) -> None:
     claim = {"persistentVolumeClaim": {"claimName": "models"}, "export": ["adapter", "merged"]}
     again = finetune("run", job_file(moved, output=claim), "--output", out)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "finished, without model/adapter and model/merged: made from its checkpoints, without training" in again.stdout
+    assert "finished, without model/adapter and model/merged; making them from its checkpoints, without training" in again.stdout
     made = json.loads((out / "report.json").read_text())
     assert [entry["form"] for entry in made["exports"]] == ["adapter", "merged"]
     assert (made["final"], made["training"]) == (report["final"], report["training"])

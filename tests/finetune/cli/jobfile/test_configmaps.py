@@ -21,11 +21,11 @@ def test_texts_and_bytes_are_read() -> None:
     ("changes", "expected"),
     [
         pytest.param({"metadata": {"name": "a..b"}}, "ConfigMap a..b.metadata.name: 'a..b' is not a name that Kubernetes takes", id="name"),
-        pytest.param({"metadata": {"name": 1}}, "a ConfigMap.metadata.name: 1 is not a text; put quotes around it", id="number"),
+        pytest.param({"metadata": {"name": 1}}, "a ConfigMap.metadata.name: 1 is not a string; put quotes around it", id="number"),
         pytest.param({"metadata": {}}, "a ConfigMap.metadata.name: is missing; name it as the job's", id="no name"),
         pytest.param({"metadata": {"name": "rows", "labels": {"a": "b c"}}}, "ConfigMap rows.metadata.labels[a]: 'b c' is", id="label"),
         pytest.param({"data": {"a/b": "x"}}, "ConfigMap rows.data: 'a/b' is not a key that Kubernetes takes", id="key"),
-        pytest.param({"data": {"a": 1}}, "ConfigMap rows.data.a: 1 is not a text; put quotes around it", id="value"),
+        pytest.param({"data": {"a": 1}}, "ConfigMap rows.data.a: 1 is not a string; put quotes around it", id="value"),
         pytest.param({"data": {"a": "x"}, "binaryData": {"a": "eA=="}}, "ConfigMap rows.binaryData.a: is in data as well", id="twice"),
         pytest.param({"binaryData": {"a": "?"}}, "ConfigMap rows.binaryData.a: is not base64; put plain text under data", id="base64"),
         pytest.param({"data": {"a": "x" * 1048577}}, "ConfigMap rows: holds 1,048,577 bytes, a ConfigMap takes 1,048,576; put", id="size"),

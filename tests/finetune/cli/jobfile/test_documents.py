@@ -49,7 +49,7 @@ def test_json_objects_may_follow_each_other(tmp_path: Path) -> None:
 
 def test_text_that_is_never_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(f"{POD}...\nmore: [\n")
-    assert read_documents(tmp_path / "file.yaml").without_effect == ["the text from line 4 on, behind '...'"]
+    assert read_documents(tmp_path / "file.yaml").without_effect == ["the text from line 4 on, after '...'"]
 
 
 def test_many_json_objects_are_each_found(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_file_of_weights_is_not_read(tmp_path: Path) -> None:
         pytest.param("- a\n", "file.yaml: document 1 is not an object", id="a list of yaml"),
         pytest.param("apiVersion: v1\nkind: List\nitems: [3]\n", "file.yaml: document 1: items is not a list of", id="items"),
         pytest.param(
-            '{"apiVersion": "v1", "kind": "A", "kind": "B"}', "file.yaml:1:35: is not YAML: the key 'kind' stands twice", id="json"
+            '{"apiVersion": "v1", "kind": "A", "kind": "B"}', "file.yaml:1:35: is not YAML: the key 'kind' is given twice", id="json"
         ),
     ],
 )

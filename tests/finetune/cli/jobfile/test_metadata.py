@@ -7,7 +7,7 @@ import pytest
 
 from finetune.cli.jobfile.metadata import metadata_problems
 
-LABEL = "use at most 63 letters, digits, '-', '_' and '.', a letter or digit first and last; other texts go into annotations"
+LABEL = "use at most 63 letters, digits, '-', '_' and '.', a letter or digit first and last; other strings go into annotations"
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,13 @@ def test_what_the_api_server_takes_is_taken(metadata: dict[str, Any]) -> None:
         pytest.param({"labels": {"team": "x" * 64}}, f"metadata.labels[team]: '{'x' * 64}' has 64 characters; {LABEL}", id="long value"),
         pytest.param({"labels": {"bad key!": "x"}}, "metadata.labels[bad key!]: 'bad key!' is not the name of a label; write", id="key"),
         pytest.param({"labels": {"A/b": "x"}}, "metadata.labels[A/b]: 'A/b' is not the name of a label", id="domain in capitals"),
-        pytest.param({"labels": {"version": 1.5}}, "metadata.labels[version]: 1.5 is not a text; put quotes around it", id="number"),
-        pytest.param({"labels": {"debug": True}}, "metadata.labels[debug]: true is not a text; put quotes around it; yes", id="flag"),
-        pytest.param({"labels": {"delta": -1}}, "metadata.labels[delta]: -1 is not a text; give a text", id="number that no quotes mend"),
-        pytest.param({"labels": ["a"]}, 'metadata.labels: ["a"] is not an object (name: value); give names with texts', id="list"),
-        pytest.param({"annotations": {"a": "x" * 262144}}, "metadata.annotations: have 262145 bytes altogether; keep", id="size"),
+        pytest.param({"labels": {"version": 1.5}}, "metadata.labels[version]: 1.5 is not a string; put quotes around it", id="number"),
+        pytest.param({"labels": {"debug": True}}, "metadata.labels[debug]: true is not a string; put quotes around it; yes", id="flag"),
+        pytest.param(
+            {"labels": {"delta": -1}}, "metadata.labels[delta]: -1 is not a string; give a string", id="number that no quotes fix"
+        ),
+        pytest.param({"labels": ["a"]}, 'metadata.labels: ["a"] is not an object (name: value); give names with strings', id="list"),
+        pytest.param({"annotations": {"a": "x" * 262144}}, "metadata.annotations: have 262145 bytes in total; keep", id="size"),
         pytest.param({"namespace": "Team"}, "metadata.namespace: 'Team' is not the name of a namespace; use at most 63", id="namespace"),
         pytest.param({"finalizers": ["a b"]}, "metadata.finalizers[0]: 'a b' is not the name of a finalizer", id="finalizer"),
         pytest.param({"ownerReferences": [{"kind": "Pod"}]}, "metadata.ownerReferences[0].apiVersion: is missing", id="owner"),

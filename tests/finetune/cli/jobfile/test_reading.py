@@ -53,7 +53,7 @@ def test_a_date_without_quotes_is_a_text(tmp_path: Path) -> None:
     [
         pytest.param("a: [1", "job.yaml:1:4: is not YAML: [ is not closed", id="broken"),
         pytest.param("kind: FineTuneJob\n\tx: 1", "job.yaml:2:1: is not YAML: the line is indented with a tab; use spaces", id="tab"),
-        pytest.param("a: 1\na: 2", "job.yaml:2:1: is not YAML: the key 'a' stands twice", id="key-twice"),
+        pytest.param("a: 1\na: 2", "job.yaml:2:1: is not YAML: the key 'a' is given twice", id="key-twice"),
         pytest.param("", "has no document of kind FineTuneJob (it is empty)", id="empty"),
         pytest.param("kind: Pod", "has no document of kind FineTuneJob (it has: Pod)", id="no-job"),
         pytest.param("kind: FinetuneJob", "kind: there is no kind 'FinetuneJob'; write FineTuneJob", id="kind-misspelt"),
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         pytest.param({"metadata__name": "a" * 41}, f"metadata.name: '{'a' * 41}' has 41 characters; use at most 40", id="long-name"),
         pytest.param({"metadata__name": "Bot_1"}, "metadata.name: 'Bot_1' is not a DNS-1035 label; use lower-case", id="name-form"),
         pytest.param({"metadata__label": {}}, "metadata.label: there is no such field; did you mean labels?", id="metadata-field"),
-        pytest.param({"metadata__labels": {"a": 1}}, "metadata.labels[a]: 1 is not a text; put quotes", id="label-number"),
+        pytest.param({"metadata__labels": {"a": 1}}, "metadata.labels[a]: 1 is not a string; put quotes", id="label-number"),
         pytest.param({"specs": {}}, "specs: there is no such field; remove it, spec is given too", id="top-level-field"),
         pytest.param({"training": {}}, "training: there is no such field; it belongs at spec.training", id="section-outside-the-spec"),
         pytest.param({"labels": {}}, "labels: there is no such field; it belongs at metadata.labels", id="labels-at-the-top"),
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
             {"spec__training__epochs": "3"}, "spec.training.epochs: '3' is not a number; write 3 without quotes", id="quoted-number"
         ),
         pytest.param({"metadata__labels": {"team": "a b"}}, "metadata.labels[team]: 'a b' is not the value of a label; use", id="label"),
-        pytest.param({"metadata__name": 12}, "metadata.name: 12 is not a text; give a name that begins with a letter", id="name-number"),
+        pytest.param({"metadata__name": 12}, "metadata.name: 12 is not a string; give a name that begins with a letter", id="name-number"),
         pytest.param({"status": {"fase": "x"}}, "status.fase: there is no such field; leave the status out", id="status"),
         pytest.param({"spec__unknown": None}, "spec.unknown: there is no such field", id="unknown-field-of-nothing"),
         pytest.param({"spec__task": None}, "spec.task: is missing; add it: What the model learns to do.", id="required-field-of-nothing"),
@@ -122,7 +122,7 @@ def test_mistakes_of_metadata_and_spec_are_told_together(tmp_path: Path) -> None
     [
         pytest.param({"metadata": {"name": "../up"}}, "'../up' is not a name that Kubernetes takes", id="name-that-leaves-the-folder"),
         pytest.param({"data": {"..": "x"}}, "'..' is not a key that Kubernetes takes", id="key-that-leaves-the-folder"),
-        pytest.param({"data": {"key": 1}}, "ConfigMap pairs.data.key: 1 is not a text", id="number"),
+        pytest.param({"data": {"key": 1}}, "ConfigMap pairs.data.key: 1 is not a string", id="number"),
         pytest.param({"binaryData": {"key": "?"}}, "ConfigMap pairs.binaryData.key: is not base64", id="base64"),
     ],
 )

@@ -30,11 +30,11 @@ def test_a_merge_key_in_quotes_is_a_key() -> None:
 
 
 def test_a_key_that_stands_twice_is_refused_with_both_places() -> None:
-    assert refusal("a: 1\nb: 2\na: 3\n") == "3:1: the key 'a' stands twice, first in line 1; keep one of them"
+    assert refusal("a: 1\nb: 2\na: 3\n") == "3:1: the key 'a' is given twice, first in line 1; keep one of them"
 
 
 def test_keys_that_are_the_same_only_to_kubectl_stand_twice_too() -> None:
-    assert refusal("on: 1\ntrue: 2\n").startswith("2:1: the key 'true' stands twice")
+    assert refusal("on: 1\ntrue: 2\n").startswith("2:1: the key 'true' is given twice")
 
 
 def test_a_key_above_may_be_overridden_by_a_merge_without_standing_twice() -> None:
@@ -45,9 +45,9 @@ def test_a_key_above_may_be_overridden_by_a_merge_without_standing_twice() -> No
     ("text", "expected"),
     [
         ("a: {<<: 3}", "1:9: the value of << is not a mapping; give it an alias of a mapping"),
-        ("a: *b", "1:4: *b names no anchor above it; write &b where the value stands first"),
+        ("a: *b", "1:4: *b names no anchor above it; write &b where the value first appears"),
         ("a: &b {c: *b}", "1:11: *b refers to itself; write the value out"),
-        ("[a]: 1", "1:1: a key is a list or an object; a key is a text"),
+        ("[a]: 1", "1:1: a key is a list or an object; a key is a string"),
         ("~: 1", "1:1: a key is empty; write a name before the colon"),
         ("a: .inf", "1:4: .inf is not a number that a job can hold; "),
     ],
@@ -68,7 +68,7 @@ def test_lines_are_counted_from_the_beginning_of_the_file() -> None:
 
 
 def test_what_stands_behind_the_end_mark_is_told_as_without_effect() -> None:
-    assert parse("a: 1\n...\nb: [\n", first_line=2).without_effect == ("the text from line 5 on, behind '...'",)
+    assert parse("a: 1\n...\nb: [\n", first_line=2).without_effect == ("the text from line 5 on, after '...'",)
     assert parse("a: 1\n...\n").without_effect == ()
 
 

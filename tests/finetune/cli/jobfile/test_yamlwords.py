@@ -11,7 +11,7 @@ from finetune.cli.jobfile.yamlwords import YamlError
     [
         pytest.param("a:\n\t- 1", "2:1: the line is indented with a tab; use spaces", id="tab"),
         pytest.param("a: |\n\tb", "2:1: the line is indented with a tab; use spaces", id="tab in a block"),
-        pytest.param("a: b: c", "1:5: there is a second ': ' in one value; put quotes around the text that holds it", id="two colons"),
+        pytest.param("a: b: c", "1:5: there is a second ': ' in one value; put quotes around the string that holds it", id="two colons"),
         pytest.param("a:1\nb: 2", "1:None: there is no space after the colon; write 'key: value'", id="no blank after a colon"),
         pytest.param(
             "a: 1\n  b: 2", "2:4: this key is indented deeper than the one above it, which has a value; indent it like", id="too deep"
@@ -25,9 +25,9 @@ from finetune.cli.jobfile.yamlwords import YamlError
         pytest.param("a: 'it's'", "1:8: there is text after the closing '; write '' for a ' in single quotes", id="quote in quotes"),
         pytest.param('a: "Say "hi""', '1:10: there is text after the closing "; write \\" for a " in double quotes', id="quotes in quotes"),
         pytest.param("a: 1\nkind Pod\nb: 2", "2:1: this line is not 'key: value', it has no colon", id="no colon"),
-        pytest.param("a: @b", "1:4: a value cannot begin with @; put quotes around the text", id="at"),
-        pytest.param("a: *.jsonl", "1:4: a value cannot begin with *; put quotes around the text", id="star"),
-        pytest.param("a: !b!c", "1:4: a value cannot begin with !; put quotes around the text", id="tag"),
+        pytest.param("a: @b", "1:4: a value cannot begin with @; put quotes around the string", id="at"),
+        pytest.param("a: *.jsonl", "1:4: a value cannot begin with *; put quotes around the string", id="star"),
+        pytest.param("a: !b!c", "1:4: a value cannot begin with !; put quotes around the string", id="tag"),
         pytest.param("a: - b", "1:4: a list entry starts on the line of its key; start it on a line of its own", id="entry behind its key"),
         pytest.param("a: [1,,2]", "1:7: , was found where a value was expected; give a value, or take it away", id="two commas"),
         pytest.param('a: "C:\\data"', "1:7: \\d is not an escape in double quotes; double the backslash", id="backslash"),

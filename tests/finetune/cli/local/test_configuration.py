@@ -69,7 +69,7 @@ def test_every_source_that_cannot_be_found_is_told(tmp_path: Path) -> None:
         "spec.data.train[0].configMap.name: there is no ConfigMap 'pair' in job.yaml; add it to the file, or did you mean pairs?",
         "spec.data.train[1].configMap.key: ConfigMap pairs has no key 'train.json'; did you mean train.jsonl?",
         "spec.data.train[2].persistentVolumeClaim.claimName: there is no claim 'rows' on this machine; "
-        "say which folder stands for it: --claim rows=DIR",
+        "name a folder to read in its place: --claim rows=DIR",
         f"spec.data.train[3].persistentVolumeClaim.path: there is nothing at {tmp_path}/none.csv; "
         "it is looked for in the folder given by --claim given=…",
         f"spec.augmentation.operations[0].synonymReplacement.dictionary.path: there is nothing at {tmp_path}/none.tsv; "
@@ -104,7 +104,7 @@ def test_a_pattern_without_its_folder_and_one_for_a_model_are_told(tmp_path: Pat
 
 
 def test_the_claim_that_is_written_becomes_the_output_folder_in_one_line(tmp_path: Path) -> None:
-    assert plan(tmp_path).notices == (f"claim models, which the job writes, becomes the folder {tmp_path}/out",)
+    assert plan(tmp_path).notices == (f"claim models, which the job writes to, is here the folder {tmp_path}/out",)
 
 
 def test_fields_that_only_a_cluster_knows_are_named_in_one_warning(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_fields_that_only_a_cluster_knows_are_named_in_one_warning(tmp_path: Pat
         spec__model__tokenSecret={"name": "hub", "key": "token"},
     ).warnings
     assert warnings == (
-        "without effect here, they are for a cluster: spec.resources.cpu, spec.resources.memory, spec.runPolicy.maxAttempts, "
+        "only a cluster uses spec.resources.cpu, spec.resources.memory, spec.runPolicy.maxAttempts, "
         "spec.model.tokenSecret, metadata.labels[kueue.x-k8s.io/queue-name] (a gated model is read with HF_TOKEN of the environment)",
     )
 
@@ -141,7 +141,7 @@ def test_without_a_claim_for_the_output_none_is_spoken_of(tmp_path: Path) -> Non
     [
         ("https://example.com/rows.jsonl", "is an address, not a file; download it, and give the path of the file"),
         ("s3://bucket/rows.jsonl", "is an address, not a file; download it, and give the path of the file"),
-        ("/nowhere/rows.jsonl", "there is nothing at /nowhere/rows.jsonl; mend the path"),
+        ("/nowhere/rows.jsonl", "there is nothing at /nowhere/rows.jsonl; check the path"),
         ("rows.jsonl", "rows.jsonl; paths are relative to the job file"),
     ],
 )

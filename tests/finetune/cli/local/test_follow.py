@@ -74,9 +74,7 @@ def test_the_dashboard_is_told_once_with_the_way_in_and_without_the_token(folder
     folders.dashboard.write_text('{"url": "http://127.0.0.1:8265"}')
     following.poll()
     following.poll()
-    assert lines.said == [
-        "Ray dashboard: http://127.0.0.1:8265 (it asks for a token: the value of RAY_AUTH_TOKEN; `ray get-auth-token` prints it)"
-    ]
+    assert lines.said == ["Ray dashboard: http://127.0.0.1:8265 (token: the value of RAY_AUTH_TOKEN; `ray get-auth-token` prints it)"]
 
 
 def test_the_way_in_names_the_file_that_holds_the_token(tmp_path: Path) -> None:
@@ -92,7 +90,7 @@ def test_the_trainers_own_last_word_counts(folders: Folders) -> None:
     following, _ = follower(folders)
     outcome = Outcome(result=Result.FAILED, reason="OutOfMemory", message="too big")
     write(folders, record(Stage.FINISHED, outcome=outcome))
-    assert following.conclude(1) == Ended(outcome, told_by_trainer=True, last_checkpoint=None)
+    assert following.conclude(1) == Ended(outcome, reported=True, last_checkpoint=None)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +107,7 @@ def test_the_trainers_own_last_word_counts(folders: Folders) -> None:
 def test_without_a_last_word_the_exit_code_counts(folders: Folders, exit_code: int, result: Result) -> None:
     following, _ = follower(folders)
     write(folders, record(step=3))
-    assert following.conclude(exit_code) == Ended(outcome_of_exit(exit_code), told_by_trainer=False, last_checkpoint=None)
+    assert following.conclude(exit_code) == Ended(outcome_of_exit(exit_code), reported=False, last_checkpoint=None)
     assert outcome_of_exit(exit_code).result is result
     attempts = read_status(folders).attempts
     assert attempts

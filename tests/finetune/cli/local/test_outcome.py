@@ -6,7 +6,7 @@ import pytest
 
 from finetune.api.record import STOPPED, Outcome, Result
 from finetune.cli.local.configuration import Folders
-from finetune.cli.local.outcome import Ended, LogTail, tell
+from finetune.cli.local.outcome import Ended, LogTail, report_end
 from finetune.cli.local.screen import Screen
 
 
@@ -32,9 +32,9 @@ NOT_WRITTEN = "stopped on request; on the way: OSError: the checkpoint of step 1
     ],
 )
 def test_an_interruption_that_lost_something_says_so(tmp_path: Path, message: str, before: list[str]) -> None:
-    ended = Ended(Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=message), told_by_trainer=True, last_checkpoint=12)
+    ended = Ended(Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=message), reported=True, last_checkpoint=12)
     screen = Said()
 
-    tell(ended, Folders(tmp_path, tmp_path), LogTail(tmp_path / "log", 0), "finetune run job.yaml", screen)
+    report_end(ended, Folders(tmp_path, tmp_path), LogTail(tmp_path / "log", 0), "finetune run job.yaml", screen)
 
-    assert screen.lines == [*before, "interrupted after the checkpoint at step 12; go on with: finetune run job.yaml"]
+    assert screen.lines == [*before, "interrupted after the checkpoint at step 12; continue with: finetune run job.yaml"]

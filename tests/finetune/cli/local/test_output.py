@@ -153,5 +153,5 @@ def test_a_record_that_is_damaged_inside_is_told(tmp_path: Path, content: str) -
     wanted = config(tmp_path)
     (tmp_path / "run.json").write_text(content)
 
-    with pytest.raises(BadInputError, match=r"^--output: .*run\.json is damaged; give another folder, or begin anew with --overwrite"):
+    with pytest.raises(BadInputError, match=r"^--output: .*run\.json is damaged; give another folder, or start over with --overwrite"):
         previous_run_finished(Folders(tmp_path), wanted)

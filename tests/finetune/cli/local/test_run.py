@@ -77,13 +77,13 @@ def test_a_good_run_tells_its_progress_and_ends_with_0(tmp_path: Path, capfd: py
     lines.remove(*dashboard)
     lines.remove("a line for the user")  # comes whenever the trainer writes it
     assert lines == [
-        f"claim models, which the job writes, becomes the folder {out}",
+        f"claim models, which the job writes to, is here the folder {out}",
         "resumed from step 1",
         "training",
         "step 2/4 · loss 2.0000 · 50 tokens/s · ETA 0:00:08",
         "checkpoint at step 4 (1.5 MB)",
         "step 4/4 · loss 2.0000 · 50 tokens/s · ETA 0:00:08",
-        f"finished; in {out}: model, report.json",
+        f"finished; {out} holds model, report.json",
     ]
     assert status(tmp_path)["phase"] == "Succeeded"
 
@@ -111,7 +111,7 @@ def test_a_finished_run_is_not_touched(tmp_path: Path, capfd: pytest.CaptureFixt
     finetune(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "lock"}
     assert finetune(tmp_path) == 0
-    assert "holds this run, finished: nothing was changed; --overwrite trains anew" in capfd.readouterr().out
+    assert "holds this finished run; nothing was changed; --overwrite trains again" in capfd.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "lock"}
     assert after == before
 
@@ -131,7 +131,7 @@ def test_results_that_were_deleted_are_asked_of_the_trainer_again(
         path = tmp_path / "out" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert finetune(tmp_path) == 0
-    assert f"holds this run, finished, without {named}: made from its checkpoints, without training" in capfd.readouterr().out
+    assert f"holds this finished run without {named}; making them from its checkpoints, without training" in capfd.readouterr().out
     assert (tmp_path / "out/model/adapter/adapter_model.safetensors").is_file()
     assert (tmp_path / "out/report.json").is_file()
 
@@ -139,7 +139,7 @@ def test_results_that_were_deleted_are_asked_of_the_trainer_again(
 def test_a_form_that_is_added_to_a_finished_run_is_asked_of_the_trainer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     finetune(tmp_path)
     finetune(tmp_path, spec__output__export=["adapter", "merged"])
-    assert "holds this run, finished, without model/merged: made from its checkpoints" in capfd.readouterr().out
+    assert "holds this finished run without model/merged; making them from its checkpoints" in capfd.readouterr().out
 
 
 def test_a_finished_run_whose_rows_were_changed_is_not_taken_for_that_run(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_input_that_is_refused_costs_no_run_that_it_was_to_replace(tmp_path: Pat
     assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
     assert "was left as it was" in capfd.readouterr().out
     assert finetune(tmp_path) == 0
-    assert "holds this run, finished" in capfd.readouterr().out
+    assert "holds this finished run" in capfd.readouterr().out
 
 
 def test_another_configurations_output_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_a_failure_is_told_with_its_cause_and_how_to_go_on(tmp_path: Path, capfd
     assert capfd.readouterr().out.splitlines()[-4:] == [
         "failed (SomeReason): the loss is not a number",
         "  at step 3",
-        f"the whole log is in {tmp_path}/out/trainer.log",
-        f"the checkpoint at step 2 is kept; once the cause is mended, go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out",
+        f"the full log is in {tmp_path}/out/trainer.log",
+        f"the checkpoint at step 2 is kept; fix the cause, then continue with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out",
     ]
 
 
@@ -220,7 +220,7 @@ def test_a_stopped_run_says_how_to_go_on_and_leaves_no_process(tmp_path: Path, n
         process.send_signal(number)
         shown, _ = process.communicate(timeout=20)
     assert process.returncode == EXIT_INTERRUPTED
-    assert f"interrupted after the checkpoint at step 3; go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out" in shown
+    assert f"interrupted after the checkpoint at step 3; continue with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out" in shown
     assert alive(tmp_path) == []
     assert status(tmp_path)["attempts"][0]["outcome"] == "Interrupted"
 
@@ -233,8 +233,8 @@ def test_a_second_signal_ends_a_trainer_that_does_not_listen(tmp_path: Path) -> 
         process.send_signal(signal.SIGINT)
         shown, _ = process.communicate(timeout=20)
     assert process.returncode == EXIT_INTERRUPTED
-    assert "stopping: " in shown
-    assert "interrupted before the first checkpoint; go on with: finetune run " in shown
+    assert "stopping; " in shown
+    assert "interrupted before the first checkpoint; continue with: finetune run " in shown
     assert "failed" not in shown
     assert "memory" not in shown
     assert status(tmp_path)["attempts"][0]["outcome"] == "Interrupted"
@@ -268,7 +268,7 @@ def test_a_replacement_that_is_interrupted_in_its_checks_leaves_the_run_and_says
         process.send_signal(signal.SIGINT)
         shown, _ = process.communicate(timeout=20)
     assert process.returncode == EXIT_INTERRUPTED
-    assert f"go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out --overwrite\n" in shown
+    assert f"continue with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out --overwrite\n" in shown
     assert f"the run in {tmp_path}/out was left as it was" in shown
     assert (tmp_path / "out/run.json").read_text() == before
 
@@ -286,7 +286,7 @@ def test_a_signal_while_the_folder_is_waited_for_ends_the_command_in_words(tmp_p
             process.send_signal(number)
             _, told = process.communicate(timeout=20)
     assert process.returncode == EXIT_INTERRUPTED
-    assert f"go on with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out\n" in told
+    assert f"continue with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out\n" in told
 
 
 @pytest.mark.parametrize("kind", ["dumb", "xterm"], ids=["lines", "a moving bar"])

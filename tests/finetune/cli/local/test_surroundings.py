@@ -137,7 +137,7 @@ def test_a_disk_that_is_nearly_full_is_said_before_the_run(
         module.shutil, "disk_usage", lambda path: disk_usage(path)._replace(free=free) if path == tmp_path else disk_usage(path)
     )
     if expected == "make room":
-        with pytest.raises(BadInputError, match=r"^--output: .*/runs/new lies on a disk with 10 MB free; make room"):
+        with pytest.raises(BadInputError, match=r"^--output: .*/runs/new is on a disk with 10 MB free; make room"):
             surroundings(output).__enter__()
         return
     with surroundings(output) as place:
