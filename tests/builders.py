@@ -55,16 +55,21 @@ def write_documents(path: Path, *documents: Any) -> Path:
     return path
 
 
-def train_config(**changes: Any) -> TrainConfig:
-    """Return the trainer's configuration; its files lie nowhere, so a test that reads or writes one gives its place."""
-    wire: dict[str, Any] = {
+def wire_config(folder: Path = Path("/nowhere"), **changes: Any) -> dict[str, Any]:
+    """Return the trainer's configuration as its file holds it, with these changes; all of its files lie in `folder`."""
+    config = {
         "job": {"name": "support-bot"},
         "task": "chat",
-        "model": {"path": "/models/tiny"},
-        "data": {"train": [{"path": "/data/train.jsonl"}]},
+        "model": {"path": str(folder / "model")},
+        "data": {"train": [{"path": str(folder / "train.jsonl")}]},
         "method": {"lora": {"rank": 4}},
         "training": {"epochs": 1},
-        "output": {"directory": "/output"},
-        "progress": {"file": "/output/record.json"},
+        "output": {"directory": str(folder / "out")},
+        "progress": {"file": str(folder / "out" / ".finetune" / "progress.json")},
     }
-    return TrainConfig.model_validate(changed(wire, **changes))
+    return changed(config, **changes)
+
+
+def train_config(folder: Path = Path("/nowhere"), **changes: Any) -> TrainConfig:
+    """Return the trainer's configuration, with these changes; all of its files lie in `folder`."""
+    return TrainConfig.model_validate(wire_config(folder, **changes))
