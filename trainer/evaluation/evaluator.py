@@ -91,14 +91,16 @@ def measure_perplexity(engine: Engine, objective: Objective[Any], rows: Sequence
     engine.model.eval()
     forward = Forward.of(engine.model, engine.forward)
     nll = 0.0
-    with torch.no_grad():
-        for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once):
-            between()
-            if turn is not None or engine.shards_parameters:
-                # A sharded forward needs every rank: one without rows of its own computes along with a row.
-                found = objective.nll(forward, objective.collate(turn or rows[:1]).to(engine.device))
-                nll += found if turn is not None else 0.0
-    engine.model.train(was_training)
+    try:
+        with torch.no_grad():
+            for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once):
+                between()
+                if turn is not None or engine.shards_parameters:
+                    # A sharded forward needs every rank: one without rows of its own computes along with a row.
+                    found = objective.nll(forward, objective.collate(turn or rows[:1]).to(engine.device))
+                    nll += found if turn is not None else 0.0
+    finally:
+        engine.model.train(was_training)
     total = engine.sums_over_ranks([nll])[0]
     return Perplexity(nll_sum=total, tokens=sum(sum(row.loss_mask) for row in rows), bytes=sum(row.loss_bytes for row in rows))
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 import torch
@@ -28,6 +29,15 @@ class TrainingDivergedError(RunError):
     reason = REASON_DIVERGED
 
 
+class StopReason(StrEnum):
+    """Why training ended before its last step."""
+
+    EARLY = "EarlyStopped"
+    """Validation found no improvement for as long as the job allows."""
+    INTERRUPTED = "Interrupted"
+    """The driver asked for it; another attempt goes on."""
+
+
 @dataclass
 class Progress:
     """Where training stands. `step` counts optimizer steps done; `tokens_seen` all tokens computed, padding left out."""
@@ -36,7 +46,7 @@ class Progress:
     steps_per_epoch: float
     step: int = 0
     tokens_seen: int = 0
-    stop_reason: str | None = None
+    stop_reason: StopReason | None = None
     step_seconds: float = 0.0
     """Time in steps of this attempt, without evaluations and checkpoints."""
     step_tokens: int = 0
