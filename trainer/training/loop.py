@@ -55,7 +55,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Tell whether no step is to follow."""
+        """Whether no step follows."""
         return self.step >= self.total_steps or self.stop_reason is not None
 
     def mark(self, now: float) -> None:
@@ -68,7 +68,7 @@ class Progress:
 
     @property
     def paused(self) -> bool:
-        """Tell whether the next step's beginning has to be marked."""
+        """Whether the beginning of the next step has to be marked."""
         return not self._times
 
     def pause(self) -> None:

@@ -134,7 +134,7 @@ def states_equal(left: EngineState, right: EngineState) -> bool:
 
 
 def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> dict[str, object]:
-    """Train 3 steps in one go, and 2 steps, a state taken to a new engine, and the third: tell whether all bits agree."""
+    """Train 3 steps in one go, and 2 steps, a state taken to a new engine, and the third; return whether all bits agree."""
     unbroken = new_engine(name, micro, world_size, bfloat16=bfloat16)
     saved = None
     for step in range(STEPS):

@@ -16,7 +16,7 @@ from trainer.storage.checkpoint import CheckpointStore
 
 
 class OneRank:
-    """An engine that keeps what it was told to load."""
+    """An engine that remembers what it loaded."""
 
     rank, world_size = 0, 1
 

@@ -118,10 +118,10 @@ def test_the_reason_of_an_early_stop_is_named() -> None:
     assert progress.stop_reason == StopReason.EARLY
 
 
-@pytest.mark.parametrize(("wish", "reason"), [(True, StopReason.INTERRUPTED), (False, None)])
-def test_a_request_to_stop_ends_training_after_the_step(wish: bool, reason: str | None) -> None:
+@pytest.mark.parametrize(("requested", "reason"), [(True, StopReason.INTERRUPTED), (False, None)])
+def test_a_request_to_stop_ends_training_after_the_step(requested: bool, reason: str | None) -> None:
     progress = progress_at(4)
-    StopOnRequest(OneRank(), Listener(stop=wish)).after_step(progress, RESULT)
+    StopOnRequest(OneRank(), Listener(stop=requested)).after_step(progress, RESULT)
     assert progress.stop_reason == reason
 
 
@@ -131,7 +131,7 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
 
     def evaluate() -> Evaluation:
         for batch in range(3):
-            listener.stop = listener.stop or batch == wish_at
+            listener.stop = listener.stop or batch == stop_at
             stop.between_batches()
             batches.append(batch)
         return Evaluation({MetricName.PERPLEXITY: 2.718}, MetricName.PERPLEXITY)
@@ -139,22 +139,22 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
     stop = StopOnRequest(OneRank(), listener)
     hook = validating(ledger, listener, evaluate)
     save = saver(tmp_path, ledger, listener, every=50)
-    wish_at = 1
+    stop_at = 1
     for each in (hook, save):
         each.after_step(progress, RESULT)
     assert (progress.stop_reason, batches, listener.logged) == (StopReason.INTERRUPTED, [0], [])
 
     state = CheckpointStore(tmp_path, str(tmp_path), "owner", 10).at_step(3).trainer_state
     assert state["stopReason"] is None
-    again, listener.stop, wish_at = Ledger.from_state(state["ledger"]), False, -1
+    again, listener.stop, stop_at = Ledger.from_state(state["ledger"]), False, -1
     assert again.owes_validation
     hooks = Hooks(None, validating(again, listener, evaluate), stop, saver(tmp_path, again, listener, every=50))
-    written, wish_at = (tmp_path / "checkpoints" / "step-3").stat().st_ino, 0
+    written, stop_at = (tmp_path / "checkpoints" / "step-3").stat().st_ino, 0
     hooks.make_up(again, progress := progress_at(3, total=3))
     assert (progress.stop_reason, again.owes_validation) == (StopReason.INTERRUPTED, True)
     assert (tmp_path / "checkpoints" / "step-3").stat().st_ino == written, "a checkpoint with nothing new in it is not written again"
 
-    listener.stop, wish_at = False, -1
+    listener.stop, stop_at = False, -1
     hooks.make_up(again, progress := progress_at(3, total=3))
     assert (progress.stop_reason, again.owes_validation, again.metrics.validated.step) == (None, False, 3)
     assert [record.score.value for record in listener.fields[-1]["checkpoints"]] == [2.718]
