@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 import torch
@@ -29,15 +28,6 @@ class TrainingDivergedError(RunError):
     reason = REASON_DIVERGED
 
 
-class StopReason(StrEnum):
-    """Why training ended before its last step."""
-
-    EARLY = "EarlyStopped"
-    """Validation found no improvement for as long as the job allows."""
-    INTERRUPTED = "Interrupted"
-    """The driver asked for it; another attempt goes on."""
-
-
 @dataclass
 class Progress:
     """Where training stands. `step` counts optimizer steps done; `tokens_seen` all tokens computed, padding left out."""
@@ -46,7 +36,7 @@ class Progress:
     steps_per_epoch: float
     step: int = 0
     tokens_seen: int = 0
-    stop_reason: StopReason | None = None
+    stop_reason: str | None = None
     step_seconds: float = 0.0
     """Time in steps of this attempt, without evaluations and checkpoints."""
     step_tokens: int = 0
@@ -55,7 +45,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether no step follows."""
+        """Tell whether no step is to follow."""
         return self.step >= self.total_steps or self.stop_reason is not None
 
     def mark(self, now: float) -> None:
@@ -68,7 +58,7 @@ class Progress:
 
     @property
     def paused(self) -> bool:
-        """Whether the beginning of the next step has to be marked."""
+        """Tell whether the next step's beginning has to be marked."""
         return not self._times
 
     def pause(self) -> None:

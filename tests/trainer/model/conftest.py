@@ -1,0 +1,23 @@
+"""What the tests of models share: a tiny model's folder, an environment without a hub, store or cache of the user."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.fixtures.causal import save_tiny_model
+
+VARIABLES = ("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE", "FINETUNE_MODEL_STORE", "FINETUNE_HUB_TIMEOUT_SECONDS")
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny tied model and its tokenizer; tests copy it before they change it."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
