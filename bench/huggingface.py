@@ -16,13 +16,13 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from finetune.api.trainconfig import TrainConfig
+from trainer.chat.tokens import tokenize
 from trainer.data.prepare import prepare
 from trainer.data.rows import Sample
 from trainer.data.sampler import batch_at
 from trainer.model.load import load_model, load_tokenizer
 from trainer.model.location import locate
 from trainer.model.lora import apply_method
-from trainer.tasks.registry import task_of
 
 IGNORED = -100
 """The label that Hugging Face leaves out of the loss."""
@@ -80,9 +80,8 @@ def collate(rows: Sequence[Sample]) -> dict[str, torch.Tensor]:
 def rows_of_run(config: TrainConfig, tokenizer: Any) -> list[Sample]:
     """Return the rows of all steps, one after the other."""
     training = config.training
-    task = task_of(config.task)
     dataset = prepare(config)
-    tokens = [piece.tokens for example in dataset.train for piece in task.encode(example, tokenizer, training.max_sequence_length)]
+    tokens = [tokenize(example, tokenizer, training.max_sequence_length) for example in dataset.train]
     size = training.global_batch_size
     return [tokens[row] for step in range(training.max_steps or 0) for _, row in batch_at(step, len(tokens), size, training.seed)]
 

@@ -23,8 +23,10 @@ from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT
 from finetune.api.results import MODEL, REPORT, read_report
 from finetune.api.sections import Export, Method, Regularization
 from finetune.api.sources import ModelSource
+from finetune.api.tasks import TaskName
 from finetune.system.files import write_atomically
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
+from trainer.chat.template import ensure_chat_template
 from trainer.engine.base import EngineState, check_names
 from trainer.hub.connection import HubUnavailable
 from trainer.model.beside import WEIGHTS_RECORD, Origin
@@ -36,7 +38,6 @@ from trainer.model.verification import ExportMismatchError, Probe
 from trainer.reporting.report import measured_step, with_exports
 from trainer.storage.checkpoint import CheckpointStore, SavedState
 from trainer.storage.ownership import Ownership
-from trainer.tasks.registry import task_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROBE_TEXTS = (
@@ -73,7 +74,8 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
     located = base_of(request, recorded, saved)
     held = DTYPES[saved.trainer_state.get("dtype", "float32")]
     tokenizer = load_tokenizer(located)
-    task_of(recorded.lineage["task"]).prepare(tokenizer, None)
+    if recorded.lineage["task"] == TaskName.CHAT:
+        ensure_chat_template(tokenizer)
     origin = Origin(located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held)
     trained, probe = trained_model(origin, method, saved)
 

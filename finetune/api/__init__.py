@@ -1,4 +1,4 @@
-"""The contract between controller and trainer: what a run is told (TrainConfig) and what it answers (ProgressRecord).
+"""The contract between controller and trainer: what a run is given (TrainConfig) and what it reports (ProgressRecord).
 
 Needs pydantic and nothing else, so that the controller can import it without torch. Tests: tests/finetune/api/,
 tests/contract/.

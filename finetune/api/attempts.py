@@ -83,7 +83,7 @@ def retry_wait(status: FineTuneJobStatus, now: datetime) -> timedelta:
     """Return how long the next attempt must wait: the pause since the last end doubles with each failure or interruption in a row.
 
     A job that fails at once, or that is interrupted over and over, must not keep the cluster busy with starts. An attempt
-    that the user suspended begins the count anew.
+    that the user suspended starts the count again.
     """
     in_a_row = list(takewhile(lambda attempt: attempt.outcome in RETRIED, reversed(status.attempts or [])))
     end = in_a_row[0].end_time if in_a_row else None

@@ -42,7 +42,7 @@ class WireModel(BaseModel):
         return self
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the object as it stands in YAML: camelCase names, no members that are unset."""
+        """Return the object as it is in YAML: camelCase names, no members that are unset."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

@@ -65,7 +65,7 @@ def get_condition(status: FineTuneJobStatus, kind: ConditionType) -> Condition |
 
 
 def is_true(status: FineTuneJobStatus, kind: ConditionType) -> bool:
-    """Tell whether the condition of this type is True."""
+    """Return whether the condition of this type is True."""
     condition = get_condition(status, kind)
     return condition is not None and condition.status == "True"
 
@@ -98,7 +98,7 @@ def set_condition(
 
 
 def shortened(text: str, length: int = MESSAGE_MAX_LENGTH) -> str:
-    """Return printable text of at most `length` characters without tokens, cut in the middle: causes stand at the ends."""
+    """Return printable text of at most `length` characters without tokens, cut in the middle: causes are at the ends."""
     text = redact(text)
     text = "".join(character if character.isprintable() or character == "\n" else " " for character in text).strip()
     if len(text) <= length:

@@ -1,7 +1,7 @@
 """The CustomResourceDefinition of FineTuneJob, generated from the pydantic models and compared with its committed copies.
 
 `python -m finetune.api.crd` prints it, `--write` writes the copies, `--check` fails when one has drifted. The chart's
-copy stands among its templates, because Helm never upgrades what lies in crds/, and is kept on uninstall, because deleting
+copy is among its templates, because Helm never upgrades what lies in crds/, and is kept on uninstall, because deleting
 a definition deletes every job. No client code. Test: tests/finetune/api/test_crd.py.
 """
 
@@ -73,7 +73,7 @@ def resource_schema() -> Schema:
     spec["x-kubernetes-validations"] = [*spec.get("x-kubernetes-validations", []), *_immutability()]
     return {
         "type": "object",
-        "description": "A FineTuneJob says what model to fine-tune, on what data and how; its status tells how far that is and how good.",
+        "description": "A FineTuneJob says what model to fine-tune, on what data and how; its status how far it is and how good.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},

@@ -1,4 +1,4 @@
-"""How far the trainer's reports were taken over, as it stands in status: `attempt/cluster/sequence`.
+"""How far the trainer's reports were taken over, as it is in status: `attempt/cluster/sequence`.
 
 Pure. Test: tests/finetune/api/test_folding.py.
 """

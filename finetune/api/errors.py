@@ -17,7 +17,7 @@ class RunError(Exception):
 
 
 class InputError(RunError):
-    """The user's input is at fault; trying again cannot help.
+    """The user's input is invalid; trying again cannot help.
 
     `field` is the path in the job file (`data.train[1].columns.prompt`), `problem` says what is wrong with it, `fix` what
     to do about it. The trainer exits with code 2 on it, the controller does not retry.

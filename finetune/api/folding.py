@@ -56,7 +56,7 @@ def check_origin(record: ProgressRecord, attempt: int, cluster: str | None) -> N
 
 
 def is_news(status: FineTuneJobStatus, record: ProgressRecord) -> bool:
-    """Tell whether the record is newer than what the status holds."""
+    """Return whether the record is newer than what the status holds."""
     cursor = Cursor.parse(status.report_cursor)
     if cursor is None or (cursor.attempt, cursor.cluster) != (record.attempt, record.cluster):
         return cursor is None or record.attempt >= cursor.attempt
@@ -143,7 +143,7 @@ def _score(score: Score | None) -> ScoreStatus | None:
 
 
 def _checkpoints(records: list[CheckpointRecord]) -> list[Checkpoint]:
-    """Return one checkpoint per step, the last one told, in the order of steps."""
+    """Return one checkpoint per step, the last one reported, in the order of steps."""
     by_step = {record.step: record for record in records}
     return [Checkpoint(**{**record.model_dump(), "score": _score(record.score)}) for _, record in sorted(by_step.items())]
 

@@ -21,7 +21,7 @@ LARGE = 1e6
 
 
 class MetricName(StrEnum):
-    """Names of the metrics, as they stand in job files, records, status and reports."""
+    """Names of the metrics, as they are in job files, records, status and reports."""
 
     TRAIN_LOSS = "trainLoss"
     PERPLEXITY = "perplexity"
@@ -73,7 +73,7 @@ class MetricFacts:
         return self.direction is Direction.LOWER
 
     def is_better(self, value: float, other: float, by: float = 0.0) -> bool:
-        """Tell whether `value` is better than `other`, and by more than `by`; never of what is no number."""
+        """Return whether `value` is better than `other`, and by more than `by`; false for what is not a number."""
         return value < other - by if self.lower_is_better else value > other + by
 
     def shown(self, value: float) -> str:
@@ -205,7 +205,7 @@ def score_of(figures: Mapping[MetricName, float], metric: MetricName, step: int)
 
 
 def better(score: Score, other: Score | None) -> bool:
-    """Tell whether `score` is better than `other`, or the first one. Raises ValueError for scores of two metrics."""
+    """Return whether `score` is better than `other`, or the first one. Raises ValueError for scores of two metrics."""
     if other is None:
         return True
     if score.metric is not other.metric:

@@ -29,9 +29,9 @@ Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 EXIT_SUCCESS = 0
 EXIT_FAILURE = 1
 EXIT_INPUT = 2
-"""The user's input is at fault: trying again cannot help."""
+"""The user's input is invalid: trying again cannot help."""
 EXIT_INTERRUPTED = 3
-"""SIGTERM: the run can go on, from a checkpoint if training had begun. Not a failure of the run."""
+"""SIGTERM: the run can continue, from a checkpoint if training had begun. Not a failure of the run."""
 
 
 class Stage(StrEnum):
@@ -63,7 +63,7 @@ REASON_EXPORT = "ExportMismatch"
 
 
 STOPPED = "stopped on request"
-"""The whole message of a run that was stopped and had nothing else to tell."""
+"""The whole message of a run that was stopped and had nothing else to report."""
 
 
 class Outcome(WireModel):
@@ -86,7 +86,7 @@ class TrainingProgress(WireModel):
 
 
 def finite(figures: Mapping[Name, float]) -> dict[Name, float]:
-    """Return the figures that are numbers: JSON has neither infinity nor nan, and a WER without reference words is no figure."""
+    """Return the figures that are numbers: JSON has neither infinity nor nan, and a WER without reference words is not a figure."""
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 

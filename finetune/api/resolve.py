@@ -26,7 +26,7 @@ class FileReference:
 
     @property
     def has_pattern(self) -> bool:
-        """Tell whether this may name several files: rows alone come from more than one."""
+        """Return whether this may name several files: rows alone come from more than one."""
         path = self.claim.path if self.claim is not None else self.path
         return self.field.startswith("data.") and path is not None and is_pattern(path)
 

@@ -1,6 +1,6 @@
 """Which results and checkpoints of a run are there: they may have been deleted since, or more forms of the model may be wanted.
 
-Reads names and small JSON files, so that `finetune run` can tell before it starts anything. Tests: tests/finetune/api/test_results.py.
+Reads names and small JSON files, so that `finetune run` knows before it starts anything. Tests: tests/finetune/api/test_results.py.
 """
 
 import json
@@ -27,7 +27,7 @@ def read_report(directory: Path) -> dict[str, Any] | None:
 
 
 def checkpoint_folders(directory: Path) -> dict[int, Path]:
-    """Return the folder of each step's checkpoint in a run's output folder, sound or not.
+    """Return the folder of each step's checkpoint in a run's output folder, valid or not.
 
     One that was set aside to be replaced counts where nothing has taken its place.
     """

@@ -1,4 +1,4 @@
-"""Rules that span sections: they stand at the whole spec. Those of one section stand with its model.
+"""Rules that span sections: they are at the whole spec. Those of one section are with its model.
 
 What depends on the task is generated from the tables of tasks and metrics. Tests: tests/finetune/api/test_rules.py,
 tests/integration/test_malformed_jobs.py.

@@ -123,7 +123,7 @@ def _models_by_name(root: type[WireModel]) -> dict[str, type[WireModel]]:
     models: dict[str, type[WireModel]] = {}
     for model in _reachable(root, set()):
         if models.setdefault(model.__name__, model) is not model:
-            raise SchemaError(f"two models are called {model.__name__}: the schema could not tell their rules apart")
+            raise SchemaError(f"two models are called {model.__name__}: the schema could not distinguish their rules")
     return models
 
 

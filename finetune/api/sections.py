@@ -1,7 +1,7 @@
 """The sections of a job that controller and trainer both read: how to train, regularize, augment, evaluate, checkpoint.
 
-They stand in the FineTuneJob's spec as the user wrote them and go into TrainConfig unchanged. A sentence under each field
-is its documentation: it appears in the CRD and so in `kubectl explain`. Where model and rows come from stands in sources.py.
+They are in the FineTuneJob's spec as the user wrote them and go into TrainConfig unchanged. A sentence under each field
+is its documentation: it appears in the CRD and so in `kubectl explain`. Where model and rows come from is in sources.py.
 Tests: tests/finetune/api/test_schema.py, tests/integration/test_malformed_jobs.py.
 """
 
@@ -68,7 +68,7 @@ class AugmentationOperation(WireModel):
 
 
 class Augmentation(WireModel):
-    """Change training texts anew in every epoch: of a chat the user's turns, never the answers; of a text the text."""
+    """Change training texts differently in every epoch: the user's turns of a chat, never the answers; all of a plain text."""
 
     operations: list[AugmentationOperation] = Field(min_length=1, max_length=16, description="What is done to a text, in order.")
     augmented_share: Probability = Field(0.3, description="Share of the training rows that are changed in an epoch.")

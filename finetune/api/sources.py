@@ -1,6 +1,6 @@
 """Where a job's model and rows come from: sections that controller and trainer both read.
 
-They stand in the FineTuneJob's spec as the user wrote them and go into TrainConfig with every claim, ConfigMap and relative
+They are in the FineTuneJob's spec as the user wrote them and go into TrainConfig with every claim, ConfigMap and relative
 path resolved to an absolute path. A sentence under each field is its documentation: it appears in the CRD and so in
 `kubectl explain`. Tests: tests/finetune/api/test_schema.py, tests/integration/test_malformed_jobs.py.
 """
@@ -37,7 +37,7 @@ COMPLETION_NAMES = ("completion", "output", "response", "answer")
 
 
 def is_pattern(path: str) -> bool:
-    """Tell whether a path names files by a pattern, unless a file is really called so."""
+    """Return whether a path names files by a pattern, unless a file is really called so."""
     return any(character in path for character in "*?[")
 
 
@@ -53,9 +53,9 @@ class Columns(WireModel):
 
     Where none is named, `messages` (or `conversations`) and `prompt` with `completion` are looked for; then, if the rows have
     exactly one of PROMPT_NAMES and exactly one of COMPLETION_NAMES, these are the pair, and a finding says so. Beside
-    `instruction`, what stands in `input` or `context` is written after it, with a blank line between. `system` and `history`
+    `instruction`, what is in `input` or `context` is written after it, with a blank line between. `system` and `history`
     (pairs of earlier turns) are used where rows have them. Other columns that hold text are a finding, or refused where they
-    would change what is learnt; `ignore` says that they are not wanted.
+    would change what is learned; `ignore` says that they are not wanted.
     """
 
     prompt: str | None = Field(
@@ -153,7 +153,7 @@ class ConfigMapKey(WireModel):
         min_length=1,
         max_length=253,
         pattern=r"^[-._a-zA-Z0-9]+$",
-        description="Key in it; its ending tells the format.",
+        description="Key in it; its ending says the format.",
     )
 
 

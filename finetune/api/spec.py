@@ -1,6 +1,6 @@
 """FineTuneJobSpec: what the user writes. The CRD is generated from these models by finetune.api.crd.
 
-The sections that the trainer reads too come from finetune.api.sections; here stand those that only a cluster knows. A field is
+The sections that the trainer reads too come from finetune.api.sections; here are those that only a cluster knows. A field is
 in the schema only when the code honours it. Tests: tests/finetune/api/.
 """
 
@@ -118,7 +118,7 @@ class Output(WireModel):
 class RunPolicy(WireModel):
     """How the controller runs the job."""
 
-    suspend: bool = Field(False, description="Stop and give back all resources; false goes on from the last checkpoint.")
+    suspend: bool = Field(False, description="Stop and release all resources; false continues from the last checkpoint.")
     max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
         3, description="Attempts that may fail before the job fails; suspension is not charged."
     )
@@ -137,7 +137,7 @@ BATCH_DIVIDES = Rule(
 
 
 class FineTuneJobSpec(WireModel):
-    """What to fine-tune, on what, and how. Immutable but for runPolicy.suspend and runPolicy.maxAttempts."""
+    """What to fine-tune, on what, and how. Immutable except runPolicy.suspend and runPolicy.maxAttempts."""
 
     task: TaskName = Field(
         description=f"What the model learns to do. {'; '.join(f'{name}: {facts.description}' for name, facts in TASKS.items())}."

@@ -141,7 +141,7 @@ class Dashboard(WireModel):
 
 
 class Summary(WireModel):
-    """What `kubectl get` shows: words made from the rest of the status."""
+    """What `kubectl get` shows, made from the rest of the status."""
 
     step: str | None = None
     progress: str | None = None
@@ -163,7 +163,7 @@ class FineTuneJobStatus(WireModel):
     model: ModelStatus | None = None
     output: OutputStatus | None = None
     dashboard: Dashboard | None = None
-    warnings: list[str] | None = Field(None, max_length=20, description="What the trainer found worth a look; training goes on.")
+    warnings: list[str] | None = Field(None, max_length=20, description="What the trainer found worth a look; training continues.")
     summary: Summary | None = Field(None, description="Computed from the rest, for the printer columns only.")
     report_cursor: str | None = Field(
         None, description="Attempt, Ray cluster and sequence number of the newest progress report that was taken over."

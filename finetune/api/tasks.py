@@ -12,7 +12,7 @@ from finetune.api.metrics import METRICS, MetricName, Needs, metrics_needing
 
 
 class TaskName(StrEnum):
-    """Names of the tasks, as they stand in job files."""
+    """Names of the tasks, as they are in job files."""
 
     CHAT = "chat"
     LANGUAGE_MODELING = "language-modeling"
@@ -38,7 +38,7 @@ class TaskFacts:
     measured_from: tuple[Needs, ...]
     """What its held-out rows give to compute metrics from."""
     score: MetricName
-    """What a run is judged by, unless told otherwise: the best checkpoint, early stopping, the printer column."""
+    """What a run is judged by, unless the job says otherwise: the best checkpoint, early stopping, the printer column."""
     families: tuple[Family, ...]
 
     @property

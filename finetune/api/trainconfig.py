@@ -1,4 +1,4 @@
-"""TrainConfig: everything one attempt of the trainer is told, as one JSON document.
+"""TrainConfig: everything one attempt of the trainer is given, as one JSON document.
 
 The sections are the user's own, with claims, ConfigMaps and relative paths resolved to absolute paths by whoever starts
 the trainer: the controller (mount points in the pod) or `finetune run` (folders of the laptop).

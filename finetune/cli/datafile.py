@@ -137,7 +137,7 @@ def _wrapped_rows(text: str) -> list[dict[str, Any]]:
 
 
 def _next(text: str, position: int) -> int:
-    """Skip blanks and what stands between the items of an array."""
+    """Skip blanks and what is between the items of an array."""
     while position < len(text) and text[position] in " \t\r\n,[":
         position += 1
     return position

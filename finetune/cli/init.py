@@ -1,6 +1,6 @@
 """`finetune init DATA`: writes a first job for a local file, with the task and columns that its first rows suggest.
 
-What was guessed is printed and stands as a comment in the file. Tests: tests/finetune/cli/test_init.py.
+What was guessed is printed and is a comment in the file. Tests: tests/finetune/cli/test_init.py.
 """
 
 import json

@@ -14,7 +14,7 @@ DELIMITERS = (",", ";", "\t", "|")
 def find_delimiter(sample: Sequence[str], usual: str, known: Collection[str], *, complete: bool) -> str:
     """Return the delimiter that divides the header and gives most of the first rows as many cells as it has.
 
-    Commas in the cells of a file with semicolons do not mislead: they do not stand in the header, or not as often in each row.
+    Commas in the cells of a file with semicolons do not mislead: they are not in the header, or not as often in each row.
     Of two that divide all rows alike, the one is taken that gives more `known` names of columns. Lines keep their ends.
     """
     best, best_fit = usual, (0.0, 0)

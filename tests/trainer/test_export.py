@@ -19,7 +19,7 @@ from finetune.api.record import EXIT_INTERRUPTED
 from finetune.api.sections import Export, Regularization
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
-from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_model
+from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_model
 from trainer.engine.base import EngineState
 from trainer.export import ExportOptions, export_run, main
 from trainer.model.load import load_model, weights_digest
@@ -73,13 +73,8 @@ def logits(folder: Path) -> torch.Tensor:
 
 
 @pytest.fixture
-def base(saved_tiny: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(saved_tiny, tmp_path / "base"))
-
-
-@pytest.fixture(scope="module")
-def saved_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+def base(saved_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved_model, tmp_path / "base"))
 
 
 @pytest.mark.parametrize(

@@ -5,30 +5,29 @@ Local files are read before the hub is asked, so that their faults are told at o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns, Data, Source
+from finetune.api.sources import Data, Source
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.columns import read_examples
 from trainer.data.files import files_of, path_of
 from trainer.data.formats import read_file
+from trainer.data.layout import layout_of
 from trainer.data.records import Record
-from trainer.data.rows import Dataset, E
+from trainer.data.rows import Dataset, Example
 from trainer.data.splits import divide, without_duplicates, without_leakage
-from trainer.tasks.base import Task
-from trainer.tasks.registry import task_of
 
 
 def prepare(config: TrainConfig) -> Dataset:
     """Return the rows of a run, checked, without duplicates, divided; raises InputError for errors of the user."""
     if config.augmentation is not None:
         Augmenter(config.augmentation, config.training.seed)  # an unreadable dictionary is told now
-    read = _read_sources(config.data, task_of(config.task))
+    read = _read_sources(config.data, config.task)
     findings = [finding for _, source_findings in read.values() for finding in source_findings]
 
-    def rows_of(name: str, sources: Sequence[Source] | None) -> list[Any]:
+    def rows_of(name: str, sources: Sequence[Source] | None) -> list[Example]:
         rows = [example for index in range(len(sources or ())) for example in read[f"{name}[{index}]"][0]]
         unique, duplicates = without_duplicates(name, rows)
         findings.extend(duplicates)
@@ -46,7 +45,7 @@ def prepare(config: TrainConfig) -> Dataset:
     return dataset
 
 
-def _read_sources(data: Data, task: Task[E]) -> dict[str, tuple[list[E], list[str]]]:
+def _read_sources(data: Data, task: TaskName) -> dict[str, tuple[list[Example], list[str]]]:
     """Return examples and findings of every source by its field, such as data.train[0]; local files are read first."""
     named = [
         (f"data.{name}[{index}]", source)
@@ -59,7 +58,7 @@ def _read_sources(data: Data, task: Task[E]) -> dict[str, tuple[list[E], list[st
     return {field: read[field] for field, _ in named}
 
 
-def read_source(field: str, source: Source, task: Task[E]) -> tuple[list[E], list[str]]:
+def read_source(field: str, source: Source, task: TaskName) -> tuple[list[Example], list[str]]:
     """Return the examples of one source and what is worth saying about them."""
     findings: list[str] = []
     if source.hugging_face is not None:
@@ -71,8 +70,7 @@ def read_source(field: str, source: Source, task: Task[E]) -> tuple[list[E], lis
             findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
     else:
         name = str(source.path)
-        layout = task.layout(field, source.columns or Columns(), None)
-        records = _read_files(field, source, list(layout.columns.values()), findings)
+        records = _read_files(field, source, list(layout_of(field, task, source.columns, None).needed().values()), findings)
     examples, noticed = read_examples(field, records, task, source.columns, name)
     return examples, findings + noticed.findings(field)
 

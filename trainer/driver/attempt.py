@@ -30,7 +30,7 @@ from trainer.storage.ownership import Ownership, no_checkpoint_left
 logger = logging.getLogger(__name__)
 
 INTERRUPTED_TRIES_SECONDS = 20.0
-"""Who stops a run does not wait longer; a pod is killed 30 s after it was told to end."""
+"""A pod is killed 30 s after SIGTERM, and a user who presses Ctrl-C waits no longer either."""
 
 
 class MissingResultsError(RunError):
@@ -74,7 +74,7 @@ def publish(publisher: Publisher, end: Exit) -> None:
     """Leave the last record."""
     patience = INTERRUPTED_TRIES_SECONDS if end.exit_code == EXIT_INTERRUPTED else FINAL_TRIES_SECONDS
     if not publisher.finish(patience, outcome=end.outcome, stage=Stage.FINISHED):
-        logger.error("the last progress record was not accepted; the exit code %d stands for it", end.exit_code)
+        logger.error("the last progress record was not accepted; only the exit code %d says how the run ended", end.exit_code)
 
 
 def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str:

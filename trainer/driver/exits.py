@@ -36,7 +36,7 @@ class Exit:
     outcome: Outcome
     exit_code: int
     unfinished: bool = False
-    """A thread still does what nobody waits for: the process has to leave without asking it."""
+    """A thread is still working and is not waited for: the process has to leave without it."""
 
 
 def exit_of(work: Callable[[], str]) -> Exit:

@@ -1,4 +1,4 @@
-"""Joins the Ray cluster that a job runs in, or starts one on this machine that nothing else on it can disturb.
+"""Joins the Ray cluster of the job, or starts one on this machine that nothing else on it can disturb.
 
 Touches Ray. Tests: tests/trainer/driver/test_raystart.py, tests/finetune/cli/test_odd_machine.py (real Ray).
 """
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 LAST_LINES = 5
 REASON_RAY = "RayNotStarted"
 STARTS = 2
-"""A busy machine may be too slow for Ray's own time limits once; a second time it is no accident."""
+"""A busy machine may exceed Ray's own time limits once; twice is a fault."""
 
 # Read by Ray when it is imported or started; what the user has set stays.
 RAY_ENVIRONMENT = {
@@ -86,7 +86,7 @@ def leave_current_folder() -> None:
 
 
 left_folders: list[str] = []
-"""The temporary folders that this process went to, for whoever ends it without its exit handlers."""
+"""The temporary folders that this process changed to; `abandon` removes them, because it skips the exit handlers."""
 
 
 def remove_left_folders() -> None:
@@ -111,13 +111,13 @@ def start_patiently(start: Any) -> Any:
             return start()
         except Exception as error:  # Ray has no common class for what may go wrong here
             ray.shutdown()
-            logger.warning("Ray's last words:\n%s", last_words(ray_folder()))
+            logger.warning("the ends of Ray's logs:\n%s", last_words(ray_folder()))
             if number == STARTS:
                 words = str(error).strip() or type(error).__name__
                 raise RayNotStartedError(
                     f"Ray did not start in {STARTS} tries, the last one ended with: {words}; when the machine is busy, try again later"
                 ) from error
-            logger.warning("Ray did not start (%s: %s); it is tried once more", type(error).__name__, error)
+            logger.warning("Ray did not start (%s: %s); trying once more", type(error).__name__, error)
     raise AssertionError("unreachable")
 
 

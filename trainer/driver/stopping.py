@@ -1,7 +1,7 @@
-"""What a signal means at each moment of a run: the end at once while nothing is lost by it, else a wish passed to the workers.
+"""What a signal means at each moment of a run: an immediate end while nothing is lost by it, else a request to the workers.
 
-The run itself works in a thread, so that the main thread, which alone receives signals, is always free for them. A handler
-that raises would not do: `ray.get` swallows what it raises, and libraries take it for a fault of their input.
+The run works in a thread of its own, so that the main thread, which alone receives signals, is always free for them. A handler
+must not raise: `ray.get` swallows the exception, and libraries take it for bad input.
 Test: tests/trainer/driver/test_stopping.py.
 """
 
@@ -36,17 +36,17 @@ class StopRequest:
     def __init__(self) -> None:
         self._signals = 0
         self._training = False
-        # Those that whoever started the program wants ignored (nohup) stay so.
+        # A signal that is ignored already (nohup) stays ignored.
         self._numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
     @property
     def wanted(self) -> bool:
-        """Tell whether somebody asked the run to stop."""
+        """Whether a stop was requested."""
         return self._signals > 0
 
     @property
     def due(self) -> bool:
-        """Tell whether the run is to end now, without another word with its workers."""
+        """Whether the run has to end now, without waiting for its workers."""
         return self._signals > 1 or (self._signals == 1 and not self._training)
 
     def install(self) -> None:
@@ -55,19 +55,18 @@ class StopRequest:
             signal.signal(number, self._handle)
 
     def disregard(self) -> None:
-        """Let signals pass without effect: nothing is left to stop, and the last record must get through."""
+        """Ignore signals from now on: nothing is left to stop, and the last record must get through."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     def note(self, stage: Stage) -> None:
-        """Take notice of what the workers do now; called from any thread."""
+        """Remember what the workers do now; called from any thread."""
         self._training = stage is Stage.TRAINING
 
     def oversee(self, work: Callable[[], T]) -> T | None:
-        """Do `work` in a thread and return its result; None as soon as the run is to end at once, with the work unfinished.
+        """Do `work` in a thread and return its result; None as soon as the run has to end at once, with the work unfinished.
 
-        The thread is never joined: what it started with the wish to die with it, as Ray's processes, lives as long as the
-        program does.
+        The thread is never joined: processes that are set to die with it, as Ray's are, live as long as the program.
         """
         results: list[T] = []
         faults: list[BaseException] = []
@@ -76,7 +75,7 @@ class StopRequest:
         def target() -> None:
             try:
                 results.append(work())
-            except BaseException as fault:  # handed to the main thread, whoever is to handle it
+            except BaseException as fault:  # raised again in the main thread
                 faults.append(fault)
             ended.set()
             threading.Event().wait()

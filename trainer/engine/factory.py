@@ -29,7 +29,7 @@ def engine_settings(config: TrainConfig) -> EngineSettings:
 
 
 def uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
-    """Tell whether forward and backward run in bfloat16: asked for, or automatic on a GPU that has it."""
+    """Return whether forward and backward run in bfloat16: by configuration, or automatically on a GPU that supports it."""
     if config.training.precision is Precision.AUTO:
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return config.training.precision is Precision.BFLOAT16

@@ -14,13 +14,13 @@ import torch
 from finetune.api.metrics import MetricName, Score, score_of
 from finetune.api.sections import Evaluation, Generation
 from finetune.api.tasks import TASKS, TaskName
-from trainer.data.rows import E, Sample
+from trainer.chat.tokens import prompt_and_reference
+from trainer.data.rows import Example, Sample
 from trainer.engine.base import Engine
 from trainer.evaluation.figures import Figure, Perplexity, figures
+from trainer.evaluation.generation import Generated, generate
 from trainer.evaluation.metrics.text import left_out, text_metrics
-from trainer.evaluation.predictors import Limits, predict
 from trainer.objectives.base import Forward, Objective
-from trainer.tasks.base import Task
 from trainer.training.batches import deal_evaluation
 
 SAMPLE_ANSWERS = 3
@@ -91,37 +91,63 @@ def measure_perplexity(engine: Engine, objective: Objective[Any], rows: Sequence
     engine.model.eval()
     forward = Forward.of(engine.model, engine.forward)
     nll = 0.0
-    with torch.no_grad():
-        for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once):
-            between()
-            if turn is not None or engine.shards_parameters:
-                # A sharded forward needs every rank: one without rows of its own computes along with a row.
-                found = objective.nll(forward, objective.collate(turn or rows[:1]).to(engine.device))
-                nll += found if turn is not None else 0.0
-    engine.model.train(was_training)
+    try:
+        with torch.no_grad():
+            for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once):
+                between()
+                if turn is not None or engine.shards_parameters:
+                    # A sharded forward needs every rank: one without rows of its own computes along with a row.
+                    found = objective.nll(forward, objective.collate(turn or rows[:1]).to(engine.device))
+                    nll += found if turn is not None else 0.0
+    finally:
+        engine.model.train(was_training)
     total = engine.sums_over_ranks([nll])[0]
     return Perplexity(nll_sum=total, tokens=sum(sum(row.loss_mask) for row in rows), bytes=sum(row.loss_bytes for row in rows))
 
 
-def measure(engine: Engine, task: Task[E], tokenizer: Any, examples: Sequence[E], rows: Sequence[Sample],
+def measure(engine: Engine, objective: Objective[Any], tokenizer: Any, examples: Sequence[Example], rows: Sequence[Sample], task: TaskName,
             evaluation: Evaluation, batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
     """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
 
     `max_length` is the job's largest length of a row; a longer prompt loses its beginning. Answers are generated only
     where a metric needs them.
     """
-    perplexity = measure_perplexity(engine, task.objective, rows, batch_size, tokens_at_once=tokens_at_once)
-    names, generation = evaluation.text_metrics_of(task.facts.name), evaluation.generation or Generation()
+    perplexity = measure_perplexity(engine, objective, rows, batch_size, tokens_at_once=tokens_at_once)
+    names, generation = evaluation.text_metrics_of(task), evaluation.generation or Generation()
     if not names:
         return Measurement(perplexity)
     chosen = examples[: generation.samples]
-    requests = [request for example in chosen if (request := task.request(example, tokenizer)) is not None]
-    references = [request.reference for request in requests]
+    prompts, references = zip(*(prompt_and_reference(example, tokenizer) for example in chosen), strict=True)
     missing = left_out(references, names)
     if len(missing) == len(names):
         return Measurement(perplexity, missing)
-    found = predict(engine, tokenizer, requests, Limits(max_length, generation.max_new_tokens, tokens_at_once))
+    kept = [prompt[-max_length:] for prompt in prompts]
+    rows_at_once = max(1, tokens_at_once // (max(map(len, kept)) + generation.max_new_tokens))
+    found = generate_over_ranks(engine, tokenizer, kept, generation.max_new_tokens, rows_at_once)
     answers = tuple(
-        Answer(request.shown, request.reference, answer.text, answer.cut) for request, answer in zip(requests, found, strict=True)
+        Answer(last_user_turn(example), reference, answer.text, answer.cut)
+        for example, reference, answer in zip(chosen, references, found, strict=True)
     )
     return Measurement(perplexity, text_metrics(references, [answer.text for answer in found], names), answers)
+
+
+def generate_over_ranks(
+    engine: Engine, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int
+) -> list[Generated]:
+    """Return one answer per prompt, in order, on every rank; the prompts are shared out over the ranks."""
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    own = order[engine.rank :: engine.world_size]
+    computed = own
+    if engine.shards_parameters:
+        # Every rank generates for as many prompts, for the same reason as in measure_perplexity.
+        computed = own + [order[0]] * (-(-len(prompts) // engine.world_size) - len(own))
+    answers = generate(
+        engine.model, tokenizer, [list(prompts[index]) for index in computed], max_new_tokens, batch_size, synced=engine.shards_parameters
+    )
+    answered = dict(pair for rank_pairs in engine.gather(list(zip(own, answers, strict=False))) for pair in rank_pairs)
+    return [answered[index] for index in range(len(prompts))]
+
+
+def last_user_turn(example: Example) -> str:
+    """Return what the user said last, for the sample answers of the report."""
+    return next((message.content for message in reversed(example.messages or ()) if message.role == "user"), "")

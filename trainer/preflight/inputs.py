@@ -8,7 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
+from trainer.chat.template import ensure_chat_template, pin_time, reads_clock
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset, digest_of
 from trainer.data.sampler import steps_total
@@ -17,8 +19,7 @@ from trainer.model.location import LocatedModel, locate
 from trainer.preflight.doctor import examine
 from trainer.storage.digest import sha256_of
 from trainer.storage.ownership import TIME_FIELD, recorded_time
-from trainer.tasks.base import Task
-from trainer.tasks.registry import task_of
+from trainer.text.pieces import count_pieces
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class Inputs:
         training, data = config.training, self.dataset
         engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
         sides = {"train": data.train, "validation": data.validation, "test": data.test}
-        task = task_of(config.task)
-        counts = {name: task.count(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
+        counts = {name: count_pieces(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
         about = "about " if any(count.estimated for count in counts.values()) else ""
         pieces = ", ".join(f"{count.pieces} {name}" for name, count in counts.items())
         return [
@@ -66,7 +66,7 @@ class Inputs:
             f"rows        {', '.join(f'{len(rows)} {name}' for name, rows in sides.items())}",
             *(
                 [f"pieces      {about}{pieces}, of at most {training.max_sequence_length} tokens; each is a row of a step"]
-                if task.cuts
+                if config.task is TaskName.LANGUAGE_MODELING
                 else []
             ),
             f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
@@ -75,35 +75,36 @@ class Inputs:
         ]
 
 
-def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | None = None) -> Any:
-    """Load the tokenizer and give it what the task needs, such as a chat template.
+def chat_tokenizer(located: LocatedModel, config: TrainConfig, template_time: str | None = None) -> Any:
+    """Load the tokenizer; for a chat it has a chat template afterwards, the plain one if its model came without.
 
     A template that asks for the time gets `template_time`.
     """
     from trainer.model.load import load_tokenizer
 
     tokenizer = load_tokenizer(located)
-    task.prepare(tokenizer, template_time)
+    if config.task is TaskName.CHAT:
+        ensure_chat_template(tokenizer)
+        pin_time(tokenizer, template_time)
     return tokenizer
 
 
 def check_inputs(config: TrainConfig) -> Inputs:
-    """Read and check all input; raises InputError for what the user has to fix.
+    """Read and check all input; raises InputError for what the user has to mend.
 
     The cheap checks come first: torch and transformers, which take seconds to import, are not touched before rows and
-    model folder are known to be valid. Weights, which may be large, are read last.
+    model folder are known to be sound. Weights, which may be large, are read last.
     """
-    task = task_of(config.task)
     dataset = prepare(config)
     located = locate(config.model, weights=False)
     # A run that the folder holds goes on with its own time: its rows would have other tokens on another day.
     now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
     template_time = recorded_time(Path(config.output.directory)) or now
-    tokenizer = tokenizer_for(task, located, template_time)
+    tokenizer = chat_tokenizer(located, config, template_time)
     from trainer.model.load import weights_digest
     from trainer.preflight.rehearsal import rehearse
 
     findings = examine(dataset, tokenizer, config, rehearse(located, config))
     digest = weights_digest(located) if located.revision is None else None
-    shown = template_time if task.depends_on_time(tokenizer) else None
+    shown = template_time if config.task is TaskName.CHAT and reads_clock(tokenizer) else None
     return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown)

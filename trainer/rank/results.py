@@ -6,121 +6,162 @@ Every rank calls these functions in the same order; rank 0 alone writes. Test: t
 import json
 import resource
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from finetune.api.metrics import MetricName, score_of
-from finetune.api.record import ModelProvenance, OutputRecord, Stage
+from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, Stage
 from finetune.api.results import MODEL, REPORT, missing_results, read_report
 from finetune.api.sections import Export
 from finetune.api.tasks import TASKS, TaskName
 from finetune.system.files import write_atomically
+from trainer.engine.base import Engine
 from trainer.evaluation.evaluator import SAMPLE_ANSWERS, Measurement
 from trainer.model.beside import Origin
 from trainer.model.exporter import Exported, Trained, base_dtype, export
 from trainer.model.verification import PROBE_ROWS, Probe
-from trainer.rank.hooks import EARLY_STOP
+from trainer.rank.assignment import Assignment
+from trainer.rank.loading import Loaded
+from trainer.rank.outbox import Outbox
+from trainer.rank.resuming import Start
+from trainer.rank.rows import Rows
+from trainer.rank.training import validation_every
 from trainer.reporting.hyperparameters import hyperparameters
 from trainer.reporting.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, measured_step, with_exports
-from trainer.training.loop import Progress
-
-if TYPE_CHECKING:
-    from trainer.rank.run import Run
+from trainer.training.loop import Progress, StopReason
 
 
-def reported(run: "Run", step: int) -> dict[str, Any] | None:
-    """Return the report of a run that was finished before, when its figures are of the weights of `step`: then it stands."""
-    report = read_report(run.directory) if run.trained else None
-    return report if report is not None and measured_step(report) == step else None
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run whose training is over: the engine holds the weights of `step`, which are the result."""
+
+    work: Assignment
+    loaded: Loaded
+    rows: Rows
+    start: Start
+    """How this attempt began; its ledger and its count of words have followed the training."""
+    progress: Progress
+    step: int
 
 
-def add_exports(run: "Run", step: int, progress: Progress) -> None:
+def standing_report(work: Assignment, engine: Engine, step: int) -> dict[str, Any] | None:
+    """Return, on every rank, the report of a run that was finished before, if its figures are of the weights of `step`."""
+    report = read_report(work.directory) if work.trained and engine.rank == 0 else None
+    stands = report is not None and measured_step(report) == step
+    found: dict[str, Any] | None = engine.broadcast(report if stands else None)
+    return found
+
+
+def add_exports(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
     """Write the forms of the model that a finished run lacks, and enter them in its report."""
-    report = reported(run, step)
-    if report is not None:
-        final = {MetricName(name): entry["value"] for name, entry in report["final"].items() if entry["value"] is not None}
-        run.ledger.note(final=final, score=score_of(final, TASKS[run.config.task].score, step) or run.ledger.metrics.score)
-    run.send(stage=Stage.EXPORTING, progress=progress.to_record(), metrics=run.ledger.metrics)
-    missing = missing_results(run.directory, run.config.exports)
-    exports, _ = _export(run, step, [form for form in run.config.exports if f"{MODEL}/{form.value}" in missing])
-    if run.engine.rank == 0 and report is not None:
-        _write_report(run, with_exports(report, [done.to_wire() for done in exports]), progress)
-    run.engine.broadcast(None)
+    work, ledger, engine = trained.work, trained.start.ledger, trained.loaded.engine
+    final = {MetricName(name): entry["value"] for name, entry in report["final"].items() if entry["value"] is not None}
+    ledger.note(final=final, score=score_of(final, TASKS[work.config.task].score, trained.step) or ledger.metrics.score)
+    outbox.send(stage=Stage.EXPORTING, progress=trained.progress.to_record(), metrics=ledger.metrics)
+    missing = missing_results(work.directory, work.config.exports)
+    written = export_forms(trained, [form for form in work.config.exports if f"{MODEL}/{form.value}" in missing])
+    if engine.rank == 0:
+        write_report(trained, with_exports(report, [done.to_wire() for done in written.forms]), outbox)
+    engine.broadcast(None)
 
 
-def write_results(run: "Run", step: int, progress: Progress, baseline: Measurement, final: Measurement) -> None:
-    """Export the weights of `step` and write the report; the report last, because it says that all is done."""
-    exports, trained_parameters = _export(run, step, run.config.exports)
-    if run.engine.rank == 0 and run.provenance is not None:
-        _write_report(run, _report(run, run.provenance, step, progress, baseline, final, exports, trained_parameters), progress)
-    run.engine.broadcast(None)
+def write_results(
+    trained: TrainedRun, baseline: Measurement, final: Measurement, checkpoints: Sequence[CheckpointRecord], outbox: Outbox
+) -> None:
+    """Export the model and write the report; the report last, because it says that all is done."""
+    outbox.send(stage=Stage.EXPORTING, metrics=trained.start.ledger.metrics, checkpoints=list(checkpoints))
+    written = export_forms(trained, trained.work.config.exports)
+    if trained.loaded.provenance is not None:
+        result = result_of(trained, trained.loaded.provenance, baseline, final, written, checkpoints, outbox.warnings)
+        report = build_report(trained.work.config, result)
+        report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        write_report(trained, report, outbox)
+    trained.loaded.engine.broadcast(None)
 
 
-def _write_report(run: "Run", report: dict[str, Any], progress: Progress) -> None:
+def write_report(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
     """Write report.json, and send where it is."""
-    write_atomically(run.directory / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
-    run.send(output=OutputRecord(uri=run.uri, report_uri=f"{run.uri.rstrip('/')}/{REPORT}"), progress=progress.to_record())
+    work = trained.work
+    write_atomically(work.directory / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
+    output = OutputRecord(uri=work.uri, report_uri=f"{work.uri.rstrip('/')}/{REPORT}")
+    outbox.send(output=output, progress=trained.progress.to_record())
 
 
-def _export(run: "Run", step: int, forms: Sequence[Export]) -> tuple[list[Exported], int]:
-    """Write forms of the model as it is, on rank 0, and return them with the number of trained parameters."""
-    probe, parameters = _probe(run), run.engine.parameters()
-    if run.provenance is None:
-        return [], 0
-    origin = Origin(run.located, run.tokenizer, run.provenance, run.config.job.name, base_dtype(run.engine.model))
-    written = export(Trained.of(run.engine.model, parameters, step), origin, forms, run.directory / MODEL, probe)
-    return written, sum(value.numel() for value in parameters.values())
+@dataclass(frozen=True)
+class Written:
+    """The forms of the model that were exported. Empty on every rank but 0."""
+
+    forms: Sequence[Exported] = ()
+    trained_parameters: int = 0
 
 
-def _probe(run: "Run") -> Probe:
-    """Return what the engine's model answers to a few rows, for the exports to be held against; every rank takes part."""
-    run.engine.model.eval()
-    rows = [row.input_ids for row in (*run.test_rows, *(piece.tokens for piece in run.train_pieces[:PROBE_ROWS]))]
-    dtype = torch.bfloat16 if run.bfloat16 else torch.float32
-    return Probe.take(lambda ids: run.engine.forward(input_ids=ids.to(run.engine.device), use_cache=False), rows, dtype)
+def export_forms(trained: TrainedRun, forms: Sequence[Export]) -> Written:
+    """Write forms of the model as it is, on rank 0."""
+    loaded = trained.loaded
+    probe, parameters = take_probe(loaded, trained.rows), loaded.engine.parameters()
+    if loaded.provenance is None:
+        return Written()
+    origin = Origin(loaded.located, loaded.tokenizer, loaded.provenance, trained.work.config.job.name, base_dtype(loaded.engine.model))
+    tensors = Trained.of(loaded.engine.model, parameters, trained.step)
+    exported = export(tensors, origin, forms, trained.work.directory / MODEL, probe)
+    return Written(exported, sum(value.numel() for value in parameters.values()))
 
 
-def _report(run: "Run", provenance: ModelProvenance, step: int, progress: Progress, baseline: Measurement, final: Measurement,
-           exports: Sequence[Exported], trained_parameters: int) -> dict[str, Any]:  # fmt: skip
-    """Return the content of report.json."""
-    dataset, advance, first = run.inputs.dataset, progress.to_record(), run.ledger.metrics.latest
-    summary = TrainingSummary(
+def take_probe(loaded: Loaded, rows: Rows) -> Probe:
+    """Return what the engine's model answers to a few rows, for the exports to be compared with; every rank takes part."""
+    engine = loaded.engine
+    engine.model.eval()
+    asked = [row.input_ids for row in (*rows.test, *(piece.tokens for piece in rows.train[:PROBE_ROWS]))]
+    dtype = torch.bfloat16 if loaded.bfloat16 else torch.float32
+    return Probe.take(lambda ids: engine.forward(input_ids=ids.to(engine.device), use_cache=False), asked, dtype)
+
+
+def result_of(trained: TrainedRun, provenance: ModelProvenance, baseline: Measurement, final: Measurement, written: Written,
+              checkpoints: Sequence[CheckpointRecord], warnings: Sequence[str]) -> RunResult:  # fmt: skip
+    """Return what the report is made of."""
+    rows, config, dataset = trained.rows, trained.work.config, trained.work.inputs.dataset
+    pieces = None if config.task is TaskName.CHAT else len(rows.train)
+    every = validation_every(config, rows)
+    return RunResult(
+        model=provenance,
+        data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces),
+        training=training_summary(trained, written.trained_parameters),
+        baseline=baseline.named(),
+        final=final.named(),
+        measured_step=trained.step,
+        evaluated_rows=len(dataset.test),
+        generated_rows=len(final.answers),
+        cut_answers=(baseline.cut_answers, final.cut_answers),
+        samples=sample_answers(baseline, final),
+        augmentation=trained.start.words.to_report() if config.augmentation else None,
+        checkpoints=checkpoints,
+        best=trained.start.ledger.metrics.best,
+        exports=[done.to_wire() for done in written.forms],
+        hyperparameters=hyperparameters(config, bfloat16=trained.loaded.bfloat16, validation_every=every),
+        warnings=warnings,
+    )
+
+
+def training_summary(trained: TrainedRun, trainable_parameters: int) -> TrainingSummary:
+    """Return what training did."""
+    progress, advance = trained.progress, trained.progress.to_record()
+    return TrainingSummary(
         steps=progress.step,
         epochs=advance.epoch,
         tokens_seen=progress.tokens_seen,
         seconds=progress.step_seconds,
-        world_size=run.engine.world_size,
-        trainable_parameters=trained_parameters,
-        train_loss=first.get(MetricName.TRAIN_LOSS),
+        world_size=trained.loaded.engine.world_size,
+        trainable_parameters=trainable_parameters,
+        train_loss=trained.start.ledger.metrics.latest.get(MetricName.TRAIN_LOSS),
         tokens_per_second=advance.tokens_per_second,
-        resumed_from_step=run.resumed_from_step,
-        stopped_early=progress.stop_reason == EARLY_STOP,
+        resumed_from_step=trained.start.step,
+        stopped_early=progress.stop_reason is StopReason.EARLY,
     )
-    samples = [
-        SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer)
-        for base, tuned in list(zip(baseline.answers, final.answers, strict=False))[:SAMPLE_ANSWERS]
-    ]
-    share = {"wordsChanged": run.words_changed, "words": run.words_seen, "changedShare": run.words_changed / max(1, run.words_seen)}
-    pieces = None if run.config.task is TaskName.CHAT else len(run.train_pieces)
-    result = RunResult(
-        model=provenance,
-        data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces),
-        training=summary,
-        baseline=baseline.named(),
-        final=final.named(),
-        measured_step=step,
-        evaluated_rows=len(dataset.test),
-        generated_rows=len(final.answers),
-        cut_answers=(baseline.cut_answers, final.cut_answers),
-        samples=samples,
-        augmentation=share if run.augmenter else None,
-        checkpoints=run.store.records,
-        best=run.ledger.metrics.best,
-        exports=[export.to_wire() for export in exports],
-        hyperparameters=hyperparameters(run.config, bfloat16=run.bfloat16, validation_every=run.validation_every(progress)),
-        warnings=run.warnings,
-    )
-    report = build_report(run.config, result)
-    report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return report
+
+
+def sample_answers(baseline: Measurement, final: Measurement) -> list[SampleAnswer]:
+    """Return the first answers of both models to the same prompts."""
+    pairs = list(zip(baseline.answers, final.answers, strict=False))[:SAMPLE_ANSWERS]
+    return [SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer) for base, tuned in pairs]

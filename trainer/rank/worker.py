@@ -35,15 +35,17 @@ def train_worker(settings: dict[str, Any]) -> None:
     payload: Payload = settings["payload"]
     config = TrainConfig.model_validate(payload.config)
     rank = prepare_environment(config)
-    from trainer.rank.run import Run
+    from trainer.rank.assignment import Assignment
+    from trainer.rank.run import execute
     from trainer.reporting.progress import RayMetricsSink, WorkerProgress
 
     sinks = [partial(RayMetricsSink, config.job)] if rank == 0 else []
-    Run(config, ray.get(payload.inputs), payload.owner, WorkerProgress(payload.box), sinks, trained=payload.trained).execute()
+    inputs, sender = ray.get(payload.inputs), WorkerProgress(payload.box)
+    execute(Assignment(config, inputs, payload.owner, sender, sinks, trained=payload.trained))
 
 
 def prepare_environment(config: TrainConfig) -> int:
-    """Give torch and DeepSpeed the variables that they expect of a launcher; return this process's rank."""
+    """Give torch and DeepSpeed the variables that they expect from a launcher; return this process's rank."""
     import ray.train
 
     context = ray.train.get_context()

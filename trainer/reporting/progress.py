@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def progress_box() -> Any:
-    """Return a new Ray actor that holds changes until the driver fetches them, and the wish to stop."""
+    """Return a new Ray actor that holds changes until the driver fetches them, and the request to stop."""
     import ray
 
     return ray.remote(num_cpus=0)(ProgressBox).remote()

@@ -19,7 +19,7 @@ def deal(rows: Sequence[Sample], rank: int, world_size: int, micro_batch_size: i
 def deal_evaluation(
     rows: Sequence[Sample], rank: int, world_size: int, batch_size: int, tokens_at_once: int | None = None
 ) -> list[list[Sample] | None]:
-    """Return rank `rank`'s batches of an evaluation over all rows; None stands for a turn without rows.
+    """Return rank `rank`'s batches of an evaluation over all rows; None is a turn without rows.
 
     A batch holds at most `batch_size` rows and, padding included, `tokens_at_once` tokens, but always one row.
     Every rank gets as many turns, because a sharded model's forward needs all ranks each time.

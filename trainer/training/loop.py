@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 import torch
@@ -28,6 +29,15 @@ class TrainingDivergedError(RunError):
     reason = REASON_DIVERGED
 
 
+class StopReason(StrEnum):
+    """Why training ended before its last step."""
+
+    EARLY = "EarlyStopped"
+    """Validation found no improvement for as long as the job allows."""
+    INTERRUPTED = "Interrupted"
+    """The driver asked for it; another attempt goes on."""
+
+
 @dataclass
 class Progress:
     """Where training stands. `step` counts optimizer steps done; `tokens_seen` all tokens computed, padding left out."""
@@ -36,7 +46,7 @@ class Progress:
     steps_per_epoch: float
     step: int = 0
     tokens_seen: int = 0
-    stop_reason: str | None = None
+    stop_reason: StopReason | None = None
     step_seconds: float = 0.0
     """Time in steps of this attempt, without evaluations and checkpoints."""
     step_tokens: int = 0
@@ -45,7 +55,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Tell whether no step is to follow."""
+        """Whether no step follows."""
         return self.step >= self.total_steps or self.stop_reason is not None
 
     def mark(self, now: float) -> None:
@@ -58,7 +68,7 @@ class Progress:
 
     @property
     def paused(self) -> bool:
-        """Tell whether the next step's beginning has to be marked."""
+        """Whether the beginning of the next step has to be marked."""
         return not self._times
 
     def pause(self) -> None:

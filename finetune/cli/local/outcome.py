@@ -13,7 +13,7 @@ from finetune.cli.local.screen import Screen
 
 LAST_LINES = 20
 SECTIONS = {field.alias or name for name, field in FineTuneJobSpec.model_fields.items()}
-"""The trainer names fields as they stand in its configuration; in the job file they are members of `spec`."""
+"""The trainer names fields as they are in its configuration; in the job file they are members of `spec`."""
 RESULTS = ("model", "report.json", "metrics.jsonl", "checkpoints")
 
 

@@ -12,26 +12,23 @@ from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Columns
+from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.examples import chat, text
-from trainer.chat.example import ChatExample
-from trainer.data.columns import read_examples
+from trainer.data.columns import make_id, prompt_id, read_examples
 from trainer.data.records import Record
-from trainer.data.rows import digest_of, hash_of
-from trainer.tasks.base import Task
-from trainer.tasks.chat import TASK as CHAT
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from trainer.data.rows import Example, Message, digest_of
 
 FIELD = "data.train[0]"
 USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} says"} for role in ("user", "assistant", "system"))
 
 
-def read(*rows: dict[str, Any], task: Task[Any] = CHAT, typed: bool = False, **columns: Any) -> list[Any]:
+def read(*rows: dict[str, Any], task: TaskName = TaskName.CHAT, typed: bool = False, **columns: Any) -> list[Example]:
     records = [Record(f"line {number}", row, typed=typed) for number, row in enumerate(rows, start=1)]
     return read_examples(FIELD, records, task, Columns.model_validate(columns) if columns else None, "rows.jsonl")[0]
 
 
-def turns(example: ChatExample) -> list[tuple[str, str]]:
-    return [(message.role, message.content) for message in example.messages]
+def turns(example: Example) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in example.messages or ()]
 
 
 def test_prompt_and_completion_are_the_default_columns_of_chat() -> None:
@@ -57,14 +54,14 @@ def test_a_list_of_messages_is_a_conversation(columns: dict[str, str]) -> None:
 
 
 def test_language_modeling_reads_the_column_text() -> None:
-    (example,) = read({"text": "Once upon a time"}, task=LANGUAGE_MODELING)
-    assert example == text("Once upon a time", "data.train[0] line 1")
+    (example,) = read({"text": "Once upon a time"}, task=TaskName.LANGUAGE_MODELING)
+    assert (example.text, example.messages) == ("Once upon a time", None)
 
 
 def test_rows_without_words_are_left_out_and_counted() -> None:
     rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": " "}, {"prompt": None, "completion": "d"}]
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, start=1)]
-    examples, skipped = read_examples(FIELD, records, CHAT, None, "rows.jsonl")
+    examples, skipped = read_examples(FIELD, records, TaskName.CHAT, None, "rows.jsonl")
     assert len(examples) == 1
     assert (skipped.count, skipped.first, skipped.columns) == (2, "line 2", {"prompt", "completion"})
 
@@ -326,7 +323,7 @@ def test_a_column_that_changes_nothing_is_no_fault(row: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("label", [False, True, 0, "spam"])
 def test_a_label_beside_a_text_marks_no_answer(label: Any) -> None:
-    (example,) = read({"text": "a doc", "label": label}, task=LANGUAGE_MODELING)
+    (example,) = read({"text": "a doc", "label": label}, task=TaskName.LANGUAGE_MODELING)
     assert example.text == "a doc"
 
 
@@ -339,22 +336,22 @@ def test_lists_that_a_table_holds_as_json_are_read() -> None:
 
 def test_each_file_of_a_source_has_a_layout_of_its_own() -> None:
     records = [Record("line 2", {"prompt": "a", "completion": "b"}, file="a.csv"), Record("line 1", {"messages": TURNS}, file="b/c.jsonl")]
-    examples, _ = read_examples(FIELD, records, CHAT, None, "folder")
+    examples, _ = read_examples(FIELD, records, TaskName.CHAT, None, "folder")
     assert [example.origin for example in examples] == ["data.train[0] a.csv line 2", "data.train[0] b/c.jsonl line 1"]
     records.append(Record("line 2", {"messages": 5}, file="b/c.jsonl"))
     with pytest.raises(InputError, match=r"folder b/c\.jsonl line 2: 'messages' is a number"):
-        read_examples(FIELD, records, CHAT, None, "folder")
+        read_examples(FIELD, records, TaskName.CHAT, None, "folder")
 
 
 def test_columns_of_a_chat_have_no_meaning_for_plain_text() -> None:
-    with pytest.raises(InputError, match=r"columns\.prompt: has no meaning here: task language-modeling reads text"):
-        read({"text": "a"}, task=LANGUAGE_MODELING, prompt="text")
+    with pytest.raises(InputError, match=r"columns\.prompt: has no meaning here: task language-modeling reads one column, text"):
+        read({"text": "a"}, task=TaskName.LANGUAGE_MODELING, prompt="text")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_composition_and_white_space_make_no_other_row(words: str) -> None:
-    assert hash_of([unicodedata.normalize("NFD", words)]) == hash_of([unicodedata.normalize("NFC", words)])
-    assert hash_of([f"  {words}\n"]) == hash_of([words])
+    assert make_id(None, unicodedata.normalize("NFD", words)) == make_id(None, unicodedata.normalize("NFC", words))
+    assert make_id(None, f"  {words}\n") == make_id(None, words)
 
 
 def test_the_digest_of_rows_tells_what_their_ids_do_not() -> None:
@@ -370,7 +367,7 @@ def test_rows_of_other_words_roles_or_borders_have_other_ids() -> None:
 
 
 def test_a_prompt_is_everything_before_the_last_answer() -> None:
-    assert chat("a", "b").prompt_key == chat("a", "c").prompt_key
-    assert chat("a", "b").prompt_key != chat("a", "b", "c", "d").prompt_key
-    assert chat("a", "b").prompt_key != chat("a", "b", system="s").prompt_key
-    assert chat("a", "b").prompt_key == hash_of(["user", "a"])
+    assert prompt_id(chat("a", "b")) == prompt_id(chat("a", "c"))
+    assert prompt_id(chat("a", "b")) != prompt_id(chat("a", "b", "c", "d"))
+    assert prompt_id(chat("a", "b")) != prompt_id(chat("a", "b", system="s"))
+    assert prompt_id(chat("a", "b")) == make_id((Message("user", "a"),), None)

@@ -5,16 +5,14 @@ from typing import Any
 import pytest
 
 from finetune.api.sources import Columns
+from finetune.api.tasks import TaskName
 from trainer.data.columns import read_examples
 from trainer.data.records import Record
-from trainer.tasks.base import Task
-from trainer.tasks.chat import TASK as CHAT
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
 
 FIELD = "data.train[0]"
 
 
-def findings(*rows: dict[str, Any], task: Task[Any] = CHAT, **columns: Any) -> list[str]:
+def findings(*rows: dict[str, Any], task: TaskName = TaskName.CHAT, **columns: Any) -> list[str]:
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, start=1)]
     return read_examples(FIELD, records, task, Columns.model_validate(columns) if columns else None, "rows.jsonl")[1].findings(FIELD)
 
@@ -22,7 +20,7 @@ def findings(*rows: dict[str, Any], task: Task[Any] = CHAT, **columns: Any) -> l
 def test_rows_of_the_usual_form_are_nothing_to_speak_of() -> None:
     assert findings({"prompt": "a", "completion": "b", "id": "x1", "row_id": "7", "lang": "en", "n": 5, "empty": " "}) == []
     assert findings({"prompt": "a", "completion": "b", "weight": "1.00"}) == []
-    assert findings({"text": "a", "url": "http://a"}, task=LANGUAGE_MODELING) == []
+    assert findings({"text": "a", "url": "http://a"}, task=TaskName.LANGUAGE_MODELING) == []
 
 
 def test_text_that_nothing_reads_is_said_with_how_often_it_stands_there() -> None:

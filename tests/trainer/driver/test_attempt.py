@@ -58,7 +58,7 @@ def test_a_check_that_is_stopped_says_so_in_its_record(tmp_path: Path, monkeypat
 
 
 class CheckedInputs:
-    """Inputs that are sound."""
+    """Valid inputs."""
 
     findings = ()
 
@@ -66,7 +66,7 @@ class CheckedInputs:
         return {"data.train": "rows"}
 
 
-class Told:
+class Published:
     """A publisher that keeps what changes."""
 
     def __init__(self) -> None:
@@ -114,12 +114,12 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
     monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda _: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", fit)
     monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
-    told = Told()
+    published = Published()
 
-    attempt(config, told, StopRequest())
+    attempt(config, published, StopRequest())
 
     assert seen == fitted
-    assert ("metrics" in told.fields) == (there is not None), "what a report says is told again"
+    assert ("metrics" in published.fields) == (there is not None), "what the report says is published again"
     assert json.loads((tmp_path / "run.json").read_text())["finished"]
 
 
@@ -132,7 +132,7 @@ def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_st
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
     with pytest.raises(InputError, match=r"output: the run in .* is finished, but no sound checkpoint of it is left"):
-        attempt(config, Told(), StopRequest())
+        attempt(config, Published(), StopRequest())
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -144,7 +144,7 @@ def test_results_that_are_missing_are_an_interruption_only_where_somebody_asked_
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", int(asked)))
     config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
 
-    end = exit_of(lambda: attempt(config, Told(), stop))
+    end = exit_of(lambda: attempt(config, Published(), stop))
 
     if asked:
         assert (end.exit_code, end.outcome.message) == (EXIT_INTERRUPTED, "stopped on request")

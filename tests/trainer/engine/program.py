@@ -23,8 +23,7 @@ from trainer.data.rows import Sample
 from trainer.engine.base import Engine, EngineSettings, EngineState
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
-from trainer.evaluation.evaluator import measure_perplexity
-from trainer.evaluation.predictors import generate_over_ranks
+from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.batches import deal
@@ -135,7 +134,7 @@ def states_equal(left: EngineState, right: EngineState) -> bool:
 
 
 def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> dict[str, object]:
-    """Train 3 steps in one go, and 2 steps, a state taken to a new engine, and the third: tell whether all bits agree."""
+    """Train 3 steps in one go, and 2 steps, a state taken to a new engine, and the third; return whether all bits agree."""
     unbroken = new_engine(name, micro, world_size, bfloat16=bfloat16)
     saved = None
     for step in range(STEPS):

@@ -13,14 +13,14 @@ from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behaviour
 
 PROGRAM = """
 import json, sys
-from trainer.tasks.chat import TASK as CHAT
+from finetune.api.tasks import TaskName
 from finetune.api.sources import Source
 from trainer.data.prepare import read_source
 from finetune.api.errors import InputError
 from trainer.hub.connection import HubUnavailable
 for source in json.loads(sys.argv[1]):
     try:
-        examples, findings = read_source("data.train[0]", Source.model_validate({"huggingFace": source}), CHAT)
+        examples, findings = read_source("data.train[0]", Source.model_validate({"huggingFace": source}), TaskName.CHAT)
         print([turn.content for example in examples for turn in example.messages], *findings)
     except (InputError, HubUnavailable) as error:
         print(type(error).__name__, error)

@@ -1,5 +1,6 @@
 """What happens after a step, with an engine that only counts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,23 @@ from finetune.api.metrics import MetricName
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
 from tests.builders import train_config
 from trainer.engine.base import EngineState
-from trainer.evaluation.figures import Perplexity
-from trainer.rank.hooks import EARLY_STOP, INTERRUPTED, Ledger, LogFigures, SaveCheckpoints, StopOnRequest, Validate, catch_up
+from trainer.evaluation.evaluation import Evaluation
+from trainer.rank.hooks.checkpoints import SaveCheckpoints
+from trainer.rank.hooks.figures import LogFigures
+from trainer.rank.hooks.order import Hooks
+from trainer.rank.hooks.stop import StopOnRequest
+from trainer.rank.hooks.validation import Validate
+from trainer.rank.ledger import Ledger
 from trainer.storage.checkpoint import CheckpointStore
-from trainer.training.loop import Progress, StepResult
+from trainer.training.loop import Progress, StepResult, StopReason
 
 RESULT = StepResult(train_loss=1.5, gradient_norm=0.3, learning_rate=1e-3, loss_tokens=40)
 
 
 class OneRank:
-    """An engine of one rank with a model that does nothing."""
+    """An engine of one rank that only has a state."""
 
-    rank, world_size, model = 0, 1, torch.nn.Identity()
+    rank, world_size = 0, 1
 
     def sums_over_ranks(self, values):
         return list(values)
@@ -52,30 +58,22 @@ def progress_at(step: int, total: int = 100) -> Progress:
     return Progress(total_steps=total, steps_per_epoch=10, step=step, tokens_seen=step * 50)
 
 
-def validating(ledger: Ledger, listener: Listener, early_stopping: EarlyStopping | None = None, every: int = 1) -> Validate:
-    """Return the hook that validates, with nothing to validate with."""
-    return Validate(
-        OneRank(),
-        [object()],
-        every,
-        8,
-        ledger,
-        MetricName.PERPLEXITY,
-        early_stopping,
-        listener,
-        listener,
-        StopOnRequest(OneRank(), listener),
-    )
+def validating(
+    ledger: Ledger, listener: Listener, evaluate: Callable[[], Evaluation], early_stopping: EarlyStopping | None = None, every: int = 1
+) -> Validate:
+    return Validate(evaluate, every, early_stopping, ledger, listener, listener)
 
 
-def validate(perplexities: list[float], monkeypatch, early_stopping: EarlyStopping | None, every: int = 1):
+def finding(*perplexities: float) -> Callable[[], Evaluation]:
+    """Return an evaluation that finds one perplexity after the other, and the last one from then on."""
+    left = list(perplexities)
+    return lambda: Evaluation({MetricName.PERPLEXITY: left.pop(0) if len(left) > 1 else left[0]}, MetricName.PERPLEXITY)
+
+
+def validate(perplexities: list[float], early_stopping: EarlyStopping | None = None, every: int = 1):
     """Run validations that find these perplexities; return the ledger and the step at which training was stopped."""
-    import math
-
-    found = iter(perplexities)
-    monkeypatch.setattr("trainer.rank.hooks.measure_perplexity", lambda *_: Perplexity(math.log(next(found)), 1, 1))
     ledger, listener = Ledger(), Listener()
-    hook = validating(ledger, listener, early_stopping, every)
+    hook = validating(ledger, listener, finding(*perplexities), early_stopping, every)
     for step in range(1, len(perplexities) * every + 1):
         progress = progress_at(step)
         hook.after_step(progress, RESULT)
@@ -84,8 +82,8 @@ def validate(perplexities: list[float], monkeypatch, early_stopping: EarlyStoppi
     return ledger, listener, None
 
 
-def test_validation_keeps_the_best_and_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger, listener, stopped = validate([9.0, 5.0, 7.0], monkeypatch, None)
+def test_validation_keeps_the_best_and_reports_it() -> None:
+    ledger, listener, stopped = validate([9.0, 5.0, 7.0])
     assert ledger.metrics.best is not None
     assert (ledger.metrics.best.step, ledger.metrics.best.value) == (2, pytest.approx(5.0))
     assert ledger.metrics.latest["perplexity"] == pytest.approx(7.0)
@@ -93,8 +91,8 @@ def test_validation_keeps_the_best_and_tells_it(monkeypatch: pytest.MonkeyPatch)
     assert stopped is None
 
 
-def test_validation_comes_every_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, listener, _ = validate([9.0, 8.0], monkeypatch, None, every=5)
+def test_validation_comes_every_so_many_steps() -> None:
+    _, listener, _ = validate([9.0, 8.0], every=5)
     assert [step for step, _ in listener.logged] == [5, 10]
 
 
@@ -107,62 +105,59 @@ def test_validation_comes_every_so_many_steps(monkeypatch: pytest.MonkeyPatch) -
         pytest.param([9, 8.9, 8.8, 8.7], 2, 0.5, 3, id="an improvement below minDelta is none"),
     ],
 )
-def test_training_stops_early_when_patience_runs_out(monkeypatch, perplexities, patience, min_delta, stopped_at) -> None:
+def test_training_stops_early_when_patience_runs_out(perplexities, patience, min_delta, stopped_at) -> None:
     rule = EarlyStopping(patience=patience, min_delta=min_delta)
-    assert validate([float(value) for value in perplexities], monkeypatch, rule)[2] == stopped_at
+    assert validate([float(value) for value in perplexities], rule)[2] == stopped_at
 
 
-def test_the_reason_of_an_early_stop_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.rank.hooks.measure_perplexity", lambda *_: Perplexity(1.0, 1, 1))
+def test_the_reason_of_an_early_stop_is_named() -> None:
     ledger, listener, progress = Ledger(), Listener(), progress_at(1)
-    hook = validating(ledger, listener, EarlyStopping(patience=1))
+    hook = validating(ledger, listener, finding(2.0), EarlyStopping(patience=1))
     hook.after_step(progress, RESULT)
     hook.after_step(progress, RESULT)
-    assert progress.stop_reason == EARLY_STOP
+    assert progress.stop_reason == StopReason.EARLY
 
 
-@pytest.mark.parametrize(("wish", "reason"), [(True, INTERRUPTED), (False, None)])
-def test_a_wish_to_stop_ends_training_after_the_step(wish: bool, reason: str | None) -> None:
+@pytest.mark.parametrize(("requested", "reason"), [(True, StopReason.INTERRUPTED), (False, None)])
+def test_a_request_to_stop_ends_training_after_the_step(requested: bool, reason: str | None) -> None:
     progress = progress_at(4)
-    StopOnRequest(OneRank(), Listener(stop=wish)).after_step(progress, RESULT)
+    StopOnRequest(OneRank(), Listener(stop=requested)).after_step(progress, RESULT)
     assert progress.stop_reason == reason
 
 
-def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_up_for_it(tmp_path: Path, monkeypatch) -> None:
+def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_up_for_it(tmp_path: Path) -> None:
     ledger, listener, progress = Ledger(), Listener(), progress_at(3, total=3)
     batches: list[int] = []
 
-    def measured(engine, objective, rows, batch_size, between, tokens_at_once) -> Perplexity:
+    def evaluate() -> Evaluation:
         for batch in range(3):
-            listener.stop = listener.stop or batch == wish_at
-            between()
+            listener.stop = listener.stop or batch == stop_at
+            stop.between_batches()
             batches.append(batch)
-        return Perplexity(1.0, 1, 1)
+        return Evaluation({MetricName.PERPLEXITY: 2.718}, MetricName.PERPLEXITY)
 
-    monkeypatch.setattr("trainer.rank.hooks.measure_perplexity", measured)
-    hook = validating(ledger, listener)
+    stop = StopOnRequest(OneRank(), listener)
+    hook = validating(ledger, listener, evaluate)
     save = saver(tmp_path, ledger, listener, every=50)
-    wish_at = 1
+    stop_at = 1
     for each in (hook, save):
         each.after_step(progress, RESULT)
-    assert (progress.stop_reason, batches, listener.logged) == (INTERRUPTED, [0], [])
+    assert (progress.stop_reason, batches, listener.logged) == (StopReason.INTERRUPTED, [0], [])
 
     state = CheckpointStore(tmp_path, str(tmp_path), "owner", 10).at_step(3).trainer_state
     assert state["stopReason"] is None
-    again, listener.stop, wish_at = Ledger(), False, -1
-    again.load_state(state["ledger"])
+    again, listener.stop, stop_at = Ledger.from_state(state["ledger"]), False, -1
     assert again.owes_validation
-    hooks = [validating(again, listener), saver(tmp_path, again, listener, every=50)]
-    written, wish_at = (tmp_path / "checkpoints" / "step-3").stat().st_ino, 0
-    catch_up(hooks, again, progress := progress_at(3, total=3))
-    assert (progress.stop_reason, again.owes_validation) == (INTERRUPTED, True)
+    hooks = Hooks(None, validating(again, listener, evaluate), stop, saver(tmp_path, again, listener, every=50))
+    written, stop_at = (tmp_path / "checkpoints" / "step-3").stat().st_ino, 0
+    hooks.make_up(again, progress := progress_at(3, total=3))
+    assert (progress.stop_reason, again.owes_validation) == (StopReason.INTERRUPTED, True)
     assert (tmp_path / "checkpoints" / "step-3").stat().st_ino == written, "a checkpoint with nothing new in it is not written again"
 
-    listener.stop, wish_at = False, -1
-    catch_up(hooks, again, progress := progress_at(3, total=3))
+    listener.stop, stop_at = False, -1
+    hooks.make_up(again, progress := progress_at(3, total=3))
     assert (progress.stop_reason, again.owes_validation, again.metrics.validated.step) == (None, False, 3)
-    [record] = hooks[1]._store.records
-    assert record.score.value == pytest.approx(2.718, abs=0.001)
+    assert [record.score.value for record in listener.fields[-1]["checkpoints"]] == [2.718]
 
 
 def saver(folder: Path, ledger: Ledger, listener: Listener, every: int) -> SaveCheckpoints:
@@ -176,6 +171,14 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(found)
 
 
+def test_figures_come_before_what_may_end_training_and_checkpoints_come_last(tmp_path: Path) -> None:
+    ledger, listener = Ledger(), Listener()
+    figures, validation = LogFigures(ledger, listener, listener, print), validating(ledger, listener, finding(3.0))
+    stop, checkpoints = StopOnRequest(OneRank(), listener), saver(tmp_path, ledger, listener, every=1)
+    assert Hooks(figures, validation, stop, checkpoints).in_order() == [figures, validation, stop, checkpoints]
+    assert Hooks(None, None, stop, checkpoints).in_order() == [stop, checkpoints]
+
+
 def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
     listener = Listener()
     hook = saver(tmp_path, Ledger(), listener, every=3)
@@ -185,8 +188,8 @@ def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> 
     assert [record.step for record in listener.fields[-1]["checkpoints"]] == [3, 6, 7]
 
 
-def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger, _, _ = validate([4.0, 3.0], monkeypatch, None)
+def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: Path) -> None:
+    ledger, _, _ = validate([4.0, 3.0])
     listener = Listener()
     saver(tmp_path, ledger, listener, every=50).after_step(progress_at(2), RESULT)
     assert saved_steps(tmp_path) == [2]
@@ -197,14 +200,14 @@ def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: P
 
 def test_an_interrupted_run_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> None:
     progress = progress_at(5)
-    progress.stop_reason = INTERRUPTED
+    progress.stop_reason = StopReason.INTERRUPTED
     saver(tmp_path, Ledger(), Listener(), every=50).after_step(progress, RESULT)
     found, _ = CheckpointStore(tmp_path, str(tmp_path), "owner", 10).newest()
     assert found is not None
     assert (found.trainer_state["step"], found.trainer_state["stopReason"]) == (5, None)
 
 
-def test_each_step_is_told_once_with_loss_rate_and_progress() -> None:
+def test_each_step_is_reported_once_with_loss_rate_and_progress() -> None:
     listener, lines, progress = Listener(), [], progress_at(2)
     progress.mark(0.0)
     progress.step, progress.tokens_seen = 3, 200
@@ -215,13 +218,9 @@ def test_each_step_is_told_once_with_loss_rate_and_progress() -> None:
     assert "step 3/100  loss 1.5000" in lines[0]
 
 
-def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import math
-
-    found = iter([10.0, 9.995, 9.992, 9.991])
-    monkeypatch.setattr("trainer.rank.hooks.measure_perplexity", lambda *_: Perplexity(math.log(next(found)), 1, 1))
+def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tmp_path: Path) -> None:
     ledger, listener = Ledger(), Listener()
-    hook = validating(ledger, listener, EarlyStopping(patience=3, min_delta=0.01))
+    hook = validating(ledger, listener, finding(10.0, 9.995, 9.992, 9.991), EarlyStopping(patience=3, min_delta=0.01))
     config = train_config().model_copy(update={"checkpoint": CheckpointPolicy(every_steps=1, keep=1)})
     store = CheckpointStore(tmp_path, str(tmp_path), "owner", 1)
     saving = SaveCheckpoints(OneRank(), store, config, ledger, listener, dict)
@@ -229,19 +228,17 @@ def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tm
         progress = progress_at(step)
         hook.after_step(progress, RESULT)
         saving.after_step(progress, RESULT)
-    assert progress.stop_reason == EARLY_STOP
+    assert progress.stop_reason == StopReason.EARLY
     assert ledger.metrics.best is not None
     assert ledger.metrics.best.step == 4
     assert [(record.step, record.best) for record in store.records] == [(4, True)]
     assert store.at_step(ledger.metrics.best.step).record.score.value == pytest.approx(9.991)
 
 
-def test_a_resumed_run_goes_on_with_the_patience_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, _, _ = validate([9.0, 8.0, 8.5], monkeypatch, EarlyStopping(patience=2))
-    after = Ledger()
-    after.load_state(before.to_state())
-    monkeypatch.setattr("trainer.rank.hooks.measure_perplexity", lambda *_: Perplexity(2.2, 1, 1))
+def test_a_resumed_run_goes_on_with_the_patience_that_is_left() -> None:
+    before, _, _ = validate([9.0, 8.0, 8.5], EarlyStopping(patience=2))
+    after = Ledger.from_state(before.to_state())
     progress, listener = progress_at(4), Listener()
-    validating(after, listener, EarlyStopping(patience=2)).after_step(progress, RESULT)
-    assert progress.stop_reason == EARLY_STOP
+    validating(after, listener, finding(8.7), EarlyStopping(patience=2)).after_step(progress, RESULT)
+    assert progress.stop_reason == StopReason.EARLY
     assert after.metrics.best == before.metrics.best

@@ -1,16 +1,12 @@
 """A figure that is undefined reaches log, report and record as a warning with its reason, once."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
-from tests.builders import train_config
-from tests.trainer.rank.test_best import OneRank
 from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.figures import Figure, Perplexity
 from trainer.preflight.findings_evaluation import left_out_finding
-from trainer.rank.run import Run
+from trainer.rank.measuring import warn_left_out
+from trainer.rank.outbox import Outbox
 from trainer.reporting.messages import Silent
 
 REASON = "no answer has the 4 tokens that BLEU needs"
@@ -24,11 +20,10 @@ MEASURED = Measurement(Perplexity(3.0, 2, 5), {"bleu": Figure(None, reason=REASO
         pytest.param((left_out_finding("bleu", REASON),), [left_out_finding("bleu", REASON)], id="known before training"),
     ],
 )
-def test_a_figure_that_is_left_out_is_warned_of_once(tmp_path: Path, findings: tuple[str, ...], said: list[str]) -> None:
-    run = Run(train_config(output={"directory": str(tmp_path)}), SimpleNamespace(findings=findings), "owner", Silent(), [])
-    run.engine = OneRank()
-    run.tell_left_out(MEASURED, "tuned")
-    assert run.warnings == said
+def test_a_figure_that_is_left_out_is_warned_of_once(findings: tuple[str, ...], said: list[str]) -> None:
+    outbox = Outbox(Silent(), findings)
+    warn_left_out(MEASURED, "tuned", outbox)
+    assert outbox.warnings == said
 
 
 def test_the_record_has_no_value_for_it() -> None:

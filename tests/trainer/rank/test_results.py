@@ -22,7 +22,8 @@ from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 from trainer.model.verification import ExportMismatchError, Probe
 from trainer.preflight.inputs import check_inputs
-from trainer.rank.run import Run
+from trainer.rank.assignment import Assignment
+from trainer.rank.run import execute
 from trainer.storage.ownership import Ownership
 
 OWNER = "owner"
@@ -58,7 +59,7 @@ def run(wanted: TrainConfig, *, trained: bool = False) -> Sent:
     sent, inputs = Sent(), check_inputs(wanted)
     ownership = Ownership.of(wanted, inputs.digests(wanted))
     ownership.write(finished=trained)
-    Run(wanted, inputs, ownership.owner, sent, [], trained=trained).execute()
+    execute(Assignment(wanted, inputs, ownership.owner, sent, trained=trained))
     return sent
 
 
@@ -88,7 +89,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def test_the_report_tells_of_each_export_and_of_the_settings(finished: Path) -> None:
+def test_the_report_lists_each_export_and_the_settings(finished: Path) -> None:
     written = report(finished)
     [entry] = written["exports"]
     assert (entry["form"], entry["step"]) == ("adapter", written["best"]["step"])
@@ -98,7 +99,7 @@ def test_the_report_tells_of_each_export_and_of_the_settings(finished: Path) -> 
     assert written["hyperparameters"]["evaluation"]["everySteps"] == 1
 
 
-def test_a_form_that_is_added_is_written_and_nothing_is_trained_or_measured_anew(folder: Path) -> None:
+def test_a_form_that_is_added_is_written_and_nothing_is_trained_or_measured_again(folder: Path) -> None:
     before, lines = report(folder), (folder / "run" / "metrics.jsonl").read_text()
 
     sent = run(config(folder, export=("adapter", "merged")), trained=True)
@@ -156,7 +157,7 @@ def test_weights_that_the_report_is_not_of_are_measured_before_they_are_written(
     assert any(f"step-{best} is damaged" in warning or f"of step {best}, is damaged" in warning for warning in after["warnings"])
 
 
-def test_a_finished_run_without_a_sound_checkpoint_is_not_trained_anew_without_a_word(folder: Path) -> None:
+def test_a_finished_run_without_a_valid_checkpoint_is_not_silently_trained_again(folder: Path) -> None:
     shutil.rmtree(folder / "run" / "checkpoints")
     shutil.rmtree(folder / "run" / "model")
 

@@ -1,17 +1,21 @@
 """What a resumed run goes on with: one rank in this process, stopped after a step and started again, beside an unbroken one."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import Tensor
 
+from finetune.api.record import Metrics
 from finetune.api.trainconfig import TrainConfig
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
+from trainer.engine.ddp import DdpEngine
 from trainer.preflight.inputs import check_inputs
-from trainer.rank.run import Run
+from trainer.rank.assignment import Assignment
+from trainer.rank.run import execute
 
 STEPS, STOP_AT = 6, 3
 
@@ -31,22 +35,38 @@ class Driver:
         return self._stop_at is not None and bool(steps) and steps[-1] >= self._stop_at
 
 
-class WatchedRun(Run):
-    """A run that notes how many rows each forward pass takes."""
+@dataclass(frozen=True)
+class Ran:
+    """What a run said and left."""
 
-    def load(self) -> None:
-        super().load()
-        self.rows_of_passes: list[int] = []
-        forward = self.engine.forward
+    folder: Path
+    driver: Driver
+    rows_of_passes: list[int]
+    """Rows of each forward pass."""
 
-        def watched(**inputs: Any) -> Tensor:
-            self.rows_of_passes.append(len(inputs["input_ids"]))
-            return forward(**inputs)
+    @property
+    def metrics(self) -> Metrics:
+        """The newest that were sent."""
+        found: Metrics = [changes["metrics"] for changes in self.driver.sent if "metrics" in changes][-1]
+        return found
 
-        setattr(self.engine, "forward", watched)  # noqa: B010 - mypy lets no method be assigned
+    @property
+    def report(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return content
+
+    def ledger_at(self, step: int) -> dict[str, Any]:
+        """Return the ledger in the checkpoint of a step."""
+        state = json.loads((self.folder / "checkpoints" / f"step-{step}" / "state.json").read_text())
+        ledger: dict[str, Any] = state["ledger"]
+        return ledger
+
+    def weights_at(self, step: int) -> bytes:
+        """Return the parameters in the checkpoint of a step, which safetensors writes in the order of their names."""
+        return (self.folder / "checkpoints" / f"step-{step}" / "parameters.safetensors").read_bytes()
 
 
-def run(folder: Path, output: str, stop_at: int | None = None) -> tuple[WatchedRun, Driver]:
+def run(folder: Path, output: str, stop_at: int | None = None) -> Ran:
     """Take a run of this folder to its end, or to the stop; in `output` it goes on from what lies there."""
     config = TrainConfig.model_validate({
         "job": {"name": "tiny"}, "task": "chat", "model": {"path": str(folder / "model")},
@@ -60,10 +80,16 @@ def run(folder: Path, output: str, stop_at: int | None = None) -> tuple[WatchedR
         "output": {"directory": str(folder / output)}, "progress": {"file": str(folder / output / "progress.json")},
     })  # fmt: skip
     (folder / output).mkdir(exist_ok=True)
-    driver = Driver(stop_at)
-    finished = WatchedRun(config, check_inputs(config), "owner", driver, [])
-    finished.execute()
-    return finished, driver
+    ran, forward = Ran(folder / output, Driver(stop_at), []), DdpEngine.forward
+
+    def watched(engine: DdpEngine, **inputs: Any) -> Tensor:
+        ran.rows_of_passes.append(len(inputs["input_ids"]))
+        return forward(engine, **inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DdpEngine, "forward", watched)
+        execute(Assignment(config, check_inputs(config), "owner", ran.driver))
+    return ran
 
 
 @pytest.fixture(scope="module")
@@ -76,52 +102,49 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(folder: Path) -> WatchedRun:
-    return run(folder, "unbroken")[0]
+def unbroken(folder: Path) -> Ran:
+    return run(folder, "unbroken")
 
 
 @pytest.fixture(scope="module")
-def broken(folder: Path) -> tuple[Run, Run, Driver]:
-    """Return the stopped run, the one that went on, and what the latter sent."""
-    stopped, _ = run(folder, "broken", stop_at=STOP_AT)
-    return (stopped, *run(folder, "broken"))
+def broken(folder: Path) -> tuple[Ran, Ran]:
+    """Return the stopped run, and the one that went on."""
+    return run(folder, "broken", stop_at=STOP_AT), run(folder, "broken")
 
 
-def report(folder: Path, output: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / output / "report.json").read_text())
-    return content
-
-
-def test_a_resumed_run_begins_with_the_figures_that_the_stopped_one_had(broken: tuple[Run, Run, Driver]) -> None:
-    stopped, resumed, driver = broken
-    first = next(fields for fields in driver.sent if fields.get("resumed_from_step"))
-    assert first["resumed_from_step"] == resumed.resumed_from_step == STOP_AT
-    assert first["metrics"] == stopped.ledger.metrics
+def test_a_resumed_run_begins_with_the_figures_that_the_stopped_one_had(broken: tuple[Ran, Ran]) -> None:
+    stopped, resumed = broken
+    first = next(changes for changes in resumed.driver.sent if changes.get("resumed_from_step"))
+    assert first["resumed_from_step"] == resumed.report["training"]["resumedFromStep"] == STOP_AT
+    assert first["metrics"] == stopped.metrics
     assert set(first["metrics"].latest) == {"trainLoss", "perplexity", "bitsPerByte"}
     assert first["metrics"].best is not None
     assert [checkpoint.step for checkpoint in first["checkpoints"]] == [1, 2, 3]
 
 
-def test_a_resumed_run_ends_with_the_ledger_of_an_unbroken_one(unbroken: Run, broken: tuple[Run, Run, Driver]) -> None:
-    _, resumed, _ = broken
-    assert resumed.ledger.to_state() == unbroken.ledger.to_state()
-    assert unbroken.ledger.evaluations_without_improvement == STEPS - 1
+def test_a_resumed_run_ends_with_the_ledger_of_an_unbroken_one(unbroken: Ran, broken: tuple[Ran, Ran]) -> None:
+    _, resumed = broken
+    assert resumed.ledger_at(STEPS) == unbroken.ledger_at(STEPS)
+    assert unbroken.ledger_at(STEPS)["evaluationsWithoutImprovement"] == STEPS - 1
+    assert resumed.metrics == unbroken.metrics
+    assert unbroken.metrics.final
 
 
-def test_tokens_and_augmented_words_are_counted_over_the_whole_run(folder: Path, unbroken: Run, broken: tuple[Run, Run, Driver]) -> None:
-    whole, resumed = report(folder, "unbroken"), report(folder, "broken")
+def test_tokens_and_augmented_words_are_counted_over_the_whole_run(unbroken: Ran, broken: tuple[Ran, Ran]) -> None:
+    whole, resumed = unbroken.report, broken[1].report
     assert resumed["training"]["tokensSeen"] == whole["training"]["tokensSeen"] > 0
     assert resumed["augmentation"] == whole["augmentation"]
     assert whole["augmentation"]["wordsChanged"] > 0
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(unbroken: Run, broken: tuple[Run, Run, Driver]) -> None:
-    expected, found = unbroken.engine.state().parameters, broken[1].engine.state().parameters
-    assert found.keys() == expected.keys()
-    assert all(bool((found[name] == expected[name]).all()) for name in expected)
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(unbroken: Ran, broken: tuple[Ran, Ran]) -> None:
+    _, resumed = broken
+    assert resumed.weights_at(STEPS) == unbroken.weights_at(STEPS)
+    exported = "model/adapter/adapter_model.safetensors"
+    assert (resumed.folder / exported).read_bytes() == (unbroken.folder / exported).read_bytes()
 
 
-def test_evaluation_takes_no_more_rows_at_once_than_training(unbroken: WatchedRun) -> None:
+def test_evaluation_takes_no_more_rows_at_once_than_training(unbroken: Ran) -> None:
     # Three rows are validated and tested, so there is a pass of two and one of one row.
     assert set(unbroken.rows_of_passes) == {1, 2}
 
@@ -131,9 +154,11 @@ def test_a_second_stop_in_the_owed_validation_leaves_the_checkpoint_as_it_is(fol
     run(folder, "twice", stop_at=STOP_AT)
     written = checkpoint.stat().st_ino
 
-    again, _ = run(folder, "twice", stop_at=STOP_AT)
-    assert (again.resumed_from_step, again.ledger.owes_validation, checkpoint.stat().st_ino) == (STOP_AT, True, written)
+    again = run(folder, "twice", stop_at=STOP_AT)
+    assert [changes["resumed_from_step"] for changes in again.driver.sent if "resumed_from_step" in changes] == [STOP_AT]
+    assert (again.ledger_at(STOP_AT)["owesValidation"], checkpoint.stat().st_ino) == (True, written)
 
-    resumed, driver = run(folder, "twice")
-    assert [fields["metrics"].validated.step for fields in driver.sent if "metrics" in fields][1] == STOP_AT
-    assert {record.step for record in resumed.store.records if record.score is not None} >= {STOP_AT + 1}
+    resumed = run(folder, "twice")
+    assert [fields["metrics"].validated.step for fields in resumed.driver.sent if "metrics" in fields][1] == STOP_AT
+    [*_, kept] = (changes["checkpoints"] for changes in resumed.driver.sent if "checkpoints" in changes)
+    assert {record.step for record in kept if record.score is not None} >= {STOP_AT + 1}

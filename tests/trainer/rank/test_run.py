@@ -6,29 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import psutil
 import pytest
 
-from finetune.api.sources import ModelSource
-from finetune.api.trainconfig import TrainConfig
-from tests.trainer.fixtures import examples, tokenizers
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
-from trainer.data.rows import Dataset
-from trainer.model.location import LocatedModel, ModelKind
-from trainer.preflight.inputs import Inputs
-from trainer.rank.run import Run
-from trainer.reporting.messages import Silent
 
 pytestmark = pytest.mark.timeout(600)
 
 EXPORT = ("adapter", "merged")
-HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)
 
 
 def config(
@@ -182,41 +171,3 @@ def test_every_engine_takes_a_run_to_its_end(folder: Path, workers: int, zero_st
     baseline, final = figures(folder, output)
     assert final["perplexity"]["value"] < baseline["perplexity"]["value"]
     assert (folder / output / "model" / "merged" / "model.safetensors").is_file()
-
-
-class OneRank:
-    """What a run asks of an engine to deal out rows."""
-
-    def __init__(self, rank: int, world_size: int) -> None:
-        self.rank, self.world_size = rank, world_size
-
-
-def dealt(folder: Path, first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> list[Counter[int]]:
-    """Return the loss-bearing targets of each step of a run over long texts, of all its ranks together."""
-    job = TrainConfig.model_validate(json.loads(config(folder, "out", task="language-modeling", **changes).read_text()))
-    dataset = Dataset((examples.text("The river is green. " * 40), examples.text("Short.")), (), ())
-    counted = [Counter[int]() for _ in range(steps)]
-    for rank in range(ranks):
-        run = Run(job, Inputs(dataset, HUB_MODEL, None, ()), "owner", Silent(), [])
-        run.tokenizer, run.engine = tokenizers.byte_tokenizer(None, eos="</s>"), cast(Any, OneRank(rank, ranks))
-        run.tokenize_rows()
-        for step, targets in enumerate(counted):
-            for batch in run.micro_batches(first_step + step):
-                targets.update(batch.targets[batch.loss_mask].tolist())
-    return counted
-
-
-def test_an_epoch_over_long_texts_learns_each_of_their_tokens_once(tmp_path: Path) -> None:
-    training = {"epochs": 1, "globalBatchSize": 2, "microBatchSize": 1, "maxSequenceLength": 100}
-    # 801 tokens make 9 pieces, 7 tokens one: 10 rows, 5 steps.
-    learnt = sum(dealt(tmp_path, 0, 5, training=training, augmentation=None), Counter())
-    tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
-    texts = [tokenizer("The river is green. " * 40)["input_ids"], tokenizer("Short.")["input_ids"]]
-    assert learnt == Counter(token for ids in texts for token in [*ids[1:], tokenizer.eos_token_id])
-
-
-def test_what_a_step_over_long_texts_learns_depends_on_neither_ranks_nor_interruptions(tmp_path: Path) -> None:
-    training = {"epochs": 3, "globalBatchSize": 4, "microBatchSize": 1, "maxSequenceLength": 100}
-    whole = dealt(tmp_path, 0, 6, training=training)
-    assert dealt(tmp_path, 0, 6, ranks=2, training=training) == whole
-    assert dealt(tmp_path, 3, 3, training=training) == whole[3:]

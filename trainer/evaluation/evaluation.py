@@ -1,0 +1,21 @@
+"""What a validation found, as the training loop sees it: figures by metric, and the one that the model is judged by.
+
+Pure. Test: tests/trainer/rank/test_hooks.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from finetune.api.metrics import MetricName, Score, score_of
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of the model as it is now; the same on every rank."""
+
+    figures: Mapping[MetricName, float]
+    judged_by: MetricName
+
+    def score(self, step: int) -> Score | None:
+        """Return the score of the weights of `step`; None where it is undefined."""
+        return score_of(self.figures, self.judged_by, step)

@@ -1,0 +1,43 @@
+"""What the driver gives a rank: the job, its checked input, and a way back to the driver.
+
+Pure. Test: tests/trainer/rank/test_results.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.api.trainconfig import TrainConfig
+from trainer.preflight.inputs import Inputs
+from trainer.reporting.messages import Sender
+from trainer.reporting.sinks import SinkOpener
+from trainer.storage.checkpoint import CheckpointStore
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One rank's part in an attempt; every rank gets the same, except for its own sinks."""
+
+    config: TrainConfig
+    inputs: Inputs
+    owner: str
+    """The job's UID, or the digest of its configuration: whose checkpoints may be used."""
+    sender: Sender
+    sinks: Sequence[SinkOpener] = ()
+    """Where figures go besides the files of the output folder."""
+    trained: bool = False
+    """The run was finished before; what is missing of its results is made from its checkpoints."""
+
+    @property
+    def directory(self) -> Path:
+        """The output folder."""
+        return Path(self.config.output.directory)
+
+    @property
+    def uri(self) -> str:
+        """How the user names the output folder."""
+        return self.config.output.uri or str(self.directory)
+
+    def checkpoints(self) -> CheckpointStore:
+        """Return the store of the run's checkpoints, with nothing read yet."""
+        return CheckpointStore(self.directory, self.uri, self.owner, self.config.checkpoint.keep)

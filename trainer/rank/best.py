@@ -1,0 +1,36 @@
+"""After training: the weights of the best validation become the result, as long as their checkpoint is valid.
+
+Rank 0 reads the checkpoints and chooses for all. Test: tests/trainer/rank/test_best.py.
+"""
+
+import logging
+
+from trainer.engine.base import Engine
+from trainer.rank.ledger import Ledger
+from trainer.rank.outbox import Outbox
+from trainer.storage.checkpoint import CheckpointStore, SavedState, best_score
+
+logger = logging.getLogger(__name__)
+
+
+def take_best_weights(engine: Engine, store: CheckpointStore, ledger: Ledger, outbox: Outbox, last_step: int) -> int:
+    """Give the engine the weights of the best valid checkpoint and return their step, which `best` then names."""
+    saved = engine.broadcast(best_checkpoint(store, outbox, last_step) if engine.rank == 0 else None)
+    step = last_step
+    if saved is not None:
+        step = saved.record.step
+        engine.load_state(saved.engine_state(), step)
+        logger.info("took the weights of step %d, the best on the validation rows", step)
+    taken = [record for record in store.records if record.step == step]
+    if engine.rank == 0 and ledger.metrics.best is not None and ledger.metrics.best.step != step:
+        ledger.note(best=best_score(taken))
+    return step
+
+
+def best_checkpoint(store: CheckpointStore, outbox: Outbox, last_step: int) -> SavedState | None:
+    """Return the best valid checkpoint, or None when the last weights are to be taken; warn of better ones that are damaged."""
+    found, faults = store.best(last_step)
+    taken = last_step if found is None else found.record.step
+    for fault in faults:
+        outbox.warn(f"{fault}: the weights of step {taken} are taken")
+    return found

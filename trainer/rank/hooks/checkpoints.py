@@ -1,0 +1,46 @@
+"""A checkpoint every so many steps, at each new best, and when training ends, for whatever reason.
+
+Every rank gathers, rank 0 writes. Test: tests/trainer/rank/test_hooks.py.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from finetune.api.trainconfig import TrainConfig
+from trainer.engine.base import Engine
+from trainer.rank.ledger import Ledger
+from trainer.reporting.messages import Sender
+from trainer.storage.checkpoint import CheckpointStore
+from trainer.training.loop import Progress, StepResult, StopReason
+
+
+class SaveCheckpoints:
+    """Saves when it is due; a failure on rank 0 fails the run on all. `extra_state` is what a checkpoint keeps of the whole run."""
+
+    def __init__(self, engine: Engine, store: CheckpointStore, config: TrainConfig, ledger: Ledger, sender: Sender,
+                 extra_state: Callable[[], dict[str, Any]]) -> None:  # fmt: skip
+        self._engine, self._store, self._config, self._ledger, self._sender = engine, store, config, ledger, sender
+        self._extra_state = extra_state
+
+    def after_step(self, progress: Progress, result: StepResult) -> None:
+        """Save when it is due."""
+        best = self._ledger.metrics.best
+        new_best = best is not None and best.step == progress.step
+        if progress.step % self._config.checkpoint.every_steps == 0 or new_best or progress.finished:
+            self.save(progress)
+
+    def save(self, progress: Progress) -> None:
+        """Save."""
+        state = self._engine.state()
+        if self._engine.rank == 0:
+            trainer_state = {
+                "step": progress.step, "tokensSeen": progress.tokens_seen, "worldSize": self._engine.world_size,
+                "stopReason": progress.stop_reason if progress.stop_reason is not StopReason.INTERRUPTED else None,
+                "ledger": self._ledger.to_state(), **self._extra_state(),
+            }  # fmt: skip
+            validated = self._ledger.metrics.validated
+            score = validated if validated is not None and validated.step == progress.step else None
+            self._store.save(state, trainer_state, step=progress.step, attempt=self._config.job.attempt, score=score)
+            self._sender.send(checkpoints=list(self._store.records))
+        self._engine.broadcast(None)
+        progress.pause()

@@ -1,0 +1,34 @@
+"""The order in which the hooks of a step run, which is part of the design. Test: tests/trainer/rank/test_hooks.py."""
+
+from dataclasses import dataclass
+
+from trainer.rank.hooks.checkpoints import SaveCheckpoints
+from trainer.rank.hooks.figures import LogFigures
+from trainer.rank.hooks.stop import StopOnRequest
+from trainer.rank.hooks.validation import Validate
+from trainer.rank.ledger import Ledger
+from trainer.training.loop import Hook, Progress
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Figures first, then what may end training, checkpoints last: they hold what the others found."""
+
+    figures: LogFigures | None
+    """On rank 0 alone."""
+    validation: Validate | None
+    """None without validation rows."""
+    stop: StopOnRequest
+    checkpoints: SaveCheckpoints
+
+    def in_order(self) -> list[Hook]:
+        """Return the hooks in their order."""
+        return [hook for hook in (self.figures, self.validation, self.stop, self.checkpoints) if hook is not None]
+
+    def make_up(self, ledger: Ledger, progress: Progress) -> None:
+        """Make up for the validation that a stop ended; unless another stop ends it too, the checkpoint gets its score."""
+        if not ledger.owes_validation or self.validation is None:
+            return
+        self.validation.validate(progress)
+        if not ledger.owes_validation:
+            self.checkpoints.save(progress)

@@ -1,0 +1,66 @@
+"""Validation every so many steps and at the last one: the best so far, and early stopping. Test: tests/trainer/rank/test_hooks.py.
+
+How the model is measured is not known here: `evaluate` does it.
+"""
+
+import math
+from collections.abc import Callable
+
+from finetune.api.metrics import METRICS, better
+from finetune.api.sections import EarlyStopping
+from trainer.evaluation.evaluation import Evaluation
+from trainer.rank.hooks.stop import MeasurementStoppedError
+from trainer.rank.ledger import Ledger
+from trainer.reporting.messages import Sender
+from trainer.reporting.sinks import MetricsSink
+from trainer.training.loop import Progress, StepResult, StopReason
+
+
+class Validate:
+    """Evaluates the model when it is due. `evaluate` runs on every rank, and raises MeasurementStoppedError on all or none."""
+
+    def __init__(self, evaluate: Callable[[], Evaluation], every_steps: int, early_stopping: EarlyStopping | None, ledger: Ledger,
+                 sinks: MetricsSink, sender: Sender) -> None:  # fmt: skip
+        self._evaluate, self._every, self._early_stopping = evaluate, every_steps, early_stopping
+        self._ledger, self._sinks, self._sender = ledger, sinks, sender
+
+    def after_step(self, progress: Progress, result: StepResult) -> None:
+        """Validate when it is due."""
+        if progress.step % self._every == 0 or progress.step >= progress.total_steps:
+            self.validate(progress)
+
+    def validate(self, progress: Progress) -> None:
+        """Validate; a stop in between ends validation and training, and the checkpoint remembers that."""
+        self._ledger.owes_validation = True
+        try:
+            evaluation = self._evaluate()
+        except MeasurementStoppedError:
+            progress.stop_reason = StopReason.INTERRUPTED
+            return
+        self._ledger.owes_validation = False
+        self._sinks.log(progress.step, {f"validation/{name}": value for name, value in evaluation.figures.items()})
+        self._ledger.latest(evaluation.figures)
+        self._keep_best(evaluation, progress.step)
+        if self._patience_is_over(evaluation):
+            progress.stop_reason = StopReason.EARLY
+        self._sender.send(metrics=self._ledger.metrics)
+        progress.pause()
+
+    def _keep_best(self, evaluation: Evaluation, step: int) -> None:
+        score = evaluation.score(step)
+        if score is None:
+            return
+        self._ledger.note(validated=score, score=score)
+        if better(score, self._ledger.metrics.best):
+            self._ledger.note(best=score)
+
+    def _patience_is_over(self, evaluation: Evaluation) -> bool:
+        rule, reference = self._early_stopping, self._ledger.improvement_reference
+        watched = rule.metric if rule is not None and rule.metric is not None else evaluation.judged_by
+        value = evaluation.figures.get(watched, math.nan)
+        if reference is None or METRICS[watched].is_better(value, reference, by=rule.min_delta if rule else 0.0):
+            self._ledger.improvement_reference = value
+            self._ledger.evaluations_without_improvement = 0
+            return False
+        self._ledger.evaluations_without_improvement += 1
+        return rule is not None and self._ledger.evaluations_without_improvement >= rule.patience

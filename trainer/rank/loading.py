@@ -1,0 +1,57 @@
+"""The first step of a run: tokenizer and model on this node, with the engine around the model.
+
+Reads the model's files. Test: tests/trainer/rank/test_results.py.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from finetune.api.record import ModelProvenance
+from finetune.api.trainconfig import TrainConfig
+from trainer.engine.base import Engine
+from trainer.engine.factory import build_engine, uses_bfloat16, weights_dtype
+from trainer.model.load import load_model, provenance_of
+from trainer.model.location import LocatedModel, locate
+from trainer.model.lora import apply_method
+from trainer.model.recompute import recompute_activations
+from trainer.preflight.inputs import Inputs, chat_tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model under training and what belongs to it."""
+
+    engine: Engine
+    located: LocatedModel
+    tokenizer: Any
+    bfloat16: bool
+    """Forward and backward run in bfloat16."""
+    provenance: ModelProvenance | None
+    """On rank 0 alone."""
+
+
+def load(config: TrainConfig, inputs: Inputs) -> Loaded:
+    """Load tokenizer and model, and put the engine around the model."""
+    # By what the job asked for: a worker without a GPU of its own may see those of others.
+    device = torch.device("cuda", torch.cuda.current_device()) if config.workers.gpus_per_worker > 0 else torch.device("cpu")
+    dtype = weights_dtype(config, device)
+    located = locate(inputs.located.pinned())
+    tokenizer = chat_tokenizer(located, config, inputs.template_time)
+    engine = build_engine(config, lambda: trainable_model(config, located, dtype), device)
+    provenance = provenance_of(located, dtype, inputs.weights_digest) if engine.rank == 0 else None
+    if provenance is not None:
+        logger.info("weights of %s from %s, %s, %s", provenance.name, provenance.source, provenance.precision, provenance.digest)
+    return Loaded(engine, located, tokenizer, uses_bfloat16(config, device), provenance)
+
+
+def trainable_model(config: TrainConfig, located: LocatedModel, dtype: torch.dtype) -> Any:
+    """Load the weights and make the model what the job trains."""
+    model = load_model(located, dtype)
+    if config.training.gradient_checkpointing:
+        model = recompute_activations(model)
+    return apply_method(model, config.method, config.regularization, config.training.seed)

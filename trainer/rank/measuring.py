@@ -1,0 +1,82 @@
+"""Measures the model as it is: on the test rows before and after training, on the validation rows in between.
+
+Every rank takes part, and gets the same figures. Test: tests/trainer/rank/test_left_out.py, tests/trainer/rank/test_resume.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from finetune.api.record import Stage
+from finetune.api.tasks import TASKS
+from finetune.api.trainconfig import TrainConfig
+from trainer.data.rows import Dataset
+from trainer.engine.factory import engine_settings
+from trainer.evaluation.evaluation import Evaluation
+from trainer.evaluation.evaluator import Measurement, measure, measure_perplexity, perplexity_figures
+from trainer.objectives.causal import CAUSAL
+from trainer.preflight.findings_evaluation import left_out_finding
+from trainer.rank.ledger import Ledger
+from trainer.rank.loading import Loaded
+from trainer.rank.outbox import Outbox
+from trainer.rank.rows import Rows
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """The model, the rows to measure it on, and where what is found goes."""
+
+    config: TrainConfig
+    dataset: Dataset
+    loaded: Loaded
+    rows: Rows
+    ledger: Ledger
+    outbox: Outbox
+
+    def baseline(self) -> Measurement:
+        """Measure the untouched base model on the test rows."""
+        found = self._on_test_rows(Stage.BASELINE, "base")
+        self.ledger.note(baseline=found.figures(), score=found.score(self.config.task, step=0))
+        self.outbox.send(metrics=self.ledger.metrics)
+        return found
+
+    def final(self, step: int) -> Measurement:
+        """Measure the weights of `step`, which are the result, on the test rows."""
+        found = self._on_test_rows(Stage.FINAL, "tuned")
+        self.ledger.note(final=found.figures(), score=found.score(self.config.task, step) or self.ledger.metrics.score)
+        return found
+
+    def validate(self, between: Callable[[], None]) -> Evaluation:
+        """Measure on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks alike."""
+        engine, rows = self.loaded.engine, self.rows.validation
+        found = measure_perplexity(engine, CAUSAL, rows, self.rows_at_once, between, self.tokens_at_once)
+        return Evaluation(perplexity_figures(found), judged_by=TASKS[self.config.task].score)
+
+    def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
+        self.outbox.send(stage=stage)
+        if not self.rows.test:
+            return Measurement()
+        config, loaded = self.config, self.loaded
+        found = measure(
+            loaded.engine, CAUSAL, loaded.tokenizer, self.dataset.test, self.rows.test, config.task, config.evaluation,
+            self.rows_at_once, self.tokens_at_once, config.training.max_sequence_length,
+        )  # fmt: skip
+        if loaded.engine.rank == 0:
+            warn_left_out(found, model, self.outbox)
+        return found
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of a forward pass: those of training, so that what fits there fits here."""
+        return engine_settings(self.config).micro_batch_size
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Tokens of a forward pass: those of the largest micro-batch, however long the held-out rows are."""
+        return self.rows_at_once * self.rows.longest
+
+
+def warn_left_out(found: Measurement, model: str, outbox: Outbox) -> None:
+    """Warn of figures that are undefined for this model's answers; those that the references forbid are findings already."""
+    for name, figure in found.text.items():
+        if figure.reason is not None and left_out_finding(name, figure.reason) not in outbox.warnings:
+            outbox.warn(left_out_finding(f"{name} of the {model} model", figure.reason))

@@ -1,0 +1,88 @@
+"""Where a run begins: at its newest valid checkpoint, or at step 0.
+
+Rank 0 reads the checkpoints and chooses for all. Tests: tests/trainer/rank/test_resume.py, tests/trainer/rank/test_best.py.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from finetune.api.errors import InputError
+from trainer.engine.base import Engine
+from trainer.evaluation.evaluator import Measurement
+from trainer.rank.assignment import Assignment
+from trainer.rank.ledger import Ledger
+from trainer.rank.loading import Loaded
+from trainer.rank.outbox import Outbox
+from trainer.rank.rows import AugmentedWords
+from trainer.storage.checkpoint import CheckpointStore, SavedState, best_score
+from trainer.storage.ownership import no_checkpoint_left
+from trainer.training.loop import StopReason
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The state that a run begins with; a checkpoint's, unless it is the first one. The engine has its weights already."""
+
+    step: int = 0
+    tokens_seen: int = 0
+    stop_reason: StopReason | None = None
+    """Why training ended before, when it did: then nothing is left to train."""
+    ledger: Ledger = field(default_factory=Ledger)
+    words: AugmentedWords = field(default_factory=AugmentedWords)
+    baseline: Measurement | None = None
+
+    @classmethod
+    def at(cls, saved: SavedState) -> "Start":
+        """Return the state that a checkpoint holds."""
+        state, reason = saved.trainer_state, saved.trainer_state["stopReason"]
+        return cls(
+            step=int(state["step"]),
+            tokens_seen=int(state["tokensSeen"]),
+            stop_reason=StopReason(reason) if reason is not None else None,
+            ledger=Ledger.from_state(state["ledger"]),
+            words=AugmentedWords(*state["augmentation"]),
+            baseline=Measurement.from_state(state["baseline"]),
+        )
+
+
+def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Outbox) -> Start:
+    """Return where the run begins, and give the engine the weights of that step.
+
+    Raises InputError where the checkpoint is of other weights, or where a finished run has no checkpoint left.
+    """
+    saved = newest_checkpoint(loaded.engine, store, outbox)
+    if saved is None:
+        if work.trained:
+            raise no_checkpoint_left(work.directory, work.config.job.uid)
+        outbox.send(resumed_from_step=0)
+        return Start()
+    if loaded.provenance is not None and saved.trainer_state["weights"] != loaded.provenance.digest:
+        raise InputError("model", "the weights are not those that the checkpoint was trained on", "bring them back, or begin a new job")
+    start = Start.at(saved)
+    loaded.engine.load_state(saved.engine_state(), start.step)
+    forget_lost_best(loaded.engine, store, start.ledger, outbox)
+    logger.info("resumed from step %d", start.step)
+    outbox.send(resumed_from_step=start.step, checkpoints=list(store.records), metrics=start.ledger.metrics)
+    return start
+
+
+def newest_checkpoint(engine: Engine, store: CheckpointStore, outbox: Outbox) -> SavedState | None:
+    """Return the newest valid checkpoint on every rank; warn of those that are damaged."""
+    newest, warnings = store.newest() if engine.rank == 0 else (None, [])
+    for warning in warnings:
+        outbox.warn(warning)
+    found: SavedState | None = engine.broadcast(newest)
+    return found
+
+
+def forget_lost_best(engine: Engine, store: CheckpointStore, ledger: Ledger, outbox: Outbox) -> None:
+    """Let `best` name the best of the checkpoints that are there: weights that are lost cannot become the result."""
+    best, left = ledger.metrics.best, engine.broadcast(best_score(store.records) if engine.rank == 0 else None)
+    if best is None or (left is not None and left.step == best.step):
+        return
+    ledger.note(best=left)
+    if engine.rank == 0:
+        instead = f"that of step {left.step} is the best one left" if left is not None else "no other was validated"
+        outbox.warn(f"the checkpoint of step {best.step}, the best until then, is lost: {instead}")

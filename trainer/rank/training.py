@@ -1,0 +1,83 @@
+"""The training step of a run: the loop with its hooks, from where the run begins to its end, or to a stop.
+
+Test: tests/trainer/rank/test_resume.py.
+"""
+
+import logging
+from typing import Any
+
+from finetune.api.record import Stage
+from finetune.api.trainconfig import TrainConfig
+from trainer.data.sampler import steps_total
+from trainer.evaluation.evaluator import Measurement
+from trainer.model.exporter import base_dtype
+from trainer.objectives.causal import CAUSAL
+from trainer.rank.assignment import Assignment
+from trainer.rank.hooks.checkpoints import SaveCheckpoints
+from trainer.rank.hooks.figures import LogFigures
+from trainer.rank.hooks.order import Hooks
+from trainer.rank.hooks.stop import StopOnRequest
+from trainer.rank.hooks.validation import Validate
+from trainer.rank.loading import Loaded
+from trainer.rank.measuring import Measuring
+from trainer.rank.outbox import Outbox
+from trainer.rank.resuming import Start
+from trainer.rank.rows import AugmentedWords, Batches, Rows
+from trainer.reporting.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
+from trainer.storage.checkpoint import CheckpointStore
+from trainer.training.loop import Progress, train
+
+logger = logging.getLogger(__name__)
+
+
+def progress_at(start: Start, config: TrainConfig, rows: Rows) -> Progress:
+    """Return where training stands before the first step of this attempt."""
+    total, steps_per_epoch = steps_total(len(rows.train), config.training), len(rows.train) / config.training.global_batch_size
+    return Progress(total, steps_per_epoch, step=start.step, tokens_seen=start.tokens_seen, stop_reason=start.stop_reason)
+
+
+def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, baseline: Measurement, measuring: Measuring,
+                store: CheckpointStore, outbox: Outbox) -> Progress:  # fmt: skip
+    """Train to the end, to early stopping, or to the stop that the driver asked for. A run that was trained before stands there."""
+    progress = progress_at(start, work.config, rows)
+    if work.trained:
+        return progress
+    outbox.send(stage=Stage.TRAINING, progress=progress.to_record())
+    engine, config, ledger = loaded.engine, work.config, start.ledger
+    sinks, stop, every = open_sinks(work, engine.rank, start.step), StopOnRequest(engine, outbox), validation_every(config, rows)
+    stopping = config.regularization.early_stopping
+    hooks = Hooks(
+        figures=LogFigures(ledger, sinks, outbox, logger.info) if engine.rank == 0 else None,
+        validation=Validate(lambda: measuring.validate(stop.between_batches), every, stopping, ledger, sinks, outbox) if every else None,
+        stop=stop,
+        checkpoints=SaveCheckpoints(engine, store, config, ledger, outbox, lambda: state_of_run(loaded, baseline, start.words)),
+    )
+    hooks.make_up(ledger, progress)
+    batches = Batches(config, rows.train, loaded.tokenizer, engine, start.words)
+    train(engine, CAUSAL, batches, config.training, config.regularization.label_smoothing, progress, hooks.in_order())
+    return progress
+
+
+def validation_every(config: TrainConfig, rows: Rows) -> int | None:
+    """Return the steps between validations, by default once an epoch; None without validation rows."""
+    steps_per_epoch = len(rows.train) / config.training.global_batch_size
+    return (config.evaluation.every_steps or max(1, round(steps_per_epoch))) if rows.validation else None
+
+
+def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> MetricsSink:
+    """Return where rank 0's figures go; the other ranks have no sinks."""
+    if rank != 0:
+        return FanOut([])
+    lines, board = work.directory / "metrics.jsonl", work.directory / "tensorboard"
+    openers: list[SinkOpener] = [lambda: JsonLinesSink(lines, resumed_from_step), lambda: TensorBoardSink(board, resumed_from_step)]
+    return FanOut([*openers, *work.sinks])
+
+
+def state_of_run(loaded: Loaded, baseline: Measurement, words: AugmentedWords) -> dict[str, Any]:
+    """Return what a checkpoint keeps besides step, tokens and ledger."""
+    state = {"baseline": baseline.to_state(), "augmentation": words.to_state()}
+    if loaded.provenance is None:
+        return state
+    # With the dtype and the commit of the hub, `finetune export` finds the same base again.
+    dtype = str(base_dtype(loaded.engine.model)).removeprefix("torch.")
+    return state | {"weights": loaded.provenance.digest, "revision": loaded.provenance.revision, "dtype": dtype}
