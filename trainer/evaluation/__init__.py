@@ -1,4 +1,4 @@
-"""How good a model is: perplexity, answers and text metrics, and the report that sets the tuned model beside the base.
+"""How good a model is on held-out rows: the evaluator measures, predictors answer, metrics compute figures.
 
-torch, sacrebleu and jiwer are imported when they are first needed. Tests: tests/trainer/evaluation/.
+sacrebleu and jiwer are imported when they are first needed. Tests: tests/trainer/evaluation/.
 """

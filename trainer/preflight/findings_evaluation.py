@@ -8,19 +8,19 @@ from typing import Any
 
 from finetune.api.metrics import MetricName
 from finetune.api.sections import Generation
-from finetune.api.tasks import TASKS
+from finetune.api.tasks import TASKS, in_words
 from finetune.api.trainconfig import TrainConfig
 from trainer.chat.tokens import prompt_and_reference
 from trainer.chat.turnend import opening_ids
 from trainer.data.rows import Dataset
 from trainer.data.sampler import steps_total
-from trainer.evaluation.metrics.references import BLEU_ORDER, long_enough, undefined, writing_of
+from trainer.evaluation.metrics.references import writing_of
+from trainer.evaluation.metrics.registry import text_metric, undefined
 from trainer.preflight.limits import ModelLimits
 from trainer.text.pieces import count_pieces
 
 MAX_NEW_TOKENS = 8192
 """The largest value that the schema allows."""
-FEW_LONG_SHARE = 0.5
 
 
 def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
@@ -46,18 +46,15 @@ def left_out_finding(metric: str, reason: str) -> str:
 
 def reference_findings(references: Sequence[str], names: Sequence[MetricName]) -> list[str]:
     """Find metrics that these references leave undefined, or that rest on few of them."""
-    reasons, writing, total = undefined(references, names), writing_of(references), len(references)
+    reasons, writing = undefined(references, names), writing_of(references)
     findings = [left_out_finding(name, reason) for name, reason in reasons.items()]
-    if MetricName.BLEU in names and MetricName.BLEU not in reasons:
-        enough = long_enough(references, writing.tokenization)
-        if enough < FEW_LONG_SHARE * total:
-            what = f"{_share(enough, total, 'references')} have the {BLEU_ORDER} tokens that BLEU needs"
-            findings.append(f"data.test: only {what}; bleu says little of the others, chrf more")
-    split_by = [name for name in (MetricName.BLEU, MetricName.WER) if name in names and name not in reasons]
+    defined = [text_metric(name) for name in names if name not in reasons]
+    findings += [f"data.test: {doubt}" for metric in defined if (doubt := metric.doubt(references)) is not None]
+    split_by = [metric.facts.name for metric in defined if metric.splits_words]
     if writing.mixed and split_by:
-        share = f"{writing.unspaced} of {total} references are in a script without spaces between words"
+        share = f"{writing.unspaced} of {len(references)} references are in a script without spaces between words"
         how = "between spaces" if writing.has_words else f"by sacrebleu's {writing.tokenization}"
-        findings.append(f"data.test: {share}, the others are not; for {' and '.join(split_by)} all are split {how}")
+        findings.append(f"data.test: {share}, the others are not; for {in_words(split_by)} all are split {how}")
     return findings
 
 

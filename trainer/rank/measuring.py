@@ -12,7 +12,8 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.engine.factory import engine_settings
 from trainer.evaluation.evaluation import Evaluation
-from trainer.evaluation.evaluator import Measurement, measure, measure_perplexity, perplexity_figures
+from trainer.evaluation.evaluator import figures_of_tokens, measure, sum_over_tokens
+from trainer.evaluation.measurement import Measurement
 from trainer.objectives.causal import CAUSAL
 from trainer.preflight.findings_evaluation import left_out_finding
 from trainer.rank.ledger import Ledger
@@ -35,21 +36,21 @@ class Measuring:
     def baseline(self) -> Measurement:
         """Measure the untouched base model on the test rows."""
         found = self._on_test_rows(Stage.BASELINE, "base")
-        self.ledger.note(baseline=found.figures(), score=found.score(self.config.task, step=0))
+        self.ledger.note(baseline=found.values(), score=found.score(self.config.task, step=0))
         self.outbox.send(metrics=self.ledger.metrics)
         return found
 
     def final(self, step: int) -> Measurement:
         """Measure the weights of `step`, which are the result, on the test rows."""
         found = self._on_test_rows(Stage.FINAL, "tuned")
-        self.ledger.note(final=found.figures(), score=found.score(self.config.task, step) or self.ledger.metrics.score)
+        self.ledger.note(final=found.values(), score=found.score(self.config.task, step) or self.ledger.metrics.score)
         return found
 
     def validate(self, between: Callable[[], None]) -> Evaluation:
         """Measure on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks alike."""
         engine, rows = self.loaded.engine, self.rows.validation
-        found = measure_perplexity(engine, CAUSAL, rows, self.rows_at_once, between, self.tokens_at_once)
-        return Evaluation(perplexity_figures(found), judged_by=TASKS[self.config.task].score)
+        found = sum_over_tokens(engine, CAUSAL, rows, self.rows_at_once, between, self.tokens_at_once)
+        return Evaluation(Measurement(figures_of_tokens(found)).values(), judged_by=TASKS[self.config.task].score)
 
     def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
         self.outbox.send(stage=stage)
@@ -77,6 +78,6 @@ class Measuring:
 
 def warn_left_out(found: Measurement, model: str, outbox: Outbox) -> None:
     """Warn of figures that are undefined for this model's answers; those that the references forbid are findings already."""
-    for name, figure in found.text.items():
+    for name, figure in found.figures.items():
         if figure.reason is not None and left_out_finding(name, figure.reason) not in outbox.warnings:
             outbox.warn(left_out_finding(f"{name} of the {model} model", figure.reason))

@@ -18,7 +18,8 @@ from finetune.api.sections import Export
 from finetune.api.tasks import TASKS, TaskName
 from finetune.system.files import write_atomically
 from trainer.engine.base import Engine
-from trainer.evaluation.evaluator import SAMPLE_ANSWERS, Measurement
+from trainer.evaluation.evaluator import SAMPLE_ANSWERS
+from trainer.evaluation.measurement import Measurement
 from trainer.model.beside import Origin
 from trainer.model.exporter import Exported, Trained, base_dtype, export
 from trainer.model.verification import PROBE_ROWS, Probe
@@ -128,11 +129,11 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, baseline: Measur
         model=provenance,
         data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces),
         training=training_summary(trained, written.trained_parameters),
-        baseline=baseline.named(),
-        final=final.named(),
+        baseline=baseline.figures,
+        final=final.figures,
         measured_step=trained.step,
         evaluated_rows=len(dataset.test),
-        generated_rows=len(final.answers),
+        generated_rows=len(final.predictions),
         cut_answers=(baseline.cut_answers, final.cut_answers),
         samples=sample_answers(baseline, final),
         augmentation=trained.start.words.to_report() if config.augmentation else None,
@@ -163,5 +164,5 @@ def training_summary(trained: TrainedRun, trainable_parameters: int) -> Training
 
 def sample_answers(baseline: Measurement, final: Measurement) -> list[SampleAnswer]:
     """Return the first answers of both models to the same prompts."""
-    pairs = list(zip(baseline.answers, final.answers, strict=False))[:SAMPLE_ANSWERS]
+    pairs = list(zip(baseline.predictions, final.predictions, strict=False))[:SAMPLE_ANSWERS]
     return [SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer) for base, tuned in pairs]

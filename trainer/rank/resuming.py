@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from finetune.api.errors import InputError
 from trainer.engine.base import Engine
-from trainer.evaluation.evaluator import Measurement
+from trainer.evaluation.measurement import Measurement
 from trainer.rank.assignment import Assignment
 from trainer.rank.ledger import Ledger
 from trainer.rank.loading import Loaded

@@ -9,7 +9,7 @@ from typing import Any
 from finetune.api.record import Stage
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.sampler import steps_total
-from trainer.evaluation.evaluator import Measurement
+from trainer.evaluation.measurement import Measurement
 from trainer.model.exporter import base_dtype
 from trainer.objectives.causal import CAUSAL
 from trainer.rank.assignment import Assignment

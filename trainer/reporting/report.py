@@ -15,7 +15,7 @@ from finetune.api.metrics import MetricName, Score
 from finetune.api.record import CheckpointRecord, ModelProvenance
 from finetune.api.sections import Generation
 from finetune.api.trainconfig import TrainConfig
-from trainer.evaluation.figures import Figure
+from trainer.evaluation.metrics.base import Figure
 
 SCHEMA_VERSION = 3
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "datasets", "sacrebleu", "jiwer")

@@ -23,7 +23,8 @@ from trainer.data.rows import Sample
 from trainer.engine.base import Engine, EngineSettings, EngineState
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
-from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
+from trainer.evaluation.evaluator import generate_over_ranks, sum_over_tokens
+from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.batches import deal
@@ -193,8 +194,8 @@ def main() -> None:
         for micro in MICRO_BATCHES:
             if micro * world_size <= ROWS:
                 engine = new_engine(name, micro, world_size)
-                found = measure_perplexity(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro)
-                results[f"perplexity/{name}/{micro}"] = {"value": found.perplexity}
+                found = sum_over_tokens(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro)
+                results[f"perplexity/{name}/{micro}"] = {"value": Perplexity().compute([found]).value}
                 results[f"step/{name}/{micro}"] = one_step(engine, 0, micro)
         for count in (1, len(PROMPTS)):
             answered = generate_over_ranks(new_engine(name, 2, world_size), tokenizer, PROMPTS[:count], NEW_TOKENS, batch_size=2)

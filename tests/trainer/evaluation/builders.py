@@ -6,7 +6,7 @@ from typing import Any
 from finetune.api.metrics import MetricName, Score
 from finetune.api.record import CheckpointRecord, ModelProvenance
 from tests.builders import train_config
-from trainer.evaluation.figures import Figure
+from trainer.evaluation.metrics.base import Figure
 from trainer.reporting.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
 
 BASELINE = {"perplexity": Figure(20.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(2.0, "sig", "0-100"), "wer": Figure(0.8)}

@@ -12,7 +12,7 @@ from tests.trainer.fixtures.causal import tiny_tokenizer
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
+from trainer.evaluation.evaluator import generate_over_ranks, sum_over_tokens
 from trainer.objectives.causal import CAUSAL
 from trainer.training.loop import Progress, train
 from trainer.training.optimizer import AdamW
@@ -50,13 +50,13 @@ def training_peak() -> int:
 
 def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int) -> None:
     measured = engine()
-    found = peak(lambda: measure_perplexity(measured, CAUSAL, rows(3 * MICRO), MICRO))
+    found = peak(lambda: sum_over_tokens(measured, CAUSAL, rows(3 * MICRO), MICRO))
     assert LOGITS < found < training_peak
 
 
 def test_the_logits_of_an_evaluation_exist_once() -> None:
     measured = engine()
-    assert peak(lambda: measure_perplexity(measured, CAUSAL, rows(MICRO), MICRO)) < 1.5 * LOGITS
+    assert peak(lambda: sum_over_tokens(measured, CAUSAL, rows(MICRO), MICRO)) < 1.5 * LOGITS
 
 
 def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
@@ -67,5 +67,5 @@ def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
 def test_held_out_rows_that_are_longer_than_the_training_rows_take_no_more_memory(training_peak: int) -> None:
     measured, long = engine(), rows(MICRO, 3 * LENGTH)
     found = []
-    assert peak(lambda: found.append(measure_perplexity(measured, CAUSAL, long, MICRO, tokens_at_once=MICRO * LENGTH))) < training_peak
-    assert found[0].nll_sum == pytest.approx(measure_perplexity(measured, CAUSAL, long, MICRO).nll_sum, rel=1e-6)
+    assert peak(lambda: found.append(sum_over_tokens(measured, CAUSAL, long, MICRO, tokens_at_once=MICRO * LENGTH))) < training_peak
+    assert found[0].nll_sum == pytest.approx(sum_over_tokens(measured, CAUSAL, long, MICRO).nll_sum, rel=1e-6)

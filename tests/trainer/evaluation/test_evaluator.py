@@ -14,8 +14,9 @@ from trainer.chat.tokens import prompt_and_reference
 from trainer.data.rows import Example
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.evaluation.evaluator import Measurement, measure, measure_perplexity
+from trainer.evaluation.evaluator import measure, sum_over_tokens
 from trainer.evaluation.generation import generate
+from trainer.evaluation.measurement import Measurement
 from trainer.objectives.causal import CAUSAL
 from trainer.text.pieces import pieces_of
 from trainer.training.optimizer import AdamW
@@ -40,23 +41,23 @@ def measured(examples: list[Example], task: TaskName, max_length: int = 100, **e
 )
 def test_a_chat_is_measured_by_perplexity_and_the_metrics_asked_for(metrics: list[str] | None, names: set[str], answers: int) -> None:
     found = measured(CHATS, TaskName.CHAT, metrics=metrics)
-    assert set(found.figures()) == {"perplexity", "bitsPerByte"} | names
+    assert set(found.values()) == {"perplexity", "bitsPerByte"} | names
     asked = [prompt_and_reference(example, tiny_tokenizer()) for example in CHATS[:answers]]
     expected = generate(tiny_model(), tiny_tokenizer(), [prompt for prompt, _ in asked], 6, 1)
-    assert [(answer.answer, answer.cut) for answer in found.answers] == [(answer.text, answer.cut) for answer in expected]
-    assert [answer.reference for answer in found.answers] == [reference for _, reference in asked]
+    assert [(answer.answer, answer.cut) for answer in found.predictions] == [(answer.text, answer.cut) for answer in expected]
+    assert [answer.reference for answer in found.predictions] == [reference for _, reference in asked]
 
 
 def test_nothing_is_generated_for_metrics_that_the_references_leave_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.evaluation.evaluator.generate", lambda *_, **__: pytest.fail("an answer was generated"))
     found = measured([chat("even?", "是"), chat("odd?", "不是")], TaskName.CHAT, metrics=["bleu", "wer"])
-    assert set(found.figures()) == {"perplexity", "bitsPerByte"}
-    assert {name: figure.value for name, figure in found.named().items() if figure.reason} == {"bleu": None, "wer": None}
+    assert set(found.values()) == {"perplexity", "bitsPerByte"}
+    assert {name: figure.value for name, figure in found.figures.items() if figure.reason} == {"bleu": None, "wer": None}
 
 
 def test_a_prompt_longer_than_a_row_may_be_is_answered_without_its_beginning() -> None:
     long = chat("so " * 60 + "what?", "a row with a number")
-    [answer] = measured([long], TaskName.CHAT, max_length=40).answers
+    [answer] = measured([long], TaskName.CHAT, max_length=40).predictions
     prompt, _ = prompt_and_reference(long, tiny_tokenizer())
     assert answer.answer == generate(tiny_model(), tiny_tokenizer(), [prompt[-40:]], 6)[0].text
 
@@ -68,8 +69,8 @@ def test_a_measurement_outlives_a_checkpoint() -> None:
 
 def test_plain_text_is_measured_by_perplexity_alone() -> None:
     found = measured([text("a job trains a model"), text("a checkpoint")], TaskName.LANGUAGE_MODELING)
-    assert set(found.figures()) == {"perplexity", "bitsPerByte"}
-    assert found.answers == ()
+    assert set(found.values()) == {"perplexity", "bitsPerByte"}
+    assert found.predictions == ()
 
 
 def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:
@@ -79,7 +80,7 @@ def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:
     found = []
     for length in (120, 13, 8):
         rows = [piece.tokens for example in examples for piece in pieces_of(example, tiny_tokenizer(), length)]
-        found.append(measure_perplexity(engine, CAUSAL, rows, 2))
+        found.append(sum_over_tokens(engine, CAUSAL, rows, 2))
     assert found[0].tokens == found[1].tokens == found[2].tokens
     assert found[0].bytes == found[1].bytes == found[2].bytes
-    assert [perplexity.nll_sum for perplexity in found] == pytest.approx([found[0].nll_sum] * 3, rel=1e-5)
+    assert [sums.nll_sum for sums in found] == pytest.approx([found[0].nll_sum] * 3, rel=1e-5)

@@ -15,7 +15,7 @@ from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_token
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.evaluation.evaluator import generate_over_ranks, measure_perplexity
+from trainer.evaluation.evaluator import generate_over_ranks, sum_over_tokens
 from trainer.evaluation.generation import Generated, generate
 from trainer.objectives.causal import CAUSAL
 from trainer.training.optimizer import AdamW
@@ -106,11 +106,11 @@ def test_a_rank_without_prompts_generates_nothing_unless_parameters_are_sharded(
 @pytest.mark.parametrize("shards_parameters", [False, True], ids=["whole", "sharded"])
 def test_a_rank_without_rows_waits_unless_parameters_are_sharded(shards_parameters: bool) -> None:
     ranks, rows = engines(2, shards_parameters=shards_parameters), token_rows(3)
-    found = on_all(ranks, lambda engine: measure_perplexity(engine, CAUSAL, rows, batch_size=2))
+    found = on_all(ranks, lambda engine: sum_over_tokens(engine, CAUSAL, rows, batch_size=2))
     assert [engine.passes for engine in ranks] == [1, 1]
     alone = engines(1)
     assert found[0] == found[1]
-    assert found[0].nll_sum == pytest.approx(measure_perplexity(alone[0], CAUSAL, rows, batch_size=2).nll_sum, rel=1e-6)
-    few = on_all(ranks, lambda engine: measure_perplexity(engine, CAUSAL, rows[:1], batch_size=2))
+    assert found[0].nll_sum == pytest.approx(sum_over_tokens(alone[0], CAUSAL, rows, batch_size=2).nll_sum, rel=1e-6)
+    few = on_all(ranks, lambda engine: sum_over_tokens(engine, CAUSAL, rows[:1], batch_size=2))
     assert [engine.passes for engine in ranks] == [2, 2 if shards_parameters else 1]
-    assert few[0].nll_sum == pytest.approx(measure_perplexity(alone[0], CAUSAL, rows[:1], batch_size=2).nll_sum, rel=1e-6)
+    assert few[0].nll_sum == pytest.approx(sum_over_tokens(alone[0], CAUSAL, rows[:1], batch_size=2).nll_sum, rel=1e-6)

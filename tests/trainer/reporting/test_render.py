@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from tests.trainer.evaluation.builders import report
-from trainer.evaluation.figures import Figure
+from trainer.evaluation.metrics.base import Figure
 from trainer.reporting.render import render_table
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.trainer.evaluation.builders import report
-from trainer.evaluation.figures import Figure
+from trainer.evaluation.metrics.base import Figure
 from trainer.reporting.report import DataCounts, with_exports
 
 

@@ -9,7 +9,8 @@ from finetune.api.sections import Training
 from tests.trainer.engine.program import ROWS, new_model, rows_of_step
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.evaluation.evaluator import measure_perplexity
+from trainer.evaluation.evaluator import sum_over_tokens
+from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.model.dropout import add_block_dropout
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.batches import deal
@@ -95,9 +96,9 @@ def test_perplexity_does_not_depend_on_the_batch_size_and_equals_an_independent_
             if row.loss_mask[position]:
                 nll -= scores[position - 1, row.input_ids[position]].item()
                 tokens += 1
-    found = measure_perplexity(engine(), CAUSAL, rows_of_step(0), batch_size)
+    found = sum_over_tokens(engine(), CAUSAL, rows_of_step(0), batch_size)
     assert found.tokens == tokens
-    assert found.perplexity == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+    assert Perplexity().compute([found]).value == pytest.approx(math.exp(nll / tokens), rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", [0, 42, 300_000_000, 2**31 - 1])

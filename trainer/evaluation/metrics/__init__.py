@@ -1,1 +1,1 @@
-"""Metrics of generated text."""
+"""The metrics, one file a family; registry.py finds them. Tests: tests/trainer/evaluation/metrics/."""

@@ -1,7 +1,7 @@
-"""What the references of a test set allow to be measured: their script says what a word is, and some figures are undefined.
+"""How the references of a test set are written: their script says what a word is, and so which figures are defined.
 
-All of it follows from the references alone, so that base and tuned model are measured alike and a user hears of it before
-training. Test: tests/trainer/evaluation/metrics/test_references.py.
+Only the references count, so that base and tuned model are measured alike and a user knows before training.
+Test: tests/trainer/evaluation/metrics/test_references.py.
 """
 
 import unicodedata
@@ -9,12 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from finetune.api.metrics import MetricName
-
 BLEU_ORDER = 4
 """BLEU is the geometric mean of the precisions of 1- to 4-grams: of texts without 4-grams it is undefined."""
-LEAST_LONG_SHARE = 0.1
-"""With fewer references that have 4-grams, BLEU would be a figure of so few rows that it says nothing of the others."""
 SPACED, CHINESE, CHARACTERS = "13a", "zh", "char"
 """Tokenizations of sacrebleu: words between spaces, Chinese characters with words between them, every character."""
 MANY_KANA = 0.1
@@ -63,36 +59,6 @@ def long_enough(texts: Iterable[str], tokenization: str) -> int:
 
     tokenize = BLEU(tokenize=tokenization).tokenizer
     return sum(len(tokenize(text.rstrip()).split()) >= BLEU_ORDER for text in texts)
-
-
-def undefined(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, str]:
-    """Return which of the metrics bleu, chrf and wer these references leave undefined, each with the reason."""
-    writing = writing_of(references)
-    found = {
-        MetricName.BLEU: _without_bleu(references, writing),
-        MetricName.CHRF: _without_chrf(references),
-        MetricName.WER: _without_wer(references, writing),
-    }
-    return {name: reason for name in names if (reason := found.get(name)) is not None}
-
-
-def _without_bleu(references: Sequence[str], writing: Writing) -> str | None:
-    enough = long_enough(references, writing.tokenization)
-    if enough and enough >= LEAST_LONG_SHARE * len(references):
-        return None
-    return f"{enough} of {len(references)} references have the {BLEU_ORDER} tokens that BLEU needs"
-
-
-def _without_chrf(references: Sequence[str]) -> str | None:
-    return None if any(reference.strip() for reference in references) else "the references are empty"
-
-
-def _without_wer(references: Sequence[str], writing: Writing) -> str | None:
-    if not writing.has_words:
-        return f"{writing.unspaced} of {len(references)} references are in a script without spaces between words"
-    if not any(character.isalnum() for reference in references for character in reference):
-        return "no reference has a word"
-    return None
 
 
 def _letters(text: str) -> tuple[int, int, int]:

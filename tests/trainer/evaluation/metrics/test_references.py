@@ -2,7 +2,10 @@
 
 import pytest
 
-from trainer.evaluation.metrics.references import long_enough, undefined, writing_of
+from finetune.api.metrics import MetricName
+from tests.trainer.evaluation.metrics.builders import ALL
+from trainer.evaluation.metrics.references import long_enough, writing_of
+from trainer.evaluation.metrics.registry import undefined
 
 ENGLISH, CHINESE, JAPANESE = "The cat sat on the mat.", "猫坐在垫子上。", "猫がマットの上に座った。"
 
@@ -57,8 +60,8 @@ def test_references_are_long_enough_by_the_tokens_of_their_script() -> None:
     ],
 )
 def test_a_metric_is_undefined_where_the_references_have_nothing_to_measure(references: list[str], names: set[str]) -> None:
-    assert set(undefined(references, ("bleu", "chrf", "wer", "perplexity"))) == names
+    assert set(undefined(references, ALL)) == names
 
 
 def test_only_metrics_that_are_asked_for_are_named() -> None:
-    assert undefined(["?"], ("chrf",)) == {}
+    assert undefined(["?"], (MetricName.CHRF,)) == {}

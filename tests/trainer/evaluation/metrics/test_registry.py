@@ -1,0 +1,33 @@
+"""Every metric of the table is implemented once, and nothing else is."""
+
+import pytest
+
+from finetune.api.metrics import METRICS, MetricName, Needs
+from trainer.evaluation.metrics.base import Prediction, TokenSums
+from trainer.evaluation.metrics.registry import compute, implementations, text_metric
+
+EVIDENCE = {Needs.TOKEN_SUMS: [TokenSums(3.0, 2, 5)], Needs.GENERATED_TEXT: [Prediction("say yes", "yes it is so", "yes it is so")]}
+
+
+def test_what_the_table_lists_and_training_does_not_measure_is_implemented_and_nothing_else() -> None:
+    assert set(implementations()) == {name for name, facts in METRICS.items() if facts.needs is not Needs.TRAINING}
+
+
+@pytest.mark.parametrize("name", [name for name, facts in METRICS.items() if facts.needs is not Needs.TRAINING])
+def test_a_figure_has_the_unit_of_the_table_and_says_how_it_was_computed(name: MetricName) -> None:
+    figure = compute([name], EVIDENCE)[name]
+
+    assert implementations()[name].facts is METRICS[name]
+    assert figure.value is not None
+    assert figure.unit == METRICS[name].unit
+    assert figure.signature
+
+
+@pytest.mark.parametrize("name", [name for name, facts in METRICS.items() if facts.needs is Needs.GENERATED_TEXT])
+def test_metrics_of_generated_text_can_say_what_references_leave_undefined(name: MetricName) -> None:
+    assert text_metric(name).undefined(["yes it is so"]) is None
+
+
+def test_perplexity_compares_no_texts() -> None:
+    with pytest.raises(TypeError, match="perplexity compares no texts"):
+        text_metric(MetricName.PERPLEXITY)

@@ -1,0 +1,65 @@
+"""The base of metrics that compare generated answers with references, over the whole corpus.
+
+They are `evaluate` metrics of our own: `evaluate.load` would download and run a script from the hub. A figure that is undefined has
+a reason in place of a value: it is neither 0 nor the worst. Tests: tests/trainer/evaluation/metrics/.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from finetune.api.metrics import MetricFacts
+from trainer.evaluation.metrics.base import Figure, Prediction
+
+
+class TextMetric(ABC):
+    """A metric of answers, one for each reference."""
+
+    facts: ClassVar[MetricFacts]
+    splits_words: ClassVar[bool] = False
+    """Whether it counts words or tokens, and so depends on how the references' script separates them."""
+
+    def undefined(self, references: Sequence[str]) -> str | None:
+        """Return why these references leave it undefined whatever a model answers; None where they do not.
+
+        It follows from the references alone, so that base and tuned model are measured alike and a user knows before training.
+        """
+        return None
+
+    def doubt(self, references: Sequence[str]) -> str | None:
+        """Return what a user should know of a figure on these references, though it is defined."""
+        return None
+
+    def compute(self, predictions: Sequence[Prediction]) -> Figure:
+        """Return the figure of all answers."""
+        if not predictions:
+            raise ValueError(f"{self.facts.name} needs at least one row")
+        references = [prediction.reference for prediction in predictions]
+        reason = self.undefined(references)
+        if reason is not None:
+            return Figure(None, unit=self.facts.unit, reason=reason)
+        found = _evaluated(self, [prediction.answer for prediction in predictions], references)
+        return replace(found, unit=self.facts.unit)
+
+    @abstractmethod
+    def measure(self, answers: Sequence[str], references: Sequence[str]) -> Figure:
+        """Return the figure of answers against references that leave it defined."""
+
+
+def _evaluated(metric: TextMetric, answers: list[str], references: list[str]) -> Figure:
+    """Run the metric as an `evaluate.Metric`, in memory; importing evaluate takes a second."""
+    import datasets
+    import evaluate
+
+    features = datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")})
+
+    class Evaluated(evaluate.Metric):  # type: ignore[misc]
+        def _info(self) -> evaluate.MetricInfo:
+            return evaluate.MetricInfo(description=metric.facts.description, citation="", inputs_description="", features=features)
+
+        def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+            return {"figure": metric.measure(predictions, references)}
+
+    figure: Figure = Evaluated(keep_in_memory=True).compute(predictions=answers, references=references)["figure"]
+    return figure

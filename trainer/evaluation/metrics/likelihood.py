@@ -1,0 +1,47 @@
+"""How likely the model finds the held-out text: perplexity and bits per byte, from sums over tokens.
+
+Pure arithmetic, no torch. Test: tests/trainer/evaluation/metrics/test_likelihood.py.
+"""
+
+import math
+from collections.abc import Sequence
+
+from finetune.api.metrics import METRICS as FACTS
+from finetune.api.metrics import MetricName
+from trainer.evaluation.metrics.base import Figure, TokenSums
+
+
+class Perplexity:
+    """exp of the mean negative log-likelihood of a token; infinite where it exceeds a float, not a number without tokens."""
+
+    facts = FACTS[MetricName.PERPLEXITY]
+
+    def compute(self, predictions: Sequence[TokenSums]) -> Figure:
+        """Return the perplexity of all tokens."""
+        sums = sum(predictions, TokenSums())
+        return Figure(_perplexity(sums), f"exp(sum nll / sum tokens)|tokens:{sums.tokens}", self.facts.unit)
+
+
+class BitsPerByte:
+    """Bits that the model needs for a byte of the text; unlike perplexity comparable between tokenizers."""
+
+    facts = FACTS[MetricName.BITS_PER_BYTE]
+
+    def compute(self, predictions: Sequence[TokenSums]) -> Figure:
+        """Return the bits per byte of all tokens."""
+        sums = sum(predictions, TokenSums())
+        if not sums.bytes:
+            return Figure(None, unit=self.facts.unit, reason="the tokens with loss have no text")
+        return Figure(sums.nll_sum / math.log(2) / sums.bytes, f"sum nll / ln 2 / sum bytes|bytes:{sums.bytes}", self.facts.unit)
+
+
+def _perplexity(sums: TokenSums) -> float:
+    if not sums.tokens:
+        return math.nan
+    try:
+        return math.exp(sums.nll_sum / sums.tokens)
+    except OverflowError:
+        return math.inf
+
+
+METRICS = (Perplexity(), BitsPerByte())

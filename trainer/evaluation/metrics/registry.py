@@ -1,0 +1,51 @@
+"""Finds how each metric of the table is computed: in the METRICS of the modules in this folder, so that a new file needs no entry.
+
+A metric of finetune/api/metrics.py without an implementation here, or the other way round, fails
+tests/trainer/evaluation/metrics/test_registry.py.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from finetune.api.metrics import METRICS as FACTS
+from finetune.api.metrics import MetricName, Needs
+from trainer.evaluation import metrics
+from trainer.evaluation.metrics.base import Figure, Metric
+from trainer.evaluation.metrics.corpus import TextMetric
+
+
+@cache
+def implementations() -> Mapping[MetricName, Metric[Any]]:
+    """Return every metric that this folder implements. Raises RuntimeError where two files implement the same one."""
+    found: dict[MetricName, Metric[Any]] = {}
+    for module in pkgutil.iter_modules(metrics.__path__, f"{metrics.__name__}."):
+        for metric in getattr(importlib.import_module(module.name), "METRICS", ()):
+            if found.setdefault(metric.facts.name, metric) is not metric:
+                raise RuntimeError(f"{module.name} implements {metric.facts.name}, which another file does too")
+    return found
+
+
+def compute(names: Sequence[MetricName], evidence: Mapping[Needs, Sequence[Any]]) -> dict[MetricName, Figure]:
+    """Return the figures `names`, each from the predictions of the kind that it needs."""
+    return {name: implementations()[name].compute(evidence[FACTS[name].needs]) for name in names}
+
+
+def text_metric(name: MetricName) -> TextMetric:
+    """Return a metric of generated text; raises TypeError for one that compares no texts."""
+    metric = implementations()[name]
+    if not isinstance(metric, TextMetric):
+        raise TypeError(f"{name} compares no texts")
+    return metric
+
+
+def undefined(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, str]:
+    """Return which of these metrics of generated text the references leave undefined, each with the reason."""
+    return {name: reason for name in names if (reason := text_metric(name).undefined(references)) is not None}
+
+
+def left_out(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, Figure]:
+    """Return the figures of those metrics: no answer has to be generated for them."""
+    return {name: Figure(None, unit=FACTS[name].unit, reason=reason) for name, reason in undefined(references, names).items()}
