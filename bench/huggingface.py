@@ -6,6 +6,7 @@ Test: the bench itself.
 
 import argparse
 import json
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,8 +81,9 @@ def collate(rows: Sequence[Sample]) -> dict[str, torch.Tensor]:
 def rows_of_run(config: TrainConfig, tokenizer: Any) -> list[Sample]:
     """Return the rows of all steps, one after the other."""
     training = config.training
-    dataset = prepare(config)
-    tokens = [tokenize(example, tokenizer, training.max_sequence_length) for example in dataset.train]
+    with tempfile.TemporaryDirectory(prefix="finetune-data-") as folder:
+        dataset = prepare(config, Path(folder))
+        tokens = [tokenize(example, tokenizer, training.max_sequence_length) for example in dataset.train]
     size = training.global_batch_size
     return [tokens[row] for step in range(training.max_steps or 0) for _, row in batch_at(step, len(tokens), size, training.seed)]
 

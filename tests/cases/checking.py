@@ -10,6 +10,7 @@ from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run, prepare
 from finetune.cli.local.machine import Machine
 from trainer.chat.tokens import prompt_and_reference, tokenize
+from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Sample
 from trainer.preflight.inputs import Inputs, check_inputs
 
@@ -61,7 +62,7 @@ def check(job: Path, scratch: Path) -> Checked:
     try:
         local_run = plan_local_run(read_job_file(job), folders, {}, Machine.here())
         prepare(folders, local_run)
-        inputs = check_inputs(local_run.config)
+        inputs = check_inputs(local_run.config, DataFolder(scratch / "data", scratch / "data" / "start-0"))
     except (BadInputError, InputError) as error:
         return Checked(error=str(error))
     return Checked(config=local_run.config, inputs=inputs)

@@ -7,7 +7,7 @@ tests/trainer/data/test_columns.py.
 import difflib
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, groupby, islice
 from typing import Any
@@ -32,14 +32,13 @@ HISTORY_FIX = 'write [["earlier question", "earlier answer"]], or columns: {igno
 
 
 def read_examples(
-    field: str, records: Iterable[Record], task: TaskName, columns: Columns | None, name: str
-) -> tuple[list[Example], Noticed]:
-    """Return the examples of one source, and what is worth saying of it. `name` is the file or data set, for messages.
+    field: str, records: Iterable[Record], task: TaskName, columns: Columns | None, name: str, noticed: Noticed
+) -> Iterator[Example]:
+    """Yield the examples of one source; `noticed` takes what is worth saying of it. `name` is the file or data set, for messages.
 
     Each file of a source has a layout of its own, which its first rows show.
     """
-    examples: list[Example] = []
-    noticed = Noticed()
+    some = False
     for _, of_file in groupby(records, key=lambda record: record.file):
         head = list(islice(of_file, SAMPLE_RECORDS))
         first = FirstRows(head)
@@ -56,13 +55,13 @@ def read_examples(
                 noticed.skip(record.where, row.empty_column)
             else:
                 noticed.take_row(record, row.read | ignored)
-                examples.append(example)
-    if not examples:
+                some = True
+                yield example
+    if not some:
         problem = f"every row of {name} has an empty {_either(noticed.columns)}" if noticed.count else f"{name} has no rows"
         if noticed.unlearnt:
             problem = f"no row of {name} has an answer to learn: they have weight 0, or no words"
         raise InputError(field, problem, "give at least one row with words in it")
-    return examples, noticed
 
 
 def make_id(messages: Sequence[Message] | None, text: str | None, tools: str | None = None) -> str:

@@ -1,10 +1,14 @@
-"""Reads every source of a job into one checked data set; errors of the user end it here, before anything heavy starts.
+"""Reads every source of a job into one checked data set on disk; errors of the user end it here, before anything heavy starts.
 
-Local files are read before the hub is asked, so that their faults are told at once. Tests: tests/trainer/data/test_prepare.py.
+Local files are read before the hub is asked, so that their faults are reported at once. Sources are read as streams: only
+digests of the rows are ever in memory. Tests: tests/trainer/data/test_prepare.py.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Data, Source
@@ -15,21 +19,28 @@ from trainer.data.columns import read_examples
 from trainer.data.files import files_of, path_of
 from trainer.data.formats import read_file
 from trainer.data.layout import layout_of
+from trainer.data.noticed import Noticed
 from trainer.data.records import Record
 from trainer.data.rows import Dataset, Example
+from trainer.data.rowstore import RowWriter, StoredRows
 from trainer.data.splits import divide, without_duplicates, without_leakage
 
 
-def prepare(config: TrainConfig) -> Dataset:
-    """Return the rows of a run, checked, without duplicates, divided; raises InputError for errors of the user."""
+def prepare(config: TrainConfig, folder: Path) -> Dataset:
+    """Return the rows of a run, checked, without duplicates, divided; raises InputError for errors of the user.
+
+    The rows are written to `folder`, where they stay for as long as they are needed.
+    """
     if config.augmentation is not None:
-        Augmenter(config.augmentation, config.training.seed)  # an unreadable dictionary is told now
-    read = _read_sources(config.data, config.task)
+        Augmenter(config.augmentation, config.training.seed)  # reports an unreadable dictionary now
+    with RowWriter(folder) as writer:
+        read = _read_sources(config.data, config.task, writer)
+    store = writer.store()
     findings = [finding for _, source_findings in read.values() for finding in source_findings]
 
-    def rows_of(name: str, sources: Sequence[Source] | None) -> list[Example]:
-        rows = [example for index in range(len(sources or ())) for example in read[f"{name}[{index}]"][0]]
-        unique, duplicates = without_duplicates(name, rows)
+    def rows_of(name: str, sources: Sequence[Source] | None) -> StoredRows:
+        places = [np.arange(0), *(np.arange(*read[f"{name}[{index}]"][0]) for index in range(len(sources or ())))]
+        unique, duplicates = without_duplicates(name, StoredRows(store, np.concatenate(places)))
         findings.extend(duplicates)
         return unique
 
@@ -40,13 +51,14 @@ def prepare(config: TrainConfig) -> Dataset:
     train, leaks = without_leakage("data.train", given, {"data.test": test, "data.validation": validation})
     findings.extend(leaks)
     train, held_out_validation, held_out_test = divide(config.data, train)
-    dataset = Dataset(tuple(train), tuple(validation or held_out_validation), tuple(test or held_out_test), tuple(findings))
+    sides = {"train": train, "validation": validation or held_out_validation, "test": test or held_out_test}
+    dataset = Dataset(**{name: rows.saved(name) for name, rows in sides.items()}, findings=tuple(findings))
     _check_held_out(config, dataset)
     return dataset
 
 
-def _read_sources(data: Data, task: TaskName) -> dict[str, tuple[list[Example], list[str]]]:
-    """Return examples and findings of every source by its field, such as data.train[0]; local files are read first."""
+def _read_sources(data: Data, task: TaskName, writer: RowWriter) -> dict[str, tuple[tuple[int, int], list[str]]]:
+    """Return the range of rows and the findings of every source by its field, such as data.train[0]; local files are read first."""
     named = [
         (f"data.{name}[{index}]", source)
         for name, sources in (("train", data.train), ("validation", data.validation), ("test", data.test))
@@ -54,13 +66,15 @@ def _read_sources(data: Data, task: TaskName) -> dict[str, tuple[list[Example], 
     ]
     read = {}
     for field, source in sorted(named, key=lambda pair: pair[1].hugging_face is not None):
-        read[field] = read_source(field, source, task)
+        start, findings = writer.count, list[str]()
+        for example in read_source(field, source, task, findings):
+            writer.append(example)
+        read[field] = ((start, writer.count), findings)
     return {field: read[field] for field, _ in named}
 
 
-def read_source(field: str, source: Source, task: TaskName) -> tuple[list[Example], list[str]]:
-    """Return the examples of one source and what is worth saying about them."""
-    findings: list[str] = []
+def read_source(field: str, source: Source, task: TaskName, findings: list[str]) -> Iterator[Example]:
+    """Yield the examples of one source; `findings` takes what is worth saying about them, all of it once they are read."""
     if source.hugging_face is not None:
         from trainer.hub.datasets import read_hub
 
@@ -71,8 +85,9 @@ def read_source(field: str, source: Source, task: TaskName) -> tuple[list[Exampl
     else:
         name = str(source.path)
         records = _read_files(field, source, list(layout_of(field, task, source.columns, None).needed().values()), findings)
-    examples, noticed = read_examples(field, records, task, source.columns, name)
-    return examples, findings + noticed.findings(field)
+    noticed = Noticed()
+    yield from read_examples(field, records, task, source.columns, name, noticed)
+    findings += noticed.findings(field)
 
 
 def _read_files(field: str, source: Source, columns: list[str], findings: list[str]) -> Iterator[Record]:

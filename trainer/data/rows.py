@@ -4,10 +4,9 @@ Plain values, so that they travel between processes as they are. Tests: tests/tr
 modules that make them.
 """
 
-import hashlib
 import json
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -61,23 +60,25 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows that were checked, without duplicates; no prompt stands on two sides."""
+    """Rows that were checked, without duplicates; no prompt stands on two sides. Those of a job lie on disk: see rowstore.py."""
 
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...]
-    test: tuple[Example, ...]
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
     findings: tuple[str, ...] = ()
     """What was left out or looks odd, in words for the user."""
 
 
-def digest_of(examples: Iterable[Example]) -> str:
-    """Return the sha256, in hex, of rows to the letter and in their order."""
-    digest = hashlib.sha256()
-    for example in examples:
-        turns = example.messages and [message.parts() for message in example.messages]
-        tools = [] if example.tools is None else [example.tools]
-        digest.update(json.dumps([turns, example.text, *tools]).encode() + b"\n")
-    return digest.hexdigest()
+def content_of(example: Example) -> bytes:
+    """Return what is learnt, to the letter, as JSON; two rows are equal if this is."""
+    turns = example.messages and [[turn.role, turn.content, turn.reasoning, turn.learnt] for turn in example.messages]
+    return json.dumps([turns, example.text, example.tools], ensure_ascii=False).encode()
+
+
+def example_of(name: str, origin: str, content: bytes) -> Example:
+    """Return the row with an id and an origin whose content is given as JSON."""
+    turns, text, tools = json.loads(content)
+    return Example(name, origin, None if turns is None else tuple(Message(*turn) for turn in turns), text, tools)
 
 
 @dataclass(frozen=True, slots=True)

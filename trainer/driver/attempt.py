@@ -19,6 +19,7 @@ from finetune.api.record import (
 )
 from finetune.api.results import REPORT, checkpoint_folders, missing_results
 from finetune.api.trainconfig import TrainConfig
+from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.exits import Exit, exit_of, interrupted
 from trainer.driver.finished import print_report, update_from_report
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, open_target
@@ -79,7 +80,12 @@ def publish(publisher: Publisher, end: Exit) -> None:
 
 def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str:
     """Check, train and report; return the closing words. Raises what went wrong."""
-    inputs = check_inputs(config)
+    with data_of_a_run(Path(config.output.directory)) as data:
+        return _attempt(config, data, publisher, stop)
+
+
+def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest) -> str:
+    inputs = check_inputs(config, data)
     ownership = Ownership.of(config, inputs.digests(config))
     directory = Path(config.output.directory)
     finished, missing = ownership.finished(), missing_results(directory, config.exports)
@@ -94,6 +100,7 @@ def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
     else:
         ownership.write(finished=False)
+    data.keep()
     publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
     fit(config, inputs, ownership, publisher, stop, trained=finished)
     if missing := missing_results(directory, config.exports):
@@ -110,8 +117,10 @@ def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str
 
 def inspect(config: TrainConfig) -> str:
     """Check all input, and the run that the output folder may hold, and print what was found; starts no Ray, writes nothing."""
-    inputs = check_inputs(config)
-    Ownership.of(config, inputs.digests(config)).finished()  # raises where the output folder holds another run
-    for line in inputs.describe(config):
-        print(line)
+    directory = Path(config.output.directory)
+    with data_of_a_check(directory) as data:
+        inputs = check_inputs(config, data)
+        Ownership.of(config, inputs.digests(config)).finished()  # raises where the output folder holds another run
+        for line in inputs.describe(config):
+            print(line)
     return "the input is valid"

@@ -11,8 +11,10 @@ from typing import Any
 from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 from trainer.chat.template import ensure_chat_template, pin_time, reads_clock
+from trainer.data.datafolder import DataFolder
 from trainer.data.prepare import prepare
-from trainer.data.rows import Dataset, digest_of
+from trainer.data.rows import Dataset
+from trainer.data.rowstore import digest_of
 from trainer.data.sampler import steps_total
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel, locate
@@ -89,13 +91,13 @@ def chat_tokenizer(located: LocatedModel, config: TrainConfig, template_time: st
     return tokenizer
 
 
-def check_inputs(config: TrainConfig) -> Inputs:
+def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
     """Read and check all input; raises InputError for what the user has to mend.
 
     The cheap checks come first: torch and transformers, which take seconds to import, are not touched before rows and
     model folder are known to be sound. Weights, which may be large, are read last.
     """
-    dataset = prepare(config)
+    dataset = prepare(config, data.rows)
     located = locate(config.model, weights=False)
     # A run that the folder holds goes on with its own time: its rows would have other tokens on another day.
     now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")

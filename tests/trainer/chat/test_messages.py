@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from finetune.api.tasks import TaskName
-from trainer.data.columns import prompt_id, read_examples
+from tests.trainer.fixtures.stored import examples_of
+from trainer.data.columns import prompt_id
 from trainer.data.records import Record
-from trainer.data.rows import Example, digest_of
+from trainer.data.rows import Example
+from trainer.data.rowstore import digest_of
 
 USER = {"role": "user", "content": "Hi"}
 ANSWER = {"role": "assistant", "content": "Hello"}
@@ -19,7 +20,7 @@ TOOL = {"type": "function", "function": {"name": "weather"}}
 
 def read(*rows: dict[str, Any]) -> tuple[list[Example], list[str]]:
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, 1)]
-    examples, noticed = read_examples("data.train[0]", records, TaskName.CHAT, None, "rows.jsonl")
+    examples, noticed = examples_of(records)
     return examples, noticed.findings("data.train[0]")
 
 

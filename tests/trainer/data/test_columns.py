@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.examples import chat, text
-from trainer.data.columns import make_id, prompt_id, read_examples
+from tests.trainer.fixtures.stored import examples_of
+from trainer.data.columns import make_id, prompt_id
 from trainer.data.records import Record
-from trainer.data.rows import Example, Message, digest_of
+from trainer.data.rows import Example, Message
+from trainer.data.rowstore import digest_of
 
 FIELD = "data.train[0]"
 USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} says"} for role in ("user", "assistant", "system"))
@@ -24,7 +25,7 @@ USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} says"} for role in
 
 def read(*rows: dict[str, Any], task: TaskName = TaskName.CHAT, typed: bool = False, **columns: Any) -> list[Example]:
     records = [Record(f"line {number}", row, typed=typed) for number, row in enumerate(rows, start=1)]
-    return read_examples(FIELD, records, task, Columns.model_validate(columns) if columns else None, "rows.jsonl")[0]
+    return examples_of(records, columns, task=task)[0]
 
 
 def turns(example: Example) -> list[tuple[str, str]]:
@@ -61,7 +62,7 @@ def test_language_modeling_reads_the_column_text() -> None:
 def test_rows_without_words_are_left_out_and_counted() -> None:
     rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": " "}, {"prompt": None, "completion": "d"}]
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, start=1)]
-    examples, skipped = read_examples(FIELD, records, TaskName.CHAT, None, "rows.jsonl")
+    examples, skipped = examples_of(records)
     assert len(examples) == 1
     assert (skipped.count, skipped.first, skipped.columns) == (2, "line 2", {"prompt", "completion"})
 
@@ -336,11 +337,11 @@ def test_lists_that_a_table_holds_as_json_are_read() -> None:
 
 def test_each_file_of_a_source_has_a_layout_of_its_own() -> None:
     records = [Record("line 2", {"prompt": "a", "completion": "b"}, file="a.csv"), Record("line 1", {"messages": TURNS}, file="b/c.jsonl")]
-    examples, _ = read_examples(FIELD, records, TaskName.CHAT, None, "folder")
+    examples, _ = examples_of(records, name="folder")
     assert [example.origin for example in examples] == ["data.train[0] a.csv line 2", "data.train[0] b/c.jsonl line 1"]
     records.append(Record("line 2", {"messages": 5}, file="b/c.jsonl"))
     with pytest.raises(InputError, match=r"folder b/c\.jsonl line 2: 'messages' is a number"):
-        read_examples(FIELD, records, TaskName.CHAT, None, "folder")
+        examples_of(records, name="folder")
 
 
 def test_columns_of_a_chat_have_no_meaning_for_plain_text() -> None:

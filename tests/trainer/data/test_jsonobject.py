@@ -22,7 +22,8 @@ def rows(value: dict[str, Any], *columns: str) -> list[dict[str, Any]]:
 
 def texts(path: Path, task: TaskName, **columns: str) -> tuple[list[str], list[str]]:
     source = Source.model_validate({"path": str(path), **({"columns": columns} if columns else {})})
-    examples, findings = read_source("data.train[0]", source, task)
+    findings: list[str] = []
+    examples = list(read_source("data.train[0]", source, task, findings))
     return [example.text or "|".join(turn.content for turn in example.messages or ()) for example in examples], findings
 
 

@@ -9,7 +9,7 @@ import yaml
 from finetune.api.errors import InputError
 from finetune.api.sources import Columns
 from finetune.api.tasks import TaskName
-from trainer.data.columns import read_examples
+from tests.trainer.fixtures.stored import examples_of
 from trainer.data.layout import FirstRows, Layout, check_layout, layout_of
 from trainer.data.records import Record
 
@@ -80,9 +80,8 @@ PROPOSALS = [
 def test_what_the_error_proposes_is_accepted(rows: list[dict[str, Any]], columns: str) -> None:
     records = [Record("line 1", row) for row in rows]
     with pytest.raises(InputError, match=rf"is not a column of rows\.jsonl line 1 \(it has: .*\); write columns: {re.escape(columns)}"):
-        read_examples(FIELD, records, TaskName.CHAT, None, "rows.jsonl")
-    accepted = Columns.model_validate(yaml.safe_load(columns))
-    assert read_examples(FIELD, records, TaskName.CHAT, accepted, "rows.jsonl")[0]
+        examples_of(records)
+    assert examples_of(records, yaml.safe_load(columns))[0]
 
 
 FIXES = [

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from finetune.api.sources import Columns
 from finetune.api.tasks import TaskName
-from trainer.data.columns import read_examples
+from tests.trainer.fixtures.stored import examples_of
 from trainer.data.records import Record
 
 FIELD = "data.train[0]"
@@ -14,7 +13,7 @@ FIELD = "data.train[0]"
 
 def findings(*rows: dict[str, Any], task: TaskName = TaskName.CHAT, **columns: Any) -> list[str]:
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, start=1)]
-    return read_examples(FIELD, records, task, Columns.model_validate(columns) if columns else None, "rows.jsonl")[1].findings(FIELD)
+    return examples_of(records, columns, task=task)[1].findings(FIELD)
 
 
 def test_rows_of_the_usual_form_are_nothing_to_speak_of() -> None:

@@ -111,7 +111,7 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
         results(tmp_path, "adapter", "merged")
 
     (tmp_path / "checkpoints" / "step-3").mkdir(parents=True)
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda _: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", fit)
     monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
     published = Published()
@@ -128,7 +128,7 @@ def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_st
 ) -> None:
     config = train_config(output={"directory": str(tmp_path)})
     Ownership.of(config, {"data.train": "rows"}).write(finished=True)
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda _: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
     with pytest.raises(InputError, match=r"output: the run in .* is finished, but no sound checkpoint of it is left"):
@@ -140,7 +140,7 @@ def test_results_that_are_missing_are_an_interruption_only_where_somebody_asked_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
 ) -> None:
     stop = StopRequest()
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda _: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", int(asked)))
     config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
 

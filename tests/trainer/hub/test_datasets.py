@@ -20,7 +20,8 @@ from finetune.api.errors import InputError
 from trainer.hub.connection import HubUnavailable
 for source in json.loads(sys.argv[1]):
     try:
-        examples, findings = read_source("data.train[0]", Source.model_validate({"huggingFace": source}), TaskName.CHAT)
+        findings = []
+        examples = list(read_source("data.train[0]", Source.model_validate({"huggingFace": source}), TaskName.CHAT, findings))
         print([turn.content for example in examples for turn in example.messages], *findings)
     except (InputError, HubUnavailable) as error:
         print(type(error).__name__, error)

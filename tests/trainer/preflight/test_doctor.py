@@ -8,8 +8,8 @@ import pytest
 
 from finetune.api.errors import InputError
 from tests.trainer.fixtures.examples import chat, config, dataset, source, text
+from tests.trainer.fixtures.stored import prepared
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
-from trainer.data.prepare import prepare
 from trainer.data.rows import Example
 from trainer.preflight.doctor import examine
 
@@ -166,10 +166,10 @@ def test_real_word_problems_are_examined_in_seconds(real_data: Path, smollm2: An
     columns = {"prompt": "question", "completion": "answer"}
     files = {name: [source(real_data / "gsm8k" / f"{name}.jsonl", columns=columns)] for name in ("train", "test")}
     settings = config({**files, "validationFraction": 0.05}, evaluation={"generation": {"maxNewTokens": 512}})
-    prepared = prepare(settings)
+    rows_of_both = prepared(settings)
     started = time.process_time()
-    assert examine(prepared, smollm2, settings) == ()
+    assert examine(rows_of_both, smollm2, settings) == ()
     assert time.process_time() - started < 30  # about eight seconds, for 8,792 rows
     short = config({**files, "validationFraction": 0.05}, training={"epochs": 1, "maxSequenceLength": 128})
-    (train, *_) = examine(prepared, smollm2, short)
+    (train, *_) = examine(rows_of_both, smollm2, short)
     assert "nothing is left to learn after the first 128 tokens" in train

@@ -17,8 +17,8 @@ from finetune.api.sources import ModelSource
 from finetune.api.trainconfig import TrainConfig
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.stored import data_folder, prepared
 from trainer.chat.tokens import tokenize
-from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset
 from trainer.model.load import weights_digest
 from trainer.model.location import LocatedModel, ModelKind
@@ -139,7 +139,7 @@ def test_a_completion_with_another_indent_is_another_data_set(tmp_path: Path) ->
     def digests(completion: str) -> dict[str, str]:
         (tmp_path / "train.jsonl").write_text(json.dumps({"prompt": "write it", "completion": completion}) + "\n")
         wanted = TrainConfig.model_validate(json.loads(config(tmp_path).read_text()))
-        return Inputs(prepare(wanted), HUB_MODEL, tokenizer=None, findings=()).digests(wanted)
+        return Inputs(prepared(wanted), HUB_MODEL, tokenizer=None, findings=()).digests(wanted)
 
     first = digests("if a:\n    b()")
     assert digests("if a:\n    b()") == first
@@ -156,7 +156,7 @@ def sound(tmp_path: Path) -> Path:
 
 
 def checked(folder: Path, **changes: Any) -> Inputs:
-    return check_inputs(TrainConfig.model_validate(json.loads(config(folder, **changes).read_text())))
+    return check_inputs(TrainConfig.model_validate(json.loads(config(folder, **changes).read_text())), data_folder(folder))
 
 
 BLOOM = {"model_type": "bloom", "hidden_size": 32, "n_layer": 1, "n_head": 4, "vocab_size": 259}
@@ -183,7 +183,7 @@ def test_what_does_not_suit_the_model_is_told_before_any_weight_is_loaded(
 
 def test_another_model_at_the_same_path_is_told_by_its_digest(sound: Path) -> None:
     job = TrainConfig.model_validate(json.loads(config(sound).read_text()))
-    inputs = check_inputs(job)
+    inputs = check_inputs(job, data_folder(sound))
     assert inputs.weights_digest == weights_digest(inputs.located)
     digests = inputs.digests(job)
     weights = sound / "model" / "model.safetensors"
@@ -198,7 +198,7 @@ def test_the_pieces_of_long_texts_are_counted_and_trained_on(sound: Path) -> Non
     (sound / "train.jsonl").write_text(json.dumps({"text": "The river is green. " * 50}) + "\n" + json.dumps({"text": "Short."}) + "\n")
     training = {"epochs": 2, "globalBatchSize": 4, "maxSequenceLength": 64}
     job = TrainConfig.model_validate(json.loads(config(sound, task="language-modeling", training=training).read_text()))
-    inputs = check_inputs(job)
+    inputs = check_inputs(job, data_folder(sound))
     pieces = sum(len(pieces_of(example, inputs.tokenizer, 64)) for example in inputs.dataset.train)
     assert pieces > 4
     lines = inputs.describe(job)
@@ -219,12 +219,12 @@ def test_a_run_keeps_the_date_of_its_first_start(sound: Path) -> None:
     template = sound / "model" / "chat_template.jinja"
     template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
     job = TrainConfig.model_validate(json.loads(config(sound, output={"directory": str(sound / "out")}).read_text()))
-    inputs = check_inputs(job)
+    inputs = check_inputs(job, data_folder(sound))
     assert inputs.template_time is not None
     digests = inputs.digests(job)
     Ownership.of(job, digests | {TIME_FIELD: "2024-03-05T10:00:00"}).write(finished=False)
 
-    again = check_inputs(job)
+    again = check_inputs(job, data_folder(sound))
 
     assert again.template_time == "2024-03-05T10:00:00"
     assert "05 Mar 2024" in again.tokenizer.decode(tokenize(again.dataset.train[0], again.tokenizer, 1000).input_ids)

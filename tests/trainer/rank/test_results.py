@@ -20,6 +20,7 @@ from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.stored import data_folder
 from trainer.model.verification import ExportMismatchError, Probe
 from trainer.preflight.inputs import check_inputs
 from trainer.rank.assignment import Assignment
@@ -56,7 +57,7 @@ def config(folder: Path, *, export: tuple[str, ...] = ("adapter",), **changes: A
 
 def run(wanted: TrainConfig, *, trained: bool = False) -> Sent:
     """Do what a worker of one rank does."""
-    sent, inputs = Sent(), check_inputs(wanted)
+    sent, inputs = Sent(), check_inputs(wanted, data_folder(Path(wanted.output.directory)))
     ownership = Ownership.of(wanted, inputs.digests(wanted))
     ownership.write(finished=trained)
     execute(Assignment(wanted, inputs, ownership.owner, sent, trained=trained))

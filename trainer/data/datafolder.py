@@ -1,0 +1,90 @@
+"""Where a run's rows and tokens lie: `.finetune/data` in the output folder, which the driver writes and all ranks read.
+
+Each start reads the sources again, so rows live in a folder of its own, `start-…`, which is removed when the run ends. Tokens
+outlive it under the digest of what they were made from. Nothing is left of a start whose input is refused. Assumed is what
+checkpoints assume already: the output folder can be written, and is at the same path on every node (on a cluster a claim
+that all pods mount). A check writes to a temporary folder instead, which TMPDIR names; it takes as much room as the sources.
+Tests: tests/trainer/data/test_datafolder.py.
+"""
+
+import contextlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from trainer.storage.localfolder import LocalFolder
+from trainer.storage.place import Staged
+
+FOLDER = Path(".finetune") / "data"
+START = "start-"
+
+
+class DataFolder:
+    """The folder of one start, and beside it what earlier ones left."""
+
+    def __init__(self, root: Path, scratch: Path) -> None:
+        self._lasting, self._scratch = LocalFolder(root), LocalFolder(scratch)
+        self.kept = False
+
+    @property
+    def rows(self) -> Path:
+        """Where the rows of this start are written."""
+        return self._scratch.root / "rows"
+
+    def find(self, name: str) -> Path | None:
+        """Return the folder that was published under a name, by this start or an earlier one."""
+        for place in (self._scratch, self._lasting):
+            with contextlib.suppress(FileNotFoundError):
+                return place.fetch(name)
+        return None
+
+    def stage(self, name: str) -> AbstractContextManager[Staged]:
+        """Begin a folder of tokens. Until the input has passed it is this start's own."""
+        return (self._lasting if self.kept else self._scratch).stage(name)
+
+    def keep(self) -> None:
+        """The input has passed: remove what killed starts left, and let what was published last."""
+        self.kept = True
+        root = self._lasting.root
+        for left in root.glob(f"{START}*"):
+            if left != self._scratch.root:
+                shutil.rmtree(left, ignore_errors=True)
+        self._lasting.recover()
+        for name in self._scratch.names():
+            if name != self.rows.name:
+                self._lasting.remove(name)
+                (self._scratch.root / name).rename(root / name)
+
+    def forget_all_but(self, names: Collection[str]) -> None:
+        """Remove the tokens that this run has no use for."""
+        for name in self._lasting.names():
+            if name not in names and not name.startswith(START):
+                self._lasting.remove(name)
+
+
+@contextlib.contextmanager
+def data_of_a_run(output: Path) -> Iterator[DataFolder]:
+    """Yield the data folder of a start; at the end its rows go, and unless it was kept the disk is as it was before."""
+    root = output / FOLDER
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+    scratch = root / f"{START}{uuid.uuid4().hex[:8]}"
+    scratch.mkdir(parents=True)
+    data = DataFolder(root, scratch)
+    try:
+        yield data
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not data.kept:
+            for folder in missing:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+
+@contextlib.contextmanager
+def data_of_a_check(output: Path) -> Iterator[DataFolder]:
+    """Yield a data folder that leaves nothing behind; tokens of the run in `output` are found."""
+    with tempfile.TemporaryDirectory(prefix="finetune-data-") as scratch:
+        yield DataFolder(output / FOLDER, Path(scratch))

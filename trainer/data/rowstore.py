@@ -1,0 +1,232 @@
+"""Keeps all rows of a job in an Arrow file, mapped into memory: millions of rows take a process hardly any memory of its own.
+
+The driver writes the file in batches while it reads the sources; whoever needs a row decodes that one. Beside it lie two
+digests and the size of each row, so that duplicates, leakage and splits are found without reading a row again. A store
+travels to another process as its path: the driver and all ranks must see the folder at the same path, as they see the output
+folder it lies in. Where a file system cannot map files, rows are read from the file instead, which is slower.
+Tests: tests/trainer/data/test_rowstore.py.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.columns import prompt_id
+from trainer.data.digests import HALF, Digests, collect, digest
+from trainer.data.rows import Example, content_of, example_of
+
+BATCH_BYTES = 1 << 20
+BATCH_ROWS = 4096
+ROWS, CONTENTS, PROMPTS, SIZES = "rows.arrow", "contents.bin", "prompts.bin", "sizes.bin"
+SIZE_TYPE = np.dtype("<i8")
+Places = NDArray[np.int64]
+
+
+class RowWriter:
+    """Writes a store, row by row; a context manager, which closes the files whatever happens."""
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.count = folder, 0
+        self._arrow = pyarrow
+        names = [("id", pyarrow.string()), ("origin", pyarrow.string()), ("content", pyarrow.large_binary())]
+        self._schema = pyarrow.schema(names)
+        self._file = pyarrow.OSFile(str(folder / ROWS), "wb")
+        self._writer = pyarrow.ipc.new_file(self._file, self._schema)
+        self._digests = [(folder / name).open("wb") for name in (CONTENTS, PROMPTS, SIZES)]
+        self._forget()
+
+    def append(self, example: Example) -> None:
+        """Add a row."""
+        content = content_of(example)
+        contents, prompts, sizes = self._digests
+        contents.write(digest(content))
+        prompts.write(bytes.fromhex(prompt_id(example)))
+        sizes.write(struct.pack("<qq", *_size(example)))
+        for column, value in zip(self._columns, (example.id, example.origin, content), strict=True):
+            column.append(value)
+        self._bytes += len(content)
+        self.count += 1
+        if self._bytes >= BATCH_BYTES or len(self._columns[0]) >= BATCH_ROWS:
+            self._flush()
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and self._columns[0]:
+            self._flush()
+        self._writer.close()
+        for file in (self._file, *self._digests):
+            file.close()
+
+    def store(self) -> RowStore:
+        """Return what was written; call it once the writer is closed."""
+        return RowStore(self.folder, self.count)
+
+    def _flush(self) -> None:
+        arrays = [self._arrow.array(values, field.type) for values, field in zip(self._columns, self._schema, strict=True)]
+        self._writer.write_batch(self._arrow.record_batch(arrays, schema=self._schema))
+        self._forget()
+
+    def _forget(self) -> None:
+        self._columns: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        self._bytes = 0
+
+
+class RowStore:
+    """All rows that were read, in the order in which they were read."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: where the files are."""
+        return {"folder": self.folder, "count": self.count}
+
+    def example(self, index: int) -> Example:
+        """Return a row."""
+        starts, batches = self._batches
+        number = bisect_right(starts, index) - 1
+        names, origins, contents = batches[number].columns
+        place = index - starts[number]
+        return example_of(names[place].as_py(), origins[place].as_py(), contents[place].as_py())
+
+    @cached_property
+    def contents(self) -> Digests:
+        """Digest of each row to the letter."""
+        return _mapped(self.folder / CONTENTS, HALF, self.count)
+
+    @cached_property
+    def prompts(self) -> Digests:
+        """`prompt_id` of each row."""
+        return _mapped(self.folder / PROMPTS, HALF, self.count)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Characters and UTF-8 bytes of each row that is a text; (n, 2), 0 for conversations."""
+        return _mapped(self.folder / SIZES, SIZE_TYPE, self.count)
+
+    @cached_property
+    def _batches(self) -> tuple[list[int], list[Any]]:
+        """Return the first row of each batch, and the batches, whose bytes stay in the file."""
+        import pyarrow
+
+        path = str(self.folder / ROWS)
+        try:
+            source = pyarrow.memory_map(path)
+        except OSError:
+            source = pyarrow.OSFile(path)
+        reader = pyarrow.ipc.open_file(source)
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        starts = [0]
+        for batch in batches:
+            starts.append(starts[-1] + batch.num_rows)
+        return starts[:-1], batches
+
+
+class StoredRows(Sequence[Example]):
+    """Some rows of a store, in an order of their own; a row is decoded each time that it is asked for."""
+
+    def __init__(self, store: RowStore, places: Places | Path) -> None:
+        """`places` are the rows' indices in the store, or the file that `saved` wrote them to."""
+        self.store = store
+        self._file = places if isinstance(places, Path) else None
+        self._given = None if isinstance(places, Path) else places
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: of saved rows the path."""
+        return {"store": self.store, "_file": self._file, "_given": None if self._file else self._given}
+
+    @cached_property
+    def places(self) -> Places:
+        """Indices in the store."""
+        return self._given if self._file is None else np.load(self._file, mmap_mode="r")  # type: ignore[return-value]
+
+    @property
+    def contents(self) -> Digests:
+        """Digest of each row to the letter."""
+        return self.store.contents[self.places]
+
+    @property
+    def prompts(self) -> Digests:
+        """`prompt_id` of each row."""
+        return self.store.prompts[self.places]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Characters and bytes of each row that is a text."""
+        return self.store.sizes[self.places]
+
+    def only(self, chosen: NDArray[np.bool_]) -> StoredRows:
+        """Return the rows for which `chosen` is true."""
+        return StoredRows(self.store, self.places[chosen])
+
+    def saved(self, name: str) -> StoredRows:
+        """Write down which rows these are, so that they travel as a path."""
+        path = self.store.folder / f"{name}.npy"
+        np.save(path, self.places)
+        return StoredRows(self.store, path)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> StoredRows: ...
+
+    def __getitem__(self, index: int | slice) -> Example | StoredRows:
+        if isinstance(index, slice):
+            return StoredRows(self.store, self.places[index])
+        return self.store.example(int(self.places[index]))
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self.store.example(int(place)) for place in self.places)
+
+
+def contents_of(examples: Iterable[Example]) -> Digests:
+    """Return the digest of each row to the letter."""
+    return examples.contents if isinstance(examples, StoredRows) else collect(digest(content_of(example)) for example in examples)
+
+
+def prompts_of(examples: Iterable[Example]) -> Digests:
+    """Return the hash of what each row asks."""
+    return examples.prompts if isinstance(examples, StoredRows) else collect(bytes.fromhex(prompt_id(example)) for example in examples)
+
+
+def sizes_of(examples: Iterable[Example]) -> NDArray[np.int64]:
+    """Return the characters and UTF-8 bytes of each row that is a text, 0 for conversations; the shape is (n, 2)."""
+    return examples.sizes if isinstance(examples, StoredRows) else np.array([_size(one) for one in examples], SIZE_TYPE).reshape(-1, 2)
+
+
+def digest_of(examples: Iterable[Example]) -> str:
+    """Return the sha256, in hex, of rows to the letter and in their order."""
+    return sha256(np.ascontiguousarray(contents_of(examples)).tobytes()).hexdigest()
+
+
+def _size(example: Example) -> tuple[int, int]:
+    return (0, 0) if example.text is None else (len(example.text), len(example.text.encode()))
+
+
+def _mapped(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Return a file of pairs as an array, mapped if the file system can."""
+    if count == 0:
+        return np.zeros((0, 2), kind)
+    try:
+        return np.memmap(path, kind, "r", shape=(count, 2))
+    except OSError:
+        return np.fromfile(path, kind).reshape(count, 2)
