@@ -1,4 +1,4 @@
-"""`python -m controller`: run the controller. All of it is in controller.main."""
+"""`python -m controller`: run the controller, see controller.main."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The custom resources that the controller knows, and the label by which it finds what belongs to a job. Constants only."""
+"""The custom resources that the controller knows, and the label on everything that belongs to a job. Constants only."""
 
 from controller.runtime.resources import Resource
 from finetune.api.spec import GROUP, KIND, PLURAL, VERSION

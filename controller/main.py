@@ -36,7 +36,7 @@ NAME = "finetune-operator"
 """Field manager, reporter of events, user agent."""
 METRICS_PREFIX = "finetune_controller"
 DRAIN_SECONDS = 5.0
-"""For what was begun when SIGTERM came: several requests long, and well within the 30 s that a pod has."""
+"""For work in progress at SIGTERM: enough for several requests, and well within the 30 s that a pod has."""
 
 
 class Controller:
@@ -62,7 +62,7 @@ class Controller:
         self.metrics.leader.set_function(lambda: float(self.elector.leading()))
         client = Client(FencedTransport(transport, self.elector.leading), field_manager=NAME)
         self.reflectors: list[Reflector] = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespace=settings.namespace)
-        # Without the others nothing is decided wrongly; a release whose rights are older than its image works all the same.
+        # Without the others no decision is wrong, so that an image works with the rights of an older release.
         stores = self.stores
         needed = (stores.jobs, stores.ray_jobs, stores.pods, stores.progress, stores.claims)
         self._essential = [each for each in self.reflectors if any(each.store is store for store in needed)]
@@ -75,7 +75,7 @@ class Controller:
     def not_ready(self) -> list[str]:
         """Return which caches are not complete yet. A replica that waits for the lease is ready: it could take over.
 
-        Without KubeRay jobs can be told so; without the definition of FineTuneJob there is nothing to do or to say.
+        Without KubeRay the jobs still get a status that says so; without the definition of FineTuneJob there is nothing to do.
         """
         problems = [f"{each.resource}: not listed yet" for each in self._essential if each.store.state is StoreState.SYNCING]
         if self.stores.jobs.state is StoreState.ABSENT:
@@ -87,7 +87,7 @@ class Controller:
         return [f"{each.resource}: the watch hangs" for each in self.reflectors if not each.live]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then finish what was begun and hand over the lease."""
+        """Work until `stop` is set, then finish the work in progress and release the lease."""
         settings = self.settings
         server = HealthServer(settings.health_host, settings.health_port, live=self.not_live, ready=self.not_ready, metrics=self.metrics)
         async with server, asyncio.TaskGroup() as group:
@@ -99,7 +99,7 @@ class Controller:
             await stop.wait()
             log.info("stopping")
             self.queue.close()
-            # A replica that only stands by has nothing to finish.
+            # A standby replica has nothing to finish.
             await asyncio.wait([leading], timeout=DRAIN_SECONDS if self.elector.leading() else 0.0)
             leading.cancel()
             await asyncio.wait([leading])
@@ -108,7 +108,7 @@ class Controller:
                 task.cancel()
 
     async def _lead(self) -> None:
-        """Wait for caches and lease, work while the lease lasts, begin again when it is lost."""
+        """Wait for caches and lease, work while the lease lasts, and start over when it is lost."""
         for each in self._essential:
             await each.store.wait_until_known()
         while not self.queue.closed:
@@ -122,7 +122,7 @@ class Controller:
         try:
             await asyncio.wait([work, keep], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # Lost the lease: the workers stop where they are. Queue closed: they have ended, and the lease needs no keeping.
+            # Lease lost: the workers stop where they are. Queue closed: they have ended, and nobody needs the lease.
             for task in (work, keep):
                 task.cancel()
             results = await asyncio.gather(work, keep, return_exceptions=True)
@@ -131,7 +131,7 @@ class Controller:
                 raise result
 
     async def _resync(self) -> None:
-        """Look at every job now and then, for what no event told; spread, so that not all come at once."""
+        """Reconcile every job now and then, in case an event was missed; spread, so that not all come at once."""
         while True:
             await asyncio.sleep(self.settings.resync_seconds)
             keys = self.stores.jobs.keys()

@@ -1,6 +1,6 @@
 """What the caches keep of each kind of object: the members that controller.job reads, and no others.
 
-A RayJob with three pod templates takes tens of KiB of memory, and a finished job stays for as long as its user likes. Pure.
+A RayJob with three pod templates takes tens of KiB of memory, and a finished job stays until its user deletes it. Pure.
 Tests: tests/controller/test_projections.py.
 """
 
@@ -18,7 +18,7 @@ METADATA = (
 LABEL_PREFIX = "finetune.dev/"
 LABELS_MAX = 16
 OWNERS_MAX = 8
-"""Nobody has more in earnest; whoever may patch an object could give it a mebibyte of them."""
+"""More than any object needs; whoever may patch an object could give it a mebibyte of them."""
 RAY_JOB_STATUS = ("jobStatus", "jobDeploymentStatus", "reason", "message", "rayClusterName")
 POD_CONTAINERS = ("initContainerStatuses", "containerStatuses")
 
@@ -29,12 +29,12 @@ def kept_of_job(item: KubeObject) -> KubeObject:
 
 
 def kept_of_ray_job(item: KubeObject) -> KubeObject:
-    """Keep the words by which KubeRay tells how a RayJob is, and what its spec lacks of what safety hangs on."""
+    """Keep the state that KubeRay reports, and which fields the spec lacks that safety depends on."""
     return {"metadata": _metadata(item), "status": _kept(item.get("status"), RAY_JOB_STATUS), "unsafe": fields_unsafe(item)}
 
 
 def kept_of_pod(item: KubeObject) -> KubeObject:
-    """Keep what tells whether a pod has started, and what it waits for or died of."""
+    """Keep what shows whether a pod has started, and what it waits for or died of."""
     status = item.get("status") or {}
     containers = {
         name: [_kept(container, ("state", "lastState")) for container in status[name]] for name in POD_CONTAINERS if status.get(name)
@@ -44,9 +44,9 @@ def kept_of_pod(item: KubeObject) -> KubeObject:
 
 
 def kept_of_config_map(item: KubeObject) -> KubeObject:
-    """Keep the trainer's record, no more of it than tells that it is too large, and whether it can still be written.
+    """Keep the trainer's record, cut where it is recognizably too large, and whether it can still be written.
 
-    The configuration of the trainer is never read again.
+    The trainer's configuration is never read again.
     """
     data = {name: text[: RECORD_MAX_BYTES + 1] for name, text in _kept(item.get("data"), (RECORD_KEY,)).items()}
     metadata = {**_metadata(item), **({"finalizers": ["kept"]} if item["metadata"].get("finalizers") else {})}
@@ -54,17 +54,17 @@ def kept_of_config_map(item: KubeObject) -> KubeObject:
 
 
 def kept_of_support(item: KubeObject) -> KubeObject:
-    """Keep that an object is there and whose it is."""
+    """Keep that an object exists and whose it is."""
     return {"metadata": _metadata(item)}
 
 
 def kept_of_claim(item: KubeObject) -> KubeObject:
-    """Keep that a PersistentVolumeClaim is there."""
+    """Keep that a PersistentVolumeClaim exists."""
     return {"metadata": _kept(item["metadata"], ("name", "namespace", "uid", "resourceVersion"))}
 
 
 def kept_of_quota(item: KubeObject) -> KubeObject:
-    """Keep how much a ResourceQuota allows of what and to whom, and how much of it is in use."""
+    """Keep what a ResourceQuota allows, its scope, and how much is in use."""
     kept = {"spec": _kept(item.get("spec"), ("hard", "scopeSelector")), "status": _kept(item.get("status"), ("hard", "used"))}
     return {"metadata": _kept(item["metadata"], ("name", "namespace", "uid", "resourceVersion")), **kept}
 

@@ -1,6 +1,6 @@
-"""What an administrator sets for the controller, from environment variables and flags; a flag wins.
+"""The controller's settings, from environment variables and flags; a flag wins.
 
-The chart fills the environment. Nothing here can weaken the security of a job's pods: there is no switch for it. Tests:
+The chart fills the environment. No setting can weaken the security of a job's pods. Tests:
 tests/controller/test_settings.py.
 """
 
@@ -20,7 +20,7 @@ from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 SECRET_NAME = re.compile(r"(?i)(TOKEN|SECRET|KEY|PASSWORD)$")
-"""Names of variables whose values would stand in plain sight in every RayJob."""
+"""Names of variables whose values must not appear in every RayJob."""
 HARMLESS_NAMES = frozenset({"HF_HUB_DISABLE_IMPLICIT_TOKEN"})
 PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]*@")
 RAY_AUTHENTICATION = "RAY_AUTH_"
@@ -33,7 +33,7 @@ def _from_json(value: Any) -> Any:
     try:
         return json.loads(value) if value.strip() else {}
     except ValueError as error:
-        raise ValueError(f'is no JSON object such as {{"HF_ENDPOINT": "https://…"}}: {error}') from error
+        raise ValueError(f'is not a JSON object such as {{"HF_ENDPOINT": "https://…"}}: {error}') from error
 
 
 def _from_list(value: Any) -> Any:
@@ -45,7 +45,7 @@ def _blank_is_none(value: Any) -> Any:
 
 
 PATTERN = re.compile(r"[-A-Za-z0-9._/*]+")
-"""A name, in which * stands for any text."""
+"""A name, in which * matches any text."""
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_from_list)]
 Cpu = Annotated[str, Field(pattern=CPU_QUANTITY)]
 Memory = Annotated[str, Field(pattern=MEMORY_QUANTITY)]
@@ -112,12 +112,12 @@ class Settings(BaseModel):
     submitter_memory: Memory = Field("512Mi", alias="SUBMITTER_MEMORY", description="Memory request and limit of that pod.")
 
     allowed_priority_classes: Patterns = Field(
-        ("*",), alias="ALLOWED_PRIORITY_CLASSES", description="PriorityClasses that jobs may name; * stands for all but system-…"
+        ("*",), alias="ALLOWED_PRIORITY_CLASSES", description="PriorityClasses that jobs may name; * matches all but system-…"
     )
     allowed_toleration_keys: Patterns = Field(
         ("*",),
         alias="ALLOWED_TOLERATION_KEYS",
-        description="Taints that jobs may tolerate; * stands for all but those of Kubernetes, ** for every taint at all",
+        description="Taints that jobs may tolerate; * matches all but those of Kubernetes, ** every taint",
     )
     allowed_token_secrets: Patterns = Field(
         ("*",), alias="ALLOWED_TOKEN_SECRETS", description="Secrets that jobs may name in model.tokenSecret, by patterns as hf-*"
@@ -128,7 +128,7 @@ class Settings(BaseModel):
     def _only_stars(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         wrong = [pattern for pattern in value if not PATTERN.fullmatch(pattern)]
         if wrong:
-            raise ValueError(f"{', '.join(wrong)}: write names, in which only * stands for any text")
+            raise ValueError(f"{', '.join(wrong)}: write names, in which only * matches any text")
         return value
 
     @field_validator("trainer_env")
@@ -136,10 +136,10 @@ class Settings(BaseModel):
     def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
         secret = sorted(name for name in value if SECRET_NAME.search(name) and name.upper() not in HARMLESS_NAMES)
         if secret:
-            raise ValueError(f"{', '.join(secret)} would stand in plain sight in every pod; jobs name a Secret in model.tokenSecret")
+            raise ValueError(f"{', '.join(secret)} would be readable in every pod; jobs name a Secret in model.tokenSecret")
         with_password = sorted(name for name, text in value.items() if PASSWORD_IN_URL.search(text))
         if with_password:
-            raise ValueError(f"{', '.join(with_password)}: the password in the URL would stand in plain sight in every pod; leave it out")
+            raise ValueError(f"{', '.join(with_password)}: the password in the URL would be readable in every pod; leave it out")
         ours = sorted(name for name in value if name.upper().startswith(RAY_AUTHENTICATION))
         if ours:
             raise ValueError(f"{', '.join(ours)} would change how Ray asks for its token; leave it to KubeRay")
@@ -150,7 +150,7 @@ class Settings(BaseModel):
         if not self.lease_retry_seconds < self.lease_renew_deadline_seconds < self.lease_duration_seconds:
             raise ValueError(
                 "FINETUNE_LEASE_RETRY_SECONDS must be less than FINETUNE_LEASE_RENEW_DEADLINE_SECONDS, and that less than "
-                "FINETUNE_LEASE_DURATION_SECONDS: otherwise a leader works on after its lease has expired"
+                "FINETUNE_LEASE_DURATION_SECONDS: otherwise a leader keeps working after its lease has expired"
             )
         return self
 
@@ -163,7 +163,7 @@ class Settings(BaseModel):
 
     @property
     def election_identity(self) -> str:
-        """Name in the Lease, different for every process: a restarted container must not take its predecessor's lease for its own."""
+        """Name in the Lease, different for every process: a restarted container must not mistake its predecessor's lease for its own."""
         return f"{self.identity or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
@@ -180,6 +180,6 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        # Without pydantic's input value: it may be long, and settings are nobody's business in a log.
+        # Without pydantic's input value: it may be long, and settings do not belong in a log.
         lines = [": ".join([*(str(part) for part in entry["loc"]), entry["msg"]]) for entry in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from error

@@ -1,4 +1,4 @@
-"""The caches that a reconciler reads, and how their objects are found by the FineTuneJob that they belong to.
+"""The caches that the reconciler reads, with indexes by the FineTuneJob that an object belongs to.
 
 controller.main builds and fills them, controller.job reads them. No client. Tests: tests/controller/test_stores.py.
 """
@@ -20,7 +20,7 @@ CLAIM_INDEX = "claim"
 """Index of jobs: its values are the keys `namespace/name` of the claims that the spec refers to."""
 
 QUOTA_INDEX = "quota"
-"""Index of jobs that a ResourceQuota refused something: its value is their namespace."""
+"""Index of jobs that wait for a ResourceQuota: its value is their namespace."""
 
 NAMESPACE_INDEX = "namespace"
 """Index of quotas by their namespace."""
@@ -29,7 +29,7 @@ NAMESPACE_INDEX = "namespace"
 def owner_of(item: KubeObject) -> Iterable[str]:
     """Return the keys of the FineTuneJobs that own a child, and of the one that its label names.
 
-    A pod is owned by a RayCluster and has the label alone; of other children the label may have been changed by somebody.
+    A pod is owned by a RayCluster and has only the label; on other children somebody may have changed the label.
     """
     metadata = item["metadata"]
     names = {(metadata.get("labels") or {}).get(JOB_LABEL)}
@@ -55,8 +55,8 @@ def refused_by_quota(job: KubeObject) -> Iterable[str]:
 def quota_words(job: KubeObject) -> list[str]:
     """Return the messages of a job's conditions that say that a quota holds it up."""
     conditions = (job.get("status") or {}).get("conditions")
-    told = [each for each in conditions if isinstance(each, dict)] if isinstance(conditions, list) else []
-    return [str(each.get("message", "")) for each in told if each.get("reason") == Reason.QUOTA_EXCEEDED]
+    found = [each for each in conditions if isinstance(each, dict)] if isinstance(conditions, list) else []
+    return [str(each.get("message", "")) for each in found if each.get("reason") == Reason.QUOTA_EXCEEDED]
 
 
 def namespace_of(item: KubeObject) -> Iterable[str]:
@@ -92,14 +92,14 @@ class Stores:
     service_accounts: Store = field(default_factory=_children)
     roles: Store = field(default_factory=_children)
     role_bindings: Store = field(default_factory=_children)
-    """With their label, metadata only: they tell that what an attempt reports with is still there."""
+    """With their label, metadata only: they show that what an attempt reports with still exists."""
     claims: Store = field(default_factory=Store)
-    """PersistentVolumeClaims, metadata only: they tell that a claim exists."""
+    """PersistentVolumeClaims, metadata only: they show that a claim exists."""
     quotas: Store = field(default_factory=lambda: Store({NAMESPACE_INDEX: namespace_of}))
-    """ResourceQuotas: their changes let jobs start that they have refused."""
+    """ResourceQuotas: their changes may admit jobs that they have refused."""
 
     def cache_of(self, resource: Resource) -> Store:
-        """Return the store of a kind of which an attempt has objects that are created by their names."""
+        """Return the store of one of the kinds that an attempt is made of."""
         return {
             RAY_JOBS: self.ray_jobs,
             CONFIG_MAPS: self.progress,

@@ -1,7 +1,7 @@
 """Which objects are watched, and which FineTuneJobs each change concerns.
 
-A change of a job, of anything that bears its label, the coming or going of a claim that it names, and room for what a
-quota has refused it put the job's key into the queue. Tests: tests/controller/test_watching.py.
+A job's key goes into the queue when the job or anything with its label changes, when a claim that it names is created or
+deleted, and when a quota gets room for what it has refused the job. Tests: tests/controller/test_watching.py.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,25 +36,25 @@ from controller.runtime.store import Change, Store, StoreState
 from controller.stores import CLAIM_INDEX, QUOTA_INDEX, Stores, owner_of, quota_words
 
 CONFIG_MAPS_PER_PAGE = 50
-"""Each may have a mebibyte, and a job's trainer writes into one."""
+"""Each may have a mebibyte, and every attempt has one that the trainer fills."""
 
 Enqueue = Callable[[str], None]
 
 
 def keys_of_child(change: Change) -> Iterable[str]:
-    """Return the keys of the jobs that a child belonged and belongs to, by its owner or its label."""
+    """Return the keys of the jobs that a child belongs or belonged to, by its owner or its label."""
     return {key for item in (change.old, change.new) if item is not None for key in owner_of(item)}
 
 
 def keys_of_claim(stores: Stores, change: Change) -> Iterable[str]:
-    """Return the keys of the jobs that name a claim, if it came or went; how it is bound concerns nobody here."""
+    """Return the keys of the jobs that name a claim, if it was created or deleted; other changes do not matter here."""
     if change.old is not None and change.new is not None:
         return ()
     return _keys(stores.jobs.by_index(CLAIM_INDEX, change.key))
 
 
 def keys_of_quota(stores: Stores, change: Change) -> Iterable[str]:
-    """Return the keys of the jobs that a quota has refused what this change may let in."""
+    """Return the keys of the jobs that this change of a quota may admit."""
     waiting = stores.jobs.by_index(QUOTA_INDEX, change.key.partition("/")[0])
     return _keys(job for job in waiting if any(Refusal.read(words).concerns(change.old, change.new) for words in quota_words(job)))
 
@@ -66,7 +66,7 @@ def _keys(jobs: Iterable[KubeObject]) -> list[str]:
 def build_reflectors(
     stores: Stores, client: Client, metrics: Metrics, enqueue: Enqueue, *, namespace: str | None = None, timings: Timings = Timings()
 ) -> list[Reflector]:
-    """Return one reflector per store of `stores`, which tell `enqueue` the keys of the jobs to look at."""
+    """Return one reflector per store of `stores`; they call `enqueue` with the keys of the jobs to reconcile."""
 
     def on_child(change: Change) -> None:
         for key in keys_of_child(change):
@@ -81,7 +81,7 @@ def build_reflectors(
             enqueue(key)
 
     def on_ray_state(state: StoreState) -> None:
-        # KubeRay was installed or removed: every job has something to say about it.
+        # KubeRay was installed or removed, which concerns every job.
         keys = stores.jobs.keys()
         for key in keys:
             enqueue(key)

@@ -1,4 +1,4 @@
-"""What a FineTuneJob means: observe what is there, plan what to do, do it, report it.
+"""Reconciles a FineTuneJob: observe what exists, plan what to do, do it, report it.
 
-`plan` and everything that it uses are pure; `observe` and `reconciler` alone talk to the API.
+`plan` and everything it uses are pure; only `observe`, `actions`, `retries` and `reconciler` talk to the API.
 """

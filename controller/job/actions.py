@@ -1,7 +1,9 @@
-"""Does in the cluster what was decided about a job: creates, releases and deletes its children.
+"""Carries out in the cluster what was decided about a job: creates, releases and deletes its objects.
 
-Children are created once and not changed; «already there» and ours is success. A RayJob is read as it was stored, however it
-came to stand, because its safety hangs on what was kept of it. Tests: tests/controller/job/test_reconciler.py,
+Objects are created once and not changed; "already exists" is success if the object is the job's. Nothing is read before it is
+written: a creation's result is judged by what comes back, a deletion names the UID that was observed. A RayJob is compared as
+it was stored, whoever created it, because its safety depends on every field having been kept.
+Tests: tests/controller/job/test_reconciler.py, tests/controller/job/test_unsafe_ray_jobs.py,
 tests/controller/job/objects/test_safety.py.
 """
 
@@ -20,14 +22,14 @@ from controller.runtime.errors import AlreadyExists, Conflict, Invalid, KubeErro
 from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
 
 UID_MISMATCH = "metadata.uid"
-"""The field that the API server calls invalid when a patch is for another object of the same name."""
+"""The field that the API server calls invalid when a patch is meant for another object of the same name."""
 
 
 class Client(Reader, Protocol):
-    """The part of the client that reconciling needs."""
+    """What the reconciler needs of the client."""
 
     async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
-        """Create an object, or only ask whether it could be; raise AlreadyExists, or Invalid for fields that are not known."""
+        """Create an object, or check with a dry run whether it could be; raise AlreadyExists, or Invalid for unknown fields."""
 
     async def patch(self, resource: Resource, name: str, namespace: str | None, patch: KubeObject) -> KubeObject:
         """Merge into an object; raise NotFound."""
@@ -42,26 +44,26 @@ class Client(Reader, Protocol):
 
 
 class Actions:
-    """Carries out actions, one by one; raises CreationError for what is refused to be created, and KubeError."""
+    """Carries out actions one by one; raises CreationError when a creation is refused, and KubeError for the rest."""
 
     def __init__(self, client: Client, settings: TrainerSettings) -> None:
         self._client, self._settings = client, settings
 
     async def is_there(self, job: Job) -> bool:
-        """Tell whether the job is still there; raise Conflict if it is not the one that the decision was made from.
+        """Return whether the job still exists; raise Conflict if it has changed since the decision was made.
 
-        A cache that lags may not know of the attempt that runs: it would be deleted as a leftover, or joined by an older one.
+        A stale cache may not have the attempt that runs: it would be deleted as a leftover, or an older one started beside it.
         """
         try:
             metadata = (await self._client.get(FINE_TUNE_JOBS, job.name, job.namespace, metadata_only=True))["metadata"]
         except NotFound:
             return False
         if (metadata["uid"], metadata["resourceVersion"]) != (job.uid, job.resource_version):
-            raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, which this was decided from")
+            raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, on which the decision was based")
         return True
 
     async def carry_out(self, observed: Observed, action: Action) -> None:
-        """Do what an action says; of one that creates several objects, the first that is refused ends it."""
+        """Carry out one action; if it creates several objects, it stops at the first that is refused."""
         job = observed.job
         match action:
             case CreateAttempt(number):
@@ -73,7 +75,7 @@ class Actions:
                 await self._delete(job, resource, name, uid)
 
     async def restore(self, job: Job, action: RestoreSupports) -> list[CreationError]:
-        """Create again what an attempt has lost; return what was refused, which holds up none of the others."""
+        """Create again what an attempt has lost; return what was refused, which does not keep the others from being created."""
         refused: list[CreationError] = []
         for each in supporting(job, action.number):
             if (each.resource.kind, each.name) in action.lost:
@@ -91,7 +93,7 @@ class Actions:
             try:
                 stored = await self._client.get(resource, name, job.namespace, metadata_only=resource != RAY_JOBS)
             except NotFound:
-                raise Conflict(f"{resource.kind} {name} was there and went while it was looked at") from error
+                raise Conflict(f"{resource.kind} {name} existed and was deleted while it was being read") from error
             words = _not_ours(stored, job, f"{resource.kind} {name}")
             if words:
                 raise CreationError(resource, item, words, Kind.NAME_TAKEN, stored["metadata"]["uid"]) from error
@@ -105,12 +107,12 @@ class Actions:
                 return
             raise CreationError(resource, item, str(error), kind) from error
         if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
-            # At once: KubeRay takes seconds to a pod that could answer without a token. Where it fails, the next pass sees it.
+            # At once: within seconds KubeRay has a pod that would answer without a token. If this fails, the next pass sees it.
             await self._delete(job, resource, name, stored["metadata"]["uid"])
             raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
 
     async def _is_there_already(self, job: Job, resource: Resource, name: str) -> bool:
-        """Tell whether an object stands that was refused: quotas and policies judge before it is seen that the name is taken."""
+        """Return whether the refused object exists already: quotas and policies are checked before the name is."""
         try:
             present = await self._client.get(resource, name, job.namespace, metadata_only=True)
         except NotFound:
@@ -126,7 +128,7 @@ class Actions:
             return
         except Invalid as error:
             if UID_MISMATCH in str(error):
-                raise Conflict(f"ConfigMap {name} is not the one that was seen") from error
+                raise Conflict(f"ConfigMap {name} is not the one that was observed") from error
             raise
 
     async def _delete(self, job: Job, resource: Resource, name: str, uid: str) -> None:
@@ -137,7 +139,7 @@ class Actions:
 
 
 def _not_ours(present: KubeObject, job: Job, named: str) -> str:
-    """Return in words why an object that is there already does not serve; empty if it is the job's and stays."""
+    """Return why an existing object cannot be used; empty if it is the job's and is not being deleted."""
     if not belongs_to(present, job):
         return f"{named} exists and is not this job's; a deleted job of the same name may have left it"
     return f"{named} is still being deleted" if present["metadata"].get("deletionTimestamp") else ""

@@ -1,4 +1,4 @@
-"""What several policies say about a job in its conditions: accepted, refused, resumed, ended.
+"""Condition changes that several policies make: accepted, refused, resumed, ended.
 
 Pure. Tests: those of the policies, tests/controller/job/policies/.
 """
@@ -25,7 +25,7 @@ def resume(situation: Situation) -> Situation:
     """Say that a job is not suspended any more, if its conditions say that it is."""
     if not is_true(situation.status, ConditionType.SUSPENDED):
         return situation
-    message = "the job goes on from its last checkpoint, if there is one"
+    message = "the job resumes from its last checkpoint, if there is one"
     return situation.condition(ConditionType.SUSPENDED, "False", Reason.RESUMED, message)
 
 
@@ -42,5 +42,5 @@ def exhaust(situation: Situation, last: Attempt) -> Situation:
 
 
 def over(situation: Situation) -> Situation:
-    """Say that nothing of a job runs any more that has ended."""
+    """Say that nothing runs any more, because the job has ended."""
     return situation.condition(ConditionType.RUNNING, "False", Reason.FINISHED, "the job has ended")

@@ -1,6 +1,6 @@
-"""What is known of one job at one moment, as frozen values: the only thing that deciding sees.
+"""What is known about one job at one moment, as frozen values: the only input of a decision.
 
-Objects come as their JSON and are read with care: a status that somebody else wrote, or a KubeRay that is newer than this
+Objects arrive as JSON and are parsed defensively: a status that somebody else wrote, or a KubeRay that is newer than this
 program, must not stop the controller. Pure. Test: tests/controller/job/test_facts.py.
 """
 
@@ -26,12 +26,12 @@ ORDINARY_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 class StatusUnreadableError(ValueError):
-    """The part of a status without which nothing may be done cannot be read; the message names the field."""
+    """A part of the status that every decision depends on cannot be read; the message names the field."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A FineTuneJob. `spec` is None where it cannot be read; `spec_problem` then says why."""
+    """A FineTuneJob. `spec` is None if it cannot be read; `spec_problem` then says why."""
 
     name: str
     namespace: str
@@ -42,19 +42,19 @@ class Job:
     spec: FineTuneJobSpec | None
     spec_problem: str
     run_policy: RunPolicy
-    """Read by itself: a job that runs can be stopped even if the rest of its spec is of another version."""
+    """Parsed on its own, so that a running job can be stopped even if the rest of its spec is of another version."""
     status: FineTuneJobStatus
 
     @property
     def valid_spec(self) -> FineTuneJobSpec:
-        """The spec, for what is only done with a job whose spec could be read; ValueError for any other."""
+        """The spec, where it is known to be readable; ValueError if it is not."""
         if self.spec is None:
             raise ValueError(f"{self.namespace}/{self.name}: {self.spec_problem}")
         return self.spec
 
     @property
     def suspended(self) -> bool:
-        """Whether the user wants the job to rest."""
+        """Whether the user wants the job suspended."""
         return self.run_policy.suspend
 
     @property
@@ -65,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True)
 class RayJobFacts:
-    """A RayJob of the job, as KubeRay reports it. `unsafe` are the fields that safety hangs on and that it does not have."""
+    """A RayJob of the job, as KubeRay reports it. `unsafe` lists the fields that safety depends on and that it lacks."""
 
     name: str
     uid: str
@@ -82,9 +82,9 @@ class RayJobFacts:
 
 @dataclass(frozen=True)
 class PodFacts:
-    """A pod of one of the job's attempts. `waiting` is what keeps a container from starting, with its reason.
+    """A pod of one of the job's attempts. `waiting_reason` and `waiting_message` say what keeps a container from starting.
 
-    `preparing_since` is when a pod got its node that has not started anything there yet: it waits for volumes or images.
+    `preparing_since` is when the pod was scheduled, if no container has started yet: it waits for volumes or images.
     """
 
     name: str
@@ -97,13 +97,13 @@ class PodFacts:
 
     @property
     def trains(self) -> bool:
-        """Whether the pod belongs to the Ray cluster, so that it may write to the output."""
+        """Whether the pod belongs to the Ray cluster, and so may write to the output."""
         return self.role != ROLE_SUBMITTER
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What the spec refers to and is not there. `watched`: its coming brings the job back by itself."""
+    """What the spec refers to and does not exist. `watched`: its creation triggers another pass."""
 
     message: str
     watched: bool = False
@@ -111,11 +111,11 @@ class Missing:
 
 @dataclass(frozen=True)
 class Supports:
-    """How the small objects stand that the running attempt needs beside its RayJob.
+    """The state of the small objects that a running attempt needs beside its RayJob.
 
-    `lost` were deleted by somebody, `foreign` have their names and another owner; both as (kind, name). `altered` tells in
-    words what was changed about the progress ConfigMap; `writable` is False where the trainer cannot report into it, and
-    `watched` where one of the objects has lost the label by which a watch would tell of it.
+    `lost` were deleted by somebody, `foreign` have their names and another owner; both as (kind, name). `altered` says
+    what was changed about the progress ConfigMap; `writable` is False where the trainer cannot report into it, and
+    `watched` where one of the objects has lost the label that the watch selects.
     """
 
     lost: tuple[tuple[str, str], ...] = ()
@@ -127,12 +127,12 @@ class Supports:
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that a decision about one job is made from. `missing` names what the spec refers to and is not there.
+    """Everything that a decision about one job is based on. `missing` names what the spec refers to and does not exist.
 
-    Before an attempt is created, RayJobs, pods and `clusters`, the attempts that have a RayCluster, are as the server has them,
-    and so are `access_modes`, those of the claims in use by name.
-    `unwatched`: the attempt's RayJob has lost its label, so no watch tells of it. `refused` says which of the job's wishes the
-    administrator does not allow. `held` are progress ConfigMaps, by name and UID, that would outlive the job as they are.
+    Before an attempt is created, RayJobs, pods, `clusters` (the attempts that have a RayCluster) and `access_modes` (of the
+    claims in use, by name) come from the API server, not from a cache.
+    `unwatched`: the attempt's RayJob has lost its label, so no watch reports it. `refused` lists what the job asks for and the
+    administrator does not allow. `held` are progress ConfigMaps, by name and UID, that would outlive the job in their present state.
     """
 
     job: Job
@@ -177,7 +177,7 @@ def job_from(item: KubeObject) -> Job:
 
 
 def ray_job_from(item: KubeObject, job_name: str) -> RayJobFacts:
-    """Read a RayJob of the job `job_name`; what is missing or new to us is kept as text."""
+    """Read a RayJob of the job `job_name`; unknown words are kept as text."""
     metadata, status = item["metadata"], item.get("status") or {}
     return RayJobFacts(
         name=metadata["name"],
@@ -195,7 +195,7 @@ def ray_job_from(item: KubeObject, job_name: str) -> RayJobFacts:
 
 
 def fields_unsafe_in(item: KubeObject) -> list[str]:
-    """Return the fields that safety hangs on and that a RayJob does not have; a cache keeps their names in place of the spec."""
+    """Return the fields that safety depends on and that a RayJob lacks; a cache keeps their names instead of the spec."""
     return list(item["unsafe"]) if "spec" not in item and "unsafe" in item else fields_unsafe(item)
 
 
@@ -220,45 +220,45 @@ def pod_from(item: KubeObject) -> PodFacts:
 
 
 def belongs_to(item: KubeObject, job: Job) -> bool:
-    """Tell whether a child is this job's: by its owner, and only where nobody owns it, by our label with the job's UID.
+    """Return whether an object is this job's: by its owner or, only if nobody owns it, by our label with the job's UID.
 
-    Labels are for people and selectors: somebody may remove or change them, and a child is the job's all the same.
+    Labels are for people and selectors: somebody may remove or change them, and the object is the job's all the same.
     """
-    return is_owned_by(item, job.uid) if item["metadata"].get("ownerReferences") else bears_label_of(item, job)
+    return is_owned_by(item, job.uid) if item["metadata"].get("ownerReferences") else has_label_of(item, job)
 
 
 def is_owned_by(item: KubeObject, uid: str) -> bool:
-    """Tell whether one of an object's owner references names the object with this UID."""
+    """Return whether one of an object's owner references has this UID."""
     return uid in {reference.get("uid") for reference in item["metadata"].get("ownerReferences") or []}
 
 
-def bears_label_of(item: KubeObject, job: Job) -> bool:
-    """Tell whether an object names this job's UID in its label: the only sign of pods and RayClusters, which KubeRay owns."""
+def has_label_of(item: KubeObject, job: Job) -> bool:
+    """Return whether an object's label has this job's UID: the only link of pods and RayClusters, which KubeRay owns."""
     return (item["metadata"].get("labels") or {}).get(UID_LABEL) == job.uid
 
 
 def is_ray_job_of(item: KubeObject, job: Job) -> bool:
-    """Tell whether a RayJob is that of one of the job's attempts."""
+    """Return whether a RayJob is that of one of the job's attempts."""
     return belongs_to(item, job) and _attempt_of_ray_job(item, job.name) > 0
 
 
 def attempt_of(item: KubeObject) -> int:
-    """Return the number of the attempt that an object's label names, 0 where none is named."""
+    """Return the attempt number in an object's label, 0 if there is none."""
     text = (item["metadata"].get("labels") or {}).get(ATTEMPT_LABEL, "")
     return int(text) if text.isdecimal() else 0
 
 
 def status_from(wire: Mapping[str, Any]) -> FineTuneJobStatus:
-    """Read a status, leaving out members that this program does not understand; StatusUnreadableError for attempts."""
+    """Parse a status without the members that this program cannot read; StatusUnreadableError if those are the attempts."""
     try:
         return FineTuneJobStatus.model_validate(wire)
     except ValidationError as error:
         broken = {str(problem["loc"][0]) for problem in error.errors()}
         for problem in error.errors():
             if problem["loc"][0] == "attempts":
-                # Without the attempts it is unknown what runs: a second attempt beside the first would corrupt its output.
+                # Without the attempts nobody knows what runs: a second attempt beside the first would corrupt its output.
                 raise StatusUnreadableError(f"{_path('status', problem['loc'])}: {problem['msg']}") from error
-        logger.warning("status members that cannot be read are made anew: %s", ", ".join(sorted(broken)))
+        logger.warning("rebuilding status members that cannot be read: %s", ", ".join(sorted(broken)))
         return FineTuneJobStatus.model_validate({name: value for name, value in wire.items() if name not in broken})
 
 
@@ -286,7 +286,7 @@ def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _waiting(status: Mapping[str, Any]) -> tuple[str, str]:
-    """Return reason and message of what the user may have to do something about; empty where a pod is on its way."""
+    """Return reason and message of what the user may have to act on; empty while a pod starts normally."""
     for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting")
         if waiting and waiting.get("reason") not in ORDINARY_WAITING:

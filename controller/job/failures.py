@@ -1,7 +1,7 @@
-"""How a RayJob's state is understood, and why an attempt ended.
+"""What a RayJob's status means, and why an attempt ended.
 
-KubeRay's status has no conditions but two words, `jobStatus` (Ray's view) and `jobDeploymentStatus` (KubeRay's), each with
-a row here for every constant of KubeRay 1.6; words that are not in the tables are waited upon. Pure.
+KubeRay's status has no conditions but two words, `jobStatus` (Ray's view) and `jobDeploymentStatus` (KubeRay's). The tables
+have a row for every constant of KubeRay 1.6; while a word is unknown, the controller waits. Pure.
 Test: tests/controller/job/test_failures.py.
 """
 
@@ -17,7 +17,7 @@ from finetune.system.redaction import plain, redact
 
 
 class RayJobState(StrEnum):
-    """What a RayJob's two words mean to us."""
+    """What the two words of a RayJob's status mean together."""
 
     STARTING = "Starting"
     RUNNING = "Running"
@@ -45,7 +45,7 @@ BY_DEPLOYMENT_STATUS: dict[str, RayJobState | None] = {
     "Retrying": RayJobState.STARTING,
     "Waiting": RayJobState.STARTING,
 }
-"""KubeRay's word; None where Ray's decides."""
+"""By KubeRay's word; None where Ray's decides."""
 
 WHILE_RUNNING: dict[str, RayJobState] = {
     "": RayJobState.STARTING,
@@ -56,7 +56,7 @@ WHILE_RUNNING: dict[str, RayJobState] = {
     "SUCCEEDED": RayJobState.RUNNING,
     "FAILED": RayJobState.RUNNING,
 }
-"""Ray's word while KubeRay says Running."""
+"""By Ray's word while KubeRay says Running."""
 
 WHEN_COMPLETE: dict[str, RayJobState] = {
     "": RayJobState.FAILED,
@@ -66,16 +66,16 @@ WHEN_COMPLETE: dict[str, RayJobState] = {
     "SUCCEEDED": RayJobState.SUCCEEDED,
     "FAILED": RayJobState.FAILED,
 }
-"""Ray's word once KubeRay says Complete: only SUCCEEDED is a success."""
+"""By Ray's word once KubeRay says Complete: only SUCCEEDED is a success."""
 
 EXIT_CODE = re.compile(r"exit code (-?\d+)")
 SIGNAL_EXIT_BASE = 128
-"""A shell tells of a child that was killed by a signal as 128 plus its number; Python as minus its number."""
+"""A shell reports a child killed by a signal as 128 plus the signal's number, Python as minus the number."""
 CAUSE_MAX_LENGTH = 1024
 
 
 class Cause(StrEnum):
-    """Reasons of an attempt's end that the controller itself finds."""
+    """Reasons for an attempt's end that the controller itself finds."""
 
     INPUT_INVALID = "InputInvalid"
     INTERRUPTED = "Interrupted"
@@ -88,7 +88,7 @@ class Cause(StrEnum):
 
 
 def ray_job_state(ray_job: RayJobFacts) -> RayJobState:
-    """Return what the RayJob's words mean; UNKNOWN for a word that KubeRay 1.6 does not have."""
+    """Return what the RayJob's status means; UNKNOWN for a word that KubeRay 1.6 does not have."""
     if ray_job.deployment_status not in BY_DEPLOYMENT_STATUS:
         return RayJobState.UNKNOWN
     state = BY_DEPLOYMENT_STATUS[ray_job.deployment_status]
@@ -99,7 +99,7 @@ def ray_job_state(ray_job: RayJobFacts) -> RayJobState:
 
 
 def ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[PodFacts]) -> Ending:
-    """Return how the attempt of a final RayJob ended: by the trainer's last word, else by the best evidence that there is."""
+    """Return how the attempt of a final RayJob ended: by the trainer's last report, else by the best evidence there is."""
     state = ray_job_state(ray_job)
     if state is RayJobState.SUCCEEDED:
         return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", outcome.message if outcome else "")
@@ -111,7 +111,7 @@ def ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[PodF
 
 
 def deleted_ending(ray_job_name: str, outcome: Outcome | None = None, pods: Sequence[PodFacts] = ()) -> Ending:
-    """Return how an attempt ended whose RayJob is gone: by the trainer's last word, as a finished RayJob may be cleared away."""
+    """Return how an attempt ended whose RayJob is gone: by the trainer's last report, for a finished RayJob may be cleaned up."""
     if outcome is not None and outcome.result is Result.SUCCEEDED:
         return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", outcome.message)
     if outcome is not None:
@@ -126,8 +126,8 @@ def _by_last_word(outcome: Outcome, pods: Sequence[PodFacts]) -> Ending:
         return Ending(AttemptOutcome.INTERRUPTED, outcome.reason, outcome.message, retry=True)
     killed = _out_of_memory(pods)
     if killed is not None and outcome.reason == REASON_GENERIC:
-        # The driver only sees that a worker is gone; why, its pod tells.
-        return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, f"{killed}; the driver's last word: {outcome.message}", retry=True)
+        # The driver only sees that a worker is gone; its pod says why.
+        return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, f"{killed}; the driver's last message: {outcome.message}", retry=True)
     return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=outcome.reason not in (REASON_DIVERGED, REASON_EXPORT))
 
 
@@ -137,7 +137,7 @@ def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:
     if code == EXIT_INPUT:
         return Ending(AttemptOutcome.FAILED, Cause.INPUT_INVALID, _last_lines(ray_job.message))
     if code == EXIT_INTERRUPTED:
-        return Ending(AttemptOutcome.INTERRUPTED, Cause.INTERRUPTED, "the trainer was told to stop", retry=True)
+        return Ending(AttemptOutcome.INTERRUPTED, Cause.INTERRUPTED, "the trainer was asked to stop", retry=True)
     killed = _out_of_memory(pods)
     if killed is not None:
         return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, killed, retry=True)
@@ -148,16 +148,16 @@ def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:
     if ray_job.job_status == "STOPPED":
         return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_STOPPED, "the Ray job was stopped from outside", retry=True)
     reason = ray_job.reason if re.fullmatch(r"[A-Z][A-Za-z]*", ray_job.reason) and ray_job.reason != "AppFailed" else Cause.TRAINER_FAILED
-    return Ending(AttemptOutcome.FAILED, reason, _last_lines(ray_job.message) or "KubeRay tells no cause", retry=True)
+    return Ending(AttemptOutcome.FAILED, reason, _last_lines(ray_job.message) or "KubeRay gives no cause", retry=True)
 
 
 def _out_of_memory(pods: Sequence[PodFacts]) -> str | None:
-    """Return in words which pod ran out of memory, None if none did."""
+    """Return a message that names the pod that ran out of memory, None if none did."""
     name = next((pod.name for pod in pods if pod.out_of_memory), None)
     return None if name is None else f"pod {name} ran out of memory; raise resources.memory or lower training.microBatchSize"
 
 
 def _last_lines(message: str) -> str:
-    """Return the end of KubeRay's message, which holds up to 20,000 characters of log with the cause last, without tokens."""
-    message = redact(plain(message))  # before cutting: half a token would not be known for one
+    """Return the end of KubeRay's message, without secrets: it has up to 20,000 characters of log, and the cause comes last."""
+    message = redact(plain(message))  # before cutting: half a token would not be recognized
     return message if len(message) <= CAUSE_MAX_LENGTH else "…" + message[-CAUSE_MAX_LENGTH:]

@@ -1,8 +1,8 @@
-"""What keeps an attempt's children from being created, how seldom it is asked for again, and what wakes the job before.
+"""What keeps an attempt's objects from being created, when it is tried again, and what triggers an earlier try.
 
-What cannot succeed costs one cheap request a try, less and less often: a look at the object that has the name, or a dry
-run of the creation that was refused. Kept in memory, for it is only about when to ask: after a restart everything is
-tried once. Pure but for the memory itself. Tests: tests/controller/job/test_retries.py.
+What cannot succeed costs one cheap request per try, less and less often: a look at the object that has the name, or a dry
+run of the creation that was refused. This lives in memory only, for it decides nothing but when to ask: after a restart
+everything is tried once. Pure except for that memory. Tests: tests/controller/job/test_retries.py.
 """
 
 import math
@@ -20,25 +20,25 @@ from finetune.api.conditions import Reason, get_condition
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
 QUOTA_WORDS = ("exceeded quota", "failed quota", "status unknown for quota", "insufficient quota")
-"""How the API server's ResourceQuota plugin refuses; its reason is Forbidden, as for everything else."""
+"""In messages of the API server's ResourceQuota plugin; its reason is Forbidden, like that of other refusals."""
 SINCE = re.compile(r"\(since (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC; ")
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
-TOLD_AFTER_TRIES = 3
-"""A server error is over within moments, mostly; one that stays is told."""
+REPORTED_AFTER_TRIES = 3
+"""Most server errors are over within moments; one that persists is reported."""
 WOKEN_PAUSE_SECONDS, WOKEN_SPREAD_SECONDS = 1.0, 2.0
-"""The plugin that refused looks at a cache too, and may not know yet what we know; of many, the first may take all the room."""
+"""The plugin that refused reads a cache too, which may lag behind ours; of many waiting jobs, the first may take all the room."""
 QUOTA_PAUSE_SECONDS = 10.0
-"""Room in a quota comes and goes for many reasons: a job asks for it no more often than this."""
+"""Room in a quota changes for many reasons: a job asks for it no more often than this."""
 SHOWN_IN_SECONDS = 180.0
 
 
 def in_words(seconds: float) -> str:
-    """Return a bound, rounded up."""
+    """Return a duration for people, rounded up: seconds up to three minutes, then minutes."""
     return f"{math.ceil(seconds)} s" if seconds <= SHOWN_IN_SECONDS else f"{math.ceil(seconds / 60)} minutes"
 
 
 class Kind(Enum):
-    """What hinders: its reason in status, first and longest pause in seconds, and in words when the job starts by itself."""
+    """Kinds of obstacle: the reason in status, first and longest pause in seconds, and when the job then starts by itself."""
 
     NAME_TAKEN = (Reason.NAME_TAKEN, 5.0, 120.0, " when that object is gone")
     QUOTA = (Reason.QUOTA_EXCEEDED, 15.0, 120.0, " when the quota has room or is gone")
@@ -48,11 +48,11 @@ class Kind(Enum):
 
     def __init__(self, reason: Reason, first_seconds: float, longest_pause_seconds: float, when: str) -> None:
         self.reason, self.first_seconds, self.longest_pause_seconds = reason, first_seconds, longest_pause_seconds
-        self.outlook = f"asked again within {in_words(longest_seconds(longest_pause_seconds))} at the latest, and it starts by itself{when}"
+        self.outlook = f"tried again within {in_words(longest_seconds(longest_pause_seconds))}; the job starts by itself{when}"
 
 
 class CreationError(Exception):
-    """A child could not be created, for a reason that asking again at once will not change."""
+    """An object could not be created, for a reason that an immediate retry will not change."""
 
     def __init__(self, resource: Resource, item: KubeObject, words: str, kind: Kind, blocker_uid: str = "") -> None:
         super().__init__(words)
@@ -61,7 +61,7 @@ class CreationError(Exception):
 
 @dataclass(frozen=True)
 class Hindrance:
-    """What hindered last. `job` is the UID and generation that were tried; `quotas` are those of the namespace before."""
+    """The last obstacle. `job` is the UID and generation that were tried; `quotas` are those of the namespace at that time."""
 
     kind: Kind
     resource: Resource
@@ -70,54 +70,54 @@ class Hindrance:
     job: tuple[str, int]
     blocker_uid: str = ""
     watched: bool = False
-    """Whether the object that has the name is in a cache, so that its going is seen."""
+    """Whether the object that has the name is in a cache, so that its deletion is noticed."""
     quotas: Sequence[KubeObject] = ()
     tries: int = 0
     asked: float = 0.0
     due: float = 0.0
     soon: float | None = None
-    """When to ask before it is due, as long as it seems of use."""
+    """When to ask before it is due, while that seems worthwhile."""
 
     @property
-    def told(self) -> bool:
-        """Whether the job's conditions tell of it."""
-        return self.kind is not Kind.FAILING or self.tries >= TOLD_AFTER_TRIES
+    def reported(self) -> bool:
+        """Whether the job's conditions report it."""
+        return self.kind is not Kind.FAILING or self.tries >= REPORTED_AFTER_TRIES
 
     def message(self, status: FineTuneJobStatus, now: datetime) -> str:
-        """Return the words for the condition, with the time since which the same has hindered."""
+        """Return the condition's message, with the time since when the obstacle has been there."""
         return f"{self.words} (since {since(status, self.kind.reason, now)} UTC; {self.kind.outlook})"
 
 
 def kind_of(error: KubeError) -> Kind | None:
-    """Return what a refused creation is for the job; None if it is nothing that the child itself is refused for."""
+    """Return what kind of obstacle an error is; None if it is not about the object itself."""
     if isinstance(error, Forbidden):
         return Kind.QUOTA if any(words in str(error) for words in QUOTA_WORDS) else Kind.REFUSED
     if isinstance(error, TerminalError):
         return Kind.REFUSED
-    # An aggregated API or a definition that is not there, or a webhook that answers so, comes back like a server that fails.
+    # An aggregated API or a definition that is missing, or a webhook that answers 404, is like a failing server: it may come back.
     return Kind.FAILING if isinstance(error, ServerError | NotFound) else None
 
 
 def since(status: FineTuneJobStatus, reason: str, now: datetime) -> str:
-    """Return since when the condition Running has given this reason: another process may have told it first."""
+    """Return since when the condition Running has had this reason: another process may have reported it first."""
     running = get_condition(status, ConditionType.RUNNING)
-    told = SINCE.search(running.message) if running is not None and running.reason == reason else None
-    return told["time"] if told else now.strftime(TIME_FORMAT)
+    found = SINCE.search(running.message) if running is not None and running.reason == reason else None
+    return found["time"] if found else now.strftime(TIME_FORMAT)
 
 
 class Hindrances:
-    """What hinders which job, by key, and when each is asked for again."""
+    """The obstacles of jobs by key, and when each is tried again."""
 
     def __init__(self, clock: Callable[[], float], jitter: Jitter = random.random) -> None:
         self._clock, self._jitter = clock, jitter
         self._by_key: dict[str, Hindrance] = {}
 
     def get(self, key: str) -> Hindrance | None:
-        """Return what hindered the job last, None if nothing did."""
+        """Return the job's last obstacle, None if there is none."""
         return self._by_key.get(key)
 
     def put_off(self, key: str, hindrance: Hindrance) -> Hindrance:
-        """Remember what hindered, for longer each time that it is of the same kind; returns it with when to ask again."""
+        """Remember an obstacle, for longer each time that it is of the same kind; return it with the time of the next try."""
         before = self._by_key.get(key)
         tries = 0
         if before is not None and before.kind is hindrance.kind:
@@ -126,24 +126,24 @@ class Hindrances:
         asked = self._clock()
         return self._put(key, replace(hindrance, tries=tries + 1, asked=asked, due=asked + pause, soon=None))
 
-    def hurry(self, key: str, of_use: bool) -> Hindrance:
-        """Ask soon if it is `of_use`, because what hindered has changed; if it is not, or no more, when it is due."""
+    def hurry(self, key: str, worthwhile: bool) -> Hindrance:
+        """Try soon if it is `worthwhile`, because the obstacle has changed; otherwise, or if it no longer is, when it is due."""
         hindrance = self._by_key[key]
-        if of_use == (hindrance.soon is not None):
+        if worthwhile == (hindrance.soon is not None):
             return hindrance
         soon = None
-        if of_use:
+        if worthwhile:
             soon = self._clock() + WOKEN_PAUSE_SECONDS + WOKEN_SPREAD_SECONDS * self._jitter()
             if hindrance.kind is Kind.QUOTA:
                 soon = max(soon, hindrance.asked + QUOTA_PAUSE_SECONDS * (1.0 + SPREAD * self._jitter()))
         return self._put(key, replace(hindrance, soon=soon))
 
     def forget(self, key: str) -> None:
-        """Nothing hinders the job, or it is gone."""
+        """Forget the obstacle: it is gone, or the job is."""
         self._by_key.pop(key, None)
 
     def remaining_seconds(self, hindrance: Hindrance) -> float:
-        """Return after how many seconds to ask again; not above 0 when it is time."""
+        """Return the seconds until the next try; 0 or less when it is time."""
         due = hindrance.due if hindrance.soon is None else min(hindrance.due, hindrance.soon)
         return due - self._clock()
 

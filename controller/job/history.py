@@ -1,7 +1,7 @@
-"""The history of a job rebuilt from its children, where an edit or a restored backup has taken it out of the status.
+"""Rebuilds a job's history from its objects, where an edit or a restored backup has removed it from the status.
 
-The attempts decide whether a job has ended, and children outlive what is written about them: an attempt that its RayJob or
-its progress ConfigMap tells of is an attempt, although the status has lost it. Pure. Test: tests/controller/job/test_history.py.
+The attempts decide whether a job has ended, and their objects outlive the status: an attempt that has a RayJob or a progress
+ConfigMap is an attempt, although the status has lost it. Pure. Test: tests/controller/job/test_history.py.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from datetime import datetime
 from controller.job.facts import Job, RayJobFacts
 from controller.job.failures import RayJobState, deleted_ending, ending_of, ray_job_state
 from controller.job.names import attempt_of_ray_job
-from controller.job.verdict import told_end
+from controller.job.verdict import reported_end
 from finetune.api import folding as progress
 from finetune.api.attempts import KEPT, Ending, attempt_name
 from finetune.api.conditions import shortened
@@ -24,7 +24,7 @@ STATUS_LOST = "StatusLost"
 
 @dataclass(frozen=True)
 class ProgressFacts:
-    """A progress ConfigMap of the job: which attempt's, since when it is there, and the record in it."""
+    """A progress ConfigMap of the job: which attempt's, when it was created, and the record in it."""
 
     attempt: int
     created: datetime
@@ -32,26 +32,26 @@ class ProgressFacts:
 
 
 def rebuilt(job: Job, ray_jobs: Sequence[RayJobFacts], reports: Sequence[ProgressFacts]) -> FineTuneJobStatus:
-    """Return the job's status with its attempts in order, and those that only children still tell of added to the end.
+    """Return the job's status with its attempts in order, and those that only their objects still show added to the end.
 
     `ray_jobs` and `reports` are those that the job owns. The newest attempt that is found is left open, for it may still run:
     how it ended is then concluded as for any other, unless a condition says that the job has ended and no RayJob runs that
-    says otherwise. One that counts as failed although its RayJob has succeeded is opened again.
+    contradicts it. An attempt that counts as failed although its RayJob has succeeded is opened again.
     """
     by_number = {
         attempt.number: attempt.model_copy(update={"ray_job_name": attempt_name(job.name, attempt.number)})
         for attempt in job.status.attempts or []
     }
     known = [by_number[number] for number in sorted(by_number)]
-    jobs, told = {attempt_of_ray_job(each.name, job.name): each for each in ray_jobs}, {each.attempt: each for each in reports}
-    unknown = _unknown(job.status, known[-1].number if known else 0, {number for number in jobs if number is not None}, set(told))
-    attempts = [*known, *(_found(job.name, number, jobs.get(number), told.get(number)) for number in unknown)]
-    attempts = [*(_closed(each, jobs.get(each.number), told.get(each.number)) for each in attempts[:-1]), *attempts[-1:]]
-    end = told_end(job.status)
+    jobs, reported = {attempt_of_ray_job(each.name, job.name): each for each in ray_jobs}, {each.attempt: each for each in reports}
+    unknown = _unknown(job.status, known[-1].number if known else 0, {number for number in jobs if number is not None}, set(reported))
+    attempts = [*known, *(_found(job.name, number, jobs.get(number), reported.get(number)) for number in unknown)]
+    attempts = [*(_closed(each, jobs.get(each.number), reported.get(each.number)) for each in attempts[:-1]), *attempts[-1:]]
+    end = reported_end(job.status)
     if unknown:
         attempts = attempts[-KEPT:]
         if end is not None and all(ray_job_state(ray_job).final for ray_job in ray_jobs):
-            attempts[-1] = _ended_as_told(attempts[-1], end)
+            attempts[-1] = _ended_as_reported(attempts[-1], end)
     if attempts and attempts[-1].outcome not in (None, AttemptOutcome.SUCCEEDED):
         ray_job = jobs.get(attempts[-1].number)
         if ray_job is not None and ray_job_state(ray_job) is RayJobState.SUCCEEDED:
@@ -63,10 +63,10 @@ def rebuilt(job: Job, ray_jobs: Sequence[RayJobFacts], reports: Sequence[Progres
 
 
 def _unknown(status: FineTuneJobStatus, newest: int, ray_jobs: set[int], reports: set[int]) -> list[int]:
-    """Return the numbers above `newest` that children tell of.
+    """Return the attempt numbers above `newest` that objects show.
 
-    A ConfigMap tells of no attempt above those that the rest of the status or a RayJob tells of, for many may create one;
-    where nothing is left that could, it is believed.
+    A ConfigMap, which many people may create, is not trusted beyond the attempts that the rest of the status or a RayJob shows;
+    where nothing else is left, it is trusted.
     """
     cursor, summary = Cursor.parse(status.report_cursor), status.summary
     numbers = [newest, *ray_jobs, cursor.attempt if cursor else 0, (summary.attempt if summary else None) or 0]
@@ -81,7 +81,7 @@ def _found(job_name: str, number: int, ray_job: RayJobFacts | None, report: Prog
 
 
 def _closed(attempt: Attempt, ray_job: RayJobFacts | None, report: ProgressFacts | None) -> Attempt:
-    """Return an attempt that another one has followed: it has ended."""
+    """Return an attempt that another one has followed, closed."""
     if attempt.outcome is not None:
         return attempt
     ending = _ending(attempt, ray_job, report)
@@ -89,8 +89,8 @@ def _closed(attempt: Attempt, ray_job: RayJobFacts | None, report: ProgressFacts
     return attempt.model_copy(update=fields)
 
 
-def _ended_as_told(attempt: Attempt, end: Condition) -> Attempt:
-    """Return the newest attempt, of which nothing runs any more, as it ended by the condition that tells the job's end."""
+def _ended_as_reported(attempt: Attempt, end: Condition) -> Attempt:
+    """Return the newest attempt, of which nothing runs any more, closed as the condition says that the job ended."""
     good = end.type == ConditionType.SUCCEEDED
     fields = {
         "outcome": AttemptOutcome.SUCCEEDED if good else AttemptOutcome.FAILED,
@@ -108,7 +108,7 @@ def _ending(attempt: Attempt, ray_job: RayJobFacts | None, report: ProgressFacts
         return ending_of(ray_job, outcome, ())
     if ray_job is None and outcome is not None:
         return deleted_ending(attempt.ray_job_name, outcome)
-    # It may have been suspended: what nobody knows is not charged.
+    # It may have been suspended: an unknown end is not charged.
     return Ending(AttemptOutcome.INTERRUPTED, STATUS_LOST, "how this attempt ended was lost with the job's status")
 
 

@@ -1,6 +1,6 @@
 """What the administrator lets a job ask for: priority classes, tolerations and the Secret with the token of the hub.
 
-A job's pods are made by KubeRay, not by its author, so whatever keeps the author's own pods in bounds does not see them: the
+KubeRay creates a job's pods, not the job's author, so the policies for the author's own pods do not apply to them: the
 controller's rights must not become those of everybody who may create a job. Pure. Test: tests/controller/job/test_limits.py.
 """
 
@@ -11,26 +11,26 @@ from typing import Protocol
 from finetune.api.spec import FineTuneJobSpec, Resources
 
 ANYTHING = "**"
-"""The pattern of an administrator who wants no bounds: also what Kubernetes keeps for itself, also a toleration of every taint."""
+"""The pattern for no limits: it includes what Kubernetes reserves for itself, and a toleration of every taint."""
 RESERVED_PRIORITY_CLASSES = ("system-",)
 RESERVED_TAINTS = ("node.kubernetes.io/", "node-role.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 RESERVED_SECRETS = ("sh.helm.release.",)
 
 
 class Limits(Protocol):
-    """Patterns of the names that jobs may use; `*` stands for any text, but not for what Kubernetes keeps for itself."""
+    """Patterns of the names that jobs may use; `*` matches any text, but not what Kubernetes reserves for itself."""
 
     @property
     def allowed_priority_classes(self) -> Sequence[str]:
-        """Of resources.priorityClassName."""
+        """For resources.priorityClassName."""
 
     @property
     def allowed_toleration_keys(self) -> Sequence[str]:
-        """Of the keys of resources.tolerations."""
+        """For the keys of resources.tolerations."""
 
     @property
     def allowed_token_secrets(self) -> Sequence[str]:
-        """Of model.tokenSecret.name."""
+        """For model.tokenSecret.name."""
 
 
 def refusals(spec: FineTuneJobSpec, limits: Limits) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def _refusals(spec: FineTuneJobSpec, limits: Limits) -> Iterator[str]:
 
 
 def allows(patterns: Sequence[str], name: str, reserved: Sequence[str]) -> bool:
-    """Tell whether one of the patterns stands for the name; a reserved one must be named by the text before the first `*`."""
+    """Return whether a pattern matches the name; a reserved prefix must be in the pattern's text before its first `*`."""
     prefix = next((prefix for prefix in reserved if name.startswith(prefix)), "")
     return any(pattern == ANYTHING or (_matches(pattern, name) and pattern.split("*")[0].startswith(prefix)) for pattern in patterns)
 

@@ -1,4 +1,4 @@
-"""Names, labels and paths that parts of the controller must agree upon, and KubeRay's own where we read them.
+"""Names, labels and paths that parts of the controller must agree on, and KubeRay's own where we read them.
 
 Pure. Test: tests/controller/job/test_names.py.
 """
@@ -9,7 +9,7 @@ from controller.kinds import JOB_LABEL
 from finetune.api.attempts import attempt_name
 
 UID_LABEL = "finetune.dev/job-uid"
-"""Tells the children of a job from those of a deleted job of the same name."""
+"""Tells a job's objects from those of a deleted job of the same name."""
 ATTEMPT_LABEL = "finetune.dev/attempt"
 ROLE_LABEL = "finetune.dev/role"
 ROLE_HEAD, ROLE_WORKER, ROLE_SUBMITTER = "head", "worker", "submitter"
@@ -32,31 +32,31 @@ def config_name(job_name: str, attempt: int) -> str:
 def progress_name(job_name: str, job_uid: str, attempt: int) -> str:
     """Return the name of the ConfigMap that the trainer reports to.
 
-    The trainer may patch it, and so may make it outlive its job; the UID keeps it out of the way of the next job of that name.
+    The trainer may patch it, and so can make it outlive its job; with the UID it does not block the next job of that name.
     """
     return f"{attempt_name(job_name, attempt)}-progress-{job_uid[:UID_PREFIX_LENGTH]}"
 
 
 def attempt_of_ray_job(name: str, job_name: str) -> int | None:
-    """Return the number of the attempt whose RayJob has this name, None if it is no name of the job's RayJobs."""
+    """Return the number of the attempt whose RayJob has this name, None if it is not the name of one of the job's RayJobs."""
     found = re.fullmatch(rf"{re.escape(job_name)}-([1-9][0-9]*)", name)
     return int(found[1]) if found else None
 
 
 def attempt_of_progress(name: str, job_name: str, job_uid: str) -> int | None:
-    """Return the number of the attempt whose progress ConfigMap has this name, None if it is no name of the job's."""
+    """Return the number of the attempt whose progress ConfigMap has this name, None if it is not one of the job's."""
     found = re.fullmatch(rf"{re.escape(job_name)}-([1-9][0-9]*)-progress-{re.escape(job_uid[:UID_PREFIX_LENGTH])}", name)
     return int(found[1]) if found else None
 
 
 def labels(job_name: str, job_uid: str, attempt: int, role: str | None = None) -> dict[str, str]:
-    """Return the labels of a child."""
+    """Return the labels of an object of an attempt."""
     common = {JOB_LABEL: job_name, UID_LABEL: job_uid, ATTEMPT_LABEL: str(attempt)}
     return common if role is None else {**common, ROLE_LABEL: role}
 
 
 def output_folder(job_name: str, job_uid: str, path: str) -> str:
-    """Return the folder of a job inside its output claim: its own even when a job of the same name comes again."""
+    """Return a job's folder in its output claim: each job has its own, also when a name is used again."""
     own = f"{job_name}-{job_uid[:UID_PREFIX_LENGTH]}"
     return f"{path.strip('/')}/{own}" if path.strip("/") else own
 

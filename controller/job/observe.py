@@ -1,4 +1,4 @@
-"""Gathers what is known of one job from the caches, and asks the API server for the little that caches must not answer.
+"""Gathers what is known about one job from the caches, and asks the API server where a stale answer would do harm.
 
 Reads only. Test: tests/controller/job/test_observe.py.
 """
@@ -14,7 +14,7 @@ from controller.job.facts import (
     RayJobFacts,
     Supports,
     attempt_of,
-    bears_label_of,
+    has_label_of,
     is_owned_by,
     is_ray_job_of,
     job_from,
@@ -38,7 +38,7 @@ from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
 
 
 async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
-    """Return what is known of the job `namespace/name`, None if there is no such job."""
+    """Return what is known about the job `namespace/name`, None if there is no such job."""
     item = stores.jobs.get(key)
     if item is None:
         return None
@@ -46,7 +46,7 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
     installed = stores.ray_jobs.state is not StoreState.ABSENT
     children = [child for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if is_ray_job_of(child, job)]
     ray_jobs = [ray_job_from(child, job.name) for child in children]
-    pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if bears_label_of(pod, job)]
+    pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if has_label_of(pod, job)]
     reports = [report for report in stores.progress.by_index(OWNER_INDEX, key) if is_progress_of(report, job)]
     job = replace(job, status=_with_history(job, children, reports))
     attempt, clusters, cached = unfinished(job.status), list[int](), len(ray_jobs)
@@ -78,7 +78,7 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
 
 
 def _with_history(job: Job, ray_jobs: Sequence[KubeObject], reports: Sequence[KubeObject]) -> FineTuneJobStatus:
-    """Return the status with what its children still tell of: those that the job owns, for a name or a label anybody may give."""
+    """Return the status with the history that its objects show; only owned ones count, for anybody may set a name or a label."""
     owned = [ray_job_from(item, job.name) for item in ray_jobs if is_owned_by(item, job.uid)]
     return rebuilt(job, owned, [report_from(report, job) for report in reports if is_owned_by(report, job.uid)])
 
@@ -88,15 +88,15 @@ def _ray_job_of(attempt: Attempt | None, ray_jobs: Sequence[RayJobFacts]) -> Ray
 
 
 async def _on_the_server(job: Job, cached: list[PodFacts], reader: Reader) -> tuple[list[RayJobFacts], list[PodFacts], list[int]]:
-    """Return RayJobs, pods and the attempts of RayClusters as the server has them, before an attempt is created.
+    """Return RayJobs, pods and the attempts of RayClusters from the API server, before an attempt is created.
 
-    A watch may be dead for two minutes before it is noticed; an attempt that starts upon what a cache does not know writes
-    beside the one before.
+    A watch may be dead for two minutes before that is noticed; an attempt that starts on a stale cache may write beside the
+    one before.
     """
     ours = f"{UID_LABEL}={job.uid}"
     ray_jobs = [item for item in (await reader.list_all(RAY_JOBS, job.namespace, label_selector=ours)).items if is_ray_job_of(item, job)]
     listed = {item["metadata"]["name"] for item in ray_jobs}
-    # Of the attempts of this status at least the last two are known, whatever became of their labels.
+    # The last two attempts are found by name, in case they have lost their labels.
     for attempt in (job.status.attempts or [])[-2:]:
         name = attempt_name(job.name, attempt.number)
         item = None if name in listed else await _find(RAY_JOBS, name, job, reader)
@@ -112,16 +112,16 @@ async def _on_the_server(job: Job, cached: list[PodFacts], reader: Reader) -> tu
 
 
 async def _unseen_ray_jobs(job: Job, cached: Sequence[RayJobFacts], pods: Sequence[PodFacts], reader: Reader) -> list[RayJobFacts]:
-    """Return RayJobs that must be there or have been, and that the cache does not have: only the server knows what became of them.
+    """Return RayJobs that must exist or have existed but are not in the cache; only the server knows what became of them.
 
-    To take a cache that lags behind for a deletion would charge the user an attempt; and a RayJob whose label somebody has
-    removed is in no cache, but runs.
+    If a stale cache counted as a deletion, the user would be charged an attempt; and a RayJob whose label somebody has removed
+    is in no cache, but runs.
     """
     attempt, known = unfinished(job.status), {attempt_of_ray_job(ray_job.name, job.name) for ray_job in cached}
     wanted = {pod.attempt for pod in pods if pod.attempt}
     last = job.status.attempts[-1] if job.status.attempts else None
     if last is not None and last.outcome is AttemptOutcome.SUSPENDED and (job.suspended or last.start_time is None):
-        # A suspended job is seldom looked at, and nothing of it may run on; what was never seen may have been created all the same.
+        # A suspended job is rarely looked at, and nothing of it may run on; what was never seen may still have been created.
         wanted.add(last.number)
     if attempt is not None:
         wanted = wanted - {attempt.number} if attempt.start_time is None else wanted | {attempt.number}
@@ -137,18 +137,18 @@ async def _find(resource: Resource, name: str, job: Job, reader: Reader) -> Kube
 
 
 async def _access_modes(job: Job, reader: Reader) -> dict[str, list[str] | None]:
-    """Return the access modes of the claims in use as the server has them, None for a claim that is not there.
+    """Return the access modes of the claims in use from the API server, None for a claim that does not exist.
 
-    The cache holds metadata only, and a claim that was bound since may be mounted in more ways than it asks for.
+    The cache has metadata only, and a volume that was bound since may be mounted in more ways than the claim asks for.
     """
     found = {name: await _find(PERSISTENT_VOLUME_CLAIMS, name, job, reader) for name, _ in (claims(job.spec) if job.spec else [])}
     return {name: None if item is None else access_modes(item) for name, item in found.items()}
 
 
 async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader: Reader) -> tuple[Missing, ...]:
-    """Return what the spec names and the namespace lacks, each with its field and what to do.
+    """Return what the spec refers to and does not exist in the namespace, each with its field and what to do.
 
-    `modes` has the claims that the server was asked for, None for those that it does not have; of others the cache knows.
+    `modes` has the claims that were read from the server, None for those that do not exist; for others the cache decides.
     """
     if job.spec is None:
         return ()
@@ -169,7 +169,7 @@ async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader
 
 
 async def _keys_of_config_maps(job: Job, reader: Reader) -> dict[str, list[str] | None]:
-    """Return the keys of each ConfigMap that the spec names, None for one that is not there; each is asked for once."""
+    """Return the keys of each ConfigMap that the spec names, None for one that does not exist; each is read once."""
     keys: dict[str, list[str] | None] = {}
     for name in sorted({reference.config_map.name for reference in references(job.valid_spec) if reference.config_map is not None}):
         try:

@@ -1,4 +1,4 @@
-"""How long the policies wait before they look again at what no watch reports.
+"""How long the policies wait before the next look at what no watch reports.
 
 Pure. Tests: those of the policies, tests/controller/job/policies/.
 """
@@ -6,7 +6,7 @@ Pure. Tests: those of the policies, tests/controller/job/policies/.
 from datetime import timedelta
 
 SOON = timedelta(seconds=1)
-"""A status write brings the job back by itself; this is for a watch that lags."""
+"""A status write triggers the next pass by itself; this is for a watch that lags."""
 UNWATCHED_POLL = timedelta(seconds=30)
 """No watch reports on an object that has lost its label, nor that a name is free again."""
 PODS_GONE_POLL, PODS_GONE_POLL_LONGEST = timedelta(seconds=10), timedelta(seconds=60)
@@ -17,5 +17,5 @@ SHARE_OF_AGE = 10
 
 
 def growing(age: timedelta, first: timedelta, longest: timedelta) -> timedelta:
-    """Return a tenth of the time that something has been waited for, within bounds: what is long in coming is asked for less often."""
+    """Return a tenth of the time waited so far, within bounds: the longer something takes, the less often it is checked."""
     return min(max(age / SHARE_OF_AGE, first), longest)

@@ -1,4 +1,4 @@
-"""Quantities of Kubernetes in the forms that the schema and the settings admit: CPUs and memory.
+"""Kubernetes quantities of CPU and memory, in the forms that the schema and the settings accept.
 
 Pure. Test: tests/controller/job/test_quantities.py.
 """

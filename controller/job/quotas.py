@@ -1,6 +1,6 @@
-"""What a ResourceQuota has refused, read from the API server's words, and whether a change of quotas may let it in.
+"""What a ResourceQuota has refused, parsed from the API server's message, and whether a change of quotas may admit it.
 
-A quota counts much that is none of ours, so that it changes all the time: only room for what was refused counts. Pure.
+A quota also counts objects that are not ours, so it changes all the time: only room for what was refused matters. Pure.
 Test: tests/controller/job/test_quotas.py.
 """
 
@@ -18,12 +18,12 @@ SUFFIXES = {
 NUMBER = re.compile(r"(?P<number>[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)(?P<suffix>[a-zA-Z]{0,2})")
 NAME = re.compile(r"(?P<how>exceeded quota|failed quota|status unknown for quota): (?P<name>[a-z0-9][a-z0-9.-]*)")
 REQUESTED = re.compile(r", requested: (?P<amounts>[^\s,=]+=[^\s,=]+(?:,[^\s,=]+=[^\s,=]+)*), used: ")
-"""As the quota plugin of the API server writes what went beyond a quota: `a=1,b=2`."""
+"""How the API server's quota plugin writes what exceeded a quota: `a=1,b=2`."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What was refused: by which quota, empty where the words do not tell it, and what was asked for of what it counts."""
+    """What was refused: by which quota, empty if the message does not name it, and how much of what it counts was requested."""
 
     quota: str = ""
     requested: Mapping[str, float] = field(default_factory=dict)
@@ -41,16 +41,16 @@ class Refusal:
         return cls(named["name"], {resource: amount_of(amount) for resource, amount in pairs})
 
     def concerns(self, old: KubeObject | None, new: KubeObject | None) -> bool:
-        """Tell whether a change of one quota made room of the kind that was lacking; it may be too little still."""
+        """Return whether a change of one quota made room of the kind that was lacking, perhaps still too little."""
         item = new if old is None else old
         if item is None or (self.quota and item["metadata"]["name"] != self.quota):
             return False
         if old is None:
-            return not self.quota  # a new one may allow what none has allowed
+            return not self.quota  # a new one may allow what none allowed before
         return makes_room(old, new, self.requested or None)
 
     def may_pass(self, before: Sequence[KubeObject], after: Sequence[KubeObject]) -> bool:
-        """Tell whether what was refused may be let in with the quotas of the namespace as they are `after` it was asked for."""
+        """Return whether the namespace's quotas may admit by now, `after`, what they refused `before`."""
         older, newer = _by_name(before), _by_name(after)
         if not self.quota:
             return any(self.concerns(older.get(name), newer.get(name)) for name in older.keys() | newer.keys())
@@ -61,36 +61,36 @@ class Refusal:
         return changed and (_selector(old) != _selector(new) or self.fits(new))
 
     def fits(self, quota: KubeObject) -> bool:
-        """Tell whether the quota that refused has room for all that was asked for; False where it is not known how much that is."""
+        """Return whether the quota that refused has room for all that was requested; False if it is not known how much that is."""
         if quota["metadata"]["name"] != self.quota or not self.requested:
             return False
         hard, used = _hard(quota), _used(quota)
         if hard and not used:
-            return False  # until it is known what is in use, everything is refused
+            return False  # everything is refused until the usage is known
         return all(used.get(name, 0.0) + amount <= hard.get(name, float("inf")) for name, amount in self.requested.items())
 
 
 def makes_room(old: KubeObject, new: KubeObject | None, resources: Collection[str] | None = None) -> bool:
-    """Tell whether a quota went, does not hold for the same any more, or has more room than before in one of these resources, or in any."""
+    """Return whether a quota is gone, has another scope, or has more room than before in one of these resources, or in any."""
     if new is None or _selector(old) != _selector(new):
         return True
     old_hard, new_hard, old_used, new_used = _hard(old), _hard(new), _used(old), _used(new)
     watched = old_hard.keys() | new_used.keys() if resources is None else set(resources)
     if watched & (new_used.keys() - old_used.keys()):
-        return True  # until it is known what is in use, everything is refused
+        return True  # everything is refused until the usage is known
     endless = float("inf")
     more = any(new_hard.get(name, endless) > old_hard.get(name, endless) for name in watched)
     return more or any(new_used.get(name, 0.0) < old_used.get(name, 0.0) for name in watched)
 
 
 def amount_of(quantity: str) -> float:
-    """Return any quantity that the API server writes as a number; it is canonical there, so that 0 stands for what is unknown."""
+    """Return any quantity that the API server writes as a number, 0 if it cannot be parsed."""
     parts = NUMBER.fullmatch(str(quantity))
     return float(parts["number"]) * SUFFIXES.get(parts["suffix"], 1.0) if parts else 0.0
 
 
 def _hard(quota: KubeObject) -> dict[str, float]:
-    """Return what is enforced: a changed spec is only when the quota's controller has taken it over into the status."""
+    """Return what is enforced: a changed spec counts only once the quota's controller has copied it into the status."""
     return _amounts((quota.get("status") or {}).get("hard") or (quota.get("spec") or {}).get("hard"))
 
 

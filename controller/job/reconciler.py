@@ -1,7 +1,7 @@
-"""Brings one job forward: observe, plan, act, report, in this order and each once.
+"""Reconciles one job: observe, plan, act, report, in this order and each once.
 
-What was decided is done by controller.job.actions. The status is written at most once, also after an error, and only over
-the version that the decision was made from, so that a cache that lags behind can decide nothing.
+controller.job.actions carries out what was decided. The status is written at most once, also after an error, and only over
+the version that the decision was based on, so that a stale cache cannot decide anything.
 Tests: tests/controller/job/test_reconciler.py, tests/controller/job/test_fencing.py.
 """
 
@@ -41,13 +41,13 @@ from finetune.api.status import ConditionType, FineTuneJobStatus
 logger = logging.getLogger(__name__)
 
 UNREADABLE_POLL_SECONDS = 600.0
-"""Only another version of this program, or somebody's edit of the status, can mend it; an edit is seen at once."""
-LET_GO_POLL_SECONDS = 60.0
-"""What refuses to let a ConfigMap go is a policy or a webhook, and those go without a sign."""
+"""Only another version of this program, or an edit of the status, can fix it; an edit is seen at once."""
+STUCK_POLL_SECONDS = 60.0
+"""A policy or a webhook refuses, and no watch reports when it stops refusing."""
 
 
 class Settings(TrainerSettings, Limits, Protocol):
-    """The part of the operator's settings that concerns jobs."""
+    """The operator's settings that concern jobs."""
 
 
 class Recorder(Protocol):
@@ -58,7 +58,7 @@ class Recorder(Protocol):
 
 
 class Reconciler:
-    """Reconciles jobs by key; remembers nothing but when to ask again for what was refused."""
+    """Reconciles jobs by key; remembers nothing but when to try again what was refused."""
 
     def __init__(
         self,
@@ -74,12 +74,12 @@ class Reconciler:
         self._retries, self._restores = Retries(stores, client, monotonic), Hindrances(monotonic)
 
     async def reconcile(self, key: str) -> float | None:
-        """Bring the job `namespace/name` one step forward; return after how many seconds to look again at the latest."""
-        due = (await self._let_go(key), await self._bring_forward(key))
+        """Reconcile the job `namespace/name` once; return after how many seconds to do so again at the latest."""
+        due = (await self._release_stuck(key), await self._advance(key))
         return _soonest(*due)
 
-    async def _bring_forward(self, key: str) -> float | None:
-        # What runs and must not is never waited beside.
+    async def _advance(self, key: str) -> float | None:
+        # An unsafe RayJob that runs is dealt with at once, whatever the job waits for.
         held = None if self._runs_unsafe(key) else await self._retries.look(key, self._now())
         if held is not None:
             await self._report(key, held.job, held.status)
@@ -87,7 +87,7 @@ class Reconciler:
         try:
             observed = await observe(key, self._stores, self._client)
         except StatusUnreadableError as error:
-            return await self._tell_unreadable(key, error)
+            return await self._report_unreadable(key, error)
         if observed is None:
             return None
         if observed.job.spec is not None:
@@ -103,7 +103,7 @@ class Reconciler:
         for action in decision.actions:
             try:
                 if isinstance(action, RestoreSupports):
-                    # The attempt runs: it is not held up by what only its reports need.
+                    # The attempt runs: what only its reports need must not stop anything else.
                     status, look_again = await self._restore(key, observed.job, status, action)
                 else:
                     await self._actions.carry_out(observed, action)
@@ -119,19 +119,19 @@ class Reconciler:
             return held.seconds
         running = get_condition(status, ConditionType.RUNNING)
         if running is None or running.reason != Reason.KUBERAY_UNSAFE:
-            # What was created and is to go again is no success: it is asked for as seldom as before once it is gone.
+            # What was created only to be deleted is no success: once it is gone, the pause before the next try is as long as before.
             self._retries.forget(key)
         if isinstance(failure, TerminalError):
-            # What refuses a deletion is a policy or a webhook, and those go without a sign.
+            # A policy or a webhook refuses, and no watch reports when it stops refusing.
             raise WaitingError(str(failure)) from failure
         if failure is not None:
             raise failure
         return _soonest(decision.requeue_after, look_again)
 
-    async def _let_go(self, key: str) -> float | None:
-        """Take the finalizers off progress ConfigMaps that are being deleted, also of a job that is gone: the trainer put them there.
+    async def _release_stuck(self, key: str) -> float | None:
+        """Remove the finalizers that a trainer put on progress ConfigMaps that are being deleted, also if their job is gone.
 
-        Returns when to try again, None if nothing was refused.
+        Returns after how many seconds to try again, None if nothing was refused.
         """
         namespace, _, name = key.rpartition("/")
         again = None
@@ -143,16 +143,16 @@ class Reconciler:
             except NotLeading:
                 raise
             except KubeError as error:
-                # Of an earlier job, mostly: the one that is there now must not wait for it.
+                # It mostly belongs to an earlier job, and the present one must not wait for it.
                 logger.warning("%s: ConfigMap %s still has its finalizer: %s", key, stuck_name, error)
-                again = LET_GO_POLL_SECONDS
+                again = STUCK_POLL_SECONDS
         return again
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
 
     def _runs_unsafe(self, key: str) -> bool:
-        """Tell from the cache whether a RayJob that is owned by the job lacks what its safety hangs on."""
+        """Return whether, by the cache, a RayJob of the job lacks what its safety depends on."""
         item, ray_jobs = self._stores.jobs.get(key), self._stores.ray_jobs.by_index(OWNER_INDEX, key)
         unsafe = [ray_job for ray_job in ray_jobs if fields_unsafe_in(ray_job) and not ray_job["metadata"].get("deletionTimestamp")]
         return item is not None and any(is_owned_by(ray_job, item["metadata"]["uid"]) for ray_job in unsafe)
@@ -160,7 +160,7 @@ class Reconciler:
     async def _restore(
         self, key: str, job: Job, status: FineTuneJobStatus, action: RestoreSupports
     ) -> tuple[FineTuneJobStatus, float | None]:
-        """Create again what an attempt that runs has lost; return the status that tells it, and when to ask for what was refused."""
+        """Create again what a running attempt has lost; return the status that reports it, and when to try again what was refused."""
         before = self._restores.get(key)
         if before is not None and before.job[0] == job.uid and (seconds := self._restores.remaining_seconds(before)) > TIMER_SECONDS:
             return status, seconds
@@ -169,29 +169,29 @@ class Reconciler:
         if not refused:
             self._restores.forget(key)
             words = restored(action.lost)
-            told = set_condition(status, ConditionType.REPORTING, "True", Reason.SUPPORTS_RESTORED, words, generation=generation, now=now)
-            return told, None
+            status = set_condition(status, ConditionType.REPORTING, "True", Reason.SUPPORTS_RESTORED, words, generation=generation, now=now)
+            return status, None
         first, missing = refused[0], [(error.resource.kind, error.item["metadata"]["name"]) for error in refused]
         hindrance = Hindrance(first.kind, first.resource, first.item, str(first), (job.uid, generation))
         hindrance = self._restores.put_off(key, hindrance)
-        if hindrance.told:
+        if hindrance.reported:
             words, reason = not_restored(missing, hindrance.words), Reason.CREATION_FAILED
             status = set_condition(status, ConditionType.REPORTING, "False", reason, words, generation=generation, now=now)
         return status, self._restores.remaining_seconds(hindrance)
 
     def _with_failure(self, observed: Observed, status: FineTuneJobStatus, action: Action, error: Exception) -> FineTuneJobStatus:
-        """Return the status with what stands in the way, if waiting alone will not mend it."""
+        """Return the status with the error, unless a retry alone will fix it."""
         if isinstance(error, RetryableError):
             return status
         generation, now = observed.job.generation, self._now()
         if isinstance(action, RestoreSupports | ReleaseProgress):
-            told = set_condition(
+            status = set_condition(
                 status, ConditionType.REPORTING, "False", Reason.CREATION_FAILED, str(error), generation=generation, now=now
             )
-            return summarize(told, generation=generation, now=now)
+            return summarize(status, generation=generation, now=now)
         running = get_condition(status, ConditionType.RUNNING)
         if isinstance(action, Delete) and running is not None and running.reason == Reason.KUBERAY_UNSAFE:
-            words = f"{running.message}; it runs still, because it could not be deleted: {error}"
+            words = f"{running.message}; it is still running because it could not be deleted: {error}"
             failed = set_condition(status, ConditionType.RUNNING, "False", running.reason, words, generation=generation, now=now)
             return summarize(failed, generation=generation, now=now)
         creates = isinstance(action, CreateAttempt)
@@ -208,14 +208,14 @@ class Reconciler:
         if patch:
             await self._write(item, job.resource_version, patch, job.status, status)
 
-    async def _tell_unreadable(self, key: str, problem: StatusUnreadableError) -> float:
-        """Say in the job's conditions that nothing is done about it, and change nothing else."""
+    async def _report_unreadable(self, key: str, problem: StatusUnreadableError) -> float:
+        """Say in the job's conditions that its status cannot be read, and change nothing else."""
         item = self._stores.jobs.get(key)
         if item is None:
             return UNREADABLE_POLL_SECONDS
         metadata, wire = item["metadata"], (item.get("status") or {}).get("conditions")
         before = status_from({"conditions": wire})
-        message = f"{problem}; another version of the controller wrote it; let that one finish the job, or create a new job"
+        message = f"{problem}; another version of the controller wrote it; let that version finish the job, or create a new job"
         generation, now = metadata.get("generation", 1), self._now()
         after = set_condition(before, ConditionType.ACCEPTED, "False", Reason.STATUS_UNREADABLE, message, generation=generation, now=now)
         patch = {"conditions": after.to_wire()["conditions"]}
@@ -224,7 +224,7 @@ class Reconciler:
         return UNREADABLE_POLL_SECONDS
 
     async def _write(self, item: KubeObject, version: str, patch: KubeObject, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
-        """Write the status of a job that is still at `version`, then tell of what has changed; a job that is gone needs neither."""
+        """Write the status of a job that is still at `version`, then publish events for its transitions; skip a job that is gone."""
         metadata = item["metadata"]
         try:
             await self._client.patch_status(FINE_TUNE_JOBS, metadata["name"], metadata["namespace"], patch, resource_version=version)

@@ -26,10 +26,10 @@ def leftovers(situation: Situation) -> list[Delete]:
 
 
 def remains(situation: Situation) -> str:
-    """Return in words what earlier RayJobs have left that may still write to the output; empty when nothing has.
+    """Return what earlier RayJobs have left that may still write to the output, such as "2 pods"; empty if nothing.
 
-    What bears the attempt's own number is its own only while it has a RayJob: one that was deleted before it was seen to run
-    leaves pods, and the next one of the same number must not write beside them.
+    Pods with the attempt's own number are its own only while it has a RayJob: one that was deleted before it was seen to run
+    leaves pods, and the next one with the same number must not write beside them.
     """
     observed = situation.observed
     own = situation.attempt.number if situation.attempt is not None and situation.ray_job is not None else None

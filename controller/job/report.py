@@ -1,4 +1,4 @@
-"""What changed in a job's status: the patch that writes it, and the conditions that moved, which become events.
+"""What changed in a job's status: the patch that writes it, and the condition transitions, which become events.
 
 Pure. Test: tests/controller/job/test_report.py.
 """
@@ -28,7 +28,7 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 
 def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Condition]:
-    """Return the conditions whose status or reason changed; a condition that begins as False with its opposite is no news."""
+    """Return the conditions whose status or reason changed, but not the False one of Succeeded and Failed, which are set together."""
     moved = []
     for condition in after.conditions or []:
         old = get_condition(before, ConditionType(condition.type)) if condition.type in list(ConditionType) else None
@@ -39,6 +39,6 @@ def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Con
 
 
 def event_type(condition: Condition) -> Literal["Normal", "Warning"]:
-    """Return how an event about the condition is marked."""
+    """Return the type of an event about the condition."""
     bad = (condition.type, condition.status) in BAD_NEWS or condition.reason in BAD_REASONS
     return "Warning" if bad else "Normal"

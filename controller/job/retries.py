@@ -1,6 +1,6 @@
-"""Asks again, seldom and cheaply, for what was refused to a job, and sees from the caches when it is worth asking before.
+"""Tries again, cheaply and at growing intervals, what was refused to a job, and sees in the caches when to try earlier.
 
-A change of the job itself is never kept waiting. Tests: tests/controller/job/test_retries.py.
+A change of the job itself never waits. Tests: tests/controller/job/test_retries.py.
 """
 
 from collections.abc import Callable
@@ -22,22 +22,22 @@ from finetune.api.conditions import get_condition, set_condition, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
 TIMER_SECONDS = 0.05
-"""A timer that fires early by so little has fired."""
+"""A timer that fires this much too early counts as fired."""
 
 
 class Client(Protocol):
-    """The part of the client that asking needs."""
+    """What retries need of the client."""
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
         """Return an object; raise NotFound."""
 
     async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
-        """Create an object, or only ask whether it could be; raise AlreadyExists, or Invalid for fields that are not known."""
+        """Create an object, or check with a dry run whether it could be; raise AlreadyExists, or Invalid for unknown fields."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A job that cannot go on yet: its status with the reason, and after how many seconds to look again."""
+    """A job that has to wait: its status with the reason, and the seconds until the next look."""
 
     job: Job
     status: FineTuneJobStatus
@@ -45,14 +45,14 @@ class Held:
 
 
 class Retries:
-    """What was refused to which job, and when it is asked for again."""
+    """What was refused to which job, and when it is tried again."""
 
     def __init__(self, stores: Stores, client: Client, monotonic: Callable[[], float]) -> None:
         self._stores, self._client = stores, client
         self._hindrances = Hindrances(monotonic)
 
     async def look(self, key: str, now: datetime) -> Held | None:
-        """Return how long a job is to wait still; None if it is to be reconciled. Sends one request when it is time, else none."""
+        """Return how long a job still has to wait; None if it is to be reconciled. Sends one request when it is time, else none."""
         hindrance, item = self._hindrances.get(key), self._stores.jobs.get(key)
         if hindrance is None:
             return None
@@ -61,7 +61,7 @@ class Retries:
             return None
         job = job_from(item)
         running = get_condition(job.status, ConditionType.RUNNING)
-        if hindrance.told and (running is None or running.reason != hindrance.kind.reason):
+        if hindrance.reported and (running is None or running.reason != hindrance.kind.reason):
             return None
         if self._has_started(key, job, hindrance) or self._stores.ray_jobs.state is StoreState.ABSENT:
             self.forget(key)
@@ -78,10 +78,10 @@ class Retries:
         return self._held(job, job.status, hindrance, now)
 
     def put_off(self, key: str, job: Job, status: FineTuneJobStatus, error: CreationError, now: datetime) -> Held:
-        """Remember what was refused, and return the status that tells it."""
+        """Remember what was refused, and return the status that reports it."""
         watched = bool(error.blocker_uid) and self._cached_uid(error.resource, error.item) == error.blocker_uid
         refusal = Refusal.read(str(error))
-        # A quota that has room already got it after the refusal.
+        # A quota that has room by now got it after the refusal: leaving it out makes that count as a change.
         quotas = [quota for quota in self._quotas(job) if not refusal.fits(quota)]
         hindrance = Hindrance(
             error.kind, error.resource, error.item, str(error), (job.uid, job.generation),
@@ -90,19 +90,19 @@ class Retries:
         return self._held(job, status, self._hindrances.put_off(key, hindrance), now)
 
     def forget(self, key: str) -> None:
-        """Nothing is refused to the job any more."""
+        """Forget what was refused: it is no longer."""
         self._hindrances.forget(key)
 
     def _has_changed(self, job: Job, hindrance: Hindrance) -> bool:
-        """Tell from the caches whether what hindered has gone or got room; what is not cached is asked for in its time."""
+        """Return whether, by the caches, the obstacle is gone or has room; what is not cached is tried when it is due."""
         if hindrance.kind is Kind.QUOTA:
             return Refusal.read(hindrance.words).may_pass(hindrance.quotas, self._quotas(job))
         return hindrance.watched and self._cached_uid(hindrance.resource, hindrance.item) != hindrance.blocker_uid
 
     def _has_started(self, key: str, job: Job, hindrance: Hindrance) -> bool:
-        """Tell from the caches whether the attempt has what was refused, or its RayJob, after all: a timed-out creation may have succeeded.
+        """Return whether, by the caches, the refused object or the RayJob exists after all: a creation that timed out may have succeeded.
 
-        One that was unsafe is deleted, and may be in the cache still.
+        A RayJob that was unsafe was deleted, but may still be in the cache.
         """
         if hindrance.kind is Kind.UNSAFE:
             return False
@@ -118,7 +118,7 @@ class Retries:
         )
 
     async def _ask(self, hindrance: Hindrance) -> str | None:
-        """Return in words what still hinders; None if nothing does, or if only trying can tell."""
+        """Return the message of the obstacle if it is still there; None if it is not, or if only a real try can show it."""
         resource, metadata = hindrance.resource, hindrance.item["metadata"]
         try:
             if hindrance.kind is Kind.NAME_TAKEN:
@@ -143,7 +143,7 @@ class Retries:
         return None
 
     def _held(self, job: Job, status: FineTuneJobStatus, hindrance: Hindrance, now: datetime) -> Held:
-        if hindrance.told:
+        if hindrance.reported:
             reason, message = hindrance.kind.reason, hindrance.message(job.status, now)
             status = set_condition(status, ConditionType.RUNNING, "False", reason, message, generation=job.generation, now=now)
             status = summarize(status, generation=job.generation, now=now)

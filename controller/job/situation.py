@@ -1,4 +1,4 @@
-"""What a policy sees and passes on (a situation), and what comes of a pass (a plan): plain values, no behaviour of Kubernetes.
+"""What a policy sees and passes on (a situation), and what comes of a pass (a plan): plain values.
 
 Pure. Test: tests/controller/job/test_situation.py.
 """
@@ -44,7 +44,7 @@ class RestoreSupports:
 
 @dataclass(frozen=True)
 class ReleaseProgress:
-    """Take from a progress ConfigMap what makes it outlive its job: it gets its owner and labels back, and loses finalizers."""
+    """Let a progress ConfigMap be deleted with its job: restore its owner and labels, remove its finalizers."""
 
     name: str
     attempt: int
@@ -70,7 +70,7 @@ class Situation:
     """What was observed at one moment, and what the policies have made of it so far.
 
     Every method returns a new situation, so that a policy hands on what it has decided: later ones see the status as it will
-    be, add to the actions, and may ask for an earlier look. `outcome` is the trainer's last word.
+    be, add to the actions, and may ask for an earlier look. `outcome` is how the trainer says that it ended.
     """
 
     observed: Observed

@@ -1,7 +1,7 @@
-"""How the small objects stand that an attempt needs beside its RayJob: its configuration, its progress, and its rights.
+"""The state of the small objects that an attempt needs beside its RayJob: its configuration, its progress and its rights.
 
-Somebody may delete them or change their labels, and the trainer may do with its progress ConfigMap what it likes: what it
-has made of it is told, and is waited for by nobody. Reads only. Test: tests/controller/job/test_supports.py.
+Somebody may delete them or change their labels, and the trainer may do what it likes with its progress ConfigMap: this is
+reported, and nothing waits for it. Reads only. Test: tests/controller/job/test_supports.py.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from controller.job import names
-from controller.job.facts import Job, RayJobFacts, Supports, bears_label_of, belongs_to
+from controller.job.facts import Job, RayJobFacts, Supports, belongs_to, has_label_of
 from controller.job.failures import ray_job_state
 from controller.job.history import ProgressFacts
 from controller.job.names import UID_LABEL
@@ -25,7 +25,7 @@ from finetune.api.record import RECORD_KEY
 
 
 class Reader(Protocol):
-    """The part of the client that observing needs."""
+    """What observing needs of the client."""
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
         """Return an object; raise NotFound."""
@@ -37,9 +37,9 @@ class Reader(Protocol):
 
 
 async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores: Stores, reader: Reader) -> Supports:
-    """Return what is missing of an attempt that runs, and what was done to its progress ConfigMap `report`.
+    """Return what a running attempt is missing, and what was done to its progress ConfigMap `report`.
 
-    What a cache does not have is asked of the server: it may lag, and an object that has lost its label is in none.
+    What a cache does not have is read from the server: the cache may lag, and an object that has lost its label is in none.
     """
     lost, foreign, watched = [], [], report is None or _is_watched(report)
     for resource, name in ((support.resource, support.name(job, attempt)) for support in SUPPORTS):
@@ -65,10 +65,10 @@ def _is_watched(item: KubeObject) -> bool:
 
 
 async def progress_of(job: Job, current: RayJobFacts | None, stores: Stores, reader: Reader) -> KubeObject | None:
-    """Return the progress ConfigMap of the newest attempt, if the attempt runs, has just ended, or was never reported on.
+    """Return the progress ConfigMap of the newest attempt, if the attempt runs, has just ended, or never had a report taken.
 
-    At the end it comes from the server, because the last word decides about retries; where the RayJob is gone, the record
-    outlives it, as a finished RayJob may have been cleared away before it was seen. `current` is the attempt's RayJob.
+    At the end it is read from the server, because the last report decides about retries; the record outlives a RayJob that was
+    cleaned up before its end was seen. `current` is the attempt's RayJob.
     """
     attempt, attempts = unfinished(job.status), job.status.attempts
     if not attempts or (attempt is None and job.status.report_cursor is not None and not job.deleting):
@@ -78,7 +78,7 @@ async def progress_of(job: Job, current: RayJobFacts | None, stores: Stores, rea
     name = names.progress_name(job.name, job.uid, attempts[-1].number)
     item = _ours(stores.progress.get(f"{job.namespace}/{name}"), job)
     ends = attempt is not None and (current is None or ray_job_state(current).final) and '"outcome"' not in (record_in(item) or "")
-    # One that has lost its label is in no cache; of a job that is being deleted it may hold up the deletion.
+    # One that has lost its label is in no cache, and may block the deletion of its job.
     if ends or (item is None and (attempt is not None or job.deleting)):
         try:
             item = _ours(await reader.get(CONFIG_MAPS, name, job.namespace), job)
@@ -92,7 +92,7 @@ def _ours(item: KubeObject | None, job: Job) -> KubeObject | None:
 
 
 def is_progress_of(item: KubeObject, job: Job) -> bool:
-    """Tell whether a ConfigMap is a progress ConfigMap of this job: its name holds the job's UID, and nobody else owns it."""
+    """Return whether a ConfigMap is a progress ConfigMap of this job: the job's UID is in its name, and nobody else owns it."""
     metadata = item["metadata"]
     ours = belongs_to(item, job) or not metadata.get("ownerReferences")
     return ours and names.attempt_of_progress(metadata["name"], job.name, job.uid) is not None
@@ -116,22 +116,22 @@ def report_from(item: KubeObject, job: Job) -> ProgressFacts:
 
 
 def alterations(item: KubeObject, job: Job) -> str:
-    """Return in words what somebody has changed about a progress ConfigMap, empty if nothing."""
+    """Return what somebody has changed about a progress ConfigMap, as words for a message; empty if nothing."""
     metadata = item["metadata"]
     named = (metadata.get("labels") or {}).get(JOB_LABEL)
     changed = [
         "was made immutable" if item.get("immutable") else "",
         "has a finalizer" if metadata.get("finalizers") else "",
         "has lost its owner" if not metadata.get("ownerReferences") else "",
-        "has lost its labels" if not (bears_label_of(item, job) and named == job.name) else "",
+        "has lost its labels" if not (has_label_of(item, job) and named == job.name) else "",
     ]
     return ", ".join(words for words in changed if words)
 
 
 def stuck(job_name: str, items: Iterable[KubeObject]) -> list[tuple[str, str]]:
-    """Return name and UID of progress ConfigMaps that are being deleted and that a finalizer holds, of this or an earlier job of the name.
+    """Return name and UID of progress ConfigMaps whose deletion a finalizer blocks, of this or an earlier job of the name.
 
-    Nobody else would ever take it off, and the namespace could not be deleted either.
+    Nobody else would ever remove the finalizer, and the namespace could not be deleted either.
     """
     return [_identity(item) for item in items if _is_stuck(item["metadata"], job_name)]
 
@@ -144,7 +144,7 @@ def _is_stuck(metadata: KubeObject, job_name: str) -> bool:
 
 
 def held(job: Job, reports: Iterable[KubeObject]) -> tuple[tuple[str, str], ...]:
-    """Return name and UID of the progress ConfigMaps that would outlive the job, or hold up its deletion, as they are."""
+    """Return name and UID of the progress ConfigMaps that would outlive the job, or block its deletion."""
     return tuple(
         sorted({_identity(item) for item in reports if item["metadata"].get("finalizers") or not item["metadata"].get("ownerReferences")})
     )

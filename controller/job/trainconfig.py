@@ -15,12 +15,12 @@ from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, 
 
 
 def mounted(reference: FileReference) -> str:
-    """Return where a claim or ConfigMap lies in the pods of an attempt."""
+    """Return where a claim or ConfigMap is mounted in the pods of an attempt."""
     if reference.claim is not None:
         return f"{CLAIMS_DIRECTORY}/{reference.claim.claim_name}/{reference.claim.path}".rstrip("/")
     if reference.config_map is not None:
         return f"{CONFIG_MAPS_DIRECTORY}/{reference.config_map.name}/{reference.config_map.key}"
-    raise ValueError(f"{reference.field}: a local path has no place in a pod")
+    raise ValueError(f"{reference.field}: a local path does not exist in a pod")
 
 
 def train_config(job: Job, attempt: int) -> TrainConfig:
@@ -49,8 +49,8 @@ def train_config(job: Job, attempt: int) -> TrainConfig:
 
 
 def ray_cpus(resources: Resources) -> int:
-    """Return how many CPUs a worker pod offers to Ray, which counts whole ones: one for each rank at least.
+    """Return how many CPUs a worker pod offers to Ray, which counts whole ones: at least one for each rank.
 
-    They are only counted, not enforced; with fewer, a rank would wait for a CPU for ever.
+    They are only counted, not enforced; with fewer, a rank would wait for a CPU indefinitely.
     """
     return max(1, ceil(cpus(resources.cpu)), resources.gpus)

@@ -1,4 +1,4 @@
-"""Why an attempt does not run yet: of its pods, the one whose trouble explains most, or what KubeRay says.
+"""Why an attempt does not run yet: the pod whose problem explains most, or what KubeRay says.
 
 Pure. Test: tests/controller/job/test_trouble.py.
 """
@@ -12,16 +12,16 @@ from controller.job.names import ROLE_HEAD, ROLE_SUBMITTER, ROLE_WORKER
 from finetune.api.status import Attempt
 
 ROLE_RANK = {ROLE_HEAD: 0, ROLE_WORKER: 1, ROLE_SUBMITTER: 2}
-"""Whose trouble explains most: nothing runs without a head, and the submitter comes last of all."""
+"""Whose problem explains most: nothing runs without a head, and the submitter comes last."""
 UNSCHEDULABLE = "Unschedulable"
 PREPARING_PATIENCE = timedelta(minutes=2)
-"""Volumes are attached and images pulled within that time, mostly; longer is worth a look, and may be for ever."""
+"""Most volumes are attached and images pulled within that time; longer is worth a look, and may never end."""
 
 
 def trouble_of(pods: Sequence[PodFacts]) -> PodFacts | None:
-    """Return the pod whose trouble explains most: one that the user must help, then by role."""
+    """Return the pod whose problem explains most: first one that the user must fix, then by role."""
     waiting = [pod for pod in pods if pod.waiting_reason]
-    # A head may have to follow the workers: what keeps those from a node is the cause, and the head's words only its effect.
+    # A head may have to follow the workers: if those cannot be scheduled, that is the cause and the head's message its effect.
     follows = any(pod.role == ROLE_WORKER and pod.waiting_reason == UNSCHEDULABLE for pod in waiting)
     heads_effect = {pod.name for pod in waiting if follows and pod.role == ROLE_HEAD and pod.waiting_reason == UNSCHEDULABLE}
     return min(waiting, key=lambda pod: (pod.waiting_reason != CONFIG_ERROR, pod.name in heads_effect, *_rank(pod)), default=None)
@@ -34,26 +34,26 @@ def patience_ends(pods: Sequence[PodFacts], now: datetime) -> datetime | None:
 
 
 def why_not_running(attempt: Attempt, ray_job: RayJobFacts, pods: Sequence[PodFacts], now: datetime) -> str:
-    """Return in words what an attempt waits for."""
+    """Return the message that says what an attempt waits for."""
     trouble = trouble_of(pods)
     slow = [pod for pod in pods if pod.preparing_since is not None and now - pod.preparing_since >= PREPARING_PATIENCE]
     if trouble is None and slow:
         pod = min(slow, key=_rank)
         return (
-            f"attempt {attempt.number}: pod {pod.name} waits for its volumes or its image since {pod.preparing_since:%H:%M:%S} UTC; "
-            f"`kubectl describe pod {pod.name}` tells more"
+            f"attempt {attempt.number}: pod {pod.name} has been waiting for its volumes or its image since "
+            f"{pod.preparing_since:%H:%M:%S} UTC; see `kubectl describe pod {pod.name}`"
         )
     if trouble is not None:
         return f"attempt {attempt.number}: pod {trouble.name} waits: {trouble.waiting_reason}: {trouble.waiting_message}".rstrip(": ")
     state = ray_job_state(ray_job)
     if state is RayJobState.UNKNOWN:
         words = f"jobDeploymentStatus {ray_job.deployment_status!r}, jobStatus {ray_job.job_status!r}"
-        return f"attempt {attempt.number}: KubeRay reports {words}, which this version does not know; it waits for one that it knows"
+        return f"attempt {attempt.number}: KubeRay reports {words}, which this version does not know; waiting for a state that it knows"
     if state is RayJobState.SUSPENDED:
-        return f"attempt {attempt.number}: the RayJob {ray_job.name} is suspended by somebody else, a queue perhaps"
+        return f"attempt {attempt.number}: the RayJob {ray_job.name} was suspended by somebody else, perhaps a queue"
     if ray_job.deployment_status == "Running":
-        return f"attempt {attempt.number}: the Ray cluster is up, the trainer starts"
-    return f"attempt {attempt.number}: KubeRay starts the Ray cluster"
+        return f"attempt {attempt.number}: the Ray cluster is up, the trainer is starting"
+    return f"attempt {attempt.number}: KubeRay is starting the Ray cluster"
 
 
 def _rank(pod: PodFacts) -> tuple[int, str]:

@@ -1,6 +1,6 @@
-"""Whether a job has ended, and how: the attempts decide, and the conditions are made to say the same.
+"""Whether a job has ended, and how: the attempts decide, and the conditions follow.
 
-A condition may vanish or be put there by an edit of the status; an attempt that has succeeded stays one. Pure.
+An edit of the status may remove or add a condition; an attempt that has succeeded stays one. Pure.
 Test: tests/controller/job/test_verdict.py.
 """
 
@@ -15,7 +15,7 @@ from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionTyp
 
 ENDS = (ConditionType.SUCCEEDED, ConditionType.FAILED)
 REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,99}")
-"""What a condition takes for its reason; a status that was edited may hold anything."""
+"""What the API accepts as a condition's reason; a status that was edited may contain anything."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +33,30 @@ class Verdict:
         return ConditionType.FAILED if self.kind is ConditionType.SUCCEEDED else ConditionType.SUCCEEDED
 
 
-def told_end(status: FineTuneJobStatus) -> Condition | None:
-    """Return the condition that says that the job has ended, None if none does."""
+def reported_end(status: FineTuneJobStatus) -> Condition | None:
+    """Return the condition that says that the job has ended, None if there is none."""
     return next((condition for kind in ENDS if (condition := get_condition(status, kind)) is not None and condition.status == "True"), None)
 
 
 def verdict_on(status: FineTuneJobStatus) -> Verdict | None:
     """Return how the job has ended, None if it has not.
 
-    A job of which nothing but a condition is left has ended as that says: to train a finished model again would be worse than
-    to leave the rest to the user, who can create the job anew.
+    If only a condition is left, the job has ended as it says: to train a finished model again would be worse than to leave
+    the job alone, for the user can create it again.
     """
-    told = told_end(status)
+    found = reported_end(status)
     last = status.attempts[-1] if status.attempts else None
     if last is None:
-        return None if told is None else _as_told(told)
+        return None if found is None else _as_reported(found)
     if last.outcome is AttemptOutcome.SUCCEEDED:
-        if told is not None and told.type == ConditionType.SUCCEEDED:
-            return _as_told(told)
+        if found is not None and found.type == ConditionType.SUCCEEDED:
+            return _as_reported(found)
         return Verdict(ConditionType.SUCCEEDED, Reason.SUCCEEDED, last.message or f"attempt {last.number} succeeded", last.end_time)
     if last.outcome is not AttemptOutcome.FAILED:
         return None
     failed = get_condition(status, ConditionType.FAILED)
     if failed is not None and failed.status == "True":
-        return _as_told(failed)
+        return _as_reported(failed)
     if last.job_reason is None:
         return None
     if last.job_reason == Reason.ATTEMPTS_EXHAUSTED:
@@ -66,23 +66,23 @@ def verdict_on(status: FineTuneJobStatus) -> Verdict | None:
 
 
 def exhausted(status: FineTuneJobStatus, last: Attempt) -> str:
-    """Return in words that no attempt is left; how many were allowed then, the job's spec may not tell any more."""
+    """Return the message that no attempt is left. It has no limit in it: the spec may allow more by now than it did then."""
     return f"{attempts.charged(status)} attempts failed, all that runPolicy.maxAttempts allows; the last one: {last.reason}: {last.message}"
 
 
-def _as_told(condition: Condition) -> Verdict:
+def _as_reported(condition: Condition) -> Verdict:
     return Verdict(ConditionType(condition.type), condition.reason, condition.message, condition.last_transition_time)
 
 
 def without_false_ends(status: FineTuneJobStatus) -> FineTuneJobStatus:
-    """Return the status without conditions that say that a job has ended which has not."""
+    """Return the status without conditions that wrongly say that the job has ended."""
     if verdict_on(status) is not None or not any(is_true(status, kind) for kind in ENDS):
         return status
     return status.model_copy(update={"conditions": [condition for condition in status.conditions or [] if condition.type not in ENDS]})
 
 
 def pronounce(status: FineTuneJobStatus, verdict: Verdict, *, generation: int | None, now: datetime) -> FineTuneJobStatus:
-    """Return the status whose conditions say what the verdict is. `Failed` and `Succeeded` are both told: either can be waited for."""
+    """Return the status with the verdict in its conditions. Both `Failed` and `Succeeded` are set: users wait for either."""
     reason, message, since = verdict.reason, verdict.message, min(verdict.since or now, now)
     status = set_condition(status, verdict.kind, "True", reason, message, generation=generation, now=since)
     return set_condition(status, verdict.opposite, "False", reason, message, generation=generation, now=since)

@@ -1,1 +1,1 @@
-"""What any controller needs: API client, caches, queue, leader election, health. It knows nothing of FineTuneJob."""
+"""What any controller needs: API client, caches, queue, leader election, health. It knows nothing about FineTuneJob."""

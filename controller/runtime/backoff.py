@@ -1,4 +1,4 @@
-"""How long to wait after failures in a row: doubling up to a maximum, spread so that many do not come back at once.
+"""How long to wait after failures in a row: doubling up to a maximum, with jitter so that many do not come back at once.
 
 Pure. Tests: tests/controller/runtime/test_backoff.py.
 """
@@ -10,12 +10,12 @@ Jitter = Callable[[], float]
 """Returns a number from 0 to 1."""
 
 SPREAD = 0.25
-"""By which part of itself a delay is longer or shorter."""
+"""Share of itself by which a delay is longer or shorter."""
 AGAIN_SPREAD = 0.1
-"""By which part of itself the queue makes what it is asked to wait longer."""
+"""Share of itself by which the queue lengthens a requested delay."""
 
 LARGEST_EXPONENT = 30
-"""Far beyond every maximum; a larger one would overflow a float one day."""
+"""Far beyond every maximum; larger exponents would overflow a float in the end."""
 
 
 def backoff_seconds(failures: int, base_seconds: float, maximum_seconds: float, jitter: Jitter = random.random) -> float:
@@ -25,5 +25,5 @@ def backoff_seconds(failures: int, base_seconds: float, maximum_seconds: float, 
 
 
 def longest_seconds(maximum_seconds: float) -> float:
-    """Return within how many seconds a key is looked at that was put off, through the queue, by at most about the maximum."""
+    """Return the most seconds that pass until the queue gives out a key that was put off by about the maximum."""
     return maximum_seconds * (1.0 + SPREAD) * (1.0 + AGAIN_SPREAD)

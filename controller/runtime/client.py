@@ -1,6 +1,6 @@
-"""One client for every kind of object: paths, parameters and errors of the Kubernetes API, no more.
+"""One client for every kind of object: paths, parameters and errors of the Kubernetes API, nothing more.
 
-Reads and writes plain JSON through a Transport; knows no cache and retries nothing, that is the queue's work.
+Reads and writes plain JSON through a Transport. It has no cache and retries nothing: that is the queue's job.
 Tests: tests/controller/runtime/test_client.py, tests/integration/test_runtime_client.py.
 """
 
@@ -17,18 +17,18 @@ from controller.runtime.transport import Request, Response, Transport
 log = logging.getLogger(__name__)
 
 PAGE_LIMIT = 500
-"""What client-go uses: a page of jobs stays far below the size at which the API server compresses or times out."""
+"""As in client-go: a page of jobs stays far below the size at which the API server compresses or times out."""
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 Project = Callable[[KubeObject], KubeObject]
-"""Returns what is kept of an object; it may change the one that it is given."""
+"""Returns what to keep of an object; may modify the one it is given."""
 
 
 @dataclass(frozen=True)
 class ListPage:
-    """Objects of one answer. `continue_token` is None on the last page."""
+    """The objects of one answer. `continue_token` is None on the last page."""
 
     items: list[KubeObject]
     resource_version: str
@@ -37,7 +37,7 @@ class ListPage:
 
 @dataclass(frozen=True)
 class WatchEvent:
-    """ADDED, MODIFIED, DELETED, or BOOKMARK, whose object bears nothing but a resourceVersion."""
+    """ADDED, MODIFIED, DELETED, or BOOKMARK, whose object has nothing but a resourceVersion."""
 
     type: str
     object: KubeObject
@@ -51,7 +51,7 @@ class Client:
         self._field_manager = field_manager
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
-        """Return the object; NotFound if there is none. With `metadata_only` its contents do not leave the API server."""
+        """Return the object; NotFound if there is none. With `metadata_only` the API server sends no more than its metadata."""
         accept = METADATA_ONLY if metadata_only else "application/json"
         return await self._send(Request("GET", resource.path(namespace, name), accept=accept))
 
@@ -70,7 +70,7 @@ class Client:
         accept = METADATA_ONLY_LIST if metadata_only else "application/json"
         answer = await self._send(Request("GET", resource.path(namespace), query, accept=accept))
         metadata = answer.get("metadata") or {}
-        # Lists of built-in kinds leave out what all items have in common.
+        # In lists of built-in kinds the items lack apiVersion and kind.
         items = [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in answer.get("items") or []]
         return ListPage(items, metadata.get("resourceVersion", ""), metadata.get("continue") or None)
 
@@ -84,7 +84,7 @@ class Client:
         metadata_only: bool = False,
         project: Project = lambda item: item,
     ) -> ListPage:
-        """Return all objects as of one resourceVersion, read page by page; of each page only what `project` leaves is kept."""
+        """Return all objects as of one resourceVersion, read page by page and reduced by `project`."""
         items: list[KubeObject] = []
         continue_token: str | None = None
         while True:
@@ -112,7 +112,7 @@ class Client:
         label_selector: str | None = None,
         metadata_only: bool = False,
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Yield what changes after `resource_version` until the server ends the watch after `timeout_seconds`.
+        """Yield the changes after `resource_version` until the server ends the watch after `timeout_seconds`.
 
         Raises Gone if `resource_version` is too old, and Unreachable when the watch is cut or nothing came for
         `inactivity_seconds` (bookmarks come about once a minute, so silence is a dead connection).
@@ -136,7 +136,7 @@ class Client:
             async for line in stream.lines:
                 event = _json_object(line)
                 if event is None or "object" not in event:
-                    raise ServerError(f"{what}: a line is no watch event: {line[:100]!r}")
+                    raise ServerError(f"{what}: not a watch event: {line[:100]!r}")
                 if event["type"] == "ERROR":
                     raise error_from_status(event["object"].get("code", 500), event["object"], what)
                 yield WatchEvent(event["type"], event["object"])
@@ -144,14 +144,14 @@ class Client:
     async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
         """Create the object and return it as stored; AlreadyExists if its name is taken.
 
-        `dry_run`: only ask whether it could be. `strict`: Invalid where the server would drop a field that it does not know.
+        `dry_run`: only check whether it could be created. `strict`: Invalid if the server would drop an unknown field.
         """
         options = {"dryRun": "All" if dry_run else None, "fieldValidation": "Strict" if strict else None}
         query = _given({"fieldManager": self._field_manager, **options})
         return await self._send(Request("POST", resource.path(item["metadata"].get("namespace")), query, item))
 
     async def replace(self, resource: Resource, item: KubeObject) -> KubeObject:
-        """Write the whole object; Conflict if it is no longer at the resourceVersion that `item` bears."""
+        """Write the whole object; Conflict if it is no longer at the resourceVersion of `item`."""
         return await self._send(Request("PUT", _path_of(resource, item), {"fieldManager": self._field_manager}, item))
 
     async def patch(
@@ -172,7 +172,7 @@ class Client:
         return await self.patch(resource, name, namespace, patch, subresource="status")
 
     async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None) -> None:
-        """Delete the object, in the background what it owns; NotFound if there is none, Conflict if it is not the one with `uid`."""
+        """Delete the object, and in the background what it owns; NotFound if there is none, Conflict if its UID is not `uid`."""
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
@@ -189,7 +189,7 @@ class Client:
         if not 200 <= response.status < 300:
             raise error_from_status(response.status, answer, str(request), response.headers.get("Retry-After"))
         if answer is None:
-            raise ServerError(f"{request}: the answer is no JSON object: {response.body[:100]!r}", status=response.status)
+            raise ServerError(f"{request}: the answer is not a JSON object: {response.body[:100]!r}", status=response.status)
         return answer
 
 
@@ -211,7 +211,7 @@ def _json_object(body: bytes) -> KubeObject | None:
 
 
 def _log_warning(request: Request, response: Response) -> None:
-    # The API server says here what it dropped or what is going to be removed; nobody else would notice.
+    # The API server says here which fields it dropped and which APIs will be removed; nothing else reports that.
     warning = response.headers.get("Warning")
     if warning:
         log.warning("the API server warns", extra={"request": str(request), "warning": warning})

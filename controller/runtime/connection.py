@@ -1,4 +1,4 @@
-"""The real transport: kubernetes.aio's ApiClient with time-outs on everything and credentials that are read anew.
+"""The real transport: kubernetes.aio's ApiClient with time-outs on everything and credentials that are read again.
 
 The only module that touches the client library. It decides nothing about answers. Tests:
 tests/controller/runtime/test_connection.py, tests/integration/test_runtime_client.py.
@@ -25,22 +25,22 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 RELOAD_PAUSE_SECONDS = 10.0
-"""Credentials that are wrong are not read again with every request."""
+"""While credentials are wrong, they are not read again with every request."""
 DEFAULT_KUBECONFIG = Path("~/.kube/config")
 UNAUTHORIZED = 401
 
 _guard: ContextVar[Callable[[], None] | None] = ContextVar("guard", default=None)
-"""Of the request that this task sends: the client library has no way to hand it on."""
+"""The guard of the request that this task sends: the client library has no way to pass it along."""
 
 
 class ConnectionSettingsError(Exception):
-    """There is no way to reach the cluster, or none that is safe."""
+    """There is no way to reach the cluster, or no safe one."""
 
 
 async def load_configuration(kubeconfig: Path | None) -> kubernetes_client.Configuration:
-    """Return address and credentials: of `kubeconfig`, else of the pod's service account, else of ~/.kube/config.
+    """Return address and credentials: from `kubeconfig`, else the pod's service account, else ~/.kube/config.
 
-    A service account's token is read anew every minute, by the library, as the kubelet renews it every hour.
+    The library reads a service account's token again every minute; the kubelet renews it every hour.
     """
     configuration = kubernetes_client.Configuration()
     try:
@@ -68,7 +68,7 @@ def _refuse_insecure(configuration: kubernetes_client.Configuration) -> None:
 
 
 class KubernetesTransport:
-    """Sends requests through one ApiClient; made by `connect`."""
+    """Sends requests through one ApiClient; created by `connect`."""
 
     def __init__(self, configuration: kubernetes_client.Configuration, kubeconfig: Path | None, user_agent: str) -> None:
         configuration.trace_configs = [_guarding()]
@@ -84,7 +84,7 @@ class KubernetesTransport:
         return cls(await load_configuration(kubeconfig), kubeconfig, user_agent)
 
     async def send(self, request: Request) -> Response:
-        """Send and read the whole answer; Unreachable where none comes."""
+        """Send and read the whole answer; Unreachable if none comes."""
         whole = CONNECT_TIMEOUT_SECONDS + request.read_timeout_seconds
         with _unreachable(request):
             answer = await self._request(request, total_seconds=whole)
@@ -106,7 +106,7 @@ class KubernetesTransport:
     async def close(self) -> None:
         """Close all connections."""
         await self._api.close()
-        # What was aborted closes its socket when the loop comes round.
+        # An aborted connection closes its socket in the next turn of the event loop.
         await asyncio.sleep(0)
 
     async def _request(self, request: Request, total_seconds: float | None) -> aiohttp.ClientResponse:
@@ -132,7 +132,7 @@ class KubernetesTransport:
         return response
 
     async def _reload_credentials(self) -> bool:
-        """Read the credentials again, so that a rotated token or an `exec` plugin's new one is used; False if just done."""
+        """Read the credentials again, so that a rotated token or an `exec` plugin's new one is used; False if that was just done."""
         async with self._reloading:
             now = time.monotonic()
             if now - self._reloaded_at < RELOAD_PAUSE_SECONDS:
@@ -149,9 +149,9 @@ class KubernetesTransport:
 
 
 def _guarding() -> aiohttp.TraceConfig:
-    """Return a trace that asks the guard of each request right before its headers are written, and lets its refusal through.
+    """Return a trace that calls the guard of each request right before its headers are written, and passes its error on.
 
-    Waiting for a connection takes seconds, and aiohttp by itself sends some requests again when a connection is lost.
+    Waiting for a connection may take seconds, and aiohttp resends some requests by itself when a connection is lost.
     """
 
     async def ask(session: object, context: object, parameters: object) -> None:
@@ -165,7 +165,7 @@ def _guarding() -> aiohttp.TraceConfig:
 
 
 def _abort(answer: aiohttp.ClientResponse) -> None:
-    """Drop the connection of a stream whose rest will never be read, without TLS's farewell: its peer may be long dead."""
+    """Drop the connection of a stream that nobody reads to its end, without a TLS shutdown: the peer may be long dead."""
     connection = answer.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
@@ -173,7 +173,7 @@ def _abort(answer: aiohttp.ClientResponse) -> None:
 
 
 async def _lines(request: Request, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Yield the lines of an answer. The last one counts only if nothing cut it: a watch ends each with a newline."""
+    """Yield the lines of an answer, without a last one that was cut off: a watch ends every line with a newline."""
     rest = b""
     with _unreachable(request):
         async for chunk in answer.content.iter_any():

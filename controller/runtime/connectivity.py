@@ -1,7 +1,7 @@
-"""Knows from the answers of all requests together whether the API server can be reached, and tells when it can be again.
+"""Knows from the answers to all requests whether the API server can be reached, and calls listeners when it can be again.
 
-An outage is no fault of any one key or watch. What each has put off during it is due when it is over, and a watch that
-was open before may be dead without a sign, for a firewall that forgot its connection tells nobody. Tests:
+An outage is not the fault of any one key or watch. What was put off during it is due when it is over, and a watch that was
+open before may be dead without a sign, for a firewall that has forgotten its connection sends nothing. Tests:
 tests/controller/runtime/test_connectivity.py.
 """
 
@@ -17,13 +17,13 @@ from controller.runtime.transport import Request, Response, Stream, Transport
 log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 5.0
-"""A single lost answer is no outage: at least two in a row, so far apart, and no answer to anybody between them."""
+"""A single lost answer is not an outage: it takes two this far apart, and no answer to any request between them."""
 STANDSTILL_SECONDS = 10.0
 PULSE_SECONDS = 1.0
 
 
 class Connectivity:
-    """Is told how every request ended; calls its listeners when an outage or a standstill is over."""
+    """Records how every request ended; calls its listeners when an outage or a standstill is over."""
 
     def __init__(self, clock: Callable[[], float] = clock_with_suspend) -> None:
         self._clock = clock
@@ -32,11 +32,11 @@ class Connectivity:
         self.down = False
 
     def on_recovery(self, listener: Callable[[], None]) -> None:
-        """Call `listener` each time that requests may succeed again, and that what was open before may be dead."""
+        """Call `listener` whenever requests may succeed again, and connections from before may be dead."""
         self._listeners.append(listener)
 
     def answered(self) -> None:
-        """Say that the server answered something, whatever it was."""
+        """Record that the server answered, whatever the answer was."""
         self._first_failure = None
         if self.down:
             self.down = False
@@ -44,7 +44,7 @@ class Connectivity:
             self._tell()
 
     def failed(self) -> None:
-        """Say that a request got no answer."""
+        """Record that a request got no answer."""
         now = self._clock()
         if self._first_failure is None:
             self._first_failure = now
@@ -53,7 +53,7 @@ class Connectivity:
             log.warning("the API server does not answer")
 
     async def watch_for_standstills(self) -> None:
-        """Take it as the end of an outage when this process was stopped, or the machine asleep; runs until cancelled."""
+        """Treat a time when this process was stopped, or the machine asleep, as an outage that is over; runs until cancelled."""
         while True:
             before = self._clock()
             await asyncio.sleep(PULSE_SECONDS)
@@ -68,7 +68,7 @@ class Connectivity:
 
 
 class ObservedTransport:
-    """Sends as the transport below does, and tells a Connectivity how it went."""
+    """Sends through another transport, and records in a Connectivity how it went."""
 
     def __init__(self, transport: Transport, connectivity: Connectivity) -> None:
         self._transport, self._connectivity = transport, connectivity
@@ -78,14 +78,14 @@ class ObservedTransport:
         try:
             response = await self._transport.send(request)
         except (Unreachable, asyncio.CancelledError):
-            # Whoever gives up before an answer has had none; where all is well, another one gets his.
+            # A request that was given up had no answer; if all is well, another request gets one.
             self._connectivity.failed()
             raise
         self._connectivity.answered()
         return response
 
     def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
-        """Send and read line by line; that it opens is an answer."""
+        """Send and read line by line; an open stream counts as an answer."""
         return self._stream(request)
 
     @asynccontextmanager

@@ -1,10 +1,10 @@
-"""Lets one of several replicas work: it holds a Lease, and stops before the others may think that it is gone.
+"""Elects one of several replicas: it holds a Lease, and stops working before the others may assume that it is gone.
 
-All that counts is measured on our own clock: how long ago we began the last renewal that succeeded, and for how long we
-have seen the other's Lease unchanged. The times in the Lease are for people. Nor is the Lease itself believed: it may be
-deleted, edited or restored by anybody while its holder still works. So a holder that finds the Lease gone or without its
-name stops at once, and nobody takes a Lease that he did not see unchanged for as long as any holder can go on working,
-unless its holder gave it back and left a mark that fits this very object. Tests: tests/controller/runtime/test_elector.py,
+Everything is measured on our own clock: how long ago we began the last successful renewal, and for how long we have seen
+another's Lease unchanged. The times in the Lease are for people. The Lease itself is not trusted either: anybody may delete,
+edit or restore it while its holder still works. So a holder that finds the Lease gone or without its name stops at once, and
+nobody takes a Lease before seeing it unchanged for as long as any holder can still work, unless the holder released it and
+left a mark that fits this very object. Tests: tests/controller/runtime/test_elector.py,
 tests/integration/test_runtime_elector.py, tests/controller/runtime/test_elector_meddling.py, tests/integration/test_leadership.py.
 """
 
@@ -28,16 +28,16 @@ log = logging.getLogger(__name__)
 
 RELEASE_RETRY_SECONDS = 0.1
 CLOCK_SECONDS = 0.001
-"""Timers and clocks differ by less."""
+"""More than timers and clocks differ by."""
 RELEASED = "finetune.dev/released-lease"
-"""Annotation with the UID of the Lease that its holder gave back: neither an edit nor a restored copy looks like that."""
+"""Annotation with the UID of the Lease that its holder released: neither an edit nor a restored copy has it."""
 LONGEST_DURATION_SECONDS = 300.0
-"""What a Lease may make others wait at most: a mistyped duration must not keep everybody out for days."""
+"""The longest that a Lease can make others wait: a mistyped duration must not keep everybody out for days."""
 
 
 @dataclass(frozen=True)
 class LeaseTimings:
-    """Seconds; retry < renew_deadline < duration, and the gap between the last two is for requests still on their way."""
+    """Seconds; retry < renew_deadline < duration, and the gap between the last two is for requests still in flight."""
 
     duration: float = 15.0
     renew_deadline: float = 10.0
@@ -45,7 +45,7 @@ class LeaseTimings:
 
 
 def clock_with_suspend() -> float:
-    """Return seconds that go on while the machine is suspended; the plain monotonic clock of Linux stands still then."""
+    """Return seconds that also count while the machine is suspended; Linux's monotonic clock stops then."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
@@ -72,18 +72,18 @@ class Elector:
         self._jitter = jitter
         self._leads_until = float("-inf")
         self._not_before = float("-inf")
-        """Until then a holder of a Lease that somebody deleted may go on working, and we must not."""
+        """Until then the holder of a Lease that somebody deleted may still work, so we must not."""
         self._uid = ""
-        """Of the Lease that we hold or held last."""
+        """UID of the Lease that we hold or held last."""
         self._stamp = ""
-        """The renewTime that we wrote last, perhaps without an answer; emptied when the Lease was seen to bear another."""
+        """The renewTime that we wrote last, perhaps without an answer; empty once the Lease was seen with another."""
         self._seen: tuple[str, float] | None = None
-        """The resourceVersion of the Lease that was seen last, and since when on our clock."""
+        """The resourceVersion of the Lease that was seen last, and since when by our clock."""
         self._longest = timings.duration
-        """The longest that a holder whom we know of may go on working without a renewal."""
+        """The longest that any holder we know of may work without a renewal."""
 
     def leading(self) -> bool:
-        """Whether we may work now; asked before every write, so that not even a stalled process writes too late."""
+        """Return whether we may work now; checked before every write, so that not even a stalled process writes too late."""
         return self._not_before <= self._clock() < self._leads_until
 
     async def acquire(self) -> None:
@@ -110,10 +110,10 @@ class Elector:
         log.error("leadership lost", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
 
     async def release(self) -> None:
-        """Hand the lease to whoever asks next; without it the others wait until it has expired."""
+        """Give the lease up for whoever asks next; otherwise the others wait until it has expired."""
         if not self.leading():
             return
-        # From here on nothing is written in the lease's name, whatever becomes of it.
+        # From here on nothing is written in the lease's name, whether or not the release succeeds.
         self._leads_until = float("-inf")
         try:
             async with asyncio.timeout(self._timings.duration - self._timings.renew_deadline):
@@ -123,7 +123,7 @@ class Elector:
             log.warning("the lease could not be released and has to expire", extra={"error": str(error) or "no answer in time"})
 
     async def _hand_over(self) -> bool:
-        """Take our name out of the lease; False if it was written meanwhile, as by a renewal that was still on its way."""
+        """Remove our name from the lease; False if it was written meanwhile, for instance by a renewal still in flight."""
         lease = await self._client.get(LEASES, self.name, self.namespace)
         if not self._names_us(lease):
             return True
@@ -146,7 +146,7 @@ class Elector:
         except (KubeError, TimeoutError) as error:
             log.warning("lease not renewed", extra={"lease": self.name, "error": str(error) or f"no answer in {timeout_seconds:g} s"})
             return
-        # Counted from before the request: from then on, at the earliest, the others count their wait.
+        # Counted from before the request, because that is the earliest moment from which the others may count their wait.
         self._leads_until = started + self._timings.renew_deadline if held else float("-inf")
 
     async def _acquire_or_renew(self, started: float) -> bool:
@@ -167,7 +167,7 @@ class Elector:
         return True
 
     async def _create(self) -> None:
-        """Create the Lease in our name. Whoever held one that was deleted may not have noticed: for that long we wait."""
+        """Create the Lease in our name, then wait until a holder of a deleted one, who may not have noticed, can no longer work."""
         self._not_before = self._clock() + self._longest
         self._uid = ""
         about = {"lease": f"{self.namespace}/{self.name}", "wait_seconds": f"{self._longest:g}"}
@@ -175,7 +175,7 @@ class Elector:
         await self._write(self._client.create, {"metadata": {"namespace": self.namespace, "name": self.name}})
 
     def _look_at(self, lease: KubeObject) -> None:
-        """Note since when the Lease is as it is, and the longest that any holder may rely on it."""
+        """Note since when the Lease has been unchanged, and the longest that any holder may rely on it."""
         spec = lease.get("spec") or {}
         version = lease["metadata"]["resourceVersion"]
         if self._seen is None or self._seen[0] != version:
@@ -194,11 +194,11 @@ class Elector:
         return _holder(lease) == self.identity
 
     def _is_still_ours(self, lease: KubeObject) -> bool:
-        """Whether this is the Lease that we hold, and not one that was put in its place."""
+        """Return whether this is the Lease that we hold, and not a replacement."""
         return self._names_us(lease) and self._uid in ("", lease["metadata"]["uid"])
 
     def _is_our_last_write(self, lease: KubeObject) -> bool:
-        """Whether nobody has written since we did: then nobody else can have begun to work, however long ago that was."""
+        """Return whether nobody has written since we did: then nobody else can have begun to work, however long ago that was."""
         return bool(self._stamp) and self._is_still_ours(lease) and lease["spec"].get("renewTime") == self._stamp
 
     async def _write(self, send: Callable[[Resource, KubeObject], Awaitable[KubeObject]], lease: KubeObject) -> None:
@@ -215,7 +215,7 @@ class Elector:
         if metadata.get("annotations"):
             metadata["annotations"] = {name: value for name, value in metadata["annotations"].items() if name != RELEASED}
         self._stamp = now
-        # Bears the UID and resourceVersion that were read: if two try, or it was deleted, one gets Conflict and looks again.
+        # Has the UID and resourceVersion that were read: if two try, or it was deleted, one gets Conflict and looks again.
         item = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, **lease, "metadata": metadata, "spec": new}
         written = await send(LEASES, item)
         self._uid = written["metadata"]["uid"]
@@ -227,20 +227,20 @@ def _holder(lease: KubeObject) -> str:
 
 
 class FencedTransport:
-    """Sends reads always and writes only while `may_write` says so; the last barrier against two leaders."""
+    """Always sends reads, and writes only while `may_write` allows it; the last barrier against two leaders."""
 
     def __init__(self, transport: Transport, may_write: Callable[[], bool]) -> None:
         self._transport = transport
         self._may_write = may_write
 
     async def send(self, request: Request) -> Response:
-        """Send; NotLeading if it is a write that is not allowed now, or no longer when a connection for it is there."""
+        """Send; NotLeading for a write that is not allowed now, or no longer once it has a connection."""
         if request.method == "GET":
             return await self._transport.send(request)
 
         def check() -> None:
             if not self._may_write():
-                raise NotLeading(f"{request}: not sent, for this process does not hold the lease")
+                raise NotLeading(f"{request}: not sent: this process does not hold the lease")
 
         check()
         return await self._transport.send(replace(request, guard=check))

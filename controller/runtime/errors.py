@@ -1,8 +1,8 @@
 # ruff: noqa: N818  (the names are the API's own reasons; `Error` marks the three kinds)
 """What can go wrong with the API, in the three kinds that a controller treats differently.
 
-Nothing of the client library or of aiohttp crosses the border of `controller.runtime`: errors from there are the cause of
-one of these. Pure. Tests: tests/controller/runtime/test_errors.py.
+No error of the client library or of aiohttp leaves `controller.runtime`: it becomes the cause of one of these. Pure.
+Tests: tests/controller/runtime/test_errors.py.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class KubeError(Exception):
-    """A request to the API that did not do what was asked. `status` is the HTTP status, None where no answer came."""
+    """A request to the API failed. `status` is the HTTP status, None if no answer came."""
 
     def __init__(self, message: str, *, status: int | None = None, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class KubeError(Exception):
 
 
 class RetryableError(KubeError):
-    """The same may succeed in a moment; the queue tries again with growing delay."""
+    """The same request may succeed in a moment; the queue tries again with growing delay."""
 
 
 class WaitingError(KubeError):
@@ -28,7 +28,7 @@ class WaitingError(KubeError):
 
 
 class TerminalError(KubeError):
-    """The request is wrong and stays wrong; trying it again is of no use."""
+    """The request is wrong and stays wrong; a retry is useless."""
 
 
 class Unreachable(RetryableError):
@@ -36,7 +36,7 @@ class Unreachable(RetryableError):
 
 
 class ServerError(RetryableError):
-    """The API server failed (5xx) or answered something that is no answer."""
+    """The API server failed (5xx) or sent something that is not an answer."""
 
 
 class TooManyRequests(RetryableError):
@@ -44,11 +44,11 @@ class TooManyRequests(RetryableError):
 
 
 class Unauthorized(RetryableError):
-    """The credentials are not accepted, even after they were read again; tokens are renewed, so it may pass."""
+    """The credentials are not accepted, even after they were read again; tokens are renewed, so this may pass."""
 
 
 class Conflict(RetryableError):
-    """The object changed since it was read, or another field manager owns a field. Read again, decide again."""
+    """The object changed since it was read, or another field manager owns a field. Read it again and decide again."""
 
 
 class Gone(RetryableError):
@@ -56,7 +56,7 @@ class Gone(RetryableError):
 
 
 class NotLeading(RetryableError):
-    """This process does not hold the lease any more, so the write was not sent."""
+    """This process no longer holds the lease, so the write was not sent."""
 
 
 class NotFound(WaitingError):
@@ -72,7 +72,7 @@ class Forbidden(WaitingError):
 
 
 class AlreadyExists(TerminalError):
-    """An object of that name is there already."""
+    """An object of that name exists already."""
 
 
 class Invalid(TerminalError):
@@ -93,7 +93,7 @@ _BY_STATUS: dict[int, type[KubeError]] = {
 def error_from_status(http_status: int, answer: Mapping[str, Any] | None, what: str, retry_after: str | None = None) -> KubeError:
     """Return the error for an answer that is not a success.
 
-    `answer` is the `Status` object that came, None if it was none; `what` names the request for the message;
+    `answer` is the `Status` object in the answer, None if there was none; `what` names the request for the message;
     `retry_after` is the header of that name, in seconds.
     """
     status = answer or {}
@@ -104,7 +104,7 @@ def error_from_status(http_status: int, answer: Mapping[str, Any] | None, what: 
     if http_status == 409 and status.get("reason") == "AlreadyExists":
         kind = AlreadyExists
     elif http_status == 404 and not details.get("name"):
-        # A missing object is reported with its name; a path that is not served, with none.
+        # A missing object is reported with its name, a path that is not served without one.
         kind = ResourceAbsent
     elif kind is None:
         kind = ServerError if http_status >= 500 or http_status < 400 else Invalid

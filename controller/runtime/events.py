@@ -1,4 +1,4 @@
-"""Writes Kubernetes Events, which `kubectl describe` shows below an object; for transitions only, never for every look.
+"""Writes Kubernetes Events, which `kubectl describe` shows below an object; only for transitions.
 
 An Event that cannot be written is logged and forgotten: nothing depends on it. Tests:
 tests/controller/runtime/test_events.py, tests/integration/test_runtime_client.py.
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 NOTE_MAX_BYTES = 1024
 REASON_MAX_LENGTH = 128
 WRITE_TIMEOUT_SECONDS = 5.0
-"""A job is not kept waiting for its Event."""
+"""A job must not wait for its Event."""
 
 EventType = Literal["Normal", "Warning"]
 
@@ -33,7 +33,7 @@ class EventRecorder:
         self._instance = instance
 
     async def record(self, regarding: KubeObject, type_: EventType, reason: str, message: str, action: str = "Reconcile") -> None:
-        """Write one Event about `regarding`; never raises but when cancelled."""
+        """Write one Event about `regarding`; raises nothing, unless cancelled."""
         metadata = regarding["metadata"]
         namespace = metadata.get("namespace", "default")
         event: KubeObject = {

@@ -1,6 +1,6 @@
 """The HTTP server for the kubelet's probes and for Prometheus: /healthz, /readyz, /metrics.
 
-An answer says what is wrong, so that `curl` tells it as well as the probe. Tests: tests/controller/runtime/test_health.py.
+An answer says what is wrong, so that `curl` shows it too. Tests: tests/controller/runtime/test_health.py.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,14 +11,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from controller.runtime.metrics import Metrics
 
 Check = Callable[[], Sequence[str]]
-"""Returns what is wrong, in words; nothing when all is well."""
+"""Returns what is wrong, one message each; empty if all is well."""
 
 
 class HealthServer:
     """Serves while it is entered: `async with HealthServer(…) as server`.
 
-    `live` tells why the process should be restarted, `ready` why it is not of use yet. That the event loop turns is told by
-    there being an answer at all.
+    `live` says why the process should be restarted, `ready` why it cannot work yet. Any answer shows that the event loop runs.
     """
 
     def __init__(self, host: str, port: int, *, live: Check, ready: Check, metrics: Metrics) -> None:
@@ -33,7 +32,7 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The port that is served; useful where 0 was asked for."""
+        """The port that is served, also where 0 was requested."""
         return int(self._runner.addresses[0][1])
 
     async def __aenter__(self) -> "HealthServer":

@@ -1,6 +1,6 @@
-"""One line per log record: JSON for machines, words for people at a terminal. Bearer tokens never get through.
+"""One line per log record: JSON for machines, text for people at a terminal. Bearer tokens are removed.
 
-What is said goes into the message, what it is about into `extra`. Tests: tests/controller/runtime/test_logs.py.
+Messages are constant; what they are about goes into `extra`. Tests: tests/controller/runtime/test_logs.py.
 """
 
 import json
@@ -57,7 +57,7 @@ def set_up_logging(level: str, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # The client library logs whole answers at debug level, objects with their contents.
+    # The client library logs whole answers at debug level, with the contents of objects.
     logging.getLogger("kubernetes").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.captureWarnings(True)

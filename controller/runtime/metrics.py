@@ -1,4 +1,4 @@
-"""What a controller tells Prometheus about itself, in a registry of its own.
+"""A controller's Prometheus metrics, in a registry of their own.
 
 Written by queue, workers, reflectors and elector; served by health. Tests: tests/controller/runtime/test_health.py.
 """
@@ -16,9 +16,9 @@ class Metrics:
     def __init__(self, prefix: str) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.queue_depth = Gauge(f"{prefix}_queue_depth", "Keys that wait for a worker.", registry=self.registry)
-        self.queue_adds = Counter(f"{prefix}_queue_adds", "Keys that were added to the queue.", registry=self.registry)
-        self.queue_retries = Counter(f"{prefix}_queue_retries", "Keys that were put off after an error.", registry=self.registry)
+        self.queue_depth = Gauge(f"{prefix}_queue_depth", "Keys waiting for a worker.", registry=self.registry)
+        self.queue_adds = Counter(f"{prefix}_queue_adds", "Keys added to the queue.", registry=self.registry)
+        self.queue_retries = Counter(f"{prefix}_queue_retries", "Keys retried later after an error.", registry=self.registry)
         self.reconcile_seconds = Histogram(
             f"{prefix}_reconcile_seconds", "Duration of one reconcile.", buckets=RECONCILE_BUCKETS_SECONDS, registry=self.registry
         )

@@ -1,7 +1,7 @@
 """Keeps a Store equal to what the API server holds: list, then watch, for as long as the process lives.
 
-A cut, silent or ended watch goes on from the last resourceVersion; one that is too old is listed anew, and what
-vanished meanwhile is reported as deleted. A resource that is not served is waited for. Tests:
+A cut, silent or ended watch resumes from the last resourceVersion; if that is too old, everything is listed again and what
+has vanished is reported as deleted. If a resource is not served, the reflector waits for it. Tests:
 tests/controller/runtime/test_reflector.py, tests/integration/test_runtime_reflector.py.
 """
 
@@ -34,36 +34,36 @@ class Selection:
 
 @dataclass(frozen=True)
 class Timings:
-    """How long a reflector waits for what, in seconds."""
+    """A reflector's waiting times, in seconds."""
 
     watch_seconds: int = 300
-    """The server ends a watch after this to twice this, so that many do not come back at once."""
+    """The server ends a watch after between this and twice this, so that many do not come back at once."""
     inactivity_seconds: float = 120.0
-    """Twice the pause between bookmarks: a watch that is silent for so long is dead."""
+    """Twice the pause between bookmarks: a watch that is silent for longer is dead."""
     backoff_base_seconds: float = 0.5
     backoff_maximum_seconds: float = 30.0
-    """For what is refused or not there; the end of an outage is told by `reconnect`."""
+    """For what is refused or missing; the end of an outage is reported through `reconnect`."""
     settled_seconds: float = 5.0
-    """A watch that held for so long was good: the next failure is the first again."""
+    """A watch that lasted this long was good: the next failure counts as the first again."""
 
 
 RESUME_ATTEMPTS = 3
-"""A server that was restored from a backup may refuse our resourceVersion with a 5xx for ever: then list."""
+"""A server that was restored from a backup may refuse our resourceVersion with a 5xx every time: then list."""
 ABSENT_AFTER = 3
-"""Times in a row that a resource which was served must be missing before its objects count as deleted."""
+"""How often in a row a served resource must be missing before its objects count as deleted."""
 SLOWEST_LIST_SECONDS = 300.0
 
 
 def without_managed_fields(item: KubeObject) -> KubeObject:
-    """Drop what nobody reads: managed fields are often more than half of an object."""
+    """Drop managed fields, which nobody reads and which are often more than half of an object."""
     item["metadata"].pop("managedFields", None)
     return item
 
 
 class Reflector:
-    """Fills `store` with what `project` leaves of the selected objects of `resource`, and tells `on_change` each difference.
+    """Fills `store` with the selected objects of `resource`, reduced by `project`, and calls `on_change` for each difference.
 
-    `on_state` is told when the resource turns out to be served or absent. Both run on the event loop and must not block.
+    `on_state` is called when the resource turns out to be served or absent. Both run on the event loop and must not block.
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class Reflector:
 
     @property
     def live(self) -> bool:
-        """Whether the loop below still turns; an API server that is down does not make it dead."""
+        """Whether the loop below still runs; an API server that is down does not make it dead."""
         longest = self._timings.inactivity_seconds + 2 * self._timings.backoff_maximum_seconds + SLOWEST_LIST_SECONDS
         return time.monotonic() - self._active_at < longest
 
     def reconnect(self) -> None:
-        """Go on at once, over a new connection: the one that is open may be dead, and what was put off may succeed now."""
+        """Retry at once, over a new connection: the open one may be dead, and what failed before may succeed now."""
         self._reconnect.set()
 
     async def run(self) -> None:
@@ -131,7 +131,7 @@ class Reflector:
                 turn.result()
 
     async def _turn(self) -> None:
-        """List and watch once, and wait as long as it is wise before the next time."""
+        """List and watch once, and wait before the next time as long as the outcome suggests."""
         started = asyncio.get_running_loop().time()
         reason = await self._list_and_watch()
         held_seconds = asyncio.get_running_loop().time() - started
@@ -140,7 +140,7 @@ class Reflector:
             if reason == "ended":
                 return
         if reason == "gone" and self._reason != "gone":
-            # The server is well, and what it says asks for a list: what grew while it was not is of no concern.
+            # The server works and its answer requires a list: earlier failures no longer count.
             self._failures = 0
         self._reason = reason
         delay = backoff_seconds(self._failures, self._timings.backoff_base_seconds, self._timings.backoff_maximum_seconds, self._jitter)
@@ -148,7 +148,7 @@ class Reflector:
         await asyncio.sleep(max(delay, self._retry_after_seconds))
 
     async def _list_and_watch(self) -> str:
-        """List where there is nothing to resume, watch until the watch ends; returns why it did."""
+        """List if there is nothing to resume, then watch until the watch ends; return why it did."""
         try:
             if self._version is None:
                 self._version = await self._list()
@@ -162,12 +162,12 @@ class Reflector:
         return reason
 
     def _explain(self, problem: KubeError) -> str:
-        """Draw the consequences of a failure and return its name in logs and metrics."""
-        # Bounded: a cache that is deaf for as long as a proxy in maintenance says would count as hung.
+        """React to a failure and return its name for logs and metrics."""
+        # Bounded: a proxy in maintenance may ask for so long a pause that the reflector would count as hung.
         self._retry_after_seconds = min(problem.retry_after_seconds or 0.0, self._timings.inactivity_seconds)
         if isinstance(problem, ResourceAbsent):
             self._missing += 1
-            # An API server that is starting may not serve everything yet: what we hold is not thrown away at once.
+            # An API server that is starting may not serve everything yet: do not discard the cache at once.
             if self.store.state is not StoreState.SYNCED or self._missing >= ABSENT_AFTER:
                 self._forget_all()
             return "absent"
@@ -177,7 +177,7 @@ class Reflector:
         if isinstance(problem, Unreachable):
             return "unreachable"
         if isinstance(problem, (TooManyRequests, Unauthorized)):
-            # Neither says anything of the place to go on from, and a list costs the server more than a watch.
+            # Neither invalidates the resourceVersion to resume from, and a list costs the server more than a watch.
             return type(problem).__name__
         self._refused_resumes += 1
         if not isinstance(problem, ServerError) or self._refused_resumes >= RESUME_ATTEMPTS:
@@ -234,7 +234,7 @@ class Reflector:
             change = self.store.remove(object_key(event.object))
         elif event.type in {"ADDED", "MODIFIED"}:
             change = self.store.put(self._project(event.object))
-        # Only now: a change that was not taken must be sent again.
+        # Only now: a change that was not processed must be sent again.
         self._version = version
         if change is not None:
             self._on_change(change)

@@ -1,6 +1,6 @@
-"""Names the resources of the Kubernetes API that a controller talks to, so that one client serves them all.
+"""The resources of the Kubernetes API that a controller uses, so that one client handles them all.
 
-Pure; imported by everybody in controller/. Tests: tests/controller/runtime/test_resources.py.
+Pure; imported all over controller/. Tests: tests/controller/runtime/test_resources.py.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 KubeObject = dict[str, Any]
-"""A Kubernetes object as its JSON. What a Store hands out is shared: copy before you change it."""
+"""A Kubernetes object as JSON. Objects from a Store are shared: copy before you change one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
 
 
 def object_key(item: Mapping[str, Any]) -> str:
-    """Return `namespace/name` of an object, or `name` where it has no namespace."""
+    """Return `namespace/name` of an object, or `name` if it has no namespace."""
     metadata = item["metadata"]
     namespace = metadata.get("namespace")
     return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])

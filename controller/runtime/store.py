@@ -1,7 +1,7 @@
 """Holds the newest known state of one kind of object, found by key and through indexes.
 
-A reflector fills it, reconcilers read it; everything runs on one event loop, so there are no locks. Knows no API and no
-clock. Tests: tests/controller/runtime/test_store.py.
+A reflector fills it, reconcilers read it; everything runs on one event loop, so there are no locks. Uses neither
+API nor clock. Tests: tests/controller/runtime/test_store.py.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ class StoreState(StrEnum):
     """How far the contents can be trusted."""
 
     SYNCING = "syncing"
-    """The first list has not come yet."""
+    """The first list has not arrived yet."""
     SYNCED = "synced"
     ABSENT = "absent"
     """The API server does not serve this resource: its definition is not installed. The store is empty."""
@@ -27,7 +27,7 @@ class StoreState(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """One difference between what was known and what is: `old` is None for a new object, `new` for a deleted one."""
+    """One difference to what was known: `old` is None for a new object, `new` for a deleted one."""
 
     key: str
     old: KubeObject | None
@@ -59,7 +59,7 @@ class Store:
             self._known.set()
 
     async def wait_until_known(self) -> None:
-        """Return once the first list has come, or it is known that the resource is absent."""
+        """Return once the first list has arrived, or the resource is known to be absent."""
         await self._known.wait()
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Store:
         return [self._objects[key] for key in sorted(self._indexes[index].get(value, ()))]
 
     def put(self, item: KubeObject) -> Change:
-        """Add the object or replace what has its key."""
+        """Add the object, or replace the one with its key."""
         key = object_key(item)
         old = self._objects.get(key)
         if old is not None:
@@ -94,7 +94,7 @@ class Store:
         return Change(key, old, item)
 
     def remove(self, key: str) -> Change | None:
-        """Forget the object with this key; None if there was none."""
+        """Remove the object with this key; None if there was none."""
         old = self._objects.pop(key, None)
         if old is None:
             return None
@@ -102,10 +102,10 @@ class Store:
         return Change(key, old, None)
 
     def replace(self, items: Iterable[KubeObject]) -> list[Change]:
-        """Make the contents equal to `items` and return what differs, with the deletions that nobody reported.
+        """Make the contents equal to `items` and return the differences, including deletions that no watch reported.
 
-        An object with the same resourceVersion is no change. One that was deleted and created anew under the same name
-        is one change, from the old to the new: readers compare UIDs.
+        An object with the same resourceVersion is not a change. One that was deleted and created again under the same name is
+        one change, from the old to the new: readers compare UIDs.
         """
         given = {object_key(item): item for item in items}
         changes = [change for key in self.keys() if key not in given and (change := self.remove(key))]

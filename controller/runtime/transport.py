@@ -1,4 +1,4 @@
-"""The seam between our client and HTTP: what a request and an answer are, so that tests give answers instead of patches.
+"""The seam between our client and HTTP: tests provide answers here instead of patching code.
 
 The real transport is controller.runtime.connection; the fake is tests/fakes.py. Pure.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 READ_TIMEOUT_SECONDS = 30.0
-"""Also the total of a request: the API server itself gives up after 60 s, and a controller is better off asking again."""
+"""Also the limit of a whole request: the API server itself gives up after 60 s, and asking again is better than waiting."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Request:
     content_type: str = "application/json"
     accept: str = "application/json"
     read_timeout_seconds: float = READ_TIMEOUT_SECONDS
-    """Longest silence; for all but streams also the longest whole."""
+    """Longest silence; for anything but a stream also the longest time in total."""
     guard: Callable[[], None] | None = field(default=None, compare=False, repr=False)
-    """Called when a connection is there, last before anything is sent, and again before it is sent again; it may raise."""
+    """Called once there is a connection, right before anything is sent, and again before each resend; it may raise."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -42,7 +42,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Stream:
-    """An answer that goes on. Where `status` is not 200, the lines are those of the error."""
+    """An answer that arrives line by line. If `status` is not 200, the lines are those of the error."""
 
     status: int
     lines: AsyncIterator[bytes]
@@ -50,14 +50,14 @@ class Stream:
 
 
 class Transport(Protocol):
-    """Sends requests. Raises Unreachable where no answer comes; every HTTP status is an answer."""
+    """Sends requests. Raises Unreachable if no answer comes; every HTTP status is an answer."""
 
     async def send(self, request: Request) -> Response:
         """Send and read the whole answer."""
         ...
 
     def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
-        """Send and read line by line for as long as the answer goes on."""
+        """Send and read line by line until the answer ends."""
         ...
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Takes keys from the queue, has each reconciled, and decides from the outcome when it is looked at again.
+"""Takes keys from the queue, has each reconciled, and decides from the outcome when to reconcile it again.
 
-Knows nothing of what is reconciled. Tests: tests/controller/runtime/test_workers.py.
+Knows nothing about what is reconciled. Tests: tests/controller/runtime/test_workers.py.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ from controller.runtime.workqueue import MAX_DELAY_SECONDS, QueueClosed, WorkQue
 log = logging.getLogger(__name__)
 
 Reconcile = Callable[[str], Awaitable[float | None]]
-"""Brings what `key` names closer to what is wanted; returns after how many seconds to look again, None: at the next change."""
+"""Reconciles the object that `key` names; returns after how many seconds to do so again, None: at the next change."""
 
 WAITING_BASE_SECONDS = 5.0
-"""What somebody else must do takes longer than the API's mishaps; it is also noticed by a watch, mostly."""
+"""What somebody else must do takes longer than a glitch of the API, and a watch mostly notices it."""
 ASKED_TO_WAIT_LONGEST_SECONDS = 10.0
-"""An API server that asks to slow down, as while it starts, says itself for how long."""
+"""An API server that asks to slow down, for instance while it starts, says for how long."""
 RECONCILE_LIMIT_SECONDS = 120.0
-"""Every request has a time-out of its own; this ends what hangs otherwise."""
+"""Every request has a time-out of its own; this ends what hangs for another reason."""
 
 
 class Workers:
-    """`count` workers on one queue. `run` ends when the queue is closed and what was begun is finished, or when cancelled."""
+    """`count` workers on one queue. `run` ends when the queue is closed and all work in progress is finished, or when cancelled."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Workers:
         else:
             self._queue.forget(key)
             if again_after is not None:
-                # Never earlier than asked for, and a little later, so that jobs of one moment do not stay together.
+                # Never earlier than requested, and a little later, so that jobs created together spread out.
                 self._queue.add_after(key, again_after * (1.0 + AGAIN_SPREAD * self._jitter()))
         finally:
             self._metrics.reconcile_seconds.observe(time.perf_counter() - started)
@@ -96,7 +96,7 @@ class Workers:
         self._metrics.reconcile_errors.labels(kind).inc()
         about = {"key": key, "kind": kind, "error": f"{type(error).__name__}: {error}"}
         if kind == "terminal":
-            log.error("reconcile failed; it is tried again when something changes", extra=about)
+            log.error("reconcile failed; retrying when something changes", extra=about)
             return
         self._metrics.queue_retries.inc()
         least = WAITING_BASE_SECONDS if kind == "waiting" else 0.0
@@ -106,12 +106,12 @@ class Workers:
         delay = self._queue.retry(key, max(least, after or 0.0), longest_seconds=longest, passing=passing)
         about["retry_in_seconds"] = f"{delay:.1f}"
         if isinstance(error, (Conflict, NotLeading)):
-            # The ordinary course of things: somebody else wrote first.
+            # Ordinary: somebody else wrote first.
             log.info("reconcile put off", extra=about)
         elif isinstance(error, KubeError):
             log.warning("reconcile put off", extra=about)
         else:
-            log.exception("reconcile failed unexpectedly; it is tried again", extra=about)
+            log.exception("reconcile failed unexpectedly; retrying", extra=about)
 
 
 def _kind_of(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Which keys wait to be worked on, and when: each at most once in the queue and never with two workers.
 
-KeySchedule is the pure part, with time as an argument; WorkQueue lets workers wait on it. Knows nothing of what a key
-stands for. Tests: tests/controller/runtime/test_workqueue.py.
+KeySchedule is the pure part, with time as an argument; WorkQueue lets workers wait on it. Knows nothing about what
+a key means. Tests: tests/controller/runtime/test_workqueue.py.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from controller.runtime.backoff import Jitter, backoff_seconds
 
 BASE_DELAY_SECONDS = 0.25
 MAX_DELAY_SECONDS = 120.0
-"""A job that failed for an hour is still looked at every two minutes; the API's mishaps are shorter."""
+"""A job that has failed for an hour is still retried every two minutes; glitches of the API are shorter."""
 
 
 class QueueClosed(Exception):  # noqa: N818  (it is no error: the process ends)
-    """The queue gives out no more keys."""
+    """The queue is closed and gives out no more keys."""
 
 
 class KeySchedule:
     """Keys that are ready, in order; keys that become ready later; keys that are being worked on.
 
     A key added while it is being worked on is ready again when that is done, so no change is lost and no key is worked on
-    twice at once. Taking a key cancels its delay: whoever works on it now sees everything that it was put off for.
+    twice at once. Taking a key cancels its delay: whoever works on it now sees everything that the delay was for.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class KeySchedule:
         return len(self._working)
 
     def add(self, key: str) -> bool:
-        """Make `key` ready; False if it was so already."""
+        """Make `key` ready; False if it already was."""
         if key in self._waiting or key in self._again:
             return False
         self._due.pop(key, None)
@@ -65,7 +65,7 @@ class KeySchedule:
         heapq.heappush(self._heap, (due, key))
 
     def take(self, now: float) -> str | None:
-        """Return the key that is ready longest and mark it as being worked on; None if there is none."""
+        """Return the key that has been ready longest and mark it as being worked on; None if there is none."""
         self._collect_due(now)
         if not self._ready:
             return None
@@ -76,7 +76,7 @@ class KeySchedule:
         return key
 
     def done(self, key: str) -> None:
-        """Say that the work on `key` has ended."""
+        """Record that the work on `key` has ended."""
         self._working.remove(key)
         if key in self._again:
             self._again.discard(key)
@@ -96,14 +96,14 @@ class KeySchedule:
 class WorkQueue:
     """A KeySchedule that workers wait on, with a delay per key that doubles with each failure.
 
-    `clock` is in seconds, `jitter` returns a number from 0 to 1; both are given by tests.
+    `clock` is in seconds, `jitter` returns a number from 0 to 1; tests pass their own.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, jitter: Jitter = random.random) -> None:
         self._schedule = KeySchedule()
         self._failures: dict[str, int] = {}
         self._passing: set[str] = set()
-        """Keys that were put off for no fault of their own."""
+        """Keys that were delayed by an outage, not by a fault of their own."""
         self._clock = clock
         self._jitter = jitter
         self._wake = asyncio.Event()
@@ -114,20 +114,20 @@ class WorkQueue:
         return len(self._schedule)
 
     def add(self, key: str) -> None:
-        """Let `key` be worked on as soon as a worker is free."""
+        """Make `key` ready for the next free worker."""
         if self._schedule.add(key):
             self.on_add()
             self._wake.set()
 
     def add_after(self, key: str, seconds: float) -> None:
-        """Let `key` be worked on in `seconds`, or earlier if it is added before."""
+        """Make `key` ready in `seconds`, or earlier if it is added before."""
         self._schedule.add_at(key, self._clock() + max(0.0, seconds))
         self._wake.set()
 
     def retry(self, key: str, least_seconds: float = 0.0, *, longest_seconds: float = MAX_DELAY_SECONDS, passing: bool = False) -> float:
-        """Put `key` off, each time in a row twice as long, beginning with about `least_seconds`; returns the delay.
+        """Delay `key`, twice as long each time in a row, beginning with about `least_seconds`; return the delay.
 
-        The delay grows to `longest_seconds`, or to `least_seconds` where that is more.
+        The delay grows to `longest_seconds`, or to `least_seconds` if that is more.
         `passing`: the API server did not answer, or we were not allowed to ask; see `hurry`.
         """
         if passing:
@@ -141,19 +141,19 @@ class WorkQueue:
         return delay
 
     def hurry(self) -> None:
-        """What kept keys from being worked on is over: those that were put off for it are due within about a second."""
+        """Make the keys that an outage has delayed due within about a second, because it is over."""
         for key in sorted(self._passing):
             self._failures.pop(key, None)
             self.add_after(key, self._jitter())
         self._passing.clear()
 
     def forget(self, key: str) -> None:
-        """The work on `key` succeeded: its next failure is the first again."""
+        """Record that the work on `key` succeeded: its next failure counts as the first again."""
         self._failures.pop(key, None)
         self._passing.discard(key)
 
     async def take(self) -> str:
-        """Return the next key; its taker calls `done`. QueueClosed once the queue is closed."""
+        """Return the next key; the caller must call `done`. QueueClosed once the queue is closed."""
         while True:
             if self._closed:
                 raise QueueClosed
@@ -174,11 +174,11 @@ class WorkQueue:
         return self._closed
 
     def close(self) -> None:
-        """Give out no more keys; those being worked on are not touched."""
+        """Give out no more keys; work in progress is not affected."""
         self._closed = True
         self._wake.set()
 
     def done(self, key: str) -> None:
-        """Say that the work on `key` has ended; it is given out again if it was added meanwhile."""
+        """Record that the work on `key` has ended; it is given out again if it was added meanwhile."""
         self._schedule.done(key)
         self._wake.set()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.job.facts import RayJobFacts, bears_label_of, belongs_to, job_from, pod_from, ray_job_from
+from controller.job.facts import RayJobFacts, belongs_to, has_label_of, job_from, pod_from, ray_job_from
 from controller.job.names import labels
 from controller.job.objects.configmap import config_map, progress_config_map
 from controller.job.objects.rayjob import ray_job
@@ -97,7 +97,7 @@ def test_what_is_kept_reads_like_the_whole(item: dict[str, Any], keep: Callable[
     ("item", "keep", "ours"),
     [
         (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job, belongs_to),
-        (pod(), kept_of_pod, bears_label_of),
+        (pod(), kept_of_pod, has_label_of),
         (stored(config_map(job(), 2)), kept_of_config_map, belongs_to),
         (stored(progress_config_map(job(), 2)), kept_of_config_map, belongs_to),
         (stored(role(job(), 2)), kept_of_support, belongs_to),

@@ -195,7 +195,7 @@ async def test_an_attempt_waits_for_a_ray_cluster_that_no_cache_tells_of(operato
 
     async def waits_for_the_cluster_alone() -> bool:
         message = (await operator.condition("bot", "Running")).get("message", "")
-        return "waits for the end of 1 RayCluster of the one before" in message
+        return "waits for 1 RayCluster of the previous one to stop" in message
 
     await operator.run_until(waits_for_the_cluster_alone, "waiting for the RayCluster")
     assert await operator.names(PODS, ours) == []

@@ -1,4 +1,4 @@
-"""The two ConfigMaps of an attempt: what the trainer is told, and where it reports.
+"""The two ConfigMaps of an attempt: the trainer's configuration, and what it reports into.
 
 Pure. Test: tests/controller/job/objects/test_rbac.py.
 """
@@ -14,7 +14,7 @@ from controller.runtime.resources import CONFIG_MAPS
 
 
 def config_map(job: Job, attempt: int) -> dict[str, Any]:
-    """Return the trainer's configuration; immutable, so that no running trainer can be told something else."""
+    """Return the trainer's configuration; immutable, so that nobody can change it under a running trainer."""
     text = json.dumps(train_config(job, attempt).to_wire(), indent=1)
     return child(CONFIG_MAPS, names.config_name(job.name, attempt), job, attempt, immutable=True, data={names.CONFIG_KEY: text})
 
@@ -22,7 +22,7 @@ def config_map(job: Job, attempt: int) -> dict[str, Any]:
 def progress_config_map(job: Job, attempt: int) -> dict[str, Any]:
     """Return the empty object that the trainer writes its records into; it may patch this one and create none.
 
-    A trainer that gives it a finalizer must not hold up a job that is deleted in the foreground: it blocks no deletion.
+    It does not block the deletion of its owner: a finalizer that the trainer adds must not hold up a foreground deletion.
     """
     item = child(CONFIG_MAPS, names.progress_name(job.name, job.uid, attempt), job, attempt, data={})
     item["metadata"]["ownerReferences"] = [owner_reference(job) | {"blockOwnerDeletion": False}]

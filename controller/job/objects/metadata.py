@@ -1,4 +1,4 @@
-"""What every child has in common, and the operator's settings that children are built from.
+"""What all objects of an attempt have in common, and the settings that they are built from.
 
 Pure. Test: tests/controller/job/objects/test_rbac.py.
 """
@@ -13,7 +13,7 @@ from finetune.api.spec import GROUP, KIND, VERSION
 
 
 class TrainerSettings(Protocol):
-    """The part of the operator's settings that says how an attempt's pods are made."""
+    """The operator's settings for an attempt's pods."""
 
     @property
     def trainer_image(self) -> str:
@@ -53,7 +53,7 @@ class TrainerSettings(Protocol):
 
 
 def child(resource: Resource, name: str, job: Job, attempt: int, **content: Any) -> dict[str, Any]:
-    """Return an object that goes when its job goes: owned by it, without a finalizer."""
+    """Return an object that is deleted with its job: owned by it, without a finalizer."""
     return {
         "apiVersion": resource.api_version,
         "kind": resource.kind,
@@ -68,7 +68,7 @@ def child(resource: Resource, name: str, job: Job, attempt: int, **content: Any)
 
 
 def owner_reference(job: Job) -> dict[str, Any]:
-    """Return the reference by which the garbage collector knows whose child an object is."""
+    """Return the reference by which the garbage collector deletes an object with its job."""
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": KIND,

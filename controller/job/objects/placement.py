@@ -26,13 +26,13 @@ def claims(spec: FineTuneJobSpec) -> list[tuple[str, bool]]:
 
 
 def access_modes(claim: KubeObject) -> list[str]:
-    """Return the access modes of a claim: those of its volume once it has one, which may be more than were asked for."""
+    """Return the access modes of a claim: those of its volume once it is bound, which may be more than it requests."""
     status, spec = claim.get("status") or {}, claim.get("spec") or {}
     return list(status.get("accessModes") or spec.get("accessModes") or [])
 
 
 def needs_one_node(spec: FineTuneJobSpec, modes: AccessModes) -> bool:
-    """Tell whether a claim in use cannot be mounted on several nodes at once."""
+    """Return whether a claim in use cannot be mounted on several nodes at once."""
     return any(
         "ReadWriteMany" not in modes.get(name, ()) and not (read_only and "ReadOnlyMany" in modes.get(name, ()))
         for name, read_only in claims(spec)
@@ -40,17 +40,17 @@ def needs_one_node(spec: FineTuneJobSpec, modes: AccessModes) -> bool:
 
 
 def head_affinity(job: Job, attempt: int) -> dict[str, Any]:
-    """Return what keeps the head on the workers' node: they find a node with GPUs and memory, and it follows."""
+    """Return the affinity that puts the head on the workers' node: they need a node with GPUs and memory, and it follows."""
     return _beside(job, attempt, names.ROLE_WORKER)
 
 
 def worker_affinity(job: Job, attempt: int) -> dict[str, Any]:
-    """Return what keeps workers on one node; the first goes anywhere, as Kubernetes lets a pod pass that waits for its like."""
+    """Return the affinity that keeps workers on one node; Kubernetes lets the first of its kind go anywhere."""
     return _beside(job, attempt, names.ROLE_HEAD, names.ROLE_WORKER)
 
 
 def _beside(job: Job, attempt: int, *roles: str) -> dict[str, Any]:
-    # The submitter bears the attempt's labels too, mounts no claim and may run anywhere: it is nobody to stay beside.
+    # The submitter has the attempt's labels too, but mounts no claim and may run anywhere: nobody must follow it.
     selector = {
         "matchLabels": {names.UID_LABEL: job.uid, names.ATTEMPT_LABEL: str(attempt)},
         "matchExpressions": [{"key": names.ROLE_LABEL, "operator": "In", "values": list(roles)}],

@@ -23,9 +23,9 @@ GPU_RESOURCE = "nvidia.com/gpu"
 HOME = "/home/finetune"
 SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 600
-"""As short as the API server allows: an account that is created anew is served with a new token only when this one is renewed."""
+"""As short as the API server allows: if the account is created again, the pod gets a valid token only when this one is renewed."""
 SHARED_MEMORY_DIVISOR = 2
-"""Shared memory counts as the container's memory: half of it leaves room for what is not shared."""
+"""Shared memory counts towards the container's memory: half leaves room for the rest."""
 CONFIG_VOLUME = "finetune-config"
 TOKEN_VOLUME = "api-token"  # noqa: S105 - a volume's name
 
@@ -33,7 +33,7 @@ Pod = dict[str, Any]
 
 
 def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node: bool = False) -> Pod:
-    """Return the head's template: it runs the driver, no rank, and alone has a token of the API server.
+    """Return the head's template: it runs the driver and no rank, and is the only pod with a token for the API server.
 
     With `one_node` head and workers share a node.
     """
@@ -47,17 +47,17 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node
     container["volumeMounts"].append({"name": TOKEN_VOLUME, "mountPath": SERVICE_ACCOUNT_DIRECTORY, "readOnly": True})
     template = _template(job, attempt, names.ROLE_HEAD, settings, container)
     template["spec"]["volumes"] = [*_volumes(job, attempt, settings.head_memory), _token_volume()]
-    # A head that dies takes the run's state along: the attempt fails and the next one starts, instead of a half-dead repeat.
+    # The run's state dies with the head: the attempt must fail and the next one start, not a new head without that state.
     template["spec"] |= {"serviceAccountName": attempt_name(job.name, attempt), "restartPolicy": "Never"}
     if one_node:
         template["spec"]["affinity"] = head_affinity(job, attempt)
-        # Where the workers go, it has to be let in.
+        # It must tolerate the taints of the workers' node.
         template["spec"] |= _tolerations(job_resources(job))
     return template
 
 
 def worker_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node: bool = False) -> Pod:
-    """Return the workers' template: one pod has `resources` and no token. With `one_node` all share a node."""
+    """Return the workers' template: each pod has `resources` and no token. With `one_node` all share a node."""
     resources = job_resources(job)
     sizes = _sizes(resources.cpu, resources.memory)
     container = _trainer_container(safety.WORKER_CONTAINER, job, settings, sizes)
@@ -134,9 +134,9 @@ def _environment(job: Job, settings: TrainerSettings) -> Iterator[dict[str, Any]
     own = {
         "HOME": HOME,
         "PYTHONUNBUFFERED": "1",
-        # KubeRay sets it too, with the token. One that knows nothing of tokens leaves it alone: then Ray does not start without one.
+        # KubeRay sets it too, with the token. A KubeRay without token support leaves this one, and then Ray refuses to start.
         "RAY_AUTH_MODE": "token",
-        # The dashboard tells of train runs, by its API, only with it.
+        # Without it the dashboard's API does not show train runs.
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     }
     for name, value in {**settings.trainer_env, **own}.items():
@@ -147,7 +147,7 @@ def _environment(job: Job, settings: TrainerSettings) -> Iterator[dict[str, Any]
 
 
 def _sizes(cpu: str, memory: str) -> dict[str, dict[str, str]]:
-    """Return requests and limits: memory that is not reserved ends in a killed run, CPU that is limited in a slow one."""
+    """Return requests and limits: memory that is not reserved gets a run killed, a CPU limit makes it slow."""
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
@@ -186,7 +186,7 @@ def _volumes(job: Job, attempt: int, memory: str) -> list[dict[str, Any]]:
 
 
 def _token_volume() -> dict[str, Any]:
-    """Return the head's token where in-cluster clients look for it."""
+    """Return the volume with the head's token, as in-cluster clients expect it."""
     sources = [
         {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},

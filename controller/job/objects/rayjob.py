@@ -1,4 +1,4 @@
-"""The RayJob of an attempt: a Ray cluster of its own, one driver, no retries of KubeRay's.
+"""The RayJob of an attempt: a Ray cluster of its own, one driver, no retries by KubeRay.
 
 Created once and never changed: KubeRay ignores later changes of the cluster, and a queueing system may own its spec. Pure.
 Test: tests/controller/job/objects/test_rayjob.py.
@@ -18,12 +18,12 @@ from controller.kinds import RAY_JOBS
 from finetune.api.attempts import attempt_name
 
 CLUSTER_TTL_SECONDS = 10
-"""How long the cluster outlives its job: the next attempt waits for its pods to go."""
+"""How long the cluster outlives its job: the next attempt waits for its pods to be gone."""
 SUBMITTER_RETRIES = 2
-"""The submitter follows the log over a connection that may break; it finds a job that it has submitted before."""
+"""The submitter follows the log over a connection that may break; when it starts again it finds the job it has submitted."""
 OBJECT_STORE_SHARE = 4
 OBJECT_STORE_MIN_BYTES, OBJECT_STORE_MAX_BYTES = 80 * 2**20, 2 * 2**30
-"""Ray refuses stores under 75 MiB; little passes through it here, training's tensors never do."""
+"""Ray refuses stores under 75 MiB; little passes through it here, and never a tensor."""
 
 
 def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: AccessModes) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: Acc
         },
     }
     item = child(RAY_JOBS, attempt_name(job.name, attempt), job, attempt, spec=spec)
-    # KubeRay hands it on to the RayCluster: a head that died must not be replaced by one that knows nothing of the run.
+    # KubeRay copies it to the RayCluster: a head that died must not be replaced by one without the run's state.
     item["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
     return item
 

@@ -15,7 +15,7 @@ RBAC_GROUP = ROLES.group
 
 
 def service_account(job: Job, attempt: int) -> dict[str, Any]:
-    """Return the account of the head pod; its token is mounted where it is used, not by default."""
+    """Return the account of the head pod; its token is mounted only where it is used."""
     return child(SERVICE_ACCOUNTS, attempt_name(job.name, attempt), job, attempt, automountServiceAccountToken=False)
 
 

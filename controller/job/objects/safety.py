@@ -1,8 +1,8 @@
-"""What must have been stored of a RayJob as it was sent, because the safety of the cluster hangs on it.
+"""The fields of a RayJob that must be stored as they were sent, because the safety of the cluster depends on them.
 
-KubeRay's definition of an older release drops fields that it does not know, and a webhook may change others: a dashboard
-without a token runs whatever it is sent. What is asked of every RayJob stands here, and the builders take it from here, so
-that one can be judged by what is stored of it alone. Pure. Test: tests/controller/job/objects/test_safety.py.
+The definition of an older KubeRay drops fields that it does not know, and a webhook may change others: a dashboard without a
+token runs whatever anybody sends it. The values that every RayJob must have are defined here, and the builders use them from
+here, so that a stored RayJob can be judged on its own. Pure. Test: tests/controller/job/objects/test_safety.py.
 """
 
 import re
@@ -15,9 +15,9 @@ IMAGE_USER = 1000
 """User and group of the trainer's image; volumes are made writable for the group."""
 HEAD_CONTAINER, WORKER_CONTAINER, SUBMITTER_CONTAINER = "ray-head", "ray-worker", "ray-job-submitter"
 
-# A RayJob that does not have these values is deleted: who changes one ends the attempts that run during an upgrade.
+# A RayJob without these values is deleted: changing one ends the attempts that run during an upgrade.
 RAY_JOB: Mapping[str, Any] = {
-    # A constant: KubeRay hands it to a shell, so nothing of the user's may ever stand in it.
+    # A constant: KubeRay passes it to a shell, so it must never contain anything of the user's.
     "entrypoint": f"python -m trainer --config {names.CONFIG_DIRECTORY}/{names.CONFIG_KEY}",
     "submissionMode": "K8sJobMode",
     "backoffLimit": 0,
@@ -46,35 +46,35 @@ SHOWN = 5
 
 
 def fields_refused(message: str) -> list[str]:
-    """Return the fields that a strict API server says it does not know; empty if its message is about something else."""
+    """Return the fields that a strict API server says it does not know; empty if the message is about something else."""
     return sorted(set(UNKNOWN_FIELD.findall(message))) if "strict decoding error" in message else []
 
 
 def fields_lost(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """Return the paths of the fields that safety hangs on and that are not stored as they were sent.
+    """Return the paths of the fields that safety depends on and that were not stored as they were sent.
 
-    What was added is not looked at: the API server adds defaults, and queues and policies tolerations and the like.
+    Additions do not matter: the API server adds defaults, queues and policies add tolerations and the like.
     """
     return list(_lost(sent, stored))
 
 
 def fields_unsafe(stored: Mapping[str, Any]) -> list[str]:
-    """Return the paths of the fields that safety hangs on and that a stored RayJob does not have as we send them."""
+    """Return the paths of the fields that safety depends on and that differ in a stored RayJob from what we send."""
     return fields_lost(_required(stored["metadata"]["name"]), stored)
 
 
 def words(fields: list[str]) -> str:
-    """Return what is wrong and what to do, for the condition of a job."""
+    """Return the message for the job's condition: what is wrong and what to do."""
     named = ", ".join(fields[:SHOWN]) + (f" and {len(fields) - SHOWN} more" if len(fields) > SHOWN else "")
     return (
-        f"the cluster's definition of RayJob, or a webhook, does not keep {named}: the job would run without what keeps it safe, such as "
-        "the token of its dashboard, and is not left running. Install the CustomResourceDefinitions of KubeRay 1.6 or newer (helm does not "
+        f"the cluster's definition of RayJob, or a webhook, does not keep {named}: the job would run without safeguards such as the token "
+        "of its dashboard, so it is not left running. Install the CustomResourceDefinitions of KubeRay 1.6 or newer (helm does not "
         "upgrade them: kubectl apply --server-side), and the operator of that release"
     )
 
 
 def _required(name: str) -> dict[str, Any]:
-    """Return what every RayJob of ours has of the fields that safety hangs on; `name` is also that of its head's account."""
+    """Return the fields that safety depends on as every RayJob has them; its head's account has the same `name`."""
     cluster = {
         **CLUSTER,
         "headGroupSpec": {"template": _template(HEAD_CONTAINER, serviceAccountName=name)},
@@ -117,7 +117,7 @@ def _unlike(path: str, sent: Mapping[str, Any], stored: Mapping[str, Any], field
 
 
 def _keeps(sent: Any, stored: Any) -> bool:
-    """Tell whether `stored` has all that `sent` says; a mapping may say more."""
+    """Return whether `stored` has everything in `sent`; a mapping may have more."""
     if isinstance(sent, Mapping):
         return isinstance(stored, Mapping) and all(_keeps(value, stored.get(name)) for name, value in sent.items())
     return bool(sent == stored)

@@ -54,5 +54,5 @@ def _conclude(situation: Situation, attempt: Attempt, ending: Ending) -> Situati
         return finish(situation, ConditionType.FAILED, str(ending.reason), ending.message)
     if ending.charged and attempts.charged(situation.status) >= situation.job.max_attempts:
         return exhaust(situation, situation.last_attempt or attempt)
-    message = f"attempt {attempt.number} ended ({ending.reason}); the next one goes on from the last checkpoint. {ending.message}"
+    message = f"attempt {attempt.number} ended ({ending.reason}); the next one resumes from the last checkpoint. {ending.message}"
     return situation.condition(ConditionType.RUNNING, "False", Reason.RETRYING, message).wake_in(SOON)

@@ -15,7 +15,7 @@ from finetune.api.conditions import get_condition
 from finetune.api.status import ConditionType
 
 LINGERING = timedelta(seconds=60)
-"""A driver that has said its last word ends within seconds; after this, its RayJob is deleted."""
+"""A driver that has made its last report ends within seconds; after this, its RayJob is deleted."""
 
 
 def finished(situation: Situation) -> Situation | Plan:

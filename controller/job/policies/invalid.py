@@ -33,6 +33,6 @@ def _problem(situation: Situation) -> str:
     if paths:
         return (
             f"{', '.join(paths)}: a local path exists for `finetune run` only; put the file on a PersistentVolumeClaim or into a "
-            "ConfigMap and name that instead, in a new job"
+            "ConfigMap and refer to that instead, in a new job"
         )
     return "; ".join(situation.observed.refused)

@@ -37,7 +37,7 @@ def reported(situation: Situation) -> Situation:
         return situation.wake_in(wait)
     status = progress.fold(situation.status, record, situation.now)
     if situation.attempt is None:
-        # How it ended was concluded already; its last word must decide nothing more.
+        # How it ended has been concluded; its last report must not decide anything more.
         return replace(situation, status=attempts.rested(status))
     return replace(situation, status=status, outcome=record.outcome)
 

@@ -50,7 +50,7 @@ def _wait_for_references(situation: Situation) -> Situation:
 def _wait_until_gone(situation: Situation, remaining: str) -> Situation:
     ended = [attempt for attempt in situation.status.attempts or [] if attempt.outcome is not None]
     reason = Reason.RETRYING if ended and ended[-1].outcome in attempts.RETRIED else Reason.WAITING_FOR_PODS
-    message = f"the next attempt waits for the end of {remaining} of the one before; two writers would spoil the output"
+    message = f"the next attempt waits for {remaining} of the previous one to stop; two writers would corrupt the output"
     waits = situation.condition(ConditionType.RUNNING, "False", reason, message)
     age = situation.now - ended[-1].end_time if ended and ended[-1].end_time is not None else timedelta(0)
     return waits.do(*leftovers(situation)).wake_in(growing(age, PODS_GONE_POLL, PODS_GONE_POLL_LONGEST))

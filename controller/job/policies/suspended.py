@@ -16,7 +16,7 @@ from finetune.api.status import AttemptOutcome, ConditionType
 
 
 def suspended(situation: Situation) -> Situation | Plan:
-    """End the attempt of a suspended job, uncharged, and delete its RayJob; what it has reached stays in its checkpoints."""
+    """End the attempt of a suspended job, uncharged, and delete its RayJob; its checkpoints stay."""
     if not situation.job.suspended or _has_ended(situation):
         return situation
     attempt, ray_job = situation.attempt, situation.ray_job
@@ -26,9 +26,9 @@ def suspended(situation: Situation) -> Situation | Plan:
         ending = Ending(AttemptOutcome.SUSPENDED, Reason.SUSPENDED, "the job was suspended")
         situation = replace(situation, status=attempts.end(situation.status, ending, situation.now))
     pods = sum(pod.trains for pod in situation.observed.pods)
-    message = (
-        f"waiting for {pods} pods to stop" if pods else "no pods run; set runPolicy.suspend to false to resume from the last checkpoint"
-    )
+    message = "no pods run; set runPolicy.suspend to false to resume from the last checkpoint"
+    if pods:
+        message = f"waiting for {pods} pod{'s' if pods > 1 else ''} to stop"
     situation = situation.condition(ConditionType.SUSPENDED, "True", Reason.SUSPENDED, message)
     situation = situation.condition(ConditionType.RUNNING, "False", Reason.SUSPENDED, "the job is suspended")
     if attempt is not None:
@@ -38,6 +38,6 @@ def suspended(situation: Situation) -> Situation | Plan:
 
 
 def _has_ended(situation: Situation) -> bool:
-    """Tell whether the attempt ended before the user's wish reached it."""
+    """Return whether the attempt ended before the request to suspend reached it."""
     ray_job = situation.ray_job
     return ray_job_state(ray_job).final if ray_job is not None else situation.outcome is not None

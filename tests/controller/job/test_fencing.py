@@ -30,7 +30,7 @@ async def test_an_attempt_is_not_created_beside_what_the_server_still_has_of_the
     assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL.total_seconds()
     assert "bot-2" not in world.ray_jobs()
     assert world.condition("Running")["reason"] == "Retrying"
-    assert "two writers would spoil the output" in world.condition("Running")["message"]
+    assert "two writers would corrupt the output" in world.condition("Running")["message"]
 
     if world.api.objects(kind):
         world.api.remove(kind, "team", "bot-1")

@@ -150,7 +150,7 @@ async def test_room_in_the_quota_starts_the_job_at_once(change: Any) -> None:
 async def test_every_way_in_which_a_quota_refuses_is_known_as_one(words: str) -> None:
     world = await refused(Response(403, f'{{"kind":"Status","message":"rayjobs bot-1 is forbidden: {words}"}}'.encode()))
     assert world.condition("Running")["reason"] == "QuotaExceeded"
-    assert "it starts by itself when the quota has room or is gone" in world.condition("Running")["message"]
+    assert "the job starts by itself when the quota has room or is gone" in world.condition("Running")["message"]
 
 
 async def test_a_quota_of_which_more_is_used_wakes_nobody() -> None:
@@ -237,7 +237,7 @@ async def test_a_definition_that_vanishes_while_a_job_is_created_is_told_as_kube
 @pytest.mark.parametrize("kind", Kind, ids=str)
 def test_the_bound_that_is_told_is_the_longest_pause_that_the_queue_may_make(kind: Kind) -> None:
     longest = backoff_seconds(100, kind.first_seconds, kind.longest_pause_seconds, lambda: 1.0) * (1.0 + AGAIN_SPREAD)
-    told = re.search(r"within (\d+) (s|minutes) at the latest", kind.outlook)
+    told = re.search(r"within (\d+) (s|minutes)", kind.outlook)
     assert told is not None
     unit = 60 if told[2] == "minutes" else 1
     assert longest <= int(told[1]) * unit <= longest + unit
@@ -248,7 +248,7 @@ async def test_status_tells_why_a_job_waits_since_when_and_what_lets_it_start() 
     first = world.condition("Running")
     assert (first["status"], first["reason"], world.status["phase"]) == ("False", "CreationFailed", "Waiting")
     assert "not on Fridays" in first["message"]
-    assert "(since 2026-03-01 12:00:00 UTC; asked again within 83 s at the latest, and it starts by itself" in first["message"]
+    assert "(since 2026-03-01 12:00:00 UTC; tried again within 83 s; the job starts by itself" in first["message"]
 
     await requests_of(world, 1200)
     assert world.condition("Running") == first

@@ -50,10 +50,10 @@ def test_a_pod_that_gets_neither_its_volumes_nor_its_image_is_told_after_two_min
     pods = [pod(preparing_since=NOW), pod(role="head", preparing_since=NOW)]
     what = observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods)
     early = decide(what, 30)
-    assert "KubeRay starts the Ray cluster" in condition(early, ConditionType.RUNNING).message
+    assert "KubeRay is starting the Ray cluster" in condition(early, ConditionType.RUNNING).message
     assert early.requeue_after == 90
     late = decide(what, 120)
     message = condition(late, ConditionType.RUNNING).message
-    assert "pod bot-1-head waits for its volumes or its image since 12:00:00 UTC" in message
+    assert "pod bot-1-head has been waiting for its volumes or its image since 12:00:00 UTC" in message
     assert "`kubectl describe pod bot-1-head`" in message
     assert late.requeue_after is None

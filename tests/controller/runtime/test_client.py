@@ -121,7 +121,7 @@ async def test_deleting_leaves_children_to_the_garbage_collector(api: FakeApi, c
 async def test_an_answer_that_is_no_json_is_the_servers_fault(api: FakeApi, client: Client) -> None:
     api.fail(Response(200, b"<html>proxy</html>"))
 
-    with pytest.raises(errors.ServerError, match="widgets/a: the answer is no JSON object"):
+    with pytest.raises(errors.ServerError, match="widgets/a: the answer is not a JSON object"):
         await client.get(WIDGETS, "a", "team-a")
 
 
@@ -137,7 +137,7 @@ async def test_what_the_server_warns_of_is_logged(api: FakeApi, client: Client, 
 async def test_a_line_of_a_watch_that_was_cut_short_is_an_error_and_no_event(api: FakeApi, client: Client) -> None:
     api.fail(Response(200, b'{"type": "ADDED", "obj'), watch=True)
 
-    with pytest.raises(errors.ServerError, match="is no watch event"):
+    with pytest.raises(errors.ServerError, match="not a watch event"):
         [event async for event in client.watch(WIDGETS, resource_version="1", timeout_seconds=1, inactivity_seconds=1)]
 
 

@@ -84,7 +84,7 @@ def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone() -> Non
 
     second = decide(observed(job(status=after(first)), failed, pods=[pod(role="head")]))
     assert last_attempt(second).number == 1
-    assert "1 pod of the one before" in condition(second, ConditionType.RUNNING).message
+    assert "1 pod of the previous one" in condition(second, ConditionType.RUNNING).message
     assert second.requeue_after
 
     early = decide(observed(job(status=after(second)), failed), 3)
