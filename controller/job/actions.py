@@ -9,12 +9,13 @@ tests/controller/job/objects/test_safety.py.
 
 from typing import Protocol
 
-from controller.job.facts import Job, Observed, belongs_to
+from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError, Kind, kind_of
 from controller.job.objects import safety
 from controller.job.objects.attempt import Object, objects_of, supporting
 from controller.job.objects.configmap import progress_config_map
 from controller.job.objects.metadata import TrainerSettings
+from controller.job.parsing import belongs_to
 from controller.job.situation import Action, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
 from controller.job.supports import Reader
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS

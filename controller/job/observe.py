@@ -6,25 +6,12 @@ Reads only. Test: tests/controller/job/test_observe.py.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from controller.job.facts import (
-    Job,
-    Missing,
-    Observed,
-    PodFacts,
-    RayJobFacts,
-    Supports,
-    attempt_of,
-    has_label_of,
-    is_owned_by,
-    is_ray_job_of,
-    job_from,
-    pod_from,
-    ray_job_from,
-)
+from controller.job.facts import Job, Missing, Observed, PodFacts, RayJobFacts, Supports
 from controller.job.failures import ray_job_state
 from controller.job.history import rebuilt
 from controller.job.names import UID_LABEL, attempt_of_ray_job
 from controller.job.objects.placement import access_modes, claims
+from controller.job.parsing import attempt_of, has_label_of, is_owned_by, is_ray_job_of, job_from, pod_from, ray_job_from
 from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, supports_of
 from controller.job.verdict import verdict_on
 from controller.kinds import RAY_CLUSTERS, RAY_JOBS

@@ -8,20 +8,21 @@ Tests: tests/controller/job/test_reconciler.py, tests/controller/job/test_fencin
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from controller.job.actions import Actions, Client
-from controller.job.facts import Job, Observed, StatusUnreadableError, fields_unsafe_in, is_owned_by, status_from
+from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError, Hindrance, Hindrances
 from controller.job.limits import Limits, refusals
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.observe import observe
+from controller.job.parsing import StatusUnreadableError, fields_unsafe_in, is_owned_by, status_from
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.retries import TIMER_SECONDS, Retries
-from controller.job.situation import Action, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
+from controller.job.situation import Action, CreateAttempt, Delete, Plan, ReleaseProgress, RestoreSupports
 from controller.job.supports import stuck
 from controller.job.upkeep import not_restored, restored
 from controller.kinds import FINE_TUNE_JOBS
@@ -55,6 +56,19 @@ class Recorder(Protocol):
 
     async def record(self, regarding: KubeObject, type_: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         """Publish one event; never raises."""
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What came of a decision: the status to write, after how many seconds to look again, and what failed.
+
+    `held`: a creation was refused, and is tried again after `look_again`.
+    """
+
+    status: FineTuneJobStatus
+    look_again: float | None = None
+    held: bool = False
+    failure: KubeError | None = None
 
 
 class Reconciler:
@@ -92,41 +106,49 @@ class Reconciler:
             return None
         if observed.job.spec is not None:
             observed = replace(observed, refused=refusals(observed.job.spec, self._settings))
-        decision, look_again = plan(observed, self._now()), None
-        if not any(isinstance(action, RestoreSupports) for action in decision.actions):
-            self._restores.forget(key)
+        decision = plan(observed, self._now())
         for note in decision.notes:
             logger.warning("%s: %s", key, note)
-        status, failure = decision.status, None
+        if not any(isinstance(action, RestoreSupports) for action in decision.actions):
+            self._restores.forget(key)
         if decision.actions and not await self._actions.is_there(observed.job):
             return None
+        acted = await self._act(key, observed, decision)
+        await self._report(key, observed.job, acted.status)
+        return self._look_again(key, acted)
+
+    async def _act(self, key: str, observed: Observed, decision: Plan) -> Acted:
+        """Carry out the actions of a decision in order; the first that fails ends it, and the status says why."""
+        status, look_again = decision.status, decision.requeue_after
         for action in decision.actions:
             try:
                 if isinstance(action, RestoreSupports):
                     # The attempt runs: what only its reports need must not stop anything else.
-                    status, look_again = await self._restore(key, observed.job, status, action)
+                    status, seconds = await self._restore(key, observed.job, status, action)
+                    look_again = _soonest(look_again, seconds)
                 else:
                     await self._actions.carry_out(observed, action)
             except CreationError as error:
                 held = self._retries.put_off(key, observed.job, status, error, self._now())
-                status = held.status
-                break
+                return Acted(held.status, held.seconds, held=True)
             except KubeError as error:
-                status, failure = self._with_failure(observed, status, action, error), error
-                break
-        await self._report(key, observed.job, status)
-        if held is not None:
-            return held.seconds
-        running = get_condition(status, ConditionType.RUNNING)
+                return Acted(self._with_failure(observed, status, action, error), failure=error)
+        return Acted(status, look_again)
+
+    def _look_again(self, key: str, acted: Acted) -> float | None:
+        """Return after how many seconds to reconcile again at the latest; raise what failed, for the queue to try again."""
+        if acted.held:
+            return acted.look_again
+        running = get_condition(acted.status, ConditionType.RUNNING)
         if running is None or running.reason != Reason.KUBERAY_UNSAFE:
             # What was created only to be deleted is no success: once it is gone, the pause before the next try is as long as before.
             self._retries.forget(key)
-        if isinstance(failure, TerminalError):
+        if isinstance(acted.failure, TerminalError):
             # A policy or a webhook refuses, and no watch reports when it stops refusing.
-            raise WaitingError(str(failure)) from failure
-        if failure is not None:
-            raise failure
-        return _soonest(decision.requeue_after, look_again)
+            raise WaitingError(str(acted.failure)) from acted.failure
+        if acted.failure is not None:
+            raise acted.failure
+        return acted.look_again
 
     async def _release_stuck(self, key: str) -> float | None:
         """Remove the finalizers that a trainer put on progress ConfigMaps that are being deleted, also if their job is gone.

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from controller.job.facts import Job, belongs_to, job_from
+from controller.job.facts import Job
 from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
 from controller.job.names import ATTEMPT_LABEL
 from controller.job.objects import safety
+from controller.job.parsing import belongs_to, job_from
 from controller.job.quotas import Refusal
 from controller.kinds import RAY_JOBS
 from controller.runtime.errors import AlreadyExists, KubeError, NotFound

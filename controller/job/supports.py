@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from controller.job import names
-from controller.job.facts import Job, RayJobFacts, Supports, belongs_to, has_label_of
+from controller.job.facts import Job, RayJobFacts, Supports
 from controller.job.failures import ray_job_state
 from controller.job.history import ProgressFacts
 from controller.job.names import UID_LABEL
 from controller.job.objects.attempt import SUPPORTS
+from controller.job.parsing import belongs_to, has_label_of
 from controller.kinds import JOB_LABEL
 from controller.runtime.client import ListPage
 from controller.runtime.errors import NotFound

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from controller.job.facts import RayJobFacts, belongs_to, has_label_of, job_from, pod_from, ray_job_from
+from controller.job.facts import RayJobFacts
 from controller.job.names import labels
 from controller.job.objects.configmap import config_map, progress_config_map
 from controller.job.objects.rayjob import ray_job
 from controller.job.objects.rbac import role
+from controller.job.parsing import belongs_to, has_label_of, job_from, pod_from, ray_job_from
 from controller.projections import (
     kept_of_claim,
     kept_of_config_map,

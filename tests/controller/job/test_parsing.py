@@ -1,11 +1,12 @@
-"""Reading objects of the API with care."""
+"""Objects of the API are parsed defensively."""
 
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from controller.job.facts import PodFacts, belongs_to, is_ray_job_of, job_from, pod_from, ray_job_from, status_from
+from controller.job.facts import PodFacts
+from controller.job.parsing import belongs_to, is_ray_job_of, job_from, pod_from, ray_job_from, status_from
 from tests.builders import resource
 from tests.controller.job.builders import NOW, UID, job
 
