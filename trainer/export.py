@@ -24,20 +24,21 @@ from finetune.api.results import MODEL, REPORT, read_report
 from finetune.api.sections import Export, Method, Regularization
 from finetune.api.sources import ModelSource
 from finetune.api.tasks import TaskName
-from finetune.system.files import write_atomically
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
 from trainer.chat.template import ensure_chat_template
 from trainer.engine.base import EngineState, check_names
 from trainer.hub.connection import HubUnavailable
 from trainer.model.beside import WEIGHTS_RECORD, Origin
-from trainer.model.exporter import Exported, Trained, export, restore
+from trainer.model.exporter import Exported, Trained, export
 from trainer.model.load import load_model, load_tokenizer, provenance_of, weights_digest
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
 from trainer.model.verification import ExportMismatchError, Probe
 from trainer.reporting.report import measured_step, with_exports
 from trainer.storage.checkpoint import CheckpointStore, SavedState
+from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership
+from trainer.storage.place import Place
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROBE_TEXTS = (
@@ -66,11 +67,12 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
 
     Raises InputError, HubUnavailable, ExportMismatchError, OSError.
     """
-    recorded = Ownership.recorded(request.run)
+    run, to = LocalFolder(request.run), LocalFolder(request.to)
+    recorded = Ownership.recorded(run)
     method = Method.model_validate(recorded.lineage["method"])
-    restore(request.to)
+    to.recover()
     refuse(request, method)
-    saved = checkpoint_of(request.run, recorded, say)
+    saved = checkpoint_of(run, recorded, say)
     located = base_of(request, recorded, saved)
     held = DTYPES[saved.trainer_state.get("dtype", "float32")]
     tokenizer = load_tokenizer(located)
@@ -89,13 +91,13 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
         _report(request, done)
 
     dtype = DTYPES[request.dtype] if request.dtype else None
-    return export(trained, origin, request.forms, request.to, probe, dtype, published)
+    return export(trained, origin, request.forms, to, probe, dtype, published)
 
 
 def _told(done: Exported) -> str:
     kind, apart = str(done.dtype).removeprefix("torch."), done.difference
     read = f"read back, its logits differ by {apart.relative:.1g} of their spread; rounding explains up to {apart.tolerance:g}"
-    return f"wrote {done.path} ({kind}; {read})"
+    return f"wrote {done.uri} ({kind}; {read})"
 
 
 def _report(request: ExportOptions, done: Exported) -> None:
@@ -103,7 +105,7 @@ def _report(request: ExportOptions, done: Exported) -> None:
     report = read_report(request.run)
     if report is not None and request.to == request.run / MODEL:
         entered = with_exports(report, [done.to_wire()])
-        write_atomically(request.run / REPORT, json.dumps(entered, indent=1, ensure_ascii=False))
+        LocalFolder(request.run).put(REPORT, json.dumps(entered, indent=1, ensure_ascii=False))
 
 
 def refuse(request: ExportOptions, method: Method) -> None:
@@ -114,19 +116,18 @@ def refuse(request: ExportOptions, method: Method) -> None:
         raise InputError("--dtype", "is the type of a whole model; an adapter stays in float32", "give --merged, or leave it out")
     own = request.to == request.run / MODEL
     field, elsewhere = ("DIR", "write elsewhere with --to FOLDER") if own else ("--to", "give another folder")
-    for form in request.forms:
-        place = request.to / form.value
-        if not place.exists():
+    for folder in (request.to / form.value for form in request.forms):
+        if not folder.exists():
             continue
         if not request.overwrite:
-            raise InputError(field, f"{place} exists", f"{elsewhere}, or replace it with --overwrite")
-        if not (place / WEIGHTS_RECORD).is_file():
-            raise InputError("--overwrite", f"{place} is no export of finetune and is not removed", elsewhere)
+            raise InputError(field, f"{folder} exists", f"{elsewhere}, or replace it with --overwrite")
+        if not (folder / WEIGHTS_RECORD).is_file():
+            raise InputError("--overwrite", f"{folder} is no export of finetune and is not removed", elsewhere)
 
 
-def checkpoint_of(run: Path, recorded: Ownership, say: Callable[[str], None]) -> SavedState:
-    """Return the best sound checkpoint, else the newest sound one, and say which it is and why."""
-    store = CheckpointStore(run, str(run), recorded.owner, keep=1)
+def checkpoint_of(run: Place, recorded: Ownership, say: Callable[[str], None]) -> SavedState:
+    """Return the best valid checkpoint, else the newest valid one, and say which it is and why."""
+    store = CheckpointStore(run, recorded.owner, keep=1)
     newest, warnings = store.newest()
     best, faults = store.best()
     for warning in (*warnings, *faults):
@@ -136,7 +137,7 @@ def checkpoint_of(run: Path, recorded: Ownership, say: Callable[[str], None]) ->
         return best
     if newest is None:
         fix = "name the folder of a run that reached its first checkpoint, whose checkpoints were not deleted"
-        raise InputError("DIR", f"{run} has no sound checkpoint", fix)
+        raise InputError("DIR", f"{run.uri()} has no valid checkpoint", fix)
     say(f"step {newest.record.step}, the newest checkpoint; none was measured on validation rows")
     return newest
 

@@ -26,21 +26,6 @@ def read_report(directory: Path) -> dict[str, Any] | None:
     return _read_object(directory / REPORT)
 
 
-def checkpoint_folders(directory: Path) -> dict[int, Path]:
-    """Return the folder of each step's checkpoint in a run's output folder, valid or not.
-
-    One that was set aside to be replaced counts where nothing has taken its place.
-    """
-    folder = directory / "checkpoints"
-    return {_step_of(path): path for pattern in (".step-*", "step-*") for path in folder.glob(pattern)}
-
-
-def _step_of(path: Path) -> int:
-    """Return N of a folder named step-N or, set aside, .step-N; -1 for any other name."""
-    number = path.name.removeprefix(".").removeprefix("step-")
-    return int(number) if number.isdigit() else -1
-
-
 def _whole(folder: Path, form: Export) -> bool:
     if not (folder / SMALL_FILES[form]).is_file():
         return False

@@ -25,6 +25,7 @@ from trainer.export import ExportOptions, export_run, main
 from trainer.model.load import load_model, weights_digest
 from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.storage.checkpoint import CheckpointStore
+from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership
 
 INPUT = torch.tensor(random_prompts([12]))
@@ -51,7 +52,7 @@ def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], meth
     owner.write(finished=True)
     (folder / ".finetune").mkdir()
     (folder / ".finetune" / "config.json").write_text(json.dumps(config.to_wire()))
-    store = CheckpointStore(folder, str(folder), owner.owner, keep=9)
+    store = CheckpointStore(LocalFolder(folder), owner.owner, keep=9)
     for step, perplexity in perplexities.items():
         score = None if perplexity is None else Score.of(MetricName.PERPLEXITY, perplexity, step)
         named = model_at(base, config, step).named_parameters()
@@ -65,7 +66,7 @@ def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], meth
 def exported(run: Path, forms: tuple[Export, ...] = (Export.MERGED,), **options: Any) -> tuple[list[Path], list[str]]:
     said: list[str] = []
     written = export_run(ExportOptions(run, forms, options.pop("to", run / "model"), **options), said.append)
-    return [done.path for done in written], said
+    return [Path(done.uri) for done in written], said
 
 
 def logits(folder: Path) -> torch.Tensor:
@@ -185,7 +186,7 @@ def export_before(run: Path, base: Path) -> None:
     [
         pytest.param(remove_base, r"model\.path: there is no folder .*; bring the base .* back, or name .* with --base", id="no base"),
         pytest.param(other_base, r"model\.path: the weights in .* are not those that the run was trained on", id="another base"),
-        pytest.param(remove_checkpoints, r"DIR: .* has no sound checkpoint", id="no checkpoint"),
+        pytest.param(remove_checkpoints, r"DIR: .* has no valid checkpoint", id="no checkpoint"),
         pytest.param(remove_record, r"DIR: .* holds no run: it has no run\.json", id="no run"),
         pytest.param(forget_place, r"--base: .* does not say where the base model lies; name its folder with --base", id="place unknown"),
         pytest.param(export_before, r"DIR: .*merged exists; write elsewhere with --to FOLDER, or replace it with --overwrite", id="exists"),

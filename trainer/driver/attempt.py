@@ -17,7 +17,7 @@ from finetune.api.record import (
     Result,
     Stage,
 )
-from finetune.api.results import REPORT, checkpoint_folders, missing_results
+from finetune.api.results import REPORT, missing_results
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.exits import Exit, exit_of, interrupted
@@ -26,6 +26,7 @@ from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import fit
 from trainer.preflight.inputs import check_inputs
+from trainer.storage.manifest import checkpoint_names
 from trainer.storage.ownership import Ownership, no_checkpoint_left
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
     if finished and not missing:
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains it again.")
         return "this run is finished already; nothing was changed"
-    if finished and not checkpoint_folders(directory):
+    if finished and not checkpoint_names(ownership.place):
         raise no_checkpoint_left(directory, config.job.uid)
     if finished:
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))

@@ -1,7 +1,7 @@
 """Write the tuned model in forms that plain peft and transformers load: the adapter, or the whole model with it merged in.
 
-Every form is written beside its place, reloaded from there as a user would, and held against the logits of the model that was
-measured, a merged one also number by number against base plus adapter; only when all agree are they renamed into their places.
+Every form is staged, reloaded as a user would load it, and compared with the logits of the model that was measured, a merged one
+also number by number with base plus adapter; only when all agree are they published.
 
 In memory, besides the model under training: what was trained (of full fine-tuning a whole model in float32, of an adapter
 little), and one whole model at a time, in the type that is written, or in float32 while an adapter is merged for another type.
@@ -9,8 +9,8 @@ For rank 0 only. Test: tests/trainer/model/test_exporter.py.
 """
 
 import copy
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,20 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from finetune.api.sections import Export
-from finetune.system.files import sync
 from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
 from trainer.model.load import base_reference, load_model
 from trainer.model.lora import peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
 from trainer.model.verification import Difference, ExportMismatchError, Probe, fingerprints
+from trainer.storage.place import Place
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to, free of the model that was trained, which may then be let go."""
+    """The result of training, without the model under training, whose memory can then be freed."""
 
     tensors: Mapping[str, Tensor]
     """float32 on the CPU: an adapter's by the names that peft writes, else the whole model's by parameter name."""
@@ -65,56 +65,53 @@ class Exported:
     """A form that was written, verified and published."""
 
     form: Export
-    path: Path
+    uri: str
     step: int
     dtype: torch.dtype
     difference: Difference
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the form that the report holds."""
+        """Return the report's entry."""
         return {
-            "form": self.form.value, "path": str(self.path), "step": self.step, "dtype": str(self.dtype).removeprefix("torch."),
+            "form": self.form.value, "path": self.uri, "step": self.step, "dtype": str(self.dtype).removeprefix("torch."),
             "logitDifference": self.difference.relative, "maxLogitDifference": self.difference.largest,
             "tolerance": self.difference.tolerance,
         }  # fmt: skip
 
 
 def export(
-    trained: Trained, origin: Origin, forms: Sequence[Export], directory: Path, probe: Probe, dtype: torch.dtype | None = None,
+    trained: Trained, origin: Origin, forms: Sequence[Export], place: Place, probe: Probe, dtype: torch.dtype | None = None,
     published: Callable[[Exported], None] = lambda _: None,
 ) -> list[Exported]:  # fmt: skip
-    """Write `forms` as folders below `directory` and return them; a whole model in `dtype`, by default that of the base.
+    """Publish `forms` as folders in `place` and return them; a whole model in `dtype`, by default that of the base.
 
-    `published` is told of each form as soon as it is in its place. Whenever a stop comes, each place holds a whole model: the
-    new one, or what was there before.
+    `published` is called with each form once it is published. A stop at any moment leaves a whole model under each name: the new
+    one, or the one that was there before.
 
     Raises ExportMismatchError when a form is not the model that was measured: then none is published.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     dtype = dtype or origin.dtype
     writer = _Writer(trained, origin, probe)
-    staged: dict[Export, Path] = {}
-    restore(directory)
-    try:
+    # An adapter is written in any case: it is read back to be merged.
+    written = [Export.MERGED] if trained.adapter is None else [Export.ADAPTER, *(form for form in forms if form is Export.MERGED)]
+    place.recover()
+    with ExitStack() as stack:
+        staged = {form: stack.enter_context(place.stage(form.value)) for form in written}
+        folders = {form: staged[form].folder for form in written}
         if trained.adapter is None:
-            staged[Export.MERGED] = _stage(directory / Export.MERGED)
-            found = {Export.MERGED: (dtype, writer.whole(staged[Export.MERGED], dtype))}
+            found = {Export.MERGED: (dtype, writer.whole(folders[Export.MERGED], dtype))}
         else:
-            # The adapter is written in any case: what is merged is what was read back.
-            staged = {form: _stage(directory / form) for form in (Export.ADAPTER, Export.MERGED) if form in (Export.ADAPTER, *forms)}
-            found = writer.adapter_and_merged(staged[Export.ADAPTER], staged.get(Export.MERGED), dtype)
-        wanted = [form for form in staged if form in forms]
+            found = writer.adapter_and_merged(folders[Export.ADAPTER], folders.get(Export.MERGED), dtype)
+        wanted = [form for form in written if form in forms]
         for form in wanted:
-            _to_disk(staged[form])
+            _make_readable(folders[form])
+            staged[form].flush()  # both before either is published: it takes long, and a stop is likely to come in it
         done = []
         for form in wanted:
-            _publish(staged[form], directory / form)
-            done.append(Exported(form, directory / form, trained.step, *found[form]))
+            staged[form].publish()
+            done.append(Exported(form, place.uri(form.value), trained.step, *found[form]))
             published(done[-1])
         return done
-    finally:
-        for folder in staged.values():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def trained_state(model: nn.Module, full_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -156,7 +153,7 @@ class _Writer:
         with peft_warnings_silenced():
             adapted = PeftModel.from_pretrained(load_model(self.origin.located, held), adapter)
         config = self.trained.adapter
-        assert config is not None  # noqa: S101 the caller has looked
+        assert config is not None  # noqa: S101 the caller has checked
         check_adapter(adapted, self.trained.tensors, config.lora_alpha / config.r)
         write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision))
         found = {Export.ADAPTER: (torch.float32, self.probe.compare(adapted, "adapter", held))}
@@ -172,7 +169,7 @@ class _Writer:
         origin, tensors = self.origin, self.trained.tensors
         save_file(dict(tensors), staged / ADAPTER_WEIGHTS, metadata={"format": "pt"})
         config = copy.copy(self.trained.adapter)
-        assert config is not None  # noqa: S101 the caller has looked
+        assert config is not None  # noqa: S101 the caller has checked
         base, revision = base_reference(origin.located)
         config.inference_mode = True
         config.base_model_name_or_path, config.revision = base, revision
@@ -215,46 +212,7 @@ def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor]) -> PreTraine
     return base
 
 
-def _stage(place: Path) -> Path:
-    """Return an empty folder beside `place`, invisible to those who list the folder without dot files."""
-    staged = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir()
-    return staged
-
-
-def restore(directory: Path) -> None:
-    """Put back the exports below `directory` that an export replaced which was killed before its own were in their places."""
-    for form in Export:
-        replaced = _replaced(directory / form)
-        if replaced.exists() and not (directory / form).exists():
-            replaced.rename(directory / form)
-
-
-def _to_disk(staged: Path) -> None:
-    """Have a staged folder written to the disk, which takes long, before anything is moved."""
-    for file in staged.iterdir():
-        # safetensors makes its files readable by their owner alone, yet who uses the model is seldom who trained it.
-        file.chmod(0o644)
-    for file in (*staged.iterdir(), staged):
-        sync(file)
-
-
-def _publish(staged: Path, place: Path) -> None:
-    """Move a folder that is on the disk into its place; an earlier one is replaced, or put back where a stop comes between."""
-    replaced = _replaced(place)
-    shutil.rmtree(replaced, ignore_errors=True)
-    try:
-        if place.exists():
-            place.rename(replaced)
-        staged.rename(place)
-    except BaseException:
-        restore(place.parent)
-        raise
-    sync(place.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _replaced(place: Path) -> Path:
-    """Return where the earlier export waits while a new one takes its place."""
-    return place.with_name(f".{place.name}.replaced")
+def _make_readable(folder: Path) -> None:
+    """Let everyone read the files: safetensors lets only their owner, and who uses a model is seldom who trained it."""
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)

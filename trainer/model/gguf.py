@@ -6,7 +6,6 @@ be set to shard every weight that it loads (ZeRO-3). Test: tests/trainer/model/t
 
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from finetune.system.interpreter import ROOT, lasting_python_path
 from trainer.storage.digest import sha256_of
+from trainer.storage.localfolder import LocalFolder
 
 CACHE_VARIABLE = "FINETUNE_CACHE"
 FORMAT_VERSION = 1
@@ -32,7 +32,7 @@ def cache_directory() -> Path:
 def dequantised_folder(file: Path, convert: Callable[[Path, Path], None] | None = None) -> Path:
     """Return the folder with the dequantised model (float32 safetensors, tokenizer, generation config), making it if needed.
 
-    It is published by rename under a lock, so that others see it whole or not at all. `convert(file, folder)` does the work.
+    Only one process makes it, under a lock, and others see it whole or not at all. `convert(file, folder)` does the work.
     """
     models = cache_directory() / "models"
     folder = models / f"{sha256_of(file)[:32]}-v{FORMAT_VERSION}"
@@ -42,7 +42,9 @@ def dequantised_folder(file: Path, convert: Callable[[Path, Path], None] | None 
         models.mkdir(parents=True, exist_ok=True)
         with _locked(models / f"{folder.name}.lock"):
             if not folder.is_dir():
-                _make(file, folder, convert or convert_in_child)
+                with LocalFolder(models).stage(folder.name) as staged:
+                    (convert or convert_in_child)(file, staged.folder)
+                    staged.publish()
     except PermissionError as error:
         raise RuntimeError(f"the cache {models} cannot be written ({error.strerror}); set {CACHE_VARIABLE} to a folder that can") from error
     return folder
@@ -86,14 +88,6 @@ def convert(file: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _make(file: Path, folder: Path, convert: Callable[[Path, Path], None]) -> None:
-    staged = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(staged, ignore_errors=True)  # left by a process that was killed; the lock is ours
-    staged.mkdir()
-    convert(file, staged)
-    staged.rename(folder)
 
 
 @contextmanager

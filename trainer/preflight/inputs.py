@@ -20,6 +20,7 @@ from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel, locate
 from trainer.preflight.doctor import examine
 from trainer.storage.digest import sha256_of
+from trainer.storage.kinds import output_place
 from trainer.storage.ownership import TIME_FIELD, recorded_time
 from trainer.text.pieces import count_pieces
 
@@ -101,7 +102,7 @@ def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
     located = locate(config.model, weights=False)
     # A run that the folder holds goes on with its own time: its rows would have other tokens on another day.
     now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
-    template_time = recorded_time(Path(config.output.directory)) or now
+    template_time = recorded_time(output_place(config.output)) or now
     tokenizer = chat_tokenizer(located, config, template_time)
     from trainer.model.load import weights_digest
     from trainer.preflight.rehearsal import rehearse

@@ -12,6 +12,8 @@ from trainer.preflight.inputs import Inputs
 from trainer.reporting.messages import Sender
 from trainer.reporting.sinks import SinkOpener
 from trainer.storage.checkpoint import CheckpointStore
+from trainer.storage.kinds import output_place
+from trainer.storage.place import Place
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Assignment:
         return Path(self.config.output.directory)
 
     @property
-    def uri(self) -> str:
-        """How the user names the output folder."""
-        return self.config.output.uri or str(self.directory)
+    def place(self) -> Place:
+        """The place of the results, of which the output folder is the local form."""
+        return output_place(self.config.output)
 
     def checkpoints(self) -> CheckpointStore:
         """Return the store of the run's checkpoints, with nothing read yet."""
-        return CheckpointStore(self.directory, self.uri, self.owner, self.config.checkpoint.keep)
+        return CheckpointStore(self.place, self.owner, self.config.checkpoint.keep)

@@ -16,7 +16,6 @@ from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord,
 from finetune.api.results import MODEL, REPORT, missing_results, read_report
 from finetune.api.sections import Export
 from finetune.api.tasks import TASKS, TaskName
-from finetune.system.files import write_atomically
 from trainer.engine.base import Engine
 from trainer.evaluation.evaluator import SAMPLE_ANSWERS
 from trainer.evaluation.measurement import Measurement
@@ -85,8 +84,8 @@ def write_results(
 def write_report(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
     """Write report.json, and send where it is."""
     work = trained.work
-    write_atomically(work.directory / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
-    output = OutputRecord(uri=work.uri, report_uri=f"{work.uri.rstrip('/')}/{REPORT}")
+    work.place.put(REPORT, json.dumps(report, indent=1, ensure_ascii=False))
+    output = OutputRecord(uri=work.place.uri(), report_uri=work.place.uri(REPORT))
     outbox.send(output=output, progress=trained.progress.to_record())
 
 
@@ -106,7 +105,7 @@ def export_forms(trained: TrainedRun, forms: Sequence[Export]) -> Written:
         return Written()
     origin = Origin(loaded.located, loaded.tokenizer, loaded.provenance, trained.work.config.job.name, base_dtype(loaded.engine.model))
     tensors = Trained.of(loaded.engine.model, parameters, trained.step)
-    exported = export(tensors, origin, forms, trained.work.directory / MODEL, probe)
+    exported = export(tensors, origin, forms, trained.work.place.below(MODEL), probe)
     return Written(exported, sum(value.numel() for value in parameters.values()))
 
 

@@ -22,7 +22,7 @@ def execute(work: Assignment) -> None:
     config, dataset, store = work.config, work.inputs.dataset, work.checkpoints()
     loaded = load(config, work.inputs)
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
-    outbox.send(model=loaded.provenance, output=OutputRecord(uri=work.uri))
+    outbox.send(model=loaded.provenance, output=OutputRecord(uri=work.place.uri()))
     rows = Rows.of(dataset, loaded.tokenizer, config.training.max_sequence_length)
 
     start = resume(work, loaded, store, outbox)

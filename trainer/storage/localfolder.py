@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from finetune.system.files import sync, write_atomically
 from trainer.storage.place import checked_name
@@ -24,6 +24,10 @@ class LocalFolder:
 
     root: Path
     address: str | None = None
+
+    def below(self, folder: str) -> "LocalFolder":
+        """Return a folder in this one; it need not be there yet."""
+        return LocalFolder(self.root / checked_name(folder), self.uri(folder))
 
     def uri(self, name: str = "") -> str:
         """Return the address or path of a name."""
@@ -48,17 +52,16 @@ class LocalFolder:
         write_atomically(self._target(name), text, durable=True)
 
     def fetch(self, name: str) -> Path:
-        """Return the path itself, or that of a folder which was to be replaced and was not."""
-        path = self.root / name
-        found = next((place for place in (path, _hidden(path, REPLACED)) if place.exists()), None)
-        if found is None:
+        """Return the path itself, or one in a folder which was to be replaced and was not."""
+        path = self._find(name)
+        if not path.exists():
             raise FileNotFoundError(f"there is no {self.uri(name)}")
-        return found
+        return path
 
     def names(self, folder: str = "") -> list[str]:
         """List a folder without hidden files."""
         try:
-            entries = [path.name for path in (self.root / folder).iterdir()]
+            entries = [path.name for path in self._find(folder).iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
         waiting = {entry[1:].removesuffix(REPLACED) for entry in entries if entry.startswith(".") and entry.endswith(REPLACED)}
@@ -79,6 +82,15 @@ class LocalFolder:
                 shutil.rmtree(hidden, ignore_errors=True)
             elif hidden.name.endswith(REPLACED):
                 _settle(parent / hidden.name[1:].removesuffix(REPLACED))
+
+    def _find(self, name: str) -> Path:
+        """Return where a name is read; each folder on the way may be one that a killed writer moved aside."""
+        path = self.root
+        for part in PurePosixPath(name).parts:
+            path = path / part
+            if not path.exists() and _hidden(path, REPLACED).exists():
+                path = _hidden(path, REPLACED)
+        return path
 
     def _target(self, name: str) -> Path:
         """Return where a name is written; the folders above it are made, and are on the disk."""

@@ -32,6 +32,9 @@ class Staged(Protocol):
 class Place(Protocol):
     """Holds files and folders by name. Every method raises OSError when the place fails."""
 
+    def below(self, folder: str) -> "Place":
+        """Return the place that begins at a folder of this one."""
+
     def uri(self, name: str = "") -> str:
         """Return how the user finds a name: a path, or the address that the job gave for this place."""
 

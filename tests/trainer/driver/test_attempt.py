@@ -131,7 +131,7 @@ def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_st
     monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
-    with pytest.raises(InputError, match=r"output: the run in .* is finished, but no sound checkpoint of it is left"):
+    with pytest.raises(InputError, match=r"output: the run in .* is finished, but no valid checkpoint of it is left"):
         attempt(config, Published(), StopRequest())
 
 

@@ -24,6 +24,7 @@ from trainer.model.exporter import Trained, export
 from trainer.model.load import load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method
 from trainer.model.verification import Probe
+from trainer.storage.localfolder import LocalFolder
 
 # Rank 0's answers end at other lengths than rank 1's, and its batches have other widths.
 PROMPTS = {0: random_prompts([3, 17, 5], seed=1), 1: random_prompts([9, 4, 30], seed=2)}
@@ -60,7 +61,7 @@ def main(base: Path, folder: Path) -> None:
     probe = Probe.take(lambda ids: engine.forward(input_ids=ids, use_cache=False), random_prompts([12, 20], seed=5), torch.float32)
     if rank == 0:
         origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32)
-        export(Trained.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], folder, probe)
+        export(Trained.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], LocalFolder(folder), probe)
         (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
     (folder / f"answers-{rank}.json").write_text(json.dumps(answers))
     engine.broadcast(None)

@@ -13,12 +13,13 @@ from finetune.api.sections import Regularization
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_tokenizer
-from trainer.model import exporter
 from trainer.model.beside import Origin
 from trainer.model.exporter import Trained, base_dtype, export
 from trainer.model.load import base_reference, load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.verification import ExportMismatchError, Probe
+from trainer.storage import localfolder
+from trainer.storage.localfolder import LocalFolder
 
 INPUT = torch.tensor(random_prompts([12]))
 BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})
@@ -52,8 +53,8 @@ def exported(
 ) -> list[Path]:
     located, whole = located_folder(base), dict(model.named_parameters()) if state is None else state
     origin = Origin(located, load_tokenizer(located), provenance_of(located, base_dtype(model)), "support-bot", base_dtype(model))
-    done = export(Trained.of(model, whole, step=7), origin, config.exports, directory, probe or probe_of(model), dtype)
-    return [form.path for form in done]
+    done = export(Trained.of(model, whole, step=7), origin, config.exports, LocalFolder(directory), probe or probe_of(model), dtype)
+    return [Path(form.uri) for form in done]
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])
@@ -201,7 +202,7 @@ def test_exporting_again_replaces_the_earlier_export_and_leaves_nothing_else(sav
     model = trained(saved_model, BOTH)
     exported(model, BOTH, saved_model, directory)
     (directory / "adapter" / "from-earlier").touch()
-    (directory / ".merged.partial").mkdir()
+    (directory / ".merged.finetune-staged").mkdir()
 
     exported(model, BOTH, saved_model, directory)
 
@@ -348,8 +349,8 @@ def stop_once(monkeypatch: pytest.MonkeyPatch, name: str, place: Any, when: Call
 @pytest.mark.parametrize(
     ("name", "place", "when"),
     [
-        pytest.param("sync", exporter, lambda path: path.name == ".merged.partial", id="while it is written to the disk"),
-        pytest.param("rename", Path, lambda path, _: path.name == ".merged.partial", id="between the two moves"),
+        pytest.param("sync", localfolder, lambda path: path.name == ".merged.finetune-staged", id="while it is written to the disk"),
+        pytest.param("rename", Path, lambda path, _: path.name == ".merged.finetune-staged", id="between the two moves"),
     ],
 )
 def test_a_stop_leaves_the_earlier_export_in_its_place_and_nothing_beside_it(
@@ -372,7 +373,7 @@ def test_an_export_that_a_killed_one_had_moved_away_is_put_back_and_kept_where_t
 ) -> None:
     directory, model = tmp_path / "model", trained(saved_model, FULL)
     exported(model, FULL, saved_model, directory)
-    (directory / "merged").rename(directory / ".merged.replaced")
+    (directory / "merged").rename(directory / ".merged.finetune-replaced")
     state = {name: parameter.detach() for name, parameter in model.named_parameters()}
     measured = replace(probe_of(model), logits=tuple(logits * -1 for logits in probe_of(model).logits))
 
@@ -387,7 +388,7 @@ def test_each_form_is_told_of_when_it_is_in_its_place_and_both_only_once_both_ar
     origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.float32), "support-bot", torch.float32)
 
     export(
-        Trained.of(model, dict(model.named_parameters()), step=7), origin, BOTH.exports, tmp_path / "model", probe_of(model),
+        Trained.of(model, dict(model.named_parameters()), step=7), origin, BOTH.exports, LocalFolder(tmp_path / "model"), probe_of(model),
         published=lambda done: told.append((done.form.value, sorted(path.name for path in (tmp_path / "model").glob("[!.]*")))),
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ from trainer.model.load import load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
 from trainer.model.verification import ExportMismatchError, Probe
+from trainer.storage.localfolder import LocalFolder
 
 INPUT = torch.tensor(random_prompts([12]))
 BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})
@@ -158,6 +159,6 @@ def test_an_export_that_lost_an_adapter_too_small_for_the_logits_is_not_publishe
         monkeypatch.setattr(PeftModel, "from_pretrained", without_adapter)
 
     with pytest.raises(ExportMismatchError):
-        export(trained, origin, BOTH.exports, tmp_path / "model", probe)
+        export(trained, origin, BOTH.exports, LocalFolder(tmp_path / "model"), probe)
 
     assert not list((tmp_path / "model").iterdir())

@@ -13,6 +13,7 @@ from trainer.rank.outbox import Outbox
 from trainer.rank.resuming import forget_lost_best
 from trainer.reporting.messages import Silent
 from trainer.storage.checkpoint import CheckpointStore
+from trainer.storage.localfolder import LocalFolder
 
 
 class OneRank:
@@ -36,7 +37,7 @@ def score(perplexity: float, step: int) -> Score:
 
 def stored(folder: Path, perplexities: dict[int, float], keep: int = 1) -> CheckpointStore:
     """Return the store of a run that has trained to the last step of `perplexities`, with a checkpoint at each."""
-    store = CheckpointStore(folder, str(folder), "owner", keep=keep)
+    store = CheckpointStore(LocalFolder(folder), "owner", keep=keep)
     for step, perplexity in perplexities.items():
         tensors = {"w": torch.full((2,), float(step))}
         judged = None if perplexity is None else score(perplexity, step)

@@ -18,6 +18,7 @@ from trainer.rank.hooks.stop import StopOnRequest
 from trainer.rank.hooks.validation import Validate
 from trainer.rank.ledger import Ledger
 from trainer.storage.checkpoint import CheckpointStore
+from trainer.storage.localfolder import LocalFolder
 from trainer.training.loop import Progress, StepResult, StopReason
 
 RESULT = StepResult(train_loss=1.5, gradient_norm=0.3, learning_rate=1e-3, loss_tokens=40)
@@ -144,7 +145,7 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
         each.after_step(progress, RESULT)
     assert (progress.stop_reason, batches, listener.logged) == (StopReason.INTERRUPTED, [0], [])
 
-    state = CheckpointStore(tmp_path, str(tmp_path), "owner", 10).at_step(3).trainer_state
+    state = CheckpointStore(LocalFolder(tmp_path), "owner", 10).at_step(3).trainer_state
     assert state["stopReason"] is None
     again, listener.stop, stop_at = Ledger.from_state(state["ledger"]), False, -1
     assert again.owes_validation
@@ -162,7 +163,7 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
 
 def saver(folder: Path, ledger: Ledger, listener: Listener, every: int) -> SaveCheckpoints:
     config = train_config().model_copy(update={"checkpoint": CheckpointPolicy(every_steps=every, keep=10)})
-    store = CheckpointStore(folder, str(folder), "owner", 10)
+    store = CheckpointStore(LocalFolder(folder), "owner", 10)
     return SaveCheckpoints(OneRank(), store, config, ledger, listener, lambda: {"baseline": {}})
 
 
@@ -202,7 +203,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: 
     progress = progress_at(5)
     progress.stop_reason = StopReason.INTERRUPTED
     saver(tmp_path, Ledger(), Listener(), every=50).after_step(progress, RESULT)
-    found, _ = CheckpointStore(tmp_path, str(tmp_path), "owner", 10).newest()
+    found, _ = CheckpointStore(LocalFolder(tmp_path), "owner", 10).newest()
     assert found is not None
     assert (found.trainer_state["step"], found.trainer_state["stopReason"]) == (5, None)
 
@@ -222,7 +223,7 @@ def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tm
     ledger, listener = Ledger(), Listener()
     hook = validating(ledger, listener, finding(10.0, 9.995, 9.992, 9.991), EarlyStopping(patience=3, min_delta=0.01))
     config = train_config().model_copy(update={"checkpoint": CheckpointPolicy(every_steps=1, keep=1)})
-    store = CheckpointStore(tmp_path, str(tmp_path), "owner", 1)
+    store = CheckpointStore(LocalFolder(tmp_path), "owner", 1)
     saving = SaveCheckpoints(OneRank(), store, config, ledger, listener, dict)
     for step in range(1, 5):
         progress = progress_at(step)

@@ -162,7 +162,7 @@ def test_a_finished_run_without_a_valid_checkpoint_is_not_silently_trained_again
     shutil.rmtree(folder / "run" / "checkpoints")
     shutil.rmtree(folder / "run" / "model")
 
-    with pytest.raises(InputError, match=r"output: the run in .* is finished, but no sound checkpoint of it is left; bring .* back"):
+    with pytest.raises(InputError, match=r"output: the run in .* is finished, but no valid checkpoint of it is left; restore "):
         run(config(folder), trained=True)
 
 

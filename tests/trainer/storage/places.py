@@ -22,4 +22,5 @@ def publish(place: Place, name: str, text: str) -> None:
 def content(place: Place, name: str) -> set[str]:
     """Return the texts of a folder that `publish` wrote; a folder that is not whole fails the test."""
     folder = place.fetch(name)
-    return {(folder / file).read_text() for file in ("a.txt", "below/b.txt")}
+    assert place.names(name) == [f"{name}/a.txt", f"{name}/below"]
+    return {(folder / "a.txt").read_text(), place.fetch(f"{name}/below/b.txt").read_text()}

@@ -14,8 +14,10 @@ from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName, Score
 from finetune.api.record import CheckpointRecord
 from trainer.engine.base import EngineState
-from trainer.storage.checkpoint import CheckpointStore, TornCheckpointError
+from trainer.storage.checkpoint import CheckpointStore
 from trainer.storage.digest import sha256_of
+from trainer.storage.localfolder import LocalFolder, StagedFolder
+from trainer.storage.manifest import TornCheckpointError
 
 
 def state(value: float) -> EngineState:
@@ -23,7 +25,7 @@ def state(value: float) -> EngineState:
 
 
 def store(folder: Path, owner: str = "uid-1", keep: int = 2) -> CheckpointStore:
-    return CheckpointStore(folder, "pvc://models/job", owner, keep)
+    return CheckpointStore(LocalFolder(folder, "pvc://models/job"), owner, keep)
 
 
 def save(checkpoints: CheckpointStore, step: int, perplexity: float | None = None) -> None:
@@ -53,7 +55,7 @@ def test_each_slot_of_the_optimizer_has_a_file_and_is_read_back(tmp_path: Path) 
     save(store(tmp_path), 10)
     folder = tmp_path / "checkpoints" / "step-10"
     assert {file.stem for file in folder.glob("*.safetensors")} == {"parameters", "exp_avg", "exp_avg_sq"}
-    found = store(tmp_path).read(folder).engine_state()
+    found = store(tmp_path).at_step(10).engine_state()
     assert list(found.slots) == ["exp_avg", "exp_avg_sq"]
     assert torch.equal(found.slots["exp_avg"]["w"], torch.ones(3))
 
@@ -81,7 +83,7 @@ def flip_a_byte(path: Path) -> None:
         pytest.param(lambda path: (path / "state.json").write_text(""), "sha256 differs", id="an empty state"),
     ],
 )
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, tear, word: str) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path: Path, tear, word: str) -> None:
     checkpoints = store(tmp_path)
     save(checkpoints, 10)
     save(checkpoints, 20)
@@ -100,7 +102,7 @@ def test_a_step_that_is_trained_again_replaces_the_damaged_one(tmp_path: Path) -
     again = store(tmp_path)
     assert again.newest()[0] is None
     save(again, 20)
-    assert store(tmp_path).read(tmp_path / "checkpoints" / "step-20").record.step == 20
+    assert store(tmp_path).at_step(20).record.step == 20
 
 
 def test_another_owners_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -109,18 +111,21 @@ def test_another_owners_checkpoint_is_refused(tmp_path: Path) -> None:
         store(tmp_path, owner="uid-2").newest()
 
 
-def test_a_write_that_does_not_reach_the_disk_as_it_was_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoints = store(tmp_path)
-    publish = checkpoints._publish
+def damage_on_the_way_to_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    flush = StagedFolder.flush
 
-    def damaging(staged: Path, step: int) -> Path:
-        target = publish(staged, step)
-        flip_a_byte(target / "parameters.safetensors")
-        return target
+    def damaging(staged: StagedFolder) -> None:
+        flush(staged)
+        flip_a_byte(staged.folder / "parameters.safetensors")
 
-    monkeypatch.setattr(checkpoints, "_publish", damaging)
-    with pytest.raises(TornCheckpointError, match="sha256 differs"):
-        save(checkpoints, 5)
+    monkeypatch.setattr(StagedFolder, "flush", damaging)
+
+
+def test_a_write_that_reaches_the_disk_damaged_is_reported_and_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage_on_the_way_to_the_disk(monkeypatch)
+    with pytest.raises(TornCheckpointError, match=r"the checkpoint of step 5 could not be written: .*sha256 differs"):
+        save(store(tmp_path), 5)
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 FULL_DISK = """
@@ -143,15 +148,15 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_disk_that_takes_no_more_is_told_and_leaves_the_earlier_checkpoints_and_no_remains(tmp_path: Path) -> None:
+def test_a_disk_that_takes_no_more_is_reported_and_leaves_the_earlier_checkpoints_and_no_remains(tmp_path: Path) -> None:
     done = run(FULL_DISK, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "told: the checkpoint of step 2 could not be written: " in done.stdout
     assert names(tmp_path) == ["step-1"]
-    assert not (tmp_path / ".finetune" / "staging").exists()
+    assert not list(tmp_path.rglob(".*"))
 
 
-def test_a_checkpoint_that_the_disk_does_not_give_back_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_the_disk_does_not_give_back_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = store(tmp_path)
     save(checkpoints, 10)
     save(checkpoints, 20)
@@ -161,7 +166,7 @@ def test_a_checkpoint_that_the_disk_does_not_give_back_is_passed_over(tmp_path: 
             raise OSError(5, "Input/output error")
         return sha256_of(file)
 
-    monkeypatch.setattr("trainer.storage.checkpoint.sha256_of", failing)
+    monkeypatch.setattr("trainer.storage.manifest.sha256_of", failing)
     found, warnings = store(tmp_path).newest()
     assert found is not None
     assert found.record.step == 10
@@ -173,7 +178,7 @@ def test_only_the_checkpoint_that_a_run_goes_on_from_is_read_whole(tmp_path: Pat
     for step in (10, 20):
         save(checkpoints, step, 30.0 - step)
     read: list[str] = []
-    monkeypatch.setattr("trainer.storage.checkpoint.sha256_of", lambda file: read.append(file.parent.name) or sha256_of(file))
+    monkeypatch.setattr("trainer.storage.manifest.sha256_of", lambda file: read.append(file.parent.name) or sha256_of(file))
     again = store(tmp_path)
     again.newest()
     assert set(read) == {"step-20"}
@@ -181,9 +186,9 @@ def test_only_the_checkpoint_that_a_run_goes_on_from_is_read_whole(tmp_path: Pat
 
 
 def test_checkpoints_in_a_folder_that_was_moved_are_named_where_they_are(tmp_path: Path) -> None:
-    save(CheckpointStore(tmp_path / "before", "/before", "uid-1", 2), 10)
+    save(CheckpointStore(LocalFolder(tmp_path / "before", "/before"), "uid-1", 2), 10)
     (tmp_path / "before").rename(tmp_path / "after")
-    found, _ = CheckpointStore(tmp_path / "after", "/after", "uid-1", 2).newest()
+    found, _ = CheckpointStore(LocalFolder(tmp_path / "after", "/after"), "uid-1", 2).newest()
     assert found is not None
     assert found.record.uri == "/after/checkpoints/step-10"
 
@@ -191,7 +196,7 @@ def test_checkpoints_in_a_folder_that_was_moved_are_named_where_they_are(tmp_pat
 KILLED_WRITER = """
 import os, sys, signal
 from pathlib import Path
-import trainer.storage.checkpoint as module
+import trainer.storage.localfolder as module
 from tests.trainer.storage.test_checkpoint import save, store
 original = module.sync
 def die_at_third(path):
@@ -210,12 +215,12 @@ save(checkpoints, 2)
 def test_a_writer_killed_half_way_leaves_no_half_checkpoint(tmp_path: Path) -> None:
     done = run(KILLED_WRITER, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert names(tmp_path) == ["step-1"]
+    assert names(tmp_path) == [".step-2.finetune-staged", "step-1"]
     found, warnings = store(tmp_path).newest()
     assert found is not None
     assert (found.record.step, warnings) == (1, [])
-    save(store(tmp_path), 2)
-    assert names(tmp_path) == ["step-1", "step-2"]
+    save(store(tmp_path), 3)
+    assert names(tmp_path) == ["step-1", "step-3"], "also where the step is not saved again, its remains are gone"
 
 
 def test_the_manifest_names_every_file_with_its_digest(tmp_path: Path) -> None:
@@ -244,7 +249,7 @@ save(checkpoints, 1, 3.5)
 
 
 @pytest.mark.parametrize("renames", [1, 2, 3])
-def test_a_kill_while_the_only_checkpoint_is_written_again_leaves_a_sound_one(tmp_path: Path, renames: int) -> None:
+def test_a_kill_while_the_only_checkpoint_is_written_again_leaves_a_valid_one(tmp_path: Path, renames: int) -> None:
     save(store(tmp_path, keep=1), 1)
     assert run(KILLED_WHILE_REPLACING, tmp_path, str(renames)).returncode == -signal.SIGKILL
 
@@ -263,14 +268,7 @@ def test_a_checkpoint_that_is_written_again_and_not_given_back_leaves_the_one_be
 ) -> None:
     checkpoints = store(tmp_path, keep=1)
     save(checkpoints, 5)
-    publish = checkpoints._publish
-
-    def damaging(staged: Path, step: int) -> Path:
-        target = publish(staged, step)
-        flip_a_byte(target / "parameters.safetensors")
-        return target
-
-    monkeypatch.setattr(checkpoints, "_publish", damaging)
+    damage_on_the_way_to_the_disk(monkeypatch)
     with pytest.raises(TornCheckpointError):
         save(checkpoints, 5, 3.5)
     found, warnings = store(tmp_path, keep=1).newest()

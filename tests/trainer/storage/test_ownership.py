@@ -9,6 +9,7 @@ from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Training
 from finetune.api.sources import Data, ModelSource, Source
 from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
+from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership, no_checkpoint_left, recorded_time
 
 
@@ -96,9 +97,9 @@ def test_a_record_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path, con
     with pytest.raises(InputError, match=r"^output: .*run\.json is damaged"):
         owned(tmp_path).finished()
     with pytest.raises(InputError, match=r"^output: .*run\.json is damaged"):
-        recorded_time(tmp_path)
-    with pytest.raises(InputError, match=r"^DIR: .*run\.json is damaged.*; bring it back as it was, or name the folder of another run"):
-        Ownership.recorded(tmp_path)
+        recorded_time(LocalFolder(tmp_path))
+    with pytest.raises(InputError, match=r"^DIR: .*run\.json is damaged.*; restore it, or name the folder of another run"):
+        Ownership.recorded(LocalFolder(tmp_path))
     assert (tmp_path / "run.json").read_bytes() == content
 
 
@@ -109,11 +110,11 @@ def test_a_lineage_that_no_export_can_read_is_told(tmp_path: Path, change: dict)
     (tmp_path / "run.json").write_text(json.dumps(written | {"lineage": written["lineage"] | change}))
 
     with pytest.raises(InputError, match=r"^DIR: .*run\.json is damaged, or another version wrote it"):
-        Ownership.recorded(tmp_path)
+        Ownership.recorded(LocalFolder(tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("uid", "words"), [(None, "begin anew with --overwrite"), ("f00", "begin a new job")], ids=["here", "on a cluster"]
+    ("uid", "words"), [(None, "start over with --overwrite"), ("f00", "create a new job")], ids=["here", "on a cluster"]
 )
 def test_what_to_do_about_lost_checkpoints_is_what_can_be_done_there(tmp_path: Path, uid: str | None, words: str) -> None:
-    assert str(no_checkpoint_left(tmp_path, uid)).endswith(f"bring its checkpoints back, or {words}")
+    assert str(no_checkpoint_left(tmp_path, uid)).endswith(f"restore its checkpoints, or {words}")

@@ -126,9 +126,17 @@ def test_what_is_removed_is_gone_and_what_is_not_there_need_not_be_removed(place
     assert place.names("model") == []
 
 
+def test_a_folder_of_a_place_is_a_place(place: Place) -> None:
+    below = place.below("model")
+    assert below.names() == []
+    publish(below, "adapter", "a")
+    assert content(place, "model/adapter") == {"a"}
+    assert (below.names(), below.uri("adapter")) == (["adapter"], place.uri("model/adapter"))
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../out", "a/../b", "/etc/x", "a//b", "a/", ".hidden", "a/.hidden"])
 def test_names_that_lead_elsewhere_or_are_hidden_are_not_written(place: Place, name: str) -> None:
-    for write in (lambda: place.put(name, ""), lambda: publish(place, name, ""), lambda: place.remove(name)):
+    for write in (lambda: place.put(name, ""), lambda: publish(place, name, ""), lambda: place.remove(name), lambda: place.below(name)):
         with pytest.raises(ValueError, match="is no name in a place"):
             write()
 
