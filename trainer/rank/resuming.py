@@ -14,6 +14,7 @@ from trainer.rank.ledger import Ledger
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox
 from trainer.rank.rows import AugmentedWords
+from trainer.rank.state import RunState
 from trainer.storage.checkpoint import CheckpointStore, SavedState, best_score
 from trainer.storage.ownership import no_checkpoint_left
 from trainer.training.loop import StopReason
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """The state that a run begins with; a checkpoint's, unless it is the first one. The engine has its weights already."""
+    """What a run begins with: a checkpoint's, or nothing. The engine has the weights already."""
 
     step: int = 0
     tokens_seen: int = 0
@@ -34,17 +35,9 @@ class Start:
     baseline: Measurement | None = None
 
     @classmethod
-    def at(cls, saved: SavedState) -> "Start":
-        """Return the state that a checkpoint holds."""
-        state, reason = saved.trainer_state, saved.trainer_state["stopReason"]
-        return cls(
-            step=int(state["step"]),
-            tokens_seen=int(state["tokensSeen"]),
-            stop_reason=StopReason(reason) if reason is not None else None,
-            ledger=Ledger.from_state(state["ledger"]),
-            words=AugmentedWords(*state["augmentation"]),
-            baseline=Measurement.from_state(state["baseline"]),
-        )
+    def at(cls, state: RunState) -> "Start":
+        """Return the start at a checkpoint."""
+        return cls(state.step, state.tokens_seen, state.stop_reason, state.ledger, state.words, state.baseline)
 
 
 def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Outbox) -> Start:
@@ -58,9 +51,10 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
             raise no_checkpoint_left(work.directory, work.config.job.uid)
         outbox.send(resumed_from_step=0)
         return Start()
-    if loaded.provenance is not None and saved.trainer_state["weights"] != loaded.provenance.digest:
+    state = RunState.from_wire(saved.trainer_state)
+    if loaded.provenance is not None and state.weights != loaded.provenance.digest:
         raise InputError("model", "the weights are not those that the checkpoint was trained on", "bring them back, or begin a new job")
-    start = Start.at(saved)
+    start = Start.at(state)
     loaded.engine.load_state(saved.engine_state(), start.step)
     forget_lost_best(loaded.engine, store, start.ledger, outbox)
     logger.info("resumed from step %d", start.step)

@@ -22,10 +22,11 @@ from trainer.rank.loading import Loaded
 from trainer.rank.measuring import Measuring
 from trainer.rank.outbox import Outbox
 from trainer.rank.resuming import Start
-from trainer.rank.rows import AugmentedWords, Batches, Rows
+from trainer.rank.rows import Batches, Rows
+from trainer.rank.state import RunState
 from trainer.reporting.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 from trainer.storage.checkpoint import CheckpointStore
-from trainer.training.loop import Progress, train
+from trainer.training.loop import Progress, StopReason, train
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +47,15 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
     engine, config, ledger = loaded.engine, work.config, start.ledger
     sinks, stop, every = open_sinks(work, engine.rank, start.step), StopOnRequest(engine, outbox), validation_every(config, rows)
     stopping = config.regularization.early_stopping
+
+    def state(progress: Progress) -> dict[str, Any]:
+        return state_at(progress, loaded, start, baseline).to_wire()
+
     hooks = Hooks(
         figures=LogFigures(ledger, sinks, outbox, logger.info) if engine.rank == 0 else None,
         validation=Validate(lambda: measuring.validate(stop.between_batches), every, stopping, ledger, sinks, outbox) if every else None,
         stop=stop,
-        checkpoints=SaveCheckpoints(engine, store, config, ledger, outbox, lambda: state_of_run(loaded, baseline, start.words)),
+        checkpoints=SaveCheckpoints(engine, store, config, ledger, outbox, state),
     )
     hooks.make_up(ledger, progress)
     batches = Batches(config, rows.train, loaded.tokenizer, engine, start.words)
@@ -73,11 +78,19 @@ def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> MetricsSi
     return FanOut([*openers, *work.sinks])
 
 
-def state_of_run(loaded: Loaded, baseline: Measurement, words: AugmentedWords) -> dict[str, Any]:
-    """Return what a checkpoint keeps besides step, tokens and ledger."""
-    state = {"baseline": baseline.to_state(), "augmentation": words.to_state()}
+def state_at(progress: Progress, loaded: Loaded, start: Start, baseline: Measurement) -> RunState:
+    """Return what a checkpoint of this moment keeps besides the tensors; for rank 0, which alone writes one."""
     if loaded.provenance is None:
-        return state
-    # With the dtype and the commit of the hub, `finetune export` finds the same base again.
-    dtype = str(base_dtype(loaded.engine.model)).removeprefix("torch.")
-    return state | {"weights": loaded.provenance.digest, "revision": loaded.provenance.revision, "dtype": dtype}
+        raise RuntimeError(f"rank {loaded.engine.rank} does not know where the weights come from")
+    return RunState(
+        step=progress.step,
+        tokens_seen=progress.tokens_seen,
+        world_size=loaded.engine.world_size,
+        stop_reason=progress.stop_reason if progress.stop_reason is not StopReason.INTERRUPTED else None,
+        ledger=start.ledger,
+        words=start.words,
+        baseline=baseline,
+        weights=loaded.provenance.digest,
+        revision=loaded.provenance.revision,
+        dtype=str(base_dtype(loaded.engine.model)).removeprefix("torch."),
+    )

@@ -3,7 +3,7 @@
 Every rank gathers, rank 0 writes. Test: tests/trainer/rank/test_hooks.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
@@ -11,16 +11,16 @@ from trainer.engine.base import Engine
 from trainer.rank.ledger import Ledger
 from trainer.reporting.messages import Sender
 from trainer.storage.checkpoint import CheckpointStore
-from trainer.training.loop import Progress, StepResult, StopReason
+from trainer.training.loop import Progress, StepResult
 
 
 class SaveCheckpoints:
-    """Saves when it is due; a failure on rank 0 fails the run on all. `extra_state` is what a checkpoint keeps of the whole run."""
+    """Saves when it is due; a failure on rank 0 fails the run on all. `state_at` returns what is kept besides the tensors."""
 
     def __init__(self, engine: Engine, store: CheckpointStore, config: TrainConfig, ledger: Ledger, sender: Sender,
-                 extra_state: Callable[[], dict[str, Any]]) -> None:  # fmt: skip
+                 state_at: Callable[[Progress], Mapping[str, Any]]) -> None:  # fmt: skip
         self._engine, self._store, self._config, self._ledger, self._sender = engine, store, config, ledger, sender
-        self._extra_state = extra_state
+        self._state_at = state_at
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
         """Save when it is due."""
@@ -33,14 +33,9 @@ class SaveCheckpoints:
         """Save."""
         state = self._engine.state()
         if self._engine.rank == 0:
-            trainer_state = {
-                "step": progress.step, "tokensSeen": progress.tokens_seen, "worldSize": self._engine.world_size,
-                "stopReason": progress.stop_reason if progress.stop_reason is not StopReason.INTERRUPTED else None,
-                "ledger": self._ledger.to_state(), **self._extra_state(),
-            }  # fmt: skip
             validated = self._ledger.metrics.validated
             score = validated if validated is not None and validated.step == progress.step else None
-            self._store.save(state, trainer_state, step=progress.step, attempt=self._config.job.attempt, score=score)
+            self._store.save(state, self._state_at(progress), step=progress.step, attempt=self._config.job.attempt, score=score)
             self._sender.send(checkpoints=list(self._store.records))
         self._engine.broadcast(None)
         progress.pause()

@@ -1,0 +1,57 @@
+"""What a checkpoint keeps of a run besides its tensors, written and read in one place.
+
+Pure. Test: tests/trainer/rank/test_state.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.evaluation.measurement import Measurement
+from trainer.rank.ledger import Ledger
+from trainer.rank.rows import AugmentedWords
+from trainer.training.loop import StopReason
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The state of a run after a step. `weights`, `revision` and `dtype` tell `finetune export` which base to load."""
+
+    step: int
+    tokens_seen: int
+    world_size: int
+    stop_reason: StopReason | None
+    """Why training is over; None where steps are left, an interruption among them."""
+    ledger: Ledger
+    words: AugmentedWords
+    baseline: Measurement
+    weights: str
+    """Digest of the base model's weights."""
+    revision: str | None
+    """Commit of the base model on the hub."""
+    dtype: str
+    """Type that the base model's weights are held in, such as float32."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return what the checkpoint's state.json holds."""
+        return {
+            "step": self.step, "tokensSeen": self.tokens_seen, "worldSize": self.world_size, "stopReason": self.stop_reason,
+            "ledger": self.ledger.to_state(), "augmentation": self.words.to_state(), "baseline": self.baseline.to_state(),
+            "weights": self.weights, "revision": self.revision, "dtype": self.dtype,
+        }  # fmt: skip
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "RunState":
+        """Return the state that a checkpoint holds."""
+        return cls(
+            step=int(wire["step"]),
+            tokens_seen=int(wire["tokensSeen"]),
+            world_size=int(wire["worldSize"]),
+            stop_reason=StopReason(wire["stopReason"]) if wire["stopReason"] is not None else None,
+            ledger=Ledger.from_state(wire["ledger"]),
+            words=AugmentedWords(*wire["augmentation"]),
+            baseline=Measurement.from_state(wire["baseline"]),
+            weights=wire["weights"],
+            revision=wire["revision"],
+            dtype=wire["dtype"],
+        )
