@@ -127,7 +127,14 @@ def chart_text() -> str:
 
 
 def _yaml(document: dict[str, Any]) -> str:
-    return yaml.safe_dump(document, sort_keys=False, width=140, allow_unicode=True)
+    return yaml.dump(document, Dumper=_PlainDumper, sort_keys=False, width=140, allow_unicode=True)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a part that is used twice in full each time: an anchor of YAML is hard to read and to compare."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def copies() -> dict[Path, str]:

@@ -185,8 +185,8 @@ class Evaluation(WireModel):
         None,
         min_length=1,
         max_length=len(METRICS_OF_TASKS),
-        description=f"Metrics on the test rows. {in_words(VALIDATED_METRICS)} are always measured; {in_words(TEXT_METRICS)} only if"
-        f" listed, and if none is, no answers are generated. Default: {per_task(lambda facts: in_words(facts.metrics))}."
+        description=f"Metrics on the test rows. {in_words(VALIDATED_METRICS)} are always measured; of {in_words(TEXT_METRICS)}"
+        f" only those listed, and if none is, no answers are generated. Default: {per_task(lambda facts: in_words(facts.metrics))}."
         f" {'; '.join(f'{name}: {METRICS[name].description}' for name in METRICS_OF_TASKS)}.",
     )
     generation: Generation | None = Field(None, description=f"How answers are generated for {in_words(TEXT_METRICS)}.")

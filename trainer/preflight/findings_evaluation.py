@@ -1,4 +1,4 @@
-"""What the job's figures will not be able to say, told before training: of answers, of prompts, and of settings without effect.
+"""Findings on evaluation, before training: metrics that the references leave undefined, answers and prompts cut, idle settings.
 
 Test: tests/trainer/preflight/test_findings_evaluation.py.
 """
@@ -24,7 +24,7 @@ MAX_NEW_TOKENS = 8192
 
 
 def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
-    """Return what is to be said of the figures on held-out rows, and of settings that can have no effect."""
+    """Return what the user should know of the figures on held-out rows, and of settings without effect."""
     names = config.evaluation.text_metrics_of(config.task)
     findings = []
     if names and dataset.test:
@@ -89,7 +89,7 @@ def prompt_length_findings(lengths: Sequence[int], origins: Sequence[str], confi
 
 
 def stopping_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> list[str]:
-    """Find validations and an early stopping that cannot act, because training is over before."""
+    """Find validations and early stopping that come too late to act."""
     rule, every = config.regularization.early_stopping, config.evaluation.every_steps
     if not dataset.validation or (rule is None and every is None):
         return []
@@ -111,7 +111,7 @@ def stopping_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> 
 
 
 def idle_findings(dataset: Dataset, config: TrainConfig, names: Sequence[MetricName]) -> list[str]:
-    """Find settings of the evaluation that nothing uses."""
+    """Find settings of evaluation that nothing uses."""
     evaluation, findings = config.evaluation, []
     if evaluation.every_steps is not None and not dataset.validation:
         findings.append("evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction")

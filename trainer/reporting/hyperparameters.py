@@ -1,4 +1,4 @@
-"""The settings that a run was trained with, as they took effect: what the job left out stands here with its value.
+"""The settings of a run as they took effect: defaults that the job left out are filled in.
 
 Test: tests/trainer/reporting/test_hyperparameters.py.
 """

@@ -1,6 +1,6 @@
-"""Show a report in a terminal: base against tuned, then prompts answered by both models.
+"""Renders a report for a terminal: base against tuned, then prompts answered by both models.
 
-Reads the report's document only, so that it can show one written earlier. Test: tests/trainer/reporting/test_render.py.
+Reads nothing but the document, so that it can show a report written earlier. Pure. Test: tests/trainer/reporting/test_render.py.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tune
 
 
 def render_table(report: Mapping[str, Any]) -> RenderableType:
-    """Return the metrics of base and tuned model side by side, what is to be known of them, then up to three prompts with both answers."""
+    """Return the metrics of base and tuned model side by side, remarks on them, then up to three prompts with both answers."""
     parts: list[RenderableType] = [metrics_table(report), *(Text(remark) for remark in remarks(report))]
     for sample in report.get("samples", [])[:MAX_SAMPLES]:
         parts += [_sample(sample), Text()]

@@ -65,7 +65,7 @@ class SampleAnswer:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to. `baseline` and `final` are of the same rows: generated text of the first ones, all else of all test rows."""
+    """The outcome of a run. `baseline` and `final` are of the same rows: generated text of the first ones, all else of all test rows."""
 
     model: ModelProvenance
     data: DataCounts
@@ -117,23 +117,18 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
 
 
 def with_exports(report: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the report with further exports entered; one of the same form takes the place of the earlier one.
+    """Return the report with further exports entered; each replaces an earlier one of its form.
 
     `measured` is false in an entry whose weights are not those that the report's figures are of.
-    A report of the first schema lists paths alone; their last part is the form.
     """
-    earlier = [
-        dict(export) if isinstance(export, Mapping) else {"form": str(export).rpartition("/")[2], "path": str(export)}
-        for export in report.get("exports", [])
-    ]
     forms, step = {export["form"] for export in exports}, measured_step(report)
-    marked = [dict(export) | ({} if step in (None, export["step"]) else {"measured": False}) for export in exports]
-    entered = [*(export for export in earlier if export["form"] not in forms), *marked]
-    return {**report, "schemaVersion": SCHEMA_VERSION, "exports": sorted(entered, key=lambda export: str(export["form"]))}
+    marked = [dict(export) | ({} if step == export["step"] else {"measured": False}) for export in exports]
+    entered = [*(export for export in report["exports"] if export["form"] not in forms), *marked]
+    return {**report, "exports": sorted(entered, key=lambda export: str(export["form"]))}
 
 
 def measured_step(report: Mapping[str, Any]) -> int | None:
-    """Return the step of the weights that a report's `final` is of; None where an older report does not say."""
+    """Return the step of the weights that a report's `final` is of; None where the report does not say."""
     step = report.get("measuredStep")
     return step if isinstance(step, int) else None
 
@@ -154,7 +149,7 @@ def _training(training: TrainingSummary) -> dict[str, Any]:
 
 
 def _answers(config: TrainConfig, result: RunResult) -> dict[str, Any]:
-    """Return how many answers of each model ended at the limit instead of by the model's own word."""
+    """Return how many answers of each model the limit of tokens cut."""
     limit = (config.evaluation.generation or Generation()).max_new_tokens
     counts = zip(("baseline", "final"), result.cut_answers, strict=True)
     return {"maxNewTokens": limit} | {name: {"cut": cut, "cutShare": cut / result.generated_rows} for name, cut in counts}
@@ -178,7 +173,7 @@ def _change(base: Figure, tuned: Figure) -> dict[str, float | None]:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON knows neither nan nor infinity; both become null."""
+    """Return None for nan and infinity, which JSON does not have."""
     return value if value is not None and math.isfinite(value) else None
 
 

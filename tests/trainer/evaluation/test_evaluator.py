@@ -8,6 +8,7 @@ import torch
 
 from finetune.api.sections import Evaluation
 from finetune.api.tasks import TaskName
+from tests.trainer.evaluation.metrics.builders import ALL
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat, text
 from trainer.chat.tokens import prompt_and_reference
@@ -34,7 +35,7 @@ def measured(examples: list[Example], task: TaskName, max_length: int = 100, **e
 @pytest.mark.parametrize(
     ("metrics", "names", "answers"),
     [
-        pytest.param(None, {"exactMatch", "bleu", "chrf", "wer"}, 4, id="all by default"),
+        pytest.param(None, set(ALL), 4, id="all by default"),
         pytest.param(["chrf"], {"chrf"}, 4, id="one of them"),
         pytest.param(["perplexity"], set(), 0, id="none, and no answers"),
     ],
