@@ -135,7 +135,7 @@ def test_what_a_trainer_may_blow_up_is_kept_in_bounds() -> None:
         parse(kept["data"]["record.json"])
 
 
-def test_a_job_keeps_what_its_claims_and_its_events_are_told_by() -> None:
+def test_a_job_keeps_what_its_claims_and_its_events_are_found_by() -> None:
     kept = kept_of_job(JOB)
     assert list(claims_of(kept)) == ["team/models"]
     assert (kept["apiVersion"], kept["kind"]) == ("finetune.dev/v1alpha1", "FineTuneJob")

@@ -151,7 +151,7 @@ async def test_room_in_a_quota_concerns_the_jobs_that_it_has_refused_for_lack_of
     assert sorted(await keys_after(api, lambda: api.remove(RESOURCE_QUOTAS, "team-a", "few"))) == either
 
 
-async def test_without_kuberay_all_other_caches_fill_and_jobs_are_told() -> None:
+async def test_without_kuberay_all_other_caches_fill_and_jobs_say_so() -> None:
     api = FakeApi()
     api.absent.add(str(RAY_JOBS))
     api.put(FINE_TUNE_JOBS, item("bot"))

@@ -180,7 +180,7 @@ async def test_a_failed_attempt_is_followed_by_another_when_its_pods_are_gone(op
     assert told["job"]["attempt"] == 2
 
 
-async def test_an_attempt_waits_for_a_ray_cluster_that_no_cache_tells_of(operator: Operator) -> None:
+async def test_an_attempt_waits_for_a_ray_cluster_that_no_cache_has(operator: Operator) -> None:
     job = await operator.create(resource())
     ray_job = await started(operator)
     cluster, ours = ray_job["status"]["rayClusterName"], f"{UID_LABEL}={job['metadata']['uid']}"

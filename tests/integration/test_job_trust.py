@@ -138,7 +138,7 @@ async def test_a_ray_job_that_lost_its_labels_runs_on_and_is_seen_to_fail(operat
     ],
     ids=["finalizer", "no owner", "no labels", "immutable", "all of it", "blown up"],
 )
-async def test_whatever_the_trainer_does_to_its_progress_the_job_ends_and_can_be_deleted_and_made_anew(
+async def test_whatever_the_trainer_does_to_its_progress_the_job_ends_and_can_be_deleted_and_created_again(
     operator: Operator, control_plane: ControlPlane, trick: dict[str, Any]
 ) -> None:
     await operator.create(resource())
@@ -206,7 +206,7 @@ async def test_what_the_trainer_may_alter_is_its_progress_alone(operator: Operat
         await head.close()
 
 
-async def test_an_object_of_somebody_else_with_a_name_of_ours_is_told_and_not_touched(operator: Operator) -> None:
+async def test_an_object_of_somebody_else_with_a_name_of_ours_is_reported_and_not_touched(operator: Operator) -> None:
     await operator.create(resource())
     await started(operator)
     rows = await operator.client.get(CONFIG_MAPS, "rows", operator.namespace)

@@ -46,7 +46,7 @@ def ray_job(namespace: str) -> dict[str, Any]:
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "spec": spec}
 
 
-async def test_what_is_refused_is_told_in_the_kind_that_says_how_to_go_on(client: Client, namespace: str) -> None:
+async def test_what_is_refused_is_raised_as_the_kind_that_says_how_to_go_on(client: Client, namespace: str) -> None:
     stored = await client.create(CONFIG_MAPS, config_map(namespace))
     with pytest.raises(errors.AlreadyExists):
         await client.create(CONFIG_MAPS, config_map(namespace))

@@ -39,7 +39,7 @@ async def connected(plane: ControlPlane) -> AsyncIterator[Client]:
 
 
 class Following:
-    """A reflector that runs, and the changes that it told."""
+    """A reflector that runs, and the changes that it reported."""
 
     def __init__(self, client: Client, resource: Resource, selection: Selection, **options: Any) -> None:
         self.store, self.metrics = Store(), Metrics("test")
@@ -96,7 +96,7 @@ async def test_a_watch_goes_on_after_the_api_server_was_restarted(control_plane:
             await client.create(CONFIG_MAPS, config_map("after", "reflect-restart"))
             await until(lambda: "after" in following.names and "goes" not in following.names, seconds=WAIT_SECONDS)
             assert "before" in following.names
-            # An object that is told twice, or deleted and told anew, would have jobs start twice.
+            # An object that is reported twice, or as deleted and new, would have jobs start twice.
             told = [change.key for change in following.changes if change.key.endswith("/before")]
             assert len(told) == 1
             assert following.reflector.live
@@ -110,7 +110,7 @@ async def test_a_watch_from_before_what_the_server_remembers_is_gone(control_pla
             [event async for event in client.watch(CONFIG_MAPS, resource_version="1", timeout_seconds=5, inactivity_seconds=5)]
 
 
-async def test_changes_during_an_outage_are_told_once_it_is_over(control_plane: ControlPlane) -> None:
+async def test_changes_during_an_outage_are_reported_once_it_is_over(control_plane: ControlPlane) -> None:
     async with connected(control_plane) as client:
         await client.create(NAMESPACES, {"metadata": {"name": "reflect-outage"}})
         async with Following(client, CONFIG_MAPS, Selection("reflect-outage")) as following:

@@ -50,7 +50,7 @@ class Sent:
 
 
 class Wire:
-    """One client's way to the API server. `cut` swallows everything; what was connected by then is dead for ever."""
+    """One client's way to the API server. `cut` swallows everything; what was connected by then stays dead."""
 
     def __init__(self, plane: ControlPlane, account: Path, directory: Path, name: str) -> None:
         self.sent: list[Sent] = []

@@ -57,7 +57,7 @@ def unreadable(of: Job, **fields: Any) -> Job:
 
 
 def attempt(number: int = 1, **fields: Any) -> Attempt:
-    """Return an entry of status.attempts; started a minute ago unless told otherwise."""
+    """Return an entry of status.attempts; started a minute ago unless stated otherwise."""
     started = {"start_time": NOW - timedelta(minutes=1)}
     return Attempt(number=number, ray_job_name=f"bot-{number}", **(started | fields))
 
@@ -73,7 +73,7 @@ def uid_of(number: int) -> str:
 
 
 def ray_job(number: int = 1, job_status: str = "RUNNING", deployment_status: str = "Running", **fields: Any) -> RayJobFacts:
-    """Return an attempt's RayJob, running unless told otherwise."""
+    """Return an attempt's RayJob, running unless stated otherwise."""
     defaults: dict[str, Any] = {"created": NOW - timedelta(minutes=1), "cluster": f"bot-{number}-x7k2p"}
     words = {"job_status": job_status, "deployment_status": deployment_status}
     return RayJobFacts(name=f"bot-{number}", uid=uid_of(number), attempt=number, **(words | defaults | fields))
@@ -108,6 +108,6 @@ def record_text(**fields: Any) -> str:
 
 
 def checkpoint(step: int, **fields: Any) -> dict[str, Any]:
-    """Return a checkpoint as the trainer tells it."""
+    """Return a checkpoint as the trainer reports it."""
     defaults = {"uri": f"pvc://models/x/checkpoints/step-{step}", "sizeBytes": 1000, "createdTime": NOW, "attempt": 1, "verified": True}
     return {"step": step, **(defaults | fields)}

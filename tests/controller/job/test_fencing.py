@@ -1,4 +1,4 @@
-"""Attempts of a job never write at once, whatever caches tell."""
+"""Attempts of a job never write at the same time, whatever caches say."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ async def test_an_attempt_is_not_created_beside_what_the_server_still_has_of_the
     if kind == RAY_JOBS:
         world.put_ray_job(1)
     else:
-        world.put_child(kind, "bot-1", 1, role)  # and no watch tells
+        world.put_child(kind, "bot-1", 1, role)  # and no watch reports it
     assert await world.reconciler.reconcile(KEY) == PODS_GONE_POLL.total_seconds()
     assert "bot-2" not in world.ray_jobs()
     assert world.condition("Running")["reason"] == "Retrying"

@@ -1,4 +1,4 @@
-"""Attempts that only children still tell of."""
+"""Attempts that only their objects still show."""
 
 from datetime import timedelta
 from typing import Any
@@ -57,7 +57,7 @@ def test_a_status_that_knows_its_attempts_is_left_as_it_is() -> None:
         "a report of an attempt that never was", "the same where attempts were lost", "one before the one that was found", "one left open",
     ],
 )  # fmt: skip
-def test_attempts_are_what_status_and_children_tell_of(
+def test_attempts_are_what_status_and_children_show(
     known: list[Any], ray_jobs: list[Any], reports: list[ProgressFacts], expected: list[tuple[int, str | None]]
 ) -> None:
     assert entries(rebuilt(job(status=status(*known)), ray_jobs, reports)) == expected
@@ -72,7 +72,7 @@ def test_attempts_are_what_status_and_children_tell_of(
     ],
     ids=["the summary", "the cursor", "neither"],
 )
-def test_a_report_tells_of_an_attempt_that_the_rest_of_the_status_knows(lost: dict[str, Any]) -> None:
+def test_a_report_shows_an_attempt_that_the_rest_of_the_status_knows(lost: dict[str, Any]) -> None:
     known = job(status=status(attempt(1, outcome="Failed"), **lost))
     numbers = [each.number for each in rebuilt(known, [], [told(2, outcome=SUCCESS)]).attempts or []]
     assert numbers == ([1] if "1/" in str(lost) else [1, 2])
@@ -230,7 +230,7 @@ async def test_a_config_map_that_somebody_creates_ends_no_job_and_starts_no_atte
     assert world.ray_jobs() == ["bot-1"]
     assert world.status["phase"] == "Running"
     assert [(each["number"], each.get("outcome")) for each in world.status["attempts"]] == [(1, None)]
-    # Nor does it when nothing else is left to tell of attempts.
+    # Nor does it when nothing else is left that shows attempts.
     item = world.api.objects(FINE_TUNE_JOBS)[0]
     world.api.put(FINE_TUNE_JOBS, {**item, "status": {}})
     await world.step()

@@ -66,7 +66,7 @@ def test_what_a_job_may_not_ask_for_is_refused_by_its_field(sections: dict[str, 
     assert all("in a new job" in words for words in found)
 
 
-def test_everything_that_is_refused_is_told_at_once() -> None:
+def test_everything_that_is_refused_is_reported_at_once() -> None:
     sections = {"resources": priority("system-x")["resources"] | tolerates(None)["resources"]} | secret("db")
     found = refusals(FineTuneJobSpec.model_validate(wire_spec(**sections)), Settings(allowed_token_secrets=("hf-*",)))
     assert [words.split(":")[0] for words in found] == ["resources.priorityClassName", "resources.tolerations[0]", "model.tokenSecret.name"]

@@ -65,7 +65,7 @@ async def test_children_that_are_there_already_and_ours_are_success() -> None:
     assert world.condition("Running")["reason"] == "Starting"
 
 
-async def test_a_name_that_somebody_else_has_is_told_and_waited_for() -> None:
+async def test_a_name_that_somebody_else_has_is_reported_and_waited_for() -> None:
     world = World()
     foreign = {
         "metadata": {"name": "bot-1", "namespace": "team", "uid": "x", "creationTimestamp": CREATED, "labels": {"finetune.dev/job": "bot"}}
@@ -94,7 +94,7 @@ async def test_an_error_while_acting_still_reaches_the_status_and_the_queue() ->
 
 
 @pytest.mark.parametrize(("runs", "phase"), [(False, "Suspended"), (True, "Running")], ids=["while it rests", "while another attempt runs"])
-async def test_a_deletion_that_is_refused_is_told_as_one(runs: bool, phase: str) -> None:
+async def test_a_deletion_that_is_refused_is_reported_as_one(runs: bool, phase: str) -> None:
     world = World(runPolicy={"suspend": not runs})
     world.set_status(attempt(1, outcome="Suspended", end_time=NOW), *([attempt(2)] if runs else []))
     world.put_ray_job(1)
@@ -143,7 +143,7 @@ async def test_a_job_that_goes_before_its_status_is_written_needs_none() -> None
     assert world.log.events == []
 
 
-async def test_an_error_that_passes_by_itself_is_not_told_to_the_user() -> None:
+async def test_an_error_that_passes_by_itself_is_not_reported_to_the_user() -> None:
     world = World()
     await world.step()
     before = world.status
@@ -171,7 +171,7 @@ async def test_nothing_is_written_when_nothing_changed() -> None:
     assert len(world.writes()) == count
 
 
-async def test_events_tell_of_transitions_once() -> None:
+async def test_events_report_transitions_once() -> None:
     world = World(data={"train": [{"configMap": {"name": "later", "key": "a.jsonl"}}]})
     await world.step()
     await world.step()

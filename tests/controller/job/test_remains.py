@@ -59,5 +59,5 @@ def test_ray_jobs_of_attempts_that_are_over_are_deleted(
         "of one that the status does not know",
     ],
 )  # fmt: skip
-def test_what_may_still_write_is_told(attempts: tuple[Attempt, ...], seen: Observed, words: str) -> None:
+def test_what_may_still_write_is_reported(attempts: tuple[Attempt, ...], seen: Observed, words: str) -> None:
     assert remains(situation(*attempts, ray_jobs=seen.ray_jobs, pods=seen.pods, clusters=seen.clusters)) == words

@@ -1,4 +1,4 @@
-"""Patches of the status and the events that tell of it."""
+"""Patches of the status and the events about it."""
 
 import copy
 from typing import Any

@@ -191,7 +191,7 @@ async def test_being_woken_halves_the_tries_and_forgets_none_of_the_patience_bey
     assert (await world.step() or 0) > 20
 
 
-async def test_a_quota_of_which_no_resource_is_told_wakes_by_any_room_in_it_alone() -> None:
+async def test_a_quota_whose_refusal_names_no_resource_wakes_by_any_room_in_it_alone() -> None:
     world = await waiting_long(Response(403, b'{"kind":"Status","message":"bot-1 is forbidden: failed quota: jobs: must specify cpu"}'))
     pause = await world.step()
     world.api.put(RESOURCE_QUOTAS, quota(used="2", name="another"))
@@ -224,7 +224,7 @@ async def test_a_ray_job_of_another_job_ends_no_wait() -> None:
     assert len(world.api.requests) == before
 
 
-async def test_a_definition_that_vanishes_while_a_job_is_created_is_told_as_kuberay_that_is_missing() -> None:
+async def test_a_definition_that_vanishes_while_a_job_is_created_is_reported_as_missing_kuberay() -> None:
     world = await refused(GONE)
     await requests_of(world, 40)
     assert "could not find the requested resource" in world.condition("Running")["message"]
@@ -235,7 +235,7 @@ async def test_a_definition_that_vanishes_while_a_job_is_created_is_told_as_kube
 
 
 @pytest.mark.parametrize("kind", Kind, ids=str)
-def test_the_bound_that_is_told_is_the_longest_pause_that_the_queue_may_make(kind: Kind) -> None:
+def test_the_bound_in_the_message_is_the_longest_pause_that_the_queue_may_make(kind: Kind) -> None:
     longest = backoff_seconds(100, kind.first_seconds, kind.longest_pause_seconds, lambda: 1.0) * (1.0 + AGAIN_SPREAD)
     told = re.search(r"within (\d+) (s|minutes)", kind.outlook)
     assert told is not None
@@ -243,7 +243,7 @@ def test_the_bound_that_is_told_is_the_longest_pause_that_the_queue_may_make(kin
     assert longest <= int(told[1]) * unit <= longest + unit
 
 
-async def test_status_tells_why_a_job_waits_since_when_and_what_lets_it_start() -> None:
+async def test_status_says_why_a_job_waits_since_when_and_what_lets_it_start() -> None:
     world = await refused(POLICY)
     first = world.condition("Running")
     assert (first["status"], first["reason"], world.status["phase"]) == ("False", "CreationFailed", "Waiting")
@@ -255,7 +255,7 @@ async def test_status_tells_why_a_job_waits_since_when_and_what_lets_it_start() 
     assert world.log.events.count(("Normal", "CreationFailed")) == 1
 
 
-async def test_another_process_tells_the_same_time_since_when_a_job_waits() -> None:
+async def test_another_process_reports_the_same_time_since_when_a_job_waits() -> None:
     world = await refused(QUOTA)
     world.now += timedelta(minutes=7)
     world.restart()
@@ -263,7 +263,7 @@ async def test_another_process_tells_the_same_time_since_when_a_job_waits() -> N
     assert "(since 2026-03-01 12:00:00 UTC;" in world.condition("Running")["message"]
 
 
-async def test_a_server_error_that_stays_is_told_and_one_that_passes_is_not() -> None:
+async def test_a_server_error_that_persists_is_reported_and_one_that_passes_is_not() -> None:
     world = await refused(BROKEN)
     assert world.condition("Running")["reason"] == "Starting"
     await requests_of(world, 30)

@@ -54,7 +54,7 @@ def reporting(world: World) -> tuple[str, str] | None:
 
 
 @pytest.mark.parametrize(("kind", "name"), SUPPORTS, ids=IDS)
-async def test_what_somebody_deletes_under_a_running_attempt_is_made_again_and_told(kind: Resource, name: str) -> None:
+async def test_what_somebody_deletes_under_a_running_attempt_is_created_again_and_reported(kind: Resource, name: str) -> None:
     world = await running_world()
     before = found(world, kind, name)
     world.api.remove(kind, "team", name)
@@ -117,7 +117,7 @@ async def test_reports_go_on_in_a_progress_config_map_that_is_new_again() -> Non
     assert world.status["progress"]["step"] == 40
 
 
-async def test_an_object_of_somebody_else_with_our_name_is_told_and_never_touched() -> None:
+async def test_an_object_of_somebody_else_with_our_name_is_reported_and_never_touched() -> None:
     world = await running_world()
     world.api.remove(ROLE_BINDINGS, "team", "bot-1")
     owner = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "other"}]
@@ -135,7 +135,7 @@ async def test_an_object_of_somebody_else_with_our_name_is_told_and_never_touche
     assert reporting(world) == ("True", "DeletedAndRestored")
 
 
-async def test_what_cannot_be_made_again_is_told_and_the_attempt_goes_on() -> None:
+async def test_what_cannot_be_created_again_is_reported_and_the_attempt_goes_on() -> None:
     world = await running_world()
     world.api.remove(ROLES, "team", "bot-1")
     world.api.fail(Response(422, b'{"kind":"Status","message":"a policy says no"}'), method="POST", path="roles")
@@ -150,7 +150,7 @@ async def test_what_cannot_be_made_again_is_told_and_the_attempt_goes_on() -> No
     assert reporting(world) == ("True", "DeletedAndRestored")
 
 
-async def test_what_is_refused_again_and_again_is_asked_for_less_often_and_is_told_once() -> None:
+async def test_what_is_refused_again_and_again_is_tried_less_often_and_reported_once() -> None:
     world = await running_world()
     for kind in (ROLES, ROLE_BINDINGS):
         world.api.remove(kind, "team", "bot-1")
@@ -204,7 +204,7 @@ async def test_an_account_that_was_made_again_is_said_to_need_a_new_token_which_
     ],
     ids=["progress", "role", "the label is there, and wrong"],
 )
-async def test_what_no_watch_tells_of_any_more_is_looked_at_again(kind: Resource, name: str, labels: dict[str, str], looks: bool) -> None:
+async def test_what_no_watch_reports_any_more_is_polled(kind: Resource, name: str, labels: dict[str, str], looks: bool) -> None:
     world = await running_world()
     world.edit(kind, name, labels=labels)
     assert await world.step() == (UNWATCHED_POLL.total_seconds() if looks else None)
@@ -224,7 +224,7 @@ async def test_a_progress_config_map_that_was_put_right_is_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("trick", DRIVERS_TRICKS.values(), ids=DRIVERS_TRICKS.keys())
-async def test_a_progress_config_map_that_the_trainer_altered_is_read_and_told_and_goes_with_its_job(trick: dict[str, Any]) -> None:
+async def test_a_progress_config_map_that_the_trainer_altered_is_read_and_reported_and_deleted_with_its_job(trick: dict[str, Any]) -> None:
     world = await running_world()
     data = {"record.json": record_text(sequence=3)}
     world.put_child(CONFIG_MAPS, PROGRESS, 1, data=data)
@@ -255,7 +255,7 @@ def lets_go(world: World) -> bool:
     return not metadata.get("finalizers") and [owner["uid"] for owner in metadata["ownerReferences"]] == [UID]
 
 
-async def test_an_immutable_progress_config_map_is_told_and_the_job_ends_as_it_would() -> None:
+async def test_an_immutable_progress_config_map_is_reported_and_the_job_ends_as_it_would() -> None:
     world = await running_world()
     world.put_child(CONFIG_MAPS, PROGRESS, 1, data={"record.json": record_text()}, immutable=True)
     await world.step()
@@ -365,7 +365,7 @@ async def test_a_controller_that_leads_no_more_stops_at_once() -> None:
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["being deleted", "let go at the end"])
-async def test_a_progress_that_was_made_anew_since_it_was_seen_is_not_touched(ended: bool) -> None:
+async def test_a_progress_that_was_created_again_since_it_was_seen_is_not_touched(ended: bool) -> None:
     world = await running_world()
     world.edit(CONFIG_MAPS, PROGRESS, finalizers=["example.com/mine"], **({} if ended else {"deletionTimestamp": CREATED}))
     if ended:
@@ -387,7 +387,7 @@ async def test_a_ray_job_whose_labels_were_changed_runs_on_and_is_seen_to_fail(l
     world = await running_world()
     world.edit(RAY_JOBS, "bot-1", labels=labels)
     look_again = await world.step()
-    assert (look_again is None) is bool(labels)  # of one without the label no watch tells
+    assert (look_again is None) is bool(labels)  # no watch reports one without the label
     assert world.ray_jobs() == ["bot-1"]
     assert world.condition("Running")["status"] == "True"
 

@@ -8,7 +8,7 @@ from tests.controller.job.builders import NOW, attempt, job, observed, pod, ray_
 from tests.controller.job.decisions import after, condition, decide
 
 
-def test_a_missing_secret_is_told_from_the_pod_that_cannot_start() -> None:
+def test_a_missing_secret_is_seen_from_the_pod_that_cannot_start() -> None:
     waits = pod(role="head", waiting_reason="CreateContainerConfigError", waiting_message='secret "hub" not found')
     decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=[waits]))
     accepted = condition(decision, ConditionType.ACCEPTED)
@@ -40,13 +40,13 @@ def test_a_pod_that_finds_no_node_says_why_the_job_does_not_run() -> None:
         "a role of another time", "what the user must mend",
     ],
 )  # fmt: skip
-def test_of_several_pods_in_trouble_the_one_that_explains_most_is_told(waiting: dict[str, str], told: str) -> None:
+def test_of_several_pods_in_trouble_the_one_that_explains_most_is_named(waiting: dict[str, str], told: str) -> None:
     pods = [pod(role=role, waiting_reason=reason, waiting_message="words") for role, reason in waiting.items()]
     decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods))
     assert f"pod bot-1-{told} waits" in condition(decision, ConditionType.RUNNING).message
 
 
-def test_a_pod_that_gets_neither_its_volumes_nor_its_image_is_told_after_two_minutes() -> None:
+def test_a_pod_that_gets_neither_its_volumes_nor_its_image_is_named_after_two_minutes() -> None:
     pods = [pod(preparing_since=NOW), pod(role="head", preparing_since=NOW)]
     what = observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods)
     early = decide(what, 30)

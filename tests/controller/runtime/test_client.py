@@ -26,7 +26,7 @@ async def test_what_was_created_can_be_read(client: Client) -> None:
     assert (await client.get(WIDGETS, "a", "team-a"))["colour"] == "red"
 
 
-async def test_a_dry_run_tells_whether_an_object_could_be_created_and_leaves_nothing(api: FakeApi, client: Client) -> None:
+async def test_a_dry_run_shows_whether_an_object_could_be_created_and_leaves_nothing(api: FakeApi, client: Client) -> None:
     await client.create(WIDGETS, widget("a"), dry_run=True)
     assert api.objects(WIDGETS) == []
     assert api.requests[-1].query["dryRun"] == "All"
@@ -39,7 +39,7 @@ async def test_creating_twice_says_that_it_exists(client: Client) -> None:
         await client.create(WIDGETS, widget("a"))
 
 
-async def test_a_missing_object_and_a_missing_kind_are_told_apart(api: FakeApi, client: Client) -> None:
+async def test_a_missing_object_and_a_missing_kind_are_different_errors(api: FakeApi, client: Client) -> None:
     with pytest.raises(errors.NotFound) as missing:
         await client.get(WIDGETS, "a", "team-a")
     api.absent.add(str(WIDGETS))

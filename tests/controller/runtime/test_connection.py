@@ -102,7 +102,7 @@ async def test_credentials_that_stay_wrong_are_reported_and_not_read_with_every_
     assert asked == 4
 
 
-async def test_inside_a_cluster_the_pods_own_account_is_used_and_a_missing_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_inside_a_cluster_the_pods_own_account_is_used_and_a_missing_token_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
 

@@ -14,7 +14,7 @@ from tests.virtual_time import now, run_in_virtual_time
 
 
 class Observed:
-    """A client whose requests are observed, and when recoveries were told."""
+    """A client whose requests are observed, and when recoveries were reported."""
 
     def __init__(self) -> None:
         self.api, self.recoveries = FakeApi(), list[float]()
@@ -42,7 +42,7 @@ def play(act: Callable[[Observed], Awaitable[None]]) -> Observed:
     return run_in_virtual_time(main())
 
 
-def test_the_first_answer_after_an_outage_tells_that_it_is_over_once() -> None:
+def test_the_first_answer_after_an_outage_reports_its_end_once() -> None:
     async def act(observed: Observed) -> None:
         observed.api.fail(Unreachable("refused"), times=10)
         await observed.ask_for(40)

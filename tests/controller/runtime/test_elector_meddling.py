@@ -111,7 +111,7 @@ def test_a_wait_that_is_interrupted_by_an_outage_is_not_cut_short() -> None:
         creating = asyncio.create_task(a.acquire())
         await asyncio.sleep(1)
         delete(api)
-        await asyncio.sleep(3)  # deleted again: the wait begins anew
+        await asyncio.sleep(3)  # deleted again: the wait starts over
         api.black_hole = True
         await asyncio.sleep(TIMINGS.renew_deadline + 1)
         assert not a.leading()

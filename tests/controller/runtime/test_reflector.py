@@ -17,7 +17,7 @@ from tests.virtual_time import now, run_in_virtual_time
 
 
 class Watched:
-    """A reflector that runs against a fake API server, and what it told."""
+    """A reflector that runs against a fake API server, and what it reported."""
 
     def __init__(self, api: FakeApi, **options: object) -> None:
         self.api = api
@@ -146,7 +146,7 @@ def test_a_bookmark_moves_the_place_to_go_on_from() -> None:
     assert watched.api.watches()[-1].query["resourceVersion"] == "2"
 
 
-def test_a_version_that_is_too_old_is_listed_anew_and_missed_deletions_are_reported() -> None:
+def test_a_version_that_is_too_old_causes_a_new_list_and_missed_deletions_are_reported() -> None:
     async def act(api: FakeApi, watched: Watched) -> None:
         await until(lambda: len(api.watches()) == 1)
         api.remove(WIDGETS, "team-a", "gone", silent=True)
@@ -162,7 +162,7 @@ def test_a_version_that_is_too_old_is_listed_anew_and_missed_deletions_are_repor
     assert watched.restarts("gone") == 1
 
 
-def test_pages_that_expire_half_way_are_read_anew_from_the_first() -> None:
+def test_pages_that_expire_half_way_are_read_again_from_the_first() -> None:
     async def main() -> Watched:
         api = FakeApi()
         for number in range(6):
@@ -355,7 +355,7 @@ def test_only_the_selected_objects_are_kept(selection: Selection, names: list[st
     assert scenario(*items, selection=selection)(act).names == names
 
 
-def test_a_watch_that_is_dead_without_a_sign_is_opened_anew_when_told_to_and_misses_nothing() -> None:
+def test_a_watch_that_is_dead_without_a_sign_is_opened_again_on_request_and_misses_nothing() -> None:
     async def act(api: FakeApi, watched: Watched) -> None:
         await until(lambda: len(api.watches()) == 1)
         api.put(WIDGETS, widget("b"), silent=True)

@@ -54,7 +54,7 @@ def test_replacing_reports_only_what_differs() -> None:
     assert sorted((change.key, change.old is not None) for change in changes) == [("team-a/changed", True), ("team-a/new", False)]
 
 
-def test_an_object_made_anew_under_the_same_name_is_a_change() -> None:
+def test_an_object_created_again_under_the_same_name_is_a_change() -> None:
     store = store_with(at(1, widget("a"), uid="first"))
 
     (change,) = store.replace([at(1, widget("a"), uid="second")])

@@ -75,7 +75,7 @@ def test_a_hopeless_failure_is_not_tried_again_by_itself() -> None:
     assert len(looked.times) == 1
 
 
-def test_after_a_success_pauses_begin_anew() -> None:
+def test_after_a_success_pauses_start_over() -> None:
     down = errors.Unreachable("down")
     looked = Looked(down, down, 100.0, down, None)
     work_on(looked)

@@ -66,7 +66,7 @@ def kueue_admits(item: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_safety_hangs_on_is_missed_by_its_path(change: Callable[[Any], Any], field: str) -> None:
+def test_a_lost_field_that_safety_depends_on_is_reported_by_its_path(change: Callable[[Any], Any], field: str) -> None:
     stored = copy.deepcopy(SENT)
     change(stored)
     assert fields_lost(SENT, stored) == [field]

@@ -10,7 +10,7 @@ from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, 
 from tests.controller.job.decisions import condition, decide, ended, last_attempt
 
 
-def test_success_is_told_by_both_words_of_the_ray_job() -> None:
+def test_success_needs_both_words_of_the_ray_job() -> None:
     text = record_text(stage="Finished", outcome={"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"})
     decision = decide(observed(job(status=status(attempt())), ray_job(1, "SUCCEEDED", "Complete"), record=text))
     assert condition(decision, ConditionType.SUCCEEDED).status == "True"
@@ -71,7 +71,7 @@ def test_the_inputs_fault_fails_the_job_at_once_and_without_retries(final: bool)
     assert len(decision.status.attempts) == 1
 
 
-def test_without_a_last_word_the_exit_code_tells_of_the_inputs_fault() -> None:
+def test_without_a_last_report_the_exit_code_shows_that_the_input_is_at_fault() -> None:
     failed = ray_job(1, "FAILED", "Failed", message="Job entrypoint command failed with exit code 2, last available logs: bad column")
     decision = decide(observed(job(status=status(attempt())), failed))
     verdict = condition(decision, ConditionType.FAILED)

@@ -41,7 +41,7 @@ RESTS = decide(observed(job(runPolicy=SUSPENDED, status=status(ended(1, AttemptO
     ],
     ids=["a reference is missing", "KubeRay is missing", "invalid", "pods are left"],
 )
-def test_a_resumed_job_that_has_to_wait_is_not_told_to_be_resumed(waits: Observed, phase: str) -> None:
+def test_a_resumed_job_that_has_to_wait_is_not_called_suspended(waits: Observed, phase: str) -> None:
     decision = decide(waits)
     assert condition(decision, ConditionType.SUSPENDED).status == "False"
     assert decision.status.phase == phase

@@ -49,7 +49,7 @@ def test_what_is_missing_is_named_and_waited_for() -> None:
     ],
     ids=["at first", "later", "long", "a claim is watched", "both"],
 )
-def test_what_no_watch_tells_is_looked_for_ever_less_often(missing: list[Missing], minutes: int, pause: float | None) -> None:
+def test_what_no_watch_reports_is_checked_less_and_less_often(missing: list[Missing], minutes: int, pause: float | None) -> None:
     first = decide(observed(job(), missing=tuple(missing)))
     again = decide(observed(job(status=first.status), missing=tuple(missing)), 60 * minutes)
     assert again.requeue_after == pause

@@ -38,7 +38,7 @@ def test_suspending_ends_the_attempt_uncharged_and_only_then_deletes_its_ray_job
     assert second.status == first.status
 
 
-def test_a_suspended_job_tells_how_many_pods_are_left() -> None:
+def test_a_suspended_job_says_how_many_pods_are_left() -> None:
     decision = decide(observed(job(runPolicy=SUSPENDED, status=status(attempt())), ray_job(), pods=[pod(role="head"), pod()]))
     assert "2 pods" in condition(decision, ConditionType.SUSPENDED).message
 
