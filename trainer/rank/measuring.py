@@ -1,6 +1,6 @@
 """Measures the model as it is: on the test rows before and after training, on the validation rows in between.
 
-Every rank takes part, and gets the same figures. Test: tests/trainer/rank/test_left_out.py, tests/trainer/rank/test_resume.py.
+Every rank takes part, and gets the same figures. Test: tests/trainer/rank/test_measuring.py, tests/trainer/rank/test_resume.py.
 """
 
 from collections.abc import Callable
