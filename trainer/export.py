@@ -26,7 +26,7 @@ from finetune.api.sources import ModelSource
 from finetune.api.tasks import TaskName
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
 from trainer.chat.template import ensure_chat_template
-from trainer.engine.base import EngineState, check_names
+from trainer.engine.base import PARAMETERS, EngineState, check_names
 from trainer.hub.connection import HubUnavailable
 from trainer.model.beside import WEIGHTS_RECORD, Origin
 from trainer.model.exporter import Exported, Trained, export
@@ -173,7 +173,7 @@ def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None)
 def trained_model(origin: Origin, method: Method, saved: SavedState) -> tuple[Trained, Probe]:
     """Build the model that the checkpoint is of and ask it; what is returned holds its trained tensors, not the model."""
     model: Any = apply_method(load_model(origin.located, origin.dtype), method, Regularization(), seed=0).eval()
-    parameters = saved.parameters()
+    parameters = saved.group(PARAMETERS)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     check_names(EngineState(parameters), list(trainable))
     with torch.no_grad():

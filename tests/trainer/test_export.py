@@ -20,7 +20,6 @@ from finetune.api.sections import Export, Regularization
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_model
-from trainer.engine.base import EngineState
 from trainer.export import ExportOptions, export_run, main
 from trainer.model.load import load_model, weights_digest
 from trainer.model.lora import apply_method, peft_warnings_silenced
@@ -59,7 +58,7 @@ def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], meth
         parameters = {name: parameter.detach().clone() for name, parameter in named if parameter.requires_grad}
         moments = {name: torch.zeros(1) for name in parameters}
         trainer_state = {"step": step, "weights": weights_digest(located_folder(base)), "revision": None, "dtype": "float32"} | state
-        store.save(EngineState(parameters, {"exp_avg": moments}), trainer_state, step=step, attempt=1, score=score)
+        store.save({"parameters": parameters, "exp_avg": moments}, trainer_state, step=step, attempt=1, score=score)
     return config
 
 

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from trainer.training.optimizer import Optimizer
 
+PARAMETERS = "parameters"
+"""Name of the group of trainable parameters beside the optimizer's slots."""
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -38,6 +41,15 @@ class EngineState:
     parameters: dict[str, Tensor] = field(default_factory=dict)
     slots: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """By slot (`Optimizer.slots`), then by parameter name."""
+
+    def groups(self) -> dict[str, dict[str, Tensor]]:
+        """Return the parameters and the slots as named groups of tensors, the form that a checkpoint keeps."""
+        return {PARAMETERS: self.parameters, **self.slots}
+
+    @classmethod
+    def of(cls, groups: dict[str, dict[str, Tensor]]) -> "EngineState":
+        """Return the state that `groups` was made from."""
+        return cls(groups[PARAMETERS], {name: group for name, group in groups.items() if name != PARAMETERS})
 
 
 class Engine(ABC):

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from finetune.api.metrics import Score, better
 from finetune.api.record import CheckpointRecord
-from trainer.engine.base import EngineState
 from trainer.storage.manifest import (
     CHECKPOINTS,
     MANIFEST_FILE,
@@ -31,7 +30,9 @@ from trainer.storage.manifest import (
 )
 from trainer.storage.place import Place
 
-PARAMETERS_FILE, STATE_FILE = "parameters.safetensors", "state.json"
+STATE_FILE, TENSORS = "state.json", ".safetensors"
+Groups = Mapping[str, Mapping[str, Tensor]]
+"""Tensors, float32 on the CPU, by group and name: the trained parameters, and the optimizer's slots."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,14 @@ class SavedState:
     record: CheckpointRecord
     trainer_state: Mapping[str, Any]
 
-    def parameters(self) -> dict[str, Tensor]:
-        """Read the trained parameters alone, float32 by name."""
-        return dict(load_file(self.place.fetch(f"{self.name}/{PARAMETERS_FILE}")))
+    def group(self, name: str) -> dict[str, Tensor]:
+        """Read one group of tensors, by tensor name."""
+        return dict(load_file(self.place.fetch(f"{self.name}/{name}{TENSORS}")))
 
-    def engine_state(self) -> EngineState:
-        """Read the parameters, and the optimizer's slots, which have a file each."""
-        files = self.place.fetch(self.name).glob("*.safetensors")
-        slots = {file.stem: load_file(file) for file in sorted(files) if file.name != PARAMETERS_FILE}
-        return EngineState(self.parameters(), slots)
+    def groups(self) -> dict[str, dict[str, Tensor]]:
+        """Read all groups of tensors."""
+        files = sorted(self.place.fetch(self.name).glob(f"*{TENSORS}"))
+        return {file.stem: load_file(file) for file in files}
 
 
 class CheckpointStore:
@@ -61,10 +61,8 @@ class CheckpointStore:
         self._place, self._owner, self._keep = place, owner, keep
         self.records: list[CheckpointRecord] = []
 
-    def save(
-        self, engine_state: EngineState, trainer_state: Mapping[str, Any], *, step: int, attempt: int, score: Score | None
-    ) -> CheckpointRecord:
-        """Verify and publish the checkpoint of `step`, then remove those that are kept no longer.
+    def save(self, tensors: Groups, trainer_state: Mapping[str, Any], *, step: int, attempt: int, score: Score | None) -> CheckpointRecord:
+        """Verify and publish the checkpoint of `step`, then remove those that are kept no longer. Each group of tensors is a file.
 
         Raises OSError when the disk fails, TornCheckpointError when what is read back is not what was written.
         """
@@ -80,7 +78,7 @@ class CheckpointStore:
         try:
             self._place.recover(CHECKPOINTS)
             with self._place.stage(checkpoint_name(step)) as staged:
-                record = self._write(staged.folder, engine_state, trainer_state, planned)
+                record = self._write(staged.folder, tensors, trainer_state, planned)
                 staged.publish(check=lambda folder: verified(folder, self._owner))
         except OSError as error:
             raise OSError(f"the checkpoint of step {step} could not be written: {error}") from error
@@ -90,11 +88,10 @@ class CheckpointStore:
         self._mark_best_and_prune()
         return record
 
-    def _write(self, folder: Path, state: EngineState, trainer_state: Mapping[str, Any], record: CheckpointRecord) -> CheckpointRecord:
+    def _write(self, folder: Path, tensors: Groups, trainer_state: Mapping[str, Any], record: CheckpointRecord) -> CheckpointRecord:
         try:
-            save_file(state.parameters, folder / PARAMETERS_FILE)
-            for slot, values in state.slots.items():
-                save_file(values, folder / f"{slot}.safetensors")
+            for name, group in tensors.items():
+                save_file(dict(group), folder / f"{name}{TENSORS}")
         except SafetensorError as error:  # this is how safetensors reports a full disk
             raise OSError(f"{folder} cannot be written: {error}") from error
         (folder / STATE_FILE).write_text(json.dumps(trainer_state), encoding="utf-8")

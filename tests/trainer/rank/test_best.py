@@ -41,7 +41,7 @@ def stored(folder: Path, perplexities: dict[int, float], keep: int = 1) -> Check
     for step, perplexity in perplexities.items():
         tensors = {"w": torch.full((2,), float(step))}
         judged = None if perplexity is None else score(perplexity, step)
-        store.save(EngineState(tensors, {"exp_avg": tensors}), {"step": step}, step=step, attempt=1, score=judged)
+        store.save({"parameters": tensors, "exp_avg": tensors}, {"step": step}, step=step, attempt=1, score=judged)
     return store
 
 

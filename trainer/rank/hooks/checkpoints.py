@@ -35,7 +35,7 @@ class SaveCheckpoints:
         if self._engine.rank == 0:
             validated = self._ledger.metrics.validated
             score = validated if validated is not None and validated.step == progress.step else None
-            self._store.save(state, self._state_at(progress), step=progress.step, attempt=self._config.job.attempt, score=score)
+            self._store.save(state.groups(), self._state_at(progress), step=progress.step, attempt=self._config.job.attempt, score=score)
             self._sender.send(checkpoints=list(self._store.records))
         self._engine.broadcast(None)
         progress.pause()
