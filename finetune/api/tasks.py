@@ -100,7 +100,7 @@ VALIDATED_METRICS = measured_of_any(facts.validated for facts in TASKS.values())
 
 
 def per_task(words: Callable[[TaskFacts], str]) -> str:
-    """Return what is so for which task, as a list in a sentence: a for chat; b for language-modeling."""
+    """Return a fact of every task in words, equal ones together: a for chat; b for language-modeling."""
     tasks: dict[str, list[str]] = {}
     for name, facts in TASKS.items():
         tasks.setdefault(words(facts), []).append(name)

@@ -20,7 +20,7 @@ class Measurement:
     predictions: tuple[Prediction, ...] = ()
 
     def values(self) -> dict[MetricName, float]:
-        """Return what is defined, for the progress record."""
+        """Return the figures that are defined, as plain values for the progress record."""
         return {name: figure.value for name, figure in self.figures.items() if figure.value is not None}
 
     def score(self, task: TaskName, step: int) -> Score | None:

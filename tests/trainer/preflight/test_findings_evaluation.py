@@ -41,7 +41,7 @@ def test_metrics_without_sense_are_named_with_the_reason(tokenizer: Any) -> None
 
 def test_few_references_with_four_tokens_are_told_with_their_share(tokenizer: Any) -> None:
     assert said(tokenizer, asked(["Yes."] * 6 + [SENTENCE] * 2)) == [
-        "data.test: only 2 of 8 references (25 %) have the 4 tokens that BLEU needs; bleu says little of the others, chrf more"
+        "data.test: only 2 of 8 references (25 %) have the 4 tokens that BLEU needs; bleu says little about the others, chrf more"
     ]
     assert said(tokenizer, asked(["Yes."] * 4 + [SENTENCE] * 4)) == []
 

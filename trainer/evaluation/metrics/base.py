@@ -1,4 +1,4 @@
-"""What every metric is: facts from the table, and a figure computed from predictions. What a prediction is, of each kind.
+"""The interface of metrics: facts from the table, and a figure computed from predictions; and the kinds of predictions.
 
 A new metric is a row in finetune/api/metrics.py and a class in a file of this folder, listed in that file's METRICS, where
 registry.py finds it. Pure, no torch. Tests: tests/trainer/evaluation/metrics/.
@@ -54,7 +54,7 @@ P_contra = TypeVar("P_contra", contravariant=True)
 
 
 class Metric(Protocol[P_contra]):
-    """Computes one figure from what `facts.needs` says, of a whole set of rows at once: never a mean of means."""
+    """Computes one figure over a whole set of rows at once, never a mean of means; `facts.needs` says from what."""
 
     @property
     def facts(self) -> MetricFacts:

@@ -12,7 +12,7 @@ from trainer.evaluation.metrics.corpus import TextMetric
 from trainer.evaluation.metrics.references import BLEU_ORDER, long_enough, writing_of
 
 LEAST_LONG_SHARE = 0.1
-"""With fewer references that have 4-grams, BLEU would be a figure of so few rows that it says nothing of the others."""
+"""With fewer references that have 4-grams, BLEU would rest on so few rows that it says nothing about the others."""
 FEW_LONG_SHARE = 0.5
 
 
@@ -30,12 +30,12 @@ class CorpusBleu(TextMetric):
         return f"{enough} of {len(references)} references have the {BLEU_ORDER} tokens that BLEU needs"
 
     def doubt(self, references: Sequence[str]) -> str | None:
-        """A BLEU of few references says little of the others."""
+        """A BLEU that rests on few references says little about the others."""
         enough, total = long_enough(references, writing_of(references).tokenization), len(references)
         if enough >= FEW_LONG_SHARE * total:
             return None
         share = f"{enough} of {total} references ({100 * enough / total:.3g} %)"
-        return f"only {share} have the {BLEU_ORDER} tokens that BLEU needs; bleu says little of the others, chrf more"
+        return f"only {share} have the {BLEU_ORDER} tokens that BLEU needs; bleu says little about the others, chrf more"
 
     def measure(self, answers: Sequence[str], references: Sequence[str]) -> Figure:
         """Run sacrebleu."""

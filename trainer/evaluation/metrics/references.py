@@ -1,4 +1,4 @@
-"""How the references of a test set are written: their script says what a word is, and so which figures are defined.
+"""How the references of a test set are written: their script decides what a word is, and so which metrics are defined.
 
 Only the references count, so that base and tuned model are measured alike and a user knows before training.
 Test: tests/trainer/evaluation/metrics/test_references.py.
@@ -43,7 +43,7 @@ class Writing:
 
 
 def writing_of(texts: Sequence[str]) -> Writing:
-    """Return how most texts are written; a text of digits and signs alone has no say."""
+    """Return how most texts are written; texts of digits and signs alone do not count."""
     counted = [_letters(text) for text in texts]
     unspaced = [(han, other) for han, other, words in counted if han + other > words]
     rows = sum(any(counts) for counts in counted)
@@ -64,7 +64,7 @@ def long_enough(texts: Iterable[str], tokenization: str) -> int:
 def _letters(text: str) -> tuple[int, int, int]:
     """Return the numbers of Chinese characters, of other letters without spaces, and of words of other letters.
 
-    A character of the first two stands for about a word; so English terms in a Chinese sentence do not outweigh it.
+    A character of the first two counts like a word, so English terms in a Chinese sentence do not outweigh it.
     """
     han = other = words = 0
     inside = False
@@ -74,12 +74,12 @@ def _letters(text: str) -> tuple[int, int, int]:
         other += name in WITHOUT_SPACES
         spaced = bool(name) and name not in HAN and name not in WITHOUT_SPACES
         words += spaced and not inside
-        # Signs that are no letters, such as vowels written above others, go on with the word that they stand in.
+        # Signs that are not letters, such as vowels written above others, belong to the word around them.
         inside = spaced or (inside and not character.isspace() and not name)
     return han, other, words
 
 
 @lru_cache(maxsize=2**14)
 def _script(character: str) -> str:
-    """Return the first word of a letter's Unicode name, such as LATIN or CJK; nothing for what is no letter."""
+    """Return the first word of a letter's Unicode name, such as LATIN or CJK; empty for what is not a letter."""
     return unicodedata.name(character, "").split(" ")[0] if character.isalpha() else ""
