@@ -27,7 +27,7 @@ DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one `finetune` command and return its exit code; EXIT_CODES says which there are."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
+    options = command_parser().parse_args(given)
     odd = next((text for text in [*given, os.getcwd()] if whole_letters(text) != text), None)
     if odd is not None:
         return _complain(f"{whole_letters(odd)!r}: this name is not in UTF-8; rename the file or folder", EXIT_INPUT)
@@ -111,7 +111,8 @@ def parse_claims(given: Sequence[str]) -> dict[str, Path]:
     return claims
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands and their options."""
     parser = argparse.ArgumentParser(prog="finetune", description="Fine-tune language models on this machine.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"finetune {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,72 +1,94 @@
-"""What README, CONTRIBUTING and docs/ name exists: files, tests, make targets, commands; every job they show is valid."""
+"""The README is true where a program can tell: its jobs, commands, fields, tasks and settings are those of the product."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
-from finetune.cli.command import COMMANDS
+from finetune.api.fielddocs import document_resource, find
+from finetune.api.metrics import METRICS, Needs
+from finetune.api.spec import FineTuneJobSpec
+from finetune.api.tasks import TASKS, in_words
+from finetune.cli.command import command_parser, run_command
+from finetune.cli.jobfile.reading import read_job_file
 
 REPOSITORY = Path(__file__).parents[2]
-DOCUMENTS = {
-    str(path.relative_to(REPOSITORY)): path.read_text()
-    for path in [
-        REPOSITORY / "README.md",
-        REPOSITORY / "CONTRIBUTING.md",
-        REPOSITORY / "CHANGELOG.md",
-        *sorted((REPOSITORY / "docs").glob("*.md")),
-    ]
-}
-README = DOCUMENTS["README.md"]
-EVERYTHING = "\n".join(DOCUMENTS.values())
-TEST_PATH = re.compile(r"\btests/[\w/]+(?:\.py|/)")
-TEST_FILE = re.compile(r"(?<![\w/])test_\w+\.py\b")
-TEST_FILES = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
-MODULES = sorted(path for folder in ("finetune", "controller", "trainer", "bench") for path in (REPOSITORY / folder).rglob("*.py"))
-WITHOUT_CODE = {name: re.sub(r"`[^`\n]*`", "", text) for name, text in DOCUMENTS.items()}
-LINKS = sorted({(name, link) for name, text in WITHOUT_CODE.items() for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)})
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+JOBS = [text for language, text in BLOCKS if language == "yaml" and "kind: FineTuneJob" in text]
+INLINE = sorted(set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL))))
+TYPED = [line.removeprefix("$ ") for _, text in BLOCKS for line in text.splitlines() if line.startswith("$ ")]
+COMMANDS = sorted({text for text in [*INLINE, *TYPED] if text.startswith("finetune ") and len(text.split()) > 2})
+SECTIONS = {field.alias or name for name, field in FineTuneJobSpec.model_fields.items()}
+FIELDS = sorted({text for text in INLINE if re.fullmatch(r"[a-z]\w*(\.[a-z]\w*)+", text) and text.split(".")[0] in SECTIONS})
+STATUS_FIELDS = sorted(set(re.findall(r"\.(status(?:\.[a-z]\w*)+)", README)))
+SETTINGS = sorted(
+    {*re.findall(r"--set ([\w.]+)=", README), *(text for text in INLINE if re.fullmatch(r"(jobs|trainer)\.(?!log)\w+", text))}
+)
 
 
-def test_the_job_explained_is_the_sample() -> None:
-    block = next(text for text in re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL) if "kind: FineTuneJob" in text)
-    sample = list(yaml.safe_load_all((REPOSITORY / "manifests/samples/quickstart.yaml").read_text()))
-    assert yaml.safe_load(block) == next(document for document in sample if document["kind"] == "FineTuneJob")
+def block_after(words: str) -> str:
+    """Return the first fenced block behind `words`."""
+    return re.split(r"^```\w*\n", README[README.index(words) :], maxsplit=2, flags=re.MULTILINE)[1].split("```")[0]
 
 
-@pytest.mark.parametrize(("document", "link"), LINKS)
-def test_a_link_leads_to_a_file(document: str, link: str) -> None:
-    assert ((REPOSITORY / document).parent / link).exists()
+def test_jobs_are_shown() -> None:
+    assert JOBS
 
 
-@pytest.mark.parametrize("path", sorted(set(TEST_PATH.findall(EVERYTHING))))
-def test_a_test_that_a_document_names_exists(path: str) -> None:
-    assert (REPOSITORY / path).exists()
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_is_valid_as_it_stands(job: str, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(job)
+    assert read_job_file(tmp_path / "job.yaml").name
 
 
-@pytest.mark.parametrize("name", sorted(set(TEST_FILE.findall(EVERYTHING))))
-def test_a_test_that_a_document_names_without_its_folder_can_be_found(name: str) -> None:
-    assert TEST_FILES.count(name) == 1, f"{name} is the name of {TEST_FILES.count(name)} files below tests/: give its path"
+def test_finetune_init_prints_and_writes_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("reviews.csv").write_text(block_after("`reviews.csv`:"))
+    command, *printed = block_after("says what it guessed:").splitlines()
+    assert command == "$ finetune init reviews.csv"
+    assert run_command(["init", "reviews.csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == printed
+    assert yaml.safe_load(Path("job.yaml").read_text()) == yaml.safe_load(JOBS[0])
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_the_tests_that_a_module_names_exist(module: Path) -> None:
-    missing = [path for path in TEST_PATH.findall(module.read_text()) if not (REPOSITORY / path).exists()]
-    assert missing == []
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_one_that_finetune_takes(command: str) -> None:
+    assert command_parser().parse_args(shlex.split(command)[1:])
 
 
-def test_every_target_of_the_makefile_that_a_document_names_is_there() -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", EVERYTHING, flags=re.MULTILINE))
-    assert {"run", "test"} <= named <= targets
+def test_commands_are_quoted() -> None:
+    assert {command.split()[1] for command in COMMANDS} >= {"init", "check", "run", "export", "explain"}
 
 
-def test_every_command_that_a_document_names_is_there() -> None:
-    named = set(re.findall(r"(?:`|^|/)finetune ([a-z]+)\b", EVERYTHING, flags=re.MULTILINE))
-    assert {"run", "check"} <= named <= set(COMMANDS)
+@pytest.mark.parametrize("field", [*FIELDS, *STATUS_FIELDS])
+def test_a_field_is_one_of_the_resource(field: str) -> None:
+    assert find(document_resource(), field).path
 
 
-def test_every_python_program_that_a_document_names_is_there() -> None:
-    named = set(re.findall(r"python -m ([a-z_.]+)", EVERYTHING)) - {"pytest"}
-    paths = {name: REPOSITORY / name.replace(".", "/") for name in named}
-    assert [name for name, path in paths.items() if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists())] == []
+def test_fields_of_spec_and_status_are_named() -> None:
+    assert FIELDS
+    assert STATUS_FIELDS
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_is_one_of_the_chart(setting: str) -> None:
+    values = yaml.safe_load((REPOSITORY / "charts/finetune-operator/values.yaml").read_text())
+    for name in setting.split("."):
+        assert name in values
+        values = values[name]
+
+
+def test_the_table_of_tasks_is_the_table_of_the_product() -> None:
+    rows = [f"| `{task.name}` | {task.description} | {task.row} | {', '.join(task.metrics)} |" for task in TASKS.values()]
+    assert "\n".join(rows) + "\n\n" in README
+    generated = [name for name, metric in METRICS.items() if metric.needs is Needs.GENERATED_TEXT]
+    assert f"({in_words(generated)})" in README
+
+
+def test_the_number_of_rows_of_the_quickstart_is_right(quickstart_rows: dict[str, list[dict[str, str]]]) -> None:
+    assert f"{len(quickstart_rows['train'])} training rows" in README

@@ -1,4 +1,4 @@
-"""The commands that the README tells: each target is there, says what it does, and runs what is told of it."""
+"""The commands that the README names: each target is there, says what it does, and runs what the README says."""
 
 import os
 import re

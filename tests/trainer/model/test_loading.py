@@ -1,0 +1,43 @@
+"""The Python of the project's README loads what a run writes, as it stands."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.builders import train_config
+from tests.trainer.fixtures.causal import random_prompts
+from tests.trainer.model.test_exporter import exported, trained
+from trainer.model.lora import peft_warnings_silenced
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
+BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})
+INPUT = torch.tensor(random_prompts([12]))
+
+
+@pytest.fixture
+def written(saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The model of a run whose results lie where the README says; the current folder is the one above them."""
+    model = trained(saved_model, BOTH)
+    exported(model, BOTH, saved_model, tmp_path / "runs" / "reviews" / "model")
+    monkeypatch.chdir(tmp_path)
+    return model
+
+
+def test_the_lines_of_python_load_the_whole_model_and_print_an_answer(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 that it runs is what is tested
+    torch.testing.assert_close(names["model"].eval()(INPUT).logits, written(INPUT).logits, rtol=1e-4, atol=1e-4)
+    assert capsys.readouterr().out.endswith("\n")
+
+
+def test_the_line_of_python_loads_the_adapter_with_its_base(written: Any) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    [line] = re.findall(r"`(AutoPeftModelForCausalLM\.[^`]+)`", README)
+    with peft_warnings_silenced():
+        loaded = eval(line, {"AutoPeftModelForCausalLM": AutoPeftModelForCausalLM})  # noqa: S307
+    torch.testing.assert_close(loaded.eval()(INPUT).logits, written(INPUT).logits, rtol=1e-4, atol=1e-4)
