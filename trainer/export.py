@@ -1,7 +1,7 @@
-"""`python -m trainer.export RUN`: write the model of a run again, from its checkpoint, without training, rows or Ray.
+"""`python -m trainer.export RUN`: export the model of a run again, from its checkpoint, without training, rows or Ray.
 
-What `finetune export` starts. The base model is loaded on the CPU, the checkpoint's weights are put into it, and what is
-written is held against its logits, as in a run. Test: tests/trainer/test_export.py.
+`finetune export` starts it. The base model is loaded on the CPU with the checkpoint's weights, and every export is compared
+with its logits, as in a run. Test: tests/trainer/test_export.py.
 """
 
 import argparse
@@ -47,12 +47,12 @@ PROBE_TEXTS = (
     "1, 2, 3, 5, 8, 13, 21, 34, 55",
     "Was ist die Hauptstadt von Frankreich? \u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\u3002",
 )
-"""What is asked of the model to tell whether an export is the same; the run's own rows need not be here any more."""
+"""Input on which model and export are compared; the run's own rows may be gone by now."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the program is told, with absolute paths. `to` is the folder that each form becomes a folder of."""
+    """The command line, with absolute paths. Each form is written to a folder of its name in `to`."""
 
     run: Path
     forms: tuple[Export, ...]
@@ -63,7 +63,7 @@ class ExportOptions:
 
 
 def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Exported]:
-    """Write the forms asked for, say and report of each once it is in its place, and return them.
+    """Publish the forms asked for and return them; each is printed, and entered in the report, once it is published.
 
     Raises InputError, HubUnavailable, ExportMismatchError, OSError.
     """
@@ -101,7 +101,7 @@ def _told(done: Exported) -> str:
 
 
 def _report(request: ExportOptions, done: Exported) -> None:
-    """Enter a form that lies in the run's own model folder in the run's report."""
+    """Enter a form in the run's report if it was written to the run's own model folder."""
     report = read_report(request.run)
     if report is not None and request.to == request.run / MODEL:
         entered = with_exports(report, [done.to_wire()])
@@ -109,11 +109,11 @@ def _report(request: ExportOptions, done: Exported) -> None:
 
 
 def refuse(request: ExportOptions, method: Method) -> None:
-    """Raise InputError for forms that this run cannot give, and for folders that are in the way."""
+    """Raise InputError for forms that this run does not have, and for folders that are in the way."""
     if Export.ADAPTER in request.forms and method.lora is None:
         raise InputError("--adapter", f"the run in {request.run} trained all weights and has no adapter", "give --merged alone")
     if request.dtype is not None and Export.MERGED not in request.forms:
-        raise InputError("--dtype", "is the type of a whole model; an adapter stays in float32", "give --merged, or leave it out")
+        raise InputError("--dtype", "applies to a whole model; an adapter stays in float32", "give --merged, or leave it out")
     own = request.to == request.run / MODEL
     field, elsewhere = ("DIR", "write elsewhere with --to FOLDER") if own else ("--to", "give another folder")
     for folder in (request.to / form.value for form in request.forms):
@@ -143,7 +143,7 @@ def checkpoint_of(run: Place, recorded: Ownership, say: Callable[[str], None]) -
 
 
 def base_of(request: ExportOptions, recorded: Ownership, saved: SavedState) -> LocatedModel:
-    """Find the base model and see that its weights are those that were trained."""
+    """Find the base model and check that its weights are those that were trained."""
     located = _locate(request, recorded.lineage["model"], saved.trainer_state.get("revision"))
     digest, wanted = weights_digest(located), saved.trainer_state.get("weights")
     if digest != wanted:
@@ -158,20 +158,20 @@ def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None)
         return LocatedModel(found.name, "--base", found.path, found.kind, found.source, found.request)
     if model.get("name") is not None:
         return locate(ModelSource(name=model["name"], revision=revision or model.get("revision")))
-    # A record knows no paths, because folders are moved; the configuration of the last start does.
+    # run.json has no paths, because folders are moved; the configuration of the last start has them.
     try:
         place = json.loads((request.run / ".finetune" / "config.json").read_text(encoding="utf-8"))["model"]["path"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"{request.run} does not say where the base model lies"
+        problem = f"{request.run} does not say where the base model is"
         raise InputError("--base", problem, "name its folder with --base") from error
     try:
         return locate(ModelSource(path=place))
     except InputError as error:
-        raise InputError("model.path", error.problem, "bring the base model back, or name its folder with --base") from error
+        raise InputError("model.path", error.problem, "restore the base model, or name its folder with --base") from error
 
 
 def trained_model(origin: Origin, method: Method, saved: SavedState) -> tuple[Trained, Probe]:
-    """Build the model that the checkpoint is of and ask it; what is returned holds its trained tensors, not the model."""
+    """Rebuild the model of the checkpoint and probe it; return its trained tensors without the model."""
     model: Any = apply_method(load_model(origin.located, origin.dtype), method, Regularization(), seed=0).eval()
     parameters = saved.group(PARAMETERS)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -186,7 +186,7 @@ def trained_model(origin: Origin, method: Method, saved: SavedState) -> tuple[Tr
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export as the arguments say and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m trainer.export", description="Write the model of a run again.")
+    parser = argparse.ArgumentParser(prog="python -m trainer.export", description="Export the model of a run again.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--form", action="append", choices=[form.value for form in Export], required=True)
     parser.add_argument("--to", type=Path, required=True)
@@ -195,8 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_INTERRUPTED))  # an exception, so that what was begun is removed
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # peft loads DeepSpeed, which would look for others and say so
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_INTERRUPTED))  # an exception, so that staged folders are removed
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # peft loads DeepSpeed, which would probe for others and print it
     forms = tuple(Export(form) for form in options.form)
     request = ExportOptions(options.run, forms, options.to, options.dtype, options.base, options.overwrite)
     try:

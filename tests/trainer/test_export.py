@@ -183,11 +183,11 @@ def export_before(run: Path, base: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        pytest.param(remove_base, r"model\.path: there is no folder .*; bring the base .* back, or name .* with --base", id="no base"),
+        pytest.param(remove_base, r"model\.path: there is no folder .*; restore the base model, or name .* with --base", id="no base"),
         pytest.param(other_base, r"model\.path: the weights in .* are not those that the run was trained on", id="another base"),
         pytest.param(remove_checkpoints, r"DIR: .* has no valid checkpoint", id="no checkpoint"),
         pytest.param(remove_record, r"DIR: .* holds no run: it has no run\.json", id="no run"),
-        pytest.param(forget_place, r"--base: .* does not say where the base model lies; name its folder with --base", id="place unknown"),
+        pytest.param(forget_place, r"--base: .* does not say where the base model is; name its folder with --base", id="place unknown"),
         pytest.param(export_before, r"DIR: .*merged exists; write elsewhere with --to FOLDER, or replace it with --overwrite", id="exists"),
     ],
 )
@@ -216,7 +216,7 @@ def test_an_export_is_replaced_when_that_is_asked_for_and_nothing_else_is(base: 
     ("method", "options", "words"),
     [
         pytest.param(FULL, {"forms": BOTH}, r"--adapter: the run in .* trained all weights and has no adapter", id="no adapter"),
-        pytest.param(LORA, {"forms": BOTH[:1], "dtype": "float16"}, r"--dtype: is the type of a whole model", id="type of an adapter"),
+        pytest.param(LORA, {"forms": BOTH[:1], "dtype": "float16"}, r"--dtype: applies to a whole model", id="type of an adapter"),
     ],
 )
 def test_what_makes_no_sense_is_refused(base: Path, tmp_path: Path, method: dict[str, Any], options: dict[str, Any], words: str) -> None:

@@ -1,6 +1,6 @@
-"""What models and data sets of the Hugging Face hub have in common: how long it is waited for, and that it may fail.
+"""What models and data sets of the Hugging Face hub share: the time-out, and the error of a hub that fails.
 
-Kept apart from what the user got wrong: an InputError ends a job, a hub that is silent does not.
+This error is not the user's: an InputError ends a job, a hub that does not answer does not.
 Tests: tests/trainer/hub/test_models.py, tests/trainer/hub/test_datasets.py.
 """
 
@@ -17,5 +17,5 @@ class HubUnavailable(RunError):  # noqa: N818  (a state of the hub, not of the p
 
 
 def hub_timeout_seconds() -> float:
-    """Return how long one answer of the hub is waited for: FINETUNE_HUB_TIMEOUT_SECONDS, else 30 s."""
+    """Return the time-out for one answer of the hub: FINETUNE_HUB_TIMEOUT_SECONDS, else 30 s."""
     return float(os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT_SECONDS)

@@ -1,6 +1,6 @@
 """Reads a data set of the Hugging Face hub at one commit, with clear errors and bounded waits.
 
-What the user must change (no such set, no access, no such split) is an InputError; a hub that is silent or fails is
+What the user must change (no such set, no access, no such split) is an InputError; a hub that does not answer or fails is
 HubUnavailable, as for models. Test: tests/trainer/hub/test_datasets.py.
 """
 
@@ -43,7 +43,7 @@ def _load(source: HuggingFaceDataset, commit: str | None, token: str | None) -> 
 
 
 def _raise_as_ours(error: Exception, field: str, source: HuggingFaceDataset, endpoint: str, token: str | None) -> NoReturn:
-    """Raise the hub client's error again, in words a user can act on."""
+    """Raise the hub client's error as InputError or HubUnavailable, in words a user can act on."""
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RevisionNotFoundError
 

@@ -1,6 +1,6 @@
 """Fetch a model from the Hugging Face hub: the files that are needed, at one commit, in bounded time, with clear errors.
 
-What the user must change (no such model, no access) is an InputError; a hub that is silent or fails is HubUnavailable.
+What the user must change (no such model, no access) is an InputError; a hub that does not answer or fails is HubUnavailable.
 Imports neither torch nor transformers. Test: tests/trainer/hub/test_models.py.
 """
 
@@ -131,7 +131,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _raise_as_ours(error: Exception, name: str, revision: str | None, settings: HubSettings) -> NoReturn:
-    """Raise the hub client's error anew, as InputError or HubUnavailable, in words a user can act on."""
+    """Raise the hub client's error as InputError or HubUnavailable, in words a user can act on."""
     where = f"the hub at {settings.endpoint}"
     with_token = "with the token given" if settings.token else "without a token"
     if isinstance(error, GatedRepoError):

@@ -1,5 +1,5 @@
-"""The model of a run: found, checked, loaded, given its adapters, and written out again.
+"""The model of a run: found, checked, loaded, given its adapters, and exported.
 
-`locate` and everything it needs import neither torch nor transformers, so that a wrong model is told within seconds; the
-rest is imported when it is first asked for. Tests: tests/trainer/model/.
+`locate` and everything it needs import neither torch nor transformers, so that a wrong model is reported within seconds.
+Tests: tests/trainer/model/.
 """

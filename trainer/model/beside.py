@@ -1,4 +1,4 @@
-"""What lies beside the weights in every exported folder: tokenizer, generation settings, README and the record of the base.
+"""The files beside the weights in every exported folder: tokenizer, generation settings, README and the record of the base.
 
 Test: tests/trainer/model/test_exporter.py.
 """
@@ -33,7 +33,7 @@ class Origin:
 
 
 def write_beside(folder: Path, origin: Origin, model: Any, card: str) -> None:
-    """Write everything but the weights into an exported folder; `model` tells how its base generates."""
+    """Write everything but the weights into an exported folder; `model` supplies its base's generation settings."""
     origin.tokenizer.save_pretrained(folder)  # with its chat template
     generation_settings(model, origin.tokenizer).save_pretrained(folder)
     record = json.dumps(origin.provenance.to_wire(), indent=2, ensure_ascii=False)
@@ -42,12 +42,12 @@ def write_beside(folder: Path, origin: Origin, model: Any, card: str) -> None:
 
 
 def generation_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """Return the base model's settings with every token that ends an answer, so that generation stops where it was taught to."""
+    """Return the base model's settings with every token that ends an answer, so that generation stops where training taught it to."""
     settings: GenerationConfig = copy.deepcopy(model.generation_config)
     stops = stop_ids(model, tokenizer)
     settings.eos_token_id = stops[0] if len(stops) == 1 else stops or None
     if not settings.do_sample:
-        # Without sampling they have no effect, and transformers writes no settings that hold them.
+        # They have no effect without sampling, and transformers refuses to write settings that contain them.
         for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"):
             setattr(settings, name, None)
     return settings

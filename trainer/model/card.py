@@ -58,23 +58,23 @@ def _base(provenance: ModelProvenance) -> str:
 
 
 def _elsewhere(located: LocatedModel, base: str, revision: str | None) -> str:
-    """Say what to do where the base does not lie at the place that the adapter names."""
+    """Say what to do when the base is not where the adapter says it is."""
     if revision:
         return "The adapter fits that commit of the base; a later one may have other weights."
     words = (
-        f"`{base}` is where the base lay{_on_claim(base)} when this was written. If it lies elsewhere, give its folder in its place; "
-        "the adapter fits weights of the digest above and no others."
+        f"`{base}` is where the base was{_on_claim(base)} when this was written. If it is elsewhere now, pass that folder instead; "
+        "the adapter fits only weights with the digest above."
     )
     if located.kind is ModelKind.GGUF:
         words += (
-            f" These weights were dequantised: `python -m trainer.model.gguf {located.path} FOLDER` makes the folder anew. The model "
+            f" These weights were dequantised: `python -m trainer.model.gguf {located.path} FOLDER` makes the folder again. The model "
             "of that name on the hub has other weights."
         )
     return words
 
 
 def _on_claim(base: str) -> str:
-    """Say which claim a path of a pod is on: the path means nothing elsewhere."""
+    """Say which claim a path in a pod is on: the path means nothing elsewhere."""
     if not base.startswith(f"{CLAIMS_DIRECTORY}/"):
         return ""
     claim, _, path = base.removeprefix(f"{CLAIMS_DIRECTORY}/").partition("/")

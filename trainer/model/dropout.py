@@ -1,4 +1,4 @@
-"""Dropout on the output of every attention and feed-forward block, for models whose own modules have none.
+"""Dropout on the output of every attention and feed-forward block, for models that have none of their own.
 
 Hooks act in train mode only and hold no state; randomness is torch's global generator, which the loop seeds at each step.
 Test: tests/trainer/model/test_dropout.py.
@@ -14,19 +14,19 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from finetune.api.errors import InputError
 
-# Endings of the names of transformers' classes: what mixes the tokens of a row, and what works on each token alone.
+# Endings of transformers' class names: blocks that mix the tokens of a row, and blocks that work on each token alone.
 MIXING = ("Attention", "AttentionV2", "GatedDeltaNet", "ShortConv", "Mixer", "MambaLayer", "RecurrentBlock")
 FEED_FORWARD = ("MLP", "Mlp", "FeedForward", "SparseMoeBlock", "SparseMoEBlock", "MoE", "Moe", "MoELayer")
 IN_THE_LAYER = ("fc1", "fc2")
-"""OPT, XGLM and BioGPT have no feed-forward block: its two linear layers stand in the layer itself."""
+"""OPT, XGLM and BioGPT have no feed-forward block: its two linear layers are in the layer itself."""
 WITH_RESIDUAL = ("XLNet",)
 """Beginnings of the names of classes that add the residual themselves, without taking it as an argument."""
 
 
 def add_block_dropout(model: nn.Module, probability: float) -> int:
-    """Drop outputs of each block of each layer with `probability`; return how many blocks that are.
+    """Apply dropout with `probability` to the output of each block of each layer; return the number of blocks.
 
-    Raises InputError where it would reach a part of a layer only: dropout that acts on half of the blocks must not pass for dropout.
+    Raises InputError when only some blocks of a layer are found: dropout on half of the blocks is not what the user asked for.
     """
     if probability == 0:
         return 0
@@ -44,7 +44,7 @@ def add_block_dropout(model: nn.Module, probability: float) -> int:
 
 
 def _are_all(layer: nn.Module, blocks: Sequence[nn.Module]) -> bool:
-    """Tell whether a layer has these blocks and beside them nothing that computes: Mamba's layers have one block each."""
+    """Return whether nothing else in a layer computes: Mamba's layers have one block each."""
     rest = [child for child in layer.children() if all(child is not block for block in blocks)]
     return bool(blocks) and all("Norm" in type(child).__name__ or isinstance(child, nn.Dropout | nn.Identity) for child in rest)
 
@@ -54,7 +54,7 @@ def _cannot_act(model: nn.Module, reason: str) -> InputError:
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the layers of the model: members of a list that transformers takes for layers, or that hold a block."""
+    """Yield the layers of the model: list members that transformers marks as layers, or that contain a block."""
     for layers in model.modules():
         if isinstance(layers, nn.ModuleList):
             for layer in layers:
@@ -63,11 +63,11 @@ def _layers(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _parts(layer: nn.Module, endings: tuple[str, ...]) -> Iterator[nn.Module]:
-    """Yield the children of a layer that are blocks by the name of their class and whose output is added to the residual."""
+    """Yield a layer's children that are blocks by class name and whose output is added to the residual."""
     for child in layer.children():
         name = type(child).__name__
         adds_residual = name.startswith(WITH_RESIDUAL) or "residual" in inspect.signature(child.forward).parameters
-        # Dropping the sum would drop the residual along with the block's output.
+        # Dropout on the sum would hit the residual too.
         if name.endswith(endings) and not adds_residual:
             yield child
 

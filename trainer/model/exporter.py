@@ -3,8 +3,8 @@
 Every form is staged, reloaded as a user would load it, and compared with the logits of the model that was measured, a merged one
 also number by number with base plus adapter; only when all agree are they published.
 
-In memory, besides the model under training: what was trained (of full fine-tuning a whole model in float32, of an adapter
-little), and one whole model at a time, in the type that is written, or in float32 while an adapter is merged for another type.
+Memory, besides the model under training: the trained tensors (a whole model in float32 for full fine-tuning, little for an
+adapter) and one whole model at a time, in the type that is written, or in float32 while an adapter is merged for another type.
 For rank 0 only. Test: tests/trainer/model/test_exporter.py.
 """
 

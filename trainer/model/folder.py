@@ -1,4 +1,4 @@
-"""Check a model folder before anything is loaded from it, so that the user learns what is missing and not how loading fails.
+"""Check a model folder before anything is loaded from it, so that the user reads what is missing, not how loading failed.
 
 Reads file names, config.json and the headers of safetensors files; no torch. Test: tests/trainer/model/test_folder.py.
 """
@@ -43,7 +43,7 @@ def check_weight_names(names: Iterable[str], field: str, where: str) -> None:
         raise InputError(field, f"{where} holds an adapter, not a whole model", "name the adapter's base model, or merge the two first")
     pickles = sorted(name for name in present if name.endswith(PICKLE_SUFFIXES) and name != "training_args.bin")
     if pickles:
-        fix = "load it where you trust it and write it anew with save_pretrained, which writes safetensors"
+        fix = "load it where you trust it and save it again with save_pretrained, which writes safetensors"
         raise InputError(field, f"{where} has weights only as pickle ({pickles[0]}), which can run code when it is read", fix)
     if any(name.endswith(".gguf") for name in present):
         raise InputError(field, f"{where} has weights only as GGUF", "give the model in safetensors; GGUF is made for inference")
@@ -61,7 +61,7 @@ def weight_files(path: Path, field: str) -> list[Path]:
     files = [path / name for name in sorted({str(name) for name in weight_map.values()})]
     missing = [file.name for file in files if file.parent != path or not file.is_file()]
     if missing:
-        raise InputError(field, f"{path} lacks {missing[0]} ({len(missing)} of {len(files)} weight files)", "copy the folder whole")
+        raise InputError(field, f"{path} lacks {missing[0]} ({len(missing)} of {len(files)} weight files)", "copy the whole folder")
     return files
 
 

@@ -1,7 +1,7 @@
-"""Turn a GGUF file into a folder that trains: dequantised once, kept in a cache, safe with several ranks at once.
+"""Turn a GGUF file into a folder that can be trained: dequantised once, cached, safe with several ranks at once.
 
-The work is done by a process of its own (`python -m trainer.model.gguf FILE FOLDER`), because in a worker transformers may
-be set to shard every weight that it loads (ZeRO-3). Test: tests/trainer/model/test_gguf.py.
+A separate process does the work (`python -m trainer.model.gguf FILE FOLDER`), because in a worker
+transformers may be set to shard every weight that it loads (ZeRO-3). Test: tests/trainer/model/test_gguf.py.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ from trainer.storage.localfolder import LocalFolder
 
 CACHE_VARIABLE = "FINETUNE_CACHE"
 FORMAT_VERSION = 1
-"""Part of a folder's name; raise it when the conversion's result changes."""
+"""Part of a folder's name; increase it when the conversion gives another result."""
 TAIL_CHARACTERS = 2000
 
 
 def cache_directory() -> Path:
-    """Return the folder for what can be made again: FINETUNE_CACHE, else ~/.cache/finetune-operator."""
+    """Return the cache folder: FINETUNE_CACHE, else ~/.cache/finetune-operator."""
     given = os.environ.get(CACHE_VARIABLE)
     return Path(given) if given else Path.home() / ".cache" / "finetune-operator"
 

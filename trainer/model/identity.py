@@ -1,4 +1,4 @@
-"""Which model this is, by its content: another one at the same path must not pass for the one that a run began with.
+"""Identify a model by its content, so that another one at the same path is not mistaken for the one that a run began with.
 
 Test: tests/trainer/model/test_identity.py.
 """
@@ -13,14 +13,14 @@ SMALL_FILES = (
     "config.json", "generation_config.json", *TOKENIZER_FILES, "tokenizer_config.json", "merges.txt", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
-"""Beside the weights, what decides about tokens, architecture and the end of an answer."""
+"""Besides the weights, the files that determine tokens, architecture and the end of an answer."""
 
 
 def model_digest(located: LocatedModel, weights: str) -> str:
     """Return the sha256, in hex, of the model's small files and the digest of its `weights`.
 
-    For a model that lies here. One of the hub is known by its name, and its weights are compared when a run goes on: another
-    commit there, of a README say, must not end a job that may not be changed.
+    For a local model. One from the hub is identified by its name, and its weights are compared when a run resumes: a new commit
+    there that changes only the README, say, must not fail a job whose spec cannot be changed.
     """
     listing = f"{weights}\n"
     if located.kind is ModelKind.FOLDER:

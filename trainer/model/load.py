@@ -1,6 +1,6 @@
-"""Load what `locate` found: tokenizer, weights, and the record of which weights they are.
+"""Load what `locate` found: tokenizer and weights, with a record of which weights they are.
 
-Only safetensors are read and no code of the model's repository is run. Test: tests/trainer/model/test_load.py.
+Reads only safetensors and runs no code of the model's repository. Test: tests/trainer/model/test_load.py.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ def folder_of(located: LocatedModel) -> Path:
 
 
 def base_reference(located: LocatedModel) -> tuple[str, str | None]:
-    """Return what loads the weights that are trained: the name and commit on the hub, or else the folder where they lie.
+    """Return what loads the weights that are trained: name and commit on the hub, otherwise their folder.
 
-    The name of a model whose weights did not come from the hub would load others, or wait for a hub that is not there.
+    For weights that did not come from the hub, the name would load others, or wait for a hub that cannot be reached.
     """
     if located.revision is not None:
         return located.name, located.revision
@@ -43,7 +43,7 @@ def load_tokenizer(located: LocatedModel) -> PreTrainedTokenizerBase:
             folder_of(located), local_files_only=True, trust_remote_code=False
         )
     except RuntimeError:
-        raise  # dequantising failed, which is not the user's doing
+        raise  # dequantising failed, which is not the user's fault
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise InputError(located.field, f"the tokenizer in {located.path} cannot be loaded: {first_line(error)}", FIX) from error
     return tokenizer
@@ -59,12 +59,12 @@ def load_model(located: LocatedModel, dtype: torch.dtype) -> PreTrainedModel:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # told below, in our words
+            ignore_mismatched_sizes=True,  # reported below, in our words
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise InputError(located.field, f"the model in {located.path} cannot be loaded: {first_line(error)}", FIX) from error
-    # transformers fills what does not fit with random numbers and only warns.
+    # transformers fills in random numbers for what does not fit, and only warns.
     mismatched = {str(key[0]) for key in info["mismatched_keys"]}
     faults = [("lack", set(info["missing_keys"]) - mismatched), ("have another shape for", mismatched)]
     for fault, names in faults:
@@ -76,7 +76,7 @@ def load_model(located: LocatedModel, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def provenance_of(located: LocatedModel, dtype: torch.dtype, digest: str | None = None) -> ModelProvenance:
-    """Return which weights these are, held in `dtype`; without a `digest` every weight file is read for it: for one rank only."""
+    """Return which weights these are, held in `dtype`; without a `digest` it reads every weight file, so call it on one rank only."""
     held = str(dtype).removeprefix("torch.")
     stored = "4-bit (GGUF Q4_1), dequantised, held as " if located.kind is ModelKind.GGUF else ""
     return ModelProvenance(
@@ -90,7 +90,7 @@ def provenance_of(located: LocatedModel, dtype: torch.dtype, digest: str | None 
 
 
 def parameter_count(files: Sequence[Path]) -> int:
-    """Return the number of parameters in safetensors files, by their headers; tied ones are stored once."""
+    """Return the number of parameters by the headers of safetensors files; tied ones are stored once."""
     count = 0
     for file in files:
         with safe_open(file, framework="pt") as tensors:
@@ -113,6 +113,6 @@ FIX = "give a folder as written by save_pretrained of model and tokenizer, of an
 
 
 def first_line(error: Exception) -> str:
-    """Return the beginning of what an error of another library says."""
+    """Return the first line of another library's error message, shortened."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

@@ -1,6 +1,6 @@
-"""Find the model that a job names, and say where it was found: a folder, the quickstart package, a local store or the hub.
+"""Find the model that a job names, and report where it was found: a folder, the quickstart package, a local store or the hub.
 
-Imports neither torch nor transformers, so that a missing model is told before anything slow starts. The order for a model
+Imports neither torch nor transformers, so that a missing model is reported before anything slow starts. The order for a model
 with a name: with a `revision` the hub alone; else the local store, the quickstart package, the hub. Test:
 tests/trainer/model/test_location.py.
 """
@@ -17,11 +17,11 @@ from trainer.model import package
 from trainer.model.folder import check_folder
 
 STORE_VARIABLE = "FINETUNE_MODEL_STORE"
-"""Environment variable with a folder of models, as org/name, that is asked before the hub."""
+"""Environment variable: a folder of models, as org/name, that is searched before the hub."""
 
 
 class ModelKind(StrEnum):
-    """In what form the weights are stored."""
+    """The form in which weights are stored."""
 
     FOLDER = "folder"
     GGUF = "gguf"
@@ -38,13 +38,13 @@ class LocatedModel:
     """Folder in the layout of save_pretrained, or a GGUF file."""
     kind: ModelKind
     source: str
-    """Where it comes from, in words, for log, report and status."""
+    """Its origin in words, for log, report and status."""
     request: ModelSource
     revision: str | None = None
     """Commit on the hub, when it comes from there."""
 
     def pinned(self) -> ModelSource:
-        """Return the request that finds the same weights on another node: the hub's commit is fixed, the rest is as it was."""
+        """Return the request that finds the same weights on another node: with the hub's commit, otherwise unchanged."""
         return self.request.model_copy(update={"revision": self.revision}) if self.revision else self.request
 
 
@@ -52,7 +52,7 @@ def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
     """Find a model and check its files.
 
     With `weights` False a model on the hub is checked and only its small files are fetched, which is enough for its
-    tokenizer. Raises InputError for what the user must change, HubUnavailable for what may pass.
+    tokenizer. Raises InputError for what the user must change, HubUnavailable when another attempt may succeed.
     """
     if model.name is None:
         return _folder(model)

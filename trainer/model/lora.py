@@ -26,19 +26,19 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
     """Return the model with adapters (or all weights set to train) and block dropout, in train mode.
 
     Adapters start as the identity, with the same random numbers on every rank for the same seed. Raises InputError for
-    target modules that the model does not have, and for dropout that could not act. A model on the meta device will do.
+    target modules that the model does not have, and for dropout that would have no effect. The model may be on the meta device.
     """
     if method.lora is None:
         whole: nn.Module = model.requires_grad_(True)
     else:
         whole = _with_adapters(model, method.lora, seed)
-    # After the adapters, so that what an adapter adds to a block's output is dropped as well.
+    # After the adapters, so that dropout applies to what they add to a block's output too.
     add_block_dropout(model, regularization.dropout)
     return whole.train()
 
 
 def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int) -> nn.Module:
-    linear = _linear(model)  # now, as a refusal by PEFT leaves the model half changed
+    linear = _linear(model)  # now, because PEFT leaves the model half changed when it refuses
     _check_targets(model, lora.target_modules or [], linear)
     _refuse_shared_weights(model, lora.target_modules)
     with torch.random.fork_rng(), peft_warnings_silenced():
@@ -46,7 +46,7 @@ def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int) -> nn.Mo
         try:
             adapted: nn.Module = get_peft_model(model, lora_config(lora))
         except ValueError as error:
-            said = " ".join(str(error).split())[:300]  # it may show a whole module, on many lines
+            said = " ".join(str(error).split())[:300]  # it may print a whole module on many lines
             if lora.target_modules is None:
                 fix = "name its linear layers in method.lora.targetModules"
                 raise InputError("method.lora", f"does not fit this model: {said}", fix) from error
@@ -56,7 +56,7 @@ def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int) -> nn.Mo
 
 @contextmanager
 def peft_warnings_silenced() -> Iterator[None]:
-    """Silence what nobody can act on: PEFT asks transformers for a property by an old name, and sets itself right for Conv1D."""
+    """Silence warnings that nobody can act on: PEFT uses a deprecated property of transformers, and corrects itself for Conv1D."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False but the target module is `Conv1D`")
@@ -75,7 +75,7 @@ def lora_config(lora: LoraMethod) -> LoraConfig:
 
 
 def _check_targets(model: PreTrainedModel, targets: Sequence[str], linear: Sequence[str]) -> None:
-    """Raise InputError for a name that no module has: PEFT passes over it in silence as long as another one fits."""
+    """Raise InputError for a name that no module has: PEFT ignores it silently if another name matches."""
     names = [name for name, _ in model.named_modules()]
     for index, target in enumerate(targets):
         if target == ALL_LINEAR:
@@ -88,15 +88,15 @@ def _check_targets(model: PreTrainedModel, targets: Sequence[str], linear: Seque
 
 
 def _fits(name: str, target: str) -> bool:
-    """Tell whether PEFT takes the module `name` to be meant by `target`."""
+    """Return whether PEFT applies `target` to the module `name`."""
     return name == target or name.endswith(f".{target}")
 
 
 def _refuse_shared_weights(model: PreTrainedModel, targets: Sequence[str] | None) -> None:
     """Raise InputError for a target whose weights another module uses too, as the output layer of a tied model does.
 
-    An adapter changes what its own module computes and leaves the shared weights alone; merging adds it to those weights, and
-    so changes the other module as well. Adapter and merged model would be two different models, also where the user merges.
+    An adapter changes what its own module computes and leaves the shared weights alone; merging adds it to those weights, which
+    changes the other module as well. Adapter and merged model would be two different models, also when the user merges.
     """
     owners: dict[int, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -124,7 +124,7 @@ def refuse_sharded_embeddings(model: PreTrainedModel, targets: Sequence[str] | N
 
 
 def _target_index(name: str, module: nn.Module, model: PreTrainedModel, targets: Sequence[str] | None) -> int | None:
-    """Return which target means a module, 0 for the default of all linear layers, or None when it gets no adapter."""
+    """Return the index of the target that matches a module (0 for the default, all linear layers), None when it gets no adapter."""
     if targets is None:
         suits = isinstance(module, nn.Linear | Conv1D) and module is not model.get_output_embeddings()
         return 0 if suits else None
@@ -132,6 +132,6 @@ def _target_index(name: str, module: nn.Module, model: PreTrainedModel, targets:
 
 
 def _linear(model: PreTrainedModel) -> list[str]:
-    """Return the names of the layers that an adapter suits: the linear ones (GPT-2's are Conv1D) but the output layer."""
+    """Return the names of the layers that can have an adapter: the linear ones (GPT-2's are Conv1D) except the output layer."""
     linear = (name for name, module in model.named_modules() if _target_index(name, module, model, None) is not None)
     return sorted({name.rpartition(".")[2] for name in linear})

@@ -1,7 +1,7 @@
-"""Merge an adapter into its base, and hold each layer's sum against one that is computed here.
+"""Merge an adapter into its base, and compare each layer's sum with one that is computed here.
 
-The logits of a probe cannot tell a small adapter from rounding in half precision, so neither whether it was lost on the way.
-The tensors can: each number of a merged layer is base + scaling * B A, up to half a unit in its last place.
+In half precision the logits of a probe cannot distinguish a small adapter from rounding, so they do not show that it was lost.
+The tensors do: each number of a merged layer is base + scaling * B A, up to half a unit in its last place.
 Test: tests/trainer/model/test_merging.py.
 """
 
@@ -18,13 +18,13 @@ from transformers import PreTrainedModel
 from trainer.model.verification import ExportMismatchError
 
 ADAPTER = "default"
-"""PEFT's name for an adapter that was given none."""
+"""PEFT's name for an adapter without a name."""
 PRODUCT_ERROR = 1e-5
-"""What two float32 products B A may differ by, as a share of their largest number; their sums run over a few hundred ranks."""
+"""Allowed difference of two float32 products B A, as a share of their largest number; each sums up to a few hundred terms."""
 
 
 def check_adapter(adapted: PeftModel, tensors: Mapping[str, Tensor], scaling: float) -> None:
-    """Raise ExportMismatchError where the adapter of a model that was read back is not `tensors`, to the bit, or acts otherwise."""
+    """Raise ExportMismatchError unless the adapter of a model that was read back is `tensors` bit for bit, and is active as trained."""
     read = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     differing = sorted(read.keys() ^ tensors.keys()) or [name for name in tensors if not torch.equal(read[name].float(), tensors[name])]
     if differing:
@@ -58,7 +58,7 @@ def merge(adapted: PeftModel) -> PreTrainedModel:
 
 
 def _checked(name: str, layer: Any, merge: Callable[..., None], weights: dict[str, nn.Parameter]) -> Callable[..., None]:
-    """Return a layer's `merge` that looks at what it does, and enters the weight in `weights` where that is right."""
+    """Return a layer's `merge` that checks its own result, and enters the weight in `weights` when it is right."""
 
     def merge_and_check(*arguments: Any, **options: Any) -> None:
         before = _weight(layer).detach().float()
@@ -75,7 +75,7 @@ def _checked(name: str, layer: Any, merge: Callable[..., None], weights: dict[st
 
 
 def _far_off(found: Tensor, before: Tensor, added: Tensor) -> int:
-    """Return how many numbers are further from before + added than rounding both the second and the sum explains."""
+    """Return how many numbers are further from before + added than rounding `added` and the sum explains."""
     kind = torch.finfo(found.dtype)
     allowed = (0.5 * kind.eps * 1.01) * ((before + added).abs() + 2 * added.abs()) + kind.smallest_normal * kind.eps
     allowed += PRODUCT_ERROR * added.abs().max()

@@ -1,6 +1,6 @@
-"""The model that the quickstart installs from a Python package, so that it runs without the hub.
+"""The quickstart's model, which is installed as a Python package, so that it runs without the hub.
 
-The package's own module is never imported: it would need a C++ inference engine, and only its data file is of use.
+The package's own module is never imported: it needs a C++ inference engine, and we use only its data file.
 Test: tests/trainer/model/test_location.py.
 """
 

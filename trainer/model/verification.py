@@ -14,7 +14,7 @@ from finetune.api.errors import RunError
 from finetune.api.record import REASON_EXPORT
 
 PROBE_ROWS, PROBE_TOKENS = 4, 64
-"""Few and short: a large model computes them on the CPU."""
+"""Few and short, because a large model may compute them on the CPU."""
 
 TOLERANCES = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference that rounding explains, as a share of the logits' spread.
@@ -26,33 +26,33 @@ float16 and 2e-2 in bfloat16. The tolerances leave room for 80 layers and for tw
 
 
 class ExportMismatchError(RunError):
-    """A written model does not give the logits of the model that was measured. Another try would write the same."""
+    """A written model does not give the logits of the model that was measured. Another attempt would write the same."""
 
     reason = REASON_EXPORT
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two models' logits are apart, each position's mean taken off, which softmax does not see."""
+    """How far two models' logits are apart, less each position's mean, which softmax ignores."""
 
     relative: float
     """Root mean square of the differences over that of the logits."""
     largest: float
     """Largest difference of one logit."""
     tolerance: float
-    """What `relative` may be at most."""
+    """The largest `relative` that rounding explains."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What the model under training answers to a few rows: the measure of every export."""
+    """The logits of the model under training on a few rows, with which every export is compared."""
 
     rows: tuple[tuple[int, ...], ...]
     """Token ids."""
     logits: tuple[Tensor, ...]
     """(positions, vocabulary) for each row, float32 on the CPU."""
     dtype: torch.dtype
-    """Arithmetic that they were computed in."""
+    """Type that they were computed in."""
 
     @classmethod
     def take(cls, forward: Callable[[Tensor], Tensor], rows: Sequence[Sequence[int]], dtype: torch.dtype) -> "Probe":

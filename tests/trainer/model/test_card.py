@@ -51,7 +51,7 @@ def test_the_readme_says_which_weights_the_base_has(saved_model: Path, tmp_path:
     text = (folder / "README.md").read_text()
 
     assert provenance_of(located_folder(saved_model), torch.float32).digest in text
-    assert f"`{saved_model.resolve()}` is where the base lay" in text
+    assert f"`{saved_model.resolve()}` is where the base was" in text
 
 
 def test_a_base_of_the_hub_is_named_with_its_commit(saved_model: Path) -> None:
@@ -69,7 +69,7 @@ def test_how_to_make_dequantised_weights_anew_is_said(saved_model: Path) -> None
 
     text = adapter_card(Origin(located, None, provenance, "bot", torch.float32), "/cache/folder", None)
 
-    assert "`python -m trainer.model.gguf /packages/model.gguf FOLDER` makes the folder anew" in text
+    assert "`python -m trainer.model.gguf /packages/model.gguf FOLDER` makes the folder again" in text
     assert "base_model:" not in text
 
 
@@ -79,4 +79,4 @@ def test_a_base_on_a_claim_is_named_by_claim_and_path(saved_model: Path) -> None
 
     text = adapter_card(origin, "/mnt/claims/models/llama/1b", None)
 
-    assert "is where the base lay in the job's pods (`llama/1b` on the PersistentVolumeClaim models) when this was written" in text
+    assert "is where the base was in the job's pods (`llama/1b` on the PersistentVolumeClaim models) when this was written" in text
