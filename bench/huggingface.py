@@ -17,13 +17,13 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from finetune.api.trainconfig import TrainConfig
-from trainer.chat.tokens import tokenize
 from trainer.data.prepare import prepare
 from trainer.data.rows import Sample
 from trainer.data.sampler import batch_at
 from trainer.model.load import load_model, load_tokenizer
 from trainer.model.location import locate
 from trainer.model.lora import apply_method
+from trainer.tasks.registry import task_of
 
 IGNORED = -100
 """The label that Hugging Face leaves out of the loss."""
@@ -83,7 +83,8 @@ def rows_of_run(config: TrainConfig, tokenizer: Any) -> list[Sample]:
     training = config.training
     with tempfile.TemporaryDirectory(prefix="finetune-data-") as folder:
         dataset = prepare(config, Path(folder))
-        tokens = [tokenize(example, tokenizer, training.max_sequence_length) for example in dataset.train]
+        task = task_of(config.task)
+        tokens = [piece.tokens for example in dataset.train for piece in task.encode(example, tokenizer, training.max_sequence_length)]
     size = training.global_batch_size
     return [tokens[row] for step in range(training.max_steps or 0) for _, row in batch_at(step, len(tokens), size, training.seed)]
 

@@ -23,9 +23,7 @@ from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT
 from finetune.api.results import MODEL, REPORT, read_report
 from finetune.api.sections import Export, Method, Regularization
 from finetune.api.sources import ModelSource
-from finetune.api.tasks import TaskName
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
-from trainer.chat.template import ensure_chat_template
 from trainer.engine.base import PARAMETERS, EngineState, check_names
 from trainer.hub.connection import HubUnavailable
 from trainer.model.beside import WEIGHTS_RECORD, Origin
@@ -39,6 +37,7 @@ from trainer.storage.checkpoint import CheckpointStore, SavedState
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership
 from trainer.storage.place import Place
+from trainer.tasks.registry import task_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROBE_TEXTS = (
@@ -76,8 +75,7 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
     located = base_of(request, recorded, saved)
     held = DTYPES[saved.trainer_state.get("dtype", "float32")]
     tokenizer = load_tokenizer(located)
-    if recorded.lineage["task"] == TaskName.CHAT:
-        ensure_chat_template(tokenizer)
+    task_of(recorded.lineage["task"]).prepare(tokenizer, None)
     origin = Origin(located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held)
     trained, probe = trained_model(origin, method, saved)
 

@@ -53,7 +53,7 @@ class Checked:
     def conversations(self) -> list[list[tuple[str, str]]]:
         """Return role and words of each turn of the training rows."""
         assert self.inputs is not None, f"refused: {self.error}"
-        return [[(turn.role, turn.content) for turn in example.messages or ()] for example in self.inputs.dataset.train]
+        return [[(turn.role, turn.content) for turn in example.messages] for example in self.inputs.dataset.train]
 
 
 def check(job: Path, scratch: Path) -> Checked:

@@ -1,10 +1,11 @@
-"""Varies training texts anew in every epoch: of a chat the user's turns, never the answers; of a text the whole text.
+"""Varies training texts in every epoch: what of an example may be varied is for its task to say.
 
 Every choice is a function of (seed, epoch, example id), so a resumed run sees the same words. Tests:
 tests/trainer/augmentation/test_augmenter.py.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from typing import Any
 
 from finetune.api.errors import InputError
 from finetune.api.sections import Augmentation, AugmentationOperation
@@ -12,8 +13,9 @@ from finetune.api.sources import FileSource
 from trainer.augmentation.synonyms import Synonyms, read_dictionary, wordnet
 from trainer.augmentation.words import Operation, cut, drop_words, join, make_typing_errors, replace_by_synonyms, swap_words
 from trainer.data.files import path_of
-from trainer.data.rows import Example
+from trainer.data.rows import E, Piece, Sample
 from trainer.data.sampler import random_for
+from trainer.tasks.base import Task
 
 
 class Augmenter:
@@ -25,16 +27,28 @@ class Augmenter:
             _operation(f"augmentation.operations[{index}]", operation) for index, operation in enumerate(augmentation.operations)
         ]
 
-    def augment(self, example: Example, epoch: int) -> tuple[Example, int, int]:
+    def sample(self, task: Task[E], piece: Piece[E], epoch: int, tokenizer: Any, max_length: int) -> tuple[Sample, int, int]:
+        """Return a piece as it is in an epoch, how many of its words were changed, and how many it has.
+
+        The changes are a function of (seed, epoch, id of the piece). A piece without changes keeps its tokens; one that becomes
+        longer than `max_length` is truncated.
+        """
+        varied, changed, words = self.augment(task.part(piece, tokenizer), epoch, task.vary)
+        if changed == 0:
+            return piece.tokens, changed, words
+        return task.encode_part(piece, varied, tokenizer, max_length), changed, words
+
+    def augment(self, example: E, epoch: int, vary: Callable[[E, Callable[[str], str]], E]) -> tuple[E, int, int]:
         """Return the example as this epoch sees it, how many of its words were changed, and how many words could have been.
 
-        The id stays. `augmentedShare` of all examples are chosen, anew in each epoch; the others return as they are.
+        `vary` applies a change to the texts of an example that may be varied: see `Task.vary`. The id stays. In each epoch
+        `augmentedShare` of all examples are chosen again; the others return as they are.
         """
         rng = random_for("augment", self._seed, epoch, example.id)
         chosen = rng.random() < self._share
         words_changed = words = 0
 
-        def vary(text: str) -> str:
+        def change(text: str) -> str:
             nonlocal words_changed, words
             pieces = cut(text)
             words += sum(piece.is_word for piece in pieces)
@@ -45,12 +59,7 @@ class Augmenter:
             words_changed += sum(piece.changed or piece.dropped for piece in pieces)
             return join(pieces) if any(piece.changed or piece.dropped for piece in pieces) else text
 
-        if example.messages is None:
-            varied = replace(example, text=vary(example.text or ""))
-        else:
-            turns = (replace(turn, content=vary(turn.content)) if turn.role == "user" else turn for turn in example.messages)
-            varied = replace(example, messages=tuple(turns))
-        return varied, words_changed, words
+        return vary(example, change), words_changed, words
 
 
 def _operation(field: str, operation: AugmentationOperation) -> Operation:

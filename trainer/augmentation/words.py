@@ -18,6 +18,11 @@ _LETTERS = f"[^\\s{re.escape(string.punctuation.replace('_', '') + '«»“”�
 WORD = re.compile(f"{_LETTERS}(?:['’-]{_LETTERS})*")
 
 
+def bare(text: str) -> str:
+    """Return the words of a text in lower case, with single spaces between: what stays the same when punctuation changes."""
+    return " ".join(WORD.findall(text.casefold()))
+
+
 @dataclass
 class Piece:
     """A word, or what stands between two words."""

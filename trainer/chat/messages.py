@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from finetune.api.errors import InputError
+from trainer.chat.example import Message
 from trainer.data.jsonrows import parse
 from trainer.data.records import kind_of, shown
-from trainer.data.rows import Message
 
 ROLES = ("system", "user", "assistant")
 SPEAKERS = {
@@ -35,8 +35,6 @@ REFUSED_KEYS = {
     "audio": "only text can be trained on",
     "images": "only text can be trained on",
 }
-ROW_KEYS = ("functions", "documents", "chat_template_kwargs")
-"""Columns beside messages that other tools give to the chat template."""
 TEXT_PARTS = ("text", "input_text", "output_text")
 
 Fault = Callable[[str, str], InputError]

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from finetune.api.errors import InputError
-from trainer.data.rows import Example, Message
+from trainer.chat.example import ChatExample, Message
 
 PLAIN_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -67,7 +67,7 @@ def wire_of(messages: Sequence[Message]) -> list[Wire]:
     ]
 
 
-def tools_of(example: Example) -> list[Any] | None:
+def tools_of(example: ChatExample) -> list[Any] | None:
     """Return the schemas of the functions that a row offers."""
     return None if example.tools is None else list(json.loads(example.tools))
 
@@ -83,7 +83,9 @@ def write(tokenizer: Any, turns: Sequence[Wire], tools: Sequence[Any] | None = N
     return str(text)
 
 
-def render(example: Example, turns: Sequence[Wire], tools: Sequence[Any] | None, tokenizer: Any, *, generation_prompt: bool = False) -> str:
+def render(
+    example: ChatExample, turns: Sequence[Wire], tools: Sequence[Any] | None, tokenizer: Any, *, generation_prompt: bool = False
+) -> str:
     """Return what the template writes for a row; raises InputError with the template's own words where it refuses."""
     try:
         return write(tokenizer, turns, tools, generation_prompt=generation_prompt)

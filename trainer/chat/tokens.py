@@ -1,4 +1,4 @@
-"""Turns conversations into tokens, and says which of them bear loss: the assistant's turns with their end, never by pad id.
+"""Turns conversations into tokens, and says which of them have loss: the assistant's turns with their end, never by pad id.
 
 The text is made by the tokenizer's own chat template and tokenized once, without special tokens of its own, so that no
 beginning-of-sequence token doubles. Whose words a token is follows from its place in that text. Tests:
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.api.errors import InputError
+from trainer.chat.example import ChatExample
 from trainer.chat.turnend import Ending, ending_of
 from trainer.chat.turns import Conversation, Turn, conversation_of
-from trainer.data.rows import Example, Sample
+from trainer.data.rows import Sample
 from trainer.text.controls import in_text
 from trainer.text.encoding import Encoded, encode, tokens_before
 
@@ -20,7 +21,7 @@ from trainer.text.encoding import Encoded, encode, tokens_before
 class Reading:
     """A conversation in tokens, with the tokens of each learnt turn."""
 
-    example: Example
+    example: ChatExample
     conversation: Conversation
     encoded: Encoded
     learnt: tuple[range, ...]
@@ -38,24 +39,20 @@ class Reading:
         return Sample(self.example.id, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length)
 
 
-def tokenize(example: Example, tokenizer: Any, max_length: int) -> Sample:
-    """Return a conversation as tokens, cut after `max_length`; a text is cut into pieces instead, by texts.py.
+def tokenize(example: ChatExample, tokenizer: Any, max_length: int) -> Sample:
+    """Return a conversation as tokens, cut after `max_length`.
 
-    The assistant's turns bear loss, with the token that ends them. Raises InputError where the chat template refuses the
-    conversation, or where it cannot be told whose words a token is.
+    The assistant's turns have loss, with the token that ends them. Raises InputError where the chat template refuses the
+    conversation, or where it is unclear whose words a token is.
     """
-    if example.messages is None:
-        raise ValueError(f"{example.origin} is a text: it becomes pieces")
     return read(example, tokenizer).tokens(tokenizer, max_length)
 
 
-def prompt_and_reference(example: Example, tokenizer: Any) -> tuple[list[int], str]:
+def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int], str]:
     """Return the tokens that an answer is generated from, and the answer of the data, which is not among them.
 
     The prompt is what stands before the last learnt answer in the form that is trained, whatever the template asks with.
     """
-    if example.messages is None:
-        raise ValueError(f"{example.origin} is a text: it has no prompt")
     reading = read(example, tokenizer)
     turn = [turn for turn in reading.conversation.turns if turn.learnt][-1]
     opening = in_text(tokenizer).sub("", ending_of(tokenizer).opening)
@@ -63,7 +60,7 @@ def prompt_and_reference(example: Example, tokenizer: Any) -> tuple[list[int], s
     return reading.encoded.input_ids[: reading.learnt[-1].start], reference
 
 
-def read(example: Example, tokenizer: Any) -> Reading:
+def read(example: ChatExample, tokenizer: Any) -> Reading:
     """Return a conversation as tokens, with the tokens of what is learnt."""
     conversation, ending = conversation_of(example, tokenizer), ending_of(tokenizer)
     encoded = encode(conversation.text, tokenizer, conversation.literals, [turn.start for turn in conversation.turns])

@@ -13,6 +13,7 @@ from typing import Any
 from trainer.chat.marking import Marker, Written, locate
 from trainer.chat.template import TIME_ATTRIBUTE, Wire, template_of, write
 from trainer.text.controls import NEVER, TAG, markup_ids
+from trainer.text.encoding import sequence_ends
 
 ATOM = re.compile(rf"{TAG}|\w+|.", re.DOTALL)
 
@@ -48,16 +49,15 @@ def ending_of(tokenizer: Any) -> Ending:
     return _ending(tokenizer, template_of(tokenizer), getattr(tokenizer, TIME_ATTRIBUTE, None))
 
 
-def stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Return every token that ends an answer: end of sequence by model and tokenizer, end of turn by the chat template.
-
-    Without a chat template there are no turns, as in language modelling.
-    """
+def turn_stops(tokenizer: Any) -> frozenset[int]:
+    """Return the tokens at which generation stops because they end a turn; without a chat template there are no turns."""
     ending = ending_of(tokenizer) if getattr(tokenizer, "chat_template", None) else Ending()
-    stops = set(ending.tokens - ending.inner)
-    for value in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id):
-        stops.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    return sorted(int(stop) for stop in stops)
+    return frozenset(int(token) for token in ending.tokens - ending.inner)
+
+
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Return every token that ends an answer: end of sequence by model and tokenizer, end of turn by the chat template."""
+    return sorted(turn_stops(tokenizer) | sequence_ends(model, tokenizer))
 
 
 def opening_ids(tokenizer: Any) -> list[int]:

@@ -11,10 +11,10 @@ from html import escape
 from typing import Any
 
 from finetune.api.errors import InputError
+from trainer.chat.example import ChatExample
 from trainer.chat.marking import TOOLS, Marker, Piece, Stretch, Way, Written, locate
 from trainer.chat.template import render, template_of, tools_of, wire_of
 from trainer.chat.turnend import common_beginning, ending_of
-from trainer.data.rows import Example
 from trainer.text.controls import in_answers, in_turns
 
 
@@ -57,9 +57,9 @@ class Conversation:
     """What the generation prompt for the last answer adds to the row."""
 
 
-def conversation_of(example: Example, tokenizer: Any) -> Conversation:
+def conversation_of(example: ChatExample, tokenizer: Any) -> Conversation:
     """Return what the template writes for a row and where the assistant turns are; raises InputError if they cannot be found."""
-    messages = example.messages or ()
+    messages = example.messages
     turns, tools = wire_of(messages), tools_of(example)
     template = template_of(tokenizer, tools)
 
@@ -95,9 +95,9 @@ def conversation_of(example: Example, tokenizer: Any) -> Conversation:
 class _Reader:
     """Reads the positions of turns from a marked conversation."""
 
-    def __init__(self, example: Example, tokenizer: Any, written: Written, marker: Marker) -> None:
+    def __init__(self, example: ChatExample, tokenizer: Any, written: Written, marker: Marker) -> None:
         self.example, self.tokenizer, self.written, self.marker = example, tokenizer, written, marker
-        self.messages = example.messages or ()
+        self.messages = example.messages
         self.ending = ending_of(tokenizer)
         self.own_heading = ""
 
@@ -216,9 +216,9 @@ def _literals(written: Written, marker: Marker) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _check_what_is_shown(example: Example, written: Written, tokenizer: Any) -> None:
+def _check_what_is_shown(example: ChatExample, written: Written, tokenizer: Any) -> None:
     """Refuse a row whose thoughts or tools the template ignores: the model would not learn what the row says."""
-    messages = example.messages or ()
+    messages = example.messages
     thoughtful = [index for index, message in enumerate(messages) if message.reasoning and message.learnt]
     unseen = [index for index in thoughtful if all(stretch.piece.part != "reasoning_content" for stretch in written.of_turn(index))]
     if unseen and (unseen[-1] == len(messages) - 1 or not ending_of(tokenizer).shows_thoughts):
@@ -232,6 +232,6 @@ def _check_what_is_shown(example: Example, written: Written, tokenizer: Any) -> 
         )
 
 
-def _untold(example: Example) -> InputError:
+def _untold(example: ChatExample) -> InputError:
     fix = "use a model whose template shows each answer once and unchanged"
     return InputError(example.origin, "in the model's chat template an answer cannot be told apart from the rest", fix)

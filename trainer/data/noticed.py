@@ -4,12 +4,13 @@ Tests: tests/trainer/data/test_noticed.py.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.data.layout import LOOKED_AT, Layout, tells_about, text_length
 from trainer.data.records import Record
+from trainer.data.rows import Skipped
 
 MEASURED_ROWS = 1000
 """Rows whose texts are measured: enough to tell whether a column holds long ones."""
@@ -23,9 +24,9 @@ class Noticed:
     """Rows that were left out because a column was empty."""
     first: str = ""
     columns: set[str] = field(default_factory=set)
-    unlearnt: int = 0
-    """Rows that were left out because none of their answers is to be learnt."""
-    first_unlearnt: str = ""
+    others: Counter[Skipped] = field(default_factory=Counter)
+    """Rows that were left out for other reasons."""
+    first_others: dict[Skipped, str] = field(default_factory=dict)
     keys: Counter[str] = field(default_factory=Counter)
     """Rows whose messages have a key that nothing reads."""
     marked: Counter[str] = field(default_factory=Counter)
@@ -42,19 +43,25 @@ class Noticed:
     unwrapped: dict[str, set[str]] = field(default_factory=dict)
     """The files that are one object around a list of rows, by the name of the list."""
 
-    def skip(self, place: str, column: str) -> None:
+    def skip(self, place: str, skipped: Skipped) -> None:
         """Count a row that was left out."""
-        self.count, self.first = self.count + 1, self.first or place
-        self.columns.add(column)
+        if skipped.column:
+            self.count, self.first = self.count + 1, self.first or place
+            self.columns.add(skipped.column)
+        else:
+            self.others[skipped] += 1
+            self.first_others.setdefault(skipped, place)
 
-    def skip_unlearnt(self, place: str) -> None:
-        """Count a row of which nothing is to be learnt."""
-        self.unlearnt, self.first_unlearnt = self.unlearnt + 1, self.first_unlearnt or place
+    def nothing_left(self, name: str) -> str:
+        """Return what is wrong with the source `name` if no row is left."""
+        if self.others:
+            return f"no row of {name} {next(iter(self.others)).none_left}"
+        return f"every row of {name} has an empty {_either(self.columns)}" if self.count else f"{name} has no rows"
 
     def take_layout(self, layout: Layout) -> None:
         """Note columns that were found by their well-known names."""
         if layout.guessed:
-            self.guessed[tuple(f"{column!r} as {role}" for role, column in layout.needed().items())] = None
+            self.guessed[tuple(f"{column!r} as {role}" for role, column in layout.columns.items())] = None
 
     def take_row(self, record: Record, read: Collection[str]) -> None:
         """Count a row that is used, and which of its columns hold text that is not read."""
@@ -78,11 +85,10 @@ class Noticed:
             found.append(f"{source}: {column!r} {how} in {_of(used, self.rows)}; columns.ignore: [{column}] leaves it out")
         if self.count:
             rows, verb = _left_out(self.count)
-            columns = " or ".join(repr(column) for column in sorted(self.columns))
-            found.append(f"{source}: {rows} an empty {columns} and {verb} left out (the first: {self.first})")
-        if self.unlearnt:
-            rows, verb = _left_out(self.unlearnt)
-            found.append(f"{source}: {rows} weight 0 for every answer and {verb} left out (the first: {self.first_unlearnt})")
+            found.append(f"{source}: {rows} an empty {_either(self.columns)} and {verb} left out (the first: {self.first})")
+        for skipped, count in self.others.items():
+            rows, verb = _left_out(count)
+            found.append(f"{source}: {rows} {skipped.reason} and {verb} left out (the first: {self.first_others[skipped]})")
         if self.keys:
             names = ", ".join(f"{key!r} (in {_of(rows, self.rows)})" for key, rows in self.keys.items())
             found.append(f"{source}: messages have keys that nothing reads: {names}")
@@ -103,6 +109,10 @@ def _holds_text(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(_holds_text(member) for member in value.values())
     return isinstance(value, list) and any(_holds_text(item) for item in value[:LOOKED_AT])
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(repr(name) for name in sorted(names))
 
 
 def _left_out(rows: int) -> tuple[str, str]:

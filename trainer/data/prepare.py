@@ -7,23 +7,24 @@ digests of the rows are ever in memory. Tests: tests/trainer/data/test_prepare.p
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from finetune.api.errors import InputError
-from finetune.api.sources import Data, Source
-from finetune.api.tasks import TaskName
+from finetune.api.sources import Columns, Data, Source
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.columns import read_examples
 from trainer.data.files import files_of, path_of
 from trainer.data.formats import read_file
-from trainer.data.layout import layout_of
 from trainer.data.noticed import Noticed
 from trainer.data.records import Record
-from trainer.data.rows import Dataset, Example
+from trainer.data.rows import Dataset, E
 from trainer.data.rowstore import RowWriter, StoredRows
 from trainer.data.splits import divide, without_duplicates, without_leakage
+from trainer.tasks.base import Task
+from trainer.tasks.registry import task_of
 
 
 def prepare(config: TrainConfig, folder: Path) -> Dataset:
@@ -34,7 +35,7 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     if config.augmentation is not None:
         Augmenter(config.augmentation, config.training.seed)  # reports an unreadable dictionary now
     with RowWriter(folder) as writer:
-        read = _read_sources(config.data, config.task, writer)
+        read = _read_sources(config.data, task_of(config.task), writer)
     store = writer.store()
     findings = [finding for _, source_findings in read.values() for finding in source_findings]
 
@@ -57,7 +58,7 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     return dataset
 
 
-def _read_sources(data: Data, task: TaskName, writer: RowWriter) -> dict[str, tuple[tuple[int, int], list[str]]]:
+def _read_sources(data: Data, task: Task[Any], writer: RowWriter) -> dict[str, tuple[tuple[int, int], list[str]]]:
     """Return the range of rows and the findings of every source by its field, such as data.train[0]; local files are read first."""
     named = [
         (f"data.{name}[{index}]", source)
@@ -73,7 +74,7 @@ def _read_sources(data: Data, task: TaskName, writer: RowWriter) -> dict[str, tu
     return {field: read[field] for field, _ in named}
 
 
-def read_source(field: str, source: Source, task: TaskName, findings: list[str]) -> Iterator[Example]:
+def read_source(field: str, source: Source, task: Task[E], findings: list[str]) -> Iterator[E]:
     """Yield the examples of one source; `findings` takes what is worth saying about them, all of it once they are read."""
     if source.hugging_face is not None:
         from trainer.hub.datasets import read_hub
@@ -84,7 +85,8 @@ def read_source(field: str, source: Source, task: TaskName, findings: list[str])
             findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
     else:
         name = str(source.path)
-        records = _read_files(field, source, list(layout_of(field, task, source.columns, None).needed().values()), findings)
+        layout = task.layout(field, source.columns or Columns(), None)
+        records = _read_files(field, source, list(layout.columns.values()), findings)
     noticed = Noticed()
     yield from read_examples(field, records, task, source.columns, name, noticed)
     findings += noticed.findings(field)

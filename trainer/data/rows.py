@@ -1,84 +1,86 @@
 """What the rest of the trainer sees of data: examples as they were written, data sets, and rows of tokens.
 
-Plain values, so that they travel between processes as they are. Tests: tests/trainer/data/, with the
-modules that make them.
+Plain values, so that they travel between processes as they are. What an example holds is its task's matter: see trainer/chat/example.py
+and trainer/text/example.py. Tests: tests/trainer/data/, with the modules that make them.
 """
 
-import json
+import hashlib
+import unicodedata
+from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
 
 
 @dataclass(frozen=True)
-class Message:
-    """One turn of a conversation. `role` is system, user or assistant."""
-
-    role: str
-    content: str
-    reasoning: str | None = None
-    """What an assistant thinks before the answer; the chat template says where that stands."""
-    learnt: bool = True
-    """False for an assistant's turn that is there to be read only (weight 0)."""
-
-    def parts(self) -> list[str]:
-        """Return role and content, and what else the turn has: two turns are equal if these are."""
-        more = [f"reasoning {self.reasoning}"] if self.reasoning is not None else []
-        return [self.role, self.content, *more, *([] if self.learnt else ["weight 0"])]
-
-
-@dataclass(frozen=True)
-class Example:
-    """One row: a conversation that ends with the assistant, or a text; exactly one of `messages` and `text` is set."""
+class Example(ABC):
+    """One row as its task reads it."""
 
     id: str
     """Hash of the content but for white space, wherever the row comes from; what is random about a row follows from it."""
     origin: str
     """Where the row was read, such as `data.train[0] line 12`."""
-    messages: tuple[Message, ...] | None = None
-    text: str | None = None
-    tools: str | None = None
-    """Schemas of the functions that the conversation offers: a list, as JSON."""
+
+    @abstractmethod
+    def to_wire(self) -> Any:
+        """Return what is learnt, to the letter, as JSON has it: two rows are equal if this is. Without id and origin."""
+
+    @classmethod
+    @abstractmethod
+    def from_wire(cls, name: str, origin: str, wire: Any) -> Self:
+        """Return the example with this id and origin that `to_wire` made `wire` of."""
 
     @property
-    def content(self) -> tuple[tuple[Message, ...] | None, str | None, str | None]:
-        """What is learnt, to the letter: in code and in verse white space is content, so two ids may be equal where this is not."""
-        return self.messages, self.text, self.tools
+    @abstractmethod
+    def prompt_key(self) -> str:
+        """Hash of what is asked, in hex: rows that share it must not be on two sides of a split. Of a text the whole."""
 
     @property
-    def answer_index(self) -> int:
-        """The place of the last answer that is learnt among the messages."""
-        messages = self.messages or ()
-        answers = [index for index, message in enumerate(messages) if message.role == "assistant" and message.learnt]
-        return answers[-1] if answers else len(messages) - 1
+    @abstractmethod
+    def prompt_words(self) -> str:
+        """What is asked as words in lower case, to find prompts that are nearly equal."""
 
     @property
-    def asked(self) -> tuple[Message, ...]:
-        """What stands before the last answer that is learnt."""
-        return (self.messages or ())[: self.answer_index]
+    def answer(self) -> str | None:
+        """The answer that is to be learnt; None for a task without answers."""
+        return None
+
+    @property
+    def text_size(self) -> tuple[int, int]:
+        """Characters and UTF-8 bytes of a text that may become several samples; zeros for a row that is always one."""
+        return 0, 0
+
+
+E = TypeVar("E", bound=Example)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why a row is left out: an empty column, or `reason`, what such rows have, as in `weight 0 for every answer`."""
+
+    column: str = ""
+    reason: str = ""
+    none_left: str = ""
+    """What is wrong with a source of which no row is left, as in `has an answer to learn`."""
+
+
+def hash_of(parts: Iterable[str]) -> str:
+    """Return the hash of texts; Unicode's composition and the amount of white space make no difference."""
+    canonical = "\0".join(" ".join(unicodedata.normalize("NFC", part).split()) for part in parts)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows that were checked, without duplicates; no prompt stands on two sides. Those of a job lie on disk: see rowstore.py."""
+    """Rows that were checked, without duplicates; no prompt is on two sides. Those of a job lie on disk: see rowstore.py."""
 
-    train: Sequence[Example]
-    validation: Sequence[Example]
-    test: Sequence[Example]
+    train: Sequence[Any]
+    """Examples of the job's task, as those of validation and test."""
+    validation: Sequence[Any]
+    test: Sequence[Any]
     findings: tuple[str, ...] = ()
     """What was left out or looks odd, in words for the user."""
-
-
-def content_of(example: Example) -> bytes:
-    """Return what is learnt, to the letter, as JSON; two rows are equal if this is."""
-    turns = example.messages and [[turn.role, turn.content, turn.reasoning, turn.learnt] for turn in example.messages]
-    return json.dumps([turns, example.text, example.tools], ensure_ascii=False).encode()
-
-
-def example_of(name: str, origin: str, content: bytes) -> Example:
-    """Return the row with an id and an origin whose content is given as JSON."""
-    turns, text, tools = json.loads(content)
-    return Example(name, origin, None if turns is None else tuple(Message(*turn) for turn in turns), text, tools)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,9 @@ class Sample:
     id: str
     input_ids: Sequence[int]
     loss_mask: Sequence[int]
-    """As long as `input_ids`: 1 where the token is a target that bears loss, else 0; never at index 0."""
+    """As long as `input_ids`: 1 where the token is a target with loss, else 0; never at index 0."""
     loss_bytes: int
-    """UTF-8 bytes of the text of the loss-bearing tokens; special tokens have no text. For bits per byte."""
+    """UTF-8 bytes of the text of the tokens with loss; special tokens have no text. For bits per byte."""
     truncated: bool
     """Tokens beyond the largest length were cut off."""
 
@@ -98,3 +100,30 @@ class Sample:
         """Pack what was given as lists or tuples."""
         object.__setattr__(self, "input_ids", array("i", self.input_ids))
         object.__setattr__(self, "loss_mask", array("b", self.loss_mask))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Generic[E]):
+    """What one training row is made from: an example, or part of a long one."""
+
+    example: E
+    tokens: Sample
+    first: bool = True
+    last: bool = True
+    start: int = 0
+    """Where the words of the part begin in the text, in characters, without the context token."""
+    end: int | None = None
+    """Where they end; None if the part is the whole text."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is all of its example."""
+        return self.first and self.last
+
+
+@dataclass(frozen=True)
+class PieceCount:
+    """How many pieces examples make: counted, or estimated from part of them."""
+
+    pieces: int
+    estimated: bool = False

@@ -9,6 +9,7 @@ Tests: tests/trainer/data/test_rowstore.py.
 
 from __future__ import annotations
 
+import json
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,9 +22,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.columns import prompt_id
 from trainer.data.digests import HALF, Digests, collect, digest
-from trainer.data.rows import Example, content_of, example_of
+from trainer.data.rows import Example
 
 BATCH_BYTES = 1 << 20
 BATCH_ROWS = 4096
@@ -40,6 +40,7 @@ class RowWriter:
 
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.count = folder, 0
+        self._kind: type[Example] | None = None
         self._arrow = pyarrow
         names = [("id", pyarrow.string()), ("origin", pyarrow.string()), ("content", pyarrow.large_binary())]
         self._schema = pyarrow.schema(names)
@@ -49,12 +50,15 @@ class RowWriter:
         self._forget()
 
     def append(self, example: Example) -> None:
-        """Add a row."""
+        """Add a row; raises TypeError for one of another kind than those before."""
+        self._kind = self._kind or type(example)
+        if type(example) is not self._kind:
+            raise TypeError(f"a store of {self._kind.__name__} takes no {type(example).__name__}")
         content = content_of(example)
         contents, prompts, sizes = self._digests
         contents.write(digest(content))
-        prompts.write(bytes.fromhex(prompt_id(example)))
-        sizes.write(struct.pack("<qq", *_size(example)))
+        prompts.write(bytes.fromhex(example.prompt_key))
+        sizes.write(struct.pack("<qq", *example.text_size))
         for column, value in zip(self._columns, (example.id, example.origin, content), strict=True):
             column.append(value)
         self._bytes += len(content)
@@ -74,7 +78,7 @@ class RowWriter:
 
     def store(self) -> RowStore:
         """Return what was written; call it once the writer is closed."""
-        return RowStore(self.folder, self.count)
+        return RowStore(self.folder, self.count, self._kind or Example)
 
     def _flush(self) -> None:
         arrays = [self._arrow.array(values, field.type) for values, field in zip(self._columns, self._schema, strict=True)]
@@ -89,12 +93,13 @@ class RowWriter:
 class RowStore:
     """All rows that were read, in the order in which they were read."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self.folder, self.count = folder, count
+    def __init__(self, folder: Path, count: int, kind: type[Example]) -> None:
+        """`kind` is the class of all examples."""
+        self.folder, self.count, self.kind = folder, count, kind
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: where the files are."""
-        return {"folder": self.folder, "count": self.count}
+        return {"folder": self.folder, "count": self.count, "kind": self.kind}
 
     def example(self, index: int) -> Example:
         """Return a row."""
@@ -102,7 +107,7 @@ class RowStore:
         number = bisect_right(starts, index) - 1
         names, origins, contents = batches[number].columns
         place = index - starts[number]
-        return example_of(names[place].as_py(), origins[place].as_py(), contents[place].as_py())
+        return self.kind.from_wire(names[place].as_py(), origins[place].as_py(), json.loads(contents[place].as_py()))
 
     @cached_property
     def contents(self) -> Digests:
@@ -111,7 +116,7 @@ class RowStore:
 
     @cached_property
     def prompts(self) -> Digests:
-        """`prompt_id` of each row."""
+        """`prompt_key` of each row."""
         return _mapped(self.folder / PROMPTS, HALF, self.count)
 
     @cached_property
@@ -162,7 +167,7 @@ class StoredRows(Sequence[Example]):
 
     @property
     def prompts(self) -> Digests:
-        """`prompt_id` of each row."""
+        """`prompt_key` of each row."""
         return self.store.prompts[self.places]
 
     @property
@@ -198,6 +203,11 @@ class StoredRows(Sequence[Example]):
         return (self.store.example(int(place)) for place in self.places)
 
 
+def content_of(example: Example) -> bytes:
+    """Return what is learnt, to the letter, as JSON; two rows are equal if this is."""
+    return json.dumps(example.to_wire(), ensure_ascii=False).encode()
+
+
 def contents_of(examples: Iterable[Example]) -> Digests:
     """Return the digest of each row to the letter."""
     return examples.contents if isinstance(examples, StoredRows) else collect(digest(content_of(example)) for example in examples)
@@ -205,21 +215,17 @@ def contents_of(examples: Iterable[Example]) -> Digests:
 
 def prompts_of(examples: Iterable[Example]) -> Digests:
     """Return the hash of what each row asks."""
-    return examples.prompts if isinstance(examples, StoredRows) else collect(bytes.fromhex(prompt_id(example)) for example in examples)
+    return examples.prompts if isinstance(examples, StoredRows) else collect(bytes.fromhex(example.prompt_key) for example in examples)
 
 
 def sizes_of(examples: Iterable[Example]) -> NDArray[np.int64]:
     """Return the characters and UTF-8 bytes of each row that is a text, 0 for conversations; the shape is (n, 2)."""
-    return examples.sizes if isinstance(examples, StoredRows) else np.array([_size(one) for one in examples], SIZE_TYPE).reshape(-1, 2)
+    return examples.sizes if isinstance(examples, StoredRows) else np.array([one.text_size for one in examples], SIZE_TYPE).reshape(-1, 2)
 
 
 def digest_of(examples: Iterable[Example]) -> str:
     """Return the sha256, in hex, of rows to the letter and in their order."""
     return sha256(np.ascontiguousarray(contents_of(examples)).tobytes()).hexdigest()
-
-
-def _size(example: Example) -> tuple[int, int]:
-    return (0, 0) if example.text is None else (len(example.text), len(example.text.encode()))
 
 
 def _mapped(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:

@@ -12,15 +12,14 @@ import torch
 
 from finetune.api.metrics import MetricName, Needs, metrics_needing
 from finetune.api.sections import Evaluation, Generation
-from finetune.api.tasks import TaskName
-from trainer.chat.tokens import prompt_and_reference
-from trainer.data.rows import Example, Sample
+from trainer.data.rows import E, Sample
 from trainer.engine.base import Engine
-from trainer.evaluation.generation import Generated, generate
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.base import Figure, Prediction, TokenSums
 from trainer.evaluation.metrics.registry import compute, left_out
+from trainer.evaluation.predictors import Limits, predict
 from trainer.objectives.base import Forward, Objective
+from trainer.tasks.base import Task
 from trainer.training.batches import deal_evaluation
 
 SAMPLE_ANSWERS = 3
@@ -52,28 +51,26 @@ def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sa
     return TokenSums(nll_sum=total, tokens=sum(sum(row.loss_mask) for row in rows), bytes=sum(row.loss_bytes for row in rows))
 
 
-def measure(engine: Engine, objective: Objective[Any], tokenizer: Any, examples: Sequence[Example], rows: Sequence[Sample], task: TaskName,
-            evaluation: Evaluation, batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
+def measure(engine: Engine, task: Task[E], tokenizer: Any, examples: Sequence[E], rows: Sequence[Sample], evaluation: Evaluation,
+            batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
     """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
 
     `max_length` is the job's largest length of a row; a longer prompt loses its beginning. Answers are generated only
     where a metric needs them.
     """
-    figures = figures_of_tokens(sum_over_tokens(engine, objective, rows, batch_size, tokens_at_once=tokens_at_once))
-    names, generation = evaluation.text_metrics_of(task), evaluation.generation or Generation()
+    figures = figures_of_tokens(sum_over_tokens(engine, task.objective, rows, batch_size, tokens_at_once=tokens_at_once))
+    names, generation = evaluation.text_metrics_of(task.facts.name), evaluation.generation or Generation()
     if not names:
         return Measurement(figures)
     chosen = examples[: generation.samples]
-    prompts, references = zip(*(prompt_and_reference(example, tokenizer) for example in chosen), strict=True)
+    requests = [request for example in chosen if (request := task.request(example, tokenizer)) is not None]
+    references = [request.reference for request in requests]
     missing = left_out(references, names)
     if len(missing) == len(names):
         return Measurement(figures | missing)
-    kept = [prompt[-max_length:] for prompt in prompts]
-    rows_at_once = max(1, tokens_at_once // (max(map(len, kept)) + generation.max_new_tokens))
-    found = generate_over_ranks(engine, tokenizer, kept, generation.max_new_tokens, rows_at_once)
+    found = predict(engine, tokenizer, requests, Limits(max_length, generation.max_new_tokens, tokens_at_once))
     predictions = tuple(
-        Prediction(last_user_turn(example), reference, answer.text, answer.cut)
-        for example, reference, answer in zip(chosen, references, found, strict=True)
+        Prediction(request.shown, request.reference, answer.text, answer.cut) for request, answer in zip(requests, found, strict=True)
     )
     return Measurement(figures | compute(names, {Needs.GENERATED_TEXT: predictions}), predictions)
 
@@ -81,25 +78,3 @@ def measure(engine: Engine, objective: Objective[Any], tokenizer: Any, examples:
 def figures_of_tokens(sums: TokenSums) -> dict[MetricName, Figure]:
     """Return every metric of sums over tokens: what a validation measures."""
     return compute(metrics_needing(Needs.TOKEN_SUMS), {Needs.TOKEN_SUMS: [sums]})
-
-
-def generate_over_ranks(
-    engine: Engine, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int
-) -> list[Generated]:
-    """Return one answer per prompt, in order, on every rank; the prompts are shared out over the ranks."""
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    own = order[engine.rank :: engine.world_size]
-    computed = own
-    if engine.shards_parameters:
-        # Every rank generates for as many prompts, for the same reason as in sum_over_tokens.
-        computed = own + [order[0]] * (-(-len(prompts) // engine.world_size) - len(own))
-    answers = generate(
-        engine.model, tokenizer, [list(prompts[index]) for index in computed], max_new_tokens, batch_size, synced=engine.shards_parameters
-    )
-    answered = dict(pair for rank_pairs in engine.gather(list(zip(own, answers, strict=False))) for pair in rank_pairs)
-    return [answered[index] for index in range(len(prompts))]
-
-
-def last_user_turn(example: Example) -> str:
-    """Return what the user said last, for the sample answers of the report."""
-    return next((message.content for message in reversed(example.messages or ()) if message.role == "user"), "")

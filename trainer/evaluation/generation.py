@@ -13,9 +13,22 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from trainer.chat.turnend import opening_ids, stop_ids
+from trainer.text.encoding import sequence_ends
 
 DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """How answers begin and end, besides the end of a sequence."""
+
+    stops: frozenset[int] = frozenset()
+    """Tokens that end an answer."""
+    opening: tuple[int, ...] = ()
+    """Tokens that may come before its words and are no part of it, such as an empty thought."""
+
+
+PLAIN = AnswerForm()
 
 
 @dataclass(frozen=True)
@@ -32,18 +45,19 @@ def generate(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    form: AnswerForm = PLAIN,
     *,
     synced: bool = False,
 ) -> list[Generated]:
     """Return the answer to each prompt (token ids), greedily, up to the first stop token, without special tokens.
 
-    What the chat template itself writes before an answer's words, such as an empty thought, is left out, as it is in references.
+    The form's opening is left out, as it is in references.
     A prompt that leaves no room in the model's context loses its beginning. `synced`: parameters are sharded (ZeRO-3), so
     every rank goes on until all have stopped; every rank must then give equally many prompts.
     """
     if any(not prompt for prompt in prompts):
         raise ValueError("a prompt has no tokens")
-    stops, opening = stop_ids(model, tokenizer), opening_ids(tokenizer)
+    stops, opening = sorted(form.stops | sequence_ends(model, tokenizer)), list(form.opening)
     room = _context_length(model) - max_new_tokens
     kept = [list(prompt)[-room:] if room > 0 else list(prompt) for prompt in prompts]
     answers: dict[int, Generated] = {}

@@ -1,7 +1,6 @@
 """Looks over the data as the model will see it, and reports what makes training pointless (InputError) or deserves attention (findings).
 
-Looks at every conversation: one that the template refuses or shows otherwise than it was written must not wait for a rank to
-find it. Of many texts it looks at a sample, and says so.
+How many rows it looks at is for the task to say, and what only that task knows of them. What holds for every task is here.
 Tests: tests/trainer/preflight/test_doctor.py.
 """
 
@@ -10,17 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.api.errors import InputError
-from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
-from trainer.augmentation.words import WORD
-from trainer.chat.template import uses_plain_template
-from trainer.data.columns import prompt_id
 from trainer.data.rows import Dataset, Example
+from trainer.data.sampled import Sampled, count_of
 from trainer.preflight.findings_evaluation import evaluation_findings
-from trainer.preflight.findings_turns import clock_findings, special_token_findings, stop_findings, turn_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
-from trainer.preflight.side import Side, count_of, read_side
-from trainer.text.pieces import count_pieces
+from trainer.tasks.base import Task
+from trainer.tasks.registry import task_of
 
 FEW_ROWS = 30
 """With fewer held-out rows, figures say little."""
@@ -35,24 +30,20 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
     `limits` are those of the model that the rows are for.
     """
     max_length = config.training.max_sequence_length
-    if config.task is TaskName.CHAT and uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
-        problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
-        raise InputError("model", problem, "use another model")
+    task = task_of(config.task)
+    task.check_tokenizer(tokenizer)
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
-    sides = [read_side(name, rows, tokenizer, max_length) for name, rows in sets.items() if rows]
+    sides = [task.sampled(name, rows, tokenizer, max_length) for name, rows in sets.items() if rows]
     train = sides[0]
     findings = [
         *held_out_findings(dataset),
         *(finding for side in sides for finding in length_findings(side, max_length)),
         *limit_findings([row for side in sides for row in side.rows], tokenizer, config, limits),
-        *stop_findings(train, tokenizer, config.task),
-        *clock_findings(tokenizer, config.task),
-        *(finding for side in sides for finding in turn_findings(side)),
-        *(finding for side in sides for finding in special_token_findings(side, tokenizer)),
+        *task.findings(sides, tokenizer),
         *unknown_token_findings(train, tokenizer),
         *answer_findings(dataset.train),
         *near_leakage_findings(dataset),
-        *size_findings(dataset, tokenizer, config),
+        *size_findings(dataset, tokenizer, task, config),
         *evaluation_findings(dataset, tokenizer, config, limits),
     ]
     return tuple(findings)
@@ -70,7 +61,7 @@ def held_out_findings(dataset: Dataset) -> list[str]:
     return findings
 
 
-def length_findings(side: Side, max_length: int) -> list[str]:
+def length_findings(side: Sampled[Any], max_length: int) -> list[str]:
     """Find rows that are cut, and rows of which nothing to learn is left."""
     findings = []
     masked = [index for index, row in enumerate(side.rows) if not any(row.loss_mask)]
@@ -90,7 +81,7 @@ def length_findings(side: Side, max_length: int) -> list[str]:
     return findings
 
 
-def unknown_token_findings(side: Side, tokenizer: Any) -> list[str]:
+def unknown_token_findings(side: Sampled[Any], tokenizer: Any) -> list[str]:
     """Find texts in a script that the tokenizer does not know."""
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id):
@@ -104,53 +95,42 @@ def unknown_token_findings(side: Side, tokenizer: Any) -> list[str]:
 
 def answer_findings(examples: Sequence[Example]) -> list[str]:
     """Find prompts with several answers, and one answer that stands for most prompts."""
-    chats = [example for example in examples if example.messages]
-    if not chats:
+    answered = [(example, answer) for example in examples if (answer := example.answer) is not None]
+    if not answered:
         return []
     findings = []
-    asked = [prompt_id(example) for example in chats]
+    asked = [example.prompt_key for example, _ in answered]
     answers: dict[str, set[str]] = {prompt: set() for prompt in asked}
-    for prompt, example in zip(asked, chats, strict=True):
-        answers[prompt].add(" ".join(_answer(example).split()))
+    for prompt, (_, answer) in zip(asked, answered, strict=True):
+        answers[prompt].add(" ".join(answer.split()))
     several = sum(len(given) > 1 for given in answers.values())
     if several:
-        first = next(example for prompt, example in zip(asked, chats, strict=True) if len(answers[prompt]) > 1)
+        first = next(example for prompt, (example, _) in zip(asked, answered, strict=True) if len(answers[prompt]) > 1)
         word = "1 prompt has" if several == 1 else f"{several} prompts have"
         findings.append(f"data.train: {word} several different answers (the first: {first.origin}); the model learns a mixture of them")
-    answer, count = Counter(_answer(example).strip() for example in chats).most_common(1)[0]
-    if count > 1 and count >= REPEATED_ANSWER_SHARE * len(chats):
-        findings.append(f"data.train: {count} of {len(chats)} rows have the same answer, «{answer[:60]}»; the model may say little else")
+    answer, count = Counter(answer.strip() for _, answer in answered).most_common(1)[0]
+    if count > 1 and count >= REPEATED_ANSWER_SHARE * len(answered):
+        findings.append(f"data.train: {count} of {len(answered)} rows have the same answer, «{answer[:60]}»; the model may say little else")
     return findings
 
 
 def near_leakage_findings(dataset: Dataset) -> list[str]:
     """Find held-out prompts that differ from a training prompt in case, punctuation or spacing only."""
     findings = []
-    train = {_bare(example): example for example in dataset.train}
+    train = {example.prompt_words: example for example in dataset.train}
     for name, rows in (("data.validation", dataset.validation), ("data.test", dataset.test)):
-        near = [example for example in rows if _bare(example) in train]
+        near = [example for example in rows if example.prompt_words in train]
         if near:
             word = "1 row asks" if len(near) == 1 else f"{len(near)} rows ask"
-            pair = f"{near[0].origin} and {train[_bare(near[0])].origin}"
+            pair = f"{near[0].origin} and {train[near[0].prompt_words].origin}"
             findings.append(f"{name}: {word} what a training row asks, but for case and punctuation ({pair}); its figures flatter")
     return findings
 
 
-def size_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> list[str]:
+def size_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config: TrainConfig) -> list[str]:
     """Find batches that hold a row more than once."""
     batch = config.training.global_batch_size
-    if len(dataset.train) >= batch or (rows := count_pieces(dataset.train, tokenizer, config.training.max_sequence_length).pieces) >= batch:
+    if len(dataset.train) >= batch or (rows := task.count(dataset.train, tokenizer, config.training.max_sequence_length).pieces) >= batch:
         return []
     fix = "lower training.globalBatchSize or give more rows"
     return [f"data.train: {count_of(rows)}, fewer than training.globalBatchSize {batch}: one step sees rows twice; {fix}"]
-
-
-def _answer(example: Example) -> str:
-    return example.messages[example.answer_index].content if example.messages else ""
-
-
-def _bare(example: Example) -> str:
-    """Return what is asked as words in lower case. The roles keep a question apart from a conversation that goes on from it."""
-    if example.messages is None:
-        return " ".join(WORD.findall((example.text or "").casefold()))
-    return "\n".join(f"{turn.role} {' '.join(WORD.findall(turn.content.casefold()))}" for turn in example.asked)

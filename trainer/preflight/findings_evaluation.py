@@ -10,14 +10,13 @@ from finetune.api.metrics import MetricName
 from finetune.api.sections import Generation
 from finetune.api.tasks import TASKS, in_words
 from finetune.api.trainconfig import TrainConfig
-from trainer.chat.tokens import prompt_and_reference
-from trainer.chat.turnend import opening_ids
 from trainer.data.rows import Dataset
 from trainer.data.sampler import steps_total
 from trainer.evaluation.metrics.references import writing_of
 from trainer.evaluation.metrics.registry import text_metric, undefined
 from trainer.preflight.limits import ModelLimits
-from trainer.text.pieces import count_pieces
+from trainer.tasks.base import Generate, Task
+from trainer.tasks.registry import task_of
 
 MAX_NEW_TOKENS = 8192
 """The largest value that the schema allows."""
@@ -25,18 +24,18 @@ MAX_NEW_TOKENS = 8192
 
 def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
     """Return what the user should know of the figures on held-out rows, and of settings without effect."""
-    names = config.evaluation.text_metrics_of(config.task)
+    task, names = task_of(config.task), config.evaluation.text_metrics_of(config.task)
     findings = []
     if names and dataset.test:
         generation = config.evaluation.generation or Generation()
-        pairs = [prompt_and_reference(example, tokenizer) for example in dataset.test[: generation.samples]]
-        origins = [example.origin for example in dataset.test]
-        prompts, references = [len(prompt) for prompt, _ in pairs], [reference for _, reference in pairs]
+        asked = [(example.origin, task.request(example, tokenizer)) for example in dataset.test[: generation.samples]]
+        requests = [(origin, request) for origin, request in asked if isinstance(request, Generate)]
+        origins, references = [origin for origin, _ in requests], [request.reference for _, request in requests]
         findings += reference_findings(references, names)
         if len(undefined(references, names)) < len(names):  # else nothing is generated
-            findings += answer_length_findings(references, origins, tokenizer, generation.max_new_tokens, limits)
-            findings += prompt_length_findings(prompts, origins, config, limits)
-    return findings + stopping_findings(dataset, tokenizer, config) + idle_findings(dataset, config, names)
+            findings += answer_length_findings([request for _, request in requests], origins, tokenizer, generation.max_new_tokens, limits)
+            findings += prompt_length_findings([len(request.prompt) for _, request in requests], origins, config, limits)
+    return findings + stopping_findings(dataset, tokenizer, task, config) + idle_findings(dataset, config, names)
 
 
 def left_out_finding(metric: str, reason: str) -> str:
@@ -58,10 +57,12 @@ def reference_findings(references: Sequence[str], names: Sequence[MetricName]) -
     return findings
 
 
-def answer_length_findings(references: Sequence[str], origins: Sequence[str], tokenizer: Any, limit: int, limits: ModelLimits) -> list[str]:
+def answer_length_findings(
+    requests: Sequence[Generate], origins: Sequence[str], tokenizer: Any, limit: int, limits: ModelLimits
+) -> list[str]:
     """Find references that are longer than what is generated: no answer can equal them."""
-    opening = len(opening_ids(tokenizer))
-    lengths = [opening + len(tokenizer(reference, add_special_tokens=False, verbose=False)["input_ids"]) for reference in references]
+    tokens = [tokenizer(request.reference, add_special_tokens=False, verbose=False)["input_ids"] for request in requests]
+    lengths = [len(request.opening) + len(found) for request, found in zip(requests, tokens, strict=True)]
     longer = [index for index, length in enumerate(lengths) if length > limit]
     if not longer:
         return []
@@ -88,12 +89,12 @@ def prompt_length_findings(lengths: Sequence[int], origins: Sequence[str], confi
     return [f"data.test: {share} have more than {room} tokens and are answered without their beginning (the first: {first}); {fix}"]
 
 
-def stopping_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig) -> list[str]:
+def stopping_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config: TrainConfig) -> list[str]:
     """Find validations and early stopping that come too late to act."""
     rule, every = config.regularization.early_stopping, config.evaluation.every_steps
     if not dataset.validation or (rule is None and every is None):
         return []
-    rows = count_pieces(dataset.train, tokenizer, config.training.max_sequence_length).pieces
+    rows = task.count(dataset.train, tokenizer, config.training.max_sequence_length).pieces
     total = steps_total(rows, config.training)
     interval = every or max(1, round(rows / config.training.global_batch_size))
     if every is not None and every > total:

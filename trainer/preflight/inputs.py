@@ -8,9 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
-from trainer.chat.template import ensure_chat_template, pin_time, reads_clock
 from trainer.data.datafolder import DataFolder
 from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset
@@ -22,7 +20,8 @@ from trainer.preflight.doctor import examine
 from trainer.storage.digest import sha256_of
 from trainer.storage.kinds import output_place
 from trainer.storage.ownership import TIME_FIELD, recorded_time
-from trainer.text.pieces import count_pieces
+from trainer.tasks.base import Task
+from trainer.tasks.registry import task_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ class Inputs:
         training, data = config.training, self.dataset
         engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
         sides = {"train": data.train, "validation": data.validation, "test": data.test}
-        counts = {name: count_pieces(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
+        task = task_of(config.task)
+        counts = {name: task.count(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
         about = "about " if any(count.estimated for count in counts.values()) else ""
         pieces = ", ".join(f"{count.pieces} {name}" for name, count in counts.items())
         return [
@@ -69,7 +69,7 @@ class Inputs:
             f"rows        {', '.join(f'{len(rows)} {name}' for name, rows in sides.items())}",
             *(
                 [f"pieces      {about}{pieces}, of at most {training.max_sequence_length} tokens; each is a row of a step"]
-                if config.task is TaskName.LANGUAGE_MODELING
+                if task.cuts
                 else []
             ),
             f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
@@ -78,17 +78,15 @@ class Inputs:
         ]
 
 
-def chat_tokenizer(located: LocatedModel, config: TrainConfig, template_time: str | None = None) -> Any:
-    """Load the tokenizer; for a chat it has a chat template afterwards, the plain one if its model came without.
+def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | None = None) -> Any:
+    """Load the tokenizer and give it what the task needs, such as a chat template.
 
     A template that asks for the time gets `template_time`.
     """
     from trainer.model.load import load_tokenizer
 
     tokenizer = load_tokenizer(located)
-    if config.task is TaskName.CHAT:
-        ensure_chat_template(tokenizer)
-        pin_time(tokenizer, template_time)
+    task.prepare(tokenizer, template_time)
     return tokenizer
 
 
@@ -103,11 +101,12 @@ def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
     # A run that the folder holds goes on with its own time: its rows would have other tokens on another day.
     now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
     template_time = recorded_time(output_place(config.output)) or now
-    tokenizer = chat_tokenizer(located, config, template_time)
+    task = task_of(config.task)
+    tokenizer = tokenizer_for(task, located, template_time)
     from trainer.model.load import weights_digest
     from trainer.preflight.rehearsal import rehearse
 
     findings = examine(dataset, tokenizer, config, rehearse(located, config))
     digest = weights_digest(located) if located.revision is None else None
-    shown = template_time if config.task is TaskName.CHAT and reads_clock(tokenizer) else None
+    shown = template_time if task.depends_on_time(tokenizer) else None
     return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown)

@@ -17,7 +17,8 @@ from trainer.model.load import load_model, provenance_of
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
 from trainer.model.recompute import recompute_activations
-from trainer.preflight.inputs import Inputs, chat_tokenizer
+from trainer.preflight.inputs import Inputs, tokenizer_for
+from trainer.tasks.registry import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
     device = torch.device("cuda", torch.cuda.current_device()) if config.workers.gpus_per_worker > 0 else torch.device("cpu")
     dtype = weights_dtype(config, device)
     located = locate(inputs.located.pinned())
-    tokenizer = chat_tokenizer(located, config, inputs.template_time)
+    tokenizer = tokenizer_for(task_of(config.task), located, inputs.template_time)
     engine = build_engine(config, lambda: trainable_model(config, located, dtype), device)
     provenance = provenance_of(located, dtype, inputs.weights_digest) if engine.rank == 0 else None
     if provenance is not None:

@@ -14,12 +14,12 @@ from trainer.engine.factory import engine_settings
 from trainer.evaluation.evaluation import Evaluation
 from trainer.evaluation.evaluator import figures_of_tokens, measure, sum_over_tokens
 from trainer.evaluation.measurement import Measurement
-from trainer.objectives.causal import CAUSAL
 from trainer.preflight.findings_evaluation import left_out_finding
 from trainer.rank.ledger import Ledger
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox
 from trainer.rank.rows import Rows
+from trainer.tasks.registry import task_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Measuring:
     def validate(self, between: Callable[[], None]) -> Evaluation:
         """Measure on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks alike."""
         engine, rows = self.loaded.engine, self.rows.validation
-        found = sum_over_tokens(engine, CAUSAL, rows, self.rows_at_once, between, self.tokens_at_once)
+        found = sum_over_tokens(engine, task_of(self.config.task).objective, rows, self.rows_at_once, between, self.tokens_at_once)
         return Evaluation(Measurement(figures_of_tokens(found)).values(), judged_by=TASKS[self.config.task].score)
 
     def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
@@ -58,7 +58,7 @@ class Measuring:
             return Measurement()
         config, loaded = self.config, self.loaded
         found = measure(
-            loaded.engine, CAUSAL, loaded.tokenizer, self.dataset.test, self.rows.test, config.task, config.evaluation,
+            loaded.engine, task_of(config.task), loaded.tokenizer, self.dataset.test, self.rows.test, config.evaluation,
             self.rows_at_once, self.tokens_at_once, config.training.max_sequence_length,
         )  # fmt: skip
         if loaded.engine.rank == 0:

@@ -15,7 +15,7 @@ from finetune.api.metrics import MetricName, score_of
 from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, Stage
 from finetune.api.results import MODEL, REPORT, missing_results, read_report
 from finetune.api.sections import Export
-from finetune.api.tasks import TASKS, TaskName
+from finetune.api.tasks import TASKS
 from trainer.engine.base import Engine
 from trainer.evaluation.evaluator import SAMPLE_ANSWERS
 from trainer.evaluation.measurement import Measurement
@@ -30,6 +30,7 @@ from trainer.rank.rows import Rows
 from trainer.rank.training import validation_every
 from trainer.reporting.hyperparameters import hyperparameters
 from trainer.reporting.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, measured_step, with_exports
+from trainer.tasks.registry import task_of
 from trainer.training.loop import Progress, StopReason
 
 
@@ -122,7 +123,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, baseline: Measur
               checkpoints: Sequence[CheckpointRecord], warnings: Sequence[str]) -> RunResult:  # fmt: skip
     """Return what the report is made of."""
     rows, config, dataset = trained.rows, trained.work.config, trained.work.inputs.dataset
-    pieces = None if config.task is TaskName.CHAT else len(rows.train)
+    pieces = len(rows.train) if task_of(config.task).cuts else None
     every = validation_every(config, rows)
     return RunResult(
         model=provenance,

@@ -9,11 +9,12 @@ from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
-from trainer.data.rows import Dataset, Example, Sample
+from trainer.data.rows import Dataset, Example, Piece, Sample
 from trainer.data.sampler import batch_at
 from trainer.engine.base import Engine
-from trainer.objectives.causal import CAUSAL, CausalBatch
-from trainer.text.pieces import Piece, pieces_of, vary
+from trainer.objectives.base import Batch
+from trainer.tasks.base import Task
+from trainer.tasks.registry import task_of
 from trainer.training.batches import deal
 
 
@@ -21,16 +22,16 @@ from trainer.training.batches import deal
 class Rows:
     """All rows, tokenized once; a training row that augmentation changes is tokenized again when it is drawn."""
 
-    train: Sequence[Piece]
+    train: Sequence[Piece[Any]]
     validation: Sequence[Sample]
     test: Sequence[Sample]
 
     @classmethod
-    def of(cls, dataset: Dataset, tokenizer: Any, max_length: int) -> "Rows":
+    def of(cls, task: Task[Any], dataset: Dataset, tokenizer: Any, max_length: int) -> "Rows":
         """Tokenize all rows; of a text longer than `max_length` several are made."""
 
-        def pieces(examples: Sequence[Example]) -> list[Piece]:
-            return [piece for example in examples for piece in pieces_of(example, tokenizer, max_length)]
+        def pieces(examples: Sequence[Example]) -> list[Piece[Any]]:
+            return [piece for example in examples for piece in task.encode(example, tokenizer, max_length)]
 
         validation, test = ([piece.tokens for piece in pieces(rows)] for rows in (dataset.validation, dataset.test))
         return cls(pieces(dataset.train), validation, test)
@@ -65,21 +66,23 @@ class AugmentedWords:
 class Batches:
     """This rank's micro-batches of a step: a function of the step, so that a resumed run sees the same."""
 
-    def __init__(self, config: TrainConfig, pieces: Sequence[Piece], tokenizer: Any, engine: Engine, words: AugmentedWords) -> None:
+    def __init__(self, config: TrainConfig, pieces: Sequence[Piece[Any]], tokenizer: Any, engine: Engine, words: AugmentedWords) -> None:
+        self._task = task_of(config.task)
         self._training, self._pieces, self._tokenizer, self._engine, self._words = config.training, pieces, tokenizer, engine, words
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
 
-    def __call__(self, step: int) -> list[CausalBatch]:
+    def __call__(self, step: int) -> list[Batch]:
         """Return the micro-batches of a step."""
         places = batch_at(step, len(self._pieces), self._training.global_batch_size, self._training.seed)
         rows = [self._row(epoch, index) for epoch, index in places]
         dealt = deal(rows, self._engine.rank, self._engine.world_size, self._training.micro_batch_size)
-        return [CAUSAL.collate(own) for own in dealt]
+        return [self._task.objective.collate(own) for own in dealt]
 
     def _row(self, epoch: int, index: int) -> Sample:
         piece = self._pieces[index]
         if self._augmenter is None:
             return piece.tokens
-        tokens, changed, seen = vary(piece, self._augmenter, epoch, self._tokenizer, self._training.max_sequence_length)
+        length = self._training.max_sequence_length
+        tokens, changed, seen = self._augmenter.sample(self._task, piece, epoch, self._tokenizer, length)
         self._words.add(changed, seen)
         return tokens

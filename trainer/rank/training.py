@@ -11,7 +11,6 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.sampler import steps_total
 from trainer.evaluation.measurement import Measurement
 from trainer.model.exporter import base_dtype
-from trainer.objectives.causal import CAUSAL
 from trainer.rank.assignment import Assignment
 from trainer.rank.hooks.checkpoints import SaveCheckpoints
 from trainer.rank.hooks.figures import LogFigures
@@ -26,6 +25,7 @@ from trainer.rank.rows import Batches, Rows
 from trainer.rank.state import RunState
 from trainer.reporting.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 from trainer.storage.checkpoint import CheckpointStore
+from trainer.tasks.registry import task_of
 from trainer.training.loop import Progress, StopReason, train
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,9 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
     )
     hooks.make_up(ledger, progress)
     batches = Batches(config, rows.train, loaded.tokenizer, engine, start.words)
-    train(engine, CAUSAL, batches, config.training, config.regularization.label_smoothing, progress, hooks.in_order())
+    train(
+        engine, task_of(config.task).objective, batches, config.training, config.regularization.label_smoothing, progress, hooks.in_order()
+    )
     return progress
 
 

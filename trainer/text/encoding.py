@@ -184,3 +184,11 @@ def _ids(tokenizer: Any, text: str, follows: bool) -> list[int]:
         if ids[: len(newline)] == newline:
             return ids[len(newline) :]
     return [int(token) for token in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
+
+
+def sequence_ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that end a sequence, by the model's generation settings and by the tokenizer."""
+    ends: set[int] = set()
+    for value in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id):
+        ends.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    return frozenset(int(end) for end in ends)

@@ -6,13 +6,12 @@ losses only through the context. Tests: tests/trainer/text/test_pieces.py.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from trainer.augmentation.augmenter import Augmenter
-from trainer.chat.tokens import tokenize
-from trainer.data.rows import Example, Sample
+from trainer.data.rows import Piece, PieceCount, Sample
 from trainer.text.encoding import decode, encode_text
+from trainer.text.example import TextExample
 
 COUNTED_CHARACTERS = 5_000_000
 """To count pieces, this much of long texts is tokenized, which takes a few seconds; the rest is estimated from it."""
@@ -22,37 +21,8 @@ SPECIAL_TOKENS = 2
 """A tokenizer may add a token before a text and one after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What one training row is made from: a conversation, a text, or part of a text."""
-
-    example: Example
-    tokens: Sample
-    first: bool = True
-    last: bool = True
-    start: int = 0
-    """Where the words of the part begin in the text, in characters, without the context token."""
-    end: int | None = None
-    """Where they end; None if the part is the whole text."""
-
-    @property
-    def whole(self) -> bool:
-        """Tell whether this is all of its example."""
-        return self.first and self.last
-
-
-@dataclass(frozen=True)
-class PieceCount:
-    """How many pieces texts make: counted, or estimated from part of them."""
-
-    pieces: int
-    estimated: bool = False
-
-
-def pieces_of(example: Example, tokenizer: Any, max_length: int) -> list[Piece]:
-    """Return the rows that an example becomes: one for a conversation, which is truncated, and as many as needed for a text."""
-    if example.text is None:
-        return [Piece(example, tokenize(example, tokenizer, max_length))]
+def pieces_of(example: TextExample, tokenizer: Any, max_length: int) -> list[Piece[TextExample]]:
+    """Return the pieces that a text becomes."""
     text = example.text
     input_ids, ends = _whole_text(text, tokenizer)
     size = _learnt_bytes(text, input_ids, tokenizer)
@@ -60,7 +30,7 @@ def pieces_of(example: Example, tokenizer: Any, max_length: int) -> list[Piece]:
         return [Piece(example, _tokens(example.id, input_ids, size))]
     # Each piece but the first holds a token of the one before.
     starts = range(0, len(input_ids) - 1, max_length - 1)
-    pieces: list[Piece] = []
+    pieces: list[Piece[TextExample]] = []
     counted = total = 0
     for number, start in enumerate(starts):
         stop, last = min(start + max_length, len(input_ids)), number == len(starts) - 1
@@ -75,27 +45,13 @@ def pieces_of(example: Example, tokenizer: Any, max_length: int) -> list[Piece]:
     return pieces
 
 
-def vary(piece: Piece, augmenter: Augmenter, epoch: int, tokenizer: Any, max_length: int) -> tuple[Sample, int, int]:
-    """Return a piece as it is in an epoch, how many of its words were changed, and how many it has.
-
-    The changes are a function of (seed, epoch, id of the piece). A piece without changes keeps its tokens; one that becomes
-    longer than `max_length` is truncated.
-    """
-    varied, changed, words = augmenter.augment(piece.example if piece.whole else _part(piece, tokenizer), epoch)
-    if changed == 0:
-        return piece.tokens, changed, words
-    if varied.text is None:
-        return tokenize(varied, tokenizer, max_length), changed, words
-    return _varied_tokens(piece, varied.text, tokenizer, max_length), changed, words
-
-
-def count_pieces(examples: Iterable[Example], tokenizer: Any, max_length: int, most_characters: int = COUNTED_CHARACTERS) -> PieceCount:
-    """Return how many rows examples become. Only texts that may be longer than a row are tokenized, up to `most_characters`."""
+def count_pieces(examples: Iterable[TextExample], tokenizer: Any, max_length: int, most_characters: int = COUNTED_CHARACTERS) -> PieceCount:
+    """Return how many pieces texts become. Only texts that may be longer than one are tokenized, up to `most_characters`."""
     pieces = characters = tokens = 0
     uncounted: list[int] = []
     for example in examples:
         # A token is at least one byte.
-        if example.text is None or len(example.text.encode()) + SPECIAL_TOKENS <= max_length:
+        if len(example.text.encode()) + SPECIAL_TOKENS <= max_length:
             pieces += 1
         elif characters >= most_characters:
             uncounted.append(len(example.text))
@@ -150,10 +106,12 @@ def _bytes_between(text: str, input_ids: Sequence[int], ends: list[int] | None, 
     return sizes[1] - sizes[0]
 
 
-def _part(piece: Piece, tokenizer: Any) -> Example:
-    """Return the words of a part as a separate example."""
+def part_of(piece: Piece[TextExample], tokenizer: Any) -> TextExample:
+    """Return the words of a piece as a separate example."""
+    if piece.whole:
+        return piece.example
     if piece.end is not None:
-        words = (piece.example.text or "")[piece.start : piece.end]
+        words = piece.example.text[piece.start : piece.end]
     else:
         # A character split by a cut is decoded as U+FFFD.
         ids = piece.tokens.input_ids
@@ -161,7 +119,8 @@ def _part(piece: Piece, tokenizer: Any) -> Example:
     return replace(piece.example, id=piece.tokens.id, text=words)
 
 
-def _varied_tokens(piece: Piece, words: str, tokenizer: Any, max_length: int) -> Sample:
+def varied_piece(piece: Piece[TextExample], words: str, tokenizer: Any, max_length: int) -> Sample:
+    """Return the sample of a piece with other words; one that becomes longer than `max_length` is truncated."""
     if piece.whole:
         input_ids, _ = _whole_text(words, tokenizer)
     else:

@@ -11,6 +11,8 @@ from finetune.api.sections import Augmentation
 from tests.trainer.fixtures.examples import chat, source, text
 from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.words import WORD, cut, join
+from trainer.tasks.chat import TASK as CHAT
+from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
 
 EVERYTHING = [
     {"synonymReplacement": {"probability": 0.5}},
@@ -18,6 +20,7 @@ EVERYTHING = [
     {"wordSwap": {"probability": 0.3}},
     {"characterNoise": {"probability": 0.2}},
 ]
+VARY, VARY_CHAT = LANGUAGE_MODELING.vary, CHAT.vary
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
@@ -26,12 +29,12 @@ def augmenter(*operations: dict[str, Any], share: float = 1.0, seed: int = 1) ->
 
 
 def varied(words: str, *operations: dict[str, Any], epoch: int = 0) -> str:
-    return augmenter(*operations).augment(text(words), epoch)[0].text or ""
+    return augmenter(*operations).augment(text(words), epoch, VARY)[0].text
 
 
 def test_only_the_users_turns_of_a_chat_are_varied() -> None:
     example = chat("Where is my large car?", "It is in the large house.", "Which large house?", "Mine.", system="Answer large questions.")
-    result, changed, words = augmenter({"synonymReplacement": {"probability": 1.0}}).augment(example, 0)
+    result, changed, words = augmenter({"synonymReplacement": {"probability": 1.0}}).augment(example, 0, VARY_CHAT)
     assert result.messages is not None
     assert example.messages is not None
     for before, after in zip(example.messages, result.messages, strict=True):
@@ -42,28 +45,28 @@ def test_only_the_users_turns_of_a_chat_are_varied() -> None:
 
 
 def test_the_whole_of_a_plain_text_is_varied() -> None:
-    result, changed, words = augmenter({"wordSwap": {"probability": 1.0}}).augment(text("one two three four"), 0)
+    result, changed, words = augmenter({"wordSwap": {"probability": 1.0}}).augment(text("one two three four"), 0, VARY)
     assert (result.text, changed, words) == ("two one four three", 4, 4)
 
 
 @given(words=TEXTS, seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 1000))
 def test_the_same_seed_epoch_and_row_give_the_same_text(words: str, seed: int, epoch: int) -> None:
     first, second = augmenter(*EVERYTHING, seed=seed), augmenter(*EVERYTHING, seed=seed)
-    first.augment(text("another row before"), epoch)
-    assert first.augment(text(words), epoch) == second.augment(text(words), epoch)
+    first.augment(text("another row before"), epoch, VARY)
+    assert first.augment(text(words), epoch, VARY) == second.augment(text(words), epoch, VARY)
 
 
 def test_epochs_and_seeds_give_different_texts() -> None:
     example = text("please show the large car and the quick answer to every question that people begin with")
-    results = {augmenter(*EVERYTHING, seed=seed).augment(example, epoch)[0].text for seed in range(3) for epoch in range(3)}
+    results = {augmenter(*EVERYTHING, seed=seed).augment(example, epoch, VARY)[0].text for seed in range(3) for epoch in range(3)}
     assert len(results) == 9
 
 
 @settings(max_examples=200)
 @given(words=TEXTS, epoch=st.integers(0, 3))
 def test_no_text_becomes_empty_and_counts_fit(words: str, epoch: int) -> None:
-    result, changed, total = augmenter(*EVERYTHING, {"wordDropout": {"probability": 1.0}}).augment(text(words), epoch)
-    assert bool((result.text or "").strip()) == bool(words.strip())
+    result, changed, total = augmenter(*EVERYTHING, {"wordDropout": {"probability": 1.0}}).augment(text(words), epoch, VARY)
+    assert bool(result.text.strip()) == bool(words.strip())
     assert 0 <= changed <= total == len(WORD.findall(words))
     assert changed > 0 or result.text == words
 
@@ -76,13 +79,17 @@ def test_a_text_is_the_sum_of_its_pieces(words: str) -> None:
 
 def test_the_share_of_rows_that_vary_is_as_asked_and_anew_in_each_epoch() -> None:
     varying = augmenter({"wordSwap": {"probability": 1.0}}, share=0.3)
-    chosen = [{number for number in range(1000) if varying.augment(text(f"row number {number}"), epoch)[1]} for epoch in range(2)]
+    chosen = [{number for number in range(1000) if varying.augment(text(f"row number {number}"), epoch, VARY)[1]} for epoch in range(2)]
     assert all(len(rows) == pytest.approx(300, abs=45) for rows in chosen)  # three standard deviations
     assert chosen[0] != chosen[1]
 
 
 def test_words_of_rows_that_stay_count_as_words_without_a_change() -> None:
-    assert augmenter({"wordSwap": {"probability": 1.0}}, share=0.0).augment(text("a b c"), 0) == (text("a b c"), 0, 3)
+    assert augmenter({"wordSwap": {"probability": 1.0}}, share=0.0).augment(text("a b c"), 0, VARY) == (
+        text("a b c"),
+        0,
+        3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +126,7 @@ def test_dropped_words_take_their_space_along() -> None:
 
 def test_about_as_many_words_are_dropped_as_asked() -> None:
     words = " ".join(f"word{number}" for number in range(5000))
-    _, changed, total = augmenter({"wordDropout": {"probability": 0.1}}).augment(text(words), 0)
+    _, changed, total = augmenter({"wordDropout": {"probability": 0.1}}).augment(text(words), 0, VARY)
     assert (changed, total) == (pytest.approx(500, abs=65), 5000)
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from finetune.api.errors import InputError
 from tests.trainer.fixtures.stored import examples_of
-from trainer.data.columns import prompt_id
 from trainer.data.records import Record
 from trainer.data.rows import Example
 from trainer.data.rowstore import digest_of
@@ -33,7 +32,7 @@ def one(*messages: dict[str, Any], **row: Any) -> Example:
 @pytest.mark.parametrize(("value", "learnt"), [(0, False), (False, False), (0.0, False), (1, True), (True, True), (None, True), ("", True)])
 def test_a_turn_may_be_there_to_be_read_only(key: str, value: Any, learnt: bool) -> None:
     example = one(USER, {**ANSWER, key: value}, AGAIN, LAST)
-    assert [message.learnt for message in example.messages or ()] == [True, learnt, True, True]
+    assert [message.learnt for message in example.messages] == [True, learnt, True, True]
 
 
 def test_a_weight_of_nothing_may_stand_at_any_turn() -> None:
@@ -52,7 +51,7 @@ def test_rows_without_an_answer_to_learn_are_left_out_and_counted() -> None:
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
 def test_thoughts_are_read_under_each_of_their_names(key: str) -> None:
     example = one(USER, {**ANSWER, key: "hm"})
-    assert [message.reasoning for message in example.messages or ()] == [None, "hm"]
+    assert [message.reasoning for message in example.messages] == [None, "hm"]
     assert one(USER, {**ANSWER, key: " "}) == one(USER, {**ANSWER, key: None}) == one(USER, ANSWER)
 
 
@@ -102,7 +101,7 @@ def test_rows_with_an_empty_turn_are_left_out_and_counted(messages: list[dict[st
 
 
 def test_an_empty_system_message_says_that_there_is_none() -> None:
-    assert (one({"role": "system", "content": ""}, USER, ANSWER).messages or ())[0].role == "system"
+    assert one({"role": "system", "content": ""}, USER, ANSWER).messages[0].role == "system"
 
 
 def test_keys_that_nothing_reads_are_named_once() -> None:
@@ -147,7 +146,7 @@ def test_what_cannot_be_honoured_is_refused_with_its_place(message: dict[str, An
 def test_a_mark_that_learns_another_turn_than_the_assistants_means_nothing_and_is_said(key: str, role: str) -> None:
     others = [{**USER, "role": role, key: True}, USER] if role == "system" else [{**USER, key: True}]
     examples, findings = read(*[{"messages": [*others, {**ANSWER, key: True}]}] * 2, {"messages": [USER, ANSWER]})
-    assert [message.learnt for message in examples[0].messages or ()] == [True] * (len(others) + 1)
+    assert [message.learnt for message in examples[0].messages] == [True] * (len(others) + 1)
     assert examples[0] == read({"messages": [*({**other, key: None} for other in others), ANSWER]})[0][0]
     assert findings == [
         f"data.train[0]: '{key}' marks turns of others than the assistant in 2 of 3 rows; only the assistant's turns are learnt"
@@ -186,7 +185,7 @@ def test_a_column_for_the_template_that_is_not_honoured_is_refused(row: dict[str
 )
 def test_rows_that_differ_in_more_than_words_are_different_rows(other: Example) -> None:
     plain = one(USER, ANSWER, AGAIN, LAST)
-    assert other.content != plain.content
+    assert other.to_wire() != plain.to_wire()
     assert other.id != plain.id
-    assert prompt_id(other) != prompt_id(plain)
+    assert other.prompt_key != plain.prompt_key
     assert digest_of([other]) != digest_of([plain])

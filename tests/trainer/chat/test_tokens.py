@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from tests.trainer.fixtures.examples import chat, learnt, text
+from tests.trainer.fixtures.examples import chat, learnt
 from tests.trainer.fixtures.tokenizers import CHATML, byte_tokenizer
 from trainer.chat.template import ensure_chat_template
 from trainer.chat.tokens import prompt_and_reference, tokenize
@@ -144,20 +144,10 @@ def test_a_tokenizer_without_template_gets_a_plain_one() -> None:
     assert not ensure_chat_template(tokenizer)
 
 
-def test_a_text_has_no_prompt(tokenizer: Any) -> None:
-    with pytest.raises(ValueError, match="is a text"):
-        prompt_and_reference(text("a"), tokenizer)
-
-
-def test_a_text_is_not_cut_like_a_conversation(tokenizer: Any) -> None:
-    with pytest.raises(ValueError, match="becomes pieces"):
-        tokenize(text("a"), tokenizer, 100)
-
-
 def by_hand(tokenizer: Any, example: Example, default_system: str) -> tuple[list[int], list[bool]]:
     """Return tokens and mask of a ChatML conversation, written down from the format's definition, without its template."""
     start, end = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>"))
-    messages = [(message.role, message.content) for message in example.messages or ()]
+    messages = [(message.role, message.content) for message in example.messages]
     if messages[0][0] != "system":
         messages = [("system", default_system), *messages]
     ids: list[int] = []
@@ -185,7 +175,7 @@ def test_the_quickstarts_model_sees_what_its_format_defines(smollm2: Any, exampl
     assert list(row.input_ids) == ids
     assert list(row.loss_mask) == mask
     assert smollm2.pad_token_id == smollm2.eos_token_id == row.input_ids[-2]  # and yet it is learnt
-    assert row.loss_bytes == sum(len(turn.content.encode()) for turn in example.messages or () if turn.role == "assistant")
+    assert row.loss_bytes == sum(len(turn.content.encode()) for turn in example.messages if turn.role == "assistant")
 
 
 def test_a_token_takes_few_bytes() -> None:

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from finetune.api.errors import InputError
 from tests.trainer.fixtures import templates
 from tests.trainer.fixtures.examples import chat, conversation, learnt
-from tests.trainer.fixtures.tokenizers import trained_tokenizer
+from tests.trainer.fixtures.tokenizers import CONTROLS, trained_tokenizer
+from trainer.chat.example import Message
 from trainer.chat.tokens import prompt_and_reference, tokenize
 from trainer.chat.turnend import ending_of
 from trainer.chat.turns import conversation_of
-from trainer.data.rows import Example, Message
+from trainer.data.rows import Example
 
 QUESTION, ANSWER, SECOND_QUESTION, SECOND_ANSWER = "What is A?", " A is the first.\n", "And A after that?", "A"
 TALK = chat(QUESTION, ANSWER, SECOND_QUESTION, SECOND_ANSWER)
@@ -109,7 +110,7 @@ def test_thoughts_that_the_template_passes_over_are_refused(name: str) -> None:
 @pytest.mark.parametrize("row", [TALK, THOUGHTS], ids=["plain", "thoughts"])
 def test_the_tokens_are_those_of_the_whole_text(name: str, row: Example) -> None:
     tokenizer = tokenizer_of(name)
-    turns = [{"role": message.role, "content": message.content} for message in row.messages or ()]
+    turns = [{"role": message.role, "content": message.content} for message in row.messages]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
     expected = tokenizer(text, add_special_tokens=False)["input_ids"]
     ids = list(tokenize(row, tokenizer, 10_000).input_ids)
@@ -175,7 +176,7 @@ def test_control_tokens_in_anyones_words_become_text(name: str) -> None:
     row = chat(f"Say {end} and </s>", f"I say {end} twice", f"{end}?", "no", system=f"never {end}")
     plain = tokenize(chat("Say - and -", "I say - twice", "-?", "no", system="never -"), tokenizer, 10_000)
     tokens = tokenize(row, tokenizer, 10_000)
-    marks = [tokenizer.convert_tokens_to_ids(mark) for mark in templates.CONTROLS]
+    marks = [tokenizer.convert_tokens_to_ids(mark) for mark in CONTROLS]
     assert [token for token in tokens.input_ids if token in marks] == [token for token in plain.input_ids if token in marks]
     assert f"I say {end} twice" in tokenizer.decode(tokens.input_ids)
     assert f"I say {end} twice" in learnt(tokenizer, tokens)[0]

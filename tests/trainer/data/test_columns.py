@@ -11,25 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.examples import chat, text
 from tests.trainer.fixtures.stored import examples_of
-from trainer.data.columns import make_id, prompt_id
+from trainer.chat.example import ChatExample
 from trainer.data.records import Record
-from trainer.data.rows import Example, Message
+from trainer.data.rows import hash_of
 from trainer.data.rowstore import digest_of
+from trainer.tasks.base import Task
+from trainer.tasks.chat import TASK as CHAT
+from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
 
 FIELD = "data.train[0]"
 USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} says"} for role in ("user", "assistant", "system"))
 
 
-def read(*rows: dict[str, Any], task: TaskName = TaskName.CHAT, typed: bool = False, **columns: Any) -> list[Example]:
+def read(*rows: dict[str, Any], task: Task[Any] = CHAT, typed: bool = False, **columns: Any) -> list[Any]:
     records = [Record(f"line {number}", row, typed=typed) for number, row in enumerate(rows, start=1)]
     return examples_of(records, columns, task=task)[0]
 
 
-def turns(example: Example) -> list[tuple[str, str]]:
-    return [(message.role, message.content) for message in example.messages or ()]
+def turns(example: ChatExample) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in example.messages]
 
 
 def test_prompt_and_completion_are_the_default_columns_of_chat() -> None:
@@ -55,8 +57,8 @@ def test_a_list_of_messages_is_a_conversation(columns: dict[str, str]) -> None:
 
 
 def test_language_modeling_reads_the_column_text() -> None:
-    (example,) = read({"text": "Once upon a time"}, task=TaskName.LANGUAGE_MODELING)
-    assert (example.text, example.messages) == ("Once upon a time", None)
+    (example,) = read({"text": "Once upon a time"}, task=LANGUAGE_MODELING)
+    assert example == text("Once upon a time", "data.train[0] line 1")
 
 
 def test_rows_without_words_are_left_out_and_counted() -> None:
@@ -324,7 +326,7 @@ def test_a_column_that_changes_nothing_is_no_fault(row: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("label", [False, True, 0, "spam"])
 def test_a_label_beside_a_text_marks_no_answer(label: Any) -> None:
-    (example,) = read({"text": "a doc", "label": label}, task=TaskName.LANGUAGE_MODELING)
+    (example,) = read({"text": "a doc", "label": label}, task=LANGUAGE_MODELING)
     assert example.text == "a doc"
 
 
@@ -345,14 +347,14 @@ def test_each_file_of_a_source_has_a_layout_of_its_own() -> None:
 
 
 def test_columns_of_a_chat_have_no_meaning_for_plain_text() -> None:
-    with pytest.raises(InputError, match=r"columns\.prompt: has no meaning here: task language-modeling reads one column, text"):
-        read({"text": "a"}, task=TaskName.LANGUAGE_MODELING, prompt="text")
+    with pytest.raises(InputError, match=r"columns\.prompt: has no meaning here: task language-modeling reads text"):
+        read({"text": "a"}, task=LANGUAGE_MODELING, prompt="text")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_composition_and_white_space_make_no_other_row(words: str) -> None:
-    assert make_id(None, unicodedata.normalize("NFD", words)) == make_id(None, unicodedata.normalize("NFC", words))
-    assert make_id(None, f"  {words}\n") == make_id(None, words)
+    assert hash_of([unicodedata.normalize("NFD", words)]) == hash_of([unicodedata.normalize("NFC", words)])
+    assert hash_of([f"  {words}\n"]) == hash_of([words])
 
 
 def test_the_digest_of_rows_tells_what_their_ids_do_not() -> None:
@@ -368,7 +370,7 @@ def test_rows_of_other_words_roles_or_borders_have_other_ids() -> None:
 
 
 def test_a_prompt_is_everything_before_the_last_answer() -> None:
-    assert prompt_id(chat("a", "b")) == prompt_id(chat("a", "c"))
-    assert prompt_id(chat("a", "b")) != prompt_id(chat("a", "b", "c", "d"))
-    assert prompt_id(chat("a", "b")) != prompt_id(chat("a", "b", system="s"))
-    assert prompt_id(chat("a", "b")) == make_id((Message("user", "a"),), None)
+    assert chat("a", "b").prompt_key == chat("a", "c").prompt_key
+    assert chat("a", "b").prompt_key != chat("a", "b", "c", "d").prompt_key
+    assert chat("a", "b").prompt_key != chat("a", "b", system="s").prompt_key
+    assert chat("a", "b").prompt_key == hash_of(["user", "a"])

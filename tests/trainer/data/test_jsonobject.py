@@ -8,9 +8,11 @@ import pytest
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Source
-from finetune.api.tasks import TaskName
 from trainer.data.jsonobject import single_object
 from trainer.data.prepare import read_source
+from trainer.tasks.base import Task
+from trainer.tasks.chat import TASK as CHAT
+from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
 
 ITEMS = [{"text": "c1"}, {"text": "c2"}]
 PAIRS = [{"prompt": "p", "completion": "c"}]
@@ -20,11 +22,12 @@ def rows(value: dict[str, Any], *columns: str) -> list[dict[str, Any]]:
     return [record.values for record in single_object("data.train[0]", Path("a.json"), 1, value, columns)]
 
 
-def texts(path: Path, task: TaskName, **columns: str) -> tuple[list[str], list[str]]:
+def texts(path: Path, task: Task[Any], **columns: str) -> tuple[list[str], list[str]]:
     source = Source.model_validate({"path": str(path), **({"columns": columns} if columns else {})})
     findings: list[str] = []
     examples = list(read_source("data.train[0]", source, task, findings))
-    return [example.text or "|".join(turn.content for turn in example.messages or ()) for example in examples], findings
+    words = [example.text if task is LANGUAGE_MODELING else "|".join(turn.content for turn in example.messages) for example in examples]
+    return words, findings
 
 
 @pytest.mark.parametrize(
@@ -59,21 +62,21 @@ def test_documents_keep_their_bodies_whatever_lists_they_have(tmp_path: Path) ->
     for number in range(2):
         document = {"title": "t", "body": f"body {number}", "comments": ITEMS}
         (tmp_path / f"{number}.json").write_text(json.dumps(document, indent=number))
-    assert texts(tmp_path, TaskName.LANGUAGE_MODELING, text="body")[0] == ["body 0", "body 1"]
+    assert texts(tmp_path, LANGUAGE_MODELING, text="body")[0] == ["body 0", "body 1"]
     with pytest.raises(InputError, match=r"'text' is not a column of .*\(it has: title, body, comments\); write columns: \{text: body\}"):
-        texts(tmp_path, TaskName.LANGUAGE_MODELING)
+        texts(tmp_path, LANGUAGE_MODELING)
 
 
 def test_the_columns_of_the_job_decide_that_an_object_is_a_row(tmp_path: Path) -> None:
     path = tmp_path / "row.json"
     path.write_text(json.dumps({"user_question": "q", "reply": "r", "examples": PAIRS}))
-    assert texts(path, TaskName.CHAT, prompt="user_question", completion="reply")[0] == ["q|r"]
+    assert texts(path, CHAT, prompt="user_question", completion="reply")[0] == ["q|r"]
 
 
 def test_the_list_that_was_unwrapped_is_said(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps({"version": 1, "data": PAIRS}))
-    assert texts(path, TaskName.CHAT) == (
+    assert texts(path, CHAT) == (
         ["p|c"],
         ["data.train[0]: the file is one object; the items of its list 'data' are read as the rows, and nothing beside the list"],
     )
@@ -84,4 +87,4 @@ def test_a_wrapper_with_other_words_is_refused_with_the_list_that_may_be_meant(t
     path = tmp_path / "rows.json"
     path.write_text(json.dumps({"greeting": "Welcome", "faq": pairs}))
     with pytest.raises(InputError, match=r"if the rows are the items of the list 'faq', write these as the rows"):
-        texts(path, TaskName.CHAT)
+        texts(path, CHAT)

@@ -8,10 +8,12 @@ import yaml
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Columns
-from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.stored import examples_of
-from trainer.data.layout import FirstRows, Layout, check_layout, layout_of
+from trainer.data.layout import FirstRows, Layout, check_layout
 from trainer.data.records import Record
+from trainer.tasks.base import Task
+from trainer.tasks.chat import TASK as CHAT
+from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
 
 FIELD = "data.train[0]"
 TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -21,8 +23,8 @@ def first_rows(*rows: dict[str, Any]) -> FirstRows:
     return FirstRows([Record(f"line {number}", row) for number, row in enumerate(rows, start=1)])
 
 
-def layout(*names: str, task: TaskName = TaskName.CHAT, **columns: Any) -> Layout:
-    return layout_of(FIELD, task, Columns.model_validate(columns) if columns else None, first_rows(dict.fromkeys(names, "words")))
+def layout(*names: str, task: Task[Any] = CHAT, **columns: Any) -> Layout:
+    return task.layout(FIELD, Columns.model_validate(columns), first_rows(dict.fromkeys(names, "words")))
 
 
 @pytest.mark.parametrize(
@@ -39,23 +41,23 @@ def layout(*names: str, task: TaskName = TaskName.CHAT, **columns: Any) -> Layou
     ],
 )
 def test_an_unambiguous_pair_of_well_known_names_is_read(names: list[str], prompt: str, completion: str, addition: str | None) -> None:
-    assert layout(*names) == Layout(prompt=prompt, completion=completion, addition=addition, guessed=True)
+    assert layout(*names) == Layout({"prompt": prompt, "completion": completion}, addition=addition, guessed=True)
 
 
 @pytest.mark.parametrize("names", [["question", "query", "answer"], ["prompt", "output", "response"], ["question", "text"]])
 def test_an_ambiguous_pair_is_not_guessed(names: list[str]) -> None:
-    assert layout(*names) == Layout(prompt="prompt", completion="completion")
+    assert layout(*names) == Layout({"prompt": "prompt", "completion": "completion"})
 
 
 def test_the_default_names_go_before_others() -> None:
-    assert layout("prompt", "completion", "question", "answer", "messages") == Layout(prompt="prompt", completion="completion")
-    assert layout("prompt", "prompt_id", "messages") == Layout(messages="messages")
+    assert layout("prompt", "completion", "question", "answer", "messages") == Layout({"prompt": "prompt", "completion": "completion"})
+    assert layout("prompt", "prompt_id", "messages") == Layout({"messages": "messages"})
 
 
 @pytest.mark.parametrize("names", [["content"], ["document", "title"]])
 def test_a_text_may_have_another_well_known_name(names: list[str]) -> None:
-    assert layout(*names, task=TaskName.LANGUAGE_MODELING) == Layout(text=names[0], guessed=True)
-    assert layout(*names, "text", task=TaskName.LANGUAGE_MODELING) == Layout(text="text")
+    assert layout(*names, task=LANGUAGE_MODELING) == Layout({"text": names[0]}, guessed=True)
+    assert layout(*names, "text", task=LANGUAGE_MODELING) == Layout({"text": "text"})
 
 
 PROPOSALS = [
@@ -87,27 +89,25 @@ def test_what_the_error_proposes_is_accepted(rows: list[dict[str, Any]], columns
 FIXES = [
     pytest.param(
         [{"id": "7", "title": "t", "context": "c", "question": "q", "answers": {"text": ["a"]}}],
-        TaskName.CHAT,
+        CHAT,
         "write columns: {prompt: question, completion: …} with the column that is missing; other columns have to be turned into text",
         id="no answer",
     ),
-    pytest.param([{"chosen": "a", "rejected": "b"}], TaskName.CHAT, "write columns: {prompt: …, completion: chosen}", id="no question"),
-    pytest.param([{"prompt; completion": "a"}], TaskName.CHAT, 'give delimiter: ";"', id="delimiter"),
-    pytest.param([{"text": "a"}], TaskName.CHAT, "for it use task: language-modeling", id="plain text"),
-    pytest.param([{"Prompt": "a", "completion": "b"}], TaskName.CHAT, "did you mean columns.prompt: Prompt?", id="capital"),
-    pytest.param([{"n": 1}], TaskName.CHAT, "no column holds a text that could be it; write rows with one", id="nothing fits"),
-    pytest.param(
-        [{"prompt": "a", "completion": "b"}], TaskName.LANGUAGE_MODELING, "use task: chat, else write columns: {text: prompt}", id="chat"
-    ),
-    pytest.param([{"id": "7", "title": "a", "body": "a b"}], TaskName.LANGUAGE_MODELING, "write columns: {text: body}", id="other name"),
+    pytest.param([{"chosen": "a", "rejected": "b"}], CHAT, "write columns: {prompt: …, completion: chosen}", id="no question"),
+    pytest.param([{"prompt; completion": "a"}], CHAT, 'give delimiter: ";"', id="delimiter"),
+    pytest.param([{"text": "a"}], CHAT, "for it use task: language-modeling", id="plain text"),
+    pytest.param([{"Prompt": "a", "completion": "b"}], CHAT, "did you mean columns.prompt: Prompt?", id="capital"),
+    pytest.param([{"n": 1}], CHAT, "no column holds a text that could be it; write rows with one", id="nothing fits"),
+    pytest.param([{"prompt": "a", "completion": "b"}], LANGUAGE_MODELING, "use task: chat, else write columns: {text: prompt}", id="chat"),
+    pytest.param([{"id": "7", "title": "a", "body": "a b"}], LANGUAGE_MODELING, "write columns: {text: body}", id="other name"),
 ]
 
 
 @pytest.mark.parametrize(("rows", "task", "words"), FIXES)
-def test_a_missing_column_gets_advice_that_fits(rows: list[dict[str, Any]], task: TaskName, words: str) -> None:
+def test_a_missing_column_gets_advice_that_fits(rows: list[dict[str, Any]], task: Task[Any], words: str) -> None:
     first = first_rows(*rows)
     with pytest.raises(InputError) as caught:
-        check_layout(FIELD, task, layout_of(FIELD, task, None, first), first, "rows.csv")
+        check_layout(FIELD, task.layout(FIELD, Columns(), first), first, "rows.csv", task.column_advice)
     assert words in caught.value.fix
 
 
@@ -121,17 +121,17 @@ def test_a_missing_column_gets_advice_that_fits(rows: list[dict[str, Any]], task
 def test_a_table_without_a_header_line_is_told(row: dict[str, Any], words: str) -> None:
     first = FirstRows([Record("line 2", row, headed=True)])
     with pytest.raises(InputError) as caught:
-        check_layout(FIELD, TaskName.CHAT, layout_of(FIELD, TaskName.CHAT, None, first), first, "rows.csv")
+        check_layout(FIELD, CHAT.layout(FIELD, Columns(), first), first, "rows.csv", CHAT.column_advice)
     assert words in caught.value.fix
 
 
 def test_a_column_that_may_be_several_is_told_with_the_other_delimiter() -> None:
     first = FirstRows([Record("line 2", {"a|prompt": "1|x", "completion": "y"}, headed=True)])
     with pytest.raises(InputError, match=r'columns\.prompt: "a\|prompt"\? Or give delimiter: "\|", if that separates the cells'):
-        check_layout(FIELD, TaskName.CHAT, layout_of(FIELD, TaskName.CHAT, None, first), first, "rows.csv")
+        check_layout(FIELD, CHAT.layout(FIELD, Columns(), first), first, "rows.csv", CHAT.column_advice)
 
 
 def test_an_odd_first_row_does_not_decide() -> None:
     first = first_rows({"question": "a"}, {"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"})
-    assert layout_of(FIELD, TaskName.CHAT, None, first) == Layout(prompt="prompt", completion="completion")
-    check_layout(FIELD, TaskName.CHAT, Layout(prompt="prompt", completion="completion"), first, "rows.jsonl")
+    assert CHAT.layout(FIELD, Columns(), first) == Layout({"prompt": "prompt", "completion": "completion"})
+    check_layout(FIELD, Layout({"prompt": "prompt", "completion": "completion"}), first, "rows.jsonl", CHAT.column_advice)

@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 
-from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.stored import examples_of
 from trainer.data.records import Record
+from trainer.tasks.base import Task
+from trainer.tasks.chat import TASK as CHAT
+from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
 
 FIELD = "data.train[0]"
 
 
-def findings(*rows: dict[str, Any], task: TaskName = TaskName.CHAT, **columns: Any) -> list[str]:
+def findings(*rows: dict[str, Any], task: Task[Any] = CHAT, **columns: Any) -> list[str]:
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, start=1)]
     return examples_of(records, columns, task=task)[1].findings(FIELD)
 
@@ -19,7 +21,7 @@ def findings(*rows: dict[str, Any], task: TaskName = TaskName.CHAT, **columns: A
 def test_rows_of_the_usual_form_are_nothing_to_speak_of() -> None:
     assert findings({"prompt": "a", "completion": "b", "id": "x1", "row_id": "7", "lang": "en", "n": 5, "empty": " "}) == []
     assert findings({"prompt": "a", "completion": "b", "weight": "1.00"}) == []
-    assert findings({"text": "a", "url": "http://a"}, task=TaskName.LANGUAGE_MODELING) == []
+    assert findings({"text": "a", "url": "http://a"}, task=LANGUAGE_MODELING) == []
 
 
 def test_text_that_nothing_reads_is_said_with_how_often_it_stands_there() -> None:

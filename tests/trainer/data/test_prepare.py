@@ -14,7 +14,6 @@ from finetune.api.errors import InputError
 from finetune.api.sources import Source
 from tests.trainer.fixtures.examples import config, source
 from tests.trainer.fixtures.stored import prepared
-from trainer.data.columns import prompt_id
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 
@@ -77,7 +76,7 @@ def test_formats_can_be_mixed(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("question,answer,extra\nc,d,x\n")
     columns = {"prompt": "question", "completion": "answer"}
     dataset = prepared(config({"train": [source(tmp_path / "a.jsonl"), source(tmp_path / "b.csv", columns=columns)]}))
-    assert [[turn.content for turn in example.messages or ()] for example in dataset.train] == [["a", "b"], ["c", "d"]]
+    assert [[turn.content for turn in example.messages] for example in dataset.train] == [["a", "b"], ["c", "d"]]
 
 
 def test_a_parquet_file_is_read_by_the_columns_that_are_named(tmp_path: Path) -> None:
@@ -87,7 +86,7 @@ def test_a_parquet_file_is_read_by_the_columns_that_are_named(tmp_path: Path) ->
     table = pyarrow.Table.from_pylist([{"q": "a", "a": "b", "embedding": [0.5] * 8}])
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     dataset = prepared(config({"train": [source(tmp_path / "a.parquet", columns={"prompt": "q", "completion": "a"})]}))
-    assert [turn.content for turn in dataset.train[0].messages or ()] == ["a", "b"]
+    assert [turn.content for turn in dataset.train[0].messages] == ["a", "b"]
     with pytest.raises(InputError, match=r"'x' is not a column of .*a\.parquet row 1 \(it has: q, a, embedding\)"):
         prepared(config({"train": [source(tmp_path / "a.parquet", columns={"prompt": "x", "completion": "a"})]}))
 
@@ -147,7 +146,7 @@ def test_a_fault_in_one_of_several_files_names_the_file(tmp_path: Path) -> None:
 def test_a_delimiter_can_be_given(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("prompt^completion\na, b^c; d\n")
     dataset = prepared(config({"train": [source(tmp_path / "a.csv", delimiter="^")]}))
-    assert [turn.content for turn in dataset.train[0].messages or ()] == ["a, b", "c; d"]
+    assert [turn.content for turn in dataset.train[0].messages] == ["a, b", "c; d"]
 
 
 @pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n"])
@@ -203,7 +202,7 @@ def test_ten_thousand_local_rows_are_ready_within_seconds_of_process_start(tmp_p
 
 
 def disjoint(dataset: Dataset) -> bool:
-    sides = [{prompt_id(example) for example in side} for side in (dataset.train, dataset.validation, dataset.test)]
+    sides = [{example.prompt_key for example in side} for side in (dataset.train, dataset.validation, dataset.test)]
     return not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
 
 

@@ -3,7 +3,7 @@
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,42 @@ from hypothesis import strategies as st
 
 from tests.trainer.fixtures.examples import chat, conversation, text
 from tests.trainer.fixtures.stored import stored
+from trainer.chat.example import ChatExample, Message
 from trainer.data import rowstore
-from trainer.data.columns import prompt_id
-from trainer.data.rows import Example, Message, content_of, example_of
+from trainer.data.rows import Example
 from trainer.data.rowstore import RowWriter, StoredRows, contents_of, digest_of, prompts_of, sizes_of
+from trainer.text.example import TextExample
 
 ROWS = [
     chat("a", "b", system="s", origin="data.train[0] line 1"),
     conversation(Message("user", "a"), Message("assistant", "b", "thought", learnt=False), Message("assistant", ""), tools='[{"a": "ü"}]'),
-    text("Grüße, 世界\n\tif a:\0", origin="data.train[0] line 3"),
-    text(""),
+    chat("Grüße, 世界\n\tif a:\0", "d", origin="data.train[0] line 3"),
+    chat("", ""),
 ]
+TEXTS = [text("Grüße, 世界\n\tif a:\0", origin="data.train[0] line 3"), text(""), text("b"), text("c")]
 
 
-def written(folder: Path, rows: list[Example]) -> StoredRows:
+def written(folder: Path, rows: Sequence[Example]) -> StoredRows:
     with RowWriter(folder) as writer:
         for row in rows:
             writer.append(row)
     return StoredRows(writer.store(), np.arange(writer.count))
 
 
-def test_rows_come_back_to_the_letter(tmp_path: Path) -> None:
-    assert list(written(tmp_path, ROWS)) == ROWS
+@pytest.mark.parametrize("rows", [ROWS, TEXTS], ids=["conversations", "texts"])
+def test_rows_come_back_to_the_letter(tmp_path: Path, rows: Sequence[Example]) -> None:
+    assert list(written(tmp_path, rows)) == rows
+
+
+def test_a_store_holds_examples_of_one_kind(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="a store of ChatExample takes no TextExample"):
+        written(tmp_path, [ROWS[0], TEXTS[0]])
 
 
 @given(st.text(st.characters(codec="utf-8")), st.booleans(), st.none() | st.text(st.characters(codec="utf-8")))
 def test_every_text_survives_the_way_to_disk(words: str, learnt: bool, reasoning: str | None) -> None:
-    row = Example("name", "origin", (Message("user", words), Message("assistant", words, reasoning, learnt)), tools=words)
-    assert example_of(row.id, row.origin, content_of(row)) == row
+    row = ChatExample("name", "origin", (Message("user", words), Message("assistant", words, reasoning, learnt)), tools=words)
+    assert list(stored([row])) == [row]
 
 
 def test_rows_of_several_batches_are_found_by_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,13 +64,15 @@ def test_rows_of_several_batches_are_found_by_their_place(tmp_path: Path, monkey
         found[100]
 
 
-def test_digests_and_sizes_are_those_of_the_rows(tmp_path: Path) -> None:
-    found = written(tmp_path, ROWS).only(np.array([True, False, True, True]))
+@pytest.mark.parametrize("rows", [ROWS, TEXTS], ids=["conversations", "texts"])
+def test_digests_and_sizes_are_those_of_the_rows(tmp_path: Path, rows: Sequence[Example]) -> None:
+    found, expected = written(tmp_path, rows).only(np.array([True, False, True, True])), [rows[0], *rows[2:]]
     for of in (contents_of, prompts_of, sizes_of):
-        assert of(found).tolist() == of([ROWS[0], *ROWS[2:]]).tolist()  # type: ignore[operator]
-    assert [half.tobytes().hex() for half in found.prompts] == [prompt_id(row) for row in (ROWS[0], *ROWS[2:])]
-    assert digest_of(found) == digest_of([ROWS[0], *ROWS[2:]])
-    assert sizes_of(found).tolist() == [[0, 0], [len(ROWS[2].text or ""), len((ROWS[2].text or "").encode())], [0, 0]]
+        assert of(found).tolist() == of(expected).tolist()  # type: ignore[operator]
+    assert [half.tobytes().hex() for half in found.prompts] == [row.prompt_key for row in expected]
+    assert digest_of(found) == digest_of(expected)
+    sizes = [[len(row.text), len(row.text.encode())] if isinstance(row, TextExample) else [0, 0] for row in expected]
+    assert sizes_of(found).tolist() == sizes
 
 
 def test_a_store_travels_as_a_path(tmp_path: Path) -> None:
@@ -81,7 +91,7 @@ def test_rows_are_read_where_files_cannot_be_mapped(tmp_path: Path, monkeypatch:
     written(tmp_path, ROWS)
     for name in ("memory_map", "memmap"):
         monkeypatch.setattr(pyarrow if name == "memory_map" else np, name, refuse)
-    store = rowstore.RowStore(tmp_path, len(ROWS))
+    store = rowstore.RowStore(tmp_path, len(ROWS), ChatExample)
     assert list(StoredRows(store, np.arange(4))) == ROWS
     assert store.contents.tolist() == contents_of(ROWS).tolist()
 

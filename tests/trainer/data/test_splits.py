@@ -10,7 +10,6 @@ from finetune.api.errors import InputError
 from finetune.api.sources import Data
 from tests.trainer.fixtures.examples import chat, source, text
 from tests.trainer.fixtures.stored import stored
-from trainer.data.columns import prompt_id
 from trainer.data.rows import Example
 from trainer.data.splits import divide, without_duplicates, without_leakage
 
@@ -37,10 +36,10 @@ def test_equal_rows_count_once_and_the_others_are_reported() -> None:
 def test_rows_that_differ_in_white_space_alone_are_two_rows_on_one_side() -> None:
     """In code an indent is a difference, yet who has learnt the one has seen the other."""
     indented, flat = "if a:\n    b()\n    c()", "if a:\n    b()\nc()"
-    examples = [chat("write it", indented), chat("write it", flat), text(indented), text(flat)]
-    kept, findings = without_duplicates("data.train", stored(examples))
-    assert (list(kept), findings) == (examples, [])
-    assert prompt_id(text(indented)) == prompt_id(text(flat))
+    for examples in ([chat("write it", indented), chat("write it", flat)], [text(indented), text(flat)]):
+        kept, findings = without_duplicates("data.train", stored(examples))
+        assert (list(kept), findings) == (examples, [])
+    assert text(indented).prompt_key == text(flat).prompt_key
     kept, _ = without_leakage("data.train", stored([text(flat), text("d()")]), {"data.test": stored([text(indented)])})
     assert list(kept) == [text("d()")]
 
@@ -67,7 +66,7 @@ def test_a_prompt_with_several_answers_stands_on_one_side(prompts: list[int], va
         return
     assert sorted(example.id for side in sides for example in side) == sorted(example.id for example in examples)
     assert all(sides)
-    on_sides = [{prompt_id(example) for example in side} for side in sides]
+    on_sides = [{example.prompt_key for example in side} for side in sides]
     assert not on_sides[0] & on_sides[1]
     assert not on_sides[0] & on_sides[2]
     assert not on_sides[1] & on_sides[2]

@@ -23,8 +23,9 @@ from trainer.data.rows import Sample
 from trainer.engine.base import Engine, EngineSettings, EngineState
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
-from trainer.evaluation.evaluator import generate_over_ranks, sum_over_tokens
+from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.metrics.likelihood import Perplexity
+from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.batches import deal

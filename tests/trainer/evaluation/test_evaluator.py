@@ -7,29 +7,32 @@ import pytest
 import torch
 
 from finetune.api.sections import Evaluation
-from finetune.api.tasks import TaskName
 from tests.trainer.evaluation.metrics.builders import ALL
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat, text
 from trainer.chat.tokens import prompt_and_reference
+from trainer.chat.turnend import turn_stops
 from trainer.data.rows import Example
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import measure, sum_over_tokens
-from trainer.evaluation.generation import generate
+from trainer.evaluation.generation import AnswerForm, generate
 from trainer.evaluation.measurement import Measurement
 from trainer.objectives.causal import CAUSAL
-from trainer.text.pieces import pieces_of
+from trainer.tasks.base import Task
+from trainer.tasks.chat import TASK as CHAT
+from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
 from trainer.training.optimizer import AdamW
 
+FORM = AnswerForm(turn_stops(tiny_tokenizer()))
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]
 
 
-def measured(examples: list[Example], task: TaskName, max_length: int = 100, **evaluation: Any) -> Measurement:
+def measured(examples: list[Example], task: Task[Any], max_length: int = 100, **evaluation: Any) -> Measurement:
     engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
-    rows = [piece.tokens for example in examples for piece in pieces_of(example, tokenizer, 100)]
-    return measure(engine, CAUSAL, tokenizer, examples, rows, task, wanted, batch_size=2, tokens_at_once=200, max_length=max_length)
+    rows = [piece.tokens for example in examples for piece in task.encode(example, tokenizer, 100)]
+    return measure(engine, task, tokenizer, examples, rows, wanted, batch_size=2, tokens_at_once=200, max_length=max_length)
 
 
 @pytest.mark.parametrize(
@@ -41,35 +44,35 @@ def measured(examples: list[Example], task: TaskName, max_length: int = 100, **e
     ],
 )
 def test_a_chat_is_measured_by_perplexity_and_the_metrics_asked_for(metrics: list[str] | None, names: set[str], answers: int) -> None:
-    found = measured(CHATS, TaskName.CHAT, metrics=metrics)
+    found = measured(CHATS, CHAT, metrics=metrics)
     assert set(found.values()) == {"perplexity", "bitsPerByte"} | names
     asked = [prompt_and_reference(example, tiny_tokenizer()) for example in CHATS[:answers]]
-    expected = generate(tiny_model(), tiny_tokenizer(), [prompt for prompt, _ in asked], 6, 1)
+    expected = generate(tiny_model(), tiny_tokenizer(), [prompt for prompt, _ in asked], 6, 1, FORM)
     assert [(answer.answer, answer.cut) for answer in found.predictions] == [(answer.text, answer.cut) for answer in expected]
     assert [answer.reference for answer in found.predictions] == [reference for _, reference in asked]
 
 
 def test_nothing_is_generated_for_metrics_that_the_references_leave_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.evaluation.evaluator.generate", lambda *_, **__: pytest.fail("an answer was generated"))
-    found = measured([chat("even?", "是"), chat("odd?", "不是")], TaskName.CHAT, metrics=["bleu", "wer"])
+    monkeypatch.setattr("trainer.evaluation.predictors.generate", lambda *_, **__: pytest.fail("an answer was generated"))
+    found = measured([chat("even?", "是"), chat("odd?", "不是")], CHAT, metrics=["bleu", "wer"])
     assert set(found.values()) == {"perplexity", "bitsPerByte"}
     assert {name: figure.value for name, figure in found.figures.items() if figure.reason} == {"bleu": None, "wer": None}
 
 
 def test_a_prompt_longer_than_a_row_may_be_is_answered_without_its_beginning() -> None:
     long = chat("so " * 60 + "what?", "a row with a number")
-    [answer] = measured([long], TaskName.CHAT, max_length=40).predictions
+    [answer] = measured([long], CHAT, max_length=40).predictions
     prompt, _ = prompt_and_reference(long, tiny_tokenizer())
-    assert answer.answer == generate(tiny_model(), tiny_tokenizer(), [prompt[-40:]], 6)[0].text
+    assert answer.answer == generate(tiny_model(), tiny_tokenizer(), [prompt[-40:]], 6, form=FORM)[0].text
 
 
 def test_a_measurement_outlives_a_checkpoint() -> None:
-    found = measured(CHATS, TaskName.CHAT)
+    found = measured(CHATS, CHAT)
     assert Measurement.from_state(json.loads(json.dumps(found.to_state()))) == found
 
 
 def test_plain_text_is_measured_by_perplexity_alone() -> None:
-    found = measured([text("a job trains a model"), text("a checkpoint")], TaskName.LANGUAGE_MODELING)
+    found = measured([text("a job trains a model"), text("a checkpoint")], LANGUAGE_MODELING)
     assert set(found.values()) == {"perplexity", "bitsPerByte"}
     assert found.predictions == ()
 
@@ -80,7 +83,7 @@ def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:
     examples = [text("a job trains a model on rows of data, é! " * 5), text("a checkpoint")]
     found = []
     for length in (120, 13, 8):
-        rows = [piece.tokens for example in examples for piece in pieces_of(example, tiny_tokenizer(), length)]
+        rows = [piece.tokens for example in examples for piece in LANGUAGE_MODELING.encode(example, tiny_tokenizer(), length)]
         found.append(sum_over_tokens(engine, CAUSAL, rows, 2))
     assert found[0].tokens == found[1].tokens == found[2].tokens
     assert found[0].bytes == found[1].bytes == found[2].bytes

@@ -6,12 +6,18 @@ import torch
 from finetune.api.sections import LoraMethod, Method, Regularization
 from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
-from trainer.chat.turnend import stop_ids
-from trainer.evaluation.generation import Generated, generate
+from trainer.chat.turnend import opening_ids, stop_ids, turn_stops
+from trainer.evaluation.generation import AnswerForm, Generated, generate
 from trainer.model.lora import apply_method
 
 LENGTHS = [3, 17, 9, 1, 30, 9]
 NEW_TOKENS = 12
+
+
+def answered(model: Any, tokenizer: Any, prompts: list[list[int]], *arguments: Any, **options: Any) -> list[Generated]:
+    """Answer prompts in the form of the tokenizer's chat template."""
+    form = AnswerForm(turn_stops(tokenizer), tuple(opening_ids(tokenizer)))
+    return generate(model, tokenizer, prompts, *arguments, form=form, **options)
 
 
 def greedy_by_hand(model: Any, prompt: list[int], stops: list[int], max_new_tokens: int) -> list[int]:
@@ -30,7 +36,7 @@ def test_an_answer_is_the_greedy_one_of_a_plain_forward_loop() -> None:
     model, tokenizer, prompts = tiny_model(), tiny_tokenizer(), random_prompts(LENGTHS)
     stops = stop_ids(model, tokenizer)
 
-    answers = [answer.text for answer in generate(model, tokenizer, prompts, NEW_TOKENS, batch_size=4)]
+    answers = [answer.text for answer in answered(model, tokenizer, prompts, NEW_TOKENS, batch_size=4)]
 
     expected = [tokenizer.decode(greedy_by_hand(model, prompt, stops, NEW_TOKENS), skip_special_tokens=True).strip() for prompt in prompts]
     assert answers == expected
@@ -41,9 +47,9 @@ def test_an_answer_is_the_greedy_one_of_a_plain_forward_loop() -> None:
 def test_the_batch_does_not_change_the_text(batch_size: int) -> None:
     model, tokenizer, prompts = tiny_model(seed=5), tiny_tokenizer(), random_prompts(LENGTHS)
 
-    alone = [generate(model, tokenizer, [prompt], NEW_TOKENS)[0] for prompt in prompts]
+    alone = [answered(model, tokenizer, [prompt], NEW_TOKENS)[0] for prompt in prompts]
 
-    assert generate(model, tokenizer, prompts, NEW_TOKENS, batch_size=batch_size) == alone
+    assert answered(model, tokenizer, prompts, NEW_TOKENS, batch_size=batch_size) == alone
 
 
 def rigged(token_after: dict[int, int]) -> Any:
@@ -66,7 +72,7 @@ def test_an_answer_ends_at_the_end_of_turn_and_at_the_end_of_sequence() -> None:
     a, b, c = (tokenizer.convert_tokens_to_ids(letter) for letter in "xyz")
     model = rigged({a: b, b: turn, turn: a, c: end, end: c})
 
-    answers = generate(model, tokenizer, [[a], [b], [c]], 8)
+    answers = answered(model, tokenizer, [[a], [b], [c]], 8)
 
     assert answers == [Generated("y", cut=False), Generated("", cut=False), Generated("", cut=False)]
 
@@ -75,15 +81,15 @@ def test_a_model_that_never_stops_is_cut_at_the_limit() -> None:
     tokenizer = tiny_tokenizer()
     a = tokenizer.convert_tokens_to_ids("x")
 
-    assert generate(rigged({a: a}), tokenizer, [[a]], 7) == [Generated("x" * 7, cut=True)]
+    assert answered(rigged({a: a}), tokenizer, [[a]], 7) == [Generated("x" * 7, cut=True)]
 
 
 def test_an_answer_that_ends_with_the_last_token_of_the_limit_is_whole() -> None:
     tokenizer = tiny_tokenizer()
     a, b, end = (tokenizer.convert_tokens_to_ids(token) for token in ("x", "y", "<|end|>"))
 
-    assert generate(rigged({a: b, b: end}), tokenizer, [[a], [b]], 2) == [Generated("y", cut=False), Generated("", cut=False)]
-    assert generate(rigged({a: b, b: end}), tokenizer, [[a]], 1) == [Generated("y", cut=True)]
+    assert answered(rigged({a: b, b: end}), tokenizer, [[a], [b]], 2) == [Generated("y", cut=False), Generated("", cut=False)]
+    assert answered(rigged({a: b, b: end}), tokenizer, [[a]], 1) == [Generated("y", cut=True)]
 
 
 def test_a_prompt_that_ends_in_the_padding_token_is_answered_like_any_other() -> None:
@@ -92,7 +98,7 @@ def test_a_prompt_that_ends_in_the_padding_token_is_answered_like_any_other() ->
     a, b, c = (tokenizer.convert_tokens_to_ids(letter) for letter in "xyz")
     model = rigged({end: b, b: c, c: c})
 
-    assert [answer.text for answer in generate(model, tokenizer, [[a, b, a, end], [end]], 3)] == ["yzz", "yzz"]
+    assert [answer.text for answer in answered(model, tokenizer, [[a, b, a, end], [end]], 3)] == ["yzz", "yzz"]
 
 
 def test_stop_tokens_are_those_of_model_tokenizer_and_template() -> None:
@@ -105,19 +111,19 @@ def test_stop_tokens_are_those_of_model_tokenizer_and_template() -> None:
 
 def test_the_models_own_sampling_settings_are_not_used() -> None:
     model, tokenizer, prompts = tiny_model(), tiny_tokenizer(), random_prompts(LENGTHS)
-    plain = generate(model, tokenizer, prompts, NEW_TOKENS)
+    plain = answered(model, tokenizer, prompts, NEW_TOKENS)
     model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=3.0, num_beams=2)
 
-    assert generate(model, tokenizer, prompts, NEW_TOKENS) == plain
+    assert answered(model, tokenizer, prompts, NEW_TOKENS) == plain
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_mode_and_gradients_are_left_as_they_were(training: bool) -> None:
     model = apply_method(tiny_model(), Method(lora=LoraMethod()), Regularization(dropout=0.5), seed=1).train(training)
 
-    first = generate(model, tiny_tokenizer(), random_prompts(LENGTHS), NEW_TOKENS)
+    first = answered(model, tiny_tokenizer(), random_prompts(LENGTHS), NEW_TOKENS)
 
-    assert first == generate(tiny_model(), tiny_tokenizer(), random_prompts(LENGTHS), NEW_TOKENS), "dropout is off in generation"
+    assert first == answered(tiny_model(), tiny_tokenizer(), random_prompts(LENGTHS), NEW_TOKENS), "dropout is off in generation"
     assert model.training is training
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -126,7 +132,7 @@ def test_the_mode_is_restored_when_generation_fails() -> None:
     model = tiny_model().train()
 
     with pytest.raises(IndexError):
-        generate(model, tiny_tokenizer(), [[10_000]], 3)
+        answered(model, tiny_tokenizer(), [[10_000]], 3)
 
     assert model.training
 
@@ -135,13 +141,13 @@ def test_a_prompt_longer_than_the_context_keeps_its_end() -> None:
     model, tokenizer = tiny_model(), tiny_tokenizer()
     long = random_prompts([300])[0]
 
-    assert generate(model, tokenizer, [long], 28) == generate(model, tokenizer, [long[-100:]], 28)
+    assert answered(model, tokenizer, [long], 28) == answered(model, tokenizer, [long[-100:]], 28)
 
 
 def test_no_prompts_give_no_answers_and_an_empty_prompt_is_refused() -> None:
-    assert generate(tiny_model(), tiny_tokenizer(), [], 3) == []
+    assert answered(tiny_model(), tiny_tokenizer(), [], 3) == []
     with pytest.raises(ValueError, match="no tokens"):
-        generate(tiny_model(), tiny_tokenizer(), [[1], []], 3)
+        answered(tiny_model(), tiny_tokenizer(), [[1], []], 3)
 
 
 def test_an_answer_ends_at_an_end_of_turn_that_only_the_vocabulary_knows() -> None:
@@ -164,7 +170,7 @@ def test_an_answer_does_not_end_where_its_thoughts_end() -> None:
     start, thought, turn, answer, end = (tokenizer.convert_tokens_to_ids(token) for token in ("<|start|>", "x", "<|turn|>", "y", "<|end|>"))
     model = rigged({start: thought, thought: turn, turn: answer, answer: end})
 
-    assert generate(model, tokenizer, [[start]], 8) == [Generated("xy", cut=False)]
+    assert answered(model, tokenizer, [[start]], 8) == [Generated("xy", cut=False)]
 
 
 def test_what_the_template_writes_before_an_answer_is_no_part_of_it() -> None:
@@ -177,4 +183,4 @@ def test_what_the_template_writes_before_an_answer_is_no_part_of_it() -> None:
     start = tokenizer.convert_tokens_to_ids("<|start|>")
     model = rigged({start: x, x: y, y: turn, turn: z, z: end})
 
-    assert [answer.text for answer in generate(model, tokenizer, [[start], [turn]], 8)] == ["z", "z"]
+    assert [answer.text for answer in answered(model, tokenizer, [[start], [turn]], 8)] == ["z", "z"]

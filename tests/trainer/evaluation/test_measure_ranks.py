@@ -15,8 +15,9 @@ from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_token
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.evaluation.evaluator import generate_over_ranks, sum_over_tokens
+from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.generation import Generated, generate
+from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.causal import CAUSAL
 from trainer.training.optimizer import AdamW
 
@@ -98,7 +99,7 @@ def test_a_rank_without_prompts_generates_nothing_unless_parameters_are_sharded(
         asked.append(len(prompts))
         return [Generated(str(prompt[0]), cut=False) for prompt in prompts]
 
-    monkeypatch.setattr("trainer.evaluation.evaluator.generate", count)
+    monkeypatch.setattr("trainer.evaluation.predictors.generate", count)
     assert answers(engines(2, shards_parameters=shards_parameters), [[7, 8]]) == [[Generated("7", cut=False)]] * 2
     assert sorted(asked) == computed
 

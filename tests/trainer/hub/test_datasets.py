@@ -13,7 +13,7 @@ from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behaviour
 
 PROGRAM = """
 import json, sys
-from finetune.api.tasks import TaskName
+from trainer.tasks.chat import TASK as CHAT
 from finetune.api.sources import Source
 from trainer.data.prepare import read_source
 from finetune.api.errors import InputError
@@ -21,7 +21,7 @@ from trainer.hub.connection import HubUnavailable
 for source in json.loads(sys.argv[1]):
     try:
         findings = []
-        examples = list(read_source("data.train[0]", Source.model_validate({"huggingFace": source}), TaskName.CHAT, findings))
+        examples = list(read_source("data.train[0]", Source.model_validate({"huggingFace": source}), CHAT, findings))
         print([turn.content for example in examples for turn in example.messages], *findings)
     except (InputError, HubUnavailable) as error:
         print(type(error).__name__, error)

@@ -7,6 +7,7 @@ from tests.builders import train_config
 from tests.trainer.fixtures import examples, tokenizers
 from trainer.data.rows import Dataset
 from trainer.rank.rows import AugmentedWords, Batches, Rows
+from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
 
 LONG = "The river is green. " * 40
 SWAPS = {"operations": [{"wordSwap": {"probability": 0.2}}], "augmentedShare": 0.5}
@@ -24,7 +25,7 @@ def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> lis
     config = train_config(task="language-modeling", **changes)
     tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
     dataset = Dataset((examples.text(LONG), examples.text("Short.")), (), ())
-    rows = Rows.of(dataset, tokenizer, config.training.max_sequence_length)
+    rows = Rows.of(LANGUAGE_MODELING, dataset, tokenizer, config.training.max_sequence_length)
     counted = [Counter[int]() for _ in range(steps)]
     for rank in range(ranks):
         batches = Batches(config, rows.train, tokenizer, cast(Any, OneRank(rank, ranks)), AugmentedWords())

@@ -12,8 +12,11 @@ from tests.trainer.fixtures.examples import chat, config, dataset, text
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.augmentation.augmenter import Augmenter
 from trainer.chat.tokens import tokenize
+from trainer.data.rows import Piece
 from trainer.preflight.doctor import examine
-from trainer.text.pieces import Piece, count_pieces, pieces_of, vary
+from trainer.tasks.chat import TASK as CHAT
+from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from trainer.text.pieces import count_pieces, pieces_of
 
 BYTES = byte_tokenizer(None, eos="</s>")
 BYTES_WITH_START = byte_tokenizer(None, eos="</s>", bos="<s>")
@@ -137,9 +140,9 @@ def test_the_pieces_of_very_large_sets_are_estimated_and_said_to_be() -> None:
 
 def test_a_conversation_stays_one_row(tokenizer: Any) -> None:
     example = chat("question", "answer")
-    (piece,) = pieces_of(example, tokenizer, 20)
+    (piece,) = CHAT.encode(example, tokenizer, 20)
     assert piece.tokens == tokenize(example, tokenizer, 20)
-    assert count_pieces([example], tokenizer, 20).pieces == 1
+    assert CHAT.count([example], tokenizer, 20).pieces == 1
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
@@ -148,11 +151,11 @@ def test_augmentation_varies_a_piece_within_its_borders_and_the_same_each_time(t
     pieces = pieces_of(text(STORY), tokenizer, 64)
     assert len(pieces) > 3
     for piece in pieces:
-        tokens, changed, words = vary(piece, augmenter, 2, tokenizer, 64)
+        tokens, changed, words = augmenter.sample(LANGUAGE_MODELING, piece, 2, tokenizer, 64)
         assert 0 < changed <= words < 25
-        assert tokens == vary(piece, augmenter, 2, tokenizer, 64)[0]
+        assert tokens == augmenter.sample(LANGUAGE_MODELING, piece, 2, tokenizer, 64)[0]
         assert tokens != piece.tokens
-        assert tokens != vary(piece, augmenter, 3, tokenizer, 64)[0]
+        assert tokens != augmenter.sample(LANGUAGE_MODELING, piece, 3, tokenizer, 64)[0]
         assert tokens.id == piece.tokens.id
         assert len(tokens.input_ids) <= 64
         if not piece.first:
@@ -165,7 +168,7 @@ def test_a_piece_that_augmentation_leaves_alone_keeps_its_tokens() -> None:
     nothing = {"augmentedShare": 1.0, "operations": [{"wordSwap": {"probability": 0.0}}]}
     augmenter = Augmenter(Augmentation.model_validate(nothing), 1)
     for piece in pieces_of(text(STORY), BYTES, 64):
-        tokens, changed, words = vary(piece, augmenter, 0, BYTES, 64)
+        tokens, changed, words = augmenter.sample(LANGUAGE_MODELING, piece, 0, BYTES, 64)
         assert tokens is piece.tokens
         assert changed == 0 < words
 
@@ -174,7 +177,7 @@ def test_the_words_of_a_piece_tokenized_alone_are_its_tokens() -> None:
     # Two words change places twice: what is tokenized again is the piece's own words.
     augmenter = Augmenter(Augmentation.model_validate({"augmentedShare": 1.0, "operations": [{"wordSwap": {"probability": 1.0}}] * 2}), 1)
     for piece in pieces_of(text("ab cd " * 40), BYTES, 32):
-        tokens, changed, _ = vary(piece, augmenter, 0, BYTES, 64)
+        tokens, changed, _ = augmenter.sample(LANGUAGE_MODELING, piece, 0, BYTES, 64)
         assert changed > 0
         assert sorted(tokens.input_ids) == sorted(piece.tokens.input_ids)
 

@@ -1,26 +1,41 @@
 """What a chat template makes of the rows that the user should know: ends, dates, what it leaves out, what it asks with.
 
-Tests: tests/trainer/preflight/test_findings_turns.py.
+Tests: tests/trainer/chat/test_findings.py.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune.api.tasks import TaskName
+from trainer.chat.example import ChatExample
 from trainer.chat.template import TIME_ATTRIBUTE, reads_clock, uses_plain_template
+from trainer.chat.tokens import read
 from trainer.chat.turnend import ending_of
-from trainer.data.rows import Sample
-from trainer.preflight.side import Side
-from trainer.text.controls import in_text
+from trainer.chat.turns import Conversation
+from trainer.data.rows import Piece, Sample
+from trainer.data.sampled import Sampled
+from trainer.text.findings import control_token_findings
 
 
-def stop_findings(side: Side, tokenizer: Any, task: TaskName) -> list[str]:
+@dataclass(frozen=True)
+class ReadConversations(Sampled[ChatExample]):
+    """Conversations of a set, with what the template made of each."""
+
+    conversations: Sequence[Conversation]
+
+
+def read_conversations(name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int) -> ReadConversations:
+    """Return conversations as the model will see them; all are read, because each may meet another part of the template."""
+    pieces, conversations = [], []
+    for example in examples:
+        reading = read(example, tokenizer)
+        pieces.append(Piece(example, reading.tokens(tokenizer, max_length)))
+        conversations.append(replace(reading.conversation, text=""))
+    return ReadConversations(name, len(examples), len(examples), pieces, conversations)
+
+
+def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:
     """Find out whether the model learns to end its answers."""
-    if task is not TaskName.CHAT:
-        return (
-            []
-            if tokenizer.eos_token_id is not None
-            else ["model: the tokenizer has no end-of-sequence token, the end of a text is not learnt"]
-        )
     findings = []
     if uses_plain_template(tokenizer):
         findings.append("model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»")
@@ -34,17 +49,17 @@ def stop_findings(side: Side, tokenizer: Any, task: TaskName) -> list[str]:
     return findings
 
 
-def clock_findings(tokenizer: Any, task: TaskName) -> list[str]:
+def clock_findings(tokenizer: Any) -> list[str]:
     """Say which day a template writes that reads the clock."""
     moment = getattr(tokenizer, TIME_ATTRIBUTE, None)
-    if task is not TaskName.CHAT or moment is None or not reads_clock(tokenizer):
+    if moment is None or not reads_clock(tokenizer):
         return []
     return [f"model: its chat template writes the date into every row; the whole run takes {moment[:10]} for today, also when it resumes"]
 
 
-def turn_findings(side: Side) -> list[str]:
+def turn_findings(side: ReadConversations) -> list[str]:
     """Find turns of which the template shows less than was written, and prompts that go on otherwise than the rows do."""
-    pairs = list(zip(side.examples, side.conversations, strict=bool(side.conversations)))
+    pairs = list(zip(side.examples, side.conversations, strict=True))
     part = "a part of an answer, such as earlier thoughts; only what it shows is learnt"
     found = [
         *(([example for example, seen in pairs if seen.unread == role], f"a {role} message") for role in ("system", "user")),
@@ -74,17 +89,10 @@ def turn_findings(side: Side) -> list[str]:
     return findings
 
 
-def special_token_findings(side: Side, tokenizer: Any) -> list[str]:
-    """Find texts that hold the names of control tokens, which become text and no control tokens."""
-    texts = {id(example): example for example in side.examples if example.messages is None}.values()
-    named = [(example, found[0]) for example in texts if (found := in_text(tokenizer).search(example.text or ""))]
-    named += [(example, seen.control) for example, seen in zip(side.examples, side.conversations, strict=False) if seen.control]
-    if not named:
-        return []
-    first, name = named[0]
-    rows = "1 row has" if len(named) == 1 else f"{len(named)} rows have"
-    fix = "" if first.messages is not None else "; conversations belong into messages, with task: chat"
-    return [f"{side.name}: {rows} names of control tokens in the text, such as {name} ({first.origin}); they are read as text{fix}"]
+def control_findings(side: ReadConversations) -> list[str]:
+    """Find turns with the names of control tokens."""
+    named = [(example, seen.control) for example, seen in zip(side.examples, side.conversations, strict=True) if seen.control]
+    return control_token_findings(side.name, named)
 
 
 def _last_learnt(row: Sample) -> int:

@@ -1,5 +1,6 @@
 """What a template leaves out or adds is said, with the rows; where it does neither nothing is said."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,14 +9,15 @@ from finetune.api.errors import InputError
 from tests.trainer.fixtures import templates
 from tests.trainer.fixtures.examples import chat, config, conversation, dataset, text
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
+from trainer.chat.example import Message
 from trainer.chat.template import pin_time
-from trainer.data.rows import Example, Message
+from trainer.data.rows import Example
 from trainer.preflight.doctor import examine
 
 
 def said(tokenizer: Any, *rows: Example) -> list[str]:
     """Return what the doctor says of these rows, but for missing held-out sets and a small batch."""
-    numbered = [Example(row.id, f"data.train[0] line {number}", row.messages, tools=row.tools) for number, row in enumerate(rows, 1)]
+    numbered = [replace(row, origin=f"data.train[0] line {number}") for number, row in enumerate(rows, 1)]
     settings = config(training={"epochs": 1, "maxSequenceLength": 4096, "globalBatchSize": 1}, evaluation={"metrics": ["perplexity"]})
     return [finding for finding in examine(dataset(numbered), tokenizer, settings) if not finding.startswith("data.test")]
 

@@ -1,0 +1,173 @@
+"""Reads a row as a conversation: from a list of messages, or from prompt and completion with what may be beside them.
+
+Tests: tests/trainer/data/test_columns.py, tests/trainer/chat/test_messages.py.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+from finetune.api.errors import InputError
+from finetune.api.sources import Columns
+from trainer.chat.example import ChatExample, Message
+from trainer.chat.messages import SPEAKERS, check_order, has_empty_turn, is_tools, message_of, tools_of
+from trainer.data.jsonobject import is_turns_by_member
+from trainer.data.jsonrows import parse
+from trainer.data.layout import FirstRows, Layout, refuse_columns
+from trainer.data.pairs import DEFAULTS, pair_advice, pair_layout
+from trainer.data.reading import Row
+from trainer.data.records import kind_of, shown
+from trainer.data.rows import Skipped
+
+CONVERSATION_NAMES = ("messages", "conversations", "conversation")
+SYSTEM_NAMES = ("system", "system_prompt")
+HISTORY_NAME = "history"
+TOOLS_NAME = "tools"
+HISTORY_FIX = 'write [["earlier question", "earlier answer"]], or columns: {ignore: [history]}'
+UNLEARNT = Skipped(reason="weight 0 for every answer", none_left="has an answer to learn: they have weight 0, or no words")
+
+
+def conversation_layout(field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
+    """Return which columns hold messages, or prompt and completion."""
+    system = {"system": given.system} if given.system is not None else {}
+    if given.messages is not None:
+        refuse_columns(field, given, ("completion",), "a list of messages holds the answers too")
+        return Layout(system | {"messages": given.messages})
+    if given.prompt is None and given.completion is None and first is not None and not set(DEFAULTS) <= set(names):
+        found = next((name for name in CONVERSATION_NAMES if name in names), None)
+        if found is not None and (found == "messages" or first.holds_objects(found)):
+            return Layout(system | {"messages": found})
+    return pair_layout(given, names)
+
+
+def conversation_advice(layout: Layout, column: str, first: FirstRows) -> str:
+    """Return what to do where the rows lack a column that is needed."""
+    turns = [name for name in first.names if first.holds_turns(name)]
+    instead = {"messages": "chosen" if "chosen" in turns else turns[0]} if turns else None
+    return pair_advice(layout, column, first, instead)
+
+
+def conversation_in(row: Row) -> ChatExample | Skipped:
+    """Return the conversation that a row holds; raises InputError for one that cannot be learnt as it is written."""
+    return _of_messages(row) if row.layout.get("messages") else _of_pair(row)
+
+
+def _of_pair(row: Row) -> ChatExample | Skipped:
+    row.refuse_meaning(answers=True)
+    prompt, completion = row.words("prompt"), row.words("completion")
+    if isinstance(completion, Skipped):
+        return completion
+    if isinstance(prompt, Skipped):
+        return prompt
+    addition = row.layout.addition
+    if addition is not None and (words := row.optional(addition)):
+        prompt = f"{prompt}\n\n{words}"
+        row.noticed.used[addition, f"is written after {row.layout.get('prompt')!r}, with a blank line between,"] += 1
+    return _example(row, (*_system(row), *_history(row), Message("user", prompt), Message("assistant", completion)))
+
+
+def _of_messages(row: Row) -> ChatExample | Skipped:
+    row.refuse_meaning(answers=True, messages=True)
+    column = row.layout.columns["messages"]
+    value = _turns(row, column, row.value("messages"))
+    if value is None or value == []:
+        return Skipped(column)
+    if not isinstance(value, list):
+        fix = 'it must be a list such as [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+        raise row.fault("messages", f"{column!r} is {kind_of(value)}, not a list: {shown(str(value))}", fix)
+
+    def fault(problem: str, fix: str) -> InputError:
+        return row.fault("messages", problem, fix)
+
+    said = [_said(row, f"{column}[{index}]", item) for index, item in enumerate(value)]
+    read = [message_of(f"{column}[{index}]", item, fault) for index, item in enumerate(said)]
+    messages = tuple(message for message, *_ in read)
+    messages = (*_system(row, messages[0]), *messages)
+    check_order(column, messages, fault)
+    if has_empty_turn(messages):
+        return Skipped(f"{column}[].content")
+    if not any(message.learnt for message in messages if message.role == "assistant"):
+        return UNLEARNT
+    row.noticed.keys.update({key for _, unread, _ in read for key in unread})
+    row.noticed.marked.update({key for *_, marked in read for key in marked})
+    return _example(row, messages)
+
+
+def _example(row: Row, messages: tuple[Message, ...]) -> ChatExample:
+    """Return a conversation with the tools that the row offers."""
+    value, tools, has_messages = row.record.values.get(TOOLS_NAME), None, row.layout.get("messages") is not None
+    if not has_messages:
+        value = _parsed(value)
+
+    def fault(problem: str, fix: str) -> InputError:
+        return row.fault("messages", problem, f"{fix}, or columns: {{ignore: [{TOOLS_NAME}]}} if the model should not see them")
+
+    if row.is_free(TOOLS_NAME) and (has_messages or is_tools(value)):
+        row.read.add(TOOLS_NAME)
+        tools = tools_of(TOOLS_NAME, value, fault)
+    return ChatExample.of(row.origin, messages, tools)
+
+
+def _turns(row: Row, column: str, value: Any) -> Any:
+    """Return a list of messages that is held as JSON, or as lists of their members; anything else as it is."""
+    if is_turns_by_member(value):
+        return [dict(zip(value, members, strict=True)) for members in zip(*value.values(), strict=True)]
+    return row.list_of("messages", column, value, "write the list as JSON, or as a list in a file of JSON lines or Parquet")
+
+
+def _said(row: Row, path: str, item: Any) -> Any:
+    """Return a message of {from, value} as one of {role, content}; anything else as it is."""
+    if not isinstance(item, dict) or "from" not in item or "value" not in item or "role" in item:
+        return item
+    speaker = item["from"]
+    role = SPEAKERS.get(speaker.lower()) if isinstance(speaker, str) else None
+    if role is None:
+        fix = f"speakers are {', '.join(SPEAKERS)}; write turns of others as those of one of them, or leave the row out"
+        raise row.fault("messages", f"{path}.from is {shown(str(speaker))}", fix)
+    return {"role": role, "content": item["value"], **{key: member for key, member in item.items() if key not in ("from", "value")}}
+
+
+def _system(row: Row, first: Message | None = None) -> tuple[Message, ...]:
+    """Return the system message that a column of the row holds; `first` is that of a list of messages."""
+    named = row.layout.get("system")
+    column = named or next((name for name in SYSTEM_NAMES if name in row.record.values and row.is_free(name)), None)
+    words: str | Skipped | None = None
+    if named is not None:
+        words = row.words("system")
+    elif column is not None:
+        words = row.optional(column)
+        if words:
+            row.noticed.used[column, "is the system message"] += 1
+    if not isinstance(words, str) or (first is not None and first.role == "system" and first.content.strip() == words.strip()):
+        return ()
+    if first is not None and first.role == "system":
+        fix = "keep one of them, or " + ("remove columns.system" if named else f"write columns: {{ignore: [{column}]}}")
+        raise row.fault("system", f"{column!r} is a system message, and the messages begin with another one", fix)
+    return (Message("system", words),)
+
+
+def _history(row: Row) -> tuple[Message, ...]:
+    """Return earlier turns, which are pairs of texts beside prompt and completion."""
+    if not row.is_free(HISTORY_NAME):
+        return ()
+    value = row.list_of("prompt", HISTORY_NAME, row.record.values.get(HISTORY_NAME), HISTORY_FIX)
+    if not isinstance(value, list):
+        return ()
+    row.read.add(HISTORY_NAME)
+    turns: list[Message] = []
+    for index, pair in enumerate(value):
+        path = f"{HISTORY_NAME}[{index}]"
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(words, str) and words.strip() for words in pair):
+            raise row.fault("prompt", f"{path} is not a pair of texts: {shown(str(pair))}", HISTORY_FIX)
+        texts = [row.text("prompt", path, words) for words in pair]
+        turns += [Message("user", texts[0]), Message("assistant", texts[1])]
+    if turns:
+        row.noticed.used[HISTORY_NAME, "gives the turns before the prompt"] += 1
+    return tuple(turns)
+
+
+def _parsed(value: Any) -> Any:
+    """Return the value of a JSON text, as tables hold lists; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        with suppress(ValueError, RecursionError):
+            return parse(value)
+    return value

@@ -1,0 +1,99 @@
+"""Chat: the model answers the last message of a conversation. The assistant's turns have loss, nothing else has.
+
+How conversations are read, written and tokenized is in trainer/chat. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/chat/.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from finetune.api.errors import InputError
+from finetune.api.sources import Columns
+from finetune.api.tasks import TASKS, TaskName
+from trainer.chat.example import ChatExample
+from trainer.chat.findings import ReadConversations, clock_findings, control_findings, read_conversations, stop_findings, turn_findings
+from trainer.chat.rows import conversation_advice, conversation_in, conversation_layout
+from trainer.chat.template import ensure_chat_template, pin_time, reads_clock, uses_plain_template
+from trainer.chat.tokens import prompt_and_reference, tokenize
+from trainer.chat.turnend import opening_ids, turn_stops
+from trainer.data.layout import FirstRows, Layout
+from trainer.data.reading import Row
+from trainer.data.rows import Piece, Skipped
+from trainer.data.sampled import Sampled
+from trainer.tasks.base import Generate, Task
+
+if TYPE_CHECKING:
+    from trainer.objectives.causal import CausalObjective
+
+
+class Chat(Task[ChatExample]):
+    """Answer the last message of a conversation."""
+
+    facts = TASKS[TaskName.CHAT]
+    example = ChatExample
+
+    @property
+    def objective(self) -> "CausalObjective":
+        """Predict the next token."""
+        from trainer.objectives.causal import CAUSAL
+
+        return CAUSAL
+
+    def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
+        """Take messages, or prompt and completion."""
+        return conversation_layout(field, given, names, first)
+
+    def column_advice(self, layout: Layout, column: str, first: FirstRows) -> str:
+        """Propose columns that hold turns, or two that hold texts."""
+        return conversation_advice(layout, column, first)
+
+    def read(self, row: Row) -> ChatExample | Skipped:
+        """Read messages, or a prompt with its completion, system message and earlier turns."""
+        return conversation_in(row)
+
+    def vary(self, example: ChatExample, change: Callable[[str], str]) -> ChatExample:
+        """Vary what the user says, never answers."""
+        turns = (replace(turn, content=change(turn.content)) if turn.role == "user" else turn for turn in example.messages)
+        return replace(example, messages=tuple(turns))
+
+    def encode(self, example: ChatExample, tokenizer: Any, max_length: int) -> list[Piece[ChatExample]]:
+        """Write the conversation as the chat template does, and cut it after `max_length` tokens."""
+        return [Piece(example, tokenize(example, tokenizer, max_length))]
+
+    def request(self, example: ChatExample, tokenizer: Any) -> Generate:
+        """Ask for the last answer that is learnt."""
+        prompt, reference = prompt_and_reference(example, tokenizer)
+        shown = next((message.content for message in reversed(example.messages) if message.role == "user"), "")
+        return Generate(reference, shown, prompt, turn_stops(tokenizer), tuple(opening_ids(tokenizer)))
+
+    def prepare(self, tokenizer: Any, moment: str | None) -> None:
+        """Give it the plain template if it has none, and the run's time."""
+        ensure_chat_template(tokenizer)
+        pin_time(tokenizer, moment)
+
+    def depends_on_time(self, tokenizer: Any) -> bool:
+        """Tell whether the template reads the clock."""
+        return reads_clock(tokenizer)
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuse one whose answers could not end."""
+        if uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
+            problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
+            raise InputError("model", problem, "use another model")
+
+    def sampled(self, name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int) -> ReadConversations:
+        """Read every conversation, and keep what the template makes of it."""
+        return read_conversations(name, examples, tokenizer, max_length)
+
+    def findings(self, sides: Sequence[Sampled[ChatExample]], tokenizer: Any) -> list[str]:
+        """Report what the template leaves out, adds, or asks with."""
+        read = [side for side in sides if isinstance(side, ReadConversations)]
+        return [
+            *stop_findings(sides[0], tokenizer),
+            *clock_findings(tokenizer),
+            *(finding for side in read for finding in turn_findings(side)),
+            *(finding for side in read for finding in control_findings(side)),
+        ]
+
+
+TASK = Chat()

@@ -1,0 +1,106 @@
+"""Language modeling: the model continues plain text. Every token but the first of a text has loss, exactly once.
+
+How long texts become several pieces is in trainer/text/pieces.py. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/text/.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from finetune.api.sources import Columns
+from finetune.api.tasks import TASKS, TaskName
+from trainer.data.layout import FirstRows, Layout, mapping, texts_of
+from trainer.data.reading import Row
+from trainer.data.rows import Piece, PieceCount, Sample, Skipped
+from trainer.data.sampled import Sampled
+from trainer.tasks.base import Task
+from trainer.text.example import TextExample
+from trainer.text.findings import end_findings, text_findings
+from trainer.text.pieces import count_pieces, part_of, pieces_of, varied_piece
+
+if TYPE_CHECKING:
+    from trainer.objectives.causal import CausalObjective
+
+TEXT_NAMES = ("text", "content", "document")
+SAMPLE_TEXTS = 2000
+"""Texts of a set that the doctor tokenizes: a share of one in a hundred is seen about twenty times."""
+LONGEST_TEXTS = 50
+"""The longest texts are always in the sample: they are the ones that do not fit."""
+
+
+class LanguageModeling(Task[TextExample]):
+    """Continue plain text."""
+
+    facts = TASKS[TaskName.LANGUAGE_MODELING]
+    example = TextExample
+    cuts = True
+
+    @property
+    def objective(self) -> "CausalObjective":
+        """Predict the next token."""
+        from trainer.objectives.causal import CAUSAL
+
+        return CAUSAL
+
+    def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
+        """Take the column that the job names, or the only one of a well-known name."""
+        found = [name for name in TEXT_NAMES if name in names]
+        if given.text is None and "text" not in found and len(found) == 1:
+            return Layout({"text": found[0]}, guessed=True)
+        return Layout({"text": given.text or "text"})
+
+    def column_advice(self, layout: Layout, column: str, first: FirstRows) -> str:
+        """Propose the column with the longest texts, and for questions and answers the task chat."""
+        texts = sorted(texts_of(first, 1), key=first.length, reverse=True)
+        naming = f"write columns: {mapping({'text': texts[0]})}" if texts else "name a column that holds text as columns.text"
+        if {"prompt", "messages", "completion"} & set(first.names) or any(map(first.holds_turns, first.names)):
+            return f"for rows of questions and answers use task: chat, else {naming}"
+        return naming
+
+    def read(self, row: Row) -> TextExample | Skipped:
+        """Read the text."""
+        row.refuse_meaning()
+        text = row.words("text")
+        return text if isinstance(text, Skipped) else TextExample.of(row.origin, text)
+
+    def vary(self, example: TextExample, change: Callable[[str], str]) -> TextExample:
+        """Vary all of the text: it is what is read and what is learnt."""
+        return replace(example, text=change(example.text))
+
+    def encode(self, example: TextExample, tokenizer: Any, max_length: int) -> list[Piece[TextExample]]:
+        """Cut the text into as many pieces as needed."""
+        return pieces_of(example, tokenizer, max_length)
+
+    def part(self, piece: Piece[TextExample], tokenizer: Any) -> TextExample:
+        """Return the words of a piece, under its own id: each is varied by itself."""
+        return part_of(piece, tokenizer)
+
+    def encode_part(self, piece: Piece[TextExample], varied: TextExample, tokenizer: Any, max_length: int) -> Sample:
+        """Put the varied words in the place of those of the piece."""
+        return varied_piece(piece, varied.text, tokenizer, max_length)
+
+    def count(self, examples: Sequence[TextExample], tokenizer: Any, max_length: int) -> PieceCount:
+        """Count the pieces, or estimate them from some of the texts."""
+        return count_pieces(examples, tokenizer, max_length)
+
+    def sampled(self, name: str, examples: Sequence[TextExample], tokenizer: Any, max_length: int) -> Sampled[TextExample]:
+        """Tokenize a sample of the texts: they are many, and alike."""
+        chosen = _sample(examples)
+        pieces = [piece for example in chosen for piece in pieces_of(example, tokenizer, max_length)]
+        return Sampled(name, len(examples), len(chosen), pieces)
+
+    def findings(self, sides: Sequence[Sampled[TextExample]], tokenizer: Any) -> list[str]:
+        """Report texts that do not end, and control tokens in them."""
+        return [*end_findings(tokenizer), *(finding for side in sides for finding in text_findings(side, tokenizer))]
+
+
+def _sample(texts: Sequence[TextExample]) -> list[TextExample]:
+    """Return texts spread evenly over the set, and the longest ones."""
+    if len(texts) <= SAMPLE_TEXTS:
+        return list(texts)
+    chosen = {int(number * len(texts) / SAMPLE_TEXTS) for number in range(SAMPLE_TEXTS)}
+    chosen.update(sorted(range(len(texts)), key=lambda index: len(texts[index].text))[-LONGEST_TEXTS:])
+    return [texts[index] for index in sorted(chosen)]
+
+
+TASK = LanguageModeling()

@@ -1,0 +1,34 @@
+"""What deserves attention in any text that is tokenized. Tests: tests/trainer/text/test_findings.py."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from trainer.data.rows import Example
+from trainer.data.sampled import Sampled
+from trainer.text.controls import in_text
+from trainer.text.example import TextExample
+
+CONVERSATIONS_FIX = "; conversations belong into messages, with task: chat"
+
+
+def end_findings(tokenizer: Any) -> list[str]:
+    """Say that the end of a text is not learnt, where no token marks it."""
+    return (
+        [] if tokenizer.eos_token_id is not None else ["model: the tokenizer has no end-of-sequence token, the end of a text is not learnt"]
+    )
+
+
+def text_findings(side: Sampled[TextExample], tokenizer: Any) -> list[str]:
+    """Find texts with the names of control tokens."""
+    texts = {id(example): example for example in side.examples}.values()
+    named = [(example, found[0]) for example in texts if (found := in_text(tokenizer).search(example.text))]
+    return control_token_findings(side.name, named, CONVERSATIONS_FIX)
+
+
+def control_token_findings(side: str, named: Sequence[tuple[Example, str]], fix: str = "") -> list[str]:
+    """Say which rows hold the names of control tokens, given with the first name in each: there they are text and control nothing."""
+    if not named:
+        return []
+    first, name = named[0]
+    rows = "1 row has" if len(named) == 1 else f"{len(named)} rows have"
+    return [f"{side}: {rows} names of control tokens in the text, such as {name} ({first.origin}); they are read as text{fix}"]
