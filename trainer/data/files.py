@@ -15,6 +15,8 @@ from pathlib import Path
 from finetune.api.errors import InputError
 from finetune.api.formats import ENDINGS, PACKED_ENDINGS, known_format
 from finetune.api.sources import DataFormat, FileSource, Source, first_folder, is_pattern
+from trainer.storage.localfolder import LocalFolder
+from trainer.storage.place import Place
 
 FOREIGN_ENDINGS = {
     (".xlsx", ".xls", ".ods"): "save the sheet as CSV",
@@ -39,10 +41,16 @@ LOOKED_AT_FILES = 10_000
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of a source. `label` tells it from the others of its source; empty where the path names this one file."""
+    """A file of a source, by place and name. `label` tells it from the others of its source; empty where it is the only one."""
 
-    path: Path
+    place: Place
+    name: str
     label: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where it can be read: a place that is not local fetches the file now."""
+        return self.place.fetch(self.name)
 
 
 def path_of(field: str, source: Source | FileSource) -> Path:
@@ -62,7 +70,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
     about: list[str] = []
     try:
         if path.is_dir():
-            base, entries = path, sorted(entry for entry in path.iterdir() if not entry.name.startswith(".") and not entry.is_dir())
+            base, entries = path, [path / name for name in LocalFolder(path).names() if not (path / name).is_dir()]
             about = [entry.name for entry in entries if _is_about_data(entry)]
             found = [entry for entry in entries if entry.name not in about]
             missing = f"there are no files {'with rows ' if about else ''}in the folder {path}"
@@ -73,7 +81,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
             missing = f"no file matches {path}"
         else:
             check_file(field, path)
-            return [DataFile(path)], []
+            return [DataFile(LocalFolder(path.parent), path.name)], []
     except OSError as error:
         raise unreadable(field, path, error) from error
     if not found:
@@ -82,7 +90,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
         check_file(field, file)
     if wanted is None:
         _check_formats(field, base, found, mixed=base != path)
-    findings = []
+    names, findings = [str(file.relative_to(base)) for file in found], []
     if about:
         every = path / "*"
         verb = "is" if len(about) == 1 else "are"
@@ -90,8 +98,8 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
             f"{field}: of {path} {_named(about)} {verb} not read, as documentation of the data; a pattern such as {every} reads all"
         )
     if len(found) > 1:
-        findings.append(f"{field}: {len(found)} files are read: {_named([str(file.relative_to(base)) for file in found])}")
-    return [DataFile(file, str(file.relative_to(base))) for file in found], findings
+        findings.append(f"{field}: {len(found)} files are read: {_named(names)}")
+    return [DataFile(LocalFolder(base), name, name) for name in names], findings
 
 
 def _check_formats(field: str, base: Path, found: Sequence[Path], *, mixed: bool) -> None:

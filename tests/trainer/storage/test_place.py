@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.storage.places import KINDS, content, publish
+from trainer.storage import localfolder
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.place import Place
 
@@ -254,6 +255,22 @@ def test_a_full_disk_is_an_error_and_leaves_what_was_there_and_no_remains(kind: 
 
 def test_a_local_folder_gives_a_path_where_no_address_is_known(tmp_path: Path) -> None:
     assert LocalFolder(tmp_path).uri("report.json") == str(tmp_path / "report.json")
+
+
+def test_a_local_folder_has_every_file_on_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        events.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(localfolder, "sync", lambda path: events.append(path.name))
+    monkeypatch.setattr(Path, "rename", renamed)
+    publish(LocalFolder(tmp_path), "model", "text")
+    turn = events.index("rename")
+    assert sorted(events[:turn]) == [".model.finetune-staged", "a.txt", "b.txt", "below"]
+    assert events[turn + 1 :] == [tmp_path.name], "and the folder that holds the name afterwards"
 
 
 def test_a_local_folder_puts_the_earlier_folder_back_when_a_signal_comes_between_the_two_renames(
