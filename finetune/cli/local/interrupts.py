@@ -1,6 +1,6 @@
 """Ctrl-C, SIGTERM and a closed terminal: the first stops the command cleanly, whatever it is doing; a second one stops it at once.
 
-Tests: tests/finetune/cli/local/test_run.py, tests/finetune/cli/test_interruption.py.
+Tests: tests/finetune/cli/local/test_interrupts.py, test_run.py, tests/finetune/cli/test_interruption.py.
 """
 
 import contextlib
@@ -66,7 +66,9 @@ class Interrupts:
             screen.say(first if self.received == 1 else "stopping at once")
             self._reported = self.received
 
-    def _handle(self, _number: int, _frame: Any) -> None:
+    def _handle(self, number: int, _frame: Any) -> None:
+        if self.received and number == signal.SIGHUP:
+            return  # a logout sends SIGTERM and SIGHUP together: nobody is impatient
         self.received += 1
         if self._process is None:
             if not self._held:
