@@ -1,6 +1,6 @@
-"""Finds the files of a source: the one that its path names, those of a folder, or those that a pattern matches.
+"""Find the files of a source: the one that its path names, those of a folder, or those that a pattern matches.
 
-Where a path leads nowhere, the error lists what is there instead. Tests: tests/trainer/data/test_files.py.
+For a path that does not exist, the error lists what is there instead. Tests: tests/trainer/data/test_files.py.
 """
 
 import glob
@@ -33,15 +33,15 @@ ABOUT_FILES = re.compile(
     r"(dataset_infos?|dataset_dict|state|croissant)\.json|(md5|sha\d+|check)sums?(\.\w+)?|.*\.(md5|sha1|sha256|crc)|_success|thumbs\.db|desktop\.ini",
     re.IGNORECASE,
 )
-"""Files that stand beside data, as in a clone of a data set of the hub, and hold no rows."""
+"""Files beside data that hold no rows, as in a clone of a data set of the hub."""
 SHOWN_FILES = 5
 LOOKED_AT_FILES = 10_000
-"""Files below a folder that are looked at for an advice."""
+"""How many files below a folder are examined to find a pattern to suggest."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of a source, by place and name. `label` tells it from the others of its source; empty where it is the only one."""
+    """A file of a source, by place and name. `label` distinguishes it from the others; empty when the source names one file."""
 
     place: Place
     name: str
@@ -63,7 +63,7 @@ def path_of(field: str, source: Source | FileSource) -> Path:
 def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[DataFile], list[str]]:
     """Return the files that a path names, in the order of their names, and findings; hidden files are left out.
 
-    Of a folder these are the files in it, not those in folders below, and not those that tell about the data, such as README.md.
+    Of a folder these are the files in it, not those in folders below, and not those about the data, such as README.md.
     Raises InputError where there are none and, unless `wanted` says the format, where one is of no known format or a folder has
     plain text beside files of rows.
     """
@@ -146,29 +146,29 @@ def check_file(field: str, path: Path) -> None:
 
 
 def unreadable(field: str, path: Path, error: OSError) -> InputError:
-    """Return the error for a file that the system does not let us read."""
+    """Return the error for a file that the system refuses to read."""
     return InputError(field, f"{path} cannot be read: {error.strerror or error}", "check the path and its permissions")
 
 
 def _ending(path: Path) -> str:
-    """Return the ending of a file's name with that of what it is packed with, such as .jsonl.gz."""
+    """Return the ending of a file's name including its compression, such as .jsonl.gz."""
     return "".join(path.suffixes[-2 if path.suffix.lower() in PACKED_ENDINGS else -1 :])
 
 
 def format_of(field: str, path: Path) -> DataFormat:
-    """Return the format that the ending of a file's name says; raises InputError for one that says nothing."""
+    """Return the format by the ending of a file's name; raises InputError for an unknown one."""
     known = known_format(path)
     if known is not None:
         return known
     foreign = next((fix for endings, fix in FOREIGN_ENDINGS.items() if path.suffix.lower() in endings), None)
     if foreign is not None:
         raise InputError(field, f"{path.name} is of a format that is not read", foreign)
-    problem = f"the name {path.name} does not tell its format (known endings: {', '.join(ENDINGS)}, packed or not)"
+    problem = f"the name {path.name} does not show its format (known endings: {', '.join(ENDINGS)}, packed or not)"
     raise InputError(f"{field}.format", problem, f"give format: {', '.join(DataFormat)}")
 
 
 def _inside(folder: Path) -> str:
-    """Say what is in a folder."""
+    """Describe the content of a folder."""
     if not folder.is_dir():
         return f"there is no folder {folder}"
     entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith("."))

@@ -72,13 +72,13 @@ def fetch(name: str, revision: str | None, settings: HubSettings, *, weights: bo
     """
     patterns = SMALL_FILES + (WEIGHT_FILES if weights else [])
     if revision is not None and COMMIT.fullmatch(revision):
-        # A commit never changes: ranks that start at once, or again, need not ask for what is there.
+        # A commit never changes: ranks that start together, or again, need not ask the hub.
         cached = _cached(name, revision, settings, patterns)
         if cached is not None:
             return Snapshot(cached, revision, f"hub {settings.endpoint}, commit {revision}, as cached in {settings.cache}")
     try:
         _check_access(name, revision, settings)
-        # By its name and not by the commit just seen, so that the cache learns which commit the name stands for.
+        # By its name, not by the commit just seen, so that the cache records which commit the name refers to.
         path = _download(name, revision or MAIN, settings, patterns)
     except InputError:
         raise

@@ -100,7 +100,7 @@ def difference_of(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance
 
 
 def fingerprints(model: nn.Module) -> dict[str, int]:
-    """Return a checksum of every parameter's values by name, so that what is read back need not lie beside what was written.
+    """Return a checksum of every parameter's values by name, so that the written model need not stay in memory while it is read back.
 
     As float32, because transformers reads some parameters in a wider type than the one they were stored in.
     """

@@ -32,7 +32,7 @@ class LocalFolder:
     def uri(self, name: str = "") -> str:
         """Return the address or path of a name."""
         base = (self.address or str(self.root)).rstrip("/")
-        return f"{base}/{name}" if name else base
+        return f"{base}/{name}" if name else base or "/"
 
     @contextmanager
     def stage(self, name: str) -> Iterator["StagedFolder"]:
@@ -44,7 +44,7 @@ class LocalFolder:
         try:
             yield staged
         finally:
-            # On a full disk the half of it is in the way of everything else.
+            # On a full disk, half a folder would leave no room for anything else.
             shutil.rmtree(staged.folder, ignore_errors=True)
 
     def put(self, name: str, text: str) -> None:
@@ -52,7 +52,7 @@ class LocalFolder:
         write_atomically(self._target(name), text, durable=True)
 
     def fetch(self, name: str) -> Path:
-        """Return the path itself, or one in a folder which was to be replaced and was not."""
+        """Return the path, which may be in a folder that a killed writer moved aside."""
         path = self._find(name)
         if not path.exists():
             raise FileNotFoundError(f"there is no {self.uri(name)}")
@@ -75,7 +75,7 @@ class LocalFolder:
             _discard(path, target)
 
     def recover(self, folder: str = "") -> None:
-        """Delete what was staged or on its way out; put back what was replaced by nothing."""
+        """Delete staged and half-deleted folders; put a folder back whose replacement never came."""
         parent = self.root / folder
         for hidden in list(parent.glob(".*")) if parent.is_dir() else []:
             if hidden.name.endswith((STAGED, REMOVED)):
@@ -84,7 +84,7 @@ class LocalFolder:
                 _settle(parent / hidden.name[1:].removesuffix(REPLACED))
 
     def _find(self, name: str) -> Path:
-        """Return where a name is read; each folder on the way may be one that a killed writer moved aside."""
+        """Return the path to read a name from; each folder on the way may be one that a killed writer moved aside."""
         path = self.root
         for part in PurePosixPath(name).parts:
             path = path / part
@@ -93,7 +93,7 @@ class LocalFolder:
         return path
 
     def _target(self, name: str) -> Path:
-        """Return where a name is written; the folders above it are made, and are on the disk."""
+        """Return the path to write a name to; the folders above it are made, and are on the disk."""
         target = self.root / checked_name(name)
         missing = [parent for parent in target.parents if not parent.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class LocalFolder:
 
 @dataclass(frozen=True)
 class StagedFolder:
-    """A folder beside `target`, whose name it gets."""
+    """A folder beside `target`, which it becomes when it is published."""
 
     folder: Path
     target: Path

@@ -44,7 +44,7 @@ def checkpoint_names(place: Place) -> dict[int, str]:
 
 
 def write_manifest(folder: Path, record: CheckpointRecord, owner: str) -> None:
-    """Write the manifest of what is in a folder, as the last file."""
+    """Write the manifest of the files in a folder, after all of them."""
     digests = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
     manifest = {"owner": owner, "record": record.to_wire(), "sha256": digests}
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Where a run's results lie: what every kind of place promises to those who publish checkpoints, models and reports.
+"""The interface of a place that holds a run's results or its input: a local folder, later an object store.
 
 A name is a relative path of plain parts, such as `checkpoints/step-200` or `report.json`. Only one process writes below a folder
 of a place at a time; others may read. Folders are written and read as local folders, whatever the kind: staged until they are
@@ -20,7 +20,7 @@ class Staged(Protocol):
         """A local folder, empty at first."""
 
     def flush(self) -> None:
-        """Bring what was written to where a power cut does not lose it, which takes long, and leave the name alone."""
+        """Make what was written survive a power cut, which takes long, without publishing it."""
 
     def publish(self, check: Callable[[Path], object] | None = None) -> None:
         """Flush, and give the folder its name in one step; whatever had the name before is gone then.
@@ -36,10 +36,10 @@ class Place(Protocol):
         """Return the place that begins at a folder of this one."""
 
     def uri(self, name: str = "") -> str:
-        """Return how the user finds a name: a path, or the address that the job gave for this place."""
+        """Return what the user knows a name by: a path, or an address such as pvc://claim/path."""
 
     def stage(self, name: str) -> AbstractContextManager[Staged]:
-        """Begin a folder that appears whole or not at all; unless it is published before the context ends, nothing stays of it."""
+        """Begin a folder that appears whole or not at all; if the context ends before it is published, it is deleted."""
 
     def put(self, name: str, text: str) -> None:
         """Write one small file: a reader sees the old text or the new, also after a power cut."""
@@ -48,13 +48,13 @@ class Place(Protocol):
         """Return a local path of a file or folder, to read only. FileNotFoundError when the name is not there."""
 
     def names(self, folder: str = "") -> list[str]:
-        """Return the names of what lies directly in a folder, in order; none when there is no such folder."""
+        """Return the names directly in a folder, in order; none when there is no such folder."""
 
     def remove(self, name: str) -> None:
         """Take a file or folder away, out of sight in one step; nothing happens when it is not there."""
 
     def recover(self, folder: str = "") -> None:
-        """Clear away what a killed writer left half done directly in a folder. For the one that writes there now."""
+        """Clean up what a killed writer left unfinished directly in a folder. Only for the process that writes there now."""
 
 
 def checked_name(name: str) -> str:
