@@ -1,11 +1,11 @@
 # Two images: `docker build --target controller .` and `docker build --target trainer .`
 #
 # Both run as user 1000 and hold no compiler: the packages come as wheels, and DeepSpeed builds no op.
-# Where packages come from and whom to trust is the builder's affair, told by arguments that no image keeps:
+# Where packages come from and whom to trust is up to the builder, who passes it as arguments that no image keeps:
 # UV_DEFAULT_INDEX and PIP_INDEX_URL name a mirror, SSL_CERT_FILE and PIP_CERT the certificates of a proxy.
 
 FROM docker.io/library/python:3.11-slim-bookworm AS base
-# A login shell, which KubeRay can be told to use, takes its PATH from /etc/profile and not from the image.
+# A login shell, which KubeRay can be configured to use, takes its PATH from /etc/profile and not from the image.
 # Clusters that give each namespace users of its own run the image as such a user, in group 0: hence the folder's group.
 RUN useradd --uid 1000 --user-group --create-home --home-dir /home/finetune --shell /bin/bash finetune \
     && chgrp 0 /home/finetune && chmod 2775 /home/finetune \
@@ -74,7 +74,7 @@ RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv \
     UV_HTTP_TIMEOUT=300 /opt/uv/bin/uv pip install --no-cache --no-deps --compile-bytecode --python /opt/venv/bin/python \
         --build-constraint /opt/uv/constraints.txt --requirement /opt/venv/requirements.txt \
     && rm -f /opt/venv/.lock
-# USER: libraries ask for a user's name, and an id that the cluster chose has none. Neither Ray nor the hub is told of use.
+# USER: libraries ask for a user's name, and an id that the cluster chose has none. Neither Ray nor the hub gets usage reports.
 # Nothing is imported from the working directory, no locale matters, and Ray's workers are as nice as the rest of the pod.
 ENV USER=finetune \
     PYTHONSAFEPATH=1 \

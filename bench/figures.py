@@ -27,7 +27,7 @@ class Figures:
     total_seconds: float
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the figures as they stand in the JSON file."""
+        """Return the figures as they are in the JSON file."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""Runs a program with everything that it starts, and tells how much memory all of it took at its peak.
+"""Runs a program with everything that it starts, and measures how much memory all of it took at its peak.
 
 Ray's processes leave their parent's session and some leave the parent, so they are found by a variable in their
 environment. Memory is the sum of proportional set sizes: a page that ten processes share is counted once.
@@ -31,7 +31,7 @@ class Finished:
 
 
 class RunFailedError(Exception):
-    """The program ended with another code than 0; the message tells where its output is."""
+    """The program ended with another code than 0; the message says where its output is."""
 
 
 def run(command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> Finished:
@@ -55,12 +55,12 @@ def run(command: Sequence[str], log: Path, environment: dict[str, str] | None = 
 
 
 def memory_bytes(mark: str) -> int:
-    """Return the memory of all living processes that bear the mark."""
+    """Return the memory of all living processes with the mark."""
     return sum(proportional_bytes(process) for process in marked(mark))
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:
-    """Yield the processes whose environment bears the mark."""
+    """Yield the processes whose environment has the mark."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(MARK) == mark:

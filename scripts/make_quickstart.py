@@ -31,7 +31,7 @@ INTENTS = (
     "verify_source_of_funds",
     "wrong_amount_of_cash_received",
 )
-"""Intents that a reader can tell apart by their names; most names have the four words that BLEU needs."""
+"""Intents that a reader can distinguish by their names; most names have the four words that BLEU needs."""
 ROWS_OF_AN_INTENT = {"train": 25, "validation": 4, "test": 6}
 LENGTHS = range(20, 71)
 """Characters of a message: short rows train fast, and of a few words the intent is often unclear."""

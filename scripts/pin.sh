@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes constraints.txt anew: every package of every extra at one version, for all Pythons and platforms, and no index.
+# Writes constraints.txt again: every package of every extra at one version, for all Pythons and platforms, and no index.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
