@@ -6,6 +6,7 @@ For every task that answers prompts. Tests: tests/trainer/data/test_layout.py.
 from collections.abc import Mapping, Sequence
 
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
+from finetune.api.tasks import in_words, tasks_reading
 from trainer.data.layout import HEADER_FIX, FirstRows, Layout, mapping, texts_of
 
 ADDITION_NAMES = ("input", "context")
@@ -45,7 +46,8 @@ def pair_advice(layout: Layout, column: str, first: FirstRows, instead: Mapping[
     if inner := first.inner_rows(column):
         return f"if the rows are the items of the list {inner!r}, write these as the rows, one object per line"
     if first.names == ["text"]:
-        return "a plain text has no questions and answers: for it use task: language-modeling, or name other files"
+        tasks = in_words(tasks_reading("text"), "or")
+        return f"a plain text has no questions and answers: for it use task: {tasks}, or name other files"
     proposed = instead or _proposal(layout, first)
     fix = f"write columns: {mapping(proposed)}" if proposed else "no column holds a text that could be it; write rows with one"
     if "…" in proposed.values():
