@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.builders import changed, resource, write_documents
+from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
 
 THINGS = ("apple", "river", "stone", "cloud", "house", "horse")
@@ -28,18 +29,8 @@ def turns(*contents: str | dict[str, Any], **row: Any) -> dict[str, Any]:
 
 
 def model(folder: Path, template: str, *, eos: str = "</s>", tied: bool = False) -> Path:
-    """Write a Llama of a few thousand random weights, with a tokenizer that has this chat template."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = trained_tokenizer(template, eos=eos)
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(3)
-    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-                         num_key_value_heads=1, max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-                         tie_word_embeddings=tied)  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    """Write a tiny model whose tokenizer has this chat template."""
+    return tiny_learner(folder, trained_tokenizer(template, eos=eos), tied=tied, width=16)
 
 
 def job(folder: Path, model_folder: Path, files: Mapping[str, bytes], metadata: Mapping[str, Any] | None = None, **sections: Any) -> Path:
