@@ -14,7 +14,7 @@ import pytest
 
 from finetune.api.errors import InputError
 from finetune.api.sources import ModelSource
-from finetune.api.trainconfig import TrainConfig
+from tests.builders import train_config, wire_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 from tests.trainer.fixtures.stored import data_folder, prepared
@@ -31,13 +31,9 @@ HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.
 
 
 def config(folder: Path, **changes) -> Path:
-    content = {
-        "job": {"name": "tiny"}, "task": "chat", "model": {"path": str(folder / "model")},
-        "data": {"train": [{"path": str(folder / "train.jsonl")}]}, "method": {"lora": {}}, "training": {"epochs": 1},
-        "output": {"directory": str(folder / "out")}, "progress": {"file": str(folder / "progress.json")},
-    } | changes  # fmt: skip
+    """Write a configuration, valid or not, and return its path."""
     path = folder / "config.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(wire_config(folder, progress__file=str(folder / "progress.json"), **changes)))
     return path
 
 
@@ -138,7 +134,7 @@ def test_a_completion_with_another_indent_is_another_data_set(tmp_path: Path) ->
 
     def digests(completion: str) -> dict[str, str]:
         (tmp_path / "train.jsonl").write_text(json.dumps({"prompt": "write it", "completion": completion}) + "\n")
-        wanted = TrainConfig.model_validate(json.loads(config(tmp_path).read_text()))
+        wanted = train_config(tmp_path)
         return Inputs(prepared(wanted), HUB_MODEL, tokenizer=None, findings=()).digests(wanted)
 
     first = digests("if a:\n    b()")
@@ -156,11 +152,11 @@ def sound(tmp_path: Path) -> Path:
 
 
 def checked(folder: Path, **changes: Any) -> Inputs:
-    return check_inputs(TrainConfig.model_validate(json.loads(config(folder, **changes).read_text())), data_folder(folder))
+    return check_inputs(train_config(folder, **changes), data_folder(folder))
 
 
-BLOOM = {"model_type": "bloom", "hidden_size": 32, "n_layer": 1, "n_head": 4, "vocab_size": 259}
-GPT2 = {"model_type": "gpt2", "n_positions": 32, "n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 259}
+BLOOM = {"model_type": "bloom", "hidden_size": 32, "n_layer": 1, "n_head": 4, "vocab_size": 263}
+GPT2 = {"model_type": "gpt2", "n_positions": 32, "n_embd": 32, "n_layer": 1, "n_head": 4, "vocab_size": 263}
 
 
 @pytest.mark.parametrize(
@@ -182,7 +178,7 @@ def test_what_does_not_suit_the_model_is_told_before_any_weight_is_loaded(
 
 
 def test_another_model_at_the_same_path_is_told_by_its_digest(sound: Path) -> None:
-    job = TrainConfig.model_validate(json.loads(config(sound).read_text()))
+    job = train_config(sound)
     inputs = check_inputs(job, data_folder(sound))
     assert inputs.weights_digest == weights_digest(inputs.located)
     digests = inputs.digests(job)
@@ -197,7 +193,7 @@ def test_another_model_at_the_same_path_is_told_by_its_digest(sound: Path) -> No
 def test_the_pieces_of_long_texts_are_counted_and_trained_on(sound: Path) -> None:
     (sound / "train.jsonl").write_text(json.dumps({"text": "The river is green. " * 50}) + "\n" + json.dumps({"text": "Short."}) + "\n")
     training = {"epochs": 2, "globalBatchSize": 4, "maxSequenceLength": 64}
-    job = TrainConfig.model_validate(json.loads(config(sound, task="language-modeling", training=training).read_text()))
+    job = train_config(sound, task="language-modeling", training=training)
     inputs = check_inputs(job, data_folder(sound))
     pieces = sum(len(pieces_of(example, inputs.tokenizer, 64)) for example in inputs.dataset.train)
     assert pieces > 4
@@ -218,7 +214,7 @@ def test_a_run_keeps_the_date_of_its_first_start(sound: Path) -> None:
     """Its template writes the date into every row: on another day the rows would have other tokens."""
     template = sound / "model" / "chat_template.jinja"
     template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
-    job = TrainConfig.model_validate(json.loads(config(sound, output={"directory": str(sound / "out")}).read_text()))
+    job = train_config(sound)
     inputs = check_inputs(job, data_folder(sound))
     assert inputs.template_time is not None
     digests = inputs.digests(job)
@@ -236,4 +232,4 @@ def test_a_run_keeps_the_date_of_its_first_start(sound: Path) -> None:
 def test_a_run_whose_template_has_no_date_records_none(sound: Path) -> None:
     inputs = checked(sound)
     assert inputs.template_time is None
-    assert TIME_FIELD not in inputs.digests(TrainConfig.model_validate(json.loads(config(sound).read_text())))
+    assert TIME_FIELD not in inputs.digests(train_config(sound))

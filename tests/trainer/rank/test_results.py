@@ -52,7 +52,7 @@ def config(folder: Path, *, export: tuple[str, ...] = ("adapter",), **changes: A
         "checkpoint": {"everySteps": 1, "keep": 3},
         "output": {"directory": str(folder / "run"), "export": list(export)},
     }
-    return train_config(**(content | changes))
+    return train_config(folder, **(content | changes))
 
 
 def run(wanted: TrainConfig, *, trained: bool = False) -> Sent:

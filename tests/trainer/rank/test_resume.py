@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 
 from finetune.api.record import Metrics
-from finetune.api.trainconfig import TrainConfig
+from tests.builders import train_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 from trainer.engine.ddp import DdpEngine
@@ -68,17 +68,18 @@ class Ran:
 
 def run(folder: Path, output: str, stop_at: int | None = None) -> Ran:
     """Take a run of this folder to its end, or to the stop; in `output` it goes on from what lies there."""
-    config = TrainConfig.model_validate({
-        "job": {"name": "tiny"}, "task": "chat", "model": {"path": str(folder / "model")},
-        "data": {name: [{"path": str(folder / f"{name}.jsonl")}] for name in ("train", "validation", "test")},
-        "method": {"lora": {"rank": 4, "alpha": 8}},
-        "training": {"maxSteps": STEPS, "globalBatchSize": 4, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
+    config = train_config(
+        folder,
+        data={name: [{"path": str(folder / f"{name}.jsonl")}] for name in ("train", "validation", "test")},
+        method__lora__alpha=8,
+        training={"maxSteps": STEPS, "globalBatchSize": 4, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
         # No decrease is large enough to count, so that the count of validations without improvement goes up.
-        "regularization": {"dropout": 0.2, "earlyStopping": {"patience": 9, "minDelta": 1000}},
-        "augmentation": {"operations": [{"wordSwap": {"probability": 0.3}}], "augmentedShare": 0.8},
-        "evaluation": {"everySteps": 1, "metrics": ["perplexity"]},
-        "output": {"directory": str(folder / output)}, "progress": {"file": str(folder / output / "progress.json")},
-    })  # fmt: skip
+        regularization={"dropout": 0.2, "earlyStopping": {"patience": 9, "minDelta": 1000}},
+        augmentation={"operations": [{"wordSwap": {"probability": 0.3}}], "augmentedShare": 0.8},
+        evaluation={"everySteps": 1, "metrics": ["perplexity"]},
+        output={"directory": str(folder / output)},
+        progress={"file": str(folder / output / "progress.json")},
+    )
     (folder / output).mkdir(exist_ok=True)
     ran, forward = Ran(folder / output, Driver(stop_at), []), DdpEngine.forward
 

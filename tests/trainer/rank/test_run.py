@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.builders import wire_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 
@@ -25,10 +26,9 @@ def config(
 ) -> Path:
     """Write a TrainConfig for the tiny model and return its path."""
     content = {
-        "job": {"name": "tiny"}, "task": "chat", "model": {"path": str(folder / "model")},
         "data": {"train": [{"path": str(folder / "train.jsonl")}], "validation": [{"path": str(folder / "validation.jsonl")}],
                  "test": [{"path": str(folder / "test.jsonl")}]},
-        "method": {"lora": {"rank": 4, "alpha": 8}},
+        "method__lora__alpha": 8,
         "training": {"maxSteps": steps, "globalBatchSize": 8, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
         "regularization": {"dropout": 0.1, "weightDecay": 0.01},
         "augmentation": {"operations": [{"wordSwap": {"probability": 0.2}}], "augmentedShare": 0.5},
@@ -39,7 +39,7 @@ def config(
         "progress": {"file": str(folder / output / ".finetune" / "progress.json")},
     } | changes  # fmt: skip
     path = folder / f"{output}.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(wire_config(folder, **content)))
     return path
 
 

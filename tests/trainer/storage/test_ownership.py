@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from finetune.api.errors import InputError
-from finetune.api.sections import LoraMethod, Method, Training
-from finetune.api.sources import Data, ModelSource, Source
-from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
+from finetune.api.trainconfig import TrainConfig
+from tests.builders import train_config
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership, no_checkpoint_left, recorded_time
 
@@ -16,11 +15,8 @@ from trainer.storage.ownership import Ownership, no_checkpoint_left, recorded_ti
 def config(
     folder: Path, *, name: str = "job", uid: str | None = None, workers: int = 1, learning_rate: float = 1e-3, data: str = "/x.jsonl"
 ) -> TrainConfig:
-    return TrainConfig(
-        job=JobIdentity(name=name, uid=uid), task="chat", model=ModelSource(name="m"), data=Data(train=[Source(path=data)]),
-        method=Method(lora=LoraMethod()), training=Training(epochs=1, learning_rate=learning_rate), workers=Workers(workers=workers),
-        output=OutputFolder(directory=str(folder)), progress=ProgressTarget(file=str(folder / "p")),
-    )  # fmt: skip
+    changes = {"job": {"name": name, "uid": uid}, "data__train": [{"path": data}], "training__learningRate": learning_rate}
+    return train_config(folder, workers={"workers": workers}, output={"directory": str(folder)}, **changes)
 
 
 def owned(folder: Path, rows: str = "rows", **changes) -> Ownership:
