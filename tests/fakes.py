@@ -210,10 +210,6 @@ class FakeApi:
             self._pages[metadata["continue"]] = items[limit:]
         return json_response(200, {"metadata": metadata, "items": items[:limit]})
 
-    def expire_pages(self) -> None:
-        """Make every continue token too old."""
-        self._pages.clear()
-
     def _post(self, request: Request, target: Target) -> Response:
         name = request.body["metadata"]["name"]
         if (target.namespace, name) in self._collections[target.collection].objects:

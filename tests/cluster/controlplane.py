@@ -86,10 +86,6 @@ class ControlPlane:
         apply_definitions(self.api)
         start_operator(self.processes, self.kubeconfig_for("kuberay-operator", [ADMIN_GROUP]), self.ports["kuberay"])
 
-    def stop_kuberay(self) -> None:
-        """Stop KubeRay's operator; its definitions and objects stay."""
-        self.processes.stop("kuberay-operator")
-
     def stop_apiserver(self) -> None:
         # It would wait for open requests far longer than any client here needs to see that it is gone.
         self.processes.stop("kube-apiserver", seconds=APISERVER_STOP_SECONDS)
