@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from finetune.api.sections import Regularization
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
-from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_tokenizer
+from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_gpt2, tiny_tokenizer
 from trainer.model.beside import Origin
 from trainer.model.exporter import Trained, base_dtype, export
 from trainer.model.load import base_reference, load_model, load_tokenizer, provenance_of
@@ -253,10 +253,7 @@ def test_adapters_on_output_layer_and_embedding_of_an_untied_model_give_the_same
 @pytest.mark.parametrize("targets", [None, ["c_attn", "c_fc"]], ids=["all linear", "named"])
 def test_both_forms_of_a_model_of_conv1d_give_the_same_logits(tmp_path: Path, targets: list[str] | None) -> None:
     base = tmp_path / "base"
-    torch.manual_seed(2)
-    GPT2LMHeadModel(
-        GPT2Config(vocab_size=320, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
-    ).save_pretrained(base)
+    tiny_gpt2().save_pretrained(base)
     tiny_tokenizer().save_pretrained(base)
     lora = {"rank": 4} | ({"targetModules": targets} if targets else {})
     config = train_config(method={"lora": lora}, output={"directory": "/output", "export": ["adapter", "merged"]})

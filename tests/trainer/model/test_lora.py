@@ -3,11 +3,10 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from finetune.api.errors import InputError
 from finetune.api.sections import FullMethod, LoraMethod, Method, Regularization
-from tests.trainer.fixtures.causal import random_prompts, tiny_model
+from tests.trainer.fixtures.causal import random_prompts, tiny_gpt2, tiny_model
 from trainer.model.lora import apply_method
 
 INPUT = torch.tensor(random_prompts([12]))
@@ -73,10 +72,6 @@ def test_full_trains_every_weight() -> None:
     assert model.training
 
 
-def gpt2() -> GPT2LMHeadModel:
-    return GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=32, n_embd=16, n_layer=1, n_head=2))
-
-
 @pytest.mark.parametrize(
     ("make", "targets", "field", "fix"),
     [
@@ -92,7 +87,7 @@ def gpt2() -> GPT2LMHeadModel:
             "it has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj",
             id="none, and the output layer is not offered",
         ),
-        pytest.param(gpt2, ["query"], "method.lora.targetModules[0]", "it has c_attn, c_fc, c_proj", id="none in a model of Conv1D"),
+        pytest.param(tiny_gpt2, ["query"], "method.lora.targetModules[0]", "it has c_attn, c_fc, c_proj", id="none in a model of Conv1D"),
     ],
 )
 def test_a_target_module_that_the_model_does_not_have_is_refused_by_name(make: Any, targets: list[str], field: str, fix: str) -> None:
@@ -116,7 +111,7 @@ def test_a_target_module_of_a_kind_that_takes_no_adapter_is_refused() -> None:
         pytest.param(tiny_model, ["q_proj", "lm_head"], 1, "lm_head shares its weights with model.embed_tokens", id="output layer"),
         pytest.param(tiny_model, ["embed_tokens"], 0, "model.embed_tokens shares its weights with lm_head", id="embedding"),
         pytest.param(tiny_model, ["model.embed_tokens"], 0, "model.embed_tokens shares", id="by its whole path"),
-        pytest.param(gpt2, ["c_attn", "wte"], 1, "transformer.wte shares its weights with lm_head", id="GPT-2"),
+        pytest.param(tiny_gpt2, ["c_attn", "wte"], 1, "transformer.wte shares its weights with lm_head", id="GPT-2"),
     ],
 )
 def test_an_adapter_on_weights_that_two_modules_share_is_refused(make: Any, targets: list[str], index: int, words: str) -> None:

@@ -10,11 +10,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import Linear
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from finetune.api.sections import Regularization
 from tests.builders import train_config
-from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_model
+from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_gpt2, tiny_model
 from trainer.model.beside import Origin
 from trainer.model.exporter import Trained, export
 from trainer.model.load import load_model, load_tokenizer, provenance_of
@@ -28,11 +27,6 @@ BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merge
 HALF = [torch.bfloat16, torch.float16]
 SMALL = 1e-3
 """An adapter that moves the logits by far less than the tolerance in bfloat16."""
-
-
-def gpt2() -> GPT2LMHeadModel:
-    torch.manual_seed(2)
-    return GPT2LMHeadModel(GPT2Config(vocab_size=320, n_positions=64, n_embd=32, n_layer=2, n_head=2)).eval()
 
 
 def adapted(dtype: torch.dtype, size: float, base: Callable[[], Any] = tiny_model, targets: Any = "all-linear") -> PeftModel:
@@ -57,7 +51,7 @@ def tensors(model: PeftModel) -> dict[str, Tensor]:
     ("base", "targets"),
     [
         pytest.param(tiny_model, "all-linear", id="linear"),
-        pytest.param(gpt2, ["c_attn", "c_fc"], id="Conv1D"),
+        pytest.param(tiny_gpt2, ["c_attn", "c_fc"], id="Conv1D"),
         pytest.param(lambda: tiny_model(tied=False), ["embed_tokens", "lm_head"], id="embedding"),
     ],
 )
