@@ -10,7 +10,7 @@ from typing import Any
 
 from finetune.api.errors import InputError
 from trainer.chat.example import ChatExample
-from trainer.chat.turnend import Ending, ending_of
+from trainer.chat.turnend import TurnEnd, ending_of
 from trainer.chat.turns import Conversation, Turn, conversation_of
 from trainer.data.rows import Sample
 from trainer.text.controls import in_text
@@ -75,7 +75,7 @@ def read(example: ChatExample, tokenizer: Any) -> Reading:
     return Reading(example, conversation, encoded, tuple(places))
 
 
-def _tokens_of(turn: Turn, conversation: Conversation, encoded: Encoded, ending: Ending, tokenizer: Any) -> range | None:
+def _tokens_of(turn: Turn, conversation: Conversation, encoded: Encoded, ending: TurnEnd, tokenizer: Any) -> range | None:
     """Return the tokens of a turn with the one that ends it; None where one of them holds words of another turn too.
 
     What a template writes after the token that ends the turn, such as a line break, is not learnt: generation stops before.

@@ -27,7 +27,7 @@ PROBES: tuple[tuple[Wire, ...], ...] = (TALK, (SYSTEM, *TALK), TALK[:2], (SYSTEM
 
 
 @dataclass(frozen=True)
-class Ending:
+class TurnEnd:
     """How an assistant turn ends."""
 
     tokens: frozenset[int] = frozenset()
@@ -44,14 +44,14 @@ class Ending:
     """The template writes the thoughts (reasoning_content) of the last answer."""
 
 
-def ending_of(tokenizer: Any) -> Ending:
+def ending_of(tokenizer: Any) -> TurnEnd:
     """Return how the tokenizer's chat template, or the plain one, ends a turn."""
     return _ending(tokenizer, template_of(tokenizer), getattr(tokenizer, TIME_ATTRIBUTE, None))
 
 
 def turn_stops(tokenizer: Any) -> frozenset[int]:
     """Return the tokens at which generation stops because they end a turn; without a chat template there are no turns."""
-    ending = ending_of(tokenizer) if getattr(tokenizer, "chat_template", None) else Ending()
+    ending = ending_of(tokenizer) if getattr(tokenizer, "chat_template", None) else TurnEnd()
     return frozenset(int(token) for token in ending.tokens - ending.inner)
 
 
@@ -76,17 +76,17 @@ def common_beginning(text: str, wanted: str) -> int:
 
 
 @lru_cache(maxsize=8)
-def _ending(tokenizer: Any, template: str, moment: str | None) -> Ending:
+def _ending(tokenizer: Any, template: str, moment: str | None) -> TurnEnd:
     """Return the ending; template and time are part of the cache key because they can change on a tokenizer."""
     for probe in PROBES:
         found = _located(tokenizer, probe)
         if found is not None and found[0].of_turn(len(probe) - 1):
             return _read_probe(tokenizer, probe, *found)
     # The template refuses all of these: assume the end-of-sequence token.
-    return Ending(tokens=frozenset() if tokenizer.eos_token_id is None else frozenset({int(tokenizer.eos_token_id)}))
+    return TurnEnd(tokens=frozenset() if tokenizer.eos_token_id is None else frozenset({int(tokenizer.eos_token_id)}))
 
 
-def _read_probe(tokenizer: Any, probe: Sequence[Wire], written: Written, marker: Marker) -> Ending:
+def _read_probe(tokenizer: Any, probe: Sequence[Wire], written: Written, marker: Marker) -> TurnEnd:
     last = written.text[written.of_turn(len(probe) - 1)[-1].end :]
     middle = _after_first_answer(probe, written)
     opening = _opening(tokenizer, probe, written, marker)
@@ -96,16 +96,16 @@ def _read_probe(tokenizer: Any, probe: Sequence[Wire], written: Written, marker:
     shows_thoughts = any(stretch.piece.part == "reasoning_content" for stretch in thought.stretches) if thought else False
     everywhere = last if middle is None else last[: common_beginning(last, middle)]
     if marks := _markup(tokenizer, everywhere):
-        return Ending(frozenset(marks[-1:]), opening=opening, shows_thoughts=shows_thoughts)
+        return TurnEnd(frozenset(marks[-1:]), opening=opening, shows_thoughts=shows_thoughts)
     at_the_end, in_the_middle = _markup(tokenizer, last)[:1], _markup(tokenizer, middle or "")[:1]
     if at_the_end:
         inner = frozenset(in_the_middle).intersection(_markup(tokenizer, _inside(thought, len(probe) - 1)))
         is_heading = middle is not None and _begins_conversations(tokenizer, middle)
         ends = frozenset(at_the_end if is_heading else [*at_the_end, *in_the_middle])
-        return Ending(ends, inner, opening=opening, shows_thoughts=shows_thoughts)
+        return TurnEnd(ends, inner, opening=opening, shows_thoughts=shows_thoughts)
     appended = in_the_middle or ([] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)])
     text = "" if in_the_middle else everywhere
-    return Ending(frozenset(appended), frozenset(), text, appended[0] if appended else None, opening, shows_thoughts)
+    return TurnEnd(frozenset(appended), frozenset(), text, appended[0] if appended else None, opening, shows_thoughts)
 
 
 def _located(tokenizer: Any, turns: Sequence[Wire]) -> tuple[Written, Marker] | None:
