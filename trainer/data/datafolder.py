@@ -41,6 +41,13 @@ class DataFolder:
                 return place.fetch(name)
         return None
 
+    def folder_of(self, name: str) -> Path:
+        """Return the folder that was published under a name; FileNotFoundError where there is none."""
+        found = self.find(name)
+        if found is None:
+            raise FileNotFoundError(name)
+        return found
+
     def stage(self, name: str) -> AbstractContextManager[Staged]:
         """Begin a folder of tokens. Until the input has passed it is this start's own."""
         return (self._lasting if self.kept else self._scratch).stage(name)
@@ -49,6 +56,7 @@ class DataFolder:
         """The input has passed: remove what killed starts left, and let what was published last."""
         self.kept = True
         root = self._lasting.root
+        root.mkdir(parents=True, exist_ok=True)
         for left in root.glob(f"{START}*"):
             if left != self._scratch.root:
                 shutil.rmtree(left, ignore_errors=True)

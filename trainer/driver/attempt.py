@@ -103,6 +103,9 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
         ownership.write(finished=False)
     data.keep()
     publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
+    inputs = inputs.with_tokens(config, data)
+    if inputs.written_tokens.found:
+        print(f"tokens of an earlier start are used: {', '.join(inputs.written_tokens.found)}")
     fit(config, inputs, ownership, publisher, stop, trained=finished)
     if missing := missing_results(directory, config.exports):
         if stop.wanted:

@@ -3,6 +3,7 @@
 Touches Ray. Tests: tests/trainer/driver/test_workers.py, tests/trainer/rank/test_run.py (real Ray).
 """
 
+import pickle
 import uuid
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,12 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Pu
         *, trained: bool = False) -> None:  # fmt: skip
     """Run the workers on Ray; returns when all have ended well, raises their error otherwise. `trained`: only results are missing."""
     start_ray(config)
-    import ray
-
     from trainer.rank.worker import Payload
     from trainer.reporting.progress import progress_box
 
     box = progress_box()
     publisher.poll(BoxReader(box, stop))
-    trainer = ray_trainer(config, Payload(config.to_wire(), ray.put(inputs), ownership.owner, box, trained))
+    trainer = ray_trainer(config, Payload(config.to_wire(), pickle.dumps(inputs), ownership.owner, box, trained))
     try:
         trainer.fit()
     finally:

@@ -13,6 +13,7 @@ import torch
 from finetune.api.metrics import MetricName, Needs, metrics_needing
 from finetune.api.sections import Evaluation, Generation
 from trainer.data.rows import E, Sample
+from trainer.data.shards import totals_of
 from trainer.engine.base import Engine
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.base import Figure, Prediction, TokenSums
@@ -43,12 +44,13 @@ def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sa
                 between()
                 if turn is not None or engine.shards_parameters:
                     # A sharded forward needs every rank: one without rows of its own computes along with a row.
-                    found = objective.nll(forward, objective.collate(turn or rows[:1]).to(engine.device))
+                    found = objective.nll(forward, objective.collate(list(turn or rows[:1])).to(engine.device))
                     nll += found if turn is not None else 0.0
     finally:
         engine.model.train(was_training)
     total = engine.sums_over_ranks([nll])[0]
-    return TokenSums(nll_sum=total, tokens=sum(sum(row.loss_mask) for row in rows), bytes=sum(row.loss_bytes for row in rows))
+    tokens, size = totals_of(rows)
+    return TokenSums(nll_sum=total, tokens=tokens, bytes=size)
 
 
 def measure(engine: Engine, task: Task[E], tokenizer: Any, examples: Sequence[E], rows: Sequence[Sample], evaluation: Evaluation,

@@ -4,14 +4,13 @@ How many rows it looks at is for the task to say, and what only that task knows 
 Tests: tests/trainer/preflight/test_doctor.py.
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from finetune.api.errors import InputError
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.rows import Dataset, Example
+from trainer.data.rows import Dataset
 from trainer.data.sampled import Sampled, count_of
+from trainer.preflight.findings_answers import answer_findings, near_leakage_findings
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
 from trainer.tasks.base import Task
@@ -19,7 +18,6 @@ from trainer.tasks.registry import task_of
 
 FEW_ROWS = 30
 """With fewer held-out rows, figures say little."""
-REPEATED_ANSWER_SHARE = 0.5
 UNKNOWN_SHARE = 0.01
 NO_LIMITS = ModelLimits()
 
@@ -91,40 +89,6 @@ def unknown_token_findings(side: Sampled[Any], tokenizer: Any) -> list[str]:
     if count <= UNKNOWN_SHARE * tokens:
         return []
     return [f"{side.name}: {100 * count / tokens:.3g} % of the tokens are unknown to the tokenizer; is the model made for this language?"]
-
-
-def answer_findings(examples: Sequence[Example]) -> list[str]:
-    """Find prompts with several answers, and one answer that stands for most prompts."""
-    answered = [(example, answer) for example in examples if (answer := example.answer) is not None]
-    if not answered:
-        return []
-    findings = []
-    asked = [example.prompt_key for example, _ in answered]
-    answers: dict[str, set[str]] = {prompt: set() for prompt in asked}
-    for prompt, (_, answer) in zip(asked, answered, strict=True):
-        answers[prompt].add(" ".join(answer.split()))
-    several = sum(len(given) > 1 for given in answers.values())
-    if several:
-        first = next(example for prompt, (example, _) in zip(asked, answered, strict=True) if len(answers[prompt]) > 1)
-        word = "1 prompt has" if several == 1 else f"{several} prompts have"
-        findings.append(f"data.train: {word} several different answers (the first: {first.origin}); the model learns a mixture of them")
-    answer, count = Counter(answer.strip() for _, answer in answered).most_common(1)[0]
-    if count > 1 and count >= REPEATED_ANSWER_SHARE * len(answered):
-        findings.append(f"data.train: {count} of {len(answered)} rows have the same answer, «{answer[:60]}»; the model may say little else")
-    return findings
-
-
-def near_leakage_findings(dataset: Dataset) -> list[str]:
-    """Find held-out prompts that differ from a training prompt in case, punctuation or spacing only."""
-    findings = []
-    train = {example.prompt_words: example for example in dataset.train}
-    for name, rows in (("data.validation", dataset.validation), ("data.test", dataset.test)):
-        near = [example for example in rows if example.prompt_words in train]
-        if near:
-            word = "1 row asks" if len(near) == 1 else f"{len(near)} rows ask"
-            pair = f"{near[0].origin} and {train[near[0].prompt_words].origin}"
-            findings.append(f"{name}: {word} what a training row asks, but for case and punctuation ({pair}); its figures flatter")
-    return findings
 
 
 def size_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config: TrainConfig) -> list[str]:

@@ -3,7 +3,7 @@
 Test: tests/trainer/preflight/test_inputs.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from trainer.data.sampler import steps_total
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel, locate
 from trainer.preflight.doctor import examine
+from trainer.preflight.tokens import Tokens, write_tokens
 from trainer.storage.digest import sha256_of
 from trainer.storage.kinds import output_place
 from trainer.storage.ownership import TIME_FIELD, recorded_time
@@ -36,6 +37,20 @@ class Inputs:
     """Digest of the weights, which takes a while; None for a commit of the hub, whose weights were not fetched."""
     template_time: str | None = None
     """ISO time that the chat template takes for now in the whole run; None where it reads no clock."""
+
+    tokens: Tokens | None = None
+    """All rows as the model sees them; None until `with_tokens`."""
+
+    @property
+    def written_tokens(self) -> Tokens:
+        """The tokens, which a rank takes for granted."""
+        if self.tokens is None:
+            raise ValueError("the rows were not tokenized")
+        return self.tokens
+
+    def with_tokens(self, config: TrainConfig, data: DataFolder) -> "Inputs":
+        """Return the same input, with all rows tokenized."""
+        return replace(self, tokens=write_tokens(config, self.dataset, self.tokenizer, data, self.template_time))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled."""

@@ -114,7 +114,7 @@ def take_probe(loaded: Loaded, rows: Rows) -> Probe:
     """Return what the engine's model answers to a few rows, for the exports to be compared with; every rank takes part."""
     engine = loaded.engine
     engine.model.eval()
-    asked = [row.input_ids for row in (*rows.test, *(piece.tokens for piece in rows.train[:PROBE_ROWS]))]
+    asked = [row.input_ids for row in (*rows.test[:PROBE_ROWS], *(piece.tokens for piece in rows.train[:PROBE_ROWS]))]
     dtype = torch.bfloat16 if loaded.bfloat16 else torch.float32
     return Probe.take(lambda ids: engine.forward(input_ids=ids.to(engine.device), use_cache=False), asked, dtype)
 

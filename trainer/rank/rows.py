@@ -1,4 +1,4 @@
-"""The rows of a run as tokens, and the micro-batches that this rank takes from them at each step.
+"""The rows of a run as tokens, which lie on disk, and the micro-batches that this rank takes from them at each step.
 
 Test: tests/trainer/rank/test_rows.py.
 """
@@ -9,42 +9,38 @@ from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
-from trainer.data.rows import Dataset, Example, Piece, Sample
+from trainer.data.rows import Dataset, Sample
 from trainer.data.sampler import batch_at
+from trainer.data.shards import Pieces, Samples, lengths_of
 from trainer.engine.base import Engine
 from trainer.objectives.base import Batch
-from trainer.tasks.base import Task
+from trainer.preflight.tokens import Tokens
 from trainer.tasks.registry import task_of
 from trainer.training.batches import deal
 
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows, tokenized once; a training row that augmentation changes is tokenized again when it is drawn."""
+    """All rows, tokenized before; a training row that augmentation changes is tokenized again when it is drawn."""
 
-    train: Sequence[Piece[Any]]
+    train: Pieces
     validation: Sequence[Sample]
     test: Sequence[Sample]
 
     @classmethod
-    def of(cls, task: Task[Any], dataset: Dataset, tokenizer: Any, max_length: int) -> "Rows":
-        """Tokenize all rows; of a text longer than `max_length` several are made."""
-
-        def pieces(examples: Sequence[Example]) -> list[Piece[Any]]:
-            return [piece for example in examples for piece in task.encode(example, tokenizer, max_length)]
-
-        validation, test = ([piece.tokens for piece in pieces(rows)] for rows in (dataset.validation, dataset.test))
-        return cls(pieces(dataset.train), validation, test)
+    def of(cls, dataset: Dataset, tokens: Tokens) -> "Rows":
+        """Return the rows of a data set whose tokens are on disk."""
+        return cls(Pieces(tokens.train, dataset.train), Samples(tokens.validation), Samples(tokens.test))
 
     @property
     def longest(self) -> int:
         """Tokens of the longest training row."""
-        return max(len(piece.tokens.input_ids) for piece in self.train)
+        return int(lengths_of(self.train.samples).max())
 
 
 @dataclass
 class AugmentedWords:
-    """Words of the training rows drawn so far, and how many of them augmentation changed; counted on this rank."""
+    """Words of the training rows drawn so far, and how many of them augmentation changed; counted over all ranks."""
 
     changed: int = 0
     seen: int = 0
@@ -66,23 +62,40 @@ class AugmentedWords:
 class Batches:
     """This rank's micro-batches of a step: a function of the step, so that a resumed run sees the same."""
 
-    def __init__(self, config: TrainConfig, pieces: Sequence[Piece[Any]], tokenizer: Any, engine: Engine, words: AugmentedWords) -> None:
+    def __init__(self, config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine, words: AugmentedWords) -> None:
         self._task = task_of(config.task)
         self._training, self._pieces, self._tokenizer, self._engine, self._words = config.training, pieces, tokenizer, engine, words
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
 
     def __call__(self, step: int) -> list[Batch]:
-        """Return the micro-batches of a step."""
-        places = batch_at(step, len(self._pieces), self._training.global_batch_size, self._training.seed)
-        rows = [self._row(epoch, index) for epoch, index in places]
-        dealt = deal(rows, self._engine.rank, self._engine.world_size, self._training.micro_batch_size)
-        return [self._task.objective.collate(own) for own in dealt]
+        """Return the micro-batches of a step. All ranks must call it."""
+        training, engine = self._training, self._engine
+        drawn = batch_at(step, len(self._pieces), training.global_batch_size, training.seed)
+        own = deal(self._keys(drawn), engine.rank, engine.world_size, training.micro_batch_size)
+        return [self._task.objective.collate([self._row(*drawn[place])[0] for place in places]) for places in own]
 
-    def _row(self, epoch: int, index: int) -> Sample:
-        piece = self._pieces[index]
+    def _keys(self, drawn: Sequence[tuple[int, int]]) -> list[tuple[int, str]]:
+        """Return length and id of each row of a step, by which they are dealt.
+
+        How long a varied row is shows when it is tokenized, so each rank tokenizes its share of them and all exchange the lengths.
+        """
+        table = self._pieces.shard.table
+        names = [table["id"][index].decode() for _, index in drawn]
         if self._augmenter is None:
-            return piece.tokens
+            return [(int(table["length"][index]), name) for (_, index), name in zip(drawn, names, strict=True)]
+        known = [0.0] * (len(drawn) + 2)
+        for place in range(self._engine.rank, len(drawn), self._engine.world_size):
+            sample, changed, seen = self._row(*drawn[place])
+            known[place] = len(sample.input_ids)
+            known[-2] += changed
+            known[-1] += seen
+        *lengths, changed_words, seen_words = map(int, self._engine.sums_over_ranks(known))
+        self._words.add(changed_words, seen_words)
+        return list(zip(lengths, names, strict=True))
+
+    def _row(self, epoch: int, index: int) -> tuple[Sample, int, int]:
+        """Return a training row as it is in an epoch, how many of its words were changed, and how many it has."""
+        if self._augmenter is None:
+            return self._pieces.shard.sample(index), 0, 0
         length = self._training.max_sequence_length
-        tokens, changed, seen = self._augmenter.sample(self._task, piece, epoch, self._tokenizer, length)
-        self._words.add(changed, seen)
-        return tokens
+        return self._augmenter.sample(self._task, self._pieces[index], epoch, self._tokenizer, length)

@@ -14,7 +14,6 @@ from trainer.rank.resuming import resume
 from trainer.rank.rows import Rows
 from trainer.rank.training import train_model
 from trainer.reporting.messages import Silent
-from trainer.tasks.registry import task_of
 from trainer.training.loop import StopReason
 
 
@@ -24,7 +23,7 @@ def execute(work: Assignment) -> None:
     loaded = load(config, work.inputs)
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
     outbox.send(model=loaded.provenance, output=OutputRecord(uri=work.place.uri()))
-    rows = Rows.of(task_of(config.task), dataset, loaded.tokenizer, config.training.max_sequence_length)
+    rows = Rows.of(dataset, work.inputs.written_tokens)
 
     start = resume(work, loaded, store, outbox)
     measuring = Measuring(config, dataset, loaded, rows, start.ledger, outbox)

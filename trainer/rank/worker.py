@@ -6,6 +6,7 @@ Test: tests/trainer/rank/test_run.py (real Ray, a small model).
 
 import logging
 import os
+import pickle
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,11 +16,11 @@ from finetune.api.trainconfig import TrainConfig
 
 @dataclass
 class Payload:
-    """What the driver hands to every rank; small, or by reference into Ray's object store."""
+    """What the driver hands to every rank. Small: rows and tokens stay in files, and only their paths travel."""
 
     config: dict[str, Any]
-    inputs: Any
-    """Ray reference to trainer.preflight.inputs.Inputs."""
+    inputs: bytes
+    """trainer.preflight.inputs.Inputs, pickled: processes of Ray's own pass it on and must not import what it is made of."""
     owner: str
     box: Any
     """Handle of the progress actor."""
@@ -29,8 +30,6 @@ class Payload:
 
 def train_worker(settings: dict[str, Any]) -> None:
     """Run one rank; `settings` holds a Payload under 'payload'."""
-    import ray
-
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     payload: Payload = settings["payload"]
     config = TrainConfig.model_validate(payload.config)
@@ -40,7 +39,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     from trainer.reporting.progress import RayMetricsSink, WorkerProgress
 
     sinks = [partial(RayMetricsSink, config.job)] if rank == 0 else []
-    inputs, sender = ray.get(payload.inputs), WorkerProgress(payload.box)
+    inputs, sender = pickle.loads(payload.inputs), WorkerProgress(payload.box)  # noqa: S301 - the driver pickled it
     execute(Assignment(config, inputs, payload.owner, sender, sinks, trained=payload.trained))
 
 

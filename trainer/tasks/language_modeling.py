@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from finetune.api.sources import Columns
 from finetune.api.tasks import TASKS, TaskName
 from trainer.data.layout import FirstRows, Layout, mapping, texts_of
 from trainer.data.reading import Row
 from trainer.data.rows import Piece, PieceCount, Sample, Skipped
+from trainer.data.rowstore import sizes_of
 from trainer.data.sampled import Sampled
 from trainer.tasks.base import Task
 from trainer.text.example import TextExample
@@ -99,7 +102,7 @@ def _sample(texts: Sequence[TextExample]) -> list[TextExample]:
     if len(texts) <= SAMPLE_TEXTS:
         return list(texts)
     chosen = {int(number * len(texts) / SAMPLE_TEXTS) for number in range(SAMPLE_TEXTS)}
-    chosen.update(sorted(range(len(texts)), key=lambda index: len(texts[index].text))[-LONGEST_TEXTS:])
+    chosen.update(np.argsort(sizes_of(texts)[:, 0], kind="stable")[-LONGEST_TEXTS:].tolist())
     return [texts[index] for index in sorted(chosen)]
 
 

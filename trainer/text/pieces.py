@@ -9,7 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trainer.data.rows import Piece, PieceCount, Sample
+from trainer.data.rowstore import sizes_of
 from trainer.text.encoding import decode, encode_text
 from trainer.text.example import TextExample
 
@@ -45,26 +49,25 @@ def pieces_of(example: TextExample, tokenizer: Any, max_length: int) -> list[Pie
     return pieces
 
 
-def count_pieces(examples: Iterable[TextExample], tokenizer: Any, max_length: int, most_characters: int = COUNTED_CHARACTERS) -> PieceCount:
+def count_pieces(examples: Sequence[TextExample], tokenizer: Any, max_length: int, most_characters: int = COUNTED_CHARACTERS) -> PieceCount:
     """Return how many pieces texts become. Only texts that may be longer than one are tokenized, up to `most_characters`."""
-    pieces = characters = tokens = 0
-    uncounted: list[int] = []
-    for example in examples:
-        # A token is at least one byte.
-        if len(example.text.encode()) + SPECIAL_TOKENS <= max_length:
-            pieces += 1
-        elif characters >= most_characters:
-            uncounted.append(len(example.text))
-        else:
-            length = len(_whole_text(example.text, tokenizer)[0])
-            characters, tokens = characters + len(example.text), tokens + length
-            pieces += _pieces_in(length, max_length)
-    estimate = sum(_pieces_in(round(size * tokens / characters), max_length) for size in uncounted)
-    return PieceCount(pieces + estimate, estimated=bool(uncounted))
+    sizes = sizes_of(examples)
+    # A token is at least one byte.
+    long = np.flatnonzero(sizes[:, 1] + SPECIAL_TOKENS > max_length)
+    pieces, characters, tokens, counted = len(sizes) - len(long), 0, 0, 0
+    for row in long.tolist():
+        if characters >= most_characters:
+            break
+        length = len(_whole_text(examples[row].text, tokenizer)[0])
+        characters, tokens, counted = characters + int(sizes[row, 0]), tokens + length, counted + 1
+        pieces += int(_pieces_in(np.array([length]), max_length)[0])
+    rest = sizes[long[counted:], 0]
+    estimate = _pieces_in(np.rint(rest * tokens / max(1, characters)).astype(np.int64), max_length)
+    return PieceCount(pieces + int(estimate.sum()), estimated=len(rest) > 0)
 
 
-def _pieces_in(length: int, max_length: int) -> int:
-    return max(1, -(-(length - 1) // (max_length - 1)))
+def _pieces_in(lengths: NDArray[np.int64], max_length: int) -> NDArray[np.int64]:
+    return np.maximum(1, -(-(lengths - 1) // (max_length - 1)))
 
 
 def _whole_text(text: str, tokenizer: Any) -> tuple[list[int], list[int] | None]:

@@ -15,9 +15,12 @@ from finetune.api.errors import InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, Result, Stage
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
+from trainer.data.datafolder import DataFolder
+from trainer.data.shards import Shard
 from trainer.driver.attempt import attempt, check, overseen
 from trainer.driver.exits import exit_of
 from trainer.driver.stopping import SIGNALS, StopRequest
+from trainer.preflight.tokens import Tokens
 from trainer.storage.ownership import Ownership
 
 
@@ -64,6 +67,13 @@ class CheckedInputs:
 
     def digests(self, config: TrainConfig) -> dict[str, str]:
         return {"data.train": "rows"}
+
+    def with_tokens(self, config: TrainConfig, data: DataFolder) -> "CheckedInputs":
+        return self
+
+    @property
+    def written_tokens(self) -> Tokens:
+        return Tokens(*[Shard(Path("/nowhere"), 0, 0)] * 3)
 
 
 class Published:

@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import Scheduler, Training
 from tests.trainer.fixtures.causal import tiny_tokenizer
+from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
 from trainer.engine.base import Engine, EngineSettings, EngineState
 from trainer.engine.ddp import DdpEngine
@@ -28,7 +29,6 @@ from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
-from trainer.training.batches import deal
 from trainer.training.loop import Progress, StepResult, train
 from trainer.training.optimizer import AdamW
 
@@ -101,7 +101,7 @@ def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
     """Have the loop do one optimizer step; return loss, gradients before clipping and the gradient norm."""
 
     def batches(number: int) -> list[CausalBatch]:
-        return [CAUSAL.collate(rows) for rows in deal(rows_of_step(number), engine.rank, engine.world_size, micro)]
+        return [CAUSAL.collate(rows) for rows in deal_rows(rows_of_step(number), engine.rank, engine.world_size, micro)]
 
     with Watch(engine) as watch:
         train(engine, CAUSAL, batches, TRAINING, LABEL_SMOOTHING, Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step), [watch])
@@ -114,7 +114,7 @@ def gradients_of_many(name: str, micro: int) -> Tensor:
     rows = [replace(row, id=f"{step}-{row.id}") for step in range(MANY // ROWS) for row in rows_of_step(step)]
     settings = EngineSettings(AdamW(0.0), gradient_clipping=0.0, micro_batch_size=micro, micro_batches_per_step=MANY // micro)
     engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
-    batches = [CAUSAL.collate(dealt) for dealt in deal(rows, 0, 1, micro)]
+    batches = [CAUSAL.collate(dealt) for dealt in deal_rows(rows, 0, 1, micro)]
     forward, tokens = Forward.of(engine.model, engine.forward), sum(batch.units for batch in batches)
     for index, batch in enumerate(batches):
         sums = CAUSAL.loss(forward, batch)

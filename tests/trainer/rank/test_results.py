@@ -57,7 +57,8 @@ def config(folder: Path, *, export: tuple[str, ...] = ("adapter",), **changes: A
 
 def run(wanted: TrainConfig, *, trained: bool = False) -> Sent:
     """Do what a worker of one rank does."""
-    sent, inputs = Sent(), check_inputs(wanted, data_folder(Path(wanted.output.directory)))
+    sent, data = Sent(), data_folder(Path(wanted.output.directory) / f".finetune-{os.environ.get('RANK', '0')}")
+    inputs = check_inputs(wanted, data).with_tokens(wanted, data)
     ownership = Ownership.of(wanted, inputs.digests(wanted))
     ownership.write(finished=trained)
     execute(Assignment(wanted, inputs, ownership.owner, sent, trained=trained))

@@ -1,44 +1,71 @@
 """What a run learns at each step: every token with loss once an epoch, whatever the number of ranks and interruptions."""
 
+import threading
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
+
+import pytest
 
 from tests.builders import train_config
 from tests.trainer.fixtures import examples, tokenizers
-from trainer.data.rows import Dataset
-from trainer.rank.rows import AugmentedWords, Batches, Rows
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from tests.trainer.fixtures.stored import stored_pieces
+from trainer.data.shards import Shard
+from trainer.rank.rows import AugmentedWords, Batches
+from trainer.text.pieces import pieces_of
 
 LONG = "The river is green. " * 40
 SWAPS = {"operations": [{"wordSwap": {"probability": 0.2}}], "augmentedShare": 0.5}
 
 
+class Ranks:
+    """Ranks in threads that add up what they are asked to, as those of an engine do over a network."""
+
+    def __init__(self, world_size: int) -> None:
+        self.world_size = world_size
+        self.values: list[Sequence[float]] = [()] * world_size
+        self.met = threading.Barrier(world_size, timeout=60)
+
+
 class OneRank:
     """What a run asks of an engine to deal out rows."""
 
-    def __init__(self, rank: int, world_size: int) -> None:
-        self.rank, self.world_size = rank, world_size
+    def __init__(self, rank: int, ranks: Ranks) -> None:
+        self.rank, self.world_size, self._ranks = rank, ranks.world_size, ranks
+
+    def sums_over_ranks(self, values: Sequence[float]) -> list[float]:
+        self._ranks.values[self.rank] = values
+        self._ranks.met.wait()
+        sums = [sum(column) for column in zip(*self._ranks.values, strict=True)]
+        self._ranks.met.wait()
+        return sums
 
 
-def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> list[Counter[int]]:
-    """Return the targets with loss of each step of a run over long texts, of all its ranks together."""
+def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> tuple[list[Counter[int]], list[int]]:
+    """Return the targets with loss of each step of a run over long texts, of all its ranks together, and the words counted by each."""
     config = train_config(task="language-modeling", **changes)
     tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
-    dataset = Dataset((examples.text(LONG), examples.text("Short.")), (), ())
-    rows = Rows.of(LANGUAGE_MODELING, dataset, tokenizer, config.training.max_sequence_length)
-    counted = [Counter[int]() for _ in range(steps)]
-    for rank in range(ranks):
-        batches = Batches(config, rows.train, tokenizer, cast(Any, OneRank(rank, ranks)), AugmentedWords())
-        for step, targets in enumerate(counted):
-            for batch in batches(first_step + step):
-                targets.update(batch.targets[batch.loss_mask].tolist())
-    return counted
+    texts = (examples.text(LONG), examples.text("Short."))
+    pieces = stored_pieces(piece for text in texts for piece in pieces_of(text, tokenizer, config.training.max_sequence_length))
+    together = Ranks(ranks)
+
+    def take(rank: int) -> tuple[list[Counter[int]], list[int]]:
+        words = AugmentedWords()
+        batches = Batches(config, pieces, tokenizer, cast(Any, OneRank(rank, together)), words)
+        taken = [batches(first_step + step) for step in range(steps)]
+        return [Counter(token for batch in own for token in batch.targets[batch.loss_mask].tolist()) for own in taken], words.to_state()
+
+    with ThreadPoolExecutor(ranks) as pool:
+        of_ranks = list(pool.map(take, range(ranks)))
+    assert len({tuple(words) for _, words in of_ranks}) == 1, "every rank counts the words of all"
+    return [sum(of_step, Counter()) for of_step in zip(*(counts for counts, _ in of_ranks), strict=True)], of_ranks[0][1]
 
 
 def test_an_epoch_over_long_texts_learns_each_of_their_tokens_once() -> None:
     training = {"epochs": 1, "globalBatchSize": 2, "microBatchSize": 1, "maxSequenceLength": 100}
     # 801 tokens make 9 pieces, 7 tokens one: 10 rows, 5 steps.
-    learnt = sum(dealt(0, 5, training=training), Counter())
+    learnt = sum(dealt(0, 5, training=training)[0], Counter())
     tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
     texts = [tokenizer(LONG)["input_ids"], tokenizer("Short.")["input_ids"]]
     assert learnt == Counter(token for ids in texts for token in [*ids[1:], tokenizer.eos_token_id])
@@ -46,9 +73,23 @@ def test_an_epoch_over_long_texts_learns_each_of_their_tokens_once() -> None:
 
 def test_what_a_step_over_long_texts_learns_depends_on_neither_ranks_nor_interruptions() -> None:
     training = {"epochs": 3, "globalBatchSize": 4, "microBatchSize": 1, "maxSequenceLength": 100}
-    whole = dealt(0, 6, training=training, augmentation=SWAPS)
-    assert dealt(0, 6, ranks=2, training=training, augmentation=SWAPS) == whole
-    assert dealt(3, 3, training=training, augmentation=SWAPS) == whole[3:]
+    whole, words = dealt(0, 6, training=training, augmentation=SWAPS)
+    assert dealt(0, 6, ranks=2, training=training, augmentation=SWAPS) == (whole, words)
+    assert dealt(3, 3, training=training, augmentation=SWAPS)[0] == whole[3:]
+    assert words[1] > words[0] > 0
+
+
+def test_a_rank_reads_and_tokenizes_no_row_that_another_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    sample = Shard.sample
+    monkeypatch.setattr(Shard, "sample", lambda shard, index: (read.append(index), sample(shard, index))[1])
+    tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
+    config = train_config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 8, "microBatchSize": 2})
+    pieces = stored_pieces(piece for number in range(8) for piece in pieces_of(examples.text("word " * (number + 1)), tokenizer, 100))
+    read.clear()
+    for rank in range(4):
+        Batches(config, pieces, tokenizer, cast(Any, OneRank(rank, Ranks(4))), AugmentedWords())(0)
+    assert sorted(read) == list(range(8))
 
 
 def test_words_that_augmentation_changes_are_counted() -> None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
-from trainer.training.batches import deal, deal_evaluation
+from trainer.training.batches import deal_evaluation
 
 
 def row(name: str, ids: list[int], first: int) -> Sample:
@@ -15,9 +16,9 @@ def row(name: str, ids: list[int], first: int) -> Sample:
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 7))
 def test_every_row_is_computed_by_exactly_one_rank(world_size: int, rows_per_rank: int, micro: int) -> None:
     rows = [row(str(index), [*range(1, 3 + index % 5), index + 10], 1) for index in range(world_size * rows_per_rank)]
-    seen = [item.input_ids[-1] for rank in range(world_size) for batch in deal(rows, rank, world_size, micro) for item in batch]
+    seen = [item.input_ids[-1] for rank in range(world_size) for batch in deal_rows(rows, rank, world_size, micro) for item in batch]
     assert sorted(seen) == [index + 10 for index in range(len(rows))]
-    assert len({len(deal(rows, rank, world_size, micro)) for rank in range(world_size)}) == 1
+    assert len({len(deal_rows(rows, rank, world_size, micro)) for rank in range(world_size)}) == 1
 
 
 @given(st.integers(1, 4), st.integers(1, 20), st.integers(1, 6))

@@ -1,0 +1,87 @@
+"""Rows are tokenized once: another start with the same rows, tokenizer and length takes what is there, any other does not."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.api.trainconfig import TrainConfig
+from tests.builders import train_config
+from tests.trainer.fixtures.examples import chat, dataset
+from tests.trainer.fixtures.stored import data_folder
+from tests.trainer.fixtures.tokenizers import byte_tokenizer
+from trainer.data.datafolder import DataFolder
+from trainer.data.rows import Example
+from trainer.data.shards import IDS, Samples
+from trainer.preflight.tokens import Tokens, write_tokens
+from trainer.tasks.chat import TASK, Chat
+
+ROWS = [chat(f"question {number}", f"answer {number}") for number in range(5)]
+
+
+def start(
+    folder: Path, *, rows: Sequence[Example] = ROWS, tokenizer: Any = None, length: int = 64, day: str | None = None
+) -> tuple[Tokens, DataFolder]:
+    data = data_folder(folder)
+    data.keep()
+    wanted = train_config(training={"epochs": 1, "maxSequenceLength": length})
+    return write_tokens(wanted, dataset(list(rows), test=ROWS[:2]), tokenizer or byte_tokenizer(), data, day), data
+
+
+def test_the_tokens_are_those_of_the_rows(tmp_path: Path) -> None:
+    written, _ = start(tmp_path)
+    tokenizer = byte_tokenizer()
+    assert list(Samples(written.train)) == [TASK.encode(row, tokenizer, 64)[0].tokens for row in ROWS]
+    assert (len(Samples(written.validation)), len(Samples(written.test)), written.found) == (0, 2, ())
+
+
+def test_a_second_start_tokenizes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = start(tmp_path)
+    monkeypatch.setattr(Chat, "encode", lambda *_: pytest.fail("a row was tokenized"))
+    second, _ = start(tmp_path)
+    assert second.found == ("data.train", "data.test")
+    assert list(Samples(second.train)) == list(Samples(first.train))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({}, {"rows": ROWS[:4]}, id="other rows"),
+        pytest.param({}, {"rows": ROWS[::-1]}, id="another order"),
+        pytest.param({}, {"length": 32}, id="another length"),
+        pytest.param({}, {"tokenizer": byte_tokenizer(bos="<s>")}, id="another special token"),
+        pytest.param({}, {"tokenizer": byte_tokenizer("x" + byte_tokenizer().chat_template)}, id="another chat template"),
+        pytest.param({"day": "2024-03-05T10:00:00"}, {"day": "2025-03-05T10:00:00"}, id="another day"),
+    ],
+)
+def test_what_tokens_depend_on_is_in_their_name(tmp_path: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
+    start(tmp_path, **before)
+    written, _ = start(tmp_path, **after)
+    assert "data.train" not in written.found
+
+
+def test_tokens_that_no_run_needs_any_longer_are_removed(tmp_path: Path) -> None:
+    start(tmp_path)
+    written, _ = start(tmp_path, rows=ROWS[:3])
+    kept = {written.train.folder, written.validation.folder, written.test.folder}
+    assert {path for path in written.train.folder.parent.iterdir() if path.name.startswith("tokens-")} == kept
+
+
+def test_a_torn_shard_is_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, _ = start(tmp_path)
+    whole = list(Samples(first.train))
+    (first.train.folder / IDS).write_bytes(b"torn")
+    second, _ = start(tmp_path)
+    assert second.found == ("data.test",)
+    assert list(Samples(second.train)) == whole
+    assert "the rows are tokenized again" in caplog.text
+
+
+def test_a_configuration_of_another_kind_is_not_asked_for(tmp_path: Path) -> None:
+    """The learning rate, say, changes no token."""
+    written, data = start(tmp_path)
+    wanted: TrainConfig = train_config(training={"epochs": 7, "maxSequenceLength": 64, "learningRate": 0.5, "seed": 3})
+    again = write_tokens(wanted, dataset(ROWS, test=ROWS[:2]), byte_tokenizer(), data)
+    assert again.found == ("data.train", "data.test")
+    assert again.train.folder == written.train.folder

@@ -1,0 +1,250 @@
+"""Tokens of a set of rows in files that are mapped into memory: written once by the driver, read by every rank, row by row.
+
+A shard is a folder: the token ids of all rows one after the other, a byte for each that says whether it has loss, a table with
+a line for each row of a step, and a manifest with sizes and digests, written last. Tests: tests/trainer/data/test_shards.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.rows import Piece, Sample
+
+FORMAT = 1
+"""Part of every shard's key: a shard of another format is not found."""
+IDS, MASK, TABLE, MANIFEST = "ids.bin", "mask.bin", "table.bin", "manifest.json"
+LINE = np.dtype([
+    ("id", "S48"), ("row", "<i8"), ("start", "<i8"), ("end", "<i8"), ("offset", "<i8"), ("loss_bytes", "<i8"),
+    ("length", "<i4"), ("loss_tokens", "<i4"), ("first", "?"), ("last", "?"), ("truncated", "?"),
+])  # fmt: skip
+"""A piece: its example's index, its words in the text (end is -1 for the whole), and where its tokens are."""
+BUFFERED_LINES = 4096
+
+
+class TornShardError(Exception):
+    """A shard is not what its manifest says, or has none."""
+
+
+class ShardWriter:
+    """Writes a shard into a folder, piece by piece; a context manager, which writes the manifest if all went well."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self._key = folder, key
+        self._files = {name: (folder / name).open("wb") for name in (IDS, MASK, TABLE)}
+        self._digests = {name: hashlib.sha256() for name in self._files}
+        self._sizes = dict.fromkeys(self._files, 0)
+        self._lines: list[tuple[Any, ...]] = []
+        self._count = self._tokens = 0
+
+    def append(self, row: int, piece: Piece[Any]) -> None:
+        """Add a piece of the example with index `row`."""
+        sample = piece.tokens
+        name, length = sample.id.encode(), len(sample.input_ids)
+        if len(name) > LINE["id"].itemsize:
+            raise ValueError(f"the id {sample.id!r} is too long")
+        end = -1 if piece.end is None else piece.end
+        self._lines.append(
+            (name, row, piece.start, end, self._tokens, sample.loss_bytes, length, sum(sample.loss_mask), piece.first, piece.last,
+             sample.truncated)
+        )  # fmt: skip
+        self._write(IDS, array("i", sample.input_ids).tobytes())
+        self._write(MASK, array("b", sample.loss_mask).tobytes())
+        self._tokens += length
+        self._count += 1
+        if len(self._lines) == BUFFERED_LINES:
+            self._flush()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self._flush()
+        for file in self._files.values():
+            file.close()
+        if kind is None:
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        files = {name: {"bytes": self._sizes[name], "sha256": digest.hexdigest()} for name, digest in self._digests.items()}
+        manifest = {"format": FORMAT, "key": self._key, "pieces": self._count, "tokens": self._tokens, "files": files}
+        (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+    def _flush(self) -> None:
+        self._write(TABLE, np.array(self._lines, LINE).tobytes())
+        self._lines = []
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._files[name].write(content)
+        self._digests[name].update(content)
+        self._sizes[name] += len(content)
+
+
+class Shard:
+    """A shard on disk. Travels to another process as its path."""
+
+    def __init__(self, folder: Path, pieces: int, tokens: int) -> None:
+        self.folder, self.pieces, self.tokens = folder, pieces, tokens
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled."""
+        return {"folder": self.folder, "pieces": self.pieces, "tokens": self.tokens}
+
+    @classmethod
+    def open(cls, folder: Path, key: str) -> Shard:
+        """Return the shard in a folder; raises TornShardError unless it holds every byte that was written for `key`."""
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            if (manifest["format"], manifest["key"]) != (FORMAT, key):
+                raise TornShardError(f"{folder} holds the tokens of other rows")
+            for name, written in manifest["files"].items():
+                with (folder / name).open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != written["sha256"]:
+                        raise TornShardError(f"{folder / name} is not what was written")
+            return cls(folder, int(manifest["pieces"]), int(manifest["tokens"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TornShardError(f"{folder} cannot be read: {error}") from error
+
+    @cached_property
+    def table(self) -> NDArray[Any]:
+        """A line for each piece; see LINE."""
+        return _mapped(self.folder / TABLE, LINE, self.pieces)
+
+    @cached_property
+    def _ids(self) -> NDArray[np.int32]:
+        return _mapped(self.folder / IDS, np.dtype("<i4"), self.tokens)
+
+    @cached_property
+    def _mask(self) -> NDArray[np.int8]:
+        return _mapped(self.folder / MASK, np.dtype("i1"), self.tokens)
+
+    def sample(self, index: int) -> Sample:
+        """Return the tokens of a piece."""
+        line = self.table[index]
+        begin, end = int(line["offset"]), int(line["offset"]) + int(line["length"])
+        ids, mask = array("i", self._ids[begin:end].tobytes()), array("b", self._mask[begin:end].tobytes())
+        return Sample(line["id"].decode(), ids, mask, int(line["loss_bytes"]), bool(line["truncated"]))
+
+
+class Samples(Sequence[Sample]):
+    """The tokens of a shard's pieces; each is read when it is asked for."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+
+    def __len__(self) -> int:
+        return self.shard.pieces
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return Chosen(self, range(len(self))[index])
+        return self.shard.sample(range(len(self))[index])
+
+
+class Pieces(Sequence[Piece[Any]]):
+    """The pieces of a shard with the examples that they were made of."""
+
+    def __init__(self, shard: Shard, examples: Sequence[Any]) -> None:
+        self.shard, self._examples = shard, examples
+
+    @property
+    def samples(self) -> Samples:
+        """Their tokens alone."""
+        return Samples(self.shard)
+
+    def __len__(self) -> int:
+        return self.shard.pieces
+
+    @overload
+    def __getitem__(self, index: int) -> Piece[Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Piece[Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> Piece[Any] | Sequence[Piece[Any]]:
+        if isinstance(index, slice):
+            return Chosen(self, range(len(self))[index])
+        index = range(len(self))[index]
+        line = self.shard.table[index]
+        end = None if line["end"] < 0 else int(line["end"])
+        example = self._examples[int(line["row"])]
+        return Piece(example, self.shard.sample(index), bool(line["first"]), bool(line["last"]), int(line["start"]), end)
+
+
+class Chosen(Sequence[Any]):
+    """Some members of a sequence, each read when it is asked for."""
+
+    def __init__(self, members: Sequence[Any], places: Sequence[int]) -> None:
+        self._members, self._places = members, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return Chosen(self._members, self._places[index])
+        return self._members[int(self._places[index])]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._members[int(place)] for place in self._places)
+
+
+def lengths_of(rows: Sequence[Sample]) -> NDArray[np.int32]:
+    """Return the number of tokens of each row."""
+    return _column(rows, "length", lambda row: len(row.input_ids), np.dtype("<i4"))
+
+
+def ids_of(rows: Sequence[Sample]) -> NDArray[np.bytes_]:
+    """Return the id of each row; ids are ASCII, so they sort as texts do."""
+    return _column(rows, "id", lambda row: row.id.encode(), LINE["id"])
+
+
+def by_length(rows: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return the places of the rows in the order of (length, id)."""
+    return np.lexsort((ids_of(rows), lengths_of(rows)))
+
+
+def totals_of(rows: Sequence[Sample]) -> tuple[int, int]:
+    """Return how many tokens of all rows have loss, and how many bytes of text these are."""
+    tokens = _column(rows, "loss_tokens", lambda row: sum(row.loss_mask), np.dtype("<i8"))
+    size = _column(rows, "loss_bytes", lambda row: row.loss_bytes, np.dtype("<i8"))
+    return int(tokens.sum(dtype=np.int64)), int(size.sum(dtype=np.int64))
+
+
+def _column(rows: Sequence[Sample], name: str, value: Any, kind: np.dtype[Any]) -> NDArray[Any]:
+    if isinstance(rows, Samples):
+        return np.ascontiguousarray(rows.shard.table[name])
+    return np.array([value(row) for row in rows], kind)
+
+
+def _mapped(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Return a file as an array, mapped if the file system can."""
+    if count == 0:
+        return np.zeros(0, kind)
+    try:
+        return np.memmap(path, kind, "r", shape=(count,))
+    except OSError:
+        return np.fromfile(path, kind, count)
+
+
+def write_shard(folder: Path, key: str, pieces: Iterable[tuple[int, Piece[Any]]]) -> None:
+    """Write pieces, each with the index of its example."""
+    with ShardWriter(folder, key) as writer:
+        for row, piece in pieces:
+            writer.append(row, piece)
