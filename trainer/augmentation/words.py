@@ -5,22 +5,12 @@ tests/trainer/augmentation/test_augmenter.py.
 """
 
 import random
-import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainer.augmentation.synonyms import Synonyms
-
-# What is neither space nor punctuation, so that vowel signs of scripts such as Devanagari stay in their word; apostrophes and
-# hyphens inside a word belong to it.
-_LETTERS = f"[^\\s{re.escape(string.punctuation.replace('_', '') + '«»“”„‘’‚…–—¿¡。、，！？：；（）「」')}]+"
-WORD = re.compile(f"{_LETTERS}(?:['’-]{_LETTERS})*")
-
-
-def bare(text: str) -> str:
-    """Return the words of a text in lower case, with single spaces between: what stays the same when punctuation changes."""
-    return " ".join(WORD.findall(text.casefold()))
+from trainer.text.words import WORD
 
 
 @dataclass

@@ -1,11 +1,11 @@
-"""A conversation as the rows hold it. Tests: tests/trainer/chat/test_example.py."""
+"""A conversation as the rows hold it. Tests: tests/trainer/chat/test_messages.py, tests/trainer/tasks/test_conformance.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from trainer.augmentation.words import bare
 from trainer.data.rows import Example, hash_of
+from trainer.text.words import bare
 
 
 @dataclass(frozen=True)

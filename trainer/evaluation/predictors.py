@@ -1,7 +1,7 @@
 """Answers requests, each kind by its predictor, shared out over the ranks.
 
 A task says what it asks, as a request; what to do for it is here, so that neither tasks nor metrics touch a model. A kind without a
-predictor is an error. Tests: tests/trainer/evaluation/test_evaluator.py, tests/trainer/engine/test_invariance.py.
+predictor is an error. Tests: tests/trainer/evaluation/test_predictors.py, tests/trainer/engine/test_invariance.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,10 +1,10 @@
-"""A plain text as the rows hold it. Tests: tests/trainer/text/test_example.py."""
+"""A plain text as the rows hold it. Tests: tests/trainer/text/test_pieces.py, tests/trainer/tasks/test_conformance.py."""
 
 from dataclasses import dataclass
 from typing import Any, Self
 
-from trainer.augmentation.words import bare
 from trainer.data.rows import Example, hash_of
+from trainer.text.words import bare
 
 
 @dataclass(frozen=True)

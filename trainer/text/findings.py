@@ -1,4 +1,7 @@
-"""What deserves attention in any text that is tokenized. Tests: tests/trainer/text/test_findings.py."""
+"""What deserves attention in any text that is tokenized.
+
+Tests: tests/trainer/chat/test_findings.py, tests/trainer/tasks/test_conformance.py.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,0 +1,47 @@
+"""Requests are answered by the predictor of their kind; a kind without one is an error."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
+from trainer.engine.base import EngineSettings
+from trainer.engine.ddp import DdpEngine
+from trainer.evaluation.generation import generate
+from trainer.evaluation.predictors import Limits, predict
+from trainer.tasks.base import Generate, Request
+from trainer.training.optimizer import AdamW
+
+LIMITS = Limits(prompt_tokens=20, new_tokens=5, tokens_at_once=60)
+
+
+@dataclass(frozen=True)
+class Guess(Request):
+    """A kind of request that nothing answers."""
+
+
+def engine() -> Any:
+    return DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
+
+
+@pytest.mark.parametrize(
+    "requests", [[Guess("a", "b")], [Guess("a", "b"), Generate("a", "b", [1, 2])], []], ids=["unknown", "mixed", "none"]
+)
+def test_requests_without_a_predictor_are_an_error(requests: list[Request]) -> None:
+    with pytest.raises(TypeError, match="no predictor for requests of"):
+        predict(engine(), tiny_tokenizer(), requests, LIMITS)
+
+
+def test_an_answer_ends_at_the_stops_of_its_request_and_loses_its_opening() -> None:
+    model, tokenizer, prompt = tiny_model(), tiny_tokenizer(), [5, 9, 21, 33]
+    [free] = predict(engine(), tokenizer, [Generate("", "", prompt)], LIMITS)
+    assert free == generate(model, tokenizer, [prompt], 5)[0]
+    tokens = model.generate(torch.tensor([prompt]), max_new_tokens=5, do_sample=False)[0, len(prompt) :].tolist()
+    [stopped] = predict(engine(), tokenizer, [Generate("", "", prompt, frozenset(tokens[2:3]))], LIMITS)
+    place = tokens.index(tokens[2])
+    assert stopped.text == tokenizer.decode(tokens[:place], skip_special_tokens=True).strip()
+    assert not stopped.cut
+    [opened] = predict(engine(), tokenizer, [Generate("", "", prompt, opening=tuple(tokens[:2]))], LIMITS)
+    assert opened.text == tokenizer.decode(tokens[2:], skip_special_tokens=True).strip()
