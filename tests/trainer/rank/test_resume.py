@@ -12,6 +12,7 @@ from finetune.api.record import Metrics
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.stored import data_folder
 from trainer.engine.ddp import DdpEngine
 from trainer.preflight.inputs import check_inputs
 from trainer.rank.assignment import Assignment
@@ -81,6 +82,7 @@ def run(folder: Path, output: str, stop_at: int | None = None) -> Ran:
         progress={"file": str(folder / output / "progress.json")},
     )
     (folder / output).mkdir(exist_ok=True)
+    data = data_folder(folder / output / ".finetune")
     ran, forward = Ran(folder / output, Driver(stop_at), []), DdpEngine.forward
 
     def watched(engine: DdpEngine, **inputs: Any) -> Tensor:
@@ -89,7 +91,7 @@ def run(folder: Path, output: str, stop_at: int | None = None) -> Ran:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DdpEngine, "forward", watched)
-        execute(Assignment(config, check_inputs(config), "owner", ran.driver))
+        execute(Assignment(config, check_inputs(config, data).with_tokens(config, data), "owner", ran.driver))
     return ran
 
 
