@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
+from tests.builders import train_config
 from tests.trainer.fixtures import templates
-from tests.trainer.fixtures.examples import chat, config, conversation, dataset, text
+from tests.trainer.fixtures.examples import chat, conversation, dataset, text
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.chat.example import Message
 from trainer.chat.template import pin_time
@@ -18,7 +19,7 @@ from trainer.preflight.doctor import examine
 def said(tokenizer: Any, *rows: Example) -> list[str]:
     """Return what the doctor says of these rows, but for missing held-out sets and a small batch."""
     numbered = [replace(row, origin=f"data.train[0] line {number}") for number, row in enumerate(rows, 1)]
-    settings = config(training={"epochs": 1, "maxSequenceLength": 4096, "globalBatchSize": 1}, evaluation={"metrics": ["perplexity"]})
+    settings = train_config(training={"epochs": 1, "maxSequenceLength": 4096, "globalBatchSize": 1}, evaluation={"metrics": ["perplexity"]})
     return [finding for finding in examine(dataset(numbered), tokenizer, settings) if not finding.startswith("data.test")]
 
 
@@ -115,7 +116,7 @@ def test_an_earlier_turn_that_could_not_be_asked_for_is_no_reason_to_refuse() ->
 
 def test_a_text_that_holds_a_written_conversation_is_told_where_conversations_belong() -> None:
     texts = [text("<s>[INST] Hi [/INST] Hello </s>", "data.train[0] line 1")]
-    settings = config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 1})
+    settings = train_config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 1})
     said = examine(dataset(texts), trained_tokenizer(None), settings)
     assert (
         "data.train: 1 row has names of control tokens in the text, such as <s> (data.train[0] line 1); they are read as text;"

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Source
-from tests.trainer.fixtures.examples import config, source
+from tests.builders import train_config
+from tests.trainer.fixtures.examples import source
 from tests.trainer.fixtures.stored import prepared
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
@@ -31,7 +32,7 @@ def numbered(start: int, stop: int) -> list[tuple[str, str]]:
 def test_sources_of_all_sets_are_read_in_order(tmp_path: Path) -> None:
     first, second = write_rows(tmp_path / "a.jsonl", *numbered(0, 3)), write_rows(tmp_path / "b.jsonl", *numbered(3, 5))
     held_out = write_rows(tmp_path / "test.jsonl", *numbered(10, 12))
-    dataset = prepared(config({"train": [source(first), source(second)], "test": [source(held_out)]}))
+    dataset = prepared(train_config(data={"train": [source(first), source(second)], "test": [source(held_out)]}))
     assert [example.origin for example in dataset.train] == [
         *(f"data.train[0] line {line}" for line in (1, 2, 3)),
         *(f"data.train[1] line {line}" for line in (1, 2)),
@@ -45,7 +46,7 @@ def test_duplicates_leaks_and_empty_rows_are_left_out_and_reported(tmp_path: Pat
     validation = write_rows(tmp_path / "validation.jsonl", *numbered(4, 9))
     test = write_rows(tmp_path / "test.jsonl", *numbered(5, 7), *numbered(5, 6))
     data = {"train": [source(train)], "validation": [source(validation)], "test": [source(test)]}
-    dataset = prepared(config(data))
+    dataset = prepared(train_config(data=data))
     assert [len(side) for side in (dataset.train, dataset.validation, dataset.test)] == [4, 3, 2]
     assert sorted(dataset.findings) == [
         "data.test: 1 row repeats an earlier one and is left out (the first: data.test[0] line 3)",
@@ -59,7 +60,7 @@ def test_duplicates_leaks_and_empty_rows_are_left_out_and_reported(tmp_path: Pat
 
 def test_a_set_that_is_given_and_one_that_is_split_off_go_together(tmp_path: Path) -> None:
     train, test = write_rows(tmp_path / "train.jsonl", *numbered(0, 100)), write_rows(tmp_path / "test.jsonl", *numbered(200, 210))
-    dataset = prepared(config({"train": [source(train)], "validationFraction": 0.1, "test": [source(test)]}))
+    dataset = prepared(train_config(data={"train": [source(train)], "validationFraction": 0.1, "test": [source(test)]}))
     assert len(dataset.test) == 10
     assert 3 <= len(dataset.validation) <= 20
     assert len(dataset.train) + len(dataset.validation) == 100
@@ -68,14 +69,14 @@ def test_a_set_that_is_given_and_one_that_is_split_off_go_together(tmp_path: Pat
 def test_the_seed_moves_no_row_to_another_side(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "train.jsonl", *numbered(0, 50))
     data = {"train": [source(train)], "validationFraction": 0.2, "testFraction": 0.2}
-    assert prepared(config(data)) == prepared(config(data, training={"epochs": 1, "seed": 7}))
+    assert prepared(train_config(data=data)) == prepared(train_config(data=data, training={"epochs": 1, "seed": 7}))
 
 
 def test_formats_can_be_mixed(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.jsonl", ("a", "b"))
     (tmp_path / "b.csv").write_text("question,answer,extra\nc,d,x\n")
     columns = {"prompt": "question", "completion": "answer"}
-    dataset = prepared(config({"train": [source(tmp_path / "a.jsonl"), source(tmp_path / "b.csv", columns=columns)]}))
+    dataset = prepared(train_config(data={"train": [source(tmp_path / "a.jsonl"), source(tmp_path / "b.csv", columns=columns)]}))
     assert [[turn.content for turn in example.messages] for example in dataset.train] == [["a", "b"], ["c", "d"]]
 
 
@@ -85,15 +86,15 @@ def test_a_parquet_file_is_read_by_the_columns_that_are_named(tmp_path: Path) ->
 
     table = pyarrow.Table.from_pylist([{"q": "a", "a": "b", "embedding": [0.5] * 8}])
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    dataset = prepared(config({"train": [source(tmp_path / "a.parquet", columns={"prompt": "q", "completion": "a"})]}))
+    dataset = prepared(train_config(data={"train": [source(tmp_path / "a.parquet", columns={"prompt": "q", "completion": "a"})]}))
     assert [turn.content for turn in dataset.train[0].messages] == ["a", "b"]
     with pytest.raises(InputError, match=r"'x' is not a column of .*a\.parquet row 1 \(it has: q, a, embedding\)"):
-        prepared(config({"train": [source(tmp_path / "a.parquet", columns={"prompt": "x", "completion": "a"})]}))
+        prepared(train_config(data={"train": [source(tmp_path / "a.parquet", columns={"prompt": "x", "completion": "a"})]}))
 
 
 def test_paragraphs_of_a_book_are_rows_for_language_modeling(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("One.\n\nTwo,\nstill two.\n")
-    dataset = prepared(config({"train": [source(tmp_path / "book.txt")]}, task="language-modeling"))
+    dataset = prepared(train_config(data={"train": [source(tmp_path / "book.txt")]}, task="language-modeling"))
     assert [example.text for example in dataset.train] == ["One.", "Two,\nstill two."]
 
 
@@ -103,7 +104,7 @@ def test_the_files_of_a_folder_or_pattern_are_one_source(tmp_path: Path) -> None
     (tmp_path / "set/empty.jsonl").touch()
     (tmp_path / "set/.c.jsonl").write_text("hidden")
     for path in (tmp_path / "set", tmp_path / "s*/**"):
-        dataset = prepared(config({"train": [source(path)]}))
+        dataset = prepared(train_config(data={"train": [source(path)]}))
         assert [example.origin.removeprefix("data.train[0] ").removeprefix("set/") for example in dataset.train] == [
             "a.csv.gz line 2",
             "b.jsonl line 1",
@@ -118,7 +119,7 @@ def test_the_files_of_a_folder_or_pattern_are_one_source(tmp_path: Path) -> None
 def test_a_clone_of_a_data_set_is_read_without_its_card(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# A card")
     (tmp_path / "train.jsonl").write_text('{"text": "A story."}\n')
-    dataset = prepared(config({"train": [source(tmp_path)]}, task="language-modeling"))
+    dataset = prepared(train_config(data={"train": [source(tmp_path)]}, task="language-modeling"))
     assert [example.text for example in dataset.train] == ["A story."]
     assert "README.md is not read" in " ".join(dataset.findings)
 
@@ -127,8 +128,8 @@ def test_where_rows_lie_does_not_change_what_they_are(tmp_path: Path) -> None:
     whole = write_rows(tmp_path / "whole.jsonl", *numbered(0, 4))
     write_rows(tmp_path / "parts/1.jsonl", *numbered(0, 2))
     write_rows(tmp_path / "parts/2.jsonl", *numbered(2, 4))
-    apart = prepared(config({"train": [source(tmp_path / "parts")]})).train
-    together = prepared(config({"train": [source(whole)]})).train
+    apart = prepared(train_config(data={"train": [source(tmp_path / "parts")]})).train
+    together = prepared(train_config(data={"train": [source(whole)]})).train
     assert digest_of(apart) == digest_of(together)
     assert [example.id for example in apart] == [example.id for example in together]
 
@@ -137,15 +138,15 @@ def test_a_fault_in_one_of_several_files_names_the_file(tmp_path: Path) -> None:
     write_rows(tmp_path / "set/a.jsonl", *numbered(0, 2))
     (tmp_path / "set/b.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a", "completion": 5}\n')
     with pytest.raises(InputError, match=r"data\.train\[0\]\.columns\.completion: .*/set b\.jsonl line 2: 'completion' is a number"):
-        prepared(config({"train": [source(tmp_path / "set")]}))
+        prepared(train_config(data={"train": [source(tmp_path / "set")]}))
     (tmp_path / "set/b.jsonl").write_text("{")
     with pytest.raises(InputError, match=r"data\.train\[0\]: .*/set/b\.jsonl line 1 is not JSON"):
-        prepared(config({"train": [source(tmp_path / "set")]}))
+        prepared(train_config(data={"train": [source(tmp_path / "set")]}))
 
 
 def test_a_delimiter_can_be_given(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("prompt^completion\na, b^c; d\n")
-    dataset = prepared(config({"train": [source(tmp_path / "a.csv", delimiter="^")]}))
+    dataset = prepared(train_config(data={"train": [source(tmp_path / "a.csv", delimiter="^")]}))
     assert [turn.content for turn in dataset.train[0].messages] == ["a, b", "c; d"]
 
 
@@ -165,30 +166,30 @@ def test_local_faults_are_told_before_the_hub_is_asked(tmp_path: Path, monkeypat
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     data = {"train": [{"huggingFace": {"name": "org/set"}}, source(tmp_path / "missing.jsonl")]}
     with pytest.raises(InputError, match=r"data\.train\[1\]: there is no file"):
-        prepared(config(data))
+        prepared(train_config(data=data))
 
 
 def test_a_source_that_was_not_resolved_is_refused() -> None:
     with pytest.raises(InputError, match=r"data\.train\[0\]: does not lead to a file here"):
-        prepared(config({"train": [{"configMap": {"name": "rows", "key": "train.jsonl"}}]}))
+        prepared(train_config(data={"train": [{"configMap": {"name": "rows", "key": "train.jsonl"}}]}))
 
 
 def test_early_stopping_needs_validation_rows(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "train.jsonl", *numbered(0, 3))
     with pytest.raises(InputError, match=r"regularization\.earlyStopping: there are no validation rows to watch; give data\.validation"):
-        prepared(config({"train": [source(train)]}, regularization={"earlyStopping": {}}))
+        prepared(train_config(data={"train": [source(train)]}, regularization={"earlyStopping": {}}))
 
 
 def test_a_faulty_dictionary_is_told_before_rows_are_read(tmp_path: Path) -> None:
     (tmp_path / "words.tsv").write_text("car automobile\n")
     augmentation = {"operations": [{"wordSwap": {}}, {"synonymReplacement": {"dictionary": source(tmp_path / "words.tsv")}}]}
     with pytest.raises(InputError, match=r"augmentation\.operations\[1\]\.synonymReplacement\.dictionary: .*words\.tsv line 1 has no tab"):
-        prepared(config(augmentation=augmentation))
+        prepared(train_config(augmentation=augmentation))
 
 
 def test_ten_thousand_local_rows_are_ready_within_seconds_of_process_start(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "train.jsonl", *numbered(0, 10_000))
-    (tmp_path / "config.json").write_text(json.dumps(config({"train": [source(train)], "testFraction": 0.1}).to_wire()))
+    (tmp_path / "config.json").write_text(json.dumps(train_config(data={"train": [source(train)], "testFraction": 0.1}).to_wire()))
     program = (
         "import pathlib, sys; from finetune.api.trainconfig import TrainConfig; from trainer.data.prepare import prepare;"
         "config, folder = map(pathlib.Path, sys.argv[1:]);"
@@ -209,7 +210,7 @@ def disjoint(dataset: Dataset) -> bool:
 def test_real_intents_are_read_and_their_leaks_found(real_data: Path) -> None:
     columns = {"prompt": "text", "completion": "category"}
     files = {name: [source(real_data / "banking77" / f"{name}.csv", columns=columns)] for name in ("train", "test")}
-    dataset = prepared(config({**files, "validationFraction": 0.05}))
+    dataset = prepared(train_config(data={**files, "validationFraction": 0.05}))
     assert disjoint(dataset)
     assert len(dataset.test) == 3080  # two of them differ in white space alone
     assert len(dataset.train) + len(dataset.validation) == 9996  # 10,003 rows, 7 of which stand in the test set
@@ -219,5 +220,5 @@ def test_real_intents_are_read_and_their_leaks_found(real_data: Path) -> None:
 def test_real_word_problems_are_read_whole(real_data: Path) -> None:
     columns = {"prompt": "question", "completion": "answer"}
     files = {name: [source(real_data / "gsm8k" / f"{name}.jsonl", columns=columns)] for name in ("train", "test")}
-    dataset = prepared(config(files))
+    dataset = prepared(train_config(data=files))
     assert (len(dataset.train), len(dataset.test), dataset.findings) == (7473, 1319, ())

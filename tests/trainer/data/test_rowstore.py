@@ -128,13 +128,14 @@ print(rows, (large - small) * 1024)
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Callable[[list[int]], tuple[int, int]]:
-    from tests.trainer.fixtures.examples import config, source
+    from tests.builders import train_config
+    from tests.trainer.fixtures.examples import source
 
     def measure(sizes: list[int]) -> tuple[int, int]:
         for number, size in enumerate(sizes):
             lines = (f'{{"prompt": "question {row}", "completion": "{"word " * 60}{row}"}}\n' for row in range(size))
             (tmp_path / f"{number}.jsonl").write_text("".join(lines))
-            wanted = config({"train": [source(tmp_path / f"{number}.jsonl")], "testFraction": 0.1})
+            wanted = train_config(data={"train": [source(tmp_path / f"{number}.jsonl")], "testFraction": 0.1})
             (tmp_path / f"{number}.json").write_text(wanted.model_dump_json(by_alias=True))
         names = [*("0.json", "1.json"), "0.rows", "1.rows"]
         program = [sys.executable, "-c", MEMORY, *(str(tmp_path / name) for name in names)]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.fixtures.examples import chat, config, dataset, source, text
+from tests.builders import train_config
+from tests.trainer.fixtures.examples import chat, dataset, source, text
 from tests.trainer.fixtures.stored import prepared
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.data.rows import Example
@@ -22,7 +23,7 @@ def findings(tokenizer: Any, train: list[Example], *, length: int = 1024, batch:
     """Return what the doctor says of these rows, apart from answers and from missing held-out sets unless they are given."""
     sides = sides or {"validation": rows(40, 10_000, "data.validation[0]"), "test": rows(40, 20_000, "data.test[0]")}
     training = {"epochs": 1, "maxSequenceLength": length, "globalBatchSize": batch}
-    settings = config(task=task, training=training, evaluation={"metrics": ["perplexity"]})
+    settings = train_config(task=task, training=training, evaluation={"metrics": ["perplexity"]})
     return list(examine(dataset(train, **sides), tokenizer, settings))
 
 
@@ -165,11 +166,11 @@ def test_every_row_is_looked_at(tokenizer: Any) -> None:
 def test_real_word_problems_are_examined_in_seconds(real_data: Path, smollm2: Any) -> None:
     columns = {"prompt": "question", "completion": "answer"}
     files = {name: [source(real_data / "gsm8k" / f"{name}.jsonl", columns=columns)] for name in ("train", "test")}
-    settings = config({**files, "validationFraction": 0.05}, evaluation={"generation": {"maxNewTokens": 512}})
+    settings = train_config(data={**files, "validationFraction": 0.05}, evaluation={"generation": {"maxNewTokens": 512}})
     rows_of_both = prepared(settings)
     started = time.process_time()
     assert examine(rows_of_both, smollm2, settings) == ()
     assert time.process_time() - started < 30  # about eight seconds, for 8,792 rows
-    short = config({**files, "validationFraction": 0.05}, training={"epochs": 1, "maxSequenceLength": 128})
+    short = train_config(data={**files, "validationFraction": 0.05}, training={"epochs": 1, "maxSequenceLength": 128})
     (train, *_) = examine(rows_of_both, smollm2, short)
     assert "nothing is left to learn after the first 128 tokens" in train

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.fixtures.examples import chat, config, dataset, text
+from tests.builders import train_config
+from tests.trainer.fixtures.examples import chat, dataset, text
 from trainer.data.rows import Example
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits
@@ -19,7 +20,7 @@ def asked(answers: list[str], prompt: str = "question") -> list[Example]:
 def said(tokenizer: Any, test: list[Example], limits: ModelLimits | None = None, **sections: Any) -> list[str]:
     """Return the findings on a job with these test rows, 50 training rows and 30 validation rows."""
     train, validation = asked([SENTENCE] * 50, "train"), asked([SENTENCE] * 30, "validation")
-    return evaluation_findings(dataset(train, validation, test), tokenizer, config(**sections), limits or ModelLimits())
+    return evaluation_findings(dataset(train, validation, test), tokenizer, train_config(**sections), limits or ModelLimits())
 
 
 def test_answers_that_can_be_measured_need_no_words(tokenizer: Any) -> None:
@@ -157,7 +158,7 @@ def test_settings_that_nothing_uses_are_told(tokenizer: Any) -> None:
         "evaluation.generation: without effect, none of evaluation.metrics needs answers"
     ]
     texts = [text(f"a text with number {number}") for number in range(3)]
-    settings = config(task="language-modeling", evaluation={"everySteps": 5, **generation})
+    settings = train_config(task="language-modeling", evaluation={"everySteps": 5, **generation})
     assert evaluation_findings(dataset(texts, [], texts), tokenizer, settings, ModelLimits()) == [
         "evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction",
         "evaluation.generation: without effect, no answers are generated for task language-modeling",

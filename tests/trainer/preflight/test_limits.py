@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.fixtures.examples import chat, config, dataset
+from tests.builders import train_config
+from tests.trainer.fixtures.examples import chat, dataset
 from trainer.chat.tokens import tokenize
 from trainer.preflight.doctor import examine
 from trainer.preflight.limits import ModelLimits
@@ -15,7 +16,7 @@ LONG = chat("question?", "a" * 400)
 
 
 def findings(tokenizer: Any, limits: ModelLimits, max_length: int = 1024, **evaluation: Any) -> list[str]:
-    job = config(training={"epochs": 1, "globalBatchSize": 2, "maxSequenceLength": max_length}, evaluation=evaluation)
+    job = train_config(training={"epochs": 1, "globalBatchSize": 2, "maxSequenceLength": max_length}, evaluation=evaluation)
     said = examine(dataset([*ROWS, LONG], test=[chat(f"test {number}?", "yes it is") for number in range(40)]), tokenizer, job, limits)
     return [finding for finding in said if "positions" in finding or "vocabulary" in finding]
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.api.sections import Augmentation
-from tests.trainer.fixtures.examples import chat, config, dataset, text
+from tests.builders import train_config
+from tests.trainer.fixtures.examples import chat, dataset, text
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.augmentation.augmenter import Augmenter
 from trainer.chat.tokens import tokenize
@@ -192,8 +193,8 @@ def test_a_long_text_of_a_real_tokenizer_is_learnt_whole(smollm2: Any) -> None:
 
 
 def test_long_texts_are_no_finding_and_fill_a_batch(tokenizer: Any) -> None:
-    job = config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 8, "maxSequenceLength": 64})
+    job = train_config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 8, "maxSequenceLength": 64})
     said = examine(dataset([text(STORY)]), tokenizer, job)
     assert not [finding for finding in said if "cut after" in finding or "globalBatchSize" in finding]
-    job = config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 80, "maxSequenceLength": 64})
+    job = train_config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 80, "maxSequenceLength": 64})
     assert [finding for finding in examine(dataset([text(STORY)]), tokenizer, job) if "data.train: 8 rows, fewer than" in finding]
