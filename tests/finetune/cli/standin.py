@@ -121,7 +121,7 @@ def daemon() -> None:
 
 
 def refuse() -> int:
-    record("Finished", outcome=outcome("InputInvalid", "data.train[0].path: line 3 is no JSON; mend it"))
+    record("Finished", outcome=outcome("InputInvalid", "data.train[0].path: line 3 is not JSON; fix it"))
     return 2
 
 

@@ -32,7 +32,7 @@ def test_a_good_job_is_told_with_what_would_be_done(tmp_path: Path, capfd: pytes
 
 
 def test_bad_data_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"^spec\.data\.train\[0\]\.path: line 3 is no JSON; mend it$"):
+    with pytest.raises(BadInputError, match=r"^spec\.data\.train\[0\]\.path: line 3 is not JSON; fix it$"):
         checked(tmp_path, "refuse")
 
 

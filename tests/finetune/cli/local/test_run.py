@@ -145,7 +145,7 @@ def test_a_form_that_is_added_to_a_finished_run_is_asked_of_the_trainer(tmp_path
 def test_a_finished_run_whose_rows_were_changed_is_not_taken_for_that_run(tmp_path: Path) -> None:
     finetune(tmp_path)
     before = (tmp_path / "out/status.json").read_text()
-    with pytest.raises(BadInputError, match=r"^spec\.data\.train\[0\]\.path: line 3 is no JSON; mend it$"):
+    with pytest.raises(BadInputError, match=r"^spec\.data\.train\[0\]\.path: line 3 is not JSON; fix it$"):
         finetune(tmp_path, "refuse")
     assert (tmp_path / "out/status.json").read_text() == before
 
@@ -165,7 +165,7 @@ def test_input_that_is_refused_costs_no_run_that_it_was_to_replace(tmp_path: Pat
     kept = ("status.json", "run.json", "report.json", ".finetune/config.json", ".finetune/progress.json")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in kept if (tmp_path / "out" / name).exists()}
     assert len(before) >= 3
-    with pytest.raises(BadInputError, match="line 3 is no JSON"):
+    with pytest.raises(BadInputError, match="line 3 is not JSON"):
         finetune(tmp_path, "refuse", overwrite=True)
     assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
     assert "was left as it was" in capfd.readouterr().out
@@ -190,7 +190,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_input_that_the_trainer_refuses_is_told_in_its_words(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as raised:
         finetune(tmp_path, "refuse")
-    assert str(raised.value) == "spec.data.train[0].path: line 3 is no JSON; mend it"
+    assert str(raised.value) == "spec.data.train[0].path: line 3 is not JSON; fix it"
     assert status(tmp_path)["attempts"][0]["reason"] == "SomeReason"
 
 
