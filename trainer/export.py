@@ -75,8 +75,11 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
     located = base_of(request, recorded, saved)
     held = DTYPES[saved.trainer_state.get("dtype", "float32")]
     tokenizer = load_tokenizer(located)
-    task_of(recorded.lineage["task"]).prepare(tokenizer, None)
-    origin = Origin(located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held)
+    task = task_of(recorded.lineage["task"])
+    task.prepare(tokenizer, None)
+    origin = Origin(
+        located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held, task.objective.family
+    )
     trained, probe = trained_model(origin, method, saved)
 
     report, step = read_report(request.run), saved.record.step
@@ -170,7 +173,7 @@ def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None)
 
 def trained_model(origin: Origin, method: Method, saved: SavedState) -> tuple[Trained, Probe]:
     """Rebuild the model of the checkpoint and probe it; return its trained tensors without the model."""
-    model: Any = apply_method(load_model(origin.located, origin.dtype), method, Regularization(), seed=0).eval()
+    model: Any = apply_method(load_model(origin.located, origin.dtype, origin.family), method, Regularization(), 0, origin.family).eval()
     parameters = saved.group(PARAMETERS)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     check_names(EngineState(parameters), list(trainable))

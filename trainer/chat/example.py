@@ -15,7 +15,7 @@ class Message:
     role: str
     content: str
     reasoning: str | None = None
-    """What an assistant thinks before the answer; the chat template says where that stands."""
+    """What an assistant thinks before the answer; the chat template says where it goes."""
     learnt: bool = True
     """False for an assistant's turn that is there to be read only (weight 0)."""
 

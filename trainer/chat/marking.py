@@ -177,7 +177,7 @@ def _faithful(marker: Marker, draw: Draw, plain: str) -> Written | None:
 
 
 def _whole(written: Written, piece: Piece) -> bool:
-    """Tell whether a piece that is marked at its edges occurs once, unchanged."""
+    """Return whether a piece that is marked at its edges occurs once, unchanged."""
     found = [stretch for stretch in written.stretches if stretch.piece is piece]
     return len(found) == 1 and written.text[found[0].start : found[0].end] == piece.text.strip()
 
@@ -227,7 +227,7 @@ def _read(marked: str, pieces: Sequence[Piece]) -> Written:
 
 
 def _stretches(text: str, marks: Sequence[tuple[int, Piece, bool]]) -> Iterator[Stretch]:
-    """Pair the marks; if one of a pair is missing, the word at the other one tells how long the stretch is."""
+    """Pair the marks; if one of a pair is missing, the word at the other one says how long the stretch is."""
     places = [0, *(place for place, _, _ in marks), len(text)]
     position = 0
     while position < len(marks):

@@ -79,7 +79,7 @@ def check_order(column: str, messages: Sequence[Message], fault: Fault) -> None:
 
 
 def has_empty_turn(messages: Sequence[Message]) -> bool:
-    """Tell whether a user or assistant message is empty; an empty system message means that there is none."""
+    """Return whether a user or assistant message is empty; an empty system message means that there is none."""
     return any(message.role != "system" and not message.content.strip() for message in messages)
 
 
@@ -100,7 +100,7 @@ def tools_of(column: str, value: Any, fault: Fault) -> str | None:
 
 
 def is_tools(value: Any) -> bool:
-    """Tell whether a value is a list of function schemas, for a column that the job does not name as tools."""
+    """Return whether a value is a list of function schemas, for a column that the job does not name as tools."""
     return (
         isinstance(value, list)
         and bool(value)

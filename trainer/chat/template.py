@@ -36,7 +36,7 @@ def ensure_chat_template(tokenizer: Any) -> bool:
 
 
 def uses_plain_template(tokenizer: Any) -> bool:
-    """Tell whether conversations are written in the plain template, for want of one of the model's own."""
+    """Return whether conversations are written in the plain template because the model has none of its own."""
     return getattr(tokenizer, "chat_template", None) in (None, "", PLAIN_TEMPLATE)
 
 
@@ -49,7 +49,7 @@ def template_of(tokenizer: Any, tools: Sequence[Any] | None = None) -> str:
 
 
 def reads_clock(tokenizer: Any) -> bool:
-    """Tell whether what the template writes depends on the time."""
+    """Return whether what the template writes depends on the time."""
     given = getattr(tokenizer, "chat_template", None) or ""
     return any("strftime_now" in str(text) for text in (given.values() if isinstance(given, dict) else [given]))
 

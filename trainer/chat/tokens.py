@@ -51,7 +51,7 @@ def tokenize(example: ChatExample, tokenizer: Any, max_length: int) -> Sample:
 def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int], str]:
     """Return the tokens that an answer is generated from, and the answer of the data, which is not among them.
 
-    The prompt is what stands before the last learnt answer in the form that is trained, whatever the template asks with.
+    The prompt is what comes before the last learnt answer in the form that is trained, whatever the template asks with.
     """
     reading = read(example, tokenizer)
     turn = [turn for turn in reading.conversation.turns if turn.learnt][-1]

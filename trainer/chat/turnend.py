@@ -142,7 +142,7 @@ def _inside(thought: Written | None, turn: int) -> str:
 
 
 def _begins_conversations(tokenizer: Any, middle: str) -> bool:
-    """Tell whether what follows an answer is only the heading of the next question, as at the start of a conversation."""
+    """Return whether what follows an answer is only the heading of the next question, as at the start of a conversation."""
     found = _located(tokenizer, TALK[:2])
     question = found[0].of_turn(0) if found is not None else []
     if found is None or not question:

@@ -114,7 +114,7 @@ class _Reader:
         return Turn(start, words_end, self._text_end(index, words_end), limit, self.messages[index].learnt, index == len(self.messages) - 1)
 
     def asks_otherwise(self) -> bool:
-        """Tell whether the generation prompt for the last answer shows the turns before it differently."""
+        """Return whether the generation prompt for the last answer shows the turns before it differently."""
         answer = self.written.of_turn(self.example.answer_index)
         before = [stretch for stretch in self.written.stretches if answer and stretch.end <= answer[0].start]
         prompt = self._prompt(self.example.answer_index)
@@ -124,7 +124,7 @@ class _Reader:
         return end is None or prompt.text[:end] != self.written.text[: before[-1].end]
 
     def is_shortened(self, index: int) -> bool:
-        """Tell whether the template left out words of an answer."""
+        """Return whether the template left out words of an answer."""
         pieces = [piece for piece in self.marker.pieces if piece.turn == index]
         return any(len(self._of(piece)) < self._marked(piece) for piece in pieces)
 

@@ -86,7 +86,7 @@ def _read_parquet(field: str, path: Path, columns: list[str]) -> Iterator[Record
 
 
 def _holds_bytes(kind: Any) -> bool:
-    """Tell whether a type is bytes or holds some, as images in a data set do: they are large, and no text."""
+    """Return whether a type is bytes or holds some, as images in a data set do: they are large, and no text."""
     import pyarrow
 
     if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind) or pyarrow.types.is_fixed_size_binary(kind):

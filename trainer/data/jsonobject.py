@@ -22,12 +22,12 @@ WRAPPER_NAMES = re.compile(
 
 
 def is_turn(value: Any) -> bool:
-    """Tell whether a value looks like one message of a conversation."""
+    """Return whether a value looks like one message of a conversation."""
     return isinstance(value, dict) and any(keys <= set(value) for keys in TURN_KEYS)
 
 
 def is_turns_by_member(value: Any) -> bool:
-    """Tell whether a value is a conversation as some data sets hold it: an object of lists, such as all roles and all contents."""
+    """Return whether a value is a conversation as some data sets hold it: an object of lists, such as all roles and all contents."""
     return is_turn(value) and all(isinstance(member, list) for member in value.values()) and len({*map(len, value.values())}) == 1
 
 

@@ -65,7 +65,7 @@ class FirstRows:
         return [record.values[name] for record in self.records if name in record.values]
 
     def holds_text(self, name: str, *, besides: Record | None = None) -> bool:
-        """Tell whether a row, other than one, holds words in a column."""
+        """Return whether a row, other than one, holds words in a column."""
         rows = [record for record in self.records if record is not besides]
         return any(isinstance(value := record.values.get(name), str) and value.strip() for record in rows)
 
@@ -74,7 +74,7 @@ class FirstRows:
         return sum(len(value) for value in self.values(name) if isinstance(value, str))
 
     def holds_objects(self, name: str) -> bool:
-        """Tell whether a row holds a list of objects in a column, as it is or as its JSON."""
+        """Return whether a row holds a list of objects in a column, as it is or as its JSON."""
         return self.holds_turns(name) or any(
             isinstance(value, list) and any(isinstance(item, dict) for item in value) for value in self.values(name)
         )
@@ -88,7 +88,7 @@ class FirstRows:
         return None
 
     def holds_turns(self, name: str) -> bool:
-        """Tell whether a row holds a conversation in a column, as a list or as its JSON."""
+        """Return whether a row holds a conversation in a column, as a list or as its JSON."""
         return any(
             (isinstance(value, list) and any(map(is_turn, value)))
             or is_turns_by_member(value)
@@ -98,7 +98,7 @@ class FirstRows:
 
 
 def tells_about(name: str, lengths: Sequence[int]) -> bool:
-    """Tell whether a column only tells about its rows, by its name and by how long its texts are, as `text_length` counts."""
+    """Return whether a column only tells about its rows, by its name and by how long its texts are, as `text_length` counts."""
     return METADATA.match(name) is not None and (not lengths or median(lengths) < SHORT_CHARACTERS)
 
 

@@ -41,7 +41,7 @@ def refuse_meaning(
 
 
 def _is_one(weight: Any) -> bool:
-    """Tell whether a weight, a number or its text, is 1."""
+    """Return whether a weight, a number or its text, is 1."""
     try:
         return float(weight) == 1
     except (TypeError, ValueError):

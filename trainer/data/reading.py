@@ -79,7 +79,7 @@ class Row:
             raise self.fault(role, f"{column!r} is not valid JSON ({error}): {shown(value)}", fix) from error
 
     def is_free(self, column: str) -> bool:
-        """Tell whether a column is neither named in the job for something else nor to be ignored."""
+        """Return whether a column is neither named in the job for something else nor to be ignored."""
         return column not in self.ignored and column not in self.layout.columns.values() and column != self.layout.addition
 
     def refuse_meaning(self, *, answers: bool = False, messages: bool = False) -> None:

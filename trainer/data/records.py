@@ -1,4 +1,4 @@
-"""What every reader of files gives: records, and the words in which a value is told to the user."""
+"""What every reader of files gives: records, and the words in which a value is shown to the user."""
 
 import datetime
 from collections.abc import Mapping, Sequence

@@ -47,7 +47,7 @@ def read_table(
 
 
 def _is_regular(sample: Sequence[str], quoting: Literal[0, 3], complete: bool) -> bool:
-    """Tell whether the first rows of a table with tabs are all as long as its header."""
+    """Return whether the first rows of a table with tabs are all as long as its header."""
     widths: set[int] = set()
     try:
         widths.update(len(row) for row in csv.reader(sample, delimiter="\t", quoting=quoting, strict=True) if row)
@@ -84,7 +84,7 @@ def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped:
 
 
 def _is_spaced(head: Sequence[str], delimiter: str) -> bool:
-    """Tell whether the header has a blank after each delimiter: cells are written so then, and the blank is not content.
+    """Return whether the header has a blank after each delimiter: cells are written so then, and the blank is not content.
 
     A delimiter and a blank inside a quoted name do not count.
     """

@@ -15,6 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from finetune.api.record import ModelProvenance
 from trainer.chat.turnend import stop_ids
 from trainer.model.location import LocatedModel
+from trainer.objectives.family import CAUSAL_LM, Family
 
 WEIGHTS_RECORD, CARD = "base-weights.json", "README.md"
 
@@ -30,6 +31,7 @@ class Origin:
     """Name of the job, for the reader of the README."""
     dtype: torch.dtype
     """Type that the base weights were held in."""
+    family: Family = CAUSAL_LM
 
 
 def write_beside(folder: Path, origin: Origin, model: Any, card: str) -> None:

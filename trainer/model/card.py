@@ -11,15 +11,15 @@ from trainer.model.location import LocatedModel, ModelKind
 
 def adapter_card(origin: Origin, base: str, revision: str | None) -> str:
     """Return the card of an adapter for the model that `base` (and the hub's commit `revision`) loads."""
-    job, dtype = origin.job, str(origin.dtype).removeprefix("torch.")
+    job, auto_class, dtype = origin.job, origin.family.auto_class, str(origin.dtype).removeprefix("torch.")
     at_revision = f", revision={revision!r}" if revision else ""
     load = "\n".join([
         "from peft import PeftModel",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {auto_class}, AutoTokenizer",
         "",
         'folder = "."  # the folder of this file',
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        f"base = AutoModelForCausalLM.from_pretrained({base!r}{at_revision}, dtype={dtype!r})",
+        f"base = {auto_class}.from_pretrained({base!r}{at_revision}, dtype={dtype!r})",
         "model = PeftModel.from_pretrained(base, folder)",
     ])  # fmt: skip
     head = ["library_name: peft", "pipeline_tag: text-generation", "tags: [lora]"]
@@ -36,14 +36,14 @@ def adapter_card(origin: Origin, base: str, revision: str | None) -> str:
 
 def merged_card(origin: Origin, *, lora: bool) -> str:
     """Return the card of a whole model."""
-    job = origin.job
+    job, auto_class = origin.job, origin.family.auto_class
     made = "with the LoRA adapter merged in" if lora else "with all weights trained"
     load = "\n".join([
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {auto_class}, AutoTokenizer",
         "",
         'folder = "."  # the folder of this file',
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        "model = AutoModelForCausalLM.from_pretrained(folder)",
+        f"model = {auto_class}.from_pretrained(folder)",
     ])  # fmt: skip
     parts = [f"A whole model, {made}, trained by the job {job}. It needs no other file.", _code(load), _base(origin.provenance)]
     return _card(["library_name: transformers", "pipeline_tag: text-generation"], f"{job}: whole model", parts)

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from finetune.api.sections import Export
 from trainer.model.beside import Origin, write_beside
@@ -143,7 +144,9 @@ class _Writer:
 
     def whole(self, staged: Path, dtype: torch.dtype) -> Difference:
         """Write the model whose every weight was trained."""
-        return self._save_whole(_with_state(load_model(self.origin.located, dtype), self.trained.tensors), staged, dtype)
+        return self._save_whole(
+            _with_state(load_model(self.origin.located, dtype, self.origin.family), self.trained.tensors), staged, dtype
+        )
 
     def adapter_and_merged(self, adapter: Path, merged: Path | None, dtype: torch.dtype) -> dict[Export, tuple[torch.dtype, Difference]]:
         """Write the adapter, and with `merged` the whole model made from it."""
@@ -151,7 +154,7 @@ class _Writer:
         # In another type than the base was held in, the sum is rounded once, from float32.
         held = self.origin.dtype if merged is None or dtype == self.origin.dtype else torch.float32
         with peft_warnings_silenced():
-            adapted = PeftModel.from_pretrained(load_model(self.origin.located, held), adapter)
+            adapted = PeftModel.from_pretrained(load_model(self.origin.located, held, self.origin.family), adapter)
         config = self.trained.adapter
         assert config is not None  # noqa: S101 the caller has checked
         check_adapter(adapted, self.trained.tensors, config.lora_alpha / config.r)
@@ -194,7 +197,7 @@ class _Writer:
         model.generation_config = settings
         write_beside(staged, self.origin, model, merged_card(self.origin, lora=self.trained.adapter is not None))
         model.to("meta")  # frees its memory whoever still holds it
-        read = AutoModelForCausalLM.from_pretrained(staged, local_files_only=True)
+        read = getattr(transformers, self.origin.family.auto_class).from_pretrained(staged, local_files_only=True)
         if fingerprints(read) != written:
             raise RuntimeError(f"{staged} was not read back as it was written")
         return self.probe.compare(read, "merged model" if self.trained.adapter is not None else "whole model", dtype)

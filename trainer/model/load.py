@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune.api.errors import InputError
 from finetune.api.record import ModelProvenance
 from trainer.model.folder import weight_files
 from trainer.model.gguf import dequantised_folder
 from trainer.model.location import LocatedModel, ModelKind
+from trainer.objectives.family import CAUSAL_LM, Family
 from trainer.storage.digest import sha256_of
 
 
@@ -49,11 +50,11 @@ def load_tokenizer(located: LocatedModel) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(located: LocatedModel, dtype: torch.dtype) -> PreTrainedModel:
+def load_model(located: LocatedModel, dtype: torch.dtype, family: Family = CAUSAL_LM) -> PreTrainedModel:
     """Load the weights in `dtype`, ready to train; raises InputError when they cannot be used."""
     transformers.utils.logging.disable_progress_bar()
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = getattr(transformers, family.auto_class).from_pretrained(
             folder_of(located),
             dtype=dtype,
             local_files_only=True,

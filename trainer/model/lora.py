@@ -17,12 +17,15 @@ from transformers.pytorch_utils import Conv1D
 from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Regularization
 from trainer.model.dropout import add_block_dropout
+from trainer.objectives.family import CAUSAL_LM, Family
 
 ALL_LINEAR = "all-linear"
 """PEFT's name for every linear layer but the output layer."""
 
 
-def apply_method(model: PreTrainedModel, method: Method, regularization: Regularization, seed: int) -> nn.Module:
+def apply_method(
+    model: PreTrainedModel, method: Method, regularization: Regularization, seed: int, family: Family = CAUSAL_LM
+) -> nn.Module:
     """Return the model with adapters (or all weights set to train) and block dropout, in train mode.
 
     Adapters start as the identity, with the same random numbers on every rank for the same seed. Raises InputError for
@@ -31,20 +34,20 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
     if method.lora is None:
         whole: nn.Module = model.requires_grad_(True)
     else:
-        whole = _with_adapters(model, method.lora, seed)
+        whole = _with_adapters(model, method.lora, seed, family)
     # After the adapters, so that dropout applies to what they add to a block's output too.
     add_block_dropout(model, regularization.dropout)
     return whole.train()
 
 
-def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int) -> nn.Module:
+def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int, family: Family) -> nn.Module:
     linear = _linear(model)  # now, because PEFT leaves the model half changed when it refuses
     _check_targets(model, lora.target_modules or [], linear)
     _refuse_shared_weights(model, lora.target_modules)
     with torch.random.fork_rng(), peft_warnings_silenced():
         torch.manual_seed(seed)
         try:
-            adapted: nn.Module = get_peft_model(model, lora_config(lora))
+            adapted: nn.Module = get_peft_model(model, lora_config(lora, family))
         except ValueError as error:
             said = " ".join(str(error).split())[:300]  # it may print a whole module on many lines
             if lora.target_modules is None:
@@ -63,14 +66,15 @@ def peft_warnings_silenced() -> Iterator[None]:
         yield
 
 
-def lora_config(lora: LoraMethod) -> LoraConfig:
+def lora_config(lora: LoraMethod, family: Family) -> LoraConfig:
     """Return PEFT's configuration for a job's method.lora."""
     return LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
+        task_type=TaskType(family.peft_task),
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules or ALL_LINEAR,
+        modules_to_save=list(family.head) or None,
     )
 
 

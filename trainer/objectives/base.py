@@ -13,20 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.rows import Sample
-
-
-@dataclass(frozen=True)
-class Family:
-    """The kind of model that an objective trains."""
-
-    name: str
-    """For messages, such as `causal language model`."""
-    auto_class: str
-    """The class of transformers that loads it, such as `AutoModelForCausalLM`."""
-    peft_task: str
-    """PEFT's task type, such as `CAUSAL_LM`."""
-    head: tuple[str, ...] = ()
-    """Modules that start without weights of the base model; they are trained whole and saved with the adapter."""
+from trainer.objectives.family import Family
 
 
 @dataclass(frozen=True)

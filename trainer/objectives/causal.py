@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from trainer.data.rows import Sample
-from trainer.objectives.base import Family, Forward, LossSums
+from trainer.objectives.base import Forward, LossSums
+from trainer.objectives.family import CAUSAL_LM
 from trainer.objectives.loss import loss_sums, nll_sum
 
 
@@ -55,7 +56,7 @@ class CausalBatch:
 class CausalObjective:
     """Trains a causal language model."""
 
-    family = Family("causal language model", "AutoModelForCausalLM", "CAUSAL_LM")
+    family = CAUSAL_LM
 
     def collate(self, samples: Sequence[Sample]) -> CausalBatch:
         """Return the tensors of at least one sample. A sample's token i is the target of position i - 1."""

@@ -1,4 +1,4 @@
-"""Everything that can be told before Ray starts: rows, model, tokenizer, findings. Wrong input ends the run here.
+"""Everything that is known before Ray starts: rows, model, tokenizer, findings. Wrong input ends the run here.
 
 Test: tests/trainer/preflight/test_inputs.py.
 """

@@ -9,7 +9,7 @@ import logging
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from finetune.api.errors import InputError
@@ -18,7 +18,9 @@ from trainer.model.load import FIX, first_line, folder_of
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
 from trainer.model.recompute import recompute_activations
+from trainer.objectives.family import CAUSAL_LM, Family
 from trainer.preflight.limits import ModelLimits
+from trainer.tasks.registry import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +37,15 @@ ENCODERS = frozenset({
 def rehearse(located: LocatedModel, config: TrainConfig) -> ModelLimits:
     """Return what the model can take in; raises InputError where it cannot be trained as the job wants."""
     model_config = _config(located)
-    model = _without_weights(located, model_config)
+    family = task_of(config.task).objective.family
+    model = _without_weights(located, model_config, family)
     if model is not None:
         lora, deepspeed = config.method.lora, config.workers.deepspeed
         if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
             refuse_sharded_embeddings(model, lora.target_modules)
         if config.training.gradient_checkpointing:
             _recompute(model)
-        apply_method(model, config.method, config.regularization, config.training.seed)
+        apply_method(model, config.method, config.regularization, config.training.seed, family)
     text = model_config.get_text_config()
     return ModelLimits(
         positions=getattr(text, "max_position_embeddings", None),
@@ -60,16 +63,17 @@ def _config(located: LocatedModel) -> PreTrainedConfig:
     return found
 
 
-def _without_weights(located: LocatedModel, model_config: PreTrainedConfig) -> PreTrainedModel | None:
+def _without_weights(located: LocatedModel, model_config: PreTrainedConfig, family: Family) -> PreTrainedModel | None:
     """Return the model on the meta device; None where its architecture cannot be built there, which loading need not share."""
-    encoder = model_config.model_type in ENCODERS and not getattr(model_config, "is_decoder", False)
-    if encoder or type(model_config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise InputError(located.field, f"{model_config.model_type} in {located.path} is no causal language model", FIX)
+    auto_class = getattr(transformers, family.auto_class)
+    sees_later = family is CAUSAL_LM and model_config.model_type in ENCODERS and not getattr(model_config, "is_decoder", False)
+    if sees_later or type(model_config) not in auto_class._model_mapping:
+        raise InputError(located.field, f"{model_config.model_type} in {located.path} is no {family.name}", FIX)
     try:
         with torch.device("meta"), no_init_weights():
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(model_config, trust_remote_code=False)
+            model: PreTrainedModel = auto_class.from_config(model_config, trust_remote_code=False)
         model.tie_weights()  # part of the initialization that was left out; whether weights are shared decides about adapters
-    except Exception as error:  # transformers raises what it likes; the worker that loads the weights tells it for certain
+    except Exception as error:  # transformers raises what it likes; the worker that loads the weights knows for certain
         logger.warning("%s could not be tried out without its weights: %s", located.name, first_line(error))
         return None
     return model

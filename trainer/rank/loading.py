@@ -52,7 +52,8 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
 
 def trainable_model(config: TrainConfig, located: LocatedModel, dtype: torch.dtype) -> Any:
     """Load the weights and make the model what the job trains."""
-    model = load_model(located, dtype)
+    family = task_of(config.task).objective.family
+    model = load_model(located, dtype, family)
     if config.training.gradient_checkpointing:
         model = recompute_activations(model)
-    return apply_method(model, config.method, config.regularization, config.training.seed)
+    return apply_method(model, config.method, config.regularization, config.training.seed, family)

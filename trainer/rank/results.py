@@ -104,7 +104,9 @@ def export_forms(trained: TrainedRun, forms: Sequence[Export]) -> Written:
     probe, parameters = take_probe(loaded, trained.rows), loaded.engine.parameters()
     if loaded.provenance is None:
         return Written()
-    origin = Origin(loaded.located, loaded.tokenizer, loaded.provenance, trained.work.config.job.name, base_dtype(loaded.engine.model))
+    config, dtype = trained.work.config, base_dtype(loaded.engine.model)
+    family = task_of(config.task).objective.family
+    origin = Origin(loaded.located, loaded.tokenizer, loaded.provenance, config.job.name, dtype, family)
     tensors = Trained.of(loaded.engine.model, parameters, trained.step)
     exported = export(tensors, origin, forms, trained.work.place.below(MODEL), probe)
     return Written(exported, sum(value.numel() for value in parameters.values()))

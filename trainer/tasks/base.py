@@ -47,8 +47,6 @@ class Task(ABC, Generic[E]):
     """One thing that a model can learn to do. Has no state: the same value serves every process."""
 
     facts: ClassVar[TaskFacts]
-    example: type[E]
-    """What `read` makes; its `from_wire` reads examples from disk."""
     cuts: ClassVar[bool] = False
     """Whether a long example becomes several samples."""
 
@@ -107,7 +105,7 @@ class Task(ABC, Generic[E]):
         """Give the tokenizer what this task needs of it. `moment` is the ISO time that the run takes for now; None: the real time."""
 
     def depends_on_time(self, tokenizer: Any) -> bool:
-        """Tell whether samples depend on the time."""
+        """Return whether samples depend on the time."""
         return False
 
     def check_tokenizer(self, tokenizer: Any) -> None:

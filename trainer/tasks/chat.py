@@ -30,7 +30,6 @@ class Chat(Task[ChatExample]):
     """Answer the last message of a conversation."""
 
     facts = TASKS[TaskName.CHAT]
-    example = ChatExample
 
     @property
     def objective(self) -> "CausalObjective":
@@ -72,7 +71,7 @@ class Chat(Task[ChatExample]):
         pin_time(tokenizer, moment)
 
     def depends_on_time(self, tokenizer: Any) -> bool:
-        """Tell whether the template reads the clock."""
+        """Return whether the template reads the clock."""
         return reads_clock(tokenizer)
 
     def check_tokenizer(self, tokenizer: Any) -> None:

@@ -35,7 +35,6 @@ class LanguageModeling(Task[TextExample]):
     """Continue plain text."""
 
     facts = TASKS[TaskName.LANGUAGE_MODELING]
-    example = TextExample
     cuts = True
 
     @property

@@ -33,12 +33,12 @@ class Writing:
 
     @property
     def has_words(self) -> bool:
-        """Tell whether spaces separate words in most texts."""
+        """Return whether spaces separate words in most texts."""
         return self.tokenization == SPACED
 
     @property
     def mixed(self) -> bool:
-        """Tell whether some texts are written otherwise than most."""
+        """Return whether some texts are written otherwise than most."""
         return 0 < self.unspaced < self.rows
 
 
