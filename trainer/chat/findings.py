@@ -3,7 +3,7 @@
 Tests: tests/trainer/chat/test_findings.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from trainer.chat.tokens import read
 from trainer.chat.turnend import ending_of
 from trainer.chat.turns import Conversation
 from trainer.data.rows import Piece, Sample
-from trainer.data.sampled import Sampled
+from trainer.data.sampled import Each, Keep, Sampled, in_memory
 from trainer.text.findings import control_token_findings
 
 
@@ -24,14 +24,24 @@ class ReadConversations(Sampled[ChatExample]):
     conversations: Sequence[Conversation]
 
 
-def read_conversations(name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int) -> ReadConversations:
-    """Return conversations as the model will see them; all are read, because each may meet another part of the template."""
-    pieces, conversations = [], []
-    for example in examples:
-        reading = read(example, tokenizer)
-        pieces.append(Piece(example, reading.tokens(tokenizer, max_length)))
-        conversations.append(replace(reading.conversation, text=""))
-    return ReadConversations(name, len(examples), len(examples), pieces, conversations)
+def read_conversations(
+    name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
+) -> ReadConversations:
+    """Return conversations as the model will see them; all are read, because each may meet another part of the template.
+
+    What the template made of them is the same for most, and kept once.
+    """
+    different: dict[Conversation, Conversation] = {}
+    conversations: list[Conversation] = []
+
+    def pieces() -> Iterator[Piece[ChatExample]]:
+        for example in examples:
+            reading = read(example, tokenizer)
+            seen = replace(reading.conversation, text="", turns=(), literals=())
+            conversations.append(different.setdefault(seen, seen))
+            yield Piece(example, reading.tokens(tokenizer, max_length))
+
+    return ReadConversations(name, len(examples), len(examples), keep(name, examples, pieces()), conversations)
 
 
 def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:
@@ -40,8 +50,8 @@ def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:
     if uses_plain_template(tokenizer):
         findings.append("model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»")
     ending = ending_of(tokenizer)
-    whole = [row for row in side.rows if not row.truncated and any(row.loss_mask)]
-    if whole and all(_last_learnt(row) not in ending.tokens for row in whole):
+    ends = {_last_learnt(row) for row in side.rows if not row.truncated and any(row.loss_mask)}
+    if ends and not ends & set(ending.tokens):
         findings.append("model: its chat template ends answers without a special token; the tuned model may not know when to stop")
     elif ending.appended is not None:
         token = tokenizer.convert_ids_to_tokens(ending.appended)
@@ -59,31 +69,38 @@ def clock_findings(tokenizer: Any) -> list[str]:
 
 def turn_findings(side: ReadConversations) -> list[str]:
     """Find turns of which the template shows less than was written, and prompts that go on otherwise than the rows do."""
-    pairs = list(zip(side.examples, side.conversations, strict=True))
+
+    def rows_where(wanted: Callable[[Conversation], object]) -> list[int]:
+        return [index for index, seen in enumerate(side.conversations) if wanted(seen)]
+
+    def first_of(rows: list[int]) -> str:
+        return f"the first: {side.examples[rows[0]].origin}"
+
     part = "a part of an answer, such as earlier thoughts; only what it shows is learnt"
     found = [
-        *(([example for example, seen in pairs if seen.unread == role], f"a {role} message") for role in ("system", "user")),
-        ([example for example, seen in pairs if seen.hidden], "an answer, which is not learnt"),
-        ([example for example, seen in pairs if seen.shortened], part),
+        (rows_where(lambda seen: seen.unread == "system"), "a system message"),
+        (rows_where(lambda seen: seen.unread == "user"), "a user message"),
+        (rows_where(lambda seen: seen.hidden), "an answer, which is not learnt"),
+        (rows_where(lambda seen: seen.shortened), part),
     ]
     findings = [
-        f"{side.name}: in {len(rows)} of {side.of()} the model's chat template leaves out {what} (the first: {rows[0].origin})"
+        f"{side.name}: in {len(rows)} of {side.of()} the model's chat template leaves out {what} ({first_of(rows)})"
         for rows, what in found
         if rows
     ]
-    otherwise = [example for example, seen in pairs if seen.own_context]
+    otherwise = rows_where(lambda seen: seen.own_context)
     if otherwise:
         findings.append(
             f"{side.name}: in {len(otherwise)} of {side.of()} the model's chat template shows the turns before the last answer otherwise"
-            f" when it asks for that answer, such as with earlier thoughts (the first: {otherwise[0].origin}); the model is trained and"
+            f" when it asks for that answer, such as with earlier thoughts ({first_of(otherwise)}); the model is trained and"
             " measured with the form that conversations have once they are answered"
         )
-    asked = [(example, seen.own_heading) for example, seen in pairs if seen.own_heading]
+    asked = rows_where(lambda seen: seen.own_heading)
     if asked:
-        first, heading = asked[0]
+        heading = side.conversations[asked[0]].own_heading
         findings.append(
             f"{side.name}: the model's chat template asks for an answer with {heading.strip() or heading!r}, which {len(asked)} of"
-            f" {side.of()} do not begin with (the first: {first.origin}); the model is trained and measured without it, and elsewhere"
+            f" {side.of()} do not begin with ({first_of(asked)}); the model is trained and measured without it, and elsewhere"
             " it will be asked with it: write the thoughts into the rows, or give the model another chat template"
         )
     return findings
@@ -91,8 +108,8 @@ def turn_findings(side: ReadConversations) -> list[str]:
 
 def control_findings(side: ReadConversations) -> list[str]:
     """Find turns with the names of control tokens."""
-    named = [(example, seen.control) for example, seen in zip(side.examples, side.conversations, strict=True) if seen.control]
-    return control_token_findings(side.name, named)
+    named = [index for index, seen in enumerate(side.conversations) if seen.control]
+    return control_token_findings(side.name, Each(named, lambda index: (side.examples[index], side.conversations[index].control)))
 
 
 def _last_learnt(row: Sample) -> int:

@@ -28,6 +28,8 @@ class DataFolder:
     def __init__(self, root: Path, scratch: Path) -> None:
         self._lasting, self._scratch = LocalFolder(root), LocalFolder(scratch)
         self.kept = False
+        self.begun: set[str] = set()
+        """Names that this start has written, or begun to write."""
 
     @property
     def rows(self) -> Path:
@@ -50,6 +52,7 @@ class DataFolder:
 
     def stage(self, name: str) -> AbstractContextManager[Staged]:
         """Begin a folder of tokens. Until the input has passed it is this start's own."""
+        self.begun.add(name)
         return (self._lasting if self.kept else self._scratch).stage(name)
 
     def keep(self) -> None:

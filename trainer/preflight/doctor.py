@@ -9,7 +9,7 @@ from typing import Any
 from finetune.api.errors import InputError
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
-from trainer.data.sampled import Sampled, count_of
+from trainer.data.sampled import Keep, Sampled, count_of, in_memory
 from trainer.preflight.findings_answers import answer_findings, near_leakage_findings
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
@@ -22,21 +22,22 @@ UNKNOWN_SHARE = 0.01
 NO_LIMITS = ModelLimits()
 
 
-def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS) -> tuple[str, ...]:
+def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS,
+            keep: Keep = in_memory) -> tuple[str, ...]:  # fmt: skip
     """Return what deserves attention, most important first; raises InputError for what makes training pointless.
 
-    `limits` are those of the model that the rows are for.
+    `limits` are those of the model that the rows are for; `keep` is where tokens of all rows go, which may be many.
     """
     max_length = config.training.max_sequence_length
     task = task_of(config.task)
     task.check_tokenizer(tokenizer)
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
-    sides = [task.sampled(name, rows, tokenizer, max_length) for name, rows in sets.items() if rows]
+    sides = [task.sampled(name, rows, tokenizer, max_length, keep) for name, rows in sets.items() if rows]
     train = sides[0]
     findings = [
         *held_out_findings(dataset),
         *(finding for side in sides for finding in length_findings(side, max_length)),
-        *limit_findings([row for side in sides for row in side.rows], tokenizer, config, limits),
+        *limit_findings((row for side in sides for row in side.rows), tokenizer, config, limits),
         *task.findings(sides, tokenizer),
         *unknown_token_findings(train, tokenizer),
         *answer_findings(dataset.train),

@@ -17,7 +17,7 @@ from trainer.data.sampler import steps_total
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel, locate
 from trainer.preflight.doctor import examine
-from trainer.preflight.tokens import Tokens, write_tokens
+from trainer.preflight.tokens import Tokens, found_earlier, on_disk, write_tokens
 from trainer.storage.digest import sha256_of
 from trainer.storage.kinds import output_place
 from trainer.storage.ownership import TIME_FIELD, recorded_time
@@ -38,6 +38,8 @@ class Inputs:
     template_time: str | None = None
     """ISO time that the chat template takes for now in the whole run; None where it reads no clock."""
 
+    found: tuple[str, ...] = ()
+    """The sets whose tokens an earlier start has left in the output folder."""
     tokens: Tokens | None = None
     """All rows as the model sees them; None until `with_tokens`."""
 
@@ -89,6 +91,7 @@ class Inputs:
             ),
             f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
             f"workers     {config.workers.world_size} {'rank' if config.workers.world_size == 1 else 'ranks'}, {engine}",
+            *([f"tokens      those of {', '.join(self.found)} are there from an earlier start"] if self.found else []),
             *(f"finding     {finding}" for finding in self.findings),
         ]
 
@@ -121,7 +124,8 @@ def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
     from trainer.model.load import weights_digest
     from trainer.preflight.rehearsal import rehearse
 
-    findings = examine(dataset, tokenizer, config, rehearse(located, config))
-    digest = weights_digest(located) if located.revision is None else None
     shown = template_time if task.depends_on_time(tokenizer) else None
-    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown)
+    findings = examine(dataset, tokenizer, config, rehearse(located, config), on_disk(config, dataset, tokenizer, data, shown))
+    digest = weights_digest(located) if located.revision is None else None
+    found = found_earlier(config, dataset, tokenizer, data, shown)
+    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found)

@@ -3,7 +3,7 @@
 Test: tests/trainer/preflight/test_limits.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,15 @@ class ModelLimits:
     """Tokens that it has an embedding for, counted from id 0."""
 
 
-def limit_findings(rows: Sequence[Sample], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
+def limit_findings(rows: Iterable[Sample], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
     """Find rows that are longer than the model's context and tokens that it has no embedding for; `rows` are all that are looked at."""
-    return [*_length_findings(rows, limits), *_generation_findings(config, limits), *_token_findings(rows, tokenizer, limits)]
+    longest = largest = 0
+    for row in rows:
+        longest, largest = max(longest, len(row.input_ids)), max(largest, max(row.input_ids, default=0))
+    return [*_length_findings(longest, limits), *_generation_findings(config, limits), *_token_findings(largest, tokenizer, limits)]
 
 
-def _length_findings(rows: Sequence[Sample], limits: ModelLimits) -> list[str]:
-    longest = max((len(row.input_ids) for row in rows), default=0)
+def _length_findings(longest: int, limits: ModelLimits) -> list[str]:
     if limits.positions is None or longest <= limits.positions:
         return []
     problem = f"lets rows of {longest} tokens pass, and the model has positions for {limits.positions}"
@@ -50,10 +52,9 @@ def _generation_findings(config: TrainConfig, limits: ModelLimits) -> list[str]:
     return [f"evaluation.generation.maxNewTokens: {problem}"]
 
 
-def _token_findings(rows: Sequence[Sample], tokenizer: Any, limits: ModelLimits) -> list[str]:
+def _token_findings(largest: int, tokenizer: Any, limits: ModelLimits) -> list[str]:
     if limits.vocabulary is None:
         return []
-    largest = max((max(row.input_ids, default=0) for row in rows), default=0)
     if largest >= limits.vocabulary:
         token = tokenizer.convert_ids_to_tokens(largest)
         problem = f"the rows have the token {token!r} with id {largest}, and the model's vocabulary ends before {limits.vocabulary}"

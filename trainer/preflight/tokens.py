@@ -7,7 +7,7 @@ libraries that apply it, the time that a template shows, the task and the larges
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset, Example, Piece
 from trainer.data.rowstore import digest_of
-from trainer.data.shards import FORMAT, Shard, TornShardError, write_shard
+from trainer.data.sampled import Keep
+from trainer.data.shards import FORMAT, Pieces, Shard, TornShardError, write_shard
 from trainer.tasks.base import Task
 from trainer.tasks.registry import task_of
 
@@ -41,17 +42,37 @@ def write_tokens(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: Da
     task, length, keys = task_of(config.task), config.training.max_sequence_length, shard_keys(config, dataset, tokenizer, template_time)
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
     shards = {name: found for name, key in keys.items() if (found := find_shard(data, key)) is not None}
-    known = tuple(name for name in shards if sets[name])
+    known = tuple(name for name in shards if sets[name] and keys[name] not in data.begun)
     if known:
         logger.info("the tokens of %s are those that an earlier start has written", ", ".join(known))
     for name, key in keys.items():
         if name not in shards:
-            with data.stage(key) as staged:
-                write_shard(staged.folder, key, tokenized(task, sets[name], tokenizer, length))
-                staged.publish()
-            shards[name] = Shard.open(data.folder_of(key), key)
+            shards[name] = write(data, key, tokenized(task, sets[name], tokenizer, length))
     data.forget_all_but(set(keys.values()))
     return Tokens(*shards_in_order(shards), found=known)
+
+
+def on_disk(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None) -> Keep:
+    """Return a keeper of pieces that writes them into shards, where `write_tokens` finds them."""
+    keys = shard_keys(config, dataset, tokenizer, template_time)
+
+    def keep(name: str, examples: Sequence[Any], pieces: Iterable[Piece[Any]]) -> Pieces:
+        shard = find_shard(data, keys[name])
+        if shard is None:
+            return Pieces(write(data, keys[name], enumerate(pieces)), examples)
+        for _ in pieces:  # they are looked at while they are made
+            pass
+        return Pieces(shard, examples)
+
+    return keep
+
+
+def write(data: DataFolder, key: str, pieces: Iterable[tuple[int, Piece[Any]]]) -> Shard:
+    """Write and publish a shard."""
+    with data.stage(key) as staged:
+        write_shard(staged.folder, key, pieces)
+        staged.publish()
+    return Shard.open(data.folder_of(key), key)
 
 
 def shards_in_order(shards: dict[str, Shard]) -> tuple[Shard, Shard, Shard]:
@@ -69,6 +90,15 @@ def find_shard(data: DataFolder, key: str) -> Shard | None:
     except TornShardError as error:
         logger.warning("%s; the rows are tokenized again", error)
         return None
+
+
+def found_earlier(
+    config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None = None
+) -> tuple[str, ...]:
+    """Return the sets, other than empty ones, whose tokens an earlier start has left; whether they are whole shows when they are read."""
+    keys = shard_keys(config, dataset, tokenizer, template_time)
+    sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
+    return tuple(name for name, key in keys.items() if sets[name] and key not in data.begun and data.find(key) is not None)
 
 
 def tokenized(task: Task[Any], examples: Sequence[Example], tokenizer: Any, max_length: int) -> Iterator[tuple[int, Piece[Any]]]:

@@ -15,7 +15,7 @@ from finetune.api.tasks import TaskFacts
 from trainer.data.layout import FirstRows, Layout, refuse_columns
 from trainer.data.reading import Row
 from trainer.data.rows import E, Piece, PieceCount, Sample, Skipped
-from trainer.data.sampled import Sampled
+from trainer.data.sampled import Keep, Sampled, in_memory
 
 if TYPE_CHECKING:  # torch takes seconds, and rows are checked before it is needed
     from trainer.objectives.base import Objective
@@ -111,8 +111,11 @@ class Task(ABC, Generic[E]):
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise InputError for a tokenizer that this task cannot be learnt with."""
 
-    def sampled(self, name: str, examples: Sequence[E], tokenizer: Any, max_length: int) -> Sampled[E]:
-        """Return the rows of a set as the model will see them; raises InputError for one that cannot be learnt as it is written."""
+    def sampled(self, name: str, examples: Sequence[E], tokenizer: Any, max_length: int, keep: Keep = in_memory) -> Sampled[E]:
+        """Return the rows of a set as the model will see them; raises InputError for one that cannot be learnt as it is written.
+
+        `keep` takes the pieces of all examples, where each is one piece; a task that looks at a sample keeps that in memory.
+        """
         pieces = [piece for example in examples for piece in self.encode(example, tokenizer, max_length)]
         return Sampled(name, len(examples), len(examples), pieces)
 

@@ -19,7 +19,7 @@ from trainer.chat.turnend import opening_ids, turn_stops
 from trainer.data.layout import FirstRows, Layout
 from trainer.data.reading import Row
 from trainer.data.rows import Piece, Skipped
-from trainer.data.sampled import Sampled
+from trainer.data.sampled import Keep, Sampled, in_memory
 from trainer.tasks.base import Generate, Task
 
 if TYPE_CHECKING:
@@ -80,9 +80,11 @@ class Chat(Task[ChatExample]):
             problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
             raise InputError("model", problem, "use another model")
 
-    def sampled(self, name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int) -> ReadConversations:
+    def sampled(
+        self, name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
+    ) -> ReadConversations:
         """Read every conversation, and keep what the template makes of it."""
-        return read_conversations(name, examples, tokenizer, max_length)
+        return read_conversations(name, examples, tokenizer, max_length, keep)
 
     def findings(self, sides: Sequence[Sampled[ChatExample]], tokenizer: Any) -> list[str]:
         """Report what the template leaves out, adds, or asks with."""

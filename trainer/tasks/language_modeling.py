@@ -15,7 +15,7 @@ from trainer.data.layout import FirstRows, Layout, mapping, texts_of
 from trainer.data.reading import Row
 from trainer.data.rows import Piece, PieceCount, Sample, Skipped
 from trainer.data.rowstore import sizes_of
-from trainer.data.sampled import Sampled
+from trainer.data.sampled import Keep, Sampled, in_memory
 from trainer.tasks.base import Task
 from trainer.text.example import TextExample
 from trainer.text.findings import end_findings, text_findings
@@ -85,7 +85,9 @@ class LanguageModeling(Task[TextExample]):
         """Count the pieces, or estimate them from some of the texts."""
         return count_pieces(examples, tokenizer, max_length)
 
-    def sampled(self, name: str, examples: Sequence[TextExample], tokenizer: Any, max_length: int) -> Sampled[TextExample]:
+    def sampled(
+        self, name: str, examples: Sequence[TextExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
+    ) -> Sampled[TextExample]:
         """Tokenize a sample of the texts: they are many, and alike."""
         chosen = _sample(examples)
         pieces = [piece for example in chosen for piece in pieces_of(example, tokenizer, max_length)]

@@ -19,11 +19,13 @@ from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 from tests.trainer.fixtures.stored import data_folder, prepared
 from trainer.chat.tokens import tokenize
+from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
 from trainer.model.load import weights_digest
 from trainer.model.location import LocatedModel, ModelKind
 from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.storage.ownership import TIME_FIELD, Ownership
+from trainer.tasks.chat import Chat
 from trainer.text.pieces import pieces_of
 
 REPOSITORY = Path(__file__).parents[3]
@@ -233,3 +235,17 @@ def test_a_run_whose_template_has_no_date_records_none(sound: Path) -> None:
     inputs = checked(sound)
     assert inputs.template_time is None
     assert TIME_FIELD not in inputs.digests(train_config(sound))
+
+
+def test_conversations_are_tokenized_once_and_another_start_says_so(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, data = train_config(sound), data_folder(sound)
+    first = check_inputs(job, data)
+    data.keep()
+    monkeypatch.setattr(Chat, "encode", lambda *_: pytest.fail("a row was tokenized again"))
+    assert first.with_tokens(job, data).written_tokens.found == ()
+    again = DataFolder(sound / "data", sound / "data" / "start-1")
+    second = check_inputs(job, again)
+    assert "tokens      those of data.train are there from an earlier start" in second.describe(job)
+    again.keep()
+    assert second.with_tokens(job, again).written_tokens.found == ("data.train",)
+    assert not any(line.startswith("tokens") for line in first.describe(job))

@@ -80,7 +80,9 @@ def test_a_torn_shard_is_written_again(tmp_path: Path, caplog: pytest.LogCapture
 
 def test_a_configuration_of_another_kind_is_not_asked_for(tmp_path: Path) -> None:
     """The learning rate, say, changes no token."""
-    written, data = start(tmp_path)
+    written, _ = start(tmp_path)
+    data = data_folder(tmp_path)
+    data.keep()
     wanted: TrainConfig = train_config(training={"epochs": 7, "maxSequenceLength": 64, "learningRate": 0.5, "seed": 3})
     again = write_tokens(wanted, dataset(ROWS, test=ROWS[:2]), byte_tokenizer(), data)
     assert again.found == ("data.train", "data.test")

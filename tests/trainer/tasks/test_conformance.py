@@ -178,5 +178,5 @@ def test_every_metric_of_the_task_is_measured(task: Task[Any]) -> None:
 def test_what_the_task_finds_is_said_in_words(task: Task[Any], prepared: Any) -> None:
     examples = read(task)
     sides = [task.sampled(name, examples, prepared, WHOLE) for name in ("data.train", "data.test")]
-    assert all(side.total == len(examples) and side.examples == examples for side in sides)
+    assert all(side.total == len(examples) and list(side.examples) == examples for side in sides)
     assert all(isinstance(finding, str) and ": " in finding for finding in task.findings(sides, prepared))
