@@ -129,10 +129,11 @@ async def test_where_kuberay_is_missing_the_job_says_so(operator: Operator) -> N
 async def test_progress_and_success_reach_the_status_and_the_columns(operator: Operator) -> None:
     await operator.create(resource())
     ray_job = await started(operator)
-    metrics = {"baseline": {"perplexity": 18.42}, "latest": {"perplexity": 9.81}}
+    score = {"metric": "perplexity", "value": 9.81, "direction": "lower", "step": 20}
+    metrics = {"baseline": {"perplexity": 18.42}, "latest": {"perplexity": 9.81}, "score": score}
     await report(operator, ray_job, metrics=metrics, checkpoints=[checkpoint(20)])
     await operator.pass_once()
-    assert await columns(operator) == ["bot", "Starting", "20/80", "25%", None, "9.81", 1]
+    assert await columns(operator) == ["bot", "Starting", "20/80", "25%", None, "perplexity 9.81", 1]
 
     final = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 18.42 -> 9.64"}
     await report(operator, ray_job, sequence=4, metrics=metrics | {"final": {"perplexity": 9.64}}, outcome=final, stage="Finished")
