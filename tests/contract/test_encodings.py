@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(path for package in ("controller", "trainer") for path in (ROOT / package).rglob("*.py"))
+MODULES = sorted(path for package in ("finetune", "controller", "trainer") for path in (ROOT / package).rglob("*.py"))
 METHODS = {"read_text", "write_text", "open"}
-OTHER_OPENERS = {"os", "tarfile", "zipfile", "webbrowser", "Image", "safe_open"}
+OTHER_OPENERS = {"os", "tarfile", "zipfile", "webbrowser", "Image", "safe_open", "Shard"}
 """Whose `open` opens no text."""
 
 
