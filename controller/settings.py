@@ -98,7 +98,7 @@ class Settings(BaseModel):
         "IfNotPresent", alias="TRAINER_IMAGE_PULL_POLICY", description="As in a pod."
     )
     image_pull_secrets: Annotated[tuple[str, ...], BeforeValidator(_from_list)] = Field(
-        (), alias="TRAINER_IMAGE_PULL_SECRETS", description="Names of Secrets in the job's namespace, with commas between."
+        (), alias="TRAINER_IMAGE_PULL_SECRETS", description="Names of Secrets in the job's namespace, separated by commas."
     )
     trainer_env: Annotated[dict[str, str], BeforeValidator(_from_json)] = Field(
         {}, alias="TRAINER_ENV", description="Environment of head and workers, a JSON object: proxy, HF_ENDPOINT. No secrets."

@@ -34,7 +34,7 @@ class SynonymReplacement(WireModel):
     probability: Probability = Field(0.1, description="Chance of each word that has a synonym.")
     dictionary: FileSource | None = Field(
         None,
-        description="Own table: a line per word, the word, a tab, its synonyms with commas between. Default: WordNet.",
+        description="Own table: one line per word: the word, a tab, and its synonyms separated by commas. Default: WordNet.",
     )
 
 

@@ -23,7 +23,7 @@ def job_with_rows(name: str, rows: str, change: Callable[[dict[str, Any]], None]
     job["spec"]["data"] = {"train": [{"configMap": {"name": name, "key": "train.jsonl"}}]}
     job["spec"]["distributed"] = {"workers": 1}
     job["spec"]["evaluation"] = {"metrics": ["perplexity"]}
-    del job["spec"]["regularization"]["earlyStopping"]  # there are no validation rows to watch
+    del job["spec"]["regularization"]["earlyStopping"]  # there are no validation rows to evaluate
     if change is not None:
         change(job)
     data = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"train.jsonl": rows}}

@@ -1,1 +1,1 @@
-"""Varies training texts: synonyms, dropout, swaps, typing errors."""
+"""Varies training texts with synonyms, word dropout, swaps and typos. Imports no torch. Tests: tests/trainer/augmentation/."""

@@ -1,4 +1,4 @@
-"""Varies training texts in every epoch: what of an example may be varied is for its task to say.
+"""Varies training texts in every epoch; the task decides which parts of an example may change.
 
 Every choice is a function of (seed, epoch, example id), so a resumed run sees the same words. Tests:
 tests/trainer/augmentation/test_augmenter.py.
@@ -19,7 +19,7 @@ from trainer.tasks.base import Task
 
 
 class Augmenter:
-    """Applies the operations of a job; raises InputError when the user's dictionary is faulty."""
+    """Applies the operations of a job; raises InputError if the user's dictionary is invalid."""
 
     def __init__(self, augmentation: Augmentation, seed: int) -> None:
         self._share, self._seed = augmentation.augmented_share, seed
@@ -28,7 +28,7 @@ class Augmenter:
         ]
 
     def sample(self, task: Task[E], piece: Piece[E], epoch: int, tokenizer: Any, max_length: int) -> tuple[Sample, int, int]:
-        """Return a piece as it is in an epoch, how many of its words were changed, and how many it has.
+        """Return the sample of a piece in an epoch, the number of its words that were changed, and the number of its words.
 
         The changes are a function of (seed, epoch, id of the piece). A piece without changes keeps its tokens; one that becomes
         longer than `max_length` is truncated.
@@ -39,10 +39,10 @@ class Augmenter:
         return task.encode_part(piece, varied, tokenizer, max_length), changed, words
 
     def augment(self, example: E, epoch: int, vary: Callable[[E, Callable[[str], str]], E]) -> tuple[E, int, int]:
-        """Return the example as this epoch sees it, how many of its words were changed, and how many words could have been.
+        """Return the example as varied in an epoch, the number of words changed, and the number of words that may change.
 
-        `vary` applies a change to the texts of an example that may be varied: see `Task.vary`. The id stays. In each epoch
-        `augmentedShare` of all examples are chosen again; the others return as they are.
+        `vary` applies a change to the texts of an example that may be varied: see `Task.vary`. The id stays the same. Each
+        epoch makes a new choice of `augmentedShare` of all examples; the others are returned unchanged.
         """
         rng = random_for("augment", self._seed, epoch, example.id)
         chosen = rng.random() < self._share

@@ -1,6 +1,6 @@
-"""The operations of augmentation on one text: synonyms, dropout, swaps, typing errors. Each marks the words that it changed.
+"""Augmentation of a single text: synonyms, dropout, swaps, typos. Each operation marks the words that it changed.
 
-A text is a list of pieces, words and what stands between them, so that punctuation and spacing survive. Tests:
+A text is a list of pieces, words and the characters between them, so that punctuation and spacing survive. Tests:
 tests/trainer/augmentation/test_augmenter.py.
 """
 
@@ -15,7 +15,7 @@ from trainer.text.words import WORD
 
 @dataclass
 class Piece:
-    """A word, or what stands between two words."""
+    """A word, or the characters between two words."""
 
     text: str
     is_word: bool
@@ -27,7 +27,7 @@ Operation = Callable[[list[Piece], random.Random], None]
 
 
 def cut(text: str) -> list[Piece]:
-    """Return the pieces of a text; joined they are the text again."""
+    """Split a text into pieces; `join` restores it."""
     pieces: list[Piece] = []
     end = 0
     for match in WORD.finditer(text):
@@ -41,7 +41,7 @@ def cut(text: str) -> list[Piece]:
 
 
 def join(pieces: list[Piece]) -> str:
-    """Return the text of the pieces that are left; a dropped word takes the white space before it along."""
+    """Return the text of the remaining pieces; the spaces before a dropped word are dropped with it."""
     text = ""
     first_was_dropped = False
     for piece in pieces:
@@ -54,7 +54,7 @@ def join(pieces: list[Piece]) -> str:
 
 
 def replace_by_synonyms(table: Synonyms, probability: float) -> Operation:
-    """Return the operation that replaces each word of the table with `probability`, keeping its capitals."""
+    """Return the operation that replaces each word in the table with `probability`, keeping its capitalization."""
 
     def operate(pieces: list[Piece], rng: random.Random) -> None:
         before = ""
@@ -62,7 +62,7 @@ def replace_by_synonyms(table: Synonyms, probability: float) -> Operation:
             word = piece.text.lower()
             options = table.get(word, ())
             if options and rng.random() < probability:
-                # «an answer» becomes no «an reply».
+                # "an answer" must not become "an reply".
                 fitting = [option for option in options if before not in ("a", "an") or _vowel(option) == _vowel(word)]
                 if fitting:
                     _change(piece, _with_capitals_of(piece.text, rng.choice(fitting)))
@@ -72,7 +72,7 @@ def replace_by_synonyms(table: Synonyms, probability: float) -> Operation:
 
 
 def drop_words(probability: float) -> Operation:
-    """Return the operation that leaves each word out with `probability`; one word always stays."""
+    """Return the operation that drops each word with `probability`; at least one word stays."""
 
     def operate(pieces: list[Piece], rng: random.Random) -> None:
         words = _words(pieces)
@@ -106,7 +106,7 @@ def swap_words(probability: float) -> Operation:
 
 
 def make_typing_errors(probability: float) -> Operation:
-    """Return the operation that inserts, deletes, replaces or swaps each letter with `probability`; numbers are left alone."""
+    """Return the operation that makes a typo at each letter with `probability`: insert, delete, replace or swap. Digits stay."""
 
     def operate(pieces: list[Piece], rng: random.Random) -> None:
         for piece in _words(pieces):
@@ -128,7 +128,7 @@ def _with_typing_errors(word: str, probability: float, rng: random.Random) -> st
             index += 1
             continue
         kind = rng.choice(("insert", "delete", "replace", "swap"))
-        # Letters of another script than Latin are mistaken for one of the same word.
+        # Letters of other scripts than Latin are replaced by a letter of the same word.
         other = rng.choice(string.ascii_lowercase if letter.isascii() else word)
         other = other.upper() if letter.isupper() else other
         if kind == "swap" and index + 1 < len(letters) and letters[index + 1].isalpha():

@@ -1,4 +1,4 @@
-"""A conversation as the rows hold it. Tests: tests/trainer/chat/test_messages.py, tests/trainer/tasks/test_conformance.py."""
+"""A conversation as read from a row. Tests: tests/trainer/chat/test_messages.py, tests/trainer/tasks/test_conformance.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,36 +15,36 @@ class Message:
     role: str
     content: str
     reasoning: str | None = None
-    """What an assistant thinks before the answer; the chat template says where it goes."""
+    """The assistant's thoughts before the answer; the chat template decides where they go."""
     learnt: bool = True
-    """False for an assistant's turn that is there to be read only (weight 0)."""
+    """False for an assistant turn that is only context (weight 0)."""
 
     def parts(self) -> list[str]:
-        """Return role and content, and what else the turn has: two turns are equal if these are."""
+        """Return everything that identifies the turn: role, content, reasoning and weight."""
         more = [f"reasoning {self.reasoning}"] if self.reasoning is not None else []
         return [self.role, self.content, *more, *([] if self.learnt else ["weight 0"])]
 
 
 @dataclass(frozen=True)
 class ChatExample(Example):
-    """A conversation that ends with the assistant."""
+    """A conversation whose last turn is the assistant's."""
 
     messages: tuple[Message, ...]
     tools: str | None = None
-    """Schemas of the functions that the conversation offers: a list, as JSON."""
+    """Function schemas that the conversation offers: a JSON list."""
 
     @classmethod
     def of(cls, origin: str, messages: Sequence[Message], tools: str | None = None) -> Self:
-        """Return the example with the id that follows from its content."""
+        """Return the example, with an id derived from its content."""
         return cls(_id_of(messages, tools), origin, tuple(messages), tools)
 
     def to_wire(self) -> list[Any]:
-        """Return the fields of each turn, and the tools."""
+        """Return [role, content, reasoning, learnt] of each turn, and the tools."""
         return [[[turn.role, turn.content, turn.reasoning, turn.learnt] for turn in self.messages], self.tools]
 
     @classmethod
     def from_wire(cls, name: str, origin: str, wire: Any) -> Self:
-        """Return the example that `to_wire` made `wire` of."""
+        """Return the example that `to_wire` serialized as `wire`."""
         turns, tools = wire
         return cls(name, origin, tuple(Message(*turn) for turn in turns), tools)
 
@@ -55,17 +55,17 @@ class ChatExample(Example):
 
     @property
     def prompt_words(self) -> str:
-        """Words of the turns before the answer. Their roles keep a question apart from a conversation that goes on from it."""
+        """Words of the turns before the answer. Roles are included so that a question differs from a conversation that continues it."""
         return "\n".join(f"{turn.role} {bare(turn.content)}" for turn in self.asked)
 
     @property
     def answer(self) -> str:
-        """The last answer that is learnt."""
+        """Content of the last answer that is learnt."""
         return self.messages[self.answer_index].content
 
     @property
     def answer_index(self) -> int:
-        """The place of that answer among the messages."""
+        """Index of that answer in `messages`; of the last message if no answer is learnt."""
         answers = [index for index, message in enumerate(self.messages) if message.role == "assistant" and message.learnt]
         return answers[-1] if answers else len(self.messages) - 1
 

@@ -1,4 +1,4 @@
-"""What a chat template makes of the rows that the user should know: ends, dates, what it leaves out, what it asks with.
+"""Warnings about what a chat template does to the rows: how answers end, dates, what it leaves out, what prompts end with.
 
 Tests: tests/trainer/chat/test_findings.py.
 """
@@ -19,7 +19,7 @@ from trainer.text.findings import control_token_findings
 
 @dataclass(frozen=True)
 class ReadConversations(Sampled[ChatExample]):
-    """Conversations of a set, with what the template made of each."""
+    """Conversations of a data set, with how the template rendered each."""
 
     conversations: Sequence[Conversation]
 
@@ -27,9 +27,9 @@ class ReadConversations(Sampled[ChatExample]):
 def read_conversations(
     name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
 ) -> ReadConversations:
-    """Return conversations as the model will see them; all are read, because each may meet another part of the template.
+    """Return conversations as the model will see them; all are read, because each may reach a different branch of the template.
 
-    What the template made of them is the same for most, and kept once.
+    Most are rendered alike, so equal results are kept once.
     """
     different: dict[Conversation, Conversation] = {}
     conversations: list[Conversation] = []
@@ -45,7 +45,7 @@ def read_conversations(
 
 
 def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:
-    """Find out whether the model learns to end its answers."""
+    """Return findings on whether the model learns to end its answers."""
     findings = []
     if uses_plain_template(tokenizer):
         findings.append("model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»")
@@ -55,20 +55,20 @@ def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:
         findings.append("model: its chat template ends answers without a special token; the tuned model may not know when to stop")
     elif ending.appended is not None:
         token = tokenizer.convert_ids_to_tokens(ending.appended)
-        findings.append(f"model: its chat template writes no token after the last answer; {token} is put there, so that the model stops")
+        findings.append(f"model: its chat template writes no token after the last answer; {token} is added, so the model learns to stop")
     return findings
 
 
 def clock_findings(tokenizer: Any) -> list[str]:
-    """Say which day a template writes that reads the clock."""
+    """Report the date that a template which reads the clock will write."""
     moment = getattr(tokenizer, TIME_ATTRIBUTE, None)
     if moment is None or not reads_clock(tokenizer):
         return []
-    return [f"model: its chat template writes the date into every row; the whole run takes {moment[:10]} for today, also when it resumes"]
+    return [f"model: its chat template writes the date into every row; the whole run uses {moment[:10]}, also when it resumes"]
 
 
 def turn_findings(side: ReadConversations) -> list[str]:
-    """Find turns of which the template shows less than was written, and prompts that go on otherwise than the rows do."""
+    """Find turns that the template shows only in part, and prompts that it continues differently from the rows."""
 
     def rows_where(wanted: Callable[[Conversation], object]) -> list[int]:
         return [index for index, seen in enumerate(side.conversations) if wanted(seen)]
@@ -91,23 +91,23 @@ def turn_findings(side: ReadConversations) -> list[str]:
     otherwise = rows_where(lambda seen: seen.own_context)
     if otherwise:
         findings.append(
-            f"{side.name}: in {len(otherwise)} of {side.of()} the model's chat template shows the turns before the last answer otherwise"
-            f" when it asks for that answer, such as with earlier thoughts ({first_of(otherwise)}); the model is trained and"
-            " measured with the form that conversations have once they are answered"
+            f"{side.name}: in {len(otherwise)} of {side.of()} the model's chat template shows the turns before the last answer differently"
+            f" in the prompt for that answer, for example with earlier thoughts ({first_of(otherwise)}); the model is trained and"
+            " evaluated on the form that finished conversations have"
         )
     asked = rows_where(lambda seen: seen.own_heading)
     if asked:
         heading = side.conversations[asked[0]].own_heading
         findings.append(
-            f"{side.name}: the model's chat template asks for an answer with {heading.strip() or heading!r}, which {len(asked)} of"
-            f" {side.of()} do not begin with ({first_of(asked)}); the model is trained and measured without it, and elsewhere"
-            " it will be asked with it: write the thoughts into the rows, or give the model another chat template"
+            f"{side.name}: the model's chat template ends a prompt with {heading.strip() or heading!r}, which the answers in"
+            f" {len(asked)} of {side.of()} do not begin with ({first_of(asked)}); the model is trained and evaluated without it,"
+            " but other tools will prompt with it: write the thoughts into the rows, or give the model another chat template"
         )
     return findings
 
 
 def control_findings(side: ReadConversations) -> list[str]:
-    """Find turns with the names of control tokens."""
+    """Find turns that contain the names of control tokens."""
     named = [index for index, seen in enumerate(side.conversations) if seen.control]
     return control_token_findings(side.name, Each(named, lambda index: (side.examples[index], side.conversations[index].control)))
 

@@ -25,7 +25,7 @@ Draw = Callable[[Sequence[Wire], Sequence[Any] | None], str]
 
 
 class Way(Enum):
-    """How the words of a piece are marked. A template that tests the start or end of a text would see a mark there."""
+    """How the words of a piece are marked: some templates test the start or end of a text, and would see a mark there."""
 
     EDGES = "around all of it"
     WORDS = "around each word, not at tags"
@@ -35,7 +35,7 @@ class Way(Enum):
 
 @dataclass(frozen=True)
 class Piece:
-    """One text of a turn that goes through the template, and its marks."""
+    """One text of a turn as passed to the template, and its marks."""
 
     turn: int
     part: str
@@ -75,7 +75,7 @@ class Piece:
         return words, frozenset(map(str.casefold, words)), tuple(sorted(set(map(len, words)), reverse=True))
 
     def word_from(self, text: str, start: int, limit: int) -> int:
-        """Return where the word ends that begins at a place, `limit` at most."""
+        """Return where the word that begins at `start` ends, at most `limit`."""
         length = self._length(lambda size: text[start : start + size], limit - start)
         if length is not None:
             return start + length
@@ -83,12 +83,12 @@ class Piece:
         return found.start() if found is not None else limit
 
     def word_until(self, text: str, end: int, limit: int) -> int:
-        """Return where the word begins that ends at a place, `limit` at least."""
+        """Return where the word that ends at `end` begins, at least `limit`."""
         length = self._length(lambda size: text[end - size : end], end - limit)
         return end - length if length is not None else max((found.end() for found in BREAK.finditer(text, limit, end)), default=limit)
 
     def _length(self, beginning: Callable[[int], str], most: int) -> int | None:
-        """Return the length of the longest word at a place, None if the template has changed more than its case."""
+        """Return the length of the longest matching word; None if the template has changed more than its case."""
         words, folded, lengths = self._words
         fitting = [length for length in lengths if length <= most]
         exact = next((length for length in fitting if beginning(length) in words), None)
@@ -97,7 +97,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Position of words of a piece in the written text."""
+    """Position of words of a piece in the rendered text, in characters."""
 
     start: int
     end: int
@@ -112,7 +112,7 @@ class Written:
     stretches: list[Stretch] = field(default_factory=list)
 
     def of_turn(self, turn: int) -> list[Stretch]:
-        """Return the words of one turn."""
+        """Return the stretches of one turn, in the order of the text."""
         return [stretch for stretch in self.stretches if stretch.piece.turn == turn]
 
 
@@ -126,7 +126,7 @@ class Marker:
     ways: tuple[Way, ...]
 
     def write(self, draw: Draw, until: int | None = None) -> Written:
-        """Return what is written for the first `until` turns, with the positions of their words."""
+        """Render the first `until` turns and return the text with the positions of their words."""
         turns = [dict(turn) for turn in self.turns[:until]]
         texts, tools = self._marked
         for piece, text in zip(self.pieces, texts, strict=True):
@@ -145,9 +145,9 @@ class Marker:
 
 def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]]
            ) -> tuple[Written, Marker] | None:  # fmt: skip
-    """Return the written conversation with the positions of all words, or None if every way of marking changes it.
+    """Return the rendered conversation with the positions of all words, or None if every way of marking changes it.
 
-    `controls` returns what is a control token in the words of a role, or of "tools".
+    `controls` returns the pattern of control tokens in the words of a role, or of "tools".
     """
     plain = draw(turns, tools)
     pieces = _pieces_of(turns, tools, controls, plain)
@@ -171,7 +171,7 @@ def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, contr
 def _faithful(marker: Marker, draw: Draw, plain: str) -> Written | None:
     try:
         written = marker.write(draw)
-    except Exception:  # the template refuses the marks, although it took the conversation without them
+    except Exception:  # the template rejects the marks, although it accepted the conversation without them
         return None
     return written if written.text == plain else None
 
@@ -227,7 +227,7 @@ def _read(marked: str, pieces: Sequence[Piece]) -> Written:
 
 
 def _stretches(text: str, marks: Sequence[tuple[int, Piece, bool]]) -> Iterator[Stretch]:
-    """Pair the marks; if one of a pair is missing, the word at the other one says how long the stretch is."""
+    """Pair the marks; if one of a pair is missing, the word at the other one gives the length of the stretch."""
     places = [0, *(place for place, _, _ in marks), len(text)]
     position = 0
     while position < len(marks):

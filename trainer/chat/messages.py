@@ -1,4 +1,4 @@
-"""Reads the messages of a conversation, and the tools that it offers: every key that carries meaning is honoured or refused.
+"""Reads the messages of a conversation, and the tools that it offers: every meaningful key is either used or refused.
 
 Tests: tests/trainer/chat/test_messages.py.
 """
@@ -17,13 +17,13 @@ SPEAKERS = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bot": "assistant",
     "chatbot": "assistant", "model": "assistant", "system": "system",
 }  # fmt: skip
-"""Names of speakers, as in from/value conversations, and the roles they stand for."""
+"""Names of speakers, as in from/value conversations, and their roles."""
 TOOL_ROLE = "results of tools cannot be trained on; leave such rows out"
 ROLE_ADVICE = {"tool": TOOL_ROLE, "function": TOOL_ROLE, "developer": "write developer as system"}
 WEIGHT_KEYS = ("weight", "train", "training", "trainable", "loss")
-"""Keys that say whether an assistant turn is learnt; tools use different names."""
+"""Keys that say whether an assistant turn is learnt, as different tools name them."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
-"""What an assistant thinks before the answer."""
+"""Keys for the assistant's thoughts before the answer."""
 REFUSED_KEYS = {
     "tool_calls": "calls of tools cannot be trained on; leave such rows out",
     "function_call": "calls of functions cannot be trained on; leave such rows out",
@@ -38,11 +38,11 @@ REFUSED_KEYS = {
 TEXT_PARTS = ("text", "input_text", "output_text")
 
 Fault = Callable[[str, str], InputError]
-"""Returns the error for a problem and its fix, with the row's place."""
+"""Returns the error for a problem and its fix, with the location of the row."""
 
 
 def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str], list[str]]:
-    """Return a message, its keys that nothing reads, and the keys that mark it as learnt although it is not the assistant's.
+    """Return a message, its unused keys, and the keys that mark it as learnt although it is not the assistant's.
 
     A content of null is read as an empty text.
     """
@@ -66,7 +66,7 @@ def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str], 
 
 
 def check_order(column: str, messages: Sequence[Message], fault: Fault) -> None:
-    """Raise where the turns do not begin with the user and end with the assistant."""
+    """Raise `fault` unless the turns begin with the user (after an optional system message) and end with the assistant."""
     roles = [message.role for message in messages]
     turns = roles[1:] if roles[0] == "system" else roles
     if "system" in turns:
@@ -84,7 +84,7 @@ def has_empty_turn(messages: Sequence[Message]) -> bool:
 
 
 def tools_of(column: str, value: Any, fault: Fault) -> str | None:
-    """Return schemas of functions, a list or the JSON of one, as JSON; None where there are none."""
+    """Return function schemas (given as a list or as its JSON) as JSON; None if there are none."""
     if isinstance(value, str) and value.strip():
         try:
             value = parse(value)

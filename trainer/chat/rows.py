@@ -1,4 +1,4 @@
-"""Reads a row as a conversation: from a list of messages, or from prompt and completion with what may be beside them.
+"""Reads a row as a conversation: from a list of messages, or from prompt and completion with optional system, history and tools.
 
 Tests: tests/trainer/data/test_columns.py, tests/trainer/chat/test_messages.py.
 """
@@ -40,14 +40,14 @@ def conversation_layout(field: str, given: Columns, names: list[str], first: Fir
 
 
 def conversation_advice(layout: Layout, column: str, first: FirstRows) -> str:
-    """Return what to do where the rows lack a column that is needed."""
+    """Return a fix for rows that lack a required column."""
     turns = [name for name in first.names if first.holds_turns(name)]
     instead = {"messages": "chosen" if "chosen" in turns else turns[0]} if turns else None
     return pair_advice(layout, column, first, instead)
 
 
 def conversation_in(row: Row) -> ChatExample | Skipped:
-    """Return the conversation that a row holds; raises InputError for one that cannot be learnt as it is written."""
+    """Return the conversation in a row; raises InputError for one that cannot be learnt as written."""
     return _of_messages(row) if row.layout.get("messages") else _of_pair(row)
 
 
@@ -108,14 +108,14 @@ def _example(row: Row, messages: tuple[Message, ...]) -> ChatExample:
 
 
 def _turns(row: Row, column: str, value: Any) -> Any:
-    """Return a list of messages that is held as JSON, or as lists of their members; anything else as it is."""
+    """Decode messages stored as JSON, or as one list per member; return anything else unchanged."""
     if is_turns_by_member(value):
         return [dict(zip(value, members, strict=True)) for members in zip(*value.values(), strict=True)]
     return row.list_of("messages", column, value, "write the list as JSON, or as a list in a file of JSON lines or Parquet")
 
 
 def _said(row: Row, path: str, item: Any) -> Any:
-    """Return a message of {from, value} as one of {role, content}; anything else as it is."""
+    """Convert a {from, value} message to {role, content}; return anything else unchanged."""
     if not isinstance(item, dict) or "from" not in item or "value" not in item or "role" in item:
         return item
     speaker = item["from"]
@@ -127,7 +127,7 @@ def _said(row: Row, path: str, item: Any) -> Any:
 
 
 def _system(row: Row, first: Message | None = None) -> tuple[Message, ...]:
-    """Return the system message that a column of the row holds; `first` is that of a list of messages."""
+    """Return the system message from the row's column, if any; `first` is the first of a list of messages."""
     named = row.layout.get("system")
     column = named or next((name for name in SYSTEM_NAMES if name in row.record.values and row.is_free(name)), None)
     words: str | Skipped | None = None
@@ -146,7 +146,7 @@ def _system(row: Row, first: Message | None = None) -> tuple[Message, ...]:
 
 
 def _history(row: Row) -> tuple[Message, ...]:
-    """Return earlier turns, which are pairs of texts beside prompt and completion."""
+    """Return the earlier turns, stored as pairs of texts in a column beside prompt and completion."""
     if not row.is_free(HISTORY_NAME):
         return ()
     value = row.list_of("prompt", HISTORY_NAME, row.record.values.get(HISTORY_NAME), HISTORY_FIX)
@@ -161,12 +161,12 @@ def _history(row: Row) -> tuple[Message, ...]:
         texts = [row.text("prompt", path, words) for words in pair]
         turns += [Message("user", texts[0]), Message("assistant", texts[1])]
     if turns:
-        row.noticed.used[HISTORY_NAME, "gives the turns before the prompt"] += 1
+        row.noticed.used[HISTORY_NAME, "is read as the turns before the prompt"] += 1
     return tuple(turns)
 
 
 def _parsed(value: Any) -> Any:
-    """Return the value of a JSON text, as tables hold lists; anything else as it is."""
+    """Decode a JSON list or object, as tables store them; return anything else unchanged."""
     if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
         with suppress(ValueError, RecursionError):
             return parse(value)

@@ -1,4 +1,4 @@
-"""Writes conversations in the form of a model's chat template, with the date of the run where a template asks for one.
+"""Renders conversations with a model's chat template, using the run's date where a template asks for one.
 
 Tests: tests/trainer/chat/test_template.py.
 """
@@ -18,17 +18,17 @@ PLAIN_TEMPLATE = (
     "{% else %}{{ 'Assistant: ' + message['content'] + eos_token + '\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
-"""Used where a tokenizer has no chat template, as those of base models: words in front of each turn, the end token after an answer."""
+"""For tokenizers without a chat template, such as those of base models: a label before each turn, the end token after an answer."""
 
 TIME_ATTRIBUTE = "finetune_template_time"
-"""Set on a tokenizer: the ISO time that its chat template takes for now."""
+"""Attribute set on a tokenizer: the ISO time that its chat template uses as the current time."""
 
 Wire = dict[str, Any]
 """A message as chat templates read it."""
 
 
 def ensure_chat_template(tokenizer: Any) -> bool:
-    """Give the tokenizer the plain template if it has none; True if so. An exported model then carries what it was trained with."""
+    """Give the tokenizer the plain template if it has none; return whether it did. Exported models then keep it."""
     if getattr(tokenizer, "chat_template", None):
         return False
     tokenizer.chat_template = PLAIN_TEMPLATE
@@ -36,12 +36,12 @@ def ensure_chat_template(tokenizer: Any) -> bool:
 
 
 def uses_plain_template(tokenizer: Any) -> bool:
-    """Return whether conversations are written in the plain template because the model has none of its own."""
+    """Return whether conversations are rendered with the plain template because the model has none of its own."""
     return getattr(tokenizer, "chat_template", None) in (None, "", PLAIN_TEMPLATE)
 
 
 def template_of(tokenizer: Any, tools: Sequence[Any] | None = None) -> str:
-    """Return the template's text; a tokenizer may have one of its own for conversations with tools."""
+    """Return the template's text; a tokenizer may have a separate one for conversations with tools."""
     given = getattr(tokenizer, "chat_template", None)
     if not given:
         return PLAIN_TEMPLATE
@@ -49,18 +49,18 @@ def template_of(tokenizer: Any, tools: Sequence[Any] | None = None) -> str:
 
 
 def reads_clock(tokenizer: Any) -> bool:
-    """Return whether what the template writes depends on the time."""
+    """Return whether the rendered text depends on the current time."""
     given = getattr(tokenizer, "chat_template", None) or ""
     return any("strftime_now" in str(text) for text in (given.values() if isinstance(given, dict) else [given]))
 
 
 def pin_time(tokenizer: Any, moment: str | None) -> None:
-    """Let the template take an ISO time for now, so that a run has the same tokens on every day; None: the real time."""
+    """Fix the template's current time (ISO), so that a run has the same tokens every day; None restores the real time."""
     setattr(tokenizer, TIME_ATTRIBUTE, moment)
 
 
 def wire_of(messages: Sequence[Message]) -> list[Wire]:
-    """Return messages as templates read them; transformers also gives thoughts the other names that templates know."""
+    """Return messages as templates expect them; transformers adds the other names that templates use for thoughts."""
     return [
         {"role": message.role, "content": message.content} | ({"reasoning_content": message.reasoning} if message.reasoning else {})
         for message in messages
@@ -68,12 +68,12 @@ def wire_of(messages: Sequence[Message]) -> list[Wire]:
 
 
 def tools_of(example: ChatExample) -> list[Any] | None:
-    """Return the schemas of the functions that a row offers."""
+    """Return the function schemas of a row, decoded from JSON; None if it has none."""
     return None if example.tools is None else list(json.loads(example.tools))
 
 
 def write(tokenizer: Any, turns: Sequence[Wire], tools: Sequence[Any] | None = None, *, generation_prompt: bool = False) -> str:
-    """Return what the template writes; a template is a program and raises what it likes."""
+    """Return the rendered text; a template is a program and may raise any exception."""
     template = template_of(tokenizer, tools)
     if "strftime_now" in template:
         _set_clock(template, getattr(tokenizer, TIME_ATTRIBUTE, None))
@@ -86,17 +86,17 @@ def write(tokenizer: Any, turns: Sequence[Wire], tools: Sequence[Any] | None = N
 def render(
     example: ChatExample, turns: Sequence[Wire], tools: Sequence[Any] | None, tokenizer: Any, *, generation_prompt: bool = False
 ) -> str:
-    """Return what the template writes for a row; raises InputError with the template's own words where it refuses."""
+    """Return the rendered text of a row; raises InputError with the template's own message if it rejects the row."""
     try:
         return write(tokenizer, turns, tools, generation_prompt=generation_prompt)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        fix = "change the conversation's roles or their order as the model wants them"
+        fix = "change the conversation's roles or their order to what the model accepts"
         raise InputError(example.origin, f"the model's chat template refuses the conversation: {reason}", fix) from error
 
 
 def _set_clock(template: str, moment: str | None) -> None:
-    """Set what `strftime_now` returns in a template: transformers keeps the compiled one and lets no function be passed to it."""
+    """Replace `strftime_now` in the compiled template that transformers caches: it accepts no function as an argument."""
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     def strftime_now(form: str) -> str:

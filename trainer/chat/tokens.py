@@ -1,7 +1,7 @@
-"""Turns conversations into tokens, and says which of them have loss: the assistant's turns with their end, never by pad id.
+"""Tokenizes conversations and decides which tokens have loss: the assistant's turns with their end token, never judged by pad id.
 
 The text is made by the tokenizer's own chat template and tokenized once, without special tokens of its own, so that no
-beginning-of-sequence token doubles. Whose words a token is follows from its place in that text. Tests:
+beginning-of-sequence token doubles. A token's position in that text decides whose turn it belongs to. Tests:
 tests/trainer/chat/test_tokens.py.
 """
 
@@ -42,16 +42,16 @@ class Reading:
 def tokenize(example: ChatExample, tokenizer: Any, max_length: int) -> Sample:
     """Return a conversation as tokens, cut after `max_length`.
 
-    The assistant's turns have loss, with the token that ends them. Raises InputError where the chat template refuses the
-    conversation, or where it is unclear whose words a token is.
+    The assistant's turns have loss, with the token that ends them. Raises InputError if the chat template rejects the
+    conversation, or if a token cannot be assigned to a turn.
     """
     return read(example, tokenizer).tokens(tokenizer, max_length)
 
 
 def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int], str]:
-    """Return the tokens that an answer is generated from, and the answer of the data, which is not among them.
+    """Return the prompt's tokens and the reference answer, which is not among them.
 
-    The prompt is what comes before the last learnt answer in the form that is trained, whatever the template asks with.
+    The prompt is what precedes the last learnt answer in the training form, whatever the template's generation prompt is.
     """
     reading = read(example, tokenizer)
     turn = [turn for turn in reading.conversation.turns if turn.learnt][-1]
@@ -61,7 +61,7 @@ def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int
 
 
 def read(example: ChatExample, tokenizer: Any) -> Reading:
-    """Return a conversation as tokens, with the tokens of what is learnt."""
+    """Return a conversation as tokens, with the range of each learnt turn."""
     conversation, ending = conversation_of(example, tokenizer), ending_of(tokenizer)
     encoded = encode(conversation.text, tokenizer, conversation.literals, [turn.start for turn in conversation.turns])
     places = []
@@ -76,9 +76,9 @@ def read(example: ChatExample, tokenizer: Any) -> Reading:
 
 
 def _tokens_of(turn: Turn, conversation: Conversation, encoded: Encoded, ending: TurnEnd, tokenizer: Any) -> range | None:
-    """Return the tokens of a turn with the one that ends it; None where one of them holds words of another turn too.
+    """Return the tokens of a turn with its end token; None if one of them also contains words of another turn.
 
-    What a template writes after the token that ends the turn, such as a line break, is not learnt: generation stops before.
+    What a template writes after the end token, such as a line break, is not learnt: generation stops before it.
     """
     start = tokens_before(turn.start, encoded, tokenizer, conversation.literals)
     words = _first_border(turn.words_end, turn.limit, conversation, encoded, tokenizer)
@@ -95,19 +95,19 @@ def _tokens_of(turn: Turn, conversation: Conversation, encoded: Encoded, ending:
 
 
 def _first_border(place: int, limit: int, conversation: Conversation, encoded: Encoded, tokenizer: Any) -> int | None:
-    """Return how many tokens the text has up to a place or, where a token goes beyond, up to that token's end."""
+    """Return the number of tokens up to `place` or, if a token spans it, up to that token's end."""
     found = (tokens_before(border, encoded, tokenizer, conversation.literals) for border in range(place, limit + 1))
     return next((count for count in found if count is not None), None)
 
 
 def _last_border(place: int, limit: int, conversation: Conversation, encoded: Encoded, tokenizer: Any) -> int | None:
-    """Return how many tokens the text has up to a place or, where a token goes beyond, up to that token's beginning."""
+    """Return the number of tokens up to `place` or, if a token spans it, up to that token's beginning."""
     found = (tokens_before(border, encoded, tokenizer, conversation.literals) for border in range(place, limit - 1, -1))
     return next((count for count in found if count is not None), None)
 
 
 def _spoken(conversation: Conversation, turn: Turn, tokenizer: Any) -> str:
-    """Return what a turn says, without the template's control tokens, as a generated answer is shown."""
+    """Return a turn's text without the template's control tokens, as a generated answer is shown."""
     text, places = conversation.text, set(conversation.literals)
     names = [name.span() for name in in_text(tokenizer).finditer(text, turn.start, turn.words_end) if name.span() not in places]
     borders = [turn.start, *(place for name in names for place in name), turn.words_end]

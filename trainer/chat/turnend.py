@@ -23,7 +23,7 @@ TALK = (
     {"role": "user", "content": "delta"}, {"role": "assistant", "content": "epsilon"},
 )  # fmt: skip
 PROBES: tuple[tuple[Wire, ...], ...] = (TALK, (SYSTEM, *TALK), TALK[:2], (SYSTEM, *TALK[:2]))
-"""Some templates require a system message, some refuse it, some accept only one question and answer."""
+"""Some templates require a system message, some reject it, some accept only one question and answer."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class TurnEnd:
     """How an assistant turn ends."""
 
     tokens: frozenset[int] = frozenset()
-    """Tokens that end it."""
+    """Ids of the tokens that end it."""
     inner: frozenset[int] = frozenset()
     """Those that also occur between the thoughts and the answer of a turn: generation does not stop there."""
     text: str = ""
-    """What follows every answer, if that is text and not a token."""
+    """Text after every answer, if no token ends it."""
     appended: int | None = None
-    """Token that is added after the last answer because the template writes none there."""
+    """Id of the token that is added after the last answer because the template writes none there."""
     opening: str = ""
     """What the template writes between the start of generation and the words of the last answer."""
     shows_thoughts: bool = False
@@ -82,7 +82,7 @@ def _ending(tokenizer: Any, template: str, moment: str | None) -> TurnEnd:
         found = _located(tokenizer, probe)
         if found is not None and found[0].of_turn(len(probe) - 1):
             return _read_probe(tokenizer, probe, *found)
-    # The template refuses all of these: assume the end-of-sequence token.
+    # The template rejects all probes: assume the end-of-sequence token.
     return TurnEnd(tokens=frozenset() if tokenizer.eos_token_id is None else frozenset({int(tokenizer.eos_token_id)}))
 
 
@@ -116,7 +116,7 @@ def _located(tokenizer: Any, turns: Sequence[Wire]) -> tuple[Written, Marker] | 
 
 
 def _after_first_answer(probe: Sequence[Wire], written: Written) -> str | None:
-    """Return what is between the first answer and the next question, None if the probe has one answer only."""
+    """Return the text between the first answer and the next question; None if the probe has only one answer."""
     first = next(index for index, turn in enumerate(probe) if turn["role"] == "assistant")
     answer, question = written.of_turn(first), written.of_turn(first + 1)
     return written.text[answer[-1].end : question[0].start] if answer and question else None
@@ -136,7 +136,7 @@ def _opening(tokenizer: Any, probe: Sequence[Wire], written: Written, marker: Ma
 
 
 def _inside(thought: Written | None, turn: int) -> str:
-    """Return what is between the thoughts and the answer of a turn: a token there does not end the turn."""
+    """Return the text between the thoughts and the answer of a turn: a token there does not end the turn."""
     found = thought.of_turn(turn) if thought is not None else []
     return thought.text[found[0].end : found[-1].start] if thought is not None and len(found) > 1 else ""
 

@@ -1,6 +1,6 @@
 """Finds what a model learns from a conversation: each assistant turn, from where generation starts to the end of the turn.
 
-In every row, what is learnt contains the visible words of the turn and no word of another turn, or the row is refused.
+In every row, the learnt tokens cover the visible words of the turn and no word of another turn, or the row is refused.
 Tests: tests/trainer/chat/test_turns.py.
 """
 
@@ -32,12 +32,12 @@ class Turn:
     """Where the words of the next turn begin, or the end of the text."""
     learnt: bool
     last: bool
-    """It is the conversation's last turn."""
+    """Whether it is the conversation's last turn."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A row as its template writes it."""
+    """A row as its template renders it."""
 
     text: str
     turns: tuple[Turn, ...]
@@ -58,7 +58,7 @@ class Conversation:
 
 
 def conversation_of(example: ChatExample, tokenizer: Any) -> Conversation:
-    """Return what the template writes for a row and where the assistant turns are; raises InputError if they cannot be found."""
+    """Return the rendered row with the positions of its assistant turns; raises InputError if they cannot be found."""
     messages = example.messages
     turns, tools = wire_of(messages), tools_of(example)
     template = template_of(tokenizer, tools)
@@ -68,7 +68,7 @@ def conversation_of(example: ChatExample, tokenizer: Any) -> Conversation:
 
     found = locate(lambda some, offered: render(example, some, offered, tokenizer), turns, tools, controls)
     if found is None:
-        raise _untold(example)
+        raise _inseparable(example)
     written, marker = found
     _check_what_is_shown(example, written, tokenizer)
     reader = _Reader(example, tokenizer, written, marker)
@@ -76,7 +76,7 @@ def conversation_of(example: ChatExample, tokenizer: Any) -> Conversation:
     shown = [index for index in spoken if written.of_turn(index)]
     wanted = [index for index in spoken if messages[index].learnt]
     if not any(index in shown for index in wanted) and wanted:
-        raise _untold(example)
+        raise _inseparable(example)
     places, literals = tuple(reader.turn(index) for index in shown), _literals(written, marker)
     shortened = any(reader.is_shortened(index) for index in wanted if index in shown)
     return Conversation(
@@ -110,7 +110,7 @@ class _Reader:
         words_end = self._with_tags(stretches[own[-1]], limit)
         start = self._start(index, stretches[own[0]].start, before)
         if len(own) != own[-1] - own[0] + 1 or self._shown_twice([stretches[number] for number in own]):
-            raise _untold(self.example)
+            raise _inseparable(self.example)
         return Turn(start, words_end, self._text_end(index, words_end), limit, self.messages[index].learnt, index == len(self.messages) - 1)
 
     def asks_otherwise(self) -> bool:
@@ -163,7 +163,7 @@ class _Reader:
         return end if self.written.text[place:end].casefold() == form.casefold() else None
 
     def _start(self, index: int, first: int, before: Stretch | None) -> int:
-        """Return where generation of a turn starts: after what the row and the generation prompt have in common before its words."""
+        """Return where generation of a turn starts: after the text before its words that row and generation prompt share."""
         anchor = before.end if before is not None else 0
         gap = self.written.text[anchor:first]
         # Rendered for every turn: a generation prompt may depend on the words, such as a user's /no_think.
@@ -175,7 +175,7 @@ class _Reader:
         return anchor + length
 
     def _prompt(self, index: int) -> Written | None:
-        """Return the generation prompt of a turn; None if the template refuses it and no answer is generated there."""
+        """Return the generation prompt of a turn; None if the template rejects it and no answer is generated there."""
 
         def draw(turns: Sequence[Any], tools: Sequence[Any] | None) -> str:
             return render(self.example, turns, tools, self.tokenizer, generation_prompt=True)
@@ -188,19 +188,19 @@ class _Reader:
             return None
 
     def _asked_with(self, prompt: Written, before: Stretch | None) -> str | None:
-        """Return what follows the words before the answer in the prompt, None if the prompt leaves them out."""
+        """Return what the prompt has after the words before the answer; None if it leaves those out."""
         end = 0 if before is None else self._end_in(prompt, before)
         return None if end is None else prompt.text[end:]
 
     def _end_in(self, prompt: Written, words: Stretch) -> int | None:
-        """Return where words of the row end in a prompt, which may repeat them later; None if it leaves them out."""
+        """Return where words of the row end in a prompt, which may repeat them later; None if they are missing."""
         shown = sum(stretch.end <= words.end for stretch in self._of(words.piece))
         ends = [stretch.end for stretch in prompt.stretches if stretch.piece is words.piece]
         return ends[min(shown, len(ends)) - 1] if ends else None
 
 
 def _forms(text: str) -> tuple[str, ...]:
-    """Return how templates write a text: as it is, as in JSON, or as in HTML."""
+    """Return the forms in which templates write a text: unchanged, JSON-escaped, or HTML-escaped."""
     return text, json.dumps(text, ensure_ascii=False)[1:-1], escape(text)
 
 
@@ -217,7 +217,7 @@ def _literals(written: Written, marker: Marker) -> tuple[tuple[int, int], ...]:
 
 
 def _check_what_is_shown(example: ChatExample, written: Written, tokenizer: Any) -> None:
-    """Refuse a row whose thoughts or tools the template ignores: the model would not learn what the row says."""
+    """Raise InputError for a row whose thoughts or tools the template ignores: the model would not learn them."""
     messages = example.messages
     thoughtful = [index for index, message in enumerate(messages) if message.reasoning and message.learnt]
     unseen = [index for index in thoughtful if all(stretch.piece.part != "reasoning_content" for stretch in written.of_turn(index))]
@@ -232,6 +232,6 @@ def _check_what_is_shown(example: ChatExample, written: Written, tokenizer: Any)
         )
 
 
-def _untold(example: ChatExample) -> InputError:
+def _inseparable(example: ChatExample) -> InputError:
     fix = "use a model whose template shows each answer once and unchanged"
-    return InputError(example.origin, "in the model's chat template an answer cannot be told apart from the rest", fix)
+    return InputError(example.origin, "in the model's chat template an answer cannot be separated from the rest", fix)

@@ -1,4 +1,4 @@
-"""What to do about a value that is not text where text is wanted; each advice leads to a row that is then read.
+"""Suggests fixes for values that should be text but are not; a row corrected as suggested is accepted.
 
 Tests: tests/trainer/data/test_columns.py.
 """
@@ -14,9 +14,9 @@ from trainer.data.layout import quoted
 
 
 def text_advice(value: Any, column: str, *, typed: bool, alone: bool) -> str:
-    """Return how to correct a value of a column that should hold a text.
+    """Return how to correct a value of a column that should hold text.
 
-    `typed`: the file's columns have types. `alone`: other rows hold text there, so this row is to be corrected.
+    `typed`: the file's columns have types. `alone`: other rows have text there, so only this row needs correction.
     """
     if isinstance(value, list) and any(map(is_turn, value)):
         if value[-1].get("role", value[-1].get("from")) in ("assistant", "gpt"):

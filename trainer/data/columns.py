@@ -19,9 +19,9 @@ from trainer.tasks.base import Task
 def read_examples(
     field: str, records: Iterable[Record], task: Task[E], columns: Columns | None, name: str, noticed: Noticed
 ) -> Iterator[E]:
-    """Yield the examples of one source; `noticed` takes what is worth saying of it. `name` is the file or data set, for messages.
+    """Yield the examples of one source; `noticed` collects its findings. `name` is the file or data set, for messages.
 
-    Each file of a source has a layout of its own, which its first rows show.
+    Each file of a source has its own layout, chosen by its first rows. Raises InputError if no row is left.
     """
     given = columns or Columns()
     ignored, some = frozenset(given.ignore or ()), False

@@ -1,9 +1,9 @@
-"""Where a run's rows and tokens lie: `.finetune/data` in the output folder, which the driver writes and all ranks read.
+"""Where a run's rows and tokens are stored: `.finetune/data` in the output folder, which the driver writes and all ranks read.
 
-Each start reads the sources again, so rows live in a folder of its own, `start-…`, which is removed when the run ends. Tokens
-outlive it under the digest of what they were made from. Nothing is left of a start whose input is refused. Assumed is what
-checkpoints assume already: the output folder can be written, and is at the same path on every node (on a cluster a claim
-that all pods mount). A check writes to a temporary folder instead, which TMPDIR names; it takes as much room as the sources.
+Each start reads the sources again, so its rows have their own folder, `start-…`, which is removed when the run ends. Tokens
+outlive it, named by the digest of what they were made from. A start whose input is refused leaves nothing behind. As for
+checkpoints, the output folder must be writable and at the same path on every node (on a cluster, a claim that all pods
+mount). A check writes to a temporary folder (see TMPDIR) instead, which needs as much space as the sources.
 Tests: tests/trainer/data/test_datafolder.py.
 """
 
@@ -23,13 +23,13 @@ START = "start-"
 
 
 class DataFolder:
-    """The folder of one start, and beside it what earlier ones left."""
+    """The folder of one start, next to what earlier starts left."""
 
     def __init__(self, root: Path, scratch: Path) -> None:
         self._lasting, self._scratch = LocalFolder(root), LocalFolder(scratch)
         self.kept = False
         self.begun: set[str] = set()
-        """Names that this start has written, or begun to write."""
+        """Names that this start has written or begun to write."""
 
     @property
     def rows(self) -> Path:
@@ -51,12 +51,12 @@ class DataFolder:
         return found
 
     def stage(self, name: str) -> AbstractContextManager[Staged]:
-        """Begin a folder of tokens. Until the input has passed it is this start's own."""
+        """Begin a folder of tokens. Until `keep` is called it belongs to this start alone."""
         self.begun.add(name)
         return (self._lasting if self.kept else self._scratch).stage(name)
 
     def keep(self) -> None:
-        """The input has passed: remove what killed starts left, and let what was published last."""
+        """Call when the input is accepted: removes leftovers of killed starts, and makes what was published permanent."""
         self.kept = True
         root = self._lasting.root
         root.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ class DataFolder:
                 (self._scratch.root / name).rename(root / name)
 
     def forget_all_but(self, names: Collection[str]) -> None:
-        """Remove the tokens that this run has no use for."""
+        """Remove tokens that this run does not use."""
         for name in self._lasting.names():
             if name not in names and not name.startswith(START):
                 self._lasting.remove(name)
@@ -78,7 +78,7 @@ class DataFolder:
 
 @contextlib.contextmanager
 def data_of_a_run(output: Path) -> Iterator[DataFolder]:
-    """Yield the data folder of a start; at the end its rows go, and unless it was kept the disk is as it was before."""
+    """Yield the data folder of a start; at the end its rows are removed and, unless it was kept, everything else it created."""
     root = output / FOLDER
     missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     scratch = root / f"{START}{uuid.uuid4().hex[:8]}"
@@ -96,6 +96,6 @@ def data_of_a_run(output: Path) -> Iterator[DataFolder]:
 
 @contextlib.contextmanager
 def data_of_a_check(output: Path) -> Iterator[DataFolder]:
-    """Yield a data folder that leaves nothing behind; tokens of the run in `output` are found."""
+    """Yield a temporary data folder, which can also read the tokens of the run in `output`."""
     with tempfile.TemporaryDirectory(prefix="finetune-data-") as scratch:
         yield DataFolder(output / FOLDER, Path(scratch))

@@ -1,4 +1,4 @@
-"""Compares rows by digests of 16 bytes in arrays, because sets of texts, or even of hashes, do not fit memory for millions of rows.
+"""Compares rows by 16-byte digests in arrays, because sets of texts, or even of hashes, of millions of rows do not fit in memory.
 
 An array of n digests has the shape (n, 2) and the type uint64, in the byte order of the digest. Tests:
 tests/trainer/data/test_digests.py.
@@ -17,17 +17,17 @@ Digests = NDArray[np.uint64]
 
 
 def digest(content: bytes) -> bytes:
-    """Return the digest of a content."""
+    """Return the digest of `content`, `DIGEST_BYTES` long."""
     return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def as_digests(joined: bytes | bytearray) -> Digests:
-    """Return digests that lie one after the other as an array; it shares their memory."""
+    """Return concatenated digests as an array that shares their memory."""
     return np.frombuffer(joined, HALF).reshape(-1, 2)
 
 
 def collect(digests: Iterable[bytes]) -> Digests:
-    """Return an array of digests that come one by one."""
+    """Return an array of the digests that `digests` yields."""
     joined = bytearray()
     for one in digests:
         joined += one
@@ -35,9 +35,9 @@ def collect(digests: Iterable[bytes]) -> Digests:
 
 
 def numbered(digests: Digests) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the number of each row's digest among the different ones, and the first row of each number.
+    """Number the distinct digests in sorted order; return each row's number, and the first row with each number.
 
-    Numbers follow the digests' values. Takes about 50 bytes a row while it works.
+    Needs about 50 bytes a row while it works.
     """
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     in_order = digests[order]

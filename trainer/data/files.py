@@ -1,4 +1,4 @@
-"""Find the files of a source: the one that its path names, those of a folder, or those that a pattern matches.
+"""Finds the files of a source: the one that its path names, those of a folder, or those that a pattern matches.
 
 For a path that does not exist, the error lists what is there instead. Tests: tests/trainer/data/test_files.py.
 """
@@ -33,15 +33,15 @@ ABOUT_FILES = re.compile(
     r"(dataset_infos?|dataset_dict|state|croissant)\.json|(md5|sha\d+|check)sums?(\.\w+)?|.*\.(md5|sha1|sha256|crc)|_success|thumbs\.db|desktop\.ini",
     re.IGNORECASE,
 )
-"""Files beside data that hold no rows, as in a clone of a data set of the hub."""
+"""Files without rows that accompany data, as in a clone of a data set from the hub."""
 SHOWN_FILES = 5
 LOOKED_AT_FILES = 10_000
-"""How many files below a folder are examined to find a pattern to suggest."""
+"""Files below a folder that are examined to find a pattern to suggest."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of a source, by place and name. `label` distinguishes it from the others; empty when the source names one file."""
+    """A file of a source, by place and name. `label` distinguishes it from the others; empty if the source names one file."""
 
     place: Place
     name: str
@@ -49,23 +49,22 @@ class DataFile:
 
     @property
     def path(self) -> Path:
-        """Where it can be read: a place that is not local fetches the file now."""
+        """The local path to read it from: a place that is not local fetches the file now."""
         return self.place.fetch(self.name)
 
 
 def path_of(field: str, source: Source | FileSource) -> Path:
-    """Return the path of a source; raises InputError for a claim or ConfigMap that nobody has resolved to a path."""
+    """Return the path of a source; raises InputError for a claim or ConfigMap that was not resolved to a path."""
     if source.path is None:
-        raise InputError(field, "does not lead to a file here", "claims and ConfigMaps are mounted by the controller or `finetune run`")
+        raise InputError(field, "does not lead to a file here", "the controller or `finetune run` mounts claims and ConfigMaps")
     return Path(source.path)
 
 
 def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[DataFile], list[str]]:
-    """Return the files that a path names, in the order of their names, and findings; hidden files are left out.
+    """Return the files that a path names, sorted by name, and findings; hidden files are left out.
 
-    Of a folder these are the files in it, not those in folders below, and not those about the data, such as README.md.
-    Raises InputError where there are none and, unless `wanted` says the format, where one is of no known format or a folder has
-    plain text beside files of rows.
+    A folder means the files directly in it, except files about the data, such as README.md. Raises InputError if there are none
+    and, unless `wanted` gives the format, if a file's format is unknown or a folder mixes plain text with files of rows.
     """
     about: list[str] = []
     try:
@@ -95,7 +94,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
         every = path / "*"
         verb = "is" if len(about) == 1 else "are"
         findings.append(
-            f"{field}: of {path} {_named(about)} {verb} not read, as documentation of the data; a pattern such as {every} reads all"
+            f"{field}: of {path} {_named(about)} {verb} not read, being documentation of the data; a pattern such as {every} reads all"
         )
     if len(found) > 1:
         findings.append(f"{field}: {len(found)} files are read: {_named(names)}")
@@ -103,7 +102,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
 
 
 def _check_formats(field: str, base: Path, found: Sequence[Path], *, mixed: bool) -> None:
-    """Raise InputError for a file of no known format and, unless they may be `mixed`, for plain text beside files of rows."""
+    """Raise InputError for a file of unknown format and, unless `mixed` is allowed, for plain text beside files of rows."""
     known = {file: kind for file in found if (kind := known_format(file)) is not None}
     texts = [file for file, kind in known.items() if kind is DataFormat.TEXT]
     rows = [file for file in known if file not in texts]
@@ -111,7 +110,7 @@ def _check_formats(field: str, base: Path, found: Sequence[Path], *, mixed: bool
     fix = f"name the files that are meant with a pattern, such as {base / f'*{ending}'}"
     unknown = next((file for file in found if file not in known), None)
     if unknown is not None:
-        raise InputError(field, f"{unknown} is of no known format", fix)
+        raise InputError(field, f"the format of {unknown} is unknown", fix)
     if texts and rows and not mixed:
         problem = f"the folder {base} has both plain text ({texts[0].name}) and files of rows ({rows[0].name})"
         raise InputError(field, problem, f"{fix}; a source of its own can read the others")
@@ -146,7 +145,7 @@ def check_file(field: str, path: Path) -> None:
 
 
 def unreadable(field: str, path: Path, error: OSError) -> InputError:
-    """Return the error for a file that the system refuses to read."""
+    """Return the error for a file that the operating system cannot read."""
     return InputError(field, f"{path} cannot be read: {error.strerror or error}", "check the path and its permissions")
 
 
@@ -156,13 +155,13 @@ def _ending(path: Path) -> str:
 
 
 def format_of(field: str, path: Path) -> DataFormat:
-    """Return the format by the ending of a file's name; raises InputError for an unknown one."""
+    """Return the format by the ending of a file's name; raises InputError if it is unknown."""
     known = known_format(path)
     if known is not None:
         return known
     foreign = next((fix for endings, fix in FOREIGN_ENDINGS.items() if path.suffix.lower() in endings), None)
     if foreign is not None:
-        raise InputError(field, f"{path.name} is of a format that is not read", foreign)
+        raise InputError(field, f"the format of {path.name} is not supported", foreign)
     problem = f"the name {path.name} does not show its format (known endings: {', '.join(ENDINGS)}, packed or not)"
     raise InputError(f"{field}.format", problem, f"give format: {', '.join(DataFormat)}")
 

@@ -1,6 +1,6 @@
-"""Reads a file as records, by its format; every fault names file and line, and how to correct it.
+"""Reads a file as records, by its format; every error names file and line, and how to correct it.
 
-A record is a mapping of column names to whatever the file holds there; what a column must hold is decided in columns.py.
+A record maps column names to the file's values; the task decides what a column must contain.
 Tests: tests/trainer/data/test_formats.py.
 """
 
@@ -17,17 +17,17 @@ from trainer.data.streams import numbered_lines, packing_of
 from trainer.data.tables import read_table
 
 TEXT_COLUMN = "text"
-"""The only column of a text file."""
+"""The single column of a text file."""
 TABLES = {DataFormat.CSV: ",", DataFormat.TSV: "\t"}
-"""The formats that have a delimiter, with the usual one."""
+"""The formats with a delimiter, and their usual one."""
 
 
 def read_file(
     field: str, path: Path, wanted: DataFormat | None, columns: list[str] | None = None, delimiter: str | None = None
 ) -> Iterator[Record]:
-    """Yield the records of a file; `field` is the source in the job file.
+    """Yield the records of a file; `field` is the source in the job file. Raises InputError for a file that cannot be read.
 
-    `columns` are those that are sure to be read: of Parquet, columns of bytes are left out unless they are among them.
+    `columns` are those that the job needs: binary columns of Parquet are skipped unless they are among them.
     """
     check_file(field, path)
     kind = wanted or format_of(field, path)
@@ -67,7 +67,7 @@ def _read_parquet(field: str, path: Path, columns: list[str]) -> Iterator[Record
 
     packing = packing_of(path)
     if packing is not None:
-        raise InputError(field, f"{path} is packed with {packing}", "unpack it; a Parquet file is compressed inside")
+        raise InputError(field, f"{path} is packed with {packing}", "unpack it; Parquet files are compressed internally")
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -82,11 +82,11 @@ def _read_parquet(field: str, path: Path, columns: list[str]) -> Iterator[Record
             raise
         said = (str(error).splitlines() or [type(error).__name__])[0]
         problem = f"{path} is not a valid Parquet file: {said}" + (f", after row {number}" if number else "")
-        raise InputError(field, problem, "write it again, or give the format that it has") from error
+        raise InputError(field, problem, "write it again, or give its actual format") from error
 
 
 def _holds_bytes(kind: Any) -> bool:
-    """Return whether a type is bytes or holds some, as images in a data set do: they are large, and no text."""
+    """Return whether a type is or contains binary data, such as images: it is large, and not text."""
     import pyarrow
 
     if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind) or pyarrow.types.is_fixed_size_binary(kind):

@@ -1,4 +1,4 @@
-"""Decides what a file with a single JSON object is: one row, a list of rows in a wrapper, or a table column by column.
+"""Decides what a file with a single JSON object is: one row, a wrapped list of rows, or a column-oriented table.
 
 Tests: tests/trainer/data/test_jsonobject.py.
 """
@@ -18,7 +18,7 @@ WRAPPER_NAMES = re.compile(
     r"|updated(_?at)?|generator|encoding|status)$|_id$|^\$schema$|^@",
     re.IGNORECASE,
 )
-"""Names of texts that tell about a file and are no part of a row."""
+"""Names of members that describe a file and are not part of a row."""
 
 
 def is_turn(value: Any) -> bool:
@@ -27,15 +27,16 @@ def is_turn(value: Any) -> bool:
 
 
 def is_turns_by_member(value: Any) -> bool:
-    """Return whether a value is a conversation as some data sets hold it: an object of lists, such as all roles and all contents."""
+    """Return whether a value is a conversation stored as an object of lists, such as all roles and all contents."""
     return is_turn(value) and all(isinstance(member, list) for member in value.values()) and len({*map(len, value.values())}) == 1
 
 
 def single_object(field: str, path: Path, number: int, value: dict[str, Any], columns: Collection[str]) -> Iterator[Record]:
     """Yield the rows of a file that holds one object, in line `number`: the items of its only list of objects, or the object itself.
 
-    `columns` are those that are sure to be read. An object that has one of them, other text than what tells about a file, or a
-    conversation is a row, whatever lists it has beside that, such as functions or comments.
+    `columns` are those that the job needs. An object with one of them, with text that does not merely describe a file, or with a
+    conversation is a row, whatever other lists it has, such as functions or comments. Raises InputError for several lists of rows
+    and for a column-oriented table.
     """
     lists = [name for name, member in value.items() if _is_list_of_rows(member)]
     if lists and _is_row(value, columns):
@@ -44,7 +45,7 @@ def single_object(field: str, path: Path, number: int, value: dict[str, Any], co
         yield from (Record(f"{lists[0]}[{index}]", item, unwrapped=lists[0]) for index, item in enumerate(value[lists[0]]))
         return
     if lists:
-        fix = "write the one that is meant to a file of its own"
+        fix = "write the intended one to its own file"
         raise InputError(field, f"{path} holds several lists of rows ({', '.join(lists)})", fix)
     if _is_by_column(value):
         problem = f"{path} holds a table column by column ({', '.join(value)})"

@@ -1,6 +1,6 @@
 """Reads JSON as rows: an object per line, one array of objects, objects spread over lines, or an object around one list.
 
-Which of them a file is follows from its first line. Keys that occur twice in an object and NaN are refused, since
+The first line decides which of these a file is. Keys that occur twice in an object and NaN are refused, because
 readers disagree about them. Arrays are read item by item. Tests: tests/trainer/data/test_jsonrows.py.
 """
 
@@ -22,7 +22,7 @@ NEAR_THE_END = 12
 
 
 class _RefusedError(ValueError):
-    """What Python's parser would let pass, with what to do about it."""
+    """A value that Python's parser would accept, with the fix."""
 
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(problem)
@@ -46,12 +46,12 @@ DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def parse(text: str) -> Any:
-    """Return the value of a JSON text; raises ValueError, also for keys that occur twice and for NaN."""
+    """Return the value of a JSON text; raises ValueError for invalid JSON, repeated keys and NaN."""
     return DECODER.decode(text)
 
 
 def read_json(field: str, path: Path, lines: Lines, columns: Collection[str] = ()) -> Iterator[Record]:
-    """Yield the rows of a file, given its lines; `columns` are those that are sure to be read."""
+    """Yield the rows of a file, given its numbered lines; `columns` are those that the job needs. Raises InputError for bad JSON."""
     first = next(((number, line) for number, line in lines if line.strip()), None)
     if first is None:
         return
@@ -133,7 +133,7 @@ def _objects(document: "_Document", columns: Collection[str]) -> Iterator[Record
 
 
 class _Document:
-    """A text that is read as far as it is needed, and forgotten behind `position`."""
+    """A text that is read as needed, and dropped up to `position`."""
 
     def __init__(self, field: str, path: Path, lines: Lines) -> None:
         self.field, self.path = field, path
@@ -144,11 +144,11 @@ class _Document:
 
     @property
     def line(self) -> int:
-        """Return the line of `position`."""
+        """Line number of `position`, from 1."""
         return self._line_at(self.position)
 
     def more(self) -> bool:
-        """Read on, by as much as is still unread at least, so that a long value is parsed few times; False at the end."""
+        """Read at least as much again as is unread, so that a long value is parsed only a few times; False at the end of the file."""
         wanted, size = max(READ_CHARACTERS, len(self.text) - self.position), 0
         added: list[str] = []
         for number, line in self._lines:
@@ -165,7 +165,7 @@ class _Document:
         return bool(added)
 
     def skip_space(self) -> str:
-        """Go to the next character that is not white space and return it, "" at the end."""
+        """Advance to the next character that is not white space and return it; "" at the end."""
         while True:
             while self.position < len(self.text):
                 if self.text[self.position] not in " \t\r\n":
@@ -175,7 +175,7 @@ class _Document:
                 return ""
 
     def value(self, place: str) -> Any:
-        """Return the value that begins at `position`, and go behind it."""
+        """Return the value that begins at `position`, and advance past it. Raises InputError naming `place`."""
         while True:
             try:
                 value, end = DECODER.raw_decode(self.text, self.position)
@@ -192,7 +192,7 @@ class _Document:
             return value
 
     def fault(self, problem: str, fix: str) -> InputError:
-        """Return the error about this file."""
+        """Return the error for this file; `problem` continues a sentence that begins with its path."""
         return InputError(self.field, f"{self.path} {problem}", fix)
 
     def _syntax_fault(self, error: json.JSONDecodeError, place: str, *, unfinished: bool) -> InputError:
@@ -227,30 +227,30 @@ def _reason(error: Exception) -> str:
 
 def _object_fix(value: Any) -> str:
     if isinstance(value, str) and value.lstrip().startswith("{"):
-        return "the object is written as a text: remove the quotes around it and the backslashes in it"
+        return "the object is written as a string: remove the quotes around it and the backslashes in it"
     if isinstance(value, list) and any(map(is_turn, value)):
         return 'write the conversation as an object: {"messages": [{"role": "user", …}, …]}'
     return f"write this row as an object, such as {EXAMPLE}"
 
 
 def _syntax_fix(error: json.JSONDecodeError, *, ended: bool) -> str:
-    """Return what to do about a syntax error, as far as it can be told."""
+    """Return a fix for a syntax error, as specific as the error allows."""
     text, position = error.doc, error.pos
     found, before = text[position : position + 1], text[:position].rstrip()
     if "\r" in text.strip():
         return "lines end in a carriage return alone; save the file with line feeds"
     if ended:
-        return "it breaks off: the file was not written to its end; write it again, or leave this row out"
+        return "it breaks off: the file was not written completely; write it again, or leave this row out"
     if error.msg.startswith("Invalid control character"):
         return "write a line break in a text as \\n and a tab as \\t"
     if error.msg == "Extra data":
         return "remove the comma after the object" if found == "," else "put each object on a line of its own"
     if found == "'":
-        return "JSON has double quotes around names and texts"
+        return "JSON needs double quotes around names and texts"
     if before.endswith(",") and found in ("}", "]"):
         return f"remove the comma before {found}"
     if text.startswith(("None", "True", "False"), position):
-        return "JSON writes null, true and false"
+        return "in JSON write null, true and false"
     if error.msg == "Expecting value" and position == 0:
-        return f"write one object per line, such as {EXAMPLE}; if the file is not JSON, say with format what it is"
+        return f"write one object per line, such as {EXAMPLE}; if the file is not JSON, give its format"
     return f'write one object per line, such as {EXAMPLE}; a double quote inside a text is written \\"'

@@ -1,4 +1,4 @@
-"""What is worth saying of a source once it is read: rows left out, columns that were found, used or not read.
+"""Collects the findings about a source while it is read: rows left out, columns that were detected, used or not read.
 
 Tests: tests/trainer/data/test_noticed.py.
 """
@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.data.layout import LOOKED_AT, Layout, tells_about, text_length
+from trainer.data.layout import LOOKED_AT, Layout, is_metadata, text_length
 from trainer.data.records import Record
 from trainer.data.rows import Skipped
 
 MEASURED_ROWS = 1000
-"""Rows whose texts are measured: enough to tell whether a column holds long ones."""
+"""Rows whose text lengths are recorded: enough to judge whether a column has long texts."""
 
 
 @dataclass
@@ -28,23 +28,23 @@ class Noticed:
     """Rows that were left out for other reasons."""
     first_others: dict[Skipped, str] = field(default_factory=dict)
     keys: Counter[str] = field(default_factory=Counter)
-    """Rows whose messages have a key that nothing reads."""
+    """Rows whose messages have an unused key."""
     marked: Counter[str] = field(default_factory=Counter)
-    """Rows in which a key marks another turn than the assistant's as one to learn."""
+    """Rows in which a key marks a turn as learnt that is not the assistant's."""
     rows: int = 0
     guessed: dict[tuple[str, ...], None] = field(default_factory=dict)
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Rows in which a column that nobody named was used, by (column, how)."""
+    """Rows in which a column that the job does not name was used, by (column, how)."""
     unread: Counter[str] = field(default_factory=Counter)
-    """Rows in which a column that nothing reads holds text."""
+    """Rows in which a column that is not read contains text."""
     lengths: dict[str, list[int]] = field(default_factory=dict)
-    """How long the texts of such a column are, in its first rows."""
+    """Lengths of the texts of such a column in its first rows, in characters."""
 
     unwrapped: dict[str, set[str]] = field(default_factory=dict)
     """The files that are one object around a list of rows, by the name of the list."""
 
     def skip(self, place: str, skipped: Skipped) -> None:
-        """Count a row that was left out."""
+        """Count a row that was left out; `place` is its location, shown if it is the first."""
         if skipped.column:
             self.count, self.first = self.count + 1, self.first or place
             self.columns.add(skipped.column)
@@ -53,18 +53,18 @@ class Noticed:
             self.first_others.setdefault(skipped, place)
 
     def nothing_left(self, name: str) -> str:
-        """Return what is wrong with the source `name` if no row is left."""
+        """Return the problem with the source `name` when no row of it is left."""
         if self.others:
             return f"no row of {name} {next(iter(self.others)).none_left}"
         return f"every row of {name} has an empty {_either(self.columns)}" if self.count else f"{name} has no rows"
 
     def take_layout(self, layout: Layout) -> None:
-        """Note columns that were found by their well-known names."""
+        """Note columns that were detected by their well-known names."""
         if layout.guessed:
             self.guessed[tuple(f"{column!r} as {role}" for role, column in layout.columns.items())] = None
 
     def take_row(self, record: Record, read: Collection[str]) -> None:
-        """Count a row that is used, and which of its columns hold text that is not read."""
+        """Count a row that is used, and its columns with text that is not read."""
         self.rows += 1
         if record.unwrapped:
             self.unwrapped.setdefault(record.unwrapped, set()).add(record.file)
@@ -76,11 +76,11 @@ class Noticed:
                     lengths.append(text_length(value))
 
     def findings(self, source: str) -> list[str]:
-        """Return all of it in words; `source` is the field."""
-        found = [f"{source}: no columns are named; {' and '.join(columns)} are read" for columns in self.guessed]
+        """Return the findings, one sentence each; `source` is the field, such as data.train[0]."""
+        found = [f"{source}: the job names no columns; {' and '.join(columns)} are read" for columns in self.guessed]
         for name, files in self.unwrapped.items():
             which = "the file is one object" if len(files) == 1 else f"{len(files)} files are one object each"
-            found.append(f"{source}: {which}; the items of its list {name!r} are read as the rows, and nothing beside the list")
+            found.append(f"{source}: {which}; the items of its list {name!r} are read as the rows, and nothing else in it")
         for (column, how), used in self.used.items():
             found.append(f"{source}: {column!r} {how} in {_of(used, self.rows)}; columns.ignore: [{column}] leaves it out")
         if self.count:
@@ -91,15 +91,15 @@ class Noticed:
             found.append(f"{source}: {rows} {skipped.reason} and {verb} left out (the first: {self.first_others[skipped]})")
         if self.keys:
             names = ", ".join(f"{key!r} (in {_of(rows, self.rows)})" for key, rows in self.keys.items())
-            found.append(f"{source}: messages have keys that nothing reads: {names}")
+            found.append(f"{source}: messages have unused keys: {names}")
         for key, rows_marked in self.marked.items():
-            what = f"{key!r} marks turns of others than the assistant in {_of(rows_marked, self.rows)}"
+            what = f"{key!r} marks turns that are not the assistant's in {_of(rows_marked, self.rows)}"
             found.append(f"{source}: {what}; only the assistant's turns are learnt")
         for column, unread in self.unread.items():
-            if tells_about(column, self.lengths[column]):
+            if is_metadata(column, self.lengths[column]):
                 continue
             fix = "name it in columns if the model should see it, else in columns.ignore"
-            found.append(f"{source}: {column!r} holds text in {_of(unread, self.rows)} and is not read; {fix}")
+            found.append(f"{source}: {column!r} contains text in {_of(unread, self.rows)} and is not read; {fix}")
         return found
 
 

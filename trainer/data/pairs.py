@@ -1,4 +1,4 @@
-"""Finds the two columns of a row of prompt and completion: those that the job names, the usual ones, or well-known names.
+"""Finds the prompt and completion columns: those that the job names, the default ones, or well-known names.
 
 For every task that answers prompts. Tests: tests/trainer/data/test_layout.py.
 """
@@ -10,14 +10,14 @@ from finetune.api.tasks import in_words, tasks_reading
 from trainer.data.layout import HEADER_FIX, FirstRows, Layout, mapping, texts_of
 
 ADDITION_NAMES = ("input", "context")
-"""Beside `instruction` these hold what it is about."""
+"""Columns that hold the input of an `instruction`."""
 MORE_PROMPTS = ("user", "human", "problem", "source", "text", "sentence", "article", "title")
 MORE_COMPLETIONS = ("assistant", "bot", "solution", "chosen", "target", "reply", "summary", "label", "category")
 DEFAULTS = ("prompt", "completion")
 
 
 def pair_layout(given: Columns, names: Sequence[str]) -> Layout:
-    """Return the layout of rows with these columns."""
+    """Return the layout of rows with the columns `names`; the default names if nothing else fits."""
     system = given.system
     if given.prompt is not None or given.completion is not None:
         return _pair(given.prompt or "prompt", given.completion or "completion", system, names)
@@ -42,21 +42,21 @@ def _layout(prompt: str, completion: str, system: str | None, addition: str | No
 
 
 def pair_advice(layout: Layout, column: str, first: FirstRows, instead: Mapping[str, str] | None = None) -> str:
-    """Return what to do where the rows lack a column of the pair; `instead` are columns that the task reads in its place."""
+    """Return a fix for rows that lack a column of the pair; `instead` are columns that the task can read in its place."""
     if inner := first.inner_rows(column):
         return f"if the rows are the items of the list {inner!r}, write these as the rows, one object per line"
     if first.names == ["text"]:
         tasks = in_words(tasks_reading("text"), "or")
-        return f"a plain text has no questions and answers: for it use task: {tasks}, or name other files"
+        return f"plain text has no questions and answers: use task: {tasks} for it, or name other files"
     proposed = instead or _proposal(layout, first)
-    fix = f"write columns: {mapping(proposed)}" if proposed else "no column holds a text that could be it; write rows with one"
+    fix = f"write columns: {mapping(proposed)}" if proposed else "no column contains suitable text; write rows with one"
     if "…" in proposed.values():
-        fix += " with the column that is missing; other columns have to be turned into text"
+        fix += " with the missing column; other columns must be converted to text"
     return f"{fix}; if the first line is a row already, {HEADER_FIX}" if first.records[0].headed else fix
 
 
 def _proposal(layout: Layout, first: FirstRows) -> dict[str, str]:
-    """Return what the job could name as prompt and completion; … for one that is unclear, nothing if both are."""
+    """Suggest prompt and completion columns; … for one that is unclear, nothing if both are."""
     texts = [name for name in texts_of(first, 2) if name != "rejected"]
     answers = {name for name in texts if name.lower() in (*COMPLETION_NAMES, *MORE_COMPLETIONS)}
     prompt, completion = layout.get("prompt"), layout.get("completion")
@@ -71,7 +71,7 @@ def _proposal(layout: Layout, first: FirstRows) -> dict[str, str]:
 
 
 def _best(texts: Sequence[str], known: Sequence[str], taken: set[str | None]) -> str | None:
-    """Return the column of a known name; of unknown names only one that leaves no choice, or the first of two."""
+    """Return the column with a known name; of unknown names only an unambiguous one, or the first of two."""
     free = [name for name in texts if name not in taken]
     otherwise = free[0] if free and len(texts) <= 2 else None
     return next((name for wanted in known for name in free if name.lower() == wanted), otherwise)

@@ -1,6 +1,6 @@
-"""Reads every source of a job into one checked data set on disk; errors of the user end it here, before anything heavy starts.
+"""Reads every source of a job into one checked data set on disk; bad input fails here, before anything expensive starts.
 
-Local files are read before the hub is asked, so that their faults are reported at once. Sources are read as streams: only
+Local files are read before the hub, so that their errors are reported at once. Sources are read as streams: only
 digests of the rows are ever in memory. Tests: tests/trainer/data/test_prepare.py.
 """
 
@@ -28,9 +28,9 @@ from trainer.tasks.registry import task_of
 
 
 def prepare(config: TrainConfig, folder: Path) -> Dataset:
-    """Return the rows of a run, checked, without duplicates, divided; raises InputError for errors of the user.
+    """Return the rows of a run, checked, deduplicated and split; raises InputError for bad input.
 
-    The rows are written to `folder`, where they stay for as long as they are needed.
+    The rows are written to `folder`, which must exist as long as they are used.
     """
     if config.augmentation is not None:
         Augmenter(config.augmentation, config.training.seed)  # reports an unreadable dictionary now
@@ -75,7 +75,7 @@ def _read_sources(data: Data, task: Task[Any], writer: RowWriter) -> dict[str, t
 
 
 def read_source(field: str, source: Source, task: Task[E], findings: list[str]) -> Iterator[E]:
-    """Yield the examples of one source; `findings` takes what is worth saying about them, all of it once they are read."""
+    """Yield the examples of one source; its findings are added to `findings` once all are read."""
     if source.hugging_face is not None:
         from trainer.hub.datasets import read_hub
 
@@ -106,4 +106,4 @@ def _read_files(field: str, source: Source, columns: list[str], findings: list[s
 def _check_held_out(config: TrainConfig, dataset: Dataset) -> None:
     if config.regularization.early_stopping is not None and not dataset.validation:
         fix = "give data.validation or data.validationFraction"
-        raise InputError("regularization.earlyStopping", "there are no validation rows to watch", fix)
+        raise InputError("regularization.earlyStopping", "there are no validation rows to evaluate", fix)

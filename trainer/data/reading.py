@@ -1,6 +1,6 @@
-"""One record on its way to an example: access to its columns, with errors that name source, row and column.
+"""Access to the columns of one record, with errors that name source, row and column.
 
-What every task needs to read a row; how the columns make an example is in the task. Tests: tests/trainer/data/test_columns.py.
+What every task needs to read a row; the task turns the columns into an example. Tests: tests/trainer/data/test_columns.py.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from trainer.data.rows import Skipped
 
 
 class Row:
-    """One record and what is known of its source. Remembers which columns were read."""
+    """One record and what is known about its source. Remembers which columns were read."""
 
     def __init__(
         self, field: str, name: str, record: Record, layout: Layout, first: FirstRows, ignored: frozenset[str], noticed: Noticed
@@ -26,17 +26,17 @@ class Row:
         self.noticed = noticed
         self.origin = f"{field} {record.where}"
         self.read = set(layout.columns.values())
-        """Columns of this row that are read."""
+        """Columns of this row that were read."""
 
     def words(self, role: str) -> str | Skipped:
-        """Return the text of a column that every row must have; a row that has nothing but white space there is skipped."""
+        """Return the text of a required column; a row with only white space there is skipped."""
         column = self.layout.columns[role]
         value = self.value(role)
         text = "" if value is None else self.text(role, repr(column), value)
         return text if text.strip() else Skipped(column)
 
     def optional(self, column: str) -> str | None:
-        """Return the text of a column that a row may have, None where there is nothing but white space."""
+        """Return the text of an optional column; None if it has only white space."""
         self.read.add(column)
         value = self.record.values.get(column)
         if value is not None and not isinstance(value, str):
@@ -47,7 +47,7 @@ class Row:
         return text if text.strip() else None
 
     def value(self, role: str) -> Any:
-        """Return what a column holds that every row must have."""
+        """Return the value of a required column; raises InputError if the row lacks it."""
         column = self.layout.columns[role]
         values = self.record.values
         if column in values:
@@ -59,7 +59,7 @@ class Row:
         raise InputError(self.field, problem, fix)
 
     def text(self, role: str, what: str, value: Any) -> str:
-        """Return a value that must be a text; `what` is its place in words."""
+        """Return `value`, which must be valid text; raises InputError otherwise. `what` names it in the error."""
         if not isinstance(value, str):
             raise self.fault(role, f"{what} is {kind_of(value)}, not a text: {shown(str(value))}", self._text_fix(role, value))
         try:
@@ -70,7 +70,7 @@ class Row:
         return value
 
     def list_of(self, role: str, column: str, value: Any, fix: str) -> Any:
-        """Return a list that is held as JSON, as in a table; anything else as it is. `role` is for the error."""
+        """Decode a list stored as JSON, as in a table; return anything else unchanged. `role` is for the error."""
         if not isinstance(value, str) or not value.lstrip().startswith("["):
             return value
         try:
@@ -79,22 +79,22 @@ class Row:
             raise self.fault(role, f"{column!r} is not valid JSON ({error}): {shown(value)}", fix) from error
 
     def is_free(self, column: str) -> bool:
-        """Return whether a column is neither named in the job for something else nor to be ignored."""
+        """Return whether a column neither has a role already nor is ignored."""
         return column not in self.ignored and column not in self.layout.columns.values() and column != self.layout.addition
 
     def refuse_meaning(self, *, answers: bool = False, messages: bool = False) -> None:
-        """Raise InputError for a column that would change what is learnt. `answers`, `messages`: what the row is made of."""
+        """Raise InputError for a column that would change what is learnt; `answers` and `messages` say what the row consists of."""
         refuse_meaning(self.record.values, self.is_free, self._meaning_fault, answers=answers, messages=messages)
         # A weight that passes is 1, which is what every row has.
         self.read.add("weight")
 
     def fault(self, role: str, problem: str, fix: str) -> InputError:
-        """Return the error for a column."""
+        """Return the error for the column of a role, with the location of the row."""
         return InputError(f"{self.field}.columns.{role}", f"{self.name} {self.record.where}: {problem}", fix)
 
     def _meaning_fault(self, column: str, problem: str, fix: str) -> InputError:
         problem = f"{self.name} {self.record.where}: {column!r} {problem}"
-        return InputError(self.field, problem, f"{fix}; if the column says something else, write columns: {{ignore: [{column}]}}")
+        return InputError(self.field, problem, f"{fix}; if the column means something else, write columns: {{ignore: [{column}]}}")
 
     def _text_fix(self, role: str, value: Any) -> str:
         column = self.layout.columns.get(role, role)

@@ -1,4 +1,4 @@
-"""What every reader of files gives: records, and the words in which a value is shown to the user."""
+"""Records, which every file reader yields, and how values are shown in messages. Tests: tests/trainer/data/test_formats.py."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -11,33 +11,33 @@ SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Record:
-    """One row as the source holds it. `place` is where in its file, such as `line 12`."""
+    """One row as stored in the source. `place` is its location in the file, such as `line 12`."""
 
     place: str
     values: dict[str, Any]
     file: str = ""
-    """The file, where a source has several."""
+    """The file, if the source has several."""
     headed: bool = False
-    """The names of the columns were read from a first line, which may be missing."""
+    """The column names come from a header line, which may be missing: then they are those of the first row."""
     typed: bool = False
-    """The file's columns have types, as those of Parquet: quotes do not make a number there a text."""
+    """The file's columns have types, as in Parquet: adding quotes does not turn a number into text."""
     unwrapped: str = ""
-    """The list that held the row, where the file is one object around it."""
+    """The list that contained the row, if the file is one object around it."""
 
     @property
     def where(self) -> str:
-        """Return file and place."""
+        """File and place, for messages."""
         return f"{self.file} {self.place}".strip()
 
 
 def shown(text: str) -> str:
-    """Return the beginning of `text`, quoted, on one line, for a message."""
+    """Return the first `SHOWN_CHARACTERS` of `text`, quoted, on one line, for a message."""
     line = " ".join(text.split())
     return repr(line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "…")
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value is, in words."""
+    """Describe the type of a value for a message, such as `a list`."""
     kinds: list[tuple[type | tuple[type, ...], str]] = [
         (str, "a text"),
         (bool, "true or false"),

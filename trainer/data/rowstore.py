@@ -1,9 +1,9 @@
-"""Keeps all rows of a job in an Arrow file, mapped into memory: millions of rows take a process hardly any memory of its own.
+"""Keeps all rows of a job in a memory-mapped Arrow file: millions of rows take hardly any private memory.
 
-The driver writes the file in batches while it reads the sources; whoever needs a row decodes that one. Beside it lie two
-digests and the size of each row, so that duplicates, leakage and splits are found without reading a row again. A store
-travels to another process as its path: the driver and all ranks must see the folder at the same path, as they see the output
-folder it lies in. Where a file system cannot map files, rows are read from the file instead, which is slower.
+The driver writes the file in batches while it reads the sources; a reader decodes only the rows it needs. Next to it are two
+digests and the size of each row, so that duplicates, leakage and splits are found without reading a row again. A store is
+pickled as its path: the driver and all ranks must see the folder at the same path, like the output folder that contains
+it. If the file system cannot map files, rows are read from the file instead, which is slower.
 Tests: tests/trainer/data/test_rowstore.py.
 """
 
@@ -33,7 +33,7 @@ Places = NDArray[np.int64]
 
 
 class RowWriter:
-    """Writes a store, row by row; a context manager, which closes the files whatever happens."""
+    """Writes a store row by row; a context manager that closes the files in any case."""
 
     def __init__(self, folder: Path) -> None:
         import pyarrow
@@ -50,7 +50,7 @@ class RowWriter:
         self._forget()
 
     def append(self, example: Example) -> None:
-        """Add a row; raises TypeError for one of another kind than those before."""
+        """Add a row; raises TypeError if its class differs from that of earlier rows."""
         self._kind = self._kind or type(example)
         if type(example) is not self._kind:
             raise TypeError(f"a store of {self._kind.__name__} takes no {type(example).__name__}")
@@ -77,7 +77,7 @@ class RowWriter:
             file.close()
 
     def store(self) -> RowStore:
-        """Return what was written; call it once the writer is closed."""
+        """Return the written store; call it after the writer is closed."""
         return RowStore(self.folder, self.count, self._kind or Example)
 
     def _flush(self) -> None:
@@ -91,18 +91,18 @@ class RowWriter:
 
 
 class RowStore:
-    """All rows that were read, in the order in which they were read."""
+    """All rows, in the order in which they were read."""
 
     def __init__(self, folder: Path, count: int, kind: type[Example]) -> None:
         """`kind` is the class of all examples."""
         self.folder, self.count, self.kind = folder, count, kind
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: where the files are."""
+        """Pickle only where the files are."""
         return {"folder": self.folder, "count": self.count, "kind": self.kind}
 
     def example(self, index: int) -> Example:
-        """Return a row."""
+        """Decode the row with this index."""
         starts, batches = self._batches
         number = bisect_right(starts, index) - 1
         names, origins, contents = batches[number].columns
@@ -126,7 +126,7 @@ class RowStore:
 
     @cached_property
     def _batches(self) -> tuple[list[int], list[Any]]:
-        """Return the first row of each batch, and the batches, whose bytes stay in the file."""
+        """The first row of each batch, and the batches, whose bytes stay in the file."""
         import pyarrow
 
         path = str(self.folder / ROWS)
@@ -143,21 +143,21 @@ class RowStore:
 
 
 class StoredRows(Sequence[Example]):
-    """Some rows of a store, in an order of their own; a row is decoded each time that it is asked for."""
+    """Some rows of a store, in a given order; a row is decoded on each access."""
 
     def __init__(self, store: RowStore, places: Places | Path) -> None:
-        """`places` are the rows' indices in the store, or the file that `saved` wrote them to."""
+        """`places` are the rows' indices in the store, or the file to which `saved` wrote them."""
         self.store = store
         self._file = places if isinstance(places, Path) else None
         self._given = None if isinstance(places, Path) else places
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: of saved rows the path."""
+        """Pickle saved rows as their path."""
         return {"store": self.store, "_file": self._file, "_given": None if self._file else self._given}
 
     @cached_property
     def places(self) -> Places:
-        """Indices in the store."""
+        """Indices of these rows in the store."""
         return self._given if self._file is None else np.load(self._file, mmap_mode="r")  # type: ignore[return-value]
 
     @property
@@ -172,15 +172,15 @@ class StoredRows(Sequence[Example]):
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Characters and bytes of each row that is a text."""
+        """Characters and UTF-8 bytes of each of these rows that is a text; (n, 2), 0 for conversations."""
         return self.store.sizes[self.places]
 
     def only(self, chosen: NDArray[np.bool_]) -> StoredRows:
-        """Return the rows for which `chosen` is true."""
+        """Return the rows where `chosen`, a mask of shape (n,), is true."""
         return StoredRows(self.store, self.places[chosen])
 
     def saved(self, name: str) -> StoredRows:
-        """Write down which rows these are, so that they travel as a path."""
+        """Write the rows' indices to a file, so that they are pickled as a path."""
         path = self.store.folder / f"{name}.npy"
         np.save(path, self.places)
         return StoredRows(self.store, path)
@@ -204,32 +204,32 @@ class StoredRows(Sequence[Example]):
 
 
 def content_of(example: Example) -> bytes:
-    """Return what is learnt, to the letter, as JSON; two rows are equal if this is."""
+    """Return an example's exact content as JSON: rows with the same content are duplicates."""
     return json.dumps(example.to_wire(), ensure_ascii=False).encode()
 
 
 def contents_of(examples: Iterable[Example]) -> Digests:
-    """Return the digest of each row to the letter."""
+    """Return the digest of each row's exact content; (n, 2)."""
     return examples.contents if isinstance(examples, StoredRows) else collect(digest(content_of(example)) for example in examples)
 
 
 def prompts_of(examples: Iterable[Example]) -> Digests:
-    """Return the hash of what each row asks."""
+    """Return the `prompt_key` of each row; (n, 2)."""
     return examples.prompts if isinstance(examples, StoredRows) else collect(bytes.fromhex(example.prompt_key) for example in examples)
 
 
 def sizes_of(examples: Iterable[Example]) -> NDArray[np.int64]:
-    """Return the characters and UTF-8 bytes of each row that is a text, 0 for conversations; the shape is (n, 2)."""
+    """Return the characters and UTF-8 bytes of each row that is a text; (n, 2), 0 for conversations."""
     return examples.sizes if isinstance(examples, StoredRows) else np.array([one.text_size for one in examples], SIZE_TYPE).reshape(-1, 2)
 
 
 def digest_of(examples: Iterable[Example]) -> str:
-    """Return the sha256, in hex, of rows to the letter and in their order."""
+    """Return the hex sha256 of the rows' exact contents, in order."""
     return sha256(np.ascontiguousarray(contents_of(examples)).tobytes()).hexdigest()
 
 
 def _mapped(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:
-    """Return a file of pairs as an array, mapped if the file system can."""
+    """Return a file of pairs as an array of shape (count, 2), memory-mapped if the file system allows it."""
     if count == 0:
         return np.zeros((0, 2), kind)
     try:

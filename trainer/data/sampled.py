@@ -1,4 +1,4 @@
-"""The rows of one set as the model will see them, for the doctor to look at.
+"""The rows of one data set as the model will see them, for the doctor to examine.
 
 Tests: tests/trainer/preflight/test_doctor.py.
 """
@@ -11,12 +11,12 @@ from trainer.data.rows import E, Piece, Sample
 from trainer.data.shards import Pieces
 
 Keep = Callable[[str, Sequence[Any], Iterable[Piece[Any]]], Sequence[Piece[Any]]]
-"""Keeps the pieces of a set while it is looked over, given its name and its examples, of which each is one piece."""
+"""Stores the pieces of a data set while it is examined, given its name and its examples, each of which is one piece."""
 
 
 @dataclass(frozen=True)
 class Sampled(Generic[E]):
-    """Rows of one set with their tokens. A long example that makes several pieces is there once for each."""
+    """Rows of one data set with their tokens. A long example appears once for each of its pieces."""
 
     name: str
     total: int
@@ -25,21 +25,21 @@ class Sampled(Generic[E]):
 
     @property
     def examples(self) -> Sequence[E]:
-        """The example of each piece."""
+        """The example of each piece, in the order of `pieces`."""
         return Each(self.pieces, lambda piece: piece.example)
 
     @property
     def rows(self) -> Sequence[Sample]:
-        """The sample of each piece."""
+        """The sample of each piece, in the order of `pieces`."""
         return self.pieces.samples if isinstance(self.pieces, Pieces) else Each(self.pieces, lambda piece: piece.tokens)
 
     def of(self) -> str:
-        """Say how many rows were looked at."""
+        """Return how many rows were examined, in words, such as `12 rows`."""
         return count_of(self.total) if self.seen == self.total else f"{self.seen} sampled rows of {self.total}"
 
 
 class Each(Sequence[Any]):
-    """What a function makes of each member of a sequence, made when it is asked for."""
+    """A lazy map over a sequence: the function is called on each access."""
 
     def __init__(self, members: Sequence[Any], of: Callable[[Any], Any]) -> None:
         self._members, self._of = members, of
@@ -54,10 +54,10 @@ class Each(Sequence[Any]):
 
 
 def in_memory(_name: str, _examples: Sequence[Any], pieces: Iterable[Piece[Any]]) -> Sequence[Piece[Any]]:
-    """Keep the pieces of a few rows."""
+    """Keep the pieces in a list: for few rows, and tests."""
     return list(pieces)
 
 
 def count_of(rows: int) -> str:
-    """Return a number of rows in words."""
+    """Return `1 row`, `2 rows` and so on."""
     return "1 row" if rows == 1 else f"{rows} rows"

@@ -14,7 +14,7 @@ from finetune.api.sections import Training
 
 
 def batch_at(step: int, rows: int, global_batch_size: int, seed: int) -> list[tuple[int, int]]:
-    """Return (epoch, row) of each row of the batch that follows `step` finished steps; all counts begin at 0."""
+    """Return (epoch, row) of each row of the batch that follows `step` finished steps; all counts begin at 0. ValueError without rows."""
     if rows < 1:
         raise ValueError("no rows to sample from")
     start = step * global_batch_size
@@ -32,7 +32,7 @@ def steps_total(rows: int, training: Training) -> int:
 
 
 def random_for(*parts: object) -> random.Random:
-    """Return a generator of its own for what `parts` name; the same in every process and on every machine."""
+    """Return a random generator seeded by `parts`; the same in every process and on every machine."""
     digest = hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
     return random.Random(int.from_bytes(digest[:16], "big"))  # noqa: S311 - not a secret
 

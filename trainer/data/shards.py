@@ -1,7 +1,7 @@
-"""Tokens of a set of rows in files that are mapped into memory: written once by the driver, read by every rank, row by row.
+"""Tokens of a data set in memory-mapped files: written once by the driver, read by every rank, row by row.
 
-A shard is a folder: the token ids of all rows one after the other, a byte for each that says whether it has loss, a table with
-a line for each row of a step, and a manifest with sizes and digests, written last. Tests: tests/trainer/data/test_shards.py.
+A shard is a folder: the token ids of all pieces in sequence, one byte per token that says whether it has loss, a table with
+one line per piece, and a manifest with sizes and digests, which is written last. Tests: tests/trainer/data/test_shards.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from trainer.data.rows import Piece, Sample
 
 FORMAT = 1
-"""Part of every shard's key: a shard of another format is not found."""
+"""Version of the format; part of every shard's key, so that shards of other versions are not found."""
 IDS, MASK, TABLE, MANIFEST = "ids.bin", "mask.bin", "table.bin", "manifest.json"
 LINE = np.dtype([
     ("id", "S48"), ("row", "<i8"), ("start", "<i8"), ("end", "<i8"), ("offset", "<i8"), ("loss_bytes", "<i8"),
@@ -32,11 +32,11 @@ BUFFERED_LINES = 4096
 
 
 class TornShardError(Exception):
-    """A shard is not what its manifest says, or has none."""
+    """A shard does not match its manifest, or has none."""
 
 
 class ShardWriter:
-    """Writes a shard into a folder, piece by piece; a context manager, which writes the manifest if all went well."""
+    """Writes a shard into a folder, piece by piece; a context manager that writes the manifest if no error occurred."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self._key = folder, key
@@ -47,7 +47,7 @@ class ShardWriter:
         self._count = self._tokens = 0
 
     def append(self, row: int, piece: Piece[Any]) -> None:
-        """Add a piece of the example with index `row`."""
+        """Add a piece of the example with index `row`; raises ValueError if its id is too long."""
         sample = piece.tokens
         name, length = sample.id.encode(), len(sample.input_ids)
         if len(name) > LINE["id"].itemsize:
@@ -91,22 +91,22 @@ class ShardWriter:
 
 
 class Shard:
-    """A shard on disk. Travels to another process as its path."""
+    """A shard on disk. Pickled as its path."""
 
     def __init__(self, folder: Path, pieces: int, tokens: int) -> None:
         self.folder, self.pieces, self.tokens = folder, pieces, tokens
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled."""
+        """Pickle only the path and the sizes."""
         return {"folder": self.folder, "pieces": self.pieces, "tokens": self.tokens}
 
     @classmethod
     def open(cls, folder: Path, key: str) -> Shard:
-        """Return the shard in a folder; raises TornShardError unless it holds every byte that was written for `key`."""
+        """Return the shard in a folder; raises TornShardError unless it contains every byte that was written for `key`."""
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if (manifest["format"], manifest["key"]) != (FORMAT, key):
-                raise TornShardError(f"{folder} holds the tokens of other rows")
+                raise TornShardError(f"{folder} contains the tokens of other rows")
             for name, written in manifest["files"].items():
                 with (folder / name).open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != written["sha256"]:
@@ -117,7 +117,7 @@ class Shard:
 
     @cached_property
     def table(self) -> NDArray[Any]:
-        """A line for each piece; see LINE."""
+        """One line per piece, with the fields of LINE."""
         return _mapped(self.folder / TABLE, LINE, self.pieces)
 
     @cached_property
@@ -129,7 +129,7 @@ class Shard:
         return _mapped(self.folder / MASK, np.dtype("i1"), self.tokens)
 
     def sample(self, index: int) -> Sample:
-        """Return the tokens of a piece."""
+        """Read the tokens of the piece with this index."""
         line = self.table[index]
         begin, end = int(line["offset"]), int(line["offset"]) + int(line["length"])
         ids, mask = array("i", self._ids[begin:end].tobytes()), array("b", self._mask[begin:end].tobytes())
@@ -137,7 +137,7 @@ class Shard:
 
 
 class Samples(Sequence[Sample]):
-    """The tokens of a shard's pieces; each is read when it is asked for."""
+    """The tokens of a shard's pieces, each read on access."""
 
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
@@ -158,14 +158,14 @@ class Samples(Sequence[Sample]):
 
 
 class Pieces(Sequence[Piece[Any]]):
-    """The pieces of a shard with the examples that they were made of."""
+    """The pieces of a shard with the examples they were made from."""
 
     def __init__(self, shard: Shard, examples: Sequence[Any]) -> None:
         self.shard, self._examples = shard, examples
 
     @property
     def samples(self) -> Samples:
-        """Their tokens alone."""
+        """The tokens of these pieces, without their examples."""
         return Samples(self.shard)
 
     def __len__(self) -> int:
@@ -188,7 +188,7 @@ class Pieces(Sequence[Piece[Any]]):
 
 
 class Chosen(Sequence[Any]):
-    """Some members of a sequence, each read when it is asked for."""
+    """Some members of a sequence, each read on access."""
 
     def __init__(self, members: Sequence[Any], places: Sequence[int]) -> None:
         self._members, self._places = members, places
@@ -206,22 +206,22 @@ class Chosen(Sequence[Any]):
 
 
 def lengths_of(rows: Sequence[Sample]) -> NDArray[np.int32]:
-    """Return the number of tokens of each row."""
+    """Return the number of tokens of each row; (n,)."""
     return _column(rows, "length", lambda row: len(row.input_ids), np.dtype("<i4"))
 
 
 def ids_of(rows: Sequence[Sample]) -> NDArray[np.bytes_]:
-    """Return the id of each row; ids are ASCII, so they sort as texts do."""
+    """Return the id of each row; (n,). Ids are ASCII, so the bytes sort like the strings."""
     return _column(rows, "id", lambda row: row.id.encode(), LINE["id"])
 
 
 def by_length(rows: Sequence[Sample]) -> NDArray[np.int64]:
-    """Return the places of the rows in the order of (length, id)."""
+    """Return the indices of the rows sorted by (length, id)."""
     return np.lexsort((ids_of(rows), lengths_of(rows)))
 
 
 def totals_of(rows: Sequence[Sample]) -> tuple[int, int]:
-    """Return how many tokens of all rows have loss, and how many bytes of text these are."""
+    """Return the number of tokens with loss over all rows, and the UTF-8 bytes of their text."""
     tokens = _column(rows, "loss_tokens", lambda row: sum(row.loss_mask), np.dtype("<i8"))
     size = _column(rows, "loss_bytes", lambda row: row.loss_bytes, np.dtype("<i8"))
     return int(tokens.sum(dtype=np.int64)), int(size.sum(dtype=np.int64))
@@ -234,7 +234,7 @@ def _column(rows: Sequence[Sample], name: str, value: Any, kind: np.dtype[Any]) 
 
 
 def _mapped(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:
-    """Return a file as an array, mapped if the file system can."""
+    """Return a file as an array of shape (count,), memory-mapped if the file system allows it."""
     if count == 0:
         return np.zeros(0, kind)
     try:
@@ -244,7 +244,7 @@ def _mapped(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:
 
 
 def write_shard(folder: Path, key: str, pieces: Iterable[tuple[int, Piece[Any]]]) -> None:
-    """Write pieces, each with the index of its example."""
+    """Write a shard of pieces, each given with the index of its example."""
     with ShardWriter(folder, key) as writer:
         for row, piece in pieces:
             writer.append(row, piece)

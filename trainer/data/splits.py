@@ -1,6 +1,6 @@
-"""Drops rows that occur twice and divides rows into train, validation and test, so that no prompt is on two sides.
+"""Drops duplicate rows and splits rows into train, validation and test, so that no prompt is on two sides.
 
-The side of a row is a function of its prompt's hash alone: it does not change with the seed, the order of the file or the
+The side of a row depends only on its prompt's hash, not on the seed, the order of the file or the
 other rows. Works on digests, not on rows (see digests.py). Tests: tests/trainer/data/test_splits.py.
 """
 
@@ -16,7 +16,7 @@ from trainer.data.rowstore import StoredRows
 
 
 def without_duplicates(name: str, rows: StoredRows) -> tuple[StoredRows, list[str]]:
-    """Return the first of equal rows, and a finding that counts the others. `name` is the field, such as data.train."""
+    """Keep the first of equal rows; return the kept rows and a finding that counts the others. `name` is the field, such as data.train."""
     repeated = repeats(rows.contents)
     count = int(repeated.sum())
     if count == 0:
@@ -27,34 +27,34 @@ def without_duplicates(name: str, rows: StoredRows) -> tuple[StoredRows, list[st
 
 
 def without_leakage(name: str, rows: StoredRows, held_out: Mapping[str, StoredRows]) -> tuple[StoredRows, list[str]]:
-    """Return the rows whose prompt is in none of the held-out sets, and a finding that counts the others."""
+    """Return the rows whose prompt is in none of the held-out sets, and findings that count the others. InputError if none is left."""
     findings: list[str] = []
     kept = rows
     for other, others in held_out.items():
         leaking = is_among(kept.prompts, others.prompts)
         count = int(leaking.sum())
         if count and count == len(kept):
-            problem = f"no row is left: each also stands in {other}, where it would be measured by what was learnt by heart"
+            problem = f"no row is left: each is also in {other}, so the figures there would only measure memorization"
             raise InputError(name, problem, "give different rows, or hold some out with data.validationFraction and data.testFraction")
         if count:
             words, first = "1 row was" if count == 1 else f"{count} rows were", kept[int(leaking.argmax())].origin
-            findings.append(f"{name}: {words} left out, the same prompt stands in {other} (the first: {first})")
+            findings.append(f"{name}: {words} left out, because the same prompt is in {other} (the first: {first})")
             kept = kept.only(~leaking)
     return kept, findings
 
 
 def divide(data: Data, rows: StoredRows) -> tuple[StoredRows, StoredRows, StoredRows]:
-    """Return (train, validation, test) of the training rows, as validationFraction and testFraction ask.
+    """Split the training rows by validationFraction and testFraction; return (train, validation, test).
 
     Test rows have the lowest hashes and validation rows the highest, so that changing one fraction leaves the other set
-    as it is. A set that chance leaves empty gets the prompt that is nearest to it.
+    unchanged. A set that is empty by chance gets the prompt nearest to it. Raises InputError if there are too few prompts.
     """
     validation_share, test_share = data.validation_fraction or 0.0, data.test_fraction or 0.0
     if not validation_share and not test_share:
         nothing = rows[:0]
         return rows, nothing, nothing
     prompts = rows.prompts
-    numbers, firsts = numbered(prompts)  # a prompt's number follows its hash, and so its place
+    numbers, firsts = numbered(prompts)  # a prompt's number is ordered like its hash, and so like its place
     places = _places(prompts[firsts])
     sides = 1 + (validation_share > 0) + (test_share > 0)
     if len(places) < sides:

@@ -1,6 +1,6 @@
-"""Opens a file as numbered lines of text, whatever it is packed with; what it is follows from its first bytes, not its name.
+"""Opens a file as numbered lines of text, compressed or not; its first bytes show what it is, not its name.
 
-Unpacks as it reads, so that a large file is never held whole. Tests: tests/trainer/data/test_streams.py.
+Decompresses as it reads, so that a large file is never in memory as a whole. Tests: tests/trainer/data/test_streams.py.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ BYTE_ORDER_MARKS = [
 def numbered_lines(field: str, path: Path) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, line without its end); only \\n and \\r\\n end a line, as JSON strings may hold other separators.
 
-    Text is UTF-8, or what a byte order mark says. Raises InputError that names the line for anything else, and for an archive
-    that is cut off or damaged.
+    Text is UTF-8, or what a byte order mark says. Raises InputError naming the line for anything else, and for a truncated or
+    damaged archive.
     """
     with _unpacked(field, path) as (stream, packing):
         number = 0
@@ -88,7 +88,7 @@ def numbered_lines(field: str, path: Path) -> Iterator[tuple[int, str]]:
 
 
 def packing_of(path: Path) -> str | None:
-    """Return what a file is packed with."""
+    """Return the name of a file's compression, by its first bytes; None if it is not compressed."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     return next((name for magic, name, _ in PACKINGS if head.startswith(magic)), None)
@@ -115,7 +115,7 @@ def _unpacked(field: str, path: Path) -> Iterator[tuple[io.BufferedReader[io.Raw
 
 
 def _is_damage(error: Exception) -> bool:
-    # A fault of the disk has a number; those of the unpackers, among them OSErrors, have none.
+    # Disk errors have an errno; errors of the decompressors, some of them OSErrors, have none.
     import lzma
 
     return isinstance(error, EOFError | zlib.error | lzma.LZMAError) or (isinstance(error, OSError) and error.errno is None)
@@ -137,7 +137,7 @@ def _lines(field: str, path: Path, stream: io.BufferedReader[io.RawIOBase]) -> I
             number += 1
             yield line
     except UnicodeError as error:
-        problem = f"{path} is not valid {str(encoding).upper()}, the encoding that its byte order mark says, after line {number}"
+        problem = f"{path} is not valid {str(encoding).upper()}, the encoding of its byte order mark, after line {number}"
         raise InputError(field, problem, "save the file as UTF-8") from error
     finally:
         text.detach()
@@ -149,5 +149,5 @@ def _utf8_lines(field: str, path: Path, stream: Iterable[bytes]) -> Iterator[str
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             problem = f"{path} line {number} is not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1}"
-            fix = "save the file as UTF-8; one from Windows by: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+            fix = "save the file as UTF-8; convert one from Windows with: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
             raise InputError(field, problem, fix) from error

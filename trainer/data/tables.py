@@ -1,4 +1,4 @@
-"""Reads tables of text as rows: CSV and the like, with a header line and a delimiter that is given or found.
+"""Reads text tables (CSV and the like) as rows, with a header line and a delimiter that is given or detected.
 
 Tests: tests/trainer/data/test_tables.py.
 """
@@ -19,40 +19,40 @@ KNOWN_NAMES = (*PROMPT_NAMES, *COMPLETION_NAMES, "messages", "conversations", "t
 SAMPLE_LINES = 200
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 SEPARATOR_LINE = re.compile(r"^\"?sep=(.)\"?$", re.IGNORECASE)
-"""The first line of a file that Excel wrote may name the delimiter."""
+"""The first line of a file from Excel may name the delimiter."""
 
 
 def read_table(
     field: str, path: Path, lines: Iterator[tuple[int, str]], usual: str, given: str | None, columns: Collection[str] = ()
 ) -> Iterator[Record]:
-    """Yield the rows of a table. Its delimiter is `given`, or found, and where nothing tells the `usual` one of its format.
+    """Yield the rows of a table. Its delimiter is `given`, else detected, else the `usual` one of its format.
 
-    `columns` are those that are sure to be read.
+    `columns` are those that the job needs. Raises InputError for a malformed table.
     """
     # Texts of any length are cells; the default limit is 128 KiB.
     csv.field_size_limit(2**31 - 1)
-    # Lines keep their ends: a quoted cell may hold some.
+    # Lines keep their ends: a quoted cell may contain line breaks.
     text, skipped = (line + "\n" for _, line in lines), 0
     sample = list(islice(text, SAMPLE_LINES))
     if sample and sample[0].lstrip().startswith(('{"', "[{", "{'")):
-        raise InputError(field, f"{path} begins with no header but with JSON", "give format: jsonl")
+        raise InputError(field, f"{path} begins with JSON instead of a header", "give format: jsonl")
     named = SEPARATOR_LINE.match(sample[0].strip("\n")) if sample else None
     if named:
         sample, skipped, given = sample[1:], 1, given or named[1]
     complete = len(sample) < SAMPLE_LINES
     delimiter = given or find_delimiter(sample, usual, {*KNOWN_NAMES, *columns}, complete=complete)
-    # Files with tabs are often written without quoting: a quote in a cell is then a part of its words.
+    # Tab-separated files are often written without quoting: a quote in a cell is then part of its text.
     plain = delimiter == "\t" and not _is_regular(sample, csv.QUOTE_MINIMAL, complete) and _is_regular(sample, csv.QUOTE_NONE, complete)
     yield from _rows(field, path, chain(sample, text), delimiter, skipped, csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
 
 
 def _is_regular(sample: Sequence[str], quoting: Literal[0, 3], complete: bool) -> bool:
-    """Return whether the first rows of a table with tabs are all as long as its header."""
+    """Return whether the first rows of a tab-separated table all have as many cells as its header."""
     widths: set[int] = set()
     try:
         widths.update(len(row) for row in csv.reader(sample, delimiter="\t", quoting=quoting, strict=True) if row)
     except csv.Error as error:
-        # The last row may go on behind the sample.
+        # The last row may continue after the sample.
         return not complete and "unexpected end" in str(error)
     return len(widths) <= 1
 
@@ -79,14 +79,14 @@ def _rows(field: str, path: Path, lines: Iterable[str], delimiter: str, skipped:
         problem = f"{path} is not a valid table in the row that begins at line {start}: {error}"
         if "new-line character" in str(error):
             raise InputError(field, problem, "lines end in a carriage return alone; save the file with line feeds") from error
-        fix = "check its double quotes: they stand around a whole cell, and one inside is written twice"
+        fix = "check its double quotes: they must enclose a whole cell, and one inside must be doubled"
         raise InputError(field, problem, fix) from error
 
 
 def _is_spaced(head: Sequence[str], delimiter: str) -> bool:
-    """Return whether the header has a blank after each delimiter: cells are written so then, and the blank is not content.
+    """Return whether the header has a space after each delimiter: then cells have one too, and it is not content.
 
-    A delimiter and a blank inside a quoted name do not count.
+    A delimiter followed by a space inside a quoted name does not count.
     """
     first = next(iter(parsed(head, delimiter)), [])
     return len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
@@ -105,5 +105,5 @@ def _width_fault(field: str, path: Path, line: int, cells: Sequence[str], header
     counted = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
     problem = f"{path} line {line} has {counted}, the header has {len(header)} ({', '.join(header)}); the delimiter is the {name}"
     if len(cells) < len(header):
-        return InputError(field, problem, "add the missing cells, empty ones if need be")
+        return InputError(field, problem, "add the missing cells, empty ones if necessary")
     return InputError(field, problem, f"put cells that hold a {name} or a line break in double quotes")

@@ -1,4 +1,4 @@
-"""What is minimized: how samples become a batch, and what the loss of a batch is. One file an objective.
+"""What training minimizes: how samples become a batch, and the loss of a batch. One file per objective.
 
-May touch torch and `trainer.data.rows`; knows neither engines nor tasks. Tests: tests/trainer/objectives/.
+May import torch and `trainer.data.rows`, but neither engines nor tasks. Tests: tests/trainer/objectives/.
 """

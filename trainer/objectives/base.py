@@ -1,4 +1,4 @@
-"""What the training loop and the evaluator ask of an objective, so that neither knows what kind of model is trained.
+"""The interface of objectives, so that the training loop and the evaluator need not know the kind of model.
 
 An objective returns sums over the units of a batch (tokens with loss, for a language model), never means: the loop divides
 once, by the units of the whole global batch. Test: tests/trainer/objectives/test_causal.py.
@@ -21,7 +21,7 @@ class LossSums:
     """Sums over the units of one batch, in nats."""
 
     objective: Tensor
-    """What is minimized: negative log-likelihood, smoothed if asked for. Scalar with a graph."""
+    """The quantity to minimize: negative log-likelihood, with label smoothing if configured. Scalar with a graph."""
     nll: Tensor
     """Negative log-likelihood without smoothing, for figures. Scalar without a graph."""
 
@@ -31,19 +31,19 @@ class Batch(Protocol):
 
     @property
     def units(self) -> int:
-        """Number of what the loss is summed over."""
+        """Number of units that the loss is summed over, such as tokens with loss."""
 
     @property
     def tokens(self) -> int:
-        """Number of tokens that the model reads, without padding."""
+        """Number of tokens that the model reads, excluding padding."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on `device`."""
+        """Return the batch with its tensors on `device`."""
 
 
 @dataclass(frozen=True)
 class Forward:
-    """A model's forward pass, and the keyword arguments that it takes."""
+    """A model's forward pass, and the keyword arguments that it accepts."""
 
     compute: Callable[..., Tensor]
     """Returns logits for keyword arguments of the model."""
@@ -51,7 +51,7 @@ class Forward:
 
     @classmethod
     def of(cls, model: Any, compute: Callable[..., Tensor]) -> "Forward":
-        """Return the forward pass of `model`, which may have adapters; `compute` is its engine's."""
+        """Return the forward pass of `model`, which may have adapters; `compute` is the engine's forward."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         return cls(compute, frozenset(inspect.signature(base.forward).parameters))
 
@@ -60,17 +60,17 @@ B = TypeVar("B", bound=Batch)
 
 
 class Objective(Protocol[B]):
-    """One way to train a family of models on samples. Has no state: the same value serves every rank and every step."""
+    """One way to train a family of models on samples. Stateless: one instance serves all steps."""
 
     @property
     def family(self) -> Family:
-        """The kind of model that it trains."""
+        """The kind of model that this objective trains."""
 
     def collate(self, samples: Sequence[Sample]) -> B:
-        """Return the tensors of at least one sample."""
+        """Pad `samples`, at least one, into a batch."""
 
     def loss(self, forward: Forward, batch: B, label_smoothing: float = 0.0) -> LossSums:
-        """Return the sums that one batch adds to the loss of its global batch."""
+        """Return the sums that one batch contributes to the loss of its global batch."""
 
     def nll(self, forward: Forward, batch: B) -> float:
         """Return the negative log-likelihood of a batch in nats, without a graph and with little memory, for figures."""

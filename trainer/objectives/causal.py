@@ -1,6 +1,6 @@
 """Next-token prediction: each token of a sample that has loss is predicted from the tokens before it.
 
-Logits are computed only at positions whose next token has loss, where the model allows it. Tests:
+Logits are computed only at positions whose next token has loss, if the model supports that. Tests:
 tests/trainer/objectives/test_causal.py, tests/trainer/engine/test_invariance.py.
 """
 
@@ -22,15 +22,15 @@ class CausalBatch:
     """Rows padded on the right to one length. `positions` are those whose next token has loss in any row."""
 
     input_ids: Tensor
-    """(rows, length)"""
+    """(rows, length); 0 on padding."""
     attention_mask: Tensor
     """(rows, length); 1 on tokens, 0 on padding, by length: the pad id may be a real token."""
     positions: Tensor
-    """(kept,) sorted positions at which logits are needed; never empty."""
+    """(kept,); sorted positions at which logits are needed, never empty."""
     targets: Tensor
-    """(rows, kept) the token after each position"""
+    """(rows, kept); the token after each position."""
     loss_mask: Tensor
-    """(rows, kept)"""
+    """(rows, kept); True where that token has loss."""
 
     @property
     def units(self) -> int:
@@ -39,11 +39,11 @@ class CausalBatch:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens without padding."""
+        """Number of tokens, excluding padding."""
         return int(self.attention_mask.sum())
 
     def to(self, device: torch.device) -> "CausalBatch":
-        """Return the micro-batch on `device`."""
+        """Return the batch with its tensors on `device`."""
         return CausalBatch(
             self.input_ids.to(device),
             self.attention_mask.to(device),
@@ -54,12 +54,12 @@ class CausalBatch:
 
 
 class CausalObjective:
-    """Trains a causal language model."""
+    """Next-token prediction with a causal language model."""
 
     family = CAUSAL_LM
 
     def collate(self, samples: Sequence[Sample]) -> CausalBatch:
-        """Return the tensors of at least one sample. A sample's token i is the target of position i - 1."""
+        """Pad `samples`, at least one, into a batch. A sample's token i is the target of position i - 1."""
         length = max(len(row.input_ids) for row in samples)
         input_ids = torch.zeros((len(samples), length), dtype=torch.long)
         attention_mask = torch.zeros((len(samples), length), dtype=torch.long)
@@ -80,7 +80,7 @@ class CausalObjective:
         return loss_sums(_logits(forward, batch), batch.targets, batch.loss_mask, label_smoothing)
 
     def nll(self, forward: Forward, batch: CausalBatch) -> float:
-        """Return the negative log-likelihood of the tokens with loss."""
+        """Return the negative log-likelihood of the tokens with loss, in nats."""
         return nll_sum(_logits(forward, batch), batch.targets, batch.loss_mask)
 
 
@@ -88,7 +88,7 @@ CAUSAL = CausalObjective()
 
 
 def _logits(forward: Forward, batch: CausalBatch) -> Tensor:
-    """Return logits (rows, kept, vocabulary) at the batch's positions; a model that can skips the others' output layer."""
+    """Return logits (rows, kept, vocabulary) at the batch's positions; models that support it skip the output layer elsewhere."""
     inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
     if "logits_to_keep" in forward.arguments:
         return forward.compute(**inputs, logits_to_keep=batch.positions)

@@ -1,20 +1,20 @@
-"""The kinds of models that objectives train: how they are loaded, adapted and exported. Tests: tests/trainer/model/test_load.py."""
+"""Kinds of models that objectives train, and how they are loaded, adapted and exported. Tests: tests/trainer/model/test_load.py."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of model."""
+    """One kind of model, by the names that transformers and PEFT use for it."""
 
     name: str
-    """For messages, such as `causal language model`."""
+    """Name in messages, such as `causal language model`."""
     auto_class: str
-    """The class of transformers that loads it, such as `AutoModelForCausalLM`."""
+    """The transformers class that loads it, such as `AutoModelForCausalLM`."""
     peft_task: str
     """PEFT's task type, such as `CAUSAL_LM`."""
     head: tuple[str, ...] = ()
-    """Modules that start without weights of the base model; they are trained whole and saved with the adapter."""
+    """Modules without weights in the base model; they are fully trained and saved with the adapter."""
 
 
 CAUSAL_LM = Family("causal language model", "AutoModelForCausalLM", "CAUSAL_LM")

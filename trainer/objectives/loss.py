@@ -1,6 +1,6 @@
 """Cross-entropy over tokens, as sums, for every objective that predicts tokens.
 
-A mean per micro-batch would weigh a token by its neighbours: the same batch, split otherwise, would give another gradient.
+A mean per micro-batch would weight a token by its neighbors: the same batch, split differently, would give another gradient.
 Test: tests/trainer/objectives/test_loss.py, tests/trainer/engine/test_invariance.py.
 """
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from trainer.objectives.base import LossSums
 
 CHUNK_POSITIONS = 16
-"""Positions whose log-probabilities are computed at once: enough to keep a processor busy, 10 MB at a vocabulary of 152,000."""
+"""Positions whose log-probabilities are computed at once: enough to keep a processor busy, 10 MB for a vocabulary of 152,000."""
 
 
 def loss_sums(logits: Tensor, targets: Tensor, loss_mask: Tensor, label_smoothing: float = 0.0) -> LossSums:
     """Return the loss sums of one micro-batch.
 
     `logits` (rows, positions, vocabulary) at each position score the token in `targets` (rows, positions) at the same
-    index; positions where `loss_mask` (rows, positions) is False count nothing. With smoothing e the target distribution
+    index; positions where `loss_mask` (rows, positions) is False are ignored. With smoothing e the target distribution
     is (1 - e) on the target plus e spread evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567, eq. in section 7).
     """
     chosen = logits[loss_mask].float()
@@ -35,7 +35,7 @@ def loss_sums(logits: Tensor, targets: Tensor, loss_mask: Tensor, label_smoothin
 def nll_sum(logits: Tensor, targets: Tensor, loss_mask: Tensor) -> float:
     """Return the negative log-likelihood of the loss tokens, in nats, for figures; arguments as in `loss_sums`.
 
-    Taken a few positions at a time, so that no second copy of the logits exists.
+    Computed a few positions at a time, so that no second copy of the logits exists.
     """
     rows, positions = loss_mask.nonzero(as_tuple=True)
     total = torch.zeros((), dtype=torch.float64, device=logits.device)

@@ -1,1 +1,1 @@
-"""All that is known before a weight is loaded: rows, tokens, limits, and a rehearsal of the model."""
+"""All checks before weights are loaded: rows, tokens, model limits, and a rehearsal of the model. Tests: tests/trainer/preflight/."""

@@ -1,6 +1,6 @@
-"""Looks over the data as the model will see it, and reports what makes training pointless (InputError) or deserves attention (findings).
+"""Examines the data as the model will see it: raises InputError if training is pointless, returns findings for the rest.
 
-How many rows it looks at is for the task to say, and what only that task knows of them. What holds for every task is here.
+The task decides how many rows are examined, and adds its own findings. What applies to every task is here.
 Tests: tests/trainer/preflight/test_doctor.py.
 """
 
@@ -17,16 +17,16 @@ from trainer.tasks.base import Task
 from trainer.tasks.registry import task_of
 
 FEW_ROWS = 30
-"""With fewer held-out rows, figures say little."""
+"""With fewer held-out rows, figures are unreliable."""
 UNKNOWN_SHARE = 0.01
 NO_LIMITS = ModelLimits()
 
 
 def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS,
             keep: Keep = in_memory) -> tuple[str, ...]:  # fmt: skip
-    """Return what deserves attention, most important first; raises InputError for what makes training pointless.
+    """Return findings, most important first; raises InputError for data that makes training pointless.
 
-    `limits` are those of the model that the rows are for; `keep` is where tokens of all rows go, which may be many.
+    `limits` are those of the model; `keep` stores the tokens of the examined rows, which may be many.
     """
     max_length = config.training.max_sequence_length
     task = task_of(config.task)
@@ -49,19 +49,19 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
 
 
 def held_out_findings(dataset: Dataset) -> list[str]:
-    """Say which figures will be missing or rough."""
+    """Report which figures will be missing or unreliable."""
     findings = []
     if not dataset.test:
         findings.append("data.test: there are no test rows, so base and tuned model cannot be compared; give data.testFraction")
     elif len(dataset.test) < FEW_ROWS:
-        findings.append(f"data.test: {count_of(len(dataset.test))} only; the figures on them are rough")
+        findings.append(f"data.test: only {count_of(len(dataset.test))}; the figures on them are rough")
     if dataset.validation and len(dataset.validation) < FEW_ROWS:
-        findings.append(f"data.validation: {count_of(len(dataset.validation))} only; the best checkpoint is chosen by few rows")
+        findings.append(f"data.validation: only {count_of(len(dataset.validation))}; they decide which checkpoint is best")
     return findings
 
 
 def length_findings(side: Sampled[Any], max_length: int) -> list[str]:
-    """Find rows that are cut, and rows of which nothing to learn is left."""
+    """Find truncated rows, and rows without tokens to learn; raises InputError if no examined row has any."""
     findings = []
     masked = [index for index, row in enumerate(side.rows) if not any(row.loss_mask)]
     if masked:
@@ -69,7 +69,7 @@ def length_findings(side: Sampled[Any], max_length: int) -> list[str]:
         first = side.examples[masked[0]].origin
         fix = "raise training.maxSequenceLength or shorten the prompts"
         if len(masked) == len(side.rows):
-            raise InputError(side.name, f"of {side.of()}, in none anything is learnt: {what} (the first: {first})", fix)
+            raise InputError(side.name, f"none of {side.of()} has anything to learn: {what} (the first: {first})", fix)
         findings.append(f"{side.name}: in {len(masked)} of {side.of()} {what} (the first: {first}); {fix}")
     cut = [index for index, row in enumerate(side.rows) if row.truncated]
     if cut:
@@ -81,7 +81,7 @@ def length_findings(side: Sampled[Any], max_length: int) -> list[str]:
 
 
 def unknown_token_findings(side: Sampled[Any], tokenizer: Any) -> list[str]:
-    """Find texts in a script that the tokenizer does not know."""
+    """Report a share of unknown tokens above `UNKNOWN_SHARE`, as with a script that the tokenizer does not know."""
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id):
         return []
@@ -93,9 +93,9 @@ def unknown_token_findings(side: Sampled[Any], tokenizer: Any) -> list[str]:
 
 
 def size_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config: TrainConfig) -> list[str]:
-    """Find batches that hold a row more than once."""
+    """Report a global batch that is larger than the number of training rows."""
     batch = config.training.global_batch_size
     if len(dataset.train) >= batch or (rows := task.count(dataset.train, tokenizer, config.training.max_sequence_length).pieces) >= batch:
         return []
     fix = "lower training.globalBatchSize or give more rows"
-    return [f"data.train: {count_of(rows)}, fewer than training.globalBatchSize {batch}: one step sees rows twice; {fix}"]
+    return [f"data.train: {count_of(rows)}, fewer than training.globalBatchSize {batch}: one step repeats rows; {fix}"]

@@ -1,6 +1,6 @@
-"""Prompts and answers that repeat each other within the rows of a job, or nearly: what a model learns badly, or knows by heart.
+"""Finds prompts and answers that repeat, exactly or nearly, within a job's rows: conflicting answers, monotony, leakage.
 
-Compares digests: the texts of all rows do not fit memory. Tests: tests/trainer/preflight/test_doctor.py.
+Compares digests, because the texts of all rows may not fit in memory. Tests: tests/trainer/preflight/test_doctor.py.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ REPEATED_ANSWER_SHARE = 0.5
 
 
 def answer_findings(examples: Sequence[Example]) -> list[str]:
-    """Find prompts with several answers, and one answer that stands for most prompts."""
+    """Find prompts with several answers, and an answer that most prompts share."""
     if not examples or examples[0].answer is None:
         return []
     letters, words = bytearray(), bytearray()
@@ -46,11 +46,11 @@ def _repeated_answer(examples: Sequence[Example], answers: Digests) -> list[str]
     if count <= 1 or count < REPEATED_ANSWER_SHARE * total:
         return []
     answer = (examples[int(first_rows[counts == count].min())].answer or "").strip()
-    return [f"data.train: {count} of {total} rows have the same answer, «{answer[:60]}»; the model may say little else"]
+    return [f"data.train: {count} of {total} rows have the same answer, «{answer[:60]}»; the model may learn to say little else"]
 
 
 def near_leakage_findings(dataset: Dataset) -> list[str]:
-    """Find held-out prompts that differ from a training prompt in case, punctuation or spacing only."""
+    """Find held-out prompts that differ from a training prompt only in case, punctuation or spacing."""
     held_out = {"data.validation": dataset.validation, "data.test": dataset.test}
     if not any(map(len, held_out.values())):
         return []
@@ -64,7 +64,9 @@ def near_leakage_findings(dataset: Dataset) -> list[str]:
             same = int(np.flatnonzero((train == asked[first]).all(axis=1))[-1])
             word = "1 row asks" if count == 1 else f"{count} rows ask"
             pair = f"{rows[first].origin} and {dataset.train[same].origin}"
-            findings.append(f"{name}: {word} what a training row asks, but for case and punctuation ({pair}); its figures flatter")
+            findings.append(
+                f"{name}: {word} the same as a training row, except for case and punctuation ({pair}); its figures are too good"
+            )
     return findings
 
 

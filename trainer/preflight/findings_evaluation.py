@@ -1,4 +1,4 @@
-"""Findings on evaluation, before training: metrics that the references leave undefined, answers and prompts cut, idle settings.
+"""Findings on evaluation, before training: metrics undefined for the references, truncated answers and prompts, unused settings.
 
 Test: tests/trainer/preflight/test_findings_evaluation.py.
 """
@@ -23,7 +23,7 @@ MAX_NEW_TOKENS = 8192
 
 
 def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
-    """Return what the user should know of the figures on held-out rows, and of settings without effect."""
+    """Return findings on the figures on held-out rows, and on settings without effect."""
     task, names = task_of(config.task), config.evaluation.text_metrics_of(config.task)
     findings = []
     if names and dataset.test:
@@ -39,12 +39,12 @@ def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, l
 
 
 def left_out_finding(metric: str, reason: str) -> str:
-    """Return the words for a metric that is undefined."""
+    """Return the finding for a metric that is undefined for `reason`."""
     return f"evaluation.metrics: {metric} is left out: {reason}"
 
 
 def reference_findings(references: Sequence[str], names: Sequence[MetricName]) -> list[str]:
-    """Find metrics that these references leave undefined, or that rest on few of them."""
+    """Find metrics that are undefined for these references, or depend on only a few of them."""
     reasons, writing = undefined(references, names), writing_of(references)
     findings = [left_out_finding(name, reason) for name, reason in reasons.items()]
     defined = [text_metric(name) for name in names if name not in reasons]
@@ -60,23 +60,23 @@ def reference_findings(references: Sequence[str], names: Sequence[MetricName]) -
 def answer_length_findings(
     requests: Sequence[Generate], origins: Sequence[str], tokenizer: Any, limit: int, limits: ModelLimits
 ) -> list[str]:
-    """Find references that are longer than what is generated: no answer can equal them."""
+    """Find references longer than the longest generated answer, which can never equal them."""
     tokens = [tokenizer(request.reference, add_special_tokens=False, verbose=False)["input_ids"] for request in requests]
     lengths = [len(request.opening) + len(found) for request, found in zip(requests, tokens, strict=True)]
     longer = [index for index, length in enumerate(lengths) if length > limit]
     if not longer:
         return []
-    # One token more, so that the model can end its answer.
+    # One more token, so that the model can end its answer.
     fitting = max(lengths) + 1
     fits = fitting <= MAX_NEW_TOKENS and (limits.positions is None or fitting < limits.positions)
     fix = f"set evaluation.generation.maxNewTokens to {fitting}" if fits else "shorten them"
     share = _share(len(longer), len(lengths), "references")
-    what = f"have more than the {limit} tokens that are generated (the longest {max(lengths)}, the first: {origins[longer[0]]})"
-    return [f"data.test: {share} {what}, so answers are cut and the text metrics low; {fix}"]
+    what = f"have more than the {limit} tokens that may be generated (the longest {max(lengths)}, the first: {origins[longer[0]]})"
+    return [f"data.test: {share} {what}, so answers are cut and the text metrics are low; {fix}"]
 
 
 def prompt_length_findings(lengths: Sequence[int], origins: Sequence[str], config: TrainConfig, limits: ModelLimits) -> list[str]:
-    """Find prompts that lose their beginning, by the job's largest length or by the model's context."""
+    """Find prompts that lose their beginning to the job's maximum length or the model's context."""
     allowed, new_tokens = config.training.max_sequence_length, (config.evaluation.generation or Generation()).max_new_tokens
     room, fix = allowed, "raise training.maxSequenceLength"
     if limits.positions is not None and 0 < limits.positions - new_tokens < allowed:
@@ -90,7 +90,7 @@ def prompt_length_findings(lengths: Sequence[int], origins: Sequence[str], confi
 
 
 def stopping_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config: TrainConfig) -> list[str]:
-    """Find validations and early stopping that come too late to act."""
+    """Report validation or early stopping that can have no effect within the run's steps."""
     rule, every = config.regularization.early_stopping, config.evaluation.every_steps
     if not dataset.validation or (rule is None and every is None):
         return []
@@ -101,7 +101,7 @@ def stopping_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config:
         what = f"{every} is more than the {total} steps of the run, so validation comes once, at the end"
         effect = ", and regularization.earlyStopping cannot act" if rule else ""
         return [f"evaluation.everySteps: {what}{effect}; set it to less"]
-    # The first validation sets the mark, `patience` more without improvement stop: before the last step, or nothing is saved.
+    # The first validation sets the reference, `patience` more without improvement stop the run: only useful before the last step.
     if rule is None or (rule.patience + 1) * interval < total:
         return []
     count = -(-total // interval)
@@ -112,14 +112,14 @@ def stopping_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config:
 
 
 def idle_findings(dataset: Dataset, config: TrainConfig, names: Sequence[MetricName]) -> list[str]:
-    """Find settings of evaluation that nothing uses."""
+    """Find evaluation settings that have no effect."""
     evaluation, findings = config.evaluation, []
     if evaluation.every_steps is not None and not dataset.validation:
         findings.append("evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction")
     if evaluation.generation is not None and not TASKS[config.task].generates:
         findings.append(f"evaluation.generation: without effect, no answers are generated for task {config.task.value}")
     elif evaluation.generation is not None and not names:
-        findings.append("evaluation.generation: without effect, none of evaluation.metrics needs answers")
+        findings.append("evaluation.generation: without effect, none of evaluation.metrics needs generated answers")
     return findings
 
 

@@ -1,4 +1,4 @@
-"""Everything that is known before Ray starts: rows, model, tokenizer, findings. Wrong input ends the run here.
+"""Everything that is known before Ray starts: rows, model, tokenizer, findings. Invalid input ends the run here.
 
 Test: tests/trainer/preflight/test_inputs.py.
 """
@@ -27,39 +27,39 @@ from trainer.tasks.registry import task_of
 
 @dataclass(frozen=True)
 class Inputs:
-    """Sound input of a run. The tokenizer stays here when the rest travels: each rank loads its own, on its own node."""
+    """Valid input of a run. Pickled without the tokenizer: each rank loads its own, on its own node."""
 
     dataset: Dataset
     located: LocatedModel
     tokenizer: Any
     findings: tuple[str, ...]
     weights_digest: str | None = None
-    """Digest of the weights, which takes a while; None for a commit of the hub, whose weights were not fetched."""
+    """Digest of the weights, slow to compute; None for a commit on the hub, whose weights were not fetched."""
     template_time: str | None = None
-    """ISO time that the chat template takes for now in the whole run; None where it reads no clock."""
+    """The chat template's current time (ISO), fixed for the whole run; None if it reads no clock."""
 
     found: tuple[str, ...] = ()
-    """The sets whose tokens an earlier start has left in the output folder."""
+    """The data sets whose tokens an earlier start left in the output folder."""
     tokens: Tokens | None = None
     """All rows as the model sees them; None until `with_tokens`."""
 
     @property
     def written_tokens(self) -> Tokens:
-        """The tokens, which a rank takes for granted."""
+        """The tokens; raises ValueError before `with_tokens`."""
         if self.tokens is None:
             raise ValueError("the rows were not tokenized")
         return self.tokens
 
     def with_tokens(self, config: TrainConfig, data: DataFolder) -> "Inputs":
-        """Return the same input, with all rows tokenized."""
+        """Return this input with all rows tokenized on disk."""
         return replace(self, tokens=write_tokens(config, self.dataset, self.tokenizer, data, self.template_time))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled."""
+        """Pickle everything but the tokenizer."""
         return self.__dict__ | {"tokenizer": None}
 
     def digests(self, config: TrainConfig) -> dict[str, str]:
-        """Return the sha256, in hex, of what the job's files hold, by the field that names them: a path says nothing of it."""
+        """Return the hex sha256 of the contents of the job's files, by the field that names them: paths do not identify content."""
         rows = {"train": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
         found = {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
         if self.template_time is not None:
@@ -73,7 +73,7 @@ class Inputs:
         return found
 
     def describe(self, config: TrainConfig) -> list[str]:
-        """Return what was found and what would be done, a line each, for `finetune check`."""
+        """Return what was found and what would be done, one line each, for `finetune check`."""
         training, data = config.training, self.dataset
         engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
         sides = {"train": data.train, "validation": data.validation, "test": data.test}
@@ -85,13 +85,13 @@ class Inputs:
             f"model       {self.located.name}, from {self.located.source}",
             f"rows        {', '.join(f'{len(rows)} {name}' for name, rows in sides.items())}",
             *(
-                [f"pieces      {about}{pieces}, of at most {training.max_sequence_length} tokens; each is a row of a step"]
+                [f"pieces      {about}{pieces}, of at most {training.max_sequence_length} tokens; a step counts each as a row"]
                 if task.cuts
                 else []
             ),
             f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
             f"workers     {config.workers.world_size} {'rank' if config.workers.world_size == 1 else 'ranks'}, {engine}",
-            *([f"tokens      those of {', '.join(self.found)} are there from an earlier start"] if self.found else []),
+            *([f"tokens      those of {', '.join(self.found)} are reused from an earlier start"] if self.found else []),
             *(f"finding     {finding}" for finding in self.findings),
         ]
 
@@ -99,7 +99,7 @@ class Inputs:
 def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | None = None) -> Any:
     """Load the tokenizer and give it what the task needs, such as a chat template.
 
-    A template that asks for the time gets `template_time`.
+    A template that reads the clock gets `template_time`.
     """
     from trainer.model.load import load_tokenizer
 
@@ -109,14 +109,14 @@ def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | N
 
 
 def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
-    """Read and check all input; raises InputError for what the user has to mend.
+    """Read and check all input; raises InputError for what the user must fix.
 
-    The cheap checks come first: torch and transformers, which take seconds to import, are not touched before rows and
-    model folder are known to be sound. Weights, which may be large, are read last.
+    Cheap checks come first: torch and transformers, which take seconds to import, are not imported before rows and
+    model folder are known to be valid. Weights, which may be large, are read last.
     """
     dataset = prepare(config, data.rows)
     located = locate(config.model, weights=False)
-    # A run that the folder holds goes on with its own time: its rows would have other tokens on another day.
+    # A run that continues in this folder keeps its own time: on another day its rows would have other tokens.
     now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
     template_time = recorded_time(output_place(config.output)) or now
     task = task_of(config.task)

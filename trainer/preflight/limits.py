@@ -1,4 +1,4 @@
-"""Holds rows against what the model can take in: how many tokens in a row, and which. Beyond it a worker would end in an IndexError.
+"""Checks rows against the model's limits: tokens in a row, and token ids. Beyond them a worker would fail with an IndexError.
 
 Test: tests/trainer/preflight/test_limits.py.
 """
@@ -15,18 +15,18 @@ from trainer.data.rows import Sample
 
 @dataclass(frozen=True)
 class ModelLimits:
-    """What a model can take in; None where its configuration does not say."""
+    """Limits of a model's input; None if its configuration does not say."""
 
     positions: int | None = None
-    """Tokens of a row that it was made for."""
+    """Tokens in a row that it was trained for."""
     fixed: bool = False
-    """There is no position beyond; else it goes on, with less sense."""
+    """Whether more positions are impossible, not just worse."""
     vocabulary: int | None = None
-    """Tokens that it has an embedding for, counted from id 0."""
+    """Number of token embeddings; ids are below it."""
 
 
 def limit_findings(rows: Iterable[Sample], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
-    """Find rows that are longer than the model's context and tokens that it has no embedding for; `rows` are all that are looked at."""
+    """Find rows longer than the model's context, and tokens without an embedding; raises InputError where the model would fail."""
     longest = largest = 0
     for row in rows:
         longest, largest = max(longest, len(row.input_ids)), max(largest, max(row.input_ids, default=0))
@@ -36,10 +36,10 @@ def limit_findings(rows: Iterable[Sample], tokenizer: Any, config: TrainConfig, 
 def _length_findings(longest: int, limits: ModelLimits) -> list[str]:
     if limits.positions is None or longest <= limits.positions:
         return []
-    problem = f"lets rows of {longest} tokens pass, and the model has positions for {limits.positions}"
+    problem = f"allows rows of {longest} tokens, but the model has positions for {limits.positions}"
     if limits.fixed:
         raise InputError("training.maxSequenceLength", problem, f"set it to {limits.positions} or less")
-    return [f"training.maxSequenceLength: {problem}; it knows little of what comes later"]
+    return [f"training.maxSequenceLength: {problem}; it was not trained for later ones"]
 
 
 def _generation_findings(config: TrainConfig, limits: ModelLimits) -> list[str]:
@@ -57,10 +57,10 @@ def _token_findings(largest: int, tokenizer: Any, limits: ModelLimits) -> list[s
         return []
     if largest >= limits.vocabulary:
         token = tokenizer.convert_ids_to_tokens(largest)
-        problem = f"the rows have the token {token!r} with id {largest}, and the model's vocabulary ends before {limits.vocabulary}"
-        raise InputError("model", problem, "give the tokenizer that belongs to the model")
+        problem = f"the rows have the token {token!r} with id {largest}, but the model's vocabulary ends before {limits.vocabulary}"
+        raise InputError("model", problem, "use the tokenizer that belongs to the model")
     known = 1 + max(tokenizer.get_vocab().values(), default=-1)
     if known > limits.vocabulary:
-        # Not refused: of some published models the tokenizer knows tokens, for images say, that only their larger kin have.
-        return [f"model: its tokenizer has {known} tokens and its vocabulary {limits.vocabulary}; a row with a later token fails"]
+        # Not refused: the tokenizers of some published models have tokens, such as for images, that only their larger siblings use.
+        return [f"model: its tokenizer has {known} tokens but its vocabulary only {limits.vocabulary}; a row with a token beyond it fails"]
     return []

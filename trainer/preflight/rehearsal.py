@@ -1,6 +1,6 @@
-"""Build a model from its config.json alone and make of it what the job trains, to learn in a second what a worker would say.
+"""Builds a model from its config.json alone and applies the job's method, to find in a second what would fail in a worker.
 
-No weights are read: parameters are on torch's meta device, which has sizes and no numbers. Test:
+No weights are read: parameters are on torch's meta device, which has shapes but no data. Test:
 tests/trainer/preflight/test_rehearsal.py.
 """
 
@@ -25,17 +25,17 @@ from trainer.tasks.registry import task_of
 logger = logging.getLogger(__name__)
 
 FIXED_POSITIONS = frozenset({"biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt"})
-"""Model types that look positions up in a table: a token beyond its end is an IndexError. OPT's table is two longer, which it keeps."""
+"""Model types with a table of positions: a token beyond its end is an IndexError. (OPT's table has two extra entries for itself.)"""
 
 ENCODERS = frozenset({
     "bert", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert", "roberta", "roberta-prelayernorm",
     "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
 })  # fmt: skip
-"""Model types that see what comes after a token unless their configuration says is_decoder: they would read their own answers."""
+"""Model types that attend to later tokens unless their configuration sets is_decoder: they would see the answers."""
 
 
 def rehearse(located: LocatedModel, config: TrainConfig) -> ModelLimits:
-    """Return what the model can take in; raises InputError where it cannot be trained as the job wants."""
+    """Return the model's limits; raises InputError if it cannot be trained as the job asks."""
     model_config = _config(located)
     family = task_of(config.task).objective.family
     model = _without_weights(located, model_config, family)
@@ -64,17 +64,17 @@ def _config(located: LocatedModel) -> PreTrainedConfig:
 
 
 def _without_weights(located: LocatedModel, model_config: PreTrainedConfig, family: Family) -> PreTrainedModel | None:
-    """Return the model on the meta device; None where its architecture cannot be built there, which loading need not share."""
+    """Return the model on the meta device; None if it cannot be built there, although it might load. InputError for another family."""
     auto_class = getattr(transformers, family.auto_class)
     sees_later = family is CAUSAL_LM and model_config.model_type in ENCODERS and not getattr(model_config, "is_decoder", False)
     if sees_later or type(model_config) not in auto_class._model_mapping:
-        raise InputError(located.field, f"{model_config.model_type} in {located.path} is no {family.name}", FIX)
+        raise InputError(located.field, f"{model_config.model_type} in {located.path} is not a {family.name}", FIX)
     try:
         with torch.device("meta"), no_init_weights():
             model: PreTrainedModel = auto_class.from_config(model_config, trust_remote_code=False)
-        model.tie_weights()  # part of the initialization that was left out; whether weights are shared decides about adapters
-    except Exception as error:  # transformers raises what it likes; the worker that loads the weights knows for certain
-        logger.warning("%s could not be tried out without its weights: %s", located.name, first_line(error))
+        model.tie_weights()  # part of the skipped initialization; adapters depend on whether weights are shared
+    except Exception as error:  # transformers may raise anything; only the worker that loads the weights can be certain
+        logger.warning("%s could not be checked without its weights: %s", located.name, first_line(error))
         return None
     return model
 
@@ -84,4 +84,4 @@ def _recompute(model: PreTrainedModel) -> None:
         recompute_activations(model)
     except (ValueError, NotImplementedError) as error:
         fix = "set it to false for this model"
-        raise InputError("training.gradientCheckpointing", f"does not suit {type(model).__name__}: {first_line(error)}", fix) from error
+        raise InputError("training.gradientCheckpointing", f"not supported by {type(model).__name__}: {first_line(error)}", fix) from error

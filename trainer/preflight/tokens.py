@@ -1,7 +1,7 @@
-"""Tokenizes all rows of a run, once: what an earlier start has written of the same rows in the same way is taken from there.
+"""Tokenizes all rows of a run once: tokens that an earlier start wrote for the same rows and settings are reused.
 
-A shard is known by a digest of everything its tokens depend on: the rows to the letter, the tokenizer with its chat template, the
-libraries that apply it, the time that a template shows, the task and the largest length. Tests: tests/trainer/preflight/test_tokens.py.
+A shard's name is a digest of everything its tokens depend on: the exact rows, the tokenizer with its chat template, the
+libraries that apply it, the time that a template shows, the task and the maximum length. Tests: tests/trainer/preflight/test_tokens.py.
 """
 
 import hashlib
@@ -25,26 +25,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of all rows, on disk."""
+    """The shards of the three data sets."""
 
     train: Shard
     validation: Shard
     test: Shard
     found: tuple[str, ...] = ()
-    """The sets that an earlier start had tokenized, such as data.train."""
+    """The data sets that an earlier start tokenized, such as data.train."""
 
 
 def write_tokens(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None = None) -> Tokens:
-    """Return the tokens of all rows; those that are not there yet are written, in the folder of this run's data.
+    """Return the tokens of all rows; missing ones are written to the run's data folder.
 
-    `template_time` is what the chat template shows for now, None where it reads no clock.
+    `template_time` is the chat template's fixed current time; None if it reads no clock.
     """
     task, length, keys = task_of(config.task), config.training.max_sequence_length, shard_keys(config, dataset, tokenizer, template_time)
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
     shards = {name: found for name, key in keys.items() if (found := find_shard(data, key)) is not None}
     known = tuple(name for name in shards if sets[name] and keys[name] not in data.begun)
     if known:
-        logger.info("the tokens of %s are those that an earlier start has written", ", ".join(known))
+        logger.info("the tokens of %s are reused from an earlier start", ", ".join(known))
     for name, key in keys.items():
         if name not in shards:
             shards[name] = write(data, key, tokenized(task, sets[name], tokenizer, length))
@@ -53,14 +53,14 @@ def write_tokens(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: Da
 
 
 def on_disk(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None) -> Keep:
-    """Return a keeper of pieces that writes them into shards, where `write_tokens` finds them."""
+    """Return a `Keep` that writes pieces into shards, where `write_tokens` finds them."""
     keys = shard_keys(config, dataset, tokenizer, template_time)
 
     def keep(name: str, examples: Sequence[Any], pieces: Iterable[Piece[Any]]) -> Pieces:
         shard = find_shard(data, keys[name])
         if shard is None:
             return Pieces(write(data, keys[name], enumerate(pieces)), examples)
-        for _ in pieces:  # they are looked at while they are made
+        for _ in pieces:  # the caller examines them as they are made
             pass
         return Pieces(shard, examples)
 
@@ -68,7 +68,7 @@ def on_disk(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFol
 
 
 def write(data: DataFolder, key: str, pieces: Iterable[tuple[int, Piece[Any]]]) -> Shard:
-    """Write and publish a shard."""
+    """Write a shard, publish it under its key, and open it."""
     with data.stage(key) as staged:
         write_shard(staged.folder, key, pieces)
         staged.publish()
@@ -76,12 +76,12 @@ def write(data: DataFolder, key: str, pieces: Iterable[tuple[int, Piece[Any]]]) 
 
 
 def shards_in_order(shards: dict[str, Shard]) -> tuple[Shard, Shard, Shard]:
-    """Return the shards of the three sets."""
+    """Return the shards of train, validation and test."""
     return shards["data.train"], shards["data.validation"], shards["data.test"]
 
 
 def find_shard(data: DataFolder, key: str) -> Shard | None:
-    """Return the shard of a key, None where there is none or a torn one, which is written again."""
+    """Return the shard with this key; None if there is none, or a torn one, which is written again."""
     folder = data.find(key)
     if folder is None:
         return None
@@ -95,7 +95,7 @@ def find_shard(data: DataFolder, key: str) -> Shard | None:
 def found_earlier(
     config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None = None
 ) -> tuple[str, ...]:
-    """Return the sets, other than empty ones, whose tokens an earlier start has left; whether they are whole shows when they are read."""
+    """Return the non-empty data sets whose tokens an earlier start left; reading them later shows whether they are intact."""
     keys = shard_keys(config, dataset, tokenizer, template_time)
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
     return tuple(name for name, key in keys.items() if sets[name] and key not in data.begun and data.find(key) is not None)
@@ -109,14 +109,14 @@ def tokenized(task: Task[Any], examples: Sequence[Example], tokenizer: Any, max_
 
 
 def shard_keys(config: TrainConfig, dataset: Dataset, tokenizer: Any, template_time: str | None = None) -> dict[str, str]:
-    """Return the name of the shard of each set."""
+    """Return the key of each data set's shard."""
     way = [FORMAT, config.task, config.training.max_sequence_length, template_time, tokenizer_digest(tokenizer)]
     sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
     return {name: f"tokens-{hashlib.sha256(json.dumps([*way, digest_of(rows)]).encode()).hexdigest()[:32]}" for name, rows in sets.items()}
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Return the digest of all that decides which tokens a text or a conversation has."""
+    """Return the digest of everything about a tokenizer that affects the tokens of a text or conversation."""
     import tokenizers
     import transformers
 

@@ -26,18 +26,18 @@ class Assignment:
     """The job's UID, or the digest of its configuration: whose checkpoints may be used."""
     sender: Sender
     sinks: Sequence[SinkOpener] = ()
-    """Where figures go besides the files of the output folder."""
+    """Additional destinations of figures, besides the files in the output folder."""
     trained: bool = False
-    """The run was finished before; what is missing of its results is made from its checkpoints."""
+    """The run had finished before; missing results are made from its checkpoints."""
 
     @property
     def directory(self) -> Path:
-        """The output folder."""
+        """Local path of the output folder."""
         return Path(self.config.output.directory)
 
     @property
     def place(self) -> Place:
-        """The place of the results, of which the output folder is the local form."""
+        """Where results are published; for now always the output folder."""
         return output_place(self.config.output)
 
     def checkpoints(self) -> CheckpointStore:

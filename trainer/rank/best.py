@@ -1,4 +1,4 @@
-"""After training: the weights of the best validation become the result, as long as their checkpoint is valid.
+"""After training: the weights of the best validation become the result, if their checkpoint is valid.
 
 Rank 0 reads the checkpoints and chooses for all. Test: tests/trainer/rank/test_best.py.
 """
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def take_best_weights(engine: Engine, store: CheckpointStore, ledger: Ledger, outbox: Outbox, last_step: int) -> int:
-    """Give the engine the weights of the best valid checkpoint and return their step, which `best` then names."""
+    """Load the weights of the best valid checkpoint into the engine; return their step, and set `best` to it."""
     saved = engine.broadcast(best_checkpoint(store, outbox, last_step) if engine.rank == 0 else None)
     step = last_step
     if saved is not None:
@@ -28,9 +28,9 @@ def take_best_weights(engine: Engine, store: CheckpointStore, ledger: Ledger, ou
 
 
 def best_checkpoint(store: CheckpointStore, outbox: Outbox, last_step: int) -> SavedState | None:
-    """Return the best valid checkpoint, or None when the last weights are to be taken; warn of better ones that are damaged."""
+    """Return the best valid checkpoint, or None if the last weights are best; warn about better ones that are damaged."""
     found, faults = store.best(last_step)
     taken = last_step if found is None else found.record.step
     for fault in faults:
-        outbox.warn(f"{fault}: the weights of step {taken} are taken")
+        outbox.warn(f"{fault}: the weights of step {taken} are used")
     return found

@@ -1,4 +1,4 @@
-"""The quality figures of a run so far, in the form of the progress record; part of every checkpoint.
+"""The metrics of a run so far, as in the progress record; part of every checkpoint.
 
 Pure. Test: tests/trainer/rank/test_hooks.py.
 """
@@ -22,26 +22,26 @@ class MetricsUpdate(TypedDict, total=False):
 
 
 class Ledger:
-    """The metrics of the record, and what early stopping and an interrupted validation have to remember."""
+    """The metrics of the record, and the state of early stopping and of an interrupted validation."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.evaluations_without_improvement = 0
         self.improvement_reference: float | None = None
-        """The value that early stopping compares with: it moves by minDelta at least, the best by any amount."""
+        """The value that early stopping compares with: it changes only by at least minDelta, the best score by any amount."""
         self.owes_validation = False
-        """A stop ended the validation of the present step; the next attempt makes up for it first."""
+        """A stop interrupted the validation of the current step; the next attempt runs it first."""
 
     def note(self, **changes: Unpack[MetricsUpdate]) -> None:
-        """Replace fields of the metrics."""
+        """Replace the given fields of the metrics."""
         self.metrics = self.metrics.model_copy(update=dict(changes))
 
     def latest(self, figures: Mapping[MetricName, float]) -> None:
-        """Merge the newest figures."""
+        """Merge `figures` into the latest ones."""
         self.note(latest={**self.metrics.latest, **figures})
 
     def to_state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the JSON that a checkpoint stores; `from_state` reads it."""
         return {
             "metrics": self.metrics.to_wire(),
             "evaluationsWithoutImprovement": self.evaluations_without_improvement,
@@ -51,7 +51,7 @@ class Ledger:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Ledger":
-        """Return the ledger that a checkpoint kept."""
+        """Return the ledger that `to_state` saved."""
         ledger = cls()
         ledger.metrics = Metrics.model_validate(state["metrics"])
         ledger.evaluations_without_improvement = int(state["evaluationsWithoutImprovement"])

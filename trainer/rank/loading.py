@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loaded:
-    """The model under training and what belongs to it."""
+    """The engine with the model under training, and what belongs to it."""
 
     engine: Engine
     located: LocatedModel
@@ -33,12 +33,12 @@ class Loaded:
     bfloat16: bool
     """Forward and backward run in bfloat16."""
     provenance: ModelProvenance | None
-    """On rank 0 alone."""
+    """On rank 0 only."""
 
 
 def load(config: TrainConfig, inputs: Inputs) -> Loaded:
-    """Load tokenizer and model, and put the engine around the model."""
-    # By what the job asked for: a worker without a GPU of its own may see those of others.
+    """Load tokenizer and model, and wrap the model in an engine."""
+    # Decided by the job's request: a worker without its own GPU may see those of others.
     device = torch.device("cuda", torch.cuda.current_device()) if config.workers.gpus_per_worker > 0 else torch.device("cpu")
     dtype = weights_dtype(config, device)
     located = locate(inputs.located.pinned())
@@ -51,7 +51,7 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
 
 
 def trainable_model(config: TrainConfig, located: LocatedModel, dtype: torch.dtype) -> Any:
-    """Load the weights and make the model what the job trains."""
+    """Load the weights and apply the job's method, such as LoRA."""
     family = task_of(config.task).objective.family
     model = load_model(located, dtype, family)
     if config.training.gradient_checkpointing:

@@ -1,6 +1,6 @@
-"""Measures the model as it is: on the test rows before and after training, on the validation rows in between.
+"""Evaluates the current model: on the test rows before and after training, on the validation rows in between.
 
-Every rank takes part, and gets the same figures. Test: tests/trainer/rank/test_measuring.py, tests/trainer/rank/test_resume.py.
+Every rank takes part and gets the same figures. Test: tests/trainer/rank/test_measuring.py, tests/trainer/rank/test_resume.py.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from trainer.tasks.registry import task_of
 
 @dataclass(frozen=True)
 class Measuring:
-    """The model, the rows to measure it on, and where what is found goes."""
+    """The model, the rows to evaluate it on, and where the figures go."""
 
     config: TrainConfig
     dataset: Dataset
@@ -34,20 +34,20 @@ class Measuring:
     outbox: Outbox
 
     def baseline(self) -> Measurement:
-        """Measure the untouched base model on the test rows."""
+        """Evaluate the base model on the test rows, before training."""
         found = self._on_test_rows(Stage.BASELINE, "base")
         self.ledger.note(baseline=found.values(), score=found.score(self.config.task, step=0))
         self.outbox.send(metrics=self.ledger.metrics)
         return found
 
     def final(self, step: int) -> Measurement:
-        """Measure the weights of `step`, which are the result, on the test rows."""
+        """Evaluate the weights of `step`, which are the result, on the test rows."""
         found = self._on_test_rows(Stage.FINAL, "tuned")
         self.ledger.note(final=found.values(), score=found.score(self.config.task, step) or self.ledger.metrics.score)
         return found
 
     def validate(self, between: Callable[[], None]) -> Evaluation:
-        """Measure on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks alike."""
+        """Evaluate on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks or none."""
         engine, rows = self.loaded.engine, self.rows.validation
         found = sum_over_tokens(engine, task_of(self.config.task).objective, rows, self.rows_at_once, between, self.tokens_at_once)
         return Evaluation(Measurement(figures_of_tokens(found)).values(), judged_by=TASKS[self.config.task].score)
@@ -67,17 +67,17 @@ class Measuring:
 
     @property
     def rows_at_once(self) -> int:
-        """Rows of a forward pass: those of training, so that what fits there fits here."""
+        """Rows of a forward pass: as many as in training, so that they fit in memory."""
         return engine_settings(self.config).micro_batch_size
 
     @property
     def tokens_at_once(self) -> int:
-        """Tokens of a forward pass: those of the largest micro-batch, however long the held-out rows are."""
+        """Tokens of a forward pass: as many as in the largest micro-batch, however long the held-out rows are."""
         return self.rows_at_once * self.rows.longest
 
 
 def warn_left_out(found: Measurement, model: str, outbox: Outbox) -> None:
-    """Warn of figures that are undefined for this model's answers; those that the references forbid are findings already."""
+    """Warn about figures undefined for this model's answers; those undefined for the references are already findings."""
     for name, figure in found.figures.items():
         if figure.reason is not None and left_out_finding(name, figure.reason) not in outbox.warnings:
             outbox.warn(left_out_finding(f"{name} of the {model} model", figure.reason))

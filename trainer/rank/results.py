@@ -1,6 +1,6 @@
-"""The results of a run: the model in the forms that are wanted, and the report, which comes last because it says that all is done.
+"""The results of a run: the exports of the model, and the report, which is written last because it marks the run as complete.
 
-Every rank calls these functions in the same order; rank 0 alone writes. Test: tests/trainer/rank/test_results.py.
+Every rank calls these functions in the same order; only rank 0 writes. Test: tests/trainer/rank/test_results.py.
 """
 
 import json
@@ -36,27 +36,27 @@ from trainer.training.loop import Progress, StopReason
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run whose training is over: the engine holds the weights of `step`, which are the result."""
+    """A run after training: the engine has the weights of `step`, which are the result."""
 
     work: Assignment
     loaded: Loaded
     rows: Rows
     start: Start
-    """How this attempt began; its ledger and its count of words have followed the training."""
+    """How this attempt began; training has updated its ledger and its count of words."""
     progress: Progress
     step: int
 
 
-def standing_report(work: Assignment, engine: Engine, step: int) -> dict[str, Any] | None:
-    """Return, on every rank, the report of a run that was finished before, if its figures are of the weights of `step`."""
+def existing_report(work: Assignment, engine: Engine, step: int) -> dict[str, Any] | None:
+    """Return, on every rank, the report of a run that had finished before, if its figures are of the weights of `step`."""
     report = read_report(work.directory) if work.trained and engine.rank == 0 else None
-    stands = report is not None and measured_step(report) == step
-    found: dict[str, Any] | None = engine.broadcast(report if stands else None)
+    valid = report is not None and measured_step(report) == step
+    found: dict[str, Any] | None = engine.broadcast(report if valid else None)
     return found
 
 
 def add_exports(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
-    """Write the forms of the model that a finished run lacks, and enter them in its report."""
+    """Write the exports that a finished run lacks, and add them to its report."""
     work, ledger, engine = trained.work, trained.start.ledger, trained.loaded.engine
     final = {MetricName(name): entry["value"] for name, entry in report["final"].items() if entry["value"] is not None}
     ledger.note(final=final, score=score_of(final, TASKS[work.config.task].score, trained.step) or ledger.metrics.score)
@@ -71,7 +71,7 @@ def add_exports(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> 
 def write_results(
     trained: TrainedRun, baseline: Measurement, final: Measurement, checkpoints: Sequence[CheckpointRecord], outbox: Outbox
 ) -> None:
-    """Export the model and write the report; the report last, because it says that all is done."""
+    """Export the model and write the report; the report last, because it marks the run as complete."""
     outbox.send(stage=Stage.EXPORTING, metrics=trained.start.ledger.metrics, checkpoints=list(checkpoints))
     written = export_forms(trained, trained.work.config.exports)
     if trained.loaded.provenance is not None:
@@ -83,7 +83,7 @@ def write_results(
 
 
 def write_report(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
-    """Write report.json, and send where it is."""
+    """Write report.json, and send its URI to the driver."""
     work = trained.work
     work.place.put(REPORT, json.dumps(report, indent=1, ensure_ascii=False))
     output = OutputRecord(uri=work.place.uri(), report_uri=work.place.uri(REPORT))
@@ -92,14 +92,14 @@ def write_report(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) ->
 
 @dataclass(frozen=True)
 class Written:
-    """The forms of the model that were exported. Empty on every rank but 0."""
+    """The exported forms of the model. Empty on ranks other than 0."""
 
     forms: Sequence[Exported] = ()
     trained_parameters: int = 0
 
 
 def export_forms(trained: TrainedRun, forms: Sequence[Export]) -> Written:
-    """Write forms of the model as it is, on rank 0."""
+    """Export the current model in the given forms, on rank 0. Every rank takes part."""
     loaded = trained.loaded
     probe, parameters = take_probe(loaded, trained.rows), loaded.engine.parameters()
     if loaded.provenance is None:
@@ -113,7 +113,7 @@ def export_forms(trained: TrainedRun, forms: Sequence[Export]) -> Written:
 
 
 def take_probe(loaded: Loaded, rows: Rows) -> Probe:
-    """Return what the engine's model answers to a few rows, for the exports to be compared with; every rank takes part."""
+    """Return the logits of the engine's model on a few rows, to compare the exports with; every rank takes part."""
     engine = loaded.engine
     engine.model.eval()
     asked = [row.input_ids for row in (*rows.test[:PROBE_ROWS], *(piece.tokens for piece in rows.train[:PROBE_ROWS]))]
@@ -123,7 +123,7 @@ def take_probe(loaded: Loaded, rows: Rows) -> Probe:
 
 def result_of(trained: TrainedRun, provenance: ModelProvenance, baseline: Measurement, final: Measurement, written: Written,
               checkpoints: Sequence[CheckpointRecord], warnings: Sequence[str]) -> RunResult:  # fmt: skip
-    """Return what the report is made of."""
+    """Collect everything that the report is made from."""
     rows, config, dataset = trained.rows, trained.work.config, trained.work.inputs.dataset
     pieces = len(rows.train) if task_of(config.task).cuts else None
     every = validation_every(config, rows)
@@ -148,7 +148,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, baseline: Measur
 
 
 def training_summary(trained: TrainedRun, trainable_parameters: int) -> TrainingSummary:
-    """Return what training did."""
+    """Summarize training for the report."""
     progress, advance = trained.progress, trained.progress.to_record()
     return TrainingSummary(
         steps=progress.step,
@@ -165,6 +165,6 @@ def training_summary(trained: TrainedRun, trainable_parameters: int) -> Training
 
 
 def sample_answers(baseline: Measurement, final: Measurement) -> list[SampleAnswer]:
-    """Return the first answers of both models to the same prompts."""
+    """Pair the first answers of both models to the same prompts; at most `SAMPLE_ANSWERS`."""
     pairs = list(zip(baseline.predictions, final.predictions, strict=False))[:SAMPLE_ANSWERS]
     return [SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer) for base, tuned in pairs]

@@ -24,26 +24,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with: a checkpoint's, or nothing. The engine has the weights already."""
+    """The state in which a run begins: a checkpoint's, or empty. The engine has the weights already."""
 
     step: int = 0
     tokens_seen: int = 0
     stop_reason: StopReason | None = None
-    """Why training ended before, when it did: then nothing is left to train."""
+    """Why training had ended before, if it had: then nothing is left to train."""
     ledger: Ledger = field(default_factory=Ledger)
     words: AugmentedWords = field(default_factory=AugmentedWords)
     baseline: Measurement | None = None
 
     @classmethod
     def at(cls, state: RunState) -> "Start":
-        """Return the start at a checkpoint."""
+        """Return the start for the state of a checkpoint."""
         return cls(state.step, state.tokens_seen, state.stop_reason, state.ledger, state.words, state.baseline)
 
 
 def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Outbox) -> Start:
-    """Return where the run begins, and give the engine the weights of that step.
+    """Return where the run begins, and load the weights of that step into the engine.
 
-    Raises InputError where the checkpoint is of other weights, or where a finished run has no checkpoint left.
+    Raises InputError if the checkpoint is of other base weights, or if a finished run has no checkpoint left.
     """
     saved = newest_checkpoint(loaded.engine, store, outbox)
     if saved is None:
@@ -53,7 +53,7 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
         return Start()
     state = RunState.from_wire(saved.trainer_state)
     if loaded.provenance is not None and state.weights != loaded.provenance.digest:
-        raise InputError("model", "the weights are not those that the checkpoint was trained on", "bring them back, or begin a new job")
+        raise InputError("model", "the weights are not those that the checkpoint was trained on", "restore them, or start a new job")
     start = Start.at(state)
     loaded.engine.load_state(EngineState.of(saved.groups()), start.step)
     forget_lost_best(loaded.engine, store, start.ledger, outbox)
@@ -63,7 +63,7 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
 
 
 def newest_checkpoint(engine: Engine, store: CheckpointStore, outbox: Outbox) -> SavedState | None:
-    """Return the newest valid checkpoint on every rank; warn of those that are damaged."""
+    """Return the newest valid checkpoint on every rank; warn about damaged ones."""
     newest, warnings = store.newest() if engine.rank == 0 else (None, [])
     for warning in warnings:
         outbox.warn(warning)
@@ -72,7 +72,7 @@ def newest_checkpoint(engine: Engine, store: CheckpointStore, outbox: Outbox) ->
 
 
 def forget_lost_best(engine: Engine, store: CheckpointStore, ledger: Ledger, outbox: Outbox) -> None:
-    """Let `best` name the best of the checkpoints that are there: weights that are lost cannot become the result."""
+    """Set `best` to the best existing checkpoint: lost weights cannot become the result."""
     best, left = ledger.metrics.best, engine.broadcast(best_score(store.records) if engine.rank == 0 else None)
     if best is None or (left is not None and left.step == best.step):
         return

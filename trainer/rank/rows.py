@@ -1,4 +1,4 @@
-"""The rows of a run as tokens, which lie on disk, and the micro-batches that this rank takes from them at each step.
+"""The rows of a run as tokens on disk, and this rank's micro-batches of each step.
 
 Test: tests/trainer/rank/test_rows.py.
 """
@@ -21,7 +21,7 @@ from trainer.training.batches import deal
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows, tokenized before; a training row that augmentation changes is tokenized again when it is drawn."""
+    """All rows, already tokenized; a training row that augmentation changes is tokenized again when it is drawn."""
 
     train: Pieces
     validation: Sequence[Sample]
@@ -29,33 +29,33 @@ class Rows:
 
     @classmethod
     def of(cls, dataset: Dataset, tokens: Tokens) -> "Rows":
-        """Return the rows of a data set whose tokens are on disk."""
+        """Combine a data set with its tokens on disk."""
         return cls(Pieces(tokens.train, dataset.train), Samples(tokens.validation), Samples(tokens.test))
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest training row."""
+        """Number of tokens of the longest training row."""
         return int(lengths_of(self.train.samples).max())
 
 
 @dataclass
 class AugmentedWords:
-    """Words of the training rows drawn so far, and how many of them augmentation changed; counted over all ranks."""
+    """Number of words drawn so far, and of those that augmentation changed; over all ranks."""
 
     changed: int = 0
     seen: int = 0
 
     def add(self, changed: int, seen: int) -> None:
-        """Count a row."""
+        """Add the counts of a step."""
         self.changed += changed
         self.seen += seen
 
     def to_state(self) -> list[int]:
-        """Return what a checkpoint keeps."""
+        """Return the counts as a checkpoint stores them."""
         return [self.changed, self.seen]
 
     def to_report(self) -> dict[str, float]:
-        """Return what the report holds."""
+        """Return the counts and the changed share (0 to 1) as in report.json."""
         return {"wordsChanged": self.changed, "words": self.seen, "changedShare": self.changed / max(1, self.seen)}
 
 
@@ -68,16 +68,16 @@ class Batches:
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
 
     def __call__(self, step: int) -> list[Batch]:
-        """Return the micro-batches of a step. All ranks must call it."""
+        """Return this rank's micro-batches of a step. With augmentation ranks exchange lengths, so all must call it."""
         training, engine = self._training, self._engine
         drawn = batch_at(step, len(self._pieces), training.global_batch_size, training.seed)
         own = deal(self._keys(drawn), engine.rank, engine.world_size, training.micro_batch_size)
         return [self._task.objective.collate([self._row(*drawn[place])[0] for place in places]) for places in own]
 
     def _keys(self, drawn: Sequence[tuple[int, int]]) -> list[tuple[int, str]]:
-        """Return length and id of each row of a step, by which they are dealt.
+        """Return length and id of each row of a step, which decide how the rows are dealt.
 
-        How long a varied row is shows when it is tokenized, so each rank tokenizes its share of them and all exchange the lengths.
+        A varied row's length is known only once it is tokenized, so each rank tokenizes its share and all exchange the lengths.
         """
         table = self._pieces.shard.table
         names = [table["id"][index].decode() for _, index in drawn]
@@ -94,7 +94,7 @@ class Batches:
         return list(zip(lengths, names, strict=True))
 
     def _row(self, epoch: int, index: int) -> tuple[Sample, int, int]:
-        """Return a training row as it is in an epoch, how many of its words were changed, and how many it has."""
+        """Return a training row in an epoch, the number of its words that were changed, and the number of its words."""
         if self._augmenter is None:
             return self._pieces.shard.sample(index), 0, 0
         length = self._training.max_sequence_length

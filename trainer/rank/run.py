@@ -1,4 +1,4 @@
-"""One rank's run: load, resume, baseline, train, final, export, report. Every rank takes every step; rank 0 alone writes.
+"""One rank's run: load, resume, baseline, train, final, export, report. Every rank takes every step; only rank 0 writes.
 
 Test: tests/trainer/rank/test_run.py (real Ray, a small model), tests/trainer/rank/test_results.py (one rank, no Ray).
 """
@@ -9,7 +9,7 @@ from trainer.rank.best import take_best_weights
 from trainer.rank.loading import load
 from trainer.rank.measuring import Measuring
 from trainer.rank.outbox import Outbox
-from trainer.rank.results import TrainedRun, add_exports, standing_report, write_results
+from trainer.rank.results import TrainedRun, add_exports, existing_report, write_results
 from trainer.rank.resuming import resume
 from trainer.rank.rows import Rows
 from trainer.rank.training import train_model
@@ -18,7 +18,7 @@ from trainer.training.loop import StopReason
 
 
 def execute(work: Assignment) -> None:
-    """Take the run to its end, or to the stop that the driver asked for."""
+    """Run to the end, or until the driver asks to stop."""
     config, dataset, store = work.config, work.inputs.dataset, work.checkpoints()
     loaded = load(config, work.inputs)
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
@@ -34,7 +34,7 @@ def execute(work: Assignment) -> None:
         return
     step = take_best_weights(loaded.engine, store, start.ledger, outbox, progress.step)
 
-    trained, report = TrainedRun(work, loaded, rows, start, progress, step), standing_report(work, loaded.engine, step)
+    trained, report = TrainedRun(work, loaded, rows, start, progress, step), existing_report(work, loaded.engine, step)
     if report is not None:
         add_exports(trained, report, outbox)
         return

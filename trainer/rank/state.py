@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of a run besides its tensors, written and read in one place.
+"""The state of a run that a checkpoint stores besides tensors, written and read in one place.
 
 Pure. Test: tests/trainer/rank/test_state.py.
 """
@@ -15,25 +15,25 @@ from trainer.training.loop import StopReason
 
 @dataclass(frozen=True)
 class RunState:
-    """The state of a run after a step. `weights`, `revision` and `dtype` tell `finetune export` which base to load."""
+    """The state of a run after a step. `finetune export` uses `weights`, `revision` and `dtype` to load the base model."""
 
     step: int
     tokens_seen: int
     world_size: int
     stop_reason: StopReason | None
-    """Why training is over; None where steps are left, an interruption among them."""
+    """Why training is over; None if steps are left, also after an interruption."""
     ledger: Ledger
     words: AugmentedWords
     baseline: Measurement
     weights: str
     """Digest of the base model's weights."""
     revision: str | None
-    """Commit of the base model on the hub."""
+    """Commit of the base model on the hub; None for a local model."""
     dtype: str
-    """Type that the base model's weights are held in, such as float32."""
+    """Data type of the base model's weights, such as float32."""
 
     def to_wire(self) -> dict[str, Any]:
-        """Return what the checkpoint's state.json holds."""
+        """Return the content of the checkpoint's state.json."""
         return {
             "step": self.step, "tokensSeen": self.tokens_seen, "worldSize": self.world_size, "stopReason": self.stop_reason,
             "ledger": self.ledger.to_state(), "augmentation": self.words.to_state(), "baseline": self.baseline.to_state(),
@@ -42,7 +42,7 @@ class RunState:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "RunState":
-        """Return the state that a checkpoint holds."""
+        """Return the state from a checkpoint's state.json; raises KeyError or ValueError for an invalid one."""
         return cls(
             step=int(wire["step"]),
             tokens_seen=int(wire["tokensSeen"]),

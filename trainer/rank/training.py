@@ -1,4 +1,4 @@
-"""The training step of a run: the loop with its hooks, from where the run begins to its end, or to a stop.
+"""The training phase of a run: the loop with its hooks, from where the run begins to its end or a stop.
 
 Test: tests/trainer/rank/test_resume.py.
 """
@@ -32,14 +32,14 @@ logger = logging.getLogger(__name__)
 
 
 def progress_at(start: Start, config: TrainConfig, rows: Rows) -> Progress:
-    """Return where training stands before the first step of this attempt."""
+    """Return the progress before the first step of this attempt."""
     total, steps_per_epoch = steps_total(len(rows.train), config.training), len(rows.train) / config.training.global_batch_size
     return Progress(total, steps_per_epoch, step=start.step, tokens_seen=start.tokens_seen, stop_reason=start.stop_reason)
 
 
 def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, baseline: Measurement, measuring: Measuring,
                 store: CheckpointStore, outbox: Outbox) -> Progress:  # fmt: skip
-    """Train to the end, to early stopping, or to the stop that the driver asked for. A run that was trained before stands there."""
+    """Train to the end, to early stopping, or until the driver asks to stop; a run that was already trained returns at once."""
     progress = progress_at(start, work.config, rows)
     if work.trained:
         return progress
@@ -66,13 +66,13 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
 
 
 def validation_every(config: TrainConfig, rows: Rows) -> int | None:
-    """Return the steps between validations, by default once an epoch; None without validation rows."""
+    """Return the number of steps between validations, by default one epoch; None without validation rows."""
     steps_per_epoch = len(rows.train) / config.training.global_batch_size
     return (config.evaluation.every_steps or max(1, round(steps_per_epoch))) if rows.validation else None
 
 
 def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> MetricsSink:
-    """Return where rank 0's figures go; the other ranks have no sinks."""
+    """Open the sinks of rank 0; other ranks have none."""
     if rank != 0:
         return FanOut([])
     lines, board = work.directory / "metrics.jsonl", work.directory / "tensorboard"
@@ -81,7 +81,7 @@ def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> MetricsSi
 
 
 def state_at(progress: Progress, loaded: Loaded, start: Start, baseline: Measurement) -> RunState:
-    """Return what a checkpoint of this moment keeps besides the tensors; for rank 0, which alone writes one."""
+    """Return the state to save in a checkpoint now. Raises RuntimeError on ranks other than 0, which write none."""
     if loaded.provenance is None:
         raise RuntimeError(f"rank {loaded.engine.rank} does not know where the weights come from")
     return RunState(

@@ -1,6 +1,6 @@
 """The entry of one rank: a Ray Train worker process becomes a rank of the run.
 
-Sets what torch and DeepSpeed expect of a launcher before either is imported, then hands over to trainer.rank.run.
+Sets the environment that torch and DeepSpeed expect from a launcher before importing either, then calls trainer.rank.run.
 Test: tests/trainer/rank/test_run.py (real Ray, a small model).
 """
 
@@ -16,16 +16,16 @@ from finetune.api.trainconfig import TrainConfig
 
 @dataclass
 class Payload:
-    """What the driver hands to every rank. Small: rows and tokens stay in files, and only their paths travel."""
+    """What the driver sends to every rank. Small: rows and tokens stay in files, and only their paths are sent."""
 
     config: dict[str, Any]
     inputs: bytes
-    """trainer.preflight.inputs.Inputs, pickled: processes of Ray's own pass it on and must not import what it is made of."""
+    """trainer.preflight.inputs.Inputs, pickled: Ray's own processes forward it and must not import its classes."""
     owner: str
     box: Any
-    """Handle of the progress actor."""
+    """Ray handle of the progress actor."""
     trained: bool = False
-    """The run was finished before; what is missing of its results is made from its checkpoints, without training."""
+    """The run had finished before; missing results are made from its checkpoints, without training."""
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 
 
 def prepare_environment(config: TrainConfig) -> int:
-    """Give torch and DeepSpeed the variables that they expect from a launcher; return this process's rank."""
+    """Set the environment variables that torch and DeepSpeed expect from a launcher; return this process's rank."""
     import ray.train
 
     context = ray.train.get_context()
@@ -58,6 +58,6 @@ def prepare_environment(config: TrainConfig) -> int:
         os.environ["DS_ACCELERATOR"] = "cpu"
     import torch
 
-    # The same number of threads in every attempt: sums of floats depend on how they are cut into parts.
+    # The same number of threads in every attempt: floating-point sums depend on how they are split.
     torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
     return rank

@@ -1,8 +1,8 @@
-"""A task, as the rest of the trainer sees it: how a row is read, varied, tokenized, asked and looked over.
+"""A task, as the rest of the trainer sees it: how a row is read, varied, tokenized, evaluated and checked.
 
-A row goes from record by `read` to an example; duplicates and splits are found by its content and prompt key; `vary` changes what
+`read` turns a record into an example; duplicates and splits are found by its content and prompt key; `vary` changes what
 augmentation may touch; `encode` makes samples, which the objective collates. A held-out row becomes a `request`, which a predictor
-answers. Nothing outside trainer/tasks asks which task it is. Test: tests/trainer/tasks/test_conformance.py.
+answers. Nothing outside trainer/tasks checks which task it has. Test: tests/trainer/tasks/test_conformance.py.
 """
 
 from abc import ABC, abstractmethod
@@ -23,12 +23,12 @@ if TYPE_CHECKING:  # torch takes seconds, and rows are checked before it is need
 
 @dataclass(frozen=True)
 class Request:
-    """What a held-out row asks of the model. Each kind has a predictor; the reference is never shown to the model."""
+    """What a held-out row asks of the model. Each kind has a predictor; the model never sees the reference."""
 
     reference: str
-    """The answer of the data."""
+    """The expected answer."""
     shown: str
-    """What was asked, for people."""
+    """The question in readable form, for reports."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Generate(Request):
     stops: frozenset[int] = frozenset()
     """Tokens that end the answer, besides the end of a sequence."""
     opening: tuple[int, ...] = ()
-    """Tokens that may come before the words of the answer and are no part of it."""
+    """Tokens that may precede the words of the answer and are not part of it."""
 
 
 class Task(ABC, Generic[E]):
-    """One thing that a model can learn to do. Has no state: the same value serves every process."""
+    """One thing that a model can be trained to do. Stateless: one instance serves a whole process."""
 
     facts: ClassVar[TaskFacts]
     cuts: ClassVar[bool] = False
@@ -53,12 +53,12 @@ class Task(ABC, Generic[E]):
     @property
     @abstractmethod
     def objective(self) -> "Objective[Any]":
-        """How samples become a loss. Imported when it is asked for, as it needs torch."""
+        """How samples become a loss. Imported on first use, because it needs torch."""
 
     def layout(self, field: str, columns: Columns, first: FirstRows | None) -> Layout:
-        """Return the layout of a file; `first` are its first rows, None before it was read.
+        """Return the layout of a file; `first` are its first rows, None before it is read.
 
-        Raises InputError where the job names a column of other tasks.
+        Raises InputError if the job names a column that only other tasks have.
         """
         others = [name for name in Columns.model_fields if name not in (*self.facts.columns, "ignore")]
         refuse_columns(field, columns, others, f"task {self.facts.name} reads {self.facts.row}")
@@ -67,58 +67,58 @@ class Task(ABC, Generic[E]):
 
     @abstractmethod
     def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
-        """Return which of the columns `names` hold what, as the job has it or by their names."""
+        """Return which of the columns `names` play which role, as the job says or by their names."""
 
     @abstractmethod
     def column_advice(self, layout: Layout, column: str, first: FirstRows) -> str:
-        """Return what the user can do where the rows lack a column that is needed."""
+        """Return a fix for rows that lack a required column."""
 
     @abstractmethod
     def read(self, row: Row) -> E | Skipped:
-        """Return the example that a row holds, or why it is left out; raises InputError for one that cannot be learnt as written."""
+        """Return the example in a row, or why it is left out; raises InputError for one that cannot be learnt as written."""
 
     @abstractmethod
     def vary(self, example: E, change: Callable[[str], str]) -> E:
-        """Return the example with what augmentation may touch changed: what the model reads, never what it has to answer."""
+        """Apply `change` to the texts that augmentation may touch: what the model reads, never what it must answer."""
 
     @abstractmethod
     def encode(self, example: E, tokenizer: Any, max_length: int) -> list[Piece[E]]:
-        """Return the samples that an example becomes, each of at most `max_length` tokens."""
+        """Return the samples of an example, each of at most `max_length` tokens."""
 
     def part(self, piece: Piece[E], tokenizer: Any) -> E:
-        """Return what a piece was made from as an example of its own; what is varied is this."""
+        """Return the part of the example that a piece was made from, as an example: augmentation varies this."""
         return piece.example
 
     def encode_part(self, piece: Piece[E], varied: E, tokenizer: Any, max_length: int) -> Sample:
-        """Return the sample of a piece whose part was varied."""
+        """Return the sample of a piece whose part augmentation has varied."""
         return self.encode(varied, tokenizer, max_length)[0].tokens
 
     def count(self, examples: Sequence[E], tokenizer: Any, max_length: int) -> PieceCount:
-        """Return how many samples examples become."""
+        """Return the number of samples that `examples` make."""
         return PieceCount(len(examples))
 
     def request(self, example: E, tokenizer: Any) -> Request | None:
-        """Return what a held-out row asks of the model; None for a task whose rows ask nothing."""
+        """Return what a held-out row asks of the model; None for tasks without questions."""
         return None
 
     def prepare(self, tokenizer: Any, moment: str | None) -> None:
-        """Give the tokenizer what this task needs of it. `moment` is the ISO time that the run takes for now; None: the real time."""
+        """Set up the tokenizer for this task. `moment` is the run's fixed current time (ISO); None means the real time."""
 
     def depends_on_time(self, tokenizer: Any) -> bool:
-        """Return whether samples depend on the time."""
+        """Return whether samples depend on the current time."""
         return False
 
     def check_tokenizer(self, tokenizer: Any) -> None:
-        """Raise InputError for a tokenizer that this task cannot be learnt with."""
+        """Raise InputError for a tokenizer that this task cannot use."""
 
     def sampled(self, name: str, examples: Sequence[E], tokenizer: Any, max_length: int, keep: Keep = in_memory) -> Sampled[E]:
-        """Return the rows of a set as the model will see them; raises InputError for one that cannot be learnt as it is written.
+        """Return the rows of a data set as the model will see them; raises InputError for one that cannot be learnt as written.
 
-        `keep` takes the pieces of all examples, where each is one piece; a task that looks at a sample keeps that in memory.
+        `keep` stores the pieces if every example is one piece; a task that checks only a sample of the rows keeps it in memory.
         """
         pieces = [piece for example in examples for piece in self.encode(example, tokenizer, max_length)]
         return Sampled(name, len(examples), len(examples), pieces)
 
     @abstractmethod
     def findings(self, sides: Sequence[Sampled[E]], tokenizer: Any) -> list[str]:
-        """Return what deserves attention in the rows of all sets, the training rows first, that only this task knows of."""
+        """Return this task's own warnings about the rows of all data sets; the training rows come first in `sides`."""

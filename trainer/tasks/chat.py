@@ -1,6 +1,6 @@
-"""Chat: the model answers the last message of a conversation. The assistant's turns have loss, nothing else has.
+"""Chat: the model answers the last message of a conversation. Only the assistant's turns have loss.
 
-How conversations are read, written and tokenized is in trainer/chat. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/chat/.
+trainer/chat reads, renders and tokenizes conversations. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/chat/.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,17 +33,17 @@ class Chat(Task[ChatExample]):
 
     @property
     def objective(self) -> "CausalObjective":
-        """Predict the next token."""
+        """Next-token prediction; imports torch."""
         from trainer.objectives.causal import CAUSAL
 
         return CAUSAL
 
     def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
-        """Take messages, or prompt and completion."""
+        """Choose a column of messages, or a prompt and a completion column."""
         return conversation_layout(field, given, names, first)
 
     def column_advice(self, layout: Layout, column: str, first: FirstRows) -> str:
-        """Propose columns that hold turns, or two that hold texts."""
+        """Suggest a column of messages, or two text columns."""
         return conversation_advice(layout, column, first)
 
     def read(self, row: Row) -> ChatExample | Skipped:
@@ -51,12 +51,12 @@ class Chat(Task[ChatExample]):
         return conversation_in(row)
 
     def vary(self, example: ChatExample, change: Callable[[str], str]) -> ChatExample:
-        """Vary what the user says, never answers."""
+        """Change only the user's turns, never system messages or answers."""
         turns = (replace(turn, content=change(turn.content)) if turn.role == "user" else turn for turn in example.messages)
         return replace(example, messages=tuple(turns))
 
     def encode(self, example: ChatExample, tokenizer: Any, max_length: int) -> list[Piece[ChatExample]]:
-        """Write the conversation as the chat template does, and cut it after `max_length` tokens."""
+        """Render the conversation with the chat template, and truncate it after `max_length` tokens."""
         return [Piece(example, tokenize(example, tokenizer, max_length))]
 
     def request(self, example: ChatExample, tokenizer: Any) -> Generate:
@@ -66,7 +66,7 @@ class Chat(Task[ChatExample]):
         return Generate(reference, shown, prompt, turn_stops(tokenizer), tuple(opening_ids(tokenizer)))
 
     def prepare(self, tokenizer: Any, moment: str | None) -> None:
-        """Give it the plain template if it has none, and the run's time."""
+        """Add the plain template if there is none, and fix the template's current time."""
         ensure_chat_template(tokenizer)
         pin_time(tokenizer, moment)
 
@@ -75,7 +75,7 @@ class Chat(Task[ChatExample]):
         return reads_clock(tokenizer)
 
     def check_tokenizer(self, tokenizer: Any) -> None:
-        """Refuse one whose answers could not end."""
+        """Raise InputError for a tokenizer without any token that could end an answer."""
         if uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
             problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
             raise InputError("model", problem, "use another model")
@@ -83,11 +83,11 @@ class Chat(Task[ChatExample]):
     def sampled(
         self, name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
     ) -> ReadConversations:
-        """Read every conversation, and keep what the template makes of it."""
+        """Read every conversation: each may reach a different branch of the template."""
         return read_conversations(name, examples, tokenizer, max_length, keep)
 
     def findings(self, sides: Sequence[Sampled[ChatExample]], tokenizer: Any) -> list[str]:
-        """Report what the template leaves out, adds, or asks with."""
+        """Report what the template leaves out or adds, and what prompts end with."""
         read = [side for side in sides if isinstance(side, ReadConversations)]
         return [
             *stop_findings(sides[0], tokenizer),

@@ -1,6 +1,6 @@
 """Language modeling: the model continues plain text. Every token but the first of a text has loss, exactly once.
 
-How long texts become several pieces is in trainer/text/pieces.py. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/text/.
+trainer/text/pieces.py splits long texts. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/text/.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 TEXT_NAMES = ("text", "content", "document")
 SAMPLE_TEXTS = 2000
-"""Texts of a set that the doctor tokenizes: a share of one in a hundred is seen about twenty times."""
+"""Texts of a data set that the doctor tokenizes: what one text in a hundred has is seen about twenty times."""
 LONGEST_TEXTS = 50
-"""The longest texts are always in the sample: they are the ones that do not fit."""
+"""The longest texts are always in the sample: they are the ones most likely not to fit."""
 
 
 class LanguageModeling(Task[TextExample]):
@@ -39,20 +39,20 @@ class LanguageModeling(Task[TextExample]):
 
     @property
     def objective(self) -> "CausalObjective":
-        """Predict the next token."""
+        """Next-token prediction; imports torch."""
         from trainer.objectives.causal import CAUSAL
 
         return CAUSAL
 
     def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
-        """Take the column that the job names, or the only one of a well-known name."""
+        """Choose the column that the job names, else the only one with a well-known name."""
         found = [name for name in TEXT_NAMES if name in names]
         if given.text is None and "text" not in found and len(found) == 1:
             return Layout({"text": found[0]}, guessed=True)
         return Layout({"text": given.text or "text"})
 
     def column_advice(self, layout: Layout, column: str, first: FirstRows) -> str:
-        """Propose the column with the longest texts, and for questions and answers the task chat."""
+        """Suggest the column with the longest texts, and the chat task for questions and answers."""
         texts = sorted(texts_of(first, 1), key=first.length, reverse=True)
         naming = f"write columns: {mapping({'text': texts[0]})}" if texts else "name a column that holds text as columns.text"
         if {"prompt", "messages", "completion"} & set(first.names) or any(map(first.holds_turns, first.names)):
@@ -60,46 +60,46 @@ class LanguageModeling(Task[TextExample]):
         return naming
 
     def read(self, row: Row) -> TextExample | Skipped:
-        """Read the text."""
+        """Return the row's text; a row with an empty text is skipped."""
         row.refuse_meaning()
         text = row.words("text")
         return text if isinstance(text, Skipped) else TextExample.of(row.origin, text)
 
     def vary(self, example: TextExample, change: Callable[[str], str]) -> TextExample:
-        """Vary all of the text: it is what is read and what is learnt."""
+        """Change the whole text: all of it is both read and learnt."""
         return replace(example, text=change(example.text))
 
     def encode(self, example: TextExample, tokenizer: Any, max_length: int) -> list[Piece[TextExample]]:
-        """Cut the text into as many pieces as needed."""
+        """Split the text into pieces of at most `max_length` tokens."""
         return pieces_of(example, tokenizer, max_length)
 
     def part(self, piece: Piece[TextExample], tokenizer: Any) -> TextExample:
-        """Return the words of a piece, under its own id: each is varied by itself."""
+        """Return the words of a piece under the piece's id, so that each piece is varied independently."""
         return part_of(piece, tokenizer)
 
     def encode_part(self, piece: Piece[TextExample], varied: TextExample, tokenizer: Any, max_length: int) -> Sample:
-        """Put the varied words in the place of those of the piece."""
+        """Replace the words of the piece with the varied ones."""
         return varied_piece(piece, varied.text, tokenizer, max_length)
 
     def count(self, examples: Sequence[TextExample], tokenizer: Any, max_length: int) -> PieceCount:
-        """Count the pieces, or estimate them from some of the texts."""
+        """Count the pieces; for many long texts, estimate from part of them."""
         return count_pieces(examples, tokenizer, max_length)
 
     def sampled(
         self, name: str, examples: Sequence[TextExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
     ) -> Sampled[TextExample]:
-        """Tokenize a sample of the texts: they are many, and alike."""
+        """Tokenize only a sample of the texts: there may be millions, and they are alike."""
         chosen = _sample(examples)
         pieces = [piece for example in chosen for piece in pieces_of(example, tokenizer, max_length)]
         return Sampled(name, len(examples), len(chosen), pieces)
 
     def findings(self, sides: Sequence[Sampled[TextExample]], tokenizer: Any) -> list[str]:
-        """Report texts that do not end, and control tokens in them."""
+        """Report a missing end-of-sequence token, and control-token names in texts."""
         return [*end_findings(tokenizer), *(finding for side in sides for finding in text_findings(side, tokenizer))]
 
 
 def _sample(texts: Sequence[TextExample]) -> list[TextExample]:
-    """Return texts spread evenly over the set, and the longest ones."""
+    """Return texts spread evenly over the data set, plus the longest ones."""
     if len(texts) <= SAMPLE_TEXTS:
         return list(texts)
     chosen = {int(number * len(texts) / SAMPLE_TEXTS) for number in range(SAMPLE_TEXTS)}

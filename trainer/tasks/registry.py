@@ -1,6 +1,6 @@
-"""Finds a task by its name: the file of trainer/tasks with that name holds it as TASK.
+"""Finds a task by name: the file of trainer/tasks with that name defines it as TASK.
 
-By convention and not by a list, so that a new task is its file and its row in `finetune.api.tasks`. Test:
+A convention instead of a list, so that a new task needs only its file and its row in `finetune.api.tasks`. Test:
 tests/trainer/tasks/test_conformance.py, over every task.
 """
 
@@ -11,6 +11,6 @@ from trainer.tasks.base import Task
 
 
 def task_of(name: str) -> Task[Any]:
-    """Return the task of a name in job files, such as language-modeling."""
+    """Return the task with this name in job files, such as language-modeling."""
     found: Task[Any] = import_module(f"trainer.tasks.{name.replace('-', '_')}").TASK
     return found

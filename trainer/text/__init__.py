@@ -1,4 +1,4 @@
-"""Text to tokens, for every task: encoding, control tokens that are only text, and long texts that become several samples.
+"""Text to tokens, for every task: encoding, control-token names that are only text, and long texts that become several samples.
 
-Stands on the rows of `trainer.data` alone. Tests: tests/trainer/text/.
+Imports only the rows of `trainer.data`. Tests: tests/trainer/text/.
 """

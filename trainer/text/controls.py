@@ -1,6 +1,6 @@
-"""Which tokens steer a model instead of being text, and texts that hold the names of such tokens.
+"""Control tokens, which steer a model instead of being text, and texts that contain their names.
 
-Whoever writes `<|im_end|>` into a question must not end the turn: in the words of a row, names of control tokens are text.
+A question that contains `<|im_end|>` must not end the turn: in the words of a row, names of control tokens are text.
 Tests: tests/trainer/text/test_controls.py.
 """
 
@@ -11,38 +11,38 @@ from typing import Any
 
 NEVER = re.compile(r"(?!)")
 TAG = r"</?[^<>\s]{1,40}>|\[/?[^\[\]\s]{1,40}\]"
-"""What looks like a tag, such as <think> or [INST]; templates look for tags in the words they are given."""
+"""Matches a tag, such as <think> or [INST]; templates search the words of a row for tags."""
 THOUGHT = re.compile(r"think|thought|reason", re.IGNORECASE)
 SHORTEST = 3
-"""Characters of the shortest name that is taken for a control token's: a pad token may be a mere exclamation mark."""
+"""Shortest name, in characters, that counts as a control token's: a pad token may be a plain exclamation mark."""
 
 
 @lru_cache(maxsize=8)
 def special_ids(tokenizer: Any) -> frozenset[int]:
-    """Return the ids of the tokens that are no text; end-of-turn tokens are among them even if they do not end a sequence."""
+    """Return the ids of tokens that are not text, including end-of-turn tokens that do not end a sequence."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return frozenset(tokenizer.all_special_ids) | frozenset(index for index, token in added.items() if token.special)
 
 
 @lru_cache(maxsize=8)
 def markup_ids(tokenizer: Any) -> frozenset[int]:
-    """Return the special tokens and those that were added in the form of a tag: what may end a turn."""
+    """Return the ids that may end a turn: special tokens, and added tokens that look like tags."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return special_ids(tokenizer) | frozenset(index for index, token in added.items() if re.fullmatch(TAG, str(token)))
 
 
 def in_text(tokenizer: Any) -> re.Pattern[str]:
-    """Return what to look for in a text of language modelling: the names of special tokens."""
+    """Return the pattern for plain text: the names of special tokens."""
     return _pattern(frozenset(_special_names(tokenizer)))
 
 
 def in_turns(tokenizer: Any, template: str) -> re.Pattern[str]:
-    """Return what to look for in turns that the model reads: special tokens, and added ones that the template writes."""
+    """Return the pattern for turns that the model reads: special tokens, and added tokens that the template writes."""
     return _pattern(frozenset(_special_names(tokenizer)) | _written_tags(tokenizer, template))
 
 
 def in_answers(tokenizer: Any, template: str) -> re.Pattern[str]:
-    """Return what to look for in an answer: special tokens, but for the tags of thoughts that the template handles itself."""
+    """Return the pattern for answers: special tokens, except the thought tags that the template handles itself."""
     return _pattern(frozenset(name for name in _special_names(tokenizer) if not (THOUGHT.search(name) and name in template)))
 
 
@@ -64,7 +64,7 @@ def _pattern(names: frozenset[str]) -> re.Pattern[str]:
 
 
 def _alternatives(names: Collection[str]) -> str:
-    """Return a pattern of names, the longest first, by common beginnings: a vocabulary may have thousands of them."""
+    """Return a pattern of names, longest first, grouped by common prefix: a vocabulary may have thousands of them."""
     heads: dict[str, list[str]] = {}
     for name in names:
         if name:

@@ -1,4 +1,4 @@
-"""Turns text into tokens with their positions; the names of control tokens in somebody's words are encoded as text.
+"""Turns text into tokens with their positions; control-token names in the user's text are encoded as text.
 
 Tests: tests/trainer/text/test_encoding.py.
 """
@@ -25,15 +25,15 @@ class Encoded:
     offsets: list[Offset] | None = None
 
     def append(self, token: int) -> None:
-        """Append a token that is not part of the text."""
+        """Append a token id that is not part of the text; its offsets are the empty range at the end."""
         self.input_ids.append(token)
         if self.offsets is not None:
             self.offsets.append((len(self.text), len(self.text)))
 
     def words(self, indices: Sequence[int], tokenizer: Any) -> str:
-        """Return the text of tokens except special ones; a character that several tokens share is counted once.
+        """Return the text of tokens except special ones; a character that several tokens share appears once.
 
-        A word that the tokenizer does not know is text.
+        Unknown-word tokens count as text.
         """
         special = special_ids(tokenizer) - {tokenizer.unk_token_id}
         if self.offsets is None:
@@ -65,7 +65,7 @@ def encode(text: str, tokenizer: Any, literals: Sequence[Offset] = (), borders: 
 
 
 def encode_text(text: str, tokenizer: Any, *, special: bool = True) -> Encoded:
-    """Tokenize a text for language modelling, with no special tokens but those that the tokenizer adds around it (at (0, 0))."""
+    """Tokenize plain text; the only special tokens are those that the tokenizer adds around it (with offsets (0, 0))."""
     names = [found.span() for found in in_text(tokenizer).finditer(text)]
     if not names:
         found = tokenizer(text, add_special_tokens=special, return_offsets_mapping=tokenizer.is_fast, verbose=False)
@@ -78,7 +78,7 @@ def encode_text(text: str, tokenizer: Any, *, special: bool = True) -> Encoded:
 
 
 def tokens_before(border: int, encoded: Encoded, tokenizer: Any, literals: Sequence[Offset] = ()) -> int | None:
-    """Return how many tokens the text has before a border, None if the border is inside a token.
+    """Return the number of tokens before a border; None if the border is inside a token.
 
     Without offsets, the tokens of the text before the border must be the first tokens of the whole text.
     """
@@ -90,7 +90,7 @@ def tokens_before(border: int, encoded: Encoded, tokenizer: Any, literals: Seque
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
-    """Return the tokens of a control token's name taken as text."""
+    """Return the ids that encode a control token's name as text, never as the control token."""
     return list(_plain_ids(tokenizer, text))
 
 
@@ -99,7 +99,7 @@ def _plain_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
     whole = _without_added(tokenizer, text)
     if not special_ids(tokenizer).intersection(whole):
         return tuple(whole)
-    # The vocabulary itself holds the name, as those of SentencePiece models do.
+    # The vocabulary itself contains the name, as in SentencePiece models.
     return tuple(token for letter in text for token in _without_added(tokenizer, letter))
 
 

@@ -1,4 +1,4 @@
-"""A plain text as the rows hold it. Tests: tests/trainer/text/test_pieces.py, tests/trainer/tasks/test_conformance.py."""
+"""A plain text as read from a row. Tests: tests/trainer/text/test_pieces.py, tests/trainer/tasks/test_conformance.py."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,26 +15,26 @@ class TextExample(Example):
 
     @classmethod
     def of(cls, origin: str, text: str) -> Self:
-        """Return the example with the id that follows from its content."""
+        """Return the example, with an id derived from its content."""
         return cls(hash_of([text]), origin, text)
 
     def to_wire(self) -> str:
-        """Return the text."""
+        """Return the text, which is all that the example holds."""
         return self.text
 
     @classmethod
     def from_wire(cls, name: str, origin: str, wire: Any) -> Self:
-        """Return the example of a text."""
+        """Return the example of a text that `to_wire` returned."""
         return cls(name, origin, wire)
 
     @property
     def prompt_key(self) -> str:
-        """The id: nobody asks for a part of a text."""
+        """The id: a plain text has no separate prompt."""
         return self.id
 
     @property
     def prompt_words(self) -> str:
-        """All of its words."""
+        """Words of the whole text."""
         return bare(self.text)
 
     @property

@@ -1,4 +1,4 @@
-"""What deserves attention in any text that is tokenized.
+"""Warnings about tokenized text, for any task.
 
 Tests: tests/trainer/chat/test_findings.py, tests/trainer/tasks/test_conformance.py.
 """
@@ -11,25 +11,25 @@ from trainer.data.sampled import Sampled
 from trainer.text.controls import in_text
 from trainer.text.example import TextExample
 
-CONVERSATIONS_FIX = "; conversations belong into messages, with task: chat"
+CONVERSATIONS_FIX = "; write conversations as messages, with task: chat"
 
 
 def end_findings(tokenizer: Any) -> list[str]:
-    """Say that the end of a text is not learnt, where no token marks it."""
+    """Report a tokenizer without an end-of-sequence token: the end of a text is then not learnt."""
     return (
         [] if tokenizer.eos_token_id is not None else ["model: the tokenizer has no end-of-sequence token, the end of a text is not learnt"]
     )
 
 
 def text_findings(side: Sampled[TextExample], tokenizer: Any) -> list[str]:
-    """Find texts with the names of control tokens."""
+    """Find texts that contain the names of control tokens."""
     texts = {id(example): example for example in side.examples}.values()
     named = [(example, found[0]) for example in texts if (found := in_text(tokenizer).search(example.text))]
     return control_token_findings(side.name, named, CONVERSATIONS_FIX)
 
 
 def control_token_findings(side: str, named: Sequence[tuple[Example, str]], fix: str = "") -> list[str]:
-    """Say which rows hold the names of control tokens, given with the first name in each: there they are text and control nothing."""
+    """Report rows that contain control-token names, each given with its first name: there they are plain text."""
     if not named:
         return []
     first, name = named[0]

@@ -18,7 +18,7 @@ from trainer.text.encoding import decode, encode_text
 from trainer.text.example import TextExample
 
 COUNTED_CHARACTERS = 5_000_000
-"""To count pieces, this much of long texts is tokenized, which takes a few seconds; the rest is estimated from it."""
+"""Characters of long texts that are tokenized to count pieces, which takes a few seconds; the rest is estimated from them."""
 CONTEXT_TOKENS = 8
 """A character is split over 4 tokens at most; decoding may also drop a space before the first token."""
 SPECIAL_TOKENS = 2
@@ -26,7 +26,7 @@ SPECIAL_TOKENS = 2
 
 
 def pieces_of(example: TextExample, tokenizer: Any, max_length: int) -> list[Piece[TextExample]]:
-    """Return the pieces that a text becomes."""
+    """Return the pieces of a text, each of at most `max_length` tokens."""
     text = example.text
     input_ids, ends = _whole_text(text, tokenizer)
     size = _learnt_bytes(text, input_ids, tokenizer)
@@ -50,7 +50,7 @@ def pieces_of(example: TextExample, tokenizer: Any, max_length: int) -> list[Pie
 
 
 def count_pieces(examples: Sequence[TextExample], tokenizer: Any, max_length: int, most_characters: int = COUNTED_CHARACTERS) -> PieceCount:
-    """Return how many pieces texts become. Only texts that may be longer than one are tokenized, up to `most_characters`."""
+    """Count the pieces of texts. Only texts that may need several are tokenized, up to `most_characters`."""
     sizes = sizes_of(examples)
     # A token is at least one byte.
     long = np.flatnonzero(sizes[:, 1] + SPECIAL_TOKENS > max_length)

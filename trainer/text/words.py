@@ -3,7 +3,7 @@
 import re
 import string
 
-# What is neither space nor punctuation, so that vowel signs of scripts such as Devanagari stay in their word; apostrophes and
+# Anything but spaces and punctuation, so that vowel signs of scripts such as Devanagari stay in their word; apostrophes and
 # hyphens inside a word belong to it.
 _LETTERS = f"[^\\s{re.escape(string.punctuation.replace('_', '') + '«»“”„‘’‚…–—¿¡。、，！？：；（）「」')}]+"
 WORD = re.compile(f"{_LETTERS}(?:['’-]{_LETTERS})*")

@@ -44,7 +44,8 @@ def test_a_prompt_that_keeps_a_thought_which_the_answered_row_drops_is_said() ->
     """LFM2.5 drops all thoughts but those of the last assistant turn, which before the answer is another one than after it."""
     _, finding = said(trained_tokenizer(templates.LFM2_5), *ROWS, THOUGHT)
     assert finding.startswith(
-        "data.train: in 1 of 4 rows the model's chat template shows the turns before the last answer otherwise when it asks for that answer"
+        "data.train: in 1 of 4 rows the model's chat template shows the turns before the last answer differently"
+        " in the prompt for that answer"
     )
     assert len(said(trained_tokenizer(templates.QWEN3), *ROWS, THOUGHT)) == 1
 
@@ -52,8 +53,8 @@ def test_a_prompt_that_keeps_a_thought_which_the_answered_row_drops_is_said() ->
 def test_a_prompt_that_opens_a_thought_which_the_rows_do_not_have_is_said() -> None:
     (finding,) = said(trained_tokenizer(templates.DEEPSEEK_R1), *ROWS)
     assert finding.startswith(
-        "data.train: the model's chat template asks for an answer with '<think>', which 3 of 3 rows do not begin with"
-        " (the first: data.train[0] line 1); the model is trained and measured without it"
+        "data.train: the model's chat template ends a prompt with '<think>', which the answers in 3 of 3 rows do not begin with"
+        " (the first: data.train[0] line 1); the model is trained and evaluated without it"
     )
 
 
@@ -82,7 +83,7 @@ def test_messages_and_answers_that_are_left_out_are_said() -> None:
 
 def test_a_token_that_the_template_does_not_write_is_said() -> None:
     assert said(trained_tokenizer(templates.GLM4_5), *ROWS) == [
-        "model: its chat template writes no token after the last answer; <|user|> is put there, so that the model stops"
+        "model: its chat template writes no token after the last answer; <|user|> is added, so the model learns to stop"
     ]
 
 
@@ -90,7 +91,7 @@ def test_the_day_that_a_template_writes_is_said() -> None:
     tokenizer = trained_tokenizer(templates.LLAMA3)
     pin_time(tokenizer, "2024-03-05T10:00:00")
     assert said(tokenizer, *ROWS) == [
-        "model: its chat template writes the date into every row; the whole run takes 2024-03-05 for today, also when it resumes"
+        "model: its chat template writes the date into every row; the whole run uses 2024-03-05, also when it resumes"
     ]
 
 
@@ -120,5 +121,5 @@ def test_a_text_that_holds_a_written_conversation_is_told_where_conversations_be
     said = examine(dataset(texts), trained_tokenizer(None), settings)
     assert (
         "data.train: 1 row has names of control tokens in the text, such as <s> (data.train[0] line 1); they are read as text;"
-        " conversations belong into messages, with task: chat"
+        " write conversations as messages, with task: chat"
     ) in said

@@ -77,7 +77,7 @@ def test_no_tools_are_no_tools(nothing: Any) -> None:
 def test_tools_beside_prompts_that_are_no_schemas_are_a_column_like_others() -> None:
     examples, findings = read({"prompt": "Hi", "completion": "Hello", "tools": "a hammer"})
     assert examples[0].tools is None
-    assert any("'tools' holds text in 1 of 1 row and is not read" in finding for finding in findings)
+    assert any("'tools' contains text in 1 of 1 row and is not read" in finding for finding in findings)
 
 
 def test_parts_that_are_texts_are_joined() -> None:
@@ -106,7 +106,7 @@ def test_an_empty_system_message_says_that_there_is_none() -> None:
 
 def test_keys_that_nothing_reads_are_named_once() -> None:
     rows = [{"messages": [USER, {**ANSWER, "id": str(number), "mood": "good" if number else None}]} for number in range(3)]
-    assert read(*rows)[1] == ["data.train[0]: messages have keys that nothing reads: 'id' (in 3 of 3 rows), 'mood' (in 2 of 3 rows)"]
+    assert read(*rows)[1] == ["data.train[0]: messages have unused keys: 'id' (in 3 of 3 rows), 'mood' (in 2 of 3 rows)"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_mark_that_learns_another_turn_than_the_assistants_means_nothing_and_i
     assert [message.learnt for message in examples[0].messages] == [True] * (len(others) + 1)
     assert examples[0] == read({"messages": [*({**other, key: None} for other in others), ANSWER]})[0][0]
     assert findings == [
-        f"data.train[0]: '{key}' marks turns of others than the assistant in 2 of 3 rows; only the assistant's turns are learnt"
+        f"data.train[0]: '{key}' marks turns that are not the assistant's in 2 of 3 rows; only the assistant's turns are learnt"
     ]
 
 

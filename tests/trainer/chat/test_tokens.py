@@ -128,7 +128,7 @@ def test_a_refusal_of_the_template_is_told_with_the_row() -> None:
 
 def test_a_template_that_hides_answers_is_refused() -> None:
     template = "{% for m in messages %}{{ loop.index if add_generation_prompt else m['role'] }}{% endfor %}"
-    with pytest.raises(InputError, match="an answer cannot be told apart from the rest"):
+    with pytest.raises(InputError, match="an answer cannot be separated from the rest"):
         tokenize(chat("a", "zzz"), byte_tokenizer(template), 100)
 
 

@@ -209,7 +209,7 @@ def test_an_answer_that_the_template_hides_is_said(tokenizer: Any) -> None:
 
 def test_an_answer_that_is_shown_twice_is_refused() -> None:
     template = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }} or {{ m['content'] }}<|im_end|>\n{% endfor %}"
-    with pytest.raises(InputError, match="an answer cannot be told apart from the rest"):
+    with pytest.raises(InputError, match="an answer cannot be separated from the rest"):
         tokenize(TALK, trained_tokenizer(template), 10_000)
 
 

@@ -143,7 +143,7 @@ FAULTS: list[Any] = [
         id="system message that is a number",
     ),
     pytest.param([{**GOOD, "history": ["a", "b"]}], {}, "columns.prompt", "history[0] is not a pair of texts: 'a'", id="history"),
-    pytest.param([{**GOOD, "weight": 0}], {}, "", "'weight' gives the row the weight 0, and all rows have the same weight", id="weight"),
+    pytest.param([{**GOOD, "weight": 0}], {}, "", "'weight' gives the row the weight 0, but all rows have the same weight", id="weight"),
     pytest.param([{**GOOD, "weight": "0.5"}], {}, "", "'weight' gives the row the weight 0.5", id="weight as text"),
     pytest.param([{**GOOD, "history": "[['a', 'b']]"}], {}, "columns.prompt", "'history' is not valid JSON", id="history as Python"),
     pytest.param(
@@ -154,7 +154,7 @@ FAULTS: list[Any] = [
         id="tools that are not schemas",
     ),
     pytest.param([GOOD, {**GOOD, "label": False}], {}, "", "line 2: 'label' is false, which marks a bad answer", id="bad answer"),
-    pytest.param([{**GOOD, "reasoning": "hm"}], {}, "", "'reasoning' holds thoughts, which would not be learnt", id="thoughts"),
+    pytest.param([{**GOOD, "reasoning": "hm"}], {}, "", "'reasoning' contains thoughts, which would not be learnt", id="thoughts"),
     pytest.param(
         [{"messages": [{"role": "narrator", "content": "Hi"}]}],
         {},

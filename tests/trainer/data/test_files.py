@@ -69,7 +69,7 @@ def test_what_tells_about_the_data_of_a_folder_is_no_row_and_said(tmp_path: Path
     files, findings = files_of(FIELD, tmp_path, None)
     assert [file.label for file in files] == ["a.jsonl", "b.jsonl", "noticeboard.jsonl", "readme.jsonl"]
     assert findings == [
-        f"data.train[0]: of {tmp_path} {', '.join(ABOUT[:5])}, … are not read, as documentation of the data;"
+        f"data.train[0]: of {tmp_path} {', '.join(ABOUT[:5])}, … are not read, being documentation of the data;"
         f" a pattern such as {tmp_path}/* reads all",
         "data.train[0]: 4 files are read: a.jsonl, b.jsonl, noticeboard.jsonl, readme.jsonl",
     ]
@@ -115,7 +115,7 @@ def test_what_leads_nowhere_is_told_with_what_is_there(tmp_path: Path) -> None:
     assert f"there is no folder {tmp_path}/nowhere" in fault(tmp_path / "nowhere/*.csv")
     assert f"named by a pattern such as {tmp_path}/set/**/*.jsonl" in fault(tmp_path / "set")
     assert "is empty" in fault(tmp_path / "empty")
-    assert f"a.png is of no known format; name the files that are meant with a pattern, such as {tmp_path}/images/*.jsonl.gz" in fault(
+    assert f"a.png is unknown; name the files that are meant with a pattern, such as {tmp_path}/images/*.jsonl.gz" in fault(
         tmp_path / "images"
     )
 

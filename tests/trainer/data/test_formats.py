@@ -86,7 +86,7 @@ FAULTS = [
     pytest.param("a.parquet.gz", gzip.compress(b"PAR1"), ["is packed with gzip", "unpack it"], id="packed Parquet"),
     pytest.param("a.jsonl", b"PAR1\0\0", ["is a Parquet file", "format: parquet"], id="Parquet by another name"),
     pytest.param("a.csv", b"PK\x03\x04\0", ["Excel workbook", "save the sheet as CSV"], id="workbook by another name"),
-    pytest.param("a.xlsx", "x", ["is of a format that is not read", "save the sheet as CSV"], id="workbook"),
+    pytest.param("a.xlsx", "x", ["is not supported", "save the sheet as CSV"], id="workbook"),
     pytest.param("a.data", "x", ["does not show its format", "jsonl, json, csv, tsv, parquet, text"], id="unknown ending"),
     pytest.param("a.gz", "x", ["does not show its format"], id="only packed"),
 ]

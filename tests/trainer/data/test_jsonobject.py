@@ -78,7 +78,7 @@ def test_the_list_that_was_unwrapped_is_said(tmp_path: Path) -> None:
     path.write_text(json.dumps({"version": 1, "data": PAIRS}))
     assert texts(path, CHAT) == (
         ["p|c"],
-        ["data.train[0]: the file is one object; the items of its list 'data' are read as the rows, and nothing beside the list"],
+        ["data.train[0]: the file is one object; the items of its list 'data' are read as the rows, and nothing else in it"],
     )
 
 

@@ -90,14 +90,14 @@ FIXES = [
     pytest.param(
         [{"id": "7", "title": "t", "context": "c", "question": "q", "answers": {"text": ["a"]}}],
         CHAT,
-        "write columns: {prompt: question, completion: …} with the column that is missing; other columns have to be turned into text",
+        "write columns: {prompt: question, completion: …} with the missing column; other columns must be converted to text",
         id="no answer",
     ),
     pytest.param([{"chosen": "a", "rejected": "b"}], CHAT, "write columns: {prompt: …, completion: chosen}", id="no question"),
     pytest.param([{"prompt; completion": "a"}], CHAT, 'give delimiter: ";"', id="delimiter"),
-    pytest.param([{"text": "a"}], CHAT, "for it use task: language-modeling", id="plain text"),
+    pytest.param([{"text": "a"}], CHAT, "use task: language-modeling for it", id="plain text"),
     pytest.param([{"Prompt": "a", "completion": "b"}], CHAT, "did you mean columns.prompt: Prompt?", id="capital"),
-    pytest.param([{"n": 1}], CHAT, "no column holds a text that could be it; write rows with one", id="nothing fits"),
+    pytest.param([{"n": 1}], CHAT, "no column contains suitable text; write rows with one", id="nothing fits"),
     pytest.param([{"prompt": "a", "completion": "b"}], LANGUAGE_MODELING, "use task: chat, else write columns: {text: prompt}", id="chat"),
     pytest.param([{"id": "7", "title": "a", "body": "a b"}], LANGUAGE_MODELING, "write columns: {text: body}", id="other name"),
 ]

@@ -28,8 +28,8 @@ def test_text_that_nothing_reads_is_said_with_how_often_it_stands_there() -> Non
     fix = "name it in columns if the model should see it, else in columns.ignore"
     row = {"prompt": "a", "completion": "b"}
     assert findings({**row, "hint": "c", "notes": ["d"]}, {**row, "hint": None}, {**row, "hint": "e"}) == [
-        f"data.train[0]: 'hint' holds text in 2 of 3 rows and is not read; {fix}",
-        f"data.train[0]: 'notes' holds text in 1 of 3 rows and is not read; {fix}",
+        f"data.train[0]: 'hint' contains text in 2 of 3 rows and is not read; {fix}",
+        f"data.train[0]: 'notes' contains text in 1 of 3 rows and is not read; {fix}",
     ]
     assert findings({**row, "hint": "c"}, ignore=["hint"]) == []
 
@@ -39,7 +39,7 @@ def test_a_column_is_not_passed_over_for_its_name_where_it_holds_long_texts(name
     article = "The river rises in the mountains and ends in the sea."
     rows = [{"prompt": f"p{number}", "completion": "c", name: article} for number in range(3)]
     (said,) = findings(*rows)
-    assert said.startswith(f"data.train[0]: {name!r} holds text in 3 of 3 rows and is not read;")
+    assert said.startswith(f"data.train[0]: {name!r} contains text in 3 of 3 rows and is not read;")
     assert findings(*rows[:1], *({**row, name: "wiki"} for row in rows)) == []
     assert findings({**rows[0], name: f"https://example.org/{'a' * 50}"}) == []
 
@@ -47,7 +47,7 @@ def test_a_column_is_not_passed_over_for_its_name_where_it_holds_long_texts(name
 def test_columns_that_were_found_or_used_by_default_are_said() -> None:
     rows = [{"instruction": "a", "input": "b", "output": "c", "system": "d"}, {"instruction": "e", "input": "", "output": "f"}]
     assert findings(*rows) == [
-        "data.train[0]: no columns are named; 'instruction' as prompt and 'output' as completion are read",
+        "data.train[0]: the job names no columns; 'instruction' as prompt and 'output' as completion are read",
         "data.train[0]: 'input' is written after 'instruction', with a blank line between, in 1 of 2 rows;"
         " columns.ignore: [input] leaves it out",
         "data.train[0]: 'system' is the system message in 1 of 2 rows; columns.ignore: [system] leaves it out",
@@ -57,4 +57,4 @@ def test_columns_that_were_found_or_used_by_default_are_said() -> None:
 
 def test_earlier_turns_are_said() -> None:
     (said,) = findings({"prompt": "a", "completion": "b", "history": [["c", "d"]]})
-    assert said.startswith("data.train[0]: 'history' gives the turns before the prompt in 1 of 1 row;")
+    assert said.startswith("data.train[0]: 'history' is read as the turns before the prompt in 1 of 1 row;")

@@ -51,10 +51,10 @@ def test_duplicates_leaks_and_empty_rows_are_left_out_and_reported(tmp_path: Pat
     assert sorted(dataset.findings) == [
         "data.test: 1 row repeats an earlier one and is left out (the first: data.test[0] line 3)",
         "data.train: 1 row repeats an earlier one and is left out (the first: data.train[0] line 7)",
-        "data.train: 1 row was left out, the same prompt stands in data.test (the first: data.train[0] line 6)",
-        "data.train: 1 row was left out, the same prompt stands in data.validation (the first: data.train[0] line 5)",
+        "data.train: 1 row was left out, because the same prompt is in data.test (the first: data.train[0] line 6)",
+        "data.train: 1 row was left out, because the same prompt is in data.validation (the first: data.train[0] line 5)",
         "data.train[0]: 1 row has an empty 'completion' and is left out (the first: line 8)",
-        "data.validation: 2 rows were left out, the same prompt stands in data.test (the first: data.validation[0] line 2)",
+        "data.validation: 2 rows were left out, because the same prompt is in data.test (the first: data.validation[0] line 2)",
     ]
 
 
@@ -113,7 +113,7 @@ def test_the_files_of_a_folder_or_pattern_are_one_source(tmp_path: Path) -> None
         files, empty, read = dataset.findings
         assert files.startswith("data.train[0]: 3 files are read: ")
         assert empty.endswith("empty.jsonl has no rows")
-        assert read == "data.train[0]: no columns are named; 'question' as prompt and 'answer' as completion are read"
+        assert read == "data.train[0]: the job names no columns; 'question' as prompt and 'answer' as completion are read"
 
 
 def test_a_clone_of_a_data_set_is_read_without_its_card(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_source_that_was_not_resolved_is_refused() -> None:
 
 def test_early_stopping_needs_validation_rows(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "train.jsonl", *numbered(0, 3))
-    with pytest.raises(InputError, match=r"regularization\.earlyStopping: there are no validation rows to watch; give data\.validation"):
+    with pytest.raises(InputError, match=r"regularization\.earlyStopping: there are no validation rows to evaluate; give data\.validation"):
         prepared(train_config(data={"train": [source(train)]}, regularization={"earlyStopping": {}}))
 
 
@@ -214,7 +214,7 @@ def test_real_intents_are_read_and_their_leaks_found(real_data: Path) -> None:
     assert disjoint(dataset)
     assert len(dataset.test) == 3080  # two of them differ in white space alone
     assert len(dataset.train) + len(dataset.validation) == 9996  # 10,003 rows, 7 of which stand in the test set
-    assert any("7 rows were left out, the same prompt stands in data.test" in finding for finding in dataset.findings)
+    assert any("7 rows were left out, because the same prompt is in data.test" in finding for finding in dataset.findings)
 
 
 def test_real_word_problems_are_read_whole(real_data: Path) -> None:

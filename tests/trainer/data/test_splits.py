@@ -48,11 +48,11 @@ def test_training_rows_whose_prompt_is_held_out_are_left_out() -> None:
     train = [chat("a", "b", origin="line 1"), chat("c", "d", origin="line 2")]
     kept, findings = without_leakage("data.train", stored(train), {"data.test": stored([chat("c", "another answer")])})
     assert [example.origin for example in kept] == ["line 1"]
-    assert findings == ["data.train: 1 row was left out, the same prompt stands in data.test (the first: line 2)"]
+    assert findings == ["data.train: 1 row was left out, because the same prompt is in data.test (the first: line 2)"]
 
 
 def test_training_on_the_test_rows_alone_is_refused() -> None:
-    with pytest.raises(InputError, match=r"data\.train: no row is left: each also stands in data\.test.*data\.testFraction"):
+    with pytest.raises(InputError, match=r"data\.train: no row is left: each is also in data\.test.*data\.testFraction"):
         without_leakage("data.train", stored(rows(3)), {"data.test": stored(rows(3))})
 
 

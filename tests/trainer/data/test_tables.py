@@ -123,7 +123,7 @@ FAULTS = [
     pytest.param('p,c\n"a" b,c\n', "check its double quotes", id="quote inside"),
     pytest.param("p,c\ra,b\n", "save the file with line feeds", id="carriage returns"),
     pytest.param("p,p\n1,2\n", "has two columns named 'p'; rename one", id="column twice"),
-    pytest.param('{"p": "a", "c": "b"}\n', "begins with no header but with JSON; give format: jsonl", id="JSON lines"),
+    pytest.param('{"p": "a", "c": "b"}\n', "begins with JSON instead of a header; give format: jsonl", id="JSON lines"),
 ]
 
 

@@ -52,7 +52,7 @@ def test_rows_whose_prompt_fills_the_length_are_told_as_teaching_nothing(tokeniz
 def test_a_set_without_anything_to_learn_is_refused(tokenizer: Any, side: str) -> None:
     long = [chat("q" * 300 + str(number), "a") for number in range(3)]
     train = long if side == "train" else rows(3)
-    with pytest.raises(InputError, match=rf"data\.{side}: of 3 rows, in none anything is learnt: .* 64 tokens .*; raise training\.max"):
+    with pytest.raises(InputError, match=rf"data\.{side}: none of 3 rows has anything to learn: .* 64 tokens .*; raise training\.max"):
         findings(tokenizer, train, length=64, test=long)
 
 
@@ -60,15 +60,15 @@ def test_missing_and_few_held_out_rows_are_told(tokenizer: Any) -> None:
     said = findings(tokenizer, rows(50), validation=rows(3, 100), test=[])
     assert said == [
         "data.test: there are no test rows, so base and tuned model cannot be compared; give data.testFraction",
-        "data.validation: 3 rows only; the best checkpoint is chosen by few rows",
+        "data.validation: only 3 rows; they decide which checkpoint is best",
     ]
-    assert findings(tokenizer, rows(50), test=rows(1, 100)) == ["data.test: 1 row only; the figures on them are rough"]
+    assert findings(tokenizer, rows(50), test=rows(1, 100)) == ["data.test: only 1 row; the figures on them are rough"]
 
 
 def test_a_template_that_never_ends_an_answer_is_told() -> None:
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     said = findings(byte_tokenizer(template), rows(50))
-    assert said == ["model: its chat template writes no token after the last answer; <|im_end|> is put there, so that the model stops"]
+    assert said == ["model: its chat template writes no token after the last answer; <|im_end|> is added, so the model learns to stop"]
     tokenizer = byte_tokenizer(template)
     tokenizer.eos_token = None
     said = findings(tokenizer, rows(50))
@@ -114,21 +114,21 @@ def test_an_answer_that_stands_once_is_not_repeated(tokenizer: Any) -> None:
 
 def test_one_answer_to_most_prompts_is_told(tokenizer: Any) -> None:
     said = findings(tokenizer, [*rows(20), *(chat(f"other {number}", "I do not know.") for number in range(30))])
-    assert said == ["data.train: 30 of 50 rows have the same answer, «I do not know.»; the model may say little else"]
+    assert said == ["data.train: 30 of 50 rows have the same answer, «I do not know.»; the model may learn to say little else"]
 
 
 def test_a_test_question_that_differs_by_case_and_punctuation_only_is_told(tokenizer: Any) -> None:
     test = [*rows(40, 2000), chat("Question 3", "answer", origin="data.test[0] line 9")]
     assert findings(tokenizer, rows(50), test=test) == [
-        "data.test: 1 row asks what a training row asks, but for case and punctuation"
-        " (data.test[0] line 9 and data.train[0] line 4); its figures flatter"
+        "data.test: 1 row asks the same as a training row, except for case and punctuation"
+        " (data.test[0] line 9 and data.train[0] line 4); its figures are too good"
     ]
 
 
 def test_a_batch_that_holds_rows_twice_is_told(tokenizer: Any) -> None:
     said = findings(tokenizer, rows(10), batch=32)
     assert said == [
-        "data.train: 10 rows, fewer than training.globalBatchSize 32: one step sees rows twice;"
+        "data.train: 10 rows, fewer than training.globalBatchSize 32: one step repeats rows;"
         " lower training.globalBatchSize or give more rows"
     ]
 

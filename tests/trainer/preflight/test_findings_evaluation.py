@@ -63,8 +63,8 @@ def test_references_longer_than_what_is_generated_are_told_with_the_number_that_
     # One token a byte: 30 of a sentence, 40 of the longest.
     answers = [SENTENCE, SENTENCE + " and more.", "a short answer of words"]
     assert said(tokenizer, asked(answers), evaluation={"generation": {"maxNewTokens": 30}}) == [
-        "data.test: 1 of 3 references (33.3 %) have more than the 30 tokens that are generated"
-        " (the longest 40, the first: data.test[0] line 2), so answers are cut and the text metrics low;"
+        "data.test: 1 of 3 references (33.3 %) have more than the 30 tokens that may be generated"
+        " (the longest 40, the first: data.test[0] line 2), so answers are cut and the text metrics are low;"
         " set evaluation.generation.maxNewTokens to 41"
     ]
     assert said(tokenizer, asked(answers), evaluation={"generation": {"maxNewTokens": 40}}) == []
@@ -73,7 +73,7 @@ def test_references_longer_than_what_is_generated_are_told_with_the_number_that_
 def test_no_number_is_proposed_that_the_model_has_no_room_for(tokenizer: Any) -> None:
     answers = asked([SENTENCE + " and more."])
     found, *_ = said(tokenizer, answers, ModelLimits(positions=41), evaluation={"generation": {"maxNewTokens": 30}})
-    assert found.endswith("so answers are cut and the text metrics low; shorten them")
+    assert found.endswith("so answers are cut and the text metrics are low; shorten them")
 
 
 def test_lengths_do_not_matter_where_no_metric_is_left(tokenizer: Any) -> None:
@@ -155,7 +155,7 @@ def test_an_interval_longer_than_the_run_is_told_once(tokenizer: Any) -> None:
 def test_settings_that_nothing_uses_are_told(tokenizer: Any) -> None:
     generation: dict[str, Any] = {"generation": {"maxNewTokens": 5}}
     assert said(tokenizer, asked([SENTENCE]), evaluation={"metrics": ["perplexity"], **generation}) == [
-        "evaluation.generation: without effect, none of evaluation.metrics needs answers"
+        "evaluation.generation: without effect, none of evaluation.metrics needs generated answers"
     ]
     texts = [text(f"a text with number {number}") for number in range(3)]
     settings = train_config(task="language-modeling", evaluation={"everySteps": 5, **generation})

@@ -201,7 +201,7 @@ def test_the_pieces_of_long_texts_are_counted_and_trained_on(sound: Path) -> Non
     assert pieces > 4
     lines = inputs.describe(job)
     assert "rows        2 train, 0 validation, 0 test" in lines
-    assert f"pieces      {pieces} train, 0 validation, 0 test, of at most 64 tokens; each is a row of a step" in lines
+    assert f"pieces      {pieces} train, 0 validation, 0 test, of at most 64 tokens; a step counts each as a row" in lines
     assert f"training    {math.ceil(2 * pieces / 4)} steps of 4 rows" in lines
 
 
@@ -245,7 +245,7 @@ def test_conversations_are_tokenized_once_and_another_start_says_so(sound: Path,
     assert first.with_tokens(job, data).written_tokens.found == ()
     again = DataFolder(sound / "data", sound / "data" / "start-1")
     second = check_inputs(job, again)
-    assert "tokens      those of data.train are there from an earlier start" in second.describe(job)
+    assert "tokens      those of data.train are reused from an earlier start" in second.describe(job)
     again.keep()
     assert second.with_tokens(job, again).written_tokens.found == ("data.train",)
     assert not any(line.startswith("tokens") for line in first.describe(job))

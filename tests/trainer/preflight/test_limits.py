@@ -24,7 +24,7 @@ def findings(tokenizer: Any, limits: ModelLimits, max_length: int = 1024, **eval
 def test_rows_that_the_model_has_no_positions_for_are_refused(tokenizer: Any) -> None:
     length = len(tokenize(LONG, tokenizer, 1024).input_ids)
     assert findings(tokenizer, ModelLimits(length, fixed=True)) == []
-    problem = rf"training\.maxSequenceLength: lets rows of {length} tokens pass, and the model has positions for 300; set it to 300 or less"
+    problem = rf"training\.maxSequenceLength: allows rows of {length} tokens, but the model has positions for 300; set it to 300 or less"
     with pytest.raises(InputError, match=problem):
         findings(tokenizer, ModelLimits(300, fixed=True))
 
@@ -36,7 +36,7 @@ def test_rows_that_are_cut_to_the_models_positions_are_sound(tokenizer: Any) -> 
 def test_rows_beyond_a_context_that_can_be_left_are_told(tokenizer: Any) -> None:
     said = findings(tokenizer, ModelLimits(300))
     assert len(said) == 1
-    assert said[0].startswith("training.maxSequenceLength: lets rows of")
+    assert said[0].startswith("training.maxSequenceLength: allows rows of")
 
 
 def test_answers_that_leave_no_room_for_their_prompt_are_refused(tokenizer: Any) -> None:
@@ -50,7 +50,7 @@ def test_a_token_that_the_model_has_no_embedding_for_is_refused(tokenizer: Any) 
     assert findings(tokenizer, ModelLimits(vocabulary=len(tokenizer))) == []
     highest = max(token for row in [*ROWS, LONG] for token in tokenize(row, tokenizer, 1024).input_ids)
     with pytest.raises(
-        InputError, match=rf"model: the rows have the token .* with id {highest}, and the model's vocabulary ends before 10;"
+        InputError, match=rf"model: the rows have the token .* with id {highest}, but the model's vocabulary ends before 10;"
     ):
         findings(tokenizer, ModelLimits(vocabulary=10))
 
@@ -58,7 +58,7 @@ def test_a_token_that_the_model_has_no_embedding_for_is_refused(tokenizer: Any) 
 def test_tokens_of_the_tokenizer_alone_are_told(tokenizer: Any) -> None:
     said = findings(tokenizer, ModelLimits(vocabulary=len(tokenizer) - 1))
     assert said == [
-        f"model: its tokenizer has {len(tokenizer)} tokens and its vocabulary {len(tokenizer) - 1}; a row with a later token fails"
+        f"model: its tokenizer has {len(tokenizer)} tokens but its vocabulary only {len(tokenizer) - 1}; a row with a token beyond it fails"
     ]
 
 

@@ -1,4 +1,4 @@
-"""A model is tried out without its weights, and what it can take in is what the real one can."""
+"""A model is checked without its weights, and its limits are those of the real one."""
 
 import shutil
 from dataclasses import replace
@@ -74,7 +74,7 @@ def test_no_weight_is_read(saved_model: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_no_causal_language_model_is_refused(saved_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model\.path: vit in .* is no causal language model"):
+    with pytest.raises(InputError, match=r"model\.path: vit in .* is not a causal language model"):
         rehearse(with_config(saved_model, tmp_path / "model", "vit"), train_config())
 
 
@@ -82,7 +82,7 @@ def test_recomputation_that_the_model_does_not_offer_is_refused(saved_model: Pat
     config = train_config(training={"epochs": 1, "gradientCheckpointing": True})
 
     assert rehearse(located_folder(saved_model), config)
-    with pytest.raises(InputError, match=r"training\.gradientCheckpointing: does not suit CTRLLMHeadModel: .*; set it to false"):
+    with pytest.raises(InputError, match=r"training\.gradientCheckpointing: not supported by CTRLLMHeadModel: .*; set it to false"):
         rehearse(with_config(saved_model, tmp_path / "model", "ctrl"), config)
 
 

@@ -76,7 +76,7 @@ def test_best_names_the_weights_that_were_taken_when_the_best_checkpoint_is_torn
     assert (step, engine.loaded) == (2, [(2.0, 2)])
     assert ledger.metrics.best == score(6.0, step=2)
     assert "of step 1, is damaged" in outbox.warnings[0]
-    assert outbox.warnings[0].endswith("the weights of step 2 are taken")
+    assert outbox.warnings[0].endswith("the weights of step 2 are used")
     assert [(record.step, record.best) for record in store.records] == [(2, True), (3, False)]
 
 

@@ -1,6 +1,6 @@
-"""Reads synonym tables: the one distilled from WordNet that lies beside this file, or the user's own of the same form.
+"""Reads synonym tables: the one derived from WordNet in this folder, or the user's own in the same format.
 
-A line is a word, a tab, its synonyms with commas between. Tests: tests/trainer/augmentation/test_synonyms.py.
+A line is a word, a tab, and its synonyms separated by commas. Tests: tests/trainer/augmentation/test_synonyms.py.
 """
 
 import gzip
@@ -15,8 +15,8 @@ from trainer.data.records import shown
 from trainer.data.streams import numbered_lines
 
 Synonyms = Mapping[str, tuple[str, ...]]
-"""Words in lower case and what may stand in their place."""
-EXAMPLE = "write the word, a tab, its synonyms with commas between"
+"""Lower-case words and their synonyms."""
+EXAMPLE = "write the word, a tab, and its synonyms separated by commas"
 
 
 @cache
@@ -27,7 +27,7 @@ def wordnet() -> Synonyms:
 
 
 def read_dictionary(field: str, path: Path) -> Synonyms:
-    """Return the user's own table; raises InputError that names the line."""
+    """Return the user's own table; raises InputError naming the line."""
     check_file(field, path)
     try:
         table = parse(field, str(path), numbered_lines(field, path))
@@ -39,7 +39,7 @@ def read_dictionary(field: str, path: Path) -> Synonyms:
 
 
 def parse(field: str, name: str, lines: Iterable[tuple[int, str]]) -> Synonyms:
-    """Return the table in numbered lines; blank lines are skipped."""
+    """Parse a table from numbered lines; blank lines are skipped. Raises InputError for an invalid or repeated word."""
     table: dict[str, tuple[str, ...]] = {}
     for number, line in lines:
         if not line.strip():

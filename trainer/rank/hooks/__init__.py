@@ -1,1 +1,1 @@
-"""What happens after a step, one file each. Every rank calls the hooks in the same order; rank 0 alone writes."""
+"""What happens after a step, one hook per file. Every rank calls the hooks in the same order; only rank 0 writes."""

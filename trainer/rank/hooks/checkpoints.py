@@ -1,6 +1,6 @@
-"""A checkpoint every so many steps, at each new best, and when training ends, for whatever reason.
+"""Saves a checkpoint at a fixed interval, at each new best, and when training ends for any reason.
 
-Every rank gathers, rank 0 writes. Test: tests/trainer/rank/test_hooks.py.
+Every rank takes part in gathering the state, rank 0 writes it. Test: tests/trainer/rank/test_hooks.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from trainer.training.loop import Progress, StepResult
 
 
 class SaveCheckpoints:
-    """Saves when it is due; a failure on rank 0 fails the run on all. `state_at` returns what is kept besides the tensors."""
+    """Saves due checkpoints; a failure on rank 0 fails the run on all. `state_at` returns what is saved besides tensors."""
 
     def __init__(self, engine: Engine, store: CheckpointStore, config: TrainConfig, ledger: Ledger, sender: Sender,
                  state_at: Callable[[Progress], Mapping[str, Any]]) -> None:  # fmt: skip
@@ -23,14 +23,14 @@ class SaveCheckpoints:
         self._state_at = state_at
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
-        """Save when it is due."""
+        """Save at the interval, at a new best, and after the last step."""
         best = self._ledger.metrics.best
         new_best = best is not None and best.step == progress.step
         if progress.step % self._config.checkpoint.every_steps == 0 or new_best or progress.finished:
             self.save(progress)
 
     def save(self, progress: Progress) -> None:
-        """Save."""
+        """Save a checkpoint of this step, and send the list of checkpoints to the driver. All ranks must call it."""
         state = self._engine.state()
         if self._engine.rank == 0:
             validated = self._ledger.metrics.validated

@@ -1,4 +1,4 @@
-"""Every step's figures: to the sinks, the progress record and the log. For rank 0 only. Test: tests/trainer/rank/test_hooks.py."""
+"""Sends every step's figures to the sinks, the progress record and the log. On rank 0 only. Test: tests/trainer/rank/test_hooks.py."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,13 @@ from trainer.training.loop import Progress, StepResult
 
 
 class LogFigures:
-    """Passes figures on; `write_line` takes one line a step."""
+    """Logs the figures of each step; `write_line` gets one line per step."""
 
     def __init__(self, ledger: Ledger, sinks: MetricsSink, sender: Sender, write_line: Callable[[str], None]) -> None:
         self._ledger, self._sinks, self._sender, self._write_line = ledger, sinks, sender, write_line
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
-        """Log the step."""
+        """Send the step's figures to sinks, driver and log."""
         advance = progress.to_record()
         values = {"trainLoss": result.train_loss, "gradientNorm": result.gradient_norm, "learningRate": result.learning_rate,
                   "lossTokens": float(result.loss_tokens), "tokensSeen": float(advance.tokens_seen)}  # fmt: skip

@@ -12,21 +12,21 @@ from trainer.training.loop import Hook, Progress
 
 @dataclass(frozen=True)
 class Hooks:
-    """Figures first, then what may end training, checkpoints last: they hold what the others found."""
+    """Figures first, then what may end training, checkpoints last: they save the results of the others."""
 
     figures: LogFigures | None
-    """On rank 0 alone."""
+    """On rank 0 only."""
     validation: Validate | None
     """None without validation rows."""
     stop: StopOnRequest
     checkpoints: SaveCheckpoints
 
     def in_order(self) -> list[Hook]:
-        """Return the hooks in their order."""
+        """Return the existing hooks in the order in which each step calls them."""
         return [hook for hook in (self.figures, self.validation, self.stop, self.checkpoints) if hook is not None]
 
     def make_up(self, ledger: Ledger, progress: Progress) -> None:
-        """Make up for the validation that a stop ended; unless another stop ends it too, the checkpoint gets its score."""
+        """Run the validation that a stop interrupted, and save its score with the checkpoint unless it is interrupted again."""
         if not ledger.owes_validation or self.validation is None:
             return
         self.validation.validate(progress)

@@ -1,6 +1,6 @@
-"""Validation every so many steps and at the last one: the best so far, and early stopping. Test: tests/trainer/rank/test_hooks.py.
+"""Validation at a fixed interval and at the last step: the best score so far, and early stopping. Test: tests/trainer/rank/test_hooks.py.
 
-How the model is measured is not known here: `evaluate` does it.
+Does not know how the model is evaluated: `evaluate` does that.
 """
 
 import math
@@ -17,7 +17,7 @@ from trainer.training.loop import Progress, StepResult, StopReason
 
 
 class Validate:
-    """Evaluates the model when it is due. `evaluate` runs on every rank, and raises MeasurementStoppedError on all or none."""
+    """Runs due validations. `evaluate` runs on every rank, and raises MeasurementStoppedError on all or none."""
 
     def __init__(self, evaluate: Callable[[], Evaluation], every_steps: int, early_stopping: EarlyStopping | None, ledger: Ledger,
                  sinks: MetricsSink, sender: Sender) -> None:  # fmt: skip
@@ -25,12 +25,12 @@ class Validate:
         self._ledger, self._sinks, self._sender = ledger, sinks, sender
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
-        """Validate when it is due."""
+        """Validate at the interval and at the last step."""
         if progress.step % self._every == 0 or progress.step >= progress.total_steps:
             self.validate(progress)
 
     def validate(self, progress: Progress) -> None:
-        """Validate; a stop in between ends validation and training, and the checkpoint remembers that."""
+        """Validate and update the scores; a stop interrupts validation and training, which the checkpoint records."""
         self._ledger.owes_validation = True
         try:
             evaluation = self._evaluate()
