@@ -50,7 +50,7 @@ class ChatExample(Example):
 
     @property
     def prompt_key(self) -> str:
-        """Hash of everything before the last answer that is learnt."""
+        """Hash of everything before the last answer that is learned."""
         return _id_of(self.asked, self.tools)
 
     @property
@@ -60,12 +60,12 @@ class ChatExample(Example):
 
     @property
     def answer(self) -> str:
-        """Content of the last answer that is learnt."""
+        """Content of the last answer that is learned."""
         return self.messages[self.answer_index].content
 
     @property
     def answer_index(self) -> int:
-        """Index of that answer in `messages`; of the last message if no answer is learnt."""
+        """Index of that answer in `messages`; of the last message if no answer is learned."""
         answers = [index for index, message in enumerate(self.messages) if message.role == "assistant" and message.learnt]
         return answers[-1] if answers else len(self.messages) - 1
 

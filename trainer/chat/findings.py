@@ -76,11 +76,11 @@ def turn_findings(side: ReadConversations) -> list[str]:
     def first_of(rows: list[int]) -> str:
         return f"the first: {side.examples[rows[0]].origin}"
 
-    part = "a part of an answer, such as earlier thoughts; only what it shows is learnt"
+    part = "a part of an answer, such as earlier thoughts; only what it shows is learned"
     found = [
         (rows_where(lambda seen: seen.unread == "system"), "a system message"),
         (rows_where(lambda seen: seen.unread == "user"), "a user message"),
-        (rows_where(lambda seen: seen.hidden), "an answer, which is not learnt"),
+        (rows_where(lambda seen: seen.hidden), "an answer, which is not learned"),
         (rows_where(lambda seen: seen.shortened), part),
     ]
     findings = [

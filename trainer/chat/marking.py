@@ -237,7 +237,7 @@ def _stretches(text: str, marks: Sequence[tuple[int, Piece, bool]]) -> Iterator[
             yield Stretch(place, following[0], piece)
             position += 2
             continue
-        # A neighbouring mark bounds the word.
+        # A neighboring mark bounds the word.
         if opens:
             yield Stretch(place, piece.word_from(text, place, places[position + 2]), piece)
         else:

@@ -21,7 +21,7 @@ SPEAKERS = {
 TOOL_ROLE = "results of tools cannot be trained on; leave such rows out"
 ROLE_ADVICE = {"tool": TOOL_ROLE, "function": TOOL_ROLE, "developer": "write developer as system"}
 WEIGHT_KEYS = ("weight", "train", "training", "trainable", "loss")
-"""Keys that say whether an assistant turn is learnt, as different tools name them."""
+"""Keys that say whether an assistant turn is learned, as different tools name them."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 """Keys for the assistant's thoughts before the answer."""
 REFUSED_KEYS = {
@@ -42,7 +42,7 @@ Fault = Callable[[str, str], InputError]
 
 
 def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str], list[str]]:
-    """Return a message, its unused keys, and the keys that mark it as learnt although it is not the assistant's.
+    """Return a message, its unused keys, and the keys that mark it as learned although it is not the assistant's.
 
     A content of null is read as an empty text.
     """
@@ -160,7 +160,7 @@ def _is_learnt(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> b
     found = {key: held[key] for key in WEIGHT_KEYS if key in held}
     for key, value in found.items():
         if not isinstance(value, bool | int | float) or value not in (0, 1):
-            raise fault(f"{path}.{key} is {shown(str(value))}", "a turn is either learnt or not: write 0 or 1, or false or true")
+            raise fault(f"{path}.{key} is {shown(str(value))}", "a turn is either learned or not: write 0 or 1, or false or true")
     if role != "assistant":
         return True
     if len({bool(value) for value in found.values()}) > 1:

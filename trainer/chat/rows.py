@@ -47,7 +47,7 @@ def conversation_advice(layout: Layout, column: str, first: FirstRows) -> str:
 
 
 def conversation_in(row: Row) -> ChatExample | Skipped:
-    """Return the conversation in a row; raises InputError for one that cannot be learnt as written."""
+    """Return the conversation in a row; raises InputError for one that cannot be learned as written."""
     return _of_messages(row) if row.layout.get("messages") else _of_pair(row)
 
 

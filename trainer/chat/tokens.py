@@ -19,7 +19,7 @@ from trainer.text.encoding import Encoded, encode, tokens_before
 
 @dataclass(frozen=True)
 class Reading:
-    """A conversation in tokens, with the tokens of each learnt turn."""
+    """A conversation in tokens, with the tokens of each learned turn."""
 
     example: ChatExample
     conversation: Conversation
@@ -51,7 +51,7 @@ def tokenize(example: ChatExample, tokenizer: Any, max_length: int) -> Sample:
 def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int], str]:
     """Return the prompt's tokens and the reference answer, which is not among them.
 
-    The prompt is what precedes the last learnt answer in the training form, whatever the template's generation prompt is.
+    The prompt is what precedes the last learned answer in the training form, whatever the template's generation prompt is.
     """
     reading = read(example, tokenizer)
     turn = [turn for turn in reading.conversation.turns if turn.learnt][-1]
@@ -61,7 +61,7 @@ def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int
 
 
 def read(example: ChatExample, tokenizer: Any) -> Reading:
-    """Return a conversation as tokens, with the range of each learnt turn."""
+    """Return a conversation as tokens, with the range of each learned turn."""
     conversation, ending = conversation_of(example, tokenizer), ending_of(tokenizer)
     encoded = encode(conversation.text, tokenizer, conversation.literals, [turn.start for turn in conversation.turns])
     places = []
@@ -78,7 +78,7 @@ def read(example: ChatExample, tokenizer: Any) -> Reading:
 def _tokens_of(turn: Turn, conversation: Conversation, encoded: Encoded, ending: TurnEnd, tokenizer: Any) -> range | None:
     """Return the tokens of a turn with its end token; None if one of them also contains words of another turn.
 
-    What a template writes after the end token, such as a line break, is not learnt: generation stops before it.
+    What a template writes after the end token, such as a line break, is not learned: generation stops before it.
     """
     start = tokens_before(turn.start, encoded, tokenizer, conversation.literals)
     words = _first_border(turn.words_end, turn.limit, conversation, encoded, tokenizer)

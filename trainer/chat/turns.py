@@ -1,6 +1,6 @@
 """Finds what a model learns from a conversation: each assistant turn, from where generation starts to the end of the turn.
 
-In every row, the learnt tokens cover the visible words of the turn and no word of another turn, or the row is refused.
+In every row, the learned tokens cover the visible words of the turn and no word of another turn, or the row is refused.
 Tests: tests/trainer/chat/test_turns.py.
 """
 
@@ -46,7 +46,7 @@ class Conversation:
     control: str = ""
     """The first of them."""
     hidden: bool = False
-    """The template leaves out an answer that should be learnt."""
+    """The template leaves out an answer that should be learned."""
     shortened: bool = False
     """The template leaves out part of an answer, such as the thoughts of earlier turns."""
     unread: str = ""

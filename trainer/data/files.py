@@ -137,7 +137,7 @@ def check_file(field: str, path: Path) -> None:
         if not path.exists():
             dangling = path.is_symlink()
             problem = f"{path} is a link to a file that is not there" if dangling else f"there is no file {path}"
-            raise InputError(field, problem, "correct or remove the link" if dangling else _neighbours(path))
+            raise InputError(field, problem, "correct or remove the link" if dangling else _neighbors(path))
         if not path.is_file():
             raise InputError(field, f"{path} is neither a file nor a folder but a device or a pipe", "write the rows to a file")
     except OSError as error:
@@ -181,5 +181,5 @@ def _inside(folder: Path) -> str:
     return said
 
 
-def _neighbours(path: Path) -> str:
+def _neighbors(path: Path) -> str:
     return _inside(path.parent) if path.parent.is_dir() else f"there is no folder {path.parent} either"

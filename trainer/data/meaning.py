@@ -1,4 +1,4 @@
-"""Refuses rows with a column that would change what is learnt from them but that this trainer does not support.
+"""Refuses rows with a column that would change what is learned from them but that this trainer does not support.
 
 Tests: tests/trainer/data/test_columns.py.
 """
@@ -31,13 +31,13 @@ def refuse_meaning(
             raise fault(name, f"gives the row the weight {value}, but all rows have the same weight", "leave out rows that are not wanted")
         # Beside plain text a label says what the text is about, not whether it is a good answer.
         if name == "label" and value is False and answers:
-            raise fault(name, "is false, which marks a bad answer, but all answers are learnt", "leave such rows out")
+            raise fault(name, "is false, which marks a bad answer, but all answers are learned", "leave such rows out")
         if name in ROW_KEYS and messages and value not in ([], {}):
             fix = "leave it out, or write what it says into a message"
             raise fault(name, "would change what the chat template writes, but is not passed to it", fix)
         if name in REASONING_NAMES and answers and isinstance(value, str):
             fix = "write the thoughts into the answer, as the model does between <think> and </think>"
-            raise fault(name, "contains thoughts, which would not be learnt", fix)
+            raise fault(name, "contains thoughts, which would not be learned", fix)
 
 
 def _is_one(weight: Any) -> bool:

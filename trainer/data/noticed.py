@@ -30,7 +30,7 @@ class Noticed:
     keys: Counter[str] = field(default_factory=Counter)
     """Rows whose messages have an unused key."""
     marked: Counter[str] = field(default_factory=Counter)
-    """Rows in which a key marks a turn as learnt that is not the assistant's."""
+    """Rows in which a key marks a turn as learned that is not the assistant's."""
     rows: int = 0
     guessed: dict[tuple[str, ...], None] = field(default_factory=dict)
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -94,7 +94,7 @@ class Noticed:
             found.append(f"{source}: messages have unused keys: {names}")
         for key, rows_marked in self.marked.items():
             what = f"{key!r} marks turns that are not the assistant's in {_of(rows_marked, self.rows)}"
-            found.append(f"{source}: {what}; only the assistant's turns are learnt")
+            found.append(f"{source}: {what}; only the assistant's turns are learned")
         for column, unread in self.unread.items():
             if is_metadata(column, self.lengths[column]):
                 continue

@@ -83,7 +83,7 @@ class Row:
         return column not in self.ignored and column not in self.layout.columns.values() and column != self.layout.addition
 
     def refuse_meaning(self, *, answers: bool = False, messages: bool = False) -> None:
-        """Raise InputError for a column that would change what is learnt; `answers` and `messages` say what the row consists of."""
+        """Raise InputError for a column that would change what is learned; `answers` and `messages` say what the row consists of."""
         refuse_meaning(self.record.values, self.is_free, self._meaning_fault, answers=answers, messages=messages)
         # A weight that passes is 1, which is what every row has.
         self.read.add("weight")

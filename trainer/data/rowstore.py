@@ -111,7 +111,7 @@ class RowStore:
 
     @cached_property
     def contents(self) -> Digests:
-        """Digest of each row to the letter."""
+        """Digest of each row's exact content; (n, 2)."""
         return _mapped(self.folder / CONTENTS, HALF, self.count)
 
     @cached_property
@@ -162,7 +162,7 @@ class StoredRows(Sequence[Example]):
 
     @property
     def contents(self) -> Digests:
-        """Digest of each row to the letter."""
+        """Digest of each row's exact content; (n, 2)."""
         return self.store.contents[self.places]
 
     @property

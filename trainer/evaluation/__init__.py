@@ -1,4 +1,4 @@
-"""How good a model is on held-out rows: the evaluator measures, predictors answer, metrics compute figures.
+"""Evaluation of a model on held-out rows: the evaluator runs it, predictors answer requests, metrics compute figures.
 
-sacrebleu and jiwer are imported when they are first needed. Tests: tests/trainer/evaluation/.
+sacrebleu and jiwer are imported on first use. Tests: tests/trainer/evaluation/.
 """

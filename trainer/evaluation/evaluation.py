@@ -1,4 +1,4 @@
-"""What a validation found, as the training loop sees it: figures by metric, and the one that the model is judged by.
+"""The result of a validation, as the training loop sees it: figures by metric, and the metric of the score.
 
 Pure. Test: tests/trainer/rank/test_hooks.py.
 """
@@ -11,11 +11,11 @@ from finetune.api.metrics import MetricName, Score, score_of
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of the model as it is now; the same on every rank."""
+    """Figures of the current model; the same on every rank."""
 
     figures: Mapping[MetricName, float]
     judged_by: MetricName
 
     def score(self, step: int) -> Score | None:
-        """Return the score of the weights of `step`; None where it is undefined."""
+        """Return the score of the weights of `step`; None if it is undefined."""
         return score_of(self.figures, self.judged_by, step)

@@ -1,6 +1,6 @@
-"""Measures a model on held-out rows, over all ranks: sums over the tokens of every row, and generated answers of the first ones.
+"""Evaluates a model on held-out rows, over all ranks: token sums of every row, and generated answers to the first rows.
 
-The figures do not depend on batch size or number of ranks: sums are reduced, means taken once. Memory stays below that of a
+Figures do not depend on batch size or number of ranks: sums are reduced, and divided once. Memory stays below that of a
 training step: no more rows at once, and no second copy of their logits. A rank without rows waits, unless parameters are sharded.
 Tests: tests/trainer/evaluation/test_evaluator.py, tests/trainer/engine/test_invariance.py.
 """
@@ -24,15 +24,15 @@ from trainer.tasks.base import Task
 from trainer.training.batches import deal_evaluation
 
 SAMPLE_ANSWERS = 3
-"""Answers that the report shows, base beside tuned."""
+"""Number of answers in the report, base next to tuned."""
 
 
 def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sample], batch_size: int,
                     between: Callable[[], None] = lambda: None, tokens_at_once: int | None = None) -> TokenSums:  # fmt: skip
-    """Return the sums over the tokens of all rows; on every rank the same.
+    """Return the sums over the tokens of all rows; the same on every rank.
 
-    A batch has at most `batch_size` rows and, if it has more than one, `tokens_at_once` tokens with its padding.
-    `between` is called on every rank before each batch; it may raise to end the measurement, on all ranks alike.
+    A batch has at most `batch_size` rows and, unless it is a single row, `tokens_at_once` tokens including padding.
+    `between` is called on every rank before each batch; it may raise to end the evaluation, on all ranks or none.
     """
     was_training = engine.model.training
     engine.model.eval()
@@ -43,7 +43,7 @@ def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sa
             for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once):
                 between()
                 if turn is not None or engine.shards_parameters:
-                    # A sharded forward needs every rank: one without rows of its own computes along with a row.
+                    # A sharded forward pass needs every rank: one without rows computes some row and ignores the result.
                     found = objective.nll(forward, objective.collate(list(turn or rows[:1])).to(engine.device))
                     nll += found if turn is not None else 0.0
     finally:
@@ -55,10 +55,10 @@ def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sa
 
 def measure(engine: Engine, task: Task[E], tokenizer: Any, examples: Sequence[E], rows: Sequence[Sample], evaluation: Evaluation,
             batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
-    """Return all figures of the model on the test rows; on every rank the same. `rows` are the tokenized `examples`.
+    """Return all figures of the model on the test rows; the same on every rank. `rows` are the tokenized `examples`.
 
-    `max_length` is the job's largest length of a row; a longer prompt loses its beginning. Answers are generated only
-    where a metric needs them.
+    `max_length` is the job's maximum row length in tokens; a longer prompt loses its beginning. Answers are generated only
+    if a metric needs them.
     """
     figures = figures_of_tokens(sum_over_tokens(engine, task.objective, rows, batch_size, tokens_at_once=tokens_at_once))
     names, generation = evaluation.text_metrics_of(task.facts.name), evaluation.generation or Generation()
@@ -78,5 +78,5 @@ def measure(engine: Engine, task: Task[E], tokenizer: Any, examples: Sequence[E]
 
 
 def figures_of_tokens(sums: TokenSums) -> dict[MetricName, Figure]:
-    """Return every metric of sums over tokens: what a validation measures."""
+    """Return the figures of all metrics that need only token sums, which are those of a validation."""
     return compute(metrics_needing(Needs.TOKEN_SUMS), {Needs.TOKEN_SUMS: [sums]})

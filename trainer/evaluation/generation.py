@@ -1,6 +1,6 @@
-"""Greedy answers of a model in batches; the text of an answer does not depend on which others stand in its batch.
+"""Generates greedy answers in batches; an answer does not depend on the others in its batch.
 
-Changes nothing of the model: its mode is restored, its own sampling settings are not used. Test:
+Leaves the model unchanged: its mode is restored, and its own sampling settings are ignored. Test:
 tests/trainer/evaluation/test_generation.py.
 """
 
@@ -20,12 +20,12 @@ DEFAULT_BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """How answers begin and end, besides the end of a sequence."""
+    """How answers begin and end, in addition to the end-of-sequence token."""
 
     stops: frozenset[int] = frozenset()
-    """Tokens that end an answer."""
+    """Ids of tokens that end an answer."""
     opening: tuple[int, ...] = ()
-    """Tokens that may come before its words and are no part of it, such as an empty thought."""
+    """Tokens that may precede its words and are not part of it, such as an empty thought."""
 
 
 PLAIN = AnswerForm()
@@ -33,7 +33,7 @@ PLAIN = AnswerForm()
 
 @dataclass(frozen=True)
 class Generated:
-    """An answer. `cut`: it reached the limit of tokens before the model ended it."""
+    """An answer. `cut`: it reached the token limit before the model ended it."""
 
     text: str
     cut: bool
@@ -49,11 +49,11 @@ def generate(
     *,
     synced: bool = False,
 ) -> list[Generated]:
-    """Return the answer to each prompt (token ids), greedily, up to the first stop token, without special tokens.
+    """Return the greedy answer to each prompt (token ids), up to the first stop token, without special tokens.
 
-    The form's opening is left out, as it is in references.
-    A prompt that leaves no room in the model's context loses its beginning. `synced`: parameters are sharded (ZeRO-3), so
-    every rank goes on until all have stopped; every rank must then give equally many prompts.
+    The form's opening is removed, as in references. A prompt that leaves too little room in the model's context loses its
+    beginning. `synced`: parameters are sharded (ZeRO-3), so every rank generates until all have stopped and must pass equally
+    many prompts. Raises ValueError for an empty prompt.
     """
     if any(not prompt for prompt in prompts):
         raise ValueError("a prompt has no tokens")
@@ -62,7 +62,7 @@ def generate(
     kept = [list(prompt)[-room:] if room > 0 else list(prompt) for prompt in prompts]
     answers: dict[int, Generated] = {}
     with _neutral(model) as generator:
-        # Prompts of like length share a batch: less padding, less work.
+        # Prompts of similar length share a batch: less padding, less work.
         order = sorted(range(len(kept)), key=lambda row: (len(kept[row]), row))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -75,9 +75,9 @@ def generate(
 
 @contextmanager
 def _neutral(model: Any) -> Iterator[Any]:
-    """Yield the transformers model, in evaluation mode and without its own generation settings; restore both.
+    """Yield the transformers model, in evaluation mode and without its own generation settings; restore both afterwards.
 
-    transformers fills what a generation config leaves open from the model's own, such as a repetition penalty.
+    transformers fills unset fields of a generation config, such as a repetition penalty, from the model's own.
     """
     generator = model.get_base_model() if hasattr(model, "get_base_model") else model
     was_training, own_settings = model.training, generator.generation_config
@@ -91,10 +91,10 @@ def _neutral(model: Any) -> Iterator[Any]:
 
 
 def _answer(model: Any, prompts: list[list[int]], stops: list[int], max_new_tokens: int, synced: bool) -> list[tuple[list[int], bool]]:
-    """Return the new tokens of each row before its first stop token, and whether it has none."""
+    """Return each row's new tokens before its first stop token, and whether there was none."""
     width = max(len(prompt) for prompt in prompts)
     device = _device(model)
-    # The padding's id is never seen: the mask hides it, whatever it is. Position ids follow the mask.
+    # Any padding id works, because the mask hides it. Position ids follow the mask.
     padding = stops[0] if stops else 0
     input_ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)

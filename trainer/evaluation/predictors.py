@@ -1,7 +1,7 @@
-"""Answers requests, each kind by its predictor, shared out over the ranks.
+"""Answers requests, each kind with its predictor, distributed over the ranks.
 
-A task says what it asks, as a request; what to do for it is here, so that neither tasks nor metrics touch a model. A kind without a
-predictor is an error. Tests: tests/trainer/evaluation/test_predictors.py, tests/trainer/engine/test_invariance.py.
+A task describes what it asks as a request; how to answer it is here, so that neither tasks nor metrics use a model. A kind
+without a predictor is an error. Tests: tests/trainer/evaluation/test_predictors.py, tests/trainer/engine/test_invariance.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +15,17 @@ from trainer.tasks.base import Generate, Request
 
 @dataclass(frozen=True)
 class Limits:
-    """What a prediction may cost."""
+    """Token limits of predictions."""
 
     prompt_tokens: int
     """A longer prompt loses its beginning."""
     new_tokens: int
     tokens_at_once: int
-    """Tokens of a batch, prompt and answer together; at least one row is computed."""
+    """Tokens of a batch, prompts and answers together; a batch has at least one row."""
 
 
 def predict(engine: Engine, tokenizer: Any, requests: Sequence[Request], limits: Limits) -> list[Generated]:
-    """Return one answer per request, in order, on every rank. All requests are of one kind; raises TypeError for an unknown one."""
+    """Return one answer per request, in order, on every rank. Requests must be of one kind; TypeError for mixed or unknown kinds."""
     kinds = {type(request) for request in requests}
     kind = next(iter(kinds)) if len(kinds) == 1 else None
     if kind not in PREDICTORS:
@@ -47,12 +47,12 @@ PREDICTORS: Mapping[type | None, Predictor] = {Generate: _generated}
 def generate_over_ranks(
     engine: Engine, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int, form: AnswerForm = PLAIN
 ) -> list[Generated]:
-    """Return one answer per prompt, in order, on every rank; the prompts are shared out over the ranks."""
+    """Return one answer per prompt, in order, on every rank; the prompts are distributed over the ranks."""
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     own = order[engine.rank :: engine.world_size]
     computed = own
     if engine.shards_parameters:
-        # Every rank generates for as many prompts, for the same reason as in sum_over_tokens.
+        # Every rank generates for equally many prompts, for the same reason as in sum_over_tokens.
         computed = own + [order[0]] * (-(-len(prompts) // engine.world_size) - len(own))
     own_prompts = [list(prompts[index]) for index in computed]
     answers = generate(engine.model, tokenizer, own_prompts, max_new_tokens, batch_size, form, synced=engine.shards_parameters)

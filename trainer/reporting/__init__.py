@@ -1,1 +1,1 @@
-"""What a run reports: progress, figures, report.json, the table."""
+"""What a run reports: progress, figures, report.json and the table printed from it. Tests: tests/trainer/reporting/."""

@@ -1,4 +1,4 @@
-"""The settings of a run as they took effect: defaults that the job left out are filled in.
+"""The settings that a run used, with the defaults that the job left out filled in.
 
 Test: tests/trainer/reporting/test_hyperparameters.py.
 """
@@ -15,7 +15,7 @@ from trainer.training.optimizer import optimizer_of
 def hyperparameters(config: TrainConfig, *, bfloat16: bool, validation_every: int | None) -> dict[str, Any]:
     """Return method, training (with the seed), regularization, augmentation, evaluation and distribution in wire form.
 
-    `validation_every` is the number of steps between validations, None where there are no validation rows.
+    `validation_every` is the number of steps between validations; None without validation rows.
     """
     names = {"method", "training", "regularization", "augmentation", "evaluation", "workers"}
     used: dict[str, Any] = config.model_dump(mode="json", by_alias=True, include=names)

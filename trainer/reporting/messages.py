@@ -1,4 +1,4 @@
-"""What a rank sends to the driver while it runs: typed changes of the progress record, so that a misspelt field is a type error.
+"""What a rank sends to the driver while it runs: typed changes of the progress record, so that a misspelled field is a type error.
 
 Test: tests/trainer/reporting/test_messages.py.
 """
@@ -9,7 +9,7 @@ from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance, Outc
 
 
 class RecordUpdate(TypedDict, total=False):
-    """Changed fields of a ProgressRecord, by its own names and types. What is absent stays as it was."""
+    """Changed fields of a ProgressRecord, by its own names and types. Absent fields stay unchanged."""
 
     stage: Stage
     resumed_from_step: int
@@ -23,21 +23,21 @@ class RecordUpdate(TypedDict, total=False):
 
 
 class Sender(Protocol):
-    """A rank's way to the driver."""
+    """A rank's channel to the driver."""
 
     def send(self, **changes: Unpack[RecordUpdate]) -> None:
-        """Send changed fields of the record."""
+        """Send changed fields of the record; must not fail or block training."""
 
     def stop_requested(self, wait_seconds: float = 0.0) -> bool:
-        """Return whether the run is to stop, as far as is known within `wait_seconds`."""
+        """Return whether the driver is known, within `wait_seconds`, to want the run to stop."""
 
 
 class Silent:
-    """The sender of ranks other than 0."""
+    """The sender of ranks other than 0, which report nothing."""
 
     def send(self, **changes: Unpack[RecordUpdate]) -> None:
-        """Send nothing."""
+        """Drop the changes: rank 0 sends the same."""
 
     def stop_requested(self, wait_seconds: float = 0.0) -> bool:
-        """Leave the decision to rank 0."""
+        """Return False: rank 0 decides for all."""
         return False

@@ -1,7 +1,7 @@
-"""How a run's progress leaves its workers: rank 0 -> a small Ray actor -> the driver; and its figures: Ray's metrics port.
+"""How progress leaves the workers: rank 0 -> a small Ray actor -> the driver; figures also go to Ray's metrics port.
 
-Reporting never fails training: rank 0 sends, and waits for no answer longer than a fifth of a second.
-Touches Ray. Test: tests/trainer/reporting/test_progress.py.
+Reporting never fails training: rank 0 sends, and waits at most a fifth of a second for an answer.
+Uses Ray. Test: tests/trainer/reporting/test_progress.py.
 """
 
 import logging
@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 
 def progress_box() -> Any:
-    """Return a new Ray actor that holds changes until the driver fetches them, and the request to stop."""
+    """Start a Ray actor that holds changes until the driver fetches them, and the driver's request to stop."""
     import ray
 
     return ray.remote(num_cpus=0)(ProgressBox).remote()
 
 
 class ProgressBox:
-    """The actor's body; lives on any node, holds a few kilobytes."""
+    """The class of the actor; runs on any node and holds a few kilobytes."""
 
     def __init__(self) -> None:
         self._changes = RecordUpdate()
@@ -34,34 +34,34 @@ class ProgressBox:
         self._stop = False
 
     def put(self, changes: RecordUpdate) -> bool:
-        """Take changes from rank 0; return whether the run is to stop."""
+        """Store changes from rank 0; return whether the run should stop."""
         self._changes.update(changes)
         self._stage = changes.get("stage", self._stage)
         return self._stop
 
     def fetch(self) -> tuple[RecordUpdate, Stage | None]:
-        """Hand the changes since the last fetch to the driver, and each time the stage, which decides what SIGTERM means."""
+        """Return the changes since the last fetch, and always the stage, which decides how the driver handles SIGTERM."""
         changes, self._changes = self._changes, RecordUpdate()
         return changes, self._stage
 
     def request_stop(self) -> None:
-        """Have rank 0 write a checkpoint and end after its present step."""
+        """Ask rank 0 to write a checkpoint and end after the current step."""
         self._stop = True
 
 
 class WorkerProgress:
-    """Rank 0's side: sends without waiting, and learns on the way whether to stop."""
+    """Rank 0's sender: sends without waiting; the answers say whether to stop."""
 
     def __init__(self, box: Any) -> None:
         self._box, self._answer, self._stop = box, None, False
 
     def send(self, **changes: Unpack[RecordUpdate]) -> None:
-        """Send changed fields of the record."""
+        """Send changed fields of the record to the actor, without waiting for it."""
         self.stop_requested()
         self._answer = self._box.put.remote(changes)
 
     def stop_requested(self, wait_seconds: float = 0.0) -> bool:
-        """Return whether the driver wants the run to stop, as far as is known within `wait_seconds`."""
+        """Return whether the latest answer, awaited up to `wait_seconds`, asks the run to stop."""
         import ray
 
         if self._answer is not None and ray.wait([self._answer], timeout=wait_seconds)[0]:
@@ -74,7 +74,7 @@ class WorkerProgress:
 
 
 class RayMetricsSink:
-    """Figures as gauges on Ray's metrics port, tagged with the job, for Prometheus."""
+    """Exposes figures as gauges on Ray's metrics port for Prometheus, tagged with job and attempt."""
 
     NAMES: ClassVar[dict[str, str]] = {
         "trainLoss": "finetune_train_loss",
@@ -91,7 +91,7 @@ class RayMetricsSink:
         self._step = Gauge("finetune_step", description="optimizer steps done", tag_keys=("job", "attempt"))
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Set the gauges of the figures that have one."""
+        """Set the step gauge, and the gauges of known figures."""
         self._step.set(step, tags=self._tags)
         for name, value in figures.items():
             if name in self._gauges:

@@ -1,6 +1,6 @@
-"""Renders a report for a terminal: base against tuned, then prompts answered by both models.
+"""Renders a report for a terminal: base and tuned model side by side, then prompts answered by both.
 
-Reads nothing but the document, so that it can show a report written earlier. Pure. Test: tests/trainer/reporting/test_render.py.
+Reads only the report, so that it can show one written earlier. Pure. Test: tests/trainer/reporting/test_render.py.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tune
 
 
 def render_table(report: Mapping[str, Any]) -> RenderableType:
-    """Return the metrics of base and tuned model side by side, remarks on them, then up to three prompts with both answers."""
+    """Return the metrics of base and tuned model side by side, remarks on them, and up to `MAX_SAMPLES` prompts with both answers."""
     parts: list[RenderableType] = [metrics_table(report), *(Text(remark) for remark in remarks(report))]
     for sample in report.get("samples", [])[:MAX_SAMPLES]:
         parts += [_sample(sample), Text()]
@@ -26,7 +26,7 @@ def render_table(report: Mapping[str, Any]) -> RenderableType:
 
 
 def metrics_table(report: Mapping[str, Any]) -> Table:
-    """Return the table; an arrow shows the direction, its colour whether that is for the better. An unknown metric is a ValueError."""
+    """Return the table; arrows show the direction of change, their color whether it is better. ValueError for an unknown metric."""
     rows = report.get("rows", {})
     counts = f"{rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered"
     table = Table(title=f"{report['model']['name']}: base against tuned ({counts})", box=box.SIMPLE_HEAD, title_justify="left")
@@ -41,7 +41,7 @@ def metrics_table(report: Mapping[str, Any]) -> Table:
 
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
-    """Return a line for each figure that is left out, with the reason, and one for answers that the limit cut."""
+    """Return a line for each undefined figure, with the reason, and one for answers cut by the token limit."""
     lines = []
     for name, base in report["baseline"].items():
         heading = METRICS[MetricName(name)].heading

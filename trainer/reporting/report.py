@@ -1,6 +1,6 @@
-"""report.json: what a run trained, on what, and how the tuned model compares with the base on the same rows.
+"""report.json: what a run trained, on which data, and how the tuned model compares with the base on the same rows.
 
-Pure: values in, one JSON document out. Its form is part of the product; SCHEMA_VERSION rises when a reader must change.
+Pure: values in, one JSON document out. Its schema is public; SCHEMA_VERSION increases when readers must change.
 Test: tests/trainer/reporting/test_report.py.
 """
 
@@ -23,23 +23,23 @@ PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "datasets", "sa
 
 @dataclass(frozen=True)
 class DataCounts:
-    """Rows of each side after validation, removal of duplicates and split."""
+    """Rows of each side after checks, deduplication and split."""
 
     train: int
     validation: int
     test: int
     train_pieces: int | None = None
-    """Of texts, the pieces that the training rows were cut into: what an epoch and a step count."""
+    """For texts, the number of pieces of the training rows: epochs and steps count pieces."""
 
     def to_wire(self) -> dict[str, int]:
-        """Return the counts as the report has them."""
+        """Return the counts as in report.json; `trainPieces` only for texts."""
         pieces = {} if self.train_pieces is None else {"trainPieces": self.train_pieces}
         return {"train": self.train, "validation": self.validation, "test": self.test, **pieces}
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What training did. `seconds` is the time in training steps of this attempt; tokens count over all ranks."""
+    """Summary of training. `seconds` is the time in training steps of this attempt; tokens are of all ranks."""
 
     steps: int
     epochs: float
@@ -55,7 +55,7 @@ class TrainingSummary:
 
 @dataclass(frozen=True)
 class SampleAnswer:
-    """One test prompt, what the row says, and what both models say."""
+    """One test prompt with its reference and the answers of both models."""
 
     prompt: str
     reference: str
@@ -65,7 +65,7 @@ class SampleAnswer:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The outcome of a run. `baseline` and `final` are of the same rows: generated text of the first ones, all else of all test rows."""
+    """The result of a run. `baseline` and `final` use the same rows: all test rows, but only the first ones for generated text."""
 
     model: ModelProvenance
     data: DataCounts
@@ -73,24 +73,24 @@ class RunResult:
     baseline: Mapping[MetricName, Figure]
     final: Mapping[MetricName, Figure]
     measured_step: int
-    """The step of the weights that `final` is of."""
+    """The step of the weights that `final` was measured on."""
     evaluated_rows: int
     generated_rows: int
     cut_answers: tuple[int, int] = (0, 0)
-    """Answers of base and tuned model that reached the limit of tokens before their end."""
+    """Number of answers of base and tuned model that reached the token limit before their end."""
     samples: Sequence[SampleAnswer] = ()
     augmentation: Mapping[str, Any] | None = None
     checkpoints: Sequence[CheckpointRecord] = ()
     best: Score | None = None
     exports: Sequence[Mapping[str, Any]] = ()
-    """Each with form, path, the step of its weights, and how far its logits are from those of the model that was measured."""
+    """Each with form, path, the step of its weights, and the distance of its logits from those of the evaluated model."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    """The settings as they took effect, the seed among them."""
+    """The settings that took effect, including the seed."""
     warnings: Sequence[str] = ()
 
 
 def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
-    """Return the report of a run, ready for JSON."""
+    """Return the report of a run as a JSON value: nan and infinity become None."""
     baseline, final = result.baseline, result.final
     return {
         "schemaVersion": SCHEMA_VERSION,
@@ -117,9 +117,9 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
 
 
 def with_exports(report: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the report with further exports entered; each replaces an earlier one of its form.
+    """Return the report with more exports; each replaces an earlier one of the same form.
 
-    `measured` is false in an entry whose weights are not those that the report's figures are of.
+    An entry has `measured: false` if the report's figures were not measured on its weights.
     """
     forms, step = {export["form"] for export in exports}, measured_step(report)
     marked = [dict(export) | ({} if step == export["step"] else {"measured": False}) for export in exports]
@@ -128,7 +128,7 @@ def with_exports(report: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]
 
 
 def measured_step(report: Mapping[str, Any]) -> int | None:
-    """Return the step of the weights that a report's `final` is of; None where the report does not say."""
+    """Return the step of the weights that a report's `final` was measured on; None if the report does not say."""
     step = report.get("measuredStep")
     return step if isinstance(step, int) else None
 
@@ -149,7 +149,7 @@ def _training(training: TrainingSummary) -> dict[str, Any]:
 
 
 def _answers(config: TrainConfig, result: RunResult) -> dict[str, Any]:
-    """Return how many answers of each model the limit of tokens cut."""
+    """Return the number and share of each model's answers that the token limit cut."""
     limit = (config.evaluation.generation or Generation()).max_new_tokens
     counts = zip(("baseline", "final"), result.cut_answers, strict=True)
     return {"maxNewTokens": limit} | {name: {"cut": cut, "cutShare": cut / result.generated_rows} for name, cut in counts}
@@ -165,7 +165,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 
 def _change(base: Figure, tuned: Figure) -> dict[str, float | None]:
-    """Return the difference tuned - base, and the quotient tuned / base where it is defined."""
+    """Return the difference tuned - base, and the ratio tuned / base where it is defined."""
     if base.value is None or tuned.value is None:
         return {"difference": None, "ratio": None}
     ratio = tuned.value / base.value if base.value and math.isfinite(base.value) else None
@@ -173,7 +173,7 @@ def _change(base: Figure, tuned: Figure) -> dict[str, float | None]:
 
 
 def _finite(value: float | None) -> float | None:
-    """Return None for nan and infinity, which JSON does not have."""
+    """Return None for nan and infinity, which are not valid JSON."""
     return value if value is not None and math.isfinite(value) else None
 
 

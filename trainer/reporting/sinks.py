@@ -1,6 +1,6 @@
 """Where rank 0's figures go besides the progress record: metrics.jsonl, TensorBoard, Ray's metrics port.
 
-Each sink takes a step and named figures. The other ranks have none, and a sink that fails is only logged.
+A sink takes a step and named figures. Other ranks have none, and the failure of a sink is only logged.
 Test: tests/trainer/reporting/test_sinks.py.
 """
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsSink(Protocol):
-    """Takes figures of one step."""
+    """A destination for the figures of each step."""
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Store figures; names such as trainLoss, tokensPerSecond, validation/perplexity."""
@@ -28,7 +28,7 @@ SinkOpener = Callable[[], MetricsSink]
 
 
 class JsonLinesSink:
-    """One JSON object a line in metrics.jsonl. A resumed run drops the lines after the step that it goes on from."""
+    """Writes metrics.jsonl, one JSON object per line. A resumed run first drops the lines after the step it resumes from."""
 
     def __init__(self, path: Path, resumed_from_step: int) -> None:
         self._path = path
@@ -37,13 +37,13 @@ class JsonLinesSink:
             write_atomically(path, "".join(line + "\n" for line in kept))
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Append a line."""
+        """Append a line with step, UTC time and figures; those that are not finite become null."""
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, "time": datetime.now(UTC).isoformat(), **finite(figures)}) + "\n")
 
 
 def step_of_line(line: str) -> float:
-    """Return the step of a line of metrics.jsonl; infinity for a line that a crash cut short."""
+    """Return the step of a line of metrics.jsonl; infinity for a line truncated by a crash."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
@@ -51,7 +51,7 @@ def step_of_line(line: str) -> float:
 
 
 class TensorBoardSink:
-    """TensorBoard event files. What an interrupted run wrote of steps that are trained again is hidden."""
+    """Writes TensorBoard event files; hides what an interrupted run wrote for steps that are trained again."""
 
     def __init__(self, directory: Path, resumed_from_step: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
@@ -59,14 +59,14 @@ class TensorBoardSink:
         self._writer: Any = SummaryWriter(str(directory), purge_step=resumed_from_step + 1)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write scalars."""
+        """Write each figure as a scalar, and flush so that a running TensorBoard shows it."""
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
 
 class FanOut:
-    """Passes figures on to all sinks; the fault of one is logged and does not reach training."""
+    """Forwards figures to all sinks; the failure of one is logged and does not affect training."""
 
     def __init__(self, openers: Sequence[SinkOpener]) -> None:
         self._sinks: list[MetricsSink] = []
@@ -74,10 +74,10 @@ class FanOut:
             try:
                 self._sinks.append(opener())
             except Exception as error:  # as in log
-                logger.warning("a place for figures could not be opened: %s", error)
+                logger.warning("a sink for figures could not be opened: %s", error)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Pass figures on."""
+        """Forward the figures to every sink that could be opened; never raises."""
         for sink in self._sinks:
             try:
                 sink.log(step, figures)

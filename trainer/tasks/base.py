@@ -75,7 +75,7 @@ class Task(ABC, Generic[E]):
 
     @abstractmethod
     def read(self, row: Row) -> E | Skipped:
-        """Return the example in a row, or why it is left out; raises InputError for one that cannot be learnt as written."""
+        """Return the example in a row, or why it is left out; raises InputError for one that cannot be learned as written."""
 
     @abstractmethod
     def vary(self, example: E, change: Callable[[str], str]) -> E:
@@ -112,7 +112,7 @@ class Task(ABC, Generic[E]):
         """Raise InputError for a tokenizer that this task cannot use."""
 
     def sampled(self, name: str, examples: Sequence[E], tokenizer: Any, max_length: int, keep: Keep = in_memory) -> Sampled[E]:
-        """Return the rows of a data set as the model will see them; raises InputError for one that cannot be learnt as written.
+        """Return the rows of a data set as the model will see them; raises InputError for one that cannot be learned as written.
 
         `keep` stores the pieces if every example is one piece; a task that checks only a sample of the rows keeps it in memory.
         """

@@ -60,7 +60,7 @@ class Chat(Task[ChatExample]):
         return [Piece(example, tokenize(example, tokenizer, max_length))]
 
     def request(self, example: ChatExample, tokenizer: Any) -> Generate:
-        """Ask for the last answer that is learnt."""
+        """Ask for the last answer that is learned."""
         prompt, reference = prompt_and_reference(example, tokenizer)
         shown = next((message.content for message in reversed(example.messages) if message.role == "user"), "")
         return Generate(reference, shown, prompt, turn_stops(tokenizer), tuple(opening_ids(tokenizer)))

@@ -66,7 +66,7 @@ class LanguageModeling(Task[TextExample]):
         return text if isinstance(text, Skipped) else TextExample.of(row.origin, text)
 
     def vary(self, example: TextExample, change: Callable[[str], str]) -> TextExample:
-        """Change the whole text: all of it is both read and learnt."""
+        """Change the whole text: all of it is both read and learned."""
         return replace(example, text=change(example.text))
 
     def encode(self, example: TextExample, tokenizer: Any, max_length: int) -> list[Piece[TextExample]]:

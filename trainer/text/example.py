@@ -9,7 +9,7 @@ from trainer.text.words import bare
 
 @dataclass(frozen=True)
 class TextExample(Example):
-    """A text, all of which is learnt."""
+    """A text, all of which is learned."""
 
     text: str
 

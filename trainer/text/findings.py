@@ -15,10 +15,10 @@ CONVERSATIONS_FIX = "; write conversations as messages, with task: chat"
 
 
 def end_findings(tokenizer: Any) -> list[str]:
-    """Report a tokenizer without an end-of-sequence token: the end of a text is then not learnt."""
-    return (
-        [] if tokenizer.eos_token_id is not None else ["model: the tokenizer has no end-of-sequence token, the end of a text is not learnt"]
-    )
+    """Report a tokenizer without an end-of-sequence token: the end of a text is then not learned."""
+    if tokenizer.eos_token_id is not None:
+        return []
+    return ["model: the tokenizer has no end-of-sequence token, so the end of a text is not learned"]
 
 
 def text_findings(side: Sampled[TextExample], tokenizer: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Cuts texts into pieces of at most `maxSequenceLength` tokens, so that all of a long text is learnt and measured.
+"""Cuts texts into pieces of at most `maxSequenceLength` tokens, so that all of a long text is learned and measured.
 
 The whole text is tokenized once and a piece is a slice of its tokens. It begins with the last token of the previous piece, as
 context without loss, so every token of a text except the first has loss exactly once. The positions of the cuts change the

@@ -1,8 +1,8 @@
-"""From tokenized rows to the micro-batches of one rank: who computes which row.
+"""From tokenized rows to the micro-batches of one rank: which rank computes which row.
 
-Rows of a step are sorted by length before they are dealt to the ranks, so that a micro-batch holds little padding and the
-ranks finish at about the same time. Neither changes the loss. To deal rows their lengths and ids are enough: a rank reads no
-row but its own. Test: tests/trainer/training/test_batches.py.
+Rows of a step are sorted by length before they are dealt to the ranks, so that micro-batches have little padding and the
+ranks finish at about the same time. Neither changes the loss. Dealing needs only lengths and ids: a rank reads only
+its own rows. Test: tests/trainer/training/test_batches.py.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from trainer.data.shards import Chosen, by_length, lengths_of
 
 
 def deal(rows: Sequence[tuple[int, str]], rank: int, world_size: int, micro_batch_size: int) -> list[list[int]]:
-    """Return the places of the rows of rank `rank`'s micro-batches of a step; every rank gets as many.
+    """Return the row indices of each of `rank`'s micro-batches of a step; every rank gets equally many.
 
-    `rows` are length and id of each row; there are a multiple of world_size of them.
+    `rows` are (length, id) of each row; their number is a multiple of world_size.
     """
     own = sorted(range(len(rows)), key=rows.__getitem__)[rank::world_size]
     return [own[start : start + micro_batch_size] for start in range(0, len(own), micro_batch_size)]
@@ -23,10 +23,10 @@ def deal(rows: Sequence[tuple[int, str]], rank: int, world_size: int, micro_batc
 def deal_evaluation(
     rows: Sequence[Sample], rank: int, world_size: int, batch_size: int, tokens_at_once: int | None = None
 ) -> list[Sequence[Sample] | None]:
-    """Return rank `rank`'s batches of an evaluation over all rows; None is a turn without rows.
+    """Return `rank`'s batches of an evaluation over all rows; None is a turn without rows.
 
-    A batch holds at most `batch_size` rows and, padding included, `tokens_at_once` tokens, but always one row.
-    Every rank gets as many turns, because a sharded model's forward needs all ranks each time.
+    A batch has at most `batch_size` rows and, including padding, `tokens_at_once` tokens, but at least one row.
+    Every rank gets equally many turns, because each forward pass of a sharded model needs all ranks.
     """
     lengths = lengths_of(rows)
     batches: list[list[int]] = []

@@ -1,6 +1,6 @@
-"""The training loop: read it top to bottom. What happens besides a step is a hook, testable alone.
+"""The training loop, to be read top to bottom. Everything besides the step itself is a hook that can be tested alone.
 
-Nothing here knows of Ray, files or Kubernetes. Test: tests/trainer/training/test_loop.py, tests/trainer/engine/test_invariance.py.
+Knows nothing of Ray, files or Kubernetes. Test: tests/trainer/training/test_loop.py, tests/trainer/engine/test_invariance.py.
 """
 
 import math
@@ -24,7 +24,7 @@ RATE_WINDOW_STEPS = 20
 
 
 class TrainingDivergedError(RunError):
-    """Loss or gradient is no longer a finite number; going on would only write a broken model."""
+    """Loss or gradient norm is no longer finite; continuing would only write a broken model."""
 
     reason = REASON_DIVERGED
 
@@ -33,14 +33,14 @@ class StopReason(StrEnum):
     """Why training ended before its last step."""
 
     EARLY = "EarlyStopped"
-    """Validation found no improvement for as long as the job allows."""
+    """Validation found no improvement within the job's patience."""
     INTERRUPTED = "Interrupted"
-    """The driver asked for it; another attempt goes on."""
+    """The driver asked for it; another attempt continues."""
 
 
 @dataclass
 class Progress:
-    """Where training stands. `step` counts optimizer steps done; `tokens_seen` all tokens computed, padding left out."""
+    """Progress of training. `step` counts finished optimizer steps; `tokens_seen` all tokens computed, excluding padding."""
 
     total_steps: int
     steps_per_epoch: float
@@ -50,16 +50,16 @@ class Progress:
     step_seconds: float = 0.0
     """Time in steps of this attempt, without evaluations and checkpoints."""
     step_tokens: int = 0
-    """Tokens of those steps."""
+    """Tokens of those steps, over all ranks."""
     _times: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW_STEPS + 1))
 
     @property
     def finished(self) -> bool:
-        """Whether no step follows."""
+        """Whether no more steps follow."""
         return self.step >= self.total_steps or self.stop_reason is not None
 
     def mark(self, now: float) -> None:
-        """Note the time at a step's end (or before the first step), for rate and ETA."""
+        """Record the time (monotonic, seconds) at a step's end or before the first step, for rate and ETA."""
         if self._times:
             before, _, tokens_before = self._times[-1]
             self.step_seconds += now - before
@@ -68,15 +68,15 @@ class Progress:
 
     @property
     def paused(self) -> bool:
-        """Whether the beginning of the next step has to be marked."""
+        """Whether the next step's beginning must be marked first."""
         return not self._times
 
     def pause(self) -> None:
-        """Forget the times: what follows (an evaluation) is not training."""
+        """Drop the recorded times: what follows, such as an evaluation, is not training."""
         self._times.clear()
 
     def to_record(self) -> TrainingProgress:
-        """Return what the progress record holds; rate and ETA over the last steps, None when unknown."""
+        """Return the progress for the record; rate and ETA are over the last `RATE_WINDOW_STEPS` steps, None if unknown."""
         rate = self.step_tokens / self.step_seconds if self.step_seconds > 0 else None
         eta = None
         if len(self._times) >= 2:
@@ -92,17 +92,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step came to."""
+    """Figures of one optimizer step, the same on every rank."""
 
     train_loss: float
-    """Mean negative log-likelihood per loss-bearing token of the global batch, in nats, without smoothing."""
+    """Mean negative log-likelihood per token with loss in the global batch, in nats, without label smoothing."""
     gradient_norm: float
     learning_rate: float
     loss_tokens: int
 
 
 class Hook(Protocol):
-    """Something that happens after steps: logging, validation, checkpoints, stopping."""
+    """An action after each step: logging, validation, checkpoints, stopping."""
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
         """Act; set progress.stop_reason to end training. Called on every rank, in the same order."""
@@ -110,9 +110,9 @@ class Hook(Protocol):
 
 def train(engine: Engine, objective: Objective[B], batches: Callable[[int], Sequence[B]], training: Training, label_smoothing: float,
           progress: Progress, hooks: Sequence[Hook]) -> None:  # fmt: skip
-    """Train until progress is finished. `batches(step)` gives this rank's micro-batches of a step, collated by the objective.
+    """Train until progress is finished. `batches(step)` returns this rank's micro-batches of a step, collated by the objective.
 
-    Raises TrainingDivergedError when loss or gradient norm is not finite.
+    Raises TrainingDivergedError if loss or gradient norm is not finite.
     """
     engine.model.train()
     forward = Forward.of(engine.model, engine.forward)
@@ -122,7 +122,7 @@ def train(engine: Engine, objective: Objective[B], batches: Callable[[int], Sequ
         micro_batches = batches(progress.step)
         units, tokens = (int(total) for total in engine.sums_over_ranks(counts(micro_batches)))
         seed_step(training.seed, progress.step, engine.rank)
-        nll = torch.zeros((), dtype=torch.float64, device=engine.device)  # read once a step: each reading waits for the device
+        nll = torch.zeros((), dtype=torch.float64, device=engine.device)  # read once per step: each read waits for the device
         for index, batch in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             with engine.accumulating(last):
@@ -145,10 +145,10 @@ def train(engine: Engine, objective: Objective[B], batches: Callable[[int], Sequ
 
 
 def counts(batches: Sequence[Batch]) -> list[float]:
-    """Return the units of the loss and all tokens of this rank's part of a step."""
+    """Return the numbers of loss units and of tokens in this rank's part of a step."""
     return [float(sum(batch.units for batch in batches)), float(sum(batch.tokens for batch in batches))]
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Make dropout a function of seed, step and rank, so that a resumed run draws what an unbroken one would have."""
+    """Make dropout a function of seed, step and rank, so that a resumed run draws the same as an uninterrupted one."""
     torch.manual_seed(((seed * 1_000_003 + step) * 65_537 + rank) % 2**63)

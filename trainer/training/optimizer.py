@@ -1,7 +1,7 @@
-"""The optimizer as engines and checkpoints see it: how it is built, and which tensors it keeps for each parameter.
+"""The optimizer, as engines and checkpoints see it: how it is built, and which tensors it keeps per parameter.
 
-Engines copy and restore these tensors by name, and a checkpoint has one file for each, so another optimizer is another class
-here and nothing elsewhere. Test: tests/trainer/training/test_optimizer.py.
+Engines copy and restore these tensors by name, and a checkpoint has one file per name, so a new optimizer is only a new class
+here. Test: tests/trainer/training/test_optimizer.py.
 """
 
 from abc import ABC, abstractmethod
@@ -15,22 +15,22 @@ from finetune.api.trainconfig import TrainConfig
 
 
 class Optimizer(ABC):
-    """An optimizer's settings. The learning rate is not among them: it is given at each step."""
+    """An optimizer's settings, except the learning rate, which is set at each step."""
 
     slots: ClassVar[tuple[str, ...]]
-    """Names, as in torch's optimizer state, of the tensors of a parameter's own shape that are kept for it."""
+    """Names, as in torch's optimizer state, of the tensors kept for each parameter in the parameter's shape."""
 
     @abstractmethod
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return torch's optimizer over the trainable parameters, learning rate 0 until set."""
+        """Return the torch optimizer over the trainable parameters; its learning rate is 0 until set."""
 
     @abstractmethod
     def counters(self, steps_done: int) -> dict[str, Tensor]:
-        """Return what torch keeps for a parameter besides its slots, after `steps_done` steps."""
+        """Return what torch stores per parameter besides its slots, after `steps_done` steps."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return name and settings for the report, without the weight decay, which is the job's own."""
+        """Return name and settings for the report, except weight decay, which is among the job's settings."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +44,30 @@ class AdamW(Optimizer):
     epsilon: float = 1e-8
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return torch's AdamW."""
+        """Return torch's AdamW; matrices get weight decay, vectors do not."""
         return torch.optim.AdamW(parameter_groups(model, self.weight_decay), lr=0.0, betas=self.betas, eps=self.epsilon, foreach=True)
 
     def counters(self, steps_done: int) -> dict[str, Tensor]:
-        """Return the step that the bias correction depends on."""
+        """Return the step count, which the bias correction needs."""
         return {"step": torch.tensor(float(steps_done))}
 
     def describe(self) -> dict[str, Any]:
-        """Return name, betas and epsilon."""
+        """Return name, betas and epsilon; the betas as a list, for JSON."""
         return {"name": "AdamW", "betas": list(self.betas), "epsilon": self.epsilon}
 
 
 def optimizer_of(config: TrainConfig) -> Optimizer:
-    """Return the optimizer of a job."""
+    """Return the optimizer for a job's settings: for now always AdamW."""
     return AdamW(config.regularization.weight_decay)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the groups of an optimizer with weight decay: matrices decay; biases, norms and other vectors do not."""
+    """Return parameter groups for torch: weight decay on matrices, none on biases, norms and other vectors; empty groups are left out."""
     decayed: list[nn.Parameter] = []
     exempt: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
-            # Under ZeRO-3 a parameter is an empty shard; its real shape is in ds_shape.
+            # Under ZeRO-3 a parameter is an empty placeholder; its real shape is in ds_shape.
             dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
             (decayed if dimensions >= 2 else exempt).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]

@@ -8,8 +8,8 @@ from finetune.api.sections import Scheduler, Training
 def learning_rate_at(step: int, total_steps: int, training: Training) -> float:
     """Return the learning rate of optimizer step `step` (0 is the first) of `total_steps`.
 
-    It rises linearly over the warm-up steps to the peak, which the first step after them has, then falls: cosine and
-    linear towards 0 at `total_steps`, constant not at all.
+    It rises linearly over the warm-up steps and reaches the peak at the first step after them. Then cosine and linear
+    fall toward 0 at `total_steps`; constant stays at the peak.
     """
     warmup_steps = math.ceil(training.warmup_ratio * total_steps)
     if step < warmup_steps:

@@ -36,7 +36,7 @@ def test_of_rows_that_the_template_shows_as_they_are_nothing_is_said(template: s
 def test_thoughts_that_are_left_out_are_said(template: str) -> None:
     assert said(trained_tokenizer(template), *ROWS, THOUGHT)[:1] == [
         "data.train: in 1 of 4 rows the model's chat template leaves out a part of an answer, such as earlier thoughts;"
-        " only what it shows is learnt (the first: data.train[0] line 4)"
+        " only what it shows is learned (the first: data.train[0] line 4)"
     ]
 
 
@@ -77,7 +77,7 @@ def test_messages_and_answers_that_are_left_out_are_said() -> None:
     row = chat("Q", "A", "more", "B", system="Be brief.")
     assert said(trained_tokenizer(template), row) == [
         "data.train: in 1 of 1 row the model's chat template leaves out a system message (the first: data.train[0] line 1)",
-        "data.train: in 1 of 1 row the model's chat template leaves out an answer, which is not learnt (the first: data.train[0] line 1)",
+        "data.train: in 1 of 1 row the model's chat template leaves out an answer, which is not learned (the first: data.train[0] line 1)",
     ]
 
 

@@ -112,10 +112,10 @@ def test_keys_that_nothing_reads_are_named_once() -> None:
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        pytest.param({"weight": 0.5}, r"messages\[1\]\.weight is '0.5'; a turn is either learnt or not: write 0 or 1", id="half a weight"),
+        pytest.param({"weight": 0.5}, r"messages\[1\]\.weight is '0.5'; a turn is either learned or not: write 0 or 1", id="half a weight"),
         pytest.param({"role": ["user"]}, "role is .*; roles are system, user, assistant", id="a list of roles"),
-        pytest.param({"weight": 2}, "weight is '2'; a turn is either learnt or not", id="a double weight"),
-        pytest.param({"train": "no"}, "train is 'no'; a turn is either learnt or not", id="a word"),
+        pytest.param({"weight": 2}, "weight is '2'; a turn is either learned or not", id="a double weight"),
+        pytest.param({"train": "no"}, "train is 'no'; a turn is either learned or not", id="a word"),
         pytest.param({"weight": 1, "train": False}, "has weight and train, which contradict each other", id="a contradiction"),
         pytest.param({"train_detail": [{"train": True}]}, "has train_detail; give the whole turn a weight", id="parts of a turn"),
         pytest.param({"tool_calls": [{"id": "1"}]}, "has tool_calls; calls of tools cannot be trained on", id="a call of a tool"),
@@ -149,7 +149,7 @@ def test_a_mark_that_learns_another_turn_than_the_assistants_means_nothing_and_i
     assert [message.learnt for message in examples[0].messages] == [True] * (len(others) + 1)
     assert examples[0] == read({"messages": [*({**other, key: None} for other in others), ANSWER]})[0][0]
     assert findings == [
-        f"data.train[0]: '{key}' marks turns that are not the assistant's in 2 of 3 rows; only the assistant's turns are learnt"
+        f"data.train[0]: '{key}' marks turns that are not the assistant's in 2 of 3 rows; only the assistant's turns are learned"
     ]
 
 

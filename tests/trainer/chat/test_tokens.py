@@ -174,7 +174,7 @@ def test_the_quickstarts_model_sees_what_its_format_defines(smollm2: Any, exampl
     ids, mask = by_hand(smollm2, example, "You are a helpful AI assistant named SmolLM, trained by Hugging Face")
     assert list(row.input_ids) == ids
     assert list(row.loss_mask) == mask
-    assert smollm2.pad_token_id == smollm2.eos_token_id == row.input_ids[-2]  # and yet it is learnt
+    assert smollm2.pad_token_id == smollm2.eos_token_id == row.input_ids[-2]  # and yet it is learned
     assert row.loss_bytes == sum(len(turn.content.encode()) for turn in example.messages if turn.role == "assistant")
 
 

@@ -1,4 +1,4 @@
-"""Whatever a template does with a conversation: what is learnt is the turn as it is shown, with its end, and nothing else."""
+"""Whatever a template does with a conversation: what is learned is the turn as it is shown, with its end, and nothing else."""
 
 from typing import Any
 

@@ -154,7 +154,7 @@ FAULTS: list[Any] = [
         id="tools that are not schemas",
     ),
     pytest.param([GOOD, {**GOOD, "label": False}], {}, "", "line 2: 'label' is false, which marks a bad answer", id="bad answer"),
-    pytest.param([{**GOOD, "reasoning": "hm"}], {}, "", "'reasoning' contains thoughts, which would not be learnt", id="thoughts"),
+    pytest.param([{**GOOD, "reasoning": "hm"}], {}, "", "'reasoning' contains thoughts, which would not be learned", id="thoughts"),
     pytest.param(
         [{"messages": [{"role": "narrator", "content": "Hi"}]}],
         {},

@@ -34,7 +34,7 @@ def test_equal_rows_count_once_and_the_others_are_reported() -> None:
 
 
 def test_rows_that_differ_in_white_space_alone_are_two_rows_on_one_side() -> None:
-    """In code an indent is a difference, yet who has learnt the one has seen the other."""
+    """In code an indent is a difference, yet who has learned the one has seen the other."""
     indented, flat = "if a:\n    b()\n    c()", "if a:\n    b()\nc()"
     for examples in ([chat("write it", indented), chat("write it", flat)], [text(indented), text(flat)]):
         kept, findings = without_duplicates("data.train", stored(examples))

@@ -87,7 +87,7 @@ def test_a_model_that_has_no_token_to_end_with_is_refused_for_chat() -> None:
         findings(tokenizer, rows(50))
     paragraphs = [text(f"paragraph number {number}") for number in range(50)]
     said = findings(tokenizer, paragraphs, task="language-modeling", test=[text(f"test {number}") for number in range(30)])
-    assert said == ["model: the tokenizer has no end-of-sequence token, the end of a text is not learnt"]
+    assert said == ["model: the tokenizer has no end-of-sequence token, so the end of a text is not learned"]
 
 
 def test_control_tokens_inside_a_text_are_told(tokenizer: Any) -> None:

@@ -20,7 +20,7 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class SampleRows:
-    """Rows that are learnt, and rows that are left out with a reason."""
+    """Rows that are learned, and rows that are left out with a reason."""
 
     rows: Sequence[SampleRow]
     left_out: Sequence[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""All of a long text is learnt, in pieces; sums over them do not depend on where the cuts lie."""
+"""All of a long text is learned, in pieces; sums over them do not depend on where the cuts lie."""
 
 from itertools import pairwise
 from typing import Any

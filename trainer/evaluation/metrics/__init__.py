@@ -1,1 +1,1 @@
-"""The metrics, one file a family; registry.py finds them. Tests: tests/trainer/evaluation/metrics/."""
+"""The metrics, one file per family; registry.py finds them. Tests: tests/trainer/evaluation/metrics/."""

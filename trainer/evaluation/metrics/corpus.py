@@ -1,7 +1,7 @@
-"""The base of metrics that compare generated answers with references, over the whole corpus.
+"""Base class of metrics that compare generated answers with references, over the whole corpus.
 
-They are `evaluate` metrics of our own: `evaluate.load` would download and run a script from the hub. A figure that is undefined has
-a reason in place of a value: it is neither 0 nor the worst. Tests: tests/trainer/evaluation/metrics/.
+They run as custom `evaluate` metrics, because `evaluate.load` would download and run a script from the hub. An undefined
+figure has a reason instead of a value: it is neither 0 nor the worst. Tests: tests/trainer/evaluation/metrics/.
 """
 
 from abc import ABC, abstractmethod
@@ -14,25 +14,25 @@ from trainer.evaluation.metrics.base import Figure, Prediction
 
 
 class TextMetric(ABC):
-    """A metric of answers, one for each reference."""
+    """A metric of generated answers, one answer per reference."""
 
     facts: ClassVar[MetricFacts]
     splits_words: ClassVar[bool] = False
-    """Whether it counts words or tokens, and so depends on how the references' script separates them."""
+    """Whether it counts words or tokens, and so depends on how the references' script separates words."""
 
     def undefined(self, references: Sequence[str]) -> str | None:
-        """Return why these references leave it undefined whatever a model answers; None where they do not.
+        """Return why the metric is undefined for these references, whatever a model answers; None if it is defined.
 
-        It follows from the references alone, so that base and tuned model are measured alike and a user knows before training.
+        Depends only on the references, so that base and tuned model are treated alike and users know before training.
         """
         return None
 
     def doubt(self, references: Sequence[str]) -> str | None:
-        """Return what a user should know of a figure on these references, though it is defined."""
+        """Return a caveat about figures on these references, if there is one though the metric is defined."""
         return None
 
     def compute(self, predictions: Sequence[Prediction]) -> Figure:
-        """Return the figure of all answers."""
+        """Return the figure over all answers, or the reason why it is undefined. Raises ValueError without predictions."""
         if not predictions:
             raise ValueError(f"{self.facts.name} needs at least one row")
         references = [prediction.reference for prediction in predictions]
@@ -44,7 +44,7 @@ class TextMetric(ABC):
 
     @abstractmethod
     def measure(self, answers: Sequence[str], references: Sequence[str]) -> Figure:
-        """Return the figure of answers against references that leave it defined."""
+        """Return the figure of answers against references for which it is defined."""
 
 
 def _evaluated(metric: TextMetric, answers: list[str], references: list[str]) -> Figure:

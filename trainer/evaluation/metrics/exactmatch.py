@@ -1,4 +1,4 @@
-"""Exact match: answers that are right or wrong. Pure. Test: tests/trainer/evaluation/metrics/test_exactmatch.py."""
+"""Exact match: each answer is right or wrong. Pure. Test: tests/trainer/evaluation/metrics/test_exactmatch.py."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from trainer.evaluation.metrics.corpus import TextMetric
 
 
 class ExactMatch(TextMetric):
-    """Share of answers, 0 to 100, that equal the reference, ignoring case and how much white space there is where.
+    """Share of answers, 0 to 100, that equal the reference, ignoring case and the amount of white space.
 
-    White space at both ends is trimmed, and each run of it inside counts as one space; punctuation and accents matter.
+    Leading and trailing white space is removed, and inner runs count as one space; punctuation and accents matter.
     """
 
     facts = FACTS[MetricName.EXACT_MATCH]
 
     def measure(self, answers: Sequence[str], references: Sequence[str]) -> Figure:
-        """Count the answers that are equal."""
+        """Return the percentage of answers equal to their reference."""
         pairs = zip(map(_without_case_and_space, answers), map(_without_case_and_space, references), strict=True)
         equal = sum(answer == reference for answer, reference in pairs)
         return Figure(100 * equal / len(references), "case:fold|space:collapsed|punct:kept")

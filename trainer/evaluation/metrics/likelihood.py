@@ -12,23 +12,23 @@ from trainer.evaluation.metrics.base import Figure, TokenSums
 
 
 class Perplexity:
-    """exp of the mean negative log-likelihood of a token; infinite where it exceeds a float, not a number without tokens."""
+    """exp of the mean negative log-likelihood per token; infinity if it overflows a float, nan without tokens."""
 
     facts = FACTS[MetricName.PERPLEXITY]
 
     def compute(self, predictions: Sequence[TokenSums]) -> Figure:
-        """Return the perplexity of all tokens."""
+        """Return the perplexity over all tokens of all rows."""
         sums = sum(predictions, TokenSums())
         return Figure(_perplexity(sums), f"exp(sum nll / sum tokens)|tokens:{sums.tokens}", self.facts.unit)
 
 
 class BitsPerByte:
-    """Bits that the model needs for a byte of the text; unlike perplexity comparable between tokenizers."""
+    """Bits that the model needs per byte of text; unlike perplexity, comparable between tokenizers."""
 
     facts = FACTS[MetricName.BITS_PER_BYTE]
 
     def compute(self, predictions: Sequence[TokenSums]) -> Figure:
-        """Return the bits per byte of all tokens."""
+        """Return the bits per byte over all rows; undefined if the tokens with loss have no text."""
         sums = sum(predictions, TokenSums())
         if not sums.bytes:
             return Figure(None, unit=self.facts.unit, reason="the tokens with loss have no text")

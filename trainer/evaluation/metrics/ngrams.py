@@ -1,4 +1,4 @@
-"""BLEU and chrF by sacrebleu: how many n-grams answers share with references, of words or of characters.
+"""BLEU and chrF, computed by sacrebleu: the n-grams of words or characters that answers share with references.
 
 sacrebleu is imported when a figure is computed. Test: tests/trainer/evaluation/metrics/test_ngrams.py.
 """
@@ -12,25 +12,26 @@ from trainer.evaluation.metrics.corpus import TextMetric
 from trainer.evaluation.metrics.references import BLEU_ORDER, long_enough, writing_of
 
 LEAST_LONG_SHARE = 0.1
-"""With fewer references that have 4-grams, BLEU would rest on so few rows that it says nothing about the others."""
+"""With a smaller share of references that have 4-grams, BLEU would depend on so few rows that it is undefined."""
 FEW_LONG_SHARE = 0.5
+"""With a smaller share, a finding says that BLEU depends on only part of the rows."""
 
 
 class CorpusBleu(TextMetric):
-    """BLEU of the corpus, 0 to 100 (Papineni et al. 2002; Post 2018, arXiv:1804.08771), of tokens that fit the references' script."""
+    """Corpus BLEU, 0 to 100 (Papineni et al. 2002; Post 2018, arXiv:1804.08771); the references' script decides the tokenization."""
 
     facts = FACTS[MetricName.BLEU]
     splits_words = True
 
     def undefined(self, references: Sequence[str]) -> str | None:
-        """BLEU is a mean of the precisions of 1- to 4-grams: of texts without 4-grams it is undefined."""
+        """Undefined if too few references have 4-grams: BLEU is a mean of the precisions of 1- to 4-grams."""
         enough = long_enough(references, writing_of(references).tokenization)
         if enough and enough >= LEAST_LONG_SHARE * len(references):
             return None
         return f"{enough} of {len(references)} references have the {BLEU_ORDER} tokens that BLEU needs"
 
     def doubt(self, references: Sequence[str]) -> str | None:
-        """A BLEU that rests on few references says little about the others."""
+        """Return a caveat if fewer than half of the references have 4-grams."""
         enough, total = long_enough(references, writing_of(references).tokenization), len(references)
         if enough >= FEW_LONG_SHARE * total:
             return None
@@ -43,19 +44,19 @@ class CorpusBleu(TextMetric):
 
         metric = BLEU(tokenize=writing_of(references).tokenization)
         score = metric.corpus_score(list(answers), [list(references)])
-        # Of answers that share words with the references and have no 4-gram at all, its precision is 0 of 0.
+        # If answers share words with the references but have no 4-gram at all, the precision of 4-grams is 0 of 0.
         if score.counts[0] and not score.totals[-1]:
             return Figure(None, str(metric.get_signature()), reason=f"no answer has the {BLEU_ORDER} tokens that BLEU needs")
         return Figure(float(score.score), str(metric.get_signature()))
 
 
 class CorpusChrf(TextMetric):
-    """chrF2 of the corpus, 0 to 100 (Popovic 2015, W15-3049)."""
+    """Corpus chrF2, 0 to 100 (Popovic 2015, W15-3049)."""
 
     facts = FACTS[MetricName.CHRF]
 
     def undefined(self, references: Sequence[str]) -> str | None:
-        """It counts the references' characters."""
+        """Undefined if all references are empty: chrF counts their characters."""
         return None if any(reference.strip() for reference in references) else "the references are empty"
 
     def measure(self, answers: Sequence[str], references: Sequence[str]) -> Figure:

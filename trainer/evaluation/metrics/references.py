@@ -1,6 +1,6 @@
-"""How the references of a test set are written: their script decides what a word is, and so which metrics are defined.
+"""The script of a test set's references: it decides what a word is, and so which metrics are defined.
 
-Only the references count, so that base and tuned model are measured alike and a user knows before training.
+Only the references count, so that base and tuned model are treated alike and users know before training.
 Test: tests/trainer/evaluation/metrics/test_references.py.
 """
 
@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 BLEU_ORDER = 4
-"""BLEU is the geometric mean of the precisions of 1- to 4-grams: of texts without 4-grams it is undefined."""
+"""BLEU is the geometric mean of the precisions of 1- to 4-grams, and undefined for texts without 4-grams."""
 SPACED, CHINESE, CHARACTERS = "13a", "zh", "char"
-"""Tokenizations of sacrebleu: words between spaces, Chinese characters with words between them, every character."""
+"""sacrebleu's tokenizations: words between spaces, single Chinese characters and words between them, every character."""
 MANY_KANA = 0.1
-"""Japanese has more syllable signs among its Chinese characters, Chinese at most a borrowed one."""
+"""Share of kana above which a text is Japanese; Chinese has at most a borrowed one."""
 HAN = frozenset({"CJK", "BOPOMOFO"})
 WITHOUT_SPACES = frozenset({
     "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HALFWIDTH", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "TAI", "NEW", "JAVANESE",
     "BALINESE", "YI",
 })  # fmt: skip
-"""First words of the Unicode names of letters that are written without spaces between words; NEW is New Tai Lue."""
+"""First words of the Unicode names of letters in scripts without spaces between words; NEW is New Tai Lue."""
 
 
 @dataclass(frozen=True)
 class Writing:
-    """How texts are written: the tokenization of most of them, and how many of those with letters have no spaces."""
+    """How texts are written: the tokenization for most of them, and the number of `rows` with letters that use no spaces."""
 
     tokenization: str
     unspaced: int
@@ -33,17 +33,17 @@ class Writing:
 
     @property
     def has_words(self) -> bool:
-        """Return whether spaces separate words in most texts."""
+        """Whether spaces separate words in most texts."""
         return self.tokenization == SPACED
 
     @property
     def mixed(self) -> bool:
-        """Return whether some texts are written otherwise than most."""
+        """Whether some texts use spaces between words and others do not."""
         return 0 < self.unspaced < self.rows
 
 
 def writing_of(texts: Sequence[str]) -> Writing:
-    """Return how most texts are written; texts of digits and signs alone do not count."""
+    """Return how most texts are written; texts without letters do not count."""
     counted = [_letters(text) for text in texts]
     unspaced = [(han, other) for han, other, words in counted if han + other > words]
     rows = sum(any(counts) for counts in counted)
@@ -54,7 +54,7 @@ def writing_of(texts: Sequence[str]) -> Writing:
 
 
 def long_enough(texts: Iterable[str], tokenization: str) -> int:
-    """Return how many texts have the tokens that BLEU's longest n-grams need."""
+    """Return the number of texts with at least `BLEU_ORDER` tokens."""
     from sacrebleu.metrics import BLEU
 
     tokenize = BLEU(tokenize=tokenization).tokenizer
@@ -62,9 +62,9 @@ def long_enough(texts: Iterable[str], tokenization: str) -> int:
 
 
 def _letters(text: str) -> tuple[int, int, int]:
-    """Return the numbers of Chinese characters, of other letters without spaces, and of words of other letters.
+    """Return the numbers of Chinese characters, of letters of other scripts without spaces, and of words of all other letters.
 
-    A character of the first two counts like a word, so English terms in a Chinese sentence do not outweigh it.
+    A character of the first two counts like a word, so that English terms in a Chinese sentence do not outweigh it.
     """
     han = other = words = 0
     inside = False
@@ -74,12 +74,12 @@ def _letters(text: str) -> tuple[int, int, int]:
         other += name in WITHOUT_SPACES
         spaced = bool(name) and name not in HAN and name not in WITHOUT_SPACES
         words += spaced and not inside
-        # Signs that are not letters, such as vowels written above others, belong to the word around them.
+        # Marks that are not letters, such as vowel signs, belong to the word around them.
         inside = spaced or (inside and not character.isspace() and not name)
     return han, other, words
 
 
 @lru_cache(maxsize=2**14)
 def _script(character: str) -> str:
-    """Return the first word of a letter's Unicode name, such as LATIN or CJK; empty for what is not a letter."""
+    """Return the first word of a letter's Unicode name, such as LATIN or CJK; empty if it is not a letter."""
     return unicodedata.name(character, "").split(" ")[0] if character.isalpha() else ""

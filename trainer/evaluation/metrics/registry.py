@@ -1,4 +1,4 @@
-"""Finds how each metric of the table is computed: in the METRICS of the modules in this folder, so that a new file needs no entry.
+"""Finds the implementation of each metric in METRICS of the modules in this folder, so that a new file needs no registration.
 
 A metric of finetune/api/metrics.py without an implementation here, or the other way round, fails
 tests/trainer/evaluation/metrics/test_registry.py.
@@ -19,7 +19,7 @@ from trainer.evaluation.metrics.corpus import TextMetric
 
 @cache
 def implementations() -> Mapping[MetricName, Metric[Any]]:
-    """Return every metric that this folder implements. Raises RuntimeError where two files implement the same one."""
+    """Return every metric that this folder implements. Raises RuntimeError if two files implement the same one."""
     found: dict[MetricName, Metric[Any]] = {}
     for module in pkgutil.iter_modules(metrics.__path__, f"{metrics.__name__}."):
         for metric in getattr(importlib.import_module(module.name), "METRICS", ()):
@@ -29,23 +29,23 @@ def implementations() -> Mapping[MetricName, Metric[Any]]:
 
 
 def compute(names: Sequence[MetricName], evidence: Mapping[Needs, Sequence[Any]]) -> dict[MetricName, Figure]:
-    """Return the figures `names`, each from the predictions of the kind that it needs."""
+    """Compute the metrics `names`, each from the kind of predictions that it needs; KeyError if `evidence` lacks that kind."""
     return {name: implementations()[name].compute(evidence[FACTS[name].needs]) for name in names}
 
 
 def text_metric(name: MetricName) -> TextMetric:
-    """Return a metric of generated text; raises TypeError for one that compares no texts."""
+    """Return the implementation of a metric of generated text; raises TypeError for any other metric."""
     metric = implementations()[name]
     if not isinstance(metric, TextMetric):
-        raise TypeError(f"{name} compares no texts")
+        raise TypeError(f"{name} does not compare texts")
     return metric
 
 
 def undefined(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, str]:
-    """Return which of these metrics of generated text the references leave undefined, each with the reason."""
+    """Return which of these metrics of generated text are undefined for the references, with the reasons."""
     return {name: reason for name in names if (reason := text_metric(name).undefined(references)) is not None}
 
 
 def left_out(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, Figure]:
-    """Return the figures of those metrics: no answer has to be generated for them."""
+    """Return the figures of the undefined metrics, for which no answers need to be generated."""
     return {name: Figure(None, unit=FACTS[name].unit, reason=reason) for name, reason in undefined(references, names).items()}

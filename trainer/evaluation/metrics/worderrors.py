@@ -1,4 +1,4 @@
-"""Word error rate by jiwer, which is imported when a figure is computed. Test: tests/trainer/evaluation/metrics/test_worderrors.py."""
+"""Word error rate, computed by jiwer, which is imported on first use. Test: tests/trainer/evaluation/metrics/test_worderrors.py."""
 
 import importlib.metadata
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from trainer.evaluation.metrics.references import writing_of
 
 
 class CorpusWordErrorRate(TextMetric):
-    """Word errors of the corpus divided by the words of the references; 0 is perfect, above 1 is possible.
+    """Word errors in the corpus divided by the words of the references; 0 is perfect, values above 1 are possible.
 
-    Case and punctuation are removed first: an answer is not wrong for a comma.
+    Case and punctuation are ignored: a missing comma is not an error.
     """
 
     facts = FACTS[MetricName.WER]
     splits_words = True
 
     def undefined(self, references: Sequence[str]) -> str | None:
-        """It needs words, and spaces between them."""
+        """Undefined unless the references have words separated by spaces."""
         writing = writing_of(references)
         if not writing.has_words:
             return f"{writing.unspaced} of {len(references)} references are in a script without spaces between words"
@@ -31,26 +31,26 @@ class CorpusWordErrorRate(TextMetric):
         return None
 
     def measure(self, answers: Sequence[str], references: Sequence[str]) -> Figure:
-        """Run jiwer, row by row, and add up."""
+        """Run jiwer on each row, and divide the total errors by the total words."""
         import jiwer
 
         errors = words = 0
-        for answer, reference in zip(map(_normalised, answers), map(_normalised, references), strict=True):
+        for answer, reference in zip(map(_normalized, answers), map(_normalized, references), strict=True):
             words += len(reference.split())
             if reference:
                 counts = jiwer.process_words(reference, answer)
                 errors += counts.substitutions + counts.deletions + counts.insertions
-            else:  # jiwer knows no empty reference; every word of the answer is one too many
+            else:  # jiwer rejects an empty reference; every word of the answer is an insertion
                 errors += len(answer.split())
         return Figure(errors / words, f"case:lower|punct:removed|tok:space|level:corpus|jiwer:{importlib.metadata.version('jiwer')}")
 
 
-def _normalised(text: str) -> str:
-    return " ".join(str(_normalise()(text)).split())
+def _normalized(text: str) -> str:
+    return " ".join(str(_normalize()(text)).split())
 
 
 @cache
-def _normalise() -> Any:
+def _normalize() -> Any:
     import jiwer
 
     return jiwer.Compose([jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()])

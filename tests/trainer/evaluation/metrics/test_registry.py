@@ -29,5 +29,5 @@ def test_metrics_of_generated_text_can_say_what_references_leave_undefined(name:
 
 
 def test_perplexity_compares_no_texts() -> None:
-    with pytest.raises(TypeError, match="perplexity compares no texts"):
+    with pytest.raises(TypeError, match="perplexity does not compare texts"):
         text_metric(MetricName.PERPLEXITY)
