@@ -78,7 +78,7 @@ def test_a_text_is_the_sum_of_its_pieces(words: str) -> None:
     assert join(cut(words)) == words
 
 
-def test_the_share_of_rows_that_vary_is_as_asked_and_anew_in_each_epoch() -> None:
+def test_the_share_of_rows_that_vary_is_as_asked_and_chosen_again_in_each_epoch() -> None:
     varying = augmenter({"wordSwap": {"probability": 1.0}}, share=0.3)
     chosen = [{number for number in range(1000) if varying.augment(text(f"row number {number}"), epoch, VARY)[1]} for epoch in range(2)]
     assert all(len(rows) == pytest.approx(300, abs=45) for rows in chosen)  # three standard deviations

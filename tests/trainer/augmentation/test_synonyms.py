@@ -64,7 +64,7 @@ def test_a_table_of_ones_own_is_read(tmp_path: Path) -> None:
         pytest.param(b"car\tauto\nK\xf6nig\tx\n", "line 2 is not UTF-8", id="Latin-1"),
     ],
 )
-def test_a_faulty_table_is_told_by_line(tmp_path: Path, content: str | bytes, words: str) -> None:
+def test_a_faulty_table_is_reported_by_line(tmp_path: Path, content: str | bytes, words: str) -> None:
     path = tmp_path / "words.tsv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InputError) as caught:

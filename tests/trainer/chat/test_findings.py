@@ -95,7 +95,7 @@ def test_the_day_that_a_template_writes_is_said() -> None:
     ]
 
 
-def test_a_row_that_only_the_prompt_is_refused_for_is_told_before_anything_starts() -> None:
+def test_a_row_that_only_the_prompt_is_refused_for_is_reported_before_anything_starts() -> None:
     template = (
         "{% if add_generation_prompt and messages | length > 1 %}{{ raise_exception('one question only') }}{% endif %}"
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -115,7 +115,7 @@ def test_an_earlier_turn_that_could_not_be_asked_for_is_no_reason_to_refuse() ->
     assert said(trained_tokenizer(template), conversation(*(Message(*turn) for turn in turns))) == []
 
 
-def test_a_text_that_holds_a_written_conversation_is_told_where_conversations_belong() -> None:
+def test_a_text_that_holds_a_written_conversation_is_reported_with_where_conversations_belong() -> None:
     texts = [text("<s>[INST] Hi [/INST] Hello </s>", "data.train[0] line 1")]
     settings = train_config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 1})
     said = examine(dataset(texts), trained_tokenizer(None), settings)

@@ -75,6 +75,6 @@ def test_of_several_templates_the_one_for_tools_is_used_where_a_row_has_tools() 
         ),
     ],
 )
-def test_what_a_template_refuses_is_told_in_its_own_words_with_the_row(template: str, row: Any, words: str) -> None:
+def test_what_a_template_refuses_is_reported_in_its_own_words_with_the_row(template: str, row: Any, words: str) -> None:
     with pytest.raises(InputError, match=rf"data\.train\[0\] line 3: the model's chat template refuses the conversation: .*{words}"):
         tokenize(row, trained_tokenizer(template), 1000)

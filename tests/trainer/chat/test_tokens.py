@@ -121,7 +121,7 @@ def test_a_long_row_is_cut_and_counts_the_bytes_that_are_left(tokenizer: Any, le
     assert row.loss_bytes == pytest.approx(len(left.encode()), abs=4)  # a character may be cut in two
 
 
-def test_a_refusal_of_the_template_is_told_with_the_row() -> None:
+def test_a_refusal_of_the_template_is_reported_with_the_row() -> None:
     with pytest.raises(InputError, match=r"data\.train\[0\] line 7: the model's chat template refuses .*: no system role; change"):
         tokenize(chat("a", "b", system="s", origin="data.train[0] line 7"), byte_tokenizer(BRACKETS, eos="</s>", bos="<s>"), 100)
 

@@ -22,7 +22,7 @@ from trainer.chat.turnend import common_beginning, ending_of, opening_ids, stop_
         pytest.param(templates.COMMAND_R, "</s>", ["<|END_OF_TURN|>"], "<|START_RESPONSE|>", id="Command R"),
     ],
 )
-def test_the_token_that_ends_a_turn_is_told_by_the_template(template: str, eos: str, ends: list[str], opening: str) -> None:
+def test_the_token_that_ends_a_turn_follows_from_the_template(template: str, eos: str, ends: list[str], opening: str) -> None:
     tokenizer = trained_tokenizer(template, eos=eos)
     ending = ending_of(tokenizer)
     assert sorted(tokenizer.convert_ids_to_tokens(token) for token in ending.tokens) == ends

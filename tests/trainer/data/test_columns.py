@@ -202,7 +202,9 @@ FAULTS: list[Any] = [
 
 
 @pytest.mark.parametrize(("rows", "columns", "field", "words"), FAULTS)
-def test_a_faulty_row_is_told_by_field_row_and_column(rows: list[dict[str, Any]], columns: dict[str, str], field: str, words: str) -> None:
+def test_a_faulty_row_is_reported_by_field_row_and_column(
+    rows: list[dict[str, Any]], columns: dict[str, str], field: str, words: str
+) -> None:
     with pytest.raises(InputError) as caught:
         read(*rows, **columns)
     assert caught.value.field == (f"{FIELD}.{field}" if field else FIELD)
@@ -357,7 +359,7 @@ def test_composition_and_white_space_make_no_other_row(words: str) -> None:
     assert hash_of([f"  {words}\n"]) == hash_of([words])
 
 
-def test_the_digest_of_rows_tells_what_their_ids_do_not() -> None:
+def test_the_digest_of_rows_shows_what_their_ids_do_not() -> None:
     rows = [chat("a", "b", origin="line 1"), text("if a:\n    b()")]
     others = [[chat("a", "b "), rows[1]], [rows[0], text("if a:\nb()")], rows[::-1], rows[:1], [chat("a", "b", "a", "b"), rows[1]]]
     assert digest_of([chat("a", "b", origin="line 7"), rows[1]]) == digest_of(rows)

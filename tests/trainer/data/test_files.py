@@ -64,7 +64,7 @@ def test_files_of_unknown_endings_are_read_where_the_format_is_given(tmp_path: P
 ABOUT = ["CHANGELOG", "LICENSE-MIT.txt", "Notice.md", "README.md", "README_fr.rst", "SHA256SUMS", "_SUCCESS", "dataset_infos.json"]
 
 
-def test_what_tells_about_the_data_of_a_folder_is_no_row_and_said(tmp_path: Path) -> None:
+def test_what_describes_the_data_of_a_folder_is_no_row_and_said(tmp_path: Path) -> None:
     touch(tmp_path, "b.jsonl", "a.jsonl", "readme.jsonl", "noticeboard.jsonl", ".gitattributes", *ABOUT)
     files, findings = files_of(FIELD, tmp_path, None)
     assert [file.label for file in files] == ["a.jsonl", "b.jsonl", "noticeboard.jsonl", "readme.jsonl"]
@@ -75,7 +75,7 @@ def test_what_tells_about_the_data_of_a_folder_is_no_row_and_said(tmp_path: Path
     ]
 
 
-def test_a_pattern_reads_also_what_tells_about_the_data(tmp_path: Path) -> None:
+def test_a_pattern_reads_also_what_describes_the_data(tmp_path: Path) -> None:
     touch(tmp_path, "README.md", "a.jsonl")
     assert labels(tmp_path / "*") == ["README.md", "a.jsonl"]
 
@@ -105,7 +105,7 @@ def fault(path: Path) -> str:
     return str(caught.value)
 
 
-def test_what_leads_nowhere_is_told_with_what_is_there(tmp_path: Path) -> None:
+def test_what_leads_nowhere_is_reported_with_what_is_there(tmp_path: Path) -> None:
     touch(tmp_path, "train.jsonl", "set/a/x.jsonl", "empty/.hidden", "images/a.png", "images/b.jsonl.gz")
     assert f"there is no file {tmp_path}/trian.jsonl; the folder {tmp_path} has: empty/, images/, set/, train.jsonl" in fault(
         tmp_path / "trian.jsonl"
@@ -131,7 +131,7 @@ def test_what_the_system_refuses_to_look_at_is_told(tmp_path: Path) -> None:
     assert "cannot be read: File name too long" in fault(tmp_path / ("a" * 300))
 
 
-def test_where_one_file_is_wanted_a_folder_is_told_with_what_is_in_it(tmp_path: Path) -> None:
+def test_where_one_file_is_wanted_a_folder_is_reported_with_what_is_in_it(tmp_path: Path) -> None:
     touch(tmp_path, "words.tsv")
     with pytest.raises(InputError, match=r"is a folder; name a file in it; the folder .* has: words\.tsv"):
         check_file(FIELD, tmp_path)

@@ -93,7 +93,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("name", "content", "expected"), FAULTS)
-def test_a_faulty_file_is_told_by_file_and_line(tmp_path: Path, name: str, content: str | bytes, expected: list[str]) -> None:
+def test_a_faulty_file_is_reported_by_file_and_line(tmp_path: Path, name: str, content: str | bytes, expected: list[str]) -> None:
     path = write(tmp_path, name, content)
     with pytest.raises(InputError) as caught:
         values(path)
@@ -105,7 +105,7 @@ def test_a_faulty_file_is_told_by_file_and_line(tmp_path: Path, name: str, conte
 
 
 @pytest.mark.parametrize("name", ["a.JSONL", "a.Json", "a.NDJSON.GZ", "a b.jsonl.zst"])
-def test_the_ending_tells_the_format_in_either_case_and_before_what_it_is_packed_with(tmp_path: Path, name: str) -> None:
+def test_the_ending_gives_the_format_in_either_case_and_before_what_it_is_packed_with(tmp_path: Path, name: str) -> None:
     assert values(write(tmp_path, name, '{"text": "a"}\n')) == [{"text": "a"}]
 
 

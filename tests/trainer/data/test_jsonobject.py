@@ -39,7 +39,7 @@ def texts(path: Path, task: Task[Any], **columns: str) -> tuple[list[str], list[
         {"count": 2, "info": {"year": 2024}, "empty": ""},
     ],
 )
-def test_a_list_beside_what_tells_about_the_file_is_unwrapped(beside: dict[str, Any]) -> None:
+def test_a_list_beside_what_describes_the_file_is_unwrapped(beside: dict[str, Any]) -> None:
     assert rows({**beside, "data": ITEMS}) == ITEMS
 
 

@@ -133,7 +133,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("text", "words"), FAULTS)
-def test_a_fault_is_told_with_line_and_advice(text: str, words: str) -> None:
+def test_a_fault_is_reported_with_line_and_advice(text: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         read(text)
     assert words in str(caught.value)
@@ -142,7 +142,7 @@ def test_a_fault_is_told_with_line_and_advice(text: str, words: str) -> None:
     assert caught.value.fix
 
 
-def test_a_fault_far_into_an_array_is_told_with_its_line() -> None:
+def test_a_fault_far_into_an_array_is_reported_with_its_line() -> None:
     rows = [json.dumps({"a": "x" * 100}) + "," for _ in range(5000)]
     with pytest.raises(InputError, match=r"line 4002 is not JSON .* in item 4001 \(line 4002\)"):
         read("\n".join(["[", *rows[:4000], '{"a": oops},', *rows, "{}]"]))

@@ -125,7 +125,7 @@ def test_a_table_without_a_header_line_is_told(row: dict[str, Any], words: str) 
     assert words in caught.value.fix
 
 
-def test_a_column_that_may_be_several_is_told_with_the_other_delimiter() -> None:
+def test_a_column_that_may_be_several_is_reported_with_the_other_delimiter() -> None:
     first = FirstRows([Record("line 2", {"a|prompt": "1|x", "completion": "y"}, headed=True)])
     with pytest.raises(InputError, match=r'columns\.prompt: "a\|prompt"\? Or give delimiter: "\|", if that separates the cells'):
         check_layout(FIELD, CHAT.layout(FIELD, Columns(), first), first, "rows.csv", CHAT.column_advice)

@@ -162,7 +162,7 @@ def test_only_files_have_a_format_and_a_delimiter() -> None:
             Source.model_validate({"huggingFace": {"name": "org/set"}, **field})
 
 
-def test_local_faults_are_told_before_the_hub_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_faults_are_reported_before_the_hub_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     data = {"train": [{"huggingFace": {"name": "org/set"}}, source(tmp_path / "missing.jsonl")]}
     with pytest.raises(InputError, match=r"data\.train\[1\]: there is no file"):
@@ -180,7 +180,7 @@ def test_early_stopping_needs_validation_rows(tmp_path: Path) -> None:
         prepared(train_config(data={"train": [source(train)]}, regularization={"earlyStopping": {}}))
 
 
-def test_a_faulty_dictionary_is_told_before_rows_are_read(tmp_path: Path) -> None:
+def test_a_faulty_dictionary_is_reported_before_rows_are_read(tmp_path: Path) -> None:
     (tmp_path / "words.tsv").write_text("car automobile\n")
     augmentation = {"operations": [{"wordSwap": {}}, {"synonymReplacement": {"dictionary": source(tmp_path / "words.tsv")}}]}
     with pytest.raises(InputError, match=r"augmentation\.operations\[1\]\.synonymReplacement\.dictionary: .*words\.tsv line 1 has no tab"):

@@ -96,7 +96,7 @@ def test_an_archive_of_files_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
-def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str, packed: bool) -> None:
+def test_a_byte_order_mark_gives_the_encoding(tmp_path: Path, encoding: str, packed: bool) -> None:
     content = "a ä\u2028b\r\n漢\n".encode(encoding)
     assert read(tmp_path, gzip.compress(content) if packed else content) == ["a ä\u2028b", "漢"]
 

@@ -128,7 +128,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("text", "words"), FAULTS)
-def test_a_fault_is_told_with_line_and_advice(text: str, words: str) -> None:
+def test_a_fault_is_reported_with_line_and_advice(text: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         read(text)
     assert words in str(caught.value)

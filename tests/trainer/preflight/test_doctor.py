@@ -39,7 +39,7 @@ def test_rows_that_do_not_fit_are_counted_with_their_share(tokenizer: Any) -> No
     ]
 
 
-def test_rows_whose_prompt_fills_the_length_are_told_as_teaching_nothing(tokenizer: Any) -> None:
+def test_rows_whose_prompt_fills_the_length_are_reported_as_teaching_nothing(tokenizer: Any) -> None:
     long = chat("q" * 300, "a", origin="data.train[0] line 100")
     said = findings(tokenizer, [*rows(49), long], length=128)
     assert said[0] == (
@@ -75,7 +75,7 @@ def test_a_template_that_never_ends_an_answer_is_told() -> None:
     assert said == ["model: its chat template ends answers without a special token; the tuned model may not know when to stop"]
 
 
-def test_a_model_without_chat_template_is_told_what_it_learns_instead() -> None:
+def test_a_model_without_chat_template_is_reported_with_what_it_learns_instead() -> None:
     said = findings(byte_tokenizer(None), rows(50))
     assert said == ["model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»"]
 

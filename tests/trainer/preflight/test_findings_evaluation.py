@@ -40,14 +40,14 @@ def test_metrics_without_sense_are_named_with_the_reason(tokenizer: Any) -> None
     assert said(tokenizer, asked(["Yes."] * 12), evaluation={"metrics": ["chrf", "wer"]}) == []
 
 
-def test_few_references_with_four_tokens_are_told_with_their_share(tokenizer: Any) -> None:
+def test_few_references_with_four_tokens_are_reported_with_their_share(tokenizer: Any) -> None:
     assert said(tokenizer, asked(["Yes."] * 6 + [SENTENCE] * 2)) == [
         "data.test: only 2 of 8 references (25 %) have the 4 tokens that BLEU needs; bleu says little about the others, chrf more"
     ]
     assert said(tokenizer, asked(["Yes."] * 4 + [SENTENCE] * 4)) == []
 
 
-def test_mixed_scripts_are_told_with_how_they_are_split(tokenizer: Any) -> None:
+def test_mixed_scripts_are_reported_with_how_they_are_split(tokenizer: Any) -> None:
     chinese = "我们用这个模型"
     assert said(tokenizer, asked([SENTENCE] * 2 + [chinese]), evaluation=OVERLAP) == [
         "data.test: 1 of 3 references are in a script without spaces between words, the others are not;"
@@ -59,7 +59,7 @@ def test_mixed_scripts_are_told_with_how_they_are_split(tokenizer: Any) -> None:
     ]
 
 
-def test_references_longer_than_what_is_generated_are_told_with_the_number_that_fits(tokenizer: Any) -> None:
+def test_references_longer_than_what_is_generated_are_reported_with_the_number_that_fits(tokenizer: Any) -> None:
     # One token a byte: 30 of a sentence, 40 of the longest.
     answers = [SENTENCE, SENTENCE + " and more.", "a short answer of words"]
     assert said(tokenizer, asked(answers), evaluation={"generation": {"maxNewTokens": 30}}) == [
@@ -143,7 +143,7 @@ def test_what_early_stopping_would_need_is_said(tokenizer: Any) -> None:
     ]
 
 
-def test_an_interval_longer_than_the_run_is_told_once(tokenizer: Any) -> None:
+def test_an_interval_longer_than_the_run_is_reported_once(tokenizer: Any) -> None:
     sections: dict[str, Any] = {"training": {"maxSteps": 2, "globalBatchSize": 2}, "evaluation": {"everySteps": 100}}
     more = "evaluation.everySteps: 100 is more than the 2 steps of the run, so validation comes once, at the end"
     assert said(tokenizer, asked([SENTENCE] * 30), **sections) == [f"{more}; set it to less"]

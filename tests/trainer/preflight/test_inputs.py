@@ -101,7 +101,7 @@ def test_bad_input_ends_the_run_with_code_2_and_a_last_record(tmp_path: Path, br
     assert not (tmp_path / "out").exists(), "nothing may be written for a run that cannot be"
 
 
-def test_bad_rows_are_told_without_importing_torch_or_ray(tmp_path: Path) -> None:
+def test_bad_rows_are_reported_without_importing_torch_or_ray(tmp_path: Path) -> None:
     broken_line(tmp_path)
     program = (
         "import sys; from trainer.__main__ import main; code = main(sys.argv[1:]); "
@@ -114,7 +114,7 @@ def test_bad_rows_are_told_without_importing_torch_or_ray(tmp_path: Path) -> Non
     assert done.stdout.strip() == "2 []"
 
 
-def test_check_tells_what_would_be_trained_and_writes_nothing(tmp_path: Path) -> None:
+def test_check_lists_what_would_be_trained_and_writes_nothing(tmp_path: Path) -> None:
     tiny_learner(tmp_path / "model")
     write_rows(tmp_path / "train.jsonl", 40)
     done = trainer(config(tmp_path, training={"epochs": 2, "globalBatchSize": 8}), "--check")
@@ -169,7 +169,7 @@ GPT2 = {"model_type": "gpt2", "n_positions": 32, "n_embd": 32, "n_layer": 1, "n_
         pytest.param({"regularization": {"dropout": 0.1}}, BLOOM, "regularization.dropout", id="dropout that cannot act"),
     ],
 )
-def test_what_does_not_suit_the_model_is_told_before_any_weight_is_loaded(
+def test_what_does_not_suit_the_model_is_reported_before_any_weight_is_loaded(
     sound: Path, changes: dict[str, Any], model: dict[str, Any] | None, field: str
 ) -> None:
     if model is not None:
@@ -179,7 +179,7 @@ def test_what_does_not_suit_the_model_is_told_before_any_weight_is_loaded(
     assert refused.value.field == field
 
 
-def test_another_model_at_the_same_path_is_told_by_its_digest(sound: Path) -> None:
+def test_another_model_at_the_same_path_is_recognized_by_its_digest(sound: Path) -> None:
     job = train_config(sound)
     inputs = check_inputs(job, data_folder(sound))
     assert inputs.weights_digest == weights_digest(inputs.located)

@@ -80,6 +80,6 @@ def test_a_figure_that_is_left_out_is_a_dash_and_a_reason() -> None:
     assert "WER of the tuned model is left out: why not" in text
 
 
-def test_answers_that_were_cut_are_told_with_their_share() -> None:
+def test_answers_that_were_cut_are_reported_with_their_share() -> None:
     assert "Answers cut at 128 new tokens: 80% of the base model's, 10% of the tuned model's" in shown(report(cut_answers=(24, 3)))
     assert "Answers cut" not in shown(report())

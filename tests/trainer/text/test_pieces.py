@@ -84,7 +84,7 @@ def test_the_last_piece_never_holds_context_alone() -> None:
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @given(words=WORDS, max_length=st.integers(2, 40))
-def test_every_token_but_the_first_bears_loss_once_wherever_a_text_is_cut(tokenizer: Any, words: str, max_length: int) -> None:
+def test_every_token_but_the_first_has_loss_once_wherever_a_text_is_cut(tokenizer: Any, words: str, max_length: int) -> None:
     expected, pieces = whole(words, tokenizer).tokens, pieces_of(text(words), tokenizer, max_length)
     rows = [piece.tokens for piece in pieces]
     learnt = [token for row in rows for token, bears in zip(row.input_ids, row.loss_mask, strict=True) if bears]
