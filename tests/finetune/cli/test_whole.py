@@ -102,7 +102,7 @@ def assert_results_are_made_again(moved: Path) -> None:
     claim = {"persistentVolumeClaim": {"claimName": "models"}, "export": ["adapter", "merged"]}
     again = finetune("run", job_file(moved, output=claim), "--output", out)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "finished, without model/adapter and model/merged; making them from its checkpoints, without training" in again.stdout
+    assert "holds this finished run without model/adapter and model/merged; making them from its checkpoints" in again.stdout
     made = json.loads((out / "report.json").read_text())
     assert [entry["form"] for entry in made["exports"]] == ["adapter", "merged"]
     assert (made["final"], made["training"]) == (report["final"], report["training"])
