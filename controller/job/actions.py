@@ -1,13 +1,14 @@
 """Carries out in the cluster what was decided about a job: creates, releases and deletes its objects.
 
-Objects are created once and not changed; "already exists" is success if the object is the job's. Nothing is read before it is
-written: a creation's result is judged by what comes back, a deletion names the UID that was observed. A RayJob is compared as
-it was stored, whoever created it, because its safety depends on every field having been kept.
-Tests: tests/controller/job/test_reconciler.py, tests/controller/job/test_unsafe_ray_jobs.py,
-tests/controller/job/objects/test_safety.py.
+Objects are created once and not changed. Nothing is read to decide whether to write: a creation is judged by what comes back,
+a deletion names the UID that was observed. Three things are read all the same. The job, once before the first action, because
+the decision may rest on a stale cache. An object whose name is taken, because "already exists" is success if it is the job's.
+An object that a quota or a policy refuses, because both are checked before the name is, and it may exist already.
+A RayJob is compared as it was stored, whoever created it, because its safety depends on every field having been kept.
+Tests: tests/controller/job/test_actions.py, tests/controller/job/test_unsafe_ray_jobs.py.
 """
 
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError, Kind, kind_of
@@ -16,7 +17,7 @@ from controller.job.objects.attempt import Object, objects_of, supporting
 from controller.job.objects.configmap import progress_config_map
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.parsing import belongs_to
-from controller.job.situation import Action, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
+from controller.job.situation import CreateAttempt, Delete, ReleaseProgress, RestoreSupports
 from controller.job.supports import Reader
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound
@@ -63,8 +64,8 @@ class Actions:
             raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, on which the decision was based")
         return True
 
-    async def carry_out(self, observed: Observed, action: Action) -> None:
-        """Carry out one action; if it creates several objects, it stops at the first that is refused."""
+    async def carry_out(self, observed: Observed, action: CreateAttempt | ReleaseProgress | Delete) -> None:
+        """Carry out one action; if it creates several objects, it stops at the first that is refused. See `restore` for the rest."""
         job = observed.job
         match action:
             case CreateAttempt(number):
@@ -74,6 +75,8 @@ class Actions:
                 await self._release(job, name, number, uid)
             case Delete(resource, name, uid):
                 await self._delete(job, resource, name, uid)
+            case _:
+                assert_never(action)
 
     async def restore(self, job: Job, action: RestoreSupports) -> list[CreationError]:
         """Create again what an attempt has lost; return what was refused, which does not keep the others from being created."""
@@ -133,6 +136,12 @@ class Actions:
             raise
 
     async def _delete(self, job: Job, resource: Resource, name: str, uid: str) -> None:
+        """Delete the object with this UID; another one of the same name is left alone, and Conflict is raised.
+
+        Whose it is was decided when it was observed: owner references that change afterwards, on the same object, do not stop
+        the deletion. A resourceVersion would: but KubeRay writes a RayJob's status often, and a cache that lags behind could
+        then delete nothing of what holds the GPUs, for as long as it lags.
+        """
         try:
             await self._client.delete(resource, name, job.namespace, uid=uid)
         except NotFound:

@@ -7,12 +7,11 @@ import pytest
 from controller.job.reconciler import UNREADABLE_POLL_SECONDS
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import Conflict, Forbidden, ServerError
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from controller.runtime.resources import CONFIG_MAPS
 from controller.runtime.transport import Response
 from finetune.api.status import Condition
-from tests.controller.job.builders import NOW, UID, attempt
+from tests.controller.job.builders import NOW, attempt
 from tests.controller.job.world import KEY, World
-from tests.fakes import CREATED
 
 
 async def test_a_job_that_is_gone_needs_nothing() -> None:
@@ -30,52 +29,6 @@ async def test_the_attempt_is_in_status_before_the_first_child_is_created_and_th
     assert world.writes()[1:] == [
         "POST configmaps", "POST configmaps", "POST serviceaccounts", "POST roles", "POST rolebindings", "POST rayjobs",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("mode", "together"), [("ReadWriteOnce", True), ("ReadWriteMany", False)])
-async def test_pods_share_a_node_where_the_claim_as_the_server_has_it_demands_it(mode: str, together: bool) -> None:
-    world = World()
-    claim = {"metadata": {"name": "models", "namespace": "team"}, "spec": {"accessModes": [mode]}}
-    world.api.put(PERSISTENT_VOLUME_CLAIMS, claim)
-    await world.step()
-    await world.step()
-    cluster = world.api.objects(RAY_JOBS)[0]["spec"]["rayClusterSpec"]
-    for group in (cluster["headGroupSpec"], cluster["workerGroupSpecs"][0]):
-        assert ("affinity" in group["template"]["spec"]) is together
-
-
-async def test_every_child_is_owned_by_the_job_and_carries_its_labels() -> None:
-    world = World()
-    await world.step()
-    await world.step()
-    for kind in (CONFIG_MAPS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, RAY_JOBS):
-        for child in world.api.objects(kind):
-            if child["metadata"]["name"] == "rows":
-                continue
-            assert child["metadata"]["ownerReferences"][0]["uid"] == UID
-            assert child["metadata"]["labels"] == {"finetune.dev/job": "bot", "finetune.dev/job-uid": UID, "finetune.dev/attempt": "1"}
-
-
-async def test_children_that_are_there_already_and_ours_are_success() -> None:
-    world = World()
-    await world.step()
-    await world.step()
-    await world.reconciler.reconcile(KEY)  # the caches have not seen the children yet
-    assert len(world.api.objects(RAY_JOBS)) == 1
-    assert world.condition("Running")["reason"] == "Starting"
-
-
-async def test_a_name_that_somebody_else_has_is_reported_and_waited_for() -> None:
-    world = World()
-    foreign = {
-        "metadata": {"name": "bot-1", "namespace": "team", "uid": "x", "creationTimestamp": CREATED, "labels": {"finetune.dev/job": "bot"}}
-    }
-    world.api.put(RAY_JOBS, foreign)
-    await world.step()
-    assert await world.step()
-    running = world.condition("Running")
-    assert running["reason"] == "NameTaken"
-    assert "RayJob bot-1 exists and is not this job's" in running["message"]
 
 
 async def test_an_error_while_acting_still_reaches_the_status_and_the_queue() -> None:
@@ -124,18 +77,6 @@ async def test_a_refused_deletion_is_forgotten_once_an_ended_job_has_nothing_lef
     assert world.condition("Running")["reason"] == "Finished"
 
 
-async def test_a_child_that_goes_while_it_is_looked_at_is_created_in_the_next_pass() -> None:
-    world = World()
-    await world.step()
-    before = world.status
-    world.api.fail(Response(409, b'{"kind":"Status","reason":"AlreadyExists"}'), method="POST", path="rayjobs")
-    with pytest.raises(Conflict):
-        await world.step()
-    assert world.status == before
-    await world.step()
-    assert world.ray_jobs() == ["bot-1"]
-
-
 async def test_a_job_that_goes_before_its_status_is_written_needs_none() -> None:
     world = World()
     world.api.remove(FINE_TUNE_JOBS, "team", "bot")
@@ -181,18 +122,6 @@ async def test_events_report_transitions_once() -> None:
     assert world.log.events[1:] == [("Normal", "Accepted"), ("Normal", "Starting")]
 
 
-async def test_suspending_deletes_the_ray_job_by_its_uid() -> None:
-    world = World()
-    for _ in range(3):
-        await world.step()
-    world.change_job({"runPolicy": {"suspend": True}})
-    await world.step()
-    assert world.status["attempts"][0]["outcome"] == "Suspended"
-    assert len(world.api.objects(RAY_JOBS)) == 1
-    await world.step()
-    assert world.api.objects(RAY_JOBS) == []
-
-
 async def test_a_job_that_is_resumed_after_its_suspension_could_not_be_written_runs_on() -> None:
     world = World()
     for _ in range(3):
@@ -205,17 +134,6 @@ async def test_a_job_that_is_resumed_after_its_suspension_could_not_be_written_r
     await world.step()
     assert len(world.api.objects(RAY_JOBS)) == 1
     assert "outcome" not in world.status["attempts"][0]
-
-
-async def test_suspending_leaves_the_ray_job_of_another_job_alone() -> None:
-    world = World()
-    await world.step()
-    world.api.put(RAY_JOBS, {"metadata": {"name": "bot-1", "namespace": "team", "uid": "x", "creationTimestamp": CREATED}})
-    world.change_job({"runPolicy": {"suspend": True}})
-    await world.step()
-    await world.step()
-    assert len(world.api.objects(RAY_JOBS)) == 1
-    assert world.status["phase"] == "Suspended"
 
 
 async def test_a_status_that_an_other_version_wrote_is_repaired() -> None:

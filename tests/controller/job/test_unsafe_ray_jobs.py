@@ -8,7 +8,6 @@ import pytest
 from controller.job.hindrance import Kind
 from controller.job.objects.rayjob import ray_job
 from controller.kinds import RAY_JOBS
-from controller.runtime.client import Client
 from controller.runtime.errors import KubeError, ServerError, Unreachable
 from controller.runtime.resources import CONFIG_MAPS
 from controller.runtime.transport import Response
@@ -198,13 +197,3 @@ async def test_a_job_that_has_ended_safely_or_not_keeps_its_end() -> None:
     world.api.put(RAY_JOBS, {**stored, "status": {"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Complete"}})
     await world.step()
     assert world.status["phase"] == "Succeeded"
-
-
-async def test_only_a_ray_job_is_created_strictly() -> None:
-    world = World()
-    await Client(world.api, field_manager="test").create(RAY_JOBS, {"metadata": {"name": "x", "namespace": "team"}}, strict=True)
-    assert world.api.requests[-1].query["fieldValidation"] == "Strict"
-    await world.step()
-    await world.step()
-    strict = {r.path.rsplit("/", 1)[-1] for r in world.api.requests if r.query.get("fieldValidation")}
-    assert strict == {"rayjobs"}
