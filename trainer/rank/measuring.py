@@ -11,9 +11,9 @@ from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.engine.factory import engine_settings
-from trainer.evaluation.evaluation import Evaluation
 from trainer.evaluation.evaluator import figures_of_tokens, measure, sum_over_tokens
 from trainer.evaluation.measurement import Measurement
+from trainer.evaluation.validation import ValidationResult
 from trainer.preflight.findings_evaluation import left_out_finding
 from trainer.rank.ledger import Ledger
 from trainer.rank.loading import Loaded
@@ -46,11 +46,11 @@ class Measuring:
         self.ledger.note(final=found.values(), score=found.score(self.config.task, step) or self.ledger.metrics.score)
         return found
 
-    def validate(self, between: Callable[[], None]) -> Evaluation:
+    def validate(self, between: Callable[[], None]) -> ValidationResult:
         """Evaluate on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks or none."""
         engine, rows = self.loaded.engine, self.rows.validation
         found = sum_over_tokens(engine, task_of(self.config.task).objective, rows, self.rows_at_once, between, self.tokens_at_once)
-        return Evaluation(Measurement(figures_of_tokens(found)).values(), judged_by=TASKS[self.config.task].score)
+        return ValidationResult(Measurement(figures_of_tokens(found)).values(), judged_by=TASKS[self.config.task].score)
 
     def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
         self.outbox.send(stage=stage)

@@ -10,7 +10,7 @@ from finetune.api.metrics import MetricName
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
 from tests.builders import train_config
 from trainer.engine.base import EngineState
-from trainer.evaluation.evaluation import Evaluation
+from trainer.evaluation.validation import ValidationResult
 from trainer.rank.hooks.checkpoints import SaveCheckpoints
 from trainer.rank.hooks.figures import LogFigures
 from trainer.rank.hooks.order import Hooks
@@ -21,6 +21,7 @@ from trainer.storage.checkpoint import CheckpointStore
 from trainer.storage.localfolder import LocalFolder
 from trainer.training.loop import Progress, StepResult, StopReason
 
+NAN, INF = float("nan"), float("inf")
 RESULT = StepResult(train_loss=1.5, gradient_norm=0.3, learning_rate=1e-3, loss_tokens=40)
 
 
@@ -60,15 +61,19 @@ def progress_at(step: int, total: int = 100) -> Progress:
 
 
 def validating(
-    ledger: Ledger, listener: Listener, evaluate: Callable[[], Evaluation], early_stopping: EarlyStopping | None = None, every: int = 1
+    ledger: Ledger,
+    listener: Listener,
+    evaluate: Callable[[], ValidationResult],
+    early_stopping: EarlyStopping | None = None,
+    every: int = 1,
 ) -> Validate:
     return Validate(evaluate, every, early_stopping, ledger, listener, listener)
 
 
-def finding(*perplexities: float) -> Callable[[], Evaluation]:
+def finding(*perplexities: float) -> Callable[[], ValidationResult]:
     """Return an evaluation that finds one perplexity after the other, and the last one from then on."""
     left = list(perplexities)
-    return lambda: Evaluation({MetricName.PERPLEXITY: left.pop(0) if len(left) > 1 else left[0]}, MetricName.PERPLEXITY)
+    return lambda: ValidationResult({MetricName.PERPLEXITY: left.pop(0) if len(left) > 1 else left[0]}, MetricName.PERPLEXITY)
 
 
 def validate(perplexities: list[float], early_stopping: EarlyStopping | None = None, every: int = 1):
@@ -104,11 +109,24 @@ def test_validation_comes_every_so_many_steps() -> None:
         pytest.param([9, 8, 8.5, 8.2, 7], 2, 0.0, 4, id="two in a row without improvement"),
         pytest.param([9, 8, 8.5, 7, 7.5, 6], 2, 0.0, None, id="improvement resets the count"),
         pytest.param([9, 8.9, 8.8, 8.7], 2, 0.5, 3, id="an improvement below minDelta is none"),
+        pytest.param([NAN, 9, 8, 7, 6], 3, 0.0, None, id="nan at first, then improving"),
+        pytest.param([NAN, NAN, 9, 9, 9], 2, 0.0, 5, id="patience begins at the first number"),
+        pytest.param([INF, 9, NAN, INF], 2, 0.5, 4, id="neither nan nor infinity is an improvement"),
     ],
 )
 def test_training_stops_early_when_patience_runs_out(perplexities, patience, min_delta, stopped_at) -> None:
     rule = EarlyStopping(patience=patience, min_delta=min_delta)
     assert validate([float(value) for value in perplexities], rule)[2] == stopped_at
+
+
+def test_a_watched_metric_that_is_undefined_at_first_starts_patience_once_it_has_a_value() -> None:
+    ledger, found = Ledger(), [{MetricName.PERPLEXITY: 9.0}] * 3 + [{MetricName.PERPLEXITY: 9.0, MetricName.BITS_PER_BYTE: 2.0}] * 3
+    rule, stopped = EarlyStopping(patience=2, metric=MetricName.BITS_PER_BYTE), []
+    for step, figures in enumerate(found, start=1):
+        progress = progress_at(step)
+        validating(ledger, Listener(), lambda figures=figures: ValidationResult(figures, MetricName.PERPLEXITY), rule).validate(progress)
+        stopped.append(progress.stop_reason)
+    assert stopped == [None] * 5 + [StopReason.EARLY]
 
 
 def test_the_reason_of_an_early_stop_is_named() -> None:
@@ -130,12 +148,12 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
     ledger, listener, progress = Ledger(), Listener(), progress_at(3, total=3)
     batches: list[int] = []
 
-    def evaluate() -> Evaluation:
+    def evaluate() -> ValidationResult:
         for batch in range(3):
             listener.stop = listener.stop or batch == stop_at
             stop.between_batches()
             batches.append(batch)
-        return Evaluation({MetricName.PERPLEXITY: 2.718}, MetricName.PERPLEXITY)
+        return ValidationResult({MetricName.PERPLEXITY: 2.718}, MetricName.PERPLEXITY)
 
     stop = StopOnRequest(OneRank(), listener)
     hook = validating(ledger, listener, evaluate)

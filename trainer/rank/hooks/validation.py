@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from finetune.api.metrics import METRICS, better
 from finetune.api.sections import EarlyStopping
-from trainer.evaluation.evaluation import Evaluation
+from trainer.evaluation.validation import ValidationResult
 from trainer.rank.hooks.stop import MeasurementStoppedError
 from trainer.rank.ledger import Ledger
 from trainer.reporting.messages import Sender
@@ -19,7 +19,7 @@ from trainer.training.loop import Progress, StepResult, StopReason
 class Validate:
     """Runs due validations. `evaluate` runs on every rank, and raises MeasurementStoppedError on all or none."""
 
-    def __init__(self, evaluate: Callable[[], Evaluation], every_steps: int, early_stopping: EarlyStopping | None, ledger: Ledger,
+    def __init__(self, evaluate: Callable[[], ValidationResult], every_steps: int, early_stopping: EarlyStopping | None, ledger: Ledger,
                  sinks: MetricsSink, sender: Sender) -> None:  # fmt: skip
         self._evaluate, self._every, self._early_stopping = evaluate, every_steps, early_stopping
         self._ledger, self._sinks, self._sender = ledger, sinks, sender
@@ -33,34 +33,38 @@ class Validate:
         """Validate and update the scores; a stop interrupts validation and training, which the checkpoint records."""
         self._ledger.owes_validation = True
         try:
-            evaluation = self._evaluate()
+            found = self._evaluate()
         except MeasurementStoppedError:
             progress.stop_reason = StopReason.INTERRUPTED
             return
         self._ledger.owes_validation = False
-        self._sinks.log(progress.step, {f"validation/{name}": value for name, value in evaluation.figures.items()})
-        self._ledger.latest(evaluation.figures)
-        self._keep_best(evaluation, progress.step)
-        if self._patience_is_over(evaluation):
+        self._sinks.log(progress.step, {f"validation/{name}": value for name, value in found.figures.items()})
+        self._ledger.latest(found.figures)
+        self._keep_best(found, progress.step)
+        if self._patience_is_over(found):
             progress.stop_reason = StopReason.EARLY
         self._sender.send(metrics=self._ledger.metrics)
         progress.pause()
 
-    def _keep_best(self, evaluation: Evaluation, step: int) -> None:
-        score = evaluation.score(step)
+    def _keep_best(self, found: ValidationResult, step: int) -> None:
+        score = found.score(step)
         if score is None:
             return
         self._ledger.note(validated=score, score=score)
         if better(score, self._ledger.metrics.best):
             self._ledger.note(best=score)
 
-    def _patience_is_over(self, evaluation: Evaluation) -> bool:
+    def _patience_is_over(self, found: ValidationResult) -> bool:
+        """Return whether the job's patience has run out. It begins at the first finite value of the watched metric."""
         rule, reference = self._early_stopping, self._ledger.improvement_reference
-        watched = rule.metric if rule is not None and rule.metric is not None else evaluation.judged_by
-        value = evaluation.figures.get(watched, math.nan)
-        if reference is None or METRICS[watched].is_better(value, reference, by=rule.min_delta if rule else 0.0):
+        watched = rule.metric if rule is not None and rule.metric is not None else found.judged_by
+        value, by = found.figures.get(watched, math.nan), rule.min_delta if rule is not None else 0.0
+        # Nothing is better than nan, and any number is better than infinity: neither may become the reference.
+        if math.isfinite(value) and (reference is None or METRICS[watched].is_better(value, reference, by=by)):
             self._ledger.improvement_reference = value
             self._ledger.evaluations_without_improvement = 0
+            return False
+        if reference is None:
             return False
         self._ledger.evaluations_without_improvement += 1
         return rule is not None and self._ledger.evaluations_without_improvement >= rule.patience

@@ -10,7 +10,7 @@ from finetune.api.metrics import MetricName, Score, score_of
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ValidationResult:
     """Figures of the current model; the same on every rank."""
 
     figures: Mapping[MetricName, float]
