@@ -32,11 +32,25 @@ from controller.runtime.resources import (
     Resource,
     object_key,
 )
+from controller.runtime.rights import rights
 from controller.runtime.store import Change, Store, StoreState
 from controller.stores import CLAIM_INDEX, QUOTA_INDEX, Stores, owner_of, quota_words
 
 CONFIG_MAPS_PER_PAGE = 50
 """Each may have a mebibyte, and every attempt has one that the trainer fills."""
+
+WHY_SUPPORTS = "Watched without their contents: a job whose rights somebody deletes can report no more, so they are created again."
+RIGHTS = (
+    *rights(FINE_TUNE_JOBS, "list", "watch"),
+    *rights(RAY_JOBS, "list", "watch"),
+    *rights(PODS, "list", "watch"),
+    *rights(CONFIG_MAPS, "list", "watch"),
+    *rights(SERVICE_ACCOUNTS, "list", "watch", why=WHY_SUPPORTS),
+    *rights(ROLES, "list", "watch", why=WHY_SUPPORTS),
+    *rights(ROLE_BINDINGS, "list", "watch", why=WHY_SUPPORTS),
+    *rights(PERSISTENT_VOLUME_CLAIMS, "list", "watch"),
+    *rights(RESOURCE_QUOTAS, "list", "watch", why="A quota that has room again lets the jobs start that it has refused."),
+)
 
 Enqueue = Callable[[str], None]
 

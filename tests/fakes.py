@@ -19,8 +19,10 @@ from controller.runtime.resources import KubeObject, Resource
 from controller.runtime.transport import Request, Response, Stream
 from tests.fakewire import (
     Address,
+    Asked,
     Collection,
     Target,
+    asked,
     collection_of,
     event_line,
     is_selected,
@@ -49,6 +51,8 @@ class FakeApi:
         """Which fields of a new object its definition does not know."""
         self.admission: Callable[[KubeObject], object] = lambda item: None
         """A webhook: it may change the object that is to be created."""
+        self.granted: frozenset[Asked] | None = None
+        """What RBAC allows; None: everything."""
         self._collections: dict[str, Collection] = defaultdict(Collection)
         self._versions = itertools.count(1)
         self.version = 0
@@ -127,6 +131,8 @@ class FakeApi:
         target = Target.of(request.path)
         if served_name(target.collection) in self.absent:
             return Response(404, b"404 page not found\n")
+        if (refusal := self._forbidden(request, target)) is not None:
+            return refusal
         answers = {"GET": self._get, "POST": self._post, "PUT": self._put, "PATCH": self._patch, "DELETE": self._delete_request}
         return answers[request.method](request, target)
 
@@ -140,6 +146,9 @@ class FakeApi:
         target = Target.of(request.path)
         if served_name(target.collection) in self.absent:
             yield Stream(404, split_lines(b"404 page not found\n"))
+            return
+        if (refusal := self._forbidden(request, target)) is not None:
+            yield Stream(refusal.status, split_lines(refusal.body), refusal.headers)
             return
         yield Stream(200, self._events(request, target))
 
@@ -158,6 +167,13 @@ class FakeApi:
                     raise answer
                 return cast(Response, answer)
         return None
+
+    def _forbidden(self, request: Request, target: Target) -> Response | None:
+        if self.granted is None or asked(request) in self.granted:
+            return None
+        group, resource, verb = asked(request)
+        message = f'the account cannot {verb} resource "{resource}" in API group "{group}": no RIGHTS of a module declare it'
+        return status_response(403, "Forbidden", message, target)
 
     async def _receive(self, request: Request) -> None:
         self.requests.append(request)

@@ -2,15 +2,19 @@
 
 import copy
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from controller.runtime.resources import KubeObject, Resource
+from controller.runtime.rights import Right
 from controller.runtime.transport import Request, Response
 
 Address = tuple[str | None, str]
 """Namespace and name."""
+Asked = tuple[str, str, str]
+"""API group, resource with its subresource, verb."""
+VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,19 @@ class Collection:
     events: list[tuple[int, str, KubeObject]] = field(default_factory=list)
     oldest: int = 0
     """A watch from an earlier resourceVersion is refused."""
+
+
+def asked(request: Request) -> Asked:
+    """What RBAC is asked for a request."""
+    target = Target.of(request.path)
+    *_, plural = target.collection.split("/")
+    group = "" if target.collection.startswith("api/") else target.collection.split("/")[1]
+    reads = "get" if target.name else "watch" if "watch" in request.query else "list"
+    return group, f"{plural}/{target.subresource}" if target.subresource else plural, VERBS.get(request.method, reads)
+
+
+def as_asked(declared: Iterable[Right]) -> frozenset[Asked]:
+    return frozenset((right.resource.group, right.plural, right.verb) for right in declared)
 
 
 def collection_of(resource: Resource) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol, assert_never
 from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError, Kind, kind_of
 from controller.job.objects import safety
-from controller.job.objects.attempt import Object, objects_of, supporting
+from controller.job.objects.attempt import KINDS, Object, objects_of, supporting
 from controller.job.objects.configmap import progress_config_map
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.parsing import belongs_to
@@ -22,7 +22,15 @@ from controller.job.supports import Reader
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound
 from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
+from controller.runtime.rights import rights
 
+RIGHTS = (
+    *rights(FINE_TUNE_JOBS, "get"),
+    *(right for kind in KINDS for right in rights(kind, "get", "create")),
+    *rights(RAY_JOBS, "delete"),
+    *rights(CONFIG_MAPS, "patch"),
+)
+"""What a policy deletes is declared beside the policy."""
 UID_MISMATCH = "metadata.uid"
 """The field that the API server calls invalid when a patch is meant for another object of the same name."""
 

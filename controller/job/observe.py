@@ -17,11 +17,20 @@ from controller.job.verdict import verdict_on
 from controller.kinds import RAY_CLUSTERS, RAY_JOBS
 from controller.runtime.errors import NotFound, ResourceAbsent
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, KubeObject, Resource
+from controller.runtime.rights import rights
 from controller.runtime.store import StoreState
 from controller.stores import OWNER_INDEX, Stores
 from finetune.api.attempts import attempt_name, unfinished
 from finetune.api.resolve import FileReference, references
 from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
+
+RIGHTS = (
+    *rights(RAY_JOBS, "get", "list"),
+    *rights(PODS, "list"),
+    *rights(RAY_CLUSTERS, "list", why="Asked for before an attempt starts: what one before it may still write with."),
+    *rights(PERSISTENT_VOLUME_CLAIMS, "get"),
+    *rights(CONFIG_MAPS, "get"),
+)
 
 
 async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:

@@ -35,12 +35,14 @@ from controller.runtime.errors import (
     WaitingError,
 )
 from controller.runtime.resources import CONFIG_MAPS, KubeObject
+from controller.runtime.rights import rights
 from controller.stores import OWNER_INDEX, Stores
 from finetune.api.conditions import Reason, get_condition, is_true, set_condition, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
 logger = logging.getLogger(__name__)
 
+RIGHTS = (*rights(FINE_TUNE_JOBS, "patch", subresource="status"), *rights(CONFIG_MAPS, "patch"))
 UNREADABLE_POLL_SECONDS = 600.0
 """Only another version of this program, or an edit of the status, can fix it; an edit is seen at once."""
 STUCK_POLL_SECONDS = 60.0

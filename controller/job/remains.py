@@ -7,6 +7,10 @@ from controller.job.facts import RayJobFacts
 from controller.job.failures import ray_job_state
 from controller.job.situation import Delete, Situation
 from controller.kinds import RAY_JOBS
+from controller.runtime.rights import rights
+
+RIGHTS = rights(RAY_JOBS, "delete")
+"""Every policy may do this."""
 
 
 def deletion_of(ray_job: RayJobFacts) -> Delete:

@@ -12,16 +12,20 @@ from controller.job.facts import Job
 from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
 from controller.job.names import ATTEMPT_LABEL
 from controller.job.objects import safety
+from controller.job.objects.attempt import KINDS
 from controller.job.parsing import belongs_to, job_from
 from controller.job.quotas import Refusal
 from controller.kinds import RAY_JOBS
 from controller.runtime.errors import AlreadyExists, KubeError, NotFound
 from controller.runtime.resources import KubeObject, Resource, object_key
+from controller.runtime.rights import rights
 from controller.runtime.store import StoreState
 from controller.stores import NAMESPACE_INDEX, OWNER_INDEX, Stores
 from finetune.api.conditions import get_condition, set_condition, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
+RIGHTS = tuple(right for kind in KINDS for right in rights(kind, "get", "create"))
+"""A dry run takes the right to create."""
 TIMER_SECONDS = 0.05
 """A timer that fires this much too early counts as fired."""
 

@@ -19,10 +19,13 @@ from controller.kinds import JOB_LABEL
 from controller.runtime.client import ListPage
 from controller.runtime.errors import NotFound
 from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
+from controller.runtime.rights import rights
 from controller.runtime.store import StoreState
 from controller.stores import Stores
 from finetune.api.attempts import unfinished
 from finetune.api.record import RECORD_KEY
+
+RIGHTS = tuple(right for support in SUPPORTS for right in rights(support.resource, "get"))
 
 
 class Reader(Protocol):

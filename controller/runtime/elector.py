@@ -22,10 +22,13 @@ from controller.runtime.backoff import Jitter
 from controller.runtime.client import Client
 from controller.runtime.errors import Conflict, KubeError, NotFound, NotLeading
 from controller.runtime.resources import LEASES, KubeObject, Resource
+from controller.runtime.rights import rights
 from controller.runtime.transport import Request, Response, Stream, Transport
 
 log = logging.getLogger(__name__)
 
+RIGHTS = rights(LEASES, "get", "create", "update")
+"""Granted apart from all others, in the Lease's namespace: a create cannot be limited to a name, the other two are."""
 RELEASE_RETRY_SECONDS = 0.1
 CLOCK_SECONDS = 0.001
 """More than timers and clocks differ by."""

@@ -13,9 +13,11 @@ from typing import Literal
 from controller.runtime.client import Client
 from controller.runtime.errors import KubeError
 from controller.runtime.resources import EVENTS, KubeObject
+from controller.runtime.rights import rights
 
 log = logging.getLogger(__name__)
 
+RIGHTS = rights(EVENTS, "create")
 NOTE_MAX_BYTES = 1024
 REASON_MAX_LENGTH = 128
 WRITE_TIMEOUT_SECONDS = 5.0

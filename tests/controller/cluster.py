@@ -5,11 +5,14 @@ from collections.abc import Awaitable, Callable
 
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.main import Controller
+from controller.rights import RIGHTS
+from controller.runtime import elector
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS
 from controller.runtime.transport import Request
 from controller.settings import Settings
 from tests.builders import resource
 from tests.fakes import FakeApi
+from tests.fakewire import as_asked
 from tests.virtual_time import now, run_in_virtual_time
 
 
@@ -18,6 +21,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.api = FakeApi()
+        self.api.granted = as_asked([*RIGHTS, *elector.RIGHTS])
         settings = Settings(trainer_image="trainer:1", health_host="127.0.0.1", health_port=0, lease_namespace="ops")
         self.controller = Controller(settings, self.api, clock=now)
 

@@ -7,12 +7,15 @@ from typing import Any
 
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.main import Controller
+from controller.rights import RIGHTS
+from controller.runtime import elector
 from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, PERSISTENT_VOLUME_CLAIMS
 from controller.runtime.transport import Response
 from controller.settings import Settings
 from tests.builders import resource
 from tests.controller.runtime.builders import until
 from tests.fakes import FakeApi
+from tests.fakewire import as_asked
 
 
 def settings(**fields: Any) -> Settings:
@@ -26,7 +29,8 @@ def job(name: str = "bot") -> dict[str, Any]:
 
 
 def with_inputs(api: FakeApi) -> FakeApi:
-    """What the job of the builders refers to."""
+    """What the job of the builders refers to, and the rights of the controller's account."""
+    api.granted = as_asked([*RIGHTS, *elector.RIGHTS])
     api.put(PERSISTENT_VOLUME_CLAIMS, {"metadata": {"name": "models", "namespace": "team-a"}})
     api.put(CONFIG_MAPS, {"metadata": {"name": "rows", "namespace": "team-a"}, "data": {"train.jsonl": "{}"}})
     return api

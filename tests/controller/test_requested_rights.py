@@ -11,22 +11,18 @@ import yaml
 
 from controller.job.names import labels
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
+from controller.runtime import elector
 from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
-from controller.runtime.transport import Request
 from tests.controller.job.builders import UID
 from tests.controller.job.world import OWNER
 from tests.controller.runtime.builders import until
 from tests.controller.test_main import holder, job, running, with_inputs
 from tests.fakes import FakeApi
-from tests.fakewire import Target
+from tests.fakewire import Asked, as_asked, asked
 
 MANIFESTS = Path(__file__).parents[2] / "manifests" / "rbac"
-VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
-Right = tuple[str, str, str]
-"""API group, resource with its subresource, verb."""
-
-NOT_ASKED_FOR: set[Right] = {
+NOT_ASKED_FOR: set[Asked] = {
     # Nobody can grant what he does not hold: the job's own account may patch its progress.
     ("", "configmaps", "patch"),
     # Checked by the API server where owner references are guarded.
@@ -34,19 +30,10 @@ NOT_ASKED_FOR: set[Right] = {
 }
 
 
-def granted() -> Iterator[Right]:
-    for name in ("controller.yaml", "leader.yaml"):
-        for item in yaml.safe_load_all((MANIFESTS / name).read_text()):
-            for rule in item.get("rules", []):
-                yield from ((g, r, v) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"])
-
-
-def asked(request: Request) -> Right:
-    target = Target.of(request.path)
-    *_, plural = target.collection.split("/")
-    group = "" if target.collection.startswith("api/") else target.collection.split("/")[1]
-    reads = "get" if target.name else "watch" if "watch" in request.query else "list"
-    return group, f"{plural}/{target.subresource}" if target.subresource else plural, VERBS.get(request.method, reads)
+def granted(name: str) -> Iterator[Asked]:
+    for item in yaml.safe_load_all((MANIFESTS / name).read_text()):
+        for rule in item.get("rules", []):
+            yield from ((g, r, v) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"])
 
 
 def already_there(name: str) -> dict[str, Any]:
@@ -70,4 +57,8 @@ async def test_every_right_that_is_granted_is_used_and_no_other_is_asked_for() -
     assert api.objects(LEASES)
     assert holder(api) == ""
 
-    assert {asked(request) for request in api.requests} | NOT_ASKED_FOR == set(granted())
+    assert {asked(request) for request in api.requests} | NOT_ASKED_FOR == {*granted("rights.yaml"), *granted("leader.yaml")}
+
+
+def test_the_elector_has_the_rights_that_it_declares() -> None:
+    assert set(granted("leader.yaml")) == as_asked(elector.RIGHTS)

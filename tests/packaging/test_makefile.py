@@ -35,6 +35,7 @@ def test_help_lists_the_target_with_what_it_does(target: str) -> None:
         ("e2e", "tests.cluster build --tier node"),
         ("lint", "finetune.api.crd --check"),
         ("lint", "finetune.api.reference --check"),
+        ("lint", "controller.rights --check"),
         ("cluster", "tests.cluster up"),
         ("cluster-down", "tests.cluster down"),
     ],

@@ -55,6 +55,9 @@ SUPPORTS: tuple[Support, ...] = (
 )
 """The trainer's configuration, where it reports, and what gives the head the right to report."""
 
+KINDS: tuple[Resource, ...] = (*dict.fromkeys(support.resource for support in SUPPORTS), RAY_JOBS)
+"""The kinds of all objects of an attempt."""
+
 
 def supporting(job: Job, attempt: int) -> list[Object]:
     """Return the supports of an attempt; ValueError if the job's spec could not be read."""

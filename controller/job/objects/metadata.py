@@ -8,8 +8,17 @@ from typing import Any, Protocol
 
 from controller.job import names
 from controller.job.facts import Job
+from controller.kinds import FINE_TUNE_JOBS
 from controller.runtime.resources import Resource
+from controller.runtime.rights import rights
 from finetune.api.spec import GROUP, KIND, VERSION
+
+RIGHTS = rights(
+    FINE_TUNE_JOBS,
+    "update",
+    subresource="finalizers",
+    why="Where owner references are guarded, naming a job as the owner of a child takes this.",
+)
 
 
 class TrainerSettings(Protocol):

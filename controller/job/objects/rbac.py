@@ -8,10 +8,18 @@ from typing import Any
 from controller.job import names
 from controller.job.facts import Job
 from controller.job.objects.metadata import child
-from controller.runtime.resources import ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from controller.runtime.rights import rights
 from finetune.api.attempts import attempt_name
 
 RBAC_GROUP = ROLES.group
+RIGHTS = rights(
+    CONFIG_MAPS,
+    "get",
+    "patch",
+    why="A job's own account may patch its progress ConfigMap, and nobody can grant what he does not hold.",
+)
+"""What a role grants here, the controller itself has to hold."""
 
 
 def service_account(job: Job, attempt: int) -> dict[str, Any]:
@@ -22,10 +30,10 @@ def service_account(job: Job, attempt: int) -> dict[str, Any]:
 def role(job: Job, attempt: int) -> dict[str, Any]:
     """Return what that account may do."""
     rule = {
-        "apiGroups": [""],
-        "resources": ["configmaps"],
+        "apiGroups": [CONFIG_MAPS.group],
+        "resources": [CONFIG_MAPS.plural],
         "resourceNames": [names.progress_name(job.name, job.uid, attempt)],
-        "verbs": ["get", "patch"],
+        "verbs": [right.verb for right in RIGHTS],
     }
     return child(ROLES, attempt_name(job.name, attempt), job, attempt, rules=[rule])
 

@@ -1,5 +1,6 @@
 """The life of a job, pass by pass: how the policies work together."""
 
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 from controller.job import policies
 from controller.job.facts import Observed
 from controller.job.plan import POLICIES, ask
-from controller.job.situation import Plan, Situation
+from controller.job.situation import Delete, Plan, Situation
+from controller.kinds import FINE_TUNE_JOBS
+from controller.runtime.rights import rights
 from finetune.api.status import AttemptOutcome, ConditionType
-from tests.controller.job.builders import NOW, attempt, checkpoint, job, observed, pod, ray_job, record_text, status
+from tests.controller.job.builders import NOW, UID, attempt, checkpoint, job, observed, pod, ray_job, record_text, status
 from tests.controller.job.decisions import SUSPENDED, condition, decide, deletion, ended
 
 
@@ -70,3 +73,27 @@ def test_the_last_policy_must_end_the_pass() -> None:
 
     with pytest.raises(AssertionError, match="passes_on"):
         ask(Situation(observed(job()), status(), NOW), (passes_on,))
+
+
+def test_a_policy_that_deletes_what_its_module_does_not_declare_is_named_before_the_api_server_refuses_it() -> None:
+    def tidy(situation: Situation) -> Plan:
+        return situation.do(Delete(FINE_TUNE_JOBS, "bot", UID)).ends()
+
+    situation = Situation(observed(job()), status(), NOW)
+    with pytest.raises(AssertionError, match=r"test_plan: RIGHTS do not include: delete finetunejobs.finetune.dev; needed for Delete"):
+        ask(situation, (tidy,))
+
+
+def test_a_policy_may_delete_what_its_module_declares(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tidy(situation: Situation) -> Plan:
+        return situation.do(Delete(FINE_TUNE_JOBS, "bot", UID)).ends()
+
+    monkeypatch.setattr(sys.modules[__name__], "RIGHTS", rights(FINE_TUNE_JOBS, "delete"), raising=False)
+    [action] = ask(Situation(observed(job()), status(), NOW), (tidy,)).actions
+    assert action == Delete(FINE_TUNE_JOBS, "bot", UID)
+
+
+def test_a_policy_answers_for_its_own_actions_and_not_for_those_before_it() -> None:
+    known = status(attempt())
+    situation = Situation(observed(job(status=known), ray_job()), known, NOW).do(Delete(FINE_TUNE_JOBS, "bot", UID))
+    assert ask(situation, POLICIES).actions == situation.actions

@@ -7,6 +7,7 @@ from controller.job import names
 from controller.job.objects.rayjob import ray_job
 from controller.job.reconciler import Reconciler
 from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_CLUSTERS, RAY_JOBS
+from controller.rights import RIGHTS
 from controller.runtime.client import Client
 from controller.runtime.resources import (
     CONFIG_MAPS,
@@ -25,6 +26,7 @@ from finetune.api.status import Attempt
 from tests.builders import resource
 from tests.controller.job.builders import NOW, UID, Settings, job, status
 from tests.fakes import CREATED, FakeApi
+from tests.fakewire import as_asked
 
 KEY = "team/bot"
 OWNER = {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "name": "bot", "uid": UID, "controller": True}
@@ -45,6 +47,7 @@ class World:
 
     def __init__(self, **sections: Any) -> None:
         self.api, self.stores, self.log, self.now = FakeApi(), Stores(), EventLog(), NOW
+        self.api.granted = as_asked(RIGHTS)
         self.client = Client(self.api, field_manager="test")
         self.restart()
         item = resource(**sections)
