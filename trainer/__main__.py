@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from finetune.api.record import EXIT_INPUT
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
+from finetune.system.scratch import remove_all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,15 +43,13 @@ def abandon(exit_code: int) -> None:
     """Leave at once, with everything that this program started and that may be in the middle of something."""
     import psutil
 
-    from trainer.driver.raystart import remove_left_folders
-
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()
-    remove_left_folders()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
+    remove_all()
     os._exit(exit_code)
 
 

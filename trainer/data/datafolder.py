@@ -3,23 +3,21 @@
 Each start reads the sources again, so its rows have their own folder, `start-…`, which is removed when the run ends. Tokens
 outlive it, named by the digest of what they were made from. A start whose input is refused leaves nothing behind. As for
 checkpoints, the output folder must be writable and at the same path on every node (on a cluster, a claim that all pods
-mount). A check writes to a temporary folder (see TMPDIR) instead, which needs as much space as the sources.
+mount). A check writes to a temporary folder instead, which needs as much space as the sources; it is in that of the run, if
+`finetune` started it, and in TMPDIR otherwise.
 Tests: tests/trainer/data/test_datafolder.py.
 """
 
 import contextlib
-import shutil
 import tempfile
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from finetune.system.scratch import DATA, START, held, remove_starts, run_folder
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.place import Staged
-
-FOLDER = Path(".finetune") / "data"
-START = "start-"
 
 
 class DataFolder:
@@ -60,9 +58,7 @@ class DataFolder:
         self.kept = True
         root = self._lasting.root
         root.mkdir(parents=True, exist_ok=True)
-        for left in root.glob(f"{START}*"):
-            if left != self._scratch.root:
-                shutil.rmtree(left, ignore_errors=True)
+        remove_starts(root, but=self._scratch.root)
         self._lasting.recover()
         for name in self._scratch.names():
             if name != self.rows.name:
@@ -79,15 +75,15 @@ class DataFolder:
 @contextlib.contextmanager
 def data_of_a_run(output: Path) -> Iterator[DataFolder]:
     """Yield the data folder of a start; at the end its rows are removed and, unless it was kept, everything else it created."""
-    root = output / FOLDER
+    root = output / DATA
     missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     scratch = root / f"{START}{uuid.uuid4().hex[:8]}"
     scratch.mkdir(parents=True)
     data = DataFolder(root, scratch)
     try:
-        yield data
+        with held(scratch):
+            yield data
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
         if not data.kept:
             for folder in missing:
                 with contextlib.suppress(OSError):
@@ -97,5 +93,5 @@ def data_of_a_run(output: Path) -> Iterator[DataFolder]:
 @contextlib.contextmanager
 def data_of_a_check(output: Path) -> Iterator[DataFolder]:
     """Yield a temporary data folder, which can also read the tokens of the run in `output`."""
-    with tempfile.TemporaryDirectory(prefix="finetune-data-") as scratch:
-        yield DataFolder(output / FOLDER, Path(scratch))
+    with held(Path(tempfile.mkdtemp(prefix="finetune-data-", dir=run_folder()))) as scratch:
+        yield DataFolder(output / DATA, scratch)

@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import site
 import socket
 import sys
@@ -20,6 +19,7 @@ from finetune.api.errors import RunError
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.files import write_atomically
 from finetune.system.interpreter import ROOT, lasting_python_path
+from finetune.system.scratch import hold, remove_all
 
 logger = logging.getLogger(__name__)
 
@@ -79,20 +79,10 @@ def leave_current_folder() -> None:
     ours = [] if str(ROOT) in site.getsitepackages() else [str(ROOT)]
     os.environ["PYTHONPATH"] = os.pathsep.join([*(entry for entry in lasting_python_path(os.environ) if entry not in ours), *ours])
     if not _is_empty(Path()):
-        folder = tempfile.mkdtemp(prefix="ft-")
-        left_folders.append(folder)
-        atexit.register(remove_left_folders)
+        folder = Path(tempfile.mkdtemp(prefix="ft-"))
+        hold(folder)
+        atexit.register(remove_all)
         os.chdir(folder)
-
-
-left_folders: list[str] = []
-"""The temporary folders that this process changed to; `abandon` removes them, because it skips the exit handlers."""
-
-
-def remove_left_folders() -> None:
-    """Remove the temporary folders that this process went to."""
-    while left_folders:
-        shutil.rmtree(left_folders.pop(), ignore_errors=True)
 
 
 def _is_empty(folder: Path) -> bool:

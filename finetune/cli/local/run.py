@@ -27,6 +27,7 @@ from finetune.cli.local.replacing import discard_once_replaced, set_aside, settl
 from finetune.cli.local.screen import BarScreen, Screen, open_screen
 from finetune.cli.local.status import begin
 from finetune.cli.local.surroundings import Surroundings, surroundings
+from finetune.system.scratch import DATA, remove_starts
 
 POLL_SECONDS = 0.5
 EXIT_CODES = {Result.SUCCEEDED: EXIT_SUCCESS, Result.INTERRUPTED: EXIT_INTERRUPTED}
@@ -119,6 +120,7 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
             follower.poll()
             discard_once_replaced(folders)
         exit_code = process.wait()
+    remove_starts(folders.output / DATA)
     ended = follower.conclude(exit_code, stopped=interrupts.received > 0)
     screen.close()
     again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))

@@ -21,9 +21,9 @@ import time
 
 import psutil
 
+from finetune.system.scratch import FOLDER_VARIABLE
+
 TERMINATE, KILL = b"t", b"k"
-FOLDER_VARIABLE = "FINETUNE_RUN_FOLDER"
-"""Names the run's temporary folder, which goes with it when `finetune` is not there to remove it."""
 STOP_SECONDS = 300.0
 """A large model's checkpoint takes minutes to write; after this the trainer counts as hung."""
 ABANDONED_SECONDS = 5.0

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from finetune.api.errors import InputError
 from finetune.cli.jobfile.problems import BadInputError
-from finetune.cli.local.supervisor import FOLDER_VARIABLE
 from finetune.system.interpreter import ROOT, lasting_python_path
+from finetune.system.scratch import FOLDER_VARIABLE
 
 SOCKET_PATH_MAX_BYTES = 107
 """sun_path of unix(7), without its closing zero."""

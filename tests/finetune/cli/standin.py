@@ -132,6 +132,7 @@ def fail() -> int:
 
 
 def killed() -> int:
+    (output / ".finetune" / "data" / "start-1" / "rows").mkdir(parents=True)
     training(1)
     print("the last words", file=sys.stderr)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -212,6 +212,7 @@ def test_a_trainer_that_is_killed_is_a_failure_with_its_last_lines_and_a_likely_
     assert "  the last words\n" in shown
     assert "ran out of memory" in shown
     assert status(tmp_path)["phase"] == "Failed"
+    assert not list((tmp_path / "out" / ".finetune" / "data").glob("start-*")), "a copy of the rows would stay"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"])
