@@ -31,6 +31,7 @@ class Interrupts:
         self.received = 0
         self._reported = 0
         self._held = False
+        self._only_hung_up = False
         self._process: Stoppable | None = None
 
     def __enter__(self) -> "Interrupts":
@@ -67,8 +68,11 @@ class Interrupts:
             self._reported = self.received
 
     def _handle(self, number: int, _frame: Any) -> None:
-        if self.received and number == signal.SIGHUP:
-            return  # a logout sends SIGTERM and SIGHUP together: nobody is impatient
+        # A logout sends SIGTERM and SIGHUP together, and Python handles pending signals by number: nobody is impatient.
+        one_logout = number == signal.SIGHUP or (number == signal.SIGTERM and self._only_hung_up)
+        self._only_hung_up = number == signal.SIGHUP and (self._only_hung_up or not self.received)
+        if self.received and one_logout:
+            return
         self.received += 1
         if self._process is None:
             if not self._held:
