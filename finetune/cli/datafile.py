@@ -9,6 +9,7 @@ import gzip
 import json
 import lzma
 import re
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from finetune.cli.jobfile.problems import BadInputError
 from finetune.system.tables import find_delimiter, parsed
 
 SAMPLE_LINES = 200
-SAMPLE_CHARACTERS = 1024 * 1024
-"""Of a JSON array, which may be one line of any length."""
+SAMPLE_CHARACTERS, LARGEST_SAMPLE_CHARACTERS = 2**20, 2**24
+"""Of JSON, where a row, or all rows, may be one line of any length: as much as needed to see a whole row, within a second."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]+([eE][-+]?\d+)?%?\s*")
 UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
 MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
+DECODER = json.JSONDecoder()
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -74,13 +76,13 @@ def look_at(path: Path) -> FirstRows:
             rows = _table(path, file, kind) if kind in (DataFormat.CSV, DataFormat.TSV) else _objects(file)
     except UnicodeDecodeError:
         raise BadInputError([InputError(str(path), "is not UTF-8 text", "save the file as UTF-8")]) from None
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise BadInputError([InputError(str(path), f"cannot be read: {error}", "check the file and its permissions")]) from None
-    if not rows:
+    if rows == []:
         raise BadInputError(
             [InputError(str(path), "has no rows", "write a table with the names of its columns first, or one JSON object per line")]
         )
-    return FirstRows(kind, tuple(rows))
+    return FirstRows(kind, tuple(rows or ()))
 
 
 def _head(path: Path) -> bytes:
@@ -111,34 +113,62 @@ def _table(path: Path, file: TextIO, kind: DataFormat) -> list[dict[str, Any]]:
     return [dict(zip(names, cells, strict=False)) for cells in rows]
 
 
-def _objects(file: TextIO) -> list[dict[str, Any]]:
-    """Return the first rows of JSON lines, or of one array, or of the only array in a wrapper."""
-    text = file.read(SAMPLE_CHARACTERS).lstrip()
-    if text.startswith("{") and (wrapped := _wrapped_rows(text)):
-        return wrapped
+def _objects(file: TextIO) -> list[dict[str, Any]] | None:
+    """Return the first rows of JSON lines, or of one array, or of the only array in a wrapper; None where the first is too long."""
+    text = ""
+    while len(text) < LARGEST_SAMPLE_CHARACTERS:
+        added = file.read(max(SAMPLE_CHARACTERS, len(text)))
+        text = (text + added).lstrip()
+        rows = _wrapped_rows(text) or [row for row in _values(text, 0) if isinstance(row, dict)]
+        if rows or not added:
+            return rows
+    return _wrapped_rows_of_a_part(text) or None
+
+
+def _values(text: str, position: int) -> list[Any]:
+    """Return the values that follow each other, or are the items of an array, up to the first that is not whole."""
     found: list[Any] = []
-    decoder, position = json.JSONDecoder(), 0
     with suppress(ValueError, RecursionError):  # what is not JSON is reported when the file is read in full
         while len(found) < SAMPLE_LINES:
-            position = _next(text, position)
-            value, position = decoder.raw_decode(text, position)
+            value, position = DECODER.raw_decode(text, _next(text, position))
             found.append(value)
-    return [row for row in found if isinstance(row, dict)]
+    return found
 
 
 def _wrapped_rows(text: str) -> list[dict[str, Any]]:
+    """Return the rows of a text that is one object: those of its only array of objects, or itself."""
     try:
-        whole = json.loads(text)
+        whole = json.loads(text) if text.startswith("{") else None
     except (ValueError, RecursionError):
         return []
-    lists = [items for value in whole.values() if (items := _objects_in(value))]
-    is_row = len(lists) != 1 or any(keys <= set(lists[0][0]) for keys in MESSAGE_KEYS)
-    return [whole] if is_row else lists[0][:SAMPLE_LINES]
+    return (_rows_in(whole) or [whole]) if whole else []
 
 
-def _next(text: str, position: int) -> int:
-    """Skip blanks and what is between the items of an array."""
-    while position < len(text) and text[position] in " \t\r\n,[":
+def _wrapped_rows_of_a_part(text: str) -> list[dict[str, Any]]:
+    """Return the first rows of a wrapper whose end is not there."""
+    members: dict[str, Any] = {}
+    with suppress(ValueError, RecursionError):
+        position = _next(text, 0, " \t\r\n{")
+        while True:
+            name, position = DECODER.raw_decode(text, position)
+            position = _next(text, position, " \t\r\n:")
+            members[name] = _values(text, position) if text.startswith("[", position) else None
+            _, position = DECODER.raw_decode(text, position)
+            position = _next(text, position)
+    return _rows_in(members)
+
+
+def _rows_in(members: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows in an object's only array of objects; none where it is a conversation, which makes the object a row."""
+    lists = [items for value in members.values() if (items := _objects_in(value))]
+    if len(lists) != 1 or any(keys <= set(lists[0][0]) for keys in MESSAGE_KEYS):
+        return []
+    return lists[0][:SAMPLE_LINES]
+
+
+def _next(text: str, position: int, between: str = " \t\r\n,[") -> int:
+    """Skip blanks and what is between values."""
+    while position < len(text) and text[position] in between:
         position += 1
     return position
 

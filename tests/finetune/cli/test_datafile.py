@@ -50,6 +50,38 @@ def test_rows_of_json_are_read_however_they_are_held(tmp_path: Path, text: str) 
     assert (first.names, len(first.rows)) == (["q", "a"], 2)
 
 
+LONG = "x" * 2**21
+"""Longer than what is looked at first."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(json.dumps({"q": LONG, "a": "b"}) + "\n" + json.dumps({"q": "c", "a": "d"}), id="lines"),
+        pytest.param(json.dumps([{"q": LONG, "a": "b"}, {"q": "c", "a": "d"}]), id="array"),
+        pytest.param(json.dumps({"rows": [{"q": LONG, "a": "b"}, {"q": "c", "a": "d"}], "version": 1}), id="wrapper"),
+    ],
+)
+def test_a_first_row_of_json_of_megabytes_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    first = look_at(tmp_path / "a.json")
+    assert (first.names, len(first.rows)) == (["q", "a"], 2)
+
+
+def test_the_first_rows_of_a_large_wrapper_are_read_though_its_end_is_not(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("w") as file:
+        file.write('{"version": 1, "tags": ["a"], "rows": [')
+        file.writelines(json.dumps({"q": str(number), "a": LONG[: 2**16]}) + ",\n" for number in range(300))
+        file.write('{"q": "last", "a": "b"}]}')
+    first = look_at(tmp_path / "a.json")
+    assert (first.names, first.rows[0]["q"], len(first.rows)) == (["q", "a"], "0", 200)
+
+
+def test_of_a_row_that_is_too_long_to_be_looked_at_only_the_format_is_known(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": 1, "q": LONG * 9, "a": "b"}))
+    assert look_at(tmp_path / "a.jsonl").rows == ()
+
+
 def test_messages_are_told_from_other_lists_of_objects_also_as_json_in_a_cell(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "a"}]
     row = {"calls": [{"name": "f"}], "talk": turns, "packed": json.dumps(turns)}
@@ -69,6 +101,7 @@ def test_messages_are_told_from_other_lists_of_objects_also_as_json_in_a_cell(tm
         pytest.param("a.csv", b"text,label\n\xe9t\xe9,b\n", "is not UTF-8 text; save the file as UTF-8", id="encoding"),
         pytest.param("a.jsonl", b"not json\n", "has no rows", id="no-json"),
         pytest.param("a.csv.gz", gzip.compress(b"text,label\n" * 99)[:20], "cannot be read: ", id="torn-archive"),
+        pytest.param("a.csv.gz", gzip.compress(TABLE.encode())[:10] + b"\xff" * 40, "cannot be read: ", id="damaged-archive"),
     ],
 )
 def test_a_file_that_cannot_be_looked_at_is_refused_with_the_fix(tmp_path: Path, name: str, content: bytes, said: str) -> None:
