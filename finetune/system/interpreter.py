@@ -46,19 +46,29 @@ def use_utf8() -> None:
 
 
 def print_in_any_locale() -> None:
-    """Make sure that print never fails: a character that the terminal's encoding lacks is written as its number."""
+    """Make sure that print never fails: a character that the terminal's encoding lacks is written as its number.
+
+    A stream that was closed before the program began, as by `>&-`, becomes the null device.
+    """
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def finish_printing() -> None:
     """Write out what was printed; where nobody is left to read it, Python's own attempt at exit must not change the exit code."""
     for stream in (sys.stdout, sys.stderr):
+        if stream is None or stream.closed:
+            continue
         try:
             stream.flush()
-        except (OSError, ValueError):
+        except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def encoding_of(stream: TextIO) -> str:

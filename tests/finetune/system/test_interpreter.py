@@ -81,3 +81,19 @@ sys.exit(3)
         process.stdout.close()
         process.stdin.close()
         assert process.wait(20) == 3
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"], ids=["output", "errors", "both"])
+def test_a_stream_that_is_closed_does_not_change_the_exit_code(tmp_path: Path, closed: str) -> None:
+    program = """
+import sys
+from finetune.system.interpreter import finish_printing, print_in_any_locale
+print_in_any_locale()
+sys.stdout.write("words")
+sys.stderr.write("more words")
+finish_printing()
+sys.exit(3)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, program], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 3
