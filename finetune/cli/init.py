@@ -47,8 +47,8 @@ EVALUATION = """\
   evaluation: {{generation: {{maxNewTokens: {tokens}, samples: 50}}}}  # test rows that are answered, for the text metrics
 """
 ANSWER_TOKENS = (16, 32, 64, 128, 256, 512)
-CHARACTERS_PER_TOKEN = 3
-"""A little less than English has, so that answers are rather not cut."""
+BYTES_PER_TOKEN = 3
+"""Of UTF-8: a little less than English has, and a whole character of Chinese, so that answers are rather not cut."""
 
 
 @dataclass(frozen=True)
@@ -112,17 +112,16 @@ def _guess_from_texts(names: Sequence[str], texts: Sequence[str], *, nested: boo
 
 def _answer_tokens(first: FirstRows, column: str | None) -> int | None:
     """Return how many tokens the longest of the first answers needs, so that generating them takes no longer than it must."""
-    characters = max((len(str(row[column])) for row in first.rows if column in row), default=0)
-    return (
-        next((tokens for tokens in ANSWER_TOKENS if tokens * CHARACTERS_PER_TOKEN >= characters), ANSWER_TOKENS[-1]) if characters else None
-    )
+    size = max((len(str(row[column]).encode(errors="replace")) for row in first.rows if column in row), default=0)
+    return next((tokens for tokens in ANSWER_TOKENS if tokens * BYTES_PER_TOKEN >= size), ANSWER_TOKENS[-1]) if size else None
 
 
 def job_text(data: Path, output: Path, model: str, guess: Guess) -> str:
     """Return the job as YAML; paths in it are relative to its folder, as `finetune run` reads them."""
+    place = os.path.relpath(data.parent.resolve() / data.name, output.parent.resolve())  # a link's `..` is not the folder it lies in
     columns = ", ".join(f"{role}: {_quoted(column)}" for role, column in guess.columns.items())
     return JOB.format(
-        path=_quoted(os.path.relpath(data, output.parent)),
+        path=_quoted(place),
         api_version=f"{GROUP}/{VERSION}",
         kind=KIND,
         name=_job_name(data),

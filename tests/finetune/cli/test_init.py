@@ -13,6 +13,8 @@ from finetune.api.tasks import TaskName
 from finetune.cli.command import DEFAULT_MODEL, run_command
 from finetune.cli.init import TO_FILL_IN, Guess, job_text
 from finetune.cli.jobfile.reading import read_job_file
+from finetune.cli.local.configuration import Folders, plan_local_run
+from finetune.cli.local.machine import Machine
 
 
 def initialised(folder: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch) -> FineTuneJobSpec:
@@ -153,3 +155,33 @@ def test_answers_are_generated_as_long_as_those_in_the_file(
 
 def test_of_plain_text_nothing_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert initialised(tmp_path, "a.txt", "words\n", monkeypatch).evaluation is None
+
+
+@pytest.mark.parametrize("output", ["link/job.yaml", "there/below/job.yaml", "job.yaml"])
+@pytest.mark.parametrize("data", ["rows.csv", "elsewhere/rows.csv"])
+def test_the_path_of_the_rows_is_found_from_the_job_also_through_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, data: str
+) -> None:
+    (tmp_path / "here/there/below").mkdir(parents=True)
+    (tmp_path / "here/link").symlink_to("there/below")
+    (tmp_path / "here/elsewhere").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "here"):
+        (folder / "rows.csv").write_text(f"text,label\n{folder},a\n")
+    monkeypatch.chdir(tmp_path / "here")
+    assert run_command(["init", data, "--output", output]) == 0
+    found = plan_local_run(read_job_file(Path(output)), Folders(tmp_path / "out"), {}, Machine(1, 0)).config.data.train[0].path
+    assert found is not None
+    assert Path(found).read_text() == Path(data).read_text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "tokens"),
+    [("word " * 9, 16), ("word " * 10, 32), ("\u4f60" * 16, 16), ("\u4f60" * 17, 32)],
+    ids=["short English", "longer English", "short Chinese", "longer Chinese"],
+)
+def test_the_longest_answer_has_room_in_every_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, tokens: int) -> None:
+    rows = json.dumps([{"prompt": "a", "completion": answer}, {"prompt": "b", "completion": "c"}])
+    spec = initialised(tmp_path, "a.json", rows, monkeypatch)
+    assert spec.evaluation is not None
+    assert spec.evaluation.generation is not None
+    assert spec.evaluation.generation.max_new_tokens == tokens
