@@ -43,8 +43,7 @@ def describe(job: JobFile, local_run: LocalRun) -> list[str]:
     lines = [f"job {job.name}: {config.task.value}, {_method(config)}, {_length(config)}", f"workers: {_workers(config)}"]
     lines.append(f"output: {', '.join(export.value for export in config.exports)} model, report and checkpoints, in the folder of --output")
     lines += cluster_needs(job)
-    lines += [notice for notice in local_run.notices if not notice.startswith("claim ")]
-    return lines + [f"warning: {warning}" for warning in local_run.warnings]
+    return [*lines, *local_run.notices, *(f"warning: {warning}" for warning in local_run.warnings)]
 
 
 def cluster_needs(job: JobFile) -> list[str]:

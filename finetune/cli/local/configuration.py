@@ -101,7 +101,7 @@ def prepare(folders: Folders, local_run: LocalRun) -> None:
 
 def _notices(job: JobFile, folders: Folders) -> tuple[str, ...]:
     notices = []
-    if job.names_output:
+    if job.names_output and folders.aside is None:  # what leaves the output alone need not say where it is
         claim = job.spec.output.persistent_volume_claim
         notices.append(f"claim {claim.claim_name}, which the job writes to, is here the folder {folders.output}")
     if job.ignored:

@@ -107,6 +107,11 @@ def test_the_claim_that_is_written_becomes_the_output_folder_in_one_line(tmp_pat
     assert plan(tmp_path).notices == (f"claim models, which the job writes to, is here the folder {tmp_path}/out",)
 
 
+def test_a_run_that_leaves_the_output_alone_does_not_speak_of_it(tmp_path: Path) -> None:
+    found = read_job_file(write(tmp_path))
+    assert plan_local_run(found, Folders(tmp_path / "out", aside=tmp_path / "aside"), {}, Machine(cpus=2, gpus=0)).notices == ()
+
+
 def test_fields_that_only_a_cluster_knows_are_named_in_one_warning(tmp_path: Path) -> None:
     warnings = plan(
         tmp_path,
