@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from finetune.api.errors import InputError
-from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED
+from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
 from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.output import OutputBusyError
 from finetune.system.files import whole_letters
 
 EXIT_CODES = "Exit codes: 0 success, 2 invalid input, 3 interrupted by the user, 1 any other error."
-NEEDED_TO_EXPORT = ("torch", "transformers", "peft", "rich", "psutil")
-NEEDED_TO_TRAIN = ("ray", *NEEDED_TO_EXPORT)
+NEEDED_TO_EXPORT = ("torch", "transformers", "peft", "safetensors", "numpy", "rich", "psutil")
+NEEDED_TO_TRAIN = (
+    "ray", *NEEDED_TO_EXPORT, "deepspeed", "datasets", "accelerate", "evaluate", "sacrebleu", "jiwer", "pyarrow", "gguf", "tensorboard",
+)  # fmt: skip
+"""The packages of the extra `trainer`, except those that only a cluster needs."""
 NEEDED_PACKAGES = {"run": NEEDED_TO_TRAIN, "check": NEEDED_TO_TRAIN, "export": NEEDED_TO_EXPORT}
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -45,6 +48,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _complain(
             f"interrupted before the trainer was started; {again}" if options.command == "run" else "interrupted", EXIT_INTERRUPTED
         )
+    except BrokenPipeError:
+        return EXIT_SUCCESS  # whoever reads what is printed has enough of it
     except OSError as error:
         return _complain(
             f"{error.filename or 'the system'}: {error.strerror}; check that the folder can be written and has room", EXIT_FAILURE

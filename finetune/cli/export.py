@@ -10,16 +10,16 @@ from pathlib import Path
 
 from finetune.api.errors import InputError
 from finetune.api.record import EXIT_INTERRUPTED, EXIT_SUCCESS
+from finetune.api.results import MODEL
 from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.configuration import Folders
 from finetune.cli.local.interrupts import Interrupts
 from finetune.cli.local.output import locked
 from finetune.cli.local.process import TrainerProcess
+from finetune.cli.local.screen import PlainScreen
 from finetune.cli.local.surroundings import surroundings
 
 EXPORT_COMMAND = (sys.executable, "-P", "-m", "trainer.export")
-WROTE = "wrote "
-"""How the program begins the line about a form that is in place."""
 ELSEWHERE = "write elsewhere with --to FOLDER"
 
 
@@ -43,29 +43,35 @@ def export(request: ExportRequest, command: Sequence[str] = EXPORT_COMMAND) -> i
     if not (run / "run.json").is_file():
         problem = f"{run} holds no run: it has no run.json" if run.is_dir() else f"there is no folder {run}"
         raise BadInputError([InputError("DIR", problem, "name the folder that a run was written to")])
-    field, to = ("DIR", run / "model") if request.to is None else ("--to", request.to.absolute())
+    field, to = ("DIR", run / MODEL) if request.to is None else ("--to", request.to.absolute())
     _refuse_unwritable(to, field)
     arguments = [str(run), "--to", str(to)]
     arguments += [part for form in request.forms for part in ("--form", form)]
     arguments += ["--dtype", request.dtype] if request.dtype else []
     arguments += ["--base", str(request.base.absolute())] if request.base else []
     arguments += ["--overwrite"] if request.overwrite else []
-    written = 0
-    with Interrupts() as interrupts, surroundings(to, field) as place, _alone(run, request.to) as lock:
+    before = _in_place(to, request.forms)
+    screen, complaints = PlainScreen(sys.stdout), PlainScreen(sys.stderr)
+    with Interrupts() as interrupts, surroundings(to, field) as place, _alone(run, to) as lock:
         for warning in place.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            complaints.say(f"warning: {warning}")
         with interrupts.held():
             process = TrainerProcess([*command, *arguments], sys.stderr.buffer, place, keep_open=lock)
             interrupts.pass_to(process)
         while (lines := process.lines(1.0)) is not None:
             for line in lines:
-                print(line, flush=True)
-                written += line.startswith(WROTE)
+                screen.say(line)
         exit_code = process.wait()
     if not interrupts.received or exit_code == EXIT_SUCCESS:  # it may have been done when the signal came
         return exit_code
-    print("interrupted; what was written so far is complete" if written else "interrupted; nothing was written", file=sys.stderr)
+    written = _in_place(to, request.forms) != before
+    complaints.say("interrupted; what was written so far is complete" if written else "interrupted; nothing was written")
     return EXIT_INTERRUPTED
+
+
+def _in_place(to: Path, forms: Sequence[str]) -> dict[str, int]:
+    """Return which folder each form is in now: an export replaces the whole folder, and only when it is complete."""
+    return {form: (to / form).stat().st_ino for form in forms if (to / form).is_dir()}
 
 
 def _refuse_unwritable(to: Path, field: str) -> None:
@@ -81,9 +87,9 @@ def _refuse_unwritable(to: Path, field: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone(run: Path, to: Path | None) -> Iterator[list[int]]:
+def _alone(run: Path, to: Path) -> Iterator[list[int]]:
     """Hold the run's folder while it is written to; where only its checkpoints are read, it may be another's, or at work."""
-    if to is not None:
+    if to.resolve() != (run / MODEL).resolve():
         yield []
         return
     with locked(Folders(run), field="DIR") as lock:

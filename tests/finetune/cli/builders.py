@@ -1,8 +1,11 @@
 """Builds job files for the tests of the command."""
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tests.builders import changed, resource, write_documents
 
@@ -28,3 +31,16 @@ def write(folder: Path, *documents: Any) -> Path:
 def standin(behaviour: str) -> list[str]:
     """Return the command that starts the stand-in for the trainer."""
     return [sys.executable, str(Path(__file__).with_name("standin.py")), behaviour]
+
+
+@contextlib.contextmanager
+def gone_reader() -> Iterator[TextIO]:
+    """Yield a pipe that nobody reads any more, as `| head -1` leaves it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w", buffering=1)
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()

@@ -4,14 +4,15 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from finetune.api.record import EXIT_INTERRUPTED
-from finetune.cli.command import parse_claims, run_command
+from finetune.cli.command import NEEDED_TO_TRAIN, parse_claims, run_command
 from finetune.cli.jobfile.problems import BadInputError
-from tests.finetune.cli.builders import job, write
+from tests.finetune.cli.builders import gone_reader, job, write
 
 
 @pytest.mark.parametrize("command", [["run", "--output", "out"], ["check"]], ids=["run", "check"])
@@ -108,3 +109,22 @@ def test_a_name_that_is_not_utf_8_is_refused_in_words(tmp_path: Path, capsys: py
     path.touch()
     assert run_command(["check", str(path)]) == 2
     assert "caf?.yaml': this name is not in UTF-8; rename the file or folder\n" in capsys.readouterr().err
+
+
+def test_a_command_whose_output_is_closed_ends_with_its_own_code() -> None:
+    command = f"{sys.executable} -m finetune.cli explain >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with gone_reader() as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert run_command(["explain", "--recursive"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_all_packages_of_the_extra_are_asked_for_before_a_run() -> None:
+    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {re.split(r"[^a-z0-9]", requirement)[0] for requirement in extras["trainer"]}
+    assert set(NEEDED_TO_TRAIN) == names - {"kubernetes"}, "a run on a laptop needs all but the client of a cluster"

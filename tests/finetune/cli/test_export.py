@@ -15,6 +15,7 @@ from finetune.cli.export import ExportRequest, export
 from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.configuration import Folders
 from finetune.cli.local.output import OutputBusyError, locked
+from tests.finetune.cli.builders import gone_reader
 
 PROGRAM = "import json, os, sys; print(json.dumps([os.getcwd(), sys.argv[1:]])); print('told', file=sys.stderr); sys.exit(5)"
 COMMAND = (sys.executable, "-c", PROGRAM)
@@ -52,9 +53,12 @@ def test_by_default_the_run_s_own_model_folder_is_written_and_nothing_more_is_sa
 
 
 def test_a_run_that_is_being_written_is_left_alone_but_may_be_exported_elsewhere(run: Path, tmp_path: Path) -> None:
+    (run / "model").mkdir()
+    (tmp_path / "link").symlink_to(run / "model")
     with locked(Folders(run)):
-        with pytest.raises(OutputBusyError, match=rf"^DIR: .* by the `finetune` command with pid {os.getpid()};"):
-            export(ExportRequest(run, ("merged",)), COMMAND)
+        for own in (None, run / "model", tmp_path / "run/../run/model", tmp_path / "link"):
+            with pytest.raises(OutputBusyError, match=rf"^DIR: .* by the `finetune` command with pid {os.getpid()};"):
+                export(ExportRequest(run, ("merged",), to=own), COMMAND)
         assert export(ExportRequest(run, ("merged",), to=tmp_path / "to"), COMMAND) == 5
 
 
@@ -130,10 +134,9 @@ time.sleep(60)
     ("code", "before", "expected", "words"),
     [
         pytest.param(3, "", 3, "interrupted; nothing was written\n", id="at its beginning"),
-        pytest.param(
-            3, "print('wrote /x (bfloat16)', flush=True)", 3, "interrupted; what was written so far is complete\n", id="between two"
-        ),
-        pytest.param(0, "print('wrote /x (bfloat16)', flush=True)", 0, "", id="when all was done"),
+        pytest.param(3, "os.makedirs(sys.argv[3] + '/merged')", 3, "interrupted; what was written so far is complete\n", id="between two"),
+        pytest.param(3, "print('wrote nothing yet', flush=True)", 3, "interrupted; nothing was written\n", id="after some words"),
+        pytest.param(0, "os.makedirs(sys.argv[3] + '/merged')", 0, "", id="when all was done"),
     ],
 )
 def test_a_stop_says_whether_anything_was_written(
@@ -145,6 +148,14 @@ def test_a_stop_says_whether_anything_was_written(
     found = export(ExportRequest(run, ("merged",)), (sys.executable, "-c", program))
 
     assert (found, capfd.readouterr().err) == (expected, words)
+
+
+def test_a_reader_that_is_gone_does_not_end_the_export(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import os, sys; print('wrote one', flush=True); print('wrote two', flush=True); os.mkdir(sys.argv[3])"
+    with gone_reader() as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert export(ExportRequest(run, ("merged",), to=tmp_path / "to"), (sys.executable, "-c", program)) == 0
+    assert (tmp_path / "to").is_dir()
 
 
 def test_the_command_line_reaches_it_and_exits_with_2_for_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
