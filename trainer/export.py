@@ -32,6 +32,7 @@ from trainer.model.load import load_model, load_tokenizer, provenance_of, weight
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
 from trainer.model.verification import ExportMismatchError, Probe
+from trainer.rank.state import RunState
 from trainer.reporting.report import measured_step, with_exports
 from trainer.storage.checkpoint import CheckpointStore, SavedState
 from trainer.storage.localfolder import LocalFolder
@@ -72,24 +73,23 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
     to.recover()
     refuse(request, method)
     saved = checkpoint_of(run, recorded, say)
-    located = base_of(request, recorded, saved)
-    held = DTYPES[saved.trainer_state.get("dtype", "float32")]
+    state = RunState.from_wire(saved.trainer_state)
+    located = base_of(request, recorded, state)
+    held = DTYPES[state.dtype]
     tokenizer = load_tokenizer(located)
     task = task_of(recorded.lineage["task"])
     task.prepare(tokenizer, None)
-    origin = Origin(
-        located, tokenizer, provenance_of(located, held, saved.trainer_state["weights"]), recorded.name, held, task.objective.family
-    )
+    origin = Origin(located, tokenizer, provenance_of(located, held, state.weights), recorded.name, held, task.objective.family)
     trained, probe = trained_model(origin, method, saved)
 
-    report, step = read_report(request.run), saved.record.step
+    report, step = read_report(run), saved.record.step
     measured = measured_step(report) if report is not None else None
     if measured not in (None, step):
         say(f"warning: the figures in {REPORT} are of step {measured}; what is written now, of step {step}, was not measured")
 
     def published(done: Exported) -> None:
         say(_told(done))
-        _report(request, done)
+        _report(request, run, done)
 
     dtype = DTYPES[request.dtype] if request.dtype else None
     return export(trained, origin, request.forms, to, probe, dtype, published)
@@ -101,12 +101,12 @@ def _told(done: Exported) -> str:
     return f"wrote {done.uri} ({kind}; {read})"
 
 
-def _report(request: ExportOptions, done: Exported) -> None:
+def _report(request: ExportOptions, run: Place, done: Exported) -> None:
     """Enter a form in the run's report if it was written to the run's own model folder."""
-    report = read_report(request.run)
+    report = read_report(run)
     if report is not None and request.to == request.run / MODEL:
         entered = with_exports(report, [done.to_wire()])
-        LocalFolder(request.run).put(REPORT, json.dumps(entered, indent=1, ensure_ascii=False))
+        run.put(REPORT, json.dumps(entered, indent=1, ensure_ascii=False))
 
 
 def refuse(request: ExportOptions, method: Method) -> None:
@@ -143,10 +143,10 @@ def checkpoint_of(run: Place, recorded: Ownership, say: Callable[[str], None]) -
     return newest
 
 
-def base_of(request: ExportOptions, recorded: Ownership, saved: SavedState) -> LocatedModel:
+def base_of(request: ExportOptions, recorded: Ownership, state: RunState) -> LocatedModel:
     """Find the base model and check that its weights are those that were trained."""
-    located = _locate(request, recorded.lineage["model"], saved.trainer_state.get("revision"))
-    digest, wanted = weights_digest(located), saved.trainer_state.get("weights")
+    located = _locate(request, recorded.lineage["model"], state.revision)
+    digest, wanted = weights_digest(located), state.weights
     if digest != wanted:
         problem = f"the weights in {located.path} ({digest}) are not those that the run was trained on ({wanted})"
         raise InputError("--base" if request.base else located.field, problem, "name the folder of the right ones with --base")

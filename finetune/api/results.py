@@ -1,12 +1,14 @@
-"""Which results and checkpoints of a run are there: they may have been deleted since, or more forms of the model may be wanted.
+"""Which results of a run are there: they may have been deleted since, or more forms of the model may be wanted.
 
-Reads names and small JSON files, so that `finetune run` knows before it starts anything. Tests: tests/finetune/api/test_results.py.
+Reads names and small JSON files, so that `finetune run` knows before it starts anything. The trainer asks its places, which are
+results as well. Tests: tests/finetune/api/test_results.py.
 """
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from finetune.api.sections import Export
 
@@ -15,30 +17,58 @@ SMALL_FILES = {Export.ADAPTER: "adapter_config.json", Export.MERGED: "config.jso
 WEIGHTS = {Export.ADAPTER: "adapter_model.safetensors", Export.MERGED: "model.safetensors"}
 
 
-def missing_results(directory: Path, forms: Iterable[Export]) -> list[str]:
-    """Return what the output folder of a finished run lacks, as paths in it: report.json, model/adapter, model/merged."""
-    missing = [] if read_report(directory) is not None else [REPORT]
-    return missing + [f"{MODEL}/{form.value}" for form in forms if not _whole(directory / MODEL / form.value, form)]
+class Results(Protocol):
+    """Where the results of a run are, by their paths in its output."""
+
+    def fetch(self, name: str) -> Path:
+        """Return a local path of a file, to read only. FileNotFoundError when it is not there."""
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the paths of all that is directly in a folder; none when there is no such folder."""
 
 
-def read_report(directory: Path) -> dict[str, Any] | None:
-    """Return the report of the run in a folder, or None where there is none that can be read."""
-    return _read_object(directory / REPORT)
+@dataclass(frozen=True)
+class ResultsFolder:
+    """The results in a local folder, as they are."""
+
+    root: Path
+
+    def fetch(self, name: str) -> Path:
+        """Return the path, whether anything is there or not: reading shows it."""
+        return self.root / name
+
+    def names(self, folder: str = "") -> list[str]:
+        """List the folder."""
+        there = self.root / folder
+        return [path.relative_to(self.root).as_posix() for path in there.iterdir()] if there.is_dir() else []
 
 
-def _whole(folder: Path, form: Export) -> bool:
-    if not (folder / SMALL_FILES[form]).is_file():
+def missing_results(results: Results, forms: Iterable[Export]) -> list[str]:
+    """Return what the output of a finished run lacks, as paths in it: report.json, model/adapter, model/merged."""
+    missing = [] if read_report(results) is not None else [REPORT]
+    return missing + [f"{MODEL}/{form.value}" for form in forms if not _whole(results, form)]
+
+
+def read_report(results: Results) -> dict[str, Any] | None:
+    """Return the report of a run, or None where there is none that can be read."""
+    return _read_object(results, REPORT)
+
+
+def _whole(results: Results, form: Export) -> bool:
+    folder = f"{MODEL}/{form.value}"
+    there, weights = set(results.names(folder)), f"{folder}/{WEIGHTS[form]}"
+    if f"{folder}/{SMALL_FILES[form]}" not in there:
         return False
-    if (folder / WEIGHTS[form]).is_file():
+    if weights in there:
         return True
-    index = _read_object(folder / f"{WEIGHTS[form]}.index.json") or {}
-    files = set((index.get("weight_map") or {}).values())
-    return bool(files) and all((folder / str(name)).is_file() for name in files)
+    index = _read_object(results, f"{weights}.index.json") or {}
+    files = {f"{folder}/{name}" for name in (index.get("weight_map") or {}).values()}
+    return bool(files) and files <= there
 
 
-def _read_object(file: Path) -> dict[str, Any] | None:
+def _read_object(results: Results, name: str) -> dict[str, Any] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(results.fetch(name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

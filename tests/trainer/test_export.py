@@ -20,9 +20,13 @@ from finetune.api.sections import Export, Regularization
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_model
+from trainer.evaluation.measurement import Measurement
 from trainer.export import ExportOptions, export_run, main
 from trainer.model.load import load_model, weights_digest
 from trainer.model.lora import apply_method, peft_warnings_silenced
+from trainer.rank.ledger import Ledger
+from trainer.rank.rows import AugmentedWords
+from trainer.rank.state import RunState
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership
@@ -44,7 +48,7 @@ def model_at(base: Path, config: TrainConfig, step: int) -> Any:
     return model
 
 
-def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], method: dict[str, Any] = LORA, **state: Any) -> TrainConfig:
+def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], method: dict[str, Any] = LORA) -> TrainConfig:
     """Write what a run leaves: its record, its configuration and a checkpoint for each step."""
     config = train_config(model={"path": str(base)}, method=method, output={"directory": str(folder)})
     owner = Ownership.of(config, {"data.train": "rows"})
@@ -57,8 +61,11 @@ def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], meth
         named = model_at(base, config, step).named_parameters()
         parameters = {name: parameter.detach().clone() for name, parameter in named if parameter.requires_grad}
         moments = {name: torch.zeros(1) for name in parameters}
-        trainer_state = {"step": step, "weights": weights_digest(located_folder(base)), "revision": None, "dtype": "float32"} | state
-        store.save({"parameters": parameters, "exp_avg": moments}, trainer_state, step=step, attempt=1, score=score)
+        state = RunState(
+            step, tokens_seen=9, world_size=1, stop_reason=None, ledger=Ledger(), words=AugmentedWords(), baseline=Measurement({}),
+            weights=weights_digest(located_folder(base)), revision=None, dtype="float32",
+        )  # fmt: skip
+        store.save({"parameters": parameters, "exp_avg": moments}, state.to_wire(), step=step, attempt=1, score=score)
     return config
 
 

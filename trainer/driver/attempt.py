@@ -17,7 +17,7 @@ from finetune.api.record import (
     Result,
     Stage,
 )
-from finetune.api.results import REPORT, missing_results
+from finetune.api.results import MODEL, REPORT, missing_results, read_report
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.exits import Exit, exit_of, interrupted
@@ -88,32 +88,35 @@ def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str
 def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest) -> str:
     inputs = check_inputs(config, data)
     ownership = Ownership.of(config, inputs.digests(config))
-    directory = Path(config.output.directory)
-    finished, missing = ownership.finished(), missing_results(directory, config.exports)
-    if finished and REPORT not in missing:
-        publisher.update(**update_from_report(directory, config))
+    directory, place = Path(config.output.directory), ownership.place
+    finished = ownership.finished()
+    place.recover(MODEL)  # a form that a killed export had moved aside is not missing
+    missing, report = missing_results(place, config.exports), read_report(place)
+    if finished and report is not None:
+        publisher.update(**update_from_report(report, config.task, place))
     if finished and not missing:
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains it again.")
         return "this run is finished already; nothing was changed"
-    if finished and not checkpoint_names(ownership.place):
+    if finished and not checkpoint_names(place):
         raise no_checkpoint_left(directory, config.job.uid)
     if finished:
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
     else:
         ownership.write(finished=False)
+        place.remove(REPORT)  # of an attempt that died before it was recorded as finished: what is trained now has none yet
     data.keep()
     publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
     inputs = inputs.with_tokens(config, data)
     if inputs.written_tokens.found:
         print(f"tokens of an earlier start are used: {', '.join(inputs.written_tokens.found)}")
     fit(config, inputs, ownership, publisher, stop, trained=finished)
-    if missing := missing_results(directory, config.exports):
+    if missing := missing_results(place, config.exports):
         if stop.wanted:
             raise InterruptedRunError(STOPPED)
         raise MissingResultsError(f"the workers ended without an error, but {directory} lacks {', '.join(missing)}")
     ownership.write(finished=True)
     try:
-        print_report(directory)
+        print_report(read_report(place) or {})
     except Exception as error:  # the run is done and written; a terminal that cannot show it changes nothing
         logger.warning("the report could not be shown: %s", error)
     return "the model is trained, measured and written"

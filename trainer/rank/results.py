@@ -5,17 +5,17 @@ Every rank calls these functions in the same order; only rank 0 writes. Test: te
 
 import json
 import resource
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from finetune.api.metrics import MetricName, score_of
+from finetune.api.metrics import MetricName
 from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, Stage
 from finetune.api.results import MODEL, REPORT, missing_results, read_report
 from finetune.api.sections import Export
-from finetune.api.tasks import TASKS
 from trainer.engine.base import Engine
 from trainer.evaluation.evaluator import SAMPLE_ANSWERS
 from trainer.evaluation.measurement import Measurement
@@ -29,7 +29,16 @@ from trainer.rank.resuming import Start
 from trainer.rank.rows import Rows
 from trainer.rank.training import validation_every
 from trainer.reporting.hyperparameters import hyperparameters
-from trainer.reporting.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report, measured_step, with_exports
+from trainer.reporting.report import (
+    DataCounts,
+    RunResult,
+    SampleAnswer,
+    TrainingSummary,
+    build_report,
+    measured_step,
+    metrics_of,
+    with_exports,
+)
 from trainer.tasks.registry import task_of
 from trainer.training.loop import Progress, StopReason
 
@@ -49,7 +58,7 @@ class TrainedRun:
 
 def existing_report(work: Assignment, engine: Engine, step: int) -> dict[str, Any] | None:
     """Return, on every rank, the report of a run that had finished before, if its figures are of the weights of `step`."""
-    report = read_report(work.directory) if work.trained and engine.rank == 0 else None
+    report = read_report(work.place) if work.trained and engine.rank == 0 else None
     valid = report is not None and measured_step(report) == step
     found: dict[str, Any] | None = engine.broadcast(report if valid else None)
     return found
@@ -58,10 +67,10 @@ def existing_report(work: Assignment, engine: Engine, step: int) -> dict[str, An
 def add_exports(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
     """Write the exports that a finished run lacks, and add them to its report."""
     work, ledger, engine = trained.work, trained.start.ledger, trained.loaded.engine
-    final = {MetricName(name): entry["value"] for name, entry in report["final"].items() if entry["value"] is not None}
-    ledger.note(final=final, score=score_of(final, TASKS[work.config.task].score, trained.step) or ledger.metrics.score)
+    reported = metrics_of(report, work.config.task)
+    ledger.note(final=reported.final, score=reported.score or ledger.metrics.score)
     outbox.send(stage=Stage.EXPORTING, progress=trained.progress.to_record(), metrics=ledger.metrics)
-    missing = missing_results(work.directory, work.config.exports)
+    missing = missing_results(work.place, work.config.exports)
     written = export_forms(trained, [form for form in work.config.exports if f"{MODEL}/{form.value}" in missing])
     if engine.rank == 0:
         write_report(trained, with_exports(report, [done.to_wire() for done in written.forms]), outbox)
@@ -76,9 +85,7 @@ def write_results(
     written = export_forms(trained, trained.work.config.exports)
     if trained.loaded.provenance is not None:
         result = result_of(trained, trained.loaded.provenance, baseline, final, written, checkpoints, outbox.warnings)
-        report = build_report(trained.work.config, result)
-        report["training"]["peakMemoryBytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        write_report(trained, report, outbox)
+        write_report(trained, build_report(trained.work.config, result), outbox)
     trained.loaded.engine.broadcast(None)
 
 
@@ -157,11 +164,18 @@ def training_summary(trained: TrainedRun, trainable_parameters: int) -> Training
         seconds=progress.step_seconds,
         world_size=trained.loaded.engine.world_size,
         trainable_parameters=trainable_parameters,
+        peak_memory_bytes=peak_memory_bytes(),
         train_loss=trained.start.ledger.metrics.latest.get(MetricName.TRAIN_LOSS),
         tokens_per_second=advance.tokens_per_second,
         resumed_from_step=trained.start.step,
         stopped_early=progress.stop_reason is StopReason.EARLY,
     )
+
+
+def peak_memory_bytes(platform: str = sys.platform) -> int:
+    """Return the most memory that this process had so far; getrusage(2) counts it in kilobytes, on macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform == "darwin" else peak * 1024
 
 
 def sample_answers(baseline: Measurement, final: Measurement) -> list[SampleAnswer]:

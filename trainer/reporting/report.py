@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune.api.metrics import MetricName, Score
-from finetune.api.record import CheckpointRecord, ModelProvenance
+from finetune.api.metrics import MetricName, Score, score_of
+from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance
 from finetune.api.sections import Generation
+from finetune.api.tasks import TASKS, TaskName
 from finetune.api.trainconfig import TrainConfig
 from trainer.evaluation.metrics.base import Figure
 
@@ -47,6 +48,8 @@ class TrainingSummary:
     seconds: float
     world_size: int
     trainable_parameters: int
+    peak_memory_bytes: int
+    """The most memory that rank 0 had, from its start on."""
     train_loss: float | None = None
     tokens_per_second: float | None = None
     resumed_from_step: int = 0
@@ -133,6 +136,18 @@ def measured_step(report: Mapping[str, Any]) -> int | None:
     return step if isinstance(step, int) else None
 
 
+def metrics_of(report: Mapping[str, Any], task: TaskName) -> Metrics:
+    """Return the figures of a report as those of a progress record; the score is that of the final model."""
+    baseline, final = (_values(report[name]) for name in ("baseline", "final"))
+    step = measured_step(report)
+    score = None if step is None else score_of(final, TASKS[task].score, step)
+    return Metrics(baseline=baseline, final=final, best=report["best"], score=score)
+
+
+def _values(figures: Mapping[str, Any]) -> dict[MetricName, float]:
+    return {MetricName(name): figure["value"] for name, figure in figures.items() if figure["value"] is not None}
+
+
 def _training(training: TrainingSummary) -> dict[str, Any]:
     return {
         "steps": training.steps,
@@ -145,6 +160,7 @@ def _training(training: TrainingSummary) -> dict[str, Any]:
         "tokensPerSecond": _finite(training.tokens_per_second),
         "resumedFromStep": training.resumed_from_step,
         "stoppedEarly": training.stopped_early,
+        "peakMemoryBytes": training.peak_memory_bytes,
     }
 
 

@@ -11,7 +11,7 @@ from typing import IO
 
 from finetune.api.errors import InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
-from finetune.api.results import missing_results
+from finetune.api.results import ResultsFolder, missing_results
 from finetune.api.status import FineTuneJobStatus
 from finetune.cli.inspection import ask_trainer, run_command_line
 from finetune.cli.jobfile.problems import BadInputError
@@ -68,7 +68,7 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
                     if set_aside(folders):
                         screen.say(f"replacing the run in {folders.output}; it is removed once the new input has been checked")
                 elif previous_run_finished(folders, local_run.config):
-                    missing = missing_results(folders.output, local_run.config.exports)
+                    missing = missing_results(ResultsFolder(folders.output), local_run.config.exports)
                     if not missing:
                         return _leave_alone(request, job, folders, machine, trainer, screen, place)
                     lacking = f"{folders.output} holds this finished run without {' and '.join(missing)}"

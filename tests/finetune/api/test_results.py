@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.api.results import missing_results
+from finetune.api.results import ResultsFolder, missing_results, read_report
 from finetune.api.sections import Export
 
 BOTH = [Export.ADAPTER, Export.MERGED]
@@ -27,7 +27,7 @@ def finished(folder: Path) -> Path:
 
 
 def test_nothing_is_missing_where_all_is_there(tmp_path: Path) -> None:
-    assert missing_results(finished(tmp_path), BOTH) == []
+    assert missing_results(ResultsFolder(finished(tmp_path)), BOTH) == []
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,16 @@ def test_nothing_is_missing_where_all_is_there(tmp_path: Path) -> None:
 def test_what_is_missing_is_named(tmp_path: Path, damage: Callable[[Path], object], missing: list[str]) -> None:
     damage(finished(tmp_path))
 
-    assert missing_results(tmp_path, BOTH) == missing
+    assert missing_results(ResultsFolder(tmp_path), BOTH) == missing
 
 
 def test_a_form_that_is_not_wanted_is_not_missed(tmp_path: Path) -> None:
     (finished(tmp_path) / "model" / "merged").rename(tmp_path / "kept")
 
-    assert missing_results(tmp_path, [Export.ADAPTER]) == []
+    assert missing_results(ResultsFolder(tmp_path), [Export.ADAPTER]) == []
+
+
+def test_a_report_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    assert read_report(ResultsFolder(tmp_path)) is None
+    (tmp_path / "report.json").write_text('{"schemaVersion": 3}')
+    assert read_report(ResultsFolder(tmp_path)) == {"schemaVersion": 3}

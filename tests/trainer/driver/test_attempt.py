@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from finetune.api.errors import InputError
+from finetune.api.metrics import MetricName, Score
 from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, Result, Stage
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
@@ -80,7 +82,7 @@ class Published:
     """A publisher that keeps what changes."""
 
     def __init__(self) -> None:
-        self.fields: dict[str, object] = {}
+        self.fields: dict[str, Any] = {}
 
     def update(self, **fields: object) -> None:
         self.fields |= fields
@@ -88,7 +90,7 @@ class Published:
 
 def results(folder: Path, *forms: str) -> None:
     """Write what a run leaves."""
-    report = {"baseline": {}, "final": {"perplexity": {"value": 3.0}}, "best": None, "checkpoints": [], "exports": []}
+    report = {"baseline": {}, "final": {"perplexity": {"value": 3.0}}, "measuredStep": 3, "best": None, "checkpoints": [], "exports": []}
     model = {"name": "m", "source": "s", "precision": "float32", "digest": "sha256:0"}
     (folder / "report.json").write_text(json.dumps(report | {"model": model}))
     for form in forms:
@@ -129,7 +131,9 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
     attempt(config, published, StopRequest())
 
     assert seen == fitted
-    assert ("metrics" in published.fields) == (there is not None), "what the report says is published again"
+    metrics = published.fields.get("metrics")
+    assert (metrics is not None) == (there is not None), "what the report says is published again"
+    assert metrics is None or metrics.score == Score.of(MetricName.PERPLEXITY, 3.0, step=3)
     assert json.loads((tmp_path / "run.json").read_text())["finished"]
 
 
@@ -161,3 +165,34 @@ def test_results_that_are_missing_are_an_interruption_only_where_somebody_asked_
     else:
         assert end.exit_code == EXIT_FAILURE
         assert end.outcome.message.endswith(f"but {tmp_path} lacks report.json, model/adapter")
+
+
+def test_a_stopped_attempt_does_not_pass_off_the_results_of_one_before_it_as_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
+    Ownership.of(config, {"data.train": "rows"}).write(finished=False)
+    results(tmp_path, "adapter")
+    stop = StopRequest()
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", 1))
+
+    end = exit_of(lambda: attempt(config, Published(), stop))
+
+    assert (end.exit_code, end.outcome.result) == (EXIT_INTERRUPTED, Result.INTERRUPTED)
+    assert not json.loads((tmp_path / "run.json").read_text())["finished"]
+
+
+def test_a_form_that_a_killed_export_had_moved_aside_is_put_back_and_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
+    Ownership.of(config, {"data.train": "rows"}).write(finished=True)
+    results(tmp_path, "adapter")
+    (tmp_path / "model" / "adapter").rename(tmp_path / "model" / ".adapter.finetune-replaced")
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
+
+    attempt(config, Published(), StopRequest())
+
+    assert (tmp_path / "model" / "adapter" / "adapter_model.safetensors").is_file()

@@ -22,7 +22,14 @@ def report(**changes: Any) -> dict[str, Any]:
         "model": ModelProvenance(name="org/model", source="folder /m", precision="float32", digest="sha256:0"),
         "data": DataCounts(train=300, validation=20, test=40),
         "training": TrainingSummary(
-            steps=10, epochs=2.0, tokens_seen=5000, seconds=12.5, world_size=2, trainable_parameters=123, train_loss=1.25
+            steps=10,
+            epochs=2.0,
+            tokens_seen=5000,
+            seconds=12.5,
+            world_size=2,
+            trainable_parameters=123,
+            peak_memory_bytes=2**30,
+            train_loss=1.25,
         ),
         "baseline": BASELINE,
         "final": FINAL,

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.trainer.fixtures.stored import data_folder
 from trainer.model.verification import ExportMismatchError, Probe
 from trainer.preflight.inputs import check_inputs
 from trainer.rank.assignment import Assignment
+from trainer.rank.results import peak_memory_bytes
 from trainer.rank.run import execute
 from trainer.storage.ownership import Ownership
 
@@ -97,8 +99,14 @@ def test_the_report_lists_each_export_and_the_settings(finished: Path) -> None:
     assert (entry["form"], entry["step"]) == ("adapter", written["best"]["step"])
     assert entry["path"] == str(finished / "run" / "model" / "adapter")
     assert entry["logitDifference"] <= entry["tolerance"] == 1e-3
+    assert 2**24 < written["training"]["peakMemoryBytes"] <= peak_memory_bytes()
     assert written["hyperparameters"]["training"]["seed"] == 42
     assert written["hyperparameters"]["evaluation"]["everySteps"] == 1
+
+
+def test_memory_is_counted_in_bytes_whatever_the_unit_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=2**20))
+    assert (peak_memory_bytes("linux"), peak_memory_bytes("darwin")) == (2**30, 2**20)
 
 
 def test_a_form_that_is_added_is_written_and_nothing_is_trained_or_measured_again(folder: Path) -> None:

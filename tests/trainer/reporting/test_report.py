@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from finetune.api.metrics import MetricName, Score
+from finetune.api.tasks import TaskName
 from tests.trainer.evaluation.builders import report
 from trainer.evaluation.metrics.base import Figure
-from trainer.reporting.report import DataCounts, with_exports
+from trainer.reporting.report import DataCounts, metrics_of, with_exports
 
 
 def test_both_models_have_each_metric_as_an_object_with_value() -> None:
@@ -51,7 +53,7 @@ def test_it_says_what_was_trained_on_what_with_which_versions() -> None:
     assert written["job"] == {"name": "support-bot", "attempt": 1, "task": "chat"}
     assert written["model"]["digest"] == "sha256:0"
     assert written["data"] == {"train": 300, "validation": 20, "test": 40}
-    assert written["training"]["trainableParameters"] == 123
+    assert (written["training"]["trainableParameters"], written["training"]["peakMemoryBytes"]) == (123, 2**30)
     assert written["best"] == {"metric": "perplexity", "value": 7.5, "direction": "lower", "step": 5}
     assert written["checkpoints"][0]["step"] == 10
     assert written["exports"] == [{"form": "adapter", "path": "/o/model/adapter", "step": 5}]
@@ -105,3 +107,18 @@ def test_an_export_of_other_weights_than_the_figures_are_of_is_marked(report_say
     entered = with_exports(report() | report_says, [{"form": "merged", "path": "/x", "step": 7}])
 
     assert {entry["form"]: entry.get("measured") for entry in entered["exports"]} == marks
+
+
+def test_the_metrics_of_a_report_have_the_score_of_the_final_model() -> None:
+    metrics = metrics_of(json.loads(json.dumps(report(baseline={"perplexity": Figure(20.0), "wer": Figure(None)}))), TaskName.CHAT)
+
+    assert (metrics.baseline, metrics.final["perplexity"]) == ({"perplexity": 20.0}, 8.0)
+    assert metrics.score == Score.of(MetricName.PERPLEXITY, 8.0, step=5)
+    assert metrics.best == Score.of(MetricName.PERPLEXITY, 7.5, step=5)
+
+
+def test_a_report_that_does_not_name_the_step_of_its_figures_has_no_score() -> None:
+    written = report()
+    del written["measuredStep"]
+
+    assert metrics_of(written, TaskName.CHAT).score is None
