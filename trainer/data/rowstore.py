@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -109,6 +110,16 @@ class RowStore:
         place = index - starts[number]
         return self.kind.from_wire(names[place].as_py(), origins[place].as_py(), json.loads(contents[place].as_py()))
 
+    def examples(self, indices: Places) -> Iterator[Example]:
+        """Decode the rows with these indices; consecutive ones of the same batch together, which is faster."""
+        import pyarrow
+
+        starts, batches = self._batches
+        for number, run in groupby(map(int, np.asarray(indices)), lambda index: bisect_right(starts, index) - 1):
+            rows = batches[number].take(pyarrow.array([index - starts[number] for index in run]))
+            for name, origin, content in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                yield self.kind.from_wire(name, origin, json.loads(content))
+
     @cached_property
     def contents(self) -> Digests:
         """Digest of each row's exact content; (n, 2)."""
@@ -200,7 +211,7 @@ class StoredRows(Sequence[Example]):
         return self.store.example(int(self.places[index]))
 
     def __iter__(self) -> Iterator[Example]:
-        return (self.store.example(int(place)) for place in self.places)
+        return self.store.examples(self.places)
 
 
 def content_of(example: Example) -> bytes:

@@ -49,16 +49,16 @@ class ShardWriter:
     def append(self, row: int, piece: Piece[Any]) -> None:
         """Add a piece of the example with index `row`; raises ValueError if its id is too long."""
         sample = piece.tokens
-        name, length = sample.id.encode(), len(sample.input_ids)
+        name, length, mask = sample.id.encode(), len(sample.input_ids), array("b", sample.loss_mask).tobytes()
         if len(name) > LINE["id"].itemsize:
             raise ValueError(f"the id {sample.id!r} is too long")
         end = -1 if piece.end is None else piece.end
         self._lines.append(
-            (name, row, piece.start, end, self._tokens, sample.loss_bytes, length, sum(sample.loss_mask), piece.first, piece.last,
+            (name, row, piece.start, end, self._tokens, sample.loss_bytes, length, mask.count(1), piece.first, piece.last,
              sample.truncated)
         )  # fmt: skip
         self._write(IDS, array("i", sample.input_ids).tobytes())
-        self._write(MASK, array("b", sample.loss_mask).tobytes())
+        self._write(MASK, mask)
         self._tokens += length
         self._count += 1
         if len(self._lines) == BUFFERED_LINES:

@@ -103,8 +103,8 @@ def found_earlier(
 
 def tokenized(task: Task[Any], examples: Sequence[Example], tokenizer: Any, max_length: int) -> Iterator[tuple[int, Piece[Any]]]:
     """Yield the pieces of all rows, each with the index of its example."""
-    for row, example in enumerate(examples):
-        for piece in task.encode(example, tokenizer, max_length):
+    for row, pieces in enumerate(task.encode_all(examples, tokenizer, max_length)):
+        for piece in pieces:
             yield row, piece
 
 

@@ -6,7 +6,7 @@ answers. Nothing outside trainer/tasks checks which task it has. Test: tests/tra
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -85,6 +85,10 @@ class Task(ABC, Generic[E]):
     def encode(self, example: E, tokenizer: Any, max_length: int) -> list[Piece[E]]:
         """Return the samples of an example, each of at most `max_length` tokens."""
 
+    def encode_all(self, examples: Iterable[E], tokenizer: Any, max_length: int) -> Iterator[list[Piece[E]]]:
+        """Yield what `encode` returns for each example; a task that can tokenize several at once does so, in bounded memory."""
+        return (self.encode(example, tokenizer, max_length) for example in examples)
+
     def part(self, piece: Piece[E], tokenizer: Any) -> E:
         """Return the part of the example that a piece was made from, as an example: augmentation varies this."""
         return piece.example
@@ -116,7 +120,7 @@ class Task(ABC, Generic[E]):
 
         `keep` stores the pieces if every example is one piece; a task that checks only a sample of the rows keeps it in memory.
         """
-        pieces = [piece for example in examples for piece in self.encode(example, tokenizer, max_length)]
+        pieces = [piece for found in self.encode_all(examples, tokenizer, max_length) for piece in found]
         return Sampled(name, len(examples), len(examples), pieces)
 
     @abstractmethod

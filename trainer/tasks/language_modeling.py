@@ -3,7 +3,7 @@
 trainer/text/pieces.py splits long texts. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/text/.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from trainer.data.sampled import Keep, Sampled, in_memory
 from trainer.tasks.base import Task
 from trainer.text.example import TextExample
 from trainer.text.findings import end_findings, text_findings
-from trainer.text.pieces import count_pieces, part_of, pieces_of, varied_piece
+from trainer.text.pieces import count_pieces, part_of, pieces_of, pieces_of_all, varied_piece
 
 if TYPE_CHECKING:
     from trainer.objectives.causal import CausalObjective
@@ -73,6 +73,10 @@ class LanguageModeling(Task[TextExample]):
         """Split the text into pieces of at most `max_length` tokens."""
         return pieces_of(example, tokenizer, max_length)
 
+    def encode_all(self, examples: Iterable[TextExample], tokenizer: Any, max_length: int) -> Iterator[list[Piece[TextExample]]]:
+        """Tokenize texts in batches, on all cores."""
+        return pieces_of_all(examples, tokenizer, max_length)
+
     def part(self, piece: Piece[TextExample], tokenizer: Any) -> TextExample:
         """Return the words of a piece under the piece's id, so that each piece is varied independently."""
         return part_of(piece, tokenizer)
@@ -90,7 +94,7 @@ class LanguageModeling(Task[TextExample]):
     ) -> Sampled[TextExample]:
         """Tokenize only a sample of the texts: there may be millions, and they are alike."""
         chosen = _sample(examples)
-        pieces = [piece for example in chosen for piece in pieces_of(example, tokenizer, max_length)]
+        pieces = [piece for found in pieces_of_all(chosen, tokenizer, max_length) for piece in found]
         return Sampled(name, len(examples), len(chosen), pieces)
 
     def findings(self, sides: Sequence[Sampled[TextExample]], tokenizer: Any) -> list[str]:

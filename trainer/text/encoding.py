@@ -66,10 +66,38 @@ def encode(text: str, tokenizer: Any, literals: Sequence[Offset] = (), borders: 
 
 def encode_text(text: str, tokenizer: Any, *, special: bool = True) -> Encoded:
     """Tokenize plain text; the only special tokens are those that the tokenizer adds around it (with offsets (0, 0))."""
-    names = [found.span() for found in in_text(tokenizer).finditer(text)]
-    if not names:
-        found = tokenizer(text, add_special_tokens=special, return_offsets_mapping=tokenizer.is_fast, verbose=False)
-        return Encoded(text, [int(token) for token in found["input_ids"]], list(found["offset_mapping"]) if tokenizer.is_fast else None)
+    (encoded,) = encode_texts([text], tokenizer, special=special)
+    return encoded
+
+
+def encode_texts(texts: Sequence[str], tokenizer: Any, *, special: bool = True, offsets_from: int = 0) -> list[Encoded]:
+    """Tokenize plain texts as `encode_text` does, on all cores.
+
+    Texts of fewer than `offsets_from` tokens get no offsets: making them takes longer than making the tokens.
+    """
+    names = [[found.span() for found in in_text(tokenizer).finditer(text)] for text in texts]
+    plain = iter(_plain_texts([text for text, found in zip(texts, names, strict=True) if not found], tokenizer, special, offsets_from))
+    return [_around_words(text, tokenizer, found, special) if found else next(plain) for text, found in zip(texts, names, strict=True)]
+
+
+def _plain_texts(texts: list[str], tokenizer: Any, special: bool, offsets_from: int) -> list[Encoded]:
+    """Tokenize texts without names of control tokens."""
+    if not tokenizer.is_fast:
+        return [
+            Encoded(text, [int(token) for token in tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]])
+            for text in texts
+        ]
+    if not texts:
+        return []
+    found = tokenizer(texts, add_special_tokens=special, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+    return [
+        Encoded(text, ids, encoding.offsets if len(ids) >= offsets_from else None)
+        for text, ids, encoding in zip(texts, found["input_ids"], found.encodings, strict=True)
+    ]
+
+
+def _around_words(text: str, tokenizer: Any, names: Sequence[Offset], special: bool) -> Encoded:
+    """Tokenize a text with the names of control tokens as words, between the special tokens that the tokenizer adds."""
     encoded = encode(text, tokenizer, names)
     before, after = _around(tokenizer) if special else ([], [])
     nowhere = [(0, 0)]
@@ -121,6 +149,20 @@ def _without_added(tokenizer: Any, text: str) -> list[int]:
 def decode(tokenizer: Any, input_ids: Sequence[int]) -> str:
     """Return the text of tokens, without special ones."""
     return str(tokenizer.decode(list(input_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def decode_all(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
+    """Return the text of each row of tokens as `decode` does, on all cores."""
+    if tokenizer.is_fast and not _decodes_differently(type(tokenizer)):
+        return list(tokenizer.backend_tokenizer.decode_batch(rows, skip_special_tokens=True))
+    return [decode(tokenizer, row) for row in rows]
+
+
+def _decodes_differently(kind: type) -> bool:
+    """Return whether a class of fast tokenizers has more to do than to call its backend, as those of CodeGen and CPM have."""
+    from transformers import PreTrainedTokenizerFast as Usual
+
+    return any(getattr(kind, name, None) is not getattr(Usual, name) for name in ("decode", "_decode"))
 
 
 def _around(tokenizer: Any) -> tuple[list[int], list[int]]:

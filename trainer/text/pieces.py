@@ -5,6 +5,7 @@ context without loss, so every token of a text except the first has loss exactly
 losses only through the context. Tests: tests/trainer/text/test_pieces.py.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from trainer.data.rows import Piece, PieceCount, Sample
 from trainer.data.rowstore import sizes_of
-from trainer.text.encoding import decode, encode_text
+from trainer.text.batches import in_batches
+from trainer.text.encoding import Encoded, decode, decode_all, encode_text, encode_texts
 from trainer.text.example import TextExample
 
 COUNTED_CHARACTERS = 5_000_000
@@ -27,9 +29,26 @@ SPECIAL_TOKENS = 2
 
 def pieces_of(example: TextExample, tokenizer: Any, max_length: int) -> list[Piece[TextExample]]:
     """Return the pieces of a text, each of at most `max_length` tokens."""
+    (pieces,) = pieces_of_all([example], tokenizer, max_length)
+    return pieces
+
+
+def pieces_of_all(examples: Iterable[TextExample], tokenizer: Any, max_length: int) -> Iterator[list[Piece[TextExample]]]:
+    """Yield the pieces of each text; texts are tokenized in batches."""
+    for batch in in_batches(examples, lambda example: len(example.text)):
+        texts = [example.text for example in batch]
+        # With the end token, this many no longer fit.
+        found = [_with_end(encoded, tokenizer) for encoded in encode_texts(texts, tokenizer, offsets_from=max_length)]
+        sizes = _learnt_bytes(texts, [input_ids for input_ids, _ in found], tokenizer)
+        for example, (input_ids, ends), size in zip(batch, found, sizes, strict=True):
+            yield _cut(example, input_ids, ends, size, tokenizer, max_length)
+
+
+def _cut(
+    example: TextExample, input_ids: list[int], ends: list[int] | None, size: int, tokenizer: Any, max_length: int
+) -> list[Piece[TextExample]]:
+    """Cut the tokens of a text; `ends` is needed only if they are too many, `size` is that of its tokens with loss."""
     text = example.text
-    input_ids, ends = _whole_text(text, tokenizer)
-    size = _learnt_bytes(text, input_ids, tokenizer)
     if len(input_ids) <= max_length:
         return [Piece(example, _tokens(example.id, input_ids, size))]
     # Each piece but the first holds a token of the one before.
@@ -54,31 +73,33 @@ def count_pieces(examples: Sequence[TextExample], tokenizer: Any, max_length: in
     sizes = sizes_of(examples)
     # A token is at least one byte.
     long = np.flatnonzero(sizes[:, 1] + SPECIAL_TOKENS > max_length)
-    pieces, characters, tokens, counted = len(sizes) - len(long), 0, 0, 0
-    for row in long.tolist():
-        if characters >= most_characters:
-            break
-        length = len(_whole_text(examples[row].text, tokenizer)[0])
-        characters, tokens, counted = characters + int(sizes[row, 0]), tokens + length, counted + 1
-        pieces += int(_pieces_in(np.array([length]), max_length)[0])
-    rest = sizes[long[counted:], 0]
-    estimate = _pieces_in(np.rint(rest * tokens / max(1, characters)).astype(np.int64), max_length)
-    return PieceCount(pieces + int(estimate.sum()), estimated=len(rest) > 0)
+    characters = sizes[long, 0]
+    tokenized = np.cumsum(characters) - characters < most_characters
+    texts = (examples[row].text for row in long[tokenized].tolist())
+    lengths = np.array([len(row) for batch in in_batches(texts, len) for row in _whole_texts(batch, tokenizer)], np.int64)
+    rest = characters[~tokenized]
+    estimate = np.rint(rest * int(lengths.sum()) / max(1, int(characters[tokenized].sum()))).astype(np.int64)
+    pieces = _pieces_in(lengths, max_length).sum() + _pieces_in(estimate, max_length).sum()
+    return PieceCount(len(sizes) - len(long) + int(pieces), estimated=len(rest) > 0)
 
 
 def _pieces_in(lengths: NDArray[np.int64], max_length: int) -> NDArray[np.int64]:
     return np.maximum(1, -(-(lengths - 1) // (max_length - 1)))
 
 
-def _whole_text(text: str, tokenizer: Any) -> tuple[list[int], list[int] | None]:
+def _whole_texts(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Return the tokens of texts, each with its end token."""
+    return [_with_end(encoded, tokenizer)[0] for encoded in encode_texts(texts, tokenizer, offsets_from=sys.maxsize)]
+
+
+def _with_end(encoded: Encoded, tokenizer: Any) -> tuple[list[int], list[int] | None]:
     """Return the tokens of a text with its end token, and if known the end of each, in characters and never decreasing."""
-    encoded = encode_text(text, tokenizer)
     input_ids = encoded.input_ids
     ends = None if encoded.offsets is None else list(_reached(end for _, end in encoded.offsets))
     if tokenizer.eos_token_id is not None and input_ids[-1:] != [tokenizer.eos_token_id]:
         input_ids.append(tokenizer.eos_token_id)
         if ends is not None:
-            ends.append(len(text))
+            ends.append(len(encoded.text))
     return input_ids, ends
 
 
@@ -90,11 +111,11 @@ def _reached(ends: Iterable[int]) -> Iterator[int]:
         yield reached
 
 
-def _learnt_bytes(text: str, input_ids: Sequence[int], tokenizer: Any) -> int:
-    """Return the size of a text, in bytes, without its first token if that is text, because it has no loss."""
-    if input_ids[:1] == [getattr(tokenizer, "bos_token_id", None)]:
-        return len(text.encode())
-    return len(decode(tokenizer, input_ids[1:]).encode())
+def _learnt_bytes(texts: Sequence[str], rows: Sequence[list[int]], tokenizer: Any) -> list[int]:
+    """Return the size of each text, in bytes, without its first token if that is text, because it has no loss."""
+    first = [getattr(tokenizer, "bos_token_id", None)]
+    decoded = iter(decode_all(tokenizer, [row[1:] for row in rows if row[:1] != first]))
+    return [len((text if row[:1] == first else next(decoded)).encode()) for text, row in zip(texts, rows, strict=True)]
 
 
 def _bytes_between(text: str, input_ids: Sequence[int], ends: list[int] | None, start: int, stop: int, tokenizer: Any) -> int:
@@ -125,7 +146,7 @@ def part_of(piece: Piece[TextExample], tokenizer: Any) -> TextExample:
 def varied_piece(piece: Piece[TextExample], words: str, tokenizer: Any, max_length: int) -> Sample:
     """Return the sample of a piece with other words; one that becomes longer than `max_length` is truncated."""
     if piece.whole:
-        input_ids, _ = _whole_text(words, tokenizer)
+        (input_ids,) = _whole_texts([words], tokenizer)
     else:
         context = [] if piece.first else [piece.tokens.input_ids[0]]
         input_ids = context + encode_text(words, tokenizer, special=piece.first).input_ids
@@ -138,4 +159,5 @@ def varied_piece(piece: Piece[TextExample], words: str, tokenizer: Any, max_leng
 
 
 def _tokens(name: str, input_ids: Sequence[int], loss_bytes: int) -> Sample:
-    return Sample(name, input_ids, [index > 0 for index in range(len(input_ids))], loss_bytes, truncated=False)
+    mask = b"\1" * len(input_ids)
+    return Sample(name, input_ids, b"\0" + mask[1:] if mask else mask, loss_bytes, truncated=False)

@@ -60,6 +60,7 @@ def test_rows_of_several_batches_are_found_by_their_place(tmp_path: Path, monkey
     found = written(tmp_path, rows)
     assert [found[place] for place in (99, 0, 57, -1)] == [rows[place] for place in (99, 0, 57, -1)]
     assert list(found[10:20:3]) == rows[10:20:3]
+    assert (list(found), list(found[::-1])) == (rows, rows[::-1])
     with pytest.raises(IndexError):
         found[100]
 

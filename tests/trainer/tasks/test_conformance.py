@@ -111,6 +111,12 @@ def test_no_sample_is_longer_than_allowed(task: Task[Any], prepared: Any, length
     assert task.count(examples, prepared, length).pieces == sum(len(encoded(task, example, prepared, length)) for example in examples)
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+def test_rows_that_are_tokenized_together_have_the_tokens_that_each_has_alone(task: Task[Any], prepared: Any, length: int) -> None:
+    examples = read(task) * 2
+    assert list(task.encode_all(examples, prepared, length)) == [task.encode(example, prepared, length) for example in examples]
+
+
 def test_augmentation_changes_what_is_read_and_no_answer(task: Task[Any], prepared: Any) -> None:
     for example in read(task):
         seen: list[str] = []

@@ -10,47 +10,53 @@ from hypothesis import strategies as st
 from finetune.api.sections import Augmentation
 from tests.builders import train_config
 from tests.trainer.fixtures.examples import chat, dataset, text
-from tests.trainer.fixtures.tokenizers import byte_tokenizer
+from tests.trainer.fixtures.tokenizers import CONTROLS, byte_tokenizer, trained_tokenizer
 from trainer.augmentation.augmenter import Augmenter
 from trainer.chat.tokens import tokenize
 from trainer.data.rows import Piece
 from trainer.preflight.doctor import examine
 from trainer.tasks.chat import TASK as CHAT
 from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
-from trainer.text.pieces import count_pieces, pieces_of
+from trainer.text.pieces import count_pieces, pieces_of, pieces_of_all
 
 BYTES = byte_tokenizer(None, eos="</s>")
 BYTES_WITH_START = byte_tokenizer(None, eos="</s>", bos="<s>")
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), min_size=1, max_size=60)
 STORY = "The river is green, the stone is blue and the apple is red. " * 8
+ODD = ["", " ", "</s>", "<s>a</s> b", "<|im_end|>", "\0", "\ufffd", "👩‍👩‍👧", "e\u0301", "a" * 300, STORY]
 OPERATIONS = {"augmentedShare": 1.0, "operations": [{"wordSwap": {"probability": 0.5}}, {"characterNoise": {"probability": 0.3}}]}
 
 
-class Beginning:
-    """A tokenizer that writes a token before each text, as those of Llama do."""
+def beginning(tokenizer: Any) -> Any:
+    """Let a tokenizer write its first token before each text, as those of Llama do."""
+    from tokenizers.processors import TemplateProcessing
 
-    def __init__(self, inner: Any, *, is_fast: bool = True) -> None:
-        self.inner, self.is_fast = inner, is_fast
+    bos = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)])
+    return tokenizer
+
+
+class WithoutOffsets:
+    """A tokenizer that gives no offsets and takes one text at a time, as those written in Python do."""
+
+    is_fast = False
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def __call__(self, words: str, *, add_special_tokens: bool = True, return_offsets_mapping: bool = False, **options: Any) -> Any:
-        if return_offsets_mapping and not self.is_fast:
-            raise NotImplementedError
-        encoded = self.inner(words, add_special_tokens=False, return_offsets_mapping=True, **options)
-        begin = add_special_tokens and self.inner.bos_token_id is not None
-        ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"])
-        return {
-            "input_ids": [self.inner.bos_token_id, *ids] if begin else ids,
-            "offset_mapping": [(0, 0), *offsets] if begin else offsets,
-        }
+    def __call__(self, words: str, *, add_special_tokens: bool = True, verbose: bool = True) -> Any:
+        assert isinstance(words, str)
+        return self.inner(words, add_special_tokens=add_special_tokens, verbose=verbose)
 
 
+WITH_START = beginning(byte_tokenizer(None, eos="</s>", bos="<s>"))
 TOKENIZERS = [
     pytest.param(BYTES, id="no first token"),
-    pytest.param(Beginning(BYTES_WITH_START), id="first token"),
-    pytest.param(Beginning(BYTES_WITH_START, is_fast=False), id="no offsets"),
+    pytest.param(WITH_START, id="first token"),
+    pytest.param(WithoutOffsets(WITH_START), id="no offsets"),
 ]
 
 
@@ -94,7 +100,7 @@ def test_every_token_but_the_first_has_loss_once_wherever_a_text_is_cut(tokenize
     assert [row.input_ids[0] for row in rows[1:]] == [row.input_ids[-1] for row in rows[:-1]]
 
 
-class Ignoring(Beginning):
+class Ignoring(WithoutOffsets):
     """A tokenizer without offsets that shows nothing of a divided character, as that of ByT5 does, and counts what it decodes."""
 
     decoded = 0
@@ -104,10 +110,10 @@ class Ignoring(Beginning):
         return str(self.inner.decode(ids, **options)).replace("\ufffd", "")
 
 
-@pytest.mark.parametrize("kind", [Beginning, Ignoring])
+@pytest.mark.parametrize("kind", [WithoutOffsets, Ignoring])
 @given(words=WORDS, max_length=st.integers(2, 40))
 def test_sizes_without_offsets_are_those_of_the_text_so_far(kind: Any, words: str, max_length: int) -> None:
-    tokenizer = kind(BYTES, is_fast=False)
+    tokenizer = kind(BYTES)
     pieces = pieces_of(text(words), tokenizer, max_length)
     expected = whole(words, tokenizer).tokens
     seen, sizes = 1, [0]
@@ -119,9 +125,27 @@ def test_sizes_without_offsets_are_those_of_the_text_so_far(kind: Any, words: st
 
 
 def test_a_long_text_without_offsets_is_decoded_a_few_times() -> None:
-    tokenizer = Ignoring(BYTES, is_fast=False)
+    tokenizer = Ignoring(BYTES)
     assert len(pieces_of(text(STORY * 20), tokenizer, 64)) > 100
     assert tokenizer.decoded < 4 * len(STORY * 20)
+
+
+@pytest.mark.parametrize("tokenizer", [*TOKENIZERS, pytest.param(trained_tokenizer(None), id="merges")])
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(ODD), max_size=12),
+    length=st.integers(2, 40),
+)
+def test_texts_that_are_tokenized_together_have_the_tokens_that_each_has_alone(tokenizer: Any, texts: list[str], length: int) -> None:
+    examples = [text(words) for words in texts]
+    together = list(pieces_of_all(examples, tokenizer, length))
+    assert together == [pieces_of(example, tokenizer, length) for example in examples]
+    for pieces, words in zip(together, texts, strict=True):
+        ids = tokenizer(words)["input_ids"]
+        if len(pieces) == 1 and not any(name in words for name in CONTROLS):
+            expected = ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
+            spoken = ids if ids[:1] == [tokenizer.bos_token_id] else ids[1:]
+            shown = tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            assert (list(pieces[0].tokens.input_ids), pieces[0].tokens.loss_bytes) == (expected, len(shown.encode()))
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
