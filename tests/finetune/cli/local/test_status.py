@@ -38,7 +38,7 @@ def test_figures_are_taken_over() -> None:
         (Result.SUCCEEDED, "Succeeded", "Succeeded"),
         (Result.FAILED, "Failed", "Failed"),
         (Result.INPUT_INVALID, "Failed", "Failed"),
-        (Result.INTERRUPTED, "Starting", "Interrupted"),
+        (Result.INTERRUPTED, "Suspended", "Interrupted"),
     ],
 )
 def test_the_end_is_told(result: Result, phase: str, outcome: str) -> None:
@@ -61,8 +61,17 @@ def test_a_second_start_is_a_second_attempt_and_closes_one_that_was_killed() -> 
     assert again.phase == "Running"
 
 
-def test_a_failure_of_before_is_not_one_of_now() -> None:
-    assert not is_true(begin(ended(Result.FAILED), "bot", NOON), ConditionType.FAILED)
+@pytest.mark.parametrize(
+    ("result", "kind"),
+    [(Result.FAILED, ConditionType.FAILED), (Result.INTERRUPTED, ConditionType.SUSPENDED)],
+    ids=["failed", "interrupted"],
+)
+def test_the_end_of_the_last_start_is_not_that_of_this_one(result: Result, kind: ConditionType) -> None:
+    before = ended(result)
+    assert is_true(before, kind)
+    again = begin(before, "bot", NOON)
+    assert not is_true(again, kind)
+    assert again.phase == "Running"
 
 
 def test_the_status_survives_its_way_through_the_file() -> None:
