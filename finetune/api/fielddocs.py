@@ -17,6 +17,8 @@ from finetune.api.spec import KIND, PLURAL
 ENTRY = "[]"
 """Stands behind the name of a list: `spec.data.train[]` is one entry of it."""
 RESOURCE_NAMES = (KIND.lower(), PLURAL, "ftj")
+NEEDED_ON_A_CLUSTER = ("spec.output", "spec.output.persistentVolumeClaim")
+"""Required by the API server alone: for `finetune run`, the folder of --output takes the place of the claim."""
 OF_KUBERNETES = {
     "apiVersion": "Version of this schema.",
     "kind": f"Always {KIND}.",
@@ -44,6 +46,13 @@ class FieldDoc:
     def name(self) -> str:
         """The last part of the path, without the mark of a list."""
         return self.path.rsplit(".", 1)[-1].removesuffix(ENTRY)
+
+    @property
+    def need(self) -> str:
+        """Where the field is required: "required", "required on a cluster", or nothing."""
+        if not self.required or not self.path:
+            return ""
+        return "required on a cluster" if self.path in NEEDED_ON_A_CLUSTER else "required"
 
     def shown_default(self) -> str:
         """Return the default as it would be written in YAML; empty where there is none."""

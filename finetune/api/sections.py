@@ -143,7 +143,8 @@ class EarlyStopping(WireModel):
 
     metric: Annotated[MetricName, OneOf(VALIDATED_METRICS)] | None = Field(
         None,
-        description=f"Metric that is watched, on the validation rows. Default: the task's score, {per_task(lambda facts: facts.score)}.",
+        description=f"Metric that is watched, on the validation rows. Default: the task's score, {per_task(lambda facts: facts.score)}."
+        " The best checkpoint is chosen by the task's score, whatever is watched.",
     )
     patience: PositiveInt = Field(3, description="Evaluations in a row without improvement before training stops.")
     min_delta: Annotated[float, Field(ge=0)] = Field(0.0, description="Smallest change for the better that counts as an improvement.")

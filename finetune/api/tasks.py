@@ -38,7 +38,7 @@ class TaskFacts:
     measured_from: tuple[Needs, ...]
     """What its held-out rows give to compute metrics from."""
     score: MetricName
-    """What a run is judged by, unless the job says otherwise: the best checkpoint, early stopping, the printer column."""
+    """What the best checkpoint is chosen by and the printer column shows; early stopping watches it unless the job names another."""
     families: tuple[Family, ...]
 
     @property

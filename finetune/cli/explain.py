@@ -70,7 +70,7 @@ def _tree(field: FieldDoc, indent: str) -> Iterator[str]:
 
 
 def _title(field: FieldDoc, name: str) -> str:
-    return f"{name.removesuffix(ENTRY)} <{field.kind}>{' -required-' if field.required and field.path else ''}"
+    return f"{name.removesuffix(ENTRY)} <{field.kind}>{f' -{field.need}-' if field.need else ''}"
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

@@ -51,9 +51,19 @@ def test_type_default_and_limits_are_those_of_the_schema(path: str, kind: str, d
     assert (field.kind, field.shown_default(), field.allowed) == (kind, default, allowed)
 
 
-def test_a_required_field_is_marked_and_one_with_a_default_is_not() -> None:
-    assert find(RESOURCE, "training").required
-    assert not find(RESOURCE, "training.seed").required
+@pytest.mark.parametrize(
+    ("path", "need"),
+    [
+        ("training", "required"),
+        ("training.seed", ""),
+        ("output", "required on a cluster"),
+        ("output.persistentVolumeClaim", "required on a cluster"),
+        ("output.persistentVolumeClaim.claimName", "required"),
+        ("", ""),
+    ],
+)
+def test_a_field_is_marked_where_it_is_required(path: str, need: str) -> None:
+    assert find(RESOURCE, path).need == need
 
 
 def test_rules_between_members_are_listed_without_those_of_changes() -> None:

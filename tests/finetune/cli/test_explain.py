@@ -36,6 +36,13 @@ def test_an_object_is_printed_with_its_rules_and_members(capsys: pytest.CaptureF
     assert max(map(len, lines)) <= 100
 
 
+def test_the_claim_for_the_output_is_required_on_a_cluster_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["explain", "output"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "FIELD:    spec.output <Object> -required on a cluster-" in lines
+    assert "  persistentVolumeClaim <Object> -required on a cluster-" in lines
+
+
 def test_without_a_field_all_sections_of_a_job_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["explain"]) == 0
     printed = capsys.readouterr().out
