@@ -8,6 +8,7 @@ import pytest
 from finetune.cli.local import replacing
 from finetune.cli.local.configuration import Folders
 from finetune.cli.local.replacing import discard_once_replaced, set_aside, settle
+from finetune.system.scratch import DATA
 
 RUN = {"run.json": "old", "model/adapter/weights": "old", "trainer.log": "old\n", ".finetune/config.json": "old"}
 OTHERS = {"notes.txt": "mine", "models/mine": "mine"}
@@ -54,6 +55,17 @@ def test_a_run_is_gone_once_another_has_taken_its_place(tmp_path: Path) -> None:
     discard_once_replaced(folders)
     assert held(tmp_path) == {"run.json": "new"}
     assert not settle(folders)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_tokens_stay_where_they_are_for_whichever_run_fits_them(tmp_path: Path, accepted: bool) -> None:
+    folders = write(tmp_path, RUN | {str(DATA / "tokens-abc/shard"): "tokens"})
+    set_aside(folders)
+    assert (tmp_path / DATA / "tokens-abc/shard").is_file()
+    if accepted:
+        write(tmp_path, {"run.json": "new"})
+    assert settle(folders) is not accepted
+    assert (tmp_path / DATA / "tokens-abc/shard").is_file()
 
 
 def test_a_link_is_moved_and_not_what_it_points_to(tmp_path: Path) -> None:
