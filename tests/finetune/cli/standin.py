@@ -57,13 +57,19 @@ def training(step: int, **fields: Any) -> None:
     record("Training", progress=progress, metrics={"latest": {"trainLoss": 2.0}}, **fields)
 
 
+def until_it_was_followed(step: int) -> None:
+    """Wait until the command has shown the record of a step: a later one would replace it."""
+    while (json.loads((output / "status.json").read_text()).get("progress") or {}).get("step") != step:
+        time.sleep(0.02)
+
+
 def succeed() -> int:
     run_file(finished=False)
     (output / ".finetune" / "dashboard.json").write_text(json.dumps({"url": "http://127.0.0.1:8265"}))
     training(2, resumedFromStep=1)
-    time.sleep(0.7)
+    until_it_was_followed(2)
     training(4, resumedFromStep=1, checkpoints=[checkpoint(4)])
-    time.sleep(0.7)
+    until_it_was_followed(4)
     write_results()
     print("a line for the user", flush=True)
     print("\x1b[36m(RayTrainWorker pid=77)\x1b[0m a line of a worker", flush=True)
@@ -99,8 +105,8 @@ def check_for_ever() -> int:
 
 
 def stubborn() -> int:
-    """Do not end on SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Note SIGTERM, and do not end on it."""
+    signal.signal(signal.SIGTERM, lambda *_: (output / "asked").touch())
     (output / "pids").write_text(str(os.getpid()))
     time.sleep(60)
     return 1

@@ -229,12 +229,13 @@ def test_a_stopped_run_says_how_to_go_on_and_leaves_no_process(tmp_path: Path, n
 def test_a_second_signal_ends_a_trainer_that_does_not_listen(tmp_path: Path) -> None:
     with running(tmp_path, "stubborn") as process:
         process.send_signal(signal.SIGINT)
-        time.sleep(1)
-        assert process.poll() is None
+        wait_for((tmp_path / "out/asked").exists)
+        assert process.stdout
+        assert any(line.startswith("stopping; ") for line in process.stdout)
+        assert alive(tmp_path)
         process.send_signal(signal.SIGINT)
         shown, _ = process.communicate(timeout=20)
     assert process.returncode == EXIT_INTERRUPTED
-    assert "stopping; " in shown
     assert "interrupted before the first checkpoint; continue with: finetune run " in shown
     assert "failed" not in shown
     assert "memory" not in shown
