@@ -3,7 +3,7 @@
 Test: tests/trainer/rank/test_rows.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,21 +71,33 @@ class Batches:
         """Return this rank's micro-batches of a step. With augmentation ranks exchange lengths, so all must call it."""
         training, engine = self._training, self._engine
         drawn = batch_at(step, len(self._pieces), training.global_batch_size, training.seed)
-        own = deal(self._keys(drawn), engine.rank, engine.world_size, training.micro_batch_size)
-        return [self._task.objective.collate([self._row(*drawn[place])[0] for place in places]) for places in own]
+        share = self._share(drawn)
+        own = deal(self._keys(drawn, share), engine.rank, engine.world_size, training.micro_batch_size)
+        return [
+            self._task.objective.collate([(share[place] if place in share else self._row(*drawn[place]))[0] for place in places])
+            for places in own
+        ]
 
-    def _keys(self, drawn: Sequence[tuple[int, int]]) -> list[tuple[int, str]]:
+    def _share(self, drawn: Sequence[tuple[int, int]]) -> dict[int, tuple[Sample, int, int]]:
+        """Return the rows that this rank varies before it is known which rank trains them, by place; none without augmentation.
+
+        Kept for the step, at most one `world_size`-th of its rows: those that this rank trains are not varied and tokenized again.
+        """
+        if self._augmenter is None:
+            return {}
+        return {place: self._row(*drawn[place]) for place in range(self._engine.rank, len(drawn), self._engine.world_size)}
+
+    def _keys(self, drawn: Sequence[tuple[int, int]], share: Mapping[int, tuple[Sample, int, int]]) -> list[tuple[int, str]]:
         """Return length and id of each row of a step, which decide how the rows are dealt.
 
-        A varied row's length is known only once it is tokenized, so each rank tokenizes its share and all exchange the lengths.
+        A varied row's length is known only once it is tokenized, so all ranks exchange the lengths of their shares.
         """
         table = self._pieces.shard.table
         names = [table["id"][index].decode() for _, index in drawn]
         if self._augmenter is None:
             return [(int(table["length"][index]), name) for (_, index), name in zip(drawn, names, strict=True)]
         known = [0.0] * (len(drawn) + 2)
-        for place in range(self._engine.rank, len(drawn), self._engine.world_size):
-            sample, changed, seen = self._row(*drawn[place])
+        for place, (sample, changed, seen) in share.items():
             known[place] = len(sample.input_ids)
             known[-2] += changed
             known[-1] += seen

@@ -11,6 +11,7 @@ import pytest
 from tests.builders import train_config
 from tests.trainer.fixtures import examples, tokenizers
 from tests.trainer.fixtures.stored import stored_pieces
+from trainer.augmentation.augmenter import Augmenter
 from trainer.data.shards import Shard
 from trainer.rank.rows import AugmentedWords, Batches
 from trainer.text.pieces import pieces_of
@@ -90,6 +91,22 @@ def test_a_rank_reads_and_tokenizes_no_row_that_another_trains(monkeypatch: pyte
     for rank in range(4):
         Batches(config, pieces, tokenizer, cast(Any, OneRank(rank, Ranks(4))), AugmentedWords())(0)
     assert sorted(read) == list(range(8))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_rank_varies_and_tokenizes_no_row_of_a_step_twice(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    varied: list[tuple[int, str]] = []
+    sample = Augmenter.sample
+
+    def note(augmenter: Augmenter, task: Any, piece: Any, epoch: int, tokenizer: Any, max_length: int) -> Any:
+        varied.append((threading.get_ident(), piece.tokens.id))
+        return sample(augmenter, task, piece, epoch, tokenizer, max_length)
+
+    monkeypatch.setattr(Augmenter, "sample", note)
+    training = {"epochs": 1, "globalBatchSize": 10, "microBatchSize": 1, "maxSequenceLength": 100}
+    dealt(0, 1, ranks=ranks, training=training, augmentation=SWAPS)
+    assert len(varied) == len(set(varied))
+    assert len({row for _, row in varied}) == 10
 
 
 def test_words_that_augmentation_changes_are_counted() -> None:
