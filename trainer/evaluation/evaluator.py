@@ -5,13 +5,14 @@ training step: no more rows at once, and no second copy of their logits. A rank 
 Tests: tests/trainer/evaluation/test_evaluator.py, tests/trainer/engine/test_invariance.py.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
 
 import torch
 
-from finetune.api.metrics import MetricName, Needs, metrics_needing
-from finetune.api.sections import Evaluation, Generation
+from finetune.api.metrics import METRICS, MetricName, Needs
+from finetune.api.sections import Generation
 from trainer.data.rows import E, Sample
 from trainer.data.shards import totals_of
 from trainer.engine.base import Engine
@@ -23,12 +24,14 @@ from trainer.objectives.base import Forward, Objective
 from trainer.tasks.base import Task
 from trainer.training.batches import deal_evaluation
 
+Between = Callable[[], None]
+"""Called on every rank before each batch of an evaluation; may raise to end it, on all ranks or none."""
 SAMPLE_ANSWERS = 3
 """Number of answers in the report, base next to tuned."""
 
 
 def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sample], batch_size: int,
-                    between: Callable[[], None] = lambda: None, tokens_at_once: int | None = None) -> TokenSums:  # fmt: skip
+                    between: Between = lambda: None, tokens_at_once: int | None = None) -> TokenSums:  # fmt: skip
     """Return the sums over the tokens of all rows; the same on every rank.
 
     A batch has at most `batch_size` rows and, unless it is a single row, `tokens_at_once` tokens including padding.
@@ -53,30 +56,64 @@ def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sa
     return TokenSums(nll_sum=total, tokens=tokens, bytes=size)
 
 
-def measure(engine: Engine, task: Task[E], tokenizer: Any, examples: Sequence[E], rows: Sequence[Sample], evaluation: Evaluation,
-            batch_size: int, tokens_at_once: int, max_length: int) -> Measurement:  # fmt: skip
-    """Return all figures of the model on the test rows; the same on every rank. `rows` are the tokenized `examples`.
+@dataclass(frozen=True)
+class HeldOut(Generic[E]):
+    """Held-out rows of a task, and the limits of their evaluation."""
 
-    `max_length` is the job's maximum row length in tokens; a longer prompt loses its beginning. Answers are generated only
-    if a metric needs them.
+    task: Task[E]
+    tokenizer: Any
+    examples: Sequence[E]
+    rows: Sequence[Sample]
+    """The tokenized `examples`."""
+    batch_size: int
+    """Rows of a forward pass."""
+    tokens_at_once: int
+    """Tokens of a forward pass or of generation, including padding; a batch has at least one row."""
+    max_length: int
+    """The job's maximum row length in tokens; a longer prompt loses its beginning."""
+    generation: Generation
+
+
+def measure(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between = lambda: None) -> Measurement:
+    """Return the figures `names` of the model; the same on every rank. Only what a metric needs is computed, and once.
+
+    `between` is called before each batch of a forward pass, as in `sum_over_tokens`. Raises KeyError for a metric that
+    nothing in MEASURED_BY is computed from.
     """
-    figures = figures_of_tokens(sum_over_tokens(engine, task.objective, rows, batch_size, tokens_at_once=tokens_at_once))
-    names, generation = evaluation.text_metrics_of(task.facts.name), evaluation.generation or Generation()
-    if not names:
-        return Measurement(figures)
-    chosen = examples[: generation.samples]
-    requests = [request for example in chosen if (request := task.request(example, tokenizer)) is not None]
-    references = [request.reference for request in requests]
-    missing = left_out(references, names)
+    figures: dict[MetricName, Figure] = {}
+    predictions: tuple[Prediction, ...] = ()
+    for needs in dict.fromkeys(METRICS[name].needs for name in names):
+        found = MEASURED_BY[needs](engine, held_out, [name for name in names if METRICS[name].needs is needs], between)
+        figures |= found.figures
+        predictions += found.predictions
+    return Measurement(figures, predictions)
+
+
+def by_token_sums(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between) -> Measurement:
+    """Compute metrics from sums over the tokens of every row."""
+    sums = sum_over_tokens(
+        engine, held_out.task.objective, held_out.rows, held_out.batch_size, between, tokens_at_once=held_out.tokens_at_once
+    )
+    return Measurement(compute(names, {Needs.TOKEN_SUMS: [sums]}))
+
+
+def by_generated_text(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between) -> Measurement:
+    """Compute metrics from answers to the first rows; none are generated if the references leave every metric undefined."""
+    chosen = held_out.examples[: held_out.generation.samples]
+    requests = [request for example in chosen if (request := held_out.task.request(example, held_out.tokenizer)) is not None]
+    missing = left_out([request.reference for request in requests], names)
     if len(missing) == len(names):
-        return Measurement(figures | missing)
-    found = predict(engine, tokenizer, requests, Limits(max_length, generation.max_new_tokens, tokens_at_once))
+        return Measurement(missing)
+    limits = Limits(held_out.max_length, held_out.generation.max_new_tokens, held_out.tokens_at_once)
+    found = predict(engine, held_out.tokenizer, requests, limits)
     predictions = tuple(
         Prediction(request.shown, request.reference, answer.text, answer.cut) for request, answer in zip(requests, found, strict=True)
     )
-    return Measurement(figures | compute(names, {Needs.GENERATED_TEXT: predictions}), predictions)
+    return Measurement(compute(names, {Needs.GENERATED_TEXT: predictions}), predictions)
 
 
-def figures_of_tokens(sums: TokenSums) -> dict[MetricName, Figure]:
-    """Return the figures of all metrics that need only token sums, which are those of a validation."""
-    return compute(metrics_needing(Needs.TOKEN_SUMS), {Needs.TOKEN_SUMS: [sums]})
+MEASURED_BY: Mapping[Needs, Callable[[Engine, HeldOut[Any], Sequence[MetricName], Between], Measurement]] = {
+    Needs.TOKEN_SUMS: by_token_sums,
+    Needs.GENERATED_TEXT: by_generated_text,
+}
+"""How the metrics of each kind are measured; a task may have only kinds that are listed here."""

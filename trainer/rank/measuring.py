@@ -3,15 +3,17 @@
 Every rank takes part and gets the same figures. Test: tests/trainer/rank/test_measuring.py, tests/trainer/rank/test_resume.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from finetune.api.record import Stage
+from finetune.api.sections import Generation
 from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.rows import Dataset
+from trainer.data.rows import Dataset, Sample
 from trainer.engine.factory import engine_settings
-from trainer.evaluation.evaluator import figures_of_tokens, measure, sum_over_tokens
+from trainer.evaluation.evaluator import HeldOut, measure
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.validation import ValidationResult
 from trainer.preflight.findings_evaluation import left_out_finding
@@ -48,22 +50,26 @@ class Measuring:
 
     def validate(self, between: Callable[[], None]) -> ValidationResult:
         """Evaluate on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks or none."""
-        engine, rows = self.loaded.engine, self.rows.validation
-        found = sum_over_tokens(engine, task_of(self.config.task).objective, rows, self.rows_at_once, between, self.tokens_at_once)
-        return ValidationResult(Measurement(figures_of_tokens(found)).values(), judged_by=TASKS[self.config.task].score)
+        facts = TASKS[self.config.task]
+        found = measure(self.loaded.engine, self._held_out(self.dataset.validation, self.rows.validation), facts.validated, between)
+        return ValidationResult(found.values(), judged_by=facts.score)
 
     def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
         self.outbox.send(stage=stage)
         if not self.rows.test:
             return Measurement()
-        config, loaded = self.config, self.loaded
-        found = measure(
-            loaded.engine, task_of(config.task), loaded.tokenizer, self.dataset.test, self.rows.test, config.evaluation,
-            self.rows_at_once, self.tokens_at_once, config.training.max_sequence_length,
-        )  # fmt: skip
-        if loaded.engine.rank == 0:
+        names = self.config.evaluation.metrics_of(self.config.task)
+        found = measure(self.loaded.engine, self._held_out(self.dataset.test, self.rows.test), names)
+        if self.loaded.engine.rank == 0:
             warn_left_out(found, model, self.outbox)
         return found
+
+    def _held_out(self, examples: Sequence[Any], rows: Sequence[Sample]) -> HeldOut[Any]:
+        config = self.config
+        return HeldOut(
+            task_of(config.task), self.loaded.tokenizer, examples, rows, self.rows_at_once, self.tokens_at_once,
+            config.training.max_sequence_length, config.evaluation.generation or Generation(),
+        )  # fmt: skip
 
     @property
     def rows_at_once(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.api.sections import Evaluation
+from finetune.api.sections import Evaluation, Generation
 from tests.trainer.evaluation.metrics.builders import ALL
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat, text
@@ -15,7 +15,7 @@ from trainer.chat.turnend import turn_stops
 from trainer.data.rows import Example
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.evaluation.evaluator import measure, sum_over_tokens
+from trainer.evaluation.evaluator import HeldOut, measure, sum_over_tokens
 from trainer.evaluation.generation import AnswerForm, generate
 from trainer.evaluation.measurement import Measurement
 from trainer.objectives.causal import CAUSAL
@@ -32,7 +32,8 @@ def measured(examples: list[Example], task: Task[Any], max_length: int = 100, **
     engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
     rows = [piece.tokens for example in examples for piece in task.encode(example, tokenizer, 100)]
-    return measure(engine, task, tokenizer, examples, rows, wanted, batch_size=2, tokens_at_once=200, max_length=max_length)
+    held_out = HeldOut(task, tokenizer, examples, rows, 2, 200, max_length, wanted.generation or Generation())
+    return measure(engine, held_out, wanted.metrics_of(task.facts.name))
 
 
 @pytest.mark.parametrize(

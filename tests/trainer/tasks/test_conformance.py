@@ -1,13 +1,15 @@
 """What every task must do, whatever it is: the rest of the trainer relies on this. Runs over the whole table of tasks."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Evaluation
+from finetune.api.metrics import MetricName
+from finetune.api.sections import Generation
 from finetune.api.sources import Columns
 from finetune.api.tasks import TASKS, TaskName
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
@@ -18,7 +20,8 @@ from trainer.data.records import Record
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.evaluation.evaluator import measure
+from trainer.evaluation.evaluator import MEASURED_BY, HeldOut, measure
+from trainer.evaluation.measurement import Measurement
 from trainer.objectives.base import Forward
 from trainer.tasks.base import Generate, Task
 from trainer.tasks.registry import task_of
@@ -167,18 +170,37 @@ def test_the_loss_of_a_batch_is_the_sum_of_its_rows(task: Task[Any]) -> None:
         assert objective.nll(forward, batch) == pytest.approx(float(together.nll), rel=1e-5)
 
 
-def test_every_metric_of_the_task_is_measured(task: Task[Any]) -> None:
+def measured(task: Task[Any], names: Sequence[MetricName]) -> Measurement:
+    """Return the figures of the task's rows, of a tiny model."""
     tokenizer, examples = tiny_tokenizer(), read(task)
     task.prepare(tokenizer, None)
     engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     samples = [sample for example in examples for sample in encoded(task, example, tokenizer, 100)]
-    wanted = Evaluation.model_validate({"generation": {"maxNewTokens": 4}})
-    found = measure(engine, task, tokenizer, examples, samples, wanted, batch_size=2, tokens_at_once=200, max_length=100)
-    assert set(found.figures) == set(task.facts.metrics)
+    return measure(engine, HeldOut(task, tokenizer, examples, samples, 2, 200, 100, Generation(max_new_tokens=4)), names)
+
+
+def test_the_objective_trains_a_family_of_models_that_the_task_s_facts_list(task: Task[Any]) -> None:
+    assert task.objective.family.kind in task.facts.families
+
+
+def test_every_metric_of_the_task_is_measured(task: Task[Any]) -> None:
+    found = measured(task, task.facts.metrics)
+    assert tuple(found.figures) == task.facts.metrics
     assert all(figure.value is not None or figure.reason for figure in found.figures.values())
     score = found.score(TaskName(task.facts.name), step=0)
     assert score is not None
     assert score.metric is task.facts.score
+
+
+def test_metrics_of_a_validation_are_measured_without_generating_answers(task: Task[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.evaluation.predictors.generate", lambda *_, **__: pytest.fail("an answer was generated"))
+    found = measured(task, task.facts.validated)
+    assert tuple(found.figures) == task.facts.validated
+    assert task.facts.score in found.values(), "a validation must be able to judge the model"
+
+
+def test_there_is_a_way_to_measure_from_all_that_the_task_s_metrics_need(task: Task[Any]) -> None:
+    assert set(task.facts.measured_from) <= set(MEASURED_BY)
 
 
 def test_what_the_task_finds_is_said_in_words(task: Task[Any], prepared: Any) -> None:
