@@ -28,7 +28,6 @@ class DdpEngine(Engine):
         self.optimizer = settings.optimizer
         self._optimizer = self.optimizer.build(self.model)
         self._wrapped = DistributedDataParallel(self.model) if self.world_size > 1 else self.model
-        self._pending = 0
 
     def forward(self, **inputs: Any) -> Tensor:
         """Return the logits; under bfloat16 the arithmetic is autocast and weights stay as they are held."""

@@ -27,9 +27,9 @@ class Limits:
 def predict(engine: Engine, tokenizer: Any, requests: Sequence[Request], limits: Limits) -> list[Generated]:
     """Return one answer per request, in order, on every rank. Requests must be of one kind; TypeError for mixed or unknown kinds."""
     kinds = {type(request) for request in requests}
-    kind = next(iter(kinds)) if len(kinds) == 1 else None
-    if kind not in PREDICTORS:
+    if len(kinds) != 1 or not kinds <= set(PREDICTORS):
         raise TypeError(f"no predictor for requests of {', '.join(sorted(found.__name__ for found in kinds)) or 'no kind'}")
+    [kind] = kinds
     return PREDICTORS[kind](engine, tokenizer, requests, limits)
 
 
@@ -41,7 +41,7 @@ def _generated(engine: Engine, tokenizer: Any, requests: Sequence[Any], limits: 
 
 
 Predictor = Callable[[Engine, Any, Sequence[Any], Limits], list[Generated]]
-PREDICTORS: Mapping[type | None, Predictor] = {Generate: _generated}
+PREDICTORS: Mapping[type[Request], Predictor] = {Generate: _generated}
 
 
 def generate_over_ranks(

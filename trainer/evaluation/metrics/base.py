@@ -1,7 +1,8 @@
 """The interface of metrics (facts from the table, a figure computed from predictions) and the kinds of predictions.
 
 A new metric is a row in finetune/api/metrics.py and a class in a file of this folder, listed in that file's METRICS for
-registry.py. Pure, no torch. Tests: tests/trainer/evaluation/metrics/.
+registry.py; one of generated text subclasses corpus.TextMetric, because references may leave it undefined.
+Pure, no torch. Tests: tests/trainer/evaluation/metrics/.
 """
 
 from collections.abc import Sequence
@@ -61,4 +62,4 @@ class Metric(Protocol[P_contra]):
         """The metric's row in the table."""
 
     def compute(self, predictions: Sequence[P_contra]) -> Figure:
-        """Return the figure, with a reason instead of a value if it is undefined. Raises ValueError without predictions."""
+        """Return the figure, with a reason instead of a value if it is undefined, as it is without predictions."""

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 from finetune.api.metrics import MetricFacts
 from trainer.evaluation.metrics.base import Figure, Prediction
 
+NO_ANSWERS = "no row asks for an answer"
+
 
 class TextMetric(ABC):
     """A metric of generated answers, one answer per reference."""
@@ -21,22 +23,24 @@ class TextMetric(ABC):
     """Whether it counts words or tokens, and so depends on how the references' script separates words."""
 
     def undefined(self, references: Sequence[str]) -> str | None:
-        """Return why the metric is undefined for these references, whatever a model answers; None if it is defined.
+        """Return why the metric is undefined for these references (at least one), whatever a model answers; None if it is defined.
 
         Depends only on the references, so that base and tuned model are treated alike and users know before training.
         """
         return None
+
+    def reason_left_out(self, references: Sequence[str]) -> str | None:
+        """Return why the metric has no value for these references; None if it has one. Without references none has."""
+        return self.undefined(references) if references else NO_ANSWERS
 
     def doubt(self, references: Sequence[str]) -> str | None:
         """Return a caveat about figures on these references, if there is one though the metric is defined."""
         return None
 
     def compute(self, predictions: Sequence[Prediction]) -> Figure:
-        """Return the figure over all answers, or the reason why it is undefined. Raises ValueError without predictions."""
-        if not predictions:
-            raise ValueError(f"{self.facts.name} needs at least one row")
+        """Return the figure over all answers, or the reason why it is undefined, as it is without answers."""
         references = [prediction.reference for prediction in predictions]
-        reason = self.undefined(references)
+        reason = self.reason_left_out(references)
         if reason is not None:
             return Figure(None, unit=self.facts.unit, reason=reason)
         found = _evaluated(self, [prediction.answer for prediction in predictions], references)

@@ -12,13 +12,15 @@ from trainer.evaluation.metrics.base import Figure, TokenSums
 
 
 class Perplexity:
-    """exp of the mean negative log-likelihood per token; infinity if it overflows a float, nan without tokens."""
+    """exp of the mean negative log-likelihood per token; infinity if it overflows a float."""
 
     facts = FACTS[MetricName.PERPLEXITY]
 
     def compute(self, predictions: Sequence[TokenSums]) -> Figure:
-        """Return the perplexity over all tokens of all rows."""
+        """Return the perplexity over all tokens of all rows; undefined without tokens with loss."""
         sums = sum(predictions, TokenSums())
+        if not sums.tokens:
+            return Figure(None, unit=self.facts.unit, reason="there are no tokens with loss")
         return Figure(_perplexity(sums), f"exp(sum nll / sum tokens)|tokens:{sums.tokens}", self.facts.unit)
 
 
@@ -36,8 +38,6 @@ class BitsPerByte:
 
 
 def _perplexity(sums: TokenSums) -> float:
-    if not sums.tokens:
-        return math.nan
     try:
         return math.exp(sums.nll_sum / sums.tokens)
     except OverflowError:

@@ -19,12 +19,17 @@ from trainer.evaluation.metrics.corpus import TextMetric
 
 @cache
 def implementations() -> Mapping[MetricName, Metric[Any]]:
-    """Return every metric that this folder implements. Raises RuntimeError if two files implement the same one."""
+    """Return every metric that this folder implements.
+
+    Raises RuntimeError if two files implement the same one, and TypeError for one of generated text that is no TextMetric.
+    """
     found: dict[MetricName, Metric[Any]] = {}
     for module in pkgutil.iter_modules(metrics.__path__, f"{metrics.__name__}."):
         for metric in getattr(importlib.import_module(module.name), "METRICS", ()):
             if found.setdefault(metric.facts.name, metric) is not metric:
                 raise RuntimeError(f"{module.name} implements {metric.facts.name}, which another file does too")
+            if metric.facts.needs is Needs.GENERATED_TEXT and not isinstance(metric, TextMetric):
+                raise TypeError(f"{module.name}: {metric.facts.name} compares generated text, so its class must be a TextMetric")
     return found
 
 
@@ -43,7 +48,7 @@ def text_metric(name: MetricName) -> TextMetric:
 
 def undefined(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, str]:
     """Return which of these metrics of generated text are undefined for the references, with the reasons."""
-    return {name: reason for name in names if (reason := text_metric(name).undefined(references)) is not None}
+    return {name: reason for name in names if (reason := text_metric(name).reason_left_out(references)) is not None}
 
 
 def left_out(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, Figure]:

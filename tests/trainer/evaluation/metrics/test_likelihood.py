@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluation.metrics.base import TokenSums
+from trainer.evaluation.metrics.base import Figure, TokenSums
 from trainer.evaluation.metrics.likelihood import BitsPerByte, Perplexity
 
 
@@ -44,8 +44,12 @@ def test_the_figure_of_the_whole_does_not_depend_on_how_it_was_split(split: list
     assert total.bytes == sum(part.bytes for part in split)
 
 
-def test_nothing_measured_is_not_a_number_and_a_hopeless_model_is_infinite() -> None:
-    assert math.isnan(perplexity())
+@pytest.mark.parametrize("sums", [[], [TokenSums()]], ids=["no rows", "rows without loss"])
+def test_perplexity_is_left_out_with_the_reason_where_no_token_has_loss(sums: list[TokenSums]) -> None:
+    assert Perplexity().compute(sums) == Figure(None, reason="there are no tokens with loss")
+
+
+def test_the_perplexity_of_a_hopeless_model_is_infinite() -> None:
     assert perplexity(TokenSums(nll_sum=1e6, tokens=1, bytes=1)) == math.inf
 
 
