@@ -20,9 +20,10 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.prepare import prepare
 from trainer.data.rows import Sample
 from trainer.data.sampler import batch_at
-from trainer.model.load import load_model, load_tokenizer
+from trainer.model.load import load_model
 from trainer.model.location import locate
 from trainer.model.lora import apply_method
+from trainer.preflight.inputs import tokenizer_for
 from trainer.tasks.registry import task_of
 
 IGNORED = -100
@@ -122,11 +123,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for metrics.jsonl")
     options = parser.parse_args()
     config = TrainConfig.model_validate_json(options.config.read_text())
-    located = locate(config.model)
-    rows = rows_of_run(config, load_tokenizer(located))
+    located, task = locate(config.model), task_of(config.task)
+    rows = rows_of_run(config, tokenizer_for(task, located))
     size = config.training.global_batch_size
     tokens_of_step = [sum(len(row.input_ids) for row in rows[start : start + size]) for start in range(0, len(rows), size)]
-    model = apply_method(load_model(located, torch.float32), config.method, config.regularization, config.training.seed)
+    family = task.objective.family
+    model = apply_method(load_model(located, torch.float32, family), config.method, config.regularization, config.training.seed, family)
     InOrder(
         model=model,
         args=arguments(config, options.output),

@@ -18,8 +18,8 @@ class TaskName(StrEnum):
     LANGUAGE_MODELING = "language-modeling"
 
 
-class Family(StrEnum):
-    """Kinds of models, by what they are given and what they predict."""
+class ModelFamily(StrEnum):
+    """Kinds of models, by what they are given and what they predict. How each is loaded is in trainer/objectives/family.py."""
 
     CAUSAL = "causal"
     """The next token, from those before it."""
@@ -39,7 +39,8 @@ class TaskFacts:
     """What its held-out rows give to compute metrics from."""
     score: MetricName
     """What the best checkpoint is chosen by and the printer column shows; early stopping watches it unless the job names another."""
-    families: tuple[Family, ...]
+    families: tuple[ModelFamily, ...]
+    """Kinds of models that can learn it; its objective is of one of them."""
 
     @property
     def metrics(self) -> tuple[MetricName, ...]:
@@ -67,7 +68,7 @@ TASKS: Mapping[TaskName, TaskFacts] = {
             row="prompt and completion, or messages",
             measured_from=(Needs.TOKEN_SUMS, Needs.GENERATED_TEXT),
             score=MetricName.PERPLEXITY,
-            families=(Family.CAUSAL,),
+            families=(ModelFamily.CAUSAL,),
         ),
         TaskFacts(
             TaskName.LANGUAGE_MODELING,
@@ -76,7 +77,7 @@ TASKS: Mapping[TaskName, TaskFacts] = {
             row="text",
             measured_from=(Needs.TOKEN_SUMS,),
             score=MetricName.PERPLEXITY,
-            families=(Family.CAUSAL,),
+            families=(ModelFamily.CAUSAL,),
         ),
     )
 }

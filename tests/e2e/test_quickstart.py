@@ -161,9 +161,10 @@ def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(install
     from finetune.api.sources import ModelSource
     from trainer.model.load import load_model
     from trainer.model.location import locate
+    from trainer.objectives.family import CAUSAL_LM
 
     folder = volume_folder(installed, run)
-    base = load_model(locate(ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")), torch.float32)
+    base = load_model(locate(ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")), torch.float32, CAUSAL_LM)
     ids = torch.tensor([[1, 4093, 198, 1780, 314]])
     with torch.no_grad():
         before = base(ids).logits.clone()

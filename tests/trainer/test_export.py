@@ -24,6 +24,7 @@ from trainer.evaluation.measurement import Measurement
 from trainer.export import ExportOptions, export_run, main
 from trainer.model.load import load_model, weights_digest
 from trainer.model.lora import apply_method, peft_warnings_silenced
+from trainer.objectives.family import CAUSAL_LM
 from trainer.rank.ledger import Ledger
 from trainer.rank.rows import AugmentedWords
 from trainer.rank.state import RunState
@@ -39,7 +40,9 @@ BOTH = (Export.ADAPTER, Export.MERGED)
 
 def model_at(base: Path, config: TrainConfig, step: int) -> Any:
     """Return the model as training has left it at a step: each step has other weights."""
-    model = apply_method(load_model(located_folder(base), torch.float32), config.method, Regularization(), seed=1).eval()
+    model = apply_method(
+        load_model(located_folder(base), torch.float32, CAUSAL_LM), config.method, Regularization(), seed=1, family=CAUSAL_LM
+    ).eval()
     generator = torch.Generator().manual_seed(step)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from finetune.api.record import ModelProvenance
 from trainer.chat.turnend import stop_ids
 from trainer.model.location import LocatedModel
-from trainer.objectives.family import CAUSAL_LM, Family
+from trainer.objectives.family import Family
 
 WEIGHTS_RECORD, CARD = "base-weights.json", "README.md"
 
@@ -31,7 +31,7 @@ class Origin:
     """Name of the job, for the reader of the README."""
     dtype: torch.dtype
     """Type that the base weights were held in."""
-    family: Family = CAUSAL_LM
+    family: Family
 
 
 def write_beside(folder: Path, origin: Origin, model: Any, card: str) -> None:

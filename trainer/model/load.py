@@ -18,7 +18,7 @@ from finetune.api.record import ModelProvenance
 from trainer.model.folder import weight_files
 from trainer.model.gguf import dequantised_folder
 from trainer.model.location import LocatedModel, ModelKind
-from trainer.objectives.family import CAUSAL_LM, Family
+from trainer.objectives.family import Family
 from trainer.storage.digest import sha256_of
 
 
@@ -50,7 +50,7 @@ def load_tokenizer(located: LocatedModel) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(located: LocatedModel, dtype: torch.dtype, family: Family = CAUSAL_LM) -> PreTrainedModel:
+def load_model(located: LocatedModel, dtype: torch.dtype, family: Family) -> PreTrainedModel:
     """Load the weights in `dtype`, ready to train; raises InputError when they cannot be used."""
     transformers.utils.logging.disable_progress_bar()
     try:

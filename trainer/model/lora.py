@@ -17,15 +17,13 @@ from transformers.pytorch_utils import Conv1D
 from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Regularization
 from trainer.model.dropout import add_block_dropout
-from trainer.objectives.family import CAUSAL_LM, Family
+from trainer.objectives.family import Family
 
 ALL_LINEAR = "all-linear"
 """PEFT's name for every linear layer but the output layer."""
 
 
-def apply_method(
-    model: PreTrainedModel, method: Method, regularization: Regularization, seed: int, family: Family = CAUSAL_LM
-) -> nn.Module:
+def apply_method(model: PreTrainedModel, method: Method, regularization: Regularization, seed: int, family: Family) -> nn.Module:
     """Return the model with adapters (or all weights set to train) and block dropout, in train mode.
 
     Adapters start as the identity, with the same random numbers on every rank for the same seed. Raises InputError for

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
+from finetune.api.tasks import ModelFamily
+
 
 @dataclass(frozen=True)
 class Family:
     """One kind of model, by the names that transformers and PEFT use for it."""
 
+    kind: ModelFamily
+    """What a task's facts call it."""
     name: str
     """Name in messages, such as `causal language model`."""
     auto_class: str
@@ -17,4 +21,4 @@ class Family:
     """Modules without weights in the base model; they are fully trained and saved with the adapter."""
 
 
-CAUSAL_LM = Family("causal language model", "AutoModelForCausalLM", "CAUSAL_LM")
+CAUSAL_LM = Family(ModelFamily.CAUSAL, "causal language model", "AutoModelForCausalLM", "CAUSAL_LM")

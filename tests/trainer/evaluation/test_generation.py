@@ -9,6 +9,7 @@ from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.chat.turnend import opening_ids, stop_ids, turn_stops
 from trainer.evaluation.generation import AnswerForm, Generated, generate
 from trainer.model.lora import apply_method
+from trainer.objectives.family import CAUSAL_LM
 
 LENGTHS = [3, 17, 9, 1, 30, 9]
 NEW_TOKENS = 12
@@ -119,7 +120,7 @@ def test_the_models_own_sampling_settings_are_not_used() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_mode_and_gradients_are_left_as_they_were(training: bool) -> None:
-    model = apply_method(tiny_model(), Method(lora=LoraMethod()), Regularization(dropout=0.5), seed=1).train(training)
+    model = apply_method(tiny_model(), Method(lora=LoraMethod()), Regularization(dropout=0.5), seed=1, family=CAUSAL_LM).train(training)
 
     first = answered(model, tiny_tokenizer(), random_prompts(LENGTHS), NEW_TOKENS)
 

@@ -24,6 +24,7 @@ from trainer.model.exporter import Trained, export
 from trainer.model.load import load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method
 from trainer.model.verification import Probe
+from trainer.objectives.family import CAUSAL_LM
 from trainer.storage.localfolder import LocalFolder
 
 # Rank 0's answers end at other lengths than rank 1's, and its batches have other widths.
@@ -45,7 +46,7 @@ def main(base: Path, folder: Path) -> None:
     tokenizer = load_tokenizer(located)
     engine = build_engine(
         config,
-        lambda: apply_method(load_model(located, torch.float32), config.method, config.regularization, seed=1),
+        lambda: apply_method(load_model(located, torch.float32, CAUSAL_LM), config.method, config.regularization, seed=1, family=CAUSAL_LM),
         torch.device("cpu"),
     )
     state = engine.broadcast(engine.state())
@@ -60,7 +61,7 @@ def main(base: Path, folder: Path) -> None:
     engine.model.eval()
     probe = Probe.take(lambda ids: engine.forward(input_ids=ids, use_cache=False), random_prompts([12, 20], seed=5), torch.float32)
     if rank == 0:
-        origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32)
+        origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32, CAUSAL_LM)
         export(Trained.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], LocalFolder(folder), probe)
         (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
     (folder / f"answers-{rank}.json").write_text(json.dumps(answers))

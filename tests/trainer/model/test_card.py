@@ -16,6 +16,7 @@ from trainer.model.card import adapter_card
 from trainer.model.load import provenance_of
 from trainer.model.location import ModelKind
 from trainer.model.lora import peft_warnings_silenced
+from trainer.objectives.family import CAUSAL_LM
 
 BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})
 INPUT = torch.tensor(random_prompts([12]))
@@ -57,7 +58,9 @@ def test_the_readme_says_which_weights_the_base_has(saved_model: Path, tmp_path:
 def test_a_base_of_the_hub_is_named_with_its_commit(saved_model: Path) -> None:
     located = replace(located_folder(saved_model), name="org/model", revision="c" * 40)
 
-    text = adapter_card(Origin(located, None, provenance_of(located, torch.float32), "bot", torch.bfloat16), "org/model", "c" * 40)
+    text = adapter_card(
+        Origin(located, None, provenance_of(located, torch.float32), "bot", torch.bfloat16, CAUSAL_LM), "org/model", "c" * 40
+    )
 
     assert "base_model: org/model" in text
     assert f"from_pretrained('org/model', revision='{'c' * 40}', dtype='bfloat16')" in text
@@ -67,7 +70,7 @@ def test_how_to_make_dequantised_weights_anew_is_said(saved_model: Path) -> None
     located = replace(located_folder(saved_model), kind=ModelKind.GGUF, path=Path("/packages/model.gguf"))
     provenance = provenance_of(located_folder(saved_model), torch.float32)
 
-    text = adapter_card(Origin(located, None, provenance, "bot", torch.float32), "/cache/folder", None)
+    text = adapter_card(Origin(located, None, provenance, "bot", torch.float32, CAUSAL_LM), "/cache/folder", None)
 
     assert "`python -m trainer.model.gguf /packages/model.gguf FOLDER` makes the folder again" in text
     assert "base_model:" not in text
@@ -75,7 +78,7 @@ def test_how_to_make_dequantised_weights_anew_is_said(saved_model: Path) -> None
 
 def test_a_base_on_a_claim_is_named_by_claim_and_path(saved_model: Path) -> None:
     located = located_folder(saved_model)
-    origin = Origin(located, None, provenance_of(located, torch.float32), "bot", torch.float32)
+    origin = Origin(located, None, provenance_of(located, torch.float32), "bot", torch.float32, CAUSAL_LM)
 
     text = adapter_card(origin, "/mnt/claims/models/llama/1b", None)
 

@@ -8,6 +8,7 @@ from finetune.api.sections import LoraMethod, Method, Regularization
 from tests.trainer.fixtures.causal import random_prompts, tiny_model
 from trainer.model.dropout import add_block_dropout
 from trainer.model.lora import apply_method
+from trainer.objectives.family import CAUSAL_LM
 
 INPUT = torch.tensor(random_prompts([12]))
 SMALL = {
@@ -112,7 +113,7 @@ def test_whatever_the_architecture_no_block_escapes_it_and_the_residual_does(nam
 def test_what_an_adapter_adds_to_a_block_is_dropped_too(name: str) -> None:
     model = architecture(name)
     expected = without_layers(name, model)(INPUT).logits
-    adapted = apply_method(model, Method(lora=LoraMethod(rank=2)), Regularization(dropout=0.999999), seed=1)
+    adapted = apply_method(model, Method(lora=LoraMethod(rank=2)), Regularization(dropout=0.999999), seed=1, family=CAUSAL_LM)
     for key, parameter in adapted.named_parameters():
         if "lora_B" in key:
             torch.nn.init.normal_(parameter)

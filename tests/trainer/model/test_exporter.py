@@ -18,6 +18,7 @@ from trainer.model.exporter import Trained, base_dtype, export
 from trainer.model.load import base_reference, load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.verification import ExportMismatchError, Probe
+from trainer.objectives.family import CAUSAL_LM
 from trainer.storage import localfolder
 from trainer.storage.localfolder import LocalFolder
 
@@ -28,7 +29,9 @@ FULL = train_config(method={"full": {}})
 
 def trained(folder: Path, config: TrainConfig, dtype: torch.dtype = torch.float32) -> Any:
     """Return a model whose trained weights have moved, as if by training."""
-    model = apply_method(load_model(located_folder(folder), dtype), config.method, Regularization(dropout=0.1), seed=1)
+    model = apply_method(
+        load_model(located_folder(folder), dtype, CAUSAL_LM), config.method, Regularization(dropout=0.1), seed=1, family=CAUSAL_LM
+    )
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -52,7 +55,9 @@ def exported(
     dtype: torch.dtype | None = None,
 ) -> list[Path]:
     located, whole = located_folder(base), dict(model.named_parameters()) if state is None else state
-    origin = Origin(located, load_tokenizer(located), provenance_of(located, base_dtype(model)), "support-bot", base_dtype(model))
+    origin = Origin(
+        located, load_tokenizer(located), provenance_of(located, base_dtype(model)), "support-bot", base_dtype(model), CAUSAL_LM
+    )
     done = export(Trained.of(model, whole, step=7), origin, config.exports, LocalFolder(directory), probe or probe_of(model), dtype)
     return [Path(form.uri) for form in done]
 
@@ -382,7 +387,7 @@ def test_an_export_that_a_killed_one_had_moved_away_is_put_back_and_kept_where_t
 
 def test_each_form_is_told_of_when_it_is_in_its_place_and_both_only_once_both_are_sound(saved_model: Path, tmp_path: Path) -> None:
     model, located, told = trained(saved_model, BOTH), located_folder(saved_model), []
-    origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.float32), "support-bot", torch.float32)
+    origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.float32), "support-bot", torch.float32, CAUSAL_LM)
 
     export(
         Trained.of(model, dict(model.named_parameters()), step=7), origin, BOTH.exports, LocalFolder(tmp_path / "model"), probe_of(model),

@@ -12,6 +12,7 @@ from trainer.evaluation.generation import generate
 from trainer.model.gguf import dequantised_folder
 from trainer.model.load import load_model, load_tokenizer, provenance_of
 from trainer.model.location import locate
+from trainer.objectives.family import CAUSAL_LM
 
 QUICKSTART = ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")
 
@@ -95,7 +96,7 @@ def quickstart_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_quickstart_model_speaks_english_and_states_its_precision(quickstart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNE_CACHE", str(quickstart_cache))
     located = locate(QUICKSTART)
-    tokenizer, model = load_tokenizer(located), load_model(located, torch.float32)
+    tokenizer, model = load_tokenizer(located), load_model(located, torch.float32, CAUSAL_LM)
     turns = [{"role": "user", "content": "What is the capital of France?"}]
     prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
 

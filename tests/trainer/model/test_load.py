@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from finetune.api.errors import InputError
 from tests.trainer.fixtures.causal import located_folder, tiny_model
 from trainer.model.load import load_model, load_tokenizer, provenance_of
+from trainer.objectives.family import CAUSAL_LM
 
 
 @pytest.fixture
@@ -18,8 +19,8 @@ def folder(saved_model: Path, tmp_path: Path) -> Path:
 
 
 def test_weights_come_back_as_they_were_saved_in_the_type_asked_for(saved_model: Path) -> None:
-    loaded = load_model(located_folder(saved_model), torch.float32)
-    halved = load_model(located_folder(saved_model), torch.bfloat16)
+    loaded = load_model(located_folder(saved_model), torch.float32, CAUSAL_LM)
+    halved = load_model(located_folder(saved_model), torch.bfloat16, CAUSAL_LM)
 
     for name, parameter in tiny_model().named_parameters():
         assert torch.equal(loaded.get_parameter(name), parameter)
@@ -27,7 +28,7 @@ def test_weights_come_back_as_they_were_saved_in_the_type_asked_for(saved_model:
 
 
 def test_tied_embeddings_stay_tied(saved_model: Path) -> None:
-    model = load_model(located_folder(saved_model), torch.float32)
+    model = load_model(located_folder(saved_model), torch.float32, CAUSAL_LM)
 
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
 
@@ -76,7 +77,7 @@ def test_weights_that_lack_tensors_are_refused_and_not_filled_with_random_number
     save_file(tensors, file, metadata={"format": "pt"})
 
     with pytest.raises(InputError, match=r"lack 1 tensors of the architecture, such as model\.layers\.1\.mlp\.up_proj\.weight"):
-        load_model(located_folder(folder), torch.float32)
+        load_model(located_folder(folder), torch.float32, CAUSAL_LM)
 
 
 def test_weights_of_another_shape_than_the_configuration_says_are_refused(folder: Path) -> None:
@@ -84,7 +85,7 @@ def test_weights_of_another_shape_than_the_configuration_says_are_refused(folder
     (folder / "config.json").write_text(json.dumps(config))
 
     with pytest.raises(InputError, match=r"have another shape for 6 tensors of the architecture, such as model\.layers\.0\.mlp\.down_proj"):
-        load_model(located_folder(folder), torch.float32)
+        load_model(located_folder(folder), torch.float32, CAUSAL_LM)
 
 
 @pytest.mark.parametrize("content", ["{}", "not json", '{"model": {"type": "Unknown"}}'])
@@ -102,4 +103,4 @@ def test_an_architecture_that_needs_its_own_code_is_refused(folder: Path) -> Non
     (folder / "modeling_homemade.py").write_text("raise SystemExit('this code was run')\n")
 
     with pytest.raises(InputError, match=r"model\.path: the model in .* cannot be loaded"):
-        load_model(located_folder(folder), torch.float32)
+        load_model(located_folder(folder), torch.float32, CAUSAL_LM)

@@ -8,6 +8,7 @@ from finetune.api.errors import InputError
 from finetune.api.sections import FullMethod, LoraMethod, Method, Regularization
 from tests.trainer.fixtures.causal import random_prompts, tiny_gpt2, tiny_model
 from trainer.model.lora import apply_method
+from trainer.objectives.family import CAUSAL_LM
 
 INPUT = torch.tensor(random_prompts([12]))
 LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -22,7 +23,7 @@ def trained_names(model: torch.nn.Module) -> list[str]:
 
 
 def test_by_default_every_linear_layer_but_the_output_layer_gets_an_adapter() -> None:
-    model = apply_method(tiny_model(tied=False), lora(), Regularization(), seed=1)
+    model = apply_method(tiny_model(tied=False), lora(), Regularization(), seed=1, family=CAUSAL_LM)
 
     names = trained_names(model)
 
@@ -32,13 +33,13 @@ def test_by_default_every_linear_layer_but_the_output_layer_gets_an_adapter() ->
 
 
 def test_an_untrained_adapter_changes_nothing() -> None:
-    model = apply_method(tiny_model(), lora(), Regularization(), seed=1)
+    model = apply_method(tiny_model(), lora(), Regularization(), seed=1, family=CAUSAL_LM)
 
     torch.testing.assert_close(model.eval()(INPUT).logits, tiny_model()(INPUT).logits, rtol=0, atol=0)
 
 
 def test_an_adapter_adds_its_product_times_alpha_over_rank() -> None:
-    model = apply_method(tiny_model(), lora(targetModules=["q_proj"]), Regularization(), seed=1).eval()
+    model = apply_method(tiny_model(), lora(targetModules=["q_proj"]), Regularization(), seed=1, family=CAUSAL_LM).eval()
     layer = model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
     down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     with torch.no_grad():
@@ -57,7 +58,7 @@ def test_ranks_with_the_same_seed_start_from_the_same_adapter_and_leave_the_gene
     for seed in (7, 7, 8):
         base = tiny_model()
         torch.random.set_rng_state(state)
-        models.append(apply_method(base, lora(), Regularization(), seed))
+        models.append(apply_method(base, lora(), Regularization(), seed, family=CAUSAL_LM))
         assert torch.equal(torch.random.get_rng_state(), state)
     first, again, other = (dict(model.named_parameters()) for model in models)
 
@@ -66,7 +67,7 @@ def test_ranks_with_the_same_seed_start_from_the_same_adapter_and_leave_the_gene
 
 
 def test_full_trains_every_weight() -> None:
-    model = apply_method(tiny_model(), Method(full=FullMethod()), Regularization(), seed=1)
+    model = apply_method(tiny_model(), Method(full=FullMethod()), Regularization(), seed=1, family=CAUSAL_LM)
 
     assert trained_names(model) == [name for name, _ in tiny_model().named_parameters()]
     assert model.training
@@ -92,7 +93,7 @@ def test_full_trains_every_weight() -> None:
 )
 def test_a_target_module_that_the_model_does_not_have_is_refused_by_name(make: Any, targets: list[str], field: str, fix: str) -> None:
     with pytest.raises(InputError) as refused:
-        apply_method(make(), lora(targetModules=targets), Regularization(), seed=1)
+        apply_method(make(), lora(targetModules=targets), Regularization(), seed=1, family=CAUSAL_LM)
 
     assert refused.value.field == field
     assert targets[int(field[-2])] in refused.value.problem
@@ -102,7 +103,7 @@ def test_a_target_module_that_the_model_does_not_have_is_refused_by_name(make: A
 
 def test_a_target_module_of_a_kind_that_takes_no_adapter_is_refused() -> None:
     with pytest.raises(InputError, match=r"method\.lora\.targetModules: cannot have adapters: .*; it has down_proj"):
-        apply_method(tiny_model(), lora(targetModules=["q_proj", "mlp"]), Regularization(), seed=1)
+        apply_method(tiny_model(), lora(targetModules=["q_proj", "mlp"]), Regularization(), seed=1, family=CAUSAL_LM)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_target_module_of_a_kind_that_takes_no_adapter_is_refused() -> None:
 )
 def test_an_adapter_on_weights_that_two_modules_share_is_refused(make: Any, targets: list[str], index: int, words: str) -> None:
     with pytest.raises(InputError) as refused:
-        apply_method(make(), lora(targetModules=targets), Regularization(), seed=1)
+        apply_method(make(), lora(targetModules=targets), Regularization(), seed=1, family=CAUSAL_LM)
 
     assert refused.value.field == f"method.lora.targetModules[{index}]"
     assert refused.value.problem.startswith(words)
@@ -135,18 +136,20 @@ def test_plain_peft_merges_an_adapter_on_shared_weights_into_another_model(targe
 
 
 def test_layers_that_share_nothing_take_adapters_as_output_layer_and_embedding() -> None:
-    model = apply_method(tiny_model(tied=False), lora(targetModules=["lm_head", "embed_tokens"]), Regularization(), seed=1)
+    model = apply_method(
+        tiny_model(tied=False), lora(targetModules=["lm_head", "embed_tokens"]), Regularization(), seed=1, family=CAUSAL_LM
+    )
 
     assert {name.partition(".lora_")[0].rpartition(".")[2] for name in trained_names(model)} == {"lm_head", "embed_tokens"}
 
 
 def test_all_linear_is_told_to_be_the_default() -> None:
     with pytest.raises(InputError, match=r"targetModules\[0\]: all-linear is no module's name; leave targetModules out"):
-        apply_method(tiny_model(), lora(targetModules=["all-linear"]), Regularization(), seed=1)
+        apply_method(tiny_model(), lora(targetModules=["all-linear"]), Regularization(), seed=1, family=CAUSAL_LM)
 
 
 def test_block_dropout_acts_beneath_an_adapter() -> None:
-    model = apply_method(tiny_model(), lora(), Regularization(dropout=0.5), seed=1)
+    model = apply_method(tiny_model(), lora(), Regularization(dropout=0.5), seed=1, family=CAUSAL_LM)
 
     assert not torch.allclose(model.train()(INPUT).logits, tiny_model()(INPUT).logits)
     torch.testing.assert_close(model.eval()(INPUT).logits, tiny_model()(INPUT).logits)

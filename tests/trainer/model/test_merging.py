@@ -20,6 +20,7 @@ from trainer.model.load import load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
 from trainer.model.verification import ExportMismatchError, Probe
+from trainer.objectives.family import CAUSAL_LM
 from trainer.storage.localfolder import LocalFolder
 
 INPUT = torch.tensor(random_prompts([12]))
@@ -129,7 +130,9 @@ def test_an_export_that_lost_an_adapter_too_small_for_the_logits_is_not_publishe
     saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     located = located_folder(saved_model)
-    model: Any = apply_method(load_model(located, torch.bfloat16), BOTH.method, Regularization(), seed=1).eval()
+    model: Any = apply_method(
+        load_model(located, torch.bfloat16, CAUSAL_LM), BOTH.method, Regularization(), seed=1, family=CAUSAL_LM
+    ).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -138,7 +141,7 @@ def test_an_export_that_lost_an_adapter_too_small_for_the_logits_is_not_publishe
     with model.disable_adapter():
         probe.compare(model, "untrained base", torch.bfloat16)  # passes: logits alone do not tell
     trained = Trained.of(model, dict(model.named_parameters()), step=7)
-    origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.bfloat16), "support-bot", torch.bfloat16)
+    origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.bfloat16), "support-bot", torch.bfloat16, CAUSAL_LM)
     if lost == "merge":
         monkeypatch.setattr(Linear, "merge", not_at_all)
     else:
