@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import Scheduler, Training
 from tests.trainer.fixtures.causal import tiny_tokenizer
+from tests.trainer.fixtures.optimizers import Momentum
 from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
 from trainer.engine.base import Engine, EngineSettings, EngineState
@@ -30,7 +31,7 @@ from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.loop import Progress, StepResult, train
-from trainer.training.optimizer import AdamW
+from trainer.training.optimizer import AdamW, Optimizer
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
@@ -38,6 +39,7 @@ MICRO_BATCHES = [1, 2, 4, 8]
 BFLOAT16_MASTERS = ["zero1", "zero2", "zero3"]
 """Engines that hold the model in bfloat16 with float32 masters."""
 MANY = 256
+ADAMW = AdamW(0.1)
 UNEVEN = ROWS - 1
 """Rows of an evaluation: a number that neither two ranks nor any batch size but one divides."""
 LABEL_SMOOTHING = 0.1
@@ -66,8 +68,8 @@ def new_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(config).float()
 
 
-def new_engine(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> Engine:
-    settings = EngineSettings(AdamW(0.1), gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro)
+def new_engine(name: str, micro: int, world_size: int, *, bfloat16: bool = False, optimizer: Optimizer = ADAMW) -> Engine:
+    settings = EngineSettings(optimizer, gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro)
     device = torch.device("cpu")
     if name == "ddp":
         return DdpEngine(new_model(), settings, device, bfloat16=bfloat16)
@@ -135,16 +137,16 @@ def states_equal(left: EngineState, right: EngineState) -> bool:
     )
 
 
-def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> dict[str, object]:
+def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = False, optimizer: Optimizer = ADAMW) -> dict[str, object]:
     """Train 3 steps in one go, and 2 steps, a state taken to a new engine, and the third; return whether all bits agree."""
-    unbroken = new_engine(name, micro, world_size, bfloat16=bfloat16)
+    unbroken = new_engine(name, micro, world_size, bfloat16=bfloat16, optimizer=optimizer)
     saved = None
     for step in range(STEPS):
         one_step(unbroken, step, micro)
         if step == STEPS - 2:
             saved = unbroken.broadcast(unbroken.state())
     expected = unbroken.state()
-    resumed = new_engine(name, micro, world_size, bfloat16=bfloat16)
+    resumed = new_engine(name, micro, world_size, bfloat16=bfloat16, optimizer=optimizer)
     assert saved is not None
     resumed.load_state(saved, STEPS - 1)
     reread = resumed.state()
@@ -153,7 +155,7 @@ def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = 
     final = resumed.state()
     moved = not states_equal(EngineState(saved.parameters), EngineState(expected.parameters)) if unbroken.rank == 0 else True
     return {"reread": states_equal(reread, saved) if resumed.rank == 0 else True, "equal": states_equal(final, expected), "moved": moved,
-            "alone": alone,
+            "alone": alone, "slots": sorted(saved.slots),
             "parameters": {name: value.flatten().tolist() for name, value in final.parameters.items()}}  # fmt: skip
 
 
@@ -204,6 +206,7 @@ def main() -> None:
         results[f"elsewhere/{name}"] = goes_on_elsewhere(name, 2, world_size, saved)
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
         results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)
+        results[f"resume-momentum/{name}"] = resumes_exactly(name, 2, world_size, optimizer=Momentum())
         if world_size == 1 and name in BFLOAT16_MASTERS:
             results[f"accumulation/{name}"] = {"error": accumulation_error(name)}
     if rank == 0:

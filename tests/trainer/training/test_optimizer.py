@@ -1,11 +1,10 @@
 """What AdamW decays, seen at the weights of a step whose gradient is zero; and that an engine takes another optimizer's state as well."""
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from tests.trainer.fixtures.optimizers import Momentum
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.training.optimizer import AdamW, Optimizer
@@ -36,21 +35,6 @@ def test_matrices_decay_and_biases_and_norms_do_not(name: str, decays: bool) -> 
     engine.step(LEARNING_RATE)
     expected = 2.0 * (1 - LEARNING_RATE * WEIGHT_DECAY) if decays else 2.0
     assert torch.allclose(dict(model.named_parameters())[name], torch.tensor(expected))
-
-
-class Momentum(Optimizer):
-    """Stochastic gradient descent with momentum: other slots, no counter."""
-
-    slots = ("momentum_buffer",)
-
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
-
-    def counters(self, steps_done: int) -> dict[str, Tensor]:
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": "SGD"}
 
 
 def engine_with(optimizer: Optimizer) -> DdpEngine:
