@@ -158,9 +158,13 @@ class Publisher:
             if changes:
                 self.update(**changes)
 
+    def turn(self) -> None:
+        """Fetch changes, and publish them if they are urgent or the last record is old enough: one turn of the thread."""
+        self.fetch()
+        due = self._clock() - self._last_write >= self._target.interval_seconds
+        if self._changed and (due or self._urgent):
+            self.publish()
+
     def _run(self) -> None:
         while not self._closed.wait(POLL_SECONDS):
-            self.fetch()
-            due = self._clock() - self._last_write >= self._target.interval_seconds
-            if self._changed and (due or self._urgent):
-                self.publish()
+            self.turn()

@@ -17,6 +17,8 @@ from trainer.reporting.messages import RecordUpdate
 from trainer.storage.ownership import Ownership
 
 FETCH_SECONDS = 1.0
+LAST_FETCHES = 30
+"""At the end of the workers, a box that has not answered after this many waits is gone or hangs."""
 
 
 def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
@@ -27,13 +29,23 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Pu
     from trainer.reporting.progress import progress_box
 
     box = progress_box()
-    publisher.poll(BoxReader(box, stop))
+    reader = BoxReader(box, stop)
+    publisher.poll(reader)
     trainer = ray_trainer(config, Payload(config.to_wire(), pickle.dumps(inputs), ownership.owner, box, trained))
     try:
         trainer.fit()
     finally:
-        publisher.fetch()
+        fetch_the_rest(reader, publisher)
         publisher.poll(None)
+
+
+def fetch_the_rest(reader: "BoxReader", publisher: Publisher) -> None:
+    """Fetch until everything that the workers, which have ended, reported is with the publisher."""
+    reader.end()
+    for _ in range(LAST_FETCHES):
+        publisher.fetch()
+        if reader.complete:
+            return
 
 
 def ray_trainer(config: TrainConfig, payload: Any) -> Any:
@@ -67,6 +79,13 @@ class BoxReader:
     def __init__(self, box: Any, stop: StopRequest) -> None:
         self._box, self._stop = box, stop
         self._answer: Any = None
+        self._ended = self._asked_at_the_end = False
+        self.complete = False
+        """Whether a call that was made after the end of the workers has been answered: the box holds nothing more."""
+
+    def end(self) -> None:
+        """Call when the workers have ended."""
+        self._ended = True
 
     def __call__(self) -> RecordUpdate:
         """Return what the workers reported since the last call; nothing when there is no answer yet."""
@@ -75,10 +94,13 @@ class BoxReader:
         if self._stop.wanted:
             self._box.request_stop.remote()
         # An answer that is late is waited for again next time: what it carries is in the box no more.
-        self._answer = self._answer or self._box.fetch.remote()
+        if self._answer is None:
+            self._asked_at_the_end = self._ended  # before the call: one that was under way may lack the last reports
+            self._answer = self._box.fetch.remote()
         if not ray.wait([self._answer], timeout=FETCH_SECONDS)[0]:
             return RecordUpdate()
         answer, self._answer = self._answer, None
+        self.complete = self._asked_at_the_end  # also when the answer is that the box is gone
         changes: RecordUpdate
         changes, stage = ray.get(answer)
         if stage is not None:

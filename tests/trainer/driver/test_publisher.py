@@ -24,12 +24,14 @@ class CountingTarget:
 
     def __init__(self, refusals: int = 0, interval_seconds: float = 15.0) -> None:
         self.interval_seconds, self.refusals, self.records = interval_seconds, refusals, []
+        self.written = threading.Event()
 
     def write(self, record: ProgressRecord) -> None:
         if self.refusals > 0:
             self.refusals -= 1
             raise ConnectionError("the API server is away")
         self.records.append(record)
+        self.written.set()
 
 
 OUTCOME = Outcome(result=Result.SUCCEEDED, reason="Succeeded", message="done")
@@ -68,33 +70,43 @@ def test_a_record_that_goes_into_a_new_object_is_whole_and_newer_than_before(tmp
     assert after.progress.step == 3
 
 
-def test_a_target_that_stays_away_does_not_hold_the_end_up_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_stays_away_does_not_hold_up_the_end_without_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     now = iter(range(0, 100_000, 30))
     publisher = Publisher(config(tmp_path), CountingTarget(refusals=10_000), clock=lambda: float(next(now)))
     assert not publisher.finish(outcome=OUTCOME)
 
 
-def run_for(publisher: Publisher, seconds: float) -> None:
+def test_the_thread_publishes_what_changes_until_the_end(tmp_path: Path) -> None:
+    target = CountingTarget()
+    publisher = Publisher(config(tmp_path), target)
     publisher.start()
-    publisher._closed.wait(seconds)
+    publisher.update(stage=Stage.TRAINING)
+    assert target.written.wait(60)
+    assert publisher.finish(outcome=OUTCOME)
+    assert [record.outcome for record in target.records] == [None, OUTCOME]
 
 
 def test_plain_progress_is_throttled_and_a_checkpoint_is_not(tmp_path: Path) -> None:
-    target = CountingTarget(interval_seconds=60.0)
-    publisher = Publisher(config(tmp_path), target)
+    target, seconds = CountingTarget(interval_seconds=60.0), [0.0]
+    publisher = Publisher(config(tmp_path), target, clock=lambda: seconds[0])
     publisher.update(stage=Stage.TRAINING)
-    run_for(publisher, 0.6)
+    publisher.turn()
     for step in range(5):
         publisher.update(progress=TrainingProgress(step=step, total_steps=10, epoch=0, tokens_seen=0))
-    publisher._closed.wait(0.6)
+        publisher.turn()
     assert len(target.records) == 1
     publisher.update(checkpoints=[], resumed_from_step=4)
-    publisher._closed.wait(0.6)
+    publisher.turn()
     assert len(target.records) == 2
     assert target.records[1].progress is not None
     assert target.records[1].progress.step == 4
-    publisher.finish(outcome=OUTCOME)
+    publisher.update(progress=TrainingProgress(step=5, total_steps=10, epoch=0, tokens_seen=0))
+    seconds[0] = 60.0
+    publisher.turn()
+    assert len(target.records) == 3
+    publisher.turn()
+    assert len(target.records) == 3, "nothing has changed"
 
 
 def test_a_lost_worker_side_does_not_stop_the_reports(tmp_path: Path) -> None:
@@ -105,7 +117,7 @@ def test_a_lost_worker_side_does_not_stop_the_reports(tmp_path: Path) -> None:
     publisher = Publisher(config(tmp_path), target)
     publisher.poll(lost)
     publisher.update(stage=Stage.TRAINING)
-    run_for(publisher, 0.6)
+    publisher.turn()
     assert publisher.finish(outcome=OUTCOME)
     assert target.records[-1].outcome == OUTCOME
 

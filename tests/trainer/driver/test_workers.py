@@ -1,11 +1,18 @@
-"""What the driver asks of Ray Train."""
+"""What the driver asks of Ray Train, and how it gets what the workers report."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from finetune.api.record import ProgressRecord, Stage
 from tests.builders import train_config
-from trainer.driver.workers import ray_trainer
+from trainer.driver.publisher import Publisher
+from trainer.driver.stopping import StopRequest
+from trainer.driver.workers import LAST_FETCHES, BoxReader, fetch_the_rest, ray_trainer
+from trainer.reporting.progress import ProgressBox
 
 
 @pytest.mark.parametrize(
@@ -24,3 +31,101 @@ def test_each_gpu_or_each_worker_without_one_is_a_rank(
     assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (ranks, use_gpu, resources)
     assert trainer.backend_config.backend == backend
     assert trainer.run_config.failure_config.max_failures == 0, "attempts are the controller's"
+
+
+class Box:
+    """A real box behind calls like those of Ray; an answer arrives after as many waits as `delays` says, else at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *delays: int, fault: Exception | None = None) -> None:
+        self.inner, self.delays, self.fault, self.asked = ProgressBox(), list(delays), fault, 0
+        self.fetch, self.request_stop = SimpleNamespace(remote=self._fetch), SimpleNamespace(remote=self.inner.request_stop)
+        monkeypatch.setattr("ray.wait", self._wait)
+        monkeypatch.setattr("ray.get", self._get)
+
+    def _fetch(self) -> SimpleNamespace:
+        self.asked += 1
+        return SimpleNamespace(waits=self.delays.pop(0) if self.delays else 0, value=self.inner.fetch())
+
+    def _wait(self, answers: list[SimpleNamespace], timeout: float) -> tuple[list[Any], list[Any]]:
+        [answer] = answers
+        answer.waits -= 1
+        return (answers, []) if answer.waits < 0 else ([], answers)
+
+    def _get(self, answer: SimpleNamespace) -> Any:
+        if self.fault is not None:
+            raise self.fault
+        return answer.value
+
+
+class LastRecord:
+    """Keeps the record that was written last."""
+
+    interval_seconds = 15.0
+    record: ProgressRecord
+
+    def write(self, record: ProgressRecord) -> None:
+        self.record = record
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> tuple[Publisher, Callable[[], ProgressRecord]]:
+    target = LastRecord()
+    publisher = Publisher(train_config(output={"directory": str(tmp_path)}), target)
+
+    def last() -> ProgressRecord:
+        assert publisher.publish()
+        return target.record
+
+    return publisher, last
+
+
+Published = tuple[Publisher, Callable[[], ProgressRecord]]
+
+
+def test_an_answer_that_is_late_is_waited_for_again_and_not_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    box = Box(monkeypatch, 1)
+    box.inner.put({"warnings": ["one row is long"]})
+    reader = BoxReader(box, StopRequest())
+    assert (reader(), reader()) == ({}, {"warnings": ["one row is long"]})
+    assert box.asked == 1
+
+
+def test_what_was_reported_while_an_answer_was_late_is_in_the_last_record(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+    publisher, last = published
+    box = Box(monkeypatch, 2, 1)
+    reader = BoxReader(box, StopRequest())
+    publisher.poll(reader)
+    box.inner.put({"stage": Stage.FINAL, "warnings": ["one row is long"]})
+    publisher.fetch()
+    box.inner.put({"stage": Stage.EXPORTING})
+    fetch_the_rest(reader, publisher)
+    assert (last().stage, last().warnings, box.asked) == (Stage.EXPORTING, ["one row is long"], 2)
+
+
+@pytest.mark.parametrize(
+    ("delays", "fault", "asked"),
+    [
+        pytest.param((), ConnectionError("the actor died"), 1, id="gone"),
+        pytest.param((10 * LAST_FETCHES,), None, 1, id="hanging"),
+    ],
+)
+def test_a_box_that_does_not_answer_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, published: Published, delays: tuple[int, ...], fault: Exception | None, asked: int
+) -> None:
+    publisher, last = published
+    box = Box(monkeypatch, *delays, fault=fault)
+    reader = BoxReader(box, StopRequest())
+    publisher.poll(reader)
+    fetch_the_rest(reader, publisher)
+    assert (box.asked, last().stage) == (asked, Stage.STARTING)
+
+
+def test_a_request_to_stop_reaches_the_workers_and_their_stage_reaches_who_handles_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    box, stop = Box(monkeypatch), StopRequest()
+    reader = BoxReader(box, stop)
+    box.inner.put({"stage": Stage.TRAINING})
+    reader()
+    stop._signals = 1
+    assert not stop.due, "the workers train"
+    reader()
+    assert box.inner.put({}) is True
