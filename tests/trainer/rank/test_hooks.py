@@ -1,4 +1,4 @@
-"""What happens after a step, with an engine that only counts."""
+"""What happens after a step, with engines that only count, and that ranks in threads ask for the same things in the same order."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from finetune.api.metrics import MetricName
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
 from tests.builders import train_config
+from tests.trainer.fixtures.ranks import ThreadRank, on_all_ranks
 from trainer.engine.base import EngineState
 from trainer.evaluation.validation import ValidationResult
 from trainer.rank.hooks.checkpoints import SaveCheckpoints
@@ -178,14 +179,77 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
     assert [record.score.value for record in listener.fields[-1]["checkpoints"]] == [2.718]
 
 
+class StopsAt(Listener):
+    """Asks for a stop from the n-th time on that it is asked, counted from 0."""
+
+    def __init__(self, time: int) -> None:
+        super().__init__()
+        self.left = time
+
+    def stop_requested(self, wait_seconds: float = 0.0) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def hooks_of(engine: ThreadRank, ledger: Ledger, stop_at: int, folder: Path, measured: list[int]) -> Hooks:
+    """Return the hooks of one rank, of which only the first hears of a stop; a validation adds its batches to `measured`."""
+    sender = StopsAt(stop_at) if engine.rank == 0 else Listener()
+    stop = StopOnRequest(engine, sender)
+
+    def evaluate() -> ValidationResult:
+        for batch in range(3):
+            stop.between_batches()
+            engine.sums_over_ranks([1.0, 2.0])
+            measured.append(batch)
+        return ValidationResult({MetricName.PERPLEXITY: 2.718}, MetricName.PERPLEXITY)
+
+    figures = LogFigures(ledger, sender, sender, lambda _: None) if engine.rank == 0 else None
+    return Hooks(figures, validating(ledger, sender, evaluate), stop, saver(folder, ledger, sender, every=1, engine=engine))
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "batches", "owed", "reason"),
+    [
+        pytest.param(0, 0, True, StopReason.INTERRUPTED, id="before the first batch"),
+        pytest.param(1, 1, True, StopReason.INTERRUPTED, id="in the middle"),
+        pytest.param(3, 3, False, StopReason.INTERRUPTED, id="after the last batch"),
+        pytest.param(9, 3, False, None, id="never"),
+    ],
+)
+def test_all_ranks_do_the_same_whenever_the_first_of_them_hears_of_a_stop(
+    tmp_path: Path, stop_at: int, batches: int, owed: bool, reason: StopReason | None
+) -> None:
+    def after_a_step(engine: ThreadRank) -> tuple[int, bool, StopReason | None]:
+        ledger, progress, measured = Ledger(), progress_at(3), []
+        for hook in hooks_of(engine, ledger, stop_at, tmp_path, measured).in_order():
+            hook.after_step(progress, RESULT)
+        return len(measured), ledger.owes_validation, progress.stop_reason
+
+    assert on_all_ranks(3, after_a_step) == [(batches, owed, reason)] * 3
+    [saved] = saved_steps(tmp_path)
+    assert CheckpointStore(LocalFolder(tmp_path), "owner", 10).at_step(saved).trainer_state["ledger"]["owesValidation"] is owed
+
+
+@pytest.mark.parametrize(("stop_at", "batches", "saved"), [pytest.param(1, 1, [], id="stopped"), pytest.param(9, 3, [3], id="done")])
+def test_all_ranks_make_up_an_interrupted_validation_together(tmp_path: Path, stop_at: int, batches: int, saved: list[int]) -> None:
+    def at_the_next_start(engine: ThreadRank) -> int:
+        ledger, measured = Ledger(), []
+        ledger.owes_validation = True
+        hooks_of(engine, ledger, stop_at, tmp_path, measured).make_up(ledger, progress_at(3))
+        return len(measured)
+
+    assert on_all_ranks(3, at_the_next_start) == [batches] * 3
+    assert saved_steps(tmp_path) == saved
+
+
 def kept(ledger: Ledger) -> Callable[[Progress], dict[str, object]]:
     return lambda progress: {"step": progress.step, "ledger": ledger.to_state()}
 
 
-def saver(folder: Path, ledger: Ledger, listener: Listener, every: int) -> SaveCheckpoints:
+def saver(folder: Path, ledger: Ledger, listener: Listener, every: int, engine: OneRank | ThreadRank | None = None) -> SaveCheckpoints:
     config = train_config().model_copy(update={"checkpoint": CheckpointPolicy(every_steps=every, keep=10)})
     store = CheckpointStore(LocalFolder(folder), "owner", 10)
-    return SaveCheckpoints(OneRank(), store, config, ledger, listener, kept(ledger))
+    return SaveCheckpoints(engine or OneRank(), store, config, ledger, listener, kept(ledger))
 
 
 def saved_steps(folder: Path) -> list[int]:
