@@ -1,9 +1,11 @@
 """The exceptions that end a run: each class carries the reason that the record and the status give for it.
 
-They travel from a worker to the driver, so they must survive pickling: a subclass takes one message, or defines __reduce__.
+They travel from a worker to the driver, so they must survive pickling: a subclass takes one message, or defines __reduce__. The
+command collects what is wrong with a job in a BadInputError before it starts anything.
 Test: tests/finetune/api/test_errors.py.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from finetune.api.record import REASON_GENERIC
@@ -32,3 +34,11 @@ class InputError(RunError):
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
         """Let the error travel between processes: Ray pickles what a worker raises."""
         return type(self), (self.field, self.problem, self.fix)
+
+
+class BadInputError(Exception):
+    """Several mistakes of the user at once, so that they can all be fixed at once."""
+
+    def __init__(self, errors: Iterable[InputError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in self.errors))

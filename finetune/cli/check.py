@@ -7,11 +7,12 @@ from pathlib import Path
 from finetune.api.record import EXIT_FAILURE, EXIT_SUCCESS, Result
 from finetune.api.resolve import local_paths
 from finetune.api.trainconfig import TrainConfig
-from finetune.cli.inspection import ask_trainer, run_command_line
 from finetune.cli.jobfile.reading import JobFile, read_job_file
 from finetune.cli.local.configuration import Folders, LocalRun, plan_local_run
+from finetune.cli.local.inspection import ask_trainer
 from finetune.cli.local.interrupts import Interrupts
 from finetune.cli.local.machine import Machine
+from finetune.cli.local.outcome import run_command_line
 from finetune.cli.local.process import TRAINER_COMMAND
 from finetune.cli.local.screen import PlainScreen
 from finetune.cli.local.surroundings import surroundings

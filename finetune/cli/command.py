@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.output import OutputBusyError
 from finetune.system.files import whole_letters
 

@@ -17,10 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.formats import ENDINGS, known_format
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, DataFormat
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.system.tables import find_delimiter, parsed
 
 SAMPLE_LINES = 200

@@ -8,13 +8,12 @@ import textwrap
 from collections.abc import Iterator
 
 from finetune.api.base import WireModel
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.fielddocs import ENTRY, FieldDoc, UnknownFieldError, document_resource, find
 from finetune.api.record import EXIT_SUCCESS
 from finetune.api.spec import GROUP, KIND, VERSION, FineTuneJobSpec
 from finetune.api.status import FineTuneJobStatus
 from finetune.cli.jobfile.fields import Location
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.suggestions import for_unknown_field
 
 WIDEST = 100

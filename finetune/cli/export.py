@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_INTERRUPTED, EXIT_SUCCESS
 from finetune.api.results import MODEL
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.configuration import Folders
 from finetune.cli.local.interrupts import Interrupts
 from finetune.cli.local.output import locked

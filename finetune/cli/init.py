@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_SUCCESS
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, DataFormat
 from finetune.api.spec import GROUP, KIND, NAME_MAX_LENGTH, VERSION
 from finetune.api.tasks import TASKS, TaskName, in_words
 from finetune.cli.datafile import FirstRows, look_at
-from finetune.cli.jobfile.problems import BadInputError
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 PROMPTS = (*PROMPT_NAMES, "user", "message", "text", "sentence", "problem", "source", "document", "title")

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.trainconfig import TrainConfig
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run, prepare
 from finetune.cli.local.machine import Machine

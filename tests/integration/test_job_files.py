@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from finetune.api import crd
-from finetune.cli.jobfile.problems import BadInputError
+from finetune.api.errors import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from tests.cluster.api import ApiError
 from tests.cluster.binaries import kubectl

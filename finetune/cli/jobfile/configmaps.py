@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.cli.jobfile.metadata import is_subdomain, metadata_problems
-from finetune.cli.jobfile.problems import BadInputError, shown
+from finetune.cli.jobfile.problems import shown
 from finetune.cli.jobfile.suggestions import closest
 
 FIELDS = ("apiVersion", "kind", "metadata", "data", "binaryData", "immutable")

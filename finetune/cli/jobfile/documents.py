@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.api.errors import InputError
-from finetune.cli.jobfile.problems import BadInputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.cli.jobfile.scalars import as_json
 from finetune.cli.jobfile.yamlreader import parse
 from finetune.cli.jobfile.yamlwords import YamlError

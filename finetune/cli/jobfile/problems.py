@@ -50,14 +50,6 @@ FORMS = {
 SINGULAR = {"characters": "character", "entries": "entry"}
 
 
-class BadInputError(Exception):
-    """Several mistakes of the user at once, so that they can all be fixed at once."""
-
-    def __init__(self, errors: Iterable[InputError]) -> None:
-        self.errors = tuple(errors)
-        super().__init__("\n".join(str(error) for error in self.errors))
-
-
 def explain(error: ValidationError, model: type[BaseModel], document: Any, prefix: str) -> list[InputError]:
     """Translate every finding of `error`, which validating `document` as `model` raised; `prefix` is the document's own path."""
     return [_explain_one(details, model, document, prefix) for details in error.errors(include_url=False)]

@@ -15,14 +15,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.spec import GROUP, KIND, NAME_MAX_LENGTH, VERSION, FineTuneJobSpec
 from finetune.api.status import FineTuneJobStatus
 from finetune.cli.jobfile.configmaps import ConfigMap, read_config_map
 from finetune.cli.jobfile.documents import kind_of, read_documents
 from finetune.cli.jobfile.fields import fields_of, without_nulls
 from finetune.cli.jobfile.metadata import SUGGESTED, metadata_problems
-from finetune.cli.jobfile.problems import BadInputError, explain, shown
+from finetune.cli.jobfile.problems import explain, shown
 from finetune.cli.jobfile.suggestions import closest
 
 API_VERSION = f"{GROUP}/{VERSION}"

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from finetune.api.errors import BadInputError
 from finetune.api.resolve import build
 from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import JobFile
 from finetune.cli.local.machine import Machine, spread
 from finetune.cli.local.sources import SourceFinder

@@ -1,13 +1,14 @@
 """The last lines of a run: how it ended, why, and what to do next. Tests: tests/finetune/cli/local/test_run.py."""
 
 import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import STOPPED, Outcome, Result
 from finetune.api.spec import FineTuneJobSpec
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.configuration import Folders
 from finetune.cli.local.screen import Screen
 
@@ -82,6 +83,12 @@ def _say_message(message: str, heading: str, screen: Screen) -> None:
     screen.say(f"{heading}{cause}")
     for line in details[:LAST_LINES]:
         screen.say(f"  {line}")
+
+
+def run_command_line(job_file: Path, output: str, claims: Mapping[str, Path], *, overwrite: bool = False) -> str:
+    """Return the command that runs a job file here, ready to be copied into a shell."""
+    folders = [part for name, folder in claims.items() for part in ("--claim", f"{name}={folder}")]
+    return shlex.join(["finetune", "run", str(job_file), "--output", output, *folders, *(["--overwrite"] if overwrite else [])])
 
 
 def input_errors(outcome: Outcome | None, tail: LogTail) -> list[InputError]:

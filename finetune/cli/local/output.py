@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.lineage import differing_field
 from finetune.api.trainconfig import TrainConfig
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.configuration import Folders
 
 # run.json is the last to go: as long as it is there, a half-removed run is still known as a run.

@@ -9,18 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from finetune.api.errors import InputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
 from finetune.api.results import ResultsFolder, missing_results
 from finetune.api.status import FineTuneJobStatus
-from finetune.cli.inspection import ask_trainer, run_command_line
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import JobFile, read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run, prepare
 from finetune.cli.local.follow import Follower, read_status
+from finetune.cli.local.inspection import ask_trainer
 from finetune.cli.local.interrupts import Interrupts
 from finetune.cli.local.machine import Machine
-from finetune.cli.local.outcome import LogTail, report_end
+from finetune.cli.local.outcome import LogTail, report_end, run_command_line
 from finetune.cli.local.output import locked, previous_run_finished, refuse_foreign_files
 from finetune.cli.local.process import TRAINER_COMMAND, TrainerProcess
 from finetune.cli.local.replacing import discard_once_replaced, set_aside, settle, waits_for_its_place

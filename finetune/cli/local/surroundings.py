@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.api.errors import InputError
-from finetune.cli.jobfile.problems import BadInputError
+from finetune.api.errors import BadInputError, InputError
 from finetune.system.interpreter import ROOT, lasting_python_path
 from finetune.system.scratch import FOLDER_VARIABLE
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from finetune.api.errors import BadInputError
 from finetune.cli.check import check, cluster_needs
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.machine import Machine
 from tests.builders import REMOVED

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from finetune.api.errors import BadInputError
 from finetune.api.record import EXIT_INTERRUPTED
 from finetune.cli.command import NEEDED_TO_TRAIN, parse_claims, run_command
-from finetune.cli.jobfile.problems import BadInputError
 from tests.finetune.cli.builders import gone_reader, job, write
 
 

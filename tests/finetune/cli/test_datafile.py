@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from finetune.api.errors import BadInputError
 from finetune.cli.datafile import look_at
-from finetune.cli.jobfile.problems import BadInputError
 
 TABLE = 'id,text,label\n1,some words,good\n2,"more, and\nmore",3\n'
 

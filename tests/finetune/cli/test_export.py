@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from finetune.api.errors import BadInputError
 from finetune.cli.command import run_command
 from finetune.cli.export import ExportRequest, export
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.configuration import Folders
 from finetune.cli.local.output import OutputBusyError, locked
 from tests.finetune.cli.builders import gone_reader

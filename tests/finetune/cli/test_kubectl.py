@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from finetune.api.errors import BadInputError
 from finetune.cli.jobfile.documents import read_documents
-from finetune.cli.jobfile.problems import BadInputError
 from tests.cluster.binaries import kubectl
 
 HEAD = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\n"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from finetune.api.errors import BadInputError
 from finetune.cli.jobfile.configmaps import read_config_map
-from finetune.cli.jobfile.problems import BadInputError
 
 
 def config_map(**changes: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from finetune.api.errors import BadInputError
 from finetune.cli.jobfile.documents import LARGEST_FILE, read_documents
-from finetune.cli.jobfile.problems import BadInputError
 
 POD = "apiVersion: v1\nkind: Pod\n"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.cli.jobfile.problems import BadInputError
+from finetune.api.errors import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from tests.builders import REMOVED
 from tests.finetune.cli.builders import CONFIG_MAP, JOB, job, write

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from finetune.cli.jobfile.problems import BadInputError
+from finetune.api.errors import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, LocalRun, plan_local_run
 from finetune.cli.local.machine import Machine

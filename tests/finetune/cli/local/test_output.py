@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from finetune.api.errors import BadInputError
 from finetune.api.trainconfig import TrainConfig
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run
 from finetune.cli.local.machine import Machine

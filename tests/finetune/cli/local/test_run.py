@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from finetune.api.errors import BadInputError
 from finetune.api.record import EXIT_INTERRUPTED
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.machine import Machine
 from finetune.cli.local.run import RunRequest, run
 from tests.finetune.cli.builders import CONFIG_MAP, job, standin, write

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.cli.jobfile.problems import BadInputError
+from finetune.api.errors import BadInputError
 from finetune.cli.local import surroundings as module
 from finetune.cli.local.surroundings import SOCKET_PATH_MAX_BYTES, surroundings
 

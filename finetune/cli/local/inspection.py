@@ -3,12 +3,11 @@
 Tests: tests/finetune/cli/test_check.py, tests/finetune/cli/local/test_run.py.
 """
 
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from finetune.api.errors import BadInputError
 from finetune.api.record import Outcome, ProgressRecord, Result
-from finetune.cli.jobfile.problems import BadInputError
 from finetune.cli.local.configuration import Folders, LocalRun, prepare
 from finetune.cli.local.follow import outcome_of_exit
 from finetune.cli.local.outcome import LogTail, input_errors
@@ -41,12 +40,6 @@ def ask_trainer(local_run: LocalRun, folders: Folders, trainer: Sequence[str], p
         for line in tail.last_lines():
             say(f"  {line}")
     return outcome
-
-
-def run_command_line(job_file: Path, output: str, claims: Mapping[str, Path], *, overwrite: bool = False) -> str:
-    """Return the command that runs a job file here, ready to be copied into a shell."""
-    folders = [part for name, folder in claims.items() for part in ("--claim", f"{name}={folder}")]
-    return shlex.join(["finetune", "run", str(job_file), "--output", output, *folders, *(["--overwrite"] if overwrite else [])])
 
 
 def _outcome(progress: Path) -> Outcome | None:
