@@ -89,7 +89,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
         check_file(field, file)
     if wanted is None:
         _check_formats(field, base, found, mixed=base != path)
-    names, findings = [str(file.relative_to(base)) for file in found], []
+    names, findings = [str(file.relative_to(base)) for file in found], list[str]()
     if about:
         every = path / "*"
         verb = "is" if len(about) == 1 else "are"
@@ -98,7 +98,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
         )
     if len(found) > 1:
         findings.append(f"{field}: {len(found)} files are read: {_named(names)}")
-    return [DataFile(LocalFolder(base), name, name) for name in names], findings
+    return [DataFile(LocalFolder(base), name, _readable(name)) for name in names], findings
 
 
 def _check_formats(field: str, base: Path, found: Sequence[Path], *, mixed: bool) -> None:
@@ -126,7 +126,12 @@ def _is_data(file: Path) -> bool:
 
 
 def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN_FILES]) + (", …" if len(names) > SHOWN_FILES else "")
+    return ", ".join(map(_readable, names[:SHOWN_FILES])) + (", …" if len(names) > SHOWN_FILES else "")
+
+
+def _readable(name: str) -> str:
+    """Return a file's name with \\x.. for each byte that is not UTF-8: the name itself could be neither stored as text nor printed."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def check_file(field: str, path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from finetune.api.errors import InputError
 from finetune.api.sources import Columns, Data, Source
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.files import whole_letters
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.columns import read_examples
 from trainer.data.files import files_of, path_of
@@ -89,7 +90,7 @@ def read_source(field: str, source: Source, task: Task[E], findings: list[str]) 
         records = _read_files(field, source, list(layout.columns.values()), findings)
     noticed = Noticed()
     yield from read_examples(field, records, task, source.columns, name, noticed)
-    findings += noticed.findings(field)
+    findings += map(whole_letters, noticed.findings(field))
 
 
 def _read_files(field: str, source: Source, columns: list[str], findings: list[str]) -> Iterator[Record]:

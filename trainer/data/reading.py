@@ -7,6 +7,7 @@ import difflib
 from typing import Any
 
 from finetune.api.errors import InputError
+from finetune.system.files import whole_letters
 from trainer.data.advice import text_advice
 from trainer.data.jsonrows import parse
 from trainer.data.layout import FirstRows, Layout, quoted
@@ -24,7 +25,7 @@ class Row:
     ) -> None:
         self.field, self.name, self.record, self.layout, self.first, self.ignored = field, name, record, layout, first, ignored
         self.noticed = noticed
-        self.origin = f"{field} {record.where}"
+        self.origin = whole_letters(f"{field} {record.where}")
         self.read = set(layout.columns.values())
         """Columns of this row that were read."""
 

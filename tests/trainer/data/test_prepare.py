@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import time
@@ -114,6 +115,27 @@ def test_the_files_of_a_folder_or_pattern_are_one_source(tmp_path: Path) -> None
         assert files.startswith("data.train[0]: 3 files are read: ")
         assert empty.endswith("empty.jsonl has no rows")
         assert read == "data.train[0]: the job names no columns; 'question' as prompt and 'answer' as completion are read"
+
+
+def test_rows_of_a_file_whose_name_is_not_utf8_are_read_and_named(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_rows(tmp_path / "set" / os.fsdecode(b"a\xe9.jsonl"), *numbered(0, 2))
+    write_rows(tmp_path / "set" / os.fsdecode(b"a\xea.jsonl"), *numbered(1, 3))
+    dataset = prepared(train_config(data={"train": [source(tmp_path / "set")]}))
+    assert [example.origin for example in dataset.train] == [
+        r"data.train[0] a\xe9.jsonl line 1",
+        r"data.train[0] a\xe9.jsonl line 2",
+        r"data.train[0] a\xea.jsonl line 2",
+    ]
+    assert r"data.train[0]: 2 files are read: a\xe9.jsonl, a\xea.jsonl" in dataset.findings
+    " ".join(dataset.findings).encode()  # can be printed
+
+
+def test_names_in_a_file_that_are_not_valid_text_can_be_printed(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"rows\\ud83d": [{"prompt": "a", "completion": "b", "\\ud83d": "a long enough text"}]}')
+    dataset = prepared(train_config(data={"train": [source(tmp_path / "a.json")]}))
+    assert [example.origin for example in dataset.train] == ["data.train[0] rows?[0]"]
+    " ".join(dataset.findings).encode()
 
 
 def test_a_clone_of_a_data_set_is_read_without_its_card(tmp_path: Path) -> None:
