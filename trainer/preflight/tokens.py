@@ -1,11 +1,8 @@
 """Tokenizes all rows of a run once: tokens that an earlier start wrote for the same rows and settings are reused.
 
-A shard's name is a digest of everything its tokens depend on: the exact rows, the tokenizer with its chat template, the
-libraries that apply it, the time that a template shows, the task and the maximum length. Tests: tests/trainer/preflight/test_tokens.py.
+shardkeys.py names a shard by everything that its tokens depend on. Tests: tests/trainer/preflight/test_tokens.py.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +11,9 @@ from typing import Any
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset, Example, Piece
-from trainer.data.rowstore import digest_of
 from trainer.data.sampled import Keep
-from trainer.data.shards import FORMAT, Pieces, Shard, TornShardError, write_shard
+from trainer.data.shards import Pieces, Shard, TornShardError, write_shard
+from trainer.preflight.shardkeys import shard_keys
 from trainer.tasks.base import Task
 from trainer.tasks.registry import task_of
 
@@ -106,27 +103,3 @@ def tokenized(task: Task[Any], examples: Sequence[Example], tokenizer: Any, max_
     for row, pieces in enumerate(task.encode_all(examples, tokenizer, max_length)):
         for piece in pieces:
             yield row, piece
-
-
-def shard_keys(config: TrainConfig, dataset: Dataset, tokenizer: Any, template_time: str | None = None) -> dict[str, str]:
-    """Return the key of each data set's shard."""
-    way = [FORMAT, config.task, config.training.max_sequence_length, template_time, tokenizer_digest(tokenizer)]
-    sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
-    return {name: f"tokens-{hashlib.sha256(json.dumps([*way, digest_of(rows)]).encode()).hexdigest()[:32]}" for name, rows in sets.items()}
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """Return the digest of everything about a tokenizer that affects the tokens of a text or conversation."""
-    import tokenizers
-    import transformers
-
-    if tokenizer.is_fast:
-        words = tokenizer.backend_tokenizer.to_str()
-    else:
-        words = json.dumps([type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), repr(sorted(tokenizer.init_kwargs.items()))])
-    settings = [
-        tokenizers.__version__, transformers.__version__, repr(getattr(tokenizer, "chat_template", None)),
-        sorted((name, str(token)) for name, token in tokenizer.special_tokens_map.items()),
-        sorted((number, repr(token)) for number, token in tokenizer.added_tokens_decoder.items()),
-    ]  # fmt: skip
-    return hashlib.sha256(f"{words}\n{json.dumps(settings)}".encode()).hexdigest()
