@@ -96,7 +96,20 @@ def tools_of(column: str, value: Any, fault: Fault) -> str | None:
     if not isinstance(schemas, list) or not all(isinstance(schema, Mapping) and schema for schema in schemas):
         fix = 'write a list such as [{"type": "function", "function": {"name": "…", "parameters": {…}}}]'
         raise fault(f"{column!r} is not a list of function schemas: {shown(str(value))}", fix)
-    return json.dumps(schemas, ensure_ascii=False)
+    return _json_of(column, schemas, fault)
+
+
+def _json_of(column: str, schemas: list[Any], fault: Fault) -> str:
+    try:
+        written = json.dumps(schemas, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:  # such as a date in a Parquet file
+        raise fault(f"{column!r} holds what JSON does not have ({error}): {shown(str(schemas))}", "write the schemas as JSON") from error
+    try:
+        written.encode()
+    except UnicodeEncodeError as error:
+        problem = f"{column!r} holds half of a surrogate pair, which is not valid text: {shown(written[max(0, error.start - 20) :])}"
+        raise fault(problem, "write the whole character") from error
+    return written
 
 
 def is_tools(value: Any) -> bool:

@@ -13,6 +13,7 @@ import json
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from hashlib import sha256
 from itertools import groupby
@@ -71,11 +72,14 @@ class RowWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None and self._columns[0]:
-            self._flush()
-        self._writer.close()
-        for file in (self._file, *self._digests):
-            file.close()
+        with ExitStack() as closing:
+            if kind is not None:
+                closing.enter_context(suppress(OSError, self._arrow.ArrowException))  # it must not replace the error that came first
+            for file in (self._file, *self._digests):
+                closing.callback(file.close)
+            closing.callback(self._writer.close)
+            if kind is None and self._columns[0]:
+                self._flush()
 
     def store(self) -> RowStore:
         """Return the written store; call it after the writer is closed."""

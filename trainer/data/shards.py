@@ -10,6 +10,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -68,10 +69,13 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self._flush()
-        for file in self._files.values():
-            file.close()
+        with ExitStack() as closing:
+            if kind is not None:
+                closing.enter_context(suppress(OSError))  # it must not replace the error that came first
+            for file in self._files.values():
+                closing.callback(file.close)
+            if kind is None:
+                self._flush()
         if kind is None:
             self._write_manifest()
 

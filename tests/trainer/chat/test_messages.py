@@ -1,5 +1,7 @@
 """Every key of a message that carries meaning is honoured or refused; the others are named."""
 
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -165,6 +167,11 @@ def test_roles_may_have_the_names_of_speakers(user: str, assistant: str) -> None
     [
         pytest.param({"tools": "[{"}, "'tools' is not valid JSON", id="torn JSON"),
         pytest.param({"tools": ["weather"]}, "'tools' is not a list of function schemas", id="names of tools"),
+        pytest.param({"tools": [TOOL | {"example": "\ud83d"}]}, "line 1: 'tools' holds half of a surrogate pair", id="a torn character"),
+        pytest.param({"tools": '[{"name": "\\ud83d"}]'}, "line 1: 'tools' holds half of a surrogate pair", id="a torn character in JSON"),
+        pytest.param({"tools": [TOOL | {"since": date(2024, 3, 5)}]}, "line 1: 'tools' holds what JSON does not have", id="a date"),
+        pytest.param({"tools": [TOOL | {"most": Decimal(1)}]}, "line 1: 'tools' holds what JSON does not have", id="a decimal number"),
+        pytest.param({"tools": [TOOL | {"most": float("nan")}]}, "line 1: 'tools' holds what JSON does not have", id="no number"),
         pytest.param({"functions": [{"name": "f"}]}, "'functions' would change what the chat template writes", id="functions"),
         pytest.param({"chat_template_kwargs": {"enable_thinking": False}}, "'chat_template_kwargs' would change", id="template settings"),
         pytest.param({"documents": [{"title": "t"}]}, "'documents' would change", id="documents"),

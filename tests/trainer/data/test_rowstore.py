@@ -13,14 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finetune.api.errors import InputError
 from tests.trainer.fixtures.examples import chat, conversation, text
 from tests.trainer.fixtures.stored import stored
 from trainer.chat.example import ChatExample, Message
 from trainer.data import rowstore
 from trainer.data.rows import Example
-from trainer.data.rowstore import RowWriter, StoredRows, contents_of, digest_of, prompts_of, sizes_of
+from trainer.data.rowstore import CONTENTS, RowWriter, StoredRows, contents_of, digest_of, prompts_of, sizes_of
 from trainer.text.example import TextExample
 
+ROWS_FILE = rowstore.ROWS
 ROWS = [
     chat("a", "b", system="s", origin="data.train[0] line 1"),
     conversation(Message("user", "a"), Message("assistant", "b", "thought", learnt=False), Message("assistant", ""), tools='[{"a": "ü"}]'),
@@ -107,6 +109,30 @@ def test_a_fault_while_rows_are_read_closes_the_files(tmp_path: Path) -> None:
     with pytest.raises(AttributeError), writer:
         writer.append(None)  # type: ignore[arg-type]
     assert writer._file.closed
+
+
+@pytest.mark.parametrize("name", [ROWS_FILE, CONTENTS])
+def test_a_full_disk_leaves_no_file_open(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    writer = RowWriter(tmp_path)
+    with pytest.raises(OSError, match="No space left"), writer:
+        writer.append(ROWS[0])
+    assert all(file.closed for file in (writer._file, *writer._digests))
+
+
+@pytest.mark.parametrize("name", [ROWS_FILE, CONTENTS])
+def test_a_full_disk_does_not_hide_what_is_wrong_with_the_rows(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    writer = RowWriter(tmp_path)
+
+    def refuse_the_second() -> None:
+        with writer:
+            writer.append(ROWS[0])
+            raise InputError("data.train[0]", "wrong", "write it differently")
+
+    with pytest.raises(InputError, match="wrong"):
+        refuse_the_second()
+    assert all(file.closed for file in (writer._file, *writer._digests))
 
 
 MEMORY = """

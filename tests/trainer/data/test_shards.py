@@ -10,7 +10,20 @@ import pytest
 from tests.trainer.fixtures.examples import chat, text
 from trainer.data import shards
 from trainer.data.rows import Piece, Sample
-from trainer.data.shards import IDS, MANIFEST, Pieces, Samples, Shard, TornShardError, by_length, ids_of, lengths_of, totals_of, write_shard
+from trainer.data.shards import (
+    IDS,
+    MANIFEST,
+    Pieces,
+    Samples,
+    Shard,
+    ShardWriter,
+    TornShardError,
+    by_length,
+    ids_of,
+    lengths_of,
+    totals_of,
+    write_shard,
+)
 
 
 def sample(name: str, *ids: int, start: int = 1) -> Sample:
@@ -110,6 +123,32 @@ def test_a_torn_or_foreign_shard_is_not_opened(shard: Shard, harm) -> None:
 def test_a_shard_of_other_rows_is_not_opened(shard: Shard) -> None:
     with pytest.raises(TornShardError, match="the tokens of other rows"):
         Shard.open(shard.folder, "another key")
+
+
+def full_disk(folder: Path) -> ShardWriter:
+    (folder / IDS).symlink_to("/dev/full")
+    return ShardWriter(folder, "key")
+
+
+def test_a_full_disk_leaves_no_file_open_and_no_manifest(tmp_path: Path) -> None:
+    writer = full_disk(tmp_path)
+    with pytest.raises(OSError, match="No space left"), writer:
+        writer.append(*PIECES[0])
+    assert all(file.closed for file in writer._files.values())
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def test_a_full_disk_does_not_hide_the_error_that_came_first(tmp_path: Path) -> None:
+    writer = full_disk(tmp_path)
+
+    def stop_after_the_first() -> None:
+        with writer:
+            writer.append(*PIECES[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_after_the_first()
+    assert all(file.closed for file in writer._files.values())
 
 
 def test_a_shard_that_was_not_finished_is_torn(tmp_path: Path) -> None:
