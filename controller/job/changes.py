@@ -1,6 +1,6 @@
 """Condition changes that several policies make: accepted, refused, resumed, ended.
 
-Pure. Tests: those of the policies, tests/controller/job/policies/.
+Pure. Test: tests/controller/job/test_changes.py.
 """
 
 from dataclasses import replace

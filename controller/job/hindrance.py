@@ -2,7 +2,7 @@
 
 What cannot succeed costs one cheap request per try, less and less often: a look at the object that has the name, or a dry
 run of the creation that was refused. This lives in memory only, for it decides nothing but when to ask: after a restart
-everything is tried once. Pure except for that memory. Tests: tests/controller/job/test_retries.py.
+everything is tried once. Pure except for that memory. Tests: tests/controller/job/test_hindrance.py, tests/controller/job/test_retries.py.
 """
 
 import math
@@ -30,6 +30,8 @@ WOKEN_PAUSE_SECONDS, WOKEN_SPREAD_SECONDS = 1.0, 2.0
 QUOTA_PAUSE_SECONDS = 10.0
 """Room in a quota changes for many reasons: a job asks for it no more often than this."""
 SHOWN_IN_SECONDS = 180.0
+TIMER_SECONDS = 0.05
+"""A timer that fires this much too early counts as fired."""
 
 
 def in_words(seconds: float) -> str:

@@ -12,6 +12,7 @@ from controller.job.history import rebuilt
 from controller.job.names import UID_LABEL, attempt_of_ray_job
 from controller.job.objects.placement import access_modes, claims
 from controller.job.parsing import attempt_of, has_label_of, is_owned_by, is_ray_job_of, job_from, pod_from, ray_job_from
+from controller.job.remains import remains
 from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, supports_of
 from controller.job.verdict import verdict_on
 from controller.kinds import RAY_CLUSTERS, RAY_JOBS
@@ -33,8 +34,12 @@ RIGHTS = (
 )
 
 
-async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
-    """Return what is known about the job `namespace/name`, None if there is no such job."""
+async def observe(key: str, stores: Stores, reader: Reader, *, put_off: bool = False) -> Observed | None:
+    """Return what is known about the job `namespace/name`, None if there is no such job.
+
+    `put_off`: its next attempt is not going to be created in this pass. What only a creation needs to know is then not asked
+    of the API server, for the job may wait for days; what is returned must not be taken for the basis of one.
+    """
     item = stores.jobs.get(key)
     if item is None:
         return None
@@ -46,30 +51,42 @@ async def observe(key: str, stores: Stores, reader: Reader) -> Observed | None:
     reports = [report for report in stores.progress.by_index(OWNER_INDEX, key) if is_progress_of(report, job)]
     job = replace(job, status=_with_history(job, children, reports))
     attempt, clusters, cached = unfinished(job.status), list[int](), len(ray_jobs)
-    if installed and not job.deleting:
+    begun = attempt is None or attempt.start_time is not None
+    asks = begun or not put_off
+    if installed and asks and not job.deleting:
         ray_jobs += await _unseen_ray_jobs(job, ray_jobs, pods, reader)
     current = _ray_job_of(attempt, ray_jobs)
     unwatched = current in ray_jobs[cached:]
-    if installed and attempt is not None and current is None and attempt.start_time is None:
+    if installed and asks and not begun and current is None:
         ray_jobs, pods, clusters = await _on_the_server(job, pods, reader)
         current = _ray_job_of(attempt, ray_jobs)
     report = await progress_of(job, current, stores, reader) if installed else None
-    may_start = current is None and verdict_on(job.status) is None and not (job.deleting or job.suspended)
-    to_create = may_start and installed and attempt is not None and attempt.start_time is None
-    modes = await _access_modes(job, reader) if to_create else {}
     runs = attempt is not None and current is not None and not ray_job_state(current).final
-    return Observed(
+    observed = Observed(
         job=job,
         ray_jobs=tuple(ray_jobs),
         pods=tuple(pods),
         clusters=tuple(clusters),
         record=record_in(report),
-        access_modes={name: found for name, found in modes.items() if found is not None},
-        missing=await _missing(job, modes, stores, reader) if may_start else (),
         kuberay_installed=installed,
         unwatched=unwatched,
         supports=await supports_of(job, attempt.number, report, stores, reader) if runs and attempt is not None else Supports(),
         held=held(job, reports if report is None else [*reports, report]),
+    )
+    may_start = current is None and verdict_on(job.status) is None and not (job.deleting or job.suspended)
+    return await _with_references(observed, attempt, stores, reader, asks=asks) if may_start else observed
+
+
+async def _with_references(observed: Observed, attempt: Attempt | None, stores: Stores, reader: Reader, *, asks: bool) -> Observed:
+    """Return what is known with what the spec refers to: whether it exists and, before a creation, how claims may be mounted."""
+    job, modes = observed.job, dict[str, list[str] | None]()
+    creates = attempt is not None and attempt.start_time is None and observed.kuberay_installed
+    if asks and creates and not remains(observed, attempt):
+        modes = await _access_modes(job, reader)
+    return replace(
+        observed,
+        access_modes={name: found for name, found in modes.items() if found is not None},
+        missing=await _missing(job, modes, stores, reader, asks=asks),
     )
 
 
@@ -141,16 +158,17 @@ async def _access_modes(job: Job, reader: Reader) -> dict[str, list[str] | None]
     return {name: None if item is None else access_modes(item) for name, item in found.items()}
 
 
-async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader: Reader) -> tuple[Missing, ...]:
+async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader: Reader, *, asks: bool) -> tuple[Missing, ...]:
     """Return what the spec refers to and does not exist in the namespace, each with its field and what to do.
 
     `modes` has the claims that were read from the server, None for those that do not exist; for others the cache decides.
+    ConfigMaps are in no cache: without `asks` they are taken to exist.
     """
     if job.spec is None:
         return ()
     output = FileReference("output", claim=job.spec.output.persistent_volume_claim)
     problems: list[Missing] = []
-    keys = await _keys_of_config_maps(job, reader)
+    keys = await _keys_of_config_maps(job, reader) if asks else {}
     for reference in [*references(job.spec), output]:
         name = reference.claim.claim_name if reference.claim is not None else ""
         if name and modes.get(name, stores.claims.get(f"{job.namespace}/{name}")) is None:
@@ -159,7 +177,7 @@ async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader
                 f"{job.namespace}; create it and the job starts by itself"
             )
             problems.append(Missing(message, watched=True))
-        if reference.config_map is not None:
+        if reference.config_map is not None and asks:
             problems += _config_map_problem(job, reference, keys[reference.config_map.name])
     return tuple(dict.fromkeys(problems))
 

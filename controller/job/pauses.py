@@ -1,6 +1,6 @@
 """How long the policies wait before the next look at what no watch reports.
 
-Pure. Tests: those of the policies, tests/controller/job/policies/.
+Pure. Test: tests/controller/job/test_pauses.py.
 """
 
 from datetime import timedelta

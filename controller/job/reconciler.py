@@ -7,37 +7,32 @@ Tests: tests/controller/job/test_reconciler.py, tests/controller/job/test_fencin
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal, NoReturn, Protocol
 
 from controller.job.actions import Actions, Client
 from controller.job.facts import Job, Observed
-from controller.job.hindrance import CreationError, Hindrance, Hindrances
+from controller.job.hindrance import CreationError
 from controller.job.limits import Limits, refusals
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.observe import observe
-from controller.job.parsing import StatusUnreadableError, fields_unsafe_in, is_owned_by, status_from
+from controller.job.parsing import StatusUnreadableError, job_from, status_from
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
-from controller.job.retries import TIMER_SECONDS, Retries
-from controller.job.situation import Action, CreateAttempt, Delete, Plan, ReleaseProgress, RestoreSupports
+from controller.job.restores import Restores
+from controller.job.retries import Retries
+from controller.job.setbacks import after_failure, unobserved
+from controller.job.situation import Plan, RestoreSupports
 from controller.job.supports import stuck
-from controller.job.upkeep import not_restored, restored
 from controller.kinds import FINE_TUNE_JOBS
-from controller.runtime.errors import (
-    KubeError,
-    NotFound,
-    NotLeading,
-    RetryableError,
-    TerminalError,
-    WaitingError,
-)
+from controller.runtime.errors import KubeError, NotFound, NotLeading, TerminalError, WaitingError
 from controller.runtime.resources import CONFIG_MAPS, KubeObject
 from controller.runtime.rights import rights
 from controller.stores import OWNER_INDEX, Stores
-from finetune.api.conditions import Reason, get_condition, is_true, set_condition, summarize
+from finetune.api.conditions import Reason, get_condition, set_condition
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
 logger = logging.getLogger(__name__)
@@ -64,7 +59,7 @@ class Recorder(Protocol):
 class Acted:
     """What came of a decision: the status to write, after how many seconds to look again, and what failed.
 
-    `held`: a creation was refused, and is tried again after `look_again`.
+    `held`: a creation was refused; `look_again` includes when it is tried again.
     """
 
     status: FineTuneJobStatus
@@ -87,37 +82,72 @@ class Reconciler:
     ) -> None:
         self._stores, self._client, self._settings, self._recorder, self._clock = stores, client, settings, recorder, clock
         self._actions = Actions(client, settings)
-        self._retries, self._restores = Retries(stores, client, monotonic), Hindrances(monotonic)
+        self._retries, self._restores = Retries(stores, client, monotonic), Restores(self._actions, monotonic)
 
     async def reconcile(self, key: str) -> float | None:
         """Reconcile the job `namespace/name` once; return after how many seconds to do so again at the latest."""
-        due = (await self._release_stuck(key), await self._advance(key))
-        return _soonest(*due)
+        stuck_again = await self._release_stuck(key)
+        try:
+            again = await self._advance(key)
+        except StatusUnreadableError as error:
+            again = await self._report_unreadable(key, error)
+        return _soonest(stuck_again, again)
 
     async def _advance(self, key: str) -> float | None:
-        # An unsafe RayJob that runs is dealt with at once, whatever the job waits for.
-        held = None if self._runs_unsafe(key) else await self._retries.look(key, self._now())
-        if held is not None:
-            await self._report(key, held.job, held.status)
-            return held.seconds
-        try:
-            observed = await observe(key, self._stores, self._client)
-        except StatusUnreadableError as error:
-            return await self._report_unreadable(key, error)
+        """Observe and plan, whatever the job waits for; only the creation of its attempt may have to wait."""
+        waits = self._retries.waits(key)
+        observed = await self._observe(key, put_off=waits)
         if observed is None:
             return None
-        if observed.job.spec is not None:
-            observed = replace(observed, refused=refusals(observed.job.spec, self._settings))
         decision = plan(observed, self._now())
+        if not waits:
+            return await self._follow(key, observed, decision)
+        if not decision.creates:
+            return await self._follow(key, observed, decision, waits=True)
+        with _due_within(decision.requeue_after):
+            held = await self._retries.look(key, observed.job, decision.status, self._now())
+        if held is not None:
+            return _soonest(held.seconds, await self._follow(key, observed, decision.held_back(held.status), waits=True))
+        # It may be tried: what a creation is based on is asked of the API server.
+        observed = await self._observe(key)
+        return None if observed is None else await self._follow(key, observed, plan(observed, self._now()))
+
+    async def _observe(self, key: str, *, put_off: bool = False) -> Observed | None:
+        """Return what is known about the job; report what cannot be read, unless a retry alone will fix it."""
+        try:
+            observed = await observe(key, self._stores, self._client, put_off=put_off)
+        except KubeError as error:
+            item = self._stores.jobs.get(key)
+            if item is not None:
+                job = job_from(item)
+                await self._report(key, job, unobserved(job, error, self._now()))
+            _raise_for_the_queue(error)
+        if observed is None or observed.job.spec is None:
+            return observed
+        return replace(observed, refused=refusals(observed.job.spec, self._settings))
+
+    async def _follow(self, key: str, observed: Observed, decision: Plan, *, waits: bool = False) -> float | None:
+        """Act on a decision and report it; return after how many seconds to look again at the latest.
+
+        `waits`: a creation that was refused is put off further. Raises what failed, for the queue to try again.
+        """
         for note in decision.notes:
             logger.warning("%s: %s", key, note)
         if not any(isinstance(action, RestoreSupports) for action in decision.actions):
             self._restores.forget(key)
-        if decision.actions and not await self._actions.is_there(observed.job):
-            return None
-        acted = await self._act(key, observed, decision)
-        await self._report(key, observed.job, acted.status)
-        return self._look_again(key, acted)
+        with _due_within(decision.requeue_after):
+            if decision.actions and not await self._actions.is_there(observed.job):
+                return None
+            acted = await self._act(key, observed, decision)
+            await self._report(key, observed.job, acted.status)
+            running = get_condition(acted.status, ConditionType.RUNNING)
+            unsafe = running is not None and running.reason == Reason.KUBERAY_UNSAFE
+            # What was created only to be deleted is no success: once it is gone, the pause before the next try is as long as before.
+            if not (waits or acted.held or unsafe):
+                self._retries.forget(key)
+            if acted.failure is not None:
+                _raise_for_the_queue(acted.failure)
+        return acted.look_again
 
     async def _act(self, key: str, observed: Observed, decision: Plan) -> Acted:
         """Carry out the actions of a decision in order; the first that fails ends it, and the status says why."""
@@ -125,32 +155,16 @@ class Reconciler:
         for action in decision.actions:
             try:
                 if isinstance(action, RestoreSupports):
-                    # The attempt runs: what only its reports need must not stop anything else.
-                    status, seconds = await self._restore(key, observed.job, status, action)
+                    status, seconds = await self._restores.restore(key, observed.job, status, action, self._now())
                     look_again = _soonest(look_again, seconds)
                 else:
                     await self._actions.carry_out(observed, action)
             except CreationError as error:
                 held = self._retries.put_off(key, observed.job, status, error, self._now())
-                return Acted(held.status, held.seconds, held=True)
+                return Acted(held.status, _soonest(look_again, held.seconds), held=True)
             except KubeError as error:
-                return Acted(self._with_failure(observed, status, action, error), failure=error)
+                return Acted(after_failure(observed.job, status, action, error, self._now()), failure=error)
         return Acted(status, look_again)
-
-    def _look_again(self, key: str, acted: Acted) -> float | None:
-        """Return after how many seconds to reconcile again at the latest; raise what failed, for the queue to try again."""
-        if acted.held:
-            return acted.look_again
-        running = get_condition(acted.status, ConditionType.RUNNING)
-        if running is None or running.reason != Reason.KUBERAY_UNSAFE:
-            # What was created only to be deleted is no success: once it is gone, the pause before the next try is as long as before.
-            self._retries.forget(key)
-        if isinstance(acted.failure, TerminalError):
-            # A policy or a webhook refuses, and no watch reports when it stops refusing.
-            raise WaitingError(str(acted.failure)) from acted.failure
-        if acted.failure is not None:
-            raise acted.failure
-        return acted.look_again
 
     async def _release_stuck(self, key: str) -> float | None:
         """Remove the finalizers that a trainer put on progress ConfigMaps that are being deleted, also if their job is gone.
@@ -174,55 +188,6 @@ class Reconciler:
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
-
-    def _runs_unsafe(self, key: str) -> bool:
-        """Return whether, by the cache, a RayJob of the job lacks what its safety depends on."""
-        item, ray_jobs = self._stores.jobs.get(key), self._stores.ray_jobs.by_index(OWNER_INDEX, key)
-        unsafe = [ray_job for ray_job in ray_jobs if fields_unsafe_in(ray_job) and not ray_job["metadata"].get("deletionTimestamp")]
-        return item is not None and any(is_owned_by(ray_job, item["metadata"]["uid"]) for ray_job in unsafe)
-
-    async def _restore(
-        self, key: str, job: Job, status: FineTuneJobStatus, action: RestoreSupports
-    ) -> tuple[FineTuneJobStatus, float | None]:
-        """Create again what a running attempt has lost; return the status that reports it, and when to try again what was refused."""
-        before = self._restores.get(key)
-        if before is not None and before.job[0] == job.uid and (seconds := self._restores.remaining_seconds(before)) > TIMER_SECONDS:
-            return status, seconds
-        refused = await self._actions.restore(job, action)
-        generation, now = job.generation, self._now()
-        if not refused:
-            self._restores.forget(key)
-            words = restored(action.lost)
-            status = set_condition(status, ConditionType.REPORTING, "True", Reason.SUPPORTS_RESTORED, words, generation=generation, now=now)
-            return status, None
-        first, missing = refused[0], [(error.resource.kind, error.item["metadata"]["name"]) for error in refused]
-        hindrance = Hindrance(first.kind, first.resource, first.item, str(first), (job.uid, generation))
-        hindrance = self._restores.put_off(key, hindrance)
-        if hindrance.reported:
-            words, reason = not_restored(missing, hindrance.words), Reason.CREATION_FAILED
-            status = set_condition(status, ConditionType.REPORTING, "False", reason, words, generation=generation, now=now)
-        return status, self._restores.remaining_seconds(hindrance)
-
-    def _with_failure(self, observed: Observed, status: FineTuneJobStatus, action: Action, error: Exception) -> FineTuneJobStatus:
-        """Return the status with the error, unless a retry alone will fix it."""
-        if isinstance(error, RetryableError):
-            return status
-        generation, now = observed.job.generation, self._now()
-        if isinstance(action, RestoreSupports | ReleaseProgress):
-            status = set_condition(
-                status, ConditionType.REPORTING, "False", Reason.CREATION_FAILED, str(error), generation=generation, now=now
-            )
-            return summarize(status, generation=generation, now=now)
-        running = get_condition(status, ConditionType.RUNNING)
-        if isinstance(action, Delete) and running is not None and running.reason == Reason.KUBERAY_UNSAFE:
-            words = f"{running.message}; it is still running because it could not be deleted: {error}"
-            failed = set_condition(status, ConditionType.RUNNING, "False", running.reason, words, generation=generation, now=now)
-            return summarize(failed, generation=generation, now=now)
-        creates = isinstance(action, CreateAttempt)
-        reason = Reason.CREATION_FAILED if creates else Reason.DELETION_FAILED
-        value: Literal["True", "False"] = "True" if not creates and is_true(status, ConditionType.RUNNING) else "False"
-        failed = set_condition(status, ConditionType.RUNNING, value, reason, str(error), generation=generation, now=now)
-        return summarize(failed, generation=generation, now=now)
 
     async def _report(self, key: str, job: Job, status: FineTuneJobStatus) -> None:
         item = self._stores.jobs.get(key)
@@ -256,6 +221,23 @@ class Reconciler:
             return
         for condition in transitions(before, after):
             await self._recorder.record(item, event_type(condition), condition.reason, f"{condition.type}: {condition.message}")
+
+
+@contextmanager
+def _due_within(seconds: float | None) -> Iterator[None]:
+    """Let errors say after how many seconds the job is due in any case, however long their retries are put off."""
+    try:
+        yield
+    except KubeError as error:
+        error.again_within_seconds = seconds
+        raise
+
+
+def _raise_for_the_queue(error: KubeError) -> NoReturn:
+    """Raise an error as one that is tried again: a policy or a webhook refuses, and no watch reports when it stops refusing."""
+    if isinstance(error, TerminalError):
+        raise WaitingError(str(error)) from error
+    raise error
 
 
 def _soonest(*seconds: float | None) -> float | None:

@@ -3,11 +3,12 @@
 Pure. Test: tests/controller/job/test_remains.py.
 """
 
-from controller.job.facts import RayJobFacts
+from controller.job.facts import Observed, RayJobFacts
 from controller.job.failures import ray_job_state
 from controller.job.situation import Delete, Situation
 from controller.kinds import RAY_JOBS
 from controller.runtime.rights import rights
+from finetune.api.status import Attempt
 
 RIGHTS = rights(RAY_JOBS, "delete")
 """Every policy may do this."""
@@ -29,16 +30,30 @@ def leftovers(situation: Situation) -> list[Delete]:
     return sorted((deletion_of(ray_job) for ray_job in going if ray_job.attempt <= over), key=lambda deletion: deletion.name)
 
 
-def remains(situation: Situation) -> str:
-    """Return what earlier RayJobs have left that may still write to the output, such as "2 pods"; empty if nothing.
+def remains(observed: Observed, attempt: Attempt | None) -> str:
+    """Return what earlier RayJobs have left that may still write to the output, such as "2 pods of attempt 1"; empty if nothing.
 
-    Pods with the attempt's own number are its own only while it has a RayJob: one that was deleted before it was seen to run
-    leaves pods, and the next one with the same number must not write beside them.
+    `attempt` is the one that is to write next, None if it has no number yet. Pods with its number are its own only while it has
+    a RayJob: one that was deleted before it was seen to run leaves pods, and the next one with the same number must not write
+    beside them.
     """
-    observed = situation.observed
-    own = situation.attempt.number if situation.attempt is not None and situation.ray_job is not None else None
-    pods = sum(pod.trains and pod.attempt != own for pod in observed.pods)
-    ray_jobs = sum(ray_job.attempt != own and not ray_job_state(ray_job).final for ray_job in observed.ray_jobs)
-    clusters = sum(attempt != own for attempt in observed.clusters)
-    counts = {"pod": pods, "RayJob": ray_jobs, "RayCluster": clusters}
-    return next((f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count), "")
+    own = attempt.number if attempt is not None and observed.ray_job_of(attempt) is not None else None
+    left = {
+        "pod": [pod.attempt for pod in observed.pods if pod.trains],
+        "RayJob": [ray_job.attempt for ray_job in observed.ray_jobs if not ray_job_state(ray_job).final],
+        "RayCluster": list(observed.clusters),
+    }
+    for kind, numbers in left.items():
+        others = [number for number in numbers if number != own]
+        if others:
+            return f"{len(others)} {kind}{'s' if len(others) > 1 else ''} of {_whose(set(others), attempt)}"
+    return ""
+
+
+def _whose(numbers: set[int], attempt: Attempt | None) -> str:
+    if attempt is not None and numbers == {attempt.number}:
+        return "an earlier RayJob of the same attempt"
+    known = sorted(numbers - {0})  # 0: the label with the number is lost
+    if not known:
+        return "an earlier attempt"
+    return f"attempt{'s' if len(known) > 1 else ''} {', '.join(map(str, known))}"

@@ -10,7 +10,7 @@ from finetune.api.conditions import Reason, get_condition
 from finetune.api.status import Condition, ConditionType, FineTuneJobStatus
 
 BAD_NEWS = {(ConditionType.ACCEPTED, "False"), (ConditionType.FAILED, "True"), (ConditionType.REPORTING, "False")}
-BAD_REASONS = {Reason.RETRYING, Reason.KUBERAY_UNSAFE, Reason.PROGRESS_ALTERED, Reason.SUPPORTS_RESTORED}
+BAD_REASONS = {Reason.RETRYING, Reason.KUBERAY_UNSAFE, Reason.PROGRESS_ALTERED, Reason.SUPPORTS_RESTORED, Reason.OBSERVATION_FAILED}
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from controller.job.facts import Job
-from controller.job.hindrance import CreationError, Hindrance, Hindrances, Kind, kind_of
+from controller.job.hindrance import TIMER_SECONDS, CreationError, Hindrance, Hindrances, Kind, kind_of
 from controller.job.names import ATTEMPT_LABEL
 from controller.job.objects import safety
 from controller.job.objects.attempt import KINDS
@@ -19,15 +19,12 @@ from controller.kinds import RAY_JOBS
 from controller.runtime.errors import AlreadyExists, KubeError, NotFound
 from controller.runtime.resources import KubeObject, Resource, object_key
 from controller.runtime.rights import rights
-from controller.runtime.store import StoreState
 from controller.stores import NAMESPACE_INDEX, OWNER_INDEX, Stores
-from finetune.api.conditions import get_condition, set_condition, summarize
+from finetune.api.conditions import set_condition, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
 RIGHTS = tuple(right for kind in KINDS for right in rights(kind, "get", "create"))
 """A dry run takes the right to create."""
-TIMER_SECONDS = 0.05
-"""A timer that fires this much too early counts as fired."""
 
 
 class Client(Protocol):
@@ -42,9 +39,8 @@ class Client(Protocol):
 
 @dataclass(frozen=True)
 class Held:
-    """A job that has to wait: its status with the reason, and the seconds until the next look."""
+    """A creation that has to wait: the status with the reason, and the seconds until the next try."""
 
-    job: Job
     status: FineTuneJobStatus
     seconds: float
 
@@ -56,31 +52,35 @@ class Retries:
         self._stores, self._client = stores, client
         self._hindrances = Hindrances(monotonic)
 
-    async def look(self, key: str, now: datetime) -> Held | None:
-        """Return how long a job still has to wait; None if it is to be reconciled. Sends one request when it is time, else none."""
+    def waits(self, key: str) -> bool:
+        """Return whether the job's next attempt was refused and, by the caches, does not exist by now; ask nobody."""
         hindrance, item = self._hindrances.get(key), self._stores.jobs.get(key)
         if hindrance is None:
-            return None
-        if item is None or item["metadata"].get("deletionTimestamp") or hindrance.job != _identity(item):
+            return False
+        changed = item is None or item["metadata"].get("deletionTimestamp") or hindrance.job != _identity(item)
+        if item is None or changed or self._has_started(key, job_from(item), hindrance):
             self.forget(key)
-            return None
-        job = job_from(item)
-        running = get_condition(job.status, ConditionType.RUNNING)
-        if hindrance.reported and (running is None or running.reason != hindrance.kind.reason):
-            return None
-        if self._has_started(key, job, hindrance) or self._stores.ray_jobs.state is StoreState.ABSENT:
-            self.forget(key)
+            return False
+        return True
+
+    async def look(self, key: str, job: Job, status: FineTuneJobStatus, now: datetime) -> Held | None:
+        """Return how long a job that `waits` still has to, None if it may try. Sends one request when it is time, else none.
+
+        `status` is what was decided for the job; the one returned also has the reason why it waits.
+        """
+        hindrance = self._hindrances.get(key)
+        if hindrance is None:
             return None
         quotas, changed = self._quotas(job), self._has_changed(job, hindrance)
         hindrance = self._hindrances.hurry(key, changed)
-        if (seconds := self._hindrances.remaining_seconds(hindrance)) > TIMER_SECONDS:
-            return Held(job, job.status, seconds)
+        if self._hindrances.remaining_seconds(hindrance) > TIMER_SECONDS:
+            return self._held(job, status, hindrance, now)
         words = await self._ask(hindrance)
         if words is None:
             return None
         watched = hindrance.watched and not changed
         hindrance = self._hindrances.put_off(key, replace(hindrance, words=words, quotas=quotas, watched=watched))
-        return self._held(job, job.status, hindrance, now)
+        return self._held(job, status, hindrance, now)
 
     def put_off(self, key: str, job: Job, status: FineTuneJobStatus, error: CreationError, now: datetime) -> Held:
         """Remember what was refused, and return the status that reports it."""
@@ -152,7 +152,7 @@ class Retries:
             reason, message = hindrance.kind.reason, hindrance.message(job.status, now)
             status = set_condition(status, ConditionType.RUNNING, "False", reason, message, generation=job.generation, now=now)
             status = summarize(status, generation=job.generation, now=now)
-        return Held(job, status, max(0.0, self._hindrances.remaining_seconds(hindrance)))
+        return Held(status, max(0.0, self._hindrances.remaining_seconds(hindrance)))
 
     def _quotas(self, job: Job) -> list[KubeObject]:
         return self._stores.quotas.by_index(NAMESPACE_INDEX, job.namespace)

@@ -76,6 +76,15 @@ class Plan:
     """Seconds after which to look again at the latest; None: only when something changes."""
     notes: tuple[str, ...] = ()
 
+    @property
+    def creates(self) -> bool:
+        """Whether an attempt is to be created."""
+        return any(isinstance(action, CreateAttempt) for action in self.actions)
+
+    def held_back(self, status: FineTuneJobStatus) -> "Plan":
+        """Return the plan without the creation, and with the status that says why; everything else in it still holds."""
+        return replace(self, status=status, actions=tuple(each for each in self.actions if not isinstance(each, CreateAttempt)))
+
 
 @dataclass(frozen=True)
 class Situation:

@@ -1,7 +1,7 @@
 """What is done about the objects that an attempt reports with, when somebody has deleted, replaced or altered them.
 
 The attempt goes on in any case; what can be repaired is repaired, and the rest is reported. Pure.
-Test: tests/controller/job/test_supports.py.
+Test: tests/controller/job/test_upkeep.py.
 """
 
 from collections.abc import Sequence

@@ -17,6 +17,8 @@ class KubeError(Exception):
         super().__init__(message)
         self.status = status
         self.retry_after_seconds = retry_after_seconds
+        self.again_within_seconds: float | None = None
+        """When whoever raises it has something else to do, whatever comes of the retries."""
 
 
 class RetryableError(KubeError):

@@ -95,15 +95,18 @@ class Workers:
         kind = _kind_of(error)
         self._metrics.reconcile_errors.labels(kind).inc()
         about = {"key": key, "kind": kind, "error": f"{type(error).__name__}: {error}"}
+        within, after = getattr(error, "again_within_seconds", None), getattr(error, "retry_after_seconds", None) or 0.0
+        if within is not None:
+            # What else is due by then must not wait for the longest pause of the retries.
+            self._queue.add_after(key, max(within, after, WAITING_BASE_SECONDS))
         if kind == "terminal":
             log.error("reconcile failed; retrying when something changes", extra=about)
             return
         self._metrics.queue_retries.inc()
         least = WAITING_BASE_SECONDS if kind == "waiting" else 0.0
-        after = getattr(error, "retry_after_seconds", None)
         passing = isinstance(error, (Unreachable, NotLeading, ServerError, TimeoutError))
         longest = ASKED_TO_WAIT_LONGEST_SECONDS if isinstance(error, TooManyRequests) else MAX_DELAY_SECONDS
-        delay = self._queue.retry(key, max(least, after or 0.0), longest_seconds=longest, passing=passing)
+        delay = self._queue.retry(key, max(least, after), longest_seconds=longest, passing=passing)
         about["retry_in_seconds"] = f"{delay:.1f}"
         if isinstance(error, (Conflict, NotLeading)):
             # Ordinary: somebody else wrote first.

@@ -16,7 +16,7 @@ MESSAGE_MAX_LENGTH = 2048
 
 
 class Reason(StrEnum):
-    """Reasons of conditions; those of failed attempts come from `failures` and from the trainer."""
+    """Reasons of conditions. A failed attempt brings its own: any word that Kubernetes accepts as a reason may follow from it."""
 
     ACCEPTED = "Accepted"
     SPEC_INVALID = "SpecInvalid"
@@ -29,6 +29,7 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     KUBERAY_UNSAFE = "KubeRayUnsafe"
     DELETION_FAILED = "DeletionFailed"
+    OBSERVATION_FAILED = "ObservationFailed"
     STARTING = "Starting"
     RUNNING = "TrainerRunning"
     RETRYING = "Retrying"
@@ -43,6 +44,19 @@ class Reason(StrEnum):
     CHECKPOINT_PUBLISHED = "CheckpointPublished"
     SUCCEEDED = "TrainingSucceeded"
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+
+
+WAITING = frozenset(
+    {
+        Reason.CREATION_FAILED,
+        Reason.NAME_TAKEN,
+        Reason.QUOTA_EXCEEDED,
+        Reason.KUBERAY_UNSAFE,
+        Reason.DELETION_FAILED,
+        Reason.OBSERVATION_FAILED,
+    }
+)
+"""Why a job does not run although nothing is wrong with it: somebody else must do something first."""
 
 
 class Phase(StrEnum):
@@ -133,7 +147,7 @@ def phase(status: FineTuneJobStatus) -> Phase:
         return Phase.PENDING
     if running.status == "True":
         return Phase.RUNNING
-    if running.reason in (Reason.CREATION_FAILED, Reason.NAME_TAKEN, Reason.QUOTA_EXCEEDED, Reason.KUBERAY_UNSAFE, Reason.DELETION_FAILED):
+    if running.reason in WAITING:
         return Phase.WAITING
     return Phase.RETRYING if running.reason == Reason.RETRYING else Phase.STARTING
 

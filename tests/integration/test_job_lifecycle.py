@@ -196,7 +196,7 @@ async def test_an_attempt_waits_for_a_ray_cluster_that_no_cache_has(operator: Op
 
     async def waits_for_the_cluster_alone() -> bool:
         message = (await operator.condition("bot", "Running")).get("message", "")
-        return "waits for 1 RayCluster of the previous one to stop" in message
+        return "waits for 1 RayCluster of attempt 1 to stop" in message
 
     await operator.run_until(waits_for_the_cluster_alone, "waiting for the RayCluster")
     assert await operator.names(PODS, ours) == []

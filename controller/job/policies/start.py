@@ -28,7 +28,7 @@ def start(situation: Situation) -> Plan:
     failed = last is not None and last.outcome is AttemptOutcome.FAILED
     if last is not None and failed and attempts.charged(situation.status) >= situation.job.max_attempts:
         return exhaust(situation, last).ends()
-    remaining = remains(situation)
+    remaining = remains(situation.observed, situation.attempt)
     if remaining:
         return _wait_until_gone(situation, remaining).ends()
     if attempt is not None:
@@ -50,7 +50,8 @@ def _wait_for_references(situation: Situation) -> Situation:
 def _wait_until_gone(situation: Situation, remaining: str) -> Situation:
     ended = [attempt for attempt in situation.status.attempts or [] if attempt.outcome is not None]
     reason = Reason.RETRYING if ended and ended[-1].outcome in attempts.RETRIED else Reason.WAITING_FOR_PODS
-    message = f"the next attempt waits for {remaining} of the previous one to stop; two writers would corrupt the output"
+    waiting = f"attempt {situation.attempt.number}" if situation.attempt is not None else "the next attempt"
+    message = f"{waiting} waits for {remaining} to stop; two writers would corrupt the output"
     waits = situation.condition(ConditionType.RUNNING, "False", reason, message)
     age = situation.now - ended[-1].end_time if ended and ended[-1].end_time is not None else timedelta(0)
     return waits.do(*leftovers(situation)).wake_in(growing(age, PODS_GONE_POLL, PODS_GONE_POLL_LONGEST))

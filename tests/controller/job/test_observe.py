@@ -1,7 +1,8 @@
 """What is asked of the server, because caches must not answer it."""
 
 from controller.kinds import RAY_JOBS
-from controller.runtime.resources import CONFIG_MAPS
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS
+from controller.runtime.transport import Response
 from tests.controller.job.builders import attempt, record_text
 from tests.controller.job.world import KEY, World
 
@@ -72,3 +73,28 @@ async def test_the_last_word_is_read_from_the_server_when_the_cache_has_not_got_
     world.api.put(CONFIG_MAPS, {**progress, "data": {"record.json": record_text(outcome=outcome)}})
     await world.reconciler.reconcile(KEY)
     assert world.condition("Failed")["reason"] == "DataInvalid"
+
+
+async def test_claims_are_not_asked_for_while_an_attempt_only_waits_for_pods_to_go() -> None:
+    world = World()
+    await world.step()
+    world.put_child(PODS, "bot-1-head", 1, "head")
+    for _ in range(3):
+        await world.step()
+    asked = [request.path for request in world.api.requests if request.path.endswith("/persistentvolumeclaims/models")]
+    assert asked == []
+    world.api.remove(PODS, "team", "bot-1-head")
+    await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+
+
+async def test_a_claim_that_is_deleted_while_the_job_waits_for_a_quota_is_named() -> None:
+    world = World()
+    await world.step()
+    world.api.fail(Response(403, b'{"kind":"Status","message":"exceeded quota: team"}'), method="POST", path="rayjobs", times=9)
+    await world.step()
+    world.api.remove(PERSISTENT_VOLUME_CLAIMS, "team", "models")
+    asked = len(world.api.requests)
+    await world.step()
+    assert [request.method for request in world.api.requests[asked:]] == ["PATCH"]  # what no cache has is not asked for
+    assert "there is no PersistentVolumeClaim models" in world.condition("Accepted")["message"]

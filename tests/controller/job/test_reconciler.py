@@ -1,15 +1,21 @@
 """One pass over a job: what is created, deleted and written, in which order, and what an error leaves behind."""
 
 from datetime import timedelta
+from math import ceil
 
 import pytest
 
+from controller.job.changes import finish
+from controller.job.plan import POLICIES
+from controller.job.policies.finished import finished
 from controller.job.reconciler import UNREADABLE_POLL_SECONDS
+from controller.job.remains import leftovers
+from controller.job.situation import Plan, Situation
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import Conflict, Forbidden, ServerError
-from controller.runtime.resources import CONFIG_MAPS
+from controller.runtime.resources import CONFIG_MAPS, ROLES
 from controller.runtime.transport import Response
-from finetune.api.status import Condition
+from finetune.api.status import Condition, ConditionType
 from tests.controller.job.builders import NOW, attempt
 from tests.controller.job.world import KEY, World
 
@@ -167,3 +173,99 @@ async def test_attempts_that_cannot_be_read_are_never_guessed_but_named(conditio
     assert len(world.writes()) == written
     assert world.log.events == [("Warning", "StatusUnreadable")]
     assert world.ray_jobs() == []
+
+
+DEADLINE = NOW + timedelta(hours=1)
+
+
+def deadline(situation: Situation) -> Situation | Plan:
+    """A rule as others may be added: the job fails at a certain time, whatever it does until then."""
+    if situation.now < DEADLINE:
+        return situation.wake_at(DEADLINE)
+    return finish(situation, ConditionType.FAILED, "DeadlineExceeded", "words").do(*leftovers(situation)).ends()
+
+
+@pytest.fixture
+def with_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    policies = [each for policy in POLICIES for each in ([policy, deadline] if policy is finished else [policy])]
+    monkeypatch.setattr("controller.job.plan.POLICIES", tuple(policies))
+
+
+@pytest.mark.usefixtures("with_deadline")
+async def test_a_job_whose_creation_is_refused_still_ends_at_its_deadline_and_asks_for_nothing_more() -> None:
+    world = World()
+    await world.step()
+    words = b'{"kind":"Status","message":"exceeded quota: team"}'
+    world.api.fail(Response(403, words), method="POST", path="rayjobs", times=1000)
+    await world.step()
+    while world.now < DEADLINE:
+        assert world.condition("Running")["reason"] == "QuotaExceeded"
+        pause = await world.step()
+        assert pause is not None
+        assert world.now + timedelta(seconds=pause) <= DEADLINE
+        world.now += timedelta(seconds=max(1, ceil(pause)))
+    await world.step()
+    assert world.condition("Failed")["reason"] == "DeadlineExceeded"
+    assert world.status["phase"] == "Failed"
+    asked = len(world.api.requests)
+    assert await world.step() is None
+    assert len(world.api.requests) == asked
+
+
+@pytest.mark.usefixtures("with_deadline")
+async def test_what_fails_does_not_hide_when_the_job_is_due() -> None:
+    world = World()
+    world.set_status(attempt(1, outcome="Failed", end_time=NOW - timedelta(hours=1)), attempt(2))
+    world.put_ray_job(1)
+    world.put_ray_job(2)
+    world.now = DEADLINE - timedelta(seconds=40)
+    world.api.fail(Response(403, b'{"kind":"Status","message":"not now"}'), method="DELETE", times=2)
+    world.api.fail(Response(503, b"{}"), method="PATCH", path="status")
+    for kind in (ServerError, Forbidden):  # the status could not be written, then only the deletion failed
+        with pytest.raises(kind) as raised:
+            await world.step()
+        assert raised.value.again_within_seconds == 40
+
+
+@pytest.mark.parametrize("path", ["persistentvolumeclaims", "configmaps/rows", "pods"])
+async def test_what_cannot_be_read_before_an_attempt_is_created_is_reported_until_it_can(path: str) -> None:
+    world = World()
+    await world.step()
+    world.log.events.clear()
+    world.api.fail(Response(403, b'{"kind":"Status","message":"the controller may not"}'), method="GET", path=path, times=2)
+    for _ in range(2):
+        with pytest.raises(Forbidden):
+            await world.step()
+    running = world.condition("Running")
+    assert (running["status"], running["reason"], world.status["phase"]) == ("False", "ObservationFailed", "Waiting")
+    assert "the controller may not" in running["message"]
+    assert world.log.events == [("Warning", "ObservationFailed")]
+    await world.step()
+    assert world.condition("Running")["reason"] == "Starting"
+    assert world.ray_jobs() == ["bot-1"]
+
+
+async def test_a_job_that_runs_still_runs_while_the_controller_cannot_see_it() -> None:
+    world = World()
+    for _ in range(2):
+        await world.step()
+    world.put_ray_job(1)
+    await world.step()
+    world.api.remove(ROLES, "team", "bot-1")
+    world.api.fail(Response(403, b'{"kind":"Status","message":"the controller may not"}'), method="GET", path="roles", times=1)
+    with pytest.raises(Forbidden):
+        await world.step()
+    running = world.condition("Running")
+    assert (running["status"], running["reason"], world.status["phase"]) == ("True", "ObservationFailed", "Running")
+    await world.step()
+    assert world.condition("Running")["reason"] == "TrainerRunning"
+
+
+async def test_a_server_that_fails_while_a_job_is_observed_is_not_reported_to_the_user() -> None:
+    world = World()
+    await world.step()
+    before = world.status
+    world.api.fail(Response(503, b"{}"), method="GET", path="persistentvolumeclaims")
+    with pytest.raises(ServerError):
+        await world.step()
+    assert world.status == before

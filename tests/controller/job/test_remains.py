@@ -5,6 +5,7 @@ import pytest
 from controller.job.facts import Observed, RayJobFacts
 from controller.job.remains import leftovers, remains
 from controller.job.situation import Situation
+from finetune.api.attempts import unfinished
 from finetune.api.status import Attempt, AttemptOutcome
 from tests.controller.job.builders import NOW, attempt, job, observed, pod, ray_job, status
 
@@ -38,14 +39,16 @@ def test_ray_jobs_of_attempts_that_are_over_are_deleted(
     ("attempts", "seen", "words"),
     [
         ((OVER,), observed(job()), ""),
-        ((OVER,), observed(job(), pods=[pod(role="head"), pod(), pod(role="submitter")]), "2 pods"),
-        ((OVER,), observed(job(), ray_job(1)), "1 RayJob"),
+        ((OVER,), observed(job(), pods=[pod(role="head"), pod(), pod(role="submitter")]), "2 pods of attempt 1"),
+        ((OVER,), observed(job(), ray_job(1)), "1 RayJob of attempt 1"),
         ((OVER,), observed(job(), ray_job(1, "FAILED", "Failed")), ""),
-        ((OVER,), observed(job(), clusters=(1,)), "1 RayCluster"),
+        ((OVER,), observed(job(), clusters=(1,)), "1 RayCluster of attempt 1"),
         ((OVER, RUNS), observed(job(), ray_job(2), pods=[pod(2)], clusters=(2,)), ""),
-        ((OVER, RUNS), observed(job(), pods=[pod(1)]), "1 pod"),
-        ((OVER, RUNS), observed(job(), pods=[pod(2)]), "1 pod"),
-        ((OVER,), observed(job(), ray_job(2)), "1 RayJob"),
+        ((OVER, RUNS), observed(job(), pods=[pod(1)]), "1 pod of attempt 1"),
+        ((OVER, RUNS), observed(job(), pods=[pod(1), pod(2)]), "2 pods of attempts 1, 2"),
+        ((OVER, RUNS), observed(job(), pods=[pod(0)]), "1 pod of an earlier attempt"),
+        ((OVER, RUNS), observed(job(), pods=[pod(2)]), "1 pod of an earlier RayJob of the same attempt"),
+        ((OVER,), observed(job(), ray_job(2)), "1 RayJob of attempt 2"),
     ],
     ids=[
         "nothing",
@@ -55,9 +58,11 @@ def test_ray_jobs_of_attempts_that_are_over_are_deleted(
         "a cluster",
         "its own",
         "of the one before",
+        "of both",
+        "without its label",
         "of its own RayJob that is gone",
         "of one that the status does not know",
     ],
 )  # fmt: skip
 def test_what_may_still_write_is_reported(attempts: tuple[Attempt, ...], seen: Observed, words: str) -> None:
-    assert remains(situation(*attempts, ray_jobs=seen.ray_jobs, pods=seen.pods, clusters=seen.clusters)) == words
+    assert remains(seen, unfinished(status(*attempts))) == words

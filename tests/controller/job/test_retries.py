@@ -1,14 +1,11 @@
 """What is refused costs one request a try, less and less often, and the job starts soon after the cause has gone."""
 
-import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from controller.job.hindrance import Kind
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
-from controller.runtime.backoff import AGAIN_SPREAD, backoff_seconds
 from controller.runtime.errors import Unreachable
 from controller.runtime.resources import CONFIG_MAPS, RESOURCE_QUOTAS, SERVICE_ACCOUNTS, Resource
 from controller.runtime.store import StoreState
@@ -232,15 +229,6 @@ async def test_a_definition_that_vanishes_while_a_job_is_created_is_reported_as_
     world.stores.ray_jobs.state = StoreState.ABSENT
     await world.reconciler.reconcile("team/bot")
     assert world.condition("Accepted")["reason"] == "KubeRayMissing"
-
-
-@pytest.mark.parametrize("kind", Kind, ids=str)
-def test_the_bound_in_the_message_is_the_longest_pause_that_the_queue_may_make(kind: Kind) -> None:
-    longest = backoff_seconds(100, kind.first_seconds, kind.longest_pause_seconds, lambda: 1.0) * (1.0 + AGAIN_SPREAD)
-    told = re.search(r"within (\d+) (s|minutes)", kind.outlook)
-    assert told is not None
-    unit = 60 if told[2] == "minutes" else 1
-    assert longest <= int(told[1]) * unit <= longest + unit
 
 
 async def test_status_says_why_a_job_waits_since_when_and_what_lets_it_start() -> None:

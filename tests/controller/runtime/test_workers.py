@@ -97,6 +97,24 @@ def test_a_reconcile_that_hangs_is_ended_and_tried_again() -> None:
     assert looks == 2
 
 
+@pytest.mark.parametrize(
+    ("error", "within", "due"),
+    [
+        (errors.NotFound("no such claim"), 40.0, [0, 5, 15, 35, 75, 115]),
+        (errors.Invalid("spec is wrong"), 40.0, [0, 40, 80]),
+        (errors.NotFound("no such claim"), 0.0, [0, 5, 10, 15]),
+    ],
+    ids=["the pauses grow beyond it", "no retry is due", "never in a rush"],
+)
+def test_what_is_due_in_any_case_does_not_wait_for_the_retries_of_what_failed(
+    error: errors.KubeError, within: float, due: list[float]
+) -> None:
+    error.again_within_seconds = within
+    looked = Looked(*[error] * (len(due) - 1), None)
+    work_on(looked)
+    assert looked.times == pytest.approx(due)
+
+
 def test_keys_that_ask_for_the_same_pause_do_not_stay_together_and_none_comes_early() -> None:
     async def main() -> list[float]:
         looked, queue = Looked(30.0, 30.0), WorkQueue(clock=now, jitter=lambda: 0.5)

@@ -84,7 +84,7 @@ def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone() -> Non
 
     second = decide(observed(job(status=after(first)), failed, pods=[pod(role="head")]))
     assert last_attempt(second).number == 1
-    assert "1 pod of the previous one" in condition(second, ConditionType.RUNNING).message
+    assert "the next attempt waits for 1 pod of attempt 1 to stop" in condition(second, ConditionType.RUNNING).message
     assert second.requeue_after
 
     early = decide(observed(job(status=after(second)), failed), 3)
@@ -103,3 +103,10 @@ def test_lowering_max_attempts_below_what_has_failed_fails_a_job_that_waits_to_r
     known = status(ended(1, AttemptOutcome.FAILED), ended(2, AttemptOutcome.FAILED))
     decision = decide(observed(job(runPolicy={"maxAttempts": 1}, status=known)))
     assert condition(decision, ConditionType.FAILED).reason == Reason.ATTEMPTS_EXHAUSTED
+
+
+def test_pods_of_the_attempts_own_deleted_ray_job_are_not_blamed_on_another_attempt() -> None:
+    decision = decide(observed(job(status=status(attempt(start_time=None))), pods=[pod(role="head")]))
+    assert decision.actions == ()
+    message = condition(decision, ConditionType.RUNNING).message
+    assert "attempt 1 waits for 1 pod of an earlier RayJob of the same attempt to stop" in message
