@@ -15,7 +15,8 @@ STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in STANDARD_ATTRIBUTES}
+    """Return what the caller gave as `extra`; names with an underscore are other libraries' own (Ray adds one to every record)."""
+    return {name: value for name, value in vars(record).items() if name not in STANDARD_ATTRIBUTES and not name.startswith("_")}
 
 
 def _time(record: logging.LogRecord) -> str:

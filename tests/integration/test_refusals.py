@@ -22,6 +22,7 @@ ASKED_AT_MOST = 4
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
 RAY_JOBS = "/apis/ray.io/v1/namespaces/{}/rayjobs"
+EVENTS = "/apis/events.k8s.io/v1/namespaces/{}/events"
 QUOTAS = "/api/v1/namespaces/{}/resourcequotas"
 QUOTA = {"metadata": {"name": "none"}, "spec": {"hard": {"count/rayjobs.ray.io": "0"}}}
 
@@ -99,10 +100,13 @@ def test_refused_jobs_ask_seldom_say_why_and_start_soon_after_the_cause_is_gone(
     for name in names:
         for where in (taken, quota, policy):
             create(control_plane, where, JOBS, resource(name))
-    for where, reason in ((taken, "NameTaken"), (quota, "QuotaExceeded"), (policy, "CreationFailed")):
+    reasons = {taken: "NameTaken", quota: "QuotaExceeded", policy: "CreationFailed"}
+    for where, reason in reasons.items():
         for name in names:
             told = lambda where=where, name=name, reason=reason: reason_of(control_plane, where, name, "Running") == reason  # noqa: E731
             wait(told, f"{where}/{name} says {reason}")
+    # The last condition's Event follows its status.
+    wait(lambda: all(recorded(control_plane, *each) >= set(names) for each in reasons.items()), "all Events are written")
 
     begin = time.monotonic()
     time.sleep(WINDOW_SECONDS)
@@ -122,6 +126,12 @@ def test_refused_jobs_ask_seldom_say_why_and_start_soon_after_the_cause_is_gone(
     control_plane.api.request("DELETE", f"{BINDINGS}/{policy}")
     wait(started(control_plane, policy), "started after the policy has gone", seconds=90)
     wait(started(control_plane, taken), "started after the names are free", seconds=90)
+
+
+def recorded(plane: ControlPlane, namespace: str, reason: str) -> set[str]:
+    """Return the jobs with an Event of this reason."""
+    events = plane.api.get(EVENTS.format(namespace))["items"]
+    return {each["regarding"]["name"] for each in events if each["reason"] == reason}
 
 
 def foreign(name: str) -> dict[str, Any]:

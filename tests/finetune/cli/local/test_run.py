@@ -61,8 +61,14 @@ def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
 
 
 def alive(folder: Path) -> list[int]:
-    pids = [int(pid) for pid in (folder / "out/pids").read_text().split()]
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return [pid for pid in map(int, (folder / "out/pids").read_text().split()) if runs(pid)]
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def status(folder: Path) -> Any:
