@@ -9,6 +9,8 @@ PYTHON_IN_VENV := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 # kubectl and, where the machine has none, uv come with the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# As many workers as the machine has cores, 4 at most; tests/sharing.py says which tests stay together.
+IN_WORKERS := -n logical --maxprocesses 4 --dist loadgroup
 # `make setup PYTHON=/path/to/python3.12` chooses the interpreter of a new environment.
 export PYTHON
 
@@ -26,11 +28,11 @@ run: $(INSTALLED) ## fine-tune a small model on this machine (the quickstart), i
 
 test: $(INSTALLED) ## unit and integration tests; builds the Kubernetes programs on first use
 	$(PYTHON_IN_VENV) -m tests.cluster build --tier control-plane
-	$(PYTHON_IN_VENV) -m pytest -rs -m "not slow and not e2e and not gpu"
+	$(PYTHON_IN_VENV) -m pytest -rs $(IN_WORKERS) -m "not slow and not e2e and not gpu"
 
 test-slow: $(INSTALLED) ## tests that train real models for minutes
 	$(PYTHON_IN_VENV) -m tests.cluster build --tier control-plane
-	$(PYTHON_IN_VENV) -m pytest -rs -m "slow and not e2e and not gpu"
+	$(PYTHON_IN_VENV) -m pytest -rs $(IN_WORKERS) -m "slow and not e2e and not gpu"
 
 lint: $(INSTALLED) ## style, types, import rules, and that generated files are up to date
 	$(VENV)/bin/ruff check .

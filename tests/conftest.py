@@ -2,7 +2,7 @@
 
 import signal
 
-pytest_plugins = ["tests.cluster.fixtures", "tests.outside"]
+pytest_plugins = ["tests.cluster.fixtures", "tests.outside", "tests.sharing"]
 
 # A shell lets programs in the background ignore SIGINT, and their children inherit that: Ctrl-C would stop none of what is tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -16,7 +16,7 @@ import pytest
 from tests.cases.inputs import job, lines, model
 from tests.trainer.fixtures.templates import PHI3
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
 RUN = {"101-end-token-run", "106-trainer-py-in-cwd"}
 """The given inputs that are looked at here."""

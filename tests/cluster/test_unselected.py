@@ -36,6 +36,14 @@ def test_short(): pass
             ],
             id="left out by their markers",
         ),
+        pytest.param(
+            ["-m", "not slow and not e2e", "-n", "2"],
+            [
+                "not run: 2 marked e2e; they need a real node, which takes root and Debian: make e2e",
+                "not run: 1 marked slow; they need minutes: make test-slow",
+            ],
+            id="left out by their markers in several workers",
+        ),
         pytest.param(["-k", "short"], [], id="left out by name"),
         pytest.param([], [], id="none left out"),
     ],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,24 @@ NEEDS = {
     "gpu": "a CUDA device: python -m pytest -m gpu",
 }
 COUNTS = pytest.StashKey[Counter[str]]()
+WORKERS_COUNTS = "tests left out, by marker"
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     for item in items:
         if marker := next((name for name in NEEDS if item.get_closest_marker(name)), None):
             item.config.stash.setdefault(COUNTS, Counter())[marker] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:  # a worker of pytest-xdist
+        output[WORKERS_COUNTS] = dict(session.config.stash.get(COUNTS, Counter()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker left out; each leaves out the same."""
+    node.config.stash[COUNTS] = Counter(getattr(node, "workeroutput", {}).get(WORKERS_COUNTS, {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ from tests.finetune.cli.wholerun import command, environment, job_file, wait_unt
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
 ENDED_WITHIN_SECONDS = 60.0
 """Far less than what is being measured takes, far more than a busy machine needs to end some processes."""

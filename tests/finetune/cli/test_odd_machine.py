@@ -13,7 +13,7 @@ from tests.finetune.cli.wholerun import REPOSITORY, environment, finetune, job_f
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import rows
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
 SHADOWS = ("trainer", "controller", "random", "json", "torch", "ray", "transformers", "schedule", "progress")
 WORDS = "Gr\u00fc\u00dfe \U0001f642 \u2026"

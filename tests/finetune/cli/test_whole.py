@@ -15,7 +15,7 @@ from tests.finetune.cli.wholerun import RUN_SECONDS, command, environment, finet
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
 TOLD_WITHIN_SECONDS = 15.0
 """What a user waits for words about bad input, at the most. Counted in time of the processor: the tests' machine may be busy."""

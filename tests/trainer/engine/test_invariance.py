@@ -30,7 +30,7 @@ RANKS_SECONDS = 480
 PROGRAM = Path(__file__).with_name("program.py")
 SPLITS = [(world, engine, micro) for world in (1, 2) for engine in ENGINES for micro in MICRO_BATCHES if world * micro <= ROWS]
 
-pytestmark = pytest.mark.timeout(2 * RANKS_SECONDS)
+pytestmark = [pytest.mark.timeout(2 * RANKS_SECONDS), pytest.mark.xdist_group("training")]
 
 
 def free_port() -> int:

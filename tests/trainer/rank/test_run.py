@@ -16,7 +16,7 @@ from tests.builders import wire_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
 EXPORT = ("adapter", "merged")
 

@@ -1,0 +1,48 @@
+"""No worker starts a second control plane, no two trainings run at once, and a file's fixtures are made once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cluster.paths import REPOSITORY
+
+FILES = {
+    "conftest.py": """\
+import pytest
+
+@pytest.fixture(scope="session")
+def control_plane(): pass
+
+@pytest.fixture
+def namespace(control_plane): pass
+
+@pytest.fixture(autouse=True)
+def group(request):
+    with (request.config.rootpath / "groups").open("a") as file:
+        print(request.node.nodeid.partition("@")[0], request.node.get_closest_marker("xdist_group").args[0], sep=" in ", file=file)
+""",
+    "test_a.py": "def test_one(control_plane): pass\ndef test_two(): pass\ndef test_three(): pass\n",
+    "test_b.py": "def test_one(namespace): pass\n",
+    "test_c.py": "import pytest\npytestmark = pytest.mark.xdist_group('training')\ndef test_one(): pass\n",
+}
+
+
+def test_what_uses_the_control_plane_or_trains_stays_together_and_all_else_with_its_file(tmp_path: Path) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.sharing", "-n", "2", "--dist", "loadgroup"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted((tmp_path / "groups").read_text().splitlines()) == [
+        "test_a.py::test_one in control plane",
+        "test_a.py::test_three in test_a.py",
+        "test_a.py::test_two in test_a.py",
+        "test_b.py::test_one in control plane",
+        "test_c.py::test_one in training",
+    ]
