@@ -28,7 +28,8 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if (output := getattr(session.config, "workeroutput", None)) is not None:  # a worker of pytest-xdist
-        output[WORKERS_COUNTS] = dict(session.config.stash.get(COUNTS, Counter()))
+        counts: Counter[str] = session.config.stash.get(COUNTS, Counter())
+        output[WORKERS_COUNTS] = dict(counts)
 
 
 @pytest.hookimpl(optionalhook=True)
