@@ -1,6 +1,6 @@
 """One rank of a Hugging Face Trainer run with the settings of a TrainConfig; started by torchrun for bench.quickstart.
 
-Model, adapter and rows are the product's own, so that both runs compute the same: what differs is who trains.
+Model, adapter and rows are those of the product, so that both runs compute the same and only the trainer differs.
 Test: the bench itself.
 """
 

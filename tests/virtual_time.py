@@ -21,7 +21,7 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-t
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            raise AssertionError("nothing is left that could happen: the code under test waits for ever")
+            raise AssertionError("nothing is left that could happen: the code under test waits forever")
         self.now += timeout
         return []
 

@@ -56,7 +56,7 @@ class Needs(StrEnum):
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """What is to be known of a metric without computing it."""
+    """The facts about a metric that need no computation."""
 
     name: MetricName
     heading: str

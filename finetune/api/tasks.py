@@ -27,7 +27,7 @@ class ModelFamily(StrEnum):
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """What is to be known of a task without reading a row."""
+    """The facts about a task that need no rows."""
 
     name: TaskName
     description: str

@@ -35,7 +35,7 @@ class Checked:
         return [tokenize(example, self.inputs.tokenizer, length) for example in self.inputs.dataset.train]
 
     def learnt(self) -> list[str]:
-        """Return what of each training row bears loss, with its special tokens."""
+        """Return the text with loss of each training row, with its special tokens."""
         assert self.inputs is not None, f"refused: {self.error}"
         tokenizer = self.inputs.tokenizer
         return [

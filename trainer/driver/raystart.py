@@ -36,7 +36,7 @@ RAY_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # A worker that asked for no GPU must see none: Ray no longer hides them by itself.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    # It would restart the workers for a node that Ray drains: the next attempt does that, and one process less is to start.
+    # It would restart the workers for a node that Ray drains: the next attempt does that, and Ray has one process fewer to start.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Added to the niceness of this program: Ray's own 15 starves the workers beside any other work.
     "RAY_worker_niceness": "0",
@@ -45,7 +45,7 @@ RAY_ENVIRONMENT = {
 }
 # For a Ray of our own on this machine.
 LOCAL_RAY_ENVIRONMENT = {
-    # On the loopback interface alone: no other address has to exist, to stay, or to be let through by a proxy or firewall.
+    # On the loopback interface alone: other addresses may be missing, may change, or may be blocked by a proxy or firewall.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}),
     # Ray refuses to work on a disk that is 95 % full, however many gigabytes the rest is.
@@ -117,7 +117,7 @@ def ray_folder() -> Path:
 
 
 def last_words(folder: Path) -> str:
-    """Return the ends of the logs that Ray's daemons left in its temporary folder: it goes with the run."""
+    """Return the last lines of the logs of Ray's daemons: they are in its temporary folder, which is removed after the run."""
     lines: list[str] = []
     with contextlib.suppress(OSError):
         for file in sorted(folder.glob("session_latest/logs/*")):
@@ -139,8 +139,8 @@ def join_cluster() -> Any:
 def start_local(config: TrainConfig) -> Any:
     """Start a Ray with its dashboard on this machine.
 
-    Its address is chosen here and stands in the environment of all its processes: Ray Train's helpers would look for a Ray
-    to talk to, and give up where another one runs on the machine.
+    Its address is chosen here and is in the environment of all its processes: otherwise Ray Train's helpers search for a Ray,
+    and give up where another one runs on the machine.
     """
     import ray
 

@@ -103,7 +103,7 @@ def _notices(job: JobFile, folders: Folders) -> tuple[str, ...]:
     notices = []
     if job.names_output and folders.aside is None:  # what leaves the output alone need not say where it is
         claim = job.spec.output.persistent_volume_claim
-        notices.append(f"claim {claim.claim_name}, which the job writes to, is here the folder {folders.output}")
+        notices.append(f"results go to {folders.output} instead of claim {claim.claim_name}")
     if job.ignored:
         notices.append(f"ignored in {job.path.name}: {', '.join(job.ignored)}")
     return tuple(notices)

@@ -107,7 +107,7 @@ def outcome_of_exit(exit_code: int) -> Outcome:
     if exit_code == EXIT_INTERRUPTED:
         return Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=STOPPED)
     if exit_code == 128 + signal.SIGKILL:
-        message = "the trainer was killed (signal 9); when nobody did it, the machine ran out of memory"
+        message = "the trainer was killed (signal 9); unless someone killed it, the machine ran out of memory"
         return Outcome(result=Result.FAILED, reason="Killed", message=message)
     how = f"was ended by signal {exit_code - 128}" if exit_code > 128 else f"ended with code {exit_code}"
     return Outcome(result=Result.FAILED, reason="TrainerDied", message=f"the trainer {how} before it could say why")

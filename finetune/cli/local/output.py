@@ -57,7 +57,7 @@ def locked(folders: Folders, wait_seconds: float = ABANDONED_RUN_SECONDS, field:
 def previous_run_finished(folders: Folders, config: TrainConfig) -> bool:
     """Return whether the folder holds a finished run of this configuration; BadInputError if what it holds is another's.
 
-    Whether its rows and weights are today's is for the trainer to say, who can read them.
+    The trainer, which can read rows and weights, checks whether those are still the same.
     """
     fix = "give another --output, or start over with --overwrite"
     run_file = folders.output / "run.json"

@@ -1,4 +1,4 @@
-"""What `--overwrite` does to the run that a folder holds: it makes way, and is gone only once the new one's input has passed.
+"""Replaces the run in a folder for `--overwrite`: moves it aside, and removes it only once the new one's input has passed.
 
 The trainer writes run.json when its checks are through; as long as there is none, the previous run can come back.
 Every function may be called again after a kill in its middle. Tests: tests/finetune/cli/local/test_replacing.py.

@@ -77,7 +77,7 @@ class SourceFinder:
                 return str(begin / pattern)
             path = path.resolve()
             if not path.exists():
-                braces = "; braces are no pattern: use * or give a source for each file" if "{" in path.name else ""
+                braces = "; braces are not expanded: use * or list each file as its own source" if "{" in path.name else ""
                 self.errors.append(InputError(field, f"there is nothing at {path}", hint + braces))
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -133,7 +133,7 @@ def _room(output: Path, field: str) -> list[str]:
 
 
 def _home(environment: dict[str, str], folder: Path, warnings: list[str]) -> None:
-    """Give libraries a place for what they keep at home, where there is no home."""
+    """Give libraries a folder for what they keep in the home directory, where there is none that can be written."""
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
     if home.is_absolute() and _writable(home):
         environment["HOME"] = str(home)  # Ray asks for the variable and for nothing else
@@ -151,7 +151,7 @@ def _home(environment: dict[str, str], folder: Path, warnings: list[str]) -> Non
 
 
 def _hub_cache(environment: dict[str, str], cache: Path, folder: Path) -> None:
-    """Let the hub's models be read from a cache that cannot be written, and what is new be kept elsewhere."""
+    """Read the hub's models from a cache that cannot be written, and keep new files elsewhere."""
     if "HF_HOME" in environment:
         return
     there = cache / "huggingface"
@@ -170,7 +170,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _network(environment: dict[str, str]) -> None:
-    """Keep what the processes of a run say to each other away from proxies, and from another Ray."""
+    """Keep the traffic between the processes of a run away from proxies and from another Ray."""
     environment.pop("RAY_ADDRESS", None)
     for name in ("no_proxy", "NO_PROXY"):
         given = environment.get(name, environment.get("NO_PROXY", environment.get("no_proxy", "")))
@@ -179,6 +179,6 @@ def _network(environment: dict[str, str]) -> None:
 
 
 def _python(environment: dict[str, str]) -> None:
-    """Let the interpreters of a run neither import from where they are nor depend on the locale."""
+    """Stop the interpreters of a run from importing from their current folder and from depending on the locale."""
     environment["PYTHONPATH"] = os.pathsep.join(lasting_python_path(environment))
     environment |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}

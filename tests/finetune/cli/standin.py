@@ -95,7 +95,7 @@ def wait() -> int:
     return 1
 
 
-def check_for_ever() -> int:
+def check_without_end() -> int:
     """Begin with the input, as long as nobody asks for the end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
     record("Starting")
@@ -152,7 +152,7 @@ def found() -> int:
 
 CHECKS = ("refuse", "fail", "found", "killed")
 """What answers to --check as it answers otherwise; all else finds nothing wrong."""
-BEHAVIOURS = {b.__name__: b for b in (succeed, wait, check_for_ever, stubborn, refuse, fail, killed, found)}
+BEHAVIOURS = {b.__name__: b for b in (succeed, wait, check_without_end, stubborn, refuse, fail, killed, found)}
 if __name__ == "__main__":
     behaviour = sys.argv[1] if "--check" not in sys.argv or sys.argv[1] in CHECKS else "found"
     sys.exit(BEHAVIOURS[behaviour]())

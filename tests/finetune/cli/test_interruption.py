@@ -49,6 +49,7 @@ def interrupted_while(wanted: str, folder: Path, out: Path, number: signal.Signa
         said, _ = process.communicate(timeout=ENDED_WITHIN_SECONDS)
     assert process.returncode == EXIT_INTERRUPTED, said
     assert [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert not list((out / ".finetune/data").glob("start-*")), "a copy of the rows would stay"
     attempt = json.loads((out / "status.json").read_text())["attempts"][-1]
     assert (attempt["outcome"], attempt["reason"]) == ("Interrupted", "Interrupted")
     assert "failed" not in said

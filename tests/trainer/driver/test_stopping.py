@@ -50,17 +50,17 @@ def test_a_run_that_trains_is_left_to_its_workers(stop: StopRequest) -> None:
     def work() -> str:
         stop.note(Stage.TRAINING)
         send()
-        wait_for_the_wish(stop)
+        wait_until_wanted(stop)
         return "the workers have ended"
 
     assert stop.oversee(work) == "the workers have ended"
 
 
-def test_a_wish_that_the_last_step_did_not_see_ends_the_run_after_it(stop: StopRequest) -> None:
+def test_a_request_that_the_last_step_did_not_see_ends_the_run_after_it(stop: StopRequest) -> None:
     def work() -> str:
         stop.note(Stage.TRAINING)
         send()
-        wait_for_the_wish(stop)
+        wait_until_wanted(stop)
         stop.note(Stage.FINAL)
         DEAF.wait()
         return "done"
@@ -72,7 +72,7 @@ def test_a_second_signal_ends_a_run_that_trains(stop: StopRequest) -> None:
     def work() -> str:
         stop.note(Stage.TRAINING)
         send()
-        wait_for_the_wish(stop)
+        wait_until_wanted(stop)
         send()
         DEAF.wait()
         return "done"
@@ -120,6 +120,6 @@ def test_a_hang_up_that_nohup_wants_ignored_stays_ignored() -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def wait_for_the_wish(stop: StopRequest) -> None:
+def wait_until_wanted(stop: StopRequest) -> None:
     while not stop.wanted:
         time.sleep(0.01)

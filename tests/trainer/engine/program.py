@@ -50,7 +50,7 @@ TRAINING = Training(max_steps=STEPS, global_batch_size=ROWS, micro_batch_size=1,
 
 
 def rows_of_step(step: int) -> list[Sample]:
-    """Return one global batch of ragged rows in which the share of loss-bearing tokens differs from row to row."""
+    """Return one global batch of ragged rows in which the share of loss tokens differs from row to row."""
     generator = torch.Generator().manual_seed(100 + step)
     rows = []
     for index in range(ROWS):

@@ -20,7 +20,7 @@ from trainer.training.optimizer import AdamW
 
 VOCABULARY, MICRO, LENGTH, PROMPT = 65_000, 4, 40, 8
 LOGITS = MICRO * (LENGTH - PROMPT) * VOCABULARY * 4
-"""Bytes of the float32 logits of a micro-batch at its loss-bearing positions."""
+"""Bytes of the float32 logits of a micro-batch at its positions with loss."""
 
 
 def engine() -> DdpEngine:

@@ -104,7 +104,7 @@ def test_a_pattern_without_its_folder_and_one_for_a_model_are_told(tmp_path: Pat
 
 
 def test_the_claim_that_is_written_becomes_the_output_folder_in_one_line(tmp_path: Path) -> None:
-    assert plan(tmp_path).notices == (f"claim models, which the job writes to, is here the folder {tmp_path}/out",)
+    assert plan(tmp_path).notices == (f"results go to {tmp_path}/out instead of claim models",)
 
 
 def test_a_run_that_leaves_the_output_alone_does_not_speak_of_it(tmp_path: Path) -> None:

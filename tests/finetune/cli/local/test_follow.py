@@ -117,7 +117,7 @@ def test_without_a_last_word_the_exit_code_counts(folders: Folders, exit_code: i
 @pytest.mark.parametrize(
     ("exit_code", "result"),
     [
-        pytest.param(0, Result.SUCCEEDED, id="was done before the wish came"),
+        pytest.param(0, Result.SUCCEEDED, id="was done before the request came"),
         pytest.param(2, Result.INPUT_INVALID, id="its input was refused"),
         pytest.param(1, Result.INTERRUPTED, id="broke on its way out"),
         pytest.param(137, Result.INTERRUPTED, id="had to be killed"),

@@ -83,7 +83,7 @@ def test_a_good_run_tells_its_progress_and_ends_with_0(tmp_path: Path, capfd: py
     lines.remove(*dashboard)
     lines.remove("a line for the user")  # comes whenever the trainer writes it
     assert lines == [
-        f"claim models, which the job writes to, is here the folder {out}",
+        f"results go to {out} instead of claim models",
         "resumed from step 1",
         "training",
         "step 2/4 · loss 2.0000 · 50 tokens/s · ETA 0:00:08",
@@ -102,7 +102,7 @@ def test_the_trainers_log_and_the_workers_lines_go_to_a_file(tmp_path: Path, cap
     assert "a line of a worker" in log
 
 
-def test_the_log_is_shown_on_wish(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_is_shown_on_request(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     finetune(tmp_path, verbose=True)
     assert "a line of the log" in capfd.readouterr().out
 
@@ -156,7 +156,7 @@ def test_a_finished_run_whose_rows_were_changed_is_not_taken_for_that_run(tmp_pa
     assert (tmp_path / "out/status.json").read_text() == before
 
 
-def test_overwrite_trains_anew_and_leaves_foreign_files(tmp_path: Path) -> None:
+def test_overwrite_trains_again_and_leaves_foreign_files(tmp_path: Path) -> None:
     finetune(tmp_path)
     (tmp_path / "out/notes.txt").touch()
     (tmp_path / "out/metrics.jsonl").write_text("old")
@@ -272,7 +272,7 @@ def test_the_trainer_has_its_own_session(tmp_path: Path) -> None:
 def test_a_replacement_that_is_interrupted_in_its_checks_leaves_the_run_and_says_how_to_replace_it(tmp_path: Path) -> None:
     finetune(tmp_path)
     before = (tmp_path / "out/run.json").read_text()
-    with running(tmp_path, "check_for_ever", "--overwrite") as process:
+    with running(tmp_path, "check_without_end", "--overwrite") as process:
         process.send_signal(signal.SIGINT)
         shown, _ = process.communicate(timeout=20)
     assert process.returncode == EXIT_INTERRUPTED

@@ -79,7 +79,7 @@ def test_the_programs_exit_code_is_passed_on_and_its_daemons_end(tmp_path: Path)
         assert not any(runs(pid) for pid in pids(tmp_path))
 
 
-def test_a_wish_to_stop_reaches_the_program_alone_which_may_take_its_time(tmp_path: Path) -> None:
+def test_a_request_to_stop_reaches_the_program_alone_which_may_take_its_time(tmp_path: Path) -> None:
     with supervised(tmp_path) as process:
         assert process.stdin
         process.stdin.write(b"t")
@@ -89,7 +89,7 @@ def test_a_wish_to_stop_reaches_the_program_alone_which_may_take_its_time(tmp_pa
         assert not any(runs(pid) for pid in pids(tmp_path))
 
 
-def test_a_wish_to_kill_ends_everything_at_once(tmp_path: Path) -> None:
+def test_a_request_to_kill_ends_everything_at_once(tmp_path: Path) -> None:
     with supervised(tmp_path) as process:
         assert process.stdin
         process.stdin.write(b"k")
