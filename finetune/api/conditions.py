@@ -164,7 +164,7 @@ def _summary(status: FineTuneJobStatus) -> Summary | None:
     return Summary(
         step=None if progress.step is None else f"{progress.step}/{progress.total_steps}" if progress.total_steps else str(progress.step),
         progress=None if progress.percent is None else f"{progress.percent}%",
-        eta=None if progress.eta_seconds is None or not timed else in_words(progress.eta_seconds),
+        eta=None if progress.eta_seconds is None or not timed else age(progress.eta_seconds),
         score=score,
         attempt=attempt,
     )
@@ -173,10 +173,10 @@ def _summary(status: FineTuneJobStatus) -> Summary | None:
 def _score(status: FineTuneJobStatus) -> str | None:
     """Return the newest score as the column shows it: perplexity 14.93."""
     score = status.metrics.score if status.metrics is not None else None
-    return None if score is None else f"{score.metric} {METRICS[score.metric].shown(float(score.value))}"
+    return None if score is None else METRICS[score.metric].named(float(score.value))
 
 
-def in_words(seconds: int) -> str:
+def age(seconds: int) -> str:
     """Return a duration as kubectl writes ages: 45s, 12m, 3h5m, 2d4h."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 60:

@@ -12,11 +12,11 @@ from typing import Any
 
 from finetune.api.crd import resource_schema
 from finetune.api.schema import Schema
-from finetune.api.spec import KIND, PLURAL
+from finetune.api.spec import KIND, PLURAL, SHORT_NAME
 
 ENTRY = "[]"
 """Stands behind the name of a list: `spec.data.train[]` is one entry of it."""
-RESOURCE_NAMES = (KIND.lower(), PLURAL, "ftj")
+RESOURCE_NAMES = (KIND.lower(), PLURAL, SHORT_NAME)
 NEEDED_ON_A_CLUSTER = ("spec.output", "spec.output.persistentVolumeClaim")
 """Required by the API server alone: for `finetune run`, the folder of --output takes the place of the claim."""
 OF_KUBERNETES = {

@@ -78,7 +78,7 @@ def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime |
 
     `received` is the reader's time; without it the record's own time is noted.
     """
-    figures = record.progress
+    training = record.progress
     status = status.model_copy(
         update={
             "progress": _progress(status.progress, record, received or record.time),
@@ -90,30 +90,30 @@ def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime |
             "report_cursor": str(Cursor(record.attempt, record.cluster, record.sequence)),
         }
     )
-    seen = {"last_step": figures.step if figures else None, "resumed_from_step": record.resumed_from_step}
+    seen = {"last_step": training.step if training else None, "resumed_from_step": record.resumed_from_step}
     return attempts.update(status, **{name: value for name, value in seen.items() if value is not None})
 
 
 def _progress(before: Progress | None, record: ProgressRecord, received: datetime) -> Progress:
-    figures = record.progress
-    if figures is None:
+    training = record.progress
+    if training is None:
         return (before or Progress()).model_copy(update={"stage": record.stage.value, "last_report_time": received})
     return Progress(
         stage=record.stage.value,
-        step=figures.step,
-        total_steps=figures.total_steps,
-        epoch=f"{figures.epoch:.2f}" if math.isfinite(figures.epoch) else None,
-        percent=_percent(figures),
-        tokens_seen=figures.tokens_seen,
-        tokens_per_second=None if figures.tokens_per_second is None else number(figures.tokens_per_second),
-        eta_seconds=_whole(figures.eta_seconds),
+        step=training.step,
+        total_steps=training.total_steps,
+        epoch=f"{training.epoch:.2f}" if math.isfinite(training.epoch) else None,
+        percent=_percent(training),
+        tokens_seen=training.tokens_seen,
+        tokens_per_second=None if training.tokens_per_second is None else number(training.tokens_per_second),
+        eta_seconds=_whole(training.eta_seconds),
         last_report_time=received,
     )
 
 
-def _percent(figures: TrainingProgress) -> int | None:
+def _percent(training: TrainingProgress) -> int | None:
     """Return the share of steps done, rounded down: 100 means that all are."""
-    return min(100, 100 * figures.step // figures.total_steps) if figures.total_steps else None
+    return min(100, 100 * training.step // training.total_steps) if training.total_steps else None
 
 
 def _whole(seconds: float | None) -> int | None:
@@ -123,16 +123,16 @@ def _whole(seconds: float | None) -> int | None:
 def _metrics(before: MetricsStatus | None, metrics: Metrics) -> MetricsStatus | None:
     before = before or MetricsStatus()
     after = MetricsStatus(
-        baseline=_figures(metrics.baseline) or before.baseline,
-        latest=_figures(metrics.latest) or before.latest,
+        baseline=_as_texts(metrics.baseline) or before.baseline,
+        latest=_as_texts(metrics.latest) or before.latest,
         best=_score(metrics.best) or before.best,
         score=_score(metrics.score) or before.score,
-        final=_figures(metrics.final) or before.final,
+        final=_as_texts(metrics.final) or before.final,
     )
     return None if after == MetricsStatus() else after
 
 
-def _figures(figures: Mapping[MetricName, float]) -> dict[str, str]:
+def _as_texts(figures: Mapping[MetricName, float]) -> dict[str, str]:
     return {name.value: number(value) for name, value in figures.items()}
 
 

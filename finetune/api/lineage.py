@@ -1,4 +1,4 @@
-"""Tells which field makes two runs different runs, so that another configuration's output can be refused by name.
+"""Finds the field by which two runs differ, so that another configuration's output can be refused by name.
 
 Pure, so that `finetune run` can refuse before it starts anything. Tests: tests/finetune/api/test_lineage.py.
 """

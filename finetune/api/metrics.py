@@ -80,6 +80,10 @@ class MetricFacts:
         """Return a value as people read it, with the decimals that mean something."""
         return f"{value:.{self.decimals}f}" if abs(value) < LARGE else f"{value:.4g}"
 
+    def named(self, value: float) -> str:
+        """Return a value with the name of the metric, as people read both: perplexity 14.93."""
+        return f"{self.name} {self.shown(value)}"
+
 
 METRICS: Mapping[MetricName, MetricFacts] = {
     facts.name: facts
@@ -195,7 +199,7 @@ class Score(WireModel):
 
     def __str__(self) -> str:
         """As people read it: perplexity 14.93."""
-        return f"{self.metric} {METRICS[self.metric].shown(self.value)}"
+        return METRICS[self.metric].named(self.value)
 
 
 def score_of(figures: Mapping[MetricName, float], metric: MetricName, step: int) -> Score | None:

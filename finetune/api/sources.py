@@ -19,6 +19,8 @@ CLAIMS_DIRECTORY = "/mnt/claims"
 """Where the controller mounts claims, each in a folder of its name; a path below it was written as a persistentVolumeClaim."""
 
 Fraction = Annotated[float, Field(ge=0.001, le=0.5)]
+KEY_NAME = r"^[-._a-zA-Z0-9]+$"
+"""A key of a ConfigMap or Secret."""
 OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 """Names of claims, ConfigMaps and Secrets; a claim's and a ConfigMap's name also becomes part of a mount path."""
 MODEL_NAME = r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$"
@@ -152,7 +154,7 @@ class ConfigMapKey(WireModel):
     key: str = Field(
         min_length=1,
         max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
+        pattern=KEY_NAME,
         description="Key in it; its ending says the format.",
     )
 
@@ -161,7 +163,7 @@ class SecretKey(WireModel):
     """One key of a Secret of the job's namespace. Only the kubelet reads it."""
 
     name: str = Field(max_length=253, pattern=OBJECT_NAME, description="Name of the Secret.")
-    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in it.")
+    key: str = Field(min_length=1, max_length=253, pattern=KEY_NAME, description="Key in it.")
 
 
 class Source(WireModel):

@@ -26,8 +26,10 @@ from finetune.api.tasks import TASKS, TaskName
 
 GROUP = "finetune.dev"
 VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "FineTuneJob"
 PLURAL = "finetunejobs"
+SHORT_NAME = "ftj"
 NAME_MAX_LENGTH = 40
 """KubeRay refuses RayJobs whose name has over 47 characters; an attempt's name adds a dash and up to four digits."""
 

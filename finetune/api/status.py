@@ -11,6 +11,7 @@ from pydantic import Field
 
 from finetune.api.base import WireModel
 from finetune.api.metrics import Direction, MetricName
+from finetune.api.record import WARNINGS_MAX
 
 
 class ConditionType(StrEnum):
@@ -163,7 +164,9 @@ class FineTuneJobStatus(WireModel):
     model: ModelStatus | None = None
     output: OutputStatus | None = None
     dashboard: Dashboard | None = None
-    warnings: list[str] | None = Field(None, max_length=20, description="What the trainer found worth a look; training continues.")
+    warnings: list[str] | None = Field(
+        None, max_length=WARNINGS_MAX, description="What the trainer found worth a look; training continues."
+    )
     summary: Summary | None = Field(None, description="Computed from the rest, for the printer columns only.")
     report_cursor: str | None = Field(
         None, description="Attempt, Ray cluster and sequence number of the newest progress report that was taken over."

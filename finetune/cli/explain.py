@@ -11,7 +11,7 @@ from finetune.api.base import WireModel
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.fielddocs import ENTRY, FieldDoc, UnknownFieldError, document_resource, find
 from finetune.api.record import EXIT_SUCCESS
-from finetune.api.spec import GROUP, KIND, VERSION, FineTuneJobSpec
+from finetune.api.spec import API_VERSION, KIND, SHORT_NAME, FineTuneJobSpec
 from finetune.api.status import FineTuneJobStatus
 from finetune.cli.jobfile.fields import Location
 from finetune.cli.jobfile.suggestions import for_unknown_field
@@ -34,7 +34,7 @@ def explain(path: str, *, recursive: bool) -> int:
 
 def _page(field: FieldDoc) -> Iterator[str]:
     yield f"KIND:     {KIND}"
-    yield f"VERSION:  {GROUP}/{VERSION}"
+    yield f"VERSION:  {API_VERSION}"
     if field.path:
         yield f"FIELD:    {_title(field, field.path)}"
     yield ""
@@ -82,7 +82,7 @@ def _unknown(error: UnknownFieldError) -> InputError:
     parent, name = error.parent, error.name
     field = f"{parent.path}.{name}"
     if parent.path == "metadata":
-        return InputError(field, "is a field of every Kubernetes object", f"with a cluster: kubectl explain ftj.{field}")
+        return InputError(field, "is a field of every Kubernetes object", f"with a cluster: kubectl explain {SHORT_NAME}.{field}")
     if not parent.members:
         return InputError(field, "there is no such field", f"{parent.path} is of type {parent.kind} and has no fields")
     top, *names = parent.path.split(".")

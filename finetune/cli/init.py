@@ -14,7 +14,7 @@ from pathlib import Path
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_SUCCESS
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, DataFormat
-from finetune.api.spec import GROUP, KIND, NAME_MAX_LENGTH, VERSION
+from finetune.api.spec import API_VERSION, KIND, NAME_MAX_LENGTH
 from finetune.api.tasks import TASKS, TaskName, in_words
 from finetune.cli.datafile import FirstRows, look_at
 
@@ -121,7 +121,7 @@ def job_text(data: Path, output: Path, model: str, guess: Guess) -> str:
     columns = ", ".join(f"{role}: {_quoted(column)}" for role, column in guess.columns.items())
     return JOB.format(
         path=_quoted(place),
-        api_version=f"{GROUP}/{VERSION}",
+        api_version=API_VERSION,
         kind=KIND,
         name=_job_name(data),
         task=guess.task,

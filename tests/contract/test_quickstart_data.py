@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from finetune.api.spec import GROUP, VERSION, FineTuneJobSpec
+from finetune.api.spec import API_VERSION, FineTuneJobSpec
 
 Row = dict[str, str]
 Parts = dict[str, list[Row]]
@@ -47,7 +47,7 @@ def banking77(real_data: Path) -> Path:
 def test_the_job_reads_every_key_of_the_config_map_and_writes_to_the_claim(quickstart_documents: Documents) -> None:
     job, config_map, claim = (quickstart_documents[kind] for kind in ("FineTuneJob", "ConfigMap", "PersistentVolumeClaim"))
     spec = FineTuneJobSpec.model_validate(job["spec"])
-    assert job["apiVersion"] == f"{GROUP}/{VERSION}"
+    assert job["apiVersion"] == API_VERSION
     read = {source.config_map for source in [*spec.data.train, *(spec.data.validation or []), *(spec.data.test or [])]}
     assert {(key.name, key.key) for key in read if key} == {(config_map["metadata"]["name"], key) for key in config_map["data"]}
     assert spec.output.persistent_volume_claim.claim_name == claim["metadata"]["name"]

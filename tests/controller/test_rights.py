@@ -11,12 +11,13 @@ from controller.runtime.client import Client
 from controller.runtime.errors import Forbidden
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES
 from controller.runtime.rights import rights as declare
+from finetune.system.generated import drifted
 from tests.fakes import FakeApi
 from tests.fakewire import as_asked
 
 
 def test_the_committed_copies_are_those_that_the_code_declares() -> None:
-    assert rights.drifted(rights.ROOT) == []
+    assert drifted(rights.copies()) == []
 
 
 def test_check_names_every_copy_that_has_drifted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from finetune.api.spec import GROUP, KIND, VERSION, FineTuneJobSpec
+from finetune.api.spec import API_VERSION, KIND, FineTuneJobSpec
 from tests.packaging.installed import Cluster
 
 SAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "samples").glob("*.yaml"))
@@ -27,7 +27,7 @@ def test_there_are_samples() -> None:
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_the_job_is_valid(sample: Path) -> None:
-    assert job(sample)["apiVersion"] == f"{GROUP}/{VERSION}"
+    assert job(sample)["apiVersion"] == API_VERSION
     FineTuneJobSpec.model_validate(job(sample)["spec"])
 
 

@@ -11,7 +11,7 @@ from controller.job.facts import Job
 from controller.kinds import FINE_TUNE_JOBS
 from controller.runtime.resources import Resource
 from controller.runtime.rights import rights
-from finetune.api.spec import GROUP, KIND, VERSION
+from finetune.api.spec import API_VERSION, KIND
 
 RIGHTS = rights(
     FINE_TUNE_JOBS,
@@ -79,7 +79,7 @@ def child(resource: Resource, name: str, job: Job, attempt: int, **content: Any)
 def owner_reference(job: Job) -> dict[str, Any]:
     """Return the reference by which the garbage collector deletes an object with its job."""
     return {
-        "apiVersion": f"{GROUP}/{VERSION}",
+        "apiVersion": API_VERSION,
         "kind": KIND,
         "name": job.name,
         "uid": job.uid,

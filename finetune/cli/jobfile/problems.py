@@ -12,12 +12,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from finetune.api.errors import InputError
-from finetune.api.sources import OBJECT_NAME
+from finetune.api.sources import KEY_NAME, OBJECT_NAME
 from finetune.api.spec import LABEL_KEY, LABEL_VALUE
 from finetune.cli.jobfile.fields import Location, fields_of, type_at, value_at
 from finetune.cli.jobfile.suggestions import for_unknown_field, for_wrong_type, meant_scalar, plain_name
-
-KEY_NAME = r"^[-._a-zA-Z0-9]+$"
 
 KINDS = {
     "string_type": "a string",

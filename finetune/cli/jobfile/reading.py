@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from finetune.api.errors import BadInputError, InputError
-from finetune.api.spec import GROUP, KIND, NAME_MAX_LENGTH, VERSION, FineTuneJobSpec
+from finetune.api.spec import API_VERSION, KIND, NAME_MAX_LENGTH, SHORT_NAME, FineTuneJobSpec
 from finetune.api.status import FineTuneJobStatus
 from finetune.cli.jobfile.configmaps import ConfigMap, read_config_map
 from finetune.cli.jobfile.documents import kind_of, read_documents
@@ -25,7 +25,6 @@ from finetune.cli.jobfile.metadata import SUGGESTED, metadata_problems
 from finetune.cli.jobfile.problems import explain, shown
 from finetune.cli.jobfile.suggestions import closest
 
-API_VERSION = f"{GROUP}/{VERSION}"
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
 WRITTEN = ("apiVersion", "kind", "metadata", "spec")
@@ -90,7 +89,7 @@ def _the_job(path: Path, documents: list[dict[str, Any]]) -> tuple[int, dict[str
         names = ", ".join(_name_of(document) for _, document in jobs)
         raise BadInputError([InputError(str(path), f"has {len(jobs)} documents of kind {KIND} ({names})", "keep one job in a file")])
     kinds = [kind_of(document) or "a document without a kind" for document in documents]
-    misspelt = next((kind for kind in kinds if kind.lower() in (KIND.lower(), "ftj")), None)
+    misspelt = next((kind for kind in kinds if kind.lower() in (KIND.lower(), SHORT_NAME)), None)
     if misspelt:
         raise BadInputError([InputError("kind", f"there is no kind {misspelt!r}", f"write {KIND}")])
     found = f"it has: {', '.join(dict.fromkeys(kinds))}" if kinds else "it is empty"

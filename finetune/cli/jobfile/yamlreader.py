@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from finetune.cli.jobfile.scalars import TAG, ScalarError, key_text, plain, tagged
-from finetune.cli.jobfile.yamlwords import YamlError, in_words
+from finetune.cli.jobfile.yamlwords import YamlError, explained
 
 MERGE = "<<"
 ESCAPED_SLASH = re.compile(r"(?<!\\)(\\\\)*\\/")
@@ -36,7 +36,7 @@ def parse(text: str, first_line: int = 0) -> Parsed:
     try:
         return _Composer(text, first_line).document()
     except yaml.YAMLError as error:
-        raise in_words(error, text).moved(first_line) from None
+        raise explained(error, text).moved(first_line) from None
     except YamlError as error:
         raise error.moved(first_line) from None
     except RecursionError:

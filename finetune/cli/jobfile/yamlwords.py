@@ -66,7 +66,7 @@ class _Finding:
         return YamlError(self.opened[0] + 1, self.opened[1] + 1, problem, fix)
 
 
-def in_words(error: yaml.YAMLError, text: str) -> YamlError:
+def explained(error: yaml.YAMLError, text: str) -> YamlError:
     """Return what `error`, which parsing `text` raised, means to whoever wrote the text."""
     if isinstance(error, yaml.reader.ReaderError):
         return _unreadable(error, text)

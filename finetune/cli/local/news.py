@@ -29,7 +29,7 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     known_warnings = before.warnings if before else []
     lines += [f"warning: {warning}" for warning in record.warnings if warning not in known_warnings]
     if record.metrics.baseline and not (before and before.metrics.baseline):
-        lines.append(f"base model: {figures(record.metrics.baseline)}")
+        lines.append(f"base model: {listed(record.metrics.baseline)}")
     score, known = record.metrics.validated, before.metrics.validated if before else None
     # After a resume the record holds the validation of the run before; it is not news, unless this start measured it.
     if score is not None and score != known and (_is_later(score.step, record) or _is_measured_now(score.step, before, record)):
@@ -38,7 +38,7 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     # After a resume the record lists the checkpoints of the run before; they are not news.
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
     if record.metrics.final and not (before and before.metrics.final):
-        lines.append(f"tuned model: {figures(record.metrics.final)}")
+        lines.append(f"tuned model: {listed(record.metrics.final)}")
     if record.stage != (before.stage if before else None) and record.stage is not Stage.FINISHED:
         lines.append(STAGES[record.stage])
     return lines
@@ -60,9 +60,9 @@ def progress_line(record: ProgressRecord) -> str:
     return " · ".join(parts)
 
 
-def figures(values: Mapping[MetricName, float]) -> str:
+def listed(values: Mapping[MetricName, float]) -> str:
     """Return named figures in one line."""
-    return ", ".join(f"{name} {METRICS[name].shown(value)}" for name, value in values.items())
+    return ", ".join(METRICS[name].named(value) for name, value in values.items())
 
 
 def _model(model: ModelProvenance) -> str:

@@ -63,9 +63,9 @@ class BarScreen:
     """A bar at the bottom of the terminal, lines above it."""
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[progress]}"), TimeElapsedColumn())
         self._progress = Progress(*columns, console=console, transient=True)
-        self._task: TaskID = self._progress.add_task("starting", total=None, figures="")
+        self._task: TaskID = self._progress.add_task("starting", total=None, progress="")
         self._progress.start()
 
     def say(self, line: str) -> None:
@@ -78,7 +78,7 @@ class BarScreen:
         total = record.progress.total_steps if record.progress and record.progress.total_steps else None
         completed = record.progress.step if record.progress else 0
         description = STAGES[record.stage]
-        self._progress.update(self._task, description=description, total=total, completed=completed, figures=progress_line(record))
+        self._progress.update(self._task, description=description, total=total, completed=completed, progress=progress_line(record))
 
     def close(self) -> None:
         """Remove the bar."""

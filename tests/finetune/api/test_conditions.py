@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from finetune.api.conditions import Reason, get_condition, in_words, phase, set_condition, shortened, summarize
+from finetune.api.conditions import Reason, age, get_condition, phase, set_condition, shortened, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus, MetricsStatus, Progress, ScoreStatus
 from tests.controller.job.builders import NOW, attempt
 
@@ -97,7 +97,7 @@ def test_the_time_left_is_shown_once_the_newest_attempt_has_reported(cursor: str
     [(0, "0s"), (59, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h"), (11100, "3h5m"), (86400, "1d"), (190800, "2d5h")],
 )
 def test_durations_read_like_ages(seconds: int, words: str) -> None:
-    assert in_words(seconds) == words
+    assert age(seconds) == words
 
 
 def test_long_texts_keep_both_ends_and_lose_what_cannot_be_printed() -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from finetune.api import crd
 from finetune.api.spec import FineTuneJobSpec
+from finetune.system.generated import drifted
 from tests.builders import wire_spec
 from tests.finetune.api.malformed import MALFORMED, Malformed
 
@@ -32,7 +33,7 @@ def nodes(node: Any) -> list[dict[str, Any]]:
 
 
 def test_the_committed_copies_are_those_that_the_models_give() -> None:
-    assert crd.drifted(crd.ROOT) == []
+    assert drifted(crd.copies()) == []
 
 
 def test_check_names_every_copy_that_has_drifted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
