@@ -1,4 +1,4 @@
-"""The README is true where a program can tell: its jobs, commands, fields, tasks and settings are those of the product."""
+"""The README is true where a program can check it: its jobs, commands, fields, tasks and settings are those of the product."""
 
 import re
 import shlex

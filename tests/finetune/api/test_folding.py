@@ -60,9 +60,9 @@ def test_what_a_record_leaves_out_stays() -> None:
     assert (second.progress.stage, second.progress.step) == ("Exporting", 20)
 
 
-def test_checkpoints_are_one_per_step_in_order_as_told_last() -> None:
-    told = [checkpoint(40), checkpoint(20, score=score(12.0, 20)), checkpoint(20, score=score(11.5, 20), best=True)]
-    folded = fold(FineTuneJobStatus(), record(checkpoints=told))
+def test_checkpoints_are_one_per_step_in_order_as_reported_last() -> None:
+    reported = [checkpoint(40), checkpoint(20, score=score(12.0, 20)), checkpoint(20, score=score(11.5, 20), best=True)]
+    folded = fold(FineTuneJobStatus(), record(checkpoints=reported))
     assert [(c.step, c.score and c.score.value, c.best) for c in folded.checkpoints or []] == [(20, "11.5", True), (40, None, False)]
 
 

@@ -1,4 +1,4 @@
-"""A small program in the trainer's place: reads the configuration, writes records as the trainer does, ends as it is told.
+"""A small program in the trainer's place: reads the configuration, writes records as the trainer does, ends as its argument says.
 
 `python standin.py BEHAVIOUR --config FILE [--check]`; see BEHAVIOURS, and CHECKS. Not a test.
 """

@@ -1,4 +1,4 @@
-"""`finetune check` tells everything that can be told before Ray starts, and writes nothing."""
+"""`finetune check` says everything that can be known before Ray starts, and writes nothing."""
 
 import shlex
 from pathlib import Path
@@ -18,7 +18,7 @@ def checked(folder: Path, behaviour: str, **changes: Any) -> int:
     return check(write(folder, CONFIG_MAP, job(**changes)), {}, Machine(2, 0), standin(behaviour))
 
 
-def test_a_good_job_is_told_with_what_would_be_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_run_of_a_good_job_would_do_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert checked(tmp_path, "found", spec__distributed={"workers": 2, "deepspeed": {"zeroStage": 2}}, spec__resources={"cpu": "1"}) == 0
     assert capfd.readouterr().out.splitlines() == [
         "job support-bot: chat, LoRA of rank 8, 1 epoch, 8 rows a step",
@@ -31,7 +31,7 @@ def test_a_good_job_is_told_with_what_would_be_done(tmp_path: Path, capfd: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["job.yaml"]
 
 
-def test_bad_data_is_told(tmp_path: Path) -> None:
+def test_bad_data_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"^spec\.data\.train\[0\]\.path: line 3 is not JSON; fix it$"):
         checked(tmp_path, "refuse")
 
@@ -63,20 +63,20 @@ def test_a_job_that_a_cluster_can_run_needs_nothing(tmp_path: Path) -> None:
     assert needs(tmp_path, CONFIG_MAP, job()) == []
 
 
-def test_a_job_without_an_output_is_told_what_a_cluster_would_need(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_cluster_would_need_is_printed_for_a_job_without_an_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert checked(tmp_path, "found", spec__output=REMOVED) == 0
     line = "a cluster also needs spec.output.persistentVolumeClaim.claimName, the claim that results are written to"
     assert line in capfd.readouterr().out.splitlines()
 
 
-def test_paths_of_this_machine_are_told_to_be_no_use_on_a_cluster(tmp_path: Path) -> None:
+def test_paths_of_this_machine_are_named_as_no_use_on_a_cluster(tmp_path: Path) -> None:
     sources = [{"path": "a.jsonl"}, {"persistentVolumeClaim": {"claimName": "rows", "path": "b.jsonl"}}]
     [need] = needs(tmp_path, job(spec__data__train=sources, spec__model={"path": "model"}))
     assert need == "a cluster also needs a claim, a ConfigMap or a name on the hub instead of spec.model.path, spec.data.train[0].path"
 
 
-@pytest.mark.parametrize(("size", "told"), [(120_000, False), (140_000, True)])
-def test_a_config_map_that_kubectl_can_only_apply_server_side_is_told(tmp_path: Path, size: int, told: bool) -> None:
+@pytest.mark.parametrize(("size", "named"), [(120_000, False), (140_000, True)])
+def test_a_config_map_that_kubectl_can_only_apply_server_side_is_named(tmp_path: Path, size: int, named: bool) -> None:
     found = needs(tmp_path, {**CONFIG_MAP, "data": {"train.jsonl": '"' * size}}, job())
     expected = "a cluster also needs kubectl apply --server-side: ConfigMap pairs is too large without it"
-    assert found == ([expected] if told else [])
+    assert found == ([expected] if named else [])

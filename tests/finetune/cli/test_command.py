@@ -56,7 +56,7 @@ def test_claims_become_absolute_folders(tmp_path: Path, monkeypatch: pytest.Monk
         pytest.param(["a=/tmp", "a=/tmp"], "--claim: a is given twice", id="twice"),
     ],
 )
-def test_a_wrong_claim_is_told(given: list[str], expected: str) -> None:
+def test_a_wrong_claim_is_refused(given: list[str], expected: str) -> None:
     with pytest.raises(BadInputError) as raised:
         parse_claims(given)
     assert str(raised.value).startswith(expected)
@@ -83,7 +83,7 @@ def test_packages_that_are_missing_are_named_with_how_to_get_them(tmp_path: Path
     assert done.stderr == f"the trainer's packages are missing ({package}); install finetune-operator[trainer]\n"
 
 
-def test_the_version_and_the_exit_codes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_and_the_exit_codes_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         run_command(["--version"])
     assert raised.value.code == 0

@@ -15,7 +15,7 @@ from finetune.cli.datafile import look_at
 TABLE = 'id,text,label\n1,some words,good\n2,"more, and\nmore",3\n'
 
 
-def test_columns_with_words_are_told_from_those_with_numbers(tmp_path: Path) -> None:
+def test_columns_with_words_are_distinguished_from_those_with_numbers(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(TABLE)
     first = look_at(tmp_path / "a.csv")
     assert first.names == ["id", "text", "label"]
@@ -82,7 +82,7 @@ def test_of_a_row_that_is_too_long_to_be_looked_at_only_the_format_is_known(tmp_
     assert look_at(tmp_path / "a.jsonl").rows == ()
 
 
-def test_messages_are_told_from_other_lists_of_objects_also_as_json_in_a_cell(tmp_path: Path) -> None:
+def test_messages_are_distinguished_from_other_lists_of_objects_also_as_json_in_a_cell(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "a"}]
     row = {"calls": [{"name": "f"}], "talk": turns, "packed": json.dumps(turns)}
     (tmp_path / "a.jsonl").write_text(json.dumps(row))

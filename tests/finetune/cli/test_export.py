@@ -17,7 +17,7 @@ from finetune.cli.local.configuration import Folders
 from finetune.cli.local.output import OutputBusyError, locked
 from tests.finetune.cli.builders import gone_reader
 
-PROGRAM = "import json, os, sys; print(json.dumps([os.getcwd(), sys.argv[1:]])); print('told', file=sys.stderr); sys.exit(5)"
+PROGRAM = "import json, os, sys; print(json.dumps([os.getcwd(), sys.argv[1:]])); print('a complaint', file=sys.stderr); sys.exit(5)"
 COMMAND = (sys.executable, "-c", PROGRAM)
 
 
@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_the_program_is_told_what_was_asked_for_with_absolute_paths(
+def test_the_program_is_given_what_was_asked_for_with_absolute_paths(
     run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(run.parent)
@@ -38,7 +38,7 @@ def test_the_program_is_told_what_was_asked_for_with_absolute_paths(
 
     out, err = capfd.readouterr()
     folder, arguments = json.loads(out)
-    assert (code, err) == (5, "told\n")
+    assert (code, err) == (5, "a complaint\n")
     assert arguments == [
         str(run), "--to", str(run.parent / "to"), "--form", "adapter", "--form", "merged", "--dtype", "bfloat16",
         "--base", str(run.parent / "base"), "--overwrite",
@@ -167,6 +167,6 @@ def test_its_help_says_what_is_written_where(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         run_command(["export", "--help"])
 
-    told = " ".join(capsys.readouterr().out.split())
-    assert "Write the model of a run from its best checkpoint" in told
-    assert "write FOLDER/merged and FOLDER/adapter (default: FOLDER is DIR/model)" in told
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Write the model of a run from its best checkpoint" in shown
+    assert "write FOLDER/merged and FOLDER/adapter (default: FOLDER is DIR/model)" in shown

@@ -1,4 +1,4 @@
-"""A file is cut into documents, lists are opened, and what cannot be read is told with its line."""
+"""A file is cut into documents, lists are opened, and what cannot be read is reported with its line."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_json_objects_may_follow_each_other(tmp_path: Path) -> None:
     assert read(tmp_path, '{"apiVersion": "v1", "kind": "A"}\n{"apiVersion": "v1", "kind": "B"}') == ["A", "B"]
 
 
-def test_text_that_is_never_read_is_told(tmp_path: Path) -> None:
+def test_text_that_is_never_read_is_listed(tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(f"{POD}...\nmore: [\n")
     assert read_documents(tmp_path / "file.yaml").without_effect == ["the text from line 4 on, after '...'"]
 
@@ -79,5 +79,5 @@ def test_a_file_of_weights_is_not_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path, content: str | bytes, expected: str) -> None:
+def test_what_cannot_be_read_is_reported_with_its_line(tmp_path: Path, content: str | bytes, expected: str) -> None:
     assert refusal(tmp_path, content).startswith(expected)

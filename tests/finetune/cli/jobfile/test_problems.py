@@ -1,4 +1,4 @@
-"""Mistakes in a job are told as `field: what is wrong; what to do`."""
+"""Mistakes in a job are reported as `field: what is wrong; what to do`."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_a_mistake_names_its_field_and_what_to_do(changes: dict[str, Any], expec
     assert problem.startswith(expected)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     found = problems(task="x", training__learningRate=0, method__lora__rank=0)
     assert [line.split(":")[0] for line in found] == ["spec.task", "spec.method.lora.rank", "spec.training.learningRate"]
 

@@ -1,4 +1,4 @@
-"""The job file is read as strictly as the API server reads it, and every mistake is told."""
+"""The job file is read as strictly as the API server reads it, and every mistake is reported."""
 
 import base64
 from pathlib import Path
@@ -112,7 +112,7 @@ def test_what_the_api_server_would_refuse_is_refused(tmp_path: Path, changes: di
     assert refusal(write(tmp_path, job(**changes))).startswith(expected)
 
 
-def test_mistakes_of_metadata_and_spec_are_told_together(tmp_path: Path) -> None:
+def test_mistakes_of_metadata_and_spec_are_reported_together(tmp_path: Path) -> None:
     lines = refusal(write(tmp_path, job(apiVersion="v1", metadata__name="A", spec__task="x"))).splitlines()
     assert [line.split(":")[0] for line in lines] == ["apiVersion", "metadata.name", "spec.task"]
 
@@ -157,7 +157,7 @@ def test_a_job_without_a_claim_for_its_output_runs_here_and_is_known_to_need_one
     assert found.spec.output.export == (["merged"] if isinstance(output, dict) else None)
 
 
-def test_a_mistake_in_an_output_without_a_claim_is_told(tmp_path: Path) -> None:
+def test_a_mistake_in_an_output_without_a_claim_is_reported(tmp_path: Path) -> None:
     assert refusal(write(tmp_path, job(spec__output={"exports": ["merged"]}))) == (
         "spec.output.exports: there is no such field; did you mean export?"
     )
@@ -172,7 +172,7 @@ def test_a_document_that_kubectl_would_stumble_over_is_named(tmp_path: Path) -> 
     assert refusal(write(tmp_path, JOB, {"kind": "Pod"})).endswith("document 2: has no apiVersion; add it, or take the document away")
 
 
-def test_a_config_map_that_a_later_one_replaces_is_told(tmp_path: Path) -> None:
+def test_a_config_map_that_a_later_one_replaces_is_named(tmp_path: Path) -> None:
     found = read_job_file(write(tmp_path, CONFIG_MAP, CONFIG_MAP, JOB))
     assert found.ignored == ("the first ConfigMap pairs, a later one replaces it",)
 
@@ -184,7 +184,7 @@ def test_a_config_map_of_another_namespace_is_not_the_jobs(tmp_path: Path) -> No
     assert read_job_file(write(tmp_path, elsewhere, JOB)).config_maps.keys() == {"pairs"}
 
 
-def test_a_status_is_told_to_be_the_controllers(tmp_path: Path) -> None:
+def test_a_status_is_said_to_be_the_controllers(tmp_path: Path) -> None:
     assert read_job_file(write(tmp_path, job(status={"phase": "Running"}))).ignored == ("status, which the controller writes",)
 
 

@@ -62,7 +62,7 @@ def advice(**changes: Any) -> str:
         pytest.param({"data__true": 1}, "a key y, yes, on, n, no or off is read as true; put quotes around it", id="key y"),
     ],
 )
-def test_an_unknown_field_is_told_where_it_stands(changes: dict[str, Any], expected: str) -> None:
+def test_an_unknown_field_is_reported_with_the_place_where_it_belongs(changes: dict[str, Any], expected: str) -> None:
     assert advice(**changes).startswith(expected)
 
 
@@ -100,7 +100,7 @@ def test_an_unknown_field_is_told_where_it_stands(changes: dict[str, Any], expec
         pytest.param({"data__train": [{"configMap": {"name": "A", "key": "k"}}]}, "use lower-case letters, digits", id="name"),
     ],
 )
-def test_a_value_of_another_type_is_told_how_to_be_written(changes: dict[str, Any], expected: str) -> None:
+def test_a_value_of_another_type_is_refused_with_how_to_write_it(changes: dict[str, Any], expected: str) -> None:
     assert advice(**changes).startswith(expected)
 
 

@@ -52,7 +52,7 @@ def test_a_key_above_may_be_overridden_by_a_merge_without_standing_twice() -> No
         ("a: .inf", "1:4: .inf is not a number that a job can hold; "),
     ],
 )
-def test_what_kubectl_cannot_read_is_told_with_its_place(text: str, expected: str) -> None:
+def test_what_kubectl_cannot_read_is_reported_with_its_place(text: str, expected: str) -> None:
     assert refusal(text).startswith(expected)
 
 
@@ -67,12 +67,12 @@ def test_lines_are_counted_from_the_beginning_of_the_file() -> None:
     assert raised.value.line == 11
 
 
-def test_what_stands_behind_the_end_mark_is_told_as_without_effect() -> None:
+def test_what_follows_the_end_mark_is_listed_as_without_effect() -> None:
     assert parse("a: 1\n...\nb: [\n", first_line=2).without_effect == ("the text from line 5 on, after '...'",)
     assert parse("a: 1\n...\n").without_effect == ()
 
 
-def test_a_key_that_a_merge_below_it_overrides_is_told_as_without_effect() -> None:
+def test_a_key_that_a_merge_below_it_overrides_is_listed_as_without_effect() -> None:
     found = parse("a:\n  x: 1\n  z: 2\n  <<: {x: 3, z: 2}\n", first_line=10)
     assert (found.value["a"]["x"], found.without_effect) == (3, ("x of line 12, which << of line 14 overrides",))
     assert parse("a:\n  <<: {x: 3}\n  x: 1\n").without_effect == ()

@@ -1,4 +1,4 @@
-"""An error of YAML is told with its place, what stands there and what to do, not in the parser's own terms."""
+"""An error of YAML is reported with its place, what is there and what to do, not in the parser's own terms."""
 
 import pytest
 

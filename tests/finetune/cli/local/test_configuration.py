@@ -49,7 +49,7 @@ def test_a_claim_that_is_read_is_the_folder_that_is_given_for_it(tmp_path: Path)
     assert config.model.persistent_volume_claim is None
 
 
-def test_every_source_that_cannot_be_found_is_told(tmp_path: Path) -> None:
+def test_every_source_that_cannot_be_found_is_reported(tmp_path: Path) -> None:
     synonyms = {"synonymReplacement": {"dictionary": {"path": "none.tsv"}}}
     with pytest.raises(BadInputError) as raised:
         plan(
@@ -93,7 +93,7 @@ def test_a_file_that_is_called_like_a_pattern_is_found(tmp_path: Path) -> None:
     assert plan(tmp_path, spec__data__train=[{"path": "rows [1].jsonl"}]).config.data.train[0].path == f"{tmp_path}/rows [1].jsonl"
 
 
-def test_a_pattern_without_its_folder_and_one_for_a_model_are_told(tmp_path: Path) -> None:
+def test_a_pattern_without_its_folder_and_one_for_a_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as raised:
         plan(tmp_path, spec__model={"path": "model*"}, spec__data__train=[{"path": "none/*.jsonl"}, {"path": "a" * 300}])
     assert str(raised.value).splitlines() == [
@@ -126,7 +126,7 @@ def test_fields_that_only_a_cluster_knows_are_named_in_one_warning(tmp_path: Pat
     )
 
 
-def test_a_claim_given_for_nothing_is_told(tmp_path: Path) -> None:
+def test_a_claim_given_for_nothing_is_reported(tmp_path: Path) -> None:
     assert plan(tmp_path, {"typo": tmp_path}).warnings == ("--claim typo: the job reads no such claim; the folder is not used",)
 
 
@@ -150,7 +150,7 @@ def test_without_a_claim_for_the_output_none_is_spoken_of(tmp_path: Path) -> Non
         ("rows.jsonl", "rows.jsonl; paths are relative to the job file"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_told_with_what_to_do(tmp_path: Path, path: str, expected: str) -> None:
+def test_a_path_that_leads_nowhere_is_reported_with_what_to_do(tmp_path: Path, path: str, expected: str) -> None:
     with pytest.raises(BadInputError) as raised:
         plan(tmp_path, spec__data__train=[{"path": path}])
     assert str(raised.value).startswith("spec.data.train[0].path: ")

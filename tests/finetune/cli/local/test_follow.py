@@ -49,7 +49,7 @@ def test_status_is_there_before_the_trainer_says_anything(folders: Folders) -> N
     assert read_status(folders).phase == "Running"
 
 
-def test_a_record_is_told_once(folders: Folders) -> None:
+def test_a_record_is_shown_once(folders: Folders) -> None:
     following, lines = follower(folders)
     write(folders, record(step=1))
     following.poll()
@@ -67,7 +67,7 @@ def test_a_record_that_cannot_be_read_is_passed_over(folders: Folders) -> None:
     assert lines.said == []
 
 
-def test_the_dashboard_is_told_once_with_the_way_in_and_without_the_token(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dashboard_is_shown_once_with_the_way_in_and_without_the_token(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a-secret")
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/ray")
     following, lines = follower(folders)

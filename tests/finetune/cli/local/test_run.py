@@ -75,7 +75,7 @@ def status(folder: Path) -> Any:
     return json.loads((folder / "out/status.json").read_text())
 
 
-def test_a_good_run_tells_its_progress_and_ends_with_0(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_good_run_shows_its_progress_and_ends_with_0(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert finetune(tmp_path) == 0
     lines = capfd.readouterr().out.splitlines()
     out = tmp_path / "out"
@@ -193,14 +193,14 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
         finetune(tmp_path)
 
 
-def test_input_that_the_trainer_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+def test_input_that_the_trainer_refuses_is_reported_in_its_words(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as raised:
         finetune(tmp_path, "refuse")
     assert str(raised.value) == "spec.data.train[0].path: line 3 is not JSON; fix it"
     assert status(tmp_path)["attempts"][0]["reason"] == "SomeReason"
 
 
-def test_a_failure_is_told_with_its_cause_and_how_to_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_reported_with_its_cause_and_how_to_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert finetune(tmp_path, "fail") == 1
     assert capfd.readouterr().out.splitlines()[-4:] == [
         "failed (SomeReason): the loss is not a number",
@@ -292,9 +292,9 @@ def test_a_signal_while_the_folder_is_waited_for_ends_the_command_in_words(tmp_p
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             wait_for(lambda: waits_for_a_lock(process.pid, tmp_path))
             process.send_signal(number)
-            _, told = process.communicate(timeout=20)
+            _, complaint = process.communicate(timeout=20)
     assert process.returncode == EXIT_INTERRUPTED
-    assert f"continue with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out\n" in told
+    assert f"continue with: finetune run {tmp_path}/job.yaml --output {tmp_path}/out\n" in complaint
 
 
 @pytest.mark.parametrize("kind", ["dumb", "xterm"], ids=["lines", "a moving bar"])

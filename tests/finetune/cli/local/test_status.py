@@ -1,4 +1,4 @@
-"""status.json tells each start as an attempt, and how it ended."""
+"""status.json records each start as an attempt, and how it ended."""
 
 from datetime import timedelta
 
@@ -41,7 +41,7 @@ def test_figures_are_taken_over() -> None:
         (Result.INTERRUPTED, "Suspended", "Interrupted"),
     ],
 )
-def test_the_end_is_told(result: Result, phase: str, outcome: str) -> None:
+def test_the_end_is_recorded(result: Result, phase: str, outcome: str) -> None:
     status = ended(result)
     assert status.attempts
     assert (status.phase, status.attempts[0].outcome, status.attempts[0].end_time) == (phase, outcome, NOON)

@@ -122,7 +122,7 @@ def test_the_program_does_not_outlive_a_supervisor_that_is_killed(tmp_path: Path
         wait_for(lambda: not runs(program), 5)
 
 
-def test_a_program_that_was_killed_is_told_apart_from_one_that_failed(tmp_path: Path) -> None:
+def test_a_program_that_was_killed_is_distinguished_from_one_that_failed(tmp_path: Path) -> None:
     with supervised(tmp_path) as process:
         os.kill(pids(tmp_path)[2], signal.SIGKILL)
         assert process.wait(15) == 128 + signal.SIGKILL
