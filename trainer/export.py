@@ -27,7 +27,7 @@ from finetune.system.interpreter import forget_current_folder, print_in_any_loca
 from trainer.engine.base import PARAMETERS, EngineState, check_names
 from trainer.hub.connection import HubUnavailable
 from trainer.model.beside import WEIGHTS_RECORD, Origin
-from trainer.model.exporter import Exported, Trained, export
+from trainer.model.exporter import Exported, TrainedTensors, export
 from trainer.model.load import load_model, load_tokenizer, provenance_of, weights_digest
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
@@ -80,7 +80,7 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
     task = task_of(recorded.lineage["task"])
     task.prepare(tokenizer, None)
     origin = Origin(located, tokenizer, provenance_of(located, held, state.weights), recorded.name, held, task.objective.family)
-    trained, probe = trained_model(origin, method, saved)
+    trained, probe = trained_tensors(origin, method, saved)
 
     report, step = read_report(run), saved.record.step
     measured = measured_step(report) if report is not None else None
@@ -171,7 +171,7 @@ def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None)
         raise InputError("model.path", error.problem, "restore the base model, or name its folder with --base") from error
 
 
-def trained_model(origin: Origin, method: Method, saved: SavedState) -> tuple[Trained, Probe]:
+def trained_tensors(origin: Origin, method: Method, saved: SavedState) -> tuple[TrainedTensors, Probe]:
     """Rebuild the model of the checkpoint and probe it; return its trained tensors without the model."""
     model: Any = apply_method(load_model(origin.located, origin.dtype, origin.family), method, Regularization(), 0, origin.family).eval()
     parameters = saved.group(PARAMETERS)
@@ -182,7 +182,7 @@ def trained_model(origin: Origin, method: Method, saved: SavedState) -> tuple[Tr
             parameter.copy_(parameters[name])
     rows = [ids for ids in (origin.tokenizer(text)["input_ids"] for text in PROBE_TEXTS) if ids]
     probe = Probe.take(lambda ids: model(input_ids=ids, use_cache=False).logits, rows, origin.dtype)
-    return Trained.of(model, parameters, saved.record.step), probe
+    return TrainedTensors.of(model, parameters, saved.record.step), probe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -109,7 +109,7 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
     inputs = inputs.with_tokens(config, data)
     if inputs.written_tokens.found:
         print(f"tokens of an earlier start are used: {', '.join(inputs.written_tokens.found)}")
-    fit(config, inputs, ownership, publisher, stop, trained=finished)
+    fit(config, inputs, ownership, publisher, stop, only_results=finished)
     if missing := missing_results(place, config.exports):
         if stop.wanted:
             raise InterruptedRunError(STOPPED)

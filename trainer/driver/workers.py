@@ -22,8 +22,8 @@ LAST_FETCHES = 30
 
 
 def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
-        *, trained: bool = False) -> None:  # fmt: skip
-    """Run the workers on Ray; returns when all have ended well, raises their error otherwise. `trained`: only results are missing."""
+        *, only_results: bool = False) -> None:  # fmt: skip
+    """Run the workers on Ray; returns when all have ended well, raises their error otherwise. `only_results`: without training."""
     start_ray(config)
     from trainer.rank.worker import Payload
     from trainer.reporting.progress import progress_box
@@ -31,7 +31,7 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Pu
     box = progress_box()
     reader = BoxReader(box, stop)
     publisher.poll(reader)
-    trainer = ray_trainer(config, Payload(config.to_wire(), pickle.dumps(inputs), ownership.owner, box, trained))
+    trainer = ray_trainer(config, Payload(config.to_wire(), pickle.dumps(inputs), ownership.owner, box, only_results))
     try:
         trainer.fit()
     finally:

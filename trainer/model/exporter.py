@@ -36,7 +36,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedTensors:
     """The result of training, without the model under training, whose memory can then be freed."""
 
     tensors: Mapping[str, Tensor]
@@ -46,7 +46,7 @@ class Trained:
     """Step whose weights these are."""
 
     @classmethod
-    def of(cls, model: Any, full_state: Mapping[str, Tensor], step: int) -> "Trained":
+    def of(cls, model: Any, full_state: Mapping[str, Tensor], step: int) -> "TrainedTensors":
         """Return the trained tensors of `model`; `full_state` holds them whole, as the model's own may be sharded.
 
         Raises RuntimeError when a tensor is missing, empty or not finite.
@@ -81,7 +81,7 @@ class Exported:
 
 
 def export(
-    trained: Trained, origin: Origin, forms: Sequence[Export], place: Place, probe: Probe, dtype: torch.dtype | None = None,
+    trained: TrainedTensors, origin: Origin, forms: Sequence[Export], place: Place, probe: Probe, dtype: torch.dtype | None = None,
     published: Callable[[Exported], None] = lambda _: None,
 ) -> list[Exported]:  # fmt: skip
     """Publish `forms` as folders in `place` and return them; a whole model in `dtype`, by default that of the base.
@@ -138,7 +138,7 @@ def base_dtype(model: nn.Module) -> torch.dtype:
 class _Writer:
     """Fills staged folders and verifies them."""
 
-    trained: Trained
+    trained: TrainedTensors
     origin: Origin
     probe: Probe
 

@@ -27,7 +27,7 @@ class Assignment:
     sender: Sender
     sinks: Sequence[SinkOpener] = ()
     """Additional destinations of figures, besides the files in the output folder."""
-    trained: bool = False
+    only_results: bool = False
     """The run had finished before; missing results are made from its checkpoints."""
 
     @property

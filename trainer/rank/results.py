@@ -20,7 +20,7 @@ from trainer.engine.base import Engine
 from trainer.evaluation.evaluator import SAMPLE_ANSWERS
 from trainer.evaluation.measurement import Measurement
 from trainer.model.beside import Origin
-from trainer.model.exporter import Exported, Trained, base_dtype, export
+from trainer.model.exporter import Exported, TrainedTensors, base_dtype, export
 from trainer.model.verification import PROBE_ROWS, Probe
 from trainer.rank.assignment import Assignment
 from trainer.rank.loading import Loaded
@@ -58,7 +58,7 @@ class TrainedRun:
 
 def existing_report(work: Assignment, engine: Engine, step: int) -> dict[str, Any] | None:
     """Return, on every rank, the report of a run that had finished before, if its figures are of the weights of `step`."""
-    report = read_report(work.place) if work.trained and engine.rank == 0 else None
+    report = read_report(work.place) if work.only_results and engine.rank == 0 else None
     valid = report is not None and measured_step(report) == step
     found: dict[str, Any] | None = engine.broadcast(report if valid else None)
     return found
@@ -114,7 +114,7 @@ def export_forms(trained: TrainedRun, forms: Sequence[Export]) -> Written:
     config, dtype = trained.work.config, base_dtype(loaded.engine.model)
     family = task_of(config.task).objective.family
     origin = Origin(loaded.located, loaded.tokenizer, loaded.provenance, config.job.name, dtype, family)
-    tensors = Trained.of(loaded.engine.model, parameters, trained.step)
+    tensors = TrainedTensors.of(loaded.engine.model, parameters, trained.step)
     exported = export(tensors, origin, forms, trained.work.place.below(MODEL), probe)
     return Written(exported, sum(value.numel() for value in parameters.values()))
 

@@ -47,7 +47,7 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
     """
     saved = newest_checkpoint(loaded.engine, store, outbox)
     if saved is None:
-        if work.trained:
+        if work.only_results:
             raise no_checkpoint_left(work.directory, work.config.job.uid)
         outbox.send(resumed_from_step=0)
         return Start()

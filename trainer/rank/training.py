@@ -41,7 +41,7 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
                 store: CheckpointStore, outbox: Outbox) -> Progress:  # fmt: skip
     """Train to the end, to early stopping, or until the driver asks to stop; a run that was already trained returns at once."""
     progress = progress_at(start, work.config, rows)
-    if work.trained:
+    if work.only_results:
         return progress
     outbox.send(stage=Stage.TRAINING, progress=progress.to_record())
     engine, config, ledger = loaded.engine, work.config, start.ledger

@@ -24,7 +24,7 @@ class Payload:
     owner: str
     box: Any
     """Ray handle of the progress actor."""
-    trained: bool = False
+    only_results: bool = False
     """The run had finished before; missing results are made from its checkpoints, without training."""
 
 
@@ -40,7 +40,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 
     sinks = [partial(RayMetricsSink, config.job)] if rank == 0 else []
     inputs, sender = pickle.loads(payload.inputs), WorkerProgress(payload.box)  # noqa: S301 - the driver pickled it
-    execute(Assignment(config, inputs, payload.owner, sender, sinks, trained=payload.trained))
+    execute(Assignment(config, inputs, payload.owner, sender, sinks, only_results=payload.only_results))
 
 
 def prepare_environment(config: TrainConfig) -> int:

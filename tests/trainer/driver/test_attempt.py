@@ -117,8 +117,8 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
         results(tmp_path, *there)
     seen: list[bool] = []
 
-    def fit(*_: object, trained: bool) -> None:
-        seen.append(trained)
+    def fit(*_: object, only_results: bool) -> None:
+        seen.append(only_results)
         shutil.rmtree(tmp_path / "model", ignore_errors=True)
         results(tmp_path, "adapter", "merged")
 

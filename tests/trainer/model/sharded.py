@@ -20,7 +20,7 @@ from tests.trainer.fixtures.causal import located_folder, random_prompts
 from trainer.engine.factory import build_engine
 from trainer.evaluation.generation import generate
 from trainer.model.beside import Origin
-from trainer.model.exporter import Trained, export
+from trainer.model.exporter import TrainedTensors, export
 from trainer.model.load import load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method
 from trainer.model.verification import Probe
@@ -62,7 +62,7 @@ def main(base: Path, folder: Path) -> None:
     probe = Probe.take(lambda ids: engine.forward(input_ids=ids, use_cache=False), random_prompts([12, 20], seed=5), torch.float32)
     if rank == 0:
         origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32, CAUSAL_LM)
-        export(Trained.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], LocalFolder(folder), probe)
+        export(TrainedTensors.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], LocalFolder(folder), probe)
         (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
     (folder / f"answers-{rank}.json").write_text(json.dumps(answers))
     engine.broadcast(None)

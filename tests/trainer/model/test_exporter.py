@@ -14,7 +14,7 @@ from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_gpt2, tiny_tokenizer
 from trainer.model.beside import Origin
-from trainer.model.exporter import Trained, base_dtype, export
+from trainer.model.exporter import TrainedTensors, base_dtype, export
 from trainer.model.load import base_reference, load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.verification import ExportMismatchError, Probe
@@ -58,7 +58,7 @@ def exported(
     origin = Origin(
         located, load_tokenizer(located), provenance_of(located, base_dtype(model)), "support-bot", base_dtype(model), CAUSAL_LM
     )
-    done = export(Trained.of(model, whole, step=7), origin, config.exports, LocalFolder(directory), probe or probe_of(model), dtype)
+    done = export(TrainedTensors.of(model, whole, step=7), origin, config.exports, LocalFolder(directory), probe or probe_of(model), dtype)
     return [Path(form.uri) for form in done]
 
 
@@ -390,7 +390,8 @@ def test_each_form_is_told_of_when_it_is_in_its_place_and_both_only_once_both_ar
     origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.float32), "support-bot", torch.float32, CAUSAL_LM)
 
     export(
-        Trained.of(model, dict(model.named_parameters()), step=7), origin, BOTH.exports, LocalFolder(tmp_path / "model"), probe_of(model),
+        TrainedTensors.of(model, dict(model.named_parameters()), step=7), origin, BOTH.exports, LocalFolder(tmp_path / "model"),
+        probe_of(model),
         published=lambda done: told.append((done.form.value, sorted(path.name for path in (tmp_path / "model").glob("[!.]*")))),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from finetune.api.sections import Regularization
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_gpt2, tiny_model
 from trainer.model.beside import Origin
-from trainer.model.exporter import Trained, export
+from trainer.model.exporter import TrainedTensors, export
 from trainer.model.load import load_model, load_tokenizer, provenance_of
 from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
@@ -140,7 +140,7 @@ def test_an_export_that_lost_an_adapter_too_small_for_the_logits_is_not_publishe
     probe = Probe.take(lambda ids: model(input_ids=ids).logits, random_prompts([12, 20], seed=5), torch.bfloat16)
     with model.disable_adapter():
         probe.compare(model, "untrained base", torch.bfloat16)  # passes: logits alone do not tell
-    trained = Trained.of(model, dict(model.named_parameters()), step=7)
+    trained = TrainedTensors.of(model, dict(model.named_parameters()), step=7)
     origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.bfloat16), "support-bot", torch.bfloat16, CAUSAL_LM)
     if lost == "merge":
         monkeypatch.setattr(Linear, "merge", not_at_all)

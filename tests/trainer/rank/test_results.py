@@ -57,13 +57,13 @@ def config(folder: Path, *, export: tuple[str, ...] = ("adapter",), **changes: A
     return train_config(folder, **(content | changes))
 
 
-def run(wanted: TrainConfig, *, trained: bool = False) -> Sent:
+def run(wanted: TrainConfig, *, only_results: bool = False) -> Sent:
     """Do what a worker of one rank does."""
     sent, data = Sent(), data_folder(Path(wanted.output.directory) / f".finetune-{os.environ.get('RANK', '0')}")
     inputs = check_inputs(wanted, data).with_tokens(wanted, data)
     ownership = Ownership.of(wanted, inputs.digests(wanted))
-    ownership.write(finished=trained)
-    execute(Assignment(wanted, inputs, ownership.owner, sent, trained=trained))
+    ownership.write(finished=only_results)
+    execute(Assignment(wanted, inputs, ownership.owner, sent, only_results=only_results))
     return sent
 
 
@@ -112,7 +112,7 @@ def test_memory_is_counted_in_bytes_whatever_the_unit_of_the_system(monkeypatch:
 def test_a_form_that_is_added_is_written_and_nothing_is_trained_or_measured_again(folder: Path) -> None:
     before, lines = report(folder), (folder / "run" / "metrics.jsonl").read_text()
 
-    sent = run(config(folder, export=("adapter", "merged")), trained=True)
+    sent = run(config(folder, export=("adapter", "merged")), only_results=True)
 
     after = report(folder)
     assert [entry["form"] for entry in after["exports"]] == ["adapter", "merged"]
@@ -128,7 +128,7 @@ def test_results_that_were_deleted_are_made_again_as_they_were(folder: Path) -> 
     shutil.rmtree(folder / "run" / "model")
     (folder / "run" / "report.json").unlink()
 
-    run(config(folder), trained=True)
+    run(config(folder), only_results=True)
 
     after = report(folder)
     for name in ("baseline", "final", "best", "samples", "hyperparameters"):
@@ -146,7 +146,7 @@ def test_an_export_of_other_weights_does_not_make_the_report_one_of_theirs(folde
     entered = [entry | {"step": step, "form": form} for step, form in ((other, "adapter"), (1, "merged"), (2, "merged"), (3, "merged"))]
     (folder / "run" / "report.json").write_text(json.dumps(written | {"exports": entered}))
 
-    run(config(folder, export=("adapter", "merged")), trained=True)
+    run(config(folder, export=("adapter", "merged")), only_results=True)
 
     assert report(folder)["measuredStep"] == report(folder)["best"]["step"] != best
     assert report(folder)["final"] != written["final"]
@@ -156,7 +156,7 @@ def test_weights_that_the_report_is_not_of_are_measured_before_they_are_written(
     best = report(folder)["best"]["step"]
     (folder / "run" / "checkpoints" / f"step-{best}" / "parameters.safetensors").write_bytes(b"torn")
 
-    run(config(folder, export=("adapter", "merged")), trained=True)
+    run(config(folder, export=("adapter", "merged")), only_results=True)
 
     after = report(folder)
     assert after["best"]["step"] != best
@@ -172,7 +172,7 @@ def test_a_finished_run_without_a_valid_checkpoint_is_not_silently_trained_again
     shutil.rmtree(folder / "run" / "model")
 
     with pytest.raises(InputError, match=r"output: the run in .* is finished, but no valid checkpoint of it is left; restore "):
-        run(config(folder), trained=True)
+        run(config(folder), only_results=True)
 
 
 def test_a_run_whose_export_is_another_model_fails_and_leaves_no_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

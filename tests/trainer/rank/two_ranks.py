@@ -19,8 +19,8 @@ def main(folder: Path) -> None:
     sharded = {"workers": {"workers": 2, "deepspeed": {"zeroStage": 3}}}
     torch.distributed.init_process_group("gloo")
     both = config(folder, export=("adapter", "merged"), **sharded)
-    for name, wanted, trained in (("first", config(folder, **sharded), False), ("widened", both, True), ("again", both, True)):
-        run(wanted, trained=trained)
+    for name, wanted, only_results in (("first", config(folder, **sharded), False), ("widened", both, True), ("again", both, True)):
+        run(wanted, only_results=only_results)
         torch.distributed.barrier()
         if torch.distributed.get_rank() == 0:
             shutil.copy(folder / "run" / "report.json", folder / f"{name}.json")
