@@ -15,11 +15,14 @@ from finetune.api.metrics import METRICS, MetricFacts, MetricName
 
 MAX_SAMPLES = 3
 SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tuned", "tuned", "green"), ("reference", "expected", "dim"))
+PERCENT_MAX = 1000
+"""From ten times the base on, a percentage is a long number that depends on how small the base happened to be."""
 
 
 def render_table(report: Mapping[str, Any]) -> RenderableType:
     """Return the metrics of base and tuned model side by side, remarks on them, and up to `MAX_SAMPLES` prompts with both answers."""
-    parts: list[RenderableType] = [metrics_table(report), *(Text(remark) for remark in remarks(report))]
+    # Not the table's own title, which would wrap at the width of the table.
+    parts: list[RenderableType] = [Text(_title(report), style="italic"), metrics_table(report), *(Text(remark) for remark in remarks(report))]
     for sample in report.get("samples", [])[:MAX_SAMPLES]:
         parts += [_sample(sample), Text()]
     return Group(*parts)
@@ -27,9 +30,7 @@ def render_table(report: Mapping[str, Any]) -> RenderableType:
 
 def metrics_table(report: Mapping[str, Any]) -> Table:
     """Return the table; arrows show the direction of change, their color whether it is better. ValueError for an unknown metric."""
-    rows = report.get("rows", {})
-    counts = f"{rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered"
-    table = Table(title=f"{report['model']['name']}: base against tuned ({counts})", box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD)
     for heading in ("metric", "base", "tuned", "change"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for name, base in report["baseline"].items():
@@ -57,6 +58,11 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _title(report: Mapping[str, Any]) -> str:
+    rows = report.get("rows", {})
+    return f"{report['model']['name']}: base against tuned ({rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered)"
+
+
 def _number(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:,.{decimals}f}"
 
@@ -69,8 +75,21 @@ def _change(base: float | None, tuned: float | None, facts: MetricFacts) -> Text
         return Text("=")
     better = facts.is_better(difference, 0)
     arrow = "▼" if difference < 0 else "▲"
-    percent = f" ({(tuned / base - 1) * 100:+.0f} %)" if base > 0 else ""
-    return Text(f"{arrow} {difference:+,.{facts.decimals}f}{percent}", style="green" if better else "red")
+    change = f"{arrow} {difference:+,.{facts.decimals}f}{_percentage(base, tuned, facts.decimals)}"
+    return Text(change, style="green" if better else "red")
+
+
+def _percentage(base: float, tuned: float, decimals: int) -> str:
+    """Return the change in percent of the base; empty where it says nothing.
+
+    That is the case when the base is shown as zero, when the change is ten times the base or more, and when -100 % would stand
+    beside a figure that is not zero.
+    """
+    if round(base, decimals) <= 0:
+        return ""
+    percent = round((tuned / base - 1) * 100)
+    vanished = percent <= -100 and round(tuned, decimals) != 0
+    return "" if percent >= PERCENT_MAX or vanished else f" ({percent:+d} %)"
 
 
 def _sample(sample: Mapping[str, str]) -> Table:

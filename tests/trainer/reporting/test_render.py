@@ -26,8 +26,31 @@ def test_base_and_tuned_stand_side_by_side_with_the_change() -> None:
     assert line(text, "Perplexity").split() == ["Perplexity", "(lower", "is", "better)", "20.00", "8.00", "▼", "-12.00", "(-60", "%)"]
     assert line(text, "BLEU").split() == ["BLEU", "2.0", "12.5", "▲", "+10.5", "(+525", "%)"]
     assert line(text, "Bits per byte").split()[-1] == "="
-    assert "40 test rows, 30 of them answered" in text
-    assert "org/model" in text
+
+
+def test_the_title_is_one_line_though_the_table_is_narrower() -> None:
+    name = "an-organization/a-model-with-a-long-name"
+    document = report(baseline={"wer": Figure(0.8)}, final={"wer": Figure(0.4)})
+    document["model"]["name"] = name
+
+    assert f"{name}: base against tuned (40 test rows, 30 of them answered)" in shown(document).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("metric", "base", "tuned", "change"),
+    [
+        pytest.param("bleu", 10, 110, "▲ +100.0", id="ten times more"),
+        pytest.param("bleu", 10, 109, "▲ +99.0 (+990 %)", id="a little less than ten times more"),
+        pytest.param("bleu", 0.04, 0.2, "▲ +0.2", id="the base is shown as zero"),
+        pytest.param("perplexity", 427_389.78, 1.74, "▼ -427,388.04", id="almost all, which is not -100 %"),
+        pytest.param("perplexity", 892.35, 8.9, "▼ -883.45 (-99 %)", id="99 %"),
+        pytest.param("wer", 0.8, 0, "▼ -0.800 (-100 %)", id="all of it"),
+    ],
+)
+def test_a_percentage_is_shown_only_where_it_says_something(metric: str, base: float, tuned: float, change: str) -> None:
+    text = shown(report(baseline={metric: Figure(base)}, final={metric: Figure(tuned)}))
+
+    assert line(text, change).rstrip().endswith(f"  {change}")
 
 
 @pytest.mark.parametrize(
