@@ -72,8 +72,8 @@ def is_selected(item: KubeObject, request: Request, target: Target) -> bool:
     selector = request.query.get("labelSelector")
     labels = item["metadata"].get("labels") or {}
     name, _, value = (selector or "").partition("=")
-    labelled = selector is None or (name in labels and value in ("", labels[name]))
-    return labelled and target.namespace in (None, item["metadata"].get("namespace"))
+    labeled = selector is None or (name in labels and value in ("", labels[name]))
+    return labeled and target.namespace in (None, item["metadata"].get("namespace"))
 
 
 def merge_patch(old: Any, patch: Any) -> Any:

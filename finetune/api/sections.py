@@ -61,7 +61,7 @@ class AugmentationOperation(WireModel):
 
     synonym_replacement: SynonymReplacement | None = Field(None, description="Replace words by synonyms.")
     word_dropout: WordDropout | None = Field(None, description="Leave words out.")
-    word_swap: WordSwap | None = Field(None, description="Swap neighbouring words.")
+    word_swap: WordSwap | None = Field(None, description="Swap neighboring words.")
     character_noise: CharacterNoise | None = Field(None, description="Make typing errors.")
 
     rules = (exactly_one("synonym_replacement", "word_dropout", "word_swap", "character_noise", what="augmentation.operations"),)

@@ -132,7 +132,7 @@ class HuggingFaceDataset(WireModel):
         Rule(
             f"self.name.matches('{DATASET_NAME}') && !self.name.startsWith('datasets/')",
             lambda dataset: re.fullmatch(DATASET_NAME, dataset.name) is not None and not dataset.name.startswith("datasets/"),
-            "huggingFace.name: give the name as the hub shows it, organisation/set, such as HuggingFaceH4/no_robots,"
+            "huggingFace.name: give the name as the hub shows it, organization/set, such as HuggingFaceH4/no_robots,"
             " without https://huggingface.co/ and datasets/ before it; for files use persistentVolumeClaim or path",
         ),
     )
@@ -178,7 +178,7 @@ class Source(WireModel):
         max_length=4096,
         description="A local file, folder or pattern such as a/*.jsonl, relative to the job file; for `finetune run` only."
         " Files of a folder or pattern (** goes into folders below) are read in the order of their names, hidden ones left out;"
-        " of a folder also README, licence and the like.",
+        " of a folder also README, license and the like.",
     )
     format: DataFormat | None = Field(
         None,
@@ -248,7 +248,7 @@ class ModelSource(WireModel):
         Rule(
             f"!has(self.name) || self.name.matches('{MODEL_NAME}')",
             lambda m: m.name is None or re.fullmatch(MODEL_NAME, m.name) is not None,
-            "model.name: give the name as the hub shows it, organisation/model, such as HuggingFaceTB/SmolLM2-135M-Instruct;"
+            "model.name: give the name as the hub shows it, organization/model, such as HuggingFaceTB/SmolLM2-135M-Instruct;"
             " for a folder use model.persistentVolumeClaim or model.path",
         ),
         Rule(

@@ -1,7 +1,7 @@
 """FineTuneJobSpec: what the user writes. The CRD is generated from these models by finetune.api.crd.
 
 The sections that the trainer reads too come from finetune.api.sections; here are those that only a cluster knows. A field is
-in the schema only when the code honours it. Tests: tests/finetune/api/.
+in the schema only when the code honors it. Tests: tests/finetune/api/.
 """
 
 import re

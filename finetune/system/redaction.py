@@ -8,8 +8,8 @@ import re
 SECRET = re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|\bhf_[A-Za-z0-9]{16,}")
 """Authorization headers, JSON web tokens (service accounts), tokens of the Hugging Face hub."""
 REDACTED = "[redacted]"
-COLOUR = re.compile(r"(?:\x1b)?\[[0-9;]*m")
-"""A terminal's colour codes, also where the escape character before them was lost on the way."""
+COLOR = re.compile(r"(?:\x1b)?\[[0-9;]*m")
+"""A terminal's color codes, also where the escape character before them was lost on the way."""
 
 
 def redact(text: str) -> str:
@@ -18,5 +18,5 @@ def redact(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return the text without colour codes, for places that are no terminal."""
-    return COLOUR.sub("", text)
+    """Return the text without color codes, for places that are no terminal."""
+    return COLOR.sub("", text)

@@ -34,12 +34,12 @@ class Checked:
         length = self.config.training.max_sequence_length
         return [tokenize(example, self.inputs.tokenizer, length) for example in self.inputs.dataset.train]
 
-    def learnt(self) -> list[str]:
+    def learned(self) -> list[str]:
         """Return the text with loss of each training row, with its special tokens."""
         assert self.inputs is not None, f"refused: {self.error}"
         tokenizer = self.inputs.tokenizer
         return [
-            tokenizer.decode([token for token, learnt in zip(row.input_ids, row.loss_mask, strict=True) if learnt])
+            tokenizer.decode([token for token, learned in zip(row.input_ids, row.loss_mask, strict=True) if learned])
             for row in self.train_rows()
         ]
 

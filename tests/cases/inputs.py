@@ -11,7 +11,7 @@ from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
 
 THINGS = ("apple", "river", "stone", "cloud", "house", "horse")
-PAIRS = [{"prompt": f"What colour has the {thing}?", "completion": f"The {thing} is red."} for thing in THINGS]
+PAIRS = [{"prompt": f"What color has the {thing}?", "completion": f"The {thing} is red."} for thing in THINGS]
 
 
 def lines(rows: list[Any]) -> bytes:

@@ -43,15 +43,15 @@ def taken(rows: int, *words: str) -> Expectation:
 
 
 def learns(*rows: list[str], never: tuple[str, ...] = ()) -> Expectation:
-    """Of the first training rows, what bears loss holds these words, and nothing learnt holds any of `never`."""
+    """Of the first training rows, what bears loss holds these words, and nothing learned holds any of `never`."""
 
     def holds(checked: Checked) -> None:
-        learnt = checked.learnt()
-        assert len(learnt) >= len(rows)
-        for wanted, text in zip(rows, learnt, strict=False):
+        learned = checked.learned()
+        assert len(learned) >= len(rows)
+        for wanted, text in zip(rows, learned, strict=False):
             for words in wanted:
                 assert words in text
-        assert not [words for words in never for text in learnt if words in text]
+        assert not [words for words in never for text in learned if words in text]
 
     return holds
 
@@ -67,7 +67,7 @@ def all_of(*expectations: Expectation) -> Expectation:
 
 
 def asks_as_it_was_taught(checked: Checked) -> None:
-    """An answer is generated from what stands before the learnt words in training, and the thought that a template opens is told."""
+    """An answer is generated from what stands before the learned words in training, and the thought that a template opens is told."""
     assert checked.config is not None
     assert checked.inputs is not None
     for row, prompt in zip(checked.train_rows(), checked.prompts(), strict=True):

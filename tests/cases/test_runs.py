@@ -1,6 +1,6 @@
 """Inputs whose fault showed in a run only: a real one, from a folder with modules called as ours, of a model that learns to stop.
 
-The end of a turn is learnt within a few steps; evaluation and the exported model have to stop there.
+The end of a turn is learned within a few steps; evaluation and the exported model have to stop there.
 """
 
 import json
@@ -22,7 +22,7 @@ RUN = {"101-end-token-run", "106-trainer-py-in-cwd"}
 """The given inputs that are looked at here."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHADOWS = ("trainer.py", "random.py", "json.py", "torch.py")
-QUESTIONS = [{"prompt": f"What colour is thing {index}?", "completion": "It is red."} for index in range(12)]
+QUESTIONS = [{"prompt": f"What color is thing {index}?", "completion": "It is red."} for index in range(12)]
 
 
 def run(job_file: Path, output: Path, folder: Path) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_a_model_stops_where_it_was_taught_to_run_from_a_folder_of_modules_calle
     report = run(job_file, tmp_path / "out", tmp_path)
     assert [sample["tuned"] for sample in report["samples"]] == ["It is red."] * len(report["samples"])
     assert report["samples"]
-    stops_by_itself(tmp_path / "out" / "model" / "merged", "What colour is thing 20?", "It is red.")
+    stops_by_itself(tmp_path / "out" / "model" / "merged", "What color is thing 20?", "It is red.")
 
 
 def test_the_given_model_stops_where_it_was_taught_to_run_from_the_given_folder(given_cases: Path, tmp_path: Path) -> None:
@@ -72,4 +72,4 @@ def test_the_given_model_stops_where_it_was_taught_to_run_from_the_given_folder(
     shutil.copytree(given_cases / "106-trainer-py-in-cwd", folder)
     report = run(given_cases / "101-end-token-run" / "job.yaml", tmp_path / "out", folder)
     assert {sample["tuned"] for sample in report["samples"]} == {"It is red."}
-    stops_by_itself(tmp_path / "out" / "model" / "merged", "What colour is thing 20?", "It is red.")
+    stops_by_itself(tmp_path / "out" / "model" / "merged", "What color is thing 20?", "It is red.")

@@ -139,7 +139,7 @@ def test_new_rows_leave_all_else_in_the_sample_as_it_was(script: ModuleType, qui
     assert others == [quickstart_documents["PersistentVolumeClaim"], quickstart_documents["FineTuneJob"]]
 
 
-def test_sample_and_notice_name_source_and_licence() -> None:
+def test_sample_and_notice_name_source_and_license() -> None:
     for file in ("NOTICE", "quickstart.yaml"):
         text = (SAMPLES / file).read_text(encoding="utf-8")
         assert all(name in text for name in ("banking77", "Casanueva", "PolyAI-LDN/task-specific-datasets", "CC BY 4.0")), file

@@ -16,7 +16,7 @@ def test_children_are_found_by_the_job_that_their_label_names() -> None:
     ours = {"labels": {"finetune.dev/job": "bot"}}
     stores.pods.put(named("head", metadata=ours))
     stores.pods.put(named("elsewhere", namespace="team-b", metadata=ours))
-    stores.pods.put(named("unlabelled"))
+    stores.pods.put(named("unlabeled"))
 
     assert [pod["metadata"]["name"] for pod in stores.pods.by_index(OWNER_INDEX, "team-a/bot")] == ["head"]
 

@@ -75,13 +75,13 @@ async def test_many_objects_come_in_pages_and_changes_follow(control_plane: Cont
             assert following.names >= everything - {"kube-root-ca.crt"}
             assert len(following.store) == len(following.changes)
             assert "managedFields" not in following.store.all()[0]["metadata"]
-            await client.patch(CONFIG_MAPS, "c7", "reflect-many", {"data": {"colour": "red"}})
+            await client.patch(CONFIG_MAPS, "c7", "reflect-many", {"data": {"color": "red"}})
             await client.delete(CONFIG_MAPS, "c8", "reflect-many")
             await client.create(CONFIG_MAPS, config_map("new", "reflect-many"))
             await until(lambda: "new" in following.names, seconds=WAIT_SECONDS)
             changed = following.store.get("reflect-many/c7")
             assert changed is not None
-            assert changed["data"] == {"colour": "red"}
+            assert changed["data"] == {"color": "red"}
             assert "c8" not in following.names
 
 

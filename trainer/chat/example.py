@@ -16,13 +16,13 @@ class Message:
     content: str
     reasoning: str | None = None
     """The assistant's thoughts before the answer; the chat template decides where they go."""
-    learnt: bool = True
+    learned: bool = True
     """False for an assistant turn that is only context (weight 0)."""
 
     def parts(self) -> list[str]:
         """Return everything that identifies the turn: role, content, reasoning and weight."""
         more = [f"reasoning {self.reasoning}"] if self.reasoning is not None else []
-        return [self.role, self.content, *more, *([] if self.learnt else ["weight 0"])]
+        return [self.role, self.content, *more, *([] if self.learned else ["weight 0"])]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class ChatExample(Example):
         return cls(_id_of(messages, tools), origin, tuple(messages), tools)
 
     def to_wire(self) -> list[Any]:
-        """Return [role, content, reasoning, learnt] of each turn, and the tools."""
-        return [[[turn.role, turn.content, turn.reasoning, turn.learnt] for turn in self.messages], self.tools]
+        """Return [role, content, reasoning, learned] of each turn, and the tools."""
+        return [[[turn.role, turn.content, turn.reasoning, turn.learned] for turn in self.messages], self.tools]
 
     @classmethod
     def from_wire(cls, name: str, origin: str, wire: Any) -> Self:
@@ -66,7 +66,7 @@ class ChatExample(Example):
     @property
     def answer_index(self) -> int:
         """Index of that answer in `messages`; of the last message if no answer is learned."""
-        answers = [index for index, message in enumerate(self.messages) if message.role == "assistant" and message.learnt]
+        answers = [index for index, message in enumerate(self.messages) if message.role == "assistant" and message.learned]
         return answers[-1] if answers else len(self.messages) - 1
 
     @property

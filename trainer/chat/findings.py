@@ -50,7 +50,7 @@ def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:
     if uses_plain_template(tokenizer):
         findings.append("model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»")
     ending = ending_of(tokenizer)
-    ends = {_last_learnt(row) for row in side.rows if not row.truncated and any(row.loss_mask)}
+    ends = {_last_learned(row) for row in side.rows if not row.truncated and any(row.loss_mask)}
     if ends and not ends & set(ending.tokens):
         findings.append("model: its chat template ends answers without a special token; the tuned model may not know when to stop")
     elif ending.appended is not None:
@@ -112,5 +112,5 @@ def control_findings(side: ReadConversations) -> list[str]:
     return control_token_findings(side.name, Each(named, lambda index: (side.examples[index], side.conversations[index].control)))
 
 
-def _last_learnt(row: Sample) -> int:
-    return next(token for token, learnt in zip(reversed(row.input_ids), reversed(row.loss_mask), strict=True) if learnt)
+def _last_learned(row: Sample) -> int:
+    return next(token for token, learned in zip(reversed(row.input_ids), reversed(row.loss_mask), strict=True) if learned)

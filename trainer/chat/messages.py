@@ -60,7 +60,9 @@ def message_of(path: str, item: Any, fault: Fault) -> tuple[Message, list[str], 
     if role is None:
         advice = ROLE_ADVICE.get(str(item["role"]).lower(), f"roles are {', '.join(ROLES)}")
         raise fault(f"{path}.role is {shown(str(item['role']))}", advice)
-    message = Message(role, _content(path, item["content"], fault), _thoughts(path, role, held, fault), _is_learnt(path, role, held, fault))
+    message = Message(
+        role, _content(path, item["content"], fault), _thoughts(path, role, held, fault), _is_learned(path, role, held, fault)
+    )
     unread = [key for key in held if key not in ("role", "content", *WEIGHT_KEYS, *THOUGHT_KEYS)]
     return message, unread, [key for key in WEIGHT_KEYS if role != "assistant" and held.get(key)]
 
@@ -169,7 +171,7 @@ def _thoughts(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> st
     return next(iter(found.values()))
 
 
-def _is_learnt(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> bool:
+def _is_learned(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> bool:
     found = {key: held[key] for key in WEIGHT_KEYS if key in held}
     for key, value in found.items():
         if not isinstance(value, bool | int | float) or value not in (0, 1):

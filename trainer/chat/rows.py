@@ -23,7 +23,7 @@ SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY_NAME = "history"
 TOOLS_NAME = "tools"
 HISTORY_FIX = 'write [["earlier question", "earlier answer"]], or columns: {ignore: [history]}'
-UNLEARNT = Skipped(reason="weight 0 for every answer", none_left="has an answer to learn: they have weight 0, or no words")
+UNLEARNED = Skipped(reason="weight 0 for every answer", none_left="has an answer to learn: they have weight 0, or no words")
 
 
 def conversation_layout(field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
@@ -85,8 +85,8 @@ def _of_messages(row: Row) -> ChatExample | Skipped:
     check_order(column, messages, fault)
     if has_empty_turn(messages):
         return Skipped(f"{column}[].content")
-    if not any(message.learnt for message in messages if message.role == "assistant"):
-        return UNLEARNT
+    if not any(message.learned for message in messages if message.role == "assistant"):
+        return UNLEARNED
     row.noticed.keys.update({key for _, unread, _ in read for key in unread})
     row.noticed.marked.update({key for *_, marked in read for key in marked})
     return _example(row, messages)

@@ -24,13 +24,13 @@ class Reading:
     example: ChatExample
     conversation: Conversation
     encoded: Encoded
-    learnt: tuple[range, ...]
+    learned: tuple[range, ...]
 
     def tokens(self, tokenizer: Any, max_length: int) -> Sample:
         """Return the row as the model sees it, cut after `max_length`."""
         mask = [False] * len(self.encoded.input_ids)
         size = 0
-        for place in self.learnt:
+        for place in self.learned:
             for index in place:
                 mask[index] = index > 0
             kept = [index for index in place if index < max_length]
@@ -54,10 +54,10 @@ def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int
     The prompt is what precedes the last learned answer in the training form, whatever the template's generation prompt is.
     """
     reading = read(example, tokenizer)
-    turn = [turn for turn in reading.conversation.turns if turn.learnt][-1]
+    turn = [turn for turn in reading.conversation.turns if turn.learned][-1]
     opening = in_text(tokenizer).sub("", ending_of(tokenizer).opening)
     reference = _spoken(reading.conversation, turn, tokenizer).removeprefix(opening).strip()
-    return reading.encoded.input_ids[: reading.learnt[-1].start], reference
+    return reading.encoded.input_ids[: reading.learned[-1].start], reference
 
 
 def read(example: ChatExample, tokenizer: Any) -> Reading:
@@ -70,7 +70,7 @@ def read(example: ChatExample, tokenizer: Any) -> Reading:
         if place is None:
             fix = "use a model with a fast tokenizer (tokenizer.json)" if encoded.offsets is None else "use another model"
             raise InputError(example.origin, "this tokenizer joins an answer's first or last word with the words around it", fix)
-        if turn.learnt:
+        if turn.learned:
             places.append(place)
     return Reading(example, conversation, encoded, tuple(places))
 

@@ -30,7 +30,7 @@ class Turn:
     """End of the turn if no token marks it."""
     limit: int
     """Where the words of the next turn begin, or the end of the text."""
-    learnt: bool
+    learned: bool
     last: bool
     """Whether it is the conversation's last turn."""
 
@@ -74,7 +74,7 @@ def conversation_of(example: ChatExample, tokenizer: Any) -> Conversation:
     reader = _Reader(example, tokenizer, written, marker)
     spoken = [index for index, message in enumerate(messages) if message.role == "assistant"]
     shown = [index for index in spoken if written.of_turn(index)]
-    wanted = [index for index in spoken if messages[index].learnt]
+    wanted = [index for index in spoken if messages[index].learned]
     if not any(index in shown for index in wanted) and wanted:
         raise _inseparable(example)
     places, literals = tuple(reader.turn(index) for index in shown), _literals(written, marker)
@@ -111,7 +111,9 @@ class _Reader:
         start = self._start(index, stretches[own[0]].start, before)
         if len(own) != own[-1] - own[0] + 1 or self._shown_twice([stretches[number] for number in own]):
             raise _inseparable(self.example)
-        return Turn(start, words_end, self._text_end(index, words_end), limit, self.messages[index].learnt, index == len(self.messages) - 1)
+        return Turn(
+            start, words_end, self._text_end(index, words_end), limit, self.messages[index].learned, index == len(self.messages) - 1
+        )
 
     def asks_otherwise(self) -> bool:
         """Return whether the generation prompt for the last answer shows the turns before it differently."""
@@ -219,7 +221,7 @@ def _literals(written: Written, marker: Marker) -> tuple[tuple[int, int], ...]:
 def _check_what_is_shown(example: ChatExample, written: Written, tokenizer: Any) -> None:
     """Raise InputError for a row whose thoughts or tools the template ignores: the model would not learn them."""
     messages = example.messages
-    thoughtful = [index for index, message in enumerate(messages) if message.reasoning and message.learnt]
+    thoughtful = [index for index, message in enumerate(messages) if message.reasoning and message.learned]
     unseen = [index for index in thoughtful if all(stretch.piece.part != "reasoning_content" for stretch in written.of_turn(index))]
     if unseen and (unseen[-1] == len(messages) - 1 or not ending_of(tokenizer).shows_thoughts):
         problem = f"messages[{unseen[-1]}] has reasoning_content, which the model's chat template does not show"

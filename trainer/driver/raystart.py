@@ -32,7 +32,7 @@ STARTS = 2
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_TRAIN_V2_ENABLED": "1",
-    # Ray Train's own print does not honour a captured stdout, and so the disassembly that dill reads lands in the log.
+    # Ray Train's own print does not honor a captured stdout, and so the disassembly that dill reads lands in the log.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # A worker that asked for no GPU must see none: Ray no longer hides them by itself.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",

@@ -67,7 +67,7 @@ def _elsewhere(located: LocatedModel, base: str, revision: str | None) -> str:
     )
     if located.kind is ModelKind.GGUF:
         words += (
-            f" These weights were dequantised: `python -m trainer.model.gguf {located.path} FOLDER` makes the folder again. The model "
+            f" These weights were dequantized: `python -m trainer.model.gguf {located.path} FOLDER` makes the folder again. The model "
             "of that name on the hub has other weights."
         )
     return words

@@ -73,8 +73,8 @@ def _check_config(path: Path, field: str) -> None:
     if config.get("is_encoder_decoder"):
         raise InputError(field, f"{path} is an encoder-decoder model", "give a causal (decoder-only) language model")
     if "quantization_config" in config:
-        fix = "give the model's unquantised weights"
-        raise InputError(field, f"{path} holds quantised weights, which cannot be trained", fix)
+        fix = "give the model's unquantized weights"
+        raise InputError(field, f"{path} holds quantized weights, which cannot be trained", fix)
     if not config.get("model_type"):
         raise InputError(field, f"{file} has no model_type", LAYOUT)
 

@@ -1,4 +1,4 @@
-"""Turn a GGUF file into a folder that can be trained: dequantised once, cached, safe with several ranks at once.
+"""Turn a GGUF file into a folder that can be trained: dequantized once, cached, safe with several ranks at once.
 
 A separate process does the work (`python -m trainer.model.gguf FILE FOLDER`), because in a worker
 transformers may be set to shard every weight that it loads (ZeRO-3). Test: tests/trainer/model/test_gguf.py.
@@ -29,8 +29,8 @@ def cache_directory() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "finetune-operator"
 
 
-def dequantised_folder(file: Path, convert: Callable[[Path, Path], None] | None = None) -> Path:
-    """Return the folder with the dequantised model (float32 safetensors, tokenizer, generation config), making it if needed.
+def dequantized_folder(file: Path, convert: Callable[[Path, Path], None] | None = None) -> Path:
+    """Return the folder with the dequantized model (float32 safetensors, tokenizer, generation config), making it if needed.
 
     Only one process makes it, under a lock, and others see it whole or not at all. `convert(file, folder)` does the work.
     """
@@ -64,7 +64,7 @@ def convert_in_child(file: Path, folder: Path) -> None:
     command = [sys.executable, "-P", "-m", "trainer.model.gguf", str(file), str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
-        raise RuntimeError(f"{file} could not be dequantised (exit code {done.returncode}): {done.stderr[-TAIL_CHARACTERS:]}")
+        raise RuntimeError(f"{file} could not be dequantized (exit code {done.returncode}): {done.stderr[-TAIL_CHARACTERS:]}")
 
 
 def convert(file: Path, folder: Path) -> None:

@@ -16,15 +16,15 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from finetune.api.errors import InputError
 from finetune.api.record import ModelProvenance
 from trainer.model.folder import weight_files
-from trainer.model.gguf import dequantised_folder
+from trainer.model.gguf import dequantized_folder
 from trainer.model.location import LocatedModel, ModelKind
 from trainer.objectives.family import Family
 from trainer.storage.digest import sha256_of
 
 
 def folder_of(located: LocatedModel) -> Path:
-    """Return the folder to load from; a GGUF file is dequantised into the cache at its first use."""
-    return dequantised_folder(located.path) if located.kind is ModelKind.GGUF else located.path
+    """Return the folder to load from; a GGUF file is dequantized into the cache at its first use."""
+    return dequantized_folder(located.path) if located.kind is ModelKind.GGUF else located.path
 
 
 def base_reference(located: LocatedModel) -> tuple[str, str | None]:
@@ -44,7 +44,7 @@ def load_tokenizer(located: LocatedModel) -> PreTrainedTokenizerBase:
             folder_of(located), local_files_only=True, trust_remote_code=False
         )
     except RuntimeError:
-        raise  # dequantising failed, which is not the user's fault
+        raise  # dequantizing failed, which is not the user's fault
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise InputError(located.field, f"the tokenizer in {located.path} cannot be loaded: {first_line(error)}", FIX) from error
     return tokenizer
@@ -79,7 +79,7 @@ def load_model(located: LocatedModel, dtype: torch.dtype, family: Family) -> Pre
 def provenance_of(located: LocatedModel, dtype: torch.dtype, digest: str | None = None) -> ModelProvenance:
     """Return which weights these are, held in `dtype`; without a `digest` it reads every weight file, so call it on one rank only."""
     held = str(dtype).removeprefix("torch.")
-    stored = "4-bit (GGUF Q4_1), dequantised, held as " if located.kind is ModelKind.GGUF else ""
+    stored = "4-bit (GGUF Q4_1), dequantized, held as " if located.kind is ModelKind.GGUF else ""
     return ModelProvenance(
         name=located.name,
         source=located.source,

@@ -22,7 +22,11 @@ PERCENT_MAX = 1000
 def render_table(report: Mapping[str, Any]) -> RenderableType:
     """Return the metrics of base and tuned model side by side, remarks on them, and up to `MAX_SAMPLES` prompts with both answers."""
     # Not the table's own title, which would wrap at the width of the table.
-    parts: list[RenderableType] = [Text(_title(report), style="italic"), metrics_table(report), *(Text(remark) for remark in remarks(report))]
+    parts: list[RenderableType] = [
+        Text(_title(report), style="italic"),
+        metrics_table(report),
+        *(Text(remark) for remark in remarks(report)),
+    ]
     for sample in report.get("samples", [])[:MAX_SAMPLES]:
         parts += [_sample(sample), Text()]
     return Group(*parts)
@@ -60,7 +64,9 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
 
 def _title(report: Mapping[str, Any]) -> str:
     rows = report.get("rows", {})
-    return f"{report['model']['name']}: base against tuned ({rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered)"
+    return (
+        f"{report['model']['name']}: base against tuned ({rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered)"
+    )
 
 
 def _number(value: float | None, decimals: int) -> str:

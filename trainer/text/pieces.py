@@ -39,7 +39,7 @@ def pieces_of_all(examples: Iterable[TextExample], tokenizer: Any, max_length: i
         texts = [example.text for example in batch]
         # With the end token, this many no longer fit.
         found = [_with_end(encoded, tokenizer) for encoded in encode_texts(texts, tokenizer, offsets_from=max_length)]
-        sizes = _learnt_bytes(texts, [input_ids for input_ids, _ in found], tokenizer)
+        sizes = _learned_bytes(texts, [input_ids for input_ids, _ in found], tokenizer)
         for example, (input_ids, ends), size in zip(batch, found, sizes, strict=True):
             yield _cut(example, input_ids, ends, size, tokenizer, max_length)
 
@@ -111,7 +111,7 @@ def _reached(ends: Iterable[int]) -> Iterator[int]:
         yield reached
 
 
-def _learnt_bytes(texts: Sequence[str], rows: Sequence[list[int]], tokenizer: Any) -> list[int]:
+def _learned_bytes(texts: Sequence[str], rows: Sequence[list[int]], tokenizer: Any) -> list[int]:
     """Return the size of each text, in bytes, without its first token if that is text, because it has no loss."""
     first = [getattr(tokenizer, "bos_token_id", None)]
     decoded = iter(decode_all(tokenizer, [row[1:] for row in rows if row[:1] != first]))

@@ -1,7 +1,7 @@
 """Takes a file apart into the objects that kubectl would find in it, in kubectl's order.
 
 kubectl cuts a file at every line that begins with `---`, reads each piece as YAML (a file that begins with `{` as JSON objects,
-where it can), passes over empty ones, and takes the items out of lists. A byte order mark is honoured. Where a byte is not UTF-8
+where it can), passes over empty ones, and takes the items out of lists. A byte order mark is honored. Where a byte is not UTF-8
 kubectl continues with U+FFFD; here that is accepted in comments only, because elsewhere it would be learned.
 Tests: tests/finetune/cli/jobfile/test_documents.py and, against kubectl, test_kubectl.py.
 """

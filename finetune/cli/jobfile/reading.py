@@ -89,9 +89,9 @@ def _the_job(path: Path, documents: list[dict[str, Any]]) -> tuple[int, dict[str
         names = ", ".join(_name_of(document) for _, document in jobs)
         raise BadInputError([InputError(str(path), f"has {len(jobs)} documents of kind {KIND} ({names})", "keep one job in a file")])
     kinds = [kind_of(document) or "a document without a kind" for document in documents]
-    misspelt = next((kind for kind in kinds if kind.lower() in (KIND.lower(), SHORT_NAME)), None)
-    if misspelt:
-        raise BadInputError([InputError("kind", f"there is no kind {misspelt!r}", f"write {KIND}")])
+    misspelled = next((kind for kind in kinds if kind.lower() in (KIND.lower(), SHORT_NAME)), None)
+    if misspelled:
+        raise BadInputError([InputError("kind", f"there is no kind {misspelled!r}", f"write {KIND}")])
     found = f"it has: {', '.join(dict.fromkeys(kinds))}" if kinds else "it is empty"
     raise BadInputError(
         [

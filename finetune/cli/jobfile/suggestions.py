@@ -77,7 +77,7 @@ def plain_name(name: str) -> str:
 
 
 def closest(name: str, known: Iterable[str], given: Container[str] = ()) -> str:
-    """Say which of `known` is meant by the misspelt `name`, or list them all; `given` are the other names there."""
+    """Say which of `known` is meant by the misspelled `name`, or list them all; `given` are the other names there."""
     names = sorted(known)
     meant = _meant(name, names, ALIKE)
     if meant:

@@ -23,7 +23,7 @@ class Screen(Protocol):
     """Where a run is shown."""
 
     def say(self, line: str) -> None:
-        """Show a line that stays; it may hold the trainer's own colours."""
+        """Show a line that stays; it may hold the trainer's own colors."""
 
     def show(self, record: ProgressRecord) -> None:
         """Show how far the run is."""

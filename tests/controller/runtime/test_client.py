@@ -21,9 +21,9 @@ def client(api: FakeApi) -> Client:
 
 
 async def test_what_was_created_can_be_read(client: Client) -> None:
-    await client.create(WIDGETS, widget("a", colour="red"))
+    await client.create(WIDGETS, widget("a", color="red"))
 
-    assert (await client.get(WIDGETS, "a", "team-a"))["colour"] == "red"
+    assert (await client.get(WIDGETS, "a", "team-a"))["color"] == "red"
 
 
 async def test_a_dry_run_shows_whether_an_object_could_be_created_and_leaves_nothing(api: FakeApi, client: Client) -> None:
@@ -81,7 +81,7 @@ async def test_metadata_only_reads_ask_the_server_to_keep_the_contents(api: Fake
 async def test_a_write_over_what_changed_meanwhile_is_a_conflict(api: FakeApi, client: Client) -> None:
     old = api.put(WIDGETS, widget("a"))
     old = json.loads(json.dumps(old))
-    api.put(WIDGETS, widget("a", colour="red"))
+    api.put(WIDGETS, widget("a", color="red"))
 
     with pytest.raises(errors.Conflict):
         await client.replace(WIDGETS, old)

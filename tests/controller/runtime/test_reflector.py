@@ -84,14 +84,14 @@ def scenario(*items: KubeObject, **options: object) -> Callable[[Callable[[FakeA
 def test_what_is_there_and_what_comes_is_in_the_store() -> None:
     async def act(api: FakeApi, watched: Watched) -> None:
         api.put(WIDGETS, widget("b"))
-        api.put(WIDGETS, widget("a", colour="red"))
+        api.put(WIDGETS, widget("a", color="red"))
         api.remove(WIDGETS, "team-a", "b")
         await until(lambda: len(watched.changes) == 4)
 
     watched = scenario(widget("a"))(act)
 
     assert watched.changes == [("added", "a"), ("added", "b"), ("changed", "a"), ("deleted", "b")]
-    assert watched.store.all()[0]["colour"] == "red"
+    assert watched.store.all()[0]["color"] == "red"
 
 
 def test_a_long_list_is_read_in_pages() -> None:
@@ -283,15 +283,15 @@ def test_a_pause_of_an_hour_does_not_make_a_cache_deaf_for_an_hour() -> None:
 
 def test_only_what_is_read_is_kept_of_an_object() -> None:
     def project(item: KubeObject) -> KubeObject:
-        return {"metadata": item["metadata"], "colour": item["colour"]}
+        return {"metadata": item["metadata"], "color": item["color"]}
 
     async def act(api: FakeApi, watched: Watched) -> None:
-        api.put(WIDGETS, widget("b", colour="blue", weight=2))
+        api.put(WIDGETS, widget("b", color="blue", weight=2))
         await until(lambda: "b" in watched.names)
 
-    watched = scenario(widget("a", colour="red", weight=1), project=project)(act)
+    watched = scenario(widget("a", color="red", weight=1), project=project)(act)
 
-    assert [(item["colour"], "weight" in item) for item in watched.store.all()] == [("red", False), ("blue", False)]
+    assert [(item["color"], "weight" in item) for item in watched.store.all()] == [("red", False), ("blue", False)]
 
 
 def test_a_kind_that_is_not_installed_is_absent_and_found_when_it_comes() -> None:
@@ -340,9 +340,9 @@ def test_one_not_found_of_a_server_that_is_starting_deletes_nothing() -> None:
 @pytest.mark.parametrize(
     ("selection", "names"),
     [
-        pytest.param(Selection("team-a"), ["labelled", "plain"], id="one namespace"),
-        pytest.param(Selection(label_selector="job"), ["labelled", "other"], id="with a label"),
-        pytest.param(Selection("team-a", "job=x"), ["labelled"], id="with a value in a namespace"),
+        pytest.param(Selection("team-a"), ["labeled", "plain"], id="one namespace"),
+        pytest.param(Selection(label_selector="job"), ["labeled", "other"], id="with a label"),
+        pytest.param(Selection("team-a", "job=x"), ["labeled"], id="with a value in a namespace"),
     ],
 )
 def test_only_the_selected_objects_are_kept(selection: Selection, names: list[str]) -> None:
@@ -350,7 +350,7 @@ def test_only_the_selected_objects_are_kept(selection: Selection, names: list[st
         await until(lambda: len(api.watches()) == 1)
         await asyncio.sleep(1)
 
-    items = [widget("plain"), widget("labelled", labels={"job": "x"}), widget("other", namespace="team-b", labels={"job": "y"})]
+    items = [widget("plain"), widget("labeled", labels={"job": "x"}), widget("other", namespace="team-b", labels={"job": "y"})]
 
     assert scenario(*items, selection=selection)(act).names == names
 

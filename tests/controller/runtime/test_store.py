@@ -8,8 +8,8 @@ from controller.runtime.store import Store, StoreState
 from tests.controller.runtime.builders import widget
 
 
-def colours(item: KubeObject) -> list[str]:
-    return item.get("colours", [])
+def colors(item: KubeObject) -> list[str]:
+    return item.get("colors", [])
 
 
 def at(version: int, item: KubeObject, uid: str = "u") -> KubeObject:
@@ -17,33 +17,33 @@ def at(version: int, item: KubeObject, uid: str = "u") -> KubeObject:
 
 
 def store_with(*items: KubeObject) -> Store:
-    store = Store({"colour": colours})
+    store = Store({"color": colors})
     store.replace(items)
     return store
 
 
 def test_an_object_is_found_under_every_value_of_an_index() -> None:
-    store = store_with(widget("a", colours=["red", "blue"]), widget("b", colours=["blue"]))
+    store = store_with(widget("a", colors=["red", "blue"]), widget("b", colors=["blue"]))
 
-    assert [item["metadata"]["name"] for item in store.by_index("colour", "blue")] == ["a", "b"]
-    assert [item["metadata"]["name"] for item in store.by_index("colour", "red")] == ["a"]
+    assert [item["metadata"]["name"] for item in store.by_index("color", "blue")] == ["a", "b"]
+    assert [item["metadata"]["name"] for item in store.by_index("color", "red")] == ["a"]
 
 
 def test_an_object_that_changed_is_found_under_its_new_value_only() -> None:
-    store = store_with(widget("a", colours=["red"]))
-    store.put(widget("a", colours=["blue"]))
+    store = store_with(widget("a", colors=["red"]))
+    store.put(widget("a", colors=["blue"]))
 
-    assert store.by_index("colour", "red") == []
-    assert len(store.by_index("colour", "blue")) == 1
+    assert store.by_index("color", "red") == []
+    assert len(store.by_index("color", "blue")) == 1
 
 
 def test_replacing_everything_reports_what_was_deleted_unseen() -> None:
-    store = store_with(at(1, widget("stays")), at(2, widget("goes", colours=["red"])))
+    store = store_with(at(1, widget("stays")), at(2, widget("goes", colors=["red"])))
 
     changes = store.replace([at(1, widget("stays"))])
 
     assert [(change.key, change.new) for change in changes] == [("team-a/goes", None)]
-    assert store.by_index("colour", "red") == []
+    assert store.by_index("color", "red") == []
 
 
 def test_replacing_reports_only_what_differs() -> None:
@@ -79,17 +79,17 @@ async def test_waiting_ends_when_the_contents_are_known_or_known_to_be_absent() 
         await asyncio.wait_for(waiting, 1)
 
 
-OBJECTS = st.builds(lambda name, values: widget(name, colours=values), st.sampled_from("abcd"), st.lists(st.sampled_from("rgb")))
+OBJECTS = st.builds(lambda name, values: widget(name, colors=values), st.sampled_from("abcd"), st.lists(st.sampled_from("rgb")))
 
 
 @given(steps=st.lists(st.one_of(st.tuples(st.just("put"), OBJECTS), st.tuples(st.just("remove"), OBJECTS)), max_size=30))
 def test_an_index_always_agrees_with_a_search_through_all_objects(steps: list[tuple[str, KubeObject]]) -> None:
-    store = Store({"colour": colours})
+    store = Store({"color": colors})
     for step, item in steps:
         if step == "put":
             store.put(item)
         else:
             store.remove(object_key(item))
 
-        for colour in "rgb":
-            assert store.by_index("colour", colour) == [each for each in store.all() if colour in colours(each)]
+        for color in "rgb":
+            assert store.by_index("color", color) == [each for each in store.all() if color in colors(each)]

@@ -11,7 +11,7 @@ from finetune.api.base import Rule, WireModel
 from finetune.api.schema import SchemaError, structural_schema
 
 
-class Colour(StrEnum):
+class Color(StrEnum):
     RED = "red"
     BLUE = "blue"
 
@@ -26,7 +26,7 @@ class Part(WireModel):
 class Whole(WireModel):
     """A whole."""
 
-    colour: Colour = Colour.RED
+    color: Color = Color.RED
     count: int | None = None
     only: Literal["this"] = "this"
     part: Part | None = Field(None, description="The part.")
@@ -41,7 +41,7 @@ def test_optional_members_lose_null_and_keep_their_kind() -> None:
 
 def test_enumerations_and_single_values_become_enum_with_a_default() -> None:
     properties = structural_schema(Whole)["properties"]
-    assert properties["colour"] == {"type": "string", "enum": ["red", "blue"], "default": "red"}
+    assert properties["color"] == {"type": "string", "enum": ["red", "blue"], "default": "red"}
     assert properties["only"]["enum"] == ["this"]
 
 

@@ -28,9 +28,9 @@ def write(folder: Path, *documents: Any) -> Path:
     return write_documents(folder / "job.yaml", *(documents or [CONFIG_MAP, JOB]))
 
 
-def standin(behaviour: str) -> list[str]:
+def standin(behavior: str) -> list[str]:
     """Return the command that starts the stand-in for the trainer."""
-    return [sys.executable, str(Path(__file__).with_name("standin.py")), behaviour]
+    return [sys.executable, str(Path(__file__).with_name("standin.py")), behavior]
 
 
 @contextlib.contextmanager

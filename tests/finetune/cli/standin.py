@@ -1,6 +1,6 @@
 """A small program in the trainer's place: reads the configuration, writes records as the trainer does, ends as its argument says.
 
-`python standin.py BEHAVIOUR --config FILE [--check]`; see BEHAVIOURS, and CHECKS. Not a test.
+`python standin.py BEHAVIOR --config FILE [--check]`; see BEHAVIORS, and CHECKS. Not a test.
 """
 
 import json
@@ -152,7 +152,7 @@ def found() -> int:
 
 CHECKS = ("refuse", "fail", "found", "killed")
 """What answers to --check as it answers otherwise; all else finds nothing wrong."""
-BEHAVIOURS = {b.__name__: b for b in (succeed, wait, check_without_end, stubborn, refuse, fail, killed, found)}
+BEHAVIORS = {b.__name__: b for b in (succeed, wait, check_without_end, stubborn, refuse, fail, killed, found)}
 if __name__ == "__main__":
-    behaviour = sys.argv[1] if "--check" not in sys.argv or sys.argv[1] in CHECKS else "found"
-    sys.exit(BEHAVIOURS[behaviour]())
+    behavior = sys.argv[1] if "--check" not in sys.argv or sys.argv[1] in CHECKS else "found"
+    sys.exit(BEHAVIORS[behavior]())

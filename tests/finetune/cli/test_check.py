@@ -14,8 +14,8 @@ from tests.builders import REMOVED
 from tests.finetune.cli.builders import CONFIG_MAP, job, standin, write
 
 
-def checked(folder: Path, behaviour: str, **changes: Any) -> int:
-    return check(write(folder, CONFIG_MAP, job(**changes)), {}, Machine(2, 0), standin(behaviour))
+def checked(folder: Path, behavior: str, **changes: Any) -> int:
+    return check(write(folder, CONFIG_MAP, job(**changes)), {}, Machine(2, 0), standin(behavior))
 
 
 def test_what_a_run_of_a_good_job_would_do_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

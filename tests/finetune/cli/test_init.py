@@ -17,7 +17,7 @@ from finetune.cli.local.configuration import Folders, plan_local_run
 from finetune.cli.local.machine import Machine
 
 
-def initialised(folder: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch) -> FineTuneJobSpec:
+def initialized(folder: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch) -> FineTuneJobSpec:
     """Write a data file, run `finetune init` beside it, and return the spec that `finetune check` would read."""
     monkeypatch.chdir(folder)
     (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -60,7 +60,7 @@ def columns_of(spec: FineTuneJobSpec) -> dict[str, str]:
 def test_task_and_columns_follow_from_the_first_rows(
     tmp_path: Path, name: str, content: str, task: str, columns: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = initialised(tmp_path, name, content, monkeypatch)
+    spec = initialized(tmp_path, name, content, monkeypatch)
     assert spec.task == task
     assert columns_of(spec) == columns
     assert spec.data.train[0].path == name
@@ -80,7 +80,7 @@ def test_task_and_columns_follow_from_the_first_rows(
 def test_columns_that_are_not_clear_are_left_to_the_user(
     tmp_path: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = initialised(tmp_path, name, content, monkeypatch)
+    spec = initialized(tmp_path, name, content, monkeypatch)
     assert TO_FILL_IN in columns_of(spec).values()
     assert f"Replace {TO_FILL_IN}" in capsys.readouterr().out
 
@@ -88,7 +88,7 @@ def test_columns_that_are_not_clear_are_left_to_the_user(
 def test_what_was_guessed_and_the_next_command_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    initialised(tmp_path, "my rows.csv", "text,label\nhi there,good\n", monkeypatch)
+    initialized(tmp_path, "my rows.csv", "text,label\nhi there,good\n", monkeypatch)
     assert capsys.readouterr().out.splitlines() == [
         "job.yaml: a job of task chat for my rows.csv; column text seems to hold the prompts and column label the answers",
         "Next: finetune check job.yaml",
@@ -97,7 +97,7 @@ def test_what_was_guessed_and_the_next_command_are_printed(
 
 
 def test_a_job_that_exists_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    initialised(tmp_path, "a.csv", "text,label\nhi there,good\n", monkeypatch)
+    initialized(tmp_path, "a.csv", "text,label\nhi there,good\n", monkeypatch)
     (tmp_path / "job.yaml").write_text("mine")
     assert run_command(["init", "a.csv"]) == 2
     assert capsys.readouterr().err == "job.yaml: exists already; give another file with --output, or remove it\n"
@@ -117,7 +117,7 @@ def test_the_path_of_the_data_is_relative_to_the_job(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("name", ["2024 Übung (neu).csv", "-.csv", "yes.csv", "a" * 80 + ".csv"])
 def test_the_name_of_the_job_is_valid_whatever_the_file_is_called(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = initialised(tmp_path, name, "text,label\nhi there,good\n", monkeypatch) if name[0] != "-" else None
+    spec = initialized(tmp_path, name, "text,label\nhi there,good\n", monkeypatch) if name[0] != "-" else None
     if spec is None:
         (tmp_path / name).write_text("text,label\nhi there,good\n")
         monkeypatch.chdir(tmp_path)
@@ -136,7 +136,7 @@ def test_any_name_of_a_column_stands_in_the_file_as_it_is(tmp_path_factory: pyte
 
 
 def test_the_job_is_a_dozen_lines_and_a_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    initialised(tmp_path, "a.csv", "text,label\nhi there,good\n", monkeypatch)
+    initialized(tmp_path, "a.csv", "text,label\nhi there,good\n", monkeypatch)
     lines = (tmp_path / "job.yaml").read_text().splitlines()
     assert lines[0].startswith("# Written by")
     assert len(lines) <= 15
@@ -147,14 +147,14 @@ def test_the_job_is_a_dozen_lines_and_a_comment(tmp_path: Path, monkeypatch: pyt
 def test_answers_are_generated_as_long_as_those_in_the_file(
     tmp_path: Path, answer: str, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = initialised(tmp_path, "a.csv", f"text,label\nhi there,{answer}\n", monkeypatch)
+    spec = initialized(tmp_path, "a.csv", f"text,label\nhi there,{answer}\n", monkeypatch)
     assert spec.evaluation
     assert spec.evaluation.generation
     assert spec.evaluation.generation.max_new_tokens == tokens
 
 
 def test_of_plain_text_nothing_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert initialised(tmp_path, "a.txt", "words\n", monkeypatch).evaluation is None
+    assert initialized(tmp_path, "a.txt", "words\n", monkeypatch).evaluation is None
 
 
 @pytest.mark.parametrize("output", ["link/job.yaml", "there/below/job.yaml", "job.yaml"])
@@ -181,7 +181,7 @@ def test_the_path_of_the_rows_is_found_from_the_job_also_through_links(
 )
 def test_the_longest_answer_has_room_in_every_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, tokens: int) -> None:
     rows = json.dumps([{"prompt": "a", "completion": answer}, {"prompt": "b", "completion": "c"}])
-    spec = initialised(tmp_path, "a.json", rows, monkeypatch)
+    spec = initialized(tmp_path, "a.json", rows, monkeypatch)
     assert spec.evaluation is not None
     assert spec.evaluation.generation is not None
     assert spec.evaluation.generation.max_new_tokens == tokens

@@ -72,8 +72,8 @@ def test_scalars_mean_the_same(tmp_path: Path) -> None:
     theirs, ours = both(tmp_path, HEAD + "values:\n" + "".join(f"- {scalar}\n" for scalar in [*SCALARS, *TAGGED]))
     assert theirs is not None
     assert ours is not None
-    spelt = [*SCALARS, *TAGGED]
-    assert list(zip(spelt, ours[0]["values"], strict=True)) == list(zip(spelt, theirs[0]["values"], strict=True))
+    spelled = [*SCALARS, *TAGGED]
+    assert list(zip(spelled, ours[0]["values"], strict=True)) == list(zip(spelled, theirs[0]["values"], strict=True))
 
 
 def test_keys_become_the_same_texts(tmp_path: Path) -> None:

@@ -24,5 +24,5 @@ def test_tokens_are_replaced_and_nothing_else(text: str, redacted: str) -> None:
     [("\x1b[36m(worker)\x1b[0m step 1", "(worker) step 1"), ("[36m(worker)[0m", "(worker)"), ("list[0] of [1;2]", "list[0] of [1;2]")],
     ids=["whole codes", "codes without their escape character", "brackets that are none"],
 )
-def test_colour_codes_are_taken_out_and_nothing_else(text: str, expected: str) -> None:
+def test_color_codes_are_taken_out_and_nothing_else(text: str, expected: str) -> None:
     assert plain(text) == expected

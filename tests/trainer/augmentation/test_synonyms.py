@@ -39,7 +39,7 @@ def test_words_whose_work_is_grammar_are_left_alone(word: str) -> None:
     assert word not in wordnet()
 
 
-def test_the_table_is_small_and_carries_its_licence() -> None:
+def test_the_table_is_small_and_carries_its_license() -> None:
     package = files("trainer.augmentation.synonyms")
     assert len(package.joinpath("wordnet.tsv.gz").read_bytes()) < 1_000_000
     assert "WordNet 3.0 Copyright 2006 by Princeton University" in package.joinpath("NOTICE").read_text()
@@ -92,7 +92,7 @@ def script() -> ModuleType:
 @pytest.fixture
 def small_wordnet(tmp_path: Path) -> Path:
     """A WordNet of few words, in its own file formats."""
-    licence = "  1 This software and database is provided …\n"
+    terms = "  1 This software and database is provided …\n"
     contents = {
         "index.noun": (
             "bank n 2 1 @ 2 1 00000001 00000002\nshore n 1 0 1 0 00000002\ndepository n 1 0 1 0 00000001\nhe n 1 0 1 0 00000003\n"
@@ -110,7 +110,7 @@ def small_wordnet(tmp_path: Path) -> Path:
         "data.adv": "",
     }
     for name, content in contents.items():
-        (tmp_path / name).write_text(licence + content)
+        (tmp_path / name).write_text(terms + content)
     (tmp_path / "cntlist.rev").write_text("bank%1:14:00:: 1 20\nbank%1:17:01:: 2 5\nbank%2:31:00:: 1 2\nquick%5:00:00:fast:01 1 3\n")
     return tmp_path
 

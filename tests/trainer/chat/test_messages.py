@@ -1,4 +1,4 @@
-"""Every key of a message that carries meaning is honoured or refused; the others are named."""
+"""Every key of a message that carries meaning is honored or refused; the others are named."""
 
 from datetime import date
 from decimal import Decimal
@@ -31,10 +31,12 @@ def one(*messages: dict[str, Any], **row: Any) -> Example:
 
 
 @pytest.mark.parametrize("key", ["weight", "train", "training", "trainable", "loss"])
-@pytest.mark.parametrize(("value", "learnt"), [(0, False), (False, False), (0.0, False), (1, True), (True, True), (None, True), ("", True)])
-def test_a_turn_may_be_there_to_be_read_only(key: str, value: Any, learnt: bool) -> None:
+@pytest.mark.parametrize(
+    ("value", "learned"), [(0, False), (False, False), (0.0, False), (1, True), (True, True), (None, True), ("", True)]
+)
+def test_a_turn_may_be_there_to_be_read_only(key: str, value: Any, learned: bool) -> None:
     example = one(USER, {**ANSWER, key: value}, AGAIN, LAST)
-    assert [message.learnt for message in example.messages] == [True, learnt, True, True]
+    assert [message.learned for message in example.messages] == [True, learned, True, True]
 
 
 def test_a_weight_of_nothing_may_stand_at_any_turn() -> None:
@@ -137,7 +139,7 @@ def test_keys_that_nothing_reads_are_named_once() -> None:
         pytest.param({"content": 5}, "content is a number, not a text", id="a number"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_with_its_place(message: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_honored_is_refused_with_its_place(message: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words) as told:
         read({"messages": [USER, ANSWER]}, {"messages": [USER, {**ANSWER, **message}]})
     assert "rows.jsonl line 2: messages[1]" in str(told.value)
@@ -148,7 +150,7 @@ def test_what_cannot_be_honoured_is_refused_with_its_place(message: dict[str, An
 def test_a_mark_that_learns_another_turn_than_the_assistants_means_nothing_and_is_said(key: str, role: str) -> None:
     others = [{**USER, "role": role, key: True}, USER] if role == "system" else [{**USER, key: True}]
     examples, findings = read(*[{"messages": [*others, {**ANSWER, key: True}]}] * 2, {"messages": [USER, ANSWER]})
-    assert [message.learnt for message in examples[0].messages] == [True] * (len(others) + 1)
+    assert [message.learned for message in examples[0].messages] == [True] * (len(others) + 1)
     assert examples[0] == read({"messages": [*({**other, key: None} for other in others), ANSWER]})[0][0]
     assert findings == [
         f"data.train[0]: '{key}' marks turns that are not the assistant's in 2 of 3 rows; only the assistant's turns are learned"
@@ -177,7 +179,7 @@ def test_roles_may_have_the_names_of_speakers(user: str, assistant: str) -> None
         pytest.param({"documents": [{"title": "t"}]}, "'documents' would change", id="documents"),
     ],
 )
-def test_a_column_for_the_template_that_is_not_honoured_is_refused(row: dict[str, Any], words: str) -> None:
+def test_a_column_for_the_template_that_is_not_honored_is_refused(row: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         one(USER, ANSWER, **row)
 

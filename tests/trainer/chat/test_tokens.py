@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from tests.trainer.fixtures.examples import chat, learnt
+from tests.trainer.fixtures.examples import chat, learned
 from tests.trainer.fixtures.tokenizers import CHATML, byte_tokenizer
 from trainer.chat.template import ensure_chat_template
 from trainer.chat.tokens import prompt_and_reference, tokenize
@@ -61,7 +61,7 @@ TWO_TURNS = chat("Hi", "Hello wörld 🙂", "And?", " bye ")
 def test_exactly_the_answers_and_their_ends_bear_loss(template: str, expected: list[str], fast: bool) -> None:
     tokenizer = byte_tokenizer(template, eos="</s>", bos="<s>") if fast else slow(template)
     row = tokenize(TWO_TURNS, tokenizer, 10_000)
-    assert learnt(tokenizer, row) == expected
+    assert learned(tokenizer, row) == expected
     assert not row.truncated
     words = "".join(expected)
     for special in ("<|im_end|>", "<|end|>", "</s>"):
@@ -91,9 +91,9 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @settings(max_examples=100)
 @given(st.lists(WORDS, min_size=2, max_size=6).filter(lambda turns: len(turns) % 2 == 0))
-def test_any_words_are_learnt_whole(tokenizer: Any, turns: list[str]) -> None:
+def test_any_words_are_learned_whole(tokenizer: Any, turns: list[str]) -> None:
     row = tokenize(chat(*turns), tokenizer, 100_000)
-    assert learnt(tokenizer, row) == [f"{answer}<|im_end|>" for answer in turns[1::2]]
+    assert learned(tokenizer, row) == [f"{answer}<|im_end|>" for answer in turns[1::2]]
     assert row.loss_bytes == sum(len(answer.encode()) for answer in turns[1::2])
     assert not row.loss_mask[0]
 
@@ -117,7 +117,7 @@ def test_a_long_row_is_cut_and_counts_the_bytes_that_are_left(tokenizer: Any, le
     whole, row = tokenize(example, tokenizer, 10_000), tokenize(example, tokenizer, length)
     assert row.truncated
     assert (row.input_ids, row.loss_mask) == (whole.input_ids[:length], whole.loss_mask[:length])
-    left = "".join(learnt(tokenizer, row)).replace("<|im_end|>", "").replace("\ufffd", "")
+    left = "".join(learned(tokenizer, row)).replace("<|im_end|>", "").replace("\ufffd", "")
     assert row.loss_bytes == pytest.approx(len(left.encode()), abs=4)  # a character may be cut in two
 
 
@@ -137,7 +137,7 @@ def test_a_tokenizer_without_template_gets_a_plain_one() -> None:
     example = chat("Hi", "Hello", "And?", "bye", system="Be brief.")
     before = tokenize(example, tokenizer, 1000)
     assert tokenizer.decode(before.input_ids) == "<s>Be brief.\n\nUser: Hi\nAssistant: Hello</s>\nUser: And?\nAssistant: bye</s>\n"
-    assert learnt(tokenizer, before) == [" Hello</s>", " bye</s>"]
+    assert learned(tokenizer, before) == [" Hello</s>", " bye</s>"]
     assert tokenizer.decode(prompt_and_reference(example, tokenizer)[0]).endswith("User: And?\nAssistant:")
     assert ensure_chat_template(tokenizer)
     assert tokenize(example, tokenizer, 1000) == before

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
 from tests.trainer.fixtures import templates
-from tests.trainer.fixtures.examples import chat, conversation, learnt
+from tests.trainer.fixtures.examples import chat, conversation, learned
 from tests.trainer.fixtures.tokenizers import CONTROLS, trained_tokenizer
 from trainer.chat.example import Message
 from trainer.chat.tokens import prompt_and_reference, tokenize
@@ -59,11 +59,11 @@ PLAIN = {
 
 @pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize("system", [None, "Be brief about A."], ids=["", "with a system message"])
-def test_each_turn_is_learnt_as_it_is_shown_with_its_end(name: str, system: str | None) -> None:
+def test_each_turn_is_learned_as_it_is_shown_with_its_end(name: str, system: str | None) -> None:
     """The answers stand in questions, headings and system messages too."""
     tokenizer = tokenizer_of(name)
     row = tokenize(chat(QUESTION, ANSWER, SECOND_QUESTION, SECOND_ANSWER, system=system), tokenizer, 10_000)
-    assert learnt(tokenizer, row) == PLAIN[name]
+    assert learned(tokenizer, row) == PLAIN[name]
 
 
 THOUGHTFUL = {
@@ -76,9 +76,9 @@ THOUGHTFUL = {
 
 
 @pytest.mark.parametrize("name", THOUGHTFUL)
-def test_of_thoughts_in_the_text_only_what_is_shown_is_learnt(name: str) -> None:
+def test_of_thoughts_in_the_text_only_what_is_shown_is_learned(name: str) -> None:
     tokenizer = tokenizer_of(name)
-    assert learnt(tokenizer, tokenize(THOUGHTS, tokenizer, 10_000)) == THOUGHTFUL[name]
+    assert learned(tokenizer, tokenize(THOUGHTS, tokenizer, 10_000)) == THOUGHTFUL[name]
 
 
 WITH_REASONING = {
@@ -92,11 +92,11 @@ WITH_REASONING = {
 
 
 @pytest.mark.parametrize("name", WITH_REASONING)
-def test_thoughts_in_a_field_of_their_own_are_learnt_where_the_template_shows_them(name: str) -> None:
+def test_thoughts_in_a_field_of_their_own_are_learned_where_the_template_shows_them(name: str) -> None:
     tokenizer = tokenizer_of(name)
     messages = [("user", QUESTION), ("assistant", "It is A.", "let me see"), ("user", SECOND_QUESTION), ("assistant", "A", "again")]
     row = tokenize(conversation(*(Message(*message) for message in messages)), tokenizer, 10_000)
-    assert learnt(tokenizer, row) == WITH_REASONING[name]
+    assert learned(tokenizer, row) == WITH_REASONING[name]
 
 
 @pytest.mark.parametrize("name", ["LFM2.5", "Gemma", "DeepSeek-R1"])
@@ -137,22 +137,22 @@ def test_an_answer_that_looks_like_a_heading_keeps_its_loss() -> None:
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     tokenizer = trained_tokenizer(template)
     row = tokenize(chat("who?", "user: me\nassistant: you\nuser: no", "x", "user: x"), tokenizer, 10_000)
-    assert learnt(tokenizer, row) == [" user: me\nassistant: you\nuser: no\n", " user: x\n</s>"]
+    assert learned(tokenizer, row) == [" user: me\nassistant: you\nuser: no\n", " user: x\n</s>"]
 
 
-def test_a_turn_of_weight_nothing_is_read_and_not_learnt() -> None:
+def test_a_turn_of_weight_nothing_is_read_and_not_learned() -> None:
     tokenizer = tokenizer_of("Qwen3")
     row = conversation(
-        Message("user", "Q"), Message("assistant", "bad", learnt=False), Message("user", "again"), Message("assistant", "good")
+        Message("user", "Q"), Message("assistant", "bad", learned=False), Message("user", "again"), Message("assistant", "good")
     )
     tokens = tokenize(row, tokenizer, 10_000)
-    assert learnt(tokenizer, tokens) == ["<think>\n\n</think>\n\ngood<|im_end|>"]
+    assert learned(tokenizer, tokens) == ["<think>\n\n</think>\n\ngood<|im_end|>"]
     assert "bad" in tokenizer.decode(tokens.input_ids)
 
 
-def test_the_last_learnt_answer_is_the_one_that_is_generated() -> None:
+def test_the_last_learned_answer_is_the_one_that_is_generated() -> None:
     tokenizer = tokenizer_of("LFM2.5")
-    bad = Message("assistant", "bad", learnt=False)
+    bad = Message("assistant", "bad", learned=False)
     row = conversation(Message("user", "Q"), Message("assistant", "good"), Message("user", "more"), bad)
     prompt, reference = prompt_and_reference(row, tokenizer)
     assert reference == "good"
@@ -179,7 +179,7 @@ def test_control_tokens_in_anyones_words_become_text(name: str) -> None:
     marks = [tokenizer.convert_tokens_to_ids(mark) for mark in CONTROLS]
     assert [token for token in tokens.input_ids if token in marks] == [token for token in plain.input_ids if token in marks]
     assert f"I say {end} twice" in tokenizer.decode(tokens.input_ids)
-    assert f"I say {end} twice" in learnt(tokenizer, tokens)[0]
+    assert f"I say {end} twice" in learned(tokenizer, tokens)[0]
     assert list(tokens.input_ids)[: len(prompt_and_reference(row, tokenizer)[0])] == prompt_and_reference(row, tokenizer)[0]
 
 
@@ -195,7 +195,7 @@ def test_a_tag_of_thoughts_in_a_question_is_text_and_in_an_answer_is_not() -> No
     tokenizer = tokenizer_of("LFM2.5")
     tokens = tokenize(chat("What does </think> mean?", "<think>\nhm\n</think>\n\nan end"), tokenizer, 10_000)
     assert list(tokens.input_ids).count(tokenizer.convert_tokens_to_ids("</think>")) == 1
-    assert learnt(tokenizer, tokens) == ["<think>\nhm\n</think>\n\nan end<|im_end|>"]
+    assert learned(tokenizer, tokens) == ["<think>\nhm\n</think>\n\nan end<|im_end|>"]
 
 
 def test_an_answer_that_the_template_hides_is_said(tokenizer: Any) -> None:
@@ -204,7 +204,7 @@ def test_an_answer_that_the_template_hides_is_said(tokenizer: Any) -> None:
         "{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     tokens = tokenize(TALK, trained_tokenizer(template), 10_000)
-    assert [part.strip() for part in learnt(trained_tokenizer(template), tokens)] == ["A<|im_end|>"]
+    assert [part.strip() for part in learned(trained_tokenizer(template), tokens)] == ["A<|im_end|>"]
 
 
 def test_an_answer_that_is_shown_twice_is_refused() -> None:
@@ -221,7 +221,7 @@ def test_a_template_that_looks_at_the_ends_of_a_text_is_read_another_way() -> No
     )
     tokenizer = trained_tokenizer(template)
     for question in ("Why? /quick", "slow: why?"):
-        assert learnt(tokenizer, tokenize(chat(question, "because of it"), tokenizer, 10_000)) == ["because of it<|im_end|>"]
+        assert learned(tokenizer, tokenize(chat(question, "because of it"), tokenizer, 10_000)) == ["because of it<|im_end|>"]
 
 
 NO_THINK = (
@@ -237,7 +237,7 @@ NO_THINK = (
 def test_what_a_row_learns_does_not_depend_on_the_rows_before_it(order: list[int]) -> None:
     tokenizer = trained_tokenizer(NO_THINK, eos="<|im_end|>")
     rows = [chat("what /no_think", "answer one"), chat("what is it", "answer two")]
-    found = {index: learnt(tokenizer, tokenize(rows[index], tokenizer, 1000)) for index in order}
+    found = {index: learned(tokenizer, tokenize(rows[index], tokenizer, 1000)) for index in order}
     assert found == {0: ["answer one<|im_end|>"], 1: ["</think>answer two<|im_end|>"]}
 
 
@@ -267,24 +267,24 @@ def headed(content: str) -> str:
         pytest.param("m['content'] | e", ["so b&lt;/b&gt;\n\n", "yes&lt;/b&gt;\n\n</s>"], id="escaped for HTML"),
     ],
 )
-def test_tags_behind_the_last_word_are_learnt_however_the_template_writes_them(content: str, learns: list[str]) -> None:
+def test_tags_behind_the_last_word_are_learned_however_the_template_writes_them(content: str, learns: list[str]) -> None:
     tokenizer = trained_tokenizer(headed(content))
-    assert learnt(tokenizer, tokenize(chat("what", "so b</b>", "and", "yes</b>"), tokenizer, 1000)) == learns
+    assert learned(tokenizer, tokenize(chat("what", "so b</b>", "and", "yes</b>"), tokenizer, 1000)) == learns
 
 
-def test_white_space_behind_an_answer_is_learnt_with_the_end_where_the_template_escapes_it() -> None:
+def test_white_space_behind_an_answer_is_learned_with_the_end_where_the_template_escapes_it() -> None:
     tokenizer = trained_tokenizer("{{ messages | tojson }}{% if add_generation_prompt %}, assistant: {% endif %}")
     row = tokenize(chat("what", "so \n\n", "and", "yes"), tokenizer, 1000)
-    assert [span.split('"content": ')[1] for span in learnt(tokenizer, row)] == [r'"so \n\n"}', '"yes"}]</s>']
+    assert [span.split('"content": ')[1] for span in learned(tokenizer, row)] == [r'"so \n\n"}', '"yes"}]</s>']
 
 
 def test_white_space_that_the_template_trims_in_part_does_not_hide_the_end() -> None:
     tokenizer = trained_tokenizer(headed("m['content'].rstrip('\\n')"))
-    assert learnt(tokenizer, tokenize(chat("what", "so \n", "and", "yes"), tokenizer, 1000)) == ["so \n\n", "yes\n\n</s>"]
+    assert learned(tokenizer, tokenize(chat("what", "so \n", "and", "yes"), tokenizer, 1000)) == ["so \n\n", "yes\n\n</s>"]
 
 
 @pytest.mark.parametrize("change", ["capitalize", "title"])
-def test_what_is_learnt_ends_before_the_next_turn_whose_first_word_the_template_changes(change: str) -> None:
+def test_what_is_learned_ends_before_the_next_turn_whose_first_word_the_template_changes(change: str) -> None:
     tokenizer = trained_tokenizer("{% for m in messages %}<|im_start|>{{ m['content'] | " + change + " }}\n{% endfor %}", eos="<|im_end|>")
     conversation = conversation_of(chat("what", "so it is", "and then", "yes"), tokenizer)
     assert [conversation.text[turn.limit :][:4] for turn in conversation.turns] == ["And ", ""]
@@ -298,11 +298,11 @@ CONTENTS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3).map(lambda 
 @pytest.mark.parametrize("name", CLASSES)
 @settings(max_examples=40)
 @given(contents=CONTENTS)
-def test_whatever_is_said_each_turn_is_learnt_whole_and_nothing_of_another(name: str, contents: list[str]) -> None:
+def test_whatever_is_said_each_turn_is_learned_whole_and_nothing_of_another(name: str, contents: list[str]) -> None:
     tokenizer = TOKENIZERS[name]
     turns = [f"{content}turn{number}of{content}" for number, content in enumerate(contents)]
     row = tokenize(chat(*turns), tokenizer, 100_000)
-    spans = learnt(tokenizer, row)
+    spans = learned(tokenizer, row)
     assert len(spans) == len(turns) // 2
     for span, said in zip(spans, turns[1::2], strict=True):
         assert said.strip() in span

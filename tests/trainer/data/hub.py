@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs
 
-from tests.trainer.model.hub_server import NAME, Behaviour, Handler, HubServer, etag_of
+from tests.trainer.model.hub_server import NAME, Behavior, Handler, HubServer, etag_of
 
 
 class DatasetHandler(Handler):
@@ -29,9 +29,9 @@ class DatasetHandler(Handler):
 
 
 @contextmanager
-def dataset_hub(folder: Path, behaviour: Behaviour = Behaviour.OPEN) -> Iterator[HubServer]:
+def dataset_hub(folder: Path, behavior: Behavior = Behavior.OPEN) -> Iterator[HubServer]:
     """Run the hub for as long as the block lasts."""
-    server = HubServer(folder, behaviour)
+    server = HubServer(folder, behavior)
     server.RequestHandlerClass = DatasetHandler
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

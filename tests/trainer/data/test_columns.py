@@ -76,7 +76,7 @@ FAULTS: list[Any] = [
         {"prompt": "questoin"},
         "columns.prompt",
         "'questoin' is not a column of rows.jsonl line 1 (it has: question, completion); did you mean columns.prompt: question?",
-        id="misspelt",
+        id="misspelled",
     ),
     pytest.param([{"Prompt": "a", "completion": "b"}], {}, "columns.prompt", "did you mean columns.prompt: Prompt?", id="capital"),
     pytest.param(
@@ -98,7 +98,7 @@ FAULTS: list[Any] = [
         {},
         "",
         "line 1 has no 'completion' (it has: prompt, complation); write 'complation' as 'completion' in this row",
-        id="misspelt in the first row",
+        id="misspelled in the first row",
     ),
     pytest.param([{"prompt^completion": "a^b"}], {}, "columns.prompt", 'give delimiter: "^"', id="another delimiter"),
     pytest.param(
@@ -289,7 +289,7 @@ def test_what_an_instruction_is_about_is_written_after_it() -> None:
     assert turns(read(rows[0], ignore=["input"])[0])[0] == ("user", "Translate.")
 
 
-def test_a_system_column_and_earlier_turns_are_honoured() -> None:
+def test_a_system_column_and_earlier_turns_are_honored() -> None:
     (example,) = read({**GOOD, "system": "s", "history": [["c", "d"], ["e", "f"]]})
     assert turns(example) == [
         ("system", "s"),

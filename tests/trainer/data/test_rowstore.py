@@ -25,7 +25,7 @@ from trainer.text.example import TextExample
 ROWS_FILE = rowstore.ROWS
 ROWS = [
     chat("a", "b", system="s", origin="data.train[0] line 1"),
-    conversation(Message("user", "a"), Message("assistant", "b", "thought", learnt=False), Message("assistant", ""), tools='[{"a": "ü"}]'),
+    conversation(Message("user", "a"), Message("assistant", "b", "thought", learned=False), Message("assistant", ""), tools='[{"a": "ü"}]'),
     chat("Grüße, 世界\n\tif a:\0", "d", origin="data.train[0] line 3"),
     chat("", ""),
 ]
@@ -50,8 +50,8 @@ def test_a_store_holds_examples_of_one_kind(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8")), st.booleans(), st.none() | st.text(st.characters(codec="utf-8")))
-def test_every_text_survives_the_way_to_disk(words: str, learnt: bool, reasoning: str | None) -> None:
-    row = ChatExample("name", "origin", (Message("user", words), Message("assistant", words, reasoning, learnt)), tools=words)
+def test_every_text_survives_the_way_to_disk(words: str, learned: bool, reasoning: str | None) -> None:
+    row = ChatExample("name", "origin", (Message("user", words), Message("assistant", words, reasoning, learned)), tools=words)
     assert list(stored([row])) == [row]
 
 

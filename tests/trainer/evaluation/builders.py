@@ -1,4 +1,4 @@
-"""A report for tests of report and table: values that are easy to recognise."""
+"""A report for tests of report and table: values that are easy to recognize."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.data.hub import dataset_hub
-from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behaviour
+from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behavior
 
 PROGRAM = """
 import json, sys
@@ -36,9 +36,9 @@ def folder(tmp_path: Path) -> Path:
     return files
 
 
-def read(folder: Path, behaviour: Behaviour, *sources: dict[str, str], token: str | None = None) -> list[str]:
+def read(folder: Path, behavior: Behavior, *sources: dict[str, str], token: str | None = None) -> list[str]:
     """Return what a process of its own says of each source; `datasets` reads the hub's address once, at import."""
-    with dataset_hub(folder, behaviour) as hub:
+    with dataset_hub(folder, behavior) as hub:
         own = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder.parent / "home"), "FINETUNE_HUB_TIMEOUT_SECONDS": "2"}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | own
         environment |= {"HF_TOKEN": token} if token else {}
@@ -51,7 +51,7 @@ def read(folder: Path, behaviour: Behaviour, *sources: dict[str, str], token: st
 def test_an_open_set_is_read_and_its_faults_are_told_by_field(folder: Path) -> None:
     good, pinned, split, subset, revision, missing = read(
         folder,
-        Behaviour.OPEN,
+        Behavior.OPEN,
         {"name": NAME},
         {"name": NAME, "revision": COMMIT},
         {"name": NAME, "split": "dev"},
@@ -71,22 +71,22 @@ def test_an_open_set_is_read_and_its_faults_are_told_by_field(folder: Path) -> N
 
 
 def test_a_gated_set_needs_a_token(folder: Path) -> None:
-    (refused,) = read(folder, Behaviour.GATED, {"name": NAME})
+    (refused,) = read(folder, Behavior.GATED, {"name": NAME})
     assert refused.startswith(f"InputError data.train[0].huggingFace.name: {NAME} is gated")
     assert "without a token; accept its terms on http://" in refused
-    (good,) = read(folder, Behaviour.GATED, {"name": NAME, "revision": COMMIT}, token=GOOD_TOKEN)
+    (good,) = read(folder, Behavior.GATED, {"name": NAME, "revision": COMMIT}, token=GOOD_TOKEN)
     assert good == "['q0', 'a0', 'q1', 'a1']"
 
 
 def test_a_private_set_is_told_as_one_that_cannot_be_read(folder: Path) -> None:
-    (refused,) = read(folder, Behaviour.PRIVATE, {"name": NAME})
+    (refused,) = read(folder, Behavior.PRIVATE, {"name": NAME})
     assert refused.startswith("InputError data.train[0].huggingFace.name: there is no data set")
     assert refused.endswith("a private set needs a token in HF_TOKEN")
 
 
-@pytest.mark.parametrize(("behaviour", "words"), [(Behaviour.SILENT, "timed out"), (Behaviour.FAILING, "503")], ids=["silent", "failing"])
-def test_a_hub_that_does_not_answer_is_no_fault_of_the_user(folder: Path, behaviour: Behaviour, words: str) -> None:
-    (said,) = read(folder, behaviour, {"name": NAME})
+@pytest.mark.parametrize(("behavior", "words"), [(Behavior.SILENT, "timed out"), (Behavior.FAILING, "503")], ids=["silent", "failing"])
+def test_a_hub_that_does_not_answer_is_no_fault_of_the_user(folder: Path, behavior: Behavior, words: str) -> None:
+    (said,) = read(folder, behavior, {"name": NAME})
     assert said.startswith("HubUnavailable data.train[0].huggingFace: the hub at http://127.0.0.1:")
     assert words in said
     assert said.endswith("check HF_ENDPOINT and the proxy, or try again")
@@ -94,5 +94,5 @@ def test_a_hub_that_does_not_answer_is_no_fault_of_the_user(folder: Path, behavi
 
 def test_a_broken_file_of_a_set_is_the_users_to_mend(folder: Path) -> None:
     (folder / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": \n')
-    (said,) = read(folder, Behaviour.OPEN, {"name": NAME})
+    (said,) = read(folder, Behavior.OPEN, {"name": NAME})
     assert said.startswith(f"InputError data.train[0].huggingFace.name: {NAME} cannot be read: ")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from finetune.api.errors import InputError
-from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behaviour, HubServer, hub_server
+from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behavior, HubServer, hub_server
 from trainer.hub.connection import HubUnavailable
 from trainer.hub.models import HubSettings, fetch
 
@@ -65,7 +65,7 @@ def test_a_cache_with_small_files_alone_does_not_pass_for_the_whole_model(saved_
 
 
 def test_a_gated_model_is_refused_with_the_way_to_get_in(saved_model: Path, tmp_path: Path) -> None:
-    with hub_server(saved_model, Behaviour.GATED) as server, pytest.raises(InputError) as refused:
+    with hub_server(saved_model, Behavior.GATED) as server, pytest.raises(InputError) as refused:
         fetch(NAME, None, settings(server, tmp_path))
 
     assert refused.value.field == "model.name"
@@ -73,16 +73,16 @@ def test_a_gated_model_is_refused_with_the_way_to_get_in(saved_model: Path, tmp_
     assert "model.tokenSecret" in refused.value.fix
 
 
-@pytest.mark.parametrize("behaviour", [Behaviour.GATED, Behaviour.PRIVATE])
-def test_a_good_token_opens_gated_and_private_models(saved_model: Path, tmp_path: Path, behaviour: Behaviour) -> None:
-    with hub_server(saved_model, behaviour) as server:
+@pytest.mark.parametrize("behavior", [Behavior.GATED, Behavior.PRIVATE])
+def test_a_good_token_opens_gated_and_private_models(saved_model: Path, tmp_path: Path, behavior: Behavior) -> None:
+    with hub_server(saved_model, behavior) as server:
         snapshot = fetch(NAME, None, settings(server, tmp_path, GOOD_TOKEN))
 
     assert (snapshot.path / "model.safetensors").is_file()
 
 
 def test_a_bad_token_is_told_by_its_field_and_never_shown(saved_model: Path, tmp_path: Path) -> None:
-    with hub_server(saved_model, Behaviour.PRIVATE) as server, pytest.raises(InputError) as refused:
+    with hub_server(saved_model, Behavior.PRIVATE) as server, pytest.raises(InputError) as refused:
         fetch(NAME, None, settings(server, tmp_path, "hf_expired"))
 
     assert refused.value.field == "model.tokenSecret"
@@ -91,7 +91,7 @@ def test_a_bad_token_is_told_by_its_field_and_never_shown(saved_model: Path, tmp
 
 
 def test_a_private_model_without_a_token_asks_for_one(saved_model: Path, tmp_path: Path) -> None:
-    with hub_server(saved_model, Behaviour.PRIVATE) as server, pytest.raises(InputError, match=r"model\.name: .*without a token"):
+    with hub_server(saved_model, Behavior.PRIVATE) as server, pytest.raises(InputError, match=r"model\.name: .*without a token"):
         fetch(NAME, None, settings(server, tmp_path))
 
 
@@ -117,7 +117,7 @@ def test_a_model_without_safetensors_is_refused_before_anything_is_fetched(saved
 
 def test_a_silent_hub_ends_in_a_clear_error_in_bounded_time(saved_model: Path, tmp_path: Path) -> None:
     started = time.monotonic()
-    with hub_server(saved_model, Behaviour.SILENT) as server, pytest.raises(HubUnavailable, match=r"did not answer within 1 s") as raised:
+    with hub_server(saved_model, Behavior.SILENT) as server, pytest.raises(HubUnavailable, match=r"did not answer within 1 s") as raised:
         fetch(NAME, None, settings(server, tmp_path))
 
     assert time.monotonic() - started < 5
@@ -125,7 +125,7 @@ def test_a_silent_hub_ends_in_a_clear_error_in_bounded_time(saved_model: Path, t
 
 
 def test_a_failing_hub_may_be_tried_again(saved_model: Path, tmp_path: Path) -> None:
-    with hub_server(saved_model, Behaviour.FAILING) as server, pytest.raises(HubUnavailable, match="503"):
+    with hub_server(saved_model, Behavior.FAILING) as server, pytest.raises(HubUnavailable, match="503"):
         fetch(NAME, None, settings(server, tmp_path))
 
 
@@ -137,12 +137,12 @@ def test_a_refused_connection_may_be_tried_again(saved_model: Path, tmp_path: Pa
         fetch(NAME, None, HubSettings(endpoint, None, tmp_path, timeout_seconds=1.0))
 
 
-@pytest.mark.parametrize("behaviour", [Behaviour.SILENT, Behaviour.FAILING])
-def test_what_is_cached_serves_when_the_hub_is_away_and_the_source_says_so(saved_model: Path, tmp_path: Path, behaviour: Behaviour) -> None:
+@pytest.mark.parametrize("behavior", [Behavior.SILENT, Behavior.FAILING])
+def test_what_is_cached_serves_when_the_hub_is_away_and_the_source_says_so(saved_model: Path, tmp_path: Path, behavior: Behavior) -> None:
     with hub_server(saved_model) as server:
         options = settings(server, tmp_path)
         fetch(NAME, "main", options)
-        server.behaviour = behaviour
+        server.behavior = behavior
 
         snapshot = fetch(NAME, None, replace(options, timeout_seconds=0.5))
 
@@ -153,7 +153,7 @@ def test_what_is_cached_serves_when_the_hub_is_away_and_the_source_says_so(saved
 def test_lost_access_is_not_hidden_by_the_cache(saved_model: Path, tmp_path: Path) -> None:
     with hub_server(saved_model) as server:
         fetch(NAME, "main", settings(server, tmp_path))
-        server.behaviour = Behaviour.GATED
+        server.behavior = Behavior.GATED
 
         with pytest.raises(InputError, match="gated"):
             fetch(NAME, None, settings(server, tmp_path))

@@ -1,6 +1,6 @@
 """A small server that speaks as much of the Hugging Face hub's HTTP as the client uses, on the loopback interface.
 
-It serves the files of a folder under one commit. Its behaviour can be set: open, gated, private, missing, failing, silent.
+It serves the files of a folder under one commit. Its behavior can be set: open, gated, private, missing, failing, silent.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ GOOD_TOKEN = "hf_good"
 NAME = "acme/tiny"
 
 
-class Behaviour(StrEnum):
+class Behavior(StrEnum):
     """What the server does with a request; GATED and PRIVATE let the good token in."""
 
     OPEN = "open"
@@ -34,9 +34,9 @@ class HubServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, folder: Path, behaviour: Behaviour) -> None:
+    def __init__(self, folder: Path, behavior: Behavior) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.folder, self.behaviour = folder, behaviour
+        self.folder, self.behavior = folder, behavior
         self.requests: list[str] = []
         self.released = threading.Event()
 
@@ -60,19 +60,19 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         path = self.path.partition("?")[0]
         self.server.requests.append(f"{self.command} {path}")
-        if self.server.behaviour is Behaviour.SILENT:
+        if self.server.behavior is Behavior.SILENT:
             self.server.released.wait(60)
             self.close_connection = True
             return None
-        if self.server.behaviour is Behaviour.FAILING:
+        if self.server.behavior is Behavior.FAILING:
             return self.send(503, b"down for maintenance")
         allowed = self.headers.get("authorization") == f"Bearer {GOOD_TOKEN}"
-        if self.server.behaviour is Behaviour.PRIVATE and not allowed:
+        if self.server.behavior is Behavior.PRIVATE and not allowed:
             return self.send(401, b"", {"X-Error-Message": "Invalid username or password."})
         if path.startswith(f"/api/models/{NAME}"):
             return self.describe(path.removeprefix(f"/api/models/{NAME}"))
         if path.startswith(f"/{NAME}/resolve/"):
-            if self.server.behaviour is Behaviour.GATED and not allowed:
+            if self.server.behavior is Behavior.GATED and not allowed:
                 return self.send(403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": f"Access to model {NAME} is restricted."})
             revision, _, file = path.removeprefix(f"/{NAME}/resolve/").partition("/")
             return self.file(revision, file)
@@ -86,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "tree":
             tree = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": etag_of(file)} for file in files]
             return self.send_json(tree)
-        gated = "manual" if self.server.behaviour is Behaviour.GATED else False
+        gated = "manual" if self.server.behavior is Behavior.GATED else False
         info = {"id": NAME, "modelId": NAME, "sha": COMMIT, "gated": gated, "siblings": [{"rfilename": file.name} for file in files]}
         return self.send_json(info)
 
@@ -119,9 +119,9 @@ def etag_of(file: Path) -> str:
 
 
 @contextmanager
-def hub_server(folder: Path, behaviour: Behaviour = Behaviour.OPEN) -> Iterator[HubServer]:
+def hub_server(folder: Path, behavior: Behavior = Behavior.OPEN) -> Iterator[HubServer]:
     """Run the server in a thread for as long as the block lasts."""
-    server = HubServer(folder, behaviour)
+    server = HubServer(folder, behavior)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -66,7 +66,7 @@ def test_a_base_of_the_hub_is_named_with_its_commit(saved_model: Path) -> None:
     assert f"from_pretrained('org/model', revision='{'c' * 40}', dtype='bfloat16')" in text
 
 
-def test_the_card_says_how_to_make_dequantised_weights_again(saved_model: Path) -> None:
+def test_the_card_says_how_to_make_dequantized_weights_again(saved_model: Path) -> None:
     located = replace(located_folder(saved_model), kind=ModelKind.GGUF, path=Path("/packages/model.gguf"))
     provenance = provenance_of(located_folder(saved_model), torch.float32)
 

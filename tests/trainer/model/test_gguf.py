@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from finetune.api.sources import ModelSource
 from trainer.evaluation.generation import generate
-from trainer.model.gguf import dequantised_folder
+from trainer.model.gguf import dequantized_folder
 from trainer.model.load import load_model, load_tokenizer, provenance_of
 from trainer.model.location import locate
 from trainer.objectives.family import CAUSAL_LM
@@ -21,14 +21,14 @@ QUICKSTART = ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")
 CONVERTER = """
 import os, sys, time
 from pathlib import Path
-from trainer.model.gguf import dequantised_folder
+from trainer.model.gguf import dequantized_folder
 
 def convert(file, folder):
     (folder / "first").write_bytes(file.read_bytes())
     time.sleep(0.5)
     (folder / "second").write_text(str(os.getpid()))
 
-folder = dequantised_folder(Path(sys.argv[1]), convert)
+folder = dequantized_folder(Path(sys.argv[1]), convert)
 print(*sorted(entry.name for entry in folder.iterdir()), (folder / "second").read_text())
 """
 
@@ -64,26 +64,26 @@ def test_what_a_killed_conversion_left_is_cleared_away(gguf_file: Path, tmp_path
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dequantised_folder(gguf_file, killed)
-    folder = dequantised_folder(gguf_file, two_files)
+        dequantized_folder(gguf_file, killed)
+    folder = dequantized_folder(gguf_file, two_files)
 
     assert sorted(entry.name for entry in folder.iterdir()) == ["first", "second"]
 
 
 def test_another_file_gets_another_folder(gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
-    first = dequantised_folder(gguf_file, two_files)
+    first = dequantized_folder(gguf_file, two_files)
     gguf_file.write_bytes(b"GGUF of another model")
 
-    assert dequantised_folder(gguf_file, two_files) != first
+    assert dequantized_folder(gguf_file, two_files) != first
 
 
 def test_a_file_that_is_no_gguf_says_what_failed(gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
     gguf_file.write_bytes(b"<html>not found</html>")
 
-    with pytest.raises(RuntimeError, match=r"(?s)model\.gguf could not be dequantised \(exit code 1\).*is not a GGUF file"):
-        dequantised_folder(gguf_file)
+    with pytest.raises(RuntimeError, match=r"(?s)model\.gguf could not be dequantized \(exit code 1\).*is not a GGUF file"):
+        dequantized_folder(gguf_file)
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +105,17 @@ def test_the_quickstart_model_speaks_english_and_states_its_precision(quickstart
     assert "Paris" in generate(model, tokenizer, [prompt], 20)[0].text
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
     assert provenance.parameters == sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
-    assert provenance.precision == "4-bit (GGUF Q4_1), dequantised, held as float32"
+    assert provenance.precision == "4-bit (GGUF Q4_1), dequantized, held as float32"
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quickstart_package")
-def test_the_dequantised_weights_are_those_that_the_gguf_library_reads(quickstart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dequantized_weights_are_those_that_the_gguf_library_reads(quickstart_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gguf import GGUFReader, dequantize
 
     monkeypatch.setenv("FINETUNE_CACHE", str(quickstart_cache))
     located = locate(QUICKSTART)
-    ours = load_file(dequantised_folder(located.path) / "model.safetensors")
+    ours = load_file(dequantized_folder(located.path) / "model.safetensors")
     stored = {tensor.name: tensor for tensor in GGUFReader(located.path).tensors}
 
     # Query and key are stored with their rotary halves interleaved; these tensors are stored as they are.

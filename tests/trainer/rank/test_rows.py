@@ -66,10 +66,10 @@ def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> tup
 def test_an_epoch_over_long_texts_learns_each_of_their_tokens_once() -> None:
     training = {"epochs": 1, "globalBatchSize": 2, "microBatchSize": 1, "maxSequenceLength": 100}
     # 801 tokens make 9 pieces, 7 tokens one: 10 rows, 5 steps.
-    learnt = sum(dealt(0, 5, training=training)[0], Counter())
+    learned = sum(dealt(0, 5, training=training)[0], Counter())
     tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
     texts = [tokenizer(LONG)["input_ids"], tokenizer("Short.")["input_ids"]]
-    assert learnt == Counter(token for ids in texts for token in [*ids[1:], tokenizer.eos_token_id])
+    assert learned == Counter(token for ids in texts for token in [*ids[1:], tokenizer.eos_token_id])
 
 
 def test_what_a_step_over_long_texts_learns_depends_on_neither_ranks_nor_interruptions() -> None:

@@ -54,15 +54,15 @@ def test_a_percentage_is_shown_only_where_it_says_something(metric: str, base: f
 
 
 @pytest.mark.parametrize(
-    ("metric", "base", "tuned", "colour"),
+    ("metric", "base", "tuned", "color"),
     [("perplexity", 20, 8, "32"), ("perplexity", 8, 20, "31"), ("bleu", 1, 2, "32"), ("bleu", 2, 1, "31"), ("wer", 0.5, 0.9, "31")],
 )
-def test_green_is_better_and_red_is_worse_whichever_way_the_metric_points(metric: str, base: float, tuned: float, colour: str) -> None:
+def test_green_is_better_and_red_is_worse_whichever_way_the_metric_points(metric: str, base: float, tuned: float, color: str) -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system="standard")
 
     console.print(render_table(report(baseline={metric: Figure(base)}, final={metric: Figure(tuned)}, samples=[])))
 
-    assert f"\x1b[{colour}m" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"\x1b[{color}m" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_three_prompts_are_shown_with_the_answers_of_both() -> None:

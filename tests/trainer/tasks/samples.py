@@ -12,7 +12,7 @@ class SampleRow:
     """A row as a file holds it, and what a model should make of it."""
 
     values: dict[str, Any]
-    learnt: str
+    learned: str
     """The text of the tokens with loss, with a token per byte, without special tokens."""
     only_read: tuple[str, ...] = ()
     """Texts of which no token has loss."""

@@ -51,7 +51,7 @@ def read(task: Task[Any]) -> list[Any]:
     return examples_of([Record(f"line {number}", row.values) for number, row in enumerate(rows, 1)], task=task)[0]
 
 
-def learnt(tokenizer: Any, samples: list[Sample]) -> str:
+def learned(tokenizer: Any, samples: list[Sample]) -> str:
     """Return the text of the tokens with loss."""
     tokens = [token for row in samples for token, mark in zip(row.input_ids, row.loss_mask, strict=True) if mark]
     return str(tokenizer.decode(tokens, skip_special_tokens=True))
@@ -88,14 +88,14 @@ def test_examples_come_back_from_json_to_the_letter(task: Task[Any]) -> None:
         assert len(bytes.fromhex(example.prompt_key)) == 16
 
 
-def test_only_what_is_meant_to_be_learnt_has_loss(task: Task[Any], prepared: Any) -> None:
+def test_only_what_is_meant_to_be_learned_has_loss(task: Task[Any], prepared: Any) -> None:
     for example, row in zip(read(task), SAMPLES[task.facts.name].rows, strict=True):
         samples = encoded(task, example, prepared)
-        assert learnt(prepared, samples) == row.learnt
-        assert not any(text in row.learnt for text in row.only_read)
+        assert learned(prepared, samples) == row.learned
+        assert not any(text in row.learned for text in row.only_read)
         whole = "".join(prepared.decode(sample.input_ids) for sample in samples)
         assert all(text in whole for text in row.only_read)
-        assert sum(sample.loss_bytes for sample in samples) == len(row.learnt.encode())
+        assert sum(sample.loss_bytes for sample in samples) == len(row.learned.encode())
         assert all(len(sample.loss_mask) == len(sample.input_ids) and not sample.loss_mask[0] for sample in samples)
 
 
@@ -129,7 +129,7 @@ def test_augmentation_changes_what_is_read_and_no_answer(task: Task[Any], prepar
         assert task.vary(example, lambda text: text) == example
         if example.answer is not None:
             assert varied.answer == example.answer
-            assert learnt(prepared, encoded(task, varied, prepared)) == learnt(prepared, encoded(task, example, prepared))
+            assert learned(prepared, encoded(task, varied, prepared)) == learned(prepared, encoded(task, example, prepared))
 
 
 @pytest.mark.parametrize("length", LENGTHS[1:])

@@ -86,7 +86,7 @@ def test_any_text_with_names_comes_back_as_it_was(parts: list[str]) -> None:
     assert ends == sorted(ends)
 
 
-def test_a_text_of_language_modelling_has_its_own_special_tokens_and_no_others() -> None:
+def test_a_text_of_language_modeling_has_its_own_special_tokens_and_no_others() -> None:
     (piece,) = pieces_of(text("one</s>two"), BYTES, 100)
     assert BYTES.decode(piece.tokens.input_ids) == "one</s>two</s>"
     assert list(piece.tokens.input_ids).count(BYTES.eos_token_id) == 1
@@ -119,7 +119,7 @@ def trimmed(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def test_spaces_that_offsets_leave_out_count_among_the_learnt_bytes() -> None:
+def test_spaces_that_offsets_leave_out_count_among_the_learned_bytes() -> None:
     plain, other = trained_tokenizer(CHATML, eos="<|im_end|>"), trimmed(trained_tokenizer(CHATML, eos="<|im_end|>"))
     row = chat("what is a question?", " the answer is here  and ü 🙂 there", "a  question?", "the user")
     places = other("what is a question?", return_offsets_mapping=True)["offset_mapping"]

@@ -93,8 +93,8 @@ def test_the_last_piece_never_holds_context_alone() -> None:
 def test_every_token_but_the_first_has_loss_once_wherever_a_text_is_cut(tokenizer: Any, words: str, max_length: int) -> None:
     expected, pieces = whole(words, tokenizer).tokens, pieces_of(text(words), tokenizer, max_length)
     rows = [piece.tokens for piece in pieces]
-    learnt = [token for row in rows for token, bears in zip(row.input_ids, row.loss_mask, strict=True) if bears]
-    assert [rows[0].input_ids[0], *learnt] == list(expected.input_ids)
+    learned = [token for row in rows for token, bears in zip(row.input_ids, row.loss_mask, strict=True) if bears]
+    assert [rows[0].input_ids[0], *learned] == list(expected.input_ids)
     assert sum(row.loss_bytes for row in rows) == expected.loss_bytes
     assert all(len(row.input_ids) <= max_length and row.loss_bytes >= 0 for row in rows)
     assert [row.input_ids[0] for row in rows[1:]] == [row.input_ids[-1] for row in rows[:-1]]
@@ -207,7 +207,7 @@ def test_the_words_of_a_piece_tokenized_alone_are_its_tokens() -> None:
         assert sorted(tokens.input_ids) == sorted(piece.tokens.input_ids)
 
 
-def test_a_long_text_of_a_real_tokenizer_is_learnt_whole(smollm2: Any) -> None:
+def test_a_long_text_of_a_real_tokenizer_is_learned_whole(smollm2: Any) -> None:
     words = "Ärger über Öl — ‘quoted’ 漢字かな 😀 text.\n\n" * 40
     expected = whole(words, smollm2).tokens
     rows = [piece.tokens for piece in pieces_of(text(words), smollm2, 33)]

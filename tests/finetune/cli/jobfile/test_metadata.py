@@ -44,7 +44,7 @@ def test_what_the_api_server_takes_is_taken(metadata: dict[str, Any]) -> None:
         pytest.param({"finalizers": ["a b"]}, "metadata.finalizers[0]: 'a b' is not the name of a finalizer", id="finalizer"),
         pytest.param({"ownerReferences": [{"kind": "Pod"}]}, "metadata.ownerReferences[0].apiVersion: is missing", id="owner"),
         pytest.param({"creationTimestamp": "yesterday"}, "metadata.creationTimestamp: 'yesterday' is not a time; leave it out", id="time"),
-        pytest.param({"label": {}}, "metadata.label: there is no such field; did you mean labels?", id="misspelt"),
+        pytest.param({"label": {}}, "metadata.label: there is no such field; did you mean labels?", id="misspelled"),
     ],
 )
 def test_what_the_api_server_refuses_is_refused_in_words(metadata: dict[str, Any], expected: str) -> None:

