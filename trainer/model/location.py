@@ -100,6 +100,6 @@ def _from_package(model: ModelSource, name: str) -> LocatedModel | None:
         field="model.name",
         path=found.file,
         kind=ModelKind.GGUF,
-        source=f"quickstart package {found.distribution}, 4-bit GGUF, dequantized",
+        source=f"quickstart package {found.distribution}",
         request=model,
     )
