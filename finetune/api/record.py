@@ -75,14 +75,18 @@ class Outcome(WireModel):
 
 
 class TrainingProgress(WireModel):
-    """How far training is. `eta_seconds` covers training steps, not evaluation or export."""
+    """How far training is. The descriptions of status.progress hold here too; `step` counts finished optimizer steps."""
 
     step: Count
     total_steps: Count
     epoch: Annotated[float, Field(ge=0)]
+    """Passes over the training rows, finished and begun: 1.5 is halfway through the second."""
     tokens_seen: Count
+    """Over all ranks and epochs, without padding."""
     tokens_per_second: float | None = None
+    """Over all ranks, in recent steps; None until it is known."""
     eta_seconds: float | None = None
+    """Until the last training step, without evaluation and export; None until it is known."""
 
 
 def finite(figures: Mapping[Name, float]) -> dict[Name, float]:
@@ -128,9 +132,13 @@ class ModelProvenance(WireModel):
     name: Annotated[str, Field(max_length=512)]
     source: Annotated[str, Field(max_length=512)]
     precision: Annotated[str, Field(max_length=128)]
+    """The type that they are held in, and the one that they were stored in where that is another, such as 4-bit."""
     digest: Annotated[str, Field(max_length=128)]
+    """sha256:… of the weight files."""
     revision: str | None = None
+    """Commit on the hub."""
     parameters: Count | None = None
+    """Tied ones are counted once."""
 
 
 class OutputRecord(WireModel):

@@ -10,8 +10,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune.api.base import WireModel
-from finetune.api.metrics import Direction, MetricName
+from finetune.api.metrics import METRICS, Direction, MetricName, Needs
 from finetune.api.record import WARNINGS_MAX
+
+MEASURED = ", ".join(
+    f"{name} ({facts.unit})" if facts.unit else name.value for name, facts in METRICS.items() if facts.needs is not Needs.TRAINING
+)
+"""The metrics of a model, with their units."""
 
 
 class ConditionType(StrEnum):
@@ -31,12 +36,16 @@ class ConditionType(StrEnum):
 class Condition(WireModel):
     """A standard Kubernetes condition."""
 
-    type: Annotated[str, Field(max_length=316)]
-    status: Literal["True", "False", "Unknown"]
-    observed_generation: int | None = None
-    last_transition_time: datetime
-    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
-    message: Annotated[str, Field(max_length=32768)]
+    type: Annotated[str, Field(max_length=316)] = Field(
+        description="Accepted, Running, Reporting, CheckpointAvailable, Suspended, Succeeded or Failed; at most one condition of each."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
+    observed_generation: int | None = Field(None, description="metadata.generation of the job when the condition was last set.")
+    last_transition_time: datetime = Field(description="When `status` last changed; a new reason or message does not count.")
+    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")] = Field(
+        description="One word for programs, such as SpecInvalid, QuotaExceeded or OutOfMemory."
+    )
+    message: Annotated[str, Field(max_length=32768)] = Field(description="What happened and what to do about it, for people.")
 
 
 class AttemptOutcome(StrEnum):
@@ -52,15 +61,21 @@ class AttemptOutcome(StrEnum):
 class Attempt(WireModel):
     """One RayJob of this job. Written to status before the RayJob exists."""
 
-    number: Annotated[int, Field(ge=1)]
-    ray_job_name: str
-    start_time: datetime | None = None
-    end_time: datetime | None = None
-    outcome: AttemptOutcome | None = None
-    reason: str | None = None
-    message: str | None = None
-    last_step: int | None = None
-    resumed_from_step: int | None = None
+    number: Annotated[int, Field(ge=1)] = Field(description="1 for the first attempt; the next one is one higher.")
+    ray_job_name: str = Field(description="The RayJob, in the job's namespace; the log is `kubectl logs job/NAME` with this name.")
+    start_time: datetime | None = Field(None, description="When the RayJob was created.")
+    end_time: datetime | None = Field(None, description="When the attempt was seen to have ended; missing while it runs.")
+    outcome: AttemptOutcome | None = Field(
+        None,
+        description="How the attempt ended; missing while it runs. Only Failed counts against runPolicy.maxAttempts: Suspended was asked"
+        " for, and Interrupted means that the pods were told to stop, as when a node is drained.",
+    )
+    reason: str | None = Field(None, description="Why it ended, in one word, such as OutOfMemory.")
+    message: str | None = Field(None, description="Why it ended, in a sentence or two.")
+    last_step: int | None = Field(None, description="Optimizer steps finished by the newest report, those before a resume included.")
+    resumed_from_step: int | None = Field(
+        None, description="Step of the checkpoint that the attempt continued from; 0 for one that began at the start."
+    )
     job_reason: str | None = Field(
         None,
         description="Reason of the job's Succeeded or Failed, on the attempt that ended the job; no other attempt follows.",
@@ -70,100 +85,131 @@ class Attempt(WireModel):
 class Progress(WireModel):
     """How far training is."""
 
-    stage: str | None = None
-    step: int | None = None
-    total_steps: int | None = None
-    epoch: str | None = None
-    percent: int | None = None
-    tokens_seen: int | None = None
-    tokens_per_second: str | None = None
-    eta_seconds: int | None = None
-    last_report_time: datetime | None = None
+    stage: str | None = Field(
+        None,
+        description="What the trainer is doing: Starting, EvaluatingBaseline, Training, EvaluatingFinal, Exporting or Finished.",
+    )
+    step: int | None = Field(None, description="Optimizer steps finished.")
+    total_steps: int | None = Field(None, description="Optimizer steps of the whole run; early stopping may end it before.")
+    epoch: str | None = Field(None, description="Passes over the training rows, finished and begun: 1.50 is halfway through the second.")
+    percent: int | None = Field(None, description="Share of totalSteps that is finished, rounded down.")
+    tokens_seen: int | None = Field(
+        None, description="Tokens trained on so far, over all workers: prompts and answers, repeated in each epoch, without padding."
+    )
+    tokens_per_second: str | None = Field(
+        None, description="Tokens per second over all workers in recent training steps; missing when no attempt runs."
+    )
+    eta_seconds: int | None = Field(
+        None,
+        description="Seconds until the last training step, at the recent rate; evaluation and export come on top. Missing when no attempt"
+        " runs.",
+    )
+    last_report_time: datetime | None = Field(None, description="When the newest report of the trainer was taken over.")
 
 
 class ScoreStatus(WireModel):
     """The figure that the job is judged by, which of two values is the better one, and the step that it was measured at."""
 
-    metric: MetricName
-    value: Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+([.][0-9]+)?(e[-+][0-9]+)?$")]
-    direction: Direction
-    step: int
+    metric: MetricName = Field(description="The metric that the task is judged by.")
+    value: Annotated[str, Field(max_length=32, pattern=r"^-?[0-9]+([.][0-9]+)?(e[-+][0-9]+)?$")] = Field(
+        description="The figure, in the metric's unit."
+    )
+    direction: Direction = Field(description="Which of two values is the better one, the lower or the higher.")
+    step: int = Field(description="Optimizer step of the weights that were measured; 0 for the untouched base model.")
 
 
 class MetricsStatus(WireModel):
     """Quality figures. baseline (the untouched model) and final are on the same test rows; latest is on the validation rows."""
 
-    baseline: dict[str, str] | None = None
-    latest: dict[str, str] | None = None
-    best: ScoreStatus | None = Field(None, description="The best validation so far.")
+    baseline: dict[str, str] | None = Field(None, description=f"Of the untouched base model on the test rows, by metric: {MEASURED}.")
+    latest: dict[str, str] | None = Field(
+        None, description="Newest during training, by metric: trainLoss of the last step, the others of the last validation."
+    )
+    best: ScoreStatus | None = Field(None, description="The best validation so far; its weights become the result.")
     score: ScoreStatus | None = Field(
         None, description="The newest score: the base model's, a validation's, at last the one on the test rows."
     )
-    final: dict[str, str] | None = None
+    final: dict[str, str] | None = Field(None, description="Of the tuned model on the same test rows as baseline, by metric.")
 
 
 class Checkpoint(WireModel):
     """A published checkpoint; `verified` means that its files were read back and their digests agree."""
 
-    step: int
-    uri: str
-    size_bytes: int
-    created_time: datetime
-    attempt: int
+    step: int = Field(description="Optimizer steps finished when it was written.")
+    uri: str = Field(description="Where it is: pvc://CLAIM/FOLDER, or a path on the machine of `finetune run`.")
+    size_bytes: int = Field(description="Size of all its files, in bytes.")
+    created_time: datetime = Field(description="When it was written.")
+    attempt: int = Field(description="Number of the attempt that wrote it.")
     score: ScoreStatus | None = Field(None, description="Of the validation at this step, where there was one.")
-    best: bool = False
-    verified: bool
+    best: bool = Field(False, description="Whether its score is the best of all checkpoints; it is kept whatever its age.")
+    verified: bool = Field(description="Whether its files were read back and their digests agree.")
 
 
 class ModelStatus(WireModel):
     """Which weights are trained: source, precision and digest."""
 
-    name: str
-    source: str
-    precision: str
-    digest: str
-    revision: str | None = None
-    parameters: int | None = None
+    name: str = Field(description="The model as the job names it.")
+    source: str = Field(description="Where its files came from: the hub, a claim, a folder, or a package.")
+    precision: str = Field(
+        description="Type that the weights are held in, such as float32 or bfloat16, and how they were stored where that is not the same."
+    )
+    digest: str = Field(description="sha256:… of the weights; two runs with the same one began with the same weights.")
+    revision: str | None = Field(None, description="Commit on the hub, for a model from there.")
+    parameters: int | None = Field(None, description="Number of parameters of the base model, tied ones counted once.")
 
 
 class OutputStatus(WireModel):
     """Where the results are."""
 
-    uri: str
-    report_uri: str | None = None
+    uri: str = Field(description="Folder of the results: pvc://CLAIM/FOLDER, or a path on the machine of `finetune run`.")
+    report_uri: str | None = Field(None, description="report.json in it, with all figures and settings; there once the run has finished.")
 
 
 class Dashboard(WireModel):
     """The Ray dashboard of the current attempt; the token is in the Secret of the RayCluster, key auth_token."""
 
-    service: str
-    port: int
-    token_secret: str | None = None
+    service: str = Field(description="Service of the Ray head, in the job's namespace, for `kubectl port-forward service/NAME`.")
+    port: int = Field(description="Port of the dashboard at that Service.")
+    token_secret: str | None = Field(None, description="Secret with the token that the dashboard asks for, under the key auth_token.")
 
 
 class Summary(WireModel):
     """What `kubectl get` shows, made from the rest of the status."""
 
-    step: str | None = None
-    progress: str | None = None
-    eta: str | None = None
-    score: str | None = None
-    attempt: int | None = None
+    step: str | None = Field(None, description="Steps finished of all, such as 120/400.")
+    progress: str | None = Field(None, description="progress.percent with its sign, such as 30%.")
+    eta: str | None = Field(None, description="progress.etaSeconds as kubectl writes ages, such as 12m; missing when no attempt runs.")
+    score: str | None = Field(None, description="metrics.score with its metric, such as perplexity 14.93.")
+    attempt: int | None = Field(None, description="Number of the newest attempt.")
 
 
 class FineTuneJobStatus(WireModel):
     """Observed state of a FineTuneJob."""
 
-    observed_generation: int | None = None
-    conditions: list[Condition] | None = Field(None, max_length=16)
-    phase: str | None = Field(None, description="Computed from the conditions, for the printer column only.")
-    attempts: list[Attempt] | None = Field(None, max_length=200)
-    progress: Progress | None = None
-    metrics: MetricsStatus | None = None
-    checkpoints: list[Checkpoint] | None = Field(None, max_length=64)
-    model: ModelStatus | None = None
-    output: OutputStatus | None = None
-    dashboard: Dashboard | None = None
+    observed_generation: int | None = Field(None, description="metadata.generation of the job that this status is about.")
+    conditions: list[Condition] | None = Field(
+        None,
+        max_length=16,
+        description="What is true of the job, one entry per type; `kubectl wait --for=condition=Succeeded` waits for one.",
+    )
+    phase: str | None = Field(
+        None,
+        description="One word for all conditions, for the printer column only: Pending, Invalid, Waiting, Starting, Running, Retrying,"
+        " Suspended, Succeeded or Failed.",
+    )
+    attempts: list[Attempt] | None = Field(
+        None, max_length=200, description="The RayJobs of this job, oldest first; an entry is written before its RayJob exists."
+    )
+    progress: Progress | None = Field(None, description="How far training is, by the trainer's newest report.")
+    metrics: MetricsStatus | None = Field(
+        None,
+        description="Quality figures. baseline (the untouched model) and final are on the same test rows; latest and best are of training"
+        " and validation.",
+    )
+    checkpoints: list[Checkpoint] | None = Field(None, max_length=64, description="Published checkpoints that are kept, in order of steps.")
+    model: ModelStatus | None = Field(None, description="Which weights are trained: source, precision and digest.")
+    output: OutputStatus | None = Field(None, description="Where the results are.")
+    dashboard: Dashboard | None = Field(None, description="The Ray dashboard of the attempt that runs; missing when none does.")
     warnings: list[str] | None = Field(
         None, max_length=WARNINGS_MAX, description="What the trainer found worth a look; training continues."
     )

@@ -1,10 +1,25 @@
 """The documentation of a field says what the schema enforces, wherever the field is asked for."""
 
+from collections.abc import Iterator
+from typing import Any, get_args
+
 import pytest
 
+from finetune.api.base import WireModel
 from finetune.api.fielddocs import FieldDoc, UnknownFieldError, document_resource, find
+from finetune.api.status import FineTuneJobStatus
 
 RESOURCE = document_resource()
+
+
+def _models_below(kind: Any) -> Iterator[type[WireModel]]:
+    """Yield the models that an annotation holds, and those that their fields hold."""
+    if isinstance(kind, type) and issubclass(kind, WireModel):
+        yield kind
+        for field in kind.model_fields.values():
+            yield from _models_below(field.annotation)
+    for argument in get_args(kind):
+        yield from _models_below(argument)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +91,30 @@ def test_every_field_of_the_spec_is_described() -> None:
     spec = find(RESOURCE, "spec")
     undescribed = [field.path for field in spec.below() if not field.description]
     assert undescribed == []
+
+
+def test_every_field_of_the_status_is_described_where_it_stands_and_not_by_its_type_alone() -> None:
+    undescribed = [
+        f"{model.__name__}.{name}"
+        for model in _models_below(FineTuneJobStatus)
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert undescribed == []
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("status.progress.etaSeconds", "Seconds"),
+        ("status.progress.tokensPerSecond", "per second"),
+        ("status.progress.epoch", "1.50"),
+        ("status.checkpoints.sizeBytes", "bytes"),
+        ("status.metrics.baseline", "wer (errors per reference word)"),
+    ],
+)
+def test_the_description_of_a_figure_has_its_unit(path: str, unit: str) -> None:
+    assert unit in find(RESOURCE, path).description
 
 
 def test_paths_are_unique_and_can_be_asked_for() -> None:
