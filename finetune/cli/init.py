@@ -34,10 +34,8 @@ metadata: {{name: {name}}}
 spec:
   task: {task}  # {task_comment}
   model: {{name: {model}}}  # a causal language model of the Hugging Face hub; a local folder is {{path: FOLDER}}
-  data:
-    train: [{{path: {path}{columns}}}]  # {columns_comment}
-    validationFraction: 0.1  # rows held out to choose the best weights
-    testFraction: 0.1  # rows held out to measure the base model and the tuned one
+  data: {{train: [{{path: {path}{columns}}}],  # {columns_comment}
+         validationFraction: 0.1, testFraction: 0.1}}  # rows held out to choose the best weights, and to measure both models
   method: {{lora: {{rank: 16, alpha: 32}}}}  # or {{full: {{}}}} to train every weight
   training: {{epochs: 3, globalBatchSize: 8, learningRate: 1.0e-3, maxSequenceLength: 512}}
 {evaluation}  output: {{export: [adapter, merged]}}  # on a cluster also persistentVolumeClaim: {{claimName: NAME}}

@@ -53,7 +53,8 @@ def test_finetune_init_prints_and_writes_what_is_shown(
     assert command == "$ finetune init reviews.csv"
     assert run_command(["init", "reviews.csv"]) == 0
     assert capsys.readouterr().out.splitlines() == printed
-    assert yaml.safe_load(Path("job.yaml").read_text()) == yaml.safe_load(JOBS[0])
+    written = [line.split("  # ")[0] for line in Path("job.yaml").read_text().splitlines() if not line.startswith("#")]
+    assert written == JOBS[0].splitlines()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
