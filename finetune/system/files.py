@@ -6,14 +6,26 @@ Test: tests/finetune/system/test_files.py.
 import os
 from pathlib import Path
 
+STAGED = ".finetune-staged"
+"""Ending of the hidden name of what is being written; see `staged`."""
+
+
+def staged(path: Path) -> Path:
+    """Return the hidden name beside `path` under which it is written.
+
+    It is the same for every writer, so that the leftover of one that was killed is replaced by the next: of a file or folder
+    there is only one writer at a time.
+    """
+    return path.with_name(f".{path.name}{STAGED}")
+
 
 def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
     """Replace a file's content in one step: a reader sees the old text or the new, never a part.
 
     With `durable` it has reached the disk before it takes its place, so that not even a power cut leaves an empty file.
-    Raises OSError when the disk fails; the old text stays then.
+    Only one process may write the file at a time. Raises OSError when the disk fails; the old text stays then.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = staged(path)
     try:
         # Half a character, which JSON may hold and a file may not, is written as its number: JSON reads it back.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

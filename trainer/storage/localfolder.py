@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from finetune.system.files import sync, write_atomically
+from finetune.system.files import STAGED, staged, sync, write_atomically
 from trainer.storage.place import checked_name
 
-STAGED, REPLACED, REMOVED = ".finetune-staged", ".finetune-replaced", ".finetune-removed"
-"""Endings of hidden names: a folder that is being written, one that makes way for it, one that is being deleted."""
+REPLACED, REMOVED = ".finetune-replaced", ".finetune-removed"
+"""Endings of hidden names: a folder that makes way for one that was written, one that is being deleted."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class LocalFolder:
     def stage(self, name: str) -> Iterator["StagedFolder"]:
         """Begin a folder beside its target."""
         target = self._target(name)
-        staged = StagedFolder(_hidden(target, STAGED), target)
-        shutil.rmtree(staged.folder, ignore_errors=True)  # left by a killed writer
-        staged.folder.mkdir()
+        begun = StagedFolder(staged(target), target)
+        shutil.rmtree(begun.folder, ignore_errors=True)  # left by a killed writer
+        begun.folder.mkdir()
         try:
-            yield staged
+            yield begun
         finally:
             # On a full disk, half a folder would leave no room for anything else.
-            shutil.rmtree(staged.folder, ignore_errors=True)
+            shutil.rmtree(begun.folder, ignore_errors=True)
 
     def put(self, name: str, text: str) -> None:
         """Write a file atomically and durably."""
@@ -75,11 +75,11 @@ class LocalFolder:
             _discard(path, target)
 
     def recover(self, folder: str = "") -> None:
-        """Delete staged and half-deleted folders; put a folder back whose replacement never came."""
+        """Delete staged files and folders and half-deleted ones; put a folder back whose replacement never came."""
         parent = self.root / folder
         for hidden in list(parent.glob(".*")) if parent.is_dir() else []:
             if hidden.name.endswith((STAGED, REMOVED)):
-                shutil.rmtree(hidden, ignore_errors=True)
+                shutil.rmtree(hidden, ignore_errors=True) if hidden.is_dir() else hidden.unlink(missing_ok=True)
             elif hidden.name.endswith(REPLACED):
                 _settle(parent / hidden.name[1:].removesuffix(REPLACED))
 

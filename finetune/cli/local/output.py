@@ -17,6 +17,7 @@ from finetune.api.errors import BadInputError, InputError
 from finetune.api.lineage import differing_field
 from finetune.api.trainconfig import TrainConfig
 from finetune.cli.local.configuration import Folders
+from finetune.system.files import staged
 
 # run.json is the last to go: as long as it is there, a half-removed run is still known as a run.
 OWN_FILES = ("checkpoints", "model", "tensorboard", "report.json", "metrics.jsonl", "status.json", "trainer.log", "run.json")
@@ -86,7 +87,9 @@ def refuse_foreign_files(folders: Folders) -> None:
 
 def remove_run(folders: Folders) -> None:
     """Remove what a run wrote, nothing else; of a link the link alone."""
-    for path in [*(folders.output / name for name in OWN_FILES), *(folders.private / name for name in OWN_PRIVATE_FILES)]:
+    written = [*(folders.output / name for name in OWN_FILES), *(folders.private / name for name in OWN_PRIVATE_FILES)]
+    # What a killed writer left of a file goes first: run.json has to be the last.
+    for path in [*map(staged, written), *written]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

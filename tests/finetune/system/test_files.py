@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -38,4 +41,26 @@ def test_a_write_that_fails_leaves_the_old_text_and_nothing_beside_it(tmp_path: 
     with pytest.raises(OSError, match="No space left"):
         write_atomically(file, "new", durable=True)
     assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+KILLED_BEFORE_THE_RENAME = """
+import os, pathlib, signal, sys
+from finetune.system.files import write_atomically
+pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(pathlib.Path(sys.argv[1]), "half")
+"""
+
+
+def test_what_a_killed_writer_leaves_is_replaced_by_the_next_one(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    write_atomically(file, "old")
+    done = subprocess.run([sys.executable, "-c", KILLED_BEFORE_THE_RENAME, str(file)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert file.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+
+    write_atomically(file, "new")
+
+    assert file.read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]

@@ -197,7 +197,7 @@ for step in itertools.count():
     killed = act_until(step)
     line = {"killed": killed, "seen": seen()}
     place.recover("results")
-    line |= {"recovered": seen(), "remains": [path.name for path in root.rglob(".*") if not path.name.startswith(".note.")]}
+    line |= {"recovered": seen(), "remains": [path.name for path in root.rglob(".*")]}
     ACTS[act]()
     print(json.dumps(line | {"done": seen()}))
     if not killed:

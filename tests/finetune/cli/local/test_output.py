@@ -121,7 +121,8 @@ def test_a_damaged_record_of_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_files_of_a_run_are_removed(tmp_path: Path) -> None:
-    for name in ("checkpoints/step-1/state", "model/adapter/x", "run.json", "notes.txt", ".finetune/config.json", "models/mine"):
+    of_a_run = ("checkpoints/step-1/state", "model/adapter/x", "run.json", ".run.json.finetune-staged", ".finetune/config.json")
+    for name in (*of_a_run, "notes.txt", "models/mine"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     remove_run(Folders(tmp_path))
