@@ -5,6 +5,7 @@ leave the program. Pure. Test: tests/trainer/driver/test_exits.py.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_MAX_LENGTH = 2048
 REASON_MEMORY, REASON_STORAGE = "OutOfMemory", "StorageFailed"
+KILLED_FOR_MEMORY = re.compile(r"killed due to the node running low on memory|Worker exit type: NODE_OUT_OF_MEMORY")
+"""What Ray says of a worker that its memory monitor killed. "Killed by the OOM killer" is no evidence: Ray guesses so of every crash."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,30 @@ def worker_errors(error: BaseException) -> list[BaseException]:
     failures = getattr(error, "worker_failures", None)
     if not failures:
         return [error]
-    return [getattr(failure, "cause", None) or failure for failure in failures.values()]
+    return [_unwrapped(failure) for failure in failures.values()]
+
+
+def _unwrapped(failure: BaseException) -> BaseException:
+    """Return the exception that a worker raised, or how Ray says that the worker died."""
+    return getattr(failure, "cause", None) or getattr(failure, "health_check_failure", None) or failure
 
 
 def reason_of(error: BaseException) -> str:
     """Return the reason that an exception carries, or that its library's exceptions get here; else REASON_GENERIC."""
     if isinstance(error, RunError):
         return error.reason
+    if _killed_for_memory(error):
+        return REASON_MEMORY
     return next((reason for kind, reason in foreign_reasons() if isinstance(error, kind)), REASON_GENERIC)
+
+
+def _killed_for_memory(error: BaseException) -> bool:
+    """Return whether Ray says that its memory monitor killed the actor: its exception has no other mark of it than the words."""
+    if "ray" not in sys.modules:
+        return False
+    from ray.exceptions import ActorDiedError
+
+    return isinstance(error, ActorDiedError) and KILLED_FOR_MEMORY.search(str(error)) is not None
 
 
 def foreign_reasons() -> Iterator[tuple[type[BaseException], str]]:

@@ -4,9 +4,11 @@ import pickle
 
 import pytest
 import torch
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.exceptions import ActorDiedError
 from ray.exceptions import OutOfMemoryError as EvictedForMemory
 from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
 from safetensors import SafetensorError
 
 from finetune.api.errors import InputError, RunError
@@ -24,6 +26,27 @@ from trainer.training.loop import TrainingDivergedError
 def of_workers(*failures: Exception) -> WorkerGroupError:
     """What Ray Train raises when workers fail."""
     return WorkerGroupError("rank 0 failed", dict(enumerate(failures)))
+
+
+LOW_MEMORY = (
+    "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.7, ID: 5f) was 15.3GB used / 16GB limit"
+)
+PROCESS_DIED = (
+    "The actor is dead because its worker process has died. Worker exit type: {kind} Worker exit detail: Worker unexpectedly exits with a"
+    " connection error code 2. End of file. Some common causes include: (1) the process was killed by the OOM killer due to high memory"
+    " usage, (2) ray stop --force was called, or (3) the worker crashed unexpectedly due to SIGSEGV or another unexpected error."
+)
+"""Ray's words, the second with the guess that it adds whatever the worker died of."""
+
+
+def actor_died(message: str) -> ActorDiedError:
+    """What Ray raises for a call of an actor whose process is gone."""
+    return ActorDiedError(ActorDiedErrorContext(error_message=message, class_name="RayTrainWorker", actor_id=b"\1" * 16))
+
+
+def unhealthy(failure: Exception) -> WorkerGroupError:
+    """What Ray Train raises when it finds a worker gone."""
+    return of_workers(WorkerHealthCheckFailedError("A worker health check failed.\nWorker info: rank 0", failure))
 
 
 def raising(error: BaseException):
@@ -51,6 +74,14 @@ def test_an_end_that_is_no_failure_has_an_exit_code_of_its_own(error: BaseExcept
     [
         pytest.param(of_workers(torch.OutOfMemoryError("CUDA")), "OutOfMemory", id="memory of a GPU"),
         pytest.param(of_workers(EvictedForMemory("the node is full")), "OutOfMemory", id="a worker that Ray evicted"),
+        pytest.param(unhealthy(EvictedForMemory("the node is full")), "OutOfMemory", id="one that Ray Train found evicted"),
+        pytest.param(unhealthy(actor_died(LOW_MEMORY)), "OutOfMemory", id="one that died of what Ray calls low memory"),
+        pytest.param(
+            unhealthy(actor_died(PROCESS_DIED.format(kind="NODE_OUT_OF_MEMORY"))), "OutOfMemory", id="one whose exit type is memory"
+        ),
+        pytest.param(
+            unhealthy(actor_died(PROCESS_DIED.format(kind="SYSTEM_ERROR"))), "TrainingError", id="one of whose death Ray only guesses"
+        ),
         pytest.param(MemoryError(), "OutOfMemory", id="memory of the driver"),
         pytest.param(of_workers(TrainingDivergedError("step 3")), "TrainingDiverged", id="divergence"),
         pytest.param(of_workers(ValueError("x"), TrainingDivergedError("step 3")), "TrainingDiverged", id="the rank that knows why"),
