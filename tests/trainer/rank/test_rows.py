@@ -2,14 +2,13 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
 
 from tests.builders import train_config
 from tests.trainer.fixtures import examples, tokenizers
+from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
 from tests.trainer.fixtures.stored import stored_pieces
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.shards import Shard
@@ -20,45 +19,20 @@ LONG = "The river is green. " * 40
 SWAPS = {"operations": [{"wordSwap": {"probability": 0.2}}], "augmentedShare": 0.5}
 
 
-class Ranks:
-    """Ranks in threads that add up what they are asked to, as those of an engine do over a network."""
-
-    def __init__(self, world_size: int) -> None:
-        self.world_size = world_size
-        self.values: list[Sequence[float]] = [()] * world_size
-        self.met = threading.Barrier(world_size, timeout=60)
-
-
-class OneRank:
-    """What a run asks of an engine to deal out rows."""
-
-    def __init__(self, rank: int, ranks: Ranks) -> None:
-        self.rank, self.world_size, self._ranks = rank, ranks.world_size, ranks
-
-    def sums_over_ranks(self, values: Sequence[float]) -> list[float]:
-        self._ranks.values[self.rank] = values
-        self._ranks.met.wait()
-        sums = [sum(column) for column in zip(*self._ranks.values, strict=True)]
-        self._ranks.met.wait()
-        return sums
-
-
 def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> tuple[list[Counter[int]], list[int]]:
     """Return the targets with loss of each step of a run over long texts, of all its ranks together, and the words counted by each."""
     config = train_config(task="language-modeling", **changes)
     tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
     texts = (examples.text(LONG), examples.text("Short."))
     pieces = stored_pieces(piece for text in texts for piece in pieces_of(text, tokenizer, config.training.max_sequence_length))
-    together = Ranks(ranks)
 
-    def take(rank: int) -> tuple[list[Counter[int]], list[int]]:
+    def take(rank: ThreadRank) -> tuple[list[Counter[int]], list[int]]:
         words = AugmentedWords()
-        batches = Batches(config, pieces, tokenizer, cast(Any, OneRank(rank, together)), words)
+        batches = Batches(config, pieces, tokenizer, cast(Any, rank), words)
         taken = [batches(first_step + step) for step in range(steps)]
         return [Counter(token for batch in own for token in batch.targets[batch.loss_mask].tolist()) for own in taken], words.to_state()
 
-    with ThreadPoolExecutor(ranks) as pool:
-        of_ranks = list(pool.map(take, range(ranks)))
+    of_ranks = on_all_ranks(ranks, take)
     assert len({tuple(words) for _, words in of_ranks}) == 1, "every rank counts the words of all"
     return [sum(of_step, Counter()) for of_step in zip(*(counts for counts, _ in of_ranks), strict=True)], of_ranks[0][1]
 
@@ -89,7 +63,7 @@ def test_a_rank_reads_and_tokenizes_no_row_that_another_trains(monkeypatch: pyte
     pieces = stored_pieces(piece for number in range(8) for piece in pieces_of(examples.text("word " * (number + 1)), tokenizer, 100))
     read.clear()
     for rank in range(4):
-        Batches(config, pieces, tokenizer, cast(Any, OneRank(rank, Ranks(4))), AugmentedWords())(0)
+        Batches(config, pieces, tokenizer, cast(Any, ThreadRank(rank, Ranks(4))), AugmentedWords())(0)
     assert sorted(read) == list(range(8))
 
 
