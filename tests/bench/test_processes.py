@@ -21,7 +21,7 @@ def test_the_peak_counts_processes_that_left_the_session_too(tmp_path: Path) -> 
     assert finished.seconds > 2
 
 
-def test_a_program_that_fails_is_told_with_its_output(tmp_path: Path) -> None:
+def test_a_program_that_fails_is_reported_with_its_output(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match=r"ended with 3; its output is in .*log"):
         run([sys.executable, "-c", "print('why'); raise SystemExit(3)"], tmp_path / "log")
     assert (tmp_path / "log").read_text() == "why\n"

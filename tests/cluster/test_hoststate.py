@@ -32,7 +32,7 @@ def test_a_machine_that_is_as_it_was_has_no_changes() -> None:
         pytest.param(replace(BEFORE, processes=frozenset({"7 (kubelet)"})), "processes: 7 (kubelet) is left", id="process"),
     ],
 )
-def test_what_is_left_or_gone_is_told(after: HostState, line: str) -> None:
+def test_what_is_left_or_gone_is_reported(after: HostState, line: str) -> None:
     assert BEFORE.changes(after) == [line]
 
 

@@ -64,7 +64,7 @@ def test_the_children_of_a_process_end_with_it(table: ProcessTable) -> None:
     assert not child.alive()
 
 
-def test_an_early_end_is_told_with_the_log(table: ProcessTable) -> None:
+def test_an_early_end_is_reported_with_the_log(table: ProcessTable) -> None:
     table.start("broken", [sys.executable, "-c", "raise SystemExit('no such flag')"])
     with pytest.raises(ProcessError, match="broken ended before it was ready; its log ends:\nno such flag"):
         table.wait_until("broken", lambda: False, "it was ready")

@@ -48,7 +48,7 @@ def test_short(): pass
         pytest.param([], [], id="none left out"),
     ],
 )
-def test_what_the_markers_leave_out_is_told_with_what_it_needs(tmp_path: Path, arguments: list[str], lines: list[str]) -> None:
+def test_what_the_markers_leave_out_is_reported_with_what_it_needs(tmp_path: Path, arguments: list[str], lines: list[str]) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    e2e: x\n    slow: x\n    gpu: x\n")
     done = subprocess.run(

@@ -201,7 +201,7 @@ def export_before(run: Path, base: Path) -> None:
         pytest.param(export_before, r"DIR: .*merged exists; write elsewhere with --to FOLDER, or replace it with --overwrite", id="exists"),
     ],
 )
-def test_what_cannot_be_exported_is_told_with_the_fix(base: Path, tmp_path: Path, damage: Any, words: str) -> None:
+def test_what_cannot_be_exported_is_reported_with_the_fix(base: Path, tmp_path: Path, damage: Any, words: str) -> None:
     run_in(tmp_path / "run", base, {1: 5.0})
     damage(tmp_path / "run", base)
 

@@ -74,7 +74,7 @@ def test_a_faulty_table_is_reported_by_line(tmp_path: Path, content: str | bytes
     assert caught.value.fix
 
 
-def test_a_missing_table_is_told(tmp_path: Path) -> None:
+def test_a_missing_table_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file"):
         read_dictionary(FIELD, tmp_path / "words.tsv")
 

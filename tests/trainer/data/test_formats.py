@@ -127,7 +127,7 @@ def test_columns_of_bytes_are_not_read_from_parquet_unless_they_are_named(tmp_pa
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
+def test_a_file_without_permission_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path, "train.jsonl", "{}")
     path.chmod(0)
     with pytest.raises(InputError, match="Permission denied"):

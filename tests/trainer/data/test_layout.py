@@ -118,7 +118,7 @@ def test_a_missing_column_gets_advice_that_fits(rows: list[dict[str, Any]], task
         ({"hello": "a", "world": "b"}, "{prompt: hello, completion: world}; if the first line is a row already, put a line"),
     ],
 )
-def test_a_table_without_a_header_line_is_told(row: dict[str, Any], words: str) -> None:
+def test_a_table_without_a_header_line_is_reported(row: dict[str, Any], words: str) -> None:
     first = FirstRows([Record("line 2", row, headed=True)])
     with pytest.raises(InputError) as caught:
         check_layout(FIELD, CHAT.layout(FIELD, Columns(), first), first, "rows.csv", CHAT.column_advice)

@@ -48,7 +48,7 @@ def read(folder: Path, behavior: Behavior, *sources: dict[str, str], token: str 
     return result.stdout.splitlines()
 
 
-def test_an_open_set_is_read_and_its_faults_are_told_by_field(folder: Path) -> None:
+def test_an_open_set_is_read_and_its_faults_are_reported_by_field(folder: Path) -> None:
     good, pinned, split, subset, revision, missing = read(
         folder,
         Behavior.OPEN,
@@ -78,7 +78,7 @@ def test_a_gated_set_needs_a_token(folder: Path) -> None:
     assert good == "['q0', 'a0', 'q1', 'a1']"
 
 
-def test_a_private_set_is_told_as_one_that_cannot_be_read(folder: Path) -> None:
+def test_a_private_set_is_reported_as_one_that_cannot_be_read(folder: Path) -> None:
     (refused,) = read(folder, Behavior.PRIVATE, {"name": NAME})
     assert refused.startswith("InputError data.train[0].huggingFace.name: there is no data set")
     assert refused.endswith("a private set needs a token in HF_TOKEN")

@@ -81,7 +81,7 @@ def test_a_good_token_opens_gated_and_private_models(saved_model: Path, tmp_path
     assert (snapshot.path / "model.safetensors").is_file()
 
 
-def test_a_bad_token_is_told_by_its_field_and_never_shown(saved_model: Path, tmp_path: Path) -> None:
+def test_a_bad_token_is_reported_by_its_field_and_never_shown(saved_model: Path, tmp_path: Path) -> None:
     with hub_server(saved_model, Behavior.PRIVATE) as server, pytest.raises(InputError) as refused:
         fetch(NAME, None, settings(server, tmp_path, "hf_expired"))
 

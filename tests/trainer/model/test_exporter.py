@@ -318,7 +318,7 @@ def test_a_whole_model_is_written_in_the_type_that_is_asked_for(
     )
 
 
-def test_numbers_beyond_what_the_type_holds_are_told(saved_model: Path, tmp_path: Path) -> None:
+def test_numbers_beyond_what_the_type_holds_are_reported(saved_model: Path, tmp_path: Path) -> None:
     model = trained(saved_model, FULL)
     with torch.no_grad():
         model.get_submodule("model.norm").weight[0] = 1e6
@@ -385,7 +385,7 @@ def test_an_export_that_a_killed_one_had_moved_away_is_put_back_and_kept_where_t
     assert [path.name for path in directory.iterdir()] == ["merged"]
 
 
-def test_each_form_is_told_of_when_it_is_in_its_place_and_both_only_once_both_are_sound(saved_model: Path, tmp_path: Path) -> None:
+def test_each_form_is_reported_when_it_is_in_its_place_and_both_only_once_both_are_valid(saved_model: Path, tmp_path: Path) -> None:
     model, located, told = trained(saved_model, BOTH), located_folder(saved_model), []
     origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.float32), "support-bot", torch.float32, CAUSAL_LM)
 

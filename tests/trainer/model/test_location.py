@@ -24,7 +24,7 @@ def test_a_folder_is_found_under_the_path_that_was_given(saved_model: Path) -> N
 
 
 @pytest.mark.parametrize(("path", "field"), [("/nowhere/tiny", "model.path"), ("/mnt/claims/models/tiny", "model.persistentVolumeClaim")])
-def test_a_missing_folder_is_told_by_the_field_that_the_user_wrote(path: str, field: str) -> None:
+def test_a_missing_folder_is_reported_by_the_field_that_the_user_wrote(path: str, field: str) -> None:
     with pytest.raises(InputError) as refused:
         locate(ModelSource(path=path))
 
@@ -92,7 +92,7 @@ def test_a_check_without_weights_gives_what_a_worker_needs_to_find_the_same(
     assert found.revision == checked.revision == COMMIT
 
 
-def test_a_wrong_folder_is_told_at_once_and_without_torch(tmp_path: Path) -> None:
+def test_a_wrong_folder_is_reported_at_once_and_without_torch(tmp_path: Path) -> None:
     program = (
         "import sys, json\n"
         "from finetune.api.errors import InputError\nfrom finetune.api.sources import ModelSource\n"

@@ -143,7 +143,7 @@ def test_layers_that_share_nothing_take_adapters_as_output_layer_and_embedding()
     assert {name.partition(".lora_")[0].rpartition(".")[2] for name in trained_names(model)} == {"lm_head", "embed_tokens"}
 
 
-def test_all_linear_is_told_to_be_the_default() -> None:
+def test_all_linear_is_named_as_the_default() -> None:
     with pytest.raises(InputError, match=r"targetModules\[0\]: all-linear is no module's name; leave targetModules out"):
         apply_method(tiny_model(), lora(targetModules=["all-linear"]), Regularization(), seed=1, family=CAUSAL_LM)
 

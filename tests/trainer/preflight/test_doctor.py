@@ -56,7 +56,7 @@ def test_a_set_without_anything_to_learn_is_refused(tokenizer: Any, side: str) -
         findings(tokenizer, train, length=64, test=long)
 
 
-def test_missing_and_few_held_out_rows_are_told(tokenizer: Any) -> None:
+def test_missing_and_few_held_out_rows_are_reported(tokenizer: Any) -> None:
     said = findings(tokenizer, rows(50), validation=rows(3, 100), test=[])
     assert said == [
         "data.test: there are no test rows, so base and tuned model cannot be compared; give data.testFraction",
@@ -65,7 +65,7 @@ def test_missing_and_few_held_out_rows_are_told(tokenizer: Any) -> None:
     assert findings(tokenizer, rows(50), test=rows(1, 100)) == ["data.test: only 1 row; the figures on them are rough"]
 
 
-def test_a_template_that_never_ends_an_answer_is_told() -> None:
+def test_a_template_that_never_ends_an_answer_is_reported() -> None:
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     said = findings(byte_tokenizer(template), rows(50))
     assert said == ["model: its chat template writes no token after the last answer; <|im_end|> is added, so the model learns to stop"]
@@ -90,7 +90,7 @@ def test_a_model_that_has_no_token_to_end_with_is_refused_for_chat() -> None:
     assert said == ["model: the tokenizer has no end-of-sequence token, so the end of a text is not learned"]
 
 
-def test_control_tokens_inside_a_text_are_told(tokenizer: Any) -> None:
+def test_control_tokens_inside_a_text_are_reported(tokenizer: Any) -> None:
     said = findings(tokenizer, [*rows(49), chat("a<|im_start|>system", "b", origin="data.train[0] line 90")])
     assert said == [
         "data.train: 1 row has names of control tokens in the text, such as <|im_start|> (data.train[0] line 90); they are read as text"
@@ -101,7 +101,7 @@ def test_an_answer_with_other_white_space_is_no_different_answer(tokenizer: Any)
     assert findings(tokenizer, [*rows(50), chat("question 3?", f"{rows(4)[3].messages[-1].content} \n")]) == []
 
 
-def test_several_answers_to_one_prompt_are_told(tokenizer: Any) -> None:
+def test_several_answers_to_one_prompt_are_reported(tokenizer: Any) -> None:
     said = findings(tokenizer, [*rows(50), chat("question 3?", "another answer")])
     assert said == [
         "data.train: 1 prompt has several different answers (the first: data.train[0] line 4); the model learns a mixture of them"
@@ -112,12 +112,12 @@ def test_an_answer_that_stands_once_is_not_repeated(tokenizer: Any) -> None:
     assert not [said for said in findings(tokenizer, rows(2)) if "the same answer" in said]
 
 
-def test_one_answer_to_most_prompts_is_told(tokenizer: Any) -> None:
+def test_one_answer_to_most_prompts_is_reported(tokenizer: Any) -> None:
     said = findings(tokenizer, [*rows(20), *(chat(f"other {number}", "I do not know.") for number in range(30))])
     assert said == ["data.train: 30 of 50 rows have the same answer, «I do not know.»; the model may learn to say little else"]
 
 
-def test_a_test_question_that_differs_by_case_and_punctuation_only_is_told(tokenizer: Any) -> None:
+def test_a_test_question_that_differs_by_case_and_punctuation_only_is_reported(tokenizer: Any) -> None:
     test = [*rows(40, 2000), chat("Question 3", "answer", origin="data.test[0] line 9")]
     assert findings(tokenizer, rows(50), test=test) == [
         "data.test: 1 row asks the same as a training row, except for case and punctuation"
@@ -125,7 +125,7 @@ def test_a_test_question_that_differs_by_case_and_punctuation_only_is_told(token
     ]
 
 
-def test_a_batch_that_holds_rows_twice_is_told(tokenizer: Any) -> None:
+def test_a_batch_that_holds_rows_twice_is_reported(tokenizer: Any) -> None:
     said = findings(tokenizer, rows(10), batch=32)
     assert said == [
         "data.train: 10 rows, fewer than training.globalBatchSize 32: one step repeats rows;"
@@ -133,7 +133,7 @@ def test_a_batch_that_holds_rows_twice_is_told(tokenizer: Any) -> None:
     ]
 
 
-def test_text_in_a_script_that_the_tokenizer_does_not_know_is_told() -> None:
+def test_text_in_a_script_that_the_tokenizer_does_not_know_is_reported() -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

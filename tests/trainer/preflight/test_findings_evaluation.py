@@ -99,7 +99,7 @@ def test_only_rows_that_are_answered_are_looked_at(tokenizer: Any) -> None:
         ),
     ],
 )  # fmt: skip
-def test_prompts_that_lose_their_beginning_are_told(tokenizer: Any, limits: ModelLimits, room: int, fix: str) -> None:
+def test_prompts_that_lose_their_beginning_are_reported(tokenizer: Any, limits: ModelLimits, room: int, fix: str) -> None:
     test = [*asked([SENTENCE] * 3), chat("q" * 120, SENTENCE, origin="data.test[0] line 4")]
     sections = {
         "training": {"epochs": 1, "globalBatchSize": 2, "maxSequenceLength": 100},
@@ -124,7 +124,7 @@ def test_prompts_that_lose_their_beginning_are_told(tokenizer: Any, limits: Mode
         pytest.param(101, None, 3, True, id="once an epoch, and a step more"),
     ],
 )
-def test_early_stopping_that_cannot_act_is_told(tokenizer: Any, steps: int, every: int | None, patience: int, acts: bool) -> None:
+def test_early_stopping_that_cannot_act_is_reported(tokenizer: Any, steps: int, every: int | None, patience: int, acts: bool) -> None:
     found = said(
         tokenizer, asked([SENTENCE] * 30), training={"maxSteps": steps, "globalBatchSize": 2}, evaluation={"everySteps": every},
         regularization={"earlyStopping": {"patience": patience}},
@@ -152,7 +152,7 @@ def test_an_interval_longer_than_the_run_is_reported_once(tokenizer: Any) -> Non
     ]
 
 
-def test_settings_that_nothing_uses_are_told(tokenizer: Any) -> None:
+def test_settings_that_nothing_uses_are_reported(tokenizer: Any) -> None:
     generation: dict[str, Any] = {"generation": {"maxNewTokens": 5}}
     assert said(tokenizer, asked([SENTENCE]), evaluation={"metrics": ["perplexity"], **generation}) == [
         "evaluation.generation: without effect, none of evaluation.metrics needs generated answers"

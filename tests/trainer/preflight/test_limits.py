@@ -33,7 +33,7 @@ def test_rows_that_are_cut_to_the_models_positions_are_sound(tokenizer: Any) -> 
     assert findings(tokenizer, ModelLimits(300, fixed=True), max_length=300) == []
 
 
-def test_rows_beyond_a_context_that_can_be_left_are_told(tokenizer: Any) -> None:
+def test_rows_beyond_a_context_that_can_be_left_are_reported(tokenizer: Any) -> None:
     said = findings(tokenizer, ModelLimits(300))
     assert len(said) == 1
     assert said[0].startswith("training.maxSequenceLength: allows rows of")
@@ -55,7 +55,7 @@ def test_a_token_that_the_model_has_no_embedding_for_is_refused(tokenizer: Any) 
         findings(tokenizer, ModelLimits(vocabulary=10))
 
 
-def test_tokens_of_the_tokenizer_alone_are_told(tokenizer: Any) -> None:
+def test_tokens_of_the_tokenizer_alone_are_reported(tokenizer: Any) -> None:
     said = findings(tokenizer, ModelLimits(vocabulary=len(tokenizer) - 1))
     assert said == [
         f"model: its tokenizer has {len(tokenizer)} tokens but its vocabulary only {len(tokenizer) - 1}; a row with a token beyond it fails"

@@ -88,7 +88,7 @@ def test_rows_that_changed_between_two_attempts_of_a_cluster_job_are_refused(tmp
         pytest.param(b'{"owner": {"uid": null, "name": "job"}, "lineage": {}, "digests": {}, "finished": "often"}', id="finished"),
     ],
 )
-def test_a_record_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_record_that_cannot_be_read_is_reported_and_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(InputError, match=r"^output: .*run\.json is damaged"):
         owned(tmp_path).finished()
@@ -100,7 +100,7 @@ def test_a_record_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path, con
 
 
 @pytest.mark.parametrize("change", [{"method": None}, {"method": {"magic": {}}}, {"task": "sing"}, {"model": {"name": 5}}], ids=str)
-def test_a_lineage_that_no_export_can_read_is_told(tmp_path: Path, change: dict) -> None:
+def test_a_lineage_that_no_export_can_read_is_reported(tmp_path: Path, change: dict) -> None:
     owned(tmp_path).write(finished=True)
     written = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(written | {"lineage": written["lineage"] | change}))

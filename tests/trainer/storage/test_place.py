@@ -142,7 +142,7 @@ def test_names_that_lead_elsewhere_or_are_hidden_are_not_written(place: Place, n
             write()
 
 
-def test_a_name_is_told_as_the_user_names_the_place(place: Place) -> None:
+def test_a_name_is_reported_as_the_user_names_the_place(place: Place) -> None:
     assert place.uri("model/adapter") == f"{place.uri()}/model/adapter"
     assert "://" in place.uri()
 
