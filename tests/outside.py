@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-BESIDE = Path(__file__).resolve().parents[2] / "shared"
+from tests.repository import REPOSITORY
+
+BESIDE = REPOSITORY.parent / "shared"
 """The folder of data beside a checkout; a plain clone has none."""
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from tests.cases.inputs import job, lines, model
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.templates import PHI3
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
 RUN = {"101-end-token-run", "106-trainer-py-in-cwd"}
 """The given inputs that are looked at here."""
-REPOSITORY = Path(__file__).resolve().parents[2]
 SHADOWS = ("trainer.py", "random.py", "json.py", "torch.py")
 QUESTIONS = [{"prompt": f"What color is thing {index}?", "completion": "It is red."} for index in range(12)]
 

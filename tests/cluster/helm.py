@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.cluster.binaries import binary
 from tests.cluster.images import CONTROLLER_IMAGE, TRAINER_IMAGE
-from tests.cluster.paths import REPOSITORY
+from tests.repository import REPOSITORY
 
 CHART = REPOSITORY / "charts" / "finetune-operator"
 RELEASE = "finetune-operator"

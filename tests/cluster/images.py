@@ -22,9 +22,10 @@ from tests.cluster.binaries import binary
 from tests.cluster.buildah import Buildah, ImageError
 from tests.cluster.dockerfile import target_digest
 from tests.cluster.packages import IMAGE_PACKAGES, ensure_packages
-from tests.cluster.paths import REPOSITORY, cache_directory
+from tests.cluster.paths import cache_directory
 from tests.cluster.runtime import PAUSE_IMAGE, ContainerRuntime
 from tests.cluster.transfer import transfer
+from tests.repository import REPOSITORY
 
 BASE_IMAGE = "docker.io/library/python:3.11-slim-bookworm"
 BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "python3-distutils", "ca-certificates", "netbase", "tzdata")

@@ -20,11 +20,11 @@ from tests.cluster.instances import NODE_TIER, Instance, instances, this_process
 from tests.cluster.leftovers import record_absent
 from tests.cluster.network import BRIDGE_ADDRESS, POD_RANGE, HostNetwork, refuse_another_kubernetes
 from tests.cluster.packages import NODE_PACKAGES, NodeTierUnavailableError, ensure_packages, require_root
-from tests.cluster.paths import REPOSITORY
 from tests.cluster.processes import command_line, free_ports
 from tests.cluster.proxies import spare_addresses
 from tests.cluster.runtime import ContainerRuntime
 from tests.cluster.storage import apply_storage_class
+from tests.repository import REPOSITORY
 
 NODE_NAME = "node-1"
 NODE_READY_SECONDS = 90.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 GO_MODULES = Path(__file__).resolve().parent / "gomodules"
 
 

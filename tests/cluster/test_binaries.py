@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.cluster.binaries import CONTROL_PLANE, NODE, RECIPES
-from tests.cluster.paths import REPOSITORY
+from tests.repository import REPOSITORY
 
 TESTS = REPOSITORY / "tests"
 # Modules that only a node needs.

@@ -13,8 +13,8 @@ from tests.cluster import node
 from tests.cluster.instances import CONTROL_PLANE_TIER, NODE_TIER, Instance, instances, this_process
 from tests.cluster.node import preflight, refuse_second_cluster
 from tests.cluster.packages import NodeTierUnavailableError
-from tests.cluster.paths import REPOSITORY
 from tests.cluster.processes import ProcessIdentity
+from tests.repository import REPOSITORY
 
 
 @pytest.fixture(autouse=True)

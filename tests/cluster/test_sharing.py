@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster.paths import REPOSITORY
+from tests.repository import REPOSITORY
 
 FILES = {
     "conftest.py": """\

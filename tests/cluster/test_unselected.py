@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.paths import REPOSITORY
+from tests.repository import REPOSITORY
 
 TESTS = """\
 import pytest

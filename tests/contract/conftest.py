@@ -2,13 +2,14 @@
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-QUICKSTART = Path(__file__).parents[2] / "manifests" / "samples" / "quickstart.yaml"
+from tests.repository import REPOSITORY
+
+QUICKSTART = REPOSITORY / "manifests" / "samples" / "quickstart.yaml"
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from finetune.cli.command import COMMANDS
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 FILES = [*(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 DOCUMENTS = {str(path.relative_to(REPOSITORY)): path.read_text() for path in FILES}
 WITHOUT_CODE = {name: re.sub(r"`[^`\n]*`", "", text) for name, text in DOCUMENTS.items()}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-MODULES = sorted(path for package in ("finetune", "controller", "trainer") for path in (ROOT / package).rglob("*.py"))
+from tests.repository import REPOSITORY
+
+MODULES = sorted(path for package in ("finetune", "controller", "trainer") for path in (REPOSITORY / package).rglob("*.py"))
 METHODS = {"read_text", "write_text", "open"}
 OTHER_OPENERS = {"os", "tarfile", "zipfile", "webbrowser", "Image", "safe_open", "Shard"}
 """Whose `open` opens no text."""
@@ -39,7 +40,7 @@ def _mode(arguments: list[ast.expr], call: ast.Call) -> str:
     return "".join(value.value for value in given if isinstance(value, ast.Constant) and isinstance(value.value, str))
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_every_text_file_has_its_encoding(module: Path) -> None:
     assert list(without_encoding(module.read_text(encoding="utf-8"))) == []
 

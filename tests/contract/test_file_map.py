@@ -1,11 +1,11 @@
 """docs/files.md names every room of the code, and nothing that is not there."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.repository import REPOSITORY
+
 ROWS = re.findall(r"^\| `([^`]+)` \| (.*) \|$", (REPOSITORY / "docs/files.md").read_text(), flags=re.MULTILINE)
 PACKAGES = ("finetune", "controller", "trainer")
 

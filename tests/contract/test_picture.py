@@ -2,13 +2,13 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 from finetune.api.metrics import METRICS
 from finetune.api.tasks import TASKS, TaskName
 from scripts.draw_terminal import drawing, lasting_lines
+from tests.repository import REPOSITORY
 
-PICTURE = (Path(__file__).parents[2] / "docs/terminal.svg").read_text()
+PICTURE = (REPOSITORY / "docs/terminal.svg").read_text()
 
 
 def shown(picture: str) -> str:

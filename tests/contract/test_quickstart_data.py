@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from finetune.api.spec import API_VERSION, FineTuneJobSpec
+from tests.repository import REPOSITORY
 
 Row = dict[str, str]
 Parts = dict[str, list[Row]]
 Documents = dict[str, dict[str, Any]]
 
-REPOSITORY = Path(__file__).parents[2]
 SAMPLES = REPOSITORY / "manifests" / "samples"
 SCRIPT = REPOSITORY / "scripts" / "make_quickstart.py"
 COLUMNS = {"message", "intent"}

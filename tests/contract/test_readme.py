@@ -13,8 +13,8 @@ from finetune.api.spec import FineTuneJobSpec
 from finetune.api.tasks import TASKS, in_words
 from finetune.cli.command import command_parser, run_command
 from finetune.cli.jobfile.reading import read_job_file
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 JOBS = [text for language, text in BLOCKS if language == "yaml" and "kind: FineTuneJob" in text]

@@ -4,7 +4,6 @@ That a real API server sees it in the same way is tested in tests/packaging/test
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,8 +18,9 @@ from tests.controller.runtime.builders import until
 from tests.controller.test_main import holder, job, running, with_inputs
 from tests.fakes import FakeApi
 from tests.fakewire import Asked, as_asked, asked
+from tests.repository import REPOSITORY
 
-MANIFESTS = Path(__file__).parents[2] / "manifests" / "rbac"
+MANIFESTS = REPOSITORY / "manifests" / "rbac"
 
 NOT_ASKED_FOR: set[Asked] = {
     # Nobody can grant what he does not hold: the job's own account may patch its progress.

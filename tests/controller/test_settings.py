@@ -1,13 +1,13 @@
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
 from controller.settings import PATTERN, Settings, SettingsError, load_settings
 from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
+from tests.repository import REPOSITORY
 
-CHART = Path(__file__).parents[2] / "charts" / "finetune-operator"
+CHART = REPOSITORY / "charts" / "finetune-operator"
 LEAST = {"TRAINER_IMAGE": "registry.example/trainer:1"}
 
 

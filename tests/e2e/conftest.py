@@ -8,8 +8,8 @@ import pytest
 from tests.cluster import helm
 from tests.cluster.node import NodeCluster
 from tests.cluster.packages import SCREENSHOT_PACKAGES, ensure_packages
-from tests.cluster.paths import REPOSITORY
 from tests.e2e.kubectl import Kubectl
+from tests.repository import REPOSITORY
 
 SAMPLE = REPOSITORY / "manifests" / "samples" / "quickstart.yaml"
 LEFT_BEHIND = ("*.yaml", "*-watch.txt", "dashboard-*.png", "dashboard-*.txt", "controller.log")

@@ -14,10 +14,10 @@ import pytest
 from tests.cluster.binaries import kubectl as kubectl_program
 from tests.cluster.images import TRAINER_IMAGE
 from tests.cluster.node import NodeCluster
-from tests.cluster.paths import REPOSITORY
 from tests.e2e.dashboard import Dashboard, scrape
 from tests.e2e.kubectl import Kubectl, condition, wait_until
 from tests.e2e.runs import Observed, quickstart_documents, watch
+from tests.repository import REPOSITORY
 
 QUICKSTART_SECONDS = 600.0
 README = REPOSITORY / "README.md"

@@ -12,7 +12,8 @@ from finetune.api import crd
 from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fixtures import control_plane
-from tests.integration.processes import DEFINITION, ROOT, Process
+from tests.integration.processes import DEFINITION, Process
+from tests.repository import REPOSITORY
 
 __all__ = ["control_plane"]
 
@@ -23,7 +24,7 @@ def account(control_plane: ControlPlane) -> Path:
     control_plane.api.apply(DEFINITION, crd.manifest_text().encode())
     control_plane.api.wait_for(DEFINITION, "Established")
     kubectl = [str(binaries.kubectl()), f"--kubeconfig={control_plane.kubeconfig}", "apply", "--server-side"]
-    manifests = ROOT / "manifests"
+    manifests = REPOSITORY / "manifests"
     subprocess.run([*kubectl, "-f", str(manifests / "namespace.yaml"), "-f", str(manifests / "rbac")], check=True, capture_output=True)
     return control_plane.kubeconfig_for_service_account("finetune-system", "finetune-operator")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.controlplane import ControlPlane
+from tests.repository import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/finetunejobs.finetune.dev"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/finetune-system/leases/finetune-operator"
 LEASE_SECONDS = 4
@@ -38,7 +38,7 @@ class Process:
             "FINETUNE_LEASE_RETRY_SECONDS": "0.5",
         }
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "controller"], cwd=ROOT, env=environment, stderr=log)
+            self.process = subprocess.Popen([sys.executable, "-m", "controller"], cwd=REPOSITORY, env=environment, stderr=log)
 
     @property
     def port(self) -> int:

@@ -23,11 +23,12 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakes import fake_node, remove_fake_node
 from tests.controller.job.builders import checkpoint, record_text
 from tests.integration.jobs import NAMESPACES, Operator
+from tests.repository import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/finetunejobs.finetune.dev"
-MANIFESTS = Path(__file__).parents[2] / "manifests"
+MANIFESTS = REPOSITORY / "manifests"
 CHILDREN = (RAY_JOBS, RAY_CLUSTERS, PODS, CONFIG_MAPS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.builders import resource
 from tests.cluster.controlplane import ControlPlane
-from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, LEASE, ROOT, ROWS, Process, create, reason_of, wait
+from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, LEASE, ROWS, Process, create, reason_of, wait
+from tests.repository import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
@@ -87,7 +88,7 @@ def test_the_controller_outlives_a_restart_of_the_api_server(
 )
 def test_a_wrong_setting_ends_the_controller_with_code_2_and_its_name(environment: dict[str, str], words: str) -> None:
     clean = {name: value for name, value in os.environ.items() if name not in {"KUBECONFIG", "TRAINER_IMAGE"}}
-    ended = subprocess.run([sys.executable, "-m", "controller"], cwd=ROOT, env=clean | environment, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-m", "controller"], cwd=REPOSITORY, env=clean | environment, capture_output=True, text=True)
 
     assert ended.returncode == 2
     assert words in ended.stderr

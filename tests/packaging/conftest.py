@@ -6,14 +6,15 @@ import pytest
 
 from tests.cluster.controlplane import ControlPlane
 from tests.packaging.installed import Cluster
-from tests.packaging.rendered import NAMESPACE, ROOT
+from tests.packaging.rendered import NAMESPACE
+from tests.repository import REPOSITORY
 
 
 @pytest.fixture(scope="package")
 def installed(control_plane: ControlPlane) -> ControlPlane:
     """A control plane on which the manifests are installed, as the kustomization's first line tells."""
     administrator = Cluster(control_plane, NAMESPACE)
-    administrator.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(ROOT / "manifests"))
+    administrator.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(REPOSITORY / "manifests"))
     administrator.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev")
     return control_plane
 

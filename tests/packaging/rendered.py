@@ -1,15 +1,14 @@
 """Renders the chart and the plain manifests with the real programs, for tests that look at what comes out."""
 
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.cluster.binaries import binary, kubectl
+from tests.repository import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "charts" / "finetune-operator"
+CHART = REPOSITORY / "charts" / "finetune-operator"
 NAMESPACE = "finetune-system"
 IMAGES = {
     "image.repository": "registry.example.com/finetune/controller",
@@ -36,7 +35,7 @@ def chart(**values: str) -> Objects:
 
 def kustomization() -> Objects:
     """The objects of `kubectl apply -k manifests`."""
-    return by_name(subprocess.run([kubectl(), "kustomize", ROOT / "manifests"], capture_output=True, text=True, check=True).stdout)
+    return by_name(subprocess.run([kubectl(), "kustomize", REPOSITORY / "manifests"], capture_output=True, text=True, check=True).stdout)
 
 
 def by_name(text: str) -> Objects:

@@ -3,18 +3,17 @@
 import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from controller.settings import Settings
+from tests.repository import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
-CONSTRAINTS = (ROOT / "constraints.txt").read_text()
+CONSTRAINTS = (REPOSITORY / "constraints.txt").read_text()
 PINS = [Requirement(line) for line in CONSTRAINTS.splitlines() if line and not line.startswith("#")]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 OWN_NAME = "finetune-operator"
 
 

@@ -1,12 +1,12 @@
 """What the Dockerfile promises and no build is needed to see; that the images work is what the tests on the node show."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
+from tests.repository import REPOSITORY
+
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 STAGES = {stage.split()[3]: stage for stage in re.split(r"^(?=FROM )", DOCKERFILE, flags=re.MULTILINE)[1:]}
 TARGETS = ("controller", "trainer")
 
@@ -33,7 +33,7 @@ def test_no_index_certificate_or_proxy_is_built_in() -> None:
 
 
 def test_only_what_the_dockerfile_copies_is_sent_to_the_builder() -> None:
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     sent = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     copied = {
         source.removeprefix("./")

@@ -2,13 +2,13 @@
 
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+from tests.repository import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 CONTRACTS: dict[str, dict[str, Any]] = {each["name"]: each for each in PROJECT["tool"]["importlinter"]["contracts"]}
 OF_ALL = re.compile(r"\b(alone|no other|no subcommand|nobody|nothing else|only)\b")
 WITH_RAY = {"trainer.__main__", "trainer.driver", "trainer.rank.worker", "trainer.reporting.progress"}
@@ -18,7 +18,7 @@ IMPORTED_AS = {"pyyaml": "yaml", "prometheus-client": "prometheus_client"}
 
 def modules_in(folder: str) -> set[str]:
     """Modules and packages right under a package, without the package itself."""
-    found = [path for path in (ROOT / folder).iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    found = [path for path in (REPOSITORY / folder).iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
     return {f"{folder.replace('/', '.')}.{path.stem}" for path in found if path.stem not in ("__init__", "__main__")}
 
 
@@ -83,7 +83,7 @@ def test_whatever_talks_to_the_server_about_jobs_is_the_reconcilers_alone() -> N
     contract = CONTRACTS["only the reconciler observes, acts and asks again"]
     asking = {
         f"controller.job.{path.stem}"
-        for path in (ROOT / "controller/job").glob("*.py")
+        for path in (REPOSITORY / "controller/job").glob("*.py")
         if re.search(r"\bawait (self\._client|reader)\.", path.read_text()) and path.stem != "reconciler"
     }
     assert asking - set(contract["protected_modules"]) == {"controller.job.supports"}  # a part of observing

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.repository import REPOSITORY
+
 TARGETS = ("setup", "run", "test", "test-slow", "lint", "cluster", "cluster-down", "e2e", "bench", "clean", "help")
 
 
@@ -16,7 +17,7 @@ TARGETS = ("setup", "run", "test", "test-slow", "lint", "cluster", "cluster-down
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}}
 
 
-def make(*arguments: str, directory: Path = ROOT) -> str:
+def make(*arguments: str, directory: Path = REPOSITORY) -> str:
     return subprocess.run(["make", *arguments], cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
 
 
@@ -48,7 +49,7 @@ def test_target_runs_the_command(target: str, command: str) -> None:
 def checkout(tmp_path: Path) -> Path:
     """A folder that looks set up, with programs in place of the real ones that only tell that they ran."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
+        (tmp_path / name).write_text((REPOSITORY / name).read_text())
     for program, says in {"scripts/setup.sh": "set up", ".venv/bin/finetune": "ran"}.items():
         path = tmp_path / program
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def test_a_changed_pin_is_installed_before_the_next_run(checkout: Path) -> None:
 
 
 def test_setup_without_a_new_enough_python_says_what_to_do(checkout: Path) -> None:
-    (checkout / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
+    (checkout / "scripts/setup.sh").write_text((REPOSITORY / "scripts/setup.sh").read_text())
     environment = {**ENVIRONMENT, "PYTHON": "/bin/false"}
     done = subprocess.run(["make", "setup"], cwd=checkout, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode != 0
@@ -83,7 +84,7 @@ class BareDebian:
 
     def __init__(self, checkout: Path, folder: Path) -> None:
         self.checkout, self.tools = checkout, folder / "tools"
-        (checkout / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
+        (checkout / "scripts/setup.sh").write_text((REPOSITORY / "scripts/setup.sh").read_text())
         self.tools.mkdir()
         for name in ("bash", "dirname", "rm", "touch"):
             found = shutil.which(name)
@@ -148,6 +149,6 @@ def test_the_end_to_end_tests_look_for_what_keeps_them_from_starting_before_they
 
 
 def test_continuous_integration_runs_the_commands_that_a_developer_runs() -> None:
-    script = ROOT / ".ci" / "run"
+    script = REPOSITORY / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert script.read_text().splitlines()[-2:] == ["make lint", "make test"]

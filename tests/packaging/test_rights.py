@@ -16,7 +16,8 @@ import pytest
 from controller.job.names import progress_name
 from tests.cluster.controlplane import ControlPlane
 from tests.packaging.installed import ACCOUNT, Cluster
-from tests.packaging.rendered import NAMESPACE, ROOT
+from tests.packaging.rendered import NAMESPACE
+from tests.repository import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +43,7 @@ def log(control_plane: ControlPlane, cluster: Cluster, tmp_path: Path) -> Iterat
         "TRAINER_IMAGE": "trainer",
     }
     with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "-m", "controller"], cwd=ROOT, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen([sys.executable, "-m", "controller"], cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
         try:
             yield log
         finally:
@@ -58,7 +59,7 @@ def wait_until(what: str, holds: Callable[[], bool], log: Path) -> None:
 
 
 def test_the_controllers_account_can_start_and_suspend_a_job(cluster: Cluster, log: Path) -> None:
-    cluster.kubectl("apply", "--server-side", "--filename", str(ROOT / "manifests/samples/quickstart.yaml"))
+    cluster.kubectl("apply", "--server-side", "--filename", str(REPOSITORY / "manifests/samples/quickstart.yaml"))
     wait_until("started", lambda: bool(cluster.names("rayjobs")), log)
     wait_until("reported", lambda: cluster.kubectl("get", JOB, "--output", "jsonpath={.status.attempts[0].number}") == "1", log)
     wait_until("told by an event", lambda: bool(cluster.names("events.events.k8s.io")), log)
@@ -69,7 +70,7 @@ def test_the_controllers_account_can_start_and_suspend_a_job(cluster: Cluster, l
 
 
 def test_the_job_gets_an_account_that_may_patch_its_progress_alone(cluster: Cluster, log: Path) -> None:
-    cluster.kubectl("apply", "--server-side", "--filename", str(ROOT / "manifests/samples/quickstart.yaml"))
+    cluster.kubectl("apply", "--server-side", "--filename", str(REPOSITORY / "manifests/samples/quickstart.yaml"))
     wait_until("given its rights", lambda: bool(cluster.names("rolebindings")), log)
     [role] = cluster.names("roles")
     verbs = cluster.kubectl("get", role, "--output", "jsonpath={.rules[*].resources} {.rules[*].verbs} {.rules[*].resourceNames}")

@@ -8,8 +8,9 @@ import yaml
 
 from finetune.api.spec import API_VERSION, KIND, FineTuneJobSpec
 from tests.packaging.installed import Cluster
+from tests.repository import REPOSITORY
 
-SAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "samples").glob("*.yaml"))
+SAMPLES = sorted((REPOSITORY / "manifests" / "samples").glob("*.yaml"))
 
 
 def documents(sample: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from finetune.api.record import EXIT_INTERRUPTED
 from finetune.api.sections import Export, Regularization
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_model
 from trainer.evaluation.measurement import Measurement
 from trainer.export import ExportOptions, export_run, main
@@ -258,7 +259,7 @@ def test_a_stop_in_the_middle_leaves_nothing_behind(base: Path, tmp_path: Path) 
     )
     command = [sys.executable, "-c", stopped_while_writing, str(tmp_path / "run"), "--to", str(tmp_path / "to"), "--form", "adapter"]
 
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == EXIT_INTERRUPTED, done.stderr
     assert not list((tmp_path / "to").iterdir())

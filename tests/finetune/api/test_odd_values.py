@@ -14,8 +14,9 @@ from finetune.api import crd
 from finetune.api.spec import KIND, FineTuneJobSpec
 from finetune.cli.jobfile.fields import without_nulls
 from tests.finetune.api.structural import faults
+from tests.repository import REPOSITORY
 
-SAMPLES = sorted((Path(crd.__file__).parents[2] / "manifests/samples").glob("*.yaml"))
+SAMPLES = sorted((REPOSITORY / "manifests/samples").glob("*.yaml"))
 SCHEMA = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 VALUES = [None, "", "x", "X_y\n", "é", "x" * 5000, 0, -1, 7, 1.5, 1e30, 2**40, True, [], [None], ["x"], {}, {"x": 1}]
 Place = tuple[str | int, ...]

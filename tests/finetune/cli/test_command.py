@@ -13,6 +13,7 @@ from finetune.api.errors import BadInputError
 from finetune.api.record import EXIT_INTERRUPTED
 from finetune.cli.command import NEEDED_TO_TRAIN, parse_claims, run_command
 from tests.finetune.cli.builders import gone_reader, job, write
+from tests.repository import REPOSITORY
 
 
 @pytest.mark.parametrize("command", [["run", "--output", "out"], ["check"]], ids=["run", "check"])
@@ -125,6 +126,6 @@ def test_a_reader_that_has_seen_enough_is_no_error(capsys: pytest.CaptureFixture
 
 
 def test_all_packages_of_the_extra_are_asked_for_before_a_run() -> None:
-    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     names = {re.split(r"[^a-z0-9]", requirement)[0] for requirement in extras["trainer"]}
     assert set(NEEDED_TO_TRAIN) == names - {"kubernetes"}, "a run on a laptop needs all but the client of a cluster"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.finetune.cli.wholerun import REPOSITORY, environment, finetune, job_file
+from tests.finetune.cli.wholerun import environment, finetune, job_file
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import rows
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.builders import resource, write_documents
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[3]
 RUN_SECONDS = 300.0
 
 

@@ -11,10 +11,11 @@ from types import ModuleType
 import pytest
 
 from finetune.api.errors import InputError
+from tests.repository import REPOSITORY
 from trainer.augmentation.synonyms import read_dictionary, wordnet
 
 FIELD = "augmentation.operations[0].synonymReplacement.dictionary"
-SCRIPT = Path(__file__).parents[3] / "scripts" / "distill_wordnet.py"
+SCRIPT = REPOSITORY / "scripts" / "distill_wordnet.py"
 
 
 def test_the_table_has_common_english_words() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.repository import REPOSITORY
 from tests.trainer.engine.program import (
     BFLOAT16_MASTERS,
     ENGINES,
@@ -46,7 +47,7 @@ def run_ranks(world_size: int, output: Path) -> dict[str, dict]:
         "MASTER_PORT": str(free_port()),
         "LOCAL_SIZE": str(world_size),
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "PYTHONPATH": str(REPOSITORY),
         "PYTHONWARNINGS": "default",
     }
     ranks = [

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from tests.builders import train_config
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import random_prompts
 from tests.trainer.model.test_exporter import exported, trained
 from trainer.model.lora import peft_warnings_silenced
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
 BOTH = train_config(output={"directory": "/output", "export": ["adapter", "merged"]})
 INPUT = torch.tensor(random_prompts([12]))
 

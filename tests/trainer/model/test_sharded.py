@@ -12,6 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import random_prompts, tiny_tokenizer
 from tests.trainer.model.sharded import NEW_TOKENS, PROMPTS, STOPS
 from trainer.evaluation.generation import generate
@@ -28,7 +29,7 @@ def results(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     base = os.environ | {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    base |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    base |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, str(PROGRAM), str(saved_model), str(folder)]
     ranks = [
         subprocess.Popen(command, env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)

@@ -15,6 +15,7 @@ import pytest
 from finetune.api.errors import InputError
 from finetune.api.sources import ModelSource
 from tests.builders import train_config, wire_config
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 from tests.trainer.fixtures.stored import data_folder, prepared
@@ -28,7 +29,6 @@ from trainer.storage.ownership import TIME_FIELD, Ownership
 from trainer.tasks.chat import Chat
 from trainer.text.pieces import pieces_of
 
-REPOSITORY = Path(__file__).parents[3]
 HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)
 
 

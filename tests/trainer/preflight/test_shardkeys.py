@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from finetune.api.tasks import TaskName
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.tokenizers import byte_tokenizer, trained_tokenizer
 from trainer.preflight.shardkeys import ENCODING_ROOMS, digest_of_code, tokenizer_digest
 
@@ -84,7 +85,7 @@ def test_a_change_of_the_code_between_row_and_tokens_changes_its_digest(tmp_path
 @pytest.mark.parametrize("task", TaskName)
 def test_a_task_tokenizes_with_no_code_that_its_keys_do_not_cover(task: TaskName) -> None:
     program = f"import sys; from trainer.tasks.registry import task_of; task_of({task.value!r}); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     rooms = {name.split(".")[1] for name in done.stdout.split() if name.startswith("trainer.")}
     assert "data" in rooms
     assert rooms <= set(ENCODING_ROOMS)

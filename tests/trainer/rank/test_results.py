@@ -19,6 +19,7 @@ from finetune.api.errors import InputError
 from finetune.api.record import Metrics
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 from tests.trainer.fixtures.stored import data_folder
@@ -209,7 +210,7 @@ def test_two_ranks_that_shard_parameters_add_a_form_and_make_results_again(folde
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    environment = os.environ | shared | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = os.environ | shared | {"PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, str(Path(__file__).with_name("two_ranks.py")), str(folder)]
     ranks = [
         subprocess.Popen(command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.builders import wire_config
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 
@@ -44,7 +45,7 @@ def config(
 
 
 def start(path: Path) -> subprocess.Popen[str]:
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3]), "RAY_TRAIN_V2_ENABLED": "1"}
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "RAY_TRAIN_V2_ENABLED": "1"}
     with path.with_suffix(".log").open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "trainer", "--config", str(path)], env=env, stdout=log, stderr=log, text=True, start_new_session=True

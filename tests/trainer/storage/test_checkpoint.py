@@ -13,6 +13,7 @@ import torch
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName, Score
 from finetune.api.record import CheckpointRecord
+from tests.repository import REPOSITORY
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.storage.digest import sha256_of
 from trainer.storage.localfolder import LocalFolder, StagedFolder
@@ -143,7 +144,7 @@ except OSError as error:
 
 
 def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], env=env, capture_output=True, text=True, check=False)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.repository import REPOSITORY
 from tests.trainer.storage.places import KINDS, content, publish
 from trainer.storage import localfolder
 from trainer.storage.localfolder import LocalFolder
@@ -148,7 +149,7 @@ def test_a_name_is_reported_as_the_user_names_the_place(place: Place) -> None:
 
 
 def program(code: str, *arguments: str) -> str:
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code, *arguments], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
