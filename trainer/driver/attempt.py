@@ -81,6 +81,7 @@ def publish(publisher: Publisher, end: Exit) -> None:
 
 def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str:
     """Check, train and report; return the closing words. Raises what went wrong."""
+    Ownership.of(config, {}).check_configuration()
     with data_of_a_run(Path(config.output.directory)) as data:
         return _attempt(config, data, publisher, stop)
 
@@ -125,6 +126,7 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
 def inspect(config: TrainConfig) -> str:
     """Check all input, and the run that the output folder may hold, and print what was found; starts no Ray, writes nothing."""
     directory = Path(config.output.directory)
+    Ownership.of(config, {}).check_configuration()
     with data_of_a_check(directory) as data:
         inputs = check_inputs(config, data)
         Ownership.of(config, inputs.digests(config)).finished()  # raises where the output folder holds another run

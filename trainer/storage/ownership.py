@@ -1,6 +1,7 @@
-"""run.json records whose run an output folder holds; it is checked before anything is written there.
+"""run.json records whose run an output folder holds.
 
-Test: tests/trainer/storage/test_ownership.py.
+Before anything is written there, rows included, `check_configuration` looks at it; `finished` does again once the digests of the
+rows are known, before anything that a run leaves is written. Test: tests/trainer/storage/test_ownership.py.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from trainer.storage.manifest import CHECKPOINTS
 from trainer.storage.place import Place
 
 RUN_FILE = "run.json"
+ANOTHER_FOLDER = "choose another output folder, or start over with --overwrite"
 TIME_FIELD = "the time that the chat template shows"
 """Key among the digests: the ISO time that a chat template which reads the clock is given, in every attempt and on every rank."""
 
@@ -57,32 +59,43 @@ class Ownership:
         content = hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()
         return self.uid or f"{self.lineage_digest[:32]}{content[:32]}"
 
+    def check_configuration(self) -> None:
+        """Raise InputError when the folder holds another job's run, or a run with another configuration. Looks at no digest."""
+        if (written := self._written()) is not None:
+            self._check_configuration(written)
+
     def finished(self) -> bool:
         """Check the folder against the claim and return whether this very run is finished already.
 
         Raises InputError when the folder holds another job's run, or a run with another configuration or other data.
         """
-        written = _read(self.place)
+        written = self._written()
         if written is None:
-            if CHECKPOINTS in self.place.names():
-                problem = f"{self.place.uri()} has checkpoints but no {RUN_FILE} that says whose"
-                raise InputError("output", problem, "choose another folder")
             return False
-        self._check_same_run(written)
+        self._check_configuration(written)
+        self._check_digests(written)
         return written.finished
 
-    def _check_same_run(self, written: "_Record") -> None:
-        fix = "choose another output folder, or start over with --overwrite"
+    def _written(self) -> "_Record | None":
+        written = _read(self.place)
+        if written is None and CHECKPOINTS in self.place.names():
+            problem = f"{self.place.uri()} has checkpoints but no {RUN_FILE} that says whose"
+            raise InputError("output", problem, "choose another folder")
+        return written
+
+    def _check_configuration(self, written: "_Record") -> None:
         owner = written.owner
         if owner.uid != self.uid or owner.name != self.name:
-            raise InputError("output", f"{self.place.uri()} belongs to the job {owner.name!r} ({owner.uid or 'local'})", fix)
+            raise InputError("output", f"{self.place.uri()} belongs to the job {owner.name!r} ({owner.uid or 'local'})", ANOTHER_FOLDER)
         field = differing_field(written.lineage, self.lineage) if self.uid is None else None
         if field is not None:
-            raise InputError(field, f"is not what it was in the run that {self.place.uri()} holds", fix)
+            raise InputError(field, f"is not what it was in the run that {self.place.uri()} holds", ANOTHER_FOLDER)
+
+    def _check_digests(self, written: "_Record") -> None:
         changed = next((field for field, digest in self.digests.items() if written.digests.get(field) != digest), None)
         if changed is not None:
             # Also within one job: its ConfigMap or data set may have changed since the attempt before.
-            again = fix if self.uid is None else "restore it, or create a new job"
+            again = ANOTHER_FOLDER if self.uid is None else "restore it, or create a new job"
             raise InputError(changed, f"holds something else than in the run that {self.place.uri()} holds", again)
 
     def write(self, *, finished: bool) -> None:

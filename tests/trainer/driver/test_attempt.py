@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from trainer.data.datafolder import DataFolder
 from trainer.data.shards import Shard
-from trainer.driver.attempt import attempt, check, overseen
+from trainer.driver.attempt import attempt, check, inspect, overseen
 from trainer.driver.exits import exit_of
 from trainer.driver.stopping import SIGNALS, StopRequest
 from trainer.preflight.tokens import Tokens
@@ -135,6 +135,25 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
     assert (metrics is not None) == (there is not None), "what the report says is published again"
     assert metrics is None or metrics.score == Score.of(MetricName.PERPLEXITY, 3.0, step=3)
     assert json.loads((tmp_path / "run.json").read_text())["finished"]
+
+
+@pytest.mark.parametrize("work", [lambda config: attempt(config, Published(), StopRequest()), inspect], ids=["run", "check"])
+@pytest.mark.parametrize(
+    "change", [{"job": {"name": "other", "uid": None}}, {"training__learningRate": 0.5}], ids=["another job", "another configuration"]
+)
+def test_no_row_is_read_or_written_for_a_folder_that_holds_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[TrainConfig], str], change: dict[str, Any]
+) -> None:
+    config = train_config(tmp_path, output={"directory": str(tmp_path / "out")})
+    Ownership.of(config, {"data.train": "rows"}).write(finished=False)
+    before = sorted((tmp_path / "out").rglob("*"))
+    for name in ("data_of_a_run", "data_of_a_check"):
+        monkeypatch.setattr(f"trainer.driver.attempt.{name}", lambda _: pytest.fail("a folder for rows was made"))
+
+    with pytest.raises(InputError):
+        work(train_config(tmp_path, output={"directory": str(tmp_path / "out")}, **change))
+
+    assert sorted((tmp_path / "out").rglob("*")) == before
 
 
 def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_starts(
