@@ -138,7 +138,8 @@ class _Document:
     def __init__(self, field: str, path: Path, lines: Lines) -> None:
         self.field, self.path = field, path
         self._lines = lines
-        self.text, self.position, self._first_line = "", 0, 1
+        self.text, self.position = "", 0
+        self._counted, self._line = 0, 1
         self.more()
         self.skip_space()
 
@@ -153,15 +154,15 @@ class _Document:
         added: list[str] = []
         for number, line in self._lines:
             if not self.text and not added:
-                self._first_line = number
+                self._line = number
             added.append(line + "\n")
             size += len(line)
             if size >= wanted:
                 break
         if added:
-            self._first_line += self.text.count("\n", 0, self.position)
+            self._line_at(self.position)
             self.text = self.text[self.position :] + "".join(added)
-            self.position = 0
+            self.position = self._counted = 0
         return bool(added)
 
     def skip_space(self) -> str:
@@ -205,7 +206,14 @@ class _Document:
         return self.fault(problem, _syntax_fix(error, ended=unfinished and ended))
 
     def _line_at(self, position: int) -> int:
-        return self._first_line + self.text.count("\n", 0, position)
+        """Return the line of a position; counts on from the position before, because a file may be one long line."""
+        passed = self._line_ends(min(self._counted, position), max(self._counted, position))
+        self._line += passed if position >= self._counted else -passed
+        self._counted = position
+        return self._line
+
+    def _line_ends(self, start: int, stop: int) -> int:
+        return self.text.count("\n", start, stop)
 
 
 def _line_fault(field: str, where: str, line: str, error: Exception, *, last: bool) -> InputError:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
+from trainer.data import jsonrows
 from trainer.data.jsonrows import parse, read_json
 
 PATH = Path("rows.json")
@@ -40,6 +41,30 @@ def test_an_array_gives_back_what_was_written(rows: list[dict[str, Any]], indent
 def test_an_object_around_one_list_gives_back_its_items(rows: list[dict[str, Any]], indent: int) -> None:
     assert [values for _, values in read(json.dumps({"version": 1, "data": rows}, indent=indent))] == rows
     assert [values for _, values in read(json.dumps({"data": rows}))] == rows
+
+
+def test_lines_are_counted_once_in_an_array_that_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    count = jsonrows._Document._line_ends
+
+    def counting(document: jsonrows._Document, start: int, stop: int) -> int:
+        counted.append(stop - start)
+        return count(document, start, stop)
+
+    monkeypatch.setattr(jsonrows._Document, "_line_ends", counting)
+    text = json.dumps([{"a": "x" * 90}] * 2000)
+    assert read(text)[-1] == ("item 2000 (line 1)", {"a": "x" * 90})
+    assert sum(counted) <= len(text)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_lines_are_those_of_the_file_however_much_is_read_at_once(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(jsonrows, "READ_CHARACTERS", size)
+    text = "\n\n[" + "".join('\n{"a":\n1},\n' for _ in range(20)) + '{"b": 1}, {"c" 1}]'
+    records = read_json("data.train[0]", PATH, lines(text))
+    assert [next(records).place for _ in range(21)] == [*(f"item {row + 1} (line {4 + 3 * row})" for row in range(20)), "item 21 (line 63)"]
+    with pytest.raises(InputError, match=r"line 63 is not JSON .* at character 16"):
+        next(records)
 
 
 def test_the_places_of_an_array_are_its_items_and_their_lines() -> None:
