@@ -120,8 +120,8 @@ class Task(ABC, Generic[E]):
 
         `keep` stores the pieces if every example is one piece; a task that checks only a sample of the rows keeps it in memory.
         """
-        pieces = [piece for found in self.encode_all(examples, tokenizer, max_length) for piece in found]
-        return Sampled(name, len(examples), len(examples), pieces)
+        pieces = (piece for found in self.encode_all(examples, tokenizer, max_length) for piece in found)
+        return Sampled(name, len(examples), len(examples), (in_memory if self.cuts else keep)(name, examples, pieces))
 
     @abstractmethod
     def findings(self, sides: Sequence[Sampled[E]], tokenizer: Any) -> list[str]:

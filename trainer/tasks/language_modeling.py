@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TEXT_NAMES = ("text", "content", "document")
 SAMPLE_TEXTS = 2000
 """Texts of a data set that the doctor tokenizes: what one text in a hundred has is seen about twenty times."""
+SAMPLE_CHARACTERS = 10_000_000
+"""Characters of these texts, which are in memory together; only the last text may exceed it."""
 LONGEST_TEXTS = 50
 """The longest texts are always in the sample: they are the ones most likely not to fit."""
 
@@ -103,12 +105,17 @@ class LanguageModeling(Task[TextExample]):
 
 
 def _sample(texts: Sequence[TextExample]) -> list[TextExample]:
-    """Return texts spread evenly over the data set, plus the longest ones."""
+    """Return texts spread evenly over the data set, plus the longest ones; of very long texts only some of these."""
+    characters = sizes_of(texts)[:, 0]
     if len(texts) <= SAMPLE_TEXTS:
-        return list(texts)
-    chosen = {int(number * len(texts) / SAMPLE_TEXTS) for number in range(SAMPLE_TEXTS)}
-    chosen.update(np.argsort(sizes_of(texts)[:, 0], kind="stable")[-LONGEST_TEXTS:].tolist())
-    return [texts[index] for index in sorted(chosen)]
+        chosen = np.arange(len(texts))
+    else:
+        longest = np.argsort(characters, kind="stable")[-LONGEST_TEXTS:]
+        chosen = np.union1d(np.arange(SAMPLE_TEXTS) * len(texts) // SAMPLE_TEXTS, longest)
+    if characters[chosen].sum() > SAMPLE_CHARACTERS:
+        mixed = np.random.default_rng(0).permutation(chosen)
+        chosen = np.sort(mixed[np.cumsum(characters[mixed]) - characters[mixed] < SAMPLE_CHARACTERS])
+    return [texts[index] for index in chosen.tolist()]
 
 
 TASK = LanguageModeling()

@@ -20,10 +20,12 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class SampleRows:
-    """Rows that are learned, and rows that are left out with a reason."""
+    """Rows that are learned, rows that are left out with a reason, and one with something to report."""
 
     rows: Sequence[SampleRow]
     left_out: Sequence[dict[str, Any]]
+    remarkable: tuple[dict[str, Any], str]
+    """A row, and a part of the finding that it must lead to."""
 
 
 SAMPLES: Mapping[TaskName, SampleRows] = {
@@ -42,6 +44,7 @@ SAMPLES: Mapping[TaskName, SampleRows] = {
             ),
         ],
         [{"prompt": "Where is it?", "completion": " "}, {"prompt": None, "completion": "Here."}],
+        ({"prompt": "What is <|im_end|>?", "completion": "A token."}, "1 row has names of control tokens in the text, such as <|im_end|>"),
     ),
     TaskName.LANGUAGE_MODELING: SampleRows(
         [
@@ -52,5 +55,6 @@ SAMPLES: Mapping[TaskName, SampleRows] = {
             SampleRow({"text": "A short Grüße."}, " short Grüße."),
         ],
         [{"text": ""}, {"text": None}],
+        ({"text": "A text with <|im_end|> in it."}, "1 row has names of control tokens in the text, such as <|im_end|>"),
     ),
 }

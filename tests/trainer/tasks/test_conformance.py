@@ -1,7 +1,7 @@
 """What every task must do, whatever it is: the rest of the trainer relies on this. Runs over the whole table of tasks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +17,8 @@ from tests.trainer.fixtures.stored import examples_of
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from tests.trainer.tasks.samples import SAMPLES
 from trainer.data.records import Record
-from trainer.data.rows import Sample
+from trainer.data.rows import Piece, Sample
+from trainer.data.sampled import Sampled
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.evaluation.evaluator import MEASURED_BY, HeldOut, measure
@@ -133,7 +134,7 @@ def test_augmentation_changes_what_is_read_and_no_answer(task: Task[Any], prepar
 
 
 @pytest.mark.parametrize("length", LENGTHS[1:])
-def test_a_part_that_is_varied_keeps_its_length(task: Task[Any], prepared: Any, length: int) -> None:
+def test_a_part_that_is_varied_keeps_its_id_and_stays_within_the_limit(task: Task[Any], prepared: Any, length: int) -> None:
     for example in read(task):
         for piece in task.encode(example, prepared, length):
             part = task.part(piece, prepared)
@@ -203,8 +204,32 @@ def test_there_is_a_way_to_measure_from_all_that_the_task_s_metrics_need(task: T
     assert set(task.facts.measured_from) <= set(MEASURED_BY)
 
 
-def test_what_the_task_finds_is_said_in_words(task: Task[Any], prepared: Any) -> None:
+def sampled_by(way: Callable[..., Sampled[Any]], task: Task[Any], *given: Any) -> tuple[Sampled[Any], list[Any]]:
+    """Return what the doctor sees of a data set, and what was kept meanwhile: name, examples, whether all was made before, pieces."""
+    kept: list[Any] = []
+
+    def keep(name: str, examples: Sequence[Any], pieces: Iterable[Piece[Any]]) -> Sequence[Piece[Any]]:
+        found = list(pieces)
+        kept.append((name, examples, isinstance(pieces, Iterator), found))
+        return found
+
+    return way(task, *given, keep), kept
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["the task's own way", "the usual way"])
+def test_pieces_of_a_task_that_cuts_nothing_are_kept_as_they_are_made(task: Task[Any], prepared: Any, own: bool) -> None:
     examples = read(task)
-    sides = [task.sampled(name, examples, prepared, WHOLE) for name in ("data.train", "data.test")]
-    assert all(side.total == len(examples) and list(side.examples) == examples for side in sides)
-    assert all(isinstance(finding, str) and ": " in finding for finding in task.findings(sides, prepared))
+    side, kept = sampled_by(type(task).sampled if own else Task.sampled, task, "data.test", examples, prepared, WHOLE)
+    pieces = [piece for example in examples for piece in task.encode(example, prepared, WHOLE)]
+    assert (side.name, side.total, list(side.examples), list(side.pieces)) == ("data.test", len(examples), examples, pieces)
+    assert kept == ([] if task.cuts else [("data.test", examples, True, pieces)])
+
+
+def test_a_remarkable_row_is_reported_with_its_data_set_and_place(task: Task[Any], prepared: Any) -> None:
+    (values, words), examples = SAMPLES[task.facts.name].remarkable, read(task)
+    more = examples_of([Record("line 99", values)], task=task)[0]
+    plain, remarkable = (task.sampled("data.test", rows, prepared, WHOLE) for rows in (examples, [*examples, *more]))
+    train = task.sampled("data.train", examples, prepared, WHOLE)
+    (found,) = set(task.findings([train, remarkable], prepared)) - set(task.findings([train, plain], prepared))
+    assert found.startswith(f"data.test: {words}")
+    assert "line 99" in found
