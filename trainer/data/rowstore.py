@@ -3,7 +3,7 @@
 The driver writes the file in batches while it reads the sources; a reader decodes only the rows it needs. Next to it are two
 digests and the size of each row, so that duplicates, leakage and splits are found without reading a row again. A store is
 pickled as its path: the driver and all ranks must see the folder at the same path, like the output folder that contains
-it. If the file system cannot map files, rows are read from the file instead, which is slower.
+it. If the file system cannot map files, rows are read a batch at a time instead, which is slower.
 Tests: tests/trainer/data/test_rowstore.py.
 """
 
@@ -25,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.digests import HALF, Digests, collect, digest
+from trainer.data.ondisk import Batches, array_in, saved_array
 from trainer.data.rows import Example
 
 BATCH_BYTES = 1 << 20
 BATCH_ROWS = 4096
-ROWS, CONTENTS, PROMPTS, SIZES = "rows.arrow", "contents.bin", "prompts.bin", "sizes.bin"
+ROWS, STARTS, CONTENTS, PROMPTS, SIZES = "rows.arrow", "starts.bin", "contents.bin", "prompts.bin", "sizes.bin"
 SIZE_TYPE = np.dtype("<i8")
 Places = NDArray[np.int64]
 
@@ -48,7 +49,7 @@ class RowWriter:
         self._schema = pyarrow.schema(names)
         self._file = pyarrow.OSFile(str(folder / ROWS), "wb")
         self._writer = pyarrow.ipc.new_file(self._file, self._schema)
-        self._digests = [(folder / name).open("wb") for name in (CONTENTS, PROMPTS, SIZES)]
+        self._starts, *self._digests = [(folder / name).open("wb") for name in (STARTS, CONTENTS, PROMPTS, SIZES)]
         self._forget()
 
     def append(self, example: Example) -> None:
@@ -75,7 +76,7 @@ class RowWriter:
         with ExitStack() as closing:
             if kind is not None:
                 closing.enter_context(suppress(OSError, self._arrow.ArrowException))  # it must not replace the error that came first
-            for file in (self._file, *self._digests):
+            for file in (self._file, self._starts, *self._digests):
                 closing.callback(file.close)
             closing.callback(self._writer.close)
             if kind is None and self._columns[0]:
@@ -88,6 +89,7 @@ class RowWriter:
     def _flush(self) -> None:
         arrays = [self._arrow.array(values, field.type) for values, field in zip(self._columns, self._schema, strict=True)]
         self._writer.write_batch(self._arrow.record_batch(arrays, schema=self._schema))
+        self._starts.write(struct.pack("<q", self.count - len(arrays[0])))
         self._forget()
 
     def _forget(self) -> None:
@@ -108,53 +110,45 @@ class RowStore:
 
     def example(self, index: int) -> Example:
         """Decode the row with this index."""
-        starts, batches = self._batches
-        number = bisect_right(starts, index) - 1
-        names, origins, contents = batches[number].columns
-        place = index - starts[number]
+        number = bisect_right(self._starts, index) - 1
+        names, origins, contents = self._batches[number].columns
+        place = index - self._starts[number]
         return self.kind.from_wire(names[place].as_py(), origins[place].as_py(), json.loads(contents[place].as_py()))
 
     def examples(self, indices: Places) -> Iterator[Example]:
         """Decode the rows with these indices; consecutive ones of the same batch together, which is faster."""
         import pyarrow
 
-        starts, batches = self._batches
+        starts = self._starts
         for number, run in groupby(map(int, np.asarray(indices)), lambda index: bisect_right(starts, index) - 1):
-            rows = batches[number].take(pyarrow.array([index - starts[number] for index in run]))
+            rows = self._batches[number].take(pyarrow.array([index - starts[number] for index in run]))
             for name, origin, content in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 yield self.kind.from_wire(name, origin, json.loads(content))
 
     @cached_property
     def contents(self) -> Digests:
         """Digest of each row's exact content; (n, 2)."""
-        return _mapped(self.folder / CONTENTS, HALF, self.count)
+        return array_in(self.folder / CONTENTS, HALF, 2 * self.count).reshape(-1, 2)
 
     @cached_property
     def prompts(self) -> Digests:
         """`prompt_key` of each row."""
-        return _mapped(self.folder / PROMPTS, HALF, self.count)
+        return array_in(self.folder / PROMPTS, HALF, 2 * self.count).reshape(-1, 2)
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """Characters and UTF-8 bytes of each row that is a text; (n, 2), 0 for conversations."""
-        return _mapped(self.folder / SIZES, SIZE_TYPE, self.count)
+        return array_in(self.folder / SIZES, SIZE_TYPE, 2 * self.count).reshape(-1, 2)
 
     @cached_property
-    def _batches(self) -> tuple[list[int], list[Any]]:
-        """The first row of each batch, and the batches, whose bytes stay in the file."""
-        import pyarrow
+    def _starts(self) -> list[int]:
+        """The first row of each batch."""
+        found: list[int] = np.fromfile(self.folder / STARTS, SIZE_TYPE).tolist()
+        return found
 
-        path = str(self.folder / ROWS)
-        try:
-            source = pyarrow.memory_map(path)
-        except OSError:
-            source = pyarrow.OSFile(path)
-        reader = pyarrow.ipc.open_file(source)
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        starts = [0]
-        for batch in batches:
-            starts.append(starts[-1] + batch.num_rows)
-        return starts[:-1], batches
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(self.folder / ROWS)
 
 
 class StoredRows(Sequence[Example]):
@@ -173,7 +167,7 @@ class StoredRows(Sequence[Example]):
     @cached_property
     def places(self) -> Places:
         """Indices of these rows in the store."""
-        return self._given if self._file is None else np.load(self._file, mmap_mode="r")  # type: ignore[return-value]
+        return self._given if self._file is None else saved_array(self._file)  # type: ignore[return-value]
 
     @property
     def contents(self) -> Digests:
@@ -241,13 +235,3 @@ def sizes_of(examples: Iterable[Example]) -> NDArray[np.int64]:
 def digest_of(examples: Iterable[Example]) -> str:
     """Return the hex sha256 of the rows' exact contents, in order."""
     return sha256(np.ascontiguousarray(contents_of(examples)).tobytes()).hexdigest()
-
-
-def _mapped(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:
-    """Return a file of pairs as an array of shape (count, 2), memory-mapped if the file system allows it."""
-    if count == 0:
-        return np.zeros((0, 2), kind)
-    try:
-        return np.memmap(path, kind, "r", shape=(count, 2))
-    except OSError:
-        return np.fromfile(path, kind).reshape(count, 2)

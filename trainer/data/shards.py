@@ -19,6 +19,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.ondisk import array_in
 from trainer.data.rows import Piece, Sample
 
 FORMAT = 1
@@ -122,15 +123,15 @@ class Shard:
     @cached_property
     def table(self) -> NDArray[Any]:
         """One line per piece, with the fields of LINE."""
-        return _mapped(self.folder / TABLE, LINE, self.pieces)
+        return array_in(self.folder / TABLE, LINE, self.pieces)
 
     @cached_property
     def _ids(self) -> NDArray[np.int32]:
-        return _mapped(self.folder / IDS, np.dtype("<i4"), self.tokens)
+        return array_in(self.folder / IDS, np.dtype("<i4"), self.tokens)
 
     @cached_property
     def _mask(self) -> NDArray[np.int8]:
-        return _mapped(self.folder / MASK, np.dtype("i1"), self.tokens)
+        return array_in(self.folder / MASK, np.dtype("i1"), self.tokens)
 
     def sample(self, index: int) -> Sample:
         """Read the tokens of the piece with this index."""
@@ -235,16 +236,6 @@ def _column(rows: Sequence[Sample], name: str, value: Any, kind: np.dtype[Any]) 
     if isinstance(rows, Samples):
         return np.ascontiguousarray(rows.shard.table[name])
     return np.array([value(row) for row in rows], kind)
-
-
-def _mapped(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:
-    """Return a file as an array of shape (count,), memory-mapped if the file system allows it."""
-    if count == 0:
-        return np.zeros(0, kind)
-    try:
-        return np.memmap(path, kind, "r", shape=(count,))
-    except OSError:
-        return np.fromfile(path, kind, count)
 
 
 def write_shard(folder: Path, key: str, pieces: Iterable[tuple[int, Piece[Any]]]) -> None:

@@ -95,8 +95,10 @@ def test_rows_are_read_where_files_cannot_be_mapped(tmp_path: Path, monkeypatch:
     for name in ("memory_map", "memmap"):
         monkeypatch.setattr(pyarrow if name == "memory_map" else np, name, refuse)
     store = rowstore.RowStore(tmp_path, len(ROWS), ChatExample)
-    assert list(StoredRows(store, np.arange(4))) == ROWS
-    assert store.contents.tolist() == contents_of(ROWS).tolist()
+    rows = StoredRows(store, np.arange(4)).saved("train")
+    assert list(rows) == [rows[place] for place in range(4)] == ROWS
+    assert rows.contents.tolist() == contents_of(ROWS).tolist()
+    assert list(pickle.loads(pickle.dumps(rows))) == ROWS
 
 
 def test_no_rows_are_a_store_too(tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_full_disk_leaves_no_file_open(tmp_path: Path, name: str) -> None:
     writer = RowWriter(tmp_path)
     with pytest.raises(OSError, match="No space left"), writer:
         writer.append(ROWS[0])
-    assert all(file.closed for file in (writer._file, *writer._digests))
+    assert all(file.closed for file in (writer._file, writer._starts, *writer._digests))
 
 
 @pytest.mark.parametrize("name", [ROWS_FILE, CONTENTS])
@@ -132,7 +134,7 @@ def test_a_full_disk_does_not_hide_what_is_wrong_with_the_rows(tmp_path: Path, n
 
     with pytest.raises(InputError, match="wrong"):
         refuse_the_second()
-    assert all(file.closed for file in (writer._file, *writer._digests))
+    assert all(file.closed for file in (writer._file, writer._starts, *writer._digests))
 
 
 MEMORY = """
