@@ -14,7 +14,7 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
-from trainer.training.optimizer import Optimizer
+from trainer.engine.optimizer import Optimizer
 
 PARAMETERS = "parameters"
 """Name of the group of trainable parameters beside the optimizer's slots."""

@@ -13,7 +13,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine, deepspeed_config, start_deepspeed
-from trainer.training.optimizer import optimizer_of
+from trainer.engine.optimizer import optimizer_of
 
 
 def engine_settings(config: TrainConfig) -> EngineSettings:

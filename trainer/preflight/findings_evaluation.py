@@ -13,7 +13,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.data.sampler import steps_total
 from trainer.evaluation.metrics.references import writing_of
-from trainer.evaluation.metrics.registry import text_metric, undefined
+from trainer.evaluation.metrics.registry import left_out_finding, text_metric, undefined
 from trainer.preflight.limits import ModelLimits
 from trainer.tasks.base import Generate, Task
 from trainer.tasks.registry import task_of
@@ -36,11 +36,6 @@ def evaluation_findings(dataset: Dataset, tokenizer: Any, config: TrainConfig, l
             findings += answer_length_findings([request for _, request in requests], origins, tokenizer, generation.max_new_tokens, limits)
             findings += prompt_length_findings([len(request.prompt) for _, request in requests], origins, config, limits)
     return findings + stopping_findings(dataset, tokenizer, task, config) + idle_findings(dataset, config, names)
-
-
-def left_out_finding(metric: str, reason: str) -> str:
-    """Return the finding for a metric that is undefined for `reason`."""
-    return f"evaluation.metrics: {metric} is left out: {reason}"
 
 
 def reference_findings(references: Sequence[str], names: Sequence[MetricName]) -> list[str]:

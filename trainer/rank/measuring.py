@@ -15,8 +15,8 @@ from trainer.data.rows import Dataset, Sample
 from trainer.engine.factory import engine_settings
 from trainer.evaluation.evaluator import HeldOut, measure
 from trainer.evaluation.measurement import Measurement
+from trainer.evaluation.metrics.registry import left_out_finding
 from trainer.evaluation.validation import ValidationResult
-from trainer.preflight.findings_evaluation import left_out_finding
 from trainer.rank.ledger import Ledger
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox

@@ -8,8 +8,8 @@ from typing import Any
 from finetune.api.sections import Generation, Precision
 from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
+from trainer.engine.optimizer import optimizer_of
 from trainer.model.lora import ALL_LINEAR
-from trainer.training.optimizer import optimizer_of
 
 
 def hyperparameters(config: TrainConfig, *, bfloat16: bool, validation_every: int | None) -> dict[str, Any]:

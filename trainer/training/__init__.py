@@ -1,1 +1,1 @@
-"""The training loop with its batches, optimizer and learning rate. Knows neither Ray nor files. Tests: tests/trainer/training/."""
+"""The training loop with its batches and learning rate. Knows neither Ray nor files. Tests: tests/trainer/training/."""

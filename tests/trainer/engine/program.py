@@ -25,13 +25,13 @@ from trainer.data.rows import Sample
 from trainer.engine.base import Engine, EngineSettings, EngineState
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
+from trainer.engine.optimizer import AdamW, Optimizer
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.loop import Progress, StepResult, train
-from trainer.training.optimizer import AdamW, Optimizer
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]

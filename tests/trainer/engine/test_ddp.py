@@ -5,7 +5,7 @@ from torch import nn
 
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.training.optimizer import AdamW
+from trainer.engine.optimizer import AdamW
 
 
 def engine(dtype: torch.dtype) -> DdpEngine:

@@ -25,7 +25,7 @@ from tests.trainer.engine.program import (
 )
 from tests.trainer.fixtures.optimizers import Momentum
 from trainer.data.rows import Sample
-from trainer.training.optimizer import AdamW, Optimizer
+from trainer.engine.optimizer import AdamW, Optimizer
 
 RANKS_SECONDS = 480
 PROGRAM = Path(__file__).with_name("program.py")

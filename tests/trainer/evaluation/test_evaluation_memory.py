@@ -12,11 +12,11 @@ from tests.trainer.fixtures.causal import tiny_tokenizer
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.causal import CAUSAL
 from trainer.training.loop import Progress, train
-from trainer.training.optimizer import AdamW
 
 VOCABULARY, MICRO, LENGTH, PROMPT = 65_000, 4, 40, 8
 LOGITS = MICRO * (LENGTH - PROMPT) * VOCABULARY * 4

@@ -15,6 +15,7 @@ from trainer.chat.turnend import turn_stops
 from trainer.data.rows import Example
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import HeldOut, measure, sum_over_tokens
 from trainer.evaluation.generation import AnswerForm, generate
 from trainer.evaluation.measurement import Measurement
@@ -22,7 +23,6 @@ from trainer.objectives.causal import CAUSAL
 from trainer.tasks.base import Task
 from trainer.tasks.chat import TASK as CHAT
 from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
-from trainer.training.optimizer import AdamW
 
 FORM = AnswerForm(turn_stops(tiny_tokenizer()))
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]

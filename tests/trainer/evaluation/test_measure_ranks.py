@@ -15,11 +15,11 @@ from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_token
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.generation import Generated, generate
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.causal import CAUSAL
-from trainer.training.optimizer import AdamW
 
 NEW_TOKENS = 8
 

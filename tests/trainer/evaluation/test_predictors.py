@@ -9,10 +9,10 @@ import torch
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
 from trainer.evaluation.generation import generate
 from trainer.evaluation.predictors import Limits, predict
 from trainer.tasks.base import Generate, Request
-from trainer.training.optimizer import AdamW
 
 LIMITS = Limits(prompt_tokens=20, new_tokens=5, tokens_at_once=60)
 

@@ -15,16 +15,16 @@ from tests.trainer.tasks.samples import SAMPLES
 from trainer.data.records import Record
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.base import Figure
-from trainer.preflight.findings_evaluation import left_out_finding
+from trainer.evaluation.metrics.registry import left_out_finding
 from trainer.rank.ledger import Ledger
 from trainer.rank.measuring import Measuring, warn_left_out
 from trainer.rank.outbox import Outbox
 from trainer.rank.rows import Rows
 from trainer.reporting.messages import Silent
 from trainer.tasks.registry import task_of
-from trainer.training.optimizer import AdamW
 
 REASON = "no answer has the 4 tokens that BLEU needs"
 MEASURED = Measurement({MetricName.BLEU: Figure(None, reason=REASON), MetricName.CHRF: Figure(12.0)})

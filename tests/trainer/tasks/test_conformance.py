@@ -21,12 +21,12 @@ from trainer.data.rows import Piece, Sample
 from trainer.data.sampled import Sampled
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import MEASURED_BY, HeldOut, measure
 from trainer.evaluation.measurement import Measurement
 from trainer.objectives.base import Forward
 from trainer.tasks.base import Generate, Task
 from trainer.tasks.registry import task_of
-from trainer.training.optimizer import AdamW
 
 LENGTHS = [8, 13, 32, 1000]
 WHOLE = 1000

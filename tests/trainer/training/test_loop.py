@@ -10,12 +10,12 @@ from tests.trainer.engine.program import ROWS, new_model, rows_of_step
 from tests.trainer.fixtures.stored import deal_rows
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.model.dropout import add_block_dropout
 from trainer.objectives.causal import CAUSAL, CausalBatch
 from trainer.training.loop import Progress, StepResult, TrainingDivergedError, seed_step, train
-from trainer.training.optimizer import AdamW
 
 
 def batches(step: int) -> list[CausalBatch]:

@@ -54,3 +54,8 @@ def undefined(references: Sequence[str], names: Sequence[MetricName]) -> dict[Me
 def left_out(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, Figure]:
     """Return the figures of the undefined metrics, for which no answers need to be generated."""
     return {name: Figure(None, unit=FACTS[name].unit, reason=reason) for name, reason in undefined(references, names).items()}
+
+
+def left_out_finding(metric: str, reason: str) -> str:
+    """Return the warning about a metric that is undefined for `reason`, before training and after it."""
+    return f"evaluation.metrics: {metric} is left out: {reason}"

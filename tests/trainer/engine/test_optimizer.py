@@ -7,7 +7,7 @@ from torch import nn
 from tests.trainer.fixtures.optimizers import Momentum
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
-from trainer.training.optimizer import AdamW, Optimizer
+from trainer.engine.optimizer import AdamW, Optimizer
 
 LEARNING_RATE, WEIGHT_DECAY = 0.1, 0.5
 

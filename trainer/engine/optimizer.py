@@ -1,7 +1,7 @@
 """The optimizer, as engines and checkpoints see it: how it is built, and which tensors it keeps per parameter.
 
 Engines copy and restore these tensors by name, and a checkpoint has one file per name, so a new optimizer is only a new class
-here. Test: tests/trainer/training/test_optimizer.py.
+here. Test: tests/trainer/engine/test_optimizer.py.
 """
 
 from abc import ABC, abstractmethod
