@@ -12,7 +12,7 @@ from controller.job.facts import Job, RayJobFacts
 from controller.job.failures import RayJobState, deleted_ending, ending_of, ray_job_state
 from controller.job.names import attempt_of_ray_job
 from controller.job.verdict import reported_end
-from finetune.api import folding as progress
+from finetune.api import folding
 from finetune.api.attempts import KEPT, Ending, attempt_name
 from finetune.api.conditions import shortened
 from finetune.api.cursor import Cursor
@@ -116,7 +116,7 @@ def _last_word(number: int, report: ProgressFacts | None) -> Outcome | None:
     if report is None or not report.record:
         return None
     try:
-        record = progress.parse(report.record)
-    except progress.RecordError:
+        record = folding.parse(report.record)
+    except folding.RecordError:
         return None
     return record.outcome if record.attempt == number else None

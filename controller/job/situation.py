@@ -129,11 +129,11 @@ class Situation:
         return replace(self, status=status)
 
     def with_status(self, **fields: Any) -> "Situation":
-        """Return the situation with members of the status changed."""
-        return replace(self, status=self.status.model_copy(update=fields))
+        """Return the situation with members of the status changed; ValidationError for one that does not exist."""
+        return replace(self, status=self.status.changed(**fields))
 
     def with_attempt(self, **fields: Any) -> "Situation":
-        """Return the situation with fields of the newest attempt changed."""
+        """Return the situation with fields of the newest attempt changed; ValidationError for one that does not exist."""
         return replace(self, status=attempts.update(self.status, **fields))
 
     def do(self, *actions: Action) -> "Situation":

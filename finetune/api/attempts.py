@@ -55,10 +55,10 @@ def begin(status: FineTuneJobStatus, job_name: str) -> FineTuneJobStatus:
 
 
 def update(status: FineTuneJobStatus, **fields: Any) -> FineTuneJobStatus:
-    """Return the status with fields of the newest attempt changed."""
+    """Return the status with fields of the newest attempt changed; ValidationError for one that does not exist."""
     if not status.attempts:
         return status
-    newest = status.attempts[-1].model_copy(update=fields)
+    newest = status.attempts[-1].changed(**fields)
     return status.model_copy(update={"attempts": [*status.attempts[:-1], newest]})
 
 

@@ -41,6 +41,10 @@ class WireModel(BaseModel):
                 raise ValueError(rule.message)
         return self
 
+    def changed(self, **fields: Any) -> Self:
+        """Return the object with these members changed; unlike `model_copy`, it raises ValidationError for what does not fit."""
+        return type(self).model_validate(dict(self) | fields)
+
     def to_wire(self) -> dict[str, Any]:
         """Return the object as it is in YAML: camelCase names, no members that are unset."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,7 +1,6 @@
 """The reconciler on a real API server, one deterministic pass at a time: caches are filled by lists, not by watches."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -73,7 +72,7 @@ class Operator:
         await self.own_client.close()
 
     async def pass_once(self, *, kuberay: bool = True) -> None:
-        """List everything, then reconcile every job once. A conflict is what a lagging cache meets: the next pass mends it."""
+        """List everything, then reconcile every job once. A conflict is what a lagging cache meets: the next pass gets it right."""
         stores = Stores()
         for store, resource, selector in (
             (stores.jobs, FINE_TUNE_JOBS, None),
@@ -106,18 +105,21 @@ class Operator:
 
     async def run_until(self, done: Callable[[], Awaitable[Any]], what: str, seconds: float = WAIT_SECONDS) -> Any:
         """Pass again and again until `done` answers with something; fail with the job's own words."""
-        deadline = time.monotonic() + seconds
+        deadline, refused = time.monotonic() + seconds, None
         while True:
-            # Too many requests: the server takes over a changed definition, and not in one moment for all that asks.
             answer = None
-            with contextlib.suppress(TooManyRequests):
+            try:
                 await self.pass_once()
                 answer = await done()
+            except TooManyRequests as error:
+                # The server takes over a changed definition, and not in one moment for all that asks.
+                refused = error
             if answer:
                 return answer
             if time.monotonic() > deadline:
                 jobs = await self.client.list_all(FINE_TUNE_JOBS, self.namespace)
-                raise AssertionError(f"not {what} after {seconds:.0f} s: {[job.get('status') for job in jobs.items]}")
+                asked = f"; it was last asked to slow down by: {refused}" if refused is not None else ""
+                raise AssertionError(f"not {what} after {seconds:.0f} s: {[job.get('status') for job in jobs.items]}{asked}") from refused
             await asyncio.sleep(0.2)
 
     async def create(self, job: dict[str, Any]) -> dict[str, Any]:

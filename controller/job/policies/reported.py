@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from controller.job.failures import ray_job_state
 from controller.job.situation import Situation
-from finetune.api import attempts
-from finetune.api import folding as progress
+from finetune.api import attempts, folding
 from finetune.api.cursor import Cursor
 from finetune.api.status import Attempt
 
@@ -26,16 +25,16 @@ def reported(situation: Situation) -> Situation:
         return situation
     ray_job = situation.observed.ray_job_of(attempt)
     try:
-        record = progress.parse(text)
-        progress.check_origin(record, attempt.number, _cluster(situation, attempt))
-    except progress.RecordError as error:
+        record = folding.parse(text)
+        folding.check_origin(record, attempt.number, _cluster(situation, attempt))
+    except folding.RecordError as error:
         return situation.note(str(error))
-    if not progress.is_news(situation.status, record):
+    if not folding.is_news(situation.status, record):
         return replace(situation, outcome=record.outcome)
-    wait = progress.wait_before_taking(situation.status, record, situation.now)
+    wait = folding.wait_before_taking(situation.status, record, situation.now)
     if wait.total_seconds() > 0 and ray_job is not None and not ray_job_state(ray_job).final:
         return situation.wake_in(wait)
-    status = progress.fold(situation.status, record, situation.now)
+    status = folding.fold(situation.status, record, situation.now)
     if situation.attempt is None:
         # How it ended has been concluded; its last report must not decide anything more.
         return replace(situation, status=attempts.rested(status))

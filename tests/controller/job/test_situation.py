@@ -1,9 +1,13 @@
 """What policies hand on to each other: things to do, when to look again, the status so far."""
 
 from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
 
 from controller.job.situation import CreateAttempt, Situation
-from finetune.api.status import ConditionType
+from finetune.api.status import AttemptOutcome, ConditionType
 from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, status
 from tests.controller.job.decisions import condition, deletion
 
@@ -15,7 +19,7 @@ def situation() -> Situation:
     return Situation(observed(job(status=known), ray_job()), known, NOW)
 
 
-def test_without_a_wish_to_look_again_only_a_change_brings_the_job_back() -> None:
+def test_without_a_time_to_look_again_only_a_change_brings_the_job_back() -> None:
     assert situation().ends().requeue_after is None
 
 
@@ -36,7 +40,22 @@ def test_actions_keep_their_order_and_each_is_done_once() -> None:
 
 def test_what_a_policy_changes_is_seen_by_the_next_and_leaves_the_earlier_situation_as_it_was() -> None:
     before = situation()
-    after = before.condition(ConditionType.RUNNING, "False", "Why", "words").with_attempt(outcome="Interrupted").note("a line")
+    after = before.condition(ConditionType.RUNNING, "False", "Why", "words").with_attempt(outcome=AttemptOutcome.INTERRUPTED).note("a line")
     assert condition(after.ends(), ConditionType.RUNNING).reason == "Why"
     assert (after.attempt, after.ray_job, after.ends().notes) == (None, None, ("a line",))
     assert before == situation()
+
+
+@pytest.mark.parametrize("fields", [{"end_tme": NOW}, {"outcome": "Interupted"}], ids=["a name", "a value"])
+def test_a_misspelled_change_is_refused_where_it_is_made(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        situation().with_attempt(**fields)
+    with pytest.raises(ValidationError):
+        situation().with_status(**fields)
+
+
+def test_a_plan_that_is_held_back_creates_nothing_and_still_does_the_rest_in_time() -> None:
+    decided = situation().do(deletion(1), CreateAttempt(2)).wake_in(30 * SECOND).note("a line").ends()
+    held = decided.held_back(status())
+    assert (decided.creates, held.creates) == (True, False)
+    assert (held.status, held.actions, held.requeue_after, held.notes) == (status(), (deletion(1),), 30, ("a line",))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.job.trainconfig import ray_cpus, train_config
-from finetune.api.resolve import FileReference, build, local_paths, references, resolve
+from finetune.api.resolve import build, local_paths, references, resolve
 from finetune.api.spec import Resources
 from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
 from tests.controller.job.builders import FOLDER, UID, job
@@ -118,4 +118,3 @@ def test_ray_counts_whole_cpus_and_one_for_each_rank(quantity: str, gpus: int, c
 def test_a_local_path_has_no_place_in_a_pod() -> None:
     with pytest.raises(ValueError, match=r"data.train\[0\]: a local path"):
         train_config(job(data={"train": [{"path": "x.jsonl"}]}), 1)
-    assert FileReference("f", path="x").claim is None
