@@ -177,9 +177,9 @@ async def test_a_failed_attempt_is_followed_by_another_when_its_pods_are_gone(op
     assert "outcome" not in second
     config = await operator.client.get(CONFIG_MAPS, "bot-2-config", operator.namespace)
     uid = (await operator.job("bot"))["metadata"]["uid"]
-    told = json.loads(config["data"]["config.json"])
-    assert told["output"]["directory"] == f"/mnt/claims/models/bot-{uid[:8]}"
-    assert told["job"]["attempt"] == 2
+    trainer_config = json.loads(config["data"]["config.json"])
+    assert trainer_config["output"]["directory"] == f"/mnt/claims/models/bot-{uid[:8]}"
+    assert trainer_config["job"]["attempt"] == 2
 
 
 async def test_an_attempt_waits_for_a_ray_cluster_that_no_cache_has(operator: Operator) -> None:
@@ -315,8 +315,8 @@ async def test_a_gpu_job_runs_where_the_gpus_are(operator: Operator, control_pla
             container = pod["spec"]["containers"][0]
             assert container["resources"]["limits"] == {"memory": "32Gi", "nvidia.com/gpu": "2"}
             assert "--num-gpus=2" in container["args"][0]
-        told = json.loads((await operator.client.get(CONFIG_MAPS, "bot-1-config", operator.namespace))["data"]["config.json"])
-        assert told["workers"] == {"workers": 2, "gpusPerWorker": 2, "cpusPerWorker": 4.0, "deepspeed": {"zeroStage": 3}}
+        trainer_config = json.loads((await operator.client.get(CONFIG_MAPS, "bot-1-config", operator.namespace))["data"]["config.json"])
+        assert trainer_config["workers"] == {"workers": 2, "gpusPerWorker": 2, "cpusPerWorker": 4.0, "deepspeed": {"zeroStage": 3}}
     finally:
         control_plane.stop_scheduler()
         remove_fake_node(control_plane.api, node)

@@ -161,7 +161,7 @@ async def test_whatever_the_trainer_does_to_its_progress_the_job_ends_and_can_be
             owners = [] if found is None else [owner["uid"] for owner in found["metadata"]["ownerReferences"]]
             return progress_of(found) if found is not None and owners == [job["metadata"]["uid"]] else None
 
-        assert await operator.run_until(new_progress, "started anew") != progress
+        assert await operator.run_until(new_progress, "started again") != progress
         if "ownerReferences" not in trick.get("metadata", {}):
             await operator.run_until(lambda: is_gone(operator, progress), "rid of the old progress")
     finally:

@@ -76,7 +76,7 @@ class Work:
         self.count += 1
         create(self.plane, self.namespace, JOBS, resource(f"work-{self.count}"))
 
-    def told(self) -> bool:
+    def is_handled(self) -> bool:
         """Whether the newest job was handled."""
         item = self.plane.api.get(f"{JOBS.format(self.namespace)}/work-{self.count}")
         return bool((item.get("status") or {}).get("conditions"))
@@ -127,7 +127,7 @@ def test_two_controllers_never_act_at_once(control_plane: ControlPlane, pair: Pa
     leader, standby = roles(pair)
     work = Work(control_plane, namespace)
     work.give()
-    wait(work.told, "the first job was handled")
+    wait(work.is_handled, "the first job was handled")
 
     began = time.monotonic()
     meddle(control_plane, leader, standby)
@@ -140,9 +140,9 @@ def test_two_controllers_never_act_at_once(control_plane: ControlPlane, pair: Pa
                 each.said.append((asked, time.monotonic()))
         time.sleep(PULSE_SECONDS)
     leader.process.process.send_signal(signal.SIGCONT)
-    leader.wire.mend()
+    leader.wire.reconnect()
     work.give()
-    wait(work.told, "the newest job was handled after all is well again")
+    wait(work.is_handled, "the newest job was handled after all is well again")
     time.sleep(PULSE_SECONDS)
 
     turns = sorted((at, each.process.log.name) for each in pair for at in each.acted if at > began)

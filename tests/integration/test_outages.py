@@ -45,7 +45,7 @@ def served(control_plane: ControlPlane, account: Path, tmp_path_factory: pytest.
 
 def lose_the_way(plane: ControlPlane, served: Served) -> Callable[[], None]:
     served[1].cut()
-    return served[1].mend
+    return served[1].reconnect
 
 
 def pause_the_server(plane: ControlPlane, served: Served) -> Callable[[], None]:

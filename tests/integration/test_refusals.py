@@ -103,8 +103,8 @@ def test_refused_jobs_ask_seldom_say_why_and_start_soon_after_the_cause_is_gone(
     reasons = {taken: "NameTaken", quota: "QuotaExceeded", policy: "CreationFailed"}
     for where, reason in reasons.items():
         for name in names:
-            told = lambda where=where, name=name, reason=reason: reason_of(control_plane, where, name, "Running") == reason  # noqa: E731
-            wait(told, f"{where}/{name} says {reason}")
+            says = lambda where=where, name=name, reason=reason: reason_of(control_plane, where, name, "Running") == reason  # noqa: E731
+            wait(says, f"{where}/{name} says {reason}")
     # The last condition's Event follows its status.
     wait(lambda: all(recorded(control_plane, *each) >= set(names) for each in reasons.items()), "all Events are written")
 

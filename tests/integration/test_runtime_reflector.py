@@ -97,8 +97,8 @@ async def test_a_watch_goes_on_after_the_api_server_was_restarted(control_plane:
             await until(lambda: "after" in following.names and "goes" not in following.names, seconds=WAIT_SECONDS)
             assert "before" in following.names
             # An object that is reported twice, or as deleted and new, would have jobs start twice.
-            told = [change.key for change in following.changes if change.key.endswith("/before")]
-            assert len(told) == 1
+            reported = [change.key for change in following.changes if change.key.endswith("/before")]
+            assert len(reported) == 1
             assert following.reflector.live
 
 

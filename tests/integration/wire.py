@@ -78,7 +78,7 @@ class Wire:
         """Swallow everything from now on."""
         self._cuts, self._swallows = self._cuts + 1, True
 
-    def mend(self) -> None:
+    def reconnect(self) -> None:
         """Let new connections through again."""
         self._swallows = False
 

@@ -12,7 +12,7 @@ from tests.repository import REPOSITORY
 
 @pytest.fixture(scope="package")
 def installed(control_plane: ControlPlane) -> ControlPlane:
-    """A control plane on which the manifests are installed, as the kustomization's first line tells."""
+    """A control plane on which the manifests are installed, as the kustomization's first line says."""
     administrator = Cluster(control_plane, NAMESPACE)
     administrator.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(REPOSITORY / "manifests"))
     administrator.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev")

@@ -25,7 +25,7 @@ class Cluster:
         return self.kubectl("get", kind, "--output", "name").split()
 
     def may(self, verb: str, resource: str) -> bool:
-        """Tell whether the controller's account may; `resource` is a plural, with a slash before a subresource."""
+        """Whether the controller's account may; `resource` is a plural, with a slash before a subresource."""
         plural, _, subresource = resource.partition("/")
         account = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
         done = self._run("auth", "can-i", verb, plural, f"--subresource={subresource}", f"--as={account}")

@@ -13,7 +13,7 @@ from tests.repository import REPOSITORY
 TARGETS = ("setup", "run", "test", "test-slow", "lint", "cluster", "cluster-down", "e2e", "bench", "clean", "help")
 
 
-# The tests themselves may have been started by make, which tells the makes below it so.
+# The tests themselves may have been started by make, and the makes below it then know that.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}}
 
 
@@ -47,7 +47,7 @@ def test_target_runs_the_command(target: str, command: str) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder that looks set up, with programs in place of the real ones that only tell that they ran."""
+    """A folder that looks set up, with programs in place of the real ones that only report that they ran."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_text((REPOSITORY / name).read_text())
     for program, says in {"scripts/setup.sh": "set up", ".venv/bin/finetune": "ran"}.items():

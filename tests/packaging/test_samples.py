@@ -1,4 +1,4 @@
-"""Every sample is a job that controller and command accept, and names only what its comments tell to make."""
+"""Every sample is a job that controller and command accept, and names only what its comments say how to create."""
 
 from pathlib import Path
 from typing import Any

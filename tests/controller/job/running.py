@@ -33,5 +33,5 @@ def found(world: World, kind: Resource, name: str) -> KubeObject | None:
 
 
 def reporting(world: World) -> tuple[str, str] | None:
-    told = [c for c in world.status["conditions"] if c["type"] == "Reporting"]
-    return (told[0]["status"], told[0]["reason"]) if told else None
+    conditions = [c for c in world.status["conditions"] if c["type"] == "Reporting"]
+    return (conditions[0]["status"], conditions[0]["reason"]) if conditions else None

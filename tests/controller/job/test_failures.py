@@ -100,7 +100,7 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({"deployment_status": "ValidationFailed", "message": "name"}, None, "Failed", "RayJobInvalid", False),
     ],
     ids=[
-        "success", "input at fault", "failed in own words", "diverged", "an export of another model", "told to stop", "exit 2", "exit 3",
+        "success", "input at fault", "failed in own words", "diverged", "an export of another model", "asked to stop", "exit 2", "exit 3",
         "exit 1", "killed", "killed under a shell", "failed after its last word", "KubeRay's reason", "a reason that is none", "stopped",
         "refused by KubeRay",
     ],
@@ -123,13 +123,13 @@ def test_a_pod_that_ran_out_of_memory_explains_a_failure_that_nobody_else_explai
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"), [("TrainingError", "OutOfMemory"), ("NonFiniteLoss", "NonFiniteLoss")], ids=["no better word", "a better one"]
+    ("reason", "concluded"), [("TrainingError", "OutOfMemory"), ("NonFiniteLoss", "NonFiniteLoss")], ids=["no better word", "a better one"]
 )
-def test_a_worker_that_ran_out_of_memory_explains_what_the_driver_cannot(reason: str, told: str) -> None:
+def test_a_worker_that_ran_out_of_memory_explains_what_the_driver_cannot(reason: str, concluded: str) -> None:
     ending = ending_of(ray_job(1, "FAILED", "Failed"), outcome("Failed", reason, "ActorDiedError"), [pod(out_of_memory=True)])
-    assert (ending.outcome, ending.reason, ending.retry) == (AttemptOutcome.FAILED, told, True)
+    assert (ending.outcome, ending.reason, ending.retry) == (AttemptOutcome.FAILED, concluded, True)
     assert "ActorDiedError" in ending.message
-    assert ("bot-1-worker ran out of memory" in ending.message) is (told == "OutOfMemory")
+    assert ("bot-1-worker ran out of memory" in ending.message) is (concluded == "OutOfMemory")
 
 
 def test_the_end_of_a_long_log_is_kept() -> None:

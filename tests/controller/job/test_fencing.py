@@ -67,7 +67,7 @@ async def test_what_an_attempt_itself_has_already_does_not_hold_it_up() -> None:
     assert world.condition("Running")["reason"] == "TrainerRunning"
 
 
-@pytest.mark.parametrize("seen", [True, False], ids=["the caches know", "no watch tells"])
+@pytest.mark.parametrize("seen", [True, False], ids=["the caches know", "no watch reports it"])
 async def test_a_ray_job_that_is_deleted_before_it_was_seen_costs_no_attempt_and_is_created_again_once_all_of_it_is_gone(
     seen: bool,
 ) -> None:
@@ -150,7 +150,7 @@ async def test_a_leader_whose_view_of_the_job_is_older_than_its_view_of_ray_jobs
     assert "outcome" not in world.status["attempts"][1]
 
 
-@pytest.mark.parametrize("uid", [None, "of-another"], ids=["changed", "made anew"])
+@pytest.mark.parametrize("uid", [None, "of-another"], ids=["changed", "replaced"])
 async def test_no_action_follows_from_an_old_version_of_the_job(uid: str | None) -> None:
     world = World()
     world.set_status(attempt(1, start_time=None))

@@ -63,7 +63,7 @@ def test_a_server_that_fails_is_reported_only_once_it_has_failed_for_a_while() -
 @pytest.mark.parametrize("kind", Kind, ids=str)
 def test_the_bound_in_the_message_is_the_longest_pause_that_the_queue_may_make(kind: Kind) -> None:
     longest = backoff_seconds(100, kind.first_seconds, kind.longest_pause_seconds, lambda: 1.0) * (1.0 + AGAIN_SPREAD)
-    told = re.search(r"within (\d+) (s|minutes)", kind.outlook)
-    assert told is not None
-    unit = 60 if told[2] == "minutes" else 1
-    assert longest <= int(told[1]) * unit <= longest + unit
+    bound = re.search(r"within (\d+) (s|minutes)", kind.outlook)
+    assert bound is not None
+    unit = 60 if bound[2] == "minutes" else 1
+    assert longest <= int(bound[1]) * unit <= longest + unit

@@ -16,7 +16,7 @@ from tests.controller.job.world import World
 SUCCESS = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 9.6"}
 
 
-def told(number: int = 1, **fields: Any) -> ProgressFacts:
+def report(number: int = 1, **fields: Any) -> ProgressFacts:
     return ProgressFacts(number, NOW - timedelta(minutes=5), record_text(attempt=number, **fields))
 
 
@@ -26,7 +26,7 @@ def entries(of: FineTuneJobStatus) -> list[tuple[int, str | None]]:
 
 def test_a_status_that_knows_its_attempts_is_left_as_it_is() -> None:
     known = job(status=status(attempt(1, outcome="Failed"), attempt(2)))
-    assert rebuilt(known, [ray_job(1, "FAILED", "Failed"), ray_job(2)], [told(1), told(2)]) is known.status
+    assert rebuilt(known, [ray_job(1, "FAILED", "Failed"), ray_job(2)], [report(1), report(2)]) is known.status
 
 
 @pytest.mark.parametrize(
@@ -34,25 +34,25 @@ def test_a_status_that_knows_its_attempts_is_left_as_it_is() -> None:
     [
         ([], [ray_job()], [], [(1, None)]),
         ([], [ray_job(1, "SUCCEEDED", "Complete")], [], [(1, None)]),
-        ([], [], [told(1, outcome=SUCCESS)], [(1, None)]),
+        ([], [], [report(1, outcome=SUCCESS)], [(1, None)]),
         ([], [ray_job(1, "FAILED", "Failed"), ray_job(2)], [], [(1, "Failed"), (2, None)]),
-        ([], [ray_job(2)], [told(1)], [(1, "Interrupted"), (2, None)]),
+        ([], [ray_job(2)], [report(1)], [(1, "Interrupted"), (2, None)]),
         ([], [ray_job(1), ray_job(2)], [], [(1, "Interrupted"), (2, None)]),
-        ([], [ray_job(2)], [told(1, outcome={"result": "Failed", "reason": "OutOfMemory", "message": "m"})], [(1, "Failed"), (2, None)]),
+        ([], [ray_job(2)], [report(1, outcome={"result": "Failed", "reason": "OutOfMemory", "message": "m"})], [(1, "Failed"), (2, None)]),
         ([], [ray_job(2)], [ProgressFacts(1, NOW, "{")], [(1, "Interrupted"), (2, None)]),
         ([attempt(1, outcome="Failed")], [ray_job(1, "FAILED", "Failed"), ray_job(2)], [], [(1, "Failed"), (2, None)]),
         ([attempt(2), attempt(1, outcome="Failed"), attempt(2)], [ray_job(2)], [], [(1, "Failed"), (2, None)]),
         ([attempt(1, outcome="Failed")], [ray_job(1, "SUCCEEDED", "Complete")], [], [(1, None)]),
         ([attempt(1, outcome="Suspended")], [ray_job(1, "SUCCEEDED", "Complete")], [], [(1, None)]),
         ([attempt(1, outcome="Succeeded")], [ray_job(1, "FAILED", "Failed")], [], [(1, "Succeeded")]),
-        ([attempt(1)], [ray_job()], [told(7, outcome=SUCCESS)], [(1, None)]),
-        ([], [ray_job()], [told(7, outcome=SUCCESS)], [(1, None)]),
+        ([attempt(1)], [ray_job()], [report(7, outcome=SUCCESS)], [(1, None)]),
+        ([], [ray_job()], [report(7, outcome=SUCCESS)], [(1, None)]),
         ([attempt(1)], [ray_job(1), ray_job(2)], [], [(1, "Interrupted"), (2, None)]),
-        ([attempt(1), attempt(2)], [ray_job(2)], [told(1, outcome=SUCCESS)], [(1, "Succeeded"), (2, None)]),
+        ([attempt(1), attempt(2)], [ray_job(2)], [report(1, outcome=SUCCESS)], [(1, "Succeeded"), (2, None)]),
     ],
     ids=[
         "one that runs", "one that has succeeded", "its RayJob was cleared away", "one before it failed", "one before it left a report",
-        "one before it still runs", "one before it told how it ended", "a report that cannot be read", "the newest was lost",
+        "one before it still runs", "one before it reported how it ended", "a report that cannot be read", "the newest was lost",
         "out of order and twice", "called failed although it succeeded", "called suspended although it succeeded", "a success stays one",
         "a report of an attempt that never was", "the same where attempts were lost", "one before the one that was found", "one left open",
     ],
@@ -74,7 +74,7 @@ def test_attempts_are_what_status_and_children_show(
 )
 def test_a_report_shows_an_attempt_that_the_rest_of_the_status_knows(lost: dict[str, Any]) -> None:
     known = job(status=status(attempt(1, outcome="Failed"), **lost))
-    numbers = [each.number for each in rebuilt(known, [], [told(2, outcome=SUCCESS)]).attempts or []]
+    numbers = [each.number for each in rebuilt(known, [], [report(2, outcome=SUCCESS)]).attempts or []]
     assert numbers == ([1] if "1/" in str(lost) else [1, 2])
 
 
@@ -86,10 +86,10 @@ def said(kind: str) -> Condition:
 @pytest.mark.parametrize(
     ("known", "ray_jobs", "reports"),
     [
-        ([], [], [told(2)]),
+        ([], [], [report(2)]),
         ([], [], [ProgressFacts(2, NOW)]),
         ([], [], [ProgressFacts(2, NOW, "{")]),
-        ([], [ray_job(2, "FAILED", "Failed")], [told(2)]),
+        ([], [ray_job(2, "FAILED", "Failed")], [report(2)]),
         ([attempt(1, outcome="Failed")], [ray_job(2, "FAILED", "Failed")], []),
     ],
     ids=["without a last word", "never reported", "unreadable", "its RayJob is final", "only the newest was lost"],
@@ -145,7 +145,7 @@ async def finished_world() -> World:
 
 
 def test_a_suspended_job_that_has_lost_its_figures_gets_them_back_and_rests_on() -> None:
-    word = {"result": "Interrupted", "reason": "Interrupted", "message": "told to stop"}
+    word = {"result": "Interrupted", "reason": "Interrupted", "message": "asked to stop"}
     known = status(attempt(1, outcome="Suspended", end_time=NOW))
     decision = decide(observed(job(status=known, runPolicy={"suspend": True}), record=record_text(outcome=word)))
     assert (decision.status.phase, decision.actions) == ("Suspended", ())

@@ -203,7 +203,7 @@ async def test_a_quota_that_is_in_no_cache_wakes_nobody_by_its_absence() -> None
     assert len(await requests_of(world, 1800)) <= 45
 
 
-@pytest.mark.parametrize("seconds", [0, 40], ids=["before it is told", "told"])
+@pytest.mark.parametrize("seconds", [0, 40], ids=["before it is reported", "reported"])
 async def test_a_creation_that_timed_out_and_succeeded_is_not_waited_for_once_its_ray_job_is_seen(seconds: float) -> None:
     world = await refused(Response(504, b'{"kind":"Status","message":"request did not complete within requested timeout"}'))
     await requests_of(world, seconds)
@@ -259,7 +259,7 @@ async def test_a_server_error_that_persists_is_reported_and_one_that_passes_is_n
     assert "failed calling webhook" in world.condition("Running")["message"]
 
 
-@pytest.mark.parametrize("change", ["suspended", "deleted", "made anew"])
+@pytest.mark.parametrize("change", ["suspended", "deleted", "replaced"])
 async def test_a_change_of_the_job_is_not_kept_waiting(change: str) -> None:
     world = await refused(QUOTA)
     await requests_of(world, 900)
@@ -267,7 +267,7 @@ async def test_a_change_of_the_job_is_not_kept_waiting(change: str) -> None:
     metadata = {**job["metadata"], "generation": 2}
     if change == "deleted":
         metadata["deletionTimestamp"] = CREATED
-    if change == "made anew":
+    if change == "replaced":
         world.api.remove(FINE_TUNE_JOBS, "team", "bot")
         metadata = {**metadata, "uid": UID[::-1], "generation": 1}
     spec = {**job["spec"], "runPolicy": {"suspend": change == "suspended"}}

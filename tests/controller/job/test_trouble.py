@@ -25,7 +25,7 @@ def test_a_pod_that_finds_no_node_says_why_the_job_does_not_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "told"),
+    ("waiting", "named"),
     [
         ({"submitter": "ImagePullBackOff", "worker": "ImagePullBackOff", "head": "ImagePullBackOff"}, "head"),
         ({"worker": "Unschedulable", "head": "Unschedulable"}, "worker"),
@@ -37,13 +37,13 @@ def test_a_pod_that_finds_no_node_says_why_the_job_does_not_run() -> None:
     ],
     ids=[
         "head first", "the worker that the head follows", "a head alone without a node", "worker before submitter", "submitter",
-        "a role of another time", "what the user must mend",
+        "a role of another time", "what the user must fix",
     ],
 )  # fmt: skip
-def test_of_several_pods_in_trouble_the_one_that_explains_most_is_named(waiting: dict[str, str], told: str) -> None:
+def test_of_several_pods_in_trouble_the_one_that_explains_most_is_named(waiting: dict[str, str], named: str) -> None:
     pods = [pod(role=role, waiting_reason=reason, waiting_message="words") for role, reason in waiting.items()]
     decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods))
-    assert f"pod bot-1-{told} waits" in condition(decision, ConditionType.RUNNING).message
+    assert f"pod bot-1-{named} waits" in condition(decision, ConditionType.RUNNING).message
 
 
 def test_a_pod_that_gets_neither_its_volumes_nor_its_image_is_named_after_two_minutes() -> None:

@@ -98,7 +98,7 @@ async def test_a_progress_config_map_that_the_trainer_altered_is_read_and_report
 
 
 def lets_go(world: World) -> bool:
-    """Tell whether the progress ConfigMap goes when its job goes."""
+    """Whether the progress ConfigMap goes when its job goes."""
     metadata = (found(world, CONFIG_MAPS, PROGRESS) or {})["metadata"]
     return not metadata.get("finalizers") and [owner["uid"] for owner in metadata["ownerReferences"]] == [UID]
 

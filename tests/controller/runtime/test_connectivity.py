@@ -128,5 +128,5 @@ def test_a_process_that_stood_still_takes_it_as_an_outage_that_is_over() -> None
         watching.cancel()
         return recoveries
 
-    [told] = run_in_virtual_time(main())
-    assert told == pytest.approx(101, abs=1)
+    [recovery] = run_in_virtual_time(main())
+    assert recovery == pytest.approx(101, abs=1)

@@ -44,7 +44,7 @@ def test_a_volumes_own_access_modes_count_once_there_is_one(claim: dict[str, Any
 
 
 def selects(affinity: dict[str, Any], of: dict[str, str]) -> bool:
-    """Tell as the scheduler would whether the affinity is for a pod with these labels."""
+    """Whether, as the scheduler sees it, the affinity is for a pod with these labels."""
     [term] = affinity["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert term["topologyKey"] == "kubernetes.io/hostname"
     [expression] = term["labelSelector"]["matchExpressions"]

@@ -71,9 +71,9 @@ def test_a_suspended_job_whose_attempt_failed_rests_and_does_not_retry() -> None
 
 
 def test_a_job_whose_spec_cannot_be_read_can_be_suspended() -> None:
-    wish = unreadable(job(status=status(attempt())), run_policy=RunPolicy(suspend=True))
-    first = decide(observed(wish, ray_job()))
+    of = unreadable(job(status=status(attempt())), run_policy=RunPolicy(suspend=True))
+    first = decide(observed(of, ray_job()))
     assert first.status.phase == "Suspended"
-    second = decide(observed(replace(wish, status=first.status), ray_job()))
+    second = decide(observed(replace(of, status=first.status), ray_job()))
     assert second.status.phase == "Suspended"
     assert second.actions == (deletion(1),)
