@@ -62,7 +62,7 @@ class Controller:
         self.metrics.leader.set_function(lambda: float(self.elector.leading()))
         client = Client(FencedTransport(transport, self.elector.leading), field_manager=NAME)
         self.reflectors: list[Reflector] = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespace=settings.namespace)
-        # Without the others no decision is wrong, so that an image works with the rights of an older release.
+        # No decision is wrong without the others: the controller also works with a role of an older release, which lacks them.
         stores = self.stores
         needed = (stores.jobs, stores.ray_jobs, stores.pods, stores.progress, stores.claims)
         self._essential = [each for each in self.reflectors if any(each.store is store for store in needed)]

@@ -49,7 +49,7 @@ RIGHTS = (
     *rights(ROLES, "list", "watch", why=WHY_SUPPORTS),
     *rights(ROLE_BINDINGS, "list", "watch", why=WHY_SUPPORTS),
     *rights(PERSISTENT_VOLUME_CLAIMS, "list", "watch"),
-    *rights(RESOURCE_QUOTAS, "list", "watch", why="A quota that has room again lets the jobs start that it has refused."),
+    *rights(RESOURCE_QUOTAS, "list", "watch", why="A quota that has room again is a reason to retry the jobs that it refused."),
 )
 
 Enqueue = Callable[[str], None]

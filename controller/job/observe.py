@@ -28,7 +28,7 @@ from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
 RIGHTS = (
     *rights(RAY_JOBS, "get", "list"),
     *rights(PODS, "list"),
-    *rights(RAY_CLUSTERS, "list", why="Asked for before an attempt starts: what one before it may still write with."),
+    *rights(RAY_CLUSTERS, "list", why="Listed before an attempt starts: the cluster of an earlier attempt may still write to the output."),
     *rights(PERSISTENT_VOLUME_CLAIMS, "get"),
     *rights(CONFIG_MAPS, "get"),
 )

@@ -26,7 +26,7 @@ class ConditionType(StrEnum):
     """The spec can be run. False: the message names the field; or something that it refers to is not there yet."""
     RUNNING = "Running"
     REPORTING = "Reporting"
-    """What the trainer reports reaches the status. There only once something stood in the way of it."""
+    """What the trainer reports reaches the status. Set only after something has prevented it."""
     CHECKPOINT_AVAILABLE = "CheckpointAvailable"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"

@@ -23,7 +23,7 @@ WAIT_SECONDS = 60.0
 
 
 class SwallowingProxy:
-    """Passes bytes on to the API server until `swallow` is set; connections stay open, as behind a broken firewall."""
+    """Passes bytes on to the API server until `swallows` is set; connections stay open, as behind a broken firewall."""
 
     def __init__(self, target: str) -> None:
         self._host, self._port = str(urlsplit(target).hostname), urlsplit(target).port

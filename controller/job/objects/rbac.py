@@ -17,7 +17,7 @@ RIGHTS = rights(
     CONFIG_MAPS,
     "get",
     "patch",
-    why="A job's own account may patch its progress ConfigMap, and nobody can grant what he does not hold.",
+    why="A job's own account may patch its progress ConfigMap, and an account can only grant rights that it holds itself.",
 )
 """What a role grants here, the controller itself has to hold."""
 

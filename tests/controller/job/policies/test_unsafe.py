@@ -27,7 +27,7 @@ def test_an_attempt_that_was_seen_to_run_ends_uncharged_before_its_ray_job_is_de
     assert second.actions == (deletion(1),)
 
 
-def test_it_is_deleted_beside_a_safe_one_that_goes_on_no_further_in_this_pass() -> None:
+def test_it_is_deleted_although_a_safe_one_runs_and_nothing_else_is_decided_in_this_pass() -> None:
     known = status(ended(1, AttemptOutcome.FAILED), attempt(2))
     decision = decide(observed(job(status=known), ray_job(1, **UNSAFE), ray_job(2)))
     assert decision.actions == (deletion(1),)
