@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from trainer.data.ondisk import array_in
 from trainer.data.rows import Piece, Sample
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format; part of every shard's key, so that shards of other versions are not found."""
 IDS, MASK, TABLE, MANIFEST = "ids.bin", "mask.bin", "table.bin", "manifest.json"
 LINE = np.dtype([
@@ -46,7 +46,7 @@ class ShardWriter:
         self._digests = {name: hashlib.sha256() for name in self._files}
         self._sizes = dict.fromkeys(self._files, 0)
         self._lines: list[tuple[Any, ...]] = []
-        self._count = self._tokens = 0
+        self._count = self._tokens = self._longest = 0
 
     def append(self, row: int, piece: Piece[Any]) -> None:
         """Add a piece of the example with index `row`; raises ValueError if its id is too long."""
@@ -62,6 +62,7 @@ class ShardWriter:
         self._write(IDS, array("i", sample.input_ids).tobytes())
         self._write(MASK, mask)
         self._tokens += length
+        self._longest = max(self._longest, length)
         self._count += 1
         if len(self._lines) == BUFFERED_LINES:
             self._flush()
@@ -82,7 +83,8 @@ class ShardWriter:
 
     def _write_manifest(self) -> None:
         files = {name: {"bytes": self._sizes[name], "sha256": digest.hexdigest()} for name, digest in self._digests.items()}
-        manifest = {"format": FORMAT, "key": self._key, "pieces": self._count, "tokens": self._tokens, "files": files}
+        counts = {"pieces": self._count, "tokens": self._tokens, "longest": self._longest}
+        manifest = {"format": FORMAT, "key": self._key, **counts, "files": files}
         (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
     def _flush(self) -> None:
@@ -96,14 +98,14 @@ class ShardWriter:
 
 
 class Shard:
-    """A shard on disk. Pickled as its path."""
+    """A shard on disk. Pickled as its path and sizes; `longest` is the number of tokens of its longest piece, 0 without pieces."""
 
-    def __init__(self, folder: Path, pieces: int, tokens: int) -> None:
-        self.folder, self.pieces, self.tokens = folder, pieces, tokens
+    def __init__(self, folder: Path, pieces: int, tokens: int, longest: int) -> None:
+        self.folder, self.pieces, self.tokens, self.longest = folder, pieces, tokens, longest
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the path and the sizes."""
-        return {"folder": self.folder, "pieces": self.pieces, "tokens": self.tokens}
+        return {"folder": self.folder, "pieces": self.pieces, "tokens": self.tokens, "longest": self.longest}
 
     @classmethod
     def open(cls, folder: Path, key: str) -> Shard:
@@ -116,7 +118,7 @@ class Shard:
                 with (folder / name).open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != written["sha256"]:
                         raise TornShardError(f"{folder / name} is not what was written")
-            return cls(folder, int(manifest["pieces"]), int(manifest["tokens"]))
+            return cls(folder, int(manifest["pieces"]), int(manifest["tokens"]), int(manifest["longest"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TornShardError(f"{folder} cannot be read: {error}") from error
 

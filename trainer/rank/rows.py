@@ -11,7 +11,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.rows import Dataset, Sample
 from trainer.data.sampler import batch_at
-from trainer.data.shards import Pieces, Samples, lengths_of
+from trainer.data.shards import Pieces, Samples
 from trainer.engine.base import Engine
 from trainer.objectives.base import Batch
 from trainer.preflight.tokens import Tokens
@@ -35,7 +35,7 @@ class Rows:
     @property
     def longest(self) -> int:
         """Number of tokens of the longest training row."""
-        return int(lengths_of(self.train.samples).max())
+        return self.train.shard.longest
 
 
 @dataclass

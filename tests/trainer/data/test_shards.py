@@ -68,6 +68,11 @@ def test_lengths_ids_and_totals_are_those_of_rows_in_memory(shard: Shard, monkey
     assert by_length(stored).tolist() == sorted(range(4), key=lambda index: (len(rows[index].input_ids), rows[index].id))
 
 
+def test_the_longest_piece_is_known_without_reading_any(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "array_in", lambda *_: pytest.fail("a file was read"))
+    assert (shard.longest, pickle.loads(pickle.dumps(shard)).longest) == (4, 4)
+
+
 def test_a_shard_travels_as_a_path(shard: Shard) -> None:
     list(Samples(shard))
     sent = pickle.dumps(shard)

@@ -75,7 +75,7 @@ class CheckedInputs:
 
     @property
     def written_tokens(self) -> Tokens:
-        return Tokens(*[Shard(Path("/nowhere"), 0, 0)] * 3)
+        return Tokens(*[Shard(Path("/nowhere"), 0, 0, 0)] * 3)
 
 
 class Published:
