@@ -35,13 +35,15 @@ def render_table(report: Mapping[str, Any]) -> RenderableType:
 def metrics_table(report: Mapping[str, Any]) -> Table:
     """Return the table; arrows show the direction of change, their color whether it is better. ValueError for an unknown metric."""
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("metric", "base", "tuned", "change"):
+    for heading in ("metric", "base", "tuned", "change", ""):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for name, base in report["baseline"].items():
         facts = METRICS[MetricName(name)]
         tuned = report["final"].get(name, {}).get("value")
-        cells = (_number(base["value"], facts.decimals), _number(tuned, facts.decimals), _change(base["value"], tuned, facts))
-        table.add_row(facts.heading + (" (lower is better)" if facts.lower_is_better else ""), *cells)
+        figures = (_number(base["value"], facts.decimals), _number(tuned, facts.decimals))
+        table.add_row(
+            facts.heading + (" (lower is better)" if facts.lower_is_better else ""), *figures, *_change(base["value"], tuned, facts)
+        )
     return table
 
 
@@ -73,16 +75,16 @@ def _number(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:,.{decimals}f}"
 
 
-def _change(base: float | None, tuned: float | None, facts: MetricFacts) -> Text:
+def _change(base: float | None, tuned: float | None, facts: MetricFacts) -> tuple[Text, Text]:
+    """Return the change and the same in percent, a cell each, so that figures without a percentage stay in line."""
     if base is None or tuned is None:
-        return Text("-")
+        return Text("-"), Text()
     difference = round(tuned - base, facts.decimals)
     if not difference:
-        return Text("=")
-    better = facts.is_better(difference, 0)
-    arrow = "▼" if difference < 0 else "▲"
-    change = f"{arrow} {difference:+,.{facts.decimals}f}{_percentage(base, tuned, facts.decimals)}"
-    return Text(change, style="green" if better else "red")
+        return Text("="), Text()
+    style = "green" if facts.is_better(difference, 0) else "red"
+    change = f"{'▼' if difference < 0 else '▲'} {difference:+,.{facts.decimals}f}"
+    return Text(change, style=style), Text(_percentage(base, tuned, facts.decimals), style=style)
 
 
 def _percentage(base: float, tuned: float, decimals: int) -> str:
@@ -95,7 +97,7 @@ def _percentage(base: float, tuned: float, decimals: int) -> str:
         return ""
     percent = round((tuned / base - 1) * 100)
     vanished = percent <= -100 and round(tuned, decimals) != 0
-    return "" if percent >= PERCENT_MAX or vanished else f" ({percent:+d} %)"
+    return "" if percent >= PERCENT_MAX or vanished else f"{percent:+d} %"
 
 
 def _sample(sample: Mapping[str, str]) -> Table:
