@@ -16,9 +16,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import psutil
 import yaml
@@ -29,7 +31,7 @@ from bench.processes import MARK, marked
 
 STEPS = 5
 FEW_BYTES = 200_000.0
-SAMPLE_SECONDS = 0.3
+SAMPLE_SECONDS = 0.5
 WORDS_OF_A_VOCABULARY = 4000
 MIB = 2**20
 
@@ -85,28 +87,36 @@ class Run:
 
     name: str
     seconds_to_first_step: float = 0.0
+    load: list[float] = field(default_factory=list)
+    """Load averages of the machine until the first step: processes that wanted to run, this run's own included."""
     peak: dict[str, int] = field(default_factory=dict)
     before_first_step: dict[str, int] = field(default_factory=dict)
     at_last_step: dict[str, int] = field(default_factory=dict)
+    steps: int = 0
+
+    def add(self, memory: dict[str, int], steps: int, seconds: float) -> None:
+        """Add what was seen after so many steps and seconds. What follows the first look after the last step only counts for the peak."""
+        for who, size in memory.items():
+            self.peak[who] = max(size, self.peak.get(who, 0))
+        if steps == 0:
+            self.load.append(os.getloadavg()[0])
+            self.before_first_step.update(memory)
+        elif self.steps < STEPS:
+            self.seconds_to_first_step = self.seconds_to_first_step or seconds
+            self.at_last_step.update(memory)
+        self.steps = steps
 
 
 def measure(name: str, job: Path, output: Path) -> Run:
-    """Run a job and look at its processes until its last step."""
+    """Run a job and look at its processes until its end."""
     found, mark, metrics = Run(name), uuid.uuid4().hex, output / "metrics.jsonl"
     command = [sys.executable, "-m", "finetune.cli", "run", str(job), "--output", str(output), "--overwrite"]
-    started = time.time()
+    started, ranks = time.time(), list[int]()
     with output.with_suffix(".log").open("a") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, MARK: mark})
         while process.poll() is None:
-            memory = dict(memories(mark))
             steps = steps_done(metrics, started)
-            for who, size in memory.items():
-                found.peak[who] = max(size, found.peak.get(who, 0))
-            if steps == 0:
-                found.before_first_step.update(memory)
-            else:
-                found.seconds_to_first_step = found.seconds_to_first_step or time.time() - started
-                found.at_last_step.update(memory)
+            found.add(dict(memories(mark, ranks)), steps, time.time() - started)
             time.sleep(SAMPLE_SECONDS)
     if process.returncode != 0:
         raise SystemExit(f"the run failed: see {output.with_suffix('.log')}\n{output.with_suffix('.log').read_text()[-3000:]}")
@@ -122,17 +132,24 @@ def steps_done(metrics: Path, started: float) -> int:
     return 0
 
 
-def memories(mark: str) -> Iterator[tuple[str, int]]:
-    """Yield the anonymous memory of the driver and of each rank of a run, by name."""
-    ranks = 0
+def memories(mark: str, ranks: list[int]) -> Iterator[tuple[str, int]]:
+    """Yield the anonymous memory of the driver and of each rank of a run, by name; `ranks` collects the ranks' process ids."""
     for process in sorted(marked(mark), key=lambda process: process.pid):
         with contextlib.suppress(psutil.Error, OSError):
-            command = " ".join(process.cmdline())
-            if "-m trainer" in command:
-                yield "driver", anonymous_bytes(process.pid)
-            elif "RayTrainWorker" in command or "train_worker" in command:
-                yield f"rank {ranks}", anonymous_bytes(process.pid)
-                ranks += 1
+            role = role_of(process.cmdline())
+            if role == "rank" and process.pid not in ranks:
+                ranks.append(process.pid)
+            if role is not None:
+                yield f"rank {ranks.index(process.pid)}" if role == "rank" else role, anonymous_bytes(process.pid)
+
+
+def role_of(command: Sequence[str]) -> str | None:
+    """Return what a process of a run is: `driver`, `rank`, or None for `finetune` itself, its supervisor and Ray's own processes."""
+    title = " ".join(command)
+    if title.startswith("ray::"):
+        return "rank" if "RayTrainWorker" in title or "train_worker" in title else None
+    module = next((name for option, name in pairwise(command) if option == "-m"), None)
+    return "driver" if module == "trainer" else None
 
 
 def anonymous_bytes(pid: int) -> int:
@@ -149,6 +166,7 @@ def table_of(title: str, few: Run, runs: list[Run]) -> Table:
     for heading in ("", few.name, *(run.name for run in runs)):
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_row("start to first step, s", *(f"{run.seconds_to_first_step:.0f}" for run in (few, *runs)))
+    table.add_row("load average until then", *(f"{fmean(run.load or [0]):.1f}" for run in (few, *runs)))
     for moment, of in (("before step 1", "before_first_step"), (f"at step {STEPS}", "at_last_step"), ("peak", "peak")):
         for who in sorted(getattr(few, of)):
             base = getattr(few, of)[who]
