@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.chat.example import ChatExample
 from trainer.chat.template import TIME_ATTRIBUTE, reads_clock, uses_plain_template
-from trainer.chat.tokens import read
+from trainer.chat.tokens import read_all
 from trainer.chat.turnend import ending_of
 from trainer.chat.turns import Conversation
 from trainer.data.rows import Piece, Sample
@@ -35,11 +35,10 @@ def read_conversations(
     conversations: list[Conversation] = []
 
     def pieces() -> Iterator[Piece[ChatExample]]:
-        for example in examples:
-            reading = read(example, tokenizer)
+        for reading in read_all(examples, tokenizer):
             seen = replace(reading.conversation, text="", turns=(), literals=())
             conversations.append(different.setdefault(seen, seen))
-            yield Piece(example, reading.tokens(tokenizer, max_length))
+            yield Piece(reading.example, reading.tokens(tokenizer, max_length))
 
     return ReadConversations(name, len(examples), len(examples), keep(name, examples, pieces()), conversations)
 

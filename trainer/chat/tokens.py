@@ -5,6 +5,7 @@ beginning-of-sequence token doubles. A token's position in that text decides who
 tests/trainer/chat/test_tokens.py.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ from trainer.chat.example import ChatExample
 from trainer.chat.turnend import TurnEnd, ending_of
 from trainer.chat.turns import Conversation, Turn, conversation_of
 from trainer.data.rows import Sample
+from trainer.text.batches import in_batches
 from trainer.text.controls import in_text
-from trainer.text.encoding import Encoded, encode, tokens_before
+from trainer.text.encoding import Encoded, encode_each, tokens_before
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,13 @@ class Reading:
 
     def tokens(self, tokenizer: Any, max_length: int) -> Sample:
         """Return the row as the model sees it, cut after `max_length`."""
-        mask = [False] * len(self.encoded.input_ids)
+        input_ids = self.encoded.input_ids
+        mask = bytearray(len(input_ids))
         size = 0
         for place in self.learned:
-            for index in place:
-                mask[index] = index > 0
-            kept = [index for index in place if index < max_length]
-            size += len(self.encoded.words(kept, tokenizer).encode())
-        input_ids = self.encoded.input_ids
+            mask[place.start : place.stop] = b"\1" * len(place)
+            size += len(self.encoded.words(range(place.start, min(place.stop, max_length)), tokenizer).encode())
+        mask[:1] = b"\0" * len(mask[:1])
         return Sample(self.example.id, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length)
 
 
@@ -62,8 +63,22 @@ def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int
 
 def read(example: ChatExample, tokenizer: Any) -> Reading:
     """Return a conversation as tokens, with the range of each learned turn."""
-    conversation, ending = conversation_of(example, tokenizer), ending_of(tokenizer)
-    encoded = encode(conversation.text, tokenizer, conversation.literals, [turn.start for turn in conversation.turns])
+    (reading,) = read_all([example], tokenizer)
+    return reading
+
+
+def read_all(examples: Iterable[ChatExample], tokenizer: Any) -> Iterator[Reading]:
+    """Yield conversations as tokens, with the range of each learned turn; they are tokenized in batches."""
+    ending = ending_of(tokenizer)
+    conversations = ((example, conversation_of(example, tokenizer)) for example in examples)
+    for batch in in_batches(conversations, lambda pair: len(pair[1].text)):
+        texts = [(conversation.text, conversation.literals, [turn.start for turn in conversation.turns]) for _, conversation in batch]
+        for (example, conversation), encoded in zip(batch, encode_each(texts, tokenizer), strict=True):
+            yield Reading(example, conversation, encoded, _learned(example, conversation, encoded, ending, tokenizer))
+
+
+def _learned(example: ChatExample, conversation: Conversation, encoded: Encoded, ending: TurnEnd, tokenizer: Any) -> tuple[range, ...]:
+    """Return the tokens of each learned turn; raises InputError for a token that contains words of two turns."""
     places = []
     for turn in conversation.turns:
         place = _tokens_of(turn, conversation, encoded, ending, tokenizer)
@@ -72,7 +87,7 @@ def read(example: ChatExample, tokenizer: Any) -> Reading:
             raise InputError(example.origin, "this tokenizer joins an answer's first or last word with the words around it", fix)
         if turn.learned:
             places.append(place)
-    return Reading(example, conversation, encoded, tuple(places))
+    return tuple(places)
 
 
 def _tokens_of(turn: Turn, conversation: Conversation, encoded: Encoded, ending: TurnEnd, tokenizer: Any) -> range | None:

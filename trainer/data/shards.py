@@ -31,6 +31,7 @@ LINE = np.dtype([
 ])  # fmt: skip
 """A piece: its example's index, its words in the text (end is -1 for the whole), and where its tokens are."""
 BUFFERED_LINES = 4096
+BLOCK_TOKENS = 1 << 20
 
 
 class TornShardError(Exception):
@@ -137,10 +138,14 @@ class Shard:
 
     def sample(self, index: int) -> Sample:
         """Read the tokens of the piece with this index."""
-        line = self.table[index]
-        begin, end = int(line["offset"]), int(line["offset"]) + int(line["length"])
+        line = dict(zip(LINE.names or (), self.table[index].item(), strict=True))
+        begin, end = line["offset"], line["offset"] + line["length"]
         ids, mask = array("i", self._ids[begin:end].tobytes()), array("b", self._mask[begin:end].tobytes())
-        return Sample(line["id"].decode(), ids, mask, int(line["loss_bytes"]), bool(line["truncated"]))
+        return Sample(line["id"].decode(), ids, mask, line["loss_bytes"], line["truncated"])
+
+    def token_blocks(self) -> Iterator[NDArray[np.int32]]:
+        """Yield the token ids of all pieces in blocks."""
+        return (self._ids[start : start + BLOCK_TOKENS] for start in range(0, self.tokens, BLOCK_TOKENS))
 
 
 class Samples(Sequence[Sample]):
@@ -227,11 +232,28 @@ def by_length(rows: Sequence[Sample]) -> NDArray[np.int64]:
     return np.lexsort((ids_of(rows), lengths_of(rows)))
 
 
+def loss_tokens_of(rows: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return the number of tokens with loss of each row; (n,)."""
+    return _column(rows, "loss_tokens", lambda row: sum(row.loss_mask), np.dtype("<i8"))
+
+
+def truncated_of(rows: Sequence[Sample]) -> NDArray[np.bool_]:
+    """Return whether each row is truncated; (n,)."""
+    return _column(rows, "truncated", lambda row: row.truncated, np.dtype("?"))
+
+
+def token_blocks(rows: Sequence[Sample]) -> Iterator[NDArray[np.int32]]:
+    """Yield the token ids of all rows in blocks; the blocks need not begin where rows do."""
+    if isinstance(rows, Samples):
+        yield from rows.shard.token_blocks()
+    else:
+        yield from (np.array(row.input_ids, np.int32) for row in rows)
+
+
 def totals_of(rows: Sequence[Sample]) -> tuple[int, int]:
     """Return the number of tokens with loss over all rows, and the UTF-8 bytes of their text."""
-    tokens = _column(rows, "loss_tokens", lambda row: sum(row.loss_mask), np.dtype("<i8"))
     size = _column(rows, "loss_bytes", lambda row: row.loss_bytes, np.dtype("<i8"))
-    return int(tokens.sum(dtype=np.int64)), int(size.sum(dtype=np.int64))
+    return int(loss_tokens_of(rows).sum(dtype=np.int64)), int(size.sum(dtype=np.int64))
 
 
 def _column(rows: Sequence[Sample], name: str, value: Any, kind: np.dtype[Any]) -> NDArray[Any]:

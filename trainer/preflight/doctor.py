@@ -6,10 +6,13 @@ Tests: tests/trainer/preflight/test_doctor.py.
 
 from typing import Any
 
+import numpy as np
+
 from finetune.api.errors import InputError
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.data.sampled import Keep, Sampled, count_of, in_memory
+from trainer.data.shards import loss_tokens_of, token_blocks, truncated_of
 from trainer.preflight.findings_answers import answer_findings, near_leakage_findings
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
@@ -37,7 +40,7 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
     findings = [
         *held_out_findings(dataset),
         *(finding for side in sides for finding in length_findings(side, max_length)),
-        *limit_findings((row for side in sides for row in side.rows), tokenizer, config, limits),
+        *limit_findings([side.rows for side in sides], tokenizer, config, limits),
         *task.findings(sides, tokenizer),
         *unknown_token_findings(train, tokenizer),
         *answer_findings(dataset.train),
@@ -63,16 +66,16 @@ def held_out_findings(dataset: Dataset) -> list[str]:
 def length_findings(side: Sampled[Any], max_length: int) -> list[str]:
     """Find truncated rows, and rows without tokens to learn; raises InputError if no examined row has any."""
     findings = []
-    masked = [index for index, row in enumerate(side.rows) if not any(row.loss_mask)]
-    if masked:
+    masked = np.flatnonzero(loss_tokens_of(side.rows) == 0)
+    if len(masked):
         what = f"nothing is left to learn after the first {max_length} tokens"
         first = side.examples[masked[0]].origin
         fix = "raise training.maxSequenceLength or shorten the prompts"
         if len(masked) == len(side.rows):
             raise InputError(side.name, f"none of {side.of()} has anything to learn: {what} (the first: {first})", fix)
         findings.append(f"{side.name}: in {len(masked)} of {side.of()} {what} (the first: {first}); {fix}")
-    cut = [index for index, row in enumerate(side.rows) if row.truncated]
-    if cut:
+    cut = np.flatnonzero(truncated_of(side.rows))
+    if len(cut):
         share = f"{100 * len(cut) / len(side.rows):.3g} %"
         first = side.examples[cut[0]].origin
         fix = "raise training.maxSequenceLength to keep their ends"
@@ -85,8 +88,9 @@ def unknown_token_findings(side: Sampled[Any], tokenizer: Any) -> list[str]:
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id):
         return []
-    tokens = sum(len(row.input_ids) for row in side.rows)
-    count = sum(row.input_ids.count(unknown) for row in side.rows)
+    tokens = count = 0
+    for block in token_blocks(side.rows):
+        tokens, count = tokens + len(block), count + int(np.count_nonzero(block == unknown))
     if count <= UNKNOWN_SHARE * tokens:
         return []
     return [f"{side.name}: {100 * count / tokens:.3g} % of the tokens are unknown to the tokenizer; is the model made for this language?"]

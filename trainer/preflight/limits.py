@@ -3,7 +3,7 @@
 Test: tests/trainer/preflight/test_limits.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from finetune.api.errors import InputError
 from finetune.api.sections import Generation
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
+from trainer.data.shards import lengths_of, token_blocks
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class ModelLimits:
     """Number of token embeddings; ids are below it."""
 
 
-def limit_findings(rows: Iterable[Sample], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
+def limit_findings(sides: Iterable[Sequence[Sample]], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
     """Find rows longer than the model's context, and tokens without an embedding; raises InputError where the model would fail."""
     longest = largest = 0
-    for row in rows:
-        longest, largest = max(longest, len(row.input_ids)), max(largest, max(row.input_ids, default=0))
+    for rows in sides:
+        longest = max(longest, int(lengths_of(rows).max(initial=0)))
+        largest = max([largest, *(int(block.max(initial=0)) for block in token_blocks(rows))])
     return [*_length_findings(longest, limits), *_generation_findings(config, limits), *_token_findings(largest, tokenizer, limits)]
 
 

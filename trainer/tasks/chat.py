@@ -3,7 +3,7 @@
 trainer/chat reads, renders and tokenizes conversations. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/chat/.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from trainer.chat.example import ChatExample
 from trainer.chat.findings import ReadConversations, clock_findings, control_findings, read_conversations, stop_findings, turn_findings
 from trainer.chat.rows import conversation_advice, conversation_in, conversation_layout
 from trainer.chat.template import ensure_chat_template, pin_time, reads_clock, uses_plain_template
-from trainer.chat.tokens import prompt_and_reference, tokenize
+from trainer.chat.tokens import prompt_and_reference, read_all, tokenize
 from trainer.chat.turnend import opening_ids, turn_stops
 from trainer.data.layout import FirstRows, Layout
 from trainer.data.reading import Row
@@ -58,6 +58,10 @@ class Chat(Task[ChatExample]):
     def encode(self, example: ChatExample, tokenizer: Any, max_length: int) -> list[Piece[ChatExample]]:
         """Render the conversation with the chat template, and truncate it after `max_length` tokens."""
         return [Piece(example, tokenize(example, tokenizer, max_length))]
+
+    def encode_all(self, examples: Iterable[ChatExample], tokenizer: Any, max_length: int) -> Iterator[list[Piece[ChatExample]]]:
+        """Tokenize conversations in batches, on all cores."""
+        return ([Piece(reading.example, reading.tokens(tokenizer, max_length))] for reading in read_all(examples, tokenizer))
 
     def request(self, example: ChatExample, tokenizer: Any) -> Generate:
         """Ask for the last answer that is learned."""

@@ -30,23 +30,22 @@ class Encoded:
         if self.offsets is not None:
             self.offsets.append((len(self.text), len(self.text)))
 
-    def words(self, indices: Sequence[int], tokenizer: Any) -> str:
-        """Return the text of tokens except special ones; a character that several tokens share appears once.
+    def words(self, place: range, tokenizer: Any) -> str:
+        """Return the text of consecutive tokens except special ones; a character that several tokens share appears once.
 
         Unknown-word tokens count as text.
         """
+        if self.offsets is None or not place:
+            return decode(tokenizer, self.input_ids[place.start : place.stop])
         special = special_ids(tokenizer) - {tokenizer.unk_token_id}
-        if self.offsets is None:
-            return decode(tokenizer, [self.input_ids[index] for index in indices])
-        parts, reached, last, text, input_ids, offsets = [], 0, -1, self.text, self.input_ids, self.offsets
-        for index in indices:
-            start, end = offsets[index]
-            # Take the text from the end of the previous token: some tokenizers leave the space before a word out of its offsets.
-            if index != last + 1:
-                reached = max(reached, min(start, offsets[index - 1][1]))
-            if input_ids[index] not in special:
-                parts.append(text[reached:end])
-            reached, last = max(reached, end), index
+        # Take the text from the end of the previous token: some tokenizers leave the space before a word out of its offsets.
+        reached = min(self.offsets[place.start][0], self.offsets[place.start - 1][1]) if place.start else 0
+        parts, start = [], place.start
+        for index in [index for index in place if self.input_ids[index] in special] + [place.stop]:
+            end = max((end for _, end in self.offsets[start:index]), default=reached)
+            parts.append(self.text[reached:end])
+            following = self.offsets[index][1] if index < place.stop else 0
+            reached, start = max(reached, end, following), index + 1
         return "".join(parts)
 
 
@@ -56,12 +55,22 @@ def encode(text: str, tokenizer: Any, literals: Sequence[Offset] = (), borders: 
     `literals` are parts that look like control tokens but are encoded as text: the text is cut around them. It is also cut at
     those `borders` that would otherwise fall inside a token.
     """
+    (encoded,) = encode_each([(text, literals, borders)], tokenizer)
+    return encoded
+
+
+def encode_each(texts: Sequence[tuple[str, Sequence[Offset], Sequence[int]]], tokenizer: Any) -> list[Encoded]:
+    """Tokenize texts as `encode` does, each given with its literals and borders, on all cores."""
     if not tokenizer.is_fast:
-        return Encoded(text, _ids_with_literals(text, tokenizer, literals))
-    cuts = {place for literal in literals for place in literal}
-    encoded = _in_parts(text, tokenizer, literals, cuts)
-    joined = {border for border in borders if tokens_before(border, encoded, tokenizer) is None}
-    return _in_parts(text, tokenizer, literals, cuts | joined) if joined else encoded
+        return [Encoded(text, _ids_with_literals(text, tokenizer, literals)) for text, literals, _ in texts]
+    uncut = iter(_plain_texts([text for text, literals, _ in texts if not literals], tokenizer, special=False))
+    found = []
+    for text, literals, borders in texts:
+        cuts = {place for literal in literals for place in literal}
+        encoded = _in_parts(text, tokenizer, literals, cuts) if literals else next(uncut)
+        joined = {border for border in borders if tokens_before(border, encoded, tokenizer) is None}
+        found.append(_in_parts(text, tokenizer, literals, cuts | joined) if joined else encoded)
+    return found
 
 
 def encode_text(text: str, tokenizer: Any, *, special: bool = True) -> Encoded:
@@ -80,7 +89,7 @@ def encode_texts(texts: Sequence[str], tokenizer: Any, *, special: bool = True, 
     return [_around_words(text, tokenizer, found, special) if found else next(plain) for text, found in zip(texts, names, strict=True)]
 
 
-def _plain_texts(texts: list[str], tokenizer: Any, special: bool, offsets_from: int) -> list[Encoded]:
+def _plain_texts(texts: list[str], tokenizer: Any, special: bool, offsets_from: int = 0) -> list[Encoded]:
     """Tokenize texts without names of control tokens."""
     if not tokenizer.is_fast:
         return [
@@ -173,8 +182,6 @@ def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _in_parts(text: str, tokenizer: Any, literals: Sequence[Offset], cuts: set[int]) -> Encoded:
-    if not cuts:
-        return Encoded(text, *_ids_and_offsets(tokenizer, text))
     input_ids: list[int] = []
     offsets: list[Offset] = []
     as_text = set(literals)
