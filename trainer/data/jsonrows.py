@@ -1,10 +1,12 @@
 """Reads JSON as rows: an object per line, one array of objects, objects spread over lines, or an object around one list.
 
 The first line decides which of these a file is. Keys that occur twice in an object and NaN are refused, because
-readers disagree about them. Arrays are read item by item. Tests: tests/trainer/data/test_jsonrows.py.
+readers disagree about them. Arrays are read item by item, also from one long line; an object around a list is in memory as a
+whole. Tests: tests/trainer/data/test_jsonrows.py.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,9 +15,13 @@ from typing import Any
 from finetune.api.errors import InputError
 from trainer.data.jsonobject import is_turn, single_object
 from trainer.data.records import Record, kind_of, shown
+from trainer.data.streams import whole_lines
 
 Lines = Iterator[tuple[int, str]]
+Parts = Iterator[tuple[int, str]]
+"""Lines with their ends, or parts of lines: see `numbered_parts`."""
 EXAMPLE = '{"prompt": "…", "completion": "…"}'
+LONE_RETURN = re.compile(r"\r(?!\n)")
 READ_CHARACTERS = 1 << 16
 NEAR_THE_END = 12
 """An error this close to the end of what was read may come from the cut alone: an escape has up to 12 characters."""
@@ -50,19 +56,21 @@ def parse(text: str) -> Any:
     return DECODER.decode(text)
 
 
-def read_json(field: str, path: Path, lines: Lines, columns: Collection[str] = ()) -> Iterator[Record]:
-    """Yield the rows of a file, given its numbered lines; `columns` are those that the job needs. Raises InputError for bad JSON."""
-    first = next(((number, line) for number, line in lines if line.strip()), None)
+def read_json(field: str, path: Path, parts: Parts, columns: Collection[str] = ()) -> Iterator[Record]:
+    """Yield the rows of a file; `columns` are those that the job needs. Raises InputError for bad JSON."""
+    first = next(((number, part) for number, part in parts if part.strip()), None)
     if first is None:
         return
-    text = first[1].strip()
-    rest = chain([first], lines)
-    if text.startswith("["):
-        yield from _array(_Document(field, path, rest))
-    elif text.startswith("{") and text[-1] in "{[,":
-        yield from _objects(_Document(field, path, rest), columns)
+    if first[1].lstrip().startswith("["):
+        yield from _array(_Document(field, path, chain([first], parts)))
+        return
+    lines = whole_lines(chain([first], parts))
+    number, line = next(lines)
+    text = line.strip()
+    if text.startswith("{") and text[-1] in "{[,":
+        yield from _objects(_Document(field, path, chain([(number, f"{line}\n")], parts)), columns)
     else:
-        yield from _read_lines(field, path, rest, columns)
+        yield from _read_lines(field, path, chain([(number, line)], lines), columns)
 
 
 def _read_lines(field: str, path: Path, lines: Lines, columns: Collection[str]) -> Iterator[Record]:
@@ -135,9 +143,9 @@ def _objects(document: "_Document", columns: Collection[str]) -> Iterator[Record
 class _Document:
     """A text that is read as needed, and dropped up to `position`."""
 
-    def __init__(self, field: str, path: Path, lines: Lines) -> None:
+    def __init__(self, field: str, path: Path, parts: Parts) -> None:
         self.field, self.path = field, path
-        self._lines = lines
+        self._parts = parts
         self.text, self.position = "", 0
         self._counted, self._line = 0, 1
         self.more()
@@ -152,11 +160,11 @@ class _Document:
         """Read at least as much again as is unread, so that a long value is parsed only a few times; False at the end of the file."""
         wanted, size = max(READ_CHARACTERS, len(self.text) - self.position), 0
         added: list[str] = []
-        for number, line in self._lines:
+        for number, part in self._parts:
             if not self.text and not added:
                 self._line = number
-            added.append(line + "\n")
-            size += len(line)
+            added.append(part)
+            size += len(part)
             if size >= wanted:
                 break
         if added:
@@ -245,7 +253,7 @@ def _syntax_fix(error: json.JSONDecodeError, *, ended: bool) -> str:
     """Return a fix for a syntax error, as specific as the error allows."""
     text, position = error.doc, error.pos
     found, before = text[position : position + 1], text[:position].rstrip()
-    if "\r" in text.strip():
+    if LONE_RETURN.search(text.strip()):
         return "lines end in a carriage return alone; save the file with line feeds"
     if ended:
         return "it breaks off: the file was not written completely; write it again, or leave this row out"

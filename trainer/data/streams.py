@@ -1,10 +1,12 @@
 """Opens a file as numbered lines of text, compressed or not; its first bytes show what it is, not its name.
 
-Decompresses as it reads, so that a large file is never in memory as a whole. Tests: tests/trainer/data/test_streams.py.
+Decompresses as it reads, and gives long lines in parts, so that a large file need never be in memory as a whole.
+Tests: tests/trainer/data/test_streams.py.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +17,8 @@ from typing import BinaryIO, cast
 from finetune.api.errors import InputError
 
 HEAD_BYTES = 512
+PART_SIZE = 1 << 18
+"""Bytes, or characters of UTF-16 and UTF-32, after which a line is given in parts."""
 
 
 def _gzip(path: Path) -> BinaryIO:
@@ -68,16 +72,38 @@ BYTE_ORDER_MARKS = [
 
 
 def numbered_lines(field: str, path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, line without its end); only \\n and \\r\\n end a line, as JSON strings may hold other separators.
+    """Yield (number from 1, line without its end), as `numbered_parts` reads them."""
+    return whole_lines(numbered_parts(field, path))
 
-    Text is UTF-8, or what a byte order mark says. Raises InputError naming the line for anything else, and for a truncated or
-    damaged archive.
+
+def whole_lines(parts: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Join the parts of each line, and leave out its end."""
+    begun: list[str] = []
+    number = 0
+    for number, part in parts:
+        if not part.endswith("\n"):
+            begun.append(part)
+        elif begun:
+            yield number, "".join((*begun, part)).rstrip("\r\n")
+            begun.clear()
+        else:
+            yield number, part.rstrip("\r\n")
+    if begun:
+        yield number, "".join(begun).rstrip("\r\n")
+
+
+def numbered_parts(field: str, path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, line), or the parts of a long line one after the other; the end of a line is in its last part.
+
+    Only \\n and \\r\\n end a line, as JSON strings may hold other separators. Text is UTF-8, or what a byte order mark says.
+    Raises InputError naming the line for anything else, and for a truncated or damaged archive.
     """
     with _unpacked(field, path) as (stream, packing):
         number = 0
         try:
-            for number, line in enumerate(_lines(field, path, stream), start=1):
-                yield number, line.rstrip("\r\n")
+            for part_of, part in _parts(field, path, stream):
+                yield part_of, part
+                number = part_of if part.endswith("\n") else number
         except InputError:
             raise
         except Exception as error:
@@ -121,21 +147,21 @@ def _is_damage(error: Exception) -> bool:
     return isinstance(error, EOFError | zlib.error | lzma.LZMAError) or (isinstance(error, OSError) and error.errno is None)
 
 
-def _lines(field: str, path: Path, stream: io.BufferedReader[io.RawIOBase]) -> Iterator[str]:
+def _parts(field: str, path: Path, stream: io.BufferedReader[io.RawIOBase]) -> Iterator[tuple[int, str]]:
     head = stream.peek(4)[:4]
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), None)
     if encoding in (None, "utf-8-sig"):
         if b"\0" in head:
             problem = f"{path} is not UTF-8 but looks like UTF-16 without a byte order mark, or is not text at all"
             raise InputError(field, problem, "save the file as UTF-8")
-        yield from _utf8_lines(field, path, stream)
+        yield from _utf8_parts(field, path, stream)
         return
     text = io.TextIOWrapper(stream, encoding=encoding, newline="\n")
     number = 0
     try:
-        for line in text:
-            number += 1
-            yield line
+        while part := text.readline(PART_SIZE):
+            yield number + 1, part
+            number += part.endswith("\n")
     except UnicodeError as error:
         problem = f"{path} is not valid {str(encoding).upper()}, the encoding of its byte order mark, after line {number}"
         raise InputError(field, problem, "save the file as UTF-8") from error
@@ -143,11 +169,24 @@ def _lines(field: str, path: Path, stream: io.BufferedReader[io.RawIOBase]) -> I
         text.detach()
 
 
-def _utf8_lines(field: str, path: Path, stream: Iterable[bytes]) -> Iterator[str]:
-    for number, line in enumerate(stream, start=1):
+def _utf8_parts(field: str, path: Path, stream: io.BufferedReader[io.RawIOBase]) -> Iterator[tuple[int, str]]:
+    number, passed, rest = 1, 0, b""
+    if stream.peek(3)[:3] == codecs.BOM_UTF8:
+        stream.read(3)
+    while part := stream.readline(PART_SIZE):
+        content, ended = rest + part, part.endswith(b"\n")
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            # A part may end within a character.
+            text, used = codecs.utf_8_decode(content, "strict", ended)
         except UnicodeDecodeError as error:
-            problem = f"{path} line {number} is not UTF-8: byte 0x{line[error.start]:02x} at position {error.start + 1}"
-            fix = "save the file as UTF-8; convert one from Windows with: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
-            raise InputError(field, problem, fix) from error
+            raise _not_utf8(field, path, number, passed + error.start, content[error.start]) from error
+        yield number, text
+        number, passed, rest = (number + 1, 0, b"") if ended else (number, passed + used, content[used:])
+    if rest:
+        raise _not_utf8(field, path, number, passed, rest[0])
+
+
+def _not_utf8(field: str, path: Path, number: int, place: int, byte: int) -> InputError:
+    problem = f"{path} line {number} is not UTF-8: byte 0x{byte:02x} at position {place + 1}"
+    fix = "save the file as UTF-8; convert one from Windows with: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+    return InputError(field, problem, fix)

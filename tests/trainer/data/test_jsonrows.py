@@ -1,6 +1,9 @@
 """JSON is read as rows in the forms that people write; every fault names the line and what to do about that row."""
 
 import json
+import re
+import tracemalloc
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from trainer.data import jsonrows
+from trainer.data import jsonrows, streams
 from trainer.data.jsonrows import parse, read_json
+from trainer.data.streams import numbered_parts
 
 PATH = Path("rows.json")
 VALUES = st.recursive(
@@ -25,7 +29,7 @@ ROWS = st.lists(st.fixed_dictionaries({"prompt": VALUES, "completion": st.text(s
 
 
 def lines(text: str) -> Iterator[tuple[int, str]]:
-    return iter(enumerate(text.split("\n"), start=1))
+    return iter(enumerate(re.findall(r"[^\n]*\n|[^\n]+", text), start=1))
 
 
 def read(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -77,14 +81,38 @@ def test_the_places_of_an_array_are_its_items_and_their_lines() -> None:
 
 def test_a_long_array_is_read_item_by_item() -> None:
     def endless() -> Iterator[tuple[int, str]]:
-        yield 1, "["
+        yield 1, "[\n"
         number = 1
         while True:
             number += 1
-            yield number, json.dumps({"a": "x" * 1000}) + ","
+            yield number, json.dumps({"a": "x" * 1000}) + ",\n"
 
     records = read_json("data.train[0]", PATH, endless())
     assert [next(records).place for _ in range(300)][-1] == "item 300 (line 301)"
+
+
+def test_an_array_that_is_one_line_is_not_in_memory_as_a_whole(tmp_path: Path) -> None:
+    path, size = tmp_path / "rows.json", 8_000_000
+    path.write_text(json.dumps([{"a": "x" * 1000}] * (size // 1000)))
+    tracemalloc.start()
+    try:
+        last = deque(read_json("data.train[0]", path, numbered_parts("data.train[0]", path)), maxlen=1).pop()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert last.place == f"item {size // 1000} (line 1)"
+    assert peak < size / 3
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"a": "ä漢"}, {"b": 2},\r\n {"c": [1, 2]}]\r\n', '{"a": "ä漢"}\r\n{"b": 2}\n', '{\r\n"data": [{"a": "ä"}]}']
+)
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_lines_that_come_in_parts_hold_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    (tmp_path / "rows.json").write_bytes(text.encode())
+    monkeypatch.setattr(streams, "PART_SIZE", size)
+    records = read_json("data.train[0]", PATH, numbered_parts("data.train[0]", tmp_path / "rows.json"))
+    assert [(record.place, record.values) for record in records] == read(text)
 
 
 def test_items_longer_than_what_is_read_at_once_are_read_whole() -> None:

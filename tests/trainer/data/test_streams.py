@@ -7,13 +7,18 @@ import lzma
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from trainer.data.streams import numbered_lines
+from trainer.data import streams
+from trainer.data.streams import numbered_lines, numbered_parts
 
 FIELD = "data.train[0]"
 LINES = [f"line {number}: ä\u2028漢" for number in range(5000)]
@@ -117,6 +122,37 @@ def test_utf_16_of_the_other_byte_order_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_text_is_refused_with_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+    assert words in fault(tmp_path, content)
+
+
+@given(
+    text=st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff") | st.sampled_from("\r\nä漢😀"), max_size=40),
+    size=st.integers(1, 9),
+    encoding=st.sampled_from(["utf-8-sig", "utf-16", "utf-32"]),
+)
+def test_lines_are_the_same_however_small_the_parts_are(text: str, size: int, encoding: str) -> None:
+    lines = text.removesuffix("\n").split("\n") if text else []
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "PART_SIZE", size)
+        assert read(Path(folder), text.encode(encoding)) == [line.rstrip("\r\n") for line in lines]
+        parts = list(numbered_parts(FIELD, Path(folder) / "rows.jsonl"))
+    assert "".join(part for _, part in parts) == text
+    assert all(part.endswith("\n") for (number, part), (following, _) in pairwise(parts) if number != following)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a\n\xc3\xa4b\xe9c\n", "line 2 is not UTF-8: byte 0xe9 at position 4"),
+        (b"a\nbc\xe6\xbc", "line 2 is not UTF-8: byte 0xe6 at position 3"),
+    ],
+    ids=["Latin-1", "half a character at the end"],
+)
+def test_what_is_not_utf8_is_found_wherever_a_part_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, words: str, size: int
+) -> None:
+    monkeypatch.setattr(streams, "PART_SIZE", size)
     assert words in fault(tmp_path, content)
 
 
