@@ -1,6 +1,7 @@
 """Tries again, cheaply and at growing intervals, what was refused to a job, and sees in the caches when to try earlier.
 
-A change of the job itself never waits. Tests: tests/controller/job/test_retries.py.
+A change of the job itself never waits. Tests: tests/controller/job/test_retries.py,
+tests/controller/job/test_retries_of_quotas.py.
 """
 
 from collections.abc import Callable

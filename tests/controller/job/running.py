@@ -4,8 +4,6 @@ from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERV
 from tests.controller.job.world import World
 
 PROGRESS = "bot-1-progress-0123abcd"
-
-
 SUPPORTS = [
     (CONFIG_MAPS, "bot-1-config"),
     (CONFIG_MAPS, PROGRESS),
@@ -13,8 +11,6 @@ SUPPORTS = [
     (ROLES, "bot-1"),
     (ROLE_BINDINGS, "bot-1"),
 ]
-
-
 IDS = ["configuration", "progress", "account", "role", "binding"]
 
 

@@ -7,66 +7,18 @@ import pytest
 
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import Unreachable
-from controller.runtime.resources import CONFIG_MAPS, RESOURCE_QUOTAS, SERVICE_ACCOUNTS, Resource
+from controller.runtime.resources import CONFIG_MAPS, SERVICE_ACCOUNTS, Resource
 from controller.runtime.store import StoreState
-from controller.runtime.transport import Request, Response
+from controller.runtime.transport import Response
 from tests.controller.job.builders import UID
+from tests.controller.job.refused import BROKEN, GONE, POLICY, QUOTA, WEBHOOK, refused, requests_of, started
 from tests.controller.job.world import World
 from tests.fakes import CREATED
-
-COUNT = "count/rayjobs.ray.io"
-FIGURES = f"requested: {COUNT}=1, used: {COUNT}=3, limited: {COUNT}=3"
-QUOTA = Response(403, f'{{"kind":"Status","reason":"Forbidden","message":"bot-1 is forbidden: exceeded quota: jobs, {FIGURES}"}}'.encode())
-POLICY = Response(422, b'{"kind":"Status","reason":"Invalid","message":"ValidatingAdmissionPolicy \'p\' denied request: not on Fridays"}')
-WEBHOOK = Response(403, b'{"kind":"Status","reason":"Forbidden","message":"admission webhook \\"w\\" denied the request: no"}')
-GONE = Response(404, b'{"kind":"Status","reason":"NotFound","message":"the server could not find the requested resource"}')
-BROKEN = Response(500, b'{"kind":"Status","message":"failed calling webhook \\"w\\": connection refused"}')
 
 
 def foreign(kind: Resource, name: str, **labels: str) -> dict[str, Any]:
     metadata = {"name": name, "namespace": "team", "uid": f"uid-of-{name}", "creationTimestamp": CREATED, "labels": labels}
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
-
-
-def quota(used: str = "3", hard: str = "3", name: str = "jobs") -> dict[str, Any]:
-    resource = "count/rayjobs.ray.io"
-    return {
-        "metadata": {"name": name, "namespace": "team", "uid": f"uid-of-{name}"},
-        "spec": {"hard": {resource: hard}},
-        "status": {"used": {resource: used}},
-    }
-
-
-async def refused(answer: Response, path: str = "rayjobs", **sections: Any) -> World:
-    """A job whose child was refused just now, and is refused until `heal`."""
-    world = World(**sections)
-    world.api.put(RESOURCE_QUOTAS, quota())
-    await world.step()
-    world.api.fail(answer, method="POST", path=path, times=1000)
-    await world.step()
-    return world
-
-
-async def waiting_long(answer: Response) -> World:
-    """A job whose child is refused since long, that was asked for a while ago and is not due soon."""
-    world = await refused(answer)
-    await requests_of(world, 1200)
-    while not 40 <= (await world.step() or 0) <= 70:
-        world.now += timedelta(seconds=10)
-    return world
-
-
-def started(world: World) -> bool:
-    return any(item["metadata"].get("ownerReferences") for item in world.api.objects(RAY_JOBS))
-
-
-async def requests_of(world: World, seconds: float) -> list[Request]:
-    """Look at the job whenever it asks to be, for so many seconds; return what was asked of the server."""
-    before, end = len(world.api.requests), world.now + timedelta(seconds=seconds)
-    while world.now < end and not started(world):
-        pause = await world.step()
-        world.now += timedelta(seconds=min(pause or 1.0, (end - world.now).total_seconds() + 0.1))
-    return world.api.requests[before:]
 
 
 @pytest.mark.parametrize("answer", [QUOTA, POLICY, WEBHOOK], ids=["quota", "policy", "webhook"])
@@ -121,86 +73,6 @@ async def test_the_going_of_a_child_of_a_deleted_job_that_is_watched_starts_the_
     world.api.remove(RAY_JOBS, "team", "bot-1")
     await requests_of(world, 3)
     assert started(world)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda world: world.api.remove(RESOURCE_QUOTAS, "team", "jobs"),
-        lambda world: world.api.put(RESOURCE_QUOTAS, quota(hard="4")),
-        lambda world: world.api.put(RESOURCE_QUOTAS, quota(used="2")),
-    ],
-    ids=["gone", "raised", "less in use"],
-)
-async def test_room_in_the_quota_starts_the_job_at_once(change: Any) -> None:
-    world = await waiting_long(QUOTA)
-    world.api.heal()
-    change(world)
-    await requests_of(world, 4)
-    assert started(world)
-
-
-@pytest.mark.parametrize(
-    "words",
-    ["exceeded quota: q, used: 3", "failed quota: q: must specify cpu", "status unknown for quota: q", "insufficient quota to match"],
-)
-async def test_every_way_in_which_a_quota_refuses_is_known_as_one(words: str) -> None:
-    world = await refused(Response(403, f'{{"kind":"Status","message":"rayjobs bot-1 is forbidden: {words}"}}'.encode()))
-    assert world.condition("Running")["reason"] == "QuotaExceeded"
-    assert "the job starts by itself when the quota has room or is gone" in world.condition("Running")["message"]
-
-
-async def test_a_quota_of_which_more_is_used_wakes_nobody() -> None:
-    world = await waiting_long(QUOTA)
-    pause = await world.step()
-    world.api.put(RESOURCE_QUOTAS, quota(used="9"))
-    world.api.put(RESOURCE_QUOTAS, quota(used="0", name="another"))
-    assert await world.step() == pause
-
-
-async def test_a_quota_that_is_full_again_before_the_job_has_asked_lets_it_wait_as_before() -> None:
-    world = await waiting_long(QUOTA)
-    pause = await world.step()
-    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
-    assert (await world.step() or 0) <= 3
-    world.api.put(RESOURCE_QUOTAS, quota())
-    assert await world.step() == pause
-
-
-async def test_room_that_is_too_little_is_asked_for_once_and_after_that_when_the_quota_changes_again() -> None:
-    world = await waiting_long(QUOTA)
-    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
-    assert len(await requests_of(world, 20)) == 1
-    world.api.put(RESOURCE_QUOTAS, quota(used="1"))
-    assert len(await requests_of(world, 20)) == 1
-
-
-async def test_a_job_that_was_refused_just_now_asks_no_earlier_than_after_the_least_pause_for_room_that_a_quota_has_got() -> None:
-    world = await refused(QUOTA)
-    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
-    assert 10 <= (await world.step() or 0) <= 13
-
-
-async def test_being_woken_halves_the_tries_and_forgets_none_of_the_patience_beyond() -> None:
-    world = await waiting_long(QUOTA)
-    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
-    assert len(await requests_of(world, 20)) == 1
-    assert (await world.step() or 0) > 20
-
-
-async def test_a_quota_whose_refusal_names_no_resource_wakes_by_any_room_in_it_alone() -> None:
-    world = await waiting_long(Response(403, b'{"kind":"Status","message":"bot-1 is forbidden: failed quota: jobs: must specify cpu"}'))
-    pause = await world.step()
-    world.api.put(RESOURCE_QUOTAS, quota(used="2", name="another"))
-    world.api.put(RESOURCE_QUOTAS, quota(used="1", name="another"))
-    assert await world.step() == pause
-    world.api.put(RESOURCE_QUOTAS, quota(used="2"))
-    assert (await world.step() or 0) <= 3
-
-
-async def test_a_quota_that_is_in_no_cache_wakes_nobody_by_its_absence() -> None:
-    world = await refused(Response(403, QUOTA.body.replace(b"quota: jobs", b"quota: of-the-whole-cluster")))
-    assert len(await requests_of(world, 1800)) <= 45
 
 
 @pytest.mark.parametrize("seconds", [0, 40], ids=["before it is reported", "reported"])
@@ -299,16 +171,6 @@ async def test_an_outage_while_asking_is_left_to_the_queue() -> None:
     with pytest.raises(Unreachable):
         await world.step()
     await world.step()
-    assert started(world)
-
-
-async def test_what_a_quota_has_no_room_for_beside_itself_holds_up_no_job_that_has_it() -> None:
-    world = await refused(QUOTA)
-    full = "exceeded quota: jobs, requested: configmaps=1, used: configmaps=3, limited: configmaps=3"
-    body = f'{{"kind":"Status","message":"bot-1-config is forbidden: {full}"}}'.encode()
-    world.api.heal()
-    world.api.fail(Response(403, body), method="POST", path="/configmaps", times=1000)
-    await requests_of(world, 30)
     assert started(world)
 
 
