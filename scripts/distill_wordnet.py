@@ -93,7 +93,7 @@ def write(table: dict[str, list[str]], path: Path) -> None:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    """Return the fields of each line but those of the licence, which begin with two spaces."""
+    """Return the fields of each line but those of the license, which begin with two spaces."""
     return [line.split(" | ")[0].split() for line in path.read_text().splitlines() if not line.startswith("  ")]
 
 
