@@ -99,7 +99,7 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains it again.")
         return "this run is finished already; nothing was changed"
     if finished and not checkpoint_names(place):
-        raise no_checkpoint_left(directory, config.job.uid)
+        raise no_checkpoint_left(place, config.job.uid)
     if finished:
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
     else:

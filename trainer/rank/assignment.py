@@ -32,7 +32,7 @@ class Assignment:
 
     @property
     def directory(self) -> Path:
-        """Local path of the output folder."""
+        """Local path of the output folder, for the figures of each step: they are appended to files, which a place does not offer."""
         return Path(self.config.output.directory)
 
     @property

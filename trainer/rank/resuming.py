@@ -48,7 +48,7 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
     saved = newest_checkpoint(loaded.engine, store, outbox)
     if saved is None:
         if work.only_results:
-            raise no_checkpoint_left(work.directory, work.config.job.uid)
+            raise no_checkpoint_left(work.place, work.config.job.uid)
         outbox.send(resumed_from_step=0)
         return Start()
     state = RunState.from_wire(saved.trainer_state)

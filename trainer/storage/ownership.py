@@ -7,7 +7,6 @@ rows are known, before anything that a run leaves is written. Test: tests/traine
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -112,10 +111,10 @@ def recorded_time(place: Place) -> str | None:
     return written.digests.get(TIME_FIELD) if written is not None else None
 
 
-def no_checkpoint_left(directory: Path, uid: str | None) -> InputError:
+def no_checkpoint_left(place: Place, uid: str | None) -> InputError:
     """Return the error of a finished run whose results are gone and cannot be made again; `uid` is that of a cluster's job."""
     fix = f"restore its checkpoints, or {'start over with --overwrite' if uid is None else 'create a new job'}"
-    return InputError("output", f"the run in {directory} is finished, but no valid checkpoint of it is left", fix)
+    return InputError("output", f"the run in {place.uri()} is finished, but no valid checkpoint of it is left", fix)
 
 
 class _Owner(BaseModel):

@@ -113,4 +113,4 @@ def test_a_lineage_that_no_export_can_read_is_reported(tmp_path: Path, change: d
     ("uid", "words"), [(None, "start over with --overwrite"), ("f00", "create a new job")], ids=["here", "on a cluster"]
 )
 def test_what_to_do_about_lost_checkpoints_is_what_can_be_done_there(tmp_path: Path, uid: str | None, words: str) -> None:
-    assert str(no_checkpoint_left(tmp_path, uid)).endswith(f"restore its checkpoints, or {words}")
+    assert str(no_checkpoint_left(LocalFolder(tmp_path), uid)).endswith(f"restore its checkpoints, or {words}")
