@@ -17,13 +17,13 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.prepare import prepare
 from trainer.data.rows import Sample
 from trainer.data.sampler import batch_at
 from trainer.model.load import load_model
 from trainer.model.location import locate
 from trainer.model.lora import apply_method
 from trainer.preflight.inputs import tokenizer_for
+from trainer.preflight.prepare import prepare
 from trainer.tasks.registry import task_of
 
 IGNORED = -100

@@ -1,7 +1,8 @@
 """A contract of import-linter: each room of a package, a module or package right under it, imports only the rooms listed for it.
 
-A room without a line and a line that is no longer needed break the contract too, so the lists say how the rooms depend on each
-other. For `lint-imports`, which finds the class by `contract_types` in pyproject.toml. Test: tests/packaging/test_room_contract.py.
+A room without a line and a line that says too much break the contract too, so the lists say how the rooms depend on each other.
+A room may list only rooms of later lines, so that no two of them need each other. For `lint-imports`, which finds the class by
+`contract_types` in pyproject.toml. Test: tests/packaging/test_room_contract.py.
 """
 
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ class RoomsContract(Contract):
         rooms = {self._room(module) for module in graph.find_children(self.package)}
         yield from (f"{room} has no line" for room in rooms - allowed.keys())
         yield from (f"{room} is no room of {self.package}" for room in allowed.keys() - rooms)
+        order = list(allowed)
+        yield from (f"{other} has no line below {room}" for place, room in enumerate(order) for other in allowed[room] - set(order[place:]))
         used: set[tuple[str, str]] = set()
         for importer in graph.find_descendants(self.package):
             for imported in graph.find_modules_directly_imported_by(importer):

@@ -24,6 +24,7 @@ def house() -> ImportGraph:
         pytest.param(["kitchen:", "cellar:", "hall:"], ["house.kitchen.stove imports house.cellar.wood"], id="an import too many"),
         pytest.param(["kitchen: cellar", "cellar:"], ["hall has no line"], id="a new room"),
         pytest.param(["kitchen: cellar hall", "cellar:", "hall:"], ["kitchen does not import hall"], id="an unneeded line"),
+        pytest.param(["cellar:", "kitchen: cellar", "hall:"], ["cellar has no line below kitchen"], id="in the wrong order"),
         pytest.param(["kitchen: cellar", "cellar:", "hall:", "attic:"], ["attic is no room of house"], id="a room that is gone"),
     ],
 )

@@ -1,6 +1,6 @@
 """Reads a row as a conversation: from a list of messages, or from prompt and completion with optional system, history and tools.
 
-Tests: tests/trainer/data/test_columns.py, tests/trainer/chat/test_messages.py.
+Tests: tests/trainer/preflight/test_columns.py, tests/trainer/chat/test_messages.py.
 """
 
 from contextlib import suppress

@@ -1,6 +1,6 @@
 """Suggests fixes for values that should be text but are not; a row corrected as suggested is accepted.
 
-Tests: tests/trainer/data/test_columns.py.
+Tests: tests/trainer/preflight/test_columns.py.
 """
 
 import datetime

@@ -1,6 +1,6 @@
 """Refuses rows with a column that would change what is learned from them but that this trainer does not support.
 
-Tests: tests/trainer/data/test_columns.py.
+Tests: tests/trainer/preflight/test_columns.py.
 """
 
 from collections.abc import Callable, Mapping

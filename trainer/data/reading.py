@@ -1,6 +1,6 @@
 """Access to the columns of one record, with errors that name source, row and column.
 
-What every task needs to read a row; the task turns the columns into an example. Tests: tests/trainer/data/test_columns.py.
+What every task needs to read a row; the task turns the columns into an example. Tests: tests/trainer/preflight/test_columns.py.
 """
 
 import difflib

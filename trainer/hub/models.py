@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 
 from finetune.api.errors import InputError
 from trainer.hub.connection import DEFAULT_TIMEOUT_SECONDS, HubUnavailable, hub_timeout_seconds
-from trainer.model.folder import check_weight_names
+from trainer.hub.weightnames import check_weight_names
 
 SMALL_FILES = ["*.json", "*.jinja", "tokenizer.model", "spiece.model", "vocab.txt", "merges.txt"]
 WEIGHT_FILES = ["model*.safetensors"]

@@ -4,16 +4,13 @@ Reads file names, config.json and the headers of safetensors files; no torch. Te
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from finetune.api.errors import InputError
+from trainer.hub.weightnames import LAYOUT, WEIGHTS, WEIGHTS_INDEX, check_weight_names
 
-WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-LAYOUT = "give a folder as written by save_pretrained of model and tokenizer"
 MAX_HEADER_BYTES = 100 * 1024 * 1024
 """The format's own limit on a safetensors header."""
 
@@ -32,22 +29,6 @@ def check_folder(path: Path, field: str, *, weights: bool = True) -> None:
     if weights:
         for file in weight_files(path, field):
             _check_safetensors(file, field)
-
-
-def check_weight_names(names: Iterable[str], field: str, where: str) -> None:
-    """Raise InputError unless a model's file names show weights in safetensors; `where` names the folder or repository."""
-    present = set(names)
-    if WEIGHTS in present or WEIGHTS_INDEX in present:
-        return
-    if "adapter_model.safetensors" in present:
-        raise InputError(field, f"{where} holds an adapter, not a whole model", "name the adapter's base model, or merge the two first")
-    pickles = sorted(name for name in present if name.endswith(PICKLE_SUFFIXES) and name != "training_args.bin")
-    if pickles:
-        fix = "load it where you trust it and save it again with save_pretrained, which writes safetensors"
-        raise InputError(field, f"{where} has weights only as pickle ({pickles[0]}), which can run code when it is read", fix)
-    if any(name.endswith(".gguf") for name in present):
-        raise InputError(field, f"{where} has weights only as GGUF", "give the model in safetensors; GGUF is made for inference")
-    raise InputError(field, f"{where} has no weights (no {WEIGHTS}, no {WEIGHTS_INDEX})", LAYOUT)
 
 
 def weight_files(path: Path, field: str) -> list[Path]:

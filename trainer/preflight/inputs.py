@@ -10,13 +10,13 @@ from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder
-from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.sampler import steps_total
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel, locate
 from trainer.preflight.doctor import examine
+from trainer.preflight.prepare import prepare
 from trainer.preflight.tokens import Tokens, found_earlier, on_disk, write_tokens
 from trainer.storage.digest import sha256_of
 from trainer.storage.kinds import output_place

@@ -9,7 +9,7 @@ import pytest
 from finetune.api.errors import InputError
 from finetune.api.sources import Source
 from trainer.data.jsonobject import single_object
-from trainer.data.prepare import read_source
+from trainer.preflight.prepare import read_source
 from trainer.tasks.base import Task
 from trainer.tasks.chat import TASK as CHAT
 from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING

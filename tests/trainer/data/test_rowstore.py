@@ -140,7 +140,7 @@ def test_a_full_disk_does_not_hide_what_is_wrong_with_the_rows(tmp_path: Path, n
 MEMORY = """
 import json, sys, pathlib
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.prepare import prepare
+from trainer.preflight.prepare import prepare
 
 def own():
     return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Anonymous:"))

@@ -15,7 +15,7 @@ PROGRAM = """
 import json, sys
 from trainer.tasks.chat import TASK as CHAT
 from finetune.api.sources import Source
-from trainer.data.prepare import read_source
+from trainer.preflight.prepare import read_source
 from finetune.api.errors import InputError
 from trainer.hub.connection import HubUnavailable
 for source in json.loads(sys.argv[1]):

@@ -1,6 +1,6 @@
 """Turns the records of a source into the examples of a task, and counts what is left out or not read.
 
-Tests: tests/trainer/data/test_columns.py.
+Tests: tests/trainer/preflight/test_columns.py.
 """
 
 from collections.abc import Iterable, Iterator

@@ -15,9 +15,9 @@ from finetune.api.sources import Source
 from tests.builders import train_config
 from tests.trainer.fixtures.examples import source
 from tests.trainer.fixtures.stored import prepared
-from trainer.data.prepare import prepare
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
+from trainer.preflight.prepare import prepare
 
 
 def write_rows(path: Path, *pairs: tuple[str, str]) -> Path:

@@ -1,7 +1,7 @@
 """Reads every source of a job into one checked data set on disk; bad input fails here, before anything expensive starts.
 
 Local files are read before the hub, so that their errors are reported at once. Sources are read as streams: only
-digests of the rows are ever in memory. Tests: tests/trainer/data/test_prepare.py.
+digests of the rows are ever in memory. Tests: tests/trainer/preflight/test_prepare.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,6 @@ from finetune.api.sources import Columns, Data, Source
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.files import whole_letters
 from trainer.augmentation.augmenter import Augmenter
-from trainer.data.columns import read_examples
 from trainer.data.files import files_of, path_of
 from trainer.data.formats import read_file
 from trainer.data.noticed import Noticed
@@ -24,6 +23,7 @@ from trainer.data.records import Record
 from trainer.data.rows import Dataset, E
 from trainer.data.rowstore import RowWriter, StoredRows
 from trainer.data.splits import divide, without_duplicates, without_leakage
+from trainer.preflight.columns import read_examples
 from trainer.tasks.base import Task
 from trainer.tasks.registry import task_of
 
