@@ -3,44 +3,19 @@
 Tests: tests/trainer/chat/test_findings.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from trainer.chat.example import ChatExample
 from trainer.chat.template import TIME_ATTRIBUTE, reads_clock, uses_plain_template
-from trainer.chat.tokens import read_all
 from trainer.chat.turnend import ending_of
 from trainer.chat.turns import Conversation
-from trainer.data.rows import Piece, Sample
-from trainer.data.sampled import Each, Keep, Sampled, in_memory
+from trainer.data.rows import Sample
+from trainer.data.sampled import Each, Sampled
+from trainer.data.shards import notes_of
 from trainer.text.findings import control_token_findings
-
-
-@dataclass(frozen=True)
-class ReadConversations(Sampled[ChatExample]):
-    """Conversations of a data set, with how the template rendered each."""
-
-    conversations: Sequence[Conversation]
-
-
-def read_conversations(
-    name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
-) -> ReadConversations:
-    """Return conversations as the model will see them; all are read, because each may reach a different branch of the template.
-
-    Most are rendered alike, so equal results are kept once.
-    """
-    different: dict[Conversation, Conversation] = {}
-    conversations: list[Conversation] = []
-
-    def pieces() -> Iterator[Piece[ChatExample]]:
-        for reading in read_all(examples, tokenizer):
-            seen = replace(reading.conversation, text="", turns=(), literals=())
-            conversations.append(different.setdefault(seen, seen))
-            yield Piece(reading.example, reading.tokens(tokenizer, max_length))
-
-    return ReadConversations(name, len(examples), len(examples), keep(name, examples, pieces()), conversations)
 
 
 def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:
@@ -66,37 +41,42 @@ def clock_findings(tokenizer: Any) -> list[str]:
     return [f"model: its chat template writes the date into every row; the whole run uses {moment[:10]}, also when it resumes"]
 
 
-def turn_findings(side: ReadConversations) -> list[str]:
-    """Find turns that the template shows only in part, and prompts that it continues differently from the rows."""
+def rows_where(side: Sampled[ChatExample], wanted: Callable[[Conversation], object]) -> tuple[list[int], Conversation | None]:
+    """Return the rows that the template renders in a certain way, and what was noted about the first of them."""
+    notes, numbers = notes_of(side.pieces)
+    seen = [Conversation.noted(note) for note in notes]
+    rows = np.flatnonzero(np.isin(numbers, [number for number, one in enumerate(seen) if wanted(one)])).tolist()
+    return rows, seen[numbers[rows[0]]] if rows else None
 
-    def rows_where(wanted: Callable[[Conversation], object]) -> list[int]:
-        return [index for index, seen in enumerate(side.conversations) if wanted(seen)]
+
+def turn_findings(side: Sampled[ChatExample]) -> list[str]:
+    """Find turns that the template shows only in part, and prompts that it continues differently from the rows."""
 
     def first_of(rows: list[int]) -> str:
         return f"the first: {side.examples[rows[0]].origin}"
 
     part = "a part of an answer, such as earlier thoughts; only what it shows is learned"
     found = [
-        (rows_where(lambda seen: seen.unread == "system"), "a system message"),
-        (rows_where(lambda seen: seen.unread == "user"), "a user message"),
-        (rows_where(lambda seen: seen.hidden), "an answer, which is not learned"),
-        (rows_where(lambda seen: seen.shortened), part),
+        (rows_where(side, lambda seen: seen.unread == "system")[0], "a system message"),
+        (rows_where(side, lambda seen: seen.unread == "user")[0], "a user message"),
+        (rows_where(side, lambda seen: seen.hidden)[0], "an answer, which is not learned"),
+        (rows_where(side, lambda seen: seen.shortened)[0], part),
     ]
     findings = [
         f"{side.name}: in {len(rows)} of {side.of()} the model's chat template leaves out {what} ({first_of(rows)})"
         for rows, what in found
         if rows
     ]
-    otherwise = rows_where(lambda seen: seen.own_context)
+    otherwise, _ = rows_where(side, lambda seen: seen.own_context)
     if otherwise:
         findings.append(
             f"{side.name}: in {len(otherwise)} of {side.of()} the model's chat template shows the turns before the last answer differently"
             f" in the prompt for that answer, for example with earlier thoughts ({first_of(otherwise)}); the model is trained and"
             " evaluated on the form that finished conversations have"
         )
-    asked = rows_where(lambda seen: seen.own_heading)
-    if asked:
-        heading = side.conversations[asked[0]].own_heading
+    asked, first = rows_where(side, lambda seen: seen.own_heading)
+    if first is not None:
+        heading = first.own_heading
         findings.append(
             f"{side.name}: the model's chat template ends a prompt with {heading.strip() or heading!r}, which the answers in"
             f" {len(asked)} of {side.of()} do not begin with ({first_of(asked)}); the model is trained and evaluated without it,"
@@ -105,10 +85,10 @@ def turn_findings(side: ReadConversations) -> list[str]:
     return findings
 
 
-def control_findings(side: ReadConversations) -> list[str]:
+def control_findings(side: Sampled[ChatExample]) -> list[str]:
     """Find turns that contain the names of control tokens."""
-    named = [index for index, seen in enumerate(side.conversations) if seen.control]
-    return control_token_findings(side.name, Each(named, lambda index: (side.examples[index], side.conversations[index].control)))
+    named, first = rows_where(side, lambda seen: seen.control)
+    return control_token_findings(side.name, Each(named, lambda index: (side.examples[index], first.control if first else "")))
 
 
 def _last_learned(row: Sample) -> int:

@@ -13,7 +13,7 @@ from finetune.api.errors import InputError
 from trainer.chat.example import ChatExample
 from trainer.chat.turnend import TurnEnd, ending_of
 from trainer.chat.turns import Conversation, Turn, conversation_of
-from trainer.data.rows import Sample
+from trainer.data.rows import Piece, Sample
 from trainer.text.batches import in_batches
 from trainer.text.controls import in_text
 from trainer.text.encoding import Encoded, encode_each, tokens_before
@@ -27,6 +27,10 @@ class Reading:
     conversation: Conversation
     encoded: Encoded
     learned: tuple[range, ...]
+
+    def piece(self, tokenizer: Any, max_length: int) -> Piece[ChatExample]:
+        """Return the row for training, with a note on how the template renders it."""
+        return Piece(self.example, self.tokens(tokenizer, max_length), note=self.conversation.note())
 
     def tokens(self, tokenizer: Any, max_length: int) -> Sample:
         """Return the row as the model sees it, cut after `max_length`."""

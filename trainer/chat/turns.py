@@ -56,6 +56,15 @@ class Conversation:
     own_heading: str = ""
     """What the generation prompt for the last answer adds to the row."""
 
+    def note(self) -> str:
+        """Return everything but the text and the positions in it, for findings; most conversations have the same."""
+        return json.dumps([self.control, self.hidden, self.shortened, self.unread, self.own_context, self.own_heading])
+
+    @classmethod
+    def noted(cls, note: str) -> "Conversation":
+        """Return what `note` wrote down."""
+        return cls("", (), (), *json.loads(note))
+
 
 def conversation_of(example: ChatExample, tokenizer: Any) -> Conversation:
     """Return the rendered row with the positions of its assistant turns; raises InputError if they cannot be found."""

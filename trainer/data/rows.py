@@ -114,6 +114,8 @@ class Piece(Generic[E]):
     """Where the part begins in the text, in characters, without the context token."""
     end: int | None = None
     """Where it ends; None if the part is the whole text, or unknown."""
+    note: str = ""
+    """What the task noticed about the example while it made the tokens, for its findings; few pieces have different notes."""
 
     @property
     def whole(self) -> bool:

@@ -11,7 +11,7 @@ from trainer.data.rows import E, Piece, Sample
 from trainer.data.shards import Pieces
 
 Keep = Callable[[str, Sequence[Any], Iterable[Piece[Any]]], Sequence[Piece[Any]]]
-"""Stores the pieces of a data set while it is examined, given its name and its examples, each of which is one piece."""
+"""Stores the pieces of a data set, given its name, its examples, each of which is one piece, and the pieces, made as they are taken."""
 
 
 @dataclass(frozen=True)

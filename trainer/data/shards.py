@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from trainer.data.ondisk import array_in
 from trainer.data.rows import Piece, Sample
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format; part of every shard's key, so that shards of other versions are not found."""
 IDS, MASK, TABLE, MANIFEST = "ids.bin", "mask.bin", "table.bin", "manifest.json"
 LINE = np.dtype([
     ("id", "S48"), ("row", "<i8"), ("start", "<i8"), ("end", "<i8"), ("offset", "<i8"), ("loss_bytes", "<i8"),
-    ("length", "<i4"), ("loss_tokens", "<i4"), ("first", "?"), ("last", "?"), ("truncated", "?"),
+    ("length", "<i4"), ("loss_tokens", "<i4"), ("note", "<i4"), ("first", "?"), ("last", "?"), ("truncated", "?"),
 ])  # fmt: skip
 """A piece: its example's index, its words in the text (end is -1 for the whole), and where its tokens are."""
 BUFFERED_LINES = 4096
@@ -47,6 +47,7 @@ class ShardWriter:
         self._digests = {name: hashlib.sha256() for name in self._files}
         self._sizes = dict.fromkeys(self._files, 0)
         self._lines: list[tuple[Any, ...]] = []
+        self._notes: dict[str, int] = {}
         self._count = self._tokens = self._longest = 0
 
     def append(self, row: int, piece: Piece[Any]) -> None:
@@ -55,9 +56,9 @@ class ShardWriter:
         name, length, mask = sample.id.encode(), len(sample.input_ids), array("b", sample.loss_mask).tobytes()
         if len(name) > LINE["id"].itemsize:
             raise ValueError(f"the id {sample.id!r} is too long")
-        end = -1 if piece.end is None else piece.end
+        end, note = -1 if piece.end is None else piece.end, self._notes.setdefault(piece.note, len(self._notes))
         self._lines.append(
-            (name, row, piece.start, end, self._tokens, sample.loss_bytes, length, mask.count(1), piece.first, piece.last,
+            (name, row, piece.start, end, self._tokens, sample.loss_bytes, length, mask.count(1), note, piece.first, piece.last,
              sample.truncated)
         )  # fmt: skip
         self._write(IDS, array("i", sample.input_ids).tobytes())
@@ -85,7 +86,7 @@ class ShardWriter:
     def _write_manifest(self) -> None:
         files = {name: {"bytes": self._sizes[name], "sha256": digest.hexdigest()} for name, digest in self._digests.items()}
         counts = {"pieces": self._count, "tokens": self._tokens, "longest": self._longest}
-        manifest = {"format": FORMAT, "key": self._key, **counts, "files": files}
+        manifest = {"format": FORMAT, "key": self._key, **counts, "notes": list(self._notes), "files": files}
         (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
     def _flush(self) -> None:
@@ -101,12 +102,12 @@ class ShardWriter:
 class Shard:
     """A shard on disk. Pickled as its path and sizes; `longest` is the number of tokens of its longest piece, 0 without pieces."""
 
-    def __init__(self, folder: Path, pieces: int, tokens: int, longest: int) -> None:
-        self.folder, self.pieces, self.tokens, self.longest = folder, pieces, tokens, longest
+    def __init__(self, folder: Path, pieces: int, tokens: int, longest: int, notes: Sequence[str] = ()) -> None:
+        self.folder, self.pieces, self.tokens, self.longest, self.notes = folder, pieces, tokens, longest, tuple(notes)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the path and the sizes."""
-        return {"folder": self.folder, "pieces": self.pieces, "tokens": self.tokens, "longest": self.longest}
+        return {"folder": self.folder, "pieces": self.pieces, "tokens": self.tokens, "longest": self.longest, "notes": self.notes}
 
     @classmethod
     def open(cls, folder: Path, key: str) -> Shard:
@@ -119,7 +120,7 @@ class Shard:
                 with (folder / name).open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != written["sha256"]:
                         raise TornShardError(f"{folder / name} is not what was written")
-            return cls(folder, int(manifest["pieces"]), int(manifest["tokens"]), int(manifest["longest"]))
+            return cls(folder, int(manifest["pieces"]), int(manifest["tokens"]), int(manifest["longest"]), manifest["notes"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TornShardError(f"{folder} cannot be read: {error}") from error
 
@@ -196,7 +197,15 @@ class Pieces(Sequence[Piece[Any]]):
         line = self.shard.table[index]
         end = None if line["end"] < 0 else int(line["end"])
         example = self._examples[int(line["row"])]
-        return Piece(example, self.shard.sample(index), bool(line["first"]), bool(line["last"]), int(line["start"]), end)
+        return Piece(
+            example,
+            self.shard.sample(index),
+            bool(line["first"]),
+            bool(line["last"]),
+            int(line["start"]),
+            end,
+            self.shard.notes[line["note"]],
+        )
 
 
 class Chosen(Sequence[Any]):
@@ -248,6 +257,15 @@ def token_blocks(rows: Sequence[Sample]) -> Iterator[NDArray[np.int32]]:
         yield from rows.shard.token_blocks()
     else:
         yield from (np.array(row.input_ids, np.int32) for row in rows)
+
+
+def notes_of(pieces: Sequence[Piece[Any]]) -> tuple[Sequence[str], NDArray[np.int32]]:
+    """Return the different notes of pieces, and which of them each piece has; (n,)."""
+    if isinstance(pieces, Pieces):
+        return pieces.shard.notes, np.ascontiguousarray(pieces.shard.table["note"])
+    numbers: dict[str, int] = {}
+    which = np.array([numbers.setdefault(piece.note, len(numbers)) for piece in pieces], np.int32)
+    return tuple(numbers), which
 
 
 def totals_of(rows: Sequence[Sample]) -> tuple[int, int]:

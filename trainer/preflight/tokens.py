@@ -50,16 +50,12 @@ def write_tokens(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: Da
 
 
 def on_disk(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None) -> Keep:
-    """Return a `Keep` that writes pieces into shards, where `write_tokens` finds them."""
+    """Return a `Keep` that writes pieces into shards, where `write_tokens` finds them; what an earlier start wrote is not made again."""
     keys = shard_keys(config, dataset, tokenizer, template_time)
 
     def keep(name: str, examples: Sequence[Any], pieces: Iterable[Piece[Any]]) -> Pieces:
         shard = find_shard(data, keys[name])
-        if shard is None:
-            return Pieces(write(data, keys[name], enumerate(pieces)), examples)
-        for _ in pieces:  # the caller examines them as they are made
-            pass
-        return Pieces(shard, examples)
+        return Pieces(shard if shard is not None else write(data, keys[name], enumerate(pieces)), examples)
 
     return keep
 

@@ -11,15 +11,15 @@ from finetune.api.errors import InputError
 from finetune.api.sources import Columns
 from finetune.api.tasks import TASKS, TaskName
 from trainer.chat.example import ChatExample
-from trainer.chat.findings import ReadConversations, clock_findings, control_findings, read_conversations, stop_findings, turn_findings
+from trainer.chat.findings import clock_findings, control_findings, stop_findings, turn_findings
 from trainer.chat.rows import conversation_advice, conversation_in, conversation_layout
 from trainer.chat.template import ensure_chat_template, pin_time, reads_clock, uses_plain_template
-from trainer.chat.tokens import prompt_and_reference, read_all, tokenize
+from trainer.chat.tokens import prompt_and_reference, read, read_all
 from trainer.chat.turnend import opening_ids, turn_stops
 from trainer.data.layout import FirstRows, Layout
 from trainer.data.reading import Row
 from trainer.data.rows import Piece, Skipped
-from trainer.data.sampled import Keep, Sampled, in_memory
+from trainer.data.sampled import Sampled
 from trainer.tasks.base import Generate, Task
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ class Chat(Task[ChatExample]):
 
     def encode(self, example: ChatExample, tokenizer: Any, max_length: int) -> list[Piece[ChatExample]]:
         """Render the conversation with the chat template, and truncate it after `max_length` tokens."""
-        return [Piece(example, tokenize(example, tokenizer, max_length))]
+        return [read(example, tokenizer).piece(tokenizer, max_length)]
 
     def encode_all(self, examples: Iterable[ChatExample], tokenizer: Any, max_length: int) -> Iterator[list[Piece[ChatExample]]]:
         """Tokenize conversations in batches, on all cores."""
-        return ([Piece(reading.example, reading.tokens(tokenizer, max_length))] for reading in read_all(examples, tokenizer))
+        return ([reading.piece(tokenizer, max_length)] for reading in read_all(examples, tokenizer))
 
     def request(self, example: ChatExample, tokenizer: Any) -> Generate:
         """Ask for the last answer that is learned."""
@@ -84,20 +84,13 @@ class Chat(Task[ChatExample]):
             problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
             raise InputError("model", problem, "use another model")
 
-    def sampled(
-        self, name: str, examples: Sequence[ChatExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
-    ) -> ReadConversations:
-        """Read every conversation: each may reach a different branch of the template."""
-        return read_conversations(name, examples, tokenizer, max_length, keep)
-
     def findings(self, sides: Sequence[Sampled[ChatExample]], tokenizer: Any) -> list[str]:
         """Report what the template leaves out or adds, and what prompts end with."""
-        read = [side for side in sides if isinstance(side, ReadConversations)]
         return [
             *stop_findings(sides[0], tokenizer),
             *clock_findings(tokenizer),
-            *(finding for side in read for finding in turn_findings(side)),
-            *(finding for side in read for finding in control_findings(side)),
+            *(finding for side in sides for finding in turn_findings(side)),
+            *(finding for side in sides for finding in control_findings(side)),
         ]
 
 

@@ -21,6 +21,7 @@ from trainer.data.shards import (
     by_length,
     ids_of,
     lengths_of,
+    notes_of,
     totals_of,
     write_shard,
 )
@@ -32,7 +33,7 @@ def sample(name: str, *ids: int, start: int = 1) -> Sample:
 
 EXAMPLES = [chat("a", "b"), text("one two three")]
 PIECES = [
-    (0, Piece(EXAMPLES[0], sample("b", 5, 6, 7, 8))),
+    (0, Piece(EXAMPLES[0], sample("b", 5, 6, 7, 8), note="noticed")),
     (1, Piece(EXAMPLES[1], sample("a/0", 70000, 1), last=False, end=7)),
     (1, Piece(EXAMPLES[1], sample("a/1", 1, 2, start=2), first=False, start=7, end=13)),
     (1, Piece(EXAMPLES[1], sample("a/10", 3, 4), first=False, start=7, end=13)),
@@ -71,6 +72,13 @@ def test_lengths_ids_and_totals_are_those_of_rows_in_memory(shard: Shard, monkey
 def test_the_longest_piece_is_known_without_reading_any(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "array_in", lambda *_: pytest.fail("a file was read"))
     assert (shard.longest, pickle.loads(pickle.dumps(shard)).longest) == (4, 4)
+
+
+def test_the_notes_of_pieces_are_those_of_pieces_in_memory(shard: Shard) -> None:
+    pieces = [piece for _, piece in PIECES]
+    for found in (Pieces(shard, EXAMPLES), pieces, Pieces(pickle.loads(pickle.dumps(shard)), EXAMPLES)):
+        notes, which = notes_of(found)
+        assert [notes[number] for number in which] == ["noticed", "", "", ""]
 
 
 def test_a_shard_travels_as_a_path(shard: Shard) -> None:

@@ -8,13 +8,15 @@ import pytest
 
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
+from tests.trainer.fixtures import templates
 from tests.trainer.fixtures.examples import chat, dataset
 from tests.trainer.fixtures.stored import data_folder
-from tests.trainer.fixtures.tokenizers import byte_tokenizer
+from tests.trainer.fixtures.tokenizers import byte_tokenizer, trained_tokenizer
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Example
 from trainer.data.shards import IDS, Samples
-from trainer.preflight.tokens import Tokens, write_tokens
+from trainer.preflight.doctor import examine
+from trainer.preflight.tokens import Tokens, on_disk, write_tokens
 from trainer.tasks.chat import TASK, Chat
 
 ROWS = [chat(f"question {number}", f"answer {number}") for number in range(5)]
@@ -42,6 +44,19 @@ def test_a_second_start_tokenizes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     second, _ = start(tmp_path)
     assert second.found == ("data.train", "data.test")
     assert list(Samples(second.train)) == list(Samples(first.train))
+
+
+def test_a_second_start_reports_what_the_first_found_and_reads_no_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thought = chat("What is A?", "<think>\nhm\n</think>\n\nIt is A.", "And <|im_end|>?", "<think>\nhm\n</think>\n\nNo.")
+    rows, tokenizer, data = dataset([*ROWS, thought, ROWS[0]], test=[thought]), trained_tokenizer(templates.LFM2_5), data_folder(tmp_path)
+    wanted = train_config(evaluation={"metrics": ["perplexity"]})
+    data.keep()
+    first = examine(rows, tokenizer, wanted, keep=on_disk(wanted, rows, tokenizer, data, None))
+    assert sum("leaves out a part of an answer" in found or "names of control tokens" in found for found in first) == 4
+    monkeypatch.setattr("trainer.chat.tokens.conversation_of", lambda *_: pytest.fail("a conversation was read"))
+    assert examine(rows, tokenizer, wanted, keep=on_disk(wanted, rows, tokenizer, data_folder(tmp_path), None)) == first
 
 
 @pytest.mark.parametrize(
