@@ -3,8 +3,9 @@
 Each start reads the sources again, so its rows have their own folder, `start-…`, which is removed when the run ends. Tokens
 outlive it, named by the digest of what they were made from. A start whose input is refused leaves nothing behind. As for
 checkpoints, the output folder must be writable and at the same path on every node (on a cluster, a claim that all pods
-mount). A check writes to a temporary folder instead, which needs as much space as the sources; it is in that of the run, if
-`finetune` started it, and in TMPDIR otherwise.
+mount). A check writes the same to a temporary folder instead, except tokens that are there already, and for language modeling
+all tokens; it needs up to several times the space of the sources. The folder is in that of the run, if `finetune` started it,
+and in TMPDIR otherwise.
 Tests: tests/trainer/data/test_datafolder.py.
 """
 
@@ -28,6 +29,8 @@ class DataFolder:
         self.kept = False
         self.begun: set[str] = set()
         """Names that this start has written or begun to write."""
+        self.intact: set[str] = set()
+        """Names whose content this start has read and found whole."""
 
     @property
     def rows(self) -> Path:

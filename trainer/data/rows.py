@@ -82,6 +82,10 @@ class Dataset:
     findings: tuple[str, ...] = ()
     """What was left out or looks odd, one sentence each, for the user."""
 
+    def sides(self) -> dict[str, Sequence[Any]]:
+        """Return the rows of each data set by the field that names it, such as data.train; train first."""
+        return {"data.train": self.train, "data.validation": self.validation, "data.test": self.test}
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -108,8 +108,8 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
     data.keep()
     publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
     inputs = inputs.with_tokens(config, data)
-    if inputs.written_tokens.found:
-        print(f"tokens of an earlier start are used: {', '.join(inputs.written_tokens.found)}")
+    if inputs.found:
+        print(f"tokens of an earlier start are used: {', '.join(inputs.found)}")
     fit(config, inputs, ownership, publisher, stop, only_results=finished)
     if missing := missing_results(place, config.exports):
         if stop.wanted:

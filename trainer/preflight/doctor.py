@@ -34,8 +34,7 @@ def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: Model
     max_length = config.training.max_sequence_length
     task = task_of(config.task)
     task.check_tokenizer(tokenizer)
-    sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
-    sides = [task.sampled(name, rows, tokenizer, max_length, keep) for name, rows in sets.items() if rows]
+    sides = [task.sampled(name, rows, tokenizer, max_length, keep) for name, rows in dataset.sides().items() if rows]
     train = sides[0]
     findings = [
         *held_out_findings(dataset),

@@ -17,6 +17,7 @@ from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel, locate
 from trainer.preflight.doctor import examine
 from trainer.preflight.prepare import prepare
+from trainer.preflight.shardkeys import shard_keys
 from trainer.preflight.tokens import Tokens, found_earlier, on_disk, write_tokens
 from trainer.storage.digest import sha256_of
 from trainer.storage.kinds import output_place
@@ -39,7 +40,7 @@ class Inputs:
     """The chat template's current time (ISO), fixed for the whole run; None if it reads no clock."""
 
     found: tuple[str, ...] = ()
-    """The data sets whose tokens an earlier start left in the output folder."""
+    """The data sets whose tokens an earlier start left in the output folder, such as data.train."""
     tokens: Tokens | None = None
     """All rows as the model sees them; None until `with_tokens`."""
 
@@ -52,7 +53,9 @@ class Inputs:
 
     def with_tokens(self, config: TrainConfig, data: DataFolder) -> "Inputs":
         """Return this input with all rows tokenized on disk."""
-        return replace(self, tokens=write_tokens(config, self.dataset, self.tokenizer, data, self.template_time))
+        keys = shard_keys(config, self.dataset, self.tokenizer, self.template_time)
+        tokens = write_tokens(config, self.dataset, self.tokenizer, data, keys)
+        return replace(self, tokens=tokens, found=found_earlier(self.dataset, data, keys))
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle everything but the tokenizer."""
@@ -60,8 +63,7 @@ class Inputs:
 
     def digests(self, config: TrainConfig) -> dict[str, str]:
         """Return the hex sha256 of the contents of the job's files, by the field that names them: paths do not identify content."""
-        rows = {"train": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
-        found = {f"data.{part}": digest_of(examples) for part, examples in rows.items()}
+        found = {field: digest_of(rows) for field, rows in self.dataset.sides().items()}
         if self.template_time is not None:
             found[TIME_FIELD] = self.template_time
         if self.weights_digest is not None:
@@ -74,9 +76,9 @@ class Inputs:
 
     def describe(self, config: TrainConfig) -> list[str]:
         """Return what was found and what would be done, one line each, for `finetune check`."""
-        training, data = config.training, self.dataset
+        training = config.training
         engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
-        sides = {"train": data.train, "validation": data.validation, "test": data.test}
+        sides = {field.removeprefix("data."): rows for field, rows in self.dataset.sides().items()}
         task = task_of(config.task)
         counts = {name: task.count(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
         about = "about " if any(count.estimated for count in counts.values()) else ""
@@ -125,7 +127,7 @@ def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
     from trainer.preflight.rehearsal import rehearse
 
     shown = template_time if task.depends_on_time(tokenizer) else None
-    findings = examine(dataset, tokenizer, config, rehearse(located, config), on_disk(config, dataset, tokenizer, data, shown))
+    keys = shard_keys(config, dataset, tokenizer, shown)
+    findings = examine(dataset, tokenizer, config, rehearse(located, config), on_disk(data, keys))
     digest = weights_digest(located) if located.revision is None else None
-    found = found_earlier(config, dataset, tokenizer, data, shown)
-    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found)
+    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))

@@ -22,10 +22,13 @@ ENCODING_ROOMS = ("chat", "data", "tasks", "text")
 
 
 def shard_keys(config: TrainConfig, dataset: Dataset, tokenizer: Any, template_time: str | None = None) -> dict[str, str]:
-    """Return the key of each data set's shard, by the data set's field, such as data.train."""
+    """Return the key of each data set's shard, by the data set's field, such as data.train.
+
+    `template_time` is the chat template's fixed current time; None if it reads no clock.
+    """
     way = [FORMAT, code_digest(), config.task, config.training.max_sequence_length, template_time, tokenizer_digest(tokenizer)]
-    sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
-    return {name: f"tokens-{hashlib.sha256(json.dumps([*way, digest_of(rows)]).encode()).hexdigest()[:32]}" for name, rows in sets.items()}
+    parts = {name: json.dumps([*way, digest_of(rows)]) for name, rows in dataset.sides().items()}
+    return {name: f"tokens-{hashlib.sha256(part.encode()).hexdigest()[:32]}" for name, part in parts.items()}
 
 
 @lru_cache(maxsize=1)

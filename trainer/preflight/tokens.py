@@ -4,8 +4,9 @@ shardkeys.py names a shard by everything that its tokens depend on. Tests: tests
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
@@ -13,7 +14,6 @@ from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset, Example, Piece
 from trainer.data.sampled import Keep
 from trainer.data.shards import Pieces, Shard, TornShardError, write_shard
-from trainer.preflight.shardkeys import shard_keys
 from trainer.tasks.base import Task
 from trainer.tasks.registry import task_of
 
@@ -27,31 +27,18 @@ class Tokens:
     train: Shard
     validation: Shard
     test: Shard
-    found: tuple[str, ...] = ()
-    """The data sets that an earlier start tokenized, such as data.train."""
 
 
-def write_tokens(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None = None) -> Tokens:
-    """Return the tokens of all rows; missing ones are written to the run's data folder.
-
-    `template_time` is the chat template's fixed current time; None if it reads no clock.
-    """
-    task, length, keys = task_of(config.task), config.training.max_sequence_length, shard_keys(config, dataset, tokenizer, template_time)
-    sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
-    shards = {name: found for name, key in keys.items() if (found := find_shard(data, key)) is not None}
-    known = tuple(name for name in shards if sets[name] and keys[name] not in data.begun)
-    if known:
-        logger.info("the tokens of %s are reused from an earlier start", ", ".join(known))
-    for name, key in keys.items():
-        if name not in shards:
-            shards[name] = write(data, key, tokenized(task, sets[name], tokenizer, length))
+def write_tokens(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, keys: Mapping[str, str]) -> Tokens:
+    """Return the tokens of all rows; missing ones are written to the run's data folder. `keys` are those of `shard_keys`."""
+    task, length, sides = task_of(config.task), config.training.max_sequence_length, dataset.sides()
+    shards = [find_shard(data, key) or write(data, key, tokenized(task, sides[name], tokenizer, length)) for name, key in keys.items()]
     data.forget_all_but(set(keys.values()))
-    return Tokens(*shards_in_order(shards), found=known)
+    return Tokens(*shards)
 
 
-def on_disk(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None) -> Keep:
+def on_disk(data: DataFolder, keys: Mapping[str, str]) -> Keep:
     """Return a `Keep` that writes pieces into shards, where `write_tokens` finds them; what an earlier start wrote is not made again."""
-    keys = shard_keys(config, dataset, tokenizer, template_time)
 
     def keep(name: str, examples: Sequence[Any], pieces: Iterable[Piece[Any]]) -> Pieces:
         shard = find_shard(data, keys[name])
@@ -65,12 +52,7 @@ def write(data: DataFolder, key: str, pieces: Iterable[tuple[int, Piece[Any]]]) 
     with data.stage(key) as staged:
         write_shard(staged.folder, key, pieces)
         staged.publish()
-    return Shard.open(data.folder_of(key), key)
-
-
-def shards_in_order(shards: dict[str, Shard]) -> tuple[Shard, Shard, Shard]:
-    """Return the shards of train, validation and test."""
-    return shards["data.train"], shards["data.validation"], shards["data.test"]
+    return _opened(data, data.folder_of(key), key)
 
 
 def find_shard(data: DataFolder, key: str) -> Shard | None:
@@ -79,19 +61,33 @@ def find_shard(data: DataFolder, key: str) -> Shard | None:
     if folder is None:
         return None
     try:
-        return Shard.open(folder, key)
+        return _opened(data, folder, key)
     except TornShardError as error:
         logger.warning("%s; the rows are tokenized again", error)
         return None
 
 
-def found_earlier(
-    config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, template_time: str | None = None
-) -> tuple[str, ...]:
-    """Return the non-empty data sets whose tokens an earlier start left; reading them later shows whether they are intact."""
-    keys = shard_keys(config, dataset, tokenizer, template_time)
-    sets = {"data.train": dataset.train, "data.validation": dataset.validation, "data.test": dataset.test}
-    return tuple(name for name, key in keys.items() if sets[name] and key not in data.begun and data.find(key) is not None)
+def _opened(data: DataFolder, folder: Path, key: str) -> Shard:
+    """Return a shard, of which every byte is read once in a start."""
+    shard = Shard.open(folder, key, read=key not in data.intact)
+    data.intact.add(key)
+    return shard
+
+
+def found_earlier(dataset: Dataset, data: DataFolder, keys: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the non-empty data sets whose tokens an earlier start left, such as data.train.
+
+    Of tokens that were not read yet only the sizes are looked at: `write_tokens` reads them, and writes torn ones again.
+    """
+    return tuple(name for name, rows in dataset.sides().items() if rows and keys[name] not in data.begun and _is_there(data, keys[name]))
+
+
+def _is_there(data: DataFolder, key: str) -> bool:
+    folder = data.find(key)
+    try:
+        return folder is not None and Shard.open(folder, key, read=False) is not None
+    except TornShardError:
+        return False
 
 
 def tokenized(task: Task[Any], examples: Sequence[Example], tokenizer: Any, max_length: int) -> Iterator[tuple[int, Piece[Any]]]:

@@ -65,7 +65,7 @@ def test_a_check_that_is_stopped_says_so_in_its_record(tmp_path: Path, monkeypat
 class CheckedInputs:
     """Valid inputs."""
 
-    findings = ()
+    findings = found = ()
 
     def digests(self, config: TrainConfig) -> dict[str, str]:
         return {"data.train": "rows"}

@@ -26,7 +26,6 @@ from trainer.model.load import weights_digest
 from trainer.model.location import LocatedModel, ModelKind
 from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.storage.ownership import TIME_FIELD, Ownership
-from trainer.tasks.chat import Chat
 from trainer.text.pieces import pieces_of
 
 HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)
@@ -237,15 +236,19 @@ def test_a_run_whose_template_has_no_date_records_none(sound: Path) -> None:
     assert TIME_FIELD not in inputs.digests(train_config(sound))
 
 
-def test_conversations_are_tokenized_once_and_another_start_says_so(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conversations_are_tokenized_once_and_another_start_finds_the_same_in_them(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (sound / "train.jsonl").open("a") as rows:
+        rows.write(json.dumps({"prompt": "what is <|im_end|>?", "completion": "a token"}) + "\n")
     job, data = train_config(sound), data_folder(sound)
     first = check_inputs(job, data)
+    assert any("names of control tokens in the text, such as <|im_end|> (data.train[0] line 41)" in finding for finding in first.findings)
     data.keep()
-    monkeypatch.setattr(Chat, "encode", lambda *_: pytest.fail("a row was tokenized again"))
-    assert first.with_tokens(job, data).written_tokens.found == ()
+    monkeypatch.setattr("trainer.chat.tokens.conversation_of", lambda *_: pytest.fail("a row was read by the template again"))
+    assert first.with_tokens(job, data).found == ()
     again = DataFolder(sound / "data", sound / "data" / "start-1")
     second = check_inputs(job, again)
     assert "tokens      those of data.train are reused from an earlier start" in second.describe(job)
     again.keep()
-    assert second.with_tokens(job, again).written_tokens.found == ("data.train",)
+    assert second.with_tokens(job, again).found == ("data.train",)
+    assert second.findings == first.findings
     assert not any(line.startswith("tokens") for line in first.describe(job))
