@@ -98,7 +98,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
         )
     if len(found) > 1:
         findings.append(f"{field}: {len(found)} files are read: {_named(names)}")
-    return [DataFile(LocalFolder(base), name, _readable(name)) for name in names], findings
+    return [DataFile(LocalFolder(file.parent), file.name, _readable(name)) for file, name in zip(found, names, strict=True)], findings
 
 
 def _check_formats(field: str, base: Path, found: Sequence[Path], *, mixed: bool) -> None:

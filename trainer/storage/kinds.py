@@ -1,4 +1,4 @@
-"""Which kind of place holds what a job names. Test: tests/trainer/storage/test_kinds.py."""
+"""Which kind of place takes a job's results. Test: tests/trainer/storage/test_kinds.py."""
 
 from pathlib import Path
 

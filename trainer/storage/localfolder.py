@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from finetune.system.files import STAGED, staged, sync, write_atomically
-from trainer.storage.place import checked_name
+from trainer.storage.place import checked_name, inner_name
 
 REPLACED, REMOVED = ".finetune-replaced", ".finetune-removed"
 """Endings of hidden names: a folder that makes way for one that was written, one that is being deleted."""
@@ -76,7 +76,7 @@ class LocalFolder:
 
     def recover(self, folder: str = "") -> None:
         """Delete staged files and folders and half-deleted ones; put a folder back whose replacement never came."""
-        parent = self.root / folder
+        parent = self.root / inner_name(folder)
         for hidden in list(parent.glob(".*")) if parent.is_dir() else []:
             if hidden.name.endswith((STAGED, REMOVED)):
                 shutil.rmtree(hidden, ignore_errors=True) if hidden.is_dir() else hidden.unlink(missing_ok=True)
@@ -86,7 +86,7 @@ class LocalFolder:
     def _find(self, name: str) -> Path:
         """Return the path to read a name from; each folder on the way may be one that a killed writer moved aside."""
         path = self.root
-        for part in PurePosixPath(name).parts:
+        for part in PurePosixPath(inner_name(name)).parts:
             path = path / part
             if not path.exists() and _hidden(path, REPLACED).exists():
                 path = _hidden(path, REPLACED)

@@ -1,8 +1,9 @@
-"""The interface of a place that holds a run's results or its input: a local folder, later an object store.
+"""The interface of a place that holds a run's results, or files of rows: a local folder, later an object store.
 
 A name is a relative path of plain parts, such as `checkpoints/step-200` or `report.json`. Only one process writes below a folder
 of a place at a time; others may read. Folders are written and read as local folders, whatever the kind: staged until they are
-published, fetched before they are read. A new kind is a file with a class of this shape and a row in kinds.py. Contract test:
+published, fetched before they are read. A new kind is a file with a class of this shape and, for results, a row in kinds.py; rows
+are found by trainer/data/files.py, which looks for local files and gives each its place. Contract test:
 tests/trainer/storage/test_place.py.
 """
 
@@ -62,4 +63,12 @@ def checked_name(name: str) -> str:
     parts = PurePosixPath(name).parts
     if not parts or str(PurePosixPath(name)) != name or any(part.startswith((".", "/")) for part in parts):
         raise ValueError(f"{name!r} is no name in a place: it must be a relative path without . or .. and without hidden parts")
+    return name
+
+
+def inner_name(name: str) -> str:
+    """Return a name that may be read, which may be hidden, or "" for the place itself; ValueError for one that leads elsewhere."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} is no name in a place: it leads out of it")
     return name

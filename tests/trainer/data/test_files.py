@@ -1,4 +1,4 @@
-"""A source names a file, a folder or a pattern; what leads nowhere is told with what is there."""
+"""A source names a file, a folder or a pattern; what leads nowhere is reported with what is there."""
 
 import os
 from pathlib import Path
@@ -54,6 +54,17 @@ def test_a_pattern_names_the_files_that_match(tmp_path: Path, pattern: str, expe
 def test_a_file_that_is_really_called_like_a_pattern_is_taken(tmp_path: Path) -> None:
     touch(tmp_path, "rows [1].jsonl", "rows 1.jsonl")
     assert [file.path.name for file in files_of(FIELD, tmp_path / "rows [1].jsonl", None)[0]] == ["rows [1].jsonl"]
+
+
+def test_a_pattern_may_lead_through_a_folder_and_back(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jsonl", "below/b.jsonl")
+    found, _ = files_of(FIELD, tmp_path / "bel*" / ".." / "a.jsonl", None)
+    assert [file.path.resolve() for file in found] == [tmp_path / "a.jsonl"]
+
+
+def test_a_hidden_file_that_is_named_is_read(tmp_path: Path) -> None:
+    touch(tmp_path, ".a.jsonl")
+    assert [file.path for file in files_of(FIELD, tmp_path / ".a.jsonl", None)[0]] == [tmp_path / ".a.jsonl"]
 
 
 def test_files_of_unknown_endings_are_read_where_the_format_is_given(tmp_path: Path) -> None:

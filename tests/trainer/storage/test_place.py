@@ -1,4 +1,4 @@
-"""What every kind of place promises: whole or not there, through kills, full disks and replacements."""
+"""Every kind of place keeps its promise: a folder is complete or absent, through kills, full disks and replacements."""
 
 import errno
 import json
@@ -141,6 +141,19 @@ def test_names_that_lead_elsewhere_or_are_hidden_are_not_written(place: Place, n
     for write in (lambda: place.put(name, ""), lambda: publish(place, name, ""), lambda: place.remove(name), lambda: place.below(name)):
         with pytest.raises(ValueError, match="is no name in a place"):
             write()
+
+
+@pytest.mark.parametrize("name", ["..", "../out", "a/../b", "a/../../b", "/etc", "/"])
+def test_names_that_lead_elsewhere_are_not_read(place: Place, name: str) -> None:
+    for read in (place.fetch, place.names, place.recover):
+        with pytest.raises(ValueError, match="is no name in a place"):
+            read(name)
+
+
+def test_a_hidden_file_that_is_there_can_be_read(place: Place) -> None:
+    publish(place, "model", "a")
+    (place.fetch("model") / ".hidden").write_text("b")
+    assert place.fetch("model/.hidden").read_text() == "b"
 
 
 def test_a_name_is_reported_as_the_user_names_the_place(place: Place) -> None:
