@@ -67,7 +67,7 @@ def all_of(*expectations: Expectation) -> Expectation:
 
 
 def asks_as_it_was_taught(checked: Checked) -> None:
-    """An answer is generated from what stands before the learned words in training, and the thought that a template opens is told."""
+    """An answer is generated from what stands before the learned words in training, and the thought that a template opens is reported."""
     assert checked.config is not None
     assert checked.inputs is not None
     for row, prompt in zip(checked.train_rows(), checked.prompts(), strict=True):

@@ -140,9 +140,9 @@ def test_keys_that_nothing_reads_are_named_once() -> None:
     ],
 )
 def test_what_cannot_be_honored_is_refused_with_its_place(message: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words) as told:
+    with pytest.raises(InputError, match=words) as refused:
         read({"messages": [USER, ANSWER]}, {"messages": [USER, {**ANSWER, **message}]})
-    assert "rows.jsonl line 2: messages[1]" in str(told.value)
+    assert "rows.jsonl line 2: messages[1]" in str(refused.value)
 
 
 @pytest.mark.parametrize("key", ["weight", "train"])

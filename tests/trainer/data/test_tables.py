@@ -1,4 +1,4 @@
-"""Tables of text are read whatever divides their cells; a row of another width is told with its line."""
+"""Tables of text are read whatever divides their cells; a row of another width is reported with its line."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The doctor says before training what makes it senseless, and what is worth a thought; of sound data it says nothing."""
+"""The doctor refuses data that makes training pointless and reports what looks wrong; about good data it reports nothing."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the figures will not say is told before training, with the share and the value that would help."""
+"""Figures that will be missing or rough are reported before training, with the share and the value that would help."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Wrong input is told before anything slow starts, in words that name the field and the fix."""
+"""Invalid input is reported before anything slow starts, with the field and the fix."""
 
 import json
 import math
@@ -145,7 +145,7 @@ def test_a_completion_with_another_indent_is_another_data_set(tmp_path: Path) ->
 
 
 @pytest.fixture
-def sound(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A folder with a tiny model and rows that suit it."""
     tiny_learner(tmp_path / "model")
     write_rows(tmp_path / "train.jsonl", 40)
@@ -169,33 +169,33 @@ GPT2 = {"model_type": "gpt2", "n_positions": 32, "n_embd": 32, "n_layer": 1, "n_
     ],
 )
 def test_what_does_not_suit_the_model_is_reported_before_any_weight_is_loaded(
-    sound: Path, changes: dict[str, Any], model: dict[str, Any] | None, field: str
+    folder: Path, changes: dict[str, Any], model: dict[str, Any] | None, field: str
 ) -> None:
     if model is not None:
-        (sound / "model" / "config.json").write_text(json.dumps(model))
+        (folder / "model" / "config.json").write_text(json.dumps(model))
     with pytest.raises(InputError) as refused:
-        checked(sound, **changes)
+        checked(folder, **changes)
     assert refused.value.field == field
 
 
-def test_another_model_at_the_same_path_is_recognized_by_its_digest(sound: Path) -> None:
-    job = train_config(sound)
-    inputs = check_inputs(job, data_folder(sound))
+def test_another_model_at_the_same_path_is_recognized_by_its_digest(folder: Path) -> None:
+    job = train_config(folder)
+    inputs = check_inputs(job, data_folder(folder))
     assert inputs.weights_digest == weights_digest(inputs.located)
     digests = inputs.digests(job)
-    weights = sound / "model" / "model.safetensors"
+    weights = folder / "model" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    other = checked(sound).digests(job)
+    other = checked(folder).digests(job)
     assert {field for field in digests if digests[field] != other[field]} == {"model.path"}
 
 
-def test_the_pieces_of_long_texts_are_counted_and_trained_on(sound: Path) -> None:
-    (sound / "train.jsonl").write_text(json.dumps({"text": "The river is green. " * 50}) + "\n" + json.dumps({"text": "Short."}) + "\n")
+def test_the_pieces_of_long_texts_are_counted_and_trained_on(folder: Path) -> None:
+    (folder / "train.jsonl").write_text(json.dumps({"text": "The river is green. " * 50}) + "\n" + json.dumps({"text": "Short."}) + "\n")
     training = {"epochs": 2, "globalBatchSize": 4, "maxSequenceLength": 64}
-    job = train_config(sound, task="language-modeling", training=training)
-    inputs = check_inputs(job, data_folder(sound))
+    job = train_config(folder, task="language-modeling", training=training)
+    inputs = check_inputs(job, data_folder(folder))
     pieces = sum(len(pieces_of(example, inputs.tokenizer, 64)) for example in inputs.dataset.train)
     assert pieces > 4
     lines = inputs.describe(job)
@@ -211,17 +211,17 @@ def test_the_tokenizer_does_not_travel_to_the_ranks() -> None:
     assert arrived == replace(inputs, tokenizer=None)
 
 
-def test_a_run_keeps_the_date_of_its_first_start(sound: Path) -> None:
+def test_a_run_keeps_the_date_of_its_first_start(folder: Path) -> None:
     """Its template writes the date into every row: on another day the rows would have other tokens."""
-    template = sound / "model" / "chat_template.jinja"
+    template = folder / "model" / "chat_template.jinja"
     template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
-    job = train_config(sound)
-    inputs = check_inputs(job, data_folder(sound))
+    job = train_config(folder)
+    inputs = check_inputs(job, data_folder(folder))
     assert inputs.template_time is not None
     digests = inputs.digests(job)
     Ownership.of(job, digests | {TIME_FIELD: "2024-03-05T10:00:00"}).write(finished=False)
 
-    again = check_inputs(job, data_folder(sound))
+    again = check_inputs(job, data_folder(folder))
 
     assert again.template_time == "2024-03-05T10:00:00"
     assert "05 Mar 2024" in again.tokenizer.decode(tokenize(again.dataset.train[0], again.tokenizer, 1000).input_ids)
@@ -230,22 +230,22 @@ def test_a_run_keeps_the_date_of_its_first_start(sound: Path) -> None:
         Ownership.of(job, digests | {TIME_FIELD: "2024-03-06T10:00:00"}).finished()
 
 
-def test_a_run_whose_template_has_no_date_records_none(sound: Path) -> None:
-    inputs = checked(sound)
+def test_a_run_whose_template_has_no_date_records_none(folder: Path) -> None:
+    inputs = checked(folder)
     assert inputs.template_time is None
-    assert TIME_FIELD not in inputs.digests(train_config(sound))
+    assert TIME_FIELD not in inputs.digests(train_config(folder))
 
 
-def test_conversations_are_tokenized_once_and_another_start_finds_the_same_in_them(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with (sound / "train.jsonl").open("a") as rows:
+def test_conversations_are_tokenized_once_and_another_start_finds_the_same_in_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (folder / "train.jsonl").open("a") as rows:
         rows.write(json.dumps({"prompt": "what is <|im_end|>?", "completion": "a token"}) + "\n")
-    job, data = train_config(sound), data_folder(sound)
+    job, data = train_config(folder), data_folder(folder)
     first = check_inputs(job, data)
     assert any("names of control tokens in the text, such as <|im_end|> (data.train[0] line 41)" in finding for finding in first.findings)
     data.keep()
     monkeypatch.setattr("trainer.chat.tokens.conversation_of", lambda *_: pytest.fail("a row was read by the template again"))
     assert first.with_tokens(job, data).found == ()
-    again = DataFolder(sound / "data", sound / "data" / "start-1")
+    again = DataFolder(folder / "data", folder / "data" / "start-1")
     second = check_inputs(job, again)
     assert "tokens      those of data.train are reused from an earlier start" in second.describe(job)
     again.keep()

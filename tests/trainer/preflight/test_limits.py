@@ -1,4 +1,4 @@
-"""Rows and tokens that the model cannot take in are refused or told, before a worker meets them."""
+"""Rows and tokens that the model cannot take in are refused or reported before a worker meets them."""
 
 from typing import Any
 

@@ -139,7 +139,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
 try:
     save(checkpoints, 2)
 except OSError as error:
-    print("told:", error)
+    print("refused:", error)
 """
 
 
@@ -151,7 +151,7 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 def test_a_disk_that_takes_no_more_is_reported_and_leaves_the_earlier_checkpoints_and_no_remains(tmp_path: Path) -> None:
     done = run(FULL_DISK, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "told: the checkpoint of step 2 could not be written: " in done.stdout
+    assert "refused: the checkpoint of step 2 could not be written: " in done.stdout
     assert names(tmp_path) == ["step-1"]
     assert not list(tmp_path.rglob(".*"))
 
