@@ -13,6 +13,7 @@ from trainer.chat.messages import SPEAKERS, check_order, has_empty_turn, is_tool
 from trainer.data.jsonobject import is_turns_by_member
 from trainer.data.jsonrows import parse
 from trainer.data.layout import FirstRows, Layout, refuse_columns
+from trainer.data.noticed import Remark
 from trainer.data.pairs import DEFAULTS, pair_advice, pair_layout
 from trainer.data.reading import Row
 from trainer.data.records import kind_of, shown
@@ -24,6 +25,8 @@ HISTORY_NAME = "history"
 TOOLS_NAME = "tools"
 HISTORY_FIX = 'write [["earlier question", "earlier answer"]], or columns: {ignore: [history]}'
 UNLEARNED = Skipped(reason="weight 0 for every answer", none_left="has an answer to learn: they have weight 0, or no words")
+UNUSED_KEYS = Remark("messages have unused keys: ")
+MARKED_TURNS = Remark(each="{name} marks turns that are not the assistant's in {rows}", after="; only the assistant's turns are learned")
 
 
 def conversation_layout(field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
@@ -87,8 +90,8 @@ def _of_messages(row: Row) -> ChatExample | Skipped:
         return Skipped(f"{column}[].content")
     if not any(message.learned for message in messages if message.role == "assistant"):
         return UNLEARNED
-    row.noticed.keys.update({key for _, unread, _ in read for key in unread})
-    row.noticed.marked.update({key for *_, marked in read for key in marked})
+    row.noticed.remark(UNUSED_KEYS, {key for _, unread, _ in read for key in unread})
+    row.noticed.remark(MARKED_TURNS, {key for *_, marked in read for key in marked})
     return _example(row, messages)
 
 

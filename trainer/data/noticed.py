@@ -16,6 +16,20 @@ MEASURED_ROWS = 1000
 """Rows whose text lengths are recorded: enough to judge whether a column has long texts."""
 
 
+@dataclass(frozen=True)
+class Remark:
+    """A finding of a task that names things, such as keys, each with the number of rows that have it."""
+
+    before: str = ""
+    each: str = "{name} (in {rows})"
+    after: str = ""
+
+    def sentence(self, counts: Mapping[str, int], total: int) -> str:
+        """Return the finding for the rows in which each thing was seen, of `total` rows."""
+        parts = (self.each.format(name=repr(name), rows=_of(rows, total)) for name, rows in counts.items())
+        return f"{self.before}{', '.join(parts)}{self.after}"
+
+
 @dataclass
 class Noticed:
     """Counts over the rows of a source."""
@@ -27,10 +41,8 @@ class Noticed:
     others: Counter[Skipped] = field(default_factory=Counter)
     """Rows that were left out for other reasons."""
     first_others: dict[Skipped, str] = field(default_factory=dict)
-    keys: Counter[str] = field(default_factory=Counter)
-    """Rows whose messages have an unused key."""
-    marked: Counter[str] = field(default_factory=Counter)
-    """Rows in which a key marks a turn as learned that is not the assistant's."""
+    remarks: dict[Remark, Counter[str]] = field(default_factory=dict)
+    """What a task noticed: the rows that have each thing."""
     rows: int = 0
     guessed: dict[tuple[str, ...], None] = field(default_factory=dict)
     used: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -51,6 +63,11 @@ class Noticed:
         else:
             self.others[skipped] += 1
             self.first_others.setdefault(skipped, place)
+
+    def remark(self, remark: Remark, names: Collection[str]) -> None:
+        """Count a row that has something to remark; `names` are the things in it, each once."""
+        if names:
+            self.remarks.setdefault(remark, Counter()).update(sorted(names))
 
     def nothing_left(self, name: str) -> str:
         """Return the problem with the source `name` when no row of it is left."""
@@ -89,12 +106,7 @@ class Noticed:
         for skipped, count in self.others.items():
             rows, verb = _left_out(count)
             found.append(f"{source}: {rows} {skipped.reason} and {verb} left out (the first: {self.first_others[skipped]})")
-        if self.keys:
-            names = ", ".join(f"{key!r} (in {_of(rows, self.rows)})" for key, rows in self.keys.items())
-            found.append(f"{source}: messages have unused keys: {names}")
-        for key, rows_marked in self.marked.items():
-            what = f"{key!r} marks turns that are not the assistant's in {_of(rows_marked, self.rows)}"
-            found.append(f"{source}: {what}; only the assistant's turns are learned")
+        found += (f"{source}: {remark.sentence(counts, self.rows)}" for remark, counts in self.remarks.items())
         for column, unread in self.unread.items():
             if is_metadata(column, self.lengths[column]):
                 continue

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.trainer.fixtures.stored import examples_of
+from trainer.data.noticed import Noticed, Remark
 from trainer.data.records import Record
 from trainer.tasks.base import Task
 from trainer.tasks.chat import TASK as CHAT
@@ -58,3 +59,10 @@ def test_columns_that_were_found_or_used_by_default_are_said() -> None:
 def test_earlier_turns_are_said() -> None:
     (said,) = findings({"prompt": "a", "completion": "b", "history": [["c", "d"]]})
     assert said.startswith("data.train[0]: 'history' is read as the turns before the prompt in 1 of 1 row;")
+
+
+def test_what_a_task_remarks_names_each_thing_with_its_rows() -> None:
+    remark, noticed = Remark("lines have odd marks: ", after="; they are kept"), Noticed(rows=3)
+    for names in ({"{b}", "a"}, set[str](), {"a"}):
+        noticed.remark(remark, names)
+    assert noticed.findings(FIELD) == ["data.train[0]: lines have odd marks: 'a' (in 2 of 3 rows), '{b}' (in 1 of 3 rows); they are kept"]
