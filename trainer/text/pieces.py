@@ -38,7 +38,8 @@ def pieces_of_all(examples: Iterable[TextExample], tokenizer: Any, max_length: i
     for batch in in_batches(examples, lambda example: len(example.text)):
         texts = [example.text for example in batch]
         # With the end token, this many no longer fit.
-        found = [_with_end(encoded, tokenizer) for encoded in encode_texts(texts, tokenizer, offsets_from=max_length)]
+        end = tokenizer.eos_token_id
+        found = [_with_end(encoded, end) for encoded in encode_texts(texts, tokenizer, offsets_from=max_length)]
         sizes = _learned_bytes(texts, [input_ids for input_ids, _ in found], tokenizer)
         for example, (input_ids, ends), size in zip(batch, found, sizes, strict=True):
             yield _cut(example, input_ids, ends, size, tokenizer, max_length)
@@ -89,15 +90,16 @@ def _pieces_in(lengths: NDArray[np.int64], max_length: int) -> NDArray[np.int64]
 
 def _whole_texts(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
     """Return the tokens of texts, each with its end token."""
-    return [_with_end(encoded, tokenizer)[0] for encoded in encode_texts(texts, tokenizer, offsets_from=sys.maxsize)]
+    end = tokenizer.eos_token_id
+    return [_with_end(encoded, end)[0] for encoded in encode_texts(texts, tokenizer, offsets_from=sys.maxsize)]
 
 
-def _with_end(encoded: Encoded, tokenizer: Any) -> tuple[list[int], list[int] | None]:
+def _with_end(encoded: Encoded, end: int | None) -> tuple[list[int], list[int] | None]:
     """Return the tokens of a text with its end token, and if known the end of each, in characters and never decreasing."""
     input_ids = encoded.input_ids
     ends = None if encoded.offsets is None else list(_reached(end for _, end in encoded.offsets))
-    if tokenizer.eos_token_id is not None and input_ids[-1:] != [tokenizer.eos_token_id]:
-        input_ids.append(tokenizer.eos_token_id)
+    if end is not None and input_ids[-1:] != [end]:
+        input_ids.append(end)
         if ends is not None:
             ends.append(len(encoded.text))
     return input_ids, ends
