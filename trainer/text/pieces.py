@@ -97,7 +97,7 @@ def _whole_texts(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
 def _with_end(encoded: Encoded, end: int | None) -> tuple[list[int], list[int] | None]:
     """Return the tokens of a text with its end token, and if known the end of each, in characters and never decreasing."""
     input_ids = encoded.input_ids
-    ends = None if encoded.offsets is None else list(_reached(end for _, end in encoded.offsets))
+    ends = None if encoded.offsets is None else list(_reached(place for _, place in encoded.offsets))
     if end is not None and input_ids[-1:] != [end]:
         input_ids.append(end)
         if ends is not None:
