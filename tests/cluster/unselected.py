@@ -34,8 +34,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what a worker left out; each leaves out the same."""
-    node.config.stash[COUNTS] = Counter(getattr(node, "workeroutput", {}).get(WORKERS_COUNTS, {}))
+    """Take over what a worker left out; each leaves out the same, and one that crashed says nothing."""
+    if output := getattr(node, "workeroutput", None):
+        node.config.stash[COUNTS] = Counter(output[WORKERS_COUNTS])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -204,6 +204,7 @@ def test_a_run_of_all_weights_in_bfloat16_is_verified_in_its_own_tolerance(folde
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("training")
 def test_two_ranks_that_shard_parameters_add_a_form_and_make_results_again(folder: Path) -> None:
     shutil.rmtree(folder / "run")
     with socket.socket() as listener:
