@@ -18,11 +18,6 @@ def control_plane(): pass
 
 @pytest.fixture
 def namespace(control_plane): pass
-
-@pytest.fixture(autouse=True)
-def group(request):
-    with (request.config.rootpath / "groups").open("a") as file:
-        print(request.node.nodeid.partition("@")[0], request.node.get_closest_marker("xdist_group").args[0], sep=" in ", file=file)
 """,
     "test_a.py": "def test_one(control_plane): pass\ndef test_two(): pass\ndef test_three(): pass\n",
     "test_b.py": "def test_one(namespace): pass\n",
@@ -35,14 +30,16 @@ def test_what_uses_the_control_plane_or_trains_stays_together_and_all_else_with_
         (tmp_path / name).write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.sharing", "-n", "2", "--dist", "loadgroup"],
+        [sys.executable, "-m", "pytest", "-v", "-p", "tests.sharing", "-n", "2", "--dist", "loadgroup"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted((tmp_path / "groups").read_text().splitlines()) == [
-        "test_a.py::test_one in control plane",
-        "test_a.py::test_three in test_a.py",
-        "test_a.py::test_two in test_a.py",
-        "test_b.py::test_one in control plane",
-        "test_c.py::test_one in training",
+    # pytest-xdist shows a test with the group that it was sent with.
+    passed = [line.partition(" PASSED ")[2].strip() for line in done.stdout.splitlines() if " PASSED " in line]
+    assert sorted(passed) == [
+        "test_a.py::test_one@control plane",
+        "test_a.py::test_three@test_a.py",
+        "test_a.py::test_two@test_a.py",
+        "test_b.py::test_one@control plane",
+        "test_c.py::test_one@training",
     ]
