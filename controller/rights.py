@@ -103,7 +103,7 @@ def copies() -> dict[Path, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print, write or check the rules; returns the exit code."""
     description = "The rights of the controller's account."
-    return run_generator("controller.rights", description, copies, lambda: rules(RIGHTS), arguments)
+    return run_generator("controller.rights", description, lambda root: copies(), lambda: rules(RIGHTS), arguments)
 
 
 if __name__ == "__main__":

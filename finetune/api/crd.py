@@ -142,7 +142,9 @@ def copies() -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print, write or check the definition; returns the exit code."""
-    return run_generator("finetune.api.crd", "The CustomResourceDefinition of FineTuneJob.", copies, manifest_text, arguments)
+    return run_generator(
+        "finetune.api.crd", "The CustomResourceDefinition of FineTuneJob.", lambda root: copies(), manifest_text, arguments
+    )
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from finetune.system.interpreter import ROOT
 
 
 def run_generator(
-    module: str, description: str, copies: Callable[[], Mapping[Path, str]], printed: Callable[[], str], arguments: Sequence[str] | None
+    module: str, description: str, copies: Callable[[Path], Mapping[Path, str]], printed: Callable[[], str], arguments: Sequence[str] | None
 ) -> int:
     """Be the program `python -m MODULE [--write | --check]` and return its exit code.
 
-    `copies` gives the text of every committed copy by its path in the repository, `printed` what is printed without an option.
+    `copies` takes the root of the repository and gives the text of every committed copy by its path below it; `printed` gives what is
+    printed without an option.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     action = parser.add_mutually_exclusive_group()
@@ -25,11 +26,11 @@ def run_generator(
     parser.add_argument("--root", type=Path, default=ROOT, help="root of the repository")
     options = parser.parse_args(arguments)
     if options.write:
-        for path, text in copies().items():
+        for path, text in copies(options.root).items():
             (options.root / path).parent.mkdir(parents=True, exist_ok=True)
             (options.root / path).write_text(text, encoding="utf-8")
     elif options.check:
-        stale = drifted(copies(), options.root)
+        stale = drifted(copies(options.root), options.root)
         for path in stale:
             sys.stderr.write(f"{path}: differs from the code; run `python -m {module} --write`\n")
         return 1 if stale else 0

@@ -8,9 +8,7 @@ import pytest
 import yaml
 
 from finetune.api.fielddocs import document_resource, find
-from finetune.api.metrics import METRICS, Needs
 from finetune.api.spec import FineTuneJobSpec
-from finetune.api.tasks import TASKS, in_words
 from finetune.cli.command import command_parser, run_command
 from finetune.cli.jobfile.reading import read_job_file
 from tests.repository import REPOSITORY
@@ -82,13 +80,6 @@ def test_a_setting_is_one_of_the_chart(setting: str) -> None:
     for name in setting.split("."):
         assert name in values
         values = values[name]
-
-
-def test_the_table_of_tasks_is_the_table_of_the_product() -> None:
-    rows = [f"| `{task.name}` | {task.description} | {task.row} | {', '.join(task.metrics)} |" for task in TASKS.values()]
-    assert "\n".join(rows) + "\n\n" in README
-    generated = [name for name, metric in METRICS.items() if metric.needs is Needs.GENERATED_TEXT]
-    assert f"({in_words(generated)})" in README
 
 
 def test_the_number_of_rows_of_the_quickstart_is_right(quickstart_rows: dict[str, list[dict[str, str]]]) -> None:

@@ -46,7 +46,7 @@ OTHERS = {
     "the driver starts the ranks and nobody knows the driver",
     "only the driver, the worker and progress import ray",
     "only the reconciler observes, acts and asks again",
-    "which task it is, only the task's own file and room know",
+    "which task it is, only the task's own file knows",
 }
 """Contracts that list who is held to them, or what is protected; each has a test of its own below."""
 
@@ -71,12 +71,6 @@ def test_all_of_the_trainer_but_what_talks_to_ray_is_kept_from_importing_it() ->
         parts = modules_in(module.replace(".", "/"))
         assert parts, f"{module} is under no rule"
         assert parts - WITH_RAY <= covered
-
-
-def test_every_task_is_protected_from_those_who_must_not_know_which_it_is() -> None:
-    protected = set(CONTRACTS["which task it is, only the task's own file and room know"]["protected_modules"])
-    shared = {"trainer.tasks.base", "trainer.tasks.registry"}
-    assert modules_in("trainer/tasks") - shared == {module for module in protected if module.startswith("trainer.tasks.")}
 
 
 def test_whatever_talks_to_the_server_about_jobs_is_the_reconcilers_alone() -> None:

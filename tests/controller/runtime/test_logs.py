@@ -59,9 +59,8 @@ def test_a_terminal_gets_words() -> None:
 def test_private_attributes_of_other_libraries_are_not_shown(stream: type[io.StringIO]) -> None:
     out = stream()
     set_up_logging("info", out)
-    logging.getLogger().handle(
-        logging.makeLogRecord({"levelname": "WARNING", "msg": "watch failed", "_ray_timestamp_ns": 1795725180839804332})
-    )
+    about = {"levelno": logging.WARNING, "levelname": "WARNING", "msg": "watch failed", "_ray_timestamp_ns": 1795725180839804332}
+    logging.getLogger().handle(logging.makeLogRecord(about))
 
     assert "watch failed" in out.getvalue()
     assert "_ray_timestamp_ns" not in out.getvalue()

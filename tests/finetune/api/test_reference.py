@@ -7,6 +7,7 @@ import pytest
 
 from finetune.api import reference
 from finetune.api.fielddocs import document_resource
+from tests.repository import REPOSITORY
 
 
 def test_the_committed_reference_is_the_one_that_the_models_give() -> None:
@@ -14,12 +15,25 @@ def test_the_committed_reference_is_the_one_that_the_models_give() -> None:
 
 
 def test_check_fails_with_the_fix_when_the_copy_is_missing_or_has_drifted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "README.md").write_text((REPOSITORY / "README.md").read_text())
     assert reference.main(["--check", "--root", str(tmp_path)]) == 1
     assert reference.main(["--write", "--root", str(tmp_path)]) == 0
     assert reference.main(["--check", "--root", str(tmp_path)]) == 0
     (tmp_path / reference.REFERENCE).write_text("something else")
     assert reference.main(["--check", "--root", str(tmp_path)]) == 1
     assert "--write" in capsys.readouterr().err
+
+
+def test_the_readmes_table_of_tasks_is_written_between_its_marks_and_nothing_else_is_touched() -> None:
+    readme = f"before\n{reference.TASKS_BEGIN}old\n{reference.TASKS_END}after\n"
+    written = reference.with_tasks(readme)
+    assert written.startswith("before\n")
+    assert written.endswith("after\n")
+    assert "old" not in written
+    assert "| `chat` |" in written
+    assert "(exactMatch, bleu, chrf and wer)" in written
+    with pytest.raises(ValueError, match="substring"):
+        reference.with_tasks("a README without the marks")
 
 
 def test_every_object_has_a_section_and_every_field_a_row_in_the_section_or_in_the_one_it_refers_to() -> None:

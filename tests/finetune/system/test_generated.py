@@ -10,7 +10,7 @@ COPIES = {Path("docs/a.md"): "first\n", Path("b.yaml"): "second\n"}
 
 
 def generator(root: Path, *options: str) -> int:
-    return run_generator("package.module", "Two files.", lambda: COPIES, lambda: "printed\n", [*options, "--root", str(root)])
+    return run_generator("package.module", "Two files.", lambda root: COPIES, lambda: "printed\n", [*options, "--root", str(root)])
 
 
 def test_what_was_written_is_up_to_date(tmp_path: Path) -> None:
