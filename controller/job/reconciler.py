@@ -94,7 +94,11 @@ class Reconciler:
         return _soonest(stuck_again, again)
 
     async def _advance(self, key: str) -> float | None:
-        """Observe and plan, whatever the job waits for; only the creation of its attempt may have to wait."""
+        """Observe and plan, whatever the job waits for; only the creation of its attempt may have to wait.
+
+        While the job cannot be observed no policy is asked: what is due then waits until a retry succeeds, and retries may be
+        MAX_DELAY_SECONDS (controller.runtime.workqueue) apart.
+        """
         waits = self._retries.waits(key)
         observed = await self._observe(key, put_off=waits)
         if observed is None:
@@ -104,12 +108,13 @@ class Reconciler:
             return await self._follow(key, observed, decision)
         if not decision.creates:
             return await self._follow(key, observed, decision, waits=True)
-        with _due_within(decision.requeue_after):
+        with _due_within(decision.due_within):
             held = await self._retries.look(key, observed.job, decision.status, self._now())
         if held is not None:
             return _soonest(held.seconds, await self._follow(key, observed, decision.held_back(held.status), waits=True))
         # It may be tried: what a creation is based on is asked of the API server.
-        observed = await self._observe(key)
+        with _due_within(decision.due_within):
+            observed = await self._observe(key)
         return None if observed is None else await self._follow(key, observed, plan(observed, self._now()))
 
     async def _observe(self, key: str, *, put_off: bool = False) -> Observed | None:
@@ -135,7 +140,7 @@ class Reconciler:
             logger.warning("%s: %s", key, note)
         if not any(isinstance(action, RestoreSupports) for action in decision.actions):
             self._restores.forget(key)
-        with _due_within(decision.requeue_after):
+        with _due_within(decision.due_within):
             if decision.actions and not await self._actions.is_there(observed.job):
                 return None
             acted = await self._act(key, observed, decision)
@@ -225,7 +230,7 @@ class Reconciler:
 
 @contextmanager
 def _due_within(seconds: float | None) -> Iterator[None]:
-    """Let errors say after how many seconds the job is due in any case, however long their retries are put off."""
+    """Let errors say after how many seconds something else is due, however long their retries are put off."""
     try:
         yield
     except KubeError as error:

@@ -74,6 +74,8 @@ class Plan:
     actions: tuple[Action, ...] = ()
     requeue_after: float | None = None
     """Seconds after which to look again at the latest; None: only when something changes."""
+    due_within: float | None = None
+    """Seconds until something is due that a failure of something else must not delay; None: nothing is."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -99,7 +101,8 @@ class Situation:
     now: datetime
     outcome: Outcome | None = None
     actions: tuple[Action, ...] = ()
-    wake: datetime | None = None
+    due: datetime | None = None
+    poll: datetime | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -141,12 +144,12 @@ class Situation:
         return replace(self, actions=tuple(dict.fromkeys((*self.actions, *actions))))
 
     def wake_at(self, time: datetime) -> "Situation":
-        """Return the situation with another look at `time`, unless an earlier one is due: the earliest wins."""
-        return replace(self, wake=time if self.wake is None else min(self.wake, time))
+        """Return the situation with a deadline: another look at `time` at the latest, also when something fails before."""
+        return replace(self, due=_earliest(self.due, time))
 
     def wake_in(self, pause: timedelta) -> "Situation":
-        """Return the situation with another look after a pause."""
-        return self.wake_at(self.now + pause)
+        """Return the situation with another look after a pause, because no watch reports what changes; failures may make it longer."""
+        return replace(self, poll=_earliest(self.poll, self.now + pause))
 
     def note(self, words: str) -> "Situation":
         """Return the situation with a line for the controller's log."""
@@ -154,5 +157,11 @@ class Situation:
 
     def ends(self) -> Plan:
         """End the pass here: no later policy is asked."""
-        requeue_after = None if self.wake is None else max(0.0, (self.wake - self.now).total_seconds())
-        return Plan(self.status, self.actions, requeue_after, self.notes)
+        again, due = (
+            None if time is None else max(0.0, (time - self.now).total_seconds()) for time in (_earliest(self.due, self.poll), self.due)
+        )
+        return Plan(self.status, self.actions, again, due, self.notes)
+
+
+def _earliest(*times: datetime | None) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)

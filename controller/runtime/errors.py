@@ -18,7 +18,7 @@ class KubeError(Exception):
         self.status = status
         self.retry_after_seconds = retry_after_seconds
         self.again_within_seconds: float | None = None
-        """When whoever raises it has something else to do, whatever comes of the retries."""
+        """When something else is due, whatever comes of the retries: a deadline, not a poll, which would cap their pauses for good."""
 
 
 class RetryableError(KubeError):

@@ -60,7 +60,7 @@ def _wait_until_gone(situation: Situation, remaining: str) -> Situation:
 def _wait_to_retry(situation: Situation, pause: timedelta) -> Situation:
     time = f"{situation.now + pause:%H:%M:%S} UTC"
     message = f"the next attempt starts at {time}; the pause doubles with each failure or interruption in a row"
-    return situation.condition(ConditionType.RUNNING, "False", Reason.RETRYING, message).wake_in(pause)
+    return situation.condition(ConditionType.RUNNING, "False", Reason.RETRYING, message).wake_at(situation.now + pause)
 
 
 def _begin(situation: Situation) -> Situation:

@@ -6,6 +6,7 @@ from math import ceil
 import pytest
 
 from controller.job.changes import finish
+from controller.job.pauses import PODS_GONE_POLL
 from controller.job.plan import POLICIES
 from controller.job.policies.finished import finished
 from controller.job.reconciler import UNREADABLE_POLL_SECONDS
@@ -225,6 +226,33 @@ async def test_what_fails_does_not_hide_when_the_job_is_due() -> None:
         with pytest.raises(kind) as raised:
             await world.step()
         assert raised.value.again_within_seconds == 40
+
+
+@pytest.mark.parametrize("answer", [503, 403])
+async def test_a_poll_does_not_shorten_the_pauses_between_retries(answer: int) -> None:
+    world = World()
+    world.set_status(attempt(1, outcome="Failed", end_time=NOW))
+    world.put_ray_job(1)
+    world.api.fail(Response(answer, b"{}"), method="DELETE")
+    with pytest.raises(ServerError if answer == 503 else Forbidden) as raised:
+        await world.step()
+    assert raised.value.again_within_seconds is None
+    assert await world.step() == PODS_GONE_POLL.total_seconds()
+
+
+@pytest.mark.usefixtures("with_deadline")
+async def test_what_cannot_be_read_before_a_creation_is_tried_again_does_not_hide_when_the_job_is_due() -> None:
+    world = World()
+    await world.step()
+    world.api.fail(Response(403, b'{"kind":"Status","message":"a policy says no"}'), method="POST", path="rayjobs")
+    pause = await world.step()
+    assert pause is not None
+    assert world.condition("Running")["reason"] == "CreationFailed"
+    world.now += timedelta(seconds=ceil(pause))
+    world.api.fail(Response(503, b"{}"), method="GET", path="persistentvolumeclaims")
+    with pytest.raises(ServerError) as raised:
+        await world.step()
+    assert raised.value.again_within_seconds == (DEADLINE - world.now).total_seconds()
 
 
 @pytest.mark.parametrize("path", ["persistentvolumeclaims", "configmaps/rows", "pods"])

@@ -29,6 +29,12 @@ def test_the_earliest_of_several_times_to_look_again_wins() -> None:
     assert situation().wake_at(early).wake_at(late).wake_in(30 * SECOND).ends().requeue_after == 5
 
 
+def test_a_deadline_counts_as_due_and_a_poll_does_not() -> None:
+    assert situation().wake_in(30 * SECOND).ends().due_within is None
+    both = situation().wake_in(30 * SECOND).wake_at(NOW + 60 * SECOND).ends()
+    assert (both.requeue_after, both.due_within) == (30, 60)
+
+
 def test_a_time_that_has_passed_means_at_once() -> None:
     assert situation().wake_at(NOW - SECOND).ends().requeue_after == 0
 
