@@ -20,6 +20,7 @@ from controller.kinds import RAY_JOBS
 from controller.runtime.errors import AlreadyExists, KubeError, NotFound
 from controller.runtime.resources import KubeObject, Resource, object_key
 from controller.runtime.rights import rights
+from controller.runtime.store import StoreState
 from controller.stores import NAMESPACE_INDEX, OWNER_INDEX, Stores
 from finetune.api.conditions import set_condition, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus
@@ -54,12 +55,16 @@ class Retries:
         self._hindrances = Hindrances(monotonic)
 
     def waits(self, key: str) -> bool:
-        """Return whether the job's next attempt was refused and, by the caches, does not exist by now; ask nobody."""
+        """Return whether the job's next attempt was refused and, by the caches, does not exist by now; ask nobody.
+
+        Without KubeRay there is nothing to try; once it is installed, the first try is due at once.
+        """
         hindrance, item = self._hindrances.get(key), self._stores.jobs.get(key)
         if hindrance is None:
             return False
         changed = item is None or item["metadata"].get("deletionTimestamp") or hindrance.job != _identity(item)
-        if item is None or changed or self._has_started(key, job_from(item), hindrance):
+        absent = self._stores.ray_jobs.state is StoreState.ABSENT
+        if item is None or changed or absent or self._has_started(key, job_from(item), hindrance):
             self.forget(key)
             return False
         return True

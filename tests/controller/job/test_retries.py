@@ -93,7 +93,7 @@ async def test_a_ray_job_of_another_job_ends_no_wait() -> None:
     assert len(world.api.requests) == before
 
 
-async def test_a_definition_that_vanishes_while_a_job_is_created_is_reported_as_missing_kuberay() -> None:
+async def test_a_definition_that_vanishes_while_a_job_is_created_is_reported_and_the_job_starts_as_soon_as_it_returns() -> None:
     world = await refused(GONE)
     await requests_of(world, 40)
     assert "could not find the requested resource" in world.condition("Running")["message"]
@@ -101,6 +101,10 @@ async def test_a_definition_that_vanishes_while_a_job_is_created_is_reported_as_
     world.stores.ray_jobs.state = StoreState.ABSENT
     await world.reconciler.reconcile("team/bot")
     assert world.condition("Accepted")["reason"] == "KubeRayMissing"
+    world.api.heal()
+    world.catch_up()  # the definition is served again
+    await world.step()
+    assert started(world)
 
 
 async def test_status_says_why_a_job_waits_since_when_and_what_lets_it_start() -> None:
