@@ -10,7 +10,6 @@ from typing import Literal, assert_never
 from controller.job.facts import Job
 from controller.job.situation import Action, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
 from controller.job.verdict import verdict_on
-from controller.kinds import RAY_JOBS
 from controller.runtime.errors import KubeError, RetryableError
 from finetune.api.conditions import Reason, get_condition, set_condition, summarize
 from finetune.api.status import ConditionType, FineTuneJobStatus
@@ -27,7 +26,7 @@ def after_failure(job: Job, status: FineTuneJobStatus, action: Action, error: Ku
         case RestoreSupports() | ReleaseProgress():
             return _with(job, status, ConditionType.REPORTING, Reason.CREATION_FAILED, words, now, value="False")
         case Delete():
-            return _not_deleted(job, status, action, words, now)
+            return _not_deleted(job, status, words, now)
         case _:
             assert_never(action)
 
@@ -43,15 +42,11 @@ def unobserved(job: Job, error: KubeError, now: datetime) -> FineTuneJobStatus:
     return _with(job, job.status, ConditionType.RUNNING, Reason.OBSERVATION_FAILED, words, now)
 
 
-def _not_deleted(job: Job, status: FineTuneJobStatus, action: Delete, words: str, now: datetime) -> FineTuneJobStatus:
+def _not_deleted(job: Job, status: FineTuneJobStatus, words: str, now: datetime) -> FineTuneJobStatus:
     running = get_condition(status, ConditionType.RUNNING)
     if running is not None and running.reason == Reason.KUBERAY_UNSAFE:
         words = f"{running.message}; it is still running because it could not be deleted: {words}"
         return _with(job, status, ConditionType.RUNNING, Reason.KUBERAY_UNSAFE, words, now, value="False")
-    if action.resource != RAY_JOBS and running is not None:
-        # Nothing of it runs: the reason, such as Finished, stays true.
-        words = f"{running.message}; {action.resource.kind} {action.name} could not be deleted: {words}"
-        return _with(job, status, ConditionType.RUNNING, running.reason, words, now)
     return _with(job, status, ConditionType.RUNNING, Reason.DELETION_FAILED, words, now)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from controller.job.setbacks import after_failure, unobserved
 from controller.job.situation import Action, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
-from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
+from controller.kinds import RAY_JOBS
 from controller.runtime.errors import Conflict, Forbidden, KubeError, ServerError
 from finetune.api.conditions import Reason, set_condition
 from finetune.api.status import AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
@@ -15,7 +15,6 @@ from tests.controller.job.decisions import condition
 
 NO = Forbidden("a policy says no")
 RAY_JOB = Delete(RAY_JOBS, "bot-1", "uid")
-THE_JOB = Delete(FINE_TUNE_JOBS, "bot", "uid")
 
 
 def said(value: str, reason: str, words: str = "as it was", kind: ConditionType = ConditionType.RUNNING) -> FineTuneJobStatus:
@@ -35,11 +34,10 @@ def in_short(of: Condition) -> tuple[str, str]:
         (said("False", "Suspended"), RAY_JOB, ConditionType.RUNNING, ("False", "DeletionFailed")),
         (said("False", "KubeRayUnsafe"), RAY_JOB, ConditionType.RUNNING, ("False", "KubeRayUnsafe")),
         (FineTuneJobStatus(), RAY_JOB, ConditionType.RUNNING, ("False", "DeletionFailed")),
-        (said("False", "Finished"), THE_JOB, ConditionType.RUNNING, ("False", "Finished")),
         (said("True", "TrainerRunning"), ReleaseProgress("p", 1, "uid"), ConditionType.REPORTING, ("False", "CreationFailed")),
         (said("True", "TrainerRunning"), RestoreSupports(1, ()), ConditionType.REPORTING, ("False", "CreationFailed")),
     ],
-    ids=["creation", "while another runs", "while it rests", "unsafe", "nothing known", "a job that has ended", "release", "restore"],
+    ids=["creation", "while another runs", "while it rests", "unsafe", "nothing known", "release", "restore"],
 )
 def test_an_action_that_is_refused_is_reported_where_it_belongs(
     before: FineTuneJobStatus, action: Action, kind: ConditionType, after: tuple[str, str]
@@ -47,11 +45,6 @@ def test_an_action_that_is_refused_is_reported_where_it_belongs(
     found = condition(after_failure(job(), before, action, NO, NOW), kind)
     assert in_short(found) == after
     assert "a policy says no" in found.message
-
-
-def test_an_ended_job_that_cannot_be_deleted_keeps_its_end_and_says_what_stands_in_the_way() -> None:
-    message = condition(after_failure(job(), said("False", "Finished"), THE_JOB, NO, NOW), ConditionType.RUNNING).message
-    assert message == "as it was; FineTuneJob bot could not be deleted: a policy says no"
 
 
 @pytest.mark.parametrize("error", [Conflict("changed"), ServerError("500")], ids=str)
