@@ -1,7 +1,8 @@
 """The one decision about a job: pure, from what was observed and the time to what is to be done.
 
 The order of the policies is the design: what was reported comes first, then what ends a job, what stops it, what it did, and
-what it does next. A new rule is a policy of its own, with the `RIGHTS` that its actions take, and a line in this order.
+what it does next. A new rule is a policy of its own, with the `RIGHTS` that its actions take, and a line in this order;
+tests ask the policies through `within_rights` of tests/controller/job/decisions.py, which checks what they declare.
 Test: tests/controller/job/test_plan.py.
 """
 
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from controller.job import remains
 from controller.job.facts import Observed
 from controller.job.policies.attempt_ended import attempt_ended
 from controller.job.policies.deleted import deleted
@@ -22,9 +22,8 @@ from controller.job.policies.running import running
 from controller.job.policies.start import start
 from controller.job.policies.suspended import suspended
 from controller.job.policies.unsafe import unsafe
-from controller.job.situation import Action, Plan, Situation, needed_for
+from controller.job.situation import Plan, Situation
 from controller.job.verdict import without_false_ends
-from controller.runtime.rights import declared_beside
 from finetune.api.conditions import summarize
 
 Policy = Callable[[Situation], Situation | Plan]
@@ -45,10 +44,10 @@ POLICIES: tuple[Policy, ...] = (
 )
 
 
-def plan(observed: Observed, now: datetime) -> Plan:
+def plan(observed: Observed, now: datetime, policies: tuple[Policy, ...] = POLICIES) -> Plan:
     """Return what is to be done about a job; `now` is in whole seconds, as times in status are."""
     situation = Situation(observed, without_false_ends(observed.job.status), now)
-    decision = ask(situation, POLICIES)
+    decision = ask(situation, policies)
     if observed.job.deleting:
         return decision
     return replace(decision, status=summarize(decision.status, generation=observed.job.generation, now=now))
@@ -58,17 +57,7 @@ def ask(situation: Situation, policies: tuple[Policy, ...]) -> Plan:
     """Ask the policies in order until one ends the pass; the last one always does."""
     for policy in policies:
         answer = policy(situation)
-        _check_rights(policy, answer.actions[len(situation.actions) :])
         if isinstance(answer, Plan):
             return answer
         situation = answer
     raise AssertionError(f"{policies[-1].__name__} passed the situation on, and no policy is left")
-
-
-def _check_rights(policy: Policy, actions: tuple[Action, ...]) -> None:
-    """Raise AssertionError for an action that the API server would refuse: roles are generated from the declared rights."""
-    held = {*remains.RIGHTS, *declared_beside(policy)}
-    for action in actions:
-        for right in needed_for(action):
-            if right not in held:
-                raise AssertionError(f"{policy.__module__}: RIGHTS do not include: {right}; needed for {action}")

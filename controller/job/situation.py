@@ -5,11 +5,10 @@ Pure. Test: tests/controller/job/test_situation.py.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 from controller.job.facts import Job, Observed, RayJobFacts
 from controller.runtime.resources import Resource
-from controller.runtime.rights import Right, rights
 from finetune.api import attempts
 from finetune.api.conditions import set_condition
 from finetune.api.record import Outcome
@@ -53,17 +52,6 @@ class ReleaseProgress:
 
 
 Action = CreateAttempt | Delete | RestoreSupports | ReleaseProgress
-
-
-def needed_for(action: Action) -> tuple[Right, ...]:
-    """Return the rights that depend on what an action names; all else that an action takes, controller.job.actions declares."""
-    match action:
-        case Delete(resource):
-            return rights(resource, "delete")
-        case CreateAttempt() | RestoreSupports() | ReleaseProgress():
-            return ()
-        case _:
-            assert_never(action)
 
 
 @dataclass(frozen=True)

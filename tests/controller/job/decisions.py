@@ -1,12 +1,14 @@
 """What a decision about a job says, in the words that tests ask in."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, assert_never
 
+from controller.job import remains
 from controller.job.facts import Observed
-from controller.job.plan import plan
-from controller.job.situation import Delete, Plan
+from controller.job.plan import POLICIES, Policy, plan
+from controller.job.situation import Action, CreateAttempt, Delete, Plan, ReleaseProgress, RestoreSupports, Situation
 from controller.kinds import RAY_JOBS
+from controller.runtime.rights import Right, declared_beside, rights
 from finetune.api.conditions import get_condition
 from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
 from tests.controller.job.builders import NOW, attempt, uid_of
@@ -15,7 +17,32 @@ SUSPENDED = {"suspend": True}
 
 
 def decide(what: Observed, seconds: float = 0) -> Plan:
-    return plan(what, NOW + timedelta(seconds=seconds))
+    return plan(what, NOW + timedelta(seconds=seconds), tuple(map(within_rights, POLICIES)))
+
+
+def within_rights(policy: Policy) -> Policy:
+    """Return the policy, checked: an action that the API server would refuse is an AssertionError, since roles come from `RIGHTS`."""
+    held = {*remains.RIGHTS, *declared_beside(policy)}
+
+    def checked(situation: Situation) -> Situation | Plan:
+        answer = policy(situation)
+        for action in answer.actions[len(situation.actions) :]:
+            for right in needed_for(action):
+                assert right in held, f"{policy.__module__}: RIGHTS do not include: {right}; needed for {action}"
+        return answer
+
+    return checked
+
+
+def needed_for(action: Action) -> tuple[Right, ...]:
+    """Return the rights that depend on what an action names; all else that an action takes, controller.job.actions declares."""
+    match action:
+        case Delete(resource):
+            return rights(resource, "delete")
+        case CreateAttempt() | RestoreSupports() | ReleaseProgress():
+            return ()
+        case _:
+            assert_never(action)
 
 
 def condition(of: Plan | FineTuneJobStatus, kind: ConditionType) -> Condition:

@@ -15,7 +15,7 @@ from controller.kinds import FINE_TUNE_JOBS
 from controller.runtime.rights import rights
 from finetune.api.status import AttemptOutcome, ConditionType
 from tests.controller.job.builders import NOW, UID, attempt, checkpoint, job, observed, pod, ray_job, record_text, status
-from tests.controller.job.decisions import SUSPENDED, condition, decide, deletion, ended
+from tests.controller.job.decisions import SUSPENDED, condition, decide, deletion, ended, within_rights
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_policy_that_deletes_what_its_module_does_not_declare_is_named_before_
 
     situation = Situation(observed(job()), status(), NOW)
     with pytest.raises(AssertionError, match=r"test_plan: RIGHTS do not include: delete finetunejobs.finetune.dev; needed for Delete"):
-        ask(situation, (tidy,))
+        ask(situation, (within_rights(tidy),))
 
 
 def test_a_policy_may_delete_what_its_module_declares(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,11 +89,11 @@ def test_a_policy_may_delete_what_its_module_declares(monkeypatch: pytest.Monkey
         return situation.do(Delete(FINE_TUNE_JOBS, "bot", UID)).ends()
 
     monkeypatch.setattr(sys.modules[__name__], "RIGHTS", rights(FINE_TUNE_JOBS, "delete"), raising=False)
-    [action] = ask(Situation(observed(job()), status(), NOW), (tidy,)).actions
+    [action] = ask(Situation(observed(job()), status(), NOW), (within_rights(tidy),)).actions
     assert action == Delete(FINE_TUNE_JOBS, "bot", UID)
 
 
 def test_a_policy_answers_for_its_own_actions_and_not_for_those_before_it() -> None:
     known = status(attempt())
     situation = Situation(observed(job(status=known), ray_job()), known, NOW).do(Delete(FINE_TUNE_JOBS, "bot", UID))
-    assert ask(situation, POLICIES).actions == situation.actions
+    assert ask(situation, tuple(map(within_rights, POLICIES))).actions == situation.actions

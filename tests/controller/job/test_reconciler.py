@@ -1,13 +1,14 @@
 """One pass over a job: what is created, deleted and written, in which order, and what an error leaves behind."""
 
 from datetime import timedelta
+from functools import partial
 from math import ceil
 
 import pytest
 
 from controller.job.changes import finish
 from controller.job.pauses import PODS_GONE_POLL
-from controller.job.plan import POLICIES
+from controller.job.plan import POLICIES, plan
 from controller.job.policies.finished import finished
 from controller.job.reconciler import UNREADABLE_POLL_SECONDS
 from controller.job.remains import leftovers
@@ -189,7 +190,7 @@ def deadline(situation: Situation) -> Situation | Plan:
 @pytest.fixture
 def with_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     policies = [each for policy in POLICIES for each in ([policy, deadline] if policy is finished else [policy])]
-    monkeypatch.setattr("controller.job.plan.POLICIES", tuple(policies))
+    monkeypatch.setattr("controller.job.reconciler.plan", partial(plan, policies=tuple(policies)))
 
 
 @pytest.mark.usefixtures("with_deadline")
