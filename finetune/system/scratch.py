@@ -1,7 +1,8 @@
 """Temporary folders that may hold a copy of the user's data, and that are removed however the process that made them ends.
 
 A process that leaves at once runs no `finally` and no exit handler: it calls `remove_all`. What one leaves that is killed goes
-with the run's folder, or is removed by `remove_starts`. Tests: tests/finetune/system/test_scratch.py.
+with the run's folder, or is removed by `remove_starts`: by `finetune`, by the supervisor when `finetune` is gone, or, on a cluster
+or when both were killed, by a later start. Tests: tests/finetune/system/test_scratch.py.
 """
 
 import contextlib
@@ -12,6 +13,8 @@ from pathlib import Path
 
 FOLDER_VARIABLE = "FINETUNE_RUN_FOLDER"
 """Names the run's temporary folder, which `finetune`, or the supervisor when `finetune` is gone, removes at the end."""
+DATA_VARIABLE = "FINETUNE_RUN_DATA"
+"""Names the run's data folder, which the supervisor frees of what this start left when `finetune` is gone."""
 DATA = Path(".finetune") / "data"
 """The folder, in the output folder, of rows and tokens."""
 START = "start-"

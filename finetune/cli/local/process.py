@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 from finetune.cli.local.supervisor import KILL, TERMINATE
 from finetune.cli.local.surroundings import Surroundings
 from finetune.system.interpreter import encoding_of
+from finetune.system.scratch import DATA_VARIABLE
 
 TRAINER_COMMAND = (sys.executable, "-P", "-m", "trainer")
 """-P: a folder called `trainer` where the user happens to be is not meant."""
@@ -31,9 +33,20 @@ class TrainerProcess:
     """A running trainer: its lines, its end, and the two ways of stopping it."""
 
     def __init__(
-        self, command: Sequence[str], log: IO[bytes], place: Surroundings, *, terminal: bool = False, keep_open: Sequence[int] = ()
+        self,
+        command: Sequence[str],
+        log: IO[bytes],
+        place: Surroundings,
+        *,
+        terminal: bool = False,
+        keep_open: Sequence[int] = (),
+        data: Path | None = None,
     ) -> None:
-        """Start `command`; its stderr goes to `log`, and the supervisor holds the files `keep_open` until all has ended."""
+        """Start `command`; its stderr goes to `log`, and the supervisor holds the files `keep_open` until all has ended.
+
+        `data` is the data folder of a run, which nobody else writes to meanwhile: if this process is killed, the supervisor
+        removes the run's rows from it.
+        """
         self._encoding = encoding_of(sys.stdout)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "finetune.cli.local.supervisor", *command],
@@ -41,7 +54,7 @@ class TrainerProcess:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=place.start_folder,
-            env=trainer_environment(place, terminal),
+            env=trainer_environment(place, terminal) | ({} if data is None else {DATA_VARIABLE: str(data)}),
             start_new_session=True,  # Ctrl-C in the terminal reaches `finetune` alone, which forwards it once
             pass_fds=tuple(keep_open),
             bufsize=0,

@@ -107,7 +107,8 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
         log_start = log.tell()
         command = [*trainer, "--config", str(folders.config)]
         with interrupts.held():
-            process = TrainerProcess(command, log, place, terminal=isinstance(screen, BarScreen), keep_open=[lock])
+            data = folders.output / DATA
+            process = TrainerProcess(command, log, place, terminal=isinstance(screen, BarScreen), keep_open=[lock], data=data)
             interrupts.pass_to(process)
         tail = LogTail(folders.log, log_start)
         while (lines := process.lines(POLL_SECONDS)) is not None:
@@ -119,7 +120,7 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
             follower.poll()
             discard_once_replaced(folders)
         exit_code = process.wait()
-    remove_starts(folders.output / DATA)
+    remove_starts(data)
     ended = follower.conclude(exit_code, stopped=interrupts.received > 0)
     screen.close()
     again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))

@@ -2,7 +2,8 @@
 
 Ray's daemons start sessions of their own and their parents exit, so killing a process group does not reach them. This
 process is a child subreaper (prctl(2)): whatever is orphaned below it becomes its child, and it ends all of it when the
-trainer has ended, or when the pipe on its stdin closes because `finetune` is gone. If this process itself is killed, the
+trainer has ended, or when the pipe on its stdin closes because `finetune` is gone; then it also removes the run's temporary
+folders. If this process itself is killed, the
 trainer is killed by the kernel (PR_SET_PDEATHSIG) and Ray's daemons by Ray's own use of the same.
 
 `python -m finetune.cli.local.supervisor PROGRAM ARGUMENT…`; bytes on stdin: `t` stops the trainer, `k` kills everything.
@@ -18,10 +19,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
-from finetune.system.scratch import FOLDER_VARIABLE
+from finetune.system.scratch import DATA_VARIABLE, FOLDER_VARIABLE, remove_starts
 
 TERMINATE, KILL = b"t", b"k"
 STOP_SECONDS = 300.0
@@ -137,10 +139,18 @@ def supervise(command: list[str], control: int = 0) -> int:
     descendants.end(LEFTOVER_SECONDS if code is not None else 0.0)
     if code is None:
         code = -signal.SIGKILL
-    if control not in channels and FOLDER_VARIABLE in os.environ:
-        shutil.rmtree(os.environ[FOLDER_VARIABLE], ignore_errors=True)
+    if control not in channels:
+        _clean_up()
     trainer.returncode = code
     return code if code >= 0 else 128 - code
+
+
+def _clean_up() -> None:
+    """Remove in place of `finetune`, which is gone, what this run needed only while it lasted; no process of it is left."""
+    if FOLDER_VARIABLE in os.environ:
+        shutil.rmtree(os.environ[FOLDER_VARIABLE], ignore_errors=True)
+    if DATA_VARIABLE in os.environ:
+        remove_starts(Path(os.environ[DATA_VARIABLE]))
 
 
 if __name__ == "__main__":

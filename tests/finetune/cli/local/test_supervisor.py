@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from finetune.system.scratch import DATA_VARIABLE, FOLDER_VARIABLE
+
 SUPERVISOR = [sys.executable, "-m", "finetune.cli.local.supervisor"]
 DAEMON = """
 import os, pathlib, signal, sys, time
@@ -42,9 +44,9 @@ sys.exit(7)
 
 
 @contextlib.contextmanager
-def supervised(folder: Path, seconds: float = 60) -> Iterator[subprocess.Popen[bytes]]:
+def supervised(folder: Path, seconds: float = 60, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [*SUPERVISOR, sys.executable, "-W", "ignore", "-c", DAEMON, str(folder), str(seconds)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=os.environ | variables) as process:
         wait_for(lambda: all((folder / name).is_file() and (folder / name).read_text() for name in ("polite", "rude", "program")))
         try:
             yield process
@@ -105,6 +107,18 @@ def test_when_the_starter_is_gone_everything_ends(tmp_path: Path) -> None:
         process.stdin.close()
         process.wait(15)
         assert not any(runs(pid) for pid in pids(tmp_path))
+
+
+def test_when_the_starter_is_gone_no_copy_of_the_rows_is_left(tmp_path: Path) -> None:
+    for folder in ("run/finetune-data-1", "data/start-1/rows", "data/tokens"):
+        (tmp_path / folder).mkdir(parents=True)
+    variables = {FOLDER_VARIABLE: str(tmp_path / "run"), DATA_VARIABLE: str(tmp_path / "data")}
+    with supervised(tmp_path, **variables) as process:
+        assert process.stdin
+        process.stdin.close()
+        process.wait(15)
+    assert not (tmp_path / "run").exists()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["tokens"]
 
 
 def test_sigterm_to_the_supervisor_stops_the_program_in_order(tmp_path: Path) -> None:
