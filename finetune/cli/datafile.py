@@ -144,12 +144,16 @@ def _wrapped_rows(text: str) -> list[dict[str, Any]]:
 
 
 def _wrapped_rows_of_a_part(text: str) -> list[dict[str, Any]]:
-    """Return the first rows of a wrapper whose end is not there."""
+    """Return the first rows of a wrapper whose end is not there; none of a text that is no object."""
     members: dict[str, Any] = {}
+    if not text.startswith("{"):
+        return []
     with suppress(ValueError, RecursionError):
         position = _next(text, 0, " \t\r\n{")
         while True:
             name, position = DECODER.raw_decode(text, position)
+            if not isinstance(name, str):
+                break
             position = _next(text, position, " \t\r\n:")
             members[name] = _values(text, position) if text.startswith("[", position) else None
             _, position = DECODER.raw_decode(text, position)

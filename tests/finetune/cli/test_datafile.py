@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from finetune.api.errors import BadInputError
-from finetune.cli.datafile import look_at
+from finetune.cli.datafile import LARGEST_SAMPLE_CHARACTERS, look_at
 
 TABLE = 'id,text,label\n1,some words,good\n2,"more, and\nmore",3\n'
 
@@ -79,6 +79,12 @@ def test_the_first_rows_of_a_large_wrapper_are_read_though_its_end_is_not(tmp_pa
 
 def test_of_a_row_that_is_too_long_to_be_looked_at_only_the_format_is_known(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"id": 1, "q": LONG * 9, "a": "b"}))
+    assert look_at(tmp_path / "a.jsonl").rows == ()
+
+
+@pytest.mark.parametrize("text", ["[1, 2, 3]\n", '{"a": 1, [2]: 3}\n', "[[1], 2]\n"], ids=["lists", "a list as a name", "nested lists"])
+def test_of_a_long_file_of_json_that_is_no_object_only_the_format_is_known(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.jsonl").write_text(text * (LARGEST_SAMPLE_CHARACTERS // len(text) + 1))
     assert look_at(tmp_path / "a.jsonl").rows == ()
 
 
