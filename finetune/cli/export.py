@@ -42,7 +42,10 @@ def export(request: ExportRequest, command: Sequence[str] = EXPORT_COMMAND) -> i
     if not (run / "run.json").is_file():
         problem = f"{run} holds no run: it has no run.json" if run.is_dir() else f"there is no folder {run}"
         raise BadInputError([InputError("DIR", problem, "name the folder that a run was written to")])
-    field, to = ("DIR", run / MODEL) if request.to is None else ("--to", request.to.absolute())
+    to = run / MODEL if request.to is None else request.to.absolute()
+    own = os.path.realpath(to) == os.path.realpath(run / MODEL)
+    # By this name the trainer knows the run's own folder, and enters in the report what it writes there.
+    field, to = ("DIR", run / MODEL) if own else ("--to", to)
     _refuse_unwritable(to, field)
     arguments = [str(run), "--to", str(to)]
     arguments += [part for form in request.forms for part in ("--form", form)]
@@ -51,7 +54,7 @@ def export(request: ExportRequest, command: Sequence[str] = EXPORT_COMMAND) -> i
     arguments += ["--overwrite"] if request.overwrite else []
     before = _in_place(to, request.forms)
     screen, complaints = PlainScreen(sys.stdout), PlainScreen(sys.stderr)
-    with Interrupts() as interrupts, surroundings(to, field) as place, _alone(run, to) as lock:
+    with Interrupts() as interrupts, surroundings(to, field) as place, _alone(run, own=own) as lock:
         for warning in place.warnings:
             complaints.say(f"warning: {warning}")
         with interrupts.held():
@@ -86,9 +89,9 @@ def _refuse_unwritable(to: Path, field: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone(run: Path, to: Path) -> Iterator[list[int]]:
+def _alone(run: Path, *, own: bool) -> Iterator[list[int]]:
     """Hold the run's folder while it is written to; where only its checkpoints are read, it may be another's, or at work."""
-    if to.resolve() != (run / MODEL).resolve():
+    if not own:
         yield []
         return
     with locked(Folders(run), field="DIR") as lock:

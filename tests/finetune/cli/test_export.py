@@ -52,6 +52,17 @@ def test_by_default_the_run_s_own_model_folder_is_written_and_nothing_more_is_sa
     assert json.loads(capfd.readouterr().out)[1] == [str(run), "--to", str(run / "model"), "--form", "merged"]
 
 
+def test_the_run_s_own_model_folder_by_another_name_is_given_to_the_program_by_its_own(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (run / "model").mkdir()
+    (tmp_path / "link").symlink_to(run / "model")
+    (tmp_path / "runs").symlink_to(tmp_path)
+    for own in (tmp_path / "link", tmp_path / "runs" / "run" / "model", run / "../run/model"):
+        export(ExportRequest(run, ("merged",), to=own), COMMAND)
+        assert json.loads(capfd.readouterr().out)[1] == [str(run), "--to", str(run / "model"), "--form", "merged"]
+
+
 def test_a_run_that_is_being_written_is_left_alone_but_may_be_exported_elsewhere(run: Path, tmp_path: Path) -> None:
     (run / "model").mkdir()
     (tmp_path / "link").symlink_to(run / "model")
@@ -85,14 +96,19 @@ def test_what_cannot_be_exported_is_refused_before_anything_starts(
 
 @pytest.mark.parametrize(
     ("inside", "words"),
-    [("", "--to: .*/file is not a folder; give a folder"), ("/below/it", "--to: .*/file is not a folder")],
-    ids=["a file", "below a file"],
+    [
+        ("file", "--to: .*/file is not a folder; give a folder"),
+        ("file/below/it", "--to: .*/file is not a folder"),
+        ("circle", "--to: .*/circle is not a folder"),
+    ],
+    ids=["a file", "below a file", "a link to itself"],
 )
 def test_a_place_that_is_no_folder_is_refused_before_anything_starts(run: Path, tmp_path: Path, inside: str, words: str) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
 
     with pytest.raises(BadInputError, match=words):
-        export(ExportRequest(run, ("merged",), to=Path(f"{tmp_path}/file{inside}")), COMMAND)
+        export(ExportRequest(run, ("merged",), to=tmp_path / inside), COMMAND)
 
 
 @pytest.mark.parametrize(("to", "field"), [(None, "DIR"), (Path("/proc/self/to"), "--to")], ids=["the run's own", "another"])
