@@ -47,8 +47,6 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _complain(
             f"interrupted before the trainer was started; {again}" if options.command == "run" else "interrupted", EXIT_INTERRUPTED
         )
-    except BrokenPipeError:
-        return EXIT_SUCCESS  # whoever reads what is printed has enough of it
     except OSError as error:
         return _complain(
             f"{error.filename or 'the system'}: {error.strerror}; check that the folder can be written and has room", EXIT_FAILURE
@@ -86,13 +84,25 @@ def _explain(options: argparse.Namespace) -> int:
     return explain(options.field, recursive=options.recursive)
 
 
+def _prints(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Return a command whose lines are the last of its work: where nobody reads them any more, as with `| head`, it has succeeded."""
+
+    def until_nobody_reads(options: argparse.Namespace) -> int:
+        try:
+            return command(options)
+        except BrokenPipeError:
+            return EXIT_SUCCESS
+
+    return until_nobody_reads
+
+
 # Each imports its module when it is called: run, check and export need packages that may be missing.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "init": _init,
+    "init": _prints(_init),
     "check": _check,
     "run": _run,
     "export": _export,
-    "explain": _explain,
+    "explain": _prints(_explain),
 }
 
 

@@ -1,5 +1,6 @@
 """The command line: arguments, exit codes, and imports that are light enough to answer at once."""
 
+import errno
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from finetune.api.errors import BadInputError
 from finetune.api.record import EXIT_INTERRUPTED
-from finetune.cli.command import NEEDED_TO_TRAIN, parse_claims, run_command
+from finetune.cli.command import COMMANDS, NEEDED_TO_TRAIN, parse_claims, run_command
 from tests.finetune.cli.builders import gone_reader, job, write
 from tests.repository import REPOSITORY
 
@@ -123,6 +124,17 @@ def test_a_reader_that_has_seen_enough_is_no_error(capsys: pytest.CaptureFixture
         monkeypatch.setattr(sys, "stdout", stream)
         assert run_command(["explain", "--recursive"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_pipe_that_breaks_in_a_command_that_does_more_than_print_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setitem(COMMANDS, "run", broken)
+    assert run_command(["run", "job.yaml", "--output", str(tmp_path)]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 def test_all_packages_of_the_extra_are_asked_for_before_a_run() -> None:
