@@ -24,7 +24,7 @@ class Results(Protocol):
         """Return a local path of a file, to read only. FileNotFoundError when it is not there."""
 
     def names(self, folder: str = "") -> list[str]:
-        """Return the paths of all that is directly in a folder; none when there is no such folder."""
+        """Return the paths of at least all files directly in a folder; none when there is no such folder."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class ResultsFolder:
         return self.root / name
 
     def names(self, folder: str = "") -> list[str]:
-        """List the folder."""
+        """List the files of the folder: a folder or a link that leads nowhere is no result, whatever its name."""
         there = self.root / folder
-        return [path.relative_to(self.root).as_posix() for path in there.iterdir()] if there.is_dir() else []
+        return [path.relative_to(self.root).as_posix() for path in there.iterdir() if path.is_file()] if there.is_dir() else []
 
 
 def missing_results(results: Results, forms: Iterable[Export]) -> list[str]:

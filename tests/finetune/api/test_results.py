@@ -26,6 +26,17 @@ def finished(folder: Path) -> Path:
     return folder
 
 
+def moved_away(file: Path) -> None:
+    """Leave a link to a place where the file no longer is."""
+    file.unlink()
+    file.symlink_to("/nowhere/model.safetensors")
+
+
+def folder_instead(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 def test_nothing_is_missing_where_all_is_there(tmp_path: Path) -> None:
     assert missing_results(ResultsFolder(finished(tmp_path)), BOTH) == []
 
@@ -39,6 +50,8 @@ def test_nothing_is_missing_where_all_is_there(tmp_path: Path) -> None:
         pytest.param(lambda folder: (folder / "model").rename(folder / "kept"), ["model/adapter", "model/merged"], id="model"),
         pytest.param(lambda folder: (folder / "model" / "adapter" / "adapter_model.safetensors").unlink(), ["model/adapter"], id="weights"),
         pytest.param(lambda folder: (folder / "model" / "merged" / "2.bin").unlink(), ["model/merged"], id="one of two weight files"),
+        pytest.param(lambda folder: moved_away(folder / "model" / "adapter" / "adapter_model.safetensors"), ["model/adapter"], id="link"),
+        pytest.param(lambda folder: folder_instead(folder / "model" / "merged" / "1.bin"), ["model/merged"], id="folder instead"),
         pytest.param(lambda folder: (folder / "model" / "merged" / "config.json").unlink(), ["model/merged"], id="configuration"),
     ],
 )
