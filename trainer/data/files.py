@@ -69,7 +69,7 @@ def files_of(field: str, path: Path, wanted: DataFormat | None) -> tuple[list[Da
     about: list[str] = []
     try:
         if path.is_dir():
-            base, entries = path, [path / name for name in LocalFolder(path).names() if not (path / name).is_dir()]
+            base, entries = path, sorted(each for each in path.iterdir() if not (each.name.startswith(".") or each.is_dir()))
             about = [entry.name for entry in entries if _is_about_data(entry)]
             found = [entry for entry in entries if entry.name not in about]
             missing = f"there are no files {'with rows ' if about else ''}in the folder {path}"

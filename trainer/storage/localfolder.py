@@ -59,9 +59,9 @@ class LocalFolder:
         return path
 
     def names(self, folder: str = "") -> list[str]:
-        """List a folder without hidden files."""
+        """List a folder without hidden files, and without links that lead nowhere, which `fetch` does not find either."""
         try:
-            entries = [path.name for path in self._find(folder).iterdir()]
+            entries = [path.name for path in self._find(folder).iterdir() if path.exists()]
         except (FileNotFoundError, NotADirectoryError):
             return []
         waiting = {entry[1:].removesuffix(REPLACED) for entry in entries if entry.startswith(".") and entry.endswith(REPLACED)}

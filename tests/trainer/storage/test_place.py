@@ -306,6 +306,14 @@ def test_a_local_folder_puts_the_earlier_folder_back_when_a_signal_comes_between
     assert content(place, "model") == {"old"}
 
 
+def test_a_local_folder_lists_no_link_that_leads_nowhere(tmp_path: Path) -> None:
+    place = LocalFolder(tmp_path)
+    (tmp_path / "weights").symlink_to(tmp_path / "elsewhere")
+    assert place.names() == []
+    (tmp_path / "elsewhere").touch()
+    assert place.names() == ["elsewhere", "weights"]
+
+
 def test_a_local_folder_leaves_hidden_files_of_others_alone(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".notes.partial").mkdir()
