@@ -13,8 +13,10 @@ STAGED = ".finetune-staged"
 def staged(path: Path) -> Path:
     """Return the hidden name beside `path` under which it is written.
 
-    It is the same for every writer, so that the leftover of one that was killed is replaced by the next: of a file or folder
-    there is only one writer at a time.
+    It is the same for every writer, so that the leftover of one that was killed is replaced by the next. That relies on one
+    writer at a time of each file or folder, which is not checked here: on a laptop `finetune` holds the lock of the output
+    folder until the last process of its run has ended, on a cluster the controller starts an attempt only when nothing of
+    the one before is left, and within a run each file is written by one process alone. Two at once would mix their halves.
     """
     return path.with_name(f".{path.name}{STAGED}")
 
@@ -23,7 +25,7 @@ def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
     """Replace a file's content in one step: a reader sees the old text or the new, never a part.
 
     With `durable` it has reached the disk before it takes its place, so that not even a power cut leaves an empty file.
-    Only one process may write the file at a time. Raises OSError when the disk fails; the old text stays then.
+    Only one may write the file at a time, see `staged`. Raises OSError when the disk fails; the old text stays then.
     """
     temporary = staged(path)
     try:

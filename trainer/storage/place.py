@@ -1,10 +1,10 @@
 """The interface of a place that holds a run's results, or files of rows: a local folder, later an object store.
 
-A name is a relative path of plain parts, such as `checkpoints/step-200` or `report.json`. Only one process writes below a folder
-of a place at a time; others may read. Folders are written and read as local folders, whatever the kind: staged until they are
-published, fetched before they are read. A new kind is a file with a class of this shape and, for results, a row in kinds.py; rows
-are found by trainer/data/files.py, which looks for local files and gives each its place. Contract test:
-tests/trainer/storage/test_place.py.
+A name is a relative path of plain parts, such as `checkpoints/step-200` or `report.json`. Only one process writes below a
+folder of a place at a time; others may read. No place checks that: see `staged` in finetune/system/files.py for who ensures it.
+Folders are written and read as local folders, whatever the kind: staged until they are published, fetched before they are read.
+A new kind is a file with a class of this shape and, for results, a row in kinds.py; rows are found by trainer/data/files.py,
+which looks for local files and gives each its place. Contract test: tests/trainer/storage/test_place.py.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ class Place(Protocol):
         """Begin a folder that appears whole or not at all; if the context ends before it is published, it is deleted."""
 
     def put(self, name: str, text: str) -> None:
-        """Write one small file: a reader sees the old text or the new, also after a power cut."""
+        """Write one small file: a reader sees the old text or the new, also after a power cut. Only for its one writer."""
 
     def fetch(self, name: str) -> Path:
         """Return a local path of a file or folder, to read only. FileNotFoundError when the name is not there."""
