@@ -16,7 +16,7 @@ MESSAGE_MAX_LENGTH = 2048
 
 
 class Reason(StrEnum):
-    """Reasons of conditions. A failed attempt brings its own: any word that Kubernetes accepts as a reason may follow from it."""
+    """Reasons of conditions. A job that failed has the reason of its last attempt instead: the trainer's, KubeRay's or the controller's."""
 
     ACCEPTED = "Accepted"
     SPEC_INVALID = "SpecInvalid"

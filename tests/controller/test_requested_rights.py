@@ -23,7 +23,7 @@ from tests.repository import REPOSITORY
 MANIFESTS = REPOSITORY / "manifests" / "rbac"
 
 NOT_ASKED_FOR: set[Asked] = {
-    # Nobody can grant what he does not hold: the job's own account may patch its progress.
+    # The controller grants it to the job's account, and RBAC lets nobody grant a right that they do not have.
     ("", "configmaps", "patch"),
     # Checked by the API server where owner references are guarded.
     ("finetune.dev", "finetunejobs/finalizers", "update"),

@@ -62,7 +62,7 @@ def test_the_controllers_account_can_start_and_suspend_a_job(cluster: Cluster, l
     cluster.kubectl("apply", "--server-side", "--filename", str(REPOSITORY / "manifests/samples/quickstart.yaml"))
     wait_until("started", lambda: bool(cluster.names("rayjobs")), log)
     wait_until("reported", lambda: cluster.kubectl("get", JOB, "--output", "jsonpath={.status.attempts[0].number}") == "1", log)
-    wait_until("told by an event", lambda: bool(cluster.names("events.events.k8s.io")), log)
+    wait_until("announced by an event", lambda: bool(cluster.names("events.events.k8s.io")), log)
 
     cluster.kubectl("patch", JOB, "--type=merge", '--patch={"spec": {"runPolicy": {"suspend": true}}}')
     wait_until("suspended", lambda: not cluster.names("rayjobs"), log)
