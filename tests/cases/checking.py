@@ -8,7 +8,8 @@ from finetune.api.trainconfig import TrainConfig
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run, prepare
 from finetune.cli.local.machine import Machine
-from trainer.chat.tokens import prompt_and_reference, tokenize
+from tests.trainer.fixtures.examples import tokenize
+from trainer.chat.tokens import prompt_and_reference
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Sample
 from trainer.preflight.inputs import Inputs, check_inputs

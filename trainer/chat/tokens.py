@@ -33,7 +33,7 @@ class Reading:
         return Piece(self.example, self.tokens(tokenizer, max_length), note=self.conversation.note())
 
     def tokens(self, tokenizer: Any, max_length: int) -> Sample:
-        """Return the row as the model sees it, cut after `max_length`."""
+        """Return the row as the model sees it, cut after `max_length`: the assistant's turns have loss, with the token that ends them."""
         input_ids = self.encoded.input_ids
         mask = bytearray(len(input_ids))
         size = 0
@@ -42,15 +42,6 @@ class Reading:
             size += len(self.encoded.words(range(place.start, min(place.stop, max_length)), tokenizer).encode())
         mask[:1] = b"\0" * len(mask[:1])
         return Sample(self.example.id, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length)
-
-
-def tokenize(example: ChatExample, tokenizer: Any, max_length: int) -> Sample:
-    """Return a conversation as tokens, cut after `max_length`.
-
-    The assistant's turns have loss, with the token that ends them. Raises InputError if the chat template rejects the
-    conversation, or if a token cannot be assigned to a turn.
-    """
-    return read(example, tokenizer).tokens(tokenizer, max_length)
 
 
 def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int], str]:
@@ -66,7 +57,10 @@ def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int
 
 
 def read(example: ChatExample, tokenizer: Any) -> Reading:
-    """Return a conversation as tokens, with the range of each learned turn."""
+    """Return a conversation as tokens, with the range of each learned turn.
+
+    Raises InputError if the chat template rejects the conversation, or if a token cannot be assigned to a turn.
+    """
     (reading,) = read_all([example], tokenizer)
     return reading
 

@@ -7,11 +7,10 @@ import pytest
 
 from finetune.api.errors import InputError
 from tests.trainer.fixtures import templates
-from tests.trainer.fixtures.examples import chat, conversation
+from tests.trainer.fixtures.examples import chat, conversation, tokenize
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.chat.example import Message
 from trainer.chat.template import pin_time, reads_clock
-from trainer.chat.tokens import tokenize
 
 
 def shown(tokenizer: Any) -> str:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
-from tests.trainer.fixtures.examples import chat, learned
+from tests.trainer.fixtures.examples import chat, learned, tokenize
 from tests.trainer.fixtures.tokenizers import CHATML, byte_tokenizer
 from trainer.chat.template import ensure_chat_template
-from trainer.chat.tokens import prompt_and_reference, tokenize
+from trainer.chat.tokens import prompt_and_reference
 from trainer.data.rows import Example, Sample
 
 # Forms of templates that are in use, reduced to what matters here.

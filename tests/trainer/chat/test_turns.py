@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from finetune.api.errors import InputError
 from tests.trainer.fixtures import templates
-from tests.trainer.fixtures.examples import chat, conversation, learned
+from tests.trainer.fixtures.examples import chat, conversation, learned, tokenize
 from tests.trainer.fixtures.tokenizers import CONTROLS, trained_tokenizer
 from trainer.chat.example import Message
-from trainer.chat.tokens import prompt_and_reference, tokenize
+from trainer.chat.tokens import prompt_and_reference
 from trainer.chat.turnend import ending_of
 from trainer.chat.turns import conversation_of
 from trainer.data.rows import Example

@@ -17,9 +17,9 @@ from finetune.api.sources import ModelSource
 from tests.builders import train_config, wire_config
 from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.examples import tokenize
 from tests.trainer.fixtures.rows import write_rows
 from tests.trainer.fixtures.stored import data_folder, prepared
-from trainer.chat.tokens import tokenize
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
 from trainer.model.load import weights_digest

@@ -6,8 +6,7 @@ import pytest
 
 from finetune.api.errors import InputError
 from tests.builders import train_config
-from tests.trainer.fixtures.examples import chat, dataset
-from trainer.chat.tokens import tokenize
+from tests.trainer.fixtures.examples import chat, dataset, tokenize
 from trainer.preflight.doctor import examine
 from trainer.preflight.limits import ModelLimits
 

@@ -17,7 +17,7 @@ from trainer.data.shards import IDS, Samples
 from trainer.preflight.doctor import examine
 from trainer.preflight.shardkeys import shard_keys
 from trainer.preflight.tokens import Tokens, found_earlier, on_disk, write_tokens
-from trainer.tasks.chat import TASK, Chat
+from trainer.tasks.chat import TASK
 
 ROWS = [chat(f"question {number}", f"answer {number}") for number in range(5)]
 
@@ -49,7 +49,7 @@ def test_the_tokens_are_those_of_the_rows(tmp_path: Path) -> None:
 
 def test_a_second_start_tokenizes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = start(tmp_path)
-    monkeypatch.setattr(Chat, "encode", lambda *_: pytest.fail("a row was tokenized"))
+    monkeypatch.setattr("trainer.chat.tokens.conversation_of", lambda *_: pytest.fail("a row was tokenized"))
     second, found = start(tmp_path)
     assert found == ("data.train", "data.test")
     assert list(Samples(second.train)) == list(Samples(first.train))

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainer.fixtures.examples import chat, text
+from tests.trainer.fixtures.examples import chat, text, tokenize
 from tests.trainer.fixtures.tokenizers import CHATML, CONTROLS, byte_tokenizer, trained_tokenizer
-from trainer.chat.tokens import tokenize
 from trainer.text.encoding import Encoded, decode, encode, encode_text, plain_ids, tokens_before
 from trainer.text.pieces import pieces_of
 

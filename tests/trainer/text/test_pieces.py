@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from finetune.api.sections import Augmentation
 from tests.builders import train_config
-from tests.trainer.fixtures.examples import chat, dataset, text
+from tests.trainer.fixtures.examples import chat, dataset, text, tokenize
 from tests.trainer.fixtures.tokenizers import CONTROLS, byte_tokenizer, trained_tokenizer
 from trainer.augmentation.augmenter import Augmenter
-from trainer.chat.tokens import tokenize
 from trainer.data.rows import Piece
 from trainer.preflight.doctor import examine
 from trainer.tasks.chat import TASK as CHAT
