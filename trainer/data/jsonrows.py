@@ -148,6 +148,8 @@ class _Document:
         self._parts = parts
         self.text, self.position = "", 0
         self._counted, self._line = 0, 1
+        self._dropped = 0
+        """Characters of the line that `text` begins in which are not in it any more."""
         self.more()
         self.skip_space()
 
@@ -169,6 +171,7 @@ class _Document:
                 break
         if added:
             self._line_at(self.position)
+            self._dropped = self._column(self.position)
             self.text = self.text[self.position :] + "".join(added)
             self.position = self._counted = 0
         return bool(added)
@@ -207,10 +210,9 @@ class _Document:
     def _syntax_fault(self, error: json.JSONDecodeError, place: str, *, unfinished: bool) -> InputError:
         end = len(self.text.rstrip())
         position = min(error.pos, max(0, end - 1))
-        begin = self.text.rfind("\n", 0, position) + 1
-        words = self.text[begin:].split("\n", 1)[0]
+        words = self.text[self.text.rfind("\n", 0, position) + 1 :].split("\n", 1)[0]
         line, ended = self._line_at(position), error.msg.startswith("Unterminated string") or error.pos >= end
-        problem = f"line {line} is not JSON ({_reason(error)} at character {position - begin + 1}), in {place}: {shown(words)}"
+        problem = f"line {line} is not JSON ({_reason(error)} at character {self._column(position) + 1}), in {place}: {shown(words)}"
         return self.fault(problem, _syntax_fix(error, ended=unfinished and ended))
 
     def _line_at(self, position: int) -> int:
@@ -219,6 +221,11 @@ class _Document:
         self._line += passed if position >= self._counted else -passed
         self._counted = position
         return self._line
+
+    def _column(self, position: int) -> int:
+        """Return how many characters of its line precede a position."""
+        line_end = self.text.rfind("\n", 0, position)
+        return position - line_end - 1 if line_end >= 0 else self._dropped + position
 
     def _line_ends(self, start: int, stop: int) -> int:
         return self.text.count("\n", start, stop)

@@ -115,6 +115,18 @@ def test_lines_that_come_in_parts_hold_the_same_rows(tmp_path: Path, monkeypatch
     assert [(record.place, record.values) for record in records] == read(text)
 
 
+@pytest.mark.parametrize("before", ["", '[{"a": 1},\n'], ids=["one line", "second line"])
+def test_the_character_of_a_fault_is_that_of_its_line_however_much_of_it_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    line = ((before and " ") or "[") + '{"a": "xyz"}, ' * 200 + '{"b" 1}]'
+    (tmp_path / "rows.json").write_text(before + line)
+    monkeypatch.setattr(streams, "PART_SIZE", 16)
+    monkeypatch.setattr(jsonrows, "READ_CHARACTERS", 32)
+    with pytest.raises(InputError, match=rf"line {2 if before else 1} is not JSON .* at character {line.index('1}]') + 1}\)"):
+        deque(read_json("data.train[0]", PATH, numbered_parts("data.train[0]", tmp_path / "rows.json")), maxlen=0)
+
+
 def test_items_longer_than_what_is_read_at_once_are_read_whole() -> None:
     rows = [{"a": '"x\\' * 100_000}, {"a": [1] * 50_000}, {"a": "end"}]
     assert [values for _, values in read(json.dumps(rows, indent=1))] == rows
