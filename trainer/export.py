@@ -73,9 +73,8 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
     to.recover()
     refuse(request, method)
     saved = checkpoint_of(run, recorded, say)
-    state = RunState.from_wire(saved.trainer_state)
+    state, held = state_of(saved)
     located = base_of(request, recorded, state)
-    held = DTYPES[state.dtype]
     tokenizer = load_tokenizer(located)
     task = task_of(recorded.lineage["task"])
     task.prepare(tokenizer, None)
@@ -141,6 +140,16 @@ def checkpoint_of(run: Place, recorded: Ownership, say: Callable[[str], None]) -
         raise InputError("DIR", f"{run.uri()} has no valid checkpoint", fix)
     say(f"step {newest.record.step}, the newest checkpoint; none was measured on validation rows")
     return newest
+
+
+def state_of(saved: SavedState) -> tuple[RunState, torch.dtype]:
+    """Return the run's state with the type of its weights; raises InputError for one that this version cannot read."""
+    try:
+        state = RunState.from_wire(saved.trainer_state)
+        return state, DTYPES[state.dtype]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # the files are as they were written: their digests agree
+        problem = f"the state in {saved.place.uri(saved.name)} is not one that this version of finetune writes ({error!r})"
+        raise InputError("DIR", problem, "export it with the version that trained it") from error
 
 
 def base_of(request: ExportOptions, recorded: Ownership, state: RunState) -> LocatedModel:

@@ -187,6 +187,18 @@ def forget_place(run: Path, base: Path) -> None:
     shutil.rmtree(run / ".finetune")
 
 
+def outdate_state(run: Path, base: Path) -> None:
+    """Leave a valid checkpoint of a version that wrote other things into the state."""
+    recorded = Ownership.recorded(LocalFolder(run))
+    CheckpointStore(LocalFolder(run), recorded.owner, keep=9).save(
+        {"parameters": {"a": torch.zeros(1)}},
+        {"step": 2, "dtype": "float32"},
+        step=2,
+        attempt=1,
+        score=Score.of(MetricName.PERPLEXITY, 1.0, 2),
+    )
+
+
 def export_before(run: Path, base: Path) -> None:
     exported(run)
 
@@ -199,6 +211,9 @@ def export_before(run: Path, base: Path) -> None:
         pytest.param(remove_checkpoints, r"DIR: .* has no valid checkpoint", id="no checkpoint"),
         pytest.param(remove_record, r"DIR: .* holds no run: it has no run\.json", id="no run"),
         pytest.param(forget_place, r"--base: .* does not say where the base model is; name its folder with --base", id="place unknown"),
+        pytest.param(
+            outdate_state, r"DIR: the state in .*step-2 is not one .* \(KeyError\('tokensSeen'\)\); export it with", id="other version"
+        ),
         pytest.param(export_before, r"DIR: .*merged exists; write elsewhere with --to FOLDER, or replace it with --overwrite", id="exists"),
     ],
 )
