@@ -11,11 +11,9 @@ import contextlib
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -27,11 +25,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench.processes import MARK, marked
+from bench.processes import RunFailedError, marked, run_watched
 
 STEPS = 5
 FEW_BYTES = 200_000.0
-SAMPLE_SECONDS = 0.5
 WORDS_OF_A_VOCABULARY = 4000
 MIB = 2**20
 
@@ -109,17 +106,18 @@ class Run:
 
 def measure(name: str, job: Path, output: Path) -> Run:
     """Run a job and look at its processes until its end."""
-    found, mark, metrics = Run(name), uuid.uuid4().hex, output / "metrics.jsonl"
+    found, log, metrics = Run(name), output.with_suffix(".log"), output / "metrics.jsonl"
     command = [sys.executable, "-m", "finetune.cli", "run", str(job), "--output", str(output), "--overwrite"]
     started, ranks = time.time(), list[int]()
-    with output.with_suffix(".log").open("a") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, MARK: mark})
-        while process.poll() is None:
-            steps = steps_done(metrics, started)
-            found.add(dict(memories(mark, ranks)), steps, time.time() - started)
-            time.sleep(SAMPLE_SECONDS)
-    if process.returncode != 0:
-        raise SystemExit(f"the run failed: see {output.with_suffix('.log')}\n{output.with_suffix('.log').read_text()[-3000:]}")
+
+    def look(mark: str) -> None:
+        steps = steps_done(metrics, started)
+        found.add(dict(memories(mark, ranks)), steps, time.time() - started)
+
+    try:
+        run_watched(command, log, look)
+    except RunFailedError as error:
+        raise SystemExit(f"{error}\n{log.read_text()[-3000:]}") from error
     return found
 
 

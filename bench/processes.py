@@ -10,7 +10,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,15 +35,33 @@ class RunFailedError(Exception):
 
 
 def run(command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> Finished:
-    """Run `command` to its end, its output going to `log`; raises RunFailedError."""
+    """Run `command` to its end and measure it; raises RunFailedError."""
+    peak = 0
+
+    def look(mark: str) -> None:
+        nonlocal peak
+        peak = max(peak, memory_bytes(mark))
+
+    started, seconds = run_watched(command, log, look, environment)
+    return Finished(started, seconds, peak)
+
+
+def run_watched(
+    command: Sequence[str], log: Path, look: Callable[[str], None], environment: dict[str, str] | None = None
+) -> tuple[float, float]:
+    """Run `command` to its end, its output going to `log`; return when it started and how many seconds it took.
+
+    Until then `look` is called with the mark of its processes again and again. Whatever it raises ends the program.
+    Raises RunFailedError.
+    """
     mark = uuid.uuid4().hex
     log.parent.mkdir(parents=True, exist_ok=True)
-    started, peak = time.time(), 0
+    started = time.time()
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {}), MARK: mark})
         try:
             while process.poll() is None:
-                peak = max(peak, memory_bytes(mark))
+                look(mark)
                 time.sleep(SAMPLE_SECONDS)
         finally:
             if process.poll() is None:
@@ -51,7 +69,7 @@ def run(command: Sequence[str], log: Path, environment: dict[str, str] | None = 
                 process.wait()
     if process.returncode != 0:
         raise RunFailedError(f"`{' '.join(command)}` ended with {process.returncode}; its output is in {log}")
-    return Finished(started, time.time() - started, peak)
+    return started, time.time() - started
 
 
 def memory_bytes(mark: str) -> int:

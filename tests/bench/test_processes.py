@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import RunFailedError, run
+from bench.processes import RunFailedError, marked, run, run_watched
 
 MIB = 1 << 20
 # The child leaves the session, as some of Ray's processes do.
@@ -25,3 +25,16 @@ def test_a_program_that_fails_is_reported_with_its_output(tmp_path: Path) -> Non
     with pytest.raises(RunFailedError, match=r"ended with 3; its output is in .*log"):
         run([sys.executable, "-c", "print('why'); raise SystemExit(3)"], tmp_path / "log")
     assert (tmp_path / "log").read_text() == "why\n"
+
+
+def test_a_program_that_can_be_watched_no_longer_is_ended(tmp_path: Path) -> None:
+    marks: list[str] = []
+
+    def look(mark: str) -> None:
+        marks.append(mark)
+        if any(marked(mark)):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_watched([sys.executable, "-c", "import threading; threading.Event().wait()"], tmp_path / "log", look)
+    assert list(marked(marks[0])) == []
