@@ -30,7 +30,8 @@ SAMPLE_TEXTS = 2000
 SAMPLE_CHARACTERS = 10_000_000
 """Characters of these texts, which are in memory together; only the last text may exceed it."""
 LONGEST_TEXTS = 50
-"""The longest texts are always in the sample: they are the ones most likely not to fit."""
+"""So many of the longest texts are in the sample, as far as they take no more than half of its characters: whatever grows with the
+length of a text shows in them first."""
 
 
 class LanguageModeling(Task[TextExample]):
@@ -105,7 +106,7 @@ class LanguageModeling(Task[TextExample]):
 
 
 def _sample(texts: Sequence[TextExample]) -> list[TextExample]:
-    """Return texts spread evenly over the data set, plus the longest ones; of very long texts only some of these."""
+    """Return texts spread evenly over the data set, plus the longest ones; of very long texts only some of each."""
     characters = sizes_of(texts)[:, 0]
     if len(texts) <= SAMPLE_TEXTS:
         chosen = np.arange(len(texts))
@@ -113,7 +114,10 @@ def _sample(texts: Sequence[TextExample]) -> list[TextExample]:
         longest = np.argsort(characters, kind="stable")[-LONGEST_TEXTS:]
         chosen = np.union1d(np.arange(SAMPLE_TEXTS) * len(texts) // SAMPLE_TEXTS, longest)
     if characters[chosen].sum() > SAMPLE_CHARACTERS:
-        mixed = np.random.default_rng(0).permutation(chosen)
+        longest = chosen[np.argsort(-characters[chosen], kind="stable")][:LONGEST_TEXTS]
+        longest = longest[np.cumsum(characters[longest]) <= SAMPLE_CHARACTERS // 2]
+        others = np.random.default_rng(0).permutation(np.setdiff1d(chosen, longest))
+        mixed = np.concatenate([longest, others])
         chosen = np.sort(mixed[np.cumsum(characters[mixed]) - characters[mixed] < SAMPLE_CHARACTERS])
     return [texts[index] for index in chosen.tolist()]
 

@@ -34,6 +34,15 @@ def test_of_long_texts_no_more_characters_are_in_memory_than_allowed(monkeypatch
     assert places[0] < count / 2 < places[-1], "all are from one end"
 
 
+@pytest.mark.parametrize("count", [100, 10_000])
+def test_the_longest_of_long_texts_fill_no_more_than_half_of_the_sample(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(language_modeling, "SAMPLE_CHARACTERS", 1000)
+    texts = [text(f"{number:>{100 if number in range(40, 50) else 50}}") for number in range(count)]
+    side = TASK.sampled("data.train", texts, byte_tokenizer(), 1000)
+    lengths = [len(example.text) for example in side.examples]
+    assert (lengths.count(100), lengths.count(50)) == (5, 10)
+
+
 def test_one_text_is_examined_however_long_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_modeling, "SAMPLE_CHARACTERS", 10)
     side = TASK.sampled("data.train", [text("a" * 100)] * 3, byte_tokenizer(), 1000)
