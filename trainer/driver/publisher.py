@@ -25,6 +25,8 @@ CONFIG_MAP_INTERVAL_SECONDS = 15.0
 FILE_INTERVAL_SECONDS = 0.5
 POLL_SECONDS = 0.25
 FINAL_TRIES_SECONDS = 300.0
+Source = Callable[[], RecordUpdate]
+"""Returns what changed since the last call; may raise anything."""
 URGENT_FIELDS = frozenset({"stage", "checkpoints", "outcome", "resumed_from_step"})
 
 
@@ -94,15 +96,15 @@ class Publisher:
         self._changed = self._urgent = False
         self._last_write = float("-inf")
         self._closed = threading.Event()
-        self._source: Callable[[], RecordUpdate] | None = None
+        self._source: Source | None = None
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def start(self) -> None:
         """Begin to publish."""
         self._thread.start()
 
-    def poll(self, source: Callable[[], RecordUpdate] | None) -> None:
-        """Have the thread fetch changes from `source` (the actor of the workers) from now on."""
+    def poll(self, source: Source | None) -> None:
+        """Have the thread fetch changes from `source` (the actor of the workers) from now on; None: from nowhere."""
         self._source = source
 
     def update(self, **changes: Unpack[RecordUpdate]) -> None:
@@ -144,14 +146,15 @@ class Publisher:
             return False
         return True
 
-    def fetch(self) -> None:
-        """Take over what the source has; log it when the source is gone."""
+    def fetch(self, source: Source | None = None) -> None:
+        """Take over what `source`, else the one that is polled, has; log it when it is gone."""
         # One at a time: what was handed over first must not overwrite what came after it.
         with self._fetching:
-            if self._source is None:
+            source = source or self._source
+            if source is None:
                 return
             try:
-                changes = self._source()
+                changes = source()
             except Exception as error:  # the actor may be gone with its node
                 logger.debug("no progress from the workers: %s", error)
                 return

@@ -4,7 +4,9 @@ Touches Ray. Tests: tests/trainer/driver/test_workers.py, tests/trainer/rank/tes
 """
 
 import pickle
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from trainer.reporting.messages import RecordUpdate
 from trainer.storage.ownership import Ownership
 
 FETCH_SECONDS = 1.0
-LAST_FETCHES = 30
-"""At the end of the workers, a box that has not answered after this many waits is gone or hangs."""
+LAST_FETCHES_SECONDS = 5.0
+"""At the end of the workers, a box that has not answered for this long is gone or hangs. A pod is killed 30 s after SIGTERM, and
+its last record is written only after this."""
 
 
 def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
@@ -36,16 +39,15 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Pu
         trainer.fit()
     finally:
         fetch_the_rest(reader, publisher)
-        publisher.poll(None)
 
 
-def fetch_the_rest(reader: "BoxReader", publisher: Publisher) -> None:
-    """Fetch until everything that the workers, which have ended, reported is with the publisher."""
+def fetch_the_rest(reader: "BoxReader", publisher: Publisher, clock: Callable[[], float] = time.monotonic) -> None:
+    """Fetch until everything that the workers, which have ended, reported is with the publisher, or the time for it is over."""
+    deadline = clock() + LAST_FETCHES_SECONDS
+    publisher.poll(None)  # its thread would have every other turn to wait for the box
     reader.end()
-    for _ in range(LAST_FETCHES):
-        publisher.fetch()
-        if reader.complete:
-            return
+    while not reader.complete and clock() < deadline:
+        publisher.fetch(reader)
 
 
 def ray_trainer(config: TrainConfig, payload: Any) -> Any:
@@ -81,14 +83,21 @@ class BoxReader:
         self._answer: Any = None
         self._ended = self._asked_at_the_end = False
         self.complete = False
-        """Whether a call that was made after the end of the workers has been answered: the box holds nothing more."""
+        """Whether a call that was made after the end of the workers has been answered, or has failed: the box holds nothing more."""
 
     def end(self) -> None:
         """Call when the workers have ended."""
         self._ended = True
 
     def __call__(self) -> RecordUpdate:
-        """Return what the workers reported since the last call; nothing when there is no answer yet."""
+        """Return what the workers reported since the last call; nothing when there is no answer yet. Raises what Ray does."""
+        try:
+            return self._fetched()
+        except Exception:
+            self.complete = self._ended  # a box that is gone has nothing more
+            raise
+
+    def _fetched(self) -> RecordUpdate:
         import ray
 
         if self._stop.wanted:
@@ -100,9 +109,9 @@ class BoxReader:
         if not ray.wait([self._answer], timeout=FETCH_SECONDS)[0]:
             return RecordUpdate()
         answer, self._answer = self._answer, None
-        self.complete = self._asked_at_the_end  # also when the answer is that the box is gone
         changes: RecordUpdate
         changes, stage = ray.get(answer)
+        self.complete = self._asked_at_the_end
         if stage is not None:
             self._stop.note(stage)
         return changes

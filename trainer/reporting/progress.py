@@ -19,14 +19,19 @@ logger = logging.getLogger(__name__)
 
 
 def progress_box() -> Any:
-    """Start a Ray actor that holds changes until the driver fetches them, and the driver's request to stop."""
-    import ray
+    """Start a Ray actor that holds changes until the driver fetches them, and the driver's request to stop.
 
-    return ray.remote(num_cpus=0)(ProgressBox).remote()
+    On the driver's own node: the node of a worker may go, with what was reported last, while the driver stays.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBox).remote()
 
 
 class ProgressBox:
-    """The class of the actor; runs on any node and holds a few kilobytes."""
+    """The class of the actor; holds a few kilobytes."""
 
     def __init__(self) -> None:
         self._changes = RecordUpdate()

@@ -11,7 +11,7 @@ from finetune.api.record import ProgressRecord, Stage
 from tests.builders import train_config
 from trainer.driver.publisher import Publisher
 from trainer.driver.stopping import StopRequest
-from trainer.driver.workers import LAST_FETCHES, BoxReader, fetch_the_rest, ray_trainer
+from trainer.driver.workers import FETCH_SECONDS, LAST_FETCHES_SECONDS, BoxReader, fetch_the_rest, ray_trainer
 from trainer.reporting.progress import ProgressBox
 
 
@@ -38,6 +38,7 @@ class Box:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *delays: int, fault: Exception | None = None) -> None:
         self.inner, self.delays, self.fault, self.asked = ProgressBox(), list(delays), fault, 0
+        self.waited_seconds = 0.0
         self.fetch, self.request_stop = SimpleNamespace(remote=self._fetch), SimpleNamespace(remote=self.inner.request_stop)
         monkeypatch.setattr("ray.wait", self._wait)
         monkeypatch.setattr("ray.get", self._get)
@@ -49,6 +50,7 @@ class Box:
     def _wait(self, answers: list[SimpleNamespace], timeout: float) -> tuple[list[Any], list[Any]]:
         [answer] = answers
         answer.waits -= 1
+        self.waited_seconds += timeout if answer.waits >= 0 else 0
         return (answers, []) if answer.waits < 0 else ([], answers)
 
     def _get(self, answer: SimpleNamespace) -> Any:
@@ -106,7 +108,7 @@ def test_what_was_reported_while_an_answer_was_late_is_in_the_last_record(monkey
     ("delays", "fault", "asked"),
     [
         pytest.param((), ConnectionError("the actor died"), 1, id="gone"),
-        pytest.param((10 * LAST_FETCHES,), None, 1, id="hanging"),
+        pytest.param((1000,), None, 1, id="hanging"),
     ],
 )
 def test_a_box_that_does_not_answer_does_not_hold_up_the_end(
@@ -116,8 +118,32 @@ def test_a_box_that_does_not_answer_does_not_hold_up_the_end(
     box = Box(monkeypatch, *delays, fault=fault)
     reader = BoxReader(box, StopRequest())
     publisher.poll(reader)
-    fetch_the_rest(reader, publisher)
+    fetch_the_rest(reader, publisher, clock=lambda: box.waited_seconds)
     assert (box.asked, last().stage) == (asked, Stage.STARTING)
+    assert box.waited_seconds < LAST_FETCHES_SECONDS + FETCH_SECONDS
+
+
+def test_the_polling_thread_asks_the_box_for_nothing_more_at_the_end(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+    publisher, _ = published
+    box = Box(monkeypatch)
+    reader = BoxReader(box, StopRequest())
+    publisher.poll(reader)
+    fetch_the_rest(reader, publisher)
+    publisher.turn()
+    assert box.asked == 1
+
+
+def test_a_ray_that_is_gone_is_asked_once_at_the_end(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+    publisher, _ = published
+    box, asked = Box(monkeypatch), list[object]()
+
+    def gone(answers: object, timeout: float) -> None:
+        asked.append(answers)
+        raise ConnectionError("Ray is shut down")
+
+    monkeypatch.setattr("ray.wait", gone)
+    fetch_the_rest(BoxReader(box, StopRequest()), publisher, clock=lambda: 0.0)
+    assert len(asked) == 1
 
 
 def test_a_request_to_stop_reaches_the_workers_and_their_stage_reaches_who_handles_signals(monkeypatch: pytest.MonkeyPatch) -> None:
