@@ -37,6 +37,7 @@ EXIT_INTERRUPTED = 3
 class Stage(StrEnum):
     """What the trainer is doing."""
 
+    READING = "ReadingData"
     STARTING = "Starting"
     BASELINE = "EvaluatingBaseline"
     TRAINING = "Training"

@@ -87,7 +87,8 @@ class Progress(WireModel):
 
     stage: str | None = Field(
         None,
-        description="What the trainer is doing: Starting, EvaluatingBaseline, Training, EvaluatingFinal, Exporting or Finished.",
+        description="What the trainer is doing: ReadingData, Starting, EvaluatingBaseline, Training, EvaluatingFinal, Exporting or"
+        " Finished.",
     )
     step: int | None = Field(None, description="Optimizer steps finished.")
     total_steps: int | None = Field(None, description="Optimizer steps of the whole run; early stopping may end it before.")

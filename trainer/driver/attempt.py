@@ -43,7 +43,6 @@ def run(config: TrainConfig) -> Exit:
     """Run one attempt to its end; every end leaves a last progress record."""
     publisher = Publisher(config, open_target(config.progress))
     publisher.start()
-    publisher.update(stage=Stage.STARTING)
     end = overseen(lambda stop: attempt(config, publisher, stop))
     if end.unfinished:
         publisher.poll(None)  # Ray is not waited for any more
@@ -87,6 +86,7 @@ def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str
 
 
 def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest) -> str:
+    publisher.update(stage=Stage.READING)
     inputs = check_inputs(config, data)
     ownership = Ownership.of(config, inputs.digests(config))
     directory, place = Path(config.output.directory), ownership.place
@@ -107,9 +107,10 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
         place.remove(REPORT)  # of an attempt that died before it was recorded as finished: what is trained now has none yet
     data.keep()
     publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
-    inputs = inputs.with_tokens(config, data)
     if inputs.found:
-        print(f"tokens of an earlier start are used: {', '.join(inputs.found)}")
+        print(f"tokens of an earlier start are used: {', '.join(inputs.found)}", flush=True)
+    inputs = inputs.with_tokens(config, data)
+    publisher.update(stage=Stage.STARTING)
     fit(config, inputs, ownership, publisher, stop, only_results=finished)
     if missing := missing_results(place, config.exports):
         if stop.wanted:

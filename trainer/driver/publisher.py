@@ -90,7 +90,7 @@ class Publisher:
     def __init__(self, config: TrainConfig, target: RecordTarget, clock: Callable[[], float] = time.monotonic) -> None:
         self._target, self._clock = target, clock
         self._attempt, self._cluster = config.job.attempt, os.environ.get("RAY_CLUSTER_NAME", "")
-        self._state = RecordUpdate(stage=Stage.STARTING)
+        self._state = RecordUpdate(stage=Stage.READING)
         self._sequence = 0
         self._lock, self._fetching = threading.Lock(), threading.Lock()
         self._changed = self._urgent = False

@@ -10,6 +10,7 @@ from finetune.api.metrics import METRICS, MetricName
 from finetune.api.record import CheckpointRecord, ModelProvenance, ProgressRecord, Stage
 
 STAGES = {
+    Stage.READING: "reading rows and tokenizing them",
     Stage.STARTING: "starting Ray and loading the model",
     Stage.BASELINE: "measuring the base model",
     Stage.TRAINING: "training",

@@ -137,6 +137,36 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
     assert json.loads((tmp_path / "run.json").read_text())["finished"]
 
 
+def test_the_record_says_that_rows_are_read_and_tokenized_until_ray_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published, seen = Published(), list[tuple[str, Stage]]()
+
+    class Seen(CheckedInputs):
+        found = ("data.train",)
+
+        def with_tokens(self, config: TrainConfig, data: DataFolder) -> CheckedInputs:
+            seen.append((capsys.readouterr().out, published.fields["stage"]))
+            return self
+
+    def checked(*_: object) -> Seen:
+        seen.append(("the rows are read", published.fields["stage"]))
+        return Seen()
+
+    def fit(*_: object, **__: object) -> None:
+        seen.append(("Ray is started", published.fields["stage"]))
+        results(tmp_path, "adapter")
+
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", checked)
+    monkeypatch.setattr("trainer.driver.attempt.fit", fit)
+    attempt(train_config(output={"directory": str(tmp_path), "export": ["adapter"]}), published, StopRequest())
+    assert seen == [
+        ("the rows are read", Stage.READING),
+        ("tokens of an earlier start are used: data.train\n", Stage.READING),
+        ("Ray is started", Stage.STARTING),
+    ]
+
+
 @pytest.mark.parametrize("work", [lambda config: attempt(config, Published(), StopRequest()), inspect], ids=["run", "check"])
 @pytest.mark.parametrize(
     "change", [{"job": {"name": "other", "uid": None}}, {"training__learningRate": 0.5}], ids=["another job", "another configuration"]

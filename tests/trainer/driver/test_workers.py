@@ -119,7 +119,7 @@ def test_a_box_that_does_not_answer_does_not_hold_up_the_end(
     reader = BoxReader(box, StopRequest())
     publisher.poll(reader)
     fetch_the_rest(reader, publisher, clock=lambda: box.waited_seconds)
-    assert (box.asked, last().stage) == (asked, Stage.STARTING)
+    assert (box.asked, last().stage) == (asked, Stage.READING)
     assert box.waited_seconds < LAST_FETCHES_SECONDS + FETCH_SECONDS
 
 

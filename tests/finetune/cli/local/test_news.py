@@ -14,6 +14,7 @@ BEFORE = record(step=3)
     [
         pytest.param(BEFORE, [], id="nothing-new"),
         pytest.param(record(step=4), [], id="a-step-is-the-bar's"),
+        pytest.param(record(Stage.READING), ["reading rows and tokenizing them"], id="first stage"),
         pytest.param(record(Stage.EXPORTING, step=3), ["writing the tuned model"], id="stage"),
         pytest.param(record(step=3, resumed_from_step=2), ["resumed from step 2"], id="resumed"),
         pytest.param(record(step=3, resumed_from_step=0), [], id="fresh-start"),
