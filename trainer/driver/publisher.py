@@ -91,6 +91,8 @@ class Publisher:
         self._target, self._clock = target, clock
         self._attempt, self._cluster = config.job.attempt, os.environ.get("RAY_CLUSTER_NAME", "")
         self._state = RecordUpdate(stage=Stage.READING)
+        self._last_words = RecordUpdate()
+        """What a run that was given up, and goes on in its thread, must not overwrite."""
         self._sequence = 0
         self._lock, self._fetching = threading.Lock(), threading.Lock()
         self._changed = self._urgent = False
@@ -120,7 +122,7 @@ class Publisher:
         if self._thread.is_alive():
             self._thread.join(patience_seconds)
         self.fetch()
-        self.update(**changes)
+        self._last_words = changes
         deadline, pause = self._clock() + patience_seconds, 0.5
         while not self.publish():
             if self._clock() + pause > deadline:
@@ -133,7 +135,7 @@ class Publisher:
         """Write the present state; log and return False when the target refuses it."""
         with self._lock:
             self._sequence += 1
-            sequence, state = self._sequence, self._state.copy()
+            sequence, state = self._sequence, RecordUpdate(**{**self._state, **self._last_words})
             self._changed = self._urgent = False
             self._last_write = self._clock()
         try:
@@ -148,11 +150,11 @@ class Publisher:
 
     def fetch(self, source: Source | None = None) -> None:
         """Take over what `source`, else the one that is polled, has; log it when it is gone."""
+        source = source or self._source
+        if source is None:
+            return
         # One at a time: what was handed over first must not overwrite what came after it.
         with self._fetching:
-            source = source or self._source
-            if source is None:
-                return
             try:
                 changes = source()
             except Exception as error:  # the actor may be gone with its node

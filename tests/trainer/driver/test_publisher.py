@@ -55,6 +55,16 @@ def test_the_last_record_is_written_until_it_is_accepted(tmp_path: Path, monkeyp
     assert target.records[0].sequence == 5
 
 
+def test_what_a_run_that_was_given_up_still_reports_does_not_overwrite_the_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = CountingTarget(refusals=1)
+    publisher = Publisher(config(tmp_path), target)
+    monkeypatch.setattr("time.sleep", lambda seconds: publisher.update(stage=Stage.STARTING))
+    assert publisher.finish(outcome=OUTCOME, stage=Stage.FINISHED)
+    assert [(record.stage, record.outcome) for record in target.records] == [(Stage.FINISHED, OUTCOME)]
+
+
 def test_a_record_that_goes_into_a_new_object_is_whole_and_newer_than_before(tmp_path: Path) -> None:
     target = CountingTarget()
     publisher = Publisher(config(tmp_path), target)
