@@ -106,12 +106,7 @@ def _json_of(column: str, schemas: list[Any], fault: Fault) -> str:
         written = json.dumps(schemas, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:  # such as a date in a Parquet file
         raise fault(f"{column!r} holds what JSON does not have ({error}): {shown(str(schemas))}", "write the schemas as JSON") from error
-    try:
-        written.encode()
-    except UnicodeEncodeError as error:
-        problem = f"{column!r} holds half of a surrogate pair, which is not valid text: {shown(written[max(0, error.start - 20) :])}"
-        raise fault(problem, "write the whole character") from error
-    return written
+    return _of_whole_characters(repr(column), written, fault)
 
 
 def is_tools(value: Any) -> bool:
@@ -151,12 +146,16 @@ def _part(path: str, part: Any, fault: Fault) -> str:
 def _text(path: str, value: Any, fault: Fault) -> str:
     if not isinstance(value, str):
         raise fault(f"{path} is {kind_of(value)}, not a text: {shown(str(value))}", "write its content as a text")
+    return _of_whole_characters(path, value, fault)
+
+
+def _of_whole_characters(name: str, text: str, fault: Fault) -> str:
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError as error:
-        problem = f"{path} holds half of a surrogate pair at character {error.start + 1}, which is not valid text"
-        raise fault(problem, "write the whole character") from error
-    return value
+        about = f"at character {error.start + 1}, which is not valid text: {shown(text[max(0, error.start - 20) :])}"
+        raise fault(f"{name} holds half of a surrogate pair {about}", "write the whole character") from error
+    return text
 
 
 def _thoughts(path: str, role: str, held: Mapping[str, Any], fault: Fault) -> str | None:
