@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from controller.job.situation import Situation
 from controller.job.verdict import Verdict, exhausted, pronounce
-from finetune.api.conditions import Reason, is_true
+from finetune.api.conditions import Reason, get_condition, is_true
 from finetune.api.status import Attempt, ConditionType
 
 
@@ -17,7 +17,10 @@ def accept(situation: Situation) -> Situation:
 
 
 def refuse(situation: Situation, reason: str, message: str) -> Situation:
-    """Say why the job cannot be run, or not yet."""
+    """Say why the job cannot be run, or not yet. If it could not be seen before, that is over: nothing of it runs."""
+    running = get_condition(situation.status, ConditionType.RUNNING)
+    if running is not None and running.reason == Reason.OBSERVATION_FAILED:
+        situation = situation.condition(ConditionType.RUNNING, "False", reason, message)
     return situation.condition(ConditionType.ACCEPTED, "False", reason, message)
 
 

@@ -25,6 +25,14 @@ def test_a_job_is_accepted_or_refused_with_a_reason() -> None:
     assert (refused.status, refused.reason, refused.message) == ("False", "SpecInvalid", "spec.task: unknown")
 
 
+def test_a_job_that_is_seen_again_and_refused_no_longer_says_that_it_cannot_be_seen() -> None:
+    unseen = situation().condition(ConditionType.RUNNING, "False", Reason.OBSERVATION_FAILED, "the controller cannot read")
+    after = refuse(unseen, Reason.REFERENCE_MISSING, "there is no claim data").status
+    assert [condition(after, each).reason for each in (ConditionType.RUNNING, ConditionType.ACCEPTED)] == ["ReferenceMissing"] * 2
+    waits = situation().condition(ConditionType.RUNNING, "False", Reason.RETRYING, "the next attempt starts at noon")
+    assert condition(refuse(waits, Reason.REFERENCE_MISSING, "words").status, ConditionType.RUNNING).reason == Reason.RETRYING
+
+
 def test_only_a_job_that_was_suspended_is_said_to_resume() -> None:
     assert resume(situation()) == situation()
     suspended = situation().condition(ConditionType.SUSPENDED, "True", Reason.SUSPENDED, "words")
