@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -67,11 +68,16 @@ def test_the_signals_of_a_logout_that_arrive_before_the_trainer_interrupt_the_co
 
 
 def send_at_once(*numbers: signal.Signals) -> None:
-    """Have signals handled together, as when they come while the process does something that no handler interrupts."""
+    """Have signals handled together, as when they come while the process does something that no handler interrupts.
+
+    They are sent to this thread: another one, which does not block them, would take those of the process at once.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    for number in numbers:
-        os.kill(os.getpid(), number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    try:
+        for number in numbers:
+            signal.pthread_kill(threading.get_ident(), number)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 @contextlib.contextmanager
