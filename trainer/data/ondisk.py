@@ -6,6 +6,7 @@ Tests: tests/trainer/data/test_ondisk.py, test_rowstore.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,23 @@ def saved_array(path: Path) -> NDArray[Any]:
     except OSError:
         found = np.load(path)
     return found
+
+
+def words_column(values: Sequence[str | bytes], kind: Any) -> Any:
+    """Return strings or bytes as an Arrow array of type `kind`, without pandas, which pyarrow.array imports: it takes half a second."""
+    import pyarrow
+
+    words = [value.encode() if isinstance(value, str) else value for value in values]
+    offsets = np.zeros(len(words) + 1, np.int64 if pyarrow.types.is_large_binary(kind) else np.int32)
+    np.cumsum([len(word) for word in words], out=offsets[1:])
+    return pyarrow.Array.from_buffers(kind, len(words), [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(b"".join(words))])
+
+
+def numbers_column(values: Sequence[int]) -> Any:
+    """Return whole numbers as an Arrow array, without pandas too."""
+    import pyarrow
+
+    return pyarrow.Array.from_buffers(pyarrow.int64(), len(values), [None, pyarrow.py_buffer(np.asarray(values, np.int64))])
 
 
 class Batches:

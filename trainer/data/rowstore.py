@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.digests import HALF, Digests, collect, digest
-from trainer.data.ondisk import Batches, array_in, saved_array
+from trainer.data.ondisk import Batches, array_in, numbers_column, saved_array, words_column
 from trainer.data.rows import Example
 
 BATCH_BYTES = 1 << 20
@@ -87,7 +87,7 @@ class RowWriter:
         return RowStore(self.folder, self.count, self._kind or Example)
 
     def _flush(self) -> None:
-        arrays = [self._arrow.array(values, field.type) for values, field in zip(self._columns, self._schema, strict=True)]
+        arrays = [words_column(values, field.type) for values, field in zip(self._columns, self._schema, strict=True)]
         self._writer.write_batch(self._arrow.record_batch(arrays, schema=self._schema))
         self._starts.write(struct.pack("<q", self.count - len(arrays[0])))
         self._forget()
@@ -117,11 +117,9 @@ class RowStore:
 
     def examples(self, indices: Places) -> Iterator[Example]:
         """Decode the rows with these indices; consecutive ones of the same batch together, which is faster."""
-        import pyarrow
-
         starts = self._starts
         for number, run in groupby(map(int, np.asarray(indices)), lambda index: bisect_right(starts, index) - 1):
-            rows = self._batches[number].take(pyarrow.array([index - starts[number] for index in run]))
+            rows = self._batches[number].take(numbers_column([index - starts[number] for index in run]))
             for name, origin, content in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 yield self.kind.from_wire(name, origin, json.loads(content))
 
