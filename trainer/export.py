@@ -28,10 +28,12 @@ from trainer.engine.base import PARAMETERS, EngineState, check_names
 from trainer.hub.connection import HubUnavailable
 from trainer.model.beside import WEIGHTS_RECORD, Origin
 from trainer.model.exporter import Exported, TrainedTensors, export
-from trainer.model.load import load_model, load_tokenizer, provenance_of, weights_digest
+from trainer.model.load import load_model, provenance_of
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
+from trainer.model.tokenizer import load_tokenizer
 from trainer.model.verification import ExportMismatchError, Probe
+from trainer.model.weights import weights_digest
 from trainer.rank.state import RunState
 from trainer.reporting.report import measured_step, with_exports
 from trainer.storage.checkpoint import CheckpointStore, SavedState

@@ -23,8 +23,9 @@ from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_model
 from trainer.evaluation.measurement import Measurement
 from trainer.export import ExportOptions, export_run, main
-from trainer.model.load import load_model, weights_digest
+from trainer.model.load import load_model
 from trainer.model.lora import apply_method, peft_warnings_silenced
+from trainer.model.weights import weights_digest
 from trainer.objectives.family import CAUSAL_LM
 from trainer.rank.ledger import Ledger
 from trainer.rank.rows import AugmentedWords

@@ -26,7 +26,8 @@ from transformers import GenerationConfig, PreTrainedModel
 from finetune.api.sections import Export
 from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
-from trainer.model.load import base_reference, load_model
+from trainer.model.load import load_model
+from trainer.model.location import base_reference
 from trainer.model.lora import peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
 from trainer.model.verification import Difference, ExportMismatchError, Probe, fingerprints

@@ -15,6 +15,7 @@ from finetune.api.sources import CLAIMS_DIRECTORY, ModelSource
 from trainer.hub import models as hub
 from trainer.model import package
 from trainer.model.folder import check_folder
+from trainer.model.gguf import cached_folder, dequantized_folder
 
 STORE_VARIABLE = "FINETUNE_MODEL_STORE"
 """Environment variable: a folder of models, as org/name, that is searched before the hub."""
@@ -103,3 +104,23 @@ def _from_package(model: ModelSource, name: str) -> LocatedModel | None:
         source=f"quickstart package {found.distribution}",
         request=model,
     )
+
+
+def folder_of(located: LocatedModel) -> Path:
+    """Return the folder to load from; a GGUF file is dequantized into the cache at its first use."""
+    return dequantized_folder(located.path) if located.kind is ModelKind.GGUF else located.path
+
+
+def ready_folder(located: LocatedModel) -> Path | None:
+    """Return the folder to load from; None for a GGUF file that is not dequantized yet."""
+    return cached_folder(located.path) if located.kind is ModelKind.GGUF else located.path
+
+
+def base_reference(located: LocatedModel) -> tuple[str, str | None]:
+    """Return what loads the weights that are trained: name and commit on the hub, otherwise their folder.
+
+    For weights that did not come from the hub, the name would load others, or wait for a hub that cannot be reached.
+    """
+    if located.revision is not None:
+        return located.name, located.revision
+    return str(folder_of(located).resolve()), None

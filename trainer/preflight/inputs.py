@@ -14,7 +14,10 @@ from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.sampler import steps_total
 from trainer.model.identity import model_digest
-from trainer.model.location import LocatedModel, locate
+from trainer.model.location import LocatedModel
+from trainer.model.tokenizer import load_tokenizer
+from trainer.preflight.architecture import limits_of
+from trainer.preflight.aside import ModelChecks
 from trainer.preflight.doctor import examine
 from trainer.preflight.prepare import prepare
 from trainer.preflight.shardkeys import shard_keys
@@ -103,8 +106,6 @@ def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | N
 
     A template that reads the clock gets `template_time`.
     """
-    from trainer.model.load import load_tokenizer
-
     tokenizer = load_tokenizer(located)
     task.prepare(tokenizer, template_time)
     return tokenizer
@@ -113,21 +114,20 @@ def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | N
 def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
     """Read and check all input; raises InputError for what the user must fix.
 
-    Cheap checks come first: torch and transformers, which take seconds to import, are not imported before rows and
-    model folder are known to be valid. Weights, which may be large, are read last.
+    The rows come first: transformers, which takes a second to import, is not imported before they are known to be valid. What
+    there is to check of the model goes on beside them.
     """
-    dataset = prepare(config, data.rows)
-    located = locate(config.model, weights=False)
-    # A run that continues in this folder keeps its own time: on another day its rows would have other tokens.
-    now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
-    template_time = recorded_time(output_place(config.output)) or now
-    task = task_of(config.task)
-    tokenizer = tokenizer_for(task, located, template_time)
-    from trainer.model.load import weights_digest
-    from trainer.preflight.rehearsal import rehearse
-
-    shown = template_time if task.depends_on_time(tokenizer) else None
-    keys = shard_keys(config, dataset, tokenizer, shown)
-    findings = examine(dataset, tokenizer, config, rehearse(located, config), on_disk(data, keys))
-    digest = weights_digest(located) if located.revision is None else None
+    with ModelChecks(config) as model:
+        dataset = prepare(config, data.rows)
+        located = model.located()
+        # A run that continues in this folder keeps its own time: on another day its rows would have other tokens.
+        now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
+        template_time = recorded_time(output_place(config.output)) or now
+        task = task_of(config.task)
+        tokenizer = tokenizer_for(task, located, template_time)
+        shown = template_time if task.depends_on_time(tokenizer) else None
+        keys = shard_keys(config, dataset, tokenizer, shown)
+        findings = examine(dataset, tokenizer, config, limits_of(located), on_disk(data, keys))
+        model.rehearse()
+        digest = model.weights_digest()
     return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))

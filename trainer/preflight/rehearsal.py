@@ -1,31 +1,30 @@
-"""Builds a model from its config.json alone and applies the job's method, to find in a second what would fail in a worker.
+"""Builds a model from its config.json alone and applies the job's method, to find in seconds what would fail in a worker.
 
-No weights are read: parameters are on torch's meta device, which has shapes but no data. Test:
-tests/trainer/preflight/test_rehearsal.py.
+No weights are read: parameters are on torch's meta device, which has shapes but no data. `python -m trainer.preflight.rehearsal` does
+it in a process of its own, for a program without torch: aside.py starts it. Test: tests/trainer/preflight/test_rehearsal.py.
 """
 
+import contextlib
 import logging
+import pickle
+import sys
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from finetune.api.errors import InputError
 from finetune.api.trainconfig import TrainConfig
-from trainer.model.load import FIX, first_line, folder_of
+from trainer.model.faults import FIX, first_line
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
 from trainer.model.recompute import recompute_activations
 from trainer.objectives.family import CAUSAL_LM, Family
-from trainer.preflight.limits import ModelLimits
+from trainer.preflight.architecture import configuration_of
 from trainer.tasks.registry import task_of
 
 logger = logging.getLogger(__name__)
-
-FIXED_POSITIONS = frozenset({"biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt"})
-"""Model types with a table of positions: a token beyond its end is an IndexError. (OPT's table has two extra entries for itself.)"""
 
 ENCODERS = frozenset({
     "bert", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert", "roberta", "roberta-prelayernorm",
@@ -34,33 +33,20 @@ ENCODERS = frozenset({
 """Model types that attend to later tokens unless their configuration sets is_decoder: they would see the answers."""
 
 
-def rehearse(located: LocatedModel, config: TrainConfig) -> ModelLimits:
-    """Return the model's limits; raises InputError if it cannot be trained as the job asks."""
-    model_config = _config(located)
+def rehearse(located: LocatedModel, config: TrainConfig) -> bool:
+    """Return whether the model could be built here, which is no condition; raises InputError if it cannot be trained as the job asks."""
+    model_config = configuration_of(located)
     family = task_of(config.task).objective.family
     model = _without_weights(located, model_config, family)
-    if model is not None:
-        lora, deepspeed = config.method.lora, config.workers.deepspeed
-        if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
-            refuse_sharded_embeddings(model, lora.target_modules)
-        if config.training.gradient_checkpointing:
-            _recompute(model)
-        apply_method(model, config.method, config.regularization, config.training.seed, family)
-    text = model_config.get_text_config()
-    return ModelLimits(
-        positions=getattr(text, "max_position_embeddings", None),
-        fixed=text.model_type in FIXED_POSITIONS,
-        vocabulary=getattr(text, "vocab_size", None),
-    )
-
-
-def _config(located: LocatedModel) -> PreTrainedConfig:
-    folder = folder_of(located)
-    try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError, StrictDataclassError) as error:
-        raise InputError(located.field, f"the configuration in {located.path} cannot be read: {first_line(error)}", FIX) from error
-    return found
+    if model is None:
+        return False
+    lora, deepspeed = config.method.lora, config.workers.deepspeed
+    if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
+        refuse_sharded_embeddings(model, lora.target_modules)
+    if config.training.gradient_checkpointing:
+        _recompute(model)
+    apply_method(model, config.method, config.regularization, config.training.seed, family)
+    return True
 
 
 def _without_weights(located: LocatedModel, model_config: PreTrainedConfig, family: Family) -> PreTrainedModel | None:
@@ -85,3 +71,23 @@ def _recompute(model: PreTrainedModel) -> None:
     except (ValueError, NotImplementedError) as error:
         fix = "set it to false for this model"
         raise InputError("training.gradientCheckpointing", f"not supported by {type(model).__name__}: {first_line(error)}", fix) from error
+
+
+def main() -> None:
+    """Read a pickled (LocatedModel, TrainConfig as JSON) from stdin; write what `rehearse` returns or the InputError, pickled."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    request = sys.stdin.buffer.read()
+    if not request:  # nobody needs it any more
+        return
+    located, config = pickle.loads(request)  # noqa: S301 - the program that started this one pickled it
+    verdict: bool | InputError
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            verdict = rehearse(located, TrainConfig.model_validate_json(config))
+        except InputError as error:
+            verdict = error
+    sys.stdout.buffer.write(pickle.dumps(verdict))
+
+
+if __name__ == "__main__":
+    main()

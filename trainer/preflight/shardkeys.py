@@ -7,6 +7,7 @@ and tokens, the time that a template shows, the task and the maximum length. Tes
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ def code_digest() -> str:
     return digest_of_code(Path(trainer.__file__).parent)
 
 
-def digest_of_code(root: Path) -> str:
-    """Return the digest of the Python files of `ENCODING_ROOMS` below a folder."""
+def digest_of_code(root: Path, rooms: Sequence[str] = ENCODING_ROOMS) -> str:
+    """Return the digest of the Python files of some packages below a folder."""
     found = hashlib.sha256()
-    for path in sorted(file for room in ENCODING_ROOMS for file in (root / room).rglob("*.py")):
+    for path in sorted(file for room in rooms for file in (root / room).rglob("*.py")):
         content = path.read_bytes()
         found.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
     return found.hexdigest()

@@ -21,8 +21,9 @@ from trainer.engine.factory import build_engine
 from trainer.evaluation.generation import generate
 from trainer.model.beside import Origin
 from trainer.model.exporter import TrainedTensors, export
-from trainer.model.load import load_model, load_tokenizer, provenance_of
+from trainer.model.load import load_model, provenance_of
 from trainer.model.lora import apply_method
+from trainer.model.tokenizer import load_tokenizer
 from trainer.model.verification import Probe
 from trainer.objectives.family import CAUSAL_LM
 from trainer.storage.localfolder import LocalFolder

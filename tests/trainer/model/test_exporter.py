@@ -15,8 +15,10 @@ from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_gpt2, tiny_tokenizer
 from trainer.model.beside import Origin
 from trainer.model.exporter import TrainedTensors, base_dtype, export
-from trainer.model.load import base_reference, load_model, load_tokenizer, provenance_of
+from trainer.model.load import load_model, provenance_of
+from trainer.model.location import base_reference
 from trainer.model.lora import apply_method, peft_warnings_silenced
+from trainer.model.tokenizer import load_tokenizer
 from trainer.model.verification import ExportMismatchError, Probe
 from trainer.objectives.family import CAUSAL_LM
 from trainer.storage import localfolder

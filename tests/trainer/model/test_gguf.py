@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from finetune.api.sources import ModelSource
+from tests.trainer.fixtures.ggufs import write_gguf
 from trainer.evaluation.generation import generate
-from trainer.model.gguf import dequantized_folder
-from trainer.model.load import load_model, load_tokenizer, provenance_of
+from trainer.model.gguf import convert, dequantized_folder
+from trainer.model.load import load_model, provenance_of
 from trainer.model.location import locate
+from trainer.model.tokenizer import load_tokenizer
 from trainer.objectives.family import CAUSAL_LM
 
 QUICKSTART = ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")
@@ -82,8 +86,33 @@ def test_a_file_that_is_no_gguf_says_what_failed(gguf_file: Path, tmp_path: Path
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
     gguf_file.write_bytes(b"<html>not found</html>")
 
-    with pytest.raises(RuntimeError, match=r"(?s)model\.gguf could not be dequantized \(exit code 1\).*is not a GGUF file"):
+    with pytest.raises(RuntimeError, match=r"model\.gguf could not be dequantized: .* is not a GGUF file"):
         dequantized_folder(gguf_file)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_folder_is_the_one_that_transformers_writes_after_reading_the_file(tmp_path: Path, tied: bool) -> None:
+    file, ours, theirs = write_gguf(tmp_path / "model.gguf", tied=tied), tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    convert(file, ours)
+    asked = {"gguf_file": file.name, "quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
+    AutoModelForCausalLM.from_pretrained(tmp_path, **asked).save_pretrained(theirs)
+    AutoTokenizer.from_pretrained(tmp_path, gguf_file=file.name).save_pretrained(theirs)
+
+    assert sorted(path.name for path in ours.iterdir()) == sorted(path.name for path in theirs.iterdir())
+    for name in ("model.safetensors", "tokenizer.json", "chat_template.jinja", "generation_config.json"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
+    # Where it came from, and how it was loaded, is not part of the model.
+    for name, left_out in (("config.json", {"_model_name_or_path"}), ("tokenizer_config.json", {"is_local", "local_files_only"})):
+        settings = json.loads((theirs / name).read_text())
+        assert json.loads((ours / name).read_text()) == {key: settings[key] for key in settings.keys() - left_out}
+
+
+def test_another_architecture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
+    file = write_gguf(tmp_path / "model.gguf", architecture="gemma")
+    with pytest.raises(RuntimeError, match="could not be dequantized: its architecture is gemma, not llama"):
+        dequantized_folder(file)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from finetune.api.errors import InputError
 from tests.trainer.fixtures.causal import located_folder, tiny_model
-from trainer.model.load import load_model, load_tokenizer, provenance_of
+from trainer.model.load import load_model, provenance_of
+from trainer.model.tokenizer import load_tokenizer
 from trainer.objectives.family import CAUSAL_LM
 
 

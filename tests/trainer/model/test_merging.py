@@ -16,9 +16,10 @@ from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_gpt2, tiny_model
 from trainer.model.beside import Origin
 from trainer.model.exporter import TrainedTensors, export
-from trainer.model.load import load_model, load_tokenizer, provenance_of
+from trainer.model.load import load_model, provenance_of
 from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
+from trainer.model.tokenizer import load_tokenizer
 from trainer.model.verification import ExportMismatchError, Probe
 from trainer.objectives.family import CAUSAL_LM
 from trainer.storage.localfolder import LocalFolder

@@ -22,8 +22,8 @@ from tests.trainer.fixtures.rows import write_rows
 from tests.trainer.fixtures.stored import data_folder, prepared
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
-from trainer.model.load import weights_digest
 from trainer.model.location import LocatedModel, ModelKind
+from trainer.model.weights import weights_digest
 from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.storage.ownership import TIME_FIELD, Ownership
 from trainer.text.pieces import pieces_of

@@ -1,0 +1,38 @@
+"""Lets a program without torch load a tokenizer without it: the driver needs torch for nothing, and it costs seconds and half a gigabyte.
+
+transformers offers tokenizers and configurations on machines that have no torch. Here it is told that this is one.
+Test: tests/trainer/model/test_torchless.py.
+"""
+
+import os
+import sys
+import threading
+
+ADVICE = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+_importing = threading.Lock()
+
+
+def import_transformers() -> None:
+    """Import transformers; where torch is not imported, as if it were not installed.
+
+    A program that trains afterwards has to call `forget_transformers` first.
+    """
+    with _importing:
+        if "torch" in sys.modules or "transformers" in sys.modules:
+            return
+        given = os.environ.get(ADVICE)
+        os.environ[ADVICE] = "1"  # else it advises to install torch
+        sys.modules["torch"] = None  # type: ignore[assignment]  # Python's way to say that there is no such module
+        try:
+            import transformers  # noqa: F401  # looks for torch once, and remembers
+        finally:
+            del sys.modules["torch"]
+            del os.environ[ADVICE]
+            if given is not None:
+                os.environ[ADVICE] = given
+
+
+def forget_transformers() -> None:
+    """Let the next import of transformers find torch; tokenizers that were loaded stay usable."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+        del sys.modules[name]

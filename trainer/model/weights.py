@@ -1,0 +1,32 @@
+"""Which weights a model has, by their files: digest and number of parameters. No torch. Test: tests/trainer/model/test_load.py."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import safe_open
+
+from trainer.model.folder import weight_files
+from trainer.model.location import LocatedModel, ModelKind
+from trainer.storage.digest import sha256_of
+
+
+def parameter_count(files: Sequence[Path]) -> int:
+    """Return the number of parameters by the headers of safetensors files; tied ones are stored once."""
+    count = 0
+    for file in files:
+        with safe_open(file, framework="np") as tensors:
+            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return count
+
+
+def weights_digest(located: LocatedModel) -> str:
+    """Return sha256 of the one weight file as it was found, or of the list of several files' digests and names."""
+    if located.kind is ModelKind.GGUF:
+        return f"sha256:{sha256_of(located.path)}"
+    files = weight_files(located.path, located.field)
+    if len(files) == 1:
+        return f"sha256:{sha256_of(files[0])}"
+    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"

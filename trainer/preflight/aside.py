@@ -1,0 +1,78 @@
+"""Checks the model in a thread while the rows are read: finds it, dequantizes it if needed, has it rehearsed, digests its weights.
+
+Test: tests/trainer/preflight/test_aside.py.
+"""
+
+import sys
+import threading
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self
+
+from finetune.api.trainconfig import TrainConfig
+from trainer.model.location import LocatedModel, folder_of, locate, ready_folder
+from trainer.model.weights import weights_digest
+from trainer.preflight.passed import Passed
+from trainer.preflight.rehearsing import RehearsalProgram
+
+
+class ModelChecks:
+    """What is checked of a model beside its rows, begun at once. Leaving the block ends what is still going on.
+
+    A program that has imported torch, as tests have, rehearses the model itself, when it is asked for the outcome.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._config, self._program = config, RehearsalProgram()
+        self._here = "torch" in sys.modules
+        self._located: Future[LocatedModel] = Future()
+        self._digest: Future[str | None] = Future()
+        self._rehearsed: Future[None] = Future()
+
+    def __enter__(self) -> Self:
+        # Not waited for when other input is invalid: a hub that does not answer takes its time.
+        threading.Thread(target=self._work, name="model checks", daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._program.end()
+
+    def located(self) -> LocatedModel:
+        """Return the model; raises what `locate` raises."""
+        return self._located.result()
+
+    def weights_digest(self) -> str | None:
+        """Return the digest of its weights; None for a commit on the hub, whose weights were not fetched."""
+        return self._digest.result()
+
+    def rehearse(self) -> None:
+        """Return when the model has been rehearsed; raises InputError if it cannot be trained as the job asks."""
+        self._rehearsed.result()
+        if self._here:
+            from trainer.preflight.rehearsal import rehearse
+
+            rehearse(self.located(), self._config)
+
+    def _work(self) -> None:
+        answers: tuple[Future[Any], ...] = (self._located, self._digest, self._rehearsed)
+        try:
+            located = locate(self._config.model, weights=False)
+            self._located.set_result(located)
+            known = self._here or self._passed_before(located)
+            if not known:
+                self._program.begin()
+            folder = folder_of(located)
+            self._digest.set_result(weights_digest(located) if located.revision is None else None)
+            if not known and self._program.rehearse(located, self._config):
+                Passed.of(self._config, folder).remember()
+            self._rehearsed.set_result(None)
+        except BaseException as error:  # raised again in the thread that asks
+            for answer in answers:
+                if not answer.done():
+                    answer.set_exception(error)
+        finally:
+            self._program.close()
+
+    def _passed_before(self, located: LocatedModel) -> bool:
+        folder = ready_folder(located)
+        return folder is not None and Passed.of(self._config, folder).known

@@ -1,0 +1,49 @@
+"""Remembers which rehearsals passed, because one takes seconds of processor time and always ends in the same way.
+
+Touches the cache folder. Test: tests/trainer/preflight/test_passed.py.
+"""
+
+import contextlib
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import trainer
+from finetune.api.trainconfig import TrainConfig
+from trainer.model.gguf import cache_directory
+from trainer.preflight.shardkeys import digest_of_code
+
+LIBRARIES = ("torch", "transformers", "peft", "accelerate")
+ROOMS = ("model", "objectives", "preflight", "tasks")
+"""Packages of the trainer whose code a rehearsal runs."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Whether a rehearsal passed, as an empty file in the cache, named by everything that its outcome depends on."""
+
+    file: Path
+
+    @classmethod
+    def of(cls, config: TrainConfig, folder: Path) -> "Passed":
+        """Return the record of rehearsing the model in `folder`, of which only config.json counts."""
+        sections = (config.method, config.training, config.regularization, config.workers)
+        parts = [
+            sys.version, [version(name) for name in LIBRARIES], digest_of_code(Path(trainer.__file__).parent, ROOMS), config.task,
+            [section.to_wire() for section in sections], (folder / "config.json").read_text(encoding="utf-8"),
+        ]  # fmt: skip
+        return cls(cache_directory() / "rehearsals" / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32])
+
+    @property
+    def known(self) -> bool:
+        """Whether it passed before."""
+        return self.file.is_file()
+
+    def remember(self) -> None:
+        """Record that it passed; a cache that cannot be written costs the seconds again, and nothing else."""
+        with contextlib.suppress(OSError):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.touch()
