@@ -15,6 +15,7 @@ import torch.distributed
 from torch import Tensor, nn
 
 from trainer.engine.optimizer import Optimizer
+from trainer.engine.patience import from_rank_0
 
 PARAMETERS = "parameters"
 """Name of the group of trainable parameters beside the optimizer's slots."""
@@ -63,6 +64,12 @@ class Engine(ABC):
     world_size: int
     shards_parameters: bool = False
     """Whether a forward needs all ranks at once, because each holds only a part of every weight."""
+    autocast: bool = False
+    """Whether the model computes in bfloat16 although its trained weights are held in float32."""
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """Return the context in which `model` computes as `forward` does, for what calls it directly, such as generation."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
 
     @abstractmethod
     def forward(self, **inputs: Any) -> Tensor:
@@ -118,12 +125,8 @@ class Engine(ABC):
         return values
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's value on every rank."""
-        if self.world_size == 1:
-            return value
-        values = [value]
-        torch.distributed.broadcast_object_list(values, src=0)
-        return values[0]
+        """Return rank 0's value on every rank, however long rank 0 works before it gives it."""
+        return value if self.world_size == 1 else from_rank_0(value, self.rank, self.world_size)
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield name and parameter of everything that is trained, in the model's order (the same on every rank)."""

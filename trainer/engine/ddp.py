@@ -1,8 +1,10 @@
 """PyTorch DistributedDataParallel: the engine for one process, and the reference that DeepSpeed is tested against.
 
-Test: tests/trainer/engine/test_invariance.py.
+Tests: tests/trainer/engine/test_invariance.py, tests/trainer/engine/test_ddp.py.
 """
 
+import re
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,15 +25,19 @@ class DdpEngine(Engine):
         distributed = torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if distributed else 0
         self.world_size = torch.distributed.get_world_size() if distributed else 1
-        self._bfloat16 = bfloat16
+        self.autocast = bfloat16
         self._clipping = settings.gradient_clipping
         self.optimizer = settings.optimizer
         self._optimizer = self.optimizer.build(self.model)
-        self._wrapped = DistributedDataParallel(self.model) if self.world_size > 1 else self.model
+        self._wrapped = self.model
+        if self.world_size > 1:
+            # It costs a walk over the graph in each step, so only where it is needed.
+            unused = routes_to_experts(name for name, _ in self.trainable())
+            self._wrapped = DistributedDataParallel(self.model, find_unused_parameters=unused)
 
     def forward(self, **inputs: Any) -> Tensor:
         """Return the logits; under bfloat16 the arithmetic is autocast and weights stay as they are held."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+        with self.arithmetic():
             # Evaluation goes past DDP, whose forward broadcasts buffers and so would need all ranks in step.
             module = self._wrapped if torch.is_grad_enabled() else self.model
             logits: Tensor = module(**inputs).logits
@@ -51,6 +57,9 @@ class DdpEngine(Engine):
     def step(self, learning_rate: float) -> float:
         """Clip, update, clear."""
         parameters = [parameter for _, parameter in self.trainable()]
+        for parameter in parameters:
+            if parameter.grad is None:  # no rank used it; under ZeRO it would have zeros, and a resume counts its step
+                parameter.grad = torch.zeros_like(parameter)
         limit = self._clipping if self._clipping > 0 else float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         for group in self._optimizer.param_groups:
@@ -88,3 +97,11 @@ class DdpEngine(Engine):
     def full_gradients(self) -> dict[str, Tensor]:
         """Return the averaged gradients."""
         return {name: parameter.grad.detach().clone() for name, parameter in self.trainable() if parameter.grad is not None}
+
+
+def routes_to_experts(names: Iterable[str]) -> bool:
+    """Return whether a micro-batch may leave trained parameters without a gradient: those of an expert that no token chose.
+
+    Only where each expert is a module with parameters of its own; most models keep those of all experts in one tensor.
+    """
+    return any(re.search(r"\bexperts\.\d+\.", name) for name in names)

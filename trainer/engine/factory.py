@@ -59,7 +59,7 @@ def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: tor
         from transformers.integrations import HfDeepSpeedConfig
 
         world_size = torch.distributed.get_world_size()
-        guard = HfDeepSpeedConfig(deepspeed_config(3, settings, bfloat16=bfloat16, world_size=world_size))
+        guard = HfDeepSpeedConfig(deepspeed_config(3, settings, device, bfloat16=bfloat16, world_size=world_size))
     engine = DeepspeedEngine(load(), deepspeed.zero_stage, settings, device, bfloat16=bfloat16)
     del guard
     return engine

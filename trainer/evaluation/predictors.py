@@ -55,6 +55,7 @@ def generate_over_ranks(
         # Every rank generates for equally many prompts, for the same reason as in sum_over_tokens.
         computed = own + [order[0]] * (-(-len(prompts) // engine.world_size) - len(own))
     own_prompts = [list(prompts[index]) for index in computed]
-    answers = generate(engine.model, tokenizer, own_prompts, max_new_tokens, batch_size, form, synced=engine.shards_parameters)
+    with engine.arithmetic():
+        answers = generate(engine.model, tokenizer, own_prompts, max_new_tokens, batch_size, form, synced=engine.shards_parameters)
     answered = dict(pair for rank_pairs in engine.gather(list(zip(own, answers, strict=False))) for pair in rank_pairs)
     return [answered[index] for index in range(len(prompts))]

@@ -165,6 +165,7 @@ def training_summary(trained: TrainedRun, trainable_parameters: int) -> Training
         world_size=trained.loaded.engine.world_size,
         trainable_parameters=trainable_parameters,
         peak_memory_bytes=peak_memory_bytes(),
+        peak_device_memory_bytes=peak_device_memory_bytes(trained.loaded.engine.device),
         train_loss=trained.start.ledger.metrics.latest.get(MetricName.TRAIN_LOSS),
         tokens_per_second=advance.tokens_per_second,
         resumed_from_step=trained.start.step,
@@ -176,6 +177,11 @@ def peak_memory_bytes(platform: str = sys.platform) -> int:
     """Return the most memory that this process had so far; getrusage(2) counts it in kilobytes, on macOS in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform == "darwin" else peak * 1024
+
+
+def peak_device_memory_bytes(device: torch.device) -> int | None:
+    """Return the most memory that tensors of this process had on a GPU so far; None where the model is not on one."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def sample_answers(baseline: Measurement, final: Measurement) -> list[SampleAnswer]:

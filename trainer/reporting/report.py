@@ -49,7 +49,9 @@ class TrainingSummary:
     world_size: int
     trainable_parameters: int
     peak_memory_bytes: int
-    """The most memory that rank 0 had, from its start on."""
+    """The most memory of the host that rank 0 had, from its start on."""
+    peak_device_memory_bytes: int | None = None
+    """The most memory that rank 0's tensors had on its GPU; None without one."""
     train_loss: float | None = None
     tokens_per_second: float | None = None
     resumed_from_step: int = 0
@@ -161,6 +163,7 @@ def _training(training: TrainingSummary) -> dict[str, Any]:
         "resumedFromStep": training.resumed_from_step,
         "stoppedEarly": training.stopped_early,
         "peakMemoryBytes": training.peak_memory_bytes,
+        "peakDeviceMemoryBytes": training.peak_device_memory_bytes,
     }
 
 

@@ -130,6 +130,21 @@ def accumulation_error(name: str) -> float:
     return float((fine - coarse).norm() / coarse.norm())
 
 
+def reduction_error(name: str) -> float:
+    """Return the relative difference between the engine's gradient and the float32 mean of the ranks' own bfloat16 gradients."""
+    settings = EngineSettings(AdamW(0.0), gradient_clipping=0.0, micro_batch_size=1, micro_batches_per_step=1)
+    engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
+    batch, model = CAUSAL.collate([rows_of_step(0)[engine.rank]]), new_model().bfloat16()
+    alone = Forward.of(model, lambda **inputs: model(**inputs).logits)
+    CAUSAL.loss(alone, batch).objective.backward()
+    engine.backward(CAUSAL.loss(Forward.of(engine.model, engine.forward), batch).objective, last=True)
+    found = torch.cat([value.flatten() for value in engine.full_gradients().values()])
+    expected = torch.cat([parameter.grad.float().flatten() for parameter in model.parameters() if parameter.grad is not None])
+    torch.distributed.all_reduce(expected)
+    expected /= engine.world_size
+    return float((found - expected).norm() / expected.norm())
+
+
 def states_equal(left: EngineState, right: EngineState) -> bool:
     both = [(left.parameters, right.parameters), *((left.slots[slot], right.slots[slot]) for slot in left.slots)]
     return left.slots.keys() == right.slots.keys() and all(
@@ -209,6 +224,8 @@ def main() -> None:
         results[f"resume-momentum/{name}"] = resumes_exactly(name, 2, world_size, optimizer=Momentum())
         if world_size == 1 and name in BFLOAT16_MASTERS:
             results[f"accumulation/{name}"] = {"error": accumulation_error(name)}
+        if world_size == 2 and name in BFLOAT16_MASTERS:
+            results[f"reduction/{name}"] = {"error": reduction_error(name)}
     if rank == 0:
         Path(sys.argv[1]).write_text(json.dumps(results))
     torch.distributed.barrier()

@@ -1,17 +1,11 @@
 """Loss and gradient do not depend on how a global batch is split; a resumed engine goes on bit for bit."""
 
-import json
 import math
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.repository import REPOSITORY
 from tests.trainer.engine.program import (
     BFLOAT16_MASTERS,
     ENGINES,
@@ -23,56 +17,21 @@ from tests.trainer.engine.program import (
     UNEVEN,
     rows_of_step,
 )
+from tests.trainer.engine.ranks import RANKS_SECONDS, run_ranks
 from tests.trainer.fixtures.optimizers import Momentum
 from trainer.data.rows import Sample
 from trainer.engine.optimizer import AdamW, Optimizer
 
-RANKS_SECONDS = 480
 PROGRAM = Path(__file__).with_name("program.py")
 SPLITS = [(world, engine, micro) for world in (1, 2) for engine in ENGINES for micro in MICRO_BATCHES if world * micro <= ROWS]
 
 pytestmark = [pytest.mark.timeout(2 * RANKS_SECONDS), pytest.mark.xdist_group("training")]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def run_ranks(world_size: int, output: Path) -> dict[str, dict]:
-    base = os.environ | {
-        "WORLD_SIZE": str(world_size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "LOCAL_SIZE": str(world_size),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(REPOSITORY),
-        "PYTHONWARNINGS": "default",
-    }
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(output)], env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(world_size)
-    ]  # fmt: skip
-    try:
-        errors = [rank.communicate(timeout=RANKS_SECONDS)[1] for rank in ranks]
-    finally:
-        # One that is left waits for the others until the collective's own limit.
-        for rank in ranks:
-            if rank.poll() is None:
-                rank.kill()
-                rank.communicate()
-    assert [rank.returncode for rank in ranks] == [0] * world_size, errors[0][-3000:]
-    return json.loads(output.read_text())
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, dict]]:
     folder = tmp_path_factory.mktemp("ranks")
-    return {world_size: run_ranks(world_size, folder / f"{world_size}.json") for world_size in (1, 2)}
+    return {world_size: run_ranks(world_size, folder / f"{world_size}.json", str(PROGRAM)) for world_size in (1, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +115,12 @@ def test_a_state_taken_to_a_new_engine_continues_bit_for_bit(
 def test_a_bfloat16_gradient_does_not_wear_off_over_many_micro_batches(results, engine: str) -> None:
     # bfloat16 has 8 bits: one forward and backward is good to about 0.004, and a sum of 256 in bfloat16 to 0.02 only.
     assert results[1][f"accumulation/{engine}"]["error"] < 0.006
+
+
+@pytest.mark.parametrize("engine", BFLOAT16_MASTERS)
+def test_bfloat16_gradients_of_ranks_are_averaged_in_float32(results, engine: str) -> None:
+    # The average of two that was rounded to bfloat16 is wrong by up to 0.004.
+    assert results[2][f"reduction/{engine}"]["error"] < 1e-6
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

@@ -22,8 +22,12 @@ class Guess(Request):
     """A kind of request that nothing answers."""
 
 
+def engine_of(model: Any, *, bfloat16: bool = False) -> Any:
+    return DdpEngine(model, EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=bfloat16)
+
+
 def engine() -> Any:
-    return DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
+    return engine_of(tiny_model())
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,13 @@ def test_an_answer_ends_at_the_stops_of_its_request_and_loses_its_opening() -> N
     assert not stopped.cut
     [opened] = predict(engine(), tokenizer, [Generate("", "", prompt, opening=tuple(tokens[:2]))], LIMITS)
     assert opened.text == tokenizer.decode(tokens[2:], skip_special_tokens=True).strip()
+
+
+def test_answers_are_computed_in_the_precision_of_training() -> None:
+    model, kinds = tiny_model(), set()
+    model.get_input_embeddings().register_forward_hook(lambda *_: kinds.add(torch.is_autocast_enabled("cpu")))
+    predict(engine_of(model, bfloat16=True), tiny_tokenizer(), [Generate("", "", [5, 9, 21])], LIMITS)
+    assert kinds == {True}
+    kinds.clear()
+    predict(engine_of(model), tiny_tokenizer(), [Generate("", "", [5, 9, 21])], LIMITS)
+    assert kinds == {False}

@@ -54,6 +54,7 @@ def test_it_says_what_was_trained_on_what_with_which_versions() -> None:
     assert written["model"]["digest"] == "sha256:0"
     assert written["data"] == {"train": 300, "validation": 20, "test": 40}
     assert (written["training"]["trainableParameters"], written["training"]["peakMemoryBytes"]) == (123, 2**30)
+    assert written["training"]["peakDeviceMemoryBytes"] is None, "no GPU"
     assert written["best"] == {"metric": "perplexity", "value": 7.5, "direction": "lower", "step": 5}
     assert written["checkpoints"][0]["step"] == 10
     assert written["exports"] == [{"form": "adapter", "path": "/o/model/adapter", "step": 5}]
