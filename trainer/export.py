@@ -24,7 +24,7 @@ from finetune.api.results import MODEL, REPORT, read_report
 from finetune.api.sections import Export, Method, Regularization
 from finetune.api.sources import ModelSource
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
-from trainer.engine.base import PARAMETERS, EngineState, check_names
+from trainer.engine.state import PARAMETERS, check_names
 from trainer.hub.connection import HubUnavailable
 from trainer.model.beside import WEIGHTS_RECORD, Origin
 from trainer.model.exporter import Exported, TrainedTensors, export
@@ -185,9 +185,9 @@ def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None)
 def trained_tensors(origin: Origin, method: Method, saved: SavedState) -> tuple[TrainedTensors, Probe]:
     """Rebuild the model of the checkpoint and probe it; return its trained tensors without the model."""
     model: Any = apply_method(load_model(origin.located, origin.dtype, origin.family), method, Regularization(), 0, origin.family).eval()
-    parameters = saved.group(PARAMETERS)
+    parameters = saved.tensors().whole(PARAMETERS)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    check_names(EngineState(parameters), list(trainable))
+    check_names(parameters, trainable)
     with torch.no_grad():
         for name, parameter in trainable.items():
             parameter.copy_(parameters[name])

@@ -7,7 +7,7 @@ An engine sums gradients over micro-batches and averages them over ranks; the lo
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 
 from trainer.engine.optimizer import Optimizer
 from trainer.engine.patience import from_rank_0
-
-PARAMETERS = "parameters"
-"""Name of the group of trainable parameters beside the optimizer's slots."""
+from trainer.engine.state import EngineState, StatePart, StateSource
 
 
 @dataclass(frozen=True)
@@ -32,27 +30,6 @@ class EngineSettings:
     micro_batches_per_step: int
 
 
-@dataclass
-class EngineState:
-    """Trainable parameters and the optimizer's tensors for them, by parameter name, float32 on the CPU, whole (not sharded).
-
-    Independent of engine and world size. Empty on every rank but 0 when it comes from `Engine.state`.
-    """
-
-    parameters: dict[str, Tensor] = field(default_factory=dict)
-    slots: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    """By slot (`Optimizer.slots`), then by parameter name."""
-
-    def groups(self) -> dict[str, dict[str, Tensor]]:
-        """Return the parameters and the slots as named groups of tensors, the form that a checkpoint keeps."""
-        return {PARAMETERS: self.parameters, **self.slots}
-
-    @classmethod
-    def of(cls, groups: dict[str, dict[str, Tensor]]) -> "EngineState":
-        """Return the state that `groups` was made from."""
-        return cls(groups[PARAMETERS], {name: group for name, group in groups.items() if name != PARAMETERS})
-
-
 class Engine(ABC):
     """One model under training on one rank."""
 
@@ -64,6 +41,8 @@ class Engine(ABC):
     world_size: int
     shards_parameters: bool = False
     """Whether a forward needs all ranks at once, because each holds only a part of every weight."""
+    shards_state: bool = False
+    """Whether each rank holds only a part of the training state, so that a large one is saved in parts (`part`)."""
     autocast: bool = False
     """Whether the model computes in bfloat16 although its trained weights are held in float32."""
 
@@ -89,7 +68,11 @@ class Engine(ABC):
 
     @abstractmethod
     def state(self) -> EngineState:
-        """Return the whole training state (on rank 0). All ranks must call it."""
+        """Return the whole training state (on rank 0), for which rank 0 needs memory. All ranks must call it."""
+
+    def part(self) -> StatePart:
+        """Return this rank's part of the training state, without a copy of it. For engines that shard it."""
+        raise NotImplementedError
 
     @abstractmethod
     def parameters(self) -> dict[str, Tensor]:
@@ -99,10 +82,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def load_state(self, state: EngineState, steps_done: int) -> None:
-        """Take over a whole training state, given to all ranks; `steps_done` restores the optimizer's counters.
+    def load_state(self, state: StateSource, steps_done: int) -> None:
+        """Take over a whole training state; a rank reads only what it holds. `steps_done` restores the optimizer's counters.
 
-        Raises KeyError when the names of parameters or slots differ.
+        All ranks must call it. Raises KeyError when the names of parameters or slots differ.
         """
 
     @abstractmethod
@@ -131,16 +114,3 @@ class Engine(ABC):
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield name and parameter of everything that is trained, in the model's order (the same on every rank)."""
         return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
-
-
-def check_names(state: EngineState, names: list[str]) -> None:
-    """Raise KeyError when a state does not hold exactly the parameters `names`."""
-    missing, unknown = sorted(set(names) - set(state.parameters)), sorted(set(state.parameters) - set(names))
-    if missing or unknown:
-        raise KeyError(f"checkpoint and model have different parameters: missing {missing[:3]}, unknown {unknown[:3]}")
-
-
-def check_slots(state: EngineState, optimizer: Optimizer) -> None:
-    """Raise KeyError when a state is not one of this optimizer."""
-    if set(state.slots) != set(optimizer.slots):
-        raise KeyError(f"checkpoint and optimizer have different state: {sorted(state.slots)}, {sorted(optimizer.slots)}")

@@ -13,7 +13,8 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.engine.base import Engine, EngineSettings, EngineState, check_names, check_slots
+from trainer.engine.base import Engine, EngineSettings
+from trainer.engine.state import PARAMETERS, EngineState, StateSource, check_state
 
 
 class DdpEngine(Engine):
@@ -84,19 +85,22 @@ class DdpEngine(Engine):
         """Return the parameters, on rank 0."""
         return {name: parameter.detach().float().cpu() for name, parameter in self.trainable()} if self.rank == 0 else {}
 
-    def load_state(self, state: EngineState, steps_done: int) -> None:
-        """Take over parameters and slots."""
-        check_names(state, [name for name, _ in self.trainable()])
-        check_slots(state, self.optimizer)
-        with torch.no_grad():
-            for name, parameter in self.trainable():
-                parameter.copy_(state.parameters[name])
-                slots = {slot: values[name].to(self.device, parameter.dtype).clone() for slot, values in state.slots.items()}
-                self._optimizer.state[parameter] = {**self.optimizer.counters(steps_done), **slots}
+    def load_state(self, state: StateSource, steps_done: int) -> None:
+        """Take over parameters and slots, each tensor by itself."""
+        check_state(state, [name for name, _ in self.trainable()], self.optimizer)
+        for name, parameter in self.trainable():
+            self._optimizer.state[parameter] = self.optimizer.counters(steps_done) | {
+                slot: _whole(state, slot, name, parameter).to(self.device, parameter.dtype, copy=True) for slot in self.optimizer.slots
+            }
+            parameter.detach().copy_(_whole(state, PARAMETERS, name, parameter))
 
     def full_gradients(self) -> dict[str, Tensor]:
         """Return the averaged gradients."""
         return {name: parameter.grad.detach().clone() for name, parameter in self.trainable() if parameter.grad is not None}
+
+
+def _whole(state: StateSource, group: str, name: str, parameter: nn.Parameter) -> Tensor:
+    return state.read(group, name, 0, parameter.numel()).view(parameter.shape)
 
 
 def routes_to_experts(names: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO stages 0 to 3 behind the Engine interface. The only module that names DeepSpeed's internals.
+"""DeepSpeed ZeRO stages 0 to 3 behind the Engine interface. With fragments.py the only module that names DeepSpeed's internals.
 
 deepspeed is imported inside functions: importing it picks an accelerator, which must happen in the worker. The optimizer
 is PyTorch's own, so DeepSpeed compiles nothing and no compiler is needed.
@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.engine.base import Engine, EngineSettings, EngineState, check_names, check_slots
+from trainer.engine.base import Engine, EngineSettings
+from trainer.engine.fragments import is_sharded, part_of, range_of, refresh_weights, shape_of
+from trainer.engine.state import PARAMETERS, EngineState, StatePart, StateSource, check_state
 
 # A collective that takes longer means a lost rank; DeepSpeed's default changed between versions, so it is set here.
 GROUP_TIMEOUT = timedelta(minutes=30)
@@ -62,7 +64,7 @@ def start_deepspeed(device: torch.device) -> None:
 
 
 class DeepspeedEngine(Engine):
-    """A DeepSpeed engine; training state is gathered whole, so that a checkpoint does not depend on stage or world size."""
+    """A DeepSpeed engine; neither form of its training state, whole or in parts, depends on stage or world size."""
 
     def __init__(self, model: nn.Module, zero_stage: int, settings: EngineSettings, device: torch.device, *, bfloat16: bool) -> None:
         start_deepspeed(device)
@@ -70,7 +72,7 @@ class DeepspeedEngine(Engine):
 
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.device, self.optimizer, self._stage = device, settings.optimizer, zero_stage
-        self.shards_parameters = zero_stage == 3
+        self.shards_parameters, self.shards_state = zero_stage == 3, zero_stage > 0
         # Stage 0 shards no masters, and DeepSpeed's own bfloat16 wrapper hides the optimizer's state: there it is autocast, as under DDP.
         self.autocast = bfloat16 and zero_stage == 0
         config = deepspeed_config(zero_stage, settings, device, bfloat16=bfloat16 and zero_stage > 0, world_size=self.world_size)
@@ -79,17 +81,13 @@ class DeepspeedEngine(Engine):
         self.model = self._engine.module
         # Left to itself, stage 1 and 2 link the slots after the first group's first step, when those of the second
         # group do not exist yet, and can then not gather them.
-        self._create_slots(0)
+        self._create_slots()
 
     @property
     def _base_optimizer(self) -> torch.optim.Optimizer:
         """PyTorch's optimizer inside DeepSpeed's wrapper (stage 0 in float32 has no wrapper)."""
         optimizer: torch.optim.Optimizer = self._engine.optimizer
         return getattr(optimizer, "optimizer", optimizer)
-
-    @property
-    def _sharded(self) -> bool:
-        return any(hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping") for _, parameter in self.trainable())
 
     def forward(self, **inputs: Any) -> Tensor:
         """Return the logits."""
@@ -109,7 +107,7 @@ class DeepspeedEngine(Engine):
             for parameters in group.param_groups:
                 parameters["lr"] = learning_rate
         # Stage 0 in float32 does not report a norm; its gradients are whole and averaged, so it is taken here.
-        norm = None if self._sharded else torch.nn.utils.get_total_norm([p.grad for _, p in self.trainable() if p.grad is not None])
+        norm = None if self.shards_state else torch.nn.utils.get_total_norm([p.grad for _, p in self.trainable() if p.grad is not None])
         self._engine.step()
         return float(self._engine.get_global_grad_norm() if norm is None else norm)
 
@@ -132,14 +130,32 @@ class DeepspeedEngine(Engine):
                 found[name] = value.detach().float().cpu()
         return found
 
-    def load_state(self, state: EngineState, steps_done: int) -> None:
-        """Scatter parameters and slots; each rank keeps its own shard."""
-        check_names(state, [name for name, _ in self.trainable()])
-        check_slots(state, self.optimizer)
-        self._create_slots(steps_done)
+    def part(self) -> StatePart:
+        """Return this rank's parts of parameters and slots, as they lie in DeepSpeed's partitions."""
+        parameters = dict(self.trainable())
+        ranges = {name: range_of(parameter) for name, parameter in parameters.items()}
+        ranges = {name: (begin, end) for name, (begin, end) in ranges.items() if begin < end}
+        return StatePart(
+            shapes={name: shape_of(parameter) for name, parameter in parameters.items()},
+            ranges=ranges,
+            groups={
+                group: {name: part_of(parameters[name], slot) for name in ranges}
+                for group, slot in [(PARAMETERS, ""), *((slot, slot) for slot in self.optimizer.slots)]
+            },
+        )
+
+    def load_state(self, state: StateSource, steps_done: int) -> None:
+        """Read this rank's parts of parameters and slots."""
+        check_state(state, [name for name, _ in self.trainable()], self.optimizer)
+        for kept in self._base_optimizer.state.values():
+            kept.update(self.optimizer.counters(steps_done))
         for name, parameter in self.trainable():
-            for slot, values in [("", state.parameters), *state.slots.items()]:
-                self._scatter(parameter, slot, values[name])
+            for group, slot in [(PARAMETERS, ""), *((slot, slot) for slot in self.optimizer.slots)]:
+                begin, end = range_of(parameter) if is_sharded(parameter) else (0, parameter.numel())
+                if begin < end:
+                    self._own(parameter, slot).copy_(state.read(group, name, begin, end))
+        if self.shards_state:
+            refresh_weights(self._engine.optimizer)
 
     def full_gradients(self) -> dict[str, Tensor]:
         """Return the averaged gradients; valid between the last backward and step."""
@@ -152,7 +168,7 @@ class DeepspeedEngine(Engine):
                 gradients[name] = value.detach().float().clone()
         return gradients
 
-    def _create_slots(self, steps_done: int) -> None:
+    def _create_slots(self) -> None:
         # torch's optimizers create their state at the first step; saving before it and resuming need it now.
         optimizer = self._base_optimizer
         partitions = [partition for group in optimizer.param_groups for partition in group["params"]]
@@ -161,42 +177,24 @@ class DeepspeedEngine(Engine):
             partitions = list(self._engine.optimizer.fp32_partitioned_groups_flat)
         for partition in partitions:
             slots = {slot: torch.zeros_like(partition, dtype=torch.float32) for slot in self.optimizer.slots}
-            optimizer.state[partition] = {**self.optimizer.counters(steps_done), **slots}
+            optimizer.state[partition] = {**self.optimizer.counters(0), **slots}
         if self._stage in (1, 2):
             self._engine.optimizer._hp_optimizer_states_linked = False
             self._engine.optimizer._lazy_init_hp_params_optimizer_state()
 
+    def _own(self, parameter: nn.Parameter, slot: str) -> Tensor:
+        """Return this rank's part of a parameter or of one of its slots, in one dimension, to be read or written."""
+        if is_sharded(parameter):
+            return part_of(parameter, slot)
+        value: Tensor = self._base_optimizer.state[parameter][slot] if slot else parameter.detach()
+        return value.view(-1)
+
     def _gather(self, parameter: nn.Parameter, slot: str) -> Tensor:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-        if not self._sharded:
+        if not is_sharded(parameter):
             return parameter.detach() if not slot else self._base_optimizer.state[parameter][slot]
         value: Tensor | None = safe_get_full_optimizer_state(parameter, slot) if slot else safe_get_full_fp32_param(parameter)
         if value is None:
-            raise RuntimeError(f"DeepSpeed returned no value for {slot or 'a parameter'} of shape {tuple(parameter.shape)}")
+            raise RuntimeError(f"DeepSpeed returned no value for {slot or 'a parameter'} of shape {shape_of(parameter)}")
         return value
-
-    def _scatter(self, parameter: nn.Parameter, slot: str, value: Tensor) -> None:
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
-        value = value.to(self.device)
-        if not self._sharded:
-            target = parameter.data if not slot else self._base_optimizer.state[parameter][slot]
-            target.copy_(value)
-            return
-        if slot:
-            safe_set_full_optimizer_state(parameter, value, slot)
-            return
-        safe_set_full_fp32_param(parameter, value)
-        self._refresh(parameter, value)
-
-    def _refresh(self, parameter: nn.Parameter, value: Tensor) -> None:
-        # The weights that forward reads are a copy of the float32 ones and must follow them.
-        if hasattr(parameter, "ds_id"):
-            import deepspeed
-
-            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-                if self.rank == 0:
-                    parameter.data.copy_(value)
-        else:
-            parameter.data.copy_(value)

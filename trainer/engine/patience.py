@@ -26,7 +26,7 @@ def from_rank_0(value: Any, rank: int, world_size: int) -> Any:
     """
     store, key = torch.distributed.distributed_c10d._get_default_store(), f"finetune/{next(_numbers)}"
     if rank == 0:
-        store.set(key, pickle.dumps(value))
+        store.set(key, pickle.dumps(value))  # type: ignore[arg-type]  # it takes bytes, whatever its stub says
         return value
     while True:
         try:

@@ -5,7 +5,7 @@ Rank 0 reads the checkpoints and chooses for all. Test: tests/trainer/rank/test_
 
 import logging
 
-from trainer.engine.base import Engine, EngineState
+from trainer.engine.base import Engine
 from trainer.rank.ledger import Ledger
 from trainer.rank.outbox import Outbox
 from trainer.storage.checkpoint import CheckpointStore, SavedState, best_score
@@ -19,7 +19,7 @@ def take_best_weights(engine: Engine, store: CheckpointStore, ledger: Ledger, ou
     step = last_step
     if saved is not None:
         step = saved.record.step
-        engine.load_state(EngineState.of(saved.groups()), step)
+        engine.load_state(saved.tensors(), step)
         logger.info("took the weights of step %d, the best on the validation rows", step)
     taken = [record for record in store.records if record.step == step]
     if engine.rank == 0 and ledger.metrics.best is not None and ledger.metrics.best.step != step:

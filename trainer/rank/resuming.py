@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 
 from finetune.api.errors import InputError
-from trainer.engine.base import Engine, EngineState
+from trainer.engine.base import Engine
 from trainer.evaluation.measurement import Measurement
 from trainer.rank.assignment import Assignment
 from trainer.rank.ledger import Ledger
@@ -55,7 +55,7 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
     if loaded.provenance is not None and state.weights != loaded.provenance.digest:
         raise InputError("model", "the weights are not those that the checkpoint was trained on", "restore them, or start a new job")
     start = Start.at(state)
-    loaded.engine.load_state(EngineState.of(saved.groups()), start.step)
+    loaded.engine.load_state(saved.tensors(), start.step)
     forget_lost_best(loaded.engine, store, start.ledger, outbox)
     logger.info("resumed from step %d", start.step)
     outbox.send(resumed_from_step=start.step, checkpoints=list(store.records), metrics=start.ledger.metrics)

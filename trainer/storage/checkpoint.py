@@ -1,20 +1,18 @@
 """Checkpoints: written, digested, read back, then published in the place of a run; and the newest valid one found again.
 
+Rank 0 writes whole tensors; of a state that ranks share, each writes its part, into the same folder, and rank 0 publishes it.
+
 A folder `checkpoints/step-N` is either whole or not there, and one that is written again keeps the earlier one until the new
 one is verified: that is the place's doing. What a bad disk damages later is found by its digest and skipped with a warning.
 Test: tests/trainer/storage/test_checkpoint.py.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from typing import Any, Protocol
 
 from finetune.api.metrics import Score, better
 from finetune.api.record import CheckpointRecord
@@ -28,11 +26,24 @@ from trainer.storage.manifest import (
     verified,
     write_manifest,
 )
+from trainer.storage.parts import WrittenPart, write_part
 from trainer.storage.place import Place
+from trainer.storage.tensors import TENSORS, Groups, Part, SavedTensors, write_table, write_tensors
 
-STATE_FILE, TENSORS = "state.json", ".safetensors"
-Groups = Mapping[str, Mapping[str, Tensor]]
-"""Tensors, float32 on the CPU, by group and name: the trained parameters, and the optimizer's slots."""
+STATE_FILE = "state.json"
+
+
+class Ranks(Protocol):
+    """How the ranks that share a state talk to each other; each call is made by all."""
+
+    rank: int
+    world_size: int
+
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's value on every rank."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, in their order, on every rank."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +55,9 @@ class SavedState:
     record: CheckpointRecord
     trainer_state: Mapping[str, Any]
 
-    def group(self, name: str) -> dict[str, Tensor]:
-        """Read one group of tensors, by tensor name."""
-        return dict(load_file(self.place.fetch(f"{self.name}/{name}{TENSORS}")))
-
-    def groups(self) -> dict[str, dict[str, Tensor]]:
-        """Read all groups of tensors."""
-        files = sorted(self.place.fetch(self.name).glob(f"*{TENSORS}"))
-        return {file.stem: load_file(file) for file in files}
+    def tensors(self) -> SavedTensors:
+        """Return its tensors, of which nothing is read yet."""
+        return SavedTensors(self.place.fetch(self.name))
 
 
 class CheckpointStore:
@@ -66,7 +72,35 @@ class CheckpointStore:
 
         Raises OSError when the disk fails, TornCheckpointError when what is read back is not what was written.
         """
-        planned = CheckpointRecord(
+
+        def write(folder: Path) -> dict[str, str]:
+            for name, group in tensors.items():
+                write_tensors(folder / f"{name}{TENSORS}", group)
+            return {}
+
+        return self._publish(write, trainer_state, self._planned(step, attempt, score))
+
+    def save_parts(
+        self, part: Part, ranks: Ranks, trainer_state: Callable[[], Mapping[str, Any]], *, step: int, attempt: int, score: Score | None
+    ) -> CheckpointRecord | None:
+        """As `save`, for a state that ranks share; all must call it. Each writes its part, verifies it, and tells rank 0 its digests.
+
+        Returns None on other ranks than 0, before rank 0 has published. Raises OSError on all ranks when the disk of one fails.
+        """
+        if ranks.rank != 0:
+            ranks.gather(write_part(Path(ranks.broadcast(None)), part, ranks.rank, ranks.world_size))
+            return None
+
+        def write(folder: Path) -> dict[str, str]:
+            own = write_part(Path(ranks.broadcast(str(folder))), part, 0, ranks.world_size)
+            parts: list[WrittenPart] = ranks.gather(own)
+            write_table(folder, part.shapes, [each.ranges for each in parts])
+            return {name: digest for each in parts for name, digest in each.found_in(folder).items()}
+
+        return self._publish(write, trainer_state(), self._planned(step, attempt, score))
+
+    def _planned(self, step: int, attempt: int, score: Score | None) -> CheckpointRecord:
+        return CheckpointRecord(
             step=step,
             uri=self._place.uri(checkpoint_name(step)),
             size_bytes=0,
@@ -75,11 +109,21 @@ class CheckpointStore:
             score=score,
             verified=True,
         )
+
+    def _publish(
+        self, write: Callable[[Path], Mapping[str, str]], trainer_state: Mapping[str, Any], planned: CheckpointRecord
+    ) -> CheckpointRecord:
+        """Publish the folder that `write` fills; it returns the digests of those files that were read back already."""
+        step = planned.step
         try:
             self._place.recover(CHECKPOINTS)
             with self._place.stage(checkpoint_name(step)) as staged:
-                record = self._write(staged.folder, tensors, trainer_state, planned)
-                staged.publish(check=lambda folder: verified(folder, self._owner))
+                known = write(staged.folder)
+                (staged.folder / STATE_FILE).write_text(json.dumps(trainer_state), encoding="utf-8")
+                size = sum(file.stat().st_size for file in staged.folder.iterdir())
+                record = planned.model_copy(update={"size_bytes": size})
+                write_manifest(staged.folder, record, self._owner, known)
+                staged.publish(check=lambda folder: verified(folder, self._owner, known))
         except OSError as error:
             raise OSError(f"the checkpoint of step {step} could not be written: {error}") from error
         except TornCheckpointError as error:
@@ -87,17 +131,6 @@ class CheckpointStore:
         self.records = [kept for kept in self.records if kept.step != step] + [record]
         self._mark_best_and_prune()
         return record
-
-    def _write(self, folder: Path, tensors: Groups, trainer_state: Mapping[str, Any], record: CheckpointRecord) -> CheckpointRecord:
-        try:
-            for name, group in tensors.items():
-                save_file(dict(group), folder / f"{name}{TENSORS}")
-        except SafetensorError as error:  # this is how safetensors reports a full disk
-            raise OSError(f"{folder} cannot be written: {error}") from error
-        (folder / STATE_FILE).write_text(json.dumps(trainer_state), encoding="utf-8")
-        sized = record.model_copy(update={"size_bytes": sum(file.stat().st_size for file in folder.iterdir())})
-        write_manifest(folder, sized, self._owner)
-        return sized
 
     def _mark_best_and_prune(self) -> None:
         self.records = mark_best(sorted(self.records, key=lambda record: record.step))

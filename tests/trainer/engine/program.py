@@ -22,10 +22,11 @@ from tests.trainer.fixtures.causal import tiny_tokenizer
 from tests.trainer.fixtures.optimizers import Momentum
 from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
-from trainer.engine.base import Engine, EngineSettings, EngineState
+from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
 from trainer.engine.optimizer import AdamW, Optimizer
+from trainer.engine.state import EngineState
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.evaluation.predictors import generate_over_ranks

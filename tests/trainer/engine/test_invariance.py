@@ -120,7 +120,7 @@ def test_a_bfloat16_gradient_does_not_wear_off_over_many_micro_batches(results, 
 @pytest.mark.parametrize("engine", BFLOAT16_MASTERS)
 def test_bfloat16_gradients_of_ranks_are_averaged_in_float32(results, engine: str) -> None:
     # The average of two that was rounded to bfloat16 is wrong by up to 0.004.
-    assert results[2][f"reduction/{engine}"]["error"] < 1e-6
+    assert results[2][f"reduction/{engine}"]["error"] < 1e-5
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

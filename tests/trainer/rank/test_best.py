@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from finetune.api.metrics import MetricName, Score
-from trainer.engine.base import EngineState
+from trainer.engine.state import StateSource
 from trainer.rank.best import take_best_weights
 from trainer.rank.ledger import Ledger
 from trainer.rank.outbox import Outbox
@@ -27,8 +27,8 @@ class OneRank:
     def broadcast(self, value):
         return value
 
-    def load_state(self, state: EngineState, steps_done: int) -> None:
-        self.loaded.append((float(state.parameters["w"][0]), steps_done))
+    def load_state(self, state: StateSource, steps_done: int) -> None:
+        self.loaded.append((float(state.read("parameters", "w", 0, 1)), steps_done))
 
 
 def score(perplexity: float, step: int) -> Score:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from finetune.api.metrics import MetricName
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
 from tests.builders import train_config
 from tests.trainer.fixtures.ranks import ThreadRank, on_all_ranks
-from trainer.engine.base import EngineState
+from trainer.engine.state import EngineState, StatePart
 from trainer.evaluation.validation import ValidationResult
 from trainer.rank.hooks.checkpoints import SaveCheckpoints
 from trainer.rank.hooks.figures import LogFigures
@@ -29,7 +30,7 @@ RESULT = StepResult(train_loss=1.5, gradient_norm=0.3, learning_rate=1e-3, loss_
 class OneRank:
     """An engine of one rank that only has a state."""
 
-    rank, world_size = 0, 1
+    rank, world_size, shards_state = 0, 1, False
 
     def sums_over_ranks(self, values):
         return list(values)
@@ -326,3 +327,30 @@ def test_a_resumed_run_goes_on_with_the_patience_that_is_left() -> None:
     validating(after, listener, finding(8.7), EarlyStopping(patience=2)).after_step(progress, RESULT)
     assert progress.stop_reason == StopReason.EARLY
     assert after.metrics.best == before.metrics.best
+
+
+@pytest.mark.parametrize(
+    ("method", "files"),
+    [
+        pytest.param({"full": {}}, ["exp_avg-1-of-2", "exp_avg-2-of-2", "parameters-1-of-2", "parameters-2-of-2"], id="full"),
+        pytest.param({"lora": {"rank": 4}}, ["exp_avg", "parameters"], id="adapter"),
+    ],
+)
+def test_ranks_that_share_a_state_write_their_parts_of_a_whole_model_and_rank_0_an_adapter(
+    tmp_path: Path, method: dict[str, object], files: list[str]
+) -> None:
+    config, ledger = train_config(method=method), Ledger()
+
+    def save(engine: Any) -> None:
+        begin = 2 * engine.rank
+        groups = {group: {"w": torch.arange(begin, begin + 2.0)} for group in ("parameters", "exp_avg")}
+        engine.shards_state = True
+        engine.part = lambda: StatePart({"w": (2, 2)}, {"w": (begin, begin + 2)}, groups)
+        store = CheckpointStore(LocalFolder(tmp_path), "owner", 10)
+        SaveCheckpoints(engine, store, config, ledger, Listener(), kept(ledger)).save(progress_at(5))
+
+    on_all_ranks(2, save)
+    folder = tmp_path / "checkpoints" / "step-5"
+    assert sorted(path.stem for path in folder.glob("*.safetensors")) == files
+    weights = CheckpointStore(LocalFolder(tmp_path), "owner", 10).at_step(5).tensors().whole("parameters")["w"]
+    assert torch.equal(weights, torch.tensor([[0.0, 1.0], [2.0, 3.0]]) if "full" in method else torch.ones(1))

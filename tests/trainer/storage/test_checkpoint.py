@@ -21,7 +21,7 @@ from trainer.storage.manifest import TornCheckpointError
 
 
 def state(value: float) -> dict[str, dict[str, torch.Tensor]]:
-    return {"parameters": {"w": torch.full((3,), value)}, "exp_avg": {"w": torch.ones(3)}, "exp_avg_sq": {"w": torch.zeros(3)}}
+    return {"parameters": {"w": torch.full((3,), float(value))}, "exp_avg": {"w": torch.ones(3)}, "exp_avg_sq": {"w": torch.zeros(3)}}
 
 
 def store(folder: Path, owner: str = "uid-1", keep: int = 2) -> CheckpointStore:
@@ -47,7 +47,7 @@ def test_what_was_saved_is_found_again_with_its_tensors_and_state(tmp_path: Path
     assert found is not None
     assert warnings == []
     assert found.trainer_state == {"step": 10}
-    assert torch.equal(found.group("parameters")["w"], torch.full((3,), 10.0))
+    assert torch.equal(found.tensors().whole("parameters")["w"], torch.full((3,), 10.0))
     assert (found.record.uri, value(found.record), found.record.verified) == ("pvc://models/job/checkpoints/step-10", 3.5, True)
 
 
@@ -55,9 +55,9 @@ def test_each_group_of_tensors_has_a_file_and_is_read_back(tmp_path: Path) -> No
     save(store(tmp_path), 10)
     folder = tmp_path / "checkpoints" / "step-10"
     assert {file.stem for file in folder.glob("*.safetensors")} == {"parameters", "exp_avg", "exp_avg_sq"}
-    found = store(tmp_path).at_step(10).groups()
-    assert list(found) == ["exp_avg", "exp_avg_sq", "parameters"]
-    assert torch.equal(found["exp_avg"]["w"], torch.ones(3))
+    found = store(tmp_path).at_step(10).tensors()
+    assert found.names() == {"exp_avg": ["w"], "exp_avg_sq": ["w"], "parameters": ["w"]}
+    assert torch.equal(found.whole("exp_avg")["w"], torch.ones(3))
 
 
 def test_the_newest_and_the_best_are_kept_and_nothing_else_is_visible(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_kill_while_the_only_checkpoint_is_written_again_leaves_a_valid_one(tm
     found, warnings = again.newest()
     assert found is not None
     assert (found.record.step, value(found.record), warnings) == (1, None if renames == 1 else 3.5, [])
-    assert torch.equal(found.group("parameters")["w"], torch.full((3,), 1.0))
+    assert torch.equal(found.tensors().whole("parameters")["w"], torch.full((3,), 1.0))
     assert again.at_step(1).record == found.record
     save(again, 2)
     assert names(tmp_path) == (["step-2"] if renames == 1 else ["step-1", "step-2"]), "only the best is kept besides the newest"

@@ -1,6 +1,7 @@
 """Saves a checkpoint at a fixed interval, at each new best, and when training ends for any reason.
 
-Every rank takes part in gathering the state, rank 0 writes it. Test: tests/trainer/rank/test_hooks.py.
+Rank 0 writes what all ranks gather; in full fine-tuning with a sharded state, each rank writes its part.
+Test: tests/trainer/rank/test_hooks.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ class SaveCheckpoints:
                  state_at: Callable[[Progress], Mapping[str, Any]]) -> None:  # fmt: skip
         self._engine, self._store, self._config, self._ledger, self._sender = engine, store, config, ledger, sender
         self._state_at = state_at
+        # An adapter is small, and whole it does not depend on the number of ranks.
+        self._in_parts = engine.shards_state and config.method.lora is None
 
     def after_step(self, progress: Progress, result: StepResult) -> None:
         """Save at the interval, at a new best, and after the last step."""
@@ -31,11 +34,15 @@ class SaveCheckpoints:
 
     def save(self, progress: Progress) -> None:
         """Save a checkpoint of this step, and send the list of checkpoints to the driver. All ranks must call it."""
-        state = self._engine.state()
-        if self._engine.rank == 0:
-            validated = self._ledger.metrics.validated
-            score = validated if validated is not None and validated.step == progress.step else None
-            self._store.save(state.groups(), self._state_at(progress), step=progress.step, attempt=self._config.job.attempt, score=score)
+        engine, step, attempt, validated = self._engine, progress.step, self._config.job.attempt, self._ledger.metrics.validated
+        score = validated if validated is not None and validated.step == step else None
+        if self._in_parts:
+            self._store.save_parts(engine.part(), engine, lambda: self._state_at(progress), step=step, attempt=attempt, score=score)
+        else:
+            state = engine.state()
+            if engine.rank == 0:
+                self._store.save(state.groups(), self._state_at(progress), step=step, attempt=attempt, score=score)
+        if engine.rank == 0:
             self._sender.send(checkpoints=list(self._store.records))
-        self._engine.broadcast(None)
+        engine.broadcast(None)
         progress.pause()

@@ -1,0 +1,29 @@
+"""A state that ranks have saved in parts continues bit for bit, and is the same on any number of ranks, under any stage."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainer.engine.ranks import RANKS_SECONDS, run_ranks
+from tests.trainer.engine.shards import SHARDED
+
+PROGRAM = str(Path(__file__).with_name("shards.py"))
+
+pytestmark = [pytest.mark.timeout(3 * RANKS_SECONDS), pytest.mark.xdist_group("training")]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("shards")
+    return {world_size: run_ranks(world_size, folder / f"{world_size}.json", PROGRAM) for world_size in (2, 4, 1)}
+
+
+@pytest.mark.parametrize("engine", SHARDED)
+def test_a_state_in_parts_continues_bit_for_bit(results: dict[int, dict[str, Any]], engine: str) -> None:
+    assert results[2][engine] == {"reread": True, "equal": True}
+
+
+@pytest.mark.parametrize("engine", SHARDED)
+def test_parts_of_two_ranks_are_the_same_state_on_four_of_another_stage_and_then_on_one(results: dict[int, Any], engine: str) -> None:
+    assert (results[4][engine], results[1][engine]) == ({"state": True}, {"ddp": True})
