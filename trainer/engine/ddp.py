@@ -89,7 +89,7 @@ class DdpEngine(Engine):
         """Take over parameters and slots, each tensor by itself."""
         check_state(state, [name for name, _ in self.trainable()], self.optimizer)
         for name, parameter in self.trainable():
-            self._optimizer.state[parameter] = self.optimizer.counters(steps_done) | {
+            self._optimizer.state[parameter] = self.optimizer.counters(steps_done, self.device) | {
                 slot: _whole(state, slot, name, parameter).to(self.device, parameter.dtype, copy=True) for slot in self.optimizer.slots
             }
             parameter.detach().copy_(_whole(state, PARAMETERS, name, parameter))

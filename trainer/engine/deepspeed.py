@@ -147,8 +147,8 @@ class DeepspeedEngine(Engine):
     def load_state(self, state: StateSource, steps_done: int) -> None:
         """Read this rank's parts of parameters and slots."""
         check_state(state, [name for name, _ in self.trainable()], self.optimizer)
-        for kept in self._base_optimizer.state.values():
-            kept.update(self.optimizer.counters(steps_done))
+        for partition, kept in self._base_optimizer.state.items():
+            kept.update(self.optimizer.counters(steps_done, partition.device))
         for name, parameter in self.trainable():
             for group, slot in [(PARAMETERS, ""), *((slot, slot) for slot in self.optimizer.slots)]:
                 begin, end = range_of(parameter) if is_sharded(parameter) else (0, parameter.numel())
@@ -177,7 +177,7 @@ class DeepspeedEngine(Engine):
             partitions = list(self._engine.optimizer.fp32_partitioned_groups_flat)
         for partition in partitions:
             slots = {slot: torch.zeros_like(partition, dtype=torch.float32) for slot in self.optimizer.slots}
-            optimizer.state[partition] = {**self.optimizer.counters(0), **slots}
+            optimizer.state[partition] = {**self.optimizer.counters(0, partition.device), **slots}
         if self._stage in (1, 2):
             self._engine.optimizer._hp_optimizer_states_linked = False
             self._engine.optimizer._lazy_init_hp_params_optimizer_state()

@@ -25,8 +25,8 @@ class Optimizer(ABC):
         """Return the torch optimizer over the trainable parameters; its learning rate is 0 until set."""
 
     @abstractmethod
-    def counters(self, steps_done: int) -> dict[str, Tensor]:
-        """Return what torch stores per parameter besides its slots, after `steps_done` steps."""
+    def counters(self, steps_done: int, device: torch.device) -> dict[str, Tensor]:
+        """Return what torch stores per parameter besides its slots, after `steps_done` steps; `device` is the parameter's."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -44,12 +44,15 @@ class AdamW(Optimizer):
     epsilon: float = 1e-8
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return torch's AdamW; matrices get weight decay, vectors do not."""
-        return torch.optim.AdamW(parameter_groups(model, self.weight_decay), lr=0.0, betas=self.betas, eps=self.epsilon, foreach=True)
+        """Return torch's AdamW; matrices get weight decay, vectors do not.
 
-    def counters(self, steps_done: int) -> dict[str, Tensor]:
-        """Return the step count, which the bias correction needs."""
-        return {"step": torch.tensor(float(steps_done))}
+        Fused: one pass over a parameter, its gradient and its slots, where the other implementations make a dozen.
+        """
+        return torch.optim.AdamW(parameter_groups(model, self.weight_decay), lr=0.0, betas=self.betas, eps=self.epsilon, fused=True)
+
+    def counters(self, steps_done: int, device: torch.device) -> dict[str, Tensor]:
+        """Return the step count, which the bias correction needs; the fused kernel reads it in float32 on the parameter's device."""
+        return {"step": torch.tensor(float(steps_done), dtype=torch.float32, device=device)}
 
     def describe(self) -> dict[str, Any]:
         """Return name, betas and epsilon; the betas as a list, for JSON."""

@@ -1,4 +1,4 @@
-"""What AdamW decays, seen at the weights of a step whose gradient is zero; and that an engine takes another optimizer's state as well."""
+"""What AdamW computes and what it decays; that an engine resumes from a state, also one of another optimizer."""
 
 import pytest
 import torch
@@ -35,6 +35,36 @@ def test_matrices_decay_and_biases_and_norms_do_not(name: str, decays: bool) -> 
     engine.step(LEARNING_RATE)
     expected = 2.0 * (1 - LEARNING_RATE * WEIGHT_DECAY) if decays else 2.0
     assert torch.allclose(dict(model.named_parameters())[name], torch.tensor(expected))
+
+
+def test_the_fused_update_is_the_published_one_also_after_a_resume() -> None:
+    """Algorithm 2 of Loshchilov and Hutter (arXiv:1711.05101) in float64, over gradients of very different size."""
+    generator = torch.Generator().manual_seed(3)
+    gradients = [10.0**exponent * torch.randn(6, 7, generator=generator) for exponent in (0, -3, -6, 1, -9)]
+    start = torch.randn(6, 7, generator=generator)
+    weight, mean, square = start.double(), torch.zeros(6, 7).double(), torch.zeros(6, 7).double()
+    for number, gradient in enumerate(gradients, start=1):
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient.double() ** 2
+        direction = (mean / (1 - 0.9**number)) / ((square / (1 - 0.999**number)).sqrt() + 1e-8)
+        weight = weight - LEARNING_RATE * (direction + WEIGHT_DECAY * weight)
+
+    engine = engine_of(start)
+    for number, gradient in enumerate(gradients):
+        if number == 3:
+            state, engine = engine.state(), engine_of(torch.zeros(6, 7))
+            engine.load_state(state, steps_done=3)
+        engine.model.get_parameter("weight").grad = gradient.clone()
+        engine.step(LEARNING_RATE)
+
+    torch.testing.assert_close(engine.model.get_parameter("weight").double(), weight, rtol=1e-6, atol=1e-6)
+
+
+def engine_of(weight: torch.Tensor) -> DdpEngine:
+    model = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    with torch.no_grad():
+        model.weight.copy_(weight)
+    return DdpEngine(model, EngineSettings(AdamW(WEIGHT_DECAY), 0.0, 1, 1), torch.device("cpu"), bfloat16=False)
 
 
 def engine_with(optimizer: Optimizer) -> DdpEngine:
