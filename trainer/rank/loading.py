@@ -16,6 +16,7 @@ from trainer.engine.factory import build_engine, uses_bfloat16, weights_dtype
 from trainer.model.load import load_model, provenance_of
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
+from trainer.model.loralinear import fuse_adapters
 from trainer.model.recompute import recompute_activations
 from trainer.preflight.inputs import Inputs, tokenizer_for
 from trainer.tasks.registry import task_of
@@ -51,9 +52,11 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
 
 
 def trainable_model(config: TrainConfig, located: LocatedModel, dtype: torch.dtype) -> Any:
-    """Load the weights and apply the job's method, such as LoRA."""
+    """Load the weights and apply the job's method, such as LoRA, with the adapters' arithmetic fused."""
     family = task_of(config.task).objective.family
     model = load_model(located, dtype, family)
     if config.training.gradient_checkpointing:
         model = recompute_activations(model)
-    return apply_method(model, config.method, config.regularization, config.training.seed, family)
+    trained = apply_method(model, config.method, config.regularization, config.training.seed, family)
+    fuse_adapters(trained)
+    return trained

@@ -14,10 +14,10 @@ os.environ["DS_ACCELERATOR"] = "cpu"
 import torch
 import torch.distributed
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune.api.sections import Scheduler, Training
+from finetune.api.sections import LoraMethod, Method, Regularization, Scheduler, Training
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from tests.trainer.fixtures.optimizers import Momentum
 from tests.trainer.fixtures.stored import deal_rows
@@ -30,8 +30,11 @@ from trainer.engine.state import EngineState
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.evaluation.predictors import generate_over_ranks
+from trainer.model.lora import apply_method
+from trainer.model.loralinear import fuse_adapters
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
+from trainer.objectives.family import CAUSAL_LM
 from trainer.training.loop import Progress, StepResult, train
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
@@ -69,12 +72,25 @@ def new_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(config).float()
 
 
-def new_engine(name: str, micro: int, world_size: int, *, bfloat16: bool = False, optimizer: Optimizer = ADAMW) -> Engine:
+def adapted_model(*, fused: bool) -> nn.Module:
+    """Return the model with adapters that act already."""
+    model = apply_method(new_model(), Method(lora=LoraMethod(rank=4, alpha=8)), Regularization(), seed=6, family=CAUSAL_LM)
+    torch.manual_seed(7)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.3)
+    assert not fused or fuse_adapters(model) > 0
+    return model
+
+
+def new_engine(
+    name: str, micro: int, world_size: int, *, bfloat16: bool = False, optimizer: Optimizer = ADAMW, model: nn.Module | None = None
+) -> Engine:
     settings = EngineSettings(optimizer, gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro)
-    device = torch.device("cpu")
+    device, model = torch.device("cpu"), new_model() if model is None else model
     if name == "ddp":
-        return DdpEngine(new_model(), settings, device, bfloat16=bfloat16)
-    return DeepspeedEngine(new_model(), int(name[-1]), settings, device, bfloat16=bfloat16)
+        return DdpEngine(model, settings, device, bfloat16=bfloat16)
+    return DeepspeedEngine(model, int(name[-1]), settings, device, bfloat16=bfloat16)
 
 
 class Watch:
@@ -216,6 +232,8 @@ def main() -> None:
                 found = sum_over_tokens(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro)
                 results[f"perplexity/{name}/{micro}"] = {"value": Perplexity().compute([found]).value}
                 results[f"step/{name}/{micro}"] = one_step(engine, 0, micro)
+        for kind, fused in (("step-peft", False), ("step-fused", True)):
+            results[f"{kind}/{name}"] = one_step(new_engine(name, 2, world_size, model=adapted_model(fused=fused)), 0, 2)
         for count in (1, len(PROMPTS)):
             answered = generate_over_ranks(new_engine(name, 2, world_size), tokenizer, PROMPTS[:count], NEW_TOKENS, batch_size=2)
             results[f"answers/{name}/{count}"] = {"texts": [answer.text for answer in answered]}

@@ -54,6 +54,16 @@ def assert_same_gradients(found: dict[str, list[float]], expected: dict[str, lis
         assert found[name] == pytest.approx(values, rel=1e-5, abs=1e-5 * scale), name
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["step-peft", "step-fused"])
+def test_every_engine_trains_adapters_as_one_process_with_plain_peft_does(results, world_size: int, engine: str, kind: str) -> None:
+    found, expected = results[world_size][f"{kind}/{engine}"], results[1]["step-peft/ddp"]
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert found["norm"] == pytest.approx(expected["norm"], rel=1e-5)
+    assert_same_gradients(found["gradients"], expected["gradients"])
+
+
 def by_hand(rows: Sequence[Sample], smoothing: float) -> tuple[float, dict[str, list[float]]]:
     """Return mean loss and gradient in float64, row by row without padding, by PyTorch's cross-entropy."""
     import torch

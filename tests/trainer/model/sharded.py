@@ -1,4 +1,4 @@
-"""One rank of the test of sharded models: loads one under ZeRO-3, gives it an adapter that acts, answers prompts, exports.
+"""One rank of the test of sharded models: loads one under ZeRO-3, gives it an adapter that acts, answers prompts, exports, differentiates.
 
 Started by test_sharded.py with RANK and WORLD_SIZE in the environment; writes its answers to FOLDER/answers-RANK.json.
 """
@@ -13,6 +13,7 @@ os.environ["DS_ACCELERATOR"] = "cpu"
 import deepspeed
 import torch
 import torch.distributed
+from safetensors.torch import save_file
 
 from finetune.api.sections import Export
 from tests.builders import train_config
@@ -21,11 +22,11 @@ from trainer.engine.factory import build_engine
 from trainer.evaluation.generation import generate
 from trainer.model.beside import Origin
 from trainer.model.exporter import TrainedTensors, export
-from trainer.model.load import load_model, provenance_of
-from trainer.model.lora import apply_method
+from trainer.model.load import provenance_of
 from trainer.model.tokenizer import load_tokenizer
 from trainer.model.verification import Probe
 from trainer.objectives.family import CAUSAL_LM
+from trainer.rank.loading import trainable_model
 from trainer.storage.localfolder import LocalFolder
 
 # Rank 0's answers end at other lengths than rank 1's, and its batches have other widths.
@@ -45,11 +46,7 @@ def main(base: Path, folder: Path) -> None:
     )
     located = located_folder(base)
     tokenizer = load_tokenizer(located)
-    engine = build_engine(
-        config,
-        lambda: apply_method(load_model(located, torch.float32, CAUSAL_LM), config.method, config.regularization, seed=1, family=CAUSAL_LM),
-        torch.device("cpu"),
-    )
+    engine = build_engine(config, lambda: trainable_model(config, located, torch.float32), torch.device("cpu"))
     state = engine.broadcast(engine.state())
     generator = torch.Generator().manual_seed(4)
     for parameter in state.parameters.values():
@@ -65,6 +62,11 @@ def main(base: Path, folder: Path) -> None:
         origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32, CAUSAL_LM)
         export(TrainedTensors.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], LocalFolder(folder), probe)
         (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
+    engine.model.train()
+    engine.backward(engine.forward(input_ids=torch.tensor(PROMPTS[0][1:2]), use_cache=False).logsumexp(dim=-1).sum(), last=True)
+    gradients = engine.full_gradients()
+    if rank == 0:
+        save_file(gradients, folder / "gradients.safetensors")
     (folder / f"answers-{rank}.json").write_text(json.dumps(answers))
     engine.broadcast(None)
     torch.distributed.destroy_process_group()

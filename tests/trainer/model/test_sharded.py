@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.repository import REPOSITORY
@@ -64,6 +65,18 @@ def test_ranks_that_stop_at_different_steps_answer_as_the_whole_model_does(saved
         answers = json.loads((results / f"answers-{rank}.json").read_text())
         assert answers == [answer.text for answer in generate(model, tiny_tokenizer(), prompts, NEW_TOKENS)]
         assert any(answers)
+
+
+def test_gradients_of_the_adapters_are_those_of_the_whole_model(saved_model: Path, results: Path) -> None:
+    with peft_warnings_silenced():
+        whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(saved_model), results / "adapter", is_trainable=True)
+    whole(torch.tensor(PROMPTS[0][1:2])).logits.logsumexp(dim=-1).sum().backward()
+    found = load_file(results / "gradients.safetensors")
+
+    expected = {name: parameter.grad for name, parameter in whole.named_parameters() if parameter.grad is not None}
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4 * float(value.abs().max()))
 
 
 def test_adapter_and_merged_model_are_whole_and_agree(saved_model: Path, results: Path) -> None:
