@@ -109,7 +109,7 @@ class Metrics(WireModel):
     best: Score | None = None
     """Of the validation that was the best so far."""
     score: Score | None = None
-    """The newest one there is: the base model's, a validation's, at last the one on the test rows."""
+    """The newest one there is: the base model's if it is measured before training, a validation's, at last the one on the test rows."""
     final: Figures = {}
 
 

@@ -122,13 +122,19 @@ class ScoreStatus(WireModel):
 class MetricsStatus(WireModel):
     """Quality figures. baseline (the untouched model) and final are on the same test rows; latest is on the validation rows."""
 
-    baseline: dict[str, str] | None = Field(None, description=f"Of the untouched base model on the test rows, by metric: {MEASURED}.")
+    baseline: dict[str, str] | None = Field(
+        None,
+        description="Of the untouched base model on the test rows, measured after training with LoRA and before full fine-tuning,"
+        f" by metric: {MEASURED}.",
+    )
     latest: dict[str, str] | None = Field(
         None, description="Newest during training, by metric: trainLoss of the last step, the others of the last validation."
     )
     best: ScoreStatus | None = Field(None, description="The best validation so far; its weights become the result.")
     score: ScoreStatus | None = Field(
-        None, description="The newest score: the base model's, a validation's, at last the one on the test rows."
+        None,
+        description="The newest score: the base model's where it is measured before training, a validation's, at last the tuned"
+        " model's on the test rows.",
     )
     final: dict[str, str] | None = Field(None, description="Of the tuned model on the same test rows as baseline, by metric.")
 

@@ -6,7 +6,8 @@ Test: tests/trainer/model/test_lora.py.
 import difflib
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
@@ -74,6 +75,15 @@ def lora_config(lora: LoraMethod, family: Family) -> LoraConfig:
         target_modules=lora.target_modules or ALL_LINEAR,
         modules_to_save=list(family.head) or None,
     )
+
+
+def adapters_off(model: Any) -> AbstractContextManager[None]:
+    """Return a context in which an adapted model computes what its base model does, bit for bit, however far it was trained.
+
+    Adapters start as the identity, so these are also the logits from before the first step. Every rank must enter and leave it.
+    """
+    context: AbstractContextManager[None] = model.disable_adapter()
+    return context
 
 
 def _check_targets(model: PreTrainedModel, targets: Sequence[str], linear: Sequence[str]) -> None:

@@ -1,9 +1,10 @@
-"""Evaluates the current model: on the test rows before and after training, on the validation rows in between.
+"""Evaluates base and tuned model on the test rows, and the current model on the validation rows during training.
 
 Every rank takes part and gets the same figures. Test: tests/trainer/rank/test_measuring.py, tests/trainer/rank/test_resume.py.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from trainer.evaluation.evaluator import HeldOut, measure
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.registry import left_out_finding
 from trainer.evaluation.validation import ValidationResult
-from trainer.rank.ledger import Ledger
+from trainer.model.lora import adapters_off
+from trainer.rank.ledger import Ledger, MetricsUpdate
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox
 from trainer.rank.rows import Rows
@@ -35,10 +37,22 @@ class Measuring:
     ledger: Ledger
     outbox: Outbox
 
+    @property
+    def base_outlives_training(self) -> bool:
+        """Whether the base model can still be measured after training: its weights are frozen, adapters can be switched off."""
+        return self.config.method.lora is not None
+
     def baseline(self) -> Measurement:
-        """Evaluate the base model on the test rows, before training."""
-        found = self._on_test_rows(Stage.BASELINE, "base")
-        self.ledger.note(baseline=found.values(), score=found.score(self.config.task, step=0))
+        """Evaluate the base model on the test rows: before training, unless `base_outlives_training`.
+
+        Its score is the job's only where it is measured before training; afterwards it would hide that of a newer validation.
+        """
+        with adapters_off(self.loaded.engine.model) if self.base_outlives_training else nullcontext():
+            found = self._on_test_rows(Stage.BASELINE, "base")
+        noted: MetricsUpdate = {"baseline": found.values()}
+        if not self.base_outlives_training:
+            noted["score"] = found.score(self.config.task, step=0)
+        self.ledger.note(**noted)
         self.outbox.send(metrics=self.ledger.metrics)
         return found
 

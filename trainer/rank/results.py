@@ -68,7 +68,7 @@ def add_exports(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> 
     """Write the exports that a finished run lacks, and add them to its report."""
     work, ledger, engine = trained.work, trained.start.ledger, trained.loaded.engine
     reported = metrics_of(report, work.config.task)
-    ledger.note(final=reported.final, score=reported.score or ledger.metrics.score)
+    ledger.note(baseline=reported.baseline, final=reported.final, score=reported.score or ledger.metrics.score)
     outbox.send(stage=Stage.EXPORTING, progress=trained.progress.to_record(), metrics=ledger.metrics)
     missing = missing_results(work.place, work.config.exports)
     written = export_forms(trained, [form for form in work.config.exports if f"{MODEL}/{form.value}" in missing])

@@ -1,4 +1,6 @@
-"""One rank's run: load, resume, baseline, train, final, export, report. Every rank takes every step; only rank 0 writes.
+"""One rank's run: load, resume, train, measure base and tuned model, export, report. Every rank takes every step; only rank 0 writes.
+
+The base model is measured last where training leaves it as it is (LoRA), so that the first step need not wait; otherwise first.
 
 Test: tests/trainer/rank/test_run.py (real Ray, a small model), tests/trainer/rank/test_results.py (one rank, no Ray).
 """
@@ -27,7 +29,9 @@ def execute(work: Assignment) -> None:
 
     start = resume(work, loaded, store, outbox)
     measuring = Measuring(config, dataset, loaded, rows, start.ledger, outbox)
-    baseline = start.baseline if start.baseline is not None else measuring.baseline()
+    baseline = start.baseline
+    if baseline is None and not measuring.base_outlives_training:
+        baseline = measuring.baseline()
 
     progress = train_model(work, loaded, rows, start, baseline, measuring, store, outbox)
     if progress.stop_reason is StopReason.INTERRUPTED:
@@ -38,5 +42,7 @@ def execute(work: Assignment) -> None:
     if report is not None:
         add_exports(trained, report, outbox)
         return
+    if baseline is None:
+        baseline = measuring.baseline()
     final = measuring.final(step)
     write_results(trained, baseline, final, store.records, outbox)

@@ -24,7 +24,8 @@ class RunState:
     """Why training is over; None if steps are left, also after an interruption."""
     ledger: Ledger
     words: AugmentedWords
-    baseline: Measurement
+    baseline: Measurement | None
+    """None where the base model is measured after training."""
     weights: str
     """Digest of the base model's weights."""
     revision: str | None
@@ -34,9 +35,10 @@ class RunState:
 
     def to_wire(self) -> dict[str, Any]:
         """Return the content of the checkpoint's state.json."""
+        baseline = self.baseline.to_state() if self.baseline is not None else None
         return {
             "step": self.step, "tokensSeen": self.tokens_seen, "worldSize": self.world_size, "stopReason": self.stop_reason,
-            "ledger": self.ledger.to_state(), "augmentation": self.words.to_state(), "baseline": self.baseline.to_state(),
+            "ledger": self.ledger.to_state(), "augmentation": self.words.to_state(), "baseline": baseline,
             "weights": self.weights, "revision": self.revision, "dtype": self.dtype,
         }  # fmt: skip
 
@@ -50,7 +52,7 @@ class RunState:
             stop_reason=StopReason(wire["stopReason"]) if wire["stopReason"] is not None else None,
             ledger=Ledger.from_state(wire["ledger"]),
             words=AugmentedWords(*wire["augmentation"]),
-            baseline=Measurement.from_state(wire["baseline"]),
+            baseline=Measurement.from_state(wire["baseline"]) if wire["baseline"] is not None else None,
             weights=wire["weights"],
             revision=wire["revision"],
             dtype=wire["dtype"],

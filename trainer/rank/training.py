@@ -37,7 +37,7 @@ def progress_at(start: Start, config: TrainConfig, rows: Rows) -> Progress:
     return Progress(total, steps_per_epoch, step=start.step, tokens_seen=start.tokens_seen, stop_reason=start.stop_reason)
 
 
-def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, baseline: Measurement, measuring: Measuring,
+def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, baseline: Measurement | None, measuring: Measuring,
                 store: CheckpointStore, outbox: Outbox) -> Progress:  # fmt: skip
     """Train to the end, to early stopping, or until the driver asks to stop; a run that was already trained returns at once."""
     progress = progress_at(start, work.config, rows)
@@ -80,7 +80,7 @@ def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> MetricsSi
     return FanOut([*openers, *work.sinks])
 
 
-def state_at(progress: Progress, loaded: Loaded, start: Start, baseline: Measurement) -> RunState:
+def state_at(progress: Progress, loaded: Loaded, start: Start, baseline: Measurement | None) -> RunState:
     """Return the state to save in a checkpoint now. Raises RuntimeError on ranks other than 0, which write none."""
     if loaded.provenance is None:
         raise RuntimeError(f"rank {loaded.engine.rank} does not know where the weights come from")

@@ -59,15 +59,25 @@ def interrupted_while(wanted: str, folder: Path, out: Path, number: signal.Signa
 
 def test_a_run_whose_base_model_is_being_measured_ends_at_the_first_signal(folder: Path) -> None:
     out = folder / "baseline"
-    said = interrupted_while("EvaluatingBaseline", folder, out, signal.SIGINT, evaluation=LONG)
+    full = {"method": {"full": {}}, "output__export": ["merged"]}
+    said = interrupted_while("EvaluatingBaseline", folder, out, signal.SIGINT, evaluation=LONG, **full)
     assert said[-1] == f"interrupted before the first checkpoint; continue with: finetune run {folder}/job.yaml --output {out}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["sigterm", "hang-up"])
-def test_a_run_whose_tuned_model_is_being_measured_ends_at_the_first_signal_and_goes_on_there(folder: Path, number: signal.Signals) -> None:
-    out = folder / f"final-{number.name}"
-    # The base model has its measurement behind it when the checkpoint is there.
-    said = interrupted_while("EvaluatingFinal", folder, out, number, evaluation={"generation": {"maxNewTokens": 100, "samples": 100}})
+@pytest.mark.parametrize(
+    ("wanted", "number"),
+    [
+        pytest.param("EvaluatingBaseline", signal.SIGTERM, id="base, sigterm"),
+        pytest.param("EvaluatingFinal", signal.SIGTERM, id="tuned, sigterm"),
+        pytest.param("EvaluatingFinal", signal.SIGHUP, id="tuned, hang-up"),
+    ],
+)
+def test_a_run_that_is_being_measured_after_training_ends_at_the_first_signal_and_goes_on_there(
+    folder: Path, wanted: str, number: signal.Signals
+) -> None:
+    out = folder / f"{wanted}-{number.name}"
+    # The base model is measured first, in full where the tuned one is waited for.
+    said = interrupted_while(wanted, folder, out, number, evaluation={"generation": {"maxNewTokens": 100, "samples": 100}})
     assert said[-1].startswith("interrupted after the checkpoint at step 4; continue with: finetune run ")
     assert (out / "checkpoints/step-4/manifest.json").is_file()

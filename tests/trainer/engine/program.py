@@ -30,7 +30,7 @@ from trainer.engine.state import EngineState
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.evaluation.predictors import generate_over_ranks
-from trainer.model.lora import apply_method
+from trainer.model.lora import adapters_off, apply_method
 from trainer.model.loralinear import fuse_adapters
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL, CausalBatch
@@ -126,6 +126,30 @@ def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
         train(engine, CAUSAL, batches, TRAINING, LABEL_SMOOTHING, Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step), [watch])
     [result] = watch.results
     return {"loss": result.train_loss, "gradients": watch.gradients, "norm": result.gradient_norm}
+
+
+def base_after_training(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> dict[str, object]:
+    """Measure a model with adapters, train them, and measure it with and without them; return the figures and what became of the rest."""
+    method = Method(lora=LoraMethod(rank=4, dropout=0.1))
+    model = apply_method(new_model().to(torch.bfloat16 if bfloat16 else torch.float32), method, Regularization(dropout=0.2), 1, CAUSAL_LM)
+    fuse_adapters(model)
+    engine = new_engine(name, micro, world_size, bfloat16=bfloat16, model=model)
+
+    def measured() -> list[object]:
+        answers = generate_over_ranks(engine, tiny_tokenizer(), PROMPTS, NEW_TOKENS, batch_size=2)
+        return [sum_over_tokens(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro).nll_sum, [answer.text for answer in answers]]
+
+    before = measured()
+    for step in range(STEPS):
+        one_step(engine, step, micro)
+    tuned, trained = measured(), engine.state()
+    with adapters_off(engine.model):
+        base = measured()
+    again = engine.state()
+    kept = states_equal(trained, again) and measured() == tuned
+    one_step(engine, STEPS, micro)
+    moved = engine.rank != 0 or not states_equal(engine.state(), trained)
+    return {"before": before, "base": base, "tuned": tuned, "kept": kept, "goes on": moved}
 
 
 def gradients_of_many(name: str, micro: int) -> Tensor:
@@ -241,6 +265,8 @@ def main() -> None:
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
         results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)
         results[f"resume-momentum/{name}"] = resumes_exactly(name, 2, world_size, optimizer=Momentum())
+        results[f"base/{name}"] = base_after_training(name, 2, world_size)
+        results[f"base-bfloat16/{name}"] = base_after_training(name, 2, world_size, bfloat16=True)
         if world_size == 1 and name in BFLOAT16_MASTERS:
             results[f"accumulation/{name}"] = {"error": accumulation_error(name)}
         if world_size == 2 and name in BFLOAT16_MASTERS:

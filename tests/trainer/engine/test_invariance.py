@@ -121,6 +121,17 @@ def test_a_state_taken_to_a_new_engine_continues_bit_for_bit(
     assert found["equal"]
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["base", "base-bfloat16"])
+def test_the_base_model_gives_the_same_figures_after_its_adapters_were_trained(results, world_size: int, engine: str, kind: str) -> None:
+    found = results[world_size][f"{kind}/{engine}"]
+    assert found["base"] == found["before"]
+    assert found["tuned"][0] != found["before"][0], "training must change the model, or the comparison shows nothing"
+    assert found["kept"], "measuring the base model must leave the tuned one as it was"
+    assert found["goes on"]
+
+
 @pytest.mark.parametrize("engine", BFLOAT16_MASTERS)
 def test_a_bfloat16_gradient_does_not_wear_off_over_many_micro_batches(results, engine: str) -> None:
     # bfloat16 has 8 bits: one forward and backward is good to about 0.004, and a sum of 256 in bfloat16 to 0.02 only.

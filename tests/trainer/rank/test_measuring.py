@@ -8,6 +8,7 @@ import torch
 
 from finetune.api.metrics import MetricName
 from finetune.api.tasks import TASKS, TaskName
+from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.stored import examples_of, stored_pieces
@@ -19,6 +20,8 @@ from trainer.engine.optimizer import AdamW
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.base import Figure
 from trainer.evaluation.metrics.registry import left_out_finding
+from trainer.model.lora import apply_method
+from trainer.model.loralinear import fuse_adapters
 from trainer.rank.ledger import Ledger
 from trainer.rank.measuring import Measuring, warn_left_out
 from trainer.rank.outbox import Outbox
@@ -43,25 +46,67 @@ def test_a_figure_that_is_left_out_is_warned_of_once(findings: tuple[str, ...], 
     assert outbox.warnings == said
 
 
-@pytest.mark.parametrize("name", list(TASKS))
-def test_a_validation_gives_the_figures_of_the_task_s_facts_and_no_others(name: TaskName) -> None:
-    task, tokenizer, config = task_of(name), tiny_tokenizer(), train_config(task=name.value)
+def measuring_of(config: TrainConfig) -> Measuring:
+    """Return what measures a tiny model with the job's method, on the sample rows of its task."""
+    task, tokenizer = task_of(config.task), tiny_tokenizer()
     task.prepare(tokenizer, None)
-    records = [Record(f"line {number}", row.values) for number, row in enumerate(SAMPLES[name].rows, 1)]
+    records = [Record(f"line {number}", row.values) for number, row in enumerate(SAMPLES[config.task].rows, 1)]
     examples, pieces = examples_of(records, task=task)[0], []
     for example in examples:
         pieces += task.encode(example, tokenizer, config.training.max_sequence_length)
-    engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"), bfloat16=False)
+    model = apply_method(tiny_model(positions=512), config.method, config.regularization, 1, task.objective.family)
+    fuse_adapters(model)
+    engine = DdpEngine(model, EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"), bfloat16=False)
     stored = stored_pieces(pieces)
-    rows, between = Rows(stored, stored.samples, stored.samples), []
+    rows, dataset = Rows(stored, stored.samples, stored.samples), SimpleNamespace(validation=examples, test=examples)
     loaded = cast(Any, SimpleNamespace(engine=engine, tokenizer=tokenizer))
-    measuring = Measuring(config, cast(Any, SimpleNamespace(validation=examples)), loaded, rows, Ledger(), Outbox(Silent(), ()))
+    return Measuring(config, cast(Any, dataset), loaded, rows, Ledger(), Outbox(Silent(), ()))
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_a_validation_gives_the_figures_of_the_task_s_facts_and_no_others(name: TaskName) -> None:
+    measuring, between = measuring_of(train_config(task=name.value)), []
 
     found = measuring.validate(lambda: between.append("batch"))
 
     assert tuple(found.figures) == TASKS[name].validated
     assert found.score(3) is not None
     assert between
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_the_base_model_is_measured_after_training_as_it_would_have_been_before(name: TaskName) -> None:
+    dropout = {"dropout": 0.3}
+    method, generation = {"lora": {"rank": 4, **dropout}}, {"maxNewTokens": 8, "samples": 2}
+    measuring = measuring_of(train_config(task=name.value, method=method, regularization=dropout, evaluation__generation=generation))
+    model = measuring.loaded.engine.model
+    before, trained = measuring.final(0), [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.no_grad():
+        for parameter in trained:
+            parameter.normal_(std=0.2)
+    tuned = measuring.final(5)
+
+    assert measuring.baseline() == before
+
+    assert tuned.figures != before.figures
+    assert measuring.final(5) == tuned
+    assert [parameter for parameter in model.parameters() if parameter.requires_grad] == trained
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("method", "step"), [pytest.param({"lora": {"rank": 4}}, 5, id="after training"), pytest.param({"full": {}}, 0, id="before training")]
+)
+def test_the_base_model_s_score_is_the_job_s_only_until_a_newer_one_is_known(method: dict[str, Any], step: int) -> None:
+    measuring, task = measuring_of(train_config(method=method, evaluation__metrics=["perplexity"])), TaskName.CHAT
+    measuring.ledger.note(score=measuring.validate(lambda: None).score(5))
+
+    found = measuring.baseline()
+
+    assert measuring.ledger.metrics.baseline == found.values()
+    assert measuring.ledger.metrics.score is not None
+    assert measuring.ledger.metrics.score.step == step
+    assert found.score(task, 0) is not None
 
 
 def test_the_record_has_no_value_for_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from finetune.api.record import Metrics
+from finetune.api.record import Metrics, Stage
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
@@ -67,12 +67,17 @@ class Ran:
         return (self.folder / "checkpoints" / f"step-{step}" / "parameters.safetensors").read_bytes()
 
 
-def run(folder: Path, output: str, stop_at: int | None = None) -> Ran:
+def stages(ran: Ran) -> list[Stage]:
+    """Return the stages that a run reported."""
+    return [changes["stage"] for changes in ran.driver.sent if "stage" in changes]
+
+
+def run(folder: Path, output: str, stop_at: int | None = None, **changes: Any) -> Ran:
     """Take a run of this folder to its end, or to the stop; in `output` it goes on from what lies there."""
     config = train_config(
         folder,
         data={name: [{"path": str(folder / f"{name}.jsonl")}] for name in ("train", "validation", "test")},
-        method__lora__alpha=8,
+        **({"method__lora__alpha": 8} | changes),
         training={"maxSteps": STEPS, "globalBatchSize": 4, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
         # No decrease is large enough to count, so that the count of validations without improvement goes up.
         regularization={"dropout": 0.2, "earlyStopping": {"patience": 9, "minDelta": 1000}},
@@ -145,6 +150,26 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(unbroken: Ran, b
     assert resumed.weights_at(STEPS) == unbroken.weights_at(STEPS)
     exported = "model/adapter/adapter_model.safetensors"
     assert (resumed.folder / exported).read_bytes() == (unbroken.folder / exported).read_bytes()
+
+
+def test_the_base_model_is_measured_after_training_and_hides_no_newer_score(unbroken: Ran, broken: tuple[Ran, Ran]) -> None:
+    assert stages(unbroken) == [Stage.TRAINING, Stage.BASELINE, Stage.FINAL, Stage.EXPORTING]
+    stopped, resumed = broken
+    assert (stages(stopped), stopped.metrics.baseline) == ([Stage.TRAINING], {})
+    assert resumed.metrics.baseline == unbroken.metrics.baseline
+    assert unbroken.metrics.baseline["perplexity"] == unbroken.report["baseline"]["perplexity"]["value"]
+    scores = [changes["metrics"].score.step for changes in unbroken.driver.sent if "metrics" in changes and changes["metrics"].score]
+    assert scores == sorted(scores)
+    assert scores[0] == 1
+
+
+def test_the_base_model_is_measured_before_all_of_its_weights_are_trained_and_once(folder: Path) -> None:
+    full: dict[str, Any] = {"method": {"full": {}}, "output__export": ["merged"]}
+    stopped, resumed = run(folder, "full", stop_at=STOP_AT, **full), run(folder, "full", **full)
+    assert stages(stopped) == [Stage.BASELINE, Stage.TRAINING]
+    assert stages(resumed) == [Stage.TRAINING, Stage.FINAL, Stage.EXPORTING]
+    [first, *_] = (changes["metrics"] for changes in stopped.driver.sent if "metrics" in changes)
+    assert (first.score.step, first.baseline) == (0, resumed.metrics.baseline)
 
 
 def test_evaluation_takes_no_more_rows_at_once_than_training(unbroken: Ran) -> None:

@@ -23,8 +23,8 @@ BASELINE = Measurement({MetricName.PERPLEXITY: Figure(3.0)})
 PROVENANCE = ModelProvenance(name="m", source="hub", precision="float32", digest="sha256:0", revision="c" * 40)
 
 
-def state_of(reason: StopReason | None) -> RunState:
-    ledger, baseline = Ledger(), BASELINE
+def state_of(reason: StopReason | None, baseline: Measurement | None = BASELINE) -> RunState:
+    ledger = Ledger()
     ledger.note(latest={MetricName.TRAIN_LOSS: 1.5})
     engine = SimpleNamespace(rank=0, world_size=2, model=torch.nn.Linear(1, 1))
     loaded = Loaded(cast(Any, engine), cast(Any, None), None, bfloat16=False, provenance=PROVENANCE)
@@ -40,9 +40,10 @@ def test_a_run_that_was_interrupted_goes_on_and_one_that_stopped_early_does_not(
     assert read.stop_reason is kept
 
 
-def test_a_state_comes_back_from_its_file_as_it_was() -> None:
-    written = state_of(None)
+@pytest.mark.parametrize("baseline", [BASELINE, None], ids=["measured", "not yet measured"])
+def test_a_state_comes_back_from_its_file_as_it_was(baseline: Measurement | None) -> None:
+    written = state_of(None, baseline)
     read = RunState.from_wire(json.loads(json.dumps(written.to_wire())))
     assert read.to_wire() == written.to_wire()
     assert (read.step, read.tokens_seen, read.world_size, read.weights, read.dtype) == (4, 80, 2, "sha256:0", "float32")
-    assert (read.words, read.baseline) == (AugmentedWords(1, 9), BASELINE)
+    assert (read.words, read.baseline) == (AugmentedWords(1, 9), baseline)
