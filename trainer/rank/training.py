@@ -4,6 +4,7 @@ Test: tests/trainer/rank/test_resume.py.
 """
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from finetune.api.record import Stage
@@ -23,7 +24,8 @@ from trainer.rank.outbox import Outbox
 from trainer.rank.resuming import Start
 from trainer.rank.rows import Batches, Rows
 from trainer.rank.state import RunState
-from trainer.reporting.sinks import FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
+from trainer.reporting.background import BackgroundSink
+from trainer.reporting.sinks import BufferedSink, FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.tasks.registry import task_of
 from trainer.training.loop import Progress, StopReason, train
@@ -45,24 +47,29 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
         return progress
     outbox.send(stage=Stage.TRAINING, progress=progress.to_record())
     engine, config, ledger = loaded.engine, work.config, start.ledger
-    sinks, stop, every = open_sinks(work, engine.rank, start.step), StopOnRequest(engine, outbox), validation_every(config, rows)
-    stopping = config.regularization.early_stopping
 
     def state(progress: Progress) -> dict[str, Any]:
         return state_at(progress, loaded, start, baseline).to_wire()
 
-    hooks = Hooks(
+    with open_sinks(work, engine.rank, start.step) as sinks:
+        hooks = hooks_of(config, rows, measuring, sinks, SaveCheckpoints(engine, store, config, ledger, outbox, state, sinks.flush))
+        hooks.make_up(ledger, progress)
+        batches = Batches(config, rows.train, loaded.tokenizer, engine, start.words)
+        smoothing = config.regularization.label_smoothing
+        train(engine, task_of(config.task).objective, batches, config.training, smoothing, progress, hooks.in_order())
+    return progress
+
+
+def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, sinks: MetricsSink, checkpoints: SaveCheckpoints) -> Hooks:
+    """Return this rank's hooks."""
+    ledger, outbox, engine = measuring.ledger, measuring.outbox, measuring.loaded.engine
+    stop, every, stopping = StopOnRequest(engine, outbox), validation_every(config, rows), config.regularization.early_stopping
+    return Hooks(
         figures=LogFigures(ledger, sinks, outbox, logger.info) if engine.rank == 0 else None,
         validation=Validate(lambda: measuring.validate(stop.between_batches), every, stopping, ledger, sinks, outbox) if every else None,
         stop=stop,
-        checkpoints=SaveCheckpoints(engine, store, config, ledger, outbox, state),
+        checkpoints=checkpoints,
     )
-    hooks.make_up(ledger, progress)
-    batches = Batches(config, rows.train, loaded.tokenizer, engine, start.words)
-    train(
-        engine, task_of(config.task).objective, batches, config.training, config.regularization.label_smoothing, progress, hooks.in_order()
-    )
-    return progress
 
 
 def validation_every(config: TrainConfig, rows: Rows) -> int | None:
@@ -71,13 +78,13 @@ def validation_every(config: TrainConfig, rows: Rows) -> int | None:
     return (config.evaluation.every_steps or max(1, round(steps_per_epoch))) if rows.validation else None
 
 
-def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> MetricsSink:
-    """Open the sinks of rank 0; other ranks have none."""
+def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> AbstractContextManager[BufferedSink]:
+    """Return the sinks of rank 0, which open with the first figures; other ranks have none."""
     if rank != 0:
-        return FanOut([])
+        return nullcontext(FanOut([]))
     lines, board = work.directory / "metrics.jsonl", work.directory / "tensorboard"
     openers: list[SinkOpener] = [lambda: JsonLinesSink(lines, resumed_from_step), lambda: TensorBoardSink(board, resumed_from_step)]
-    return FanOut([*openers, *work.sinks])
+    return BackgroundSink(lambda: FanOut([*openers, *work.sinks]))
 
 
 def state_at(progress: Progress, loaded: Loaded, start: Start, baseline: Measurement | None) -> RunState:

@@ -24,6 +24,13 @@ class MetricsSink(Protocol):
         """Store figures; names such as trainLoss, tokensPerSecond, validation/perplexity."""
 
 
+class BufferedSink(MetricsSink, Protocol):
+    """A sink that may store figures later."""
+
+    def flush(self) -> None:
+        """Wait until all figures so far are stored, or for so long that the sink must be stuck."""
+
+
 SinkOpener = Callable[[], MetricsSink]
 
 
@@ -83,3 +90,6 @@ class FanOut:
                 sink.log(step, figures)
             except Exception as error:  # a full disk or a lost node must not end training
                 logger.warning("%s could not store the figures of step %d: %s", type(sink).__name__, step, error)
+
+    def flush(self) -> None:
+        """Do nothing: each sink stores figures as it gets them."""

@@ -46,7 +46,7 @@ class Listener:
     """Takes fields and figures; answers whether to stop."""
 
     def __init__(self, stop: bool = False) -> None:
-        self.fields, self.logged, self.stop = [], [], stop
+        self.fields, self.logged, self.stop, self.flushed = [], [], stop, 0
 
     def send(self, **fields) -> None:
         self.fields.append(fields)
@@ -56,6 +56,9 @@ class Listener:
 
     def log(self, step, figures) -> None:
         self.logged.append((step, dict(figures)))
+
+    def flush(self) -> None:
+        self.flushed = len(self.logged)
 
 
 def progress_at(step: int, total: int = 100) -> Progress:
@@ -250,7 +253,7 @@ def kept(ledger: Ledger) -> Callable[[Progress], dict[str, object]]:
 def saver(folder: Path, ledger: Ledger, listener: Listener, every: int, engine: OneRank | ThreadRank | None = None) -> SaveCheckpoints:
     config = train_config().model_copy(update={"checkpoint": CheckpointPolicy(every_steps=every, keep=10)})
     store = CheckpointStore(LocalFolder(folder), "owner", 10)
-    return SaveCheckpoints(engine or OneRank(), store, config, ledger, listener, kept(ledger))
+    return SaveCheckpoints(engine or OneRank(), store, config, ledger, listener, kept(ledger), listener.flush)
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -273,6 +276,19 @@ def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> 
         hook.after_step(progress_at(step, total=7), RESULT)
     assert saved_steps(tmp_path) == [3, 6, 7]
     assert [record.step for record in listener.fields[-1]["checkpoints"]] == [3, 6, 7]
+
+
+def test_the_figures_of_a_checkpoint_s_steps_are_stored_before_it_is(tmp_path: Path) -> None:
+    listener = Listener()
+
+    class Store(CheckpointStore):
+        def save(self, *args: object, **facts: object) -> None:
+            assert listener.flushed == 1
+
+    listener.log(1, {"trainLoss": 1.0})
+    store = Store(LocalFolder(tmp_path), "owner", 10)
+    SaveCheckpoints(OneRank(), store, train_config(), Ledger(), listener, kept(Ledger()), listener.flush).save(progress_at(1))
+    assert listener.flushed == 1
 
 
 def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: Path) -> None:
@@ -308,7 +324,7 @@ def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tm
     hook = validating(ledger, listener, finding(10.0, 9.995, 9.992, 9.991), EarlyStopping(patience=3, min_delta=0.01))
     config = train_config().model_copy(update={"checkpoint": CheckpointPolicy(every_steps=1, keep=1)})
     store = CheckpointStore(LocalFolder(tmp_path), "owner", 1)
-    saving = SaveCheckpoints(OneRank(), store, config, ledger, listener, kept(ledger))
+    saving = SaveCheckpoints(OneRank(), store, config, ledger, listener, kept(ledger), listener.flush)
     for step in range(1, 5):
         progress = progress_at(step)
         hook.after_step(progress, RESULT)

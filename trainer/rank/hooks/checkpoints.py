@@ -16,12 +16,15 @@ from trainer.training.loop import Progress, StepResult
 
 
 class SaveCheckpoints:
-    """Saves due checkpoints; a failure on rank 0 fails the run on all. `state_at` returns what is saved besides tensors."""
+    """Saves due checkpoints; a failure on rank 0 fails the run on all.
+
+    `state_at` returns what is saved besides tensors; `flush` stores the figures of all steps so far, which a resume goes on from.
+    """
 
     def __init__(self, engine: Engine, store: CheckpointStore, config: TrainConfig, ledger: Ledger, sender: Sender,
-                 state_at: Callable[[Progress], Mapping[str, Any]]) -> None:  # fmt: skip
+                 state_at: Callable[[Progress], Mapping[str, Any]], flush: Callable[[], None]) -> None:  # fmt: skip
         self._engine, self._store, self._config, self._ledger, self._sender = engine, store, config, ledger, sender
-        self._state_at = state_at
+        self._state_at, self._flush = state_at, flush
         # An adapter is small, and whole it does not depend on the number of ranks.
         self._in_parts = engine.shards_state and config.method.lora is None
 
@@ -36,6 +39,8 @@ class SaveCheckpoints:
         """Save a checkpoint of this step, and send the list of checkpoints to the driver. All ranks must call it."""
         engine, step, attempt, validated = self._engine, progress.step, self._config.job.attempt, self._ledger.metrics.validated
         score = validated if validated is not None and validated.step == step else None
+        if engine.rank == 0:
+            self._flush()
         if self._in_parts:
             self._store.save_parts(engine.part(), engine, lambda: self._state_at(progress), step=step, attempt=attempt, score=score)
         else:
