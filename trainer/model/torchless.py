@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 
+from trainer.model.quickimport import keep_what_transformers_lists
+
 ADVICE = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
 _importing = threading.Lock()
 
@@ -20,6 +22,7 @@ def import_transformers() -> None:
     with _importing:
         if "torch" in sys.modules or "transformers" in sys.modules:
             return
+        keep_what_transformers_lists()
         given = os.environ.get(ADVICE)
         os.environ[ADVICE] = "1"  # else it advises to install torch
         sys.modules["torch"] = None  # type: ignore[assignment]  # Python's way to say that there is no such module

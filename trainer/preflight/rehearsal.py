@@ -1,13 +1,10 @@
 """Builds a model from its config.json alone and applies the job's method, to find in seconds what would fail in a worker.
 
-No weights are read: parameters are on torch's meta device, which has shapes but no data. `python -m trainer.preflight.rehearsal` does
-it in a process of its own, for a program without torch: aside.py starts it. Test: tests/trainer/preflight/test_rehearsal.py.
+No weights are read: parameters are on torch's meta device, which has shapes but no data. A program without torch has it done in a
+process of its own, see rehearsing.py. Test: tests/trainer/preflight/test_rehearsal.py.
 """
 
-import contextlib
 import logging
-import pickle
-import sys
 
 import torch
 import transformers
@@ -71,23 +68,3 @@ def _recompute(model: PreTrainedModel) -> None:
     except (ValueError, NotImplementedError) as error:
         fix = "set it to false for this model"
         raise InputError("training.gradientCheckpointing", f"not supported by {type(model).__name__}: {first_line(error)}", fix) from error
-
-
-def main() -> None:
-    """Read a pickled (LocatedModel, TrainConfig as JSON) from stdin; write what `rehearse` returns or the InputError, pickled."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    request = sys.stdin.buffer.read()
-    if not request:  # nobody needs it any more
-        return
-    located, config = pickle.loads(request)  # noqa: S301 - the program that started this one pickled it
-    verdict: bool | InputError
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            verdict = rehearse(located, TrainConfig.model_validate_json(config))
-        except InputError as error:
-            verdict = error
-    sys.stdout.buffer.write(pickle.dumps(verdict))
-
-
-if __name__ == "__main__":
-    main()

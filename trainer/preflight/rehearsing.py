@@ -4,6 +4,7 @@ Test: tests/trainer/preflight/test_rehearsing.py.
 """
 
 import contextlib
+import logging
 import os
 import pickle
 import subprocess
@@ -14,8 +15,9 @@ from finetune.api.errors import InputError
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.interpreter import ROOT, lasting_python_path
 from trainer.model.location import LocatedModel
+from trainer.model.quickimport import keep_what_transformers_lists
 
-COMMAND = (sys.executable, "-P", "-m", "trainer.preflight.rehearsal")
+COMMAND = (sys.executable, "-P", "-m", "trainer.preflight.rehearsing")
 # No GPU and one accelerator that needs no probing: the model has shapes and no data.
 ENVIRONMENT = {"PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
@@ -64,3 +66,26 @@ class RehearsalProgram:
                     with contextlib.suppress(OSError):
                         pipe.close()
             self._process.wait()
+
+
+def main() -> None:
+    """Read a pickled (LocatedModel, TrainConfig as JSON) from stdin; write what `rehearse` returns or the InputError, pickled."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    keep_what_transformers_lists()
+    from trainer.preflight.rehearsal import rehearse  # before the request is read, which may come later
+
+    request = sys.stdin.buffer.read()
+    if not request:  # nobody needs it any more
+        return
+    located, config = pickle.loads(request)  # noqa: S301 - the program that started this one pickled it
+    verdict: bool | InputError
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            verdict = rehearse(located, TrainConfig.model_validate_json(config))
+        except InputError as error:
+            verdict = error
+    sys.stdout.buffer.write(pickle.dumps(verdict))
+
+
+if __name__ == "__main__":
+    main()

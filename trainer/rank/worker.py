@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
+from trainer.model.quickimport import keep_what_transformers_lists
 
 
 @dataclass
@@ -34,6 +35,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     payload: Payload = settings["payload"]
     config = TrainConfig.model_validate(payload.config)
     rank = prepare_environment(config)
+    keep_what_transformers_lists()
     from trainer.rank.assignment import Assignment
     from trainer.rank.run import execute
     from trainer.reporting.progress import RayMetricsSink, WorkerProgress
