@@ -63,7 +63,8 @@ def run(wanted: TrainConfig, *, only_results: bool = False) -> Sent:
     sent, data = Sent(), data_folder(Path(wanted.output.directory) / f".finetune-{os.environ.get('RANK', '0')}")
     inputs = check_inputs(wanted, data).with_tokens(wanted, data)
     ownership = Ownership.of(wanted, inputs.digests(wanted))
-    ownership.write(finished=only_results)
+    if os.environ.get("RANK", "0") == "0":  # as one driver does for all ranks
+        ownership.write(finished=only_results)
     execute(Assignment(wanted, inputs, ownership.owner, sent, only_results=only_results))
     return sent
 
