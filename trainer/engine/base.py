@@ -63,8 +63,8 @@ class Engine(ABC):
         """Add the gradient of a scalar loss; `last` marks the last micro-batch of the step, when ranks are averaged."""
 
     @abstractmethod
-    def step(self, learning_rate: float) -> float:
-        """Clip, update the weights, clear the gradient; return the gradient's norm before clipping."""
+    def step(self, learning_rate: float) -> Tensor:
+        """Clip, update the weights, clear the gradient; return the gradient's norm before clipping, a scalar that is still computed."""
 
     @abstractmethod
     def state(self) -> EngineState:
@@ -92,11 +92,20 @@ class Engine(ABC):
     def full_gradients(self) -> dict[str, Tensor]:
         """Return gradients averaged over ranks by name, after the last backward and before step; for tests of invariance."""
 
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the device goes on computing while the host does other things, so that reading a result waits for it."""
+        return self.device.type != "cpu"
+
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        """Return the sums over all ranks of a tensor on the device, without waiting for them; the tensor is overwritten."""
+        if self.world_size > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
     def sums_over_ranks(self, values: Sequence[float]) -> list[float]:
         """Return the sums over all ranks, in float64."""
-        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
-        if self.world_size > 1:
-            torch.distributed.all_reduce(sums)
+        sums = self.sum_over_ranks(torch.tensor(values, dtype=torch.float64, device=self.device))
         return [float(value) for value in sums.tolist()]
 
     def gather(self, value: Any) -> list[Any]:

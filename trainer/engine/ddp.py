@@ -55,19 +55,19 @@ class DdpEngine(Engine):
             return context
         return nullcontext()
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> Tensor:
         """Clip, update, clear."""
         parameters = [parameter for _, parameter in self.trainable()]
         for parameter in parameters:
             if parameter.grad is None:  # no rank used it; under ZeRO it would have zeros, and a resume counts its step
                 parameter.grad = torch.zeros_like(parameter)
         limit = self._clipping if self._clipping > 0 else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        norm: Tensor = torch.nn.utils.clip_grad_norm_(parameters, limit)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
 
     def state(self) -> EngineState:
         """Return parameters and slots; only rank 0 copies them. Before the first step the slots are zeros."""

@@ -101,7 +101,7 @@ class DeepspeedEngine(Engine):
         if not last:
             self._engine.step()
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> Tensor:
         """Update the weights at the boundary that DeepSpeed has counted to."""
         for group in {id(o): o for o in (self._engine.optimizer, self._base_optimizer)}.values():
             for parameters in group.param_groups:
@@ -109,7 +109,7 @@ class DeepspeedEngine(Engine):
         # Stage 0 in float32 does not report a norm; its gradients are whole and averaged, so it is taken here.
         norm = None if self.shards_state else torch.nn.utils.get_total_norm([p.grad for _, p in self.trainable() if p.grad is not None])
         self._engine.step()
-        return float(self._engine.get_global_grad_norm() if norm is None else norm)
+        return torch.as_tensor(self._engine.get_global_grad_norm() if norm is None else norm)
 
     def state(self) -> EngineState:
         """Gather parameters and slots parameter by parameter; every rank takes part, rank 0 keeps the result."""

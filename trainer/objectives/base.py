@@ -26,6 +26,11 @@ class LossSums:
     """Negative log-likelihood without smoothing, for figures. Scalar without a graph."""
 
 
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on `device`; a GPU fetches it from pinned memory, so that the host need not wait for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class Batch(Protocol):
     """The tensors of a few samples."""
 

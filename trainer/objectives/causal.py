@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.rows import Sample
-from trainer.objectives.base import Forward, LossSums
+from trainer.objectives.base import Forward, LossSums, on_device
 from trainer.objectives.family import CAUSAL_LM
 from trainer.objectives.loss import loss_sums, nll_sum
 
@@ -44,13 +44,8 @@ class CausalBatch:
 
     def to(self, device: torch.device) -> "CausalBatch":
         """Return the batch with its tensors on `device`."""
-        return CausalBatch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.positions.to(device),
-            self.targets.to(device),
-            self.loss_mask.to(device),
-        )
+        moved = (self.input_ids, self.attention_mask, self.positions, self.targets, self.loss_mask)
+        return CausalBatch(*(on_device(tensor, device) for tensor in moved))
 
 
 class CausalObjective:

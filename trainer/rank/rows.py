@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.rows import Dataset, Sample
@@ -17,6 +19,7 @@ from trainer.objectives.base import Batch
 from trainer.preflight.tokens import Tokens
 from trainer.tasks.registry import task_of
 from trainer.training.batches import deal
+from trainer.training.loop import StepBatches
 
 
 @dataclass(frozen=True)
@@ -67,16 +70,18 @@ class Batches:
         self._training, self._pieces, self._tokenizer, self._engine, self._words = config.training, pieces, tokenizer, engine, words
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
 
-    def __call__(self, step: int) -> list[Batch]:
-        """Return this rank's micro-batches of a step. With augmentation ranks exchange lengths, so all must call it."""
+    def __call__(self, step: int) -> StepBatches[Batch]:
+        """Return what this rank computes in a step. With augmentation ranks exchange lengths, so all must call it."""
         training, engine = self._training, self._engine
         drawn = batch_at(step, len(self._pieces), training.global_batch_size, training.seed)
         share = self._share(drawn)
-        own = deal(self._keys(drawn, share), engine.rank, engine.world_size, training.micro_batch_size)
-        return [
+        keys, units = self._keys(drawn, share)
+        own = deal(keys, engine.rank, engine.world_size, training.micro_batch_size)
+        micro_batches = [
             self._task.objective.collate([(share[place] if place in share else self._row(*drawn[place]))[0] for place in places])
             for places in own
         ]
+        return StepBatches(micro_batches, units, tokens=sum(length for length, _ in keys))
 
     def _share(self, drawn: Sequence[tuple[int, int]]) -> dict[int, tuple[Sample, int, int]]:
         """Return the rows that this rank varies before it is known which rank trains them, by place; none without augmentation.
@@ -87,23 +92,25 @@ class Batches:
             return {}
         return {place: self._row(*drawn[place]) for place in range(self._engine.rank, len(drawn), self._engine.world_size)}
 
-    def _keys(self, drawn: Sequence[tuple[int, int]], share: Mapping[int, tuple[Sample, int, int]]) -> list[tuple[int, str]]:
-        """Return length and id of each row of a step, which decide how the rows are dealt.
+    def _keys(self, drawn: Sequence[tuple[int, int]], share: Mapping[int, tuple[Sample, int, int]]) -> tuple[list[tuple[int, str]], int]:
+        """Return length and id of each row of a step, which decide how the rows are dealt, and the number of all tokens with loss.
 
-        A varied row's length is known only once it is tokenized, so all ranks exchange the lengths of their shares.
+        A varied row's tokens are known only once it is tokenized, so all ranks exchange the counts of their shares.
         """
         table = self._pieces.shard.table
         names = [table["id"][index].decode() for _, index in drawn]
         if self._augmenter is None:
-            return [(int(table["length"][index]), name) for (_, index), name in zip(drawn, names, strict=True)]
-        known = [0.0] * (len(drawn) + 2)
+            lines = table[[index for _, index in drawn]]
+            return list(zip(lines["length"].tolist(), names, strict=True)), int(lines["loss_tokens"].sum(dtype=np.int64))
+        known = [0.0] * (len(drawn) + 3)
         for place, (sample, changed, seen) in share.items():
             known[place] = len(sample.input_ids)
+            known[-3] += sum(sample.loss_mask)
             known[-2] += changed
             known[-1] += seen
-        *lengths, changed_words, seen_words = map(int, self._engine.sums_over_ranks(known))
+        *lengths, units, changed_words, seen_words = map(int, self._engine.sums_over_ranks(known))
         self._words.add(changed_words, seen_words)
-        return list(zip(lengths, names, strict=True))
+        return list(zip(lengths, names, strict=True)), units
 
     def _row(self, epoch: int, index: int) -> tuple[Sample, int, int]:
         """Return a training row in an epoch, the number of its words that were changed, and the number of its words."""

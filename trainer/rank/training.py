@@ -56,7 +56,7 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
         hooks.make_up(ledger, progress)
         batches = Batches(config, rows.train, loaded.tokenizer, engine, start.words)
         smoothing = config.regularization.label_smoothing
-        train(engine, task_of(config.task).objective, batches, config.training, smoothing, progress, hooks.in_order())
+        train(engine, task_of(config.task).objective, batches, config.training, smoothing, progress, hooks.supervision())
     return progress
 
 

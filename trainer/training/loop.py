@@ -3,30 +3,24 @@
 Knows nothing of Ray, files or Kubernetes. Test: tests/trainer/training/test_loop.py, tests/trainer/engine/test_invariance.py.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Generic, Protocol
 
 import torch
+from torch import Tensor
 
-from finetune.api.errors import RunError
-from finetune.api.record import REASON_DIVERGED, TrainingProgress
+from finetune.api.record import TrainingProgress
 from finetune.api.sections import Training
 from trainer.engine.base import Engine
-from trainer.objectives.base import B, Batch, Forward, Objective
+from trainer.objectives.base import B, Forward, Objective
+from trainer.training.figures import LaunchedStep, StepResult
 from trainer.training.schedule import learning_rate_at
 
 RATE_WINDOW_STEPS = 20
-
-
-class TrainingDivergedError(RunError):
-    """Loss or gradient norm is no longer finite; continuing would only write a broken model."""
-
-    reason = REASON_DIVERGED
 
 
 class StopReason(StrEnum):
@@ -91,62 +85,90 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """Figures of one optimizer step, the same on every rank."""
+class StepBatches(Generic[B]):
+    """One rank's part of a global batch, and the counts of the whole, which every rank knows before the step."""
 
-    train_loss: float
-    """Mean negative log-likelihood per token with loss in the global batch, in nats, without label smoothing."""
-    gradient_norm: float
-    learning_rate: float
-    loss_tokens: int
+    micro_batches: Sequence[B]
+    """Collated by the objective; equally many on every rank."""
+    units: int
+    """What the loss is a mean over, such as tokens with loss, over all ranks."""
+    tokens: int
+    """Tokens that the model reads, without padding, over all ranks."""
 
 
 class Hook(Protocol):
-    """An action after each step: logging, validation, checkpoints, stopping."""
+    """An action after some steps: validation, checkpoints, stopping."""
 
-    def after_step(self, progress: Progress, result: StepResult) -> None:
-        """Act; set progress.stop_reason to end training. Called on every rank, in the same order."""
+    def due(self, progress: Progress) -> bool:
+        """Return whether the hook acts after this step: all figures are read before."""
+
+    def after_step(self, progress: Progress) -> None:
+        """Act if due, or if training is finished; set progress.stop_reason to end it.
+
+        Called on every rank in the same order, after the last step and after those that are due for any hook.
+        """
 
 
-def train(engine: Engine, objective: Objective[B], batches: Callable[[int], Sequence[B]], training: Training, label_smoothing: float,
-          progress: Progress, hooks: Sequence[Hook]) -> None:  # fmt: skip
-    """Train until progress is finished. `batches(step)` returns this rank's micro-batches of a step, collated by the objective.
+@dataclass(frozen=True)
+class Supervision:
+    """Who learns of the steps, and who may end them."""
 
-    Raises TrainingDivergedError if loss or gradient norm is not finite.
+    note: Callable[[StepResult], None] = lambda _: None
+    """Gets the figures of every step, in order; on a GPU one step late, unless a hook is due."""
+    asked_to_stop: Callable[[], bool] = lambda: False
+    """Asked on every rank once a step: whether this rank knows of a request to stop. All ranks stop if one does."""
+    hooks: Sequence[Hook] = ()
+
+
+def train(engine: Engine, objective: Objective[B], batches: Callable[[int], StepBatches[B]], training: Training, label_smoothing: float,
+          progress: Progress, supervision: Supervision) -> None:  # fmt: skip
+    """Train until progress is finished. `batches(step)` returns what this rank computes in a step.
+
+    Raises TrainingDivergedError if loss or gradient norm is not finite, before anything else is done with the weights of that step.
     """
     engine.model.train()
     forward = Forward.of(engine.model, engine.forward)
+    unread: deque[LaunchedStep] = deque()
     while not progress.finished:
         if progress.paused:
             progress.mark(time.monotonic())
-        micro_batches = batches(progress.step)
-        units, tokens = (int(total) for total in engine.sums_over_ranks(counts(micro_batches)))
+        batch = batches(progress.step)
         seed_step(training.seed, progress.step, engine.rank)
-        nll = torch.zeros((), dtype=torch.float64, device=engine.device)  # read once per step: each read waits for the device
-        for index, batch in enumerate(micro_batches):
-            last = index == len(micro_batches) - 1
-            with engine.accumulating(last):
-                sums = objective.loss(forward, batch.to(engine.device), label_smoothing)
-                # The engine averages over ranks; this makes it a mean over all units of the global batch.
-                engine.backward(sums.objective * (engine.world_size / max(1, units)), last=last)
-            nll += sums.nll
+        nll = backward(engine, objective, forward, batch, label_smoothing)
         learning_rate = learning_rate_at(progress.step, progress.total_steps, training)
         gradient_norm = engine.step(learning_rate)
-        train_loss = engine.sums_over_ranks([float(nll)])[0] / max(1, units)
-        if not (math.isfinite(train_loss) and math.isfinite(gradient_norm)):
-            raise TrainingDivergedError(
-                f"step {progress.step + 1}: loss {train_loss}, gradient norm {gradient_norm}; lower training.learningRate"
-            )
+        sums = engine.sum_over_ranks(torch.stack([nll, torch.full_like(nll, float(supervision.asked_to_stop()))]))
         progress.step += 1
-        progress.tokens_seen += tokens
+        progress.tokens_seen += batch.tokens
         progress.mark(time.monotonic())
-        for hook in hooks:
-            hook.after_step(progress, StepResult(train_loss, gradient_norm, learning_rate, units))
+        unread.append(LaunchedStep(progress.to_record(), learning_rate, batch.units, sums, gradient_norm))
+        read(unread, progress, supervision, keep=1 if engine.asynchronous else 0)
+        if progress.finished or any(hook.due(progress) for hook in supervision.hooks):
+            read(unread, progress, supervision, keep=0)
+            for hook in supervision.hooks:
+                hook.after_step(progress)
 
 
-def counts(batches: Sequence[Batch]) -> list[float]:
-    """Return the numbers of loss units and of tokens in this rank's part of a step."""
-    return [float(sum(batch.units for batch in batches)), float(sum(batch.tokens for batch in batches))]
+def backward(engine: Engine, objective: Objective[B], forward: Forward, batch: StepBatches[B], label_smoothing: float) -> Tensor:
+    """Add the gradients of all micro-batches; return this rank's sum of negative log-likelihoods, a float64 scalar on the device."""
+    nll = torch.zeros((), dtype=torch.float64, device=engine.device)
+    for index, micro_batch in enumerate(batch.micro_batches):
+        last = index == len(batch.micro_batches) - 1
+        with engine.accumulating(last):
+            sums = objective.loss(forward, micro_batch.to(engine.device), label_smoothing)
+            # The engine averages over ranks; this makes it a mean over all units of the global batch.
+            engine.backward(sums.objective * (engine.world_size / max(1, batch.units)), last=last)
+        nll += sums.nll
+    return nll
+
+
+def read(unread: deque[LaunchedStep], progress: Progress, supervision: Supervision, keep: int) -> None:
+    """Pass on the figures of all launched steps but the last `keep`; end training if one of them has brought a request to stop."""
+    while len(unread) > keep:
+        result, stop = unread.popleft().read()
+        supervision.note(result)
+        if stop and not progress.finished:
+            progress.stop_reason = StopReason.INTERRUPTED
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

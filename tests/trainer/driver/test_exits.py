@@ -20,7 +20,7 @@ from trainer.driver.stopping import InterruptedRunError
 from trainer.hub.connection import HubUnavailable
 from trainer.model.verification import ExportMismatchError
 from trainer.storage.checkpoint import TornCheckpointError
-from trainer.training.loop import TrainingDivergedError
+from trainer.training.figures import TrainingDivergedError
 
 
 def of_workers(*failures: Exception) -> WorkerGroupError:

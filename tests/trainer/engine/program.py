@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import LoraMethod, Method, Regularization, Scheduler, Training
+from tests.trainer.fixtures.batches import step_batches
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from tests.trainer.fixtures.optimizers import Momentum
 from tests.trainer.fixtures.stored import deal_rows
@@ -33,9 +34,10 @@ from trainer.evaluation.predictors import generate_over_ranks
 from trainer.model.lora import adapters_off, apply_method
 from trainer.model.loralinear import fuse_adapters
 from trainer.objectives.base import Forward
-from trainer.objectives.causal import CAUSAL, CausalBatch
+from trainer.objectives.causal import CAUSAL
 from trainer.objectives.family import CAUSAL_LM
-from trainer.training.loop import Progress, StepResult, train
+from trainer.training.figures import StepResult
+from trainer.training.loop import Progress, Supervision, train
 
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
@@ -108,22 +110,17 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         setattr(self._engine, "step", self._update)  # noqa: B010
 
-    def after_step(self, progress: Progress, result: StepResult) -> None:
-        self.results.append(result)
-
-    def _look_and_update(self, learning_rate: float) -> float:
+    def _look_and_update(self, learning_rate: float) -> Tensor:
         self.gradients = {name: value.flatten().tolist() for name, value in self._engine.full_gradients().items()}
         return self._update(learning_rate)
 
 
 def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
     """Have the loop do one optimizer step; return loss, gradients before clipping and the gradient norm."""
-
-    def batches(number: int) -> list[CausalBatch]:
-        return [CAUSAL.collate(rows) for rows in deal_rows(rows_of_step(number), engine.rank, engine.world_size, micro)]
-
+    progress = Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step)
+    batch = step_batches(rows_of_step(step), engine.rank, engine.world_size, micro)
     with Watch(engine) as watch:
-        train(engine, CAUSAL, batches, TRAINING, LABEL_SMOOTHING, Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step), [watch])
+        train(engine, CAUSAL, lambda _: batch, TRAINING, LABEL_SMOOTHING, progress, Supervision(watch.results.append))
     [result] = watch.results
     return {"loss": result.train_loss, "gradients": watch.gradients, "norm": result.gradient_norm}
 

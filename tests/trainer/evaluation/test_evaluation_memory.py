@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import Training
 from tests.trainer.allocations import Allocations
+from tests.trainer.fixtures.batches import step_batches
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
@@ -16,7 +17,7 @@ from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.causal import CAUSAL
-from trainer.training.loop import Progress, train
+from trainer.training.loop import Progress, Supervision, train
 
 VOCABULARY, MICRO, LENGTH, PROMPT = 65_000, 4, 40, 8
 LOGITS = MICRO * (LENGTH - PROMPT) * VOCABULARY * 4
@@ -46,7 +47,8 @@ def peak(act: Callable[[], object]) -> int:
 @pytest.fixture(scope="module")
 def training_peak() -> int:
     trained, training = engine(), Training(max_steps=1, global_batch_size=MICRO, micro_batch_size=MICRO)
-    return peak(lambda: train(trained, CAUSAL, lambda _: [CAUSAL.collate(rows(MICRO))], training, 0.0, Progress(1, 1), []))
+    batch = step_batches(rows(MICRO), micro_batch_size=MICRO)
+    return peak(lambda: train(trained, CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
 
 
 def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int) -> None:

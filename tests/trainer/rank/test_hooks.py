@@ -10,7 +10,7 @@ import torch
 from finetune.api.metrics import MetricName
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
 from tests.builders import train_config
-from tests.trainer.fixtures.ranks import ThreadRank, on_all_ranks
+from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
 from trainer.engine.state import EngineState, StatePart
 from trainer.evaluation.validation import ValidationResult
 from trainer.rank.hooks.checkpoints import SaveCheckpoints
@@ -21,10 +21,10 @@ from trainer.rank.hooks.validation import Validate
 from trainer.rank.ledger import Ledger
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.storage.localfolder import LocalFolder
-from trainer.training.loop import Progress, StepResult, StopReason
+from trainer.training.figures import StepResult
+from trainer.training.loop import Progress, StopReason
 
 NAN, INF = float("nan"), float("inf")
-RESULT = StepResult(train_loss=1.5, gradient_norm=0.3, learning_rate=1e-3, loss_tokens=40)
 
 
 class OneRank:
@@ -87,7 +87,7 @@ def validate(perplexities: list[float], early_stopping: EarlyStopping | None = N
     hook = validating(ledger, listener, finding(*perplexities), early_stopping, every)
     for step in range(1, len(perplexities) * every + 1):
         progress = progress_at(step)
-        hook.after_step(progress, RESULT)
+        hook.after_step(progress)
         if progress.stop_reason:
             return ledger, listener, step
     return ledger, listener, None
@@ -137,16 +137,37 @@ def test_a_watched_metric_that_is_undefined_at_first_starts_patience_once_it_has
 def test_the_reason_of_an_early_stop_is_named() -> None:
     ledger, listener, progress = Ledger(), Listener(), progress_at(1)
     hook = validating(ledger, listener, finding(2.0), EarlyStopping(patience=1))
-    hook.after_step(progress, RESULT)
-    hook.after_step(progress, RESULT)
+    hook.after_step(progress)
+    hook.after_step(progress)
     assert progress.stop_reason == StopReason.EARLY
 
 
 @pytest.mark.parametrize(("requested", "reason"), [(True, StopReason.INTERRUPTED), (False, None)])
 def test_a_request_to_stop_ends_training_after_the_step(requested: bool, reason: str | None) -> None:
     progress = progress_at(4)
-    StopOnRequest(OneRank(), Listener(stop=requested)).after_step(progress, RESULT)
+    StopOnRequest(OneRank(), Listener(stop=requested)).after_step(progress)
     assert progress.stop_reason == reason
+
+
+def test_the_driver_is_asked_whether_to_stop_without_a_word_to_the_other_ranks() -> None:
+    for stop in (True, False):
+        listener = Listener(stop)
+        assert StopOnRequest(ThreadRank(0, Ranks(2)), listener).asked() is stop
+        assert listener.fields == [{}]
+
+
+@pytest.mark.parametrize(
+    ("step", "validated", "saved"),
+    [
+        pytest.param(7, False, False, id="neither"), pytest.param(8, True, False, id="validation"),
+        pytest.param(10, False, True, id="checkpoint"), pytest.param(100, True, True, id="last step"),
+    ],
+)  # fmt: skip
+def test_a_hook_is_due_at_its_interval_and_at_the_last_step(tmp_path: Path, step: int, validated: bool, saved: bool) -> None:
+    ledger, listener = Ledger(), Listener()
+    assert validating(ledger, listener, finding(1.0), every=8).due(progress_at(step)) is validated
+    assert saver(tmp_path, ledger, listener, every=10).due(progress_at(step)) is saved
+    assert not StopOnRequest(OneRank(), listener).due(progress_at(step))
 
 
 def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_up_for_it(tmp_path: Path) -> None:
@@ -165,7 +186,7 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
     save = saver(tmp_path, ledger, listener, every=50)
     stop_at = 1
     for each in (hook, save):
-        each.after_step(progress, RESULT)
+        each.after_step(progress)
     assert (progress.stop_reason, batches, listener.logged) == (StopReason.INTERRUPTED, [0], [])
 
     state = CheckpointStore(LocalFolder(tmp_path), "owner", 10).at_step(3).trainer_state
@@ -225,8 +246,8 @@ def test_all_ranks_do_the_same_whenever_the_first_of_them_hears_of_a_stop(
 ) -> None:
     def after_a_step(engine: ThreadRank) -> tuple[int, bool, StopReason | None]:
         ledger, progress, measured = Ledger(), progress_at(3), []
-        for hook in hooks_of(engine, ledger, stop_at, tmp_path, measured).in_order():
-            hook.after_step(progress, RESULT)
+        for hook in hooks_of(engine, ledger, stop_at, tmp_path, measured).supervision().hooks:
+            hook.after_step(progress)
         return len(measured), ledger.owes_validation, progress.stop_reason
 
     assert on_all_ranks(3, after_a_step) == [(batches, owed, reason)] * 3
@@ -261,19 +282,22 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(found)
 
 
-def test_figures_come_before_what_may_end_training_and_checkpoints_come_last(tmp_path: Path) -> None:
+def test_checkpoints_come_after_what_may_end_training_and_only_rank_0_notes_figures(tmp_path: Path) -> None:
     ledger, listener = Ledger(), Listener()
     figures, validation = LogFigures(ledger, listener, listener, print), validating(ledger, listener, finding(3.0))
     stop, checkpoints = StopOnRequest(OneRank(), listener), saver(tmp_path, ledger, listener, every=1)
-    assert Hooks(figures, validation, stop, checkpoints).in_order() == [figures, validation, stop, checkpoints]
-    assert Hooks(None, None, stop, checkpoints).in_order() == [stop, checkpoints]
+    first, other = Hooks(figures, validation, stop, checkpoints).supervision(), Hooks(None, None, stop, checkpoints).supervision()
+    assert (first.note, first.hooks) == (figures.note, [validation, stop, checkpoints])
+    assert other.hooks == [stop, checkpoints]
+    other.note(StepResult(progress_at(1).to_record(), 1.0, 1.0, 1e-3, 40))
+    assert listener.logged == []
 
 
 def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
     listener = Listener()
     hook = saver(tmp_path, Ledger(), listener, every=3)
     for step in range(1, 8):
-        hook.after_step(progress_at(step, total=7), RESULT)
+        hook.after_step(progress_at(step, total=7))
     assert saved_steps(tmp_path) == [3, 6, 7]
     assert [record.step for record in listener.fields[-1]["checkpoints"]] == [3, 6, 7]
 
@@ -294,7 +318,7 @@ def test_the_figures_of_a_checkpoint_s_steps_are_stored_before_it_is(tmp_path: P
 def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: Path) -> None:
     ledger, _, _ = validate([4.0, 3.0])
     listener = Listener()
-    saver(tmp_path, ledger, listener, every=50).after_step(progress_at(2), RESULT)
+    saver(tmp_path, ledger, listener, every=50).after_step(progress_at(2))
     assert saved_steps(tmp_path) == [2]
     record = listener.fields[-1]["checkpoints"][0]
     assert record.score.value == pytest.approx(3.0)
@@ -304,7 +328,7 @@ def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: P
 def test_an_interrupted_run_leaves_a_checkpoint(tmp_path: Path) -> None:
     progress = progress_at(5)
     progress.stop_reason = StopReason.INTERRUPTED
-    saver(tmp_path, Ledger(), Listener(), every=50).after_step(progress, RESULT)
+    saver(tmp_path, Ledger(), Listener(), every=50).after_step(progress)
     assert saved_steps(tmp_path) == [5]
 
 
@@ -313,7 +337,7 @@ def test_each_step_is_reported_once_with_loss_rate_and_progress() -> None:
     progress.mark(0.0)
     progress.step, progress.tokens_seen = 3, 200
     progress.mark(2.0)
-    LogFigures(Ledger(), listener, listener, lines.append).after_step(progress, RESULT)
+    LogFigures(Ledger(), listener, listener, lines.append).note(StepResult(progress.to_record(), 1.5, 0.3, 1e-3, 40))
     assert listener.logged[0][1]["tokensPerSecond"] == pytest.approx(50.0)
     assert listener.fields[0]["progress"].eta_seconds == pytest.approx(97 * 2.0)
     assert "step 3/100  loss 1.5000" in lines[0]
@@ -327,8 +351,8 @@ def test_the_best_weights_keep_their_checkpoint_however_small_the_improvement(tm
     saving = SaveCheckpoints(OneRank(), store, config, ledger, listener, kept(ledger), listener.flush)
     for step in range(1, 5):
         progress = progress_at(step)
-        hook.after_step(progress, RESULT)
-        saving.after_step(progress, RESULT)
+        hook.after_step(progress)
+        saving.after_step(progress)
     assert progress.stop_reason == StopReason.EARLY
     assert ledger.metrics.best is not None
     assert ledger.metrics.best.step == 4
@@ -340,7 +364,7 @@ def test_a_resumed_run_goes_on_with_the_patience_that_is_left() -> None:
     before, _, _ = validate([9.0, 8.0, 8.5], EarlyStopping(patience=2))
     after = Ledger.from_state(before.to_state())
     progress, listener = progress_at(4), Listener()
-    validating(after, listener, finding(8.7), EarlyStopping(patience=2)).after_step(progress, RESULT)
+    validating(after, listener, finding(8.7), EarlyStopping(patience=2)).after_step(progress)
     assert progress.stop_reason == StopReason.EARLY
     assert after.metrics.best == before.metrics.best
 
@@ -363,7 +387,7 @@ def test_ranks_that_share_a_state_write_their_parts_of_a_whole_model_and_rank_0_
         engine.shards_state = True
         engine.part = lambda: StatePart({"w": (2, 2)}, {"w": (begin, begin + 2)}, groups)
         store = CheckpointStore(LocalFolder(tmp_path), "owner", 10)
-        SaveCheckpoints(engine, store, config, ledger, Listener(), kept(ledger)).save(progress_at(5))
+        SaveCheckpoints(engine, store, config, ledger, Listener(), kept(ledger), lambda: None).save(progress_at(5))
 
     on_all_ranks(2, save)
     folder = tmp_path / "checkpoints" / "step-5"

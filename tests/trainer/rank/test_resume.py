@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 
 from finetune.api.record import Metrics, Stage
-from tests.builders import train_config
+from tests.builders import REMOVED, train_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 from tests.trainer.fixtures.stored import data_folder
@@ -56,6 +56,18 @@ class Ran:
         content: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
         return content
 
+    @property
+    def last_step(self) -> int:
+        """The step of the newest checkpoint that was reported."""
+        reported = [changes["checkpoints"] for changes in self.driver.sent if "checkpoints" in changes]
+        return int(reported[-1][-1].step)
+
+    @property
+    def losses(self) -> list[tuple[int, float, float]]:
+        """Step, loss and gradient norm of each line of metrics.jsonl that has them."""
+        lines = map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
+        return [(line["step"], line["trainLoss"], line["gradientNorm"]) for line in lines if "trainLoss" in line]
+
     def ledger_at(self, step: int) -> dict[str, Any]:
         """Return the ledger in the checkpoint of a step."""
         state = json.loads((self.folder / "checkpoints" / f"step-{step}" / "state.json").read_text())
@@ -72,20 +84,20 @@ def stages(ran: Ran) -> list[Stage]:
     return [changes["stage"] for changes in ran.driver.sent if "stage" in changes]
 
 
-def run(folder: Path, output: str, stop_at: int | None = None, **changes: Any) -> Ran:
+def run(folder: Path, output: str, stop_at: int | None = None, *, late: bool = False, **changes: Any) -> Ran:
     """Take a run of this folder to its end, or to the stop; in `output` it goes on from what lies there."""
-    config = train_config(
-        folder,
-        data={name: [{"path": str(folder / f"{name}.jsonl")}] for name in ("train", "validation", "test")},
-        **({"method__lora__alpha": 8} | changes),
-        training={"maxSteps": STEPS, "globalBatchSize": 4, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
+    defaults: dict[str, Any] = {
+        "data": {name: [{"path": str(folder / f"{name}.jsonl")}] for name in ("train", "validation", "test")},
+        "method__lora__alpha": 8,
+        "training": {"maxSteps": STEPS, "globalBatchSize": 4, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
         # No decrease is large enough to count, so that the count of validations without improvement goes up.
-        regularization={"dropout": 0.2, "earlyStopping": {"patience": 9, "minDelta": 1000}},
-        augmentation={"operations": [{"wordSwap": {"probability": 0.3}}], "augmentedShare": 0.8},
-        evaluation={"everySteps": 1, "metrics": ["perplexity"]},
-        output={"directory": str(folder / output)},
-        progress={"file": str(folder / output / "progress.json")},
-    )
+        "regularization": {"dropout": 0.2, "earlyStopping": {"patience": 9, "minDelta": 1000}},
+        "augmentation": {"operations": [{"wordSwap": {"probability": 0.3}}], "augmentedShare": 0.8},
+        "evaluation": {"everySteps": 1, "metrics": ["perplexity"]},
+        "output": {"directory": str(folder / output)},
+        "progress": {"file": str(folder / output / "progress.json")},
+    }
+    config = train_config(folder, **(defaults | changes))
     (folder / output).mkdir(exist_ok=True)
     data = data_folder(folder / output / ".finetune")
     ran, forward = Ran(folder / output, Driver(stop_at), []), DdpEngine.forward
@@ -96,6 +108,7 @@ def run(folder: Path, output: str, stop_at: int | None = None, **changes: Any) -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DdpEngine, "forward", watched)
+        patch.setattr(DdpEngine, "asynchronous", late)
         execute(Assignment(config, check_inputs(config, data).with_tokens(config, data), "owner", ran.driver))
     return ran
 
@@ -152,6 +165,17 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(unbroken: Ran, b
     assert (resumed.folder / exported).read_bytes() == (unbroken.folder / exported).read_bytes()
 
 
+def test_figures_that_are_read_late_are_stored_in_full_and_a_resume_goes_on_bit_for_bit(folder: Path, unbroken: Ran) -> None:
+    seldom: dict[str, Any] = {"evaluation__everySteps": STEPS}
+    whole = run(folder, "at-once", **seldom)
+    stopped, resumed = run(folder, "late", stop_at=2, late=True, **seldom), run(folder, "late", late=True, **seldom)
+    assert stopped.last_step == 5, "asked in step 4, which is read once step 5 is launched"
+    assert resumed.weights_at(STEPS) == whole.weights_at(STEPS)
+    assert resumed.ledger_at(STEPS) == whole.ledger_at(STEPS)
+    assert resumed.losses == whole.losses
+    assert [step for step, *_ in whole.losses] == list(range(1, STEPS + 1))
+
+
 def test_the_base_model_is_measured_after_training_and_hides_no_newer_score(unbroken: Ran, broken: tuple[Ran, Ran]) -> None:
     assert stages(unbroken) == [Stage.TRAINING, Stage.BASELINE, Stage.FINAL, Stage.EXPORTING]
     stopped, resumed = broken
@@ -164,7 +188,7 @@ def test_the_base_model_is_measured_after_training_and_hides_no_newer_score(unbr
 
 
 def test_the_base_model_is_measured_before_all_of_its_weights_are_trained_and_once(folder: Path) -> None:
-    full: dict[str, Any] = {"method": {"full": {}}, "output__export": ["merged"]}
+    full: dict[str, Any] = {"method__lora": REMOVED, "method__full": {}, "output__export": ["merged"]}
     stopped, resumed = run(folder, "full", stop_at=STOP_AT, **full), run(folder, "full", **full)
     assert stages(stopped) == [Stage.BASELINE, Stage.TRAINING]
     assert stages(resumed) == [Stage.TRAINING, Stage.FINAL, Stage.EXPORTING]

@@ -6,12 +6,13 @@ from typing import Any, cast
 
 import pytest
 
+from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures import examples, tokenizers
 from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
 from tests.trainer.fixtures.stored import stored_pieces
 from trainer.augmentation.augmenter import Augmenter
-from trainer.data.shards import Shard
+from trainer.data.shards import Pieces, Shard
 from trainer.rank.rows import AugmentedWords, Batches
 from trainer.text.pieces import pieces_of
 
@@ -19,17 +20,21 @@ LONG = "The river is green. " * 40
 SWAPS = {"operations": [{"wordSwap": {"probability": 0.2}}], "augmentedShare": 0.5}
 
 
+def long_texts(**changes: Any) -> tuple[TrainConfig, Any, Pieces]:
+    """Return a job over a long and a short text, its tokenizer, and the pieces of both."""
+    config, tokenizer = train_config(task="language-modeling", **changes), tokenizers.byte_tokenizer(None, eos="</s>")
+    texts, length = (examples.text(LONG), examples.text("Short.")), config.training.max_sequence_length
+    return config, tokenizer, stored_pieces(piece for text in texts for piece in pieces_of(text, tokenizer, length))
+
+
 def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> tuple[list[Counter[int]], list[int]]:
     """Return the targets with loss of each step of a run over long texts, of all its ranks together, and the words counted by each."""
-    config = train_config(task="language-modeling", **changes)
-    tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
-    texts = (examples.text(LONG), examples.text("Short."))
-    pieces = stored_pieces(piece for text in texts for piece in pieces_of(text, tokenizer, config.training.max_sequence_length))
+    config, tokenizer, pieces = long_texts(**changes)
 
     def take(rank: ThreadRank) -> tuple[list[Counter[int]], list[int]]:
         words = AugmentedWords()
         batches = Batches(config, pieces, tokenizer, cast(Any, rank), words)
-        taken = [batches(first_step + step) for step in range(steps)]
+        taken = [cast(Any, batches(first_step + step).micro_batches) for step in range(steps)]
         return [Counter(token for batch in own for token in batch.targets[batch.loss_mask].tolist()) for own in taken], words.to_state()
 
     of_ranks = on_all_ranks(ranks, take)
@@ -52,6 +57,24 @@ def test_what_a_step_over_long_texts_learns_depends_on_neither_ranks_nor_interru
     assert dealt(0, 6, ranks=2, training=training, augmentation=SWAPS) == (whole, words)
     assert dealt(3, 3, training=training, augmentation=SWAPS)[0] == whole[3:]
     assert words[1] > words[0] > 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"augmentation": SWAPS}], ids=["as they are", "varied"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_every_rank_knows_the_counts_of_the_whole_step(ranks: int, changes: dict[str, Any]) -> None:
+    training = {"epochs": 1, "globalBatchSize": 4, "microBatchSize": 1, "maxSequenceLength": 100}
+    config, tokenizer, pieces = long_texts(training=training, **changes)
+    of_ranks = on_all_ranks(ranks, lambda rank: Batches(config, pieces, tokenizer, cast(Any, rank), AugmentedWords())(1))
+    computed = [batch for own in of_ranks for batch in own.micro_batches]
+    whole = (sum(batch.units for batch in computed), sum(batch.tokens for batch in computed))
+    assert {(own.units, own.tokens) for own in of_ranks} == {whole}
+    assert whole[1] > whole[0] > 100
+
+
+def test_ranks_exchange_nothing_about_rows_that_do_not_vary() -> None:
+    config, tokenizer, pieces = long_texts(training={"epochs": 1, "globalBatchSize": 4, "maxSequenceLength": 100})
+    alone = cast(Any, ThreadRank(0, Ranks(2)))  # would wait for the other rank
+    assert Batches(config, pieces, tokenizer, alone, AugmentedWords())(0).units > 0
 
 
 def test_a_rank_reads_and_tokenizes_no_row_that_another_trains(monkeypatch: pytest.MonkeyPatch) -> None:

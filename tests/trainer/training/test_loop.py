@@ -1,13 +1,15 @@
 """Rate and ETA of a run, and what ends it: the loop on a tiny model, on one rank."""
 
 import math
+from dataclasses import dataclass, field
 
 import pytest
 import torch
+from torch import Tensor
 
 from finetune.api.sections import Training
 from tests.trainer.engine.program import ROWS, new_model, rows_of_step
-from tests.trainer.fixtures.stored import deal_rows
+from tests.trainer.fixtures.batches import step_batches
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
@@ -15,35 +17,66 @@ from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.model.dropout import add_block_dropout
 from trainer.objectives.causal import CAUSAL, CausalBatch
-from trainer.training.loop import Progress, StepResult, TrainingDivergedError, seed_step, train
+from trainer.training.figures import StepResult, TrainingDivergedError
+from trainer.training.loop import Progress, StepBatches, StopReason, Supervision, seed_step, train
 
 
-def batches(step: int) -> list[CausalBatch]:
+def batches(step: int) -> StepBatches[CausalBatch]:
     """Return the same micro-batches for every step."""
-    return [CAUSAL.collate(rows) for rows in deal_rows(rows_of_step(0), 0, 1, 4)]
+    return step_batches(rows_of_step(0))
 
 
-def engine() -> DdpEngine:
-    return DdpEngine(new_model(), EngineSettings(AdamW(0.0), 1.0, 4, 2), torch.device("cpu"), bfloat16=False)
+class Late(DdpEngine):
+    """An engine whose device computes while the host goes on."""
+
+    asynchronous = True
 
 
+def engine(kind: type[DdpEngine] = DdpEngine) -> DdpEngine:
+    return kind(new_model(), EngineSettings(AdamW(0.0), 1.0, 4, 2), torch.device("cpu"), bfloat16=False)
+
+
+@dataclass
 class Recorder:
-    """Keeps each step's result; ends training after `stop_after` steps."""
+    """Keeps what the loop does; a hook that is due every so many steps, which may end training or be waited for by a request to stop."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.results, self.stop_after = [], stop_after
+    every: int = 1
+    stop_after: int | None = None
+    asked_at: int | None = None
+    results: list[StepResult] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
 
-    def after_step(self, progress: Progress, result: StepResult) -> None:
+    def batches(self, step: int) -> StepBatches[CausalBatch]:
+        self.events.append(f"begin {step + 1}")
+        return batches(step)
+
+    def note(self, result: StepResult) -> None:
         self.results.append(result)
+        self.events.append(f"figures {result.progress.step}")
+
+    def asked(self) -> bool:
+        begun = sum(event.startswith("begin") for event in self.events)
+        return self.asked_at is not None and begun >= self.asked_at
+
+    def due(self, progress: Progress) -> bool:
+        return progress.step % self.every == 0
+
+    def after_step(self, progress: Progress) -> None:
+        self.events.append(f"hook {progress.step}")
         if self.stop_after is not None and progress.step >= self.stop_after:
-            progress.stop_reason = "enough"
+            progress.stop_reason = StopReason.EARLY
+
+    def supervision(self) -> Supervision:
+        return Supervision(self.note, self.asked, [self])
 
 
-def run(progress: Progress, recorder: Recorder, learning_rate: float = 0.01) -> None:
+def run(progress: Progress, recorder: Recorder, kind: type[DdpEngine] = DdpEngine, learning_rate: float = 0.01) -> DdpEngine:
     training = Training(
         max_steps=progress.total_steps, global_batch_size=ROWS, micro_batch_size=4, learning_rate=learning_rate, warmup_ratio=0.0
     )
-    train(engine(), CAUSAL, batches, training, 0.0, progress, [recorder])
+    trained = engine(kind)
+    train(trained, CAUSAL, recorder.batches, training, 0.0, progress, recorder.supervision())
+    return trained
 
 
 def test_training_on_one_batch_lowers_its_loss_step_by_step() -> None:
@@ -58,7 +91,7 @@ def test_training_on_one_batch_lowers_its_loss_step_by_step() -> None:
 def test_a_hook_can_end_training() -> None:
     progress = Progress(total_steps=100, steps_per_epoch=10)
     run(progress, Recorder(stop_after=2))
-    assert (progress.step, progress.stop_reason) == (2, "enough")
+    assert (progress.step, progress.stop_reason) == (2, StopReason.EARLY)
 
 
 def test_a_loss_that_is_no_number_ends_training_before_it_is_written_anywhere() -> None:
@@ -67,8 +100,73 @@ def test_a_loss_that_is_no_number_ends_training_before_it_is_written_anywhere() 
         next(broken.model.parameters()).fill_(float("nan"))
     recorder = Recorder()
     with pytest.raises(TrainingDivergedError, match=r"step 1: loss nan.*training\.learningRate"):
-        train(broken, CAUSAL, batches, Training(max_steps=2), 0.0, Progress(2, 1), [recorder])
-    assert recorder.results == []
+        train(broken, CAUSAL, batches, Training(max_steps=2), 0.0, Progress(2, 1), recorder.supervision())
+    assert recorder.events == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "events"),
+    [
+        pytest.param(DdpEngine, "begin 1, figures 1, begin 2, figures 2, hook 2, begin 3, figures 3, hook 3", id="host"),
+        pytest.param(Late, "begin 1, begin 2, figures 1, figures 2, hook 2, begin 3, figures 3, hook 3", id="device"),
+    ],
+)
+def test_figures_are_read_when_they_are_needed_and_on_a_device_no_sooner(kind: type[DdpEngine], events: str) -> None:
+    recorder = Recorder(every=2)
+    run(Progress(total_steps=3, steps_per_epoch=1), recorder, kind)
+    assert ", ".join(recorder.events) == events
+
+
+def test_figures_and_weights_do_not_depend_on_when_figures_are_read() -> None:
+    at_once, late = Recorder(every=100), Recorder(every=100)
+    models = [run(Progress(total_steps=5, steps_per_epoch=1), each, kind).model for each, kind in ((at_once, DdpEngine), (late, Late))]
+    figures = [[(r.progress.step, r.progress.tokens_seen, r.train_loss, r.gradient_norm) for r in each.results] for each in (at_once, late)]
+    assert figures[0] == figures[1]
+    assert [step for step, *_ in figures[0]] == [1, 2, 3, 4, 5]
+    assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
+
+
+@pytest.mark.parametrize(("kind", "last"), [pytest.param(DdpEngine, 3, id="host"), pytest.param(Late, 4, id="device")])
+def test_a_request_to_stop_ends_training_with_all_figures_and_the_hooks(kind: type[DdpEngine], last: int) -> None:
+    recorder, progress = Recorder(every=100, asked_at=3), Progress(total_steps=50, steps_per_epoch=1)
+    run(progress, recorder, kind)
+    assert (progress.step, progress.stop_reason) == (last, StopReason.INTERRUPTED)
+    assert [result.progress.step for result in recorder.results] == list(range(1, last + 1))
+    assert recorder.events[-1] == f"hook {last}"
+
+
+def test_a_request_to_stop_in_the_last_step_changes_nothing() -> None:
+    recorder, progress = Recorder(every=100, asked_at=3), Progress(total_steps=3, steps_per_epoch=1)
+    run(progress, recorder, Late)
+    assert (progress.step, progress.stop_reason) == (3, None)
+
+
+@pytest.mark.parametrize("kind", [DdpEngine, Late], ids=["host", "device"])
+@pytest.mark.parametrize("every", [1, 3, 4, 100])
+def test_weights_of_a_step_that_diverged_reach_no_hook_and_the_step_is_named(kind: type[DdpEngine], every: int) -> None:
+    trained, recorder = engine(kind), Recorder(every=every)
+
+    def batches_and_a_fault(step: int) -> StepBatches[CausalBatch]:
+        if step == 2:
+            with torch.no_grad():
+                next(trained.model.parameters()).fill_(float("inf"))
+        return batches(step)
+
+    with pytest.raises(TrainingDivergedError, match=r"^step 3: loss nan"):
+        train(trained, CAUSAL, batches_and_a_fault, Training(max_steps=9), 0.0, Progress(9, 1), recorder.supervision())
+    assert [event for event in recorder.events if event in ("hook 3", "hook 4", "figures 3")] == []
+
+
+def test_ranks_talk_to_each_other_once_a_step() -> None:
+    sums: list[int] = []
+
+    class Counting(DdpEngine):
+        def sum_over_ranks(self, values: Tensor) -> Tensor:
+            sums.append(values.numel())
+            return super().sum_over_ranks(values)
+
+    run(Progress(total_steps=4, steps_per_epoch=1), Recorder(every=100), Counting)
+    assert len(sums) == 4
 
 
 def test_rate_and_eta_come_from_steps_alone_and_outlive_a_pause() -> None:
@@ -118,7 +216,7 @@ def losses_with_dropout(first_step: int, last_step: int, *, rank: int = 0, seed:
     trained.rank = rank
     training = Training(max_steps=last_step, learning_rate=1e-30, warmup_ratio=0.0, seed=seed)
     progress = Progress(total_steps=last_step, steps_per_epoch=1, step=first_step)
-    train(trained, CAUSAL, batches, training, 0.0, progress, [recorder])
+    train(trained, CAUSAL, batches, training, 0.0, progress, recorder.supervision())
     return [result.train_loss for result in recorder.results]
 
 

@@ -12,7 +12,7 @@ from trainer.engine.base import Engine
 from trainer.rank.ledger import Ledger
 from trainer.reporting.messages import Sender
 from trainer.storage.checkpoint import CheckpointStore
-from trainer.training.loop import Progress, StepResult
+from trainer.training.loop import Progress
 
 
 class SaveCheckpoints:
@@ -28,11 +28,15 @@ class SaveCheckpoints:
         # An adapter is small, and whole it does not depend on the number of ranks.
         self._in_parts = engine.shards_state and config.method.lora is None
 
-    def after_step(self, progress: Progress, result: StepResult) -> None:
+    def due(self, progress: Progress) -> bool:
+        """Return whether the interval is over; a new best comes from a validation, which is due itself."""
+        return progress.step % self._config.checkpoint.every_steps == 0
+
+    def after_step(self, progress: Progress) -> None:
         """Save at the interval, at a new best, and after the last step."""
         best = self._ledger.metrics.best
         new_best = best is not None and best.step == progress.step
-        if progress.step % self._config.checkpoint.every_steps == 0 or new_best or progress.finished:
+        if self.due(progress) or new_best or progress.finished:
             self.save(progress)
 
     def save(self, progress: Progress) -> None:

@@ -6,7 +6,7 @@ from finetune.api.metrics import MetricName
 from trainer.rank.ledger import Ledger
 from trainer.reporting.messages import Sender
 from trainer.reporting.sinks import MetricsSink
-from trainer.training.loop import Progress, StepResult
+from trainer.training.figures import StepResult
 
 
 class LogFigures:
@@ -15,18 +15,18 @@ class LogFigures:
     def __init__(self, ledger: Ledger, sinks: MetricsSink, sender: Sender, write_line: Callable[[str], None]) -> None:
         self._ledger, self._sinks, self._sender, self._write_line = ledger, sinks, sender, write_line
 
-    def after_step(self, progress: Progress, result: StepResult) -> None:
+    def note(self, result: StepResult) -> None:
         """Send the step's figures to sinks, driver and log."""
-        advance = progress.to_record()
+        advance = result.progress
         values = {"trainLoss": result.train_loss, "gradientNorm": result.gradient_norm, "learningRate": result.learning_rate,
                   "lossTokens": float(result.loss_tokens), "tokensSeen": float(advance.tokens_seen)}  # fmt: skip
         if advance.tokens_per_second is not None:
             values["tokensPerSecond"] = advance.tokens_per_second
-        self._sinks.log(progress.step, values)
+        self._sinks.log(advance.step, values)
         self._ledger.latest({MetricName.TRAIN_LOSS: result.train_loss})
         self._sender.send(progress=advance, metrics=self._ledger.metrics)
         rate = f"{advance.tokens_per_second:8.0f}" if advance.tokens_per_second else "       -"
         self._write_line(
-            f"step {progress.step}/{progress.total_steps}  loss {result.train_loss:.4f}  gradient norm {result.gradient_norm:.3f}  "
+            f"step {advance.step}/{advance.total_steps}  loss {result.train_loss:.4f}  gradient norm {result.gradient_norm:.3f}  "
             f"learning rate {result.learning_rate:.2e}  tokens/s {rate}"
         )

@@ -7,12 +7,12 @@ from trainer.rank.hooks.figures import LogFigures
 from trainer.rank.hooks.stop import StopOnRequest
 from trainer.rank.hooks.validation import Validate
 from trainer.rank.ledger import Ledger
-from trainer.training.loop import Hook, Progress
+from trainer.training.loop import Hook, Progress, Supervision
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """Figures first, then what may end training, checkpoints last: they save the results of the others."""
+    """What may end training comes first, checkpoints last: they save the results of the others."""
 
     figures: LogFigures | None
     """On rank 0 only."""
@@ -21,9 +21,10 @@ class Hooks:
     stop: StopOnRequest
     checkpoints: SaveCheckpoints
 
-    def in_order(self) -> list[Hook]:
-        """Return the existing hooks in the order in which each step calls them."""
-        return [hook for hook in (self.figures, self.validation, self.stop, self.checkpoints) if hook is not None]
+    def supervision(self) -> Supervision:
+        """Return what the loop calls, with the existing hooks in the order in which they act after a step."""
+        hooks: list[Hook] = [hook for hook in (self.validation, self.stop, self.checkpoints) if hook is not None]
+        return Supervision(self.figures.note if self.figures is not None else lambda _: None, self.stop.asked, hooks)
 
     def make_up(self, ledger: Ledger, progress: Progress) -> None:
         """Run the validation that a stop interrupted, and save its score with the checkpoint unless it is interrupted again."""

@@ -13,7 +13,7 @@ from trainer.rank.hooks.stop import MeasurementStoppedError
 from trainer.rank.ledger import Ledger
 from trainer.reporting.messages import Sender
 from trainer.reporting.sinks import MetricsSink
-from trainer.training.loop import Progress, StepResult, StopReason
+from trainer.training.loop import Progress, StopReason
 
 
 class Validate:
@@ -24,9 +24,13 @@ class Validate:
         self._evaluate, self._every, self._early_stopping = evaluate, every_steps, early_stopping
         self._ledger, self._sinks, self._sender = ledger, sinks, sender
 
-    def after_step(self, progress: Progress, result: StepResult) -> None:
+    def due(self, progress: Progress) -> bool:
+        """Return whether the interval is over, or this was the last step."""
+        return progress.step % self._every == 0 or progress.step >= progress.total_steps
+
+    def after_step(self, progress: Progress) -> None:
         """Validate at the interval and at the last step."""
-        if progress.step % self._every == 0 or progress.step >= progress.total_steps:
+        if self.due(progress):
             self.validate(progress)
 
     def validate(self, progress: Progress) -> None:

@@ -1,0 +1,62 @@
+"""The figures of a step on their way from the device to the host, where they are read when they have arrived.
+
+On a GPU the loop goes on while a step is still being computed: reading a figure at once would leave the device idle until the next
+step is launched. Test: tests/trainer/training/test_figures.py.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from finetune.api.errors import RunError
+from finetune.api.record import REASON_DIVERGED, TrainingProgress
+
+
+class TrainingDivergedError(RunError):
+    """Loss or gradient norm is no longer finite; continuing would only write a broken model."""
+
+    reason = REASON_DIVERGED
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Figures of one optimizer step, the same on every rank."""
+
+    progress: TrainingProgress
+    """The progress that this step made."""
+    train_loss: float
+    """Mean negative log-likelihood per token with loss in the global batch, in nats, without label smoothing."""
+    gradient_norm: float
+    learning_rate: float
+    loss_tokens: int
+
+
+class LaunchedStep:
+    """A step that the device may still be computing."""
+
+    def __init__(self, progress: TrainingProgress, learning_rate: float, units: int, sums: Tensor, gradient_norm: Tensor) -> None:
+        """`sums` are of all ranks, float64: the negative log-likelihood, and how many ranks were asked to stop."""
+        self._progress, self._learning_rate, self._units = progress, learning_rate, units
+        figures = torch.cat([sums, gradient_norm.detach().to(sums).reshape(1)])
+        self._figures = figures.to("cpu", non_blocking=True)
+        # Waiting for the device itself would wait for the steps that were launched since.
+        self._arrived = torch.cuda.Event() if figures.is_cuda else None  # type: ignore[no-untyped-call]
+        if self._arrived is not None:
+            self._arrived.record()
+
+    def read(self) -> tuple[StepResult, bool]:
+        """Return the step's figures, and whether a rank was asked to stop. Waits until the device has finished the step.
+
+        Raises TrainingDivergedError, which names the step, if loss or gradient norm is not finite.
+        """
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        nll, asked_to_stop, gradient_norm = self._figures.tolist()
+        train_loss = nll / max(1, self._units)
+        if not (math.isfinite(train_loss) and math.isfinite(gradient_norm)):
+            raise TrainingDivergedError(
+                f"step {self._progress.step}: loss {train_loss}, gradient norm {gradient_norm}; lower training.learningRate"
+            )
+        return StepResult(self._progress, train_loss, gradient_norm, self._learning_rate, self._units), asked_to_stop > 0
