@@ -5,7 +5,7 @@ An engine sums gradients over micro-batches and averages them over ranks; the lo
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +107,19 @@ class Engine(ABC):
         """Return the sums over all ranks, in float64."""
         sums = self.sum_over_ranks(torch.tensor(values, dtype=torch.float64, device=self.device))
         return [float(value) for value in sums.tolist()]
+
+    def sums_aside(self) -> Callable[[Sequence[float]], list[float]]:
+        """Return `sums_over_ranks` for another thread: on the CPU, over a process group of its own. All ranks must call it."""
+        if self.world_size == 1:
+            return list
+        group: Any = torch.distributed.new_group(backend="gloo")
+
+        def sums(values: Sequence[float]) -> list[float]:
+            tensor = torch.tensor(values, dtype=torch.float64)
+            torch.distributed.all_reduce(tensor, group=group)
+            return [float(value) for value in tensor.tolist()]
+
+        return sums
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks in rank order, on every rank."""

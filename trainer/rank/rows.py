@@ -48,10 +48,10 @@ class AugmentedWords:
     changed: int = 0
     seen: int = 0
 
-    def add(self, changed: int, seen: int) -> None:
+    def add(self, more: "AugmentedWords") -> None:
         """Add the counts of a step."""
-        self.changed += changed
-        self.seen += seen
+        self.changed += more.changed
+        self.seen += more.seen
 
     def to_state(self) -> list[int]:
         """Return the counts as a checkpoint stores them."""
@@ -62,26 +62,38 @@ class AugmentedWords:
         return {"wordsChanged": self.changed, "words": self.seen, "changedShare": self.changed / max(1, self.seen)}
 
 
+@dataclass(frozen=True)
+class PreparedStep:
+    """What this rank computes in a step, and the words that all ranks draw in it, which count once the step is taken."""
+
+    batches: StepBatches[Batch]
+    words: AugmentedWords
+
+
 class Batches:
-    """This rank's micro-batches of a step: a function of the step, so that a resumed run sees the same."""
+    """This rank's micro-batches of a step: a function of the step, so that a resumed run sees the same.
 
-    def __init__(self, config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine, words: AugmentedWords) -> None:
+    All ranks must make one. It may work in a thread of its own: what ranks exchange goes through a channel for it alone.
+    """
+
+    def __init__(self, config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine) -> None:
         self._task = task_of(config.task)
-        self._training, self._pieces, self._tokenizer, self._engine, self._words = config.training, pieces, tokenizer, engine, words
+        self._training, self._pieces, self._tokenizer, self._engine = config.training, pieces, tokenizer, engine
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
+        self._sums = engine.sums_aside() if self._augmenter is not None else None
 
-    def __call__(self, step: int) -> StepBatches[Batch]:
-        """Return what this rank computes in a step. With augmentation ranks exchange lengths, so all must call it."""
+    def prepare(self, step: int) -> PreparedStep:
+        """Return what this rank computes in a step. With augmentation ranks exchange lengths, so all must call it, in order of steps."""
         training, engine = self._training, self._engine
         drawn = batch_at(step, len(self._pieces), training.global_batch_size, training.seed)
         share = self._share(drawn)
-        keys, units = self._keys(drawn, share)
+        keys, units, words = self._keys(drawn, share)
         own = deal(keys, engine.rank, engine.world_size, training.micro_batch_size)
         micro_batches = [
             self._task.objective.collate([(share[place] if place in share else self._row(*drawn[place]))[0] for place in places])
             for places in own
         ]
-        return StepBatches(micro_batches, units, tokens=sum(length for length, _ in keys))
+        return PreparedStep(StepBatches(micro_batches, units, tokens=sum(length for length, _ in keys)), words)
 
     def _share(self, drawn: Sequence[tuple[int, int]]) -> dict[int, tuple[Sample, int, int]]:
         """Return the rows that this rank varies before it is known which rank trains them, by place; none without augmentation.
@@ -92,25 +104,27 @@ class Batches:
             return {}
         return {place: self._row(*drawn[place]) for place in range(self._engine.rank, len(drawn), self._engine.world_size)}
 
-    def _keys(self, drawn: Sequence[tuple[int, int]], share: Mapping[int, tuple[Sample, int, int]]) -> tuple[list[tuple[int, str]], int]:
-        """Return length and id of each row of a step, which decide how the rows are dealt, and the number of all tokens with loss.
+    def _keys(
+        self, drawn: Sequence[tuple[int, int]], share: Mapping[int, tuple[Sample, int, int]]
+    ) -> tuple[list[tuple[int, str]], int, AugmentedWords]:
+        """Return length and id of each row of a step, which decide how the rows are dealt, and the tokens with loss and words of all.
 
         A varied row's tokens are known only once it is tokenized, so all ranks exchange the counts of their shares.
         """
         table = self._pieces.shard.table
         names = [table["id"][index].decode() for _, index in drawn]
-        if self._augmenter is None:
+        if self._sums is None:
             lines = table[[index for _, index in drawn]]
-            return list(zip(lines["length"].tolist(), names, strict=True)), int(lines["loss_tokens"].sum(dtype=np.int64))
+            units = int(lines["loss_tokens"].sum(dtype=np.int64))
+            return list(zip(lines["length"].tolist(), names, strict=True)), units, AugmentedWords()
         known = [0.0] * (len(drawn) + 3)
         for place, (sample, changed, seen) in share.items():
             known[place] = len(sample.input_ids)
             known[-3] += sum(sample.loss_mask)
             known[-2] += changed
             known[-1] += seen
-        *lengths, units, changed_words, seen_words = map(int, self._engine.sums_over_ranks(known))
-        self._words.add(changed_words, seen_words)
-        return list(zip(lengths, names, strict=True)), units
+        *lengths, units, changed_words, seen_words = map(int, self._sums(known))
+        return list(zip(lengths, names, strict=True)), units, AugmentedWords(changed_words, seen_words)
 
     def _row(self, epoch: int, index: int) -> tuple[Sample, int, int]:
         """Return a training row in an epoch, the number of its words that were changed, and the number of its words."""

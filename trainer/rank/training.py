@@ -12,6 +12,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.sampler import steps_total
 from trainer.evaluation.measurement import Measurement
 from trainer.model.exporter import base_dtype
+from trainer.objectives.base import Batch
 from trainer.rank.assignment import Assignment
 from trainer.rank.hooks.checkpoints import SaveCheckpoints
 from trainer.rank.hooks.figures import LogFigures
@@ -28,7 +29,8 @@ from trainer.reporting.background import BackgroundSink
 from trainer.reporting.sinks import BufferedSink, FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.tasks.registry import task_of
-from trainer.training.loop import Progress, StopReason, train
+from trainer.training.ahead import Ahead
+from trainer.training.loop import Progress, StepBatches, StopReason, train
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +53,16 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
     def state(progress: Progress) -> dict[str, Any]:
         return state_at(progress, loaded, start, baseline).to_wire()
 
-    with open_sinks(work, engine.rank, start.step) as sinks:
+    prepare = Batches(config, rows.train, loaded.tokenizer, engine).prepare
+    with open_sinks(work, engine.rank, start.step) as sinks, Ahead(prepare, progress.total_steps) as ahead:
+
+        def batches(step: int) -> StepBatches[Batch]:
+            prepared = ahead(step)
+            start.words.add(prepared.words)
+            return prepared.batches
+
         hooks = hooks_of(config, rows, measuring, sinks, SaveCheckpoints(engine, store, config, ledger, outbox, state, sinks.flush))
         hooks.make_up(ledger, progress)
-        batches = Batches(config, rows.train, loaded.tokenizer, engine, start.words)
         smoothing = config.regularization.label_smoothing
         train(engine, task_of(config.task).objective, batches, config.training, smoothing, progress, hooks.supervision())
     return progress

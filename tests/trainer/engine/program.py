@@ -6,6 +6,7 @@ Started by test_invariance.py as a program, RANK and WORLD_SIZE in the environme
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,7 @@ MICRO_BATCHES = [1, 2, 4, 8]
 BFLOAT16_MASTERS = ["zero1", "zero2", "zero3"]
 """Engines that hold the model in bfloat16 with float32 masters."""
 MANY = 256
+SUMS = 200
 ADAMW = AdamW(0.1)
 UNEVEN = ROWS - 1
 """Rows of an evaluation: a number that neither two ranks nor any batch size but one divides."""
@@ -147,6 +149,36 @@ def base_after_training(name: str, micro: int, world_size: int, *, bfloat16: boo
     one_step(engine, STEPS, micro)
     moved = engine.rank != 0 or not states_equal(engine.state(), trained)
     return {"before": before, "base": base, "tuned": tuned, "kept": kept, "goes on": moved}
+
+
+class Late(DdpEngine):
+    """An engine whose device computes while the host goes on."""
+
+    asynchronous = True
+
+
+def steps_until_stopped(kind: type[DdpEngine]) -> list[int]:
+    """Train until rank 0 alone is asked to stop, in its second step; return the number of steps that each rank has done."""
+    engine = kind(
+        new_model(), EngineSettings(ADAMW, 0.5, micro_batch_size=2, micro_batches_per_step=1), torch.device("cpu"), bfloat16=False
+    )
+    progress = Progress(total_steps=9, steps_per_epoch=1.0)
+    batch = step_batches(rows_of_step(0), engine.rank, engine.world_size, 2)
+
+    def asked() -> bool:
+        return engine.rank == 0 and progress.step >= 1
+
+    train(engine, CAUSAL, lambda _: batch, TRAINING, 0.0, progress, Supervision(asked_to_stop=asked))
+    return list(engine.gather(progress.step))
+
+
+def sums_of_two_threads(engine: Engine) -> dict[str, object]:
+    """Add numbers over ranks in two threads at once, without an order between them; return the sums of each."""
+    aside = engine.sums_aside()
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(lambda: [aside([float(number)]) for number in range(SUMS)])
+        own = [engine.sums_over_ranks([float(SUMS + number)]) for number in range(SUMS)]
+        return {"aside": others.result(), "own": own}
 
 
 def gradients_of_many(name: str, micro: int) -> Tensor:
@@ -268,6 +300,8 @@ def main() -> None:
             results[f"accumulation/{name}"] = {"error": accumulation_error(name)}
         if world_size == 2 and name in BFLOAT16_MASTERS:
             results[f"reduction/{name}"] = {"error": reduction_error(name)}
+    results["threads"] = sums_of_two_threads(new_engine("ddp", 2, world_size))
+    results["stop"] = {"at once": steps_until_stopped(DdpEngine), "late": steps_until_stopped(Late)}
     if rank == 0:
         Path(sys.argv[1]).write_text(json.dumps(results))
     torch.distributed.barrier()

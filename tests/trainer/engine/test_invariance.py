@@ -14,6 +14,7 @@ from tests.trainer.engine.program import (
     NEW_TOKENS,
     PROMPTS,
     ROWS,
+    SUMS,
     UNEVEN,
     rows_of_step,
 )
@@ -160,3 +161,16 @@ def test_every_engine_ends_at_the_same_weights(results, world_size: int, engine:
     assert found.keys() == expected.keys()
     for name in expected:
         assert found[name] == pytest.approx(expected[name], rel=tolerance, abs=tolerance), name
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_two_threads_of_a_rank_add_numbers_over_ranks_without_an_order_between_them(results, world_size: int) -> None:
+    found = results[world_size]["threads"]
+    assert found["aside"] == [[float(world_size * number)] for number in range(SUMS)]
+    assert found["own"] == [[float(world_size * (SUMS + number))] for number in range(SUMS)]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize(("read", "steps"), [("at once", 2), ("late", 3)])
+def test_all_ranks_stop_after_the_same_step_although_only_one_is_asked(results, world_size: int, read: str, steps: int) -> None:
+    assert results[world_size]["stop"][read] == [steps] * world_size

@@ -33,8 +33,11 @@ def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> tup
 
     def take(rank: ThreadRank) -> tuple[list[Counter[int]], list[int]]:
         words = AugmentedWords()
-        batches = Batches(config, pieces, tokenizer, cast(Any, rank), words)
-        taken = [cast(Any, batches(first_step + step).micro_batches) for step in range(steps)]
+        batches = Batches(config, pieces, tokenizer, cast(Any, rank))
+        prepared = [batches.prepare(first_step + step) for step in range(steps)]
+        for step in prepared:
+            words.add(step.words)
+        taken = [cast(Any, step.batches.micro_batches) for step in prepared]
         return [Counter(token for batch in own for token in batch.targets[batch.loss_mask].tolist()) for own in taken], words.to_state()
 
     of_ranks = on_all_ranks(ranks, take)
@@ -64,7 +67,7 @@ def test_what_a_step_over_long_texts_learns_depends_on_neither_ranks_nor_interru
 def test_every_rank_knows_the_counts_of_the_whole_step(ranks: int, changes: dict[str, Any]) -> None:
     training = {"epochs": 1, "globalBatchSize": 4, "microBatchSize": 1, "maxSequenceLength": 100}
     config, tokenizer, pieces = long_texts(training=training, **changes)
-    of_ranks = on_all_ranks(ranks, lambda rank: Batches(config, pieces, tokenizer, cast(Any, rank), AugmentedWords())(1))
+    of_ranks = on_all_ranks(ranks, lambda rank: Batches(config, pieces, tokenizer, cast(Any, rank)).prepare(1).batches)
     computed = [batch for own in of_ranks for batch in own.micro_batches]
     whole = (sum(batch.units for batch in computed), sum(batch.tokens for batch in computed))
     assert {(own.units, own.tokens) for own in of_ranks} == {whole}
@@ -74,7 +77,7 @@ def test_every_rank_knows_the_counts_of_the_whole_step(ranks: int, changes: dict
 def test_ranks_exchange_nothing_about_rows_that_do_not_vary() -> None:
     config, tokenizer, pieces = long_texts(training={"epochs": 1, "globalBatchSize": 4, "maxSequenceLength": 100})
     alone = cast(Any, ThreadRank(0, Ranks(2)))  # would wait for the other rank
-    assert Batches(config, pieces, tokenizer, alone, AugmentedWords())(0).units > 0
+    assert Batches(config, pieces, tokenizer, alone).prepare(0).batches.units > 0
 
 
 def test_a_rank_reads_and_tokenizes_no_row_that_another_trains(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +89,7 @@ def test_a_rank_reads_and_tokenizes_no_row_that_another_trains(monkeypatch: pyte
     pieces = stored_pieces(piece for number in range(8) for piece in pieces_of(examples.text("word " * (number + 1)), tokenizer, 100))
     read.clear()
     for rank in range(4):
-        Batches(config, pieces, tokenizer, cast(Any, ThreadRank(rank, Ranks(4))), AugmentedWords())(0)
+        Batches(config, pieces, tokenizer, cast(Any, ThreadRank(rank, Ranks(4)))).prepare(0)
     assert sorted(read) == list(range(8))
 
 
@@ -108,7 +111,7 @@ def test_a_rank_varies_and_tokenizes_no_row_of_a_step_twice(ranks: int, monkeypa
 
 def test_words_that_augmentation_changes_are_counted() -> None:
     words = AugmentedWords(changed=3, seen=10)
-    words.add(1, 10)
+    words.add(AugmentedWords(1, 10))
     assert words.to_state() == [4, 20]
     assert words.to_report() == {"wordsChanged": 4, "words": 20, "changedShare": 0.2}
     assert AugmentedWords().to_report()["changedShare"] == 0.0
