@@ -5,6 +5,7 @@ stdout is for the user's eyes, logs go to stderr; exit codes are finetune.api.re
 
 import argparse
 import contextlib
+import faulthandler
 import logging
 import os
 import sys
@@ -54,6 +55,7 @@ def abandon(exit_code: int) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable(all_threads=False)  # where a crash below Python happened goes to the log
     use_utf8()
     forget_current_folder()
     print_in_any_locale()

@@ -22,6 +22,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.exits import Exit, exit_of, interrupted
 from trainer.driver.finished import print_report, update_from_report
+from trainer.driver.here import prepare_environment, runs_here
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import fit
@@ -41,13 +42,16 @@ class MissingResultsError(RunError):
 
 def run(config: TrainConfig) -> Exit:
     """Run one attempt to its end; every end leaves a last progress record."""
+    if runs_here(config):
+        prepare_environment(config)
     publisher = Publisher(config, open_target(config.progress))
     publisher.start()
     end = overseen(lambda stop: attempt(config, publisher, stop))
     if end.unfinished:
         publisher.poll(None)  # Ray is not waited for any more
     publish(publisher, end)
-    return end
+    # Libraries of a rank start threads of their own, and none of them may keep a run that has ended from leaving.
+    return replace(end, unfinished=end.unfinished or runs_here(config))
 
 
 def check(config: TrainConfig) -> Exit:

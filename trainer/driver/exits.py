@@ -39,7 +39,7 @@ class Exit:
     outcome: Outcome
     exit_code: int
     unfinished: bool = False
-    """A thread is still working and is not waited for: the process has to leave without it."""
+    """Threads may still be there and are not waited for: the process has to leave without them."""
 
 
 def exit_of(work: Callable[[], str]) -> Exit:

@@ -43,11 +43,13 @@ RAY_ENVIRONMENT = {
     # Importing torch in several processes takes more than Ray's minute on a busy machine.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
 }
+LOOPBACK_ENVIRONMENT = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}
+"""For a run on this machine: other addresses may be missing, may change, or may be blocked by a proxy or firewall."""
 # For a Ray of our own on this machine.
 LOCAL_RAY_ENVIRONMENT = {
-    # On the loopback interface alone: other addresses may be missing, may change, or may be blocked by a proxy or firewall.
+    # On the loopback interface alone, as gloo.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}),
+    **LOOPBACK_ENVIRONMENT,
     # Ray refuses to work on a disk that is 95 % full, however many gigabytes the rest is.
     "RAY_local_fs_capacity_threshold": "0.999",
 }

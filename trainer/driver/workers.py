@@ -1,4 +1,4 @@
-"""Runs the ranks as workers of Ray Train, and passes their reports on while they run.
+"""Runs the ranks, as workers of Ray Train unless the only one can run in this program, and passes their reports on meanwhile.
 
 Touches Ray. Tests: tests/trainer/driver/test_workers.py, tests/trainer/rank/test_run.py (real Ray).
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
+from trainer.driver.here import fit_here, runs_here
 from trainer.driver.publisher import Publisher
 from trainer.driver.raystart import STARTS, resources_of_a_rank, start_ray
 from trainer.driver.stopping import StopRequest
@@ -26,7 +27,16 @@ its last record is written only after this."""
 
 def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
         *, only_results: bool = False) -> None:  # fmt: skip
-    """Run the workers on Ray; returns when all have ended well, raises their error otherwise. `only_results`: without training."""
+    """Run the ranks; returns when all have ended well, raises their error otherwise. `only_results`: without training."""
+    if runs_here(config):
+        fit_here(config, inputs, ownership, publisher, stop, only_results=only_results)
+    else:
+        fit_on_ray(config, inputs, ownership, publisher, stop, only_results=only_results)
+
+
+def fit_on_ray(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
+               *, only_results: bool = False) -> None:  # fmt: skip
+    """Run the ranks as workers of Ray Train."""
     start_ray(config)
     from trainer.rank.worker import Payload
     from trainer.reporting.progress import progress_box

@@ -5,7 +5,6 @@ Test: tests/trainer/rank/test_run.py (real Ray, a small model).
 """
 
 import logging
-import os
 import pickle
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.quickimport import keep_what_transformers_lists
+from trainer.rank.launch import set_environment, use_threads
 
 
 @dataclass
@@ -46,20 +46,17 @@ def train_worker(settings: dict[str, Any]) -> None:
 
 
 def prepare_environment(config: TrainConfig) -> int:
-    """Set the environment variables that torch and DeepSpeed expect from a launcher; return this process's rank."""
+    """Prepare this process for torch and DeepSpeed; return its rank. Ray has set OMP_NUM_THREADS to the CPUs of the worker."""
     import ray.train
 
     context = ray.train.get_context()
     rank: int = context.get_world_rank()
-    local_size = str(context.get_local_world_size())
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(context.get_world_size()), LOCAL_RANK=str(context.get_local_rank()), LOCAL_SIZE=local_size,
-        LOCAL_WORLD_SIZE=local_size,
-    )  # fmt: skip
-    if config.workers.gpus_per_worker == 0:
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    import torch
-
-    # The same number of threads in every attempt: floating-point sums depend on how they are split.
-    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    set_environment(
+        rank=rank,
+        world_size=context.get_world_size(),
+        local_rank=context.get_local_rank(),
+        local_size=context.get_local_world_size(),
+        gpu=config.workers.gpus_per_worker > 0,
+    )
+    use_threads()
     return rank

@@ -11,7 +11,7 @@ from finetune.api.record import CheckpointRecord, ModelProvenance, ProgressRecor
 
 STAGES = {
     Stage.READING: "reading rows and tokenizing them",
-    Stage.STARTING: "starting Ray and loading the model",
+    Stage.STARTING: "starting the workers and loading the model",
     Stage.BASELINE: "measuring the base model",
     Stage.TRAINING: "training",
     Stage.FINAL: "measuring the tuned model",

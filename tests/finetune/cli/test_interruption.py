@@ -1,4 +1,4 @@
-"""A run on a real Ray is stopped while its ranks are busy with something that no stop reaches: the command ends all the same."""
+"""A run is stopped while its ranks are busy with something that no stop reaches: the command ends all the same."""
 
 import json
 import signal
@@ -37,10 +37,10 @@ def stage(out: Path) -> str:
         return ""
 
 
-def interrupted_while(wanted: str, folder: Path, out: Path, number: signal.Signals, **changes: object) -> list[str]:
-    """Run a job, send a signal when a stage has begun, see that all ends, and return what was said."""
+def interrupted_while(wanted: str, folder: Path, out: Path, number: signal.Signals, *, workers: int = 2, **changes: object) -> list[str]:
+    """Run a job, send a signal when a stage has begun, see that all ends, and return what was said. One worker runs without Ray."""
     training = {"maxSteps": 4, "globalBatchSize": 8, "microBatchSize": 1, "maxSequenceLength": 128}
-    path = job_file(folder, training=training, distributed={"workers": 2, "deepspeed": {"zeroStage": 2}}, **changes)
+    path = job_file(folder, training=training, distributed={"workers": workers, "deepspeed": {"zeroStage": 2}}, **changes)
     with subprocess.Popen(command("run", path, "--output", out), env=environment(), stdout=subprocess.PIPE, text=True) as process:
         wait_until(f"at {wanted}", lambda: stage(out) == wanted, process, out / "trainer.log")
         below = psutil.Process(process.pid).children(recursive=True)
@@ -57,10 +57,11 @@ def interrupted_while(wanted: str, folder: Path, out: Path, number: signal.Signa
     return said.splitlines()
 
 
-def test_a_run_whose_base_model_is_being_measured_ends_at_the_first_signal(folder: Path) -> None:
-    out = folder / "baseline"
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_whose_base_model_is_being_measured_ends_at_the_first_signal(folder: Path, workers: int) -> None:
+    out = folder / f"baseline-{workers}"
     full = {"method": {"full": {}}, "output__export": ["merged"]}
-    said = interrupted_while("EvaluatingBaseline", folder, out, signal.SIGINT, evaluation=LONG, **full)
+    said = interrupted_while("EvaluatingBaseline", folder, out, signal.SIGINT, workers=workers, evaluation=LONG, **full)
     assert said[-1] == f"interrupted before the first checkpoint; continue with: finetune run {folder}/job.yaml --output {out}"
 
 

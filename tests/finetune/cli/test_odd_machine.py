@@ -1,4 +1,4 @@
-"""A whole run on a real Ray, on a machine where everything that a user may have set otherwise is set otherwise."""
+"""A whole run, without Ray and on a real one, on a machine where everything that a user may have set otherwise is set otherwise."""
 
 import contextlib
 import json
@@ -48,13 +48,15 @@ def other_rays(folder: Path) -> Iterator[None]:
             daemon.wait()
 
 
-def test_a_run_is_as_good_as_on_any_other_machine(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_is_as_good_as_on_any_other_machine(folder: Path, tmp_path_factory: pytest.TempPathFactory, workers: int) -> None:
     path = job_file(
         folder,
         "j\u00f6b.yaml",
         model={"path": "Modell-gr\u00f6\u00dfe"},
         data={"train": [{"path": "\u00dcbung.jsonl"}], "test": [{"path": "test.jsonl"}]},
         training={"maxSteps": 3, "globalBatchSize": 8, "microBatchSize": 4, "maxSequenceLength": 128},
+        distributed={"workers": workers},
     )
     temporary = tmp_path_factory.mktemp("temporary") / ("a-long-name-" * 9)
     temporary.mkdir()

@@ -22,6 +22,8 @@ REPORTED_WITHIN_SECONDS = 15.0
 REPORTED_WITHIN_WALL_SECONDS = 60.0
 """The same by the clock, wide enough for a busy machine and too narrow for waiting on a lock, a host or a time-out."""
 
+ON_RAY = {"distributed": {"workers": 2}}
+
 
 def processor_seconds() -> float:
     """Return how much time of the processor the programs that this process started and waited for have taken."""
@@ -62,7 +64,7 @@ def test_bad_input_ends_with_2_before_ray_starts(folder: Path, rows: str | None,
 
 
 def test_a_killed_run_leaves_no_process_goes_on_where_it_was_and_is_known_when_it_is_finished(folder: Path) -> None:
-    path, out = job_file(folder), folder / "out"
+    path, out = job_file(folder, **ON_RAY), folder / "out"
     with subprocess.Popen(command("run", path, "--output", out), env=environment(), stdout=subprocess.DEVNULL) as process:
         wait_for_a_checkpoint(process, out)
         whole_tree = psutil.Process(process.pid).children(recursive=True)
@@ -100,7 +102,7 @@ def assert_results_are_made_again(moved: Path) -> None:
     report, metrics = json.loads((out / "report.json").read_text()), (out / "metrics.jsonl").read_bytes()
     shutil.rmtree(out / "model")
     claim = {"persistentVolumeClaim": {"claimName": "models"}, "export": ["adapter", "merged"]}
-    again = finetune("run", job_file(moved, output=claim), "--output", out)
+    again = finetune("run", job_file(moved, output=claim, **ON_RAY), "--output", out)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "holds this finished run without model/adapter and model/merged; making them from its checkpoints" in again.stdout
     made = json.loads((out / "report.json").read_text())

@@ -1,4 +1,4 @@
-"""Starts `finetune` as its user does, with a tiny model on a real Ray. Not a test."""
+"""Starts `finetune` as its user does, with a tiny model; jobs of one worker need no Ray. Not a test."""
 
 import os
 import subprocess

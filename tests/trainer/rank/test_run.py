@@ -1,86 +1,20 @@
 """The trainer as a program on a real local Ray: a whole run, and a run that is killed and started again."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
 import pytest
 
 from finetune.api.tasks import TASKS, TaskName
-from tests.builders import wire_config
-from tests.repository import REPOSITORY
-from tests.trainer.fixtures.causal import tiny_learner
-from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.programs import config, figures, finish, kill_tree, learner_with_rows, record, start, steps_logged, wait_until
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
-
-EXPORT = ("adapter", "merged")
-
-
-def config(
-    folder: Path, output: str, *, steps: int = 12, workers: int = 2, zero_stage: int | None = 2, export: Sequence[str] = EXPORT, **changes
-) -> Path:
-    """Write a TrainConfig for the tiny model and return its path."""
-    content = {
-        "data": {"train": [{"path": str(folder / "train.jsonl")}], "validation": [{"path": str(folder / "validation.jsonl")}],
-                 "test": [{"path": str(folder / "test.jsonl")}]},
-        "method__lora__alpha": 8,
-        "training": {"maxSteps": steps, "globalBatchSize": 8, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
-        "regularization": {"dropout": 0.1, "weightDecay": 0.01},
-        "augmentation": {"operations": [{"wordSwap": {"probability": 0.2}}], "augmentedShare": 0.5},
-        "evaluation": {"everySteps": 4, "generation": {"maxNewTokens": 8, "samples": 4}},
-        "workers": {"workers": workers, **({"deepspeed": {"zeroStage": zero_stage}} if zero_stage is not None else {})},
-        "checkpoint": {"everySteps": 4, "keep": 3},
-        "output": {"directory": str(folder / output), "export": list(export)},
-        "progress": {"file": str(folder / output / ".finetune" / "progress.json")},
-    } | changes  # fmt: skip
-    path = folder / f"{output}.json"
-    path.write_text(json.dumps(wire_config(folder, **content)))
-    return path
-
-
-def start(path: Path) -> subprocess.Popen[str]:
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "RAY_TRAIN_V2_ENABLED": "1"}
-    with path.with_suffix(".log").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "trainer", "--config", str(path)], env=env, stdout=log, stderr=log, text=True, start_new_session=True
-        )
-
-
-def finish(process: subprocess.Popen[str], path: Path, expected: int = 0) -> None:
-    code = process.wait(timeout=400)
-    assert code == expected, path.with_suffix(".log").read_text()[-4000:]
-
-
-def record(folder: Path, output: str) -> dict:
-    return json.loads((folder / output / ".finetune" / "progress.json").read_text())
-
-
-def figures(folder: Path, output: str) -> tuple[dict, dict]:
-    report = json.loads((folder / output / "report.json").read_text())
-    return report["baseline"], report["final"]
-
-
-def kill_tree(process: subprocess.Popen[str]) -> None:
-    for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-        child.kill()
-    process.wait()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    tiny_learner(folder / "model")
-    write_rows(folder / "train.jsonl", 96)
-    write_rows(folder / "validation.jsonl", 12, offset=100)
-    write_rows(folder / "test.jsonl", 10, offset=200)
-    return folder
+    return learner_with_rows(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +69,7 @@ def test_plain_peft_and_transformers_load_what_was_exported(folder: Path, unbrok
 def test_a_run_killed_half_way_goes_on_and_ends_where_the_unbroken_one_did(folder: Path, unbroken: Path) -> None:
     path = config(folder, "killed")
     process = start(path)
-    deadline = time.monotonic() + 300
-    while not list((folder / "killed" / "checkpoints").glob("step-*")):
-        assert time.monotonic() < deadline, path.with_suffix(".log").read_text()[-4000:]
-        assert process.poll() is None, path.with_suffix(".log").read_text()[-4000:]
-        time.sleep(0.05)
+    wait_until(lambda: list((folder / "killed" / "checkpoints").glob("step-*")), process, path)
     kill_tree(process)
     finish(start(path), path)
     assert record(folder, "killed")["resumedFromStep"] in (4, 8)
@@ -151,12 +81,7 @@ def test_sigterm_writes_a_checkpoint_and_exits_with_a_code_of_its_own(folder: Pa
         "train": [{"path": str(folder / "train.jsonl")}], "test": [{"path": str(folder / "test.jsonl")}],
     })  # fmt: skip
     process = start(path)
-    metrics = folder / "stopped" / "metrics.jsonl"
-    deadline = time.monotonic() + 300
-    while not (metrics.is_file() and len(metrics.read_text().splitlines()) > 3):
-        assert time.monotonic() < deadline, path.with_suffix(".log").read_text()[-4000:]
-        assert process.poll() is None, path.with_suffix(".log").read_text()[-4000:]
-        time.sleep(0.1)
+    wait_until(lambda: steps_logged(folder / "stopped") > 3, process, path)
     process.send_signal(signal.SIGTERM)
     finish(process, path, expected=3)
     last = record(folder, "stopped")
@@ -165,7 +90,7 @@ def test_sigterm_writes_a_checkpoint_and_exits_with_a_code_of_its_own(folder: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "zero_stage"), [(1, None), (2, None), (2, 0), (2, 1), (2, 3)])
+@pytest.mark.parametrize(("workers", "zero_stage"), [(2, None), (2, 0), (2, 1), (2, 3)])
 def test_every_engine_takes_a_run_to_its_end(folder: Path, workers: int, zero_stage: int | None) -> None:
     output = f"engine-{workers}-{zero_stage}"
     path = config(folder, output, workers=workers, zero_stage=zero_stage, steps=6, method={"full": {}}, export=["merged"])

