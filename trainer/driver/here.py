@@ -15,6 +15,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.driver.publisher import Publisher
 from trainer.driver.raystart import LOOPBACK_ENVIRONMENT, resources_of_a_rank
 from trainer.driver.stopping import StopRequest
+from trainer.model.torchless import forget_transformers
 from trainer.preflight.inputs import Inputs
 from trainer.rank.launch import set_environment, use_threads
 from trainer.reporting.messages import RecordUpdate
@@ -44,6 +45,8 @@ def first_device(visible: str | None) -> str:
 def fit_here(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
              *, only_results: bool = False) -> None:  # fmt: skip
     """Run the rank to its end, or to a stop on request; raises what it raises. `only_results`: without training."""
+    if "torch" not in sys.modules:
+        forget_transformers()  # the checks have imported it without torch
     from trainer.rank.assignment import Assignment
     from trainer.rank.run import execute
 
@@ -94,7 +97,7 @@ def process_group(config: TrainConfig) -> Iterator[None]:
         yield
         return
     from torch import distributed
-    from torch.distributed.distributed_c10d import HashStore
+    from torch._C._distributed_c10d import HashStore
 
     backend = "nccl" if config.workers.gpus_per_worker > 0 else "gloo"
     distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
