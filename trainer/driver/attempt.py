@@ -26,6 +26,7 @@ from trainer.driver.here import prepare_environment, runs_here
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import fit
+from trainer.model.torchless import import_torch_beside
 from trainer.preflight.inputs import check_inputs
 from trainer.storage.manifest import checkpoint_names
 from trainer.storage.ownership import Ownership, no_checkpoint_left
@@ -44,6 +45,7 @@ def run(config: TrainConfig) -> Exit:
     """Run one attempt to its end; every end leaves a last progress record."""
     if runs_here(config):
         prepare_environment(config)
+        import_torch_beside()
     publisher = Publisher(config, open_target(config.progress))
     publisher.start()
     end = overseen(lambda stop: attempt(config, publisher, stop))

@@ -15,7 +15,6 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.driver.publisher import Publisher
 from trainer.driver.raystart import LOOPBACK_ENVIRONMENT, resources_of_a_rank
 from trainer.driver.stopping import StopRequest
-from trainer.model.torchless import forget_transformers
 from trainer.preflight.inputs import Inputs
 from trainer.rank.launch import set_environment, use_threads
 from trainer.reporting.messages import RecordUpdate
@@ -45,8 +44,6 @@ def first_device(visible: str | None) -> str:
 def fit_here(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
              *, only_results: bool = False) -> None:  # fmt: skip
     """Run the rank to its end, or to a stop on request; raises what it raises. `only_results`: without training."""
-    if "torch" not in sys.modules:
-        forget_transformers()  # the checks have imported it without torch
     from trainer.rank.assignment import Assignment
     from trainer.rank.run import execute
 

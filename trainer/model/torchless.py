@@ -1,4 +1,5 @@
-"""Lets a program without torch load a tokenizer without it: the driver needs torch for nothing, and it costs seconds and half a gigabyte.
+"""Lets a program without torch load a tokenizer without it: a driver that does not train needs torch for nothing, and it costs seconds
+and half a gigabyte.
 
 transformers offers tokenizers and configurations on machines that have no torch. Here it is told that this is one.
 Test: tests/trainer/model/test_torchless.py.
@@ -17,7 +18,7 @@ _importing = threading.Lock()
 def import_transformers() -> None:
     """Import transformers; where torch is not imported, as if it were not installed.
 
-    A program that trains afterwards has to call `forget_transformers` first.
+    A program that trains afterwards has to call `import_torch_beside` before, or `forget_transformers` in between.
     """
     with _importing:
         if "torch" in sys.modules or "transformers" in sys.modules:
@@ -33,6 +34,21 @@ def import_transformers() -> None:
             del os.environ[ADVICE]
             if given is not None:
                 os.environ[ADVICE] = given
+
+
+def import_torch_beside() -> None:
+    """Import torch, and transformers with it, in a thread; whoever asks for transformers meanwhile waits for both."""
+    begun = threading.Event()
+
+    def work() -> None:
+        with _importing:
+            begun.set()
+            keep_what_transformers_lists()
+            import torch  # noqa: F401
+            import transformers  # noqa: F401
+
+    threading.Thread(target=work, name="import of torch", daemon=True).start()
+    begun.wait()
 
 
 def forget_transformers() -> None:

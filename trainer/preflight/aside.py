@@ -19,7 +19,7 @@ from trainer.preflight.rehearsing import RehearsalProgram
 class ModelChecks:
     """What is checked of a model beside its rows, begun at once. Leaving the block ends what is still going on.
 
-    A program that has imported torch, as tests have, rehearses the model itself, when it is asked for the outcome.
+    A program with torch, as one that trains later, rehearses the model itself, when it is asked for the outcome.
     """
 
     def __init__(self, config: TrainConfig) -> None:

@@ -17,9 +17,11 @@ import torch
 
 from finetune.api.errors import InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, Stage
+from finetune.api.trainconfig import TrainConfig
 from tests.builders import REMOVED, train_config
 from tests.repository import REPOSITORY
 from tests.trainer.fixtures.programs import config, figures, finish, learner_with_rows, record, start, steps_logged, wait_until
+from trainer.driver.attempt import attempt
 from trainer.driver.exits import exit_of
 from trainer.driver.here import DirectSender, fit_here, prepare_environment, process_group, runs_here, stdout_in_the_log
 from trainer.driver.stopping import StopRequest
@@ -151,6 +153,19 @@ def test_there_is_a_process_group_where_deepspeed_asks_for_one_and_none_afterwar
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return learner_with_rows(tmp_path_factory.mktemp("here"))
+
+
+def test_an_attempt_trains_in_this_program_and_publishes_what_its_rank_says(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = config(folder, "inside", workers=1, zero_stage=None, steps=2, evaluation={"everySteps": 2, "metrics": ["perplexity"]})
+    one, published = TrainConfig.model_validate_json(path.read_text()), Published()
+    with threads_kept():
+        assert attempt(one, published, StopRequest()) == "the model is trained, measured and written"
+    assert published.fields["progress"].step == 2
+    assert published.fields["stage"] is Stage.EXPORTING
+    assert published.fields["output"].report_uri
+    said = capfd.readouterr().out
+    assert "Perplexity" in said
+    assert "step 2/2" not in said
 
 
 @pytest.mark.timeout(600)

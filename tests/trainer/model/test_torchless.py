@@ -26,6 +26,21 @@ model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 print(json.dumps([without, tokens, model.num_parameters(), tokenizer.decode(tokens)]))
 """
 
+BESIDE = """
+import sys
+from trainer.model.torchless import import_torch_beside, import_transformers
+
+import_torch_beside()
+import_transformers()
+from transformers.utils import is_torch_available
+print("torch" in sys.modules, is_torch_available())
+"""
+
+
+def test_who_asks_for_transformers_while_torch_is_imported_gets_it_with_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", BESIDE], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
+
 
 def test_tokens_are_the_same_without_torch_and_a_model_loads_afterwards(saved_model: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(saved_model), json.dumps(TURNS)]
