@@ -109,6 +109,14 @@ class Scheduler(StrEnum):
     CONSTANT = "constant"
 
 
+class Packing(StrEnum):
+    """How the rows of a forward pass are laid out."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class Training(WireModel):
     """How long and how to train."""
 
@@ -118,7 +126,12 @@ class Training(WireModel):
         32, description="Rows per optimizer step, over all workers and accumulation."
     )
     micro_batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
-        4, description="Rows per forward pass of one rank; the loss does not depend on it."
+        4, description="Rows per forward pass of one rank, on average if they are packed; the loss does not depend on it."
+    )
+    packing: Packing = Field(
+        Packing.AUTO,
+        description="auto and always put the rows of a forward pass one after the other, without padding, each computed as if alone."
+        " Where a model cannot read that, auto pads its rows and always refuses it; never pads.",
     )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(2e-4, description="Peak learning rate.")
     scheduler: Scheduler = Field(Scheduler.COSINE, description="Learning-rate schedule after warm-up.")

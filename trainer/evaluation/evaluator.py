@@ -31,10 +31,11 @@ SAMPLE_ANSWERS = 3
 
 
 def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sample], batch_size: int,
-                    between: Between = lambda: None, tokens_at_once: int | None = None) -> TokenSums:  # fmt: skip
+                    between: Between = lambda: None, tokens_at_once: int | None = None, *, packed: bool = False) -> TokenSums:  # fmt: skip
     """Return the sums over the tokens of all rows; the same on every rank.
 
-    A batch has at most `batch_size` rows and, unless it is a single row, `tokens_at_once` tokens including padding.
+    A batch has at most `batch_size` rows and, unless it is a single row, `tokens_at_once` tokens including padding; if it is
+    `packed`, which needs a model that can read that, any number of rows.
     `between` is called on every rank before each batch; it may raise to end the evaluation, on all ranks or none.
     """
     was_training = engine.model.training
@@ -43,11 +44,11 @@ def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sa
     nll = 0.0
     try:
         with torch.no_grad():
-            for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once):
+            for turn in deal_evaluation(rows, engine.rank, engine.world_size, batch_size, tokens_at_once, packed=packed):
                 between()
                 if turn is not None or engine.shards_parameters:
                     # A sharded forward pass needs every rank: one without rows computes some row and ignores the result.
-                    found = objective.nll(forward, objective.collate(list(turn or rows[:1])).to(engine.device))
+                    found = objective.nll(forward, objective.collate(list(turn or rows[:1]), packed=packed).to(engine.device))
                     nll += found if turn is not None else 0.0
     finally:
         engine.model.train(was_training)
@@ -72,6 +73,8 @@ class HeldOut(Generic[E]):
     max_length: int
     """The job's maximum row length in tokens; a longer prompt loses its beginning."""
     generation: Generation
+    packed_tokens: int | None = None
+    """Tokens of a forward pass over packed rows; None where they are padded."""
 
 
 def measure(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between = lambda: None) -> Measurement:
@@ -91,9 +94,9 @@ def measure(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName],
 
 def by_token_sums(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between) -> Measurement:
     """Compute metrics from sums over the tokens of every row."""
-    sums = sum_over_tokens(
-        engine, held_out.task.objective, held_out.rows, held_out.batch_size, between, tokens_at_once=held_out.tokens_at_once
-    )
+    packed = held_out.packed_tokens is not None
+    tokens_at_once = held_out.packed_tokens if packed else held_out.tokens_at_once
+    sums = sum_over_tokens(engine, held_out.task.objective, held_out.rows, held_out.batch_size, between, tokens_at_once, packed=packed)
     return Measurement(compute(names, {Needs.TOKEN_SUMS: [sums]}))
 
 

@@ -71,8 +71,8 @@ class Objective(Protocol[B]):
     def family(self) -> Family:
         """The kind of model that this objective trains."""
 
-    def collate(self, samples: Sequence[Sample]) -> B:
-        """Pad `samples`, at least one, into a batch."""
+    def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> B:
+        """Make a batch of `samples`, at least one: padded to one length, or packed into one row, if the model can read that."""
 
     def loss(self, forward: Forward, batch: B, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums that one batch contributes to the loss of its global batch."""

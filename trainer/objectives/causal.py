@@ -4,7 +4,7 @@ Logits are computed only at positions whose next token has loss, if the model su
 tests/trainer/objectives/test_causal.py, tests/trainer/engine/test_invariance.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,39 +13,44 @@ from torch import Tensor
 
 from trainer.data.rows import Sample
 from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.documents import Documents
 from trainer.objectives.family import CAUSAL_LM
 from trainer.objectives.loss import loss_sums, nll_sum
 
 
 @dataclass(frozen=True)
 class CausalBatch:
-    """Rows padded on the right to one length. `positions` are those whose next token has loss in any row."""
+    """Samples as rows padded on the right to one length, or packed: one row of all of them without padding.
 
-    input_ids: Tensor
-    """(rows, length); 0 on padding."""
-    attention_mask: Tensor
-    """(rows, length); 1 on tokens, 0 on padding, by length: the pad id may be a real token."""
+    `positions` are those whose next token has loss in any row.
+    """
+
+    inputs: Mapping[str, Any]
+    """Arguments of the model: `input_ids` (rows, length), and what says where samples end. Padding has id 0 and is masked by length:
+    the pad id may be a real token."""
     positions: Tensor
     """(kept,); sorted positions at which logits are needed, never empty."""
     targets: Tensor
     """(rows, kept); the token after each position."""
     loss_mask: Tensor
     """(rows, kept); True where that token has loss."""
+    tokens: int
+    """Number of tokens, excluding padding."""
 
     @property
     def units(self) -> int:
         """Number of tokens with loss."""
         return int(self.loss_mask.sum())
 
-    @property
-    def tokens(self) -> int:
-        """Number of tokens, excluding padding."""
-        return int(self.attention_mask.sum())
-
     def to(self, device: torch.device) -> "CausalBatch":
         """Return the batch with its tensors on `device`."""
-        moved = (self.input_ids, self.attention_mask, self.positions, self.targets, self.loss_mask)
-        return CausalBatch(*(on_device(tensor, device) for tensor in moved))
+        return CausalBatch(
+            {name: value.to(device) if isinstance(value, Documents) else on_device(value, device) for name, value in self.inputs.items()},
+            on_device(self.positions, device),
+            on_device(self.targets, device),
+            on_device(self.loss_mask, device),
+            self.tokens,
+        )
 
 
 class CausalObjective:
@@ -53,22 +58,9 @@ class CausalObjective:
 
     family = CAUSAL_LM
 
-    def collate(self, samples: Sequence[Sample]) -> CausalBatch:
-        """Pad `samples`, at least one, into a batch. A sample's token i is the target of position i - 1."""
-        length = max(len(row.input_ids) for row in samples)
-        input_ids = torch.zeros((len(samples), length), dtype=torch.long)
-        attention_mask = torch.zeros((len(samples), length), dtype=torch.long)
-        loss_mask = torch.zeros((len(samples), length), dtype=torch.bool)
-        for index, row in enumerate(samples):
-            size = len(row.input_ids)
-            input_ids[index, :size] = torch.tensor(row.input_ids)
-            attention_mask[index, :size] = 1
-            loss_mask[index, : size - 1] = torch.tensor(row.loss_mask[1:], dtype=torch.bool)
-        positions = loss_mask.any(dim=0).nonzero().flatten()
-        if positions.numel() == 0:
-            positions = torch.zeros(1, dtype=torch.long)
-        targets = torch.roll(input_ids, -1, dims=1)
-        return CausalBatch(input_ids, attention_mask, positions, targets[:, positions], loss_mask[:, positions])
+    def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> CausalBatch:
+        """Pad or pack `samples`, at least one, into a batch. A sample's token i is the target of position i - 1."""
+        return _packed(samples) if packed else _padded(samples)
 
     def loss(self, forward: Forward, batch: CausalBatch, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums of one batch over its tokens with loss."""
@@ -82,9 +74,38 @@ class CausalObjective:
 CAUSAL = CausalObjective()
 
 
+def _padded(samples: Sequence[Sample]) -> CausalBatch:
+    length = max(len(row.input_ids) for row in samples)
+    input_ids = torch.zeros((len(samples), length), dtype=torch.long)
+    attention_mask = torch.zeros((len(samples), length), dtype=torch.long)
+    loss_mask = torch.zeros((len(samples), length), dtype=torch.bool)
+    for index, row in enumerate(samples):
+        size = len(row.input_ids)
+        input_ids[index, :size] = torch.tensor(row.input_ids)
+        attention_mask[index, :size] = 1
+        loss_mask[index, : size - 1] = torch.tensor(row.loss_mask[1:], dtype=torch.bool)
+    return _batch({"input_ids": input_ids, "attention_mask": attention_mask}, loss_mask, int(attention_mask.sum()))
+
+
+def _packed(samples: Sequence[Sample]) -> CausalBatch:
+    documents = Documents.of([len(row.input_ids) for row in samples])
+    input_ids = torch.cat([torch.tensor(row.input_ids) for row in samples]).unsqueeze(0)
+    # A document's last position has no next token: what follows there belongs to another document.
+    loss = torch.cat([torch.tensor([*row.loss_mask[1:], False], dtype=torch.bool) for row in samples]).unsqueeze(0)
+    return _batch(documents.inputs(input_ids), loss, input_ids.numel())
+
+
+def _batch(inputs: Mapping[str, Any], loss_mask: Tensor, tokens: int) -> CausalBatch:
+    """Return the batch of these inputs; `loss_mask` (rows, length) says where the next token has loss."""
+    positions = loss_mask.any(dim=0).nonzero().flatten()
+    if positions.numel() == 0:
+        positions = torch.zeros(1, dtype=torch.long)
+    targets = torch.roll(inputs["input_ids"], -1, dims=1)
+    return CausalBatch(inputs, positions, targets[:, positions], loss_mask[:, positions], tokens)
+
+
 def _logits(forward: Forward, batch: CausalBatch) -> Tensor:
     """Return logits (rows, kept, vocabulary) at the batch's positions; models that support it skip the output layer elsewhere."""
-    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
     if "logits_to_keep" in forward.arguments:
-        return forward.compute(**inputs, logits_to_keep=batch.positions)
-    return forward.compute(**inputs)[:, batch.positions]
+        return forward.compute(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
+    return forward.compute(**batch.inputs, use_cache=False)[:, batch.positions]

@@ -27,7 +27,7 @@ class ModelChecks:
         self._here = "torch" in sys.modules
         self._located: Future[LocatedModel] = Future()
         self._digest: Future[str | None] = Future()
-        self._rehearsed: Future[None] = Future()
+        self._rehearsed: Future[tuple[str, ...]] = Future()
 
     def __enter__(self) -> Self:
         # Not waited for when other input is invalid: a hub that does not answer takes its time.
@@ -45,27 +45,31 @@ class ModelChecks:
         """Return the digest of its weights; None for a commit on the hub, whose weights were not fetched."""
         return self._digest.result()
 
-    def rehearse(self) -> None:
-        """Return when the model has been rehearsed; raises InputError if it cannot be trained as the job asks."""
-        self._rehearsed.result()
+    def rehearse(self) -> tuple[str, ...]:
+        """Return the findings once the model has been rehearsed; raises InputError if it cannot be trained as the job asks."""
+        findings = self._rehearsed.result()
         if self._here:
             from trainer.preflight.rehearsal import rehearse
 
-            rehearse(self.located(), self._config)
+            return rehearse(self.located(), self._config).findings
+        return findings
 
     def _work(self) -> None:
         answers: tuple[Future[Any], ...] = (self._located, self._digest, self._rehearsed)
         try:
             located = locate(self._config.model, weights=False)
             self._located.set_result(located)
-            known = self._here or self._passed_before(located)
-            if not known:
+            findings = () if self._here else self._found_before(located)
+            if findings is None:
                 self._program.begin()
             folder = folder_of(located)
             self._digest.set_result(weights_digest(located) if located.revision is None else None)
-            if not known and self._program.rehearse(located, self._config):
-                Passed.of(self._config, folder).remember()
-            self._rehearsed.set_result(None)
+            if findings is None:
+                rehearsed = self._program.rehearse(located, self._config)
+                findings = rehearsed.findings
+                if rehearsed.built:
+                    Passed.of(self._config, folder).remember(findings)
+            self._rehearsed.set_result(findings)
         except BaseException as error:  # raised again in the thread that asks
             for answer in answers:
                 if not answer.done():
@@ -73,6 +77,6 @@ class ModelChecks:
         finally:
             self._program.close()
 
-    def _passed_before(self, located: LocatedModel) -> bool:
+    def _found_before(self, located: LocatedModel) -> tuple[str, ...] | None:
         folder = ready_folder(located)
-        return folder is not None and Passed.of(self._config, folder).known
+        return Passed.of(self._config, folder).findings if folder is not None else None

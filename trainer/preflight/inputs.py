@@ -128,6 +128,6 @@ def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
         shown = template_time if task.depends_on_time(tokenizer) else None
         keys = shard_keys(config, dataset, tokenizer, shown)
         findings = examine(dataset, tokenizer, config, limits_of(located), on_disk(data, keys))
-        model.rehearse()
+        findings = (*model.rehearse(), *findings)
         digest = model.weights_digest()
     return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))

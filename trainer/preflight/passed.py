@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +23,17 @@ ROOMS = ("model", "objectives", "preflight", "tasks")
 
 
 @dataclass(frozen=True)
+class Rehearsed:
+    """The outcome of a rehearsal that refused nothing."""
+
+    built: bool
+    """Whether the model could be built, which is no condition; if not, little was checked."""
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Passed:
-    """Whether a rehearsal passed, as an empty file in the cache, named by everything that its outcome depends on."""
+    """Whether a rehearsal passed, as a file of its findings in the cache, named by everything that its outcome depends on."""
 
     file: Path
 
@@ -40,10 +50,18 @@ class Passed:
     @property
     def known(self) -> bool:
         """Whether it passed before."""
-        return self.file.is_file()
+        return self.findings is not None
 
-    def remember(self) -> None:
-        """Record that it passed; a cache that cannot be written costs the seconds again, and nothing else."""
+    @property
+    def findings(self) -> tuple[str, ...] | None:
+        """What was found when it passed; None if it is not known to have passed."""
+        try:
+            return tuple(json.loads(self.file.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return None
+
+    def remember(self, findings: Sequence[str] = ()) -> None:
+        """Record that it passed with these findings; a cache that cannot be written costs the seconds again, and nothing else."""
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.touch()
+            self.file.write_text(json.dumps(list(findings)), encoding="utf-8")

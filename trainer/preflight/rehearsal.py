@@ -12,13 +12,17 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from finetune.api.errors import InputError
+from finetune.api.sections import Packing
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.faults import FIX, first_line
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
+from trainer.model.packing import padded_because, padding_finding
 from trainer.model.recompute import recompute_activations
+from trainer.objectives.base import Forward
 from trainer.objectives.family import CAUSAL_LM, Family
 from trainer.preflight.architecture import configuration_of
+from trainer.preflight.passed import Rehearsed
 from trainer.tasks.registry import task_of
 
 logger = logging.getLogger(__name__)
@@ -30,20 +34,24 @@ ENCODERS = frozenset({
 """Model types that attend to later tokens unless their configuration sets is_decoder: they would see the answers."""
 
 
-def rehearse(located: LocatedModel, config: TrainConfig) -> bool:
-    """Return whether the model could be built here, which is no condition; raises InputError if it cannot be trained as the job asks."""
+def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
+    """Return what was found; raises InputError if the model cannot be trained as the job asks."""
     model_config = configuration_of(located)
     family = task_of(config.task).objective.family
     model = _without_weights(located, model_config, family)
     if model is None:
-        return False
+        return Rehearsed(built=False)
     lora, deepspeed = config.method.lora, config.workers.deepspeed
     if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
         refuse_sharded_embeddings(model, lora.target_modules)
     if config.training.gradient_checkpointing:
         _recompute(model)
-    apply_method(model, config.method, config.regularization, config.training.seed, family)
-    return True
+    whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
+    forward = Forward.of(whole, lambda **inputs: whole(**inputs).logits)
+    reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing)
+    if reason is None or config.training.packing is Packing.NEVER:
+        return Rehearsed(built=True)
+    return Rehearsed(built=True, findings=(padding_finding(reason),))
 
 
 def _without_weights(located: LocatedModel, model_config: PreTrainedConfig, family: Family) -> PreTrainedModel | None:

@@ -16,6 +16,7 @@ from finetune.api.trainconfig import TrainConfig
 from finetune.system.interpreter import ROOT, lasting_python_path
 from trainer.model.location import LocatedModel
 from trainer.model.quickimport import keep_what_transformers_lists
+from trainer.preflight.passed import Rehearsed
 
 COMMAND = (sys.executable, "-P", "-m", "trainer.preflight.rehearsing")
 # No GPU and one accelerator that needs no probing: the model has shapes and no data.
@@ -38,14 +39,14 @@ class RehearsalProgram:
                 environment = os.environ | ENVIRONMENT | {"PYTHONPATH": path}
                 self._process = subprocess.Popen(COMMAND, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def rehearse(self, located: LocatedModel, config: TrainConfig) -> bool:
+    def rehearse(self, located: LocatedModel, config: TrainConfig) -> Rehearsed:
         """Return what `rehearse` returns there; raises its InputError, and RuntimeError where it came to no verdict."""
         if self._process is None:
             raise RuntimeError("the rehearsal of the model was not begun")
         answer, _ = self._process.communicate(pickle.dumps((located, config.model_dump_json(by_alias=True))))
         if self._process.returncode:
             raise RuntimeError(f"the rehearsal of {located.name} ended with exit code {self._process.returncode}; its words are above")
-        verdict: bool | InputError = pickle.loads(answer)  # noqa: S301 - our own program pickled it
+        verdict: Rehearsed | InputError = pickle.loads(answer)  # noqa: S301 - our own program pickled it
         if isinstance(verdict, InputError):
             raise verdict
         return verdict
@@ -78,7 +79,7 @@ def main() -> None:
     if not request:  # nobody needs it any more
         return
     located, config = pickle.loads(request)  # noqa: S301 - the program that started this one pickled it
-    verdict: bool | InputError
+    verdict: Rehearsed | InputError
     with contextlib.redirect_stdout(sys.stderr):
         try:
             verdict = rehearse(located, TrainConfig.model_validate_json(config))

@@ -17,7 +17,9 @@ from trainer.model.load import load_model, provenance_of
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
 from trainer.model.loralinear import fuse_adapters
+from trainer.model.packing import padded_because
 from trainer.model.recompute import recompute_activations
+from trainer.objectives.base import Forward
 from trainer.preflight.inputs import Inputs, tokenizer_for
 from trainer.tasks.registry import task_of
 
@@ -35,6 +37,13 @@ class Loaded:
     """Forward and backward run in bfloat16."""
     provenance: ModelProvenance | None
     """On rank 0 only."""
+    padded_because: str | None = None
+    """Why rows are padded; None if they are packed."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether the model reads packed rows."""
+        return self.padded_because is None
 
 
 def load(config: TrainConfig, inputs: Inputs) -> Loaded:
@@ -48,7 +57,9 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
     provenance = provenance_of(located, dtype, inputs.weights_digest) if engine.rank == 0 else None
     if provenance is not None:
         logger.info("weights of %s from %s, %s, %s", provenance.name, provenance.source, provenance.precision, provenance.digest)
-    return Loaded(engine, located, tokenizer, uses_bfloat16(config, device), provenance)
+    forward = Forward.of(engine.model, engine.forward)
+    padded = padded_because(engine.model, forward.compute, forward.arguments, config.training.packing)
+    return Loaded(engine, located, tokenizer, uses_bfloat16(config, device), provenance, padded)
 
 
 def trainable_model(config: TrainConfig, located: LocatedModel, dtype: torch.dtype) -> Any:

@@ -82,7 +82,7 @@ class Measuring:
         config = self.config
         return HeldOut(
             task_of(config.task), self.loaded.tokenizer, examples, rows, self.rows_at_once, self.tokens_at_once,
-            config.training.max_sequence_length, config.evaluation.generation or Generation(),
+            config.training.max_sequence_length, config.evaluation.generation or Generation(), self.packed_tokens,
         )  # fmt: skip
 
     @property
@@ -94,6 +94,18 @@ class Measuring:
     def tokens_at_once(self) -> int:
         """Tokens of a forward pass: as many as in the largest micro-batch, however long the held-out rows are."""
         return self.rows_at_once * self.rows.longest
+
+    @property
+    def packed_tokens(self) -> int | None:
+        """Tokens of a forward pass over packed rows: those of the largest micro-batch of training at least; None if rows are padded.
+
+        A micro-batch of the step with the longest row has its tokens, and one of some step has as many as the average one.
+        """
+        if not self.loaded.packed:
+            return None
+        settings, shard = engine_settings(self.config), self.rows.train.shard
+        rows_of_a_micro_batch = self.config.training.global_batch_size / self.config.workers.world_size / settings.micro_batches_per_step
+        return max(shard.longest, int(rows_of_a_micro_batch * shard.tokens / max(1, shard.pieces)))
 
 
 def warn_left_out(found: Measurement, model: str, outbox: Outbox) -> None:

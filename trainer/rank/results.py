@@ -149,7 +149,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, baseline: Measur
         checkpoints=checkpoints,
         best=trained.start.ledger.metrics.best,
         exports=[done.to_wire() for done in written.forms],
-        hyperparameters=hyperparameters(config, bfloat16=trained.loaded.bfloat16, validation_every=every),
+        hyperparameters=hyperparameters(config, bfloat16=trained.loaded.bfloat16, packed=trained.loaded.packed, validation_every=every),
         warnings=warnings,
     )
 

@@ -18,7 +18,7 @@ from trainer.engine.base import Engine
 from trainer.objectives.base import Batch
 from trainer.preflight.tokens import Tokens
 from trainer.tasks.registry import task_of
-from trainer.training.batches import deal
+from trainer.training.batches import deal, deal_packed
 from trainer.training.loop import StepBatches
 
 
@@ -76,9 +76,10 @@ class Batches:
     All ranks must make one. It may work in a thread of its own: what ranks exchange goes through a channel for it alone.
     """
 
-    def __init__(self, config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine) -> None:
+    def __init__(self, config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine, *, packed: bool = False) -> None:
         self._task = task_of(config.task)
         self._training, self._pieces, self._tokenizer, self._engine = config.training, pieces, tokenizer, engine
+        self._packed, self._deal = packed, deal_packed if packed else deal
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
         self._sums = engine.sums_aside() if self._augmenter is not None else None
 
@@ -88,9 +89,11 @@ class Batches:
         drawn = batch_at(step, len(self._pieces), training.global_batch_size, training.seed)
         share = self._share(drawn)
         keys, units, words = self._keys(drawn, share)
-        own = deal(keys, engine.rank, engine.world_size, training.micro_batch_size)
+        own = self._deal(keys, engine.rank, engine.world_size, training.micro_batch_size)
         micro_batches = [
-            self._task.objective.collate([(share[place] if place in share else self._row(*drawn[place]))[0] for place in places])
+            self._task.objective.collate(
+                [(share[place] if place in share else self._row(*drawn[place]))[0] for place in places], packed=self._packed
+            )
             for places in own
         ]
         return PreparedStep(StepBatches(micro_batches, units, tokens=sum(length for length, _ in keys)), words)

@@ -6,6 +6,8 @@ Test: tests/trainer/rank/test_run.py (real Ray, a small model), tests/trainer/ra
 """
 
 from finetune.api.record import OutputRecord
+from finetune.api.sections import Packing
+from trainer.model.packing import padding_finding
 from trainer.rank.assignment import Assignment
 from trainer.rank.best import take_best_weights
 from trainer.rank.loading import load
@@ -25,6 +27,10 @@ def execute(work: Assignment) -> None:
     loaded = load(config, work.inputs)
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
     outbox.send(model=loaded.provenance, output=OutputRecord(uri=work.place.uri()))
+    if config.training.packing is Packing.AUTO and loaded.padded_because is not None:
+        finding = padding_finding(loaded.padded_because)
+        if finding not in outbox.warnings:  # the checks may have found it already
+            outbox.warn(finding)
     rows = Rows.of(dataset, work.inputs.written_tokens)
 
     start = resume(work, loaded, store, outbox)

@@ -53,7 +53,7 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
     def state(progress: Progress) -> dict[str, Any]:
         return state_at(progress, loaded, start, baseline).to_wire()
 
-    prepare = Batches(config, rows.train, loaded.tokenizer, engine).prepare
+    prepare = Batches(config, rows.train, loaded.tokenizer, engine, packed=loaded.packed).prepare
     with open_sinks(work, engine.rank, start.step) as sinks, Ahead(prepare, progress.total_steps) as ahead:
 
         def batches(step: int) -> StepBatches[Batch]:

@@ -1,10 +1,11 @@
 """From tokenized rows to the micro-batches of one rank: which rank computes which row.
 
-Rows of a step are sorted by length before they are dealt to the ranks, so that micro-batches have little padding and the
-ranks finish at about the same time. Neither changes the loss. Dealing needs only lengths and ids: a rank reads only
-its own rows. Test: tests/trainer/training/test_batches.py.
+A step's rows are those that the sampler drew, however they are dealt: padded, sorted by length, so that micro-batches have little
+padding; packed, balanced by tokens, so that ranks and micro-batches take equally long. Neither changes the loss. Dealing needs only
+lengths and ids: a rank reads only its own rows. Test: tests/trainer/training/test_batches.py.
 """
 
+import heapq
 from collections.abc import Sequence
 
 from trainer.data.rows import Sample
@@ -20,23 +21,48 @@ def deal(rows: Sequence[tuple[int, str]], rank: int, world_size: int, micro_batc
     return [own[start : start + micro_batch_size] for start in range(0, len(own), micro_batch_size)]
 
 
+def deal_packed(rows: Sequence[tuple[int, str]], rank: int, world_size: int, micro_batch_size: int) -> list[list[int]]:
+    """Return what `deal` does, for micro-batches of any number of rows whose sums of tokens are as equal as one pass makes them.
+
+    As many micro-batches as `deal` makes, none of more tokens than `micro_batch_size` of the longest row: a micro-batch gets a row
+    only while no other has fewer tokens, so to exceed that all would have had `micro_batch_size` rows before, which are all rows.
+    """
+    count = world_size * -(-len(rows) // world_size // micro_batch_size)
+    longest_first = sorted(range(len(rows)), key=lambda place: (-rows[place][0], rows[place][1], place))
+    bins = [(0, number, list[int]()) for number in range(count)]
+    for place in longest_first:
+        tokens, number, members = bins[0]
+        members.append(place)
+        heapq.heapreplace(bins, (tokens + rows[place][0], number, members))
+    largest_first = sorted(bins, key=lambda found: (-found[0], found[1]))
+    turns = [largest_first[start : start + world_size] for start in range(0, count, world_size)]
+    # There and back, so that no rank always gets the larger one.
+    return [turn[rank if index % 2 == 0 else world_size - 1 - rank][2] for index, turn in enumerate(turns)]
+
+
 def deal_evaluation(
-    rows: Sequence[Sample], rank: int, world_size: int, batch_size: int, tokens_at_once: int | None = None
+    rows: Sequence[Sample], rank: int, world_size: int, batch_size: int, tokens_at_once: int | None = None, *, packed: bool = False
 ) -> list[Sequence[Sample] | None]:
     """Return `rank`'s batches of an evaluation over all rows; None is a turn without rows.
 
-    A batch has at most `batch_size` rows and, including padding, `tokens_at_once` tokens, but at least one row.
-    Every rank gets equally many turns, because each forward pass of a sharded model needs all ranks.
+    A batch has at most `batch_size` rows and, including padding, `tokens_at_once` tokens, but at least one row. If it is packed,
+    which has no padding, only tokens are limited, unless their limit is None. Every rank gets equally many turns, because each
+    forward pass of a sharded model needs all ranks.
     """
     lengths = lengths_of(rows)
     batches: list[list[int]] = []
+    tokens = 0
     for place in by_length(rows).tolist():
+        length = int(lengths[place])
         size = len(batches[-1]) + 1 if batches else 0
-        fits = tokens_at_once is None or size * int(lengths[place]) <= tokens_at_once
-        if batches and size <= batch_size and fits:
+        computed = tokens + length if packed else size * length
+        fits = tokens_at_once is None or computed <= tokens_at_once
+        if batches and fits and (size <= batch_size or (packed and tokens_at_once is not None)):
             batches[-1].append(place)
+            tokens += length
         else:
             batches.append([place])
+            tokens = length
     turns = -(-len(batches) // world_size)
     own: list[Sequence[Sample] | None] = [Chosen(rows, places) for places in batches[rank::world_size]]
     return own + [None] * (turns - len(own))

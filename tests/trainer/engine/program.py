@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune.api.sections import LoraMethod, Method, Regularization, Scheduler, Training
+from finetune.api.sections import LoraMethod, Method, Packing, Regularization, Scheduler, Training
 from tests.trainer.fixtures.batches import step_batches
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from tests.trainer.fixtures.optimizers import Momentum
@@ -34,6 +34,7 @@ from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.model.lora import adapters_off, apply_method
 from trainer.model.loralinear import fuse_adapters
+from trainer.model.packing import padded_because
 from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL
 from trainer.objectives.family import CAUSAL_LM
@@ -43,6 +44,7 @@ from trainer.training.loop import Progress, Supervision, train
 VOCABULARY, ROWS, STEPS = 61, 8, 3
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
 MICRO_BATCHES = [1, 2, 4, 8]
+PACKED_MICRO_BATCHES = [2, 4]
 BFLOAT16_MASTERS = ["zero1", "zero2", "zero3"]
 """Engines that hold the model in bfloat16 with float32 masters."""
 MANY = 256
@@ -117,10 +119,10 @@ class Watch:
         return self._update(learning_rate)
 
 
-def one_step(engine: Engine, step: int, micro: int) -> dict[str, object]:
+def one_step(engine: Engine, step: int, micro: int, *, packed: bool = False) -> dict[str, object]:
     """Have the loop do one optimizer step; return loss, gradients before clipping and the gradient norm."""
     progress = Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step)
-    batch = step_batches(rows_of_step(step), engine.rank, engine.world_size, micro)
+    batch = step_batches(rows_of_step(step), engine.rank, engine.world_size, micro, packed=packed)
     with Watch(engine) as watch:
         train(engine, CAUSAL, lambda _: batch, TRAINING, LABEL_SMOOTHING, progress, Supervision(watch.results.append))
     [result] = watch.results
@@ -270,6 +272,15 @@ def state_of_one_rank() -> EngineState:
     return engine.state()
 
 
+def packed_figures(name: str, micro: int, world_size: int) -> tuple[dict[str, object], dict[str, object]]:
+    """Return perplexity and the first step over packed rows."""
+    engine = new_engine(name, micro, world_size)
+    forward = Forward.of(engine.model, engine.forward)
+    assert padded_because(engine.model, forward.compute, forward.arguments, Packing.ALWAYS) is None
+    found = sum_over_tokens(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro, tokens_at_once=20 * micro, packed=True)
+    return {"value": Perplexity().compute([found]).value}, one_step(engine, 0, micro, packed=True)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
@@ -287,6 +298,8 @@ def main() -> None:
                 results[f"step/{name}/{micro}"] = one_step(engine, 0, micro)
         for kind, fused in (("step-peft", False), ("step-fused", True)):
             results[f"{kind}/{name}"] = one_step(new_engine(name, 2, world_size, model=adapted_model(fused=fused)), 0, 2)
+        for micro in PACKED_MICRO_BATCHES:
+            results[f"packed-perplexity/{name}/{micro}"], results[f"packed-step/{name}/{micro}"] = packed_figures(name, micro, world_size)
         for count in (1, len(PROMPTS)):
             answered = generate_over_ranks(new_engine(name, 2, world_size), tokenizer, PROMPTS[:count], NEW_TOKENS, batch_size=2)
             results[f"answers/{name}/{count}"] = {"texts": [answer.text for answer in answered]}

@@ -12,6 +12,7 @@ from tests.trainer.engine.program import (
     LABEL_SMOOTHING,
     MICRO_BATCHES,
     NEW_TOKENS,
+    PACKED_MICRO_BATCHES,
     PROMPTS,
     ROWS,
     SUMS,
@@ -24,6 +25,7 @@ from trainer.data.rows import Sample
 from trainer.engine.optimizer import AdamW, Optimizer
 
 PROGRAM = Path(__file__).with_name("program.py")
+PACKED = [(world, engine, micro) for world in (1, 2) for engine in ENGINES for micro in PACKED_MICRO_BATCHES]
 SPLITS = [(world, engine, micro) for world in (1, 2) for engine in ENGINES for micro in MICRO_BATCHES if world * micro <= ROWS]
 
 pytestmark = [pytest.mark.timeout(2 * RANKS_SECONDS), pytest.mark.xdist_group("training")]
@@ -46,6 +48,16 @@ def test_loss_and_gradients_are_those_of_the_unsplit_batch(results, reference, w
     assert found["loss"] == pytest.approx(reference["loss"], rel=1e-5)
     assert found["norm"] == pytest.approx(reference["norm"], rel=1e-5)
     assert_same_gradients(found["gradients"], reference["gradients"])
+
+
+@pytest.mark.parametrize(("world_size", "engine", "micro"), PACKED, ids=lambda value: str(value))
+def test_packed_rows_have_the_loss_and_the_gradients_of_padded_ones(results, reference, world_size: int, engine: str, micro: int) -> None:
+    found = results[world_size][f"packed-step/{engine}/{micro}"]
+    assert found["loss"] == pytest.approx(reference["loss"], rel=1e-5)
+    assert found["norm"] == pytest.approx(reference["norm"], rel=1e-5)
+    assert_same_gradients(found["gradients"], reference["gradients"])
+    perplexity = results[world_size][f"packed-perplexity/{engine}/{micro}"]["value"]
+    assert perplexity == pytest.approx(results[1]["perplexity/ddp/1"]["value"], rel=1e-6)
 
 
 def assert_same_gradients(found: dict[str, list[float]], expected: dict[str, list[float]]) -> None:

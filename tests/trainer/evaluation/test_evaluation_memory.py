@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune.api.sections import Training
+from finetune.api.sections import Packing, Training
 from tests.trainer.allocations import Allocations
 from tests.trainer.fixtures.batches import step_batches
 from tests.trainer.fixtures.causal import tiny_tokenizer
@@ -16,6 +16,8 @@ from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.predictors import generate_over_ranks
+from trainer.model.packing import padded_because
+from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL
 from trainer.training.loop import Progress, Supervision, train
 
@@ -55,6 +57,21 @@ def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int
     measured = engine()
     found = peak(lambda: sum_over_tokens(measured, CAUSAL, rows(3 * MICRO), MICRO))
     assert LOGITS < found < training_peak
+
+
+def packable() -> DdpEngine:
+    found = engine()
+    forward = Forward.of(found.model, found.forward)
+    assert padded_because(found.model, forward.compute, forward.arguments, Packing.ALWAYS) is None
+    return found
+
+
+def test_that_holds_for_packed_rows_too() -> None:
+    trained, measured, training = packable(), packable(), Training(max_steps=1, global_batch_size=MICRO, micro_batch_size=MICRO)
+    batch = step_batches(rows(MICRO), packed=True)
+    allowed = peak(lambda: train(trained, CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
+    found = peak(lambda: sum_over_tokens(measured, CAUSAL, rows(3 * MICRO, LENGTH - 7), MICRO, tokens_at_once=MICRO * LENGTH, packed=True))
+    assert 0.8 * LOGITS < found < allowed
 
 
 def test_the_logits_of_an_evaluation_exist_once() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.api.sections import Evaluation, Generation
+from finetune.api.sections import Evaluation, Generation, Packing
 from tests.trainer.evaluation.metrics.builders import ALL
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat, text
@@ -19,6 +19,8 @@ from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import HeldOut, measure, sum_over_tokens
 from trainer.evaluation.generation import AnswerForm, generate
 from trainer.evaluation.measurement import Measurement
+from trainer.model.packing import padded_because
+from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL
 from trainer.tasks.base import Task
 from trainer.tasks.chat import TASK as CHAT
@@ -76,6 +78,18 @@ def test_plain_text_is_measured_by_perplexity_alone() -> None:
     found = measured([text("a job trains a model"), text("a checkpoint")], LANGUAGE_MODELING)
     assert set(found.values()) == {"perplexity", "bitsPerByte"}
     assert found.predictions == ()
+
+
+def test_perplexity_is_the_same_padded_and_packed_and_at_any_batch_size() -> None:
+    texts = [text("a job trains a model on rows of data, é! " * number) for number in (1, 5, 2, 2, 3)]
+    rows = [piece.tokens for example in texts for piece in LANGUAGE_MODELING.encode(example, tiny_tokenizer(), 40)]
+    engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
+    expected = sum_over_tokens(engine, CAUSAL, rows, 1).nll_sum
+    found = [sum_over_tokens(engine, CAUSAL, rows, size).nll_sum for size in (2, 3, 50)]
+    forward = Forward.of(engine.model, engine.forward)
+    assert padded_because(engine.model, forward.compute, forward.arguments, Packing.ALWAYS) is None
+    found += [sum_over_tokens(engine, CAUSAL, rows, 2, tokens_at_once=tokens, packed=True).nll_sum for tokens in (None, 1, 64, 10_000)]
+    assert found == pytest.approx([expected] * len(found), rel=1e-6)
 
 
 def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:

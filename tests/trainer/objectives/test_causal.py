@@ -38,17 +38,29 @@ class WholeScores(Scores):
 
 def test_a_position_is_scored_against_the_token_after_it_and_padding_is_masked_by_length() -> None:
     batch = CAUSAL.collate([row("a", [5, 0, 7], 1), row("b", [8, 9], 1)])
-    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch.positions.tolist() == [0, 1]
     assert batch.targets[0].tolist() == [0, 7]
     assert batch.loss_mask.tolist() == [[True, True], [True, False]]
     assert batch.units == 3
 
 
+def test_packed_samples_follow_each_other_and_no_token_is_predicted_from_another_sample() -> None:
+    batch = CAUSAL.collate([row("a", [5, 0, 7], 1), row("b", [8, 9], 0), row("c", [3], 1)], packed=True)
+    assert batch.inputs["input_ids"].tolist() == [[5, 0, 7, 8, 9, 3]]
+    assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 0, 1, 0]]
+    assert batch.inputs["documents"].lengths == (3, 2, 1)
+    assert batch.positions.tolist() == [0, 1, 3]
+    assert batch.targets.tolist() == [[0, 7, 9]]
+    assert batch.loss_mask.tolist() == [[True, True, True]]
+    assert (batch.units, batch.tokens) == (3, 6)
+
+
 def test_a_row_without_loss_tokens_keeps_one_position_that_counts_nothing() -> None:
-    batch = CAUSAL.collate([row("a", [5, 6], 2)])
-    assert batch.positions.tolist() == [0]
-    assert batch.units == 0
+    for packed in (False, True):
+        batch = CAUSAL.collate([row("a", [5, 6], 2)], packed=packed)
+        assert batch.positions.tolist() == [0]
+        assert batch.units == 0
 
 
 def test_the_loss_is_the_same_whether_or_not_the_model_skips_positions() -> None:

@@ -25,8 +25,15 @@ def model(tmp_path: Path) -> Path:
 
 def test_what_passed_is_known_to_the_next_start(model: Path) -> None:
     assert not Passed.of(train_config(), model).known
-    Passed.of(train_config(), model).remember()
+    Passed.of(train_config(), model).remember(["a finding"])
     assert Passed.of(train_config(), model).known
+    assert Passed.of(train_config(), model).findings == ("a finding",)
+
+
+def test_a_torn_record_is_none(model: Path) -> None:
+    Passed.of(train_config(), model).remember(["a finding"])
+    Passed.of(train_config(), model).file.write_text('["a fin')
+    assert not Passed.of(train_config(), model).known
 
 
 @pytest.mark.parametrize(

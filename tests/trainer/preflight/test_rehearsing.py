@@ -9,6 +9,7 @@ import pytest
 from finetune.api.errors import InputError
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder
+from trainer.preflight.passed import Rehearsed
 from trainer.preflight.rehearsing import RehearsalProgram
 
 
@@ -21,7 +22,7 @@ def program():
 
 def test_it_passes_or_raises_what_the_rehearsal_raises(saved_model: Path, program: RehearsalProgram) -> None:
     program.begin()
-    assert program.rehearse(located_folder(saved_model), train_config())
+    assert program.rehearse(located_folder(saved_model), train_config()) == Rehearsed(built=True)
 
     refused = RehearsalProgram()
     refused.begin()

@@ -59,7 +59,7 @@ def measuring_of(config: TrainConfig) -> Measuring:
     engine = DdpEngine(model, EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"), bfloat16=False)
     stored = stored_pieces(pieces)
     rows, dataset = Rows(stored, stored.samples, stored.samples), SimpleNamespace(validation=examples, test=examples)
-    loaded = cast(Any, SimpleNamespace(engine=engine, tokenizer=tokenizer))
+    loaded = cast(Any, SimpleNamespace(engine=engine, tokenizer=tokenizer, packed=False))
     return Measuring(config, cast(Any, dataset), loaded, rows, Ledger(), Outbox(Silent(), ()))
 
 

@@ -27,13 +27,13 @@ def long_texts(**changes: Any) -> tuple[TrainConfig, Any, Pieces]:
     return config, tokenizer, stored_pieces(piece for text in texts for piece in pieces_of(text, tokenizer, length))
 
 
-def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> tuple[list[Counter[int]], list[int]]:
+def dealt(first_step: int, steps: int, *, ranks: int = 1, packed: bool = False, **changes: Any) -> tuple[list[Counter[int]], list[int]]:
     """Return the targets with loss of each step of a run over long texts, of all its ranks together, and the words counted by each."""
     config, tokenizer, pieces = long_texts(**changes)
 
     def take(rank: ThreadRank) -> tuple[list[Counter[int]], list[int]]:
         words = AugmentedWords()
-        batches = Batches(config, pieces, tokenizer, cast(Any, rank))
+        batches = Batches(config, pieces, tokenizer, cast(Any, rank), packed=packed)
         prepared = [batches.prepare(first_step + step) for step in range(steps)]
         for step in prepared:
             words.add(step.words)
@@ -45,10 +45,11 @@ def dealt(first_step: int, steps: int, *, ranks: int = 1, **changes: Any) -> tup
     return [sum(of_step, Counter()) for of_step in zip(*(counts for counts, _ in of_ranks), strict=True)], of_ranks[0][1]
 
 
-def test_an_epoch_over_long_texts_learns_each_of_their_tokens_once() -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_epoch_over_long_texts_learns_each_of_their_tokens_once(packed: bool) -> None:
     training = {"epochs": 1, "globalBatchSize": 2, "microBatchSize": 1, "maxSequenceLength": 100}
     # 801 tokens make 9 pieces, 7 tokens one: 10 rows, 5 steps.
-    learned = sum(dealt(0, 5, training=training)[0], Counter())
+    learned = sum(dealt(0, 5, packed=packed, training=training)[0], Counter())
     tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
     texts = [tokenizer(LONG)["input_ids"], tokenizer("Short.")["input_ids"]]
     assert learned == Counter(token for ids in texts for token in [*ids[1:], tokenizer.eos_token_id])
@@ -59,6 +60,8 @@ def test_what_a_step_over_long_texts_learns_depends_on_neither_ranks_nor_interru
     whole, words = dealt(0, 6, training=training, augmentation=SWAPS)
     assert dealt(0, 6, ranks=2, training=training, augmentation=SWAPS) == (whole, words)
     assert dealt(3, 3, training=training, augmentation=SWAPS)[0] == whole[3:]
+    for ranks in (1, 2):
+        assert dealt(0, 6, ranks=ranks, packed=True, training=training, augmentation=SWAPS) == (whole, words)
     assert words[1] > words[0] > 0
 
 

@@ -5,10 +5,11 @@ from trainer.reporting.hyperparameters import hyperparameters
 
 
 def test_defaults_are_filled_in_and_what_was_left_to_the_machine_is_resolved() -> None:
-    used = hyperparameters(train_config(), bfloat16=True, validation_every=7)
+    used = hyperparameters(train_config(), bfloat16=True, packed=True, validation_every=7)
 
     assert used["training"]["seed"] == 42
     assert (used["training"]["learningRate"], used["training"]["precision"]) == (2e-4, "bfloat16")
+    assert used["training"]["packing"] == "always"
     assert used["method"]["lora"] == {"rank": 4, "alpha": 32, "dropout": 0.0, "targetModules": "all-linear"}
     assert used["regularization"]["weightDecay"] == 0.0
     assert used["evaluation"]["everySteps"] == 7
@@ -25,9 +26,10 @@ def test_what_the_job_says_is_kept() -> None:
         augmentation={"operations": [{"wordDropout": {"probability": 0.1}}]},
     )  # fmt: skip
 
-    used = hyperparameters(config, bfloat16=False, validation_every=None)
+    used = hyperparameters(config, bfloat16=False, packed=False, validation_every=None)
 
     assert (used["training"]["seed"], used["training"]["maxSteps"], used["training"]["precision"]) == (5, 3, "float32")
+    assert used["training"]["packing"] == "never"
     assert used["regularization"]["earlyStopping"] == {"metric": "perplexity", "patience": 2, "minDelta": 0.0}
     assert used["distributed"]["deepspeed"]["zeroStage"] == 3
     assert used["augmentation"]["augmentedShare"] == 0.3
