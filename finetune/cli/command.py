@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one `finetune` command and return its exit code; EXIT_CODES says which there are."""
+    started = time.time()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = command_parser().parse_args(given)
     odd = next((text for text in [*given, os.getcwd()] if whole_letters(text) != text), None)
@@ -36,6 +38,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     missing = [name for name in NEEDED_PACKAGES.get(options.command, ()) if importlib.util.find_spec(name) is None]
     if missing:
         return _complain(f"the trainer's packages are missing ({', '.join(missing)}); install finetune-operator[trainer]", EXIT_FAILURE)
+    options.started = started
     try:
         return COMMANDS[options.command](options)
     except BadInputError as errors:
@@ -56,7 +59,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from finetune.cli.local.run import RunRequest, run
 
-    return run(RunRequest(options.job, options.output, parse_claims(options.claim), options.overwrite, options.verbose))
+    claims = parse_claims(options.claim)
+    return run(
+        RunRequest(options.job, options.output, claims, options.overwrite, options.verbose, options.timings, started=options.started)
+    )
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -143,6 +149,7 @@ def command_parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for checkpoints, model and report")
     run_parser.add_argument("--overwrite", action="store_true", help="start over; replaces the run in DIR once the input has been checked")
     run_parser.add_argument("--verbose", action="store_true", help="also print the trainer's log, which is always in DIR/trainer.log")
+    run_parser.add_argument("--timings", action="store_true", help="print how long each stage took; DIR/report.json has it too")
     _add_export(commands)
     _add_explain(commands)
     return parser

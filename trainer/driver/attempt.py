@@ -4,6 +4,7 @@ Touches the output folder, and Ray through `fit`. Tests: tests/trainer/driver/te
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from finetune.api.record import (
     Stage,
 )
 from finetune.api.results import MODEL, REPORT, missing_results, read_report
+from finetune.api.timings import TimedStage, started_by
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.exits import Exit, exit_of, interrupted
@@ -28,6 +30,7 @@ from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import fit
 from trainer.model.torchless import import_torch_beside
 from trainer.preflight.inputs import check_inputs
+from trainer.reporting.stageclock import StageClock
 from trainer.storage.manifest import checkpoint_names
 from trainer.storage.ownership import Ownership, no_checkpoint_left
 
@@ -48,7 +51,8 @@ def run(config: TrainConfig) -> Exit:
         import_torch_beside()
     publisher = Publisher(config, open_target(config.progress))
     publisher.start()
-    end = overseen(lambda stop: attempt(config, publisher, stop))
+    clock = StageClock("driver", started_by(otherwise=time.time()))
+    end = overseen(lambda stop: attempt(config, publisher, stop, clock))
     if end.unfinished:
         publisher.poll(None)  # Ray is not waited for any more
     publish(publisher, end)
@@ -84,16 +88,17 @@ def publish(publisher: Publisher, end: Exit) -> None:
         logger.error("the last progress record was not accepted; only the exit code %d says how the run ended", end.exit_code)
 
 
-def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest) -> str:
+def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock: StageClock | None = None) -> str:
     """Check, train and report; return the closing words. Raises what went wrong."""
+    clock = clock or StageClock("driver", time.time())
     Ownership.of(config, {}).check_configuration()
     with data_of_a_run(Path(config.output.directory)) as data:
-        return _attempt(config, data, publisher, stop)
+        return _attempt(config, data, publisher, stop, clock)
 
 
-def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest) -> str:
+def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest, clock: StageClock) -> str:
     publisher.update(stage=Stage.READING)
-    inputs = check_inputs(config, data)
+    inputs = check_inputs(config, data, clock.begin)
     ownership = Ownership.of(config, inputs.digests(config))
     directory, place = Path(config.output.directory), ownership.place
     finished = ownership.finished()
@@ -115,9 +120,10 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
     publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
     if inputs.found:
         print(f"tokens of an earlier start are used: {', '.join(inputs.found)}", flush=True)
+    clock.begin(TimedStage.TOKENS)
     inputs = inputs.with_tokens(config, data)
     publisher.update(stage=Stage.STARTING)
-    fit(config, inputs, ownership, publisher, stop, only_results=finished)
+    fit(config, inputs, ownership, publisher, stop, clock, only_results=finished)
     if missing := missing_results(place, config.exports):
         if stop.wanted:
             raise InterruptedRunError(STOPPED)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Unpack
 
 from finetune.api.record import Stage
+from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.driver.publisher import Publisher
 from trainer.driver.raystart import LOOPBACK_ENVIRONMENT, resources_of_a_rank
@@ -18,6 +19,7 @@ from trainer.driver.stopping import StopRequest
 from trainer.preflight.inputs import Inputs
 from trainer.rank.launch import set_environment, use_threads
 from trainer.reporting.messages import RecordUpdate
+from trainer.reporting.stageclock import StageClock
 from trainer.storage.ownership import Ownership
 
 
@@ -41,15 +43,17 @@ def first_device(visible: str | None) -> str:
     return "0" if visible is None else visible.split(",")[0].strip()
 
 
-def fit_here(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
+def fit_here(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest, clock: StageClock,
              *, only_results: bool = False) -> None:  # fmt: skip
     """Run the rank to its end, or to a stop on request; raises what it raises. `only_results`: without training."""
+    clock.begin(TimedStage.LOAD)
     from trainer.rank.assignment import Assignment
     from trainer.rank.run import execute
 
     use_threads()
+    sender, of_rank = DirectSender(publisher, stop), clock.passed_on_here("rank 0")
     with stdout_in_the_log(), process_group(config):
-        execute(Assignment(config, inputs, ownership.owner, DirectSender(publisher, stop), only_results=only_results))
+        execute(Assignment(config, inputs, ownership.owner, sender, only_results=only_results, clock=of_rank))
 
 
 class DirectSender:

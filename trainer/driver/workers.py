@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.driver.here import fit_here, runs_here
 from trainer.driver.publisher import Publisher
@@ -17,6 +18,7 @@ from trainer.driver.raystart import STARTS, resources_of_a_rank, start_ray
 from trainer.driver.stopping import StopRequest
 from trainer.preflight.inputs import Inputs
 from trainer.reporting.messages import RecordUpdate
+from trainer.reporting.stageclock import StageClock
 from trainer.storage.ownership import Ownership
 
 FETCH_SECONDS = 1.0
@@ -25,26 +27,29 @@ LAST_FETCHES_SECONDS = 5.0
 its last record is written only after this."""
 
 
-def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
+def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest, clock: StageClock,
         *, only_results: bool = False) -> None:  # fmt: skip
     """Run the ranks; returns when all have ended well, raises their error otherwise. `only_results`: without training."""
     if runs_here(config):
-        fit_here(config, inputs, ownership, publisher, stop, only_results=only_results)
+        fit_here(config, inputs, ownership, publisher, stop, clock, only_results=only_results)
     else:
-        fit_on_ray(config, inputs, ownership, publisher, stop, only_results=only_results)
+        fit_on_ray(config, inputs, ownership, publisher, stop, clock, only_results=only_results)
 
 
-def fit_on_ray(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest,
+def fit_on_ray(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest, clock: StageClock,
                *, only_results: bool = False) -> None:  # fmt: skip
     """Run the ranks as workers of Ray Train."""
+    clock.begin(TimedStage.RAY)
     start_ray(config)
+    clock.begin(TimedStage.WORKERS)
     from trainer.rank.worker import Payload
     from trainer.reporting.progress import progress_box
 
     box = progress_box()
     reader = BoxReader(box, stop)
     publisher.poll(reader)
-    trainer = ray_trainer(config, Payload(config.to_wire(), pickle.dumps(inputs), ownership.owner, box, only_results))
+    payload = Payload(config.to_wire(), pickle.dumps(inputs), ownership.owner, box, clock.passed_on("rank 0"), only_results)
+    trainer = ray_trainer(config, payload)
     try:
         trainer.fit()
     finally:

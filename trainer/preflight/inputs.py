@@ -3,11 +3,13 @@
 Test: tests/trainer/preflight/test_inputs.py.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
@@ -111,14 +113,16 @@ def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | N
     return tokenizer
 
 
-def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
-    """Read and check all input; raises InputError for what the user must fix.
+def check_inputs(config: TrainConfig, data: DataFolder, begin: Callable[[TimedStage], None] = lambda _: None) -> Inputs:
+    """Read and check all input; raises InputError for what the user must fix. `begin` is told which stage begins.
 
     The rows come first: transformers, which takes a second to import, is not imported before they are known to be valid. What
     there is to check of the model goes on beside them.
     """
     with ModelChecks(config) as model:
+        begin(TimedStage.ROWS)
         dataset = prepare(config, data.rows)
+        begin(TimedStage.MODEL)
         located = model.located()
         # A run that continues in this folder keeps its own time: on another day its rows would have other tokens.
         now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
@@ -127,7 +131,9 @@ def check_inputs(config: TrainConfig, data: DataFolder) -> Inputs:
         tokenizer = tokenizer_for(task, located, template_time)
         shown = template_time if task.depends_on_time(tokenizer) else None
         keys = shard_keys(config, dataset, tokenizer, shown)
+        begin(TimedStage.DOCTOR)
         findings = examine(dataset, tokenizer, config, limits_of(located), on_disk(data, keys))
+        begin(TimedStage.MODEL)
         findings = (*model.rehearse(), *findings)
         digest = model.weights_digest()
     return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))

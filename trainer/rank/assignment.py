@@ -3,14 +3,16 @@
 Pure. Test: tests/trainer/rank/test_results.py.
 """
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetune.api.trainconfig import TrainConfig
 from trainer.preflight.inputs import Inputs
 from trainer.reporting.messages import Sender
 from trainer.reporting.sinks import SinkOpener
+from trainer.reporting.stageclock import StageClock
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.storage.kinds import output_place
 from trainer.storage.place import Place
@@ -29,6 +31,8 @@ class Assignment:
     """Additional destinations of figures, besides the files in the output folder."""
     only_results: bool = False
     """The run had finished before; missing results are made from its checkpoints."""
+    clock: StageClock = field(default_factory=lambda: StageClock("rank 0", time.time()))
+    """Has timed the stages until now."""
 
     @property
     def directory(self) -> Path:

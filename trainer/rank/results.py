@@ -73,7 +73,8 @@ def add_exports(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> 
     missing = missing_results(work.place, work.config.exports)
     written = export_forms(trained, [form for form in work.config.exports if f"{MODEL}/{form.value}" in missing])
     if engine.rank == 0:
-        write_report(trained, with_exports(report, [done.to_wire() for done in written.forms]), outbox)
+        widened = with_exports(report, [done.to_wire() for done in written.forms])
+        write_report(trained, widened | {"timings": work.clock.timings().to_wire()}, outbox)
     engine.broadcast(None)
 
 
@@ -151,6 +152,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, baseline: Measur
         exports=[done.to_wire() for done in written.forms],
         hyperparameters=hyperparameters(config, bfloat16=trained.loaded.bfloat16, packed=trained.loaded.packed, validation_every=every),
         warnings=warnings,
+        timings=trained.work.clock.timings(),
     )
 
 

@@ -7,6 +7,7 @@ Test: tests/trainer/rank/test_run.py (real Ray, a small model), tests/trainer/ra
 
 from finetune.api.record import OutputRecord
 from finetune.api.sections import Packing
+from finetune.api.timings import TimedStage
 from trainer.model.packing import padding_finding
 from trainer.rank.assignment import Assignment
 from trainer.rank.best import take_best_weights
@@ -23,7 +24,8 @@ from trainer.training.loop import StopReason
 
 def execute(work: Assignment) -> None:
     """Run to the end, or until the driver asks to stop."""
-    config, dataset, store = work.config, work.inputs.dataset, work.checkpoints()
+    config, dataset, store, clock = work.config, work.inputs.dataset, work.checkpoints(), work.clock
+    clock.begin(TimedStage.LOAD)
     loaded = load(config, work.inputs)
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
     outbox.send(model=loaded.provenance, output=OutputRecord(uri=work.place.uri()))
@@ -33,22 +35,29 @@ def execute(work: Assignment) -> None:
             outbox.warn(finding)
     rows = Rows.of(dataset, work.inputs.written_tokens)
 
+    clock.begin(TimedStage.RESUME)
     start = resume(work, loaded, store, outbox)
     measuring = Measuring(config, dataset, loaded, rows, start.ledger, outbox)
     baseline = start.baseline
     if baseline is None and not measuring.base_outlives_training:
+        clock.begin(TimedStage.BASE)
         baseline = measuring.baseline()
 
     progress = train_model(work, loaded, rows, start, baseline, measuring, store, outbox)
     if progress.stop_reason is StopReason.INTERRUPTED:
         return
+    clock.begin(TimedStage.FINAL)
     step = take_best_weights(loaded.engine, store, start.ledger, outbox, progress.step)
 
     trained, report = TrainedRun(work, loaded, rows, start, progress, step), existing_report(work, loaded.engine, step)
     if report is not None:
+        clock.begin(TimedStage.EXPORT)
         add_exports(trained, report, outbox)
         return
     if baseline is None:
+        clock.begin(TimedStage.BASE)
         baseline = measuring.baseline()
+        clock.begin(TimedStage.FINAL)
     final = measuring.final(step)
+    clock.begin(TimedStage.EXPORT)
     write_results(trained, baseline, final, store.records, outbox)

@@ -5,12 +5,15 @@ Test: tests/trainer/rank/test_resume.py.
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from finetune.api.record import Stage
+from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.sampler import steps_total
 from trainer.evaluation.measurement import Measurement
+from trainer.evaluation.validation import ValidationResult
 from trainer.model.exporter import base_dtype
 from trainer.objectives.base import Batch
 from trainer.rank.assignment import Assignment
@@ -27,10 +30,12 @@ from trainer.rank.rows import Batches, Rows
 from trainer.rank.state import RunState
 from trainer.reporting.background import BackgroundSink
 from trainer.reporting.sinks import BufferedSink, FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
+from trainer.reporting.stageclock import StageClock
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.tasks.registry import task_of
 from trainer.training.ahead import Ahead
-from trainer.training.loop import Progress, StepBatches, StopReason, train
+from trainer.training.figures import StepResult
+from trainer.training.loop import Progress, StepBatches, StopReason, Supervision, train
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,8 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
     if work.only_results:
         return progress
     outbox.send(stage=Stage.TRAINING, progress=progress.to_record())
+    clock = work.clock
+    clock.begin(TimedStage.FIRST_STEP)
     engine, config, ledger = loaded.engine, work.config, start.ledger
 
     def state(progress: Progress) -> dict[str, Any]:
@@ -61,20 +68,39 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
             start.words.add(prepared.words)
             return prepared.batches
 
-        hooks = hooks_of(config, rows, measuring, sinks, SaveCheckpoints(engine, store, config, ledger, outbox, state, sinks.flush))
+        checkpoints = SaveCheckpoints(
+            engine, store, config, ledger, outbox, state, sinks.flush, lambda: clock.within(TimedStage.CHECKPOINTS)
+        )
+        hooks = hooks_of(config, rows, measuring, sinks, checkpoints, clock)
         hooks.make_up(ledger, progress)
-        smoothing = config.regularization.label_smoothing
-        train(engine, task_of(config.task).objective, batches, config.training, smoothing, progress, hooks.supervision())
+        smoothing, supervision = config.regularization.label_smoothing, first_step_timed(hooks.supervision(), clock)
+        train(engine, task_of(config.task).objective, batches, config.training, smoothing, progress, supervision)
     return progress
 
 
-def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, sinks: MetricsSink, checkpoints: SaveCheckpoints) -> Hooks:
+def first_step_timed(supervision: Supervision, clock: StageClock) -> Supervision:
+    """Return the supervision that also ends the stage of the first step, when its figures are there."""
+
+    def note(result: StepResult) -> None:
+        clock.begin(TimedStage.TRAINING)
+        supervision.note(result)
+
+    return replace(supervision, note=note)
+
+
+def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, sinks: MetricsSink, checkpoints: SaveCheckpoints,
+             clock: StageClock) -> Hooks:  # fmt: skip
     """Return this rank's hooks."""
     ledger, outbox, engine = measuring.ledger, measuring.outbox, measuring.loaded.engine
     stop, every, stopping = StopOnRequest(engine, outbox), validation_every(config, rows), config.regularization.early_stopping
+
+    def validate() -> ValidationResult:
+        with clock.within(TimedStage.VALIDATION):
+            return measuring.validate(stop.between_batches)
+
     return Hooks(
         figures=LogFigures(ledger, sinks, outbox, logger.info) if engine.rank == 0 else None,
-        validation=Validate(lambda: measuring.validate(stop.between_batches), every, stopping, ledger, sinks, outbox) if every else None,
+        validation=Validate(validate, every, stopping, ledger, sinks, outbox) if every else None,
         stop=stop,
         checkpoints=checkpoints,
     )

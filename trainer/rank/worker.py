@@ -13,6 +13,7 @@ from typing import Any
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.quickimport import keep_what_transformers_lists
 from trainer.rank.launch import set_environment, use_threads
+from trainer.reporting.stageclock import StageClock
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Payload:
     owner: str
     box: Any
     """Ray handle of the progress actor."""
+    clock: StageClock
+    """Has timed the driver's stages, and the start of the workers since it began."""
     only_results: bool = False
     """The run had finished before; missing results are made from its checkpoints, without training."""
 
@@ -42,7 +45,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 
     sinks = [partial(RayMetricsSink, config.job)] if rank == 0 else []
     inputs, sender = pickle.loads(payload.inputs), WorkerProgress(payload.box)  # noqa: S301 - the driver pickled it
-    execute(Assignment(config, inputs, payload.owner, sender, sinks, only_results=payload.only_results))
+    execute(Assignment(config, inputs, payload.owner, sender, sinks, payload.only_results, payload.clock))
 
 
 def prepare_environment(config: TrainConfig) -> int:

@@ -15,6 +15,7 @@ from finetune.api.metrics import MetricName, Score, score_of
 from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance
 from finetune.api.sections import Generation
 from finetune.api.tasks import TASKS, TaskName
+from finetune.api.timings import Timings
 from finetune.api.trainconfig import TrainConfig
 from trainer.evaluation.metrics.base import Figure
 
@@ -92,6 +93,7 @@ class RunResult:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """The settings that took effect, including the seed."""
     warnings: Sequence[str] = ()
+    timings: Timings | None = None
 
 
 def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
@@ -117,6 +119,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "checkpoints": [checkpoint.to_wire() for checkpoint in result.checkpoints],
         "exports": [dict(export) for export in result.exports],
         "warnings": list(result.warnings),
+        "timings": result.timings.to_wire() if result.timings else None,
         "versions": _versions(),
     }
 

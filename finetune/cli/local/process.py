@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from finetune.api.timings import STARTED_VARIABLE
 from finetune.cli.local.supervisor import KILL, TERMINATE
 from finetune.cli.local.surroundings import Surroundings
 from finetune.system.interpreter import encoding_of
@@ -41,12 +42,14 @@ class TrainerProcess:
         terminal: bool = False,
         keep_open: Sequence[int] = (),
         data: Path | None = None,
+        started: float | None = None,
     ) -> None:
         """Start `command`; its stderr goes to `log`, and the supervisor holds the files `keep_open` until all has ended.
 
         `data` is the data folder of a run, which nobody else writes to meanwhile: if this process is killed, the supervisor
-        removes the run's rows from it.
+        removes the run's rows from it. `started` is when the command began, in seconds since the epoch.
         """
+        variables = {DATA_VARIABLE: data, STARTED_VARIABLE: started}
         self._encoding = encoding_of(sys.stdout)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "finetune.cli.local.supervisor", *command],
@@ -54,7 +57,7 @@ class TrainerProcess:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=place.start_folder,
-            env=trainer_environment(place, terminal) | ({} if data is None else {DATA_VARIABLE: str(data)}),
+            env=trainer_environment(place, terminal) | {name: str(value) for name, value in variables.items() if value is not None},
             start_new_session=True,  # Ctrl-C in the terminal reaches `finetune` alone, which forwards it once
             pass_fds=tuple(keep_open),
             bufsize=0,

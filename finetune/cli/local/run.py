@@ -3,15 +3,16 @@
 import contextlib
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
-from finetune.api.results import ResultsFolder, missing_results
+from finetune.api.results import ResultsFolder, missing_results, read_report
 from finetune.api.status import FineTuneJobStatus
 from finetune.cli.jobfile.reading import JobFile, read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run, prepare
@@ -26,6 +27,7 @@ from finetune.cli.local.replacing import discard_once_replaced, set_aside, settl
 from finetune.cli.local.screen import BarScreen, Screen, open_screen
 from finetune.cli.local.status import begin
 from finetune.cli.local.surroundings import Surroundings, surroundings
+from finetune.cli.local.timings import budget
 from finetune.system.scratch import DATA, remove_starts
 
 POLL_SECONDS = 0.5
@@ -43,6 +45,10 @@ class RunRequest:
     claims: Mapping[str, Path]
     overwrite: bool = False
     verbose: bool = False
+    timings: bool = False
+    """Show how long each stage took."""
+    started: float = field(default_factory=time.time)
+    """When the command began, in seconds since the epoch."""
 
 
 def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
@@ -108,7 +114,8 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
         command = [*trainer, "--config", str(folders.config)]
         with interrupts.held():
             data = folders.output / DATA
-            process = TrainerProcess(command, log, place, terminal=isinstance(screen, BarScreen), keep_open=[lock], data=data)
+            process = TrainerProcess(command, log, place, terminal=isinstance(screen, BarScreen), keep_open=[lock], data=data,
+                                     started=request.started)  # fmt: skip
             interrupts.pass_to(process)
         tail = LogTail(folders.log, log_start)
         while (lines := process.lines(POLL_SECONDS)) is not None:
@@ -123,6 +130,9 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
     remove_starts(data)
     ended = follower.conclude(exit_code, stopped=interrupts.received > 0)
     screen.close()
+    if request.timings:
+        for line in budget(read_report(ResultsFolder(folders.output)), time.time() - request.started):
+            screen.say(line)
     again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))
     report_end(ended, folders, tail, again, screen)
     return EXIT_CODES.get(ended.outcome.result, EXIT_FAILURE)

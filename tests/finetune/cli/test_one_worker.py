@@ -39,7 +39,11 @@ def test_a_trainer_killed_by_the_system_is_told_from_one_that_failed_and_the_run
     assert said.splitlines()[-1].startswith("the checkpoint at step ")
     assert json.loads((out / "status.json").read_text())["attempts"][-1]["reason"] == "Killed"
 
-    again = finetune("run", path, "--output", out)
+    again = finetune("run", path, "--output", out, "--timings")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "resumed from step " in again.stdout
     assert "Ray" not in again.stdout
+    *_, whole, end = again.stdout.splitlines()
+    assert whole.startswith("  whole ")
+    assert end.startswith("finished; ")
+    assert any(line.startswith("  training ") for line in again.stdout.splitlines())

@@ -20,12 +20,23 @@ from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, Stag
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import REMOVED, train_config
 from tests.repository import REPOSITORY
-from tests.trainer.fixtures.programs import config, figures, finish, learner_with_rows, record, start, steps_logged, wait_until
+from tests.trainer.fixtures.programs import (
+    config,
+    figures,
+    finish,
+    learner_with_rows,
+    record,
+    stages_timed,
+    start,
+    steps_logged,
+    wait_until,
+)
 from trainer.driver.attempt import attempt
 from trainer.driver.exits import exit_of
 from trainer.driver.here import DirectSender, fit_here, prepare_environment, process_group, runs_here, stdout_in_the_log
 from trainer.driver.stopping import StopRequest
 from trainer.model.exporter import ExportMismatchError
+from trainer.reporting.stageclock import StageClock
 from trainer.storage.ownership import Ownership
 
 CLUSTER = {"progress": {"configMap": "progress", "namespace": "default"}}
@@ -114,7 +125,7 @@ def test_what_the_rank_raises_ends_the_run_with_the_reason_that_it_has_with_ray(
     monkeypatch.setattr("trainer.rank.run.execute", execute)
     one = train_config(tmp_path, workers={"workers": 1})
     with threads_kept():
-        end = exit_of(lambda: str(fit_here(one, None, Ownership.of(one, {}), Published(), StopRequest())))
+        end = exit_of(lambda: str(fit_here(one, None, Ownership.of(one, {}), Published(), StopRequest(), StageClock("driver", 0.0))))
     assert (end.exit_code, end.outcome.reason) == (code, reason)
     assert words in end.outcome.message
 
@@ -166,6 +177,11 @@ def test_an_attempt_trains_in_this_program_and_publishes_what_its_rank_says(fold
     said = capfd.readouterr().out
     assert "Perplexity" in said
     assert "step 2/2" not in said
+    assert stages_timed(folder / "inside") == [
+        *((stage, "driver") for stage in ("start", "rows", "model", "doctor", "tokens")),
+        *((stage, "rank 0") for stage in ("load", "resume", "first step", "training", "validation", "checkpoints")),
+        *((stage, "rank 0") for stage in ("final model", "base model", "export")),
+    ]
 
 
 @pytest.mark.timeout(600)

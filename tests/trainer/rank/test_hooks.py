@@ -1,6 +1,7 @@
 """What happens after a step, with engines that only count, and that ranks in threads ask for the same things in the same order."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +395,25 @@ def test_ranks_that_share_a_state_write_their_parts_of_a_whole_model_and_rank_0_
     assert sorted(path.stem for path in folder.glob("*.safetensors")) == files
     weights = CheckpointStore(LocalFolder(tmp_path), "owner", 10).at_step(5).tensors().whole("parameters")["w"]
     assert torch.equal(weights, torch.tensor([[0.0, 1.0], [2.0, 3.0]]) if "full" in method else torch.ones(1))
+
+
+def test_the_time_of_a_checkpoint_is_that_of_its_save(tmp_path: Path) -> None:
+    open_now, seen = [False], list[bool]()
+
+    @contextlib.contextmanager
+    def timed() -> Iterator[None]:
+        open_now[0] = True
+        yield
+        open_now[0] = False
+
+    def state(_: Progress) -> dict[str, object]:
+        seen.append(open_now[0])
+        return {}
+
+    config = train_config(checkpoint={"everySteps": 2, "keep": 2})
+    hook = SaveCheckpoints(
+        OneRank(), CheckpointStore(LocalFolder(tmp_path), "owner", 2), config, Ledger(), Listener(), state, lambda: None, timed
+    )
+    for step in (1, 2, 3):
+        hook.after_step(progress_at(step))
+    assert (seen, open_now) == ([True], [False])

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from finetune.api.tasks import TASKS, TaskName
-from tests.trainer.fixtures.programs import config, figures, finish, kill_tree, learner_with_rows, record, start, steps_logged, wait_until
+from tests.trainer.fixtures.programs import (
+    config,
+    figures,
+    finish,
+    kill_tree,
+    learner_with_rows,
+    record,
+    stages_timed,
+    start,
+    steps_logged,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
@@ -32,6 +43,7 @@ def test_a_run_leaves_report_checkpoints_model_and_a_last_record(folder: Path, u
     last = record(folder, "unbroken")
     assert last["outcome"]["result"] == "Succeeded"
     assert (last["progress"]["step"], last["progress"]["totalSteps"], last["resumedFromStep"]) == (12, 12, 0)
+    assert {("Ray", "driver"), ("workers", "rank 0"), ("load", "rank 0")} < set(stages_timed(unbroken))
     assert [checkpoint["verified"] for checkpoint in last["checkpoints"]] == [True, True, True]
     assert [line["step"] for line in map(json.loads, (unbroken / "metrics.jsonl").read_text().splitlines()) if "trainLoss" in line] == list(
         range(1, 13)

@@ -5,6 +5,7 @@ Test: tests/trainer/rank/test_hooks.py.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
@@ -18,13 +19,15 @@ from trainer.training.loop import Progress
 class SaveCheckpoints:
     """Saves due checkpoints; a failure on rank 0 fails the run on all.
 
-    `state_at` returns what is saved besides tensors; `flush` stores the figures of all steps so far, which a resume goes on from.
+    `state_at` returns what is saved besides tensors; `flush` stores the figures of all steps so far, which a resume goes on from;
+    `timed` times a save.
     """
 
     def __init__(self, engine: Engine, store: CheckpointStore, config: TrainConfig, ledger: Ledger, sender: Sender,
-                 state_at: Callable[[Progress], Mapping[str, Any]], flush: Callable[[], None]) -> None:  # fmt: skip
+                 state_at: Callable[[Progress], Mapping[str, Any]], flush: Callable[[], None],
+                 timed: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:  # fmt: skip
         self._engine, self._store, self._config, self._ledger, self._sender = engine, store, config, ledger, sender
-        self._state_at, self._flush = state_at, flush
+        self._state_at, self._flush, self._timed = state_at, flush, timed
         # An adapter is small, and whole it does not depend on the number of ranks.
         self._in_parts = engine.shards_state and config.method.lora is None
 
@@ -41,6 +44,10 @@ class SaveCheckpoints:
 
     def save(self, progress: Progress) -> None:
         """Save a checkpoint of this step, and send the list of checkpoints to the driver. All ranks must call it."""
+        with self._timed():
+            self._save(progress)
+
+    def _save(self, progress: Progress) -> None:
         engine, step, attempt, validated = self._engine, progress.step, self._config.job.attempt, self._ledger.metrics.validated
         score = validated if validated is not None and validated.step == step else None
         if engine.rank == 0:

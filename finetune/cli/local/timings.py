@@ -1,0 +1,41 @@
+"""The budget of a run as a table: how long each stage took. Pure. Tests: tests/finetune/cli/local/test_timings.py."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from finetune.api.timings import StageTiming, Timings
+
+WIDTHS = (26, 8, 9, 9, 7)
+HEADINGS = ("stage", "in", "from s", "took s", "CPU s")
+
+
+def budget(report: Mapping[str, Any] | None, whole_seconds: float) -> list[str]:
+    """Return the lines of the table, from the report of a run that took so many seconds in all; a single one where it has no timings."""
+    try:
+        timings = Timings.model_validate((report or {})["timings"])
+    except (KeyError, ValidationError):
+        return ["timings: none; a run has them once it has written its report"]
+    rest = max(0.0, whole_seconds - timings.seconds)
+    return [
+        _line(HEADINGS),
+        *(_line(_cells(timing)) for timing in timings.stages),
+        _line(("after the report", "", f"{timings.seconds:.1f}", f"{rest:.1f}", "")),
+        _line(("whole", "", "0.0", f"{whole_seconds:.1f}", "")),
+    ]
+
+
+def _cells(timing: StageTiming) -> tuple[str, ...]:
+    name = timing.stage.value
+    if timing.times > 1:
+        name += f", {timing.times} times"
+    if timing.beside:
+        name += ", beside others"
+    cpu = "" if timing.cpu_seconds is None else f"{timing.cpu_seconds:.1f}"
+    return name, timing.process, f"{timing.start_seconds:.1f}", f"{timing.seconds:.1f}", cpu
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    texts = [cell.ljust(width) if index < 2 else cell.rjust(width) for index, (cell, width) in enumerate(zip(cells, WIDTHS, strict=True))]
+    return f"  {''.join(texts)}".rstrip()
