@@ -131,7 +131,8 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
     ended = follower.conclude(exit_code, stopped=interrupts.received > 0)
     screen.close()
     if request.timings:
-        for line in budget(read_report(ResultsFolder(folders.output)), time.time() - request.started):
+        report = read_report(ResultsFolder(folders.output)) if ended.outcome.result is Result.SUCCEEDED else None
+        for line in budget(report, time.time() - request.started):
             screen.say(line)
     again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))
     report_end(ended, folders, tail, again, screen)

@@ -38,9 +38,11 @@ sys.exit(main())
 """
 
 
-def finetune(folder: Path, behavior: str = "succeed", *, overwrite: bool = False, verbose: bool = False, **changes: Any) -> int:
+def finetune(
+    folder: Path, behavior: str = "succeed", *, overwrite: bool = False, verbose: bool = False, timings: bool = False, **changes: Any
+) -> int:
     path = write(folder, CONFIG_MAP, job(**changes))
-    return run(RunRequest(path, folder / "out", {}, overwrite, verbose), Machine(2, 0), standin(behavior))
+    return run(RunRequest(path, folder / "out", {}, overwrite, verbose, timings=timings), Machine(2, 0), standin(behavior))
 
 
 @contextlib.contextmanager
@@ -105,6 +107,30 @@ def test_the_trainers_log_and_the_workers_lines_go_to_a_file(tmp_path: Path, cap
 def test_the_log_is_shown_on_request(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     finetune(tmp_path, verbose=True)
     assert "a line of the log" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("behavior", "shown"),
+    [("timed", ["  start                     driver        0.0      1.5    1.2"]), ("succeed", []), ("fail", [])],
+    ids=["a report with timings", "a report without", "no report"],
+)
+def test_the_budget_of_a_run_is_shown_on_request_before_the_last_words(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], behavior: str, shown: list[str]
+) -> None:
+    finetune(tmp_path, behavior, timings=True)
+    lines = capfd.readouterr().out.splitlines()
+    end = next(index for index, line in enumerate(lines) if line.startswith(("finished; ", "failed (")))
+    if shown:
+        assert lines[end - 4 : end - 2] == ["  stage                     in         from s   took s  CPU s", *shown]
+        assert lines[end - 1].startswith("  whole ")
+    else:
+        assert lines[end - 1] == "timings: none; a run has them once it has written its report"
+
+
+def test_the_trainer_is_told_when_the_command_began(tmp_path: Path) -> None:
+    before = time.time()
+    finetune(tmp_path, "timed")
+    assert before <= float((tmp_path / "out/started").read_text()) <= time.time()
 
 
 def test_the_trainer_finds_the_config_map_in_a_file(tmp_path: Path) -> None:
