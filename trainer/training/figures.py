@@ -36,9 +36,9 @@ class StepResult:
 class LaunchedStep:
     """A step that the device may still be computing."""
 
-    def __init__(self, progress: TrainingProgress, learning_rate: float, units: int, sums: Tensor, gradient_norm: Tensor) -> None:
+    def __init__(self, step: int, tokens_seen: int, learning_rate: float, units: int, sums: Tensor, gradient_norm: Tensor) -> None:
         """`sums` are of all ranks, float64: the negative log-likelihood, and how many ranks were asked to stop."""
-        self._progress, self._learning_rate, self._units = progress, learning_rate, units
+        self.step, self.tokens_seen, self.learning_rate, self.units = step, tokens_seen, learning_rate, units
         figures = torch.cat([sums, gradient_norm.detach().to(sums).reshape(1)])
         self._figures = figures.to("cpu", non_blocking=True)
         # Waiting for the device itself would wait for the steps that were launched since.
@@ -46,17 +46,15 @@ class LaunchedStep:
         if self._arrived is not None:
             self._arrived.record()
 
-    def read(self) -> tuple[StepResult, bool]:
-        """Return the step's figures, and whether a rank was asked to stop. Waits until the device has finished the step.
+    def read(self) -> tuple[float, float, bool]:
+        """Return loss, gradient norm, and whether a rank was asked to stop. Waits until the device has finished the step.
 
         Raises TrainingDivergedError, which names the step, if loss or gradient norm is not finite.
         """
         if self._arrived is not None:
             self._arrived.synchronize()
         nll, asked_to_stop, gradient_norm = self._figures.tolist()
-        train_loss = nll / max(1, self._units)
+        train_loss = nll / max(1, self.units)
         if not (math.isfinite(train_loss) and math.isfinite(gradient_norm)):
-            raise TrainingDivergedError(
-                f"step {self._progress.step}: loss {train_loss}, gradient norm {gradient_norm}; lower training.learningRate"
-            )
-        return StepResult(self._progress, train_loss, gradient_norm, self._learning_rate, self._units), asked_to_stop > 0
+            raise TrainingDivergedError(f"step {self.step}: loss {train_loss}, gradient norm {gradient_norm}; lower training.learningRate")
+        return train_loss, gradient_norm, asked_to_stop > 0

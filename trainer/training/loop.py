@@ -52,13 +52,17 @@ class Progress:
         """Whether no more steps follow."""
         return self.step >= self.total_steps or self.stop_reason is not None
 
-    def mark(self, now: float) -> None:
-        """Record the time (monotonic, seconds) at a step's end or before the first step, for rate and ETA."""
+    def mark(self, now: float, at: tuple[int, int] | None = None) -> None:
+        """Record the time (monotonic, seconds) at a step's end or before the first step, for rate and ETA.
+
+        `at` are step and tokens seen by then, by default those of now: on a GPU a later step may be launched before one has ended.
+        """
+        step, tokens_seen = at if at is not None else (self.step, self.tokens_seen)
         if self._times:
             before, _, tokens_before = self._times[-1]
             self.step_seconds += now - before
-            self.step_tokens += self.tokens_seen - tokens_before
-        self._times.append((now, self.step, self.tokens_seen))
+            self.step_tokens += tokens_seen - tokens_before
+        self._times.append((now, step, tokens_seen))
 
     @property
     def paused(self) -> bool:
@@ -69,17 +73,21 @@ class Progress:
         """Drop the recorded times: what follows, such as an evaluation, is not training."""
         self._times.clear()
 
-    def to_record(self) -> TrainingProgress:
-        """Return the progress for the record; rate and ETA are over the last `RATE_WINDOW_STEPS` steps, None if unknown."""
+    def to_record(self, at: tuple[int, int] | None = None) -> TrainingProgress:
+        """Return the progress for the record; rate and ETA are over the last `RATE_WINDOW_STEPS` steps, None if unknown.
+
+        `at` is as in `mark`.
+        """
+        step, tokens_seen = at if at is not None else (self.step, self.tokens_seen)
         rate = self.step_tokens / self.step_seconds if self.step_seconds > 0 else None
         eta = None
         if len(self._times) >= 2:
             (begin, first_step, first_tokens), (end, last_step, last_tokens) = self._times[0], self._times[-1]
             seconds = max(end - begin, 1e-9)
             rate = (last_tokens - first_tokens) / seconds
-            eta = (self.total_steps - self.step) * seconds / max(1, last_step - first_step)
+            eta = (self.total_steps - step) * seconds / max(1, last_step - first_step)
         return TrainingProgress(
-            step=self.step, total_steps=self.total_steps, epoch=self.step / self.steps_per_epoch, tokens_seen=self.tokens_seen,
+            step=step, total_steps=self.total_steps, epoch=step / self.steps_per_epoch, tokens_seen=tokens_seen,
             tokens_per_second=rate, eta_seconds=eta,
         )  # fmt: skip
 
@@ -140,8 +148,7 @@ def train(engine: Engine, objective: Objective[B], batches: Callable[[int], Step
         sums = engine.sum_over_ranks(torch.stack([nll, torch.full_like(nll, float(supervision.asked_to_stop()))]))
         progress.step += 1
         progress.tokens_seen += batch.tokens
-        progress.mark(time.monotonic())
-        unread.append(LaunchedStep(progress.to_record(), learning_rate, batch.units, sums, gradient_norm))
+        unread.append(LaunchedStep(progress.step, progress.tokens_seen, learning_rate, batch.units, sums, gradient_norm))
         read(unread, progress, supervision, keep=1 if engine.asynchronous else 0)
         if progress.finished or any(hook.due(progress) for hook in supervision.hooks):
             read(unread, progress, supervision, keep=0)
@@ -165,8 +172,11 @@ def backward(engine: Engine, objective: Objective[B], forward: Forward, batch: S
 def read(unread: deque[LaunchedStep], progress: Progress, supervision: Supervision, keep: int) -> None:
     """Pass on the figures of all launched steps but the last `keep`; end training if one of them has brought a request to stop."""
     while len(unread) > keep:
-        result, stop = unread.popleft().read()
-        supervision.note(result)
+        launched = unread.popleft()
+        train_loss, gradient_norm, stop = launched.read()
+        at = launched.step, launched.tokens_seen
+        progress.mark(time.monotonic(), at)
+        supervision.note(StepResult(progress.to_record(at), train_loss, gradient_norm, launched.learning_rate, launched.units))
         if stop and not progress.finished:
             progress.stop_reason = StopReason.INTERRUPTED
 

@@ -184,6 +184,19 @@ def test_rate_and_eta_come_from_steps_alone_and_outlive_a_pause() -> None:
     assert (progress.step_seconds, progress.step_tokens) == (pytest.approx(4.0), 150)
 
 
+def test_a_step_takes_the_time_until_its_figures_are_there_though_the_next_is_launched_before() -> None:
+    progress = Progress(total_steps=10, steps_per_epoch=5)
+    progress.mark(100.0)
+    progress.step, progress.tokens_seen = 2, 100
+    progress.mark(103.0, at=(1, 50))
+    first = progress.to_record(at=(1, 50))
+    progress.mark(104.0, at=(2, 100))
+    assert (first.step, first.tokens_seen, first.epoch) == (1, 50, 0.2)
+    assert (first.tokens_per_second, first.eta_seconds) == (pytest.approx(50 / 3), pytest.approx(27.0))
+    assert progress.to_record().tokens_per_second == pytest.approx(25.0)
+    assert (progress.step_seconds, progress.step_tokens) == (pytest.approx(4.0), 100)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_perplexity_does_not_depend_on_the_batch_size_and_equals_an_independent_computation(batch_size: int) -> None:
     model, nll, tokens = new_model().eval(), 0.0, 0
