@@ -51,7 +51,7 @@ def test_the_driver_reads_tokenizes_and_checks_everything_without_torch(tmp_path
     tiny_learner(tmp_path / "model")
     write_rows(tmp_path / "train.jsonl", 40)
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(wire_config(tmp_path, progress__file=str(tmp_path / "progress.json"))))
+    config.write_text(json.dumps(wire_config(tmp_path, workers__workers=2, progress__file=str(tmp_path / "progress.json"))))
 
     lines = python(DRIVER, "--config", str(config), FINETUNE_CACHE=str(tmp_path / "cache"))
 

@@ -1,14 +1,15 @@
-"""Makes transformers quicker to import: it lists what its 3,000 files define by reading them all, twice, in every process.
+"""Makes transformers quicker to import, by a hook that replaces two functions of one of its modules.
 
-The list is the same each time, so it is kept in the cache, by version and place. Where anything about it is not as expected,
-transformers reads its files as usual. Test: tests/trainer/model/test_quickimport.py.
+It lists what its 3,000 files define by reading them all, twice, in every process. The list is the same each time, so it is kept
+in the cache, by version and place; where anything about it is not as expected, transformers reads its files as usual. And it
+imports torch, which a program that only needs tokenizers can do without. Test: tests/trainer/model/test_quickimport.py.
 """
 
 import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.metadata import version
@@ -26,12 +27,33 @@ Structure = dict[Any, Any]
 
 def keep_what_transformers_lists() -> None:
     """Take effect at the next import of transformers; does nothing the second time."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    _finder()
+
+
+@contextlib.contextmanager
+def without_torch() -> Iterator[None]:
+    """Let transformers, when it is imported in this block, find no torch, whatever other threads import meanwhile."""
+    finder = _finder()
+    finder.torch = False
+    try:
+        yield
+    finally:
+        finder.torch = True
+
+
+def _finder() -> "_Finder":
+    found = next((finder for finder in sys.meta_path if isinstance(finder, _Finder)), None)
+    if found is None:
+        found = _Finder()
+        sys.meta_path.insert(0, found)
+    return found
 
 
 class _Finder(MetaPathFinder):
-    """Finds one module of transformers, whose scanner is replaced once it is loaded."""
+    """Finds one module of transformers, of which functions are replaced once it is loaded."""
+
+    torch = True
+    """Whether transformers is to find torch."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname != MODULE:
@@ -39,12 +61,18 @@ class _Finder(MetaPathFinder):
         found = PathFinder.find_spec(fullname, path)
         if found is None or found.origin is None or not isinstance(found.loader, SourceFileLoader):
             return None
-        return spec_from_file_location(fullname, found.origin, loader=_Loader(fullname, found.origin))
+        return spec_from_file_location(fullname, found.origin, loader=_Loader(fullname, found.origin, self.torch))
 
 
 class _Loader(SourceFileLoader):
+    def __init__(self, fullname: str, path: str, torch: bool) -> None:
+        super().__init__(fullname, path)
+        self._torch = torch
+
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
+        if not self._torch:
+            module.is_torch_available = lambda: False  # type: ignore[attr-defined]  # asked by all of transformers, from here on
         scan = getattr(module, SCANNER, None)
         if scan is not None:
             setattr(module, SCANNER, Kept(scan, Path(self.path).parents[1] / "models"))

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from trainer.model.quickimport import keep_what_transformers_lists
+from trainer.model.quickimport import keep_what_transformers_lists, without_torch
 
 ADVICE = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
 _importing = threading.Lock()
@@ -23,14 +23,12 @@ def import_transformers() -> None:
     with _importing:
         if "torch" in sys.modules or "transformers" in sys.modules:
             return
-        keep_what_transformers_lists()
         given = os.environ.get(ADVICE)
         os.environ[ADVICE] = "1"  # else it advises to install torch
-        sys.modules["torch"] = None  # type: ignore[assignment]  # Python's way to say that there is no such module
         try:
-            import transformers  # noqa: F401  # looks for torch once, and remembers
+            with without_torch():
+                import transformers  # noqa: F401
         finally:
-            del sys.modules["torch"]
             del os.environ[ADVICE]
             if given is not None:
                 os.environ[ADVICE] = given

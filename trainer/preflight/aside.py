@@ -12,7 +12,7 @@ from typing import Any, Self
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.location import LocatedModel, folder_of, locate, ready_folder
 from trainer.model.weights import weights_digest
-from trainer.preflight.passed import Passed
+from trainer.preflight.passed import Passed, Rehearsed
 from trainer.preflight.rehearsing import RehearsalProgram
 
 
@@ -27,7 +27,8 @@ class ModelChecks:
         self._here = "torch" in sys.modules
         self._located: Future[LocatedModel] = Future()
         self._digest: Future[str | None] = Future()
-        self._rehearsed: Future[tuple[str, ...]] = Future()
+        self._findings: Future[tuple[str, ...] | None] = Future()
+        """Of the rehearsal; None where it is still to be done here."""
 
     def __enter__(self) -> Self:
         # Not waited for when other input is invalid: a hub that does not answer takes its time.
@@ -47,35 +48,36 @@ class ModelChecks:
 
     def rehearse(self) -> tuple[str, ...]:
         """Return the findings once the model has been rehearsed; raises InputError if it cannot be trained as the job asks."""
-        findings = self._rehearsed.result()
-        if self._here:
+        findings = self._findings.result()
+        if findings is None:
             from trainer.preflight.rehearsal import rehearse
 
-            return rehearse(self.located(), self._config).findings
+            return self._remembered(rehearse(self.located(), self._config))
         return findings
 
     def _work(self) -> None:
-        answers: tuple[Future[Any], ...] = (self._located, self._digest, self._rehearsed)
+        answers: tuple[Future[Any], ...] = (self._located, self._digest, self._findings)
         try:
             located = locate(self._config.model, weights=False)
             self._located.set_result(located)
-            findings = () if self._here else self._found_before(located)
-            if findings is None:
+            findings = self._found_before(located)
+            elsewhere = findings is None and not self._here
+            if elsewhere:
                 self._program.begin()
-            folder = folder_of(located)
+            folder_of(located)  # dequantizes a GGUF file
             self._digest.set_result(weights_digest(located) if located.revision is None else None)
-            if findings is None:
-                rehearsed = self._program.rehearse(located, self._config)
-                findings = rehearsed.findings
-                if rehearsed.built:
-                    Passed.of(self._config, folder).remember(findings)
-            self._rehearsed.set_result(findings)
+            self._findings.set_result(self._remembered(self._program.rehearse(located, self._config)) if elsewhere else findings)
         except BaseException as error:  # raised again in the thread that asks
             for answer in answers:
                 if not answer.done():
                     answer.set_exception(error)
         finally:
             self._program.close()
+
+    def _remembered(self, rehearsed: Rehearsed) -> tuple[str, ...]:
+        if rehearsed.built:
+            Passed.of(self._config, folder_of(self.located())).remember(rehearsed.findings)
+        return rehearsed.findings
 
     def _found_before(self, located: LocatedModel) -> tuple[str, ...] | None:
         folder = ready_folder(located)

@@ -37,6 +37,30 @@ print("torch" in sys.modules, is_torch_available())
 """
 
 
+MEANWHILE = """
+import threading
+import trainer.model.torchless
+
+seen = []
+def other():
+    import torch
+    seen.append(torch.__version__)
+
+with trainer.model.torchless.without_torch():
+    import transformers
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+from transformers.utils import is_torch_available
+print(len(seen), is_torch_available())
+"""
+
+
+def test_another_thread_that_needs_torch_finds_it_meanwhile() -> None:
+    done = subprocess.run([sys.executable, "-c", MEANWHILE], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
+
+
 def test_who_asks_for_transformers_while_torch_is_imported_gets_it_with_torch() -> None:
     done = subprocess.run([sys.executable, "-c", BESIDE], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True"]

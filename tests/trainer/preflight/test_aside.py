@@ -11,6 +11,7 @@ from tests.trainer.fixtures.causal import tiny_learner
 from trainer.model.weights import weights_digest
 from trainer.preflight import aside
 from trainer.preflight.aside import ModelChecks
+from trainer.preflight.rehearsal import rehearse
 
 
 @pytest.fixture
@@ -24,6 +25,21 @@ def test_the_answers_are_those_of_the_model(job) -> None:
         assert model.located().path == Path(job.model.path)
         assert model.weights_digest() == weights_digest(model.located())
         assert model.rehearse() == ()
+
+
+def test_a_model_that_passed_is_not_rehearsed_again(job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    rehearsed = []
+
+    def counted(*given):
+        rehearsed.append(given)
+        return rehearse(*given)
+
+    monkeypatch.setattr("trainer.preflight.rehearsal.rehearse", counted)
+    for _ in range(2):
+        with ModelChecks(job) as model:
+            model.rehearse()
+    assert len(rehearsed) == 1
 
 
 def test_a_missing_model_is_told_when_it_is_asked_for(tmp_path: Path) -> None:

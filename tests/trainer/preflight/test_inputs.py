@@ -101,6 +101,7 @@ def test_bad_input_ends_the_run_with_code_2_and_a_last_record(tmp_path: Path, br
 
 
 def test_bad_rows_are_reported_without_importing_torch_or_ray(tmp_path: Path) -> None:
+    """A single rank on this machine runs in the same program, which imports torch meanwhile; two run elsewhere."""
     broken_line(tmp_path)
     program = (
         "import sys; from trainer.__main__ import main; code = main(sys.argv[1:]); "
@@ -108,7 +109,12 @@ def test_bad_rows_are_reported_without_importing_torch_or_ray(tmp_path: Path) ->
     )
     env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
-        [sys.executable, "-c", program, "--config", str(config(tmp_path))], env=env, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program, "--config", str(config(tmp_path, workers__workers=2))],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert done.stdout.strip() == "2 []"
 
