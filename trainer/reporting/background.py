@@ -1,7 +1,7 @@
 """Figures reach their sinks in a thread of their own: a slow disk or a lost node must not hold up the next step.
 
-The sinks are opened there too, with the first figures: TensorBoard alone takes seconds to import, which the first step need not
-wait for. Test: tests/trainer/reporting/test_background.py.
+The sinks are opened there too, with the first figures, so that the first step waits for no import and no file.
+Test: tests/trainer/reporting/test_background.py.
 """
 
 import logging

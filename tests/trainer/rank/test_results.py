@@ -118,7 +118,8 @@ def test_a_form_that_is_added_is_written_and_nothing_is_trained_or_measured_agai
 
     after = report(folder)
     assert [entry["form"] for entry in after["exports"]] == ["adapter", "merged"]
-    assert after | {"exports": before["exports"]} == before
+    assert after | {name: before[name] for name in ("exports", "timings")} == before
+    assert not {"base model", "training"} & {timing["stage"] for timing in after["timings"]["stages"]}
     assert (folder / "run" / "model" / "merged" / "model.safetensors").is_file()
     assert (folder / "run" / "metrics.jsonl").read_text() == lines
     assert sent.fields["output"].report_uri == str(folder / "run" / "report.json")
@@ -224,5 +225,5 @@ def test_two_ranks_that_shard_parameters_add_a_form_and_make_results_again(folde
     first, widened, again = (json.loads((folder / f"{name}.json").read_text()) for name in ("first", "widened", "again"))
     assert [entry["form"] for entry in widened["exports"]] == ["adapter", "merged"]
     assert all(entry["logitDifference"] <= entry["tolerance"] for entry in again["exports"])
-    assert widened | {"exports": first["exports"]} == first
+    assert widened | {name: first[name] for name in ("exports", "timings")} == first
     assert (again["baseline"], again["final"], again["best"]) == (first["baseline"], first["final"], first["best"])
