@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.data.rows import Sample
 from trainer.objectives.family import Family
+from trainer.objectives.outputlayer import plain_output_layer
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class Forward:
     compute: Callable[..., Tensor]
     """Returns logits for keyword arguments of the model."""
     arguments: frozenset[str]
+    output_layer: nn.Linear | None
+    """The layer that the logits come out of, if an objective may compute them itself; see `plain_output_layer`."""
 
     @classmethod
     def of(cls, model: Any, compute: Callable[..., Tensor]) -> "Forward":
         """Return the forward pass of `model`, which may have adapters; `compute` is the engine's forward."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        return cls(compute, frozenset(inspect.signature(base.forward).parameters))
+        return cls(compute, frozenset(inspect.signature(base.forward).parameters), plain_output_layer(model))
 
 
 B = TypeVar("B", bound=Batch)

@@ -1,7 +1,7 @@
 """Next-token prediction: each token of a sample that has loss is predicted from the tokens before it.
 
-Logits are computed only at positions whose next token has loss, if the model supports that. Tests:
-tests/trainer/objectives/test_causal.py, tests/trainer/engine/test_invariance.py.
+Logits are computed only at positions whose next token has loss, and a few positions at a time where the model's output layer allows
+that. Tests: tests/trainer/objectives/test_causal.py, tests/trainer/engine/test_invariance.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.data.rows import Sample
 from trainer.objectives.base import Forward, LossSums, on_device
 from trainer.objectives.documents import Documents
 from trainer.objectives.family import CAUSAL_LM
 from trainer.objectives.loss import loss_sums, nll_sum
+from trainer.objectives.outputlayer import is_frozen, loss_of_hidden, without_output_layer
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,14 @@ class CausalObjective:
 
     def loss(self, forward: Forward, batch: CausalBatch, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums of one batch over its tokens with loss."""
+        if forward.output_layer is not None and is_frozen(forward.output_layer):
+            return LossSums(*_loss_of_hidden(forward, forward.output_layer, batch, label_smoothing))
         return loss_sums(_logits(forward, batch), batch.targets, batch.loss_mask, label_smoothing)
 
     def nll(self, forward: Forward, batch: CausalBatch) -> float:
         """Return the negative log-likelihood of the tokens with loss, in nats."""
+        if forward.output_layer is not None:
+            return float(_loss_of_hidden(forward, forward.output_layer, batch, label_smoothing=0.0)[1])
         return nll_sum(_logits(forward, batch), batch.targets, batch.loss_mask)
 
 
@@ -109,3 +114,9 @@ def _logits(forward: Forward, batch: CausalBatch) -> Tensor:
     if "logits_to_keep" in forward.arguments:
         return forward.compute(**batch.inputs, use_cache=False, logits_to_keep=batch.positions)
     return forward.compute(**batch.inputs, use_cache=False)[:, batch.positions]
+
+
+def _loss_of_hidden(forward: Forward, layer: nn.Linear, batch: CausalBatch, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    with without_output_layer(layer):
+        hidden = _logits(forward, batch)
+    return loss_of_hidden(hidden[batch.loss_mask], layer, batch.targets[batch.loss_mask], label_smoothing)

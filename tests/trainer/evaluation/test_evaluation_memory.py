@@ -56,7 +56,7 @@ def training_peak() -> int:
 def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int) -> None:
     measured = engine()
     found = peak(lambda: sum_over_tokens(measured, CAUSAL, rows(3 * MICRO), MICRO))
-    assert LOGITS < found < training_peak
+    assert LOGITS / 2 < found < training_peak
 
 
 def packable() -> DdpEngine:
@@ -71,12 +71,12 @@ def test_that_holds_for_packed_rows_too() -> None:
     batch = step_batches(rows(MICRO), packed=True)
     allowed = peak(lambda: train(trained, CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
     found = peak(lambda: sum_over_tokens(measured, CAUSAL, rows(3 * MICRO, LENGTH - 7), MICRO, tokens_at_once=MICRO * LENGTH, packed=True))
-    assert 0.8 * LOGITS < found < allowed
+    assert 0.4 * LOGITS < found < allowed
 
 
-def test_the_logits_of_an_evaluation_exist_once() -> None:
-    measured = engine()
-    assert peak(lambda: sum_over_tokens(measured, CAUSAL, rows(MICRO), MICRO)) < 1.5 * LOGITS
+def test_the_logits_of_an_evaluation_never_exist_whole() -> None:
+    measured, many = engine(), 8 * MICRO
+    assert peak(lambda: sum_over_tokens(measured, CAUSAL, rows(many), many)) < 0.5 * 8 * LOGITS
 
 
 def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
