@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -31,11 +32,13 @@ from tests.trainer.fixtures.programs import (
     steps_logged,
     wait_until,
 )
+from tests.trainer.fixtures.stored import data_folder
 from trainer.driver.attempt import attempt
 from trainer.driver.exits import exit_of
 from trainer.driver.here import DirectSender, fit_here, prepare_environment, process_group, runs_here, stdout_in_the_log
 from trainer.driver.stopping import StopRequest
 from trainer.model.exporter import ExportMismatchError
+from trainer.preflight.inputs import check_inputs
 from trainer.reporting.stageclock import StageClock
 from trainer.storage.ownership import Ownership
 
@@ -182,6 +185,44 @@ def test_an_attempt_trains_in_this_program_and_publishes_what_its_rank_says(fold
         *((stage, "rank 0") for stage in ("load", "resume", "first step", "training", "validation", "checkpoints")),
         *((stage, "rank 0") for stage in ("final model", "base model", "export")),
     ]
+
+
+ALONE = """
+import os, pickle, sys
+from pathlib import Path
+from finetune.api.trainconfig import TrainConfig
+from trainer.rank.launch import set_environment, use_threads
+
+set_environment(rank=0, world_size=1, local_rank=0, local_size=1, gpu=False)
+use_threads()
+from trainer.rank.assignment import Assignment
+from trainer.rank.run import execute
+from trainer.reporting.messages import Silent
+
+config = TrainConfig.model_validate_json(Path(sys.argv[1]).read_text())
+execute(Assignment(config, pickle.loads(Path(sys.argv[2]).read_bytes()), "owner", Silent()))
+"""
+
+
+def test_what_the_program_did_before_does_not_show_in_any_figure(folder: Path) -> None:
+    settings = {"workers": 1, "zero_stage": None, "steps": 3, "evaluation": {"everySteps": 2, "metrics": ["perplexity"]}}
+    paths = [config(folder, name, **settings) for name in ("in-the-trainer", "alone")]
+    here = TrainConfig.model_validate_json(paths[0].read_text())
+    data = data_folder(folder / "tokens")
+    inputs = check_inputs(here, data).with_tokens(here, data)
+    (folder / "inputs").write_bytes(pickle.dumps(inputs))
+    with threads_kept():
+        fit_here(here, inputs, Ownership.of(here, {}), Published(), StopRequest(), StageClock("driver", 0.0))
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    subprocess.run([sys.executable, "-P", "-c", ALONE, str(paths[1]), str(folder / "inputs")], env=environment, check=True, timeout=200)
+    assert weights(folder / "in-the-trainer") == weights(folder / "alone")
+    assert steps(folder / "in-the-trainer") == steps(folder / "alone")
+
+
+def steps(output: Path) -> list[dict[str, float]]:
+    """Return the figures of a run that do not depend on the clock."""
+    lines = map(json.loads, (output / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in line.items() if name not in ("time", "tokensPerSecond")} for line in lines]
 
 
 @pytest.mark.timeout(600)
