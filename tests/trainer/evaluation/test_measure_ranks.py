@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
 from trainer.data.rows import Sample
@@ -41,16 +42,16 @@ class Meeting:
 
 
 class ThreadEngine(DdpEngine):
-    """One rank with a model of its own; notes how many rows it computes."""
+    """One rank with a model of its own; counts its forward passes."""
 
     def __init__(self, rank: int, meeting: Meeting, *, shards_parameters: bool) -> None:
         super().__init__(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 2, 1), torch.device("cpu"), bfloat16=False)
         self.rank, self.world_size, self._meeting, self.shards_parameters = rank, meeting.world_size, meeting, shards_parameters
         self.passes = 0
-        self.model.register_forward_hook(self._count)
 
-    def _count(self, *_: Any) -> None:
+    def forward(self, **inputs: Any) -> Tensor:
         self.passes += 1
+        return super().forward(**inputs)
 
     def gather(self, value: Any) -> list[Any]:
         return self._meeting.gather(self.rank, value)
