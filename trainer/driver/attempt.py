@@ -24,7 +24,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.exits import Exit, exit_of, interrupted
 from trainer.driver.finished import print_report, update_from_report
-from trainer.driver.here import prepare_environment, runs_here
+from trainer.driver.here import go_first, prepare_environment, runs_here
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import fit
@@ -48,6 +48,7 @@ def run(config: TrainConfig) -> Exit:
     """Run one attempt to its end; every end leaves a last progress record."""
     if runs_here(config):
         prepare_environment(config)
+        go_first()
         import_torch_beside()
     publisher = Publisher(config, open_target(config.progress))
     publisher.start()

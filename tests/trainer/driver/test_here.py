@@ -85,6 +85,14 @@ def test_threads_that_the_user_has_set_stay(monkeypatch: pytest.MonkeyPatch) -> 
     assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="a file of Linux")
+def test_the_trainer_is_the_first_that_goes_when_memory_runs_out() -> None:
+    program = "from trainer.driver.here import go_first; go_first(); print(open('/proc/self/oom_score_adj').read())"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-P", "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1000"
+
+
 class Published:
     """A publisher that keeps what changes."""
 
