@@ -155,8 +155,14 @@ def _repeated(states: Tensor, heads: int) -> Tensor:
 def _has_kernel(query: Tensor, value: Tensor, scores: Scores) -> bool:
     """Return whether torch's kernel for documents of different lengths computes this: on CUDA, in half precision, without extras."""
     plain = scores.softcap is None and scores.dropout == 0 and (scores.scaling is None or scores.scaling > 0)
-    fits = query.dtype in FLASH_TYPES and query.shape[-1] == value.shape[-1] <= FLASH_HEAD and query.shape[-1] % 8 == 0
+    fits = _computed_in(query) in FLASH_TYPES and query.shape[-1] == value.shape[-1] <= FLASH_HEAD and query.shape[-1] % 8 == 0
     return query.is_cuda and plain and fits and _varlen() is not None
+
+
+def _computed_in(states: Tensor) -> torch.dtype:
+    """Return the type of the arithmetic: rotary positions may have made float32 of what autocast computes in half precision."""
+    kind = states.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
 
 
 @lru_cache(maxsize=1)
@@ -181,6 +187,7 @@ def _by_kernel(query: Tensor, key: Tensor, value: Tensor, documents: Documents, 
     longest, boundaries = max(documents.lengths), documents.boundaries
     # The kernel counts the tokens before the one that attends; -1 is all of them.
     options["window_size"] = (-1 if scores.window is None or scores.window >= longest else scores.window - 1, 0)
-    states = [part[0].transpose(0, 1) for part in (query, key, value)]
+    # Autocast does not know the kernel, as it does scaled_dot_product_attention.
+    states = [part[0].transpose(0, 1).to(_computed_in(query)) for part in (query, key, value)]
     output: Tensor = kernel(*states, boundaries, boundaries, longest, longest, **options)
     return output.unsqueeze(0)

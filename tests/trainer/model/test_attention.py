@@ -1,5 +1,6 @@
 """Attention per document equals an independent computation of each document alone, forward and backward."""
 
+import inspect
 import math
 from types import SimpleNamespace
 from typing import Any, cast
@@ -67,6 +68,46 @@ def test_each_document_gets_what_the_definition_gives_it_alone(options: dict[str
         assert torch.allclose(one, other, rtol=10 * tolerance, atol=10 * tolerance)
 
 
+def ragged(query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor, max_q: int, max_k: int, *,
+           scale: float | None = None, window_size: tuple[int, int] = (-1, -1), enable_gqa: bool = False) -> Tensor:  # fmt: skip
+    """Compute what torch documents of its kernel for documents of different lengths: (tokens, heads, size), windows of tokens before."""
+    assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+    assert (max_q, max_k, window_size[1], enable_gqa) == (max(LENGTHS), max(LENGTHS), 0, True)
+    found = []
+    for begin, end in zip(cu_seq_q.tolist(), cu_seq_k.tolist()[1:], strict=False):
+        before = torch.arange(end - begin)[:, None] - torch.arange(end - begin)
+        mask = (before >= 0) & (before <= (window_size[0] if window_size[0] >= 0 else max_k))
+        parts = (part[begin:end].transpose(0, 1)[None] for part in (query, key, value))
+        attended = torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask, scale=scale, enable_gqa=enable_gqa)
+        found.append(attended[0].transpose(0, 1))
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("window", [None, 3, 100])
+@pytest.mark.parametrize("scaling", [None, 0.2])
+def test_the_kernel_for_gpus_is_given_what_it_asks_for(monkeypatch: pytest.MonkeyPatch, window: int | None, scaling: float | None) -> None:
+    given, documents = states(), Documents.of(LENGTHS)
+    expected, _ = per_document_attention(MODULE, *given, None, scaling=scaling, documents=documents, sliding_window=window)
+    monkeypatch.setattr("trainer.model.attention._has_kernel", lambda *_: True)
+    monkeypatch.setattr("trainer.model.attention._varlen", lambda: (ragged, frozenset(inspect.signature(ragged).parameters)))
+    found, _ = per_document_attention(MODULE, *given, None, scaling=scaling, documents=documents, sliding_window=window)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_kernel_of_a_gpu_computes_what_the_loop_does(window: int | None, autocast: bool) -> None:
+    device = torch.device("cuda")
+    documents, given = Documents.of(LENGTHS).to(device), [part.detach().to(device, torch.float32) for part in states(dtype=torch.float32)]
+    expected, _ = per_document_attention(MODULE, *given, None, documents=documents, sliding_window=window)
+    halves = given if autocast else [part.bfloat16() for part in given]
+    with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+        found, _ = per_document_attention(MODULE, *halves, None, documents=documents, sliding_window=window)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), expected, rtol=3e-2, atol=3e-2)
+
+
 @pytest.mark.parametrize("window", [None, 3])
 def test_tokens_of_other_documents_change_nothing(window: int | None) -> None:
     query, key, value = states(dtype=torch.float32)
@@ -83,16 +124,14 @@ def test_tokens_of_other_documents_change_nothing(window: int | None) -> None:
 
 
 def test_dropout_leaves_the_mean_and_acts_only_when_asked_for() -> None:
-    query, key, _ = states(dtype=torch.float32)
-    ones = torch.ones((1, KEY_HEADS, sum(LENGTHS), SIZE))
+    documents, generator = Documents.of([300, 200]), torch.Generator().manual_seed(3)
+    query, key = (torch.randn((1, heads, 500, SIZE), generator=generator) for heads in (HEADS, KEY_HEADS))
+    ones = torch.ones((1, KEY_HEADS, 500, SIZE))
     torch.manual_seed(2)
-    drawn = [
-        per_document_attention(MODULE, query, key, ones, None, dropout=0.5, documents=Documents.of(LENGTHS))[0].detach().mean()
-        for _ in range(400)
-    ]
-    assert float(torch.stack(drawn).std()) > 0
-    assert float(torch.stack(drawn).mean()) == pytest.approx(1.0, abs=0.02)
-    whole, _ = per_document_attention(MODULE, query, key, ones, None, documents=Documents.of(LENGTHS))
+    dropped, _ = per_document_attention(MODULE, query, key, ones, None, dropout=0.5, documents=documents)
+    assert float(dropped.std()) > 0
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.03)
+    whole, _ = per_document_attention(MODULE, query, key, ones, None, documents=documents)
     assert torch.allclose(whole, torch.ones_like(whole))
 
 
