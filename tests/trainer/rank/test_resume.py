@@ -90,6 +90,7 @@ def run(folder: Path, output: str, stop_at: int | None = None, *, late: bool = F
     defaults: dict[str, Any] = {
         "data": {name: [{"path": str(folder / f"{name}.jsonl")}] for name in ("train", "validation", "test")},
         "method__lora__alpha": 8,
+        "method__lora__dropout": 0.1,
         "training": {"maxSteps": STEPS, "globalBatchSize": 4, "microBatchSize": 2, "learningRate": 0.01, "maxSequenceLength": 128},
         # No decrease is large enough to count, so that the count of validations without improvement goes up.
         "regularization": {"dropout": 0.2, "earlyStopping": {"patience": 9, "minDelta": 1000}},
