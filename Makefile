@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup run test test-slow lint cluster cluster-down e2e bench clean constraints
+.PHONY: help setup run test test-slow lint cluster cluster-down e2e bench bench-check clean constraints
 
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
@@ -54,8 +54,11 @@ e2e: $(INSTALLED) ## tests on a real node, with a cluster of their own (root)
 	$(PYTHON_IN_VENV) -m tests.cluster build --tier node
 	$(PYTHON_IN_VENV) -m pytest -rs -m e2e tests/e2e
 
-bench: $(INSTALLED) ## the quickstart beside a Hugging Face Trainer run with the same settings
-	$(PYTHON_IN_VENV) -m bench.quickstart
+bench: $(INSTALLED) ## finetune run beside a bare loop, HF Trainer and TRL (40 minutes on a quiet machine); QUICK=1 shows that it works
+	$(PYTHON_IN_VENV) -m bench.trainer $(if $(QUICK),--quick)
+
+bench-check: $(INSTALLED) ## the same, compared with the committed ratios: fails when one fell by more than 10 %
+	$(PYTHON_IN_VENV) -m bench.trainer --check
 
 clean: ## remove the environment and all caches of this folder; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

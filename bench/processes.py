@@ -1,8 +1,9 @@
-"""Runs a program with everything that it starts, and measures how much memory all of it took at its peak.
+"""Runs a program with everything that it starts, and measures how much memory and processor time all of it took.
 
 Ray's processes leave their parent's session and some leave the parent, so they are found by a variable in their
-environment. Memory is the sum of proportional set sizes: a page that ten processes share is counted once.
-Test: tests/bench/test_processes.py.
+environment. Memory is the sum of proportional set sizes: a page that ten processes share is counted once. Processor time is
+the sum of what each process had used when it was last seen: Ray's parents do not wait for their children, so the kernel adds
+up nothing, and what a process does in its last half second is missing. Test: tests/bench/test_processes.py.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ class Finished:
     """Seconds since the epoch."""
     seconds: float
     peak_bytes: int
+    cpu_seconds: float = 0.0
+    """Processor time of all its processes, user and system."""
 
 
 class RunFailedError(Exception):
@@ -37,13 +40,19 @@ class RunFailedError(Exception):
 def run(command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> Finished:
     """Run `command` to its end and measure it; raises RunFailedError."""
     peak = 0
+    used = dict[tuple[int, float], float]()
 
     def look(mark: str) -> None:
         nonlocal peak
-        peak = max(peak, memory_bytes(mark))
+        processes = list(marked(mark))
+        peak = max(peak, sum(map(proportional_bytes, processes)))
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                used[process.pid, process.create_time()] = times.user + times.system
 
     started, seconds = run_watched(command, log, look, environment)
-    return Finished(started, seconds, peak)
+    return Finished(started, seconds, peak, sum(used.values()))
 
 
 def run_watched(
@@ -70,11 +79,6 @@ def run_watched(
     if process.returncode != 0:
         raise RunFailedError(f"`{' '.join(command)}` ended with {process.returncode}; its output is in {log}")
     return started, time.time() - started
-
-
-def memory_bytes(mark: str) -> int:
-    """Return the memory of all living processes with the mark."""
-    return sum(proportional_bytes(process) for process in marked(mark))
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:

@@ -21,6 +21,18 @@ def test_the_peak_counts_processes_that_left_the_session_too(tmp_path: Path) -> 
     assert finished.seconds > 2
 
 
+BUSY = """
+import os, subprocess, sys, time
+code = "import os, time\\nwhile sum(os.times()[:2]) < 1.2: pass\\ntime.sleep(1)"
+subprocess.Popen([sys.executable, "-c", code], start_new_session=True).wait()
+"""
+
+
+def test_processor_time_counts_processes_that_left_the_session_too(tmp_path: Path) -> None:
+    finished = run([sys.executable, "-c", BUSY], tmp_path / "log")
+    assert 1.2 <= finished.cpu_seconds < 3
+
+
 def test_a_program_that_fails_is_reported_with_its_output(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match=r"ended with 3; its output is in .*log"):
         run([sys.executable, "-c", "print('why'); raise SystemExit(3)"], tmp_path / "log")

@@ -1,0 +1,111 @@
+"""`make bench`: finetune run beside a bare torch loop, Hugging Face's Trainer and TRL's SFTTrainer, doing the same.
+
+Same model, rows, order, settings, threads and niceness. Runs are interleaved, and a run that saw other tokens than ours, or had
+another loss, ends the bench. Writes bench/results/trainer.json, what it was measured on beside it, and the table in
+docs/figures.md. Tests: tests/bench/test_trainer.py, tests/bench/test_comparison.py.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench.comparison import DisagreementError, entries_of, regressions, table_of
+from bench.processes import RunFailedError
+from bench.runs import Bench, run_all
+from bench.scenarios import QUICK, ROOT, SCENARIOS, WHOLE, Scenario, programs, references_here
+from bench.surroundings import machine
+
+RESULTS = ROOT / "bench" / "results" / "trainer.json"
+SURROUNDINGS = RESULTS.with_name("trainer-machine.json")
+DOCUMENT = ROOT / "docs" / "figures.md"
+BEGIN, END = "<!-- table of bench/results/trainer.json -->\n", "<!-- end of the table -->\n"
+OUTPUT = ROOT / "runs" / "bench"
+REPEATS = 3
+QUIET_LOAD = 0.5
+"""Load average per core above which a warning is printed: another process has that much of each core."""
+
+
+def chosen(names: Sequence[str] | None) -> Iterator[Scenario]:
+    """Yield the scenarios of these names, all when none is given; SystemExit for an unknown one."""
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    for name in names or known:
+        if name not in known:
+            raise SystemExit(f"--only {name}: there are {', '.join(known)}")
+        yield known[name]
+
+
+def with_table(document: str, table: str) -> str:
+    """Return a Markdown document with another table between the two marks; ValueError without them."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError("the marks of the table are missing")
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def caption(surroundings: dict[str, Any], repeats: int) -> str:
+    """Return the sentence above the table."""
+    loads = [record["load"] for record in surroundings["runs"]]
+    return (
+        f"{surroundings['processor']}, {surroundings['cores']} cores, {surroundings['date']}, commit {surroundings['commit']}; "
+        f"load average {min(loads):.1f} to {max(loads):.1f} when runs began. The best of {repeats} interleaved runs; "
+        "in parentheses how many times as good `finetune run` is (above 1: better).\n\n"
+    )
+
+
+def write_results(entries: list[dict[str, Any]], surroundings: dict[str, Any], repeats: int) -> None:
+    """Write the files that are committed."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(entries, indent=1) + "\n")
+    SURROUNDINGS.write_text(json.dumps(surroundings, indent=1) + "\n")
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text(), caption(surroundings, repeats) + table_of(entries)))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="python -m bench.trainer", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rows, one repeat: shows that everything works, and writes no results")
+    parser.add_argument("--only", action="append", metavar="NAME", help="a scenario, such as 'LoRA packed'; writes no results. Repeatable")
+    parser.add_argument("--check", action="store_true", help="compare with the committed ratios instead of writing new ones")
+    parser.add_argument("--repeats", type=int, help=f"runs of each program (default {REPEATS})")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench; 1 when a run failed, when programs did not compute the same, or when `--check` found a regression."""
+    options = parse(arguments)
+    scenarios, cores = list(chosen(options.only)), os.cpu_count() or 1
+    if options.check and not RESULTS.is_file():
+        print(f"{RESULTS.relative_to(ROOT)} does not exist: run `make bench` first", file=sys.stderr)
+        return 1
+    references, missing = references_here()
+    print(*missing, sep="\n", end="\n" if missing else "")
+    if os.getloadavg()[0] > QUIET_LOAD * cores:
+        print(f"load average {os.getloadavg()[0]:.1f}: other work on this machine distorts the figures", file=sys.stderr)
+    repeats = options.repeats or (1 if options.quick else REPEATS)
+    surroundings = machine(ROOT) | {"missing": missing}
+    try:
+        found, records = run_all(
+            Bench(QUICK if options.quick else WHOLE, OUTPUT, references, cores), scenarios, programs(references), repeats
+        )
+    except (RunFailedError, DisagreementError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    entries = [entry.to_wire() for name, runs in found.items() for entry in entries_of(name, runs)]
+    print(f"\n{table_of(entries)}")
+    surroundings |= {"runs": records}
+    (OUTPUT / "trainer.json").write_text(json.dumps({"entries": entries, **surroundings}, indent=1))
+    if options.check:
+        worse = regressions(entries, json.loads(RESULTS.read_text()))
+        print(*(worse or ["no ratio is more than 10 % below the committed one"]), sep="\n")
+        return 1 if worse else 0
+    if not (options.quick or options.only):
+        write_results(entries, surroundings, repeats)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import runs
+from bench.comparison import OURS, DisagreementError
+from bench.processes import Finished
+from bench.runs import Bench, run_all
+from bench.scenarios import QUICK, Scenario
+
+ONE, TWO = Scenario("one"), Scenario("two, packed", packed=True, workers=2)
+START = 1_700_000_000.0
+
+
+class Started:
+    """Plays the programs: each leaves the files that a real one would."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[str], dict[str, str]]] = []
+        self.tokens: dict[str, int] = {}
+
+    def __call__(self, command: list[str], log: Path, environment: dict[str, str]) -> Finished:
+        self.calls.append((command, environment))
+        output = Path(command[command.index("--output") + 1])
+        if "finetune.cli" in command:
+            (output / ".finetune" / "configmaps" / "rows").mkdir(parents=True)
+            (output / ".finetune" / "configmaps" / "rows" / "train.csv").write_text("rows")
+            config = {"data": {"train": [{"path": str(output / ".finetune" / "configmaps" / "rows" / "train.csv")}]}}
+            (output / ".finetune" / "config.json").write_text(json.dumps(config))
+        else:
+            config = json.loads(Path(command[command.index("--config") + 1]).read_text())
+            assert Path(config["data"]["train"][0]["path"]).read_text() == "rows"
+        lines: list[dict[str, Any]] = [
+            {"step": step, "time": f"2026-01-01T00:00:{step:02}+00:00", "trainLoss": 1.0, "tokensSeen": step * self.tokens.get(log.stem, 7)}
+            for step in range(1, 6)
+        ]
+        (output / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (output / "model").mkdir()
+        return Finished(START, 9.0, 2**30, 5.0)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    fake = Started()
+    monkeypatch.setattr(runs, "run", fake)
+    return fake
+
+
+def test_references_train_on_the_rows_and_settings_that_ours_left_and_nothing_large_is_kept(started: Started, tmp_path: Path) -> None:
+    bench = Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=4)
+    found, records = run_all(bench, [ONE, TWO], [OURS, "bare loop"], repeats=2)
+    assert [(record["scenario"], record["name"]) for record in records[:4]] == [
+        ("one", OURS), ("one", "bare loop"), ("two, packed", OURS), ("two, packed", "bare loop"),
+    ]  # fmt: skip
+    assert len(found["one"]["bare loop"]) == 2
+    assert not list(tmp_path.rglob("model"))
+
+
+def test_a_reference_gets_the_threads_of_a_worker(started: Started, tmp_path: Path) -> None:
+    bench = Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=4)
+    run_all(bench, [ONE, TWO], [OURS, "bare loop"], repeats=1)
+    threads = [environment.get("OMP_NUM_THREADS") for _, environment in started.calls]
+    assert threads == [None, "4", None, "2"]
+
+
+def test_a_program_that_saw_other_tokens_ends_the_bench(started: Started, tmp_path: Path) -> None:
+    started.tokens["bare"] = 8
+    with pytest.raises(DisagreementError, match="tokens of each step differ"):
+        run_all(Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=2), [ONE], [OURS, "bare loop"], repeats=1)
