@@ -4,7 +4,8 @@ Every form is staged, reloaded as a user would load it, and compared with the lo
 also number by number with base plus adapter; only when all agree are they published.
 
 Memory, besides the model under training: the trained tensors (a whole model in float32 for full fine-tuning, little for an
-adapter) and one whole model at a time, in the type that is written, or in float32 while an adapter is merged for another type.
+adapter) and a few layers. The base and what is read back are mapped files, and what will be written is in files too, as `Spill`
+says. Only where the base's files are of another type than they are held in, one whole model of that type is in memory.
 For rank 0 only. Test: tests/trainer/model/test_exporter.py.
 """
 
@@ -30,6 +31,7 @@ from trainer.model.load import load_model
 from trainer.model.location import base_reference
 from trainer.model.lora import peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
+from trainer.model.spill import Spill
 from trainer.model.verification import Difference, ExportMismatchError, Probe, fingerprints
 from trainer.storage.place import Place
 
@@ -145,9 +147,8 @@ class _Writer:
 
     def whole(self, staged: Path, dtype: torch.dtype) -> Difference:
         """Write the model whose every weight was trained."""
-        return self._save_whole(
-            _with_state(load_model(self.origin.located, dtype, self.origin.family), self.trained.tensors), staged, dtype
-        )
+        base = load_model(self.origin.located, dtype, self.origin.family)
+        return self._save_whole(_with_state(base, self.trained.tensors, Spill(staged)), staged, dtype)
 
     def adapter_and_merged(self, adapter: Path, merged: Path | None, dtype: torch.dtype) -> dict[Export, tuple[torch.dtype, Difference]]:
         """Write the adapter, and with `merged` the whole model made from it."""
@@ -162,8 +163,10 @@ class _Writer:
         write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision))
         found = {Export.ADAPTER: (torch.float32, self.probe.compare(adapted, "adapter", held))}
         if merged is not None:
-            whole = merge(adapted)
-            whole = whole if dtype == held else whole.to(dtype)
+            spill = Spill(merged)
+            whole = merge(adapted, keep=spill)
+            if dtype != held:
+                _convert(whole, dtype, spill)
             del adapted
             found[Export.MERGED] = (dtype, self._save_whole(whole, merged, dtype))
         return found
@@ -204,16 +207,24 @@ class _Writer:
         return self.probe.compare(read, "merged model" if self.trained.adapter is not None else "whole model", dtype)
 
 
-def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor]) -> PreTrainedModel:
+def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor], spill: Spill) -> PreTrainedModel:
     """Return the base model with trained values in place of its own."""
     parameters = dict(base.named_parameters())
     if parameters.keys() != state.keys():
         differing = sorted(parameters.keys() ^ state.keys())
         raise RuntimeError(f"the state to export and the base model differ in {len(differing)} tensors, such as {differing[0]}")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(state[name])
+    for name, parameter in parameters.items():
+        if parameter.shape != state[name].shape:
+            raise RuntimeError(f"{name} has the shape {tuple(state[name].shape)} in the state, {tuple(parameter.shape)} in the base model")
+        parameter.data = spill(state[name].to(parameter.dtype))
     return base
+
+
+def _convert(model: PreTrainedModel, dtype: torch.dtype, spill: Spill) -> None:
+    """Convert the model weight by weight."""
+    for parameter in model.parameters():
+        parameter.data = spill(parameter.detach().to(dtype))
+    model.to(dtype)  # its buffers
 
 
 def _make_readable(folder: Path) -> None:

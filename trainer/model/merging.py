@@ -38,15 +38,16 @@ def check_adapter(adapted: PeftModel, tensors: Mapping[str, Tensor], scaling: fl
             raise ExportMismatchError(f"the adapter is not the one that was trained: {problem}; it was not published")
 
 
-def merge(adapted: PeftModel) -> PreTrainedModel:
+def merge(adapted: PeftModel, keep: Callable[[Tensor], Tensor] = lambda weight: weight) -> PreTrainedModel:
     """Return the base model with the adapter added to its weights; needs the memory of one more layer in float32.
 
-    Raises ExportMismatchError where a sum is not what it should be, or is not in the model.
+    Each merged weight is replaced by what `keep` returns for it, such as a copy elsewhere. Raises ExportMismatchError where a sum is
+    not what it should be, or is not in the model.
     """
     waiting = dict(_layers(adapted))
     weights: dict[str, nn.Parameter] = {}
     for name, layer in waiting.items():
-        layer.merge = _checked(name, layer, layer.merge, weights)
+        layer.merge = _checked(name, layer, layer.merge, weights, keep)
     whole: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)  # refuses nan and infinity
     for layer in waiting.values():
         del layer.merge  # it holds the layer, and so keeps the model's memory
@@ -57,7 +58,9 @@ def merge(adapted: PeftModel) -> PreTrainedModel:
     return whole
 
 
-def _checked(name: str, layer: Any, merge: Callable[..., None], weights: dict[str, nn.Parameter]) -> Callable[..., None]:
+def _checked(
+    name: str, layer: Any, merge: Callable[..., None], weights: dict[str, nn.Parameter], keep: Callable[[Tensor], Tensor]
+) -> Callable[..., None]:
     """Return a layer's `merge` that checks its own result, and enters the weight in `weights` when it is right."""
 
     def merge_and_check(*arguments: Any, **options: Any) -> None:
@@ -69,6 +72,7 @@ def _checked(name: str, layer: Any, merge: Callable[..., None], weights: dict[st
         far = _far_off(weight.detach(), before, added)
         if far:
             raise _not_merged(f"{far} numbers of {name} are not the sum of base and adapter")
+        weight.data = keep(weight.detach())
         weights[name] = weight
 
     return merge_and_check
