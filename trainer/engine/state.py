@@ -1,7 +1,7 @@
 """The state of training, apart from any engine: trained parameters and the optimizer's slots, whole or one rank's part of them.
 
 An engine takes over a state by reading ranges of it, so that a rank needs no memory for what other ranks hold, and any engine
-continues what any other has left. Tests: tests/trainer/engine/test_invariance.py, tests/trainer/engine/test_optimizer.py.
+continues what any other has left. Tests: tests/trainer/engine/test_state_parts.py, tests/trainer/engine/test_optimizer.py.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,6 +1,6 @@
 """One rank of the tests of states in parts: saves them, resumes from them, and takes over those of other stages and other ranks.
 
-Started by test_shards.py as a program with RANK and WORLD_SIZE in the environment, for 2, 4 and 1 ranks in turn: each saves into
+Started by test_state_parts.py as a program with RANK and WORLD_SIZE in the environment, for 2, 4 and 1 ranks in turn: each saves into
 the folder of its argument what the next one reads. Not a test.
 """
 
