@@ -33,14 +33,13 @@ class Bench:
         shutil.rmtree(output, ignore_errors=True)
         command = self._ours(scenario, folder, output) if program == OURS else self._reference(program, scenario, folder, output)
         threads = str(max(1, self._cores // scenario.workers))
-        # Hubs are neither asked nor told anything. `finetune run` gives its workers their threads by the job.
-        offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        finished = run(command, log, offline | ({} if program == OURS else {"OMP_NUM_THREADS": threads}))
+        # As many threads in each worker as `finetune run` takes by itself; hubs are neither asked nor told anything.
+        finished = run(command, log, {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"})
         return self._figures(program, output, finished, folder)
 
     def _ours(self, scenario: Scenario, folder: Path, output: Path) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
-        documents = job_documents(list(yaml.safe_load_all(QUICKSTART.read_text())), scenario, self._size, self._cores)
+        documents = job_documents(list(yaml.safe_load_all(QUICKSTART.read_text())), scenario, self._size)
         job = folder / "job.yaml"
         job.write_text(yaml.safe_dump_all(documents))
         return command_of_ours(job, output)

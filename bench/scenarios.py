@@ -58,11 +58,11 @@ def references_here() -> tuple[dict[str, str], list[str]]:
     return without, ["TRL SFTTrainer is not measured: trl is not installed (make setup installs it)"]
 
 
-def job_documents(documents: Sequence[dict[str, Any]], scenario: Scenario, size: Size, cores: int) -> list[dict[str, Any]]:
+def job_documents(documents: Sequence[dict[str, Any]], scenario: Scenario, size: Size) -> list[dict[str, Any]]:
     """Return the quickstart's documents with a job that does what the references can do too, and nothing else.
 
     No augmentation, no smoothing, no dropout on blocks, no held-out rows to measure, a constant learning rate, and
-    DistributedDataParallel for two workers. All cores are shared out among the workers.
+    DistributedDataParallel for two workers.
     """
     [job] = [document for document in documents if document["kind"] == "FineTuneJob"]
     spec = {name: section for name, section in job["spec"].items() if name not in ("augmentation", "evaluation")}
@@ -79,7 +79,6 @@ def job_documents(documents: Sequence[dict[str, Any]], scenario: Scenario, size:
         "training": training,
         "regularization": {"weightDecay": spec["regularization"]["weightDecay"]},
         "distributed": {"workers": scenario.workers},
-        "resources": {**spec["resources"], "cpu": str(max(1, cores // scenario.workers))},
         "checkpoint": {"everySteps": NEVER},
         "output": {**spec["output"], "export": ["merged" if scenario.full else "adapter"]},
     }

@@ -77,7 +77,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; 1 when a run failed, when programs did not compute the same, or when `--check` found a regression."""
     options = parse(arguments)
-    scenarios, cores = list(chosen(options.only)), os.cpu_count() or 1
+    scenarios, cores = list(chosen(options.only)), len(os.sched_getaffinity(0))
     if options.check and not RESULTS.is_file():
         print(f"{RESULTS.relative_to(ROOT)} does not exist: run `make bench` first", file=sys.stderr)
         return 1

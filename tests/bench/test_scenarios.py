@@ -17,7 +17,7 @@ def spec_of(documents: list[dict[str, Any]]) -> FineTuneJobSpec:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_the_measured_job_is_the_quickstart_without_what_the_references_cannot_do(scenario: Scenario) -> None:
-    quickstart, measured = spec_of(DOCUMENTS), spec_of(job_documents(DOCUMENTS, scenario, WHOLE, cores=2))
+    quickstart, measured = spec_of(DOCUMENTS), spec_of(job_documents(DOCUMENTS, scenario, WHOLE))
     assert (measured.task, measured.model, measured.data.train) == (quickstart.task, quickstart.model, quickstart.data.train)
     assert measured.regularization.weight_decay == quickstart.regularization.weight_decay
     assert (measured.regularization.dropout, measured.regularization.label_smoothing, measured.augmentation) == (0, 0, None)
@@ -31,19 +31,13 @@ def test_the_measured_job_is_the_quickstart_without_what_the_references_cannot_d
 @pytest.mark.parametrize("size", [WHOLE, QUICK])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_step_is_dealt_evenly_in_every_program(size: Size, workers: int) -> None:
-    training = spec_of(job_documents(DOCUMENTS, Scenario("a", workers=workers), size, cores=2)).training
+    training = spec_of(job_documents(DOCUMENTS, Scenario("a", workers=workers), size)).training
     assert (training.max_steps, training.global_batch_size) == (size.steps, size.batch)
     assert training.global_batch_size % (training.micro_batch_size * workers) == 0
 
 
-@pytest.mark.parametrize(("cores", "workers", "cpu"), [(2, 1, "2"), (2, 2, "1"), (1, 2, "1"), (16, 2, "8")])
-def test_all_cores_are_shared_out_among_the_workers(cores: int, workers: int, cpu: str) -> None:
-    [job] = [each for each in job_documents(DOCUMENTS, Scenario("a", workers=workers), WHOLE, cores) if each["kind"] == "FineTuneJob"]
-    assert job["spec"]["resources"]["cpu"] == cpu
-
-
 def test_the_data_goes_with_the_measured_job() -> None:
-    kinds = [document["kind"] for document in job_documents(DOCUMENTS, SCENARIOS[0], WHOLE, cores=2)]
+    kinds = [document["kind"] for document in job_documents(DOCUMENTS, SCENARIOS[0], WHOLE)]
     assert kinds == ["ConfigMap", "PersistentVolumeClaim", "FineTuneJob"]
 
 
