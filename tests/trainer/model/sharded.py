@@ -42,7 +42,9 @@ def main(base: Path, folder: Path) -> None:
     deepspeed.init_distributed(dist_backend="gloo", verbose=False)
     rank = torch.distributed.get_rank()
     config = train_config(
-        workers={"workers": 2, "deepspeed": {"zeroStage": 3}}, output={"directory": str(folder), "export": ["adapter", "merged"]}
+        training__seed=1,
+        workers={"workers": 2, "deepspeed": {"zeroStage": 3}},
+        output={"directory": str(folder), "export": ["adapter", "merged"]},
     )
     located = located_folder(base)
     tokenizer = load_tokenizer(located)
