@@ -25,10 +25,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def checkpoints_reported(out: Path) -> list[object]:
+    progress = out / ".finetune" / "progress.json"
+    return list(json.loads(progress.read_text()).get("checkpoints", [])) if progress.is_file() else []
+
+
 def test_a_trainer_killed_by_the_system_is_told_from_one_that_failed_and_the_run_goes_on(folder: Path) -> None:
     path, out = job_file(folder), folder / "out"
     with subprocess.Popen(command("run", path, "--output", out), env=environment(), stdout=subprocess.PIPE, text=True) as process:
-        wait_until("at a checkpoint", lambda: list((out / "checkpoints").glob("step-*")), process, out / "trainer.log")
+        wait_until("at a checkpoint", lambda: checkpoints_reported(out), process, out / "trainer.log")
         [supervisor] = psutil.Process(process.pid).children()
         [trainer] = supervisor.children()
         assert trainer.children(recursive=True) == [], "no Ray was started"
