@@ -4,6 +4,7 @@ Test: tests/trainer/preflight/test_rehearsing.py.
 """
 
 import contextlib
+import gc
 import logging
 import os
 import pickle
@@ -72,6 +73,7 @@ class RehearsalProgram:
 def main() -> None:
     """Read a pickled (LocatedModel, TrainConfig as JSON) from stdin; write what `rehearse` returns or the InputError, pickled."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    gc.disable()  # what is imported is never garbage, and looking for some takes a tenth of the time
     keep_what_transformers_lists()
     from trainer.preflight.rehearsal import rehearse  # before the request is read, which may come later
 
@@ -86,6 +88,8 @@ def main() -> None:
         except InputError as error:
             verdict = error
     sys.stdout.buffer.write(pickle.dumps(verdict))
+    sys.stdout.buffer.flush()
+    os._exit(0)  # to take torch apart at exit takes a second, and the driver waits
 
 
 if __name__ == "__main__":
