@@ -8,6 +8,7 @@ docs/figures.md. Tests: tests/bench/test_trainer.py, tests/bench/test_comparison
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -108,4 +109,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the program that is measured ends too
     sys.exit(main())
