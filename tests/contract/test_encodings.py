@@ -10,7 +10,7 @@ from tests.repository import REPOSITORY
 
 MODULES = sorted(path for package in ("finetune", "controller", "trainer") for path in (REPOSITORY / package).rglob("*.py"))
 METHODS = {"read_text", "write_text", "open"}
-OTHER_OPENERS = {"os", "tarfile", "zipfile", "webbrowser", "Image", "safe_open", "Shard"}
+OTHER_OPENERS = {"os", "tarfile", "zipfile", "webbrowser", "Image", "safe_open", "Shard", "GgufFile"}
 """Whose `open` opens no text."""
 
 

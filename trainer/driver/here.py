@@ -42,7 +42,7 @@ def prepare_environment(config: TrainConfig) -> None:
 def go_first() -> None:
     """Have Linux kill this program before any other when memory runs out, as it does Ray's workers: `finetune` is left to say so."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # proc(5): the highest there is
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # proc(5): the highest there is
 
 
 def first_device(visible: str | None) -> str:
