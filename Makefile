@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup run test test-slow lint cluster cluster-down e2e bench bench-check clean constraints
+.PHONY: help setup run test test-slow lint cluster cluster-down e2e bench bench-check gpu clean constraints
 
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
@@ -59,6 +59,9 @@ bench: $(INSTALLED) ## finetune run beside a bare loop, HF Trainer and TRL (40 m
 
 bench-check: $(INSTALLED) ## the same, compared with the committed ratios: fails when one fell by more than 10 %
 	$(PYTHON_IN_VENV) -m bench.trainer --check
+
+gpu: ## tests and figures on a CUDA device, without a network: PYTHON has torch, WHEELS is a folder of what it lacks
+	scripts/gpu.sh
 
 clean: ## remove the environment and all caches of this folder; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ import pytest
 
 from tests.repository import REPOSITORY
 
-TARGETS = ("setup", "run", "test", "test-slow", "lint", "cluster", "cluster-down", "e2e", "bench", "bench-check", "clean", "help")
+TARGETS = ("setup", "run", "test", "test-slow", "lint", "cluster", "cluster-down", "e2e", "bench", "bench-check", "gpu", "clean", "help")
 
 
 # The tests themselves may have been started by make, and the makes below it then know that.
@@ -39,6 +39,7 @@ def test_help_lists_the_target_with_what_it_does(target: str) -> None:
         ("lint", "controller.rights --check"),
         ("bench", "-m bench.trainer"),
         ("bench-check", "-m bench.trainer --check"),
+        ("gpu", "scripts/gpu.sh"),
         ("cluster", "tests.cluster up"),
         ("cluster-down", "tests.cluster down"),
     ],

@@ -1,0 +1,69 @@
+"""A rank's training on the device: the figures of the CPU, and what only a device can show. See tests/gpu/training.py."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.gpu.training import DEVICE, ON_DEVICE, STEPS, Sent, config, losses, train
+from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.rows import write_rows
+from trainer.driver.exits import REASON_MEMORY, reason_of
+
+pytestmark = ON_DEVICE
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_learner(folder / "model")
+    write_rows(folder / "train.jsonl", 24)
+    return folder
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
+def test_the_device_computes_what_the_cpu_computes(full: bool, base: Path, tmp_path: Path) -> None:
+    here, there = (train(config(base, tmp_path / device, device, full=full)) for device in ("cpu", DEVICE))
+    assert losses(there) == pytest.approx(losses(here), rel=1e-3)
+    assert [line["gradientNorm"] for line in there] == pytest.approx([line["gradientNorm"] for line in here], rel=1e-2)
+    assert losses(there)[-1] < losses(there)[0]
+
+
+def test_bfloat16_learns_what_float32_learns_and_keeps_the_adapter_in_float32(base: Path, tmp_path: Path) -> None:
+    exact, rounded = (train(config(base, tmp_path / precision, precision=precision)) for precision in ("float32", "bfloat16"))
+    assert losses(rounded) == pytest.approx(losses(exact), rel=0.03)
+    adapter = load_file(tmp_path / "bfloat16" / "model" / "adapter" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in adapter.values()} == {torch.float32}
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the precision that is chosen is the device's")
+def test_bfloat16_is_chosen_where_the_device_has_it(base: Path, tmp_path: Path) -> None:
+    chosen, named = (train(config(base, tmp_path / precision, precision=precision)) for precision in ("auto", "bfloat16"))
+    assert losses(chosen) == pytest.approx(losses(named), rel=1e-3)
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(base: Path, tmp_path: Path) -> None:
+    whole = train(config(base, tmp_path / "whole"))
+    stopped = train(config(base, tmp_path / "parts"), Sent(stop_after=3))
+    assert len(stopped) < STEPS
+    continued = train(config(base, tmp_path / "parts"))
+    assert [line["step"] for line in continued] == list(range(1, STEPS + 1))
+    assert losses(continued) == pytest.approx(losses(whole), rel=1e-5)
+
+
+def test_packed_rows_have_the_losses_of_rows_alone(base: Path, tmp_path: Path) -> None:
+    packed, alone = (train(config(base, tmp_path / packing, packing=packing)) for packing in ("always", "never"))
+    assert losses(packed)[0] == pytest.approx(losses(alone)[0], rel=1e-3)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the memory of a CPU cannot be limited like this")
+def test_too_little_memory_on_the_device_is_reported_as_such(base: Path, tmp_path: Path) -> None:
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-5)
+    try:
+        with pytest.raises(torch.OutOfMemoryError) as caught:
+            train(config(base, tmp_path / "large", globalBatchSize=64, microBatchSize=64))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert reason_of(caught.value) == REASON_MEMORY

@@ -1,0 +1,74 @@
+"""Trains a tiny model on the device as a rank does, without Ray, for the tests beside it.
+
+FINETUNE_TEST_DEVICE=cpu runs them on the CPU: that shows that the tests themselves work.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.figures import lines_of
+from finetune.api.trainconfig import TrainConfig
+from tests.builders import train_config
+from tests.trainer.fixtures.stored import data_folder
+from trainer.preflight.inputs import check_inputs
+from trainer.rank.assignment import Assignment
+from trainer.rank.run import execute
+from trainer.storage.ownership import Ownership
+
+DEVICE = os.environ.get("FINETUNE_TEST_DEVICE", "cuda")
+ON_DEVICE = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+STEPS = 6
+
+
+class Sent:
+    """The driver's end: keeps what is reported, and asks to stop after a step if it is told to."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.fields: dict[str, Any] = {}
+        self._stop_after = stop_after
+
+    def send(self, **fields: Any) -> None:
+        self.fields |= fields
+
+    def stop_requested(self, wait_seconds: float = 0.0) -> bool:
+        done = self.fields.get("progress")
+        return self._stop_after is not None and done is not None and done.step >= self._stop_after
+
+
+def config(base: Path, output: Path, device: str = DEVICE, *, precision: str = "float32", zero_stage: int | None = None, full: bool = False,
+           **training: Any) -> TrainConfig:  # fmt: skip
+    """Return a job of a few steps on the tiny model in `base`."""
+    workers: dict[str, Any] = {"workers": 1, "gpusPerWorker": 1 if device == "cuda" else 0}
+    if zero_stage is not None:
+        workers["deepspeed"] = {"zeroStage": zero_stage}
+    settings = {
+        "maxSteps": STEPS, "globalBatchSize": 8, "microBatchSize": 4, "learningRate": 0.01, "maxSequenceLength": 128,
+        "precision": precision,
+    }  # fmt: skip
+    return train_config(
+        base, method={"full": {}} if full else {"lora": {"rank": 4, "alpha": 8}}, training=settings | training, workers=workers,
+        checkpoint={"everySteps": 2, "keep": 3}, output={"directory": str(output), "export": ["merged" if full else "adapter"]},
+    )  # fmt: skip
+
+
+def train(wanted: TrainConfig, sent: Sent | None = None) -> list[dict[str, Any]]:
+    """Train, or go on from the newest checkpoint, and return the lines of the steps."""
+    output = Path(wanted.output.directory)
+    data = data_folder(output / ".data")
+    inputs = check_inputs(wanted, data).with_tokens(wanted, data)
+    ownership = Ownership.of(wanted, inputs.digests(wanted))
+    ownership.write(finished=False)
+    execute(Assignment(wanted, inputs, ownership.owner, sent or Sent()))
+    return lines_of(output / "metrics.jsonl")
+
+
+def losses(lines: list[dict[str, Any]]) -> list[float]:
+    """Return the loss of each step."""
+    return [line["trainLoss"] for line in lines]
