@@ -149,7 +149,8 @@ def base_after_training(name: str, micro: int, world_size: int, *, bfloat16: boo
     again = engine.state()
     kept = states_equal(trained, again) and measured() == tuned
     one_step(engine, STEPS, micro)
-    moved = engine.rank != 0 or not states_equal(engine.state(), trained)
+    final = engine.state()  # on every rank: gathering it is a collective
+    moved = engine.rank != 0 or not states_equal(final, trained)
     return {"before": before, "base": base, "tuned": tuned, "kept": kept, "goes on": moved}
 
 
