@@ -1,11 +1,11 @@
 """Weights that wait to be written, kept in a file in place of memory, so that an export needs no second model in memory.
 
-The file has no name and is gone with the tensor. Its pages are the kernel's to write out and take back, so they do not count where a
+The file loses its name at once and is gone with the tensor. It is mapped without a descriptor: a model has more tensors than a
+process may have open files. Its pages are the kernel's to write out and take back, so they do not count where a
 pod's memory is short; the price is disk, as much as the model takes, until it is written. Test: tests/trainer/model/test_spill.py.
 """
 
 import ctypes
-import mmap
 import tempfile
 from pathlib import Path
 
@@ -30,15 +30,15 @@ class Spill:
         if not tensor.numel():
             return tensor
         content = tensor.detach().to("cpu").contiguous()
-        with tempfile.TemporaryFile(dir=self._folder) as file:
+        with tempfile.NamedTemporaryFile(dir=self._folder) as file:
             file.write(content.view(-1).view(torch.uint8).numpy().data)
             file.flush()
-            mapped = mmap.mmap(file.fileno(), content.nbytes)
+            mapped = torch.from_file(file.name, shared=True, size=content.numel(), dtype=content.dtype)
         self._since_trim += content.nbytes
         if self._since_trim >= TRIM_EVERY:
             give_back_freed_memory()
             self._since_trim = 0
-        return torch.frombuffer(mapped, dtype=content.dtype).view(content.shape)
+        return mapped.view(content.shape)
 
 
 def give_back_freed_memory() -> None:

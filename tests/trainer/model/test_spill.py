@@ -57,10 +57,31 @@ def test_spilled_tensors_take_no_memory_but_that_of_files(tmp_path: Path) -> Non
     assert int(done.stdout) < 64 * 1024, "in KiB, of 512 MiB"
 
 
+MANY = """
+import resource, sys
+from pathlib import Path
+import torch
+
+from trainer.model.spill import Spill
+
+spill = Spill(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+kept = [spill(torch.full((3,), float(number))) for number in range(200)]
+assert [float(tensor[-1]) for tensor in kept] == [float(number) for number in range(200)]
+"""
+
+
+def test_more_tensors_are_spilled_than_a_process_may_have_open_files(tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", MANY, str(tmp_path)], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_disk_that_takes_no_more_is_an_error_and_kills_nobody() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tempfile.TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115
+        patch.setattr("tempfile.NamedTemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115
         with pytest.raises(OSError, match="No space left on device"):
             Spill(Path("/"))(torch.ones(2**20))
