@@ -29,7 +29,7 @@ from trainer.rank.resuming import Start
 from trainer.rank.rows import Batches, Rows
 from trainer.rank.state import RunState
 from trainer.reporting.background import BackgroundSink
-from trainer.reporting.sinks import BufferedSink, FanOut, JsonLinesSink, MetricsSink, SinkOpener, TensorBoardSink
+from trainer.reporting.sinks import BufferedSink, FanOut, JsonLinesSink, MetricsSink, NoSink, SinkOpener, TensorBoardSink
 from trainer.reporting.stageclock import StageClock
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.tasks.registry import task_of
@@ -115,7 +115,7 @@ def validation_every(config: TrainConfig, rows: Rows) -> int | None:
 def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> AbstractContextManager[BufferedSink]:
     """Return the sinks of rank 0, which open with the first figures; other ranks have none."""
     if rank != 0:
-        return nullcontext(FanOut([]))
+        return nullcontext(NoSink())
     lines, board = work.directory / "metrics.jsonl", work.directory / "tensorboard"
     openers: list[SinkOpener] = [lambda: JsonLinesSink(lines, resumed_from_step), lambda: TensorBoardSink(board, resumed_from_step)]
     return BackgroundSink(lambda: FanOut([*openers, *work.sinks]))

@@ -6,12 +6,13 @@ Test: tests/trainer/reporting/test_background.py.
 
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from trainer.reporting.sinks import MetricsSink, SinkOpener
+from trainer.reporting.sinks import SinkOpener, TimedSink
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +25,9 @@ WAITING_MAX = 10_000
 class BackgroundSink:
     """A sink that hands figures on in order, and returns at once. A context manager, which ends the thread."""
 
-    def __init__(self, opener: SinkOpener) -> None:
-        self._opener = opener
-        self._waiting: SimpleQueue[tuple[int, Mapping[str, float]] | threading.Event | None] = SimpleQueue()
+    def __init__(self, opener: SinkOpener, clock: Callable[[], float] = time.time) -> None:
+        self._opener, self._clock = opener, clock
+        self._waiting: SimpleQueue[tuple[int, Mapping[str, float], float] | threading.Event | None] = SimpleQueue()
         self._late: threading.Event | None = None
         """The flush that was given up; while it is not done, no other one is waited for."""
         self._dropped = False
@@ -42,9 +43,12 @@ class BackgroundSink:
         self._waiting.put(None)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Store figures soon; drop them, with a warning for the first, when the sinks are stuck."""
+        """Store figures soon, with the time of this call, when they are known.
+
+        They are dropped, with a warning for the first, when the sinks are stuck.
+        """
         if self._waiting.qsize() < WAITING_MAX:
-            self._waiting.put((step, dict(figures)))
+            self._waiting.put((step, dict(figures), self._clock()))
         elif not self._dropped:
             self._dropped = True
             logger.warning("the sinks for figures are stuck: those from step %d on are dropped", step)
@@ -60,7 +64,7 @@ class BackgroundSink:
             logger.warning("the sinks for figures are stuck: training goes on without waiting for them")
 
     def _work(self) -> None:
-        sink: MetricsSink | None = None
+        sink: TimedSink | None = None
         while (given := self._waiting.get()) is not None:
             if isinstance(given, threading.Event):
                 given.set()

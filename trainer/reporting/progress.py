@@ -95,8 +95,8 @@ class RayMetricsSink:
         self._gauges = {name: Gauge(port_name, description=name, tag_keys=("job", "attempt")) for name, port_name in self.NAMES.items()}
         self._step = Gauge("finetune_step", description="optimizer steps done", tag_keys=("job", "attempt"))
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Set the step gauge, and the gauges of known figures."""
+    def log(self, step: int, figures: Mapping[str, float], known_at: float) -> None:
+        """Set the step gauge, and the gauges of known figures; Prometheus takes the time at which it reads them."""
         self._step.set(step, tags=self._tags)
         for name, value in figures.items():
             if name in self._gauges:

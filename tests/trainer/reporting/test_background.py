@@ -18,7 +18,7 @@ class Slow:
         self.threads: set[int] = set()
         self.busy, self.go = threading.Event(), threading.Event()
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
+    def log(self, step: int, figures: Mapping[str, float], known_at: float) -> None:
         self.busy.set()
         self.go.wait()
         self.stored.append(step)
@@ -62,7 +62,7 @@ def test_later_changes_of_the_figures_are_not_stored() -> None:
     stored: list[dict[str, float]] = []
 
     class Keeps:
-        def log(self, step: int, figures: Mapping[str, float]) -> None:
+        def log(self, step: int, figures: Mapping[str, float], known_at: float) -> None:
             stored.append(dict(figures))
 
     figures = {"trainLoss": 1.0}
@@ -70,6 +70,28 @@ def test_later_changes_of_the_figures_are_not_stored() -> None:
         sink.log(1, figures)
         figures["trainLoss"] = 2.0
     assert stored == [{"trainLoss": 1.0}]
+
+
+def test_the_time_of_figures_is_when_they_were_known_however_late_their_sink_is() -> None:
+    stored: list[tuple[int, float]] = []
+    clock = iter([100.0, 101.5])
+    opened, go = threading.Event(), threading.Event()
+
+    class Keeps:
+        def log(self, step: int, figures: Mapping[str, float], known_at: float) -> None:
+            stored.append((step, known_at))
+
+    def slow() -> Keeps:
+        opened.set()
+        go.wait()
+        return Keeps()
+
+    with BackgroundSink(slow, clock=lambda: next(clock)) as sink:
+        sink.log(1, {})
+        assert opened.wait(60)
+        sink.log(2, {})
+        go.set()
+    assert stored == [(1, 100.0), (2, 101.5)]
 
 
 def test_sinks_are_opened_with_the_first_figures() -> None:
