@@ -102,6 +102,9 @@ def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: M
             screen.say(line)
         screen.say(f"failed ({outcome.reason}): {outcome.message}")
         return EXIT_FAILURE
+    if request.timings:
+        for line in budget(read_report(ResultsFolder(folders.output))):
+            screen.say(line)
     screen.say(f"{folders.output} holds this finished run; nothing was changed; --overwrite trains again")
     return EXIT_SUCCESS
 

@@ -11,16 +11,21 @@ WIDTHS = (26, 8, 9, 9, 7)
 HEADINGS = ("stage", "in", "from s", "took s", "CPU s")
 
 
-def budget(report: Mapping[str, Any] | None, whole_seconds: float) -> list[str]:
-    """Return the lines of the table, from the report of a run that took so many seconds in all; a single one where it has no timings."""
+def budget(report: Mapping[str, Any] | None, whole_seconds: float | None = None) -> list[str]:
+    """Return the lines of the table, from a run's report; a single one where it has no timings.
+
+    `whole_seconds` is how long the command took in all; None for a run of an earlier command, of which only the report is known.
+    """
     try:
         timings = Timings.model_validate((report or {})["timings"])
     except (KeyError, ValidationError):
         return ["timings: none; a run has them once it has written its report"]
+    table = [_line(HEADINGS), *(_line(_cells(timing)) for timing in timings.stages)]
+    if whole_seconds is None:
+        return [*table, _line(("until the report", "", "0.0", f"{timings.seconds:.1f}", ""))]
     rest = max(0.0, whole_seconds - timings.seconds)
     return [
-        _line(HEADINGS),
-        *(_line(_cells(timing)) for timing in timings.stages),
+        *table,
         _line(("after the report", "", f"{timings.seconds:.1f}", f"{rest:.1f}", "")),
         _line(("whole", "", "0.0", f"{whole_seconds:.1f}", "")),
     ]

@@ -111,6 +111,22 @@ def test_the_log_is_shown_on_request(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(
     ("behavior", "shown"),
+    [("timed", "  until the report                        0.0      1.5"), ("succeed", "timings: none")],
+    ids=["a report with timings", "a report without"],
+)
+def test_the_budget_of_a_finished_run_is_shown_on_request_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], behavior: str, shown: str
+) -> None:
+    finetune(tmp_path, behavior)
+    capfd.readouterr()
+    assert finetune(tmp_path, behavior, timings=True) == 0
+    *_, budget, end = capfd.readouterr().out.splitlines()
+    assert budget.startswith(shown)
+    assert "holds this finished run; nothing was changed" in end
+
+
+@pytest.mark.parametrize(
+    ("behavior", "shown"),
     [("timed", ["  start                     driver        0.0      1.5    1.2"]), ("succeed", []), ("fail", [])],
     ids=["a report with timings", "a report without", "no report"],
 )

@@ -25,6 +25,16 @@ def test_each_stage_has_a_line_and_the_whole_the_last_one() -> None:
     ]
 
 
+def test_of_a_run_that_another_command_finished_the_table_ends_with_the_report() -> None:
+    stage = StageTiming(stage=TimedStage.START, process="driver", start_seconds=0, seconds=1.5, cpu_seconds=1.2)
+    lines = budget({"timings": Timings(seconds=50, stages=[stage]).to_wire()})
+    assert lines == [
+        "  stage                     in         from s   took s  CPU s",
+        "  start                     driver        0.0      1.5    1.2",
+        "  until the report                        0.0     50.0",
+    ]
+
+
 @pytest.mark.parametrize("report", [None, {}, {"timings": None}, {"timings": {"seconds": "long"}}])
 def test_a_run_without_timings_says_so(report: dict[str, Any] | None) -> None:
     assert budget(report, 3.0) == ["timings: none; a run has them once it has written its report"]
