@@ -135,6 +135,18 @@ def regressions(new: Iterable[Mapping[str, Any]], committed: Iterable[Mapping[st
     ]
 
 
+def unmeasured(new: Iterable[Mapping[str, Any]], committed: Iterable[Mapping[str, Any]], scenarios: Iterable[str]) -> list[str]:
+    """Return the committed entries of these scenarios that were not measured, one line each: they may have got worse unseen."""
+    measured, wanted = {entry["name"] for entry in new}, set(scenarios)
+    missing = (entry["name"] for entry in committed if entry["name"] not in measured)
+    return [f"{name}: committed, but not measured" for name in missing if scenario_of(name) in wanted]
+
+
+def scenario_of(entry: str) -> str:
+    """Return the scenario in the name of an entry."""
+    return entry.partition(": ")[0]
+
+
 def table_of(entries: Sequence[Mapping[str, Any]]) -> str:
     """Return a table in Markdown: a line for each scenario and figure, a column for each reference with ours' ratio to it."""
     lines: dict[str, dict[str, Mapping[str, Any]]] = {}

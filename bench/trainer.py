@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.comparison import DisagreementError, entries_of, regressions, table_of
+from bench.comparison import DisagreementError, entries_of, regressions, table_of, unmeasured
 from bench.processes import RunFailedError
 from bench.runs import Bench, run_all
 from bench.scenarios import QUICK, ROOT, SCENARIOS, WHOLE, Scenario, programs, references_here
@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench; 1 when a run failed, when programs did not compute the same, or when `--check` found a regression."""
+    """Run the bench; 1 when a run failed, when programs did not compute the same, or when `--check` found a regression or a gap."""
     options = parse(arguments)
     scenarios, cores = list(chosen(options.only)), len(os.sched_getaffinity(0))
     if options.check and not RESULTS.is_file():
@@ -100,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     surroundings |= {"runs": records}
     (OUTPUT / "trainer.json").write_text(json.dumps({"entries": entries, **surroundings}, indent=1))
     if options.check:
-        worse = regressions(entries, json.loads(RESULTS.read_text()))
+        committed = json.loads(RESULTS.read_text())
+        worse = regressions(entries, committed) + unmeasured(entries, committed, [scenario.name for scenario in scenarios])
         print(*(worse or ["no ratio is more than 10 % below the committed one"]), sep="\n")
         return 1 if worse else 0
     if not (options.quick or options.only):

@@ -13,6 +13,7 @@ from bench.comparison import (
     ratio_of,
     regressions,
     table_of,
+    unmeasured,
 )
 from bench.figures import Figures
 
@@ -87,6 +88,11 @@ def test_only_a_ratio_that_fell_by_more_than_the_tolerance_is_a_regression() -> 
     committed = [entry("rate", 1.0), entry("start", 2.0), entry("memory", 1.0)]
     new = [entry("rate", 0.91), entry("start", 1.79), entry("memory", 3.0), entry("never measured before", 0.1)]
     assert regressions(new, committed, tolerance=0.1) == ["start: ratio 1.790, committed 2.000"]
+
+
+def test_committed_entries_of_the_measured_scenarios_that_are_missing_are_named() -> None:
+    committed = [entry("a, b: rate vs x", 1.0), entry("a, b: rate vs y", 1.0), entry("other: rate vs y", 1.0)]
+    assert unmeasured([entry("a, b: rate vs x", 0.1)], committed, ["a, b"]) == ["a, b: rate vs y: committed, but not measured"]
 
 
 def test_the_table_has_a_line_for_each_figure_and_a_column_for_each_reference() -> None:

@@ -73,6 +73,17 @@ def test_a_check_fails_on_a_regression_and_writes_nothing(committed: float, code
     assert ("LoRA packed: tokens per second vs HF Trainer: ratio 1.000, committed 1.200" in capsys.readouterr().out) == bool(code)
 
 
+@pytest.mark.parametrize(("only", "code"), [(["--only", "LoRA packed"], 1), (["--only", "LoRA padded"], 0)])
+def test_a_check_fails_when_a_committed_entry_of_a_chosen_scenario_was_not_measured(
+    only: list[str], code: int, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [each.to_wire() for each in entries_of("LoRA packed", {OURS: [FIGURES], "a trainer of old": [FIGURES]})]
+    results.parent.mkdir()
+    results.write_text(json.dumps(entries))
+    assert trainer.main(["--check", *only]) == code
+    assert ("LoRA packed: tokens per second vs a trainer of old: committed, but not measured" in capsys.readouterr().out) == bool(code)
+
+
 def test_a_check_without_committed_figures_says_what_to_do(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trainer.main(["--check"]) == 1
     assert "run `make bench` first" in capsys.readouterr().err
