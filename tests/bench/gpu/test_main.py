@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.gpu.__main__ import run_tests
 from bench.gpu.measure import PROGRAMS
 from bench.gpu.shapes import SMALL_SHAPES
 from tests.repository import REPOSITORY
@@ -49,6 +51,12 @@ def test_on_a_cpu_the_tests_marked_gpu_pass(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "gpu.json").read_text())
     assert written["tests"]["tests"] - written["tests"]["skipped"] >= 5
     assert written["measured"] == []
+
+
+def test_a_pytest_that_dies_before_its_report_leaves_its_exit_code_and_the_figures_to_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    false = shutil.which("false")
+    monkeypatch.setattr(sys, "executable", false)
+    assert run_tests("cpu", 60) == {"exitCode": 1}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
