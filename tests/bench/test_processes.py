@@ -1,36 +1,67 @@
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from bench.processes import RunFailedError, marked, run, run_watched
+from bench import processes
+from bench.processes import SAMPLE_SECONDS, Finished, RunFailedError, marked, run, run_watched
 
 MIB = 1 << 20
-# The child leaves the session, as some of Ray's processes do.
-DETACHED = """
-import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "import time; block = bytearray(64 << 20); time.sleep(2)"], start_new_session=True)
+# Children leave the session, as some of Ray's processes do. They say when they have done what is measured, and stay until they are
+# told that they were seen since.
+START = """
+import pathlib, subprocess, sys, time
+folder = pathlib.Path(sys.argv[1])
+def wait_to_be_seen():
+    (folder / "done").touch()
+    while not (folder / "seen").exists(): time.sleep(0.01)
+def detach():
+    subprocess.run([sys.executable, __file__, str(folder), "child"], start_new_session=True, check=True)
+"""
+LARGE = f"""{START}
 block = bytearray(64 << 20)
-child.wait()
+wait_to_be_seen() if sys.argv[2:] else detach()
+"""
+BUSY = f"""{START}
+import os
+if sys.argv[2:]:
+    while sum(os.times()[:2]) < 1.2: pass
+    wait_to_be_seen()
+else:
+    detach()
 """
 
 
-def test_the_peak_counts_processes_that_left_the_session_too(tmp_path: Path) -> None:
-    finished = run([sys.executable, "-c", DETACHED], tmp_path / "log")
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Finished]:
+    """Return a function that measures a program until its child was counted after it was done."""
+    looks = 0
+
+    def look(mark: str) -> Iterator[psutil.Process]:
+        nonlocal looks
+        looks += (tmp_path / "done").exists()
+        if looks == 2:  # the first look that found it done has ended
+            (tmp_path / "seen").touch()
+        return marked(mark)
+
+    def measure(program: str) -> Finished:
+        monkeypatch.setattr(processes, "marked", look)
+        (tmp_path / "program.py").write_text(program)
+        return run([sys.executable, str(tmp_path / "program.py"), str(tmp_path)], tmp_path / "log")
+
+    return measure
+
+
+def test_the_peak_counts_processes_that_left_the_session_too(measured: Callable[[str], Finished]) -> None:
+    finished = measured(LARGE)
     assert 128 * MIB < finished.peak_bytes < 400 * MIB
-    assert finished.seconds > 2
+    assert finished.seconds > SAMPLE_SECONDS
 
 
-BUSY = """
-import os, subprocess, sys, time
-code = "import os, time\\nwhile sum(os.times()[:2]) < 1.2: pass\\ntime.sleep(1)"
-subprocess.Popen([sys.executable, "-c", code], start_new_session=True).wait()
-"""
-
-
-def test_processor_time_counts_processes_that_left_the_session_too(tmp_path: Path) -> None:
-    finished = run([sys.executable, "-c", BUSY], tmp_path / "log")
-    assert 1.2 <= finished.cpu_seconds < 3
+def test_processor_time_counts_processes_that_left_the_session_too(measured: Callable[[str], Finished]) -> None:
+    assert 1.2 <= measured(BUSY).cpu_seconds < 3
 
 
 def test_a_program_that_fails_is_reported_with_its_output(tmp_path: Path) -> None:
