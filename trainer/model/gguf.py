@@ -44,7 +44,7 @@ def dequantized_folder(file: Path, work: Callable[[Path, Path], None] = convert)
     """Return the folder with the dequantized model (float32 safetensors, tokenizer, generation config), making it if needed.
 
     Only one process makes it, under a lock, and others see it whole or not at all. Raises RuntimeError for a file that cannot be
-    converted and for a cache that cannot be written.
+    converted and for a cache that cannot be written, and OSError for a disk that is full or fails.
     """
     folder = _folder(file)
     models = folder.parent

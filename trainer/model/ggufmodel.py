@@ -5,6 +5,7 @@ transformers can do so too, but needs torch, all weights in memory and ten times
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ SAFETENSORS_ALIGNMENT = 8
 
 
 def write_weights(found: GgufFile, file: Path) -> None:
-    """Write the weights as float32 safetensors, one tensor at a time; raises ValueError for another architecture."""
+    """Write the weights as float32 safetensors, one tensor at a time; raises ValueError for another architecture or missing metadata."""
     architecture = found.metadata.get("general.architecture")
     if architecture != ARCHITECTURE:
         raise ValueError(f"its architecture is {architecture}, not {ARCHITECTURE}")
@@ -67,18 +68,18 @@ def _in_our_order(numbers: Floats, name: str, found: GgufFile) -> Floats:
     count = {"attn_q": "attention.head_count", "attn_k": "attention.head_count_kv"}.get(name.split(".")[-2])
     if count is None:
         return numbers
-    heads = found.metadata[f"{ARCHITECTURE}.{count}"]
+    heads = _needed(found.metadata, f"{ARCHITECTURE}.{count}")
     halves = numbers.reshape(heads, -1, 2, numbers.shape[-1])
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(numbers.shape)
 
 
 def write_settings(found: GgufFile, folder: Path) -> None:
-    """Write configuration, generation settings and tokenizer with its chat template."""
+    """Write configuration, generation settings and tokenizer with its chat template; raises ValueError for missing metadata."""
     import_transformers()
     from transformers import GenerationConfig, LlamaConfig
 
     data = found.metadata
-    settings = {ours: data[f"{ARCHITECTURE}.{theirs}"] for theirs, ours in SETTINGS.items()}
+    settings = {ours: _needed(data, f"{ARCHITECTURE}.{theirs}") for theirs, ours in SETTINGS.items()}
     settings |= {ours: data.get(f"tokenizer.ggml.{theirs}_token_id") for theirs, ours in TOKENS.items()}
     tied = "output.weight" not in found.tensors
     config = LlamaConfig(**settings, architectures=["LlamaForCausalLM"], dtype="float32", tie_word_embeddings=tied)
@@ -87,11 +88,20 @@ def write_settings(found: GgufFile, folder: Path) -> None:
     _tokenizer(data).save_pretrained(folder)
 
 
-def _tokenizer(data: Any) -> Any:
+def _needed(metadata: Mapping[str, Any], key: str) -> Any:
+    if key not in metadata:
+        raise ValueError(f"its metadata has no {key}")
+    return metadata[key]
+
+
+def _tokenizer(data: Mapping[str, Any]) -> Any:
     from transformers import TokenizersBackend
     from transformers.integrations.gguf import convert_gguf_tokenizer
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_TOKENIZER_MAPPING
 
+    vocabulary = _needed(data, "tokenizer.ggml.tokens")
+    if "tokenizer.ggml.scores" not in data:  # else merges are derived from them
+        _needed(data, "tokenizer.ggml.merges")
     groups = {
         group: {ours: data[f"tokenizer.{theirs}"] for theirs, ours in names.items() if f"tokenizer.{theirs}" in data}
         for group, names in GGUF_TOKENIZER_MAPPING.items()
@@ -99,5 +109,5 @@ def _tokenizer(data: Any) -> Any:
     backend, further = convert_gguf_tokenizer(ARCHITECTURE, groups["tokenizer"])
     names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
     ids = {ours: data.get(f"tokenizer.ggml.{theirs}_token_id") for theirs, ours in names.items()}
-    tokens = {name: None if number is None else data["tokenizer.ggml.tokens"][number] for name, number in ids.items()}
+    tokens = {name: None if number is None else vocabulary[number] for name, number in ids.items()}
     return TokenizersBackend(tokenizer_object=backend, **groups["tokenizer_config"], **tokens, **further)

@@ -17,11 +17,12 @@ from trainer.objectives.family import Family
 
 
 def load_model(located: LocatedModel, dtype: torch.dtype, family: Family) -> PreTrainedModel:
-    """Load the weights in `dtype`, ready to train; raises InputError when they cannot be used."""
+    """Load the weights in `dtype`, ready to train; raises InputError when they cannot be used, and what `folder_of` raises."""
     transformers.utils.logging.disable_progress_bar()
+    folder = folder_of(located)  # that a disk is full while it is made is no fault of the files
     try:
         model, info = getattr(transformers, family.auto_class).from_pretrained(
-            folder_of(located),
+            folder,
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,

@@ -12,16 +12,15 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(located: LocatedModel) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer; raises InputError when its files cannot be used."""
+    """Load the tokenizer; raises InputError when its files cannot be used, and what `folder_of` raises."""
     import_transformers()
     from transformers import AutoTokenizer
 
+    folder = folder_of(located)  # that a disk is full while it is made is no fault of the files
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder_of(located), local_files_only=True, trust_remote_code=False
-        )
-    except RuntimeError:
-        raise  # dequantizing failed, which is not the user's fault
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except MemoryError:
+        raise
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise InputError(located.field, f"the tokenizer in {located.path} cannot be loaded: {first_line(error)}", FIX) from error
     return tokenizer

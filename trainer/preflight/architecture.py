@@ -10,6 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from finetune.api.errors import InputError
 from trainer.model.faults import FIX, first_line
 from trainer.model.location import LocatedModel, folder_of
+from trainer.model.torchless import import_transformers
 from trainer.preflight.limits import ModelLimits
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ def limits_of(located: LocatedModel) -> ModelLimits:
 
 
 def configuration_of(located: LocatedModel) -> "PreTrainedConfig":
-    """Return a model's configuration; raises InputError when transformers cannot read it."""
-    from transformers import AutoConfig  # here, because rows are checked before transformers is imported
+    """Return a model's configuration; raises InputError when transformers cannot read it, and what `folder_of` raises."""
+    import_transformers()  # here, because rows are checked before transformers is imported
+    from transformers import AutoConfig
 
+    folder = folder_of(located)
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(folder_of(located), local_files_only=True, trust_remote_code=False)
+        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError, StrictDataclassError) as error:
         raise InputError(located.field, f"the configuration in {located.path} cannot be read: {first_line(error)}", FIX) from error
     return found

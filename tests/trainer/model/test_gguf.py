@@ -1,7 +1,9 @@
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from finetune.api.sources import ModelSource
-from tests.trainer.fixtures.ggufs import write_gguf
+from tests.trainer.fixtures.ggufs import located_gguf, write_gguf
+from trainer.driver.exits import reason_of
 from trainer.evaluation.generation import generate
 from trainer.model.gguf import convert, dequantized_folder
 from trainer.model.load import load_model, provenance_of
-from trainer.model.location import locate
+from trainer.model.location import LocatedModel, locate
 from trainer.model.tokenizer import load_tokenizer
 from trainer.objectives.family import CAUSAL_LM
+from trainer.preflight.architecture import limits_of
 
 QUICKSTART = ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")
 
@@ -113,6 +117,42 @@ def test_another_architecture_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     file = write_gguf(tmp_path / "model.gguf", architecture="gemma")
     with pytest.raises(RuntimeError, match="could not be dequantized: its architecture is gemma, not llama"):
         dequantized_folder(file)
+
+
+@pytest.mark.parametrize("key", ["llama.context_length", "llama.attention.head_count", "tokenizer.ggml.tokens", "tokenizer.ggml.merges"])
+def test_metadata_that_the_file_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    file = write_gguf(tmp_path / "model.gguf")
+    stored = len(key).to_bytes(8, "little") + key.encode()
+    assert stored in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(stored, stored[:-1] + b"?"))
+    with pytest.raises(RuntimeError, match=rf"could not be dequantized: its metadata has no {key}$"):
+        load_tokenizer(located_gguf(file))
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(load_tokenizer, id="the tokenizer"),
+        pytest.param(limits_of, id="the configuration"),
+        pytest.param(lambda located: load_model(located, torch.float32, CAUSAL_LM), id="the weights"),
+    ],
+)
+def test_a_disk_that_is_full_is_no_fault_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[LocatedModel], object]
+) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    located = located_gguf(write_gguf(tmp_path / "model.gguf"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            load(located)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert reason_of(caught.value) == "StorageFailed"
+    assert [path.suffix for path in (tmp_path / "cache" / "models").iterdir()] == [".lock"]
 
 
 @pytest.fixture(scope="module")

@@ -97,6 +97,15 @@ def test_a_tokenizer_that_cannot_be_read_is_the_users_to_mend(folder: Path, cont
         load_tokenizer(located_folder(folder))
 
 
+def test_memory_that_ran_out_is_no_fault_of_the_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", out_of_memory)
+    with pytest.raises(MemoryError):
+        load_tokenizer(located_folder(folder))
+
+
 def test_an_architecture_that_needs_its_own_code_is_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "homemade", "auto_map": {"AutoModelForCausalLM": "modeling_homemade.Homemade"}}

@@ -1,13 +1,32 @@
 """The limits in a model's config.json are those of the real model."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.architectures import OWN, SMALL, with_config
+from tests.trainer.fixtures.causal import located_folder
 from trainer.preflight.architecture import FIXED_POSITIONS, limits_of
+
+FIRST = """
+import sys
+from pathlib import Path
+from tests.trainer.fixtures.causal import located_folder
+from trainer.preflight.architecture import limits_of
+
+print(limits_of(located_folder(Path(sys.argv[1]))).positions, "torch" in sys.modules)
+"""
+
+
+def test_the_first_that_asks_for_transformers_gets_it_without_torch(saved_model: Path) -> None:
+    positions = limits_of(located_folder(saved_model)).positions
+    done = subprocess.run([sys.executable, "-c", FIRST, str(saved_model)], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(positions), "False"]
 
 
 def runs(model_type: str, length: int) -> bool:
