@@ -18,7 +18,7 @@ _importing = threading.Lock()
 def import_transformers() -> None:
     """Import transformers; where torch is not imported, as if it were not installed.
 
-    A program that trains afterwards has to call `import_torch_beside` before, or `forget_transformers` in between.
+    A program that trains afterwards has to call `import_torch_beside` before.
     """
     with _importing:
         if "torch" in sys.modules or "transformers" in sys.modules:
@@ -47,9 +47,3 @@ def import_torch_beside() -> None:
 
     threading.Thread(target=work, name="import of torch", daemon=True).start()
     begun.wait()
-
-
-def forget_transformers() -> None:
-    """Let the next import of transformers find torch; tokenizers that were loaded stay usable."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
-        del sys.modules[name]

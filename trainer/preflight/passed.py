@@ -48,11 +48,6 @@ class Passed:
         return cls(cache_directory() / "rehearsals" / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32])
 
     @property
-    def known(self) -> bool:
-        """Whether it passed before."""
-        return self.findings is not None
-
-    @property
     def findings(self) -> tuple[str, ...] | None:
         """What was found when it passed; None if it is not known to have passed."""
         try:

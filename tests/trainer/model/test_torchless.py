@@ -1,4 +1,4 @@
-"""A program without torch loads the tokenizers that one with torch loads, and can train afterwards."""
+"""A program without torch loads the tokenizers that one with torch loads."""
 
 import json
 import subprocess
@@ -15,15 +15,11 @@ import json, os, sys
 from tests.trainer.fixtures.causal import located_folder
 from pathlib import Path
 from trainer.model.tokenizer import load_tokenizer
-from trainer.model.torchless import forget_transformers
 
 tokenizer = load_tokenizer(located_folder(Path(sys.argv[1])))
 tokens = tokenizer.apply_chat_template(json.loads(sys.argv[2]))["input_ids"]
 without = not {"torch"} & sys.modules.keys() and "TRANSFORMERS_NO_ADVISORY_WARNINGS" not in os.environ
-forget_transformers()
-from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
-print(json.dumps([without, tokens, model.num_parameters(), tokenizer.decode(tokens)]))
+print(json.dumps([without, tokens, tokenizer.decode(tokens)]))
 """
 
 BESIDE = """
@@ -66,14 +62,13 @@ def test_who_asks_for_transformers_while_torch_is_imported_gets_it_with_torch() 
     assert done.stdout.split() == ["True", "True"]
 
 
-def test_tokens_are_the_same_without_torch_and_a_model_loads_afterwards(saved_model: Path) -> None:
+def test_tokens_are_the_same_without_torch(saved_model: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(saved_model), json.dumps(TURNS)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    without, tokens, parameters, text = json.loads(done.stdout.splitlines()[-1])
+    without, tokens, text = json.loads(done.stdout.splitlines()[-1])
 
     tokenizer = load_tokenizer(located_folder(saved_model))
     assert without, "torch was imported for a tokenizer"
     assert tokens == tokenizer.apply_chat_template(TURNS)["input_ids"]
     assert text == tokenizer.decode(tokens)
-    assert parameters > 0
     assert "PyTorch was not found" not in done.stderr

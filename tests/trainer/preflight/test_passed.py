@@ -24,16 +24,15 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_what_passed_is_known_to_the_next_start(model: Path) -> None:
-    assert not Passed.of(train_config(), model).known
+    assert Passed.of(train_config(), model).findings is None
     Passed.of(train_config(), model).remember(["a finding"])
-    assert Passed.of(train_config(), model).known
     assert Passed.of(train_config(), model).findings == ("a finding",)
 
 
 def test_a_torn_record_is_none(model: Path) -> None:
     Passed.of(train_config(), model).remember(["a finding"])
     Passed.of(train_config(), model).file.write_text('["a fin')
-    assert not Passed.of(train_config(), model).known
+    assert Passed.of(train_config(), model).findings is None
 
 
 @pytest.mark.parametrize(
@@ -48,19 +47,19 @@ def test_a_torn_record_is_none(model: Path) -> None:
 )
 def test_another_job_has_passed_nothing(model: Path, changes: dict[str, Any]) -> None:
     Passed.of(train_config(), model).remember()
-    assert not Passed.of(train_config(**changes), model).known
+    assert Passed.of(train_config(**changes), model).findings is None
 
 
 def test_another_model_or_library_has_passed_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Passed.of(train_config(), model).remember()
     monkeypatch.setattr("trainer.preflight.passed.version", lambda name: f"{name} of next year")
-    assert not Passed.of(train_config(), model).known
+    assert Passed.of(train_config(), model).findings is None
     monkeypatch.undo()
     (model / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 8}))
-    assert not Passed.of(train_config(), model).known
+    assert Passed.of(train_config(), model).findings is None
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(model: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     Passed.of(train_config(), model).remember()
-    assert not Passed.of(train_config(), model).known
+    assert Passed.of(train_config(), model).findings is None
