@@ -130,8 +130,15 @@ class Engine(ABC):
         return values
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's value on every rank, however long rank 0 works before it gives it."""
+        """Return rank 0's value on every rank, however long rank 0 works before it gives it.
+
+        Rank 0 does not wait for the others to read it, but its process must outlive that: after the last one call `wait_for_all`.
+        """
         return value if self.world_size == 1 else from_rank_0(value, self.rank, self.world_size)
+
+    def wait_for_all(self) -> None:
+        """Return when every rank has called this. The backend's time limit applies, so ranks must come at about the same time."""
+        self.sums_over_ranks([0.0])
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield name and parameter of everything that is trained, in the model's order (the same on every rank)."""

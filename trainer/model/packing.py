@@ -34,28 +34,38 @@ class UnpackableError(Exception):
     """A model cannot read packed rows; the message says why."""
 
 
-def padded_because(model: Any, forward: Callable[..., Tensor], arguments: frozenset[str], wanted: Packing) -> str | None:
-    """Return why rows of `model` are padded; None if they are packed, which it can read from then on.
+def padded_because(model: Any, forward: Callable[..., Tensor], arguments: frozenset[str], wanted: Packing,
+                   gather: Callable[[str | None], list[str | None]]) -> str | None:  # fmt: skip
+    """Return why rows of `model` are padded; None if they are packed, which it can read from then on. The same on every rank.
 
-    `forward` returns logits for keyword arguments of the model, of which `arguments` are named. Where parameters are sharded every
-    rank must call it. On the meta device only what the model asks of its attention is compared, not logits. Raises InputError if
-    the job wants packed rows and the model cannot read them.
+    `forward` returns logits for keyword arguments of the model, of which `arguments` are named. `gather` returns what all ranks found,
+    in the same order on each: the trial compares rounded numbers, and ranks that deal the rows of a step differently would train
+    some twice and others never. So every rank must call it. On the meta device only what the model asks of its attention is
+    compared, not logits. Raises InputError, on all ranks, if the job wants packed rows and the model of one cannot read them.
     """
     if wanted is Packing.NEVER:
         return NOT_WANTED
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
-    was_training, before = model.training, base.config._attn_implementation
+    before = base.config._attn_implementation
+    reason = next((found for found in gather(_fault(model, base, forward, arguments)) if found is not None), None)
+    if reason is None:
+        return None
+    base.set_attn_implementation(before)
+    if wanted is Packing.ALWAYS:
+        raise InputError("training.packing", reason, "set it to auto, which pads the rows of such a model")
+    return reason
+
+
+def _fault(model: Any, base: PreTrainedModel, forward: Callable[..., Tensor], arguments: frozenset[str]) -> str | None:
+    """Return why this rank's model cannot read packed rows, if so; its attention may be per document from then on."""
+    was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
             _check_architecture(base, arguments)
             _try(base, forward, next(model.parameters()).device)
     except UnpackableError as error:
-        base.set_attn_implementation(before)
-        reason = f"{type(base).__name__} cannot read packed rows: {error}"
-        if wanted is Packing.ALWAYS:
-            raise InputError("training.packing", reason, "set it to auto, which pads the rows of such a model") from error
-        return reason
+        return f"{type(base).__name__} cannot read packed rows: {error}"
     finally:
         model.train(was_training)
     return None

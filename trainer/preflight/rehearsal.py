@@ -48,7 +48,7 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
         _recompute(model)
     whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
     forward = Forward.of(whole, lambda **inputs: whole(**inputs).logits)
-    reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing)
+    reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])
     if reason is None or config.training.packing is Packing.NEVER:
         return Rehearsed(built=True)
     return Rehearsed(built=True, findings=(padding_finding(reason),))

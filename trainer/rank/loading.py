@@ -1,4 +1,4 @@
-"""The first step of a run: tokenizer and model on this node, with the engine around the model.
+"""What a run begins with: tokenizer and model on this node, with the engine around the model.
 
 Reads the model's files. Test: tests/trainer/rank/test_results.py.
 """
@@ -37,8 +37,8 @@ class Loaded:
     """Forward and backward run in bfloat16."""
     provenance: ModelProvenance | None
     """On rank 0 only."""
-    padded_because: str | None = None
-    """Why rows are padded; None if they are packed."""
+    padded_because: str | None
+    """Why rows are padded; None if they are packed. The same on every rank."""
 
     @property
     def packed(self) -> bool:
@@ -58,7 +58,7 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
     if provenance is not None:
         logger.info("weights of %s from %s, %s, %s", provenance.name, provenance.source, provenance.precision, provenance.digest)
     forward = Forward.of(engine.model, engine.forward)
-    padded = padded_because(engine.model, forward.compute, forward.arguments, config.training.packing)
+    padded = padded_because(engine.model, forward.compute, forward.arguments, config.training.packing, engine.gather)
     return Loaded(engine, located, tokenizer, uses_bfloat16(config, device), provenance, padded)
 
 

@@ -11,7 +11,7 @@ from finetune.api.timings import TimedStage
 from trainer.model.packing import padding_finding
 from trainer.rank.assignment import Assignment
 from trainer.rank.best import take_best_weights
-from trainer.rank.loading import load
+from trainer.rank.loading import Loaded, load
 from trainer.rank.measuring import Measuring
 from trainer.rank.outbox import Outbox
 from trainer.rank.results import TrainedRun, add_exports, existing_report, write_results
@@ -24,9 +24,16 @@ from trainer.training.loop import StopReason
 
 def execute(work: Assignment) -> None:
     """Run to the end, or until the driver asks to stop."""
+    work.clock.begin(TimedStage.LOAD)
+    loaded = load(work.config, work.inputs)
+    run_loaded(work, loaded)
+    # Others may still read what rank 0 has given them, from its process. A rank that fails never comes here, and ends the wait.
+    loaded.engine.wait_for_all()
+
+
+def run_loaded(work: Assignment, loaded: Loaded) -> None:
+    """Do all that comes after loading."""
     config, dataset, store, clock = work.config, work.inputs.dataset, work.checkpoints(), work.clock
-    clock.begin(TimedStage.LOAD)
-    loaded = load(config, work.inputs)
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
     outbox.send(model=loaded.provenance, output=OutputRecord(uri=work.place.uri()))
     if config.training.packing is Packing.AUTO and loaded.padded_because is not None:

@@ -277,7 +277,7 @@ def packed_figures(name: str, micro: int, world_size: int) -> tuple[dict[str, ob
     """Return perplexity and the first step over packed rows."""
     engine = new_engine(name, micro, world_size)
     forward = Forward.of(engine.model, engine.forward)
-    assert padded_because(engine.model, forward.compute, forward.arguments, Packing.ALWAYS) is None
+    assert padded_because(engine.model, forward.compute, forward.arguments, Packing.ALWAYS, engine.gather) is None
     found = sum_over_tokens(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro, tokens_at_once=20 * micro, packed=True)
     return {"value": Perplexity().compute([found]).value}, one_step(engine, 0, micro, packed=True)
 

@@ -67,3 +67,30 @@ def test_ranks_notice_at_once_that_rank_0_has_died(tmp_path: Path) -> None:
         end_ranks(ranks)
     assert [rank.returncode for rank in ranks] == [-9, 1]
     assert "DistNetworkError" in errors[1]
+
+
+LATE = """
+import os, sys, time
+from pathlib import Path
+import torch
+from trainer.engine.base import EngineSettings
+from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
+
+output = Path(sys.argv[-1])
+given = output.with_name("given")
+torch.distributed.init_process_group("gloo")
+engine = DdpEngine(torch.nn.Linear(1, 1), EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"), bfloat16=False)
+while engine.rank == 1 and not given.exists():
+    time.sleep(0.02)
+found = engine.broadcast("value")
+if engine.rank == 0:
+    output.write_text("{}")
+    given.touch()
+engine.wait_for_all()
+os._exit(0 if found == "value" else 2)
+"""
+
+
+def test_rank_0_waits_at_the_end_for_ranks_that_read_late(tmp_path: Path) -> None:
+    assert run_ranks(2, tmp_path / "done.json", "-c", LATE) == {}

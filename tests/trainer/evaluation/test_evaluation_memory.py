@@ -62,7 +62,7 @@ def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int
 def packable() -> DdpEngine:
     found = engine()
     forward = Forward.of(found.model, found.forward)
-    assert padded_because(found.model, forward.compute, forward.arguments, Packing.ALWAYS) is None
+    assert padded_because(found.model, forward.compute, forward.arguments, Packing.ALWAYS, found.gather) is None
     return found
 
 

@@ -71,6 +71,7 @@ def main(base: Path, folder: Path) -> None:
         save_file(gradients, folder / "gradients.safetensors")
     (folder / f"answers-{rank}.json").write_text(json.dumps(answers))
     engine.broadcast(None)
+    engine.wait_for_all()
     torch.distributed.destroy_process_group()
 
 

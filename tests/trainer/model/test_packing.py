@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Packing, Regularization
+from tests.trainer.fixtures.ranks import ThreadRank, on_all_ranks
 from tests.trainer.fixtures.tinymodels import PACKABLE, UNPACKABLE, VOCABULARY, tiny
 from trainer.model.attention import PER_DOCUMENT, register
 from trainer.model.lora import apply_method
@@ -25,9 +26,9 @@ LENGTHS = (9, 5, 5, 12, 1)
 """Some longer than the windows of the tiny models, two equal ones, and one of a single token."""
 
 
-def packs(model: Any, wanted: Packing = Packing.AUTO) -> str | None:
+def packs(model: Any, wanted: Packing = Packing.AUTO, gather: Callable[[Any], list[Any]] = lambda found: [found]) -> str | None:
     forward = Forward.of(model, lambda **inputs: model(**inputs).logits)
-    return padded_because(model, forward.compute, forward.arguments, wanted)
+    return padded_because(model, forward.compute, forward.arguments, wanted, gather)
 
 
 def ids_of(lengths: Sequence[int], seed: int = 4) -> list[Tensor]:
@@ -143,6 +144,23 @@ def test_a_model_that_mixes_documents_in_a_way_that_nobody_foresaw_is_found_by_i
     reason = packs(model)
     assert reason is not None
     assert "a document's logits are others beside other documents than alone" in reason
+
+
+def test_all_ranks_pad_if_the_trial_of_one_fails() -> None:
+    models = [tiny("llama"), tiny("llama")]
+    models[1].model.norm = nn.Sequential(models[1].model.norm, Leaking())
+    reasons = on_all_ranks(2, lambda ranks: packs(models[ranks.rank], gather=ranks.gather))
+    assert reasons[0] is not None
+    assert "a document's logits are others" in reasons[0]
+    assert reasons[1] == reasons[0]
+    assert [model.config._attn_implementation for model in models] == ["sdpa", "sdpa"]
+
+    def refused(ranks: ThreadRank) -> str:
+        with pytest.raises(InputError, match="set it to auto") as error:
+            packs(models[ranks.rank], Packing.ALWAYS, ranks.gather)
+        return error.value.field
+
+    assert on_all_ranks(2, refused) == ["training.packing"] * 2
 
 
 def test_a_model_whose_window_does_not_reach_its_attention_is_not_packed() -> None:
