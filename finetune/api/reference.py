@@ -44,7 +44,7 @@ def tasks() -> str:
     rows = (f"| `{task.name}` | {task.description} | {task.row} | {', '.join(task.metrics)} |" for task in TASKS.values())
     generated = in_words(name for name in METRICS_OF_TASKS if METRICS[name].needs is Needs.GENERATED_TEXT)
     about = (
-        f"Figures of generated answers ({generated}) are measured before and after training, on test rows;",
+        f"Figures of generated answers ({generated}) are measured on test rows, of the base and of the tuned model;",
         "the others during training too, on validation rows.",
     )
     return "\n".join([*head, *rows, "", *about, ""])

@@ -192,7 +192,7 @@ TEXT_METRICS = tuple(name for name in METRICS_OF_TASKS if METRICS[name].needs is
 
 
 class Evaluation(WireModel):
-    """What is measured on the held-out rows: before training (the base model), during it, and after."""
+    """What is measured on the held-out rows: validation rows during training; test rows with the base model and with the tuned one."""
 
     every_steps: PositiveInt | None = Field(None, description="Optimizer steps between validations. Default: once an epoch.")
     metrics: list[Annotated[MetricName, OneOf(METRICS_OF_TASKS)]] | None = Field(
