@@ -57,7 +57,7 @@ e2e: $(INSTALLED) ## tests on a real node, with a cluster of their own (root)
 bench: $(INSTALLED) ## finetune run beside a bare loop, HF Trainer and TRL (40 minutes on a quiet machine); QUICK=1 shows that it works
 	$(PYTHON_IN_VENV) -m bench.trainer $(if $(QUICK),--quick)
 
-bench-check: $(INSTALLED) ## the same, compared with the committed ratios: fails when one fell by more than 10 %
+bench-check: $(INSTALLED) ## the same, compared with a committed run (there is none yet): fails when a ratio fell by more than 10 %
 	$(PYTHON_IN_VENV) -m bench.trainer --check
 
 gpu: ## tests and figures on a CUDA device, without a network: PYTHON has torch, WHEELS is a folder of what it lacks
