@@ -57,7 +57,8 @@ class StatePart:
     shapes: Mapping[str, tuple[int, ...]]
     """Of all whole parameters, by name; the same on every rank."""
     ranges: Mapping[str, tuple[int, int]]
-    """Begin and end of this rank's range, by name; those of all ranks cover a parameter once. Without those it has nothing of."""
+    """Begin and end of this rank's range, by name; those of all ranks cover each parameter once. Parameters of which this rank holds
+    nothing are left out."""
     groups: Mapping[str, Mapping[str, Tensor]]
     """By group, then by name: the ranges, in one dimension, float32. They change as soon as training goes on."""
 

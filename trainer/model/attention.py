@@ -162,7 +162,9 @@ def _has_kernel(query: Tensor, value: Tensor, scores: Scores) -> bool:
 def _computed_in(states: Tensor) -> torch.dtype:
     """Return the type of the arithmetic: rotary positions may have made float32 of what autocast computes in half precision."""
     kind = states.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+    # A model without weights is on a device that has no autocast, and asking there raises RuntimeError.
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if autocast else states.dtype
 
 
 @lru_cache(maxsize=1)

@@ -190,7 +190,7 @@ class _Writer:
         return base, revision
 
     def _save_whole(self, model: PreTrainedModel, staged: Path, dtype: torch.dtype) -> Difference:
-        """Write a model, let it go, and verify what plain transformers reads; its name is the caller's last one for it."""
+        """Write a model, free its memory, and verify what plain transformers reads. The caller must not use the model afterwards."""
         overflowing = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
         if overflowing:
             problem = f"{len(overflowing)} tensors, such as {overflowing[0]}, are beyond what {str(dtype).removeprefix('torch.')} holds"
@@ -200,7 +200,7 @@ class _Writer:
         model.save_pretrained(staged)
         model.generation_config = settings
         write_beside(staged, self.origin, model, merged_card(self.origin, lora=self.trained.adapter is not None))
-        model.to("meta")  # frees its memory whoever still holds it
+        model.to("meta")  # frees its memory even where the model is still referenced
         read = getattr(transformers, self.origin.family.auto_class).from_pretrained(staged, local_files_only=True)
         if fingerprints(read) != written:
             raise RuntimeError(f"{staged} was not read back as it was written")

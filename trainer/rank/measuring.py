@@ -97,9 +97,9 @@ class Measuring:
 
     @property
     def packed_tokens(self) -> int | None:
-        """Tokens of a forward pass over packed rows: those of the largest micro-batch of training at least; None if rows are padded.
+        """Tokens of a forward pass over packed rows: no more than the largest micro-batch of training has; None if rows are padded.
 
-        A micro-batch of the step with the longest row has its tokens, and one of some step has as many as the average one.
+        Both bounds are reached in training: some micro-batch holds the longest row, and some holds at least the average number of tokens.
         """
         if not self.loaded.packed:
             return None

@@ -85,15 +85,20 @@ class CheckpointStore:
     ) -> CheckpointRecord | None:
         """As `save`, for a state that ranks share; all must call it. Each writes its part, verifies it, and tells rank 0 its digests.
 
-        Returns None on other ranks than 0, before rank 0 has published. Raises OSError on all ranks when the disk of one fails.
+        Returns None on other ranks than 0, before rank 0 has published. Raises OSError on all ranks when one cannot write its part; what
+        goes wrong afterwards, on rank 0, is raised there alone.
         """
         if ranks.rank != 0:
-            ranks.gather(write_part(Path(ranks.broadcast(None)), part, ranks.rank, ranks.world_size))
+            parts: list[WrittenPart] = ranks.gather(write_part(Path(ranks.broadcast(None)), part, ranks.rank, ranks.world_size))
+            for each in parts:
+                each.check()
             return None
 
         def write(folder: Path) -> dict[str, str]:
             own = write_part(Path(ranks.broadcast(str(folder))), part, 0, ranks.world_size)
             parts: list[WrittenPart] = ranks.gather(own)
+            for each in parts:
+                each.check()
             write_table(folder, part.shapes, [each.ranges for each in parts])
             return {name: digest for each in parts for name, digest in each.found_in(folder).items()}
 

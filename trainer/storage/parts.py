@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune.system.files import sync
+from finetune.system.files import drop_cached, sync
 from trainer.storage.digest import sha256_of
 from trainer.storage.tensors import Part, Range, part_file, write_tensors
 
@@ -25,10 +25,13 @@ class WrittenPart:
     fault: str | None = None
     """Why it could not write them."""
 
-    def found_in(self, folder: Path) -> Mapping[str, str]:
-        """Return the digests, if rank 0 sees the files in their size. Raises OSError when the rank failed, or wrote elsewhere."""
+    def check(self) -> None:
+        """Raise OSError if the rank could not write its files."""
         if self.fault is not None:
             raise OSError(self.fault)
+
+    def found_in(self, folder: Path) -> Mapping[str, str]:
+        """Return the digests, if rank 0 sees the files in their size. Raises OSError when the rank wrote elsewhere."""
         for name, size in self.sizes.items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != size:
                 raise OSError(f"rank 0 does not find {name} in {folder}, where another rank wrote it: all nodes need the same volume there")
@@ -44,6 +47,7 @@ def write_part(folder: Path, part: Part, rank: int, world_size: int) -> WrittenP
             write_tensors(file, tensors)
             written = sha256_of(file)
             sync(file)
+            drop_cached(file)
             if sha256_of(file) != written:
                 raise OSError(f"{file.name} is not what was written (sha256 differs)")
             digests[file.name], sizes[file.name] = written, file.stat().st_size

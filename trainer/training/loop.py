@@ -132,7 +132,8 @@ def train(engine: Engine, objective: Objective[B], batches: Callable[[int], Step
           progress: Progress, supervision: Supervision) -> None:  # fmt: skip
     """Train until progress is finished. `batches(step)` returns what this rank computes in a step.
 
-    Raises TrainingDivergedError if loss or gradient norm is not finite, before anything else is done with the weights of that step.
+    Raises TrainingDivergedError if loss or gradient norm is not finite, before any hook sees the weights of that step; on an
+    asynchronous engine one more step may be computed from them.
     """
     engine.model.train()
     forward = Forward.of(engine.model, engine.forward)

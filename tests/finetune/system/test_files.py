@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.system.files import write_atomically
+from finetune.system.files import drop_cached, sync, write_atomically
 
 
 def test_a_reader_sees_the_old_text_or_the_new_and_nothing_beside_it_stays(tmp_path: Path) -> None:
@@ -42,6 +42,17 @@ def test_a_write_that_fails_leaves_the_old_text_and_nothing_beside_it(tmp_path: 
         write_atomically(file, "new", durable=True)
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_file_that_memory_has_dropped_reads_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, supported: bool) -> None:
+    if not supported:
+        monkeypatch.delattr("finetune.system.files.os.posix_fadvise", raising=False)
+    file = tmp_path / "weights"
+    file.write_bytes(b"0123456789" * 1000)
+    sync(file)
+    drop_cached(file)
+    assert file.read_bytes() == b"0123456789" * 1000
 
 
 KILLED_BEFORE_THE_RENAME = """

@@ -99,11 +99,26 @@ def test_a_rank_whose_disk_fails_fails_the_checkpoint_and_leaves_the_earlier_one
         write(file, tensors)
 
     monkeypatch.setattr(parts, "write_tensors", fail)
-    error, _ = save(tmp_path, 2)
+    error, other = save(tmp_path, 2)
     assert isinstance(error, str)
+    assert isinstance(other, str)
+    assert "No space left on device" in other
     assert "the checkpoint of step 2 could not be written" in error
     assert "No space left on device" in error
     assert (names(tmp_path), values(tmp_path)) == (["step-1"], (1, {1.0}))
+
+
+def test_a_part_that_the_disk_gives_back_otherwise_fails_the_checkpoint_on_all_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damage(file: Path) -> None:
+        if file.name == "exp_avg-2-of-2.safetensors":
+            file.write_bytes(file.read_bytes()[:-1] + b"!")
+
+    monkeypatch.setattr(parts, "drop_cached", damage)
+    errors = save(tmp_path, 1)
+    assert ["exp_avg-2-of-2.safetensors is not what was written" in str(error) for error in errors] == [True, True]
+    assert names(tmp_path) == []
 
 
 def test_ranks_that_do_not_share_a_volume_are_told(tmp_path: Path) -> None:
