@@ -32,16 +32,16 @@ class CausalBatch:
     positions: Tensor
     """(kept,); sorted positions at which logits are needed, never empty."""
     targets: Tensor
-    """(rows, kept); the token after each position."""
-    loss_mask: Tensor
-    """(rows, kept); True where that token has loss."""
+    """(units,); the tokens with loss."""
+    places: Tensor
+    """(units,); where the logits of each are in the flattened (rows, kept). Known before a GPU is: to find them there would wait for it."""
     tokens: int
     """Number of tokens, excluding padding."""
 
     @property
     def units(self) -> int:
         """Number of tokens with loss."""
-        return int(self.loss_mask.sum())
+        return len(self.targets)
 
     def to(self, device: torch.device) -> "CausalBatch":
         """Return the batch with its tensors on `device`."""
@@ -49,7 +49,7 @@ class CausalBatch:
             {name: value.to(device) if isinstance(value, Documents) else on_device(value, device) for name, value in self.inputs.items()},
             on_device(self.positions, device),
             on_device(self.targets, device),
-            on_device(self.loss_mask, device),
+            on_device(self.places, device),
             self.tokens,
         )
 
@@ -67,13 +67,13 @@ class CausalObjective:
         """Return the sums of one batch over its tokens with loss."""
         if forward.output_layer is not None and is_frozen(forward.output_layer):
             return LossSums(*_loss_of_hidden(forward, forward.output_layer, batch, label_smoothing))
-        return loss_sums(_logits(forward, batch), batch.targets, batch.loss_mask, label_smoothing)
+        return loss_sums(_logits(forward, batch), batch.places, batch.targets, label_smoothing)
 
     def nll(self, forward: Forward, batch: CausalBatch) -> float:
         """Return the negative log-likelihood of the tokens with loss, in nats."""
         if forward.output_layer is not None:
             return float(_loss_of_hidden(forward, forward.output_layer, batch, label_smoothing=0.0)[1])
-        return nll_sum(_logits(forward, batch), batch.targets, batch.loss_mask)
+        return nll_sum(_logits(forward, batch), batch.places, batch.targets)
 
 
 CAUSAL = CausalObjective()
@@ -105,8 +105,9 @@ def _batch(inputs: Mapping[str, Any], loss_mask: Tensor, tokens: int) -> CausalB
     positions = loss_mask.any(dim=0).nonzero().flatten()
     if positions.numel() == 0:
         positions = torch.zeros(1, dtype=torch.long)
-    targets = torch.roll(inputs["input_ids"], -1, dims=1)
-    return CausalBatch(inputs, positions, targets[:, positions], loss_mask[:, positions], tokens)
+    places = loss_mask[:, positions].flatten().nonzero().flatten()
+    following = torch.roll(inputs["input_ids"], -1, dims=1)
+    return CausalBatch(inputs, positions, following[:, positions].flatten()[places], places, tokens)
 
 
 def _logits(forward: Forward, batch: CausalBatch) -> Tensor:
@@ -119,4 +120,4 @@ def _logits(forward: Forward, batch: CausalBatch) -> Tensor:
 def _loss_of_hidden(forward: Forward, layer: nn.Linear, batch: CausalBatch, label_smoothing: float) -> tuple[Tensor, Tensor]:
     with without_output_layer(layer):
         hidden = _logits(forward, batch)
-    return loss_of_hidden(hidden[batch.loss_mask], layer, batch.targets[batch.loss_mask], label_smoothing)
+    return loss_of_hidden(hidden.flatten(0, 1).index_select(0, batch.places), layer, batch.targets, label_smoothing)

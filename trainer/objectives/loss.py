@@ -14,17 +14,16 @@ CHUNK_POSITIONS = 16
 """Positions whose log-probabilities are computed at once: enough to keep a processor busy, 10 MB for a vocabulary of 152,000."""
 
 
-def loss_sums(logits: Tensor, targets: Tensor, loss_mask: Tensor, label_smoothing: float = 0.0) -> LossSums:
+def loss_sums(logits: Tensor, places: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> LossSums:
     """Return the loss sums of one micro-batch.
 
-    `logits` (rows, positions, vocabulary) at each position score the token in `targets` (rows, positions) at the same
-    index; positions where `loss_mask` (rows, positions) is False are ignored. With smoothing e the target distribution
-    is (1 - e) on the target plus e spread evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567, eq. in section 7).
+    `logits` (rows, positions, vocabulary) score the tokens in `targets` (units,) at `places` (units,), indices of the flattened
+    (rows, positions); other positions are ignored. With smoothing e the target distribution is (1 - e) on the target plus e spread
+    evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567, eq. in section 7).
     """
-    chosen = logits[loss_mask].float()
-    wanted = targets[loss_mask]
+    chosen = logits.flatten(0, 1).index_select(0, places).float()
     log_probabilities = functional.log_softmax(chosen, dim=-1)
-    target_log_probabilities = log_probabilities.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
+    target_log_probabilities = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     nll = -target_log_probabilities.sum()
     if label_smoothing == 0.0:
         return LossSums(objective=nll, nll=nll.detach())
@@ -32,14 +31,14 @@ def loss_sums(logits: Tensor, targets: Tensor, loss_mask: Tensor, label_smoothin
     return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * uniform, nll=nll.detach())
 
 
-def nll_sum(logits: Tensor, targets: Tensor, loss_mask: Tensor) -> float:
+def nll_sum(logits: Tensor, places: Tensor, targets: Tensor) -> float:
     """Return the negative log-likelihood of the loss tokens, in nats, for figures; arguments as in `loss_sums`.
 
     Computed a few positions at a time, so that no second copy of the logits exists.
     """
-    rows, positions = loss_mask.nonzero(as_tuple=True)
+    scores = logits.flatten(0, 1)
     total = torch.zeros((), dtype=torch.float64, device=logits.device)
-    for start in range(0, len(rows), CHUNK_POSITIONS):
-        chunk = rows[start : start + CHUNK_POSITIONS], positions[start : start + CHUNK_POSITIONS]
-        total += functional.cross_entropy(logits[chunk].float(), targets[chunk], reduction="sum")
+    for start in range(0, len(places), CHUNK_POSITIONS):
+        chunk = slice(start, start + CHUNK_POSITIONS)
+        total += functional.cross_entropy(scores.index_select(0, places[chunk]).float(), targets[chunk], reduction="sum")
     return float(total)

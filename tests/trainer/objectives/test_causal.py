@@ -40,8 +40,8 @@ def test_a_position_is_scored_against_the_token_after_it_and_padding_is_masked_b
     batch = CAUSAL.collate([row("a", [5, 0, 7], 1), row("b", [8, 9], 1)])
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch.positions.tolist() == [0, 1]
-    assert batch.targets[0].tolist() == [0, 7]
-    assert batch.loss_mask.tolist() == [[True, True], [True, False]]
+    assert batch.places.tolist() == [0, 1, 2]
+    assert batch.targets.tolist() == [0, 7, 9]
     assert batch.units == 3
 
 
@@ -51,9 +51,16 @@ def test_packed_samples_follow_each_other_and_no_token_is_predicted_from_another
     assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 0, 1, 0]]
     assert batch.inputs["documents"].lengths == (3, 2, 1)
     assert batch.positions.tolist() == [0, 1, 3]
-    assert batch.targets.tolist() == [[0, 7, 9]]
-    assert batch.loss_mask.tolist() == [[True, True, True]]
+    assert batch.places.tolist() == [0, 1, 2]
+    assert batch.targets.tolist() == [0, 7, 9]
     assert (batch.units, batch.tokens) == (3, 6)
+
+
+def test_places_leave_out_what_has_no_loss_at_a_position_that_has_it_in_another_row() -> None:
+    batch = CAUSAL.collate([row("a", [5, 4, 7, 2], 3), row("b", [8, 9, 6], 1)])
+    assert batch.positions.tolist() == [0, 1, 2]
+    assert batch.places.tolist() == [2, 3, 4]
+    assert batch.targets.tolist() == [2, 9, 6]
 
 
 def test_a_row_without_loss_tokens_keeps_one_position_that_counts_nothing() -> None:

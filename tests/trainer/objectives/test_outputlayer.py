@@ -116,7 +116,7 @@ def test_a_model_with_a_frozen_output_layer_trains_in_chunks_as_on_whole_logits(
 
     found = CAUSAL.loss(forward, batch, 0.1)
     found.objective.backward()
-    expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.targets, batch.loss_mask, 0.1)
+    expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.places, batch.targets, 0.1)
     expected.objective.backward()
 
     assert float(found.nll) == pytest.approx(float(expected.nll), rel=1e-5)
@@ -135,7 +135,7 @@ def test_a_trained_output_layer_gets_its_gradient_from_whole_logits() -> None:
 
     found = CAUSAL.loss(Forward.of(model, lambda **inputs: model(**inputs).logits), batch, 0.1)
     found.objective.backward()
-    expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.targets, batch.loss_mask, 0.1)
+    expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.places, batch.targets, 0.1)
     expected.objective.backward()
 
     torch.testing.assert_close(found.objective, expected.objective)

@@ -38,7 +38,7 @@ def dealt(first_step: int, steps: int, *, ranks: int = 1, packed: bool = False, 
         for step in prepared:
             words.add(step.words)
         taken = [cast(Any, step.batches.micro_batches) for step in prepared]
-        return [Counter(token for batch in own for token in batch.targets[batch.loss_mask].tolist()) for own in taken], words.to_state()
+        return [Counter(token for batch in own for token in batch.targets.tolist()) for own in taken], words.to_state()
 
     of_ranks = on_all_ranks(ranks, take)
     assert len({tuple(words) for _, words in of_ranks}) == 1, "every rank counts the words of all"
