@@ -57,6 +57,7 @@ class Result(StrEnum):
 
 REASON_GENERIC = "TrainingError"
 """The reason of a failure that the driver has no better word for."""
+REASON_MEMORY, REASON_STORAGE = "OutOfMemory", "StorageFailed"
 REASON_DIVERGED = "TrainingDiverged"
 """Loss or gradient ceased to be a number. Another attempt would see the same rows in the same order, and so the same."""
 REASON_EXPORT = "ExportMismatch"

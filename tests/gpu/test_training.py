@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from finetune.api.record import REASON_MEMORY
 from tests.gpu.training import DEVICE, ON_DEVICE, STEPS, Sent, config, losses, train
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
-from trainer.driver.exits import REASON_MEMORY, reason_of
+from trainer.driver.exits import reason_of
 
 pytestmark = ON_DEVICE
 

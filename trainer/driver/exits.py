@@ -17,6 +17,8 @@ from finetune.api.record import (
     EXIT_INTERRUPTED,
     EXIT_SUCCESS,
     REASON_GENERIC,
+    REASON_MEMORY,
+    REASON_STORAGE,
     Outcome,
     Result,
 )
@@ -27,7 +29,6 @@ from trainer.driver.stopping import InterruptedRunError
 logger = logging.getLogger(__name__)
 
 MESSAGE_MAX_LENGTH = 2048
-REASON_MEMORY, REASON_STORAGE = "OutOfMemory", "StorageFailed"
 KILLED_FOR_MEMORY = re.compile(r"killed due to the node running low on memory|Worker exit type: NODE_OUT_OF_MEMORY")
 """What Ray says of a worker that its memory monitor killed. "Killed by the OOM killer" is no evidence: Ray guesses so of every crash."""
 

@@ -8,20 +8,23 @@ import gc
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 
-from finetune.api.errors import InputError
+from finetune.api.errors import RunError
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.interpreter import ROOT, lasting_python_path
 from trainer.model.location import LocatedModel
 from trainer.model.quickimport import keep_what_transformers_lists
 from trainer.preflight.passed import Rehearsed
+from trainer.preflight.unrehearsed import RehearsalError, RehearsalMemoryError, failure_of
 
 COMMAND = (sys.executable, "-P", "-m", "trainer.preflight.rehearsing")
 # No GPU and one accelerator that needs no probing: the model has shapes and no data.
 ENVIRONMENT = {"PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+logger = logging.getLogger(__name__)
 
 
 class RehearsalProgram:
@@ -41,14 +44,17 @@ class RehearsalProgram:
                 self._process = subprocess.Popen(COMMAND, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def rehearse(self, located: LocatedModel, config: TrainConfig) -> Rehearsed:
-        """Return what `rehearse` returns there; raises its InputError, and RuntimeError where it came to no verdict."""
+        """Return what `rehearse` returns there; raises its InputError, and RehearsalError where it came to no verdict."""
         if self._process is None:
-            raise RuntimeError("the rehearsal of the model was not begun")
+            raise RehearsalError("the rehearsal of the model was not begun")
         answer, _ = self._process.communicate(pickle.dumps((located, config.model_dump_json(by_alias=True))))
-        if self._process.returncode:
-            raise RuntimeError(f"the rehearsal of {located.name} ended with exit code {self._process.returncode}; its words are above")
-        verdict: Rehearsed | InputError = pickle.loads(answer)  # noqa: S301 - our own program pickled it
-        if isinstance(verdict, InputError):
+        code = self._process.returncode
+        if code == -signal.SIGKILL and not self._ended:
+            raise RehearsalMemoryError(f"the rehearsal of {located.name} was killed; the machine has probably run out of memory")
+        if code:
+            raise RehearsalError(f"the rehearsal of {located.name} ended with exit code {code}, without a verdict")
+        verdict: Rehearsed | RunError = pickle.loads(answer)  # noqa: S301 - our own program pickled it
+        if isinstance(verdict, RunError):
             raise verdict
         return verdict
 
@@ -71,25 +77,36 @@ class RehearsalProgram:
 
 
 def main() -> None:
-    """Read a pickled (LocatedModel, TrainConfig as JSON) from stdin; write what `rehearse` returns or the InputError, pickled."""
+    """Read a pickled (LocatedModel, TrainConfig as JSON) from stdin; write what `rehearse` returns or a RunError, pickled."""
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints, also below Python, must not tear the answer
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     gc.disable()  # what is imported is never garbage, and looking for some takes a tenth of the time
-    keep_what_transformers_lists()
-    from trainer.preflight.rehearsal import rehearse  # before the request is read, which may come later
-
-    request = sys.stdin.buffer.read()
-    if not request:  # nobody needs it any more
-        return
-    located, config = pickle.loads(request)  # noqa: S301 - the program that started this one pickled it
-    verdict: Rehearsed | InputError
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            verdict = rehearse(located, TrainConfig.model_validate_json(config))
-        except InputError as error:
-            verdict = error
-    sys.stdout.buffer.write(pickle.dumps(verdict))
-    sys.stdout.buffer.flush()
+    verdict = _verdict()
+    if verdict is not None:
+        answer.write(pickle.dumps(verdict))
+        answer.flush()
     os._exit(0)  # to take torch apart at exit takes a second, and the driver waits
+
+
+def _verdict() -> Rehearsed | RunError | None:
+    """Answer the request that comes; None if none comes, because nobody needs it any more."""
+    name = "the model"
+    try:
+        keep_what_transformers_lists()
+        from trainer.preflight.rehearsal import rehearse  # before the request is read, which may come later
+
+        request = sys.stdin.buffer.read()
+        if not request:
+            return None
+        located, config = pickle.loads(request)  # noqa: S301 - the program that started this one pickled it
+        name = located.name
+        return rehearse(located, TrainConfig.model_validate_json(config))
+    except RunError as error:
+        return error
+    except Exception as error:  # whatever it is, the driver has to say it
+        logger.exception("the rehearsal of %s failed", name)
+        return failure_of(error)(f"the rehearsal of {name} failed: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
