@@ -31,7 +31,7 @@ def train_ours(config: TrainConfig) -> None:
     """Train as one rank, to the report."""
     folder = Path(config.output.directory) / ".data"
     data = DataFolder(folder, folder / "start-0")
-    inputs = check_inputs(config, data).with_tokens(config, data)
+    inputs = check_inputs(config, data, rehearse_here=True).with_tokens(config, data)
     ownership = Ownership.of(config, inputs.digests(config))
     ownership.write(finished=False)
     execute(Assignment(config, inputs, ownership.owner, Silent()))

@@ -58,7 +58,7 @@ def run_ours(wanted: TrainConfig) -> list[dict[str, Any]]:
 
     output = Path(wanted.output.directory)
     data = data_folder(output / ".finetune")
-    inputs = check_inputs(wanted, data).with_tokens(wanted, data)
+    inputs = check_inputs(wanted, data, rehearse_here=True).with_tokens(wanted, data)
     ownership = Ownership.of(wanted, inputs.digests(wanted))
     ownership.write(finished=False)
     execute(Assignment(wanted, inputs, ownership.owner, Silent()))

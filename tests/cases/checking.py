@@ -62,7 +62,7 @@ def check(job: Path, scratch: Path) -> Checked:
     try:
         local_run = plan_local_run(read_job_file(job), folders, {}, Machine.here())
         prepare(folders, local_run)
-        inputs = check_inputs(local_run.config, DataFolder(scratch / "data", scratch / "data" / "start-0"))
+        inputs = check_inputs(local_run.config, DataFolder(scratch / "data", scratch / "data" / "start-0"), rehearse_here=True)
     except (BadInputError, InputError) as error:
         return Checked(error=str(error))
     return Checked(config=local_run.config, inputs=inputs)

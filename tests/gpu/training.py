@@ -62,7 +62,7 @@ def train(wanted: TrainConfig, sent: Sent | None = None) -> list[dict[str, Any]]
     """Train, or go on from the newest checkpoint, and return the lines of the steps."""
     output = Path(wanted.output.directory)
     data = data_folder(output / ".data")
-    inputs = check_inputs(wanted, data).with_tokens(wanted, data)
+    inputs = check_inputs(wanted, data, rehearse_here=True).with_tokens(wanted, data)
     ownership = Ownership.of(wanted, inputs.digests(wanted))
     ownership.write(finished=False)
     execute(Assignment(wanted, inputs, ownership.owner, sent or Sent()))

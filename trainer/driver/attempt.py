@@ -99,7 +99,7 @@ def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock:
 
 def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest, clock: StageClock) -> str:
     publisher.update(stage=Stage.READING)
-    inputs = check_inputs(config, data, clock.begin)
+    inputs = check_inputs(config, data, clock.begin, rehearse_here=runs_here(config))
     ownership = Ownership.of(config, inputs.digests(config))
     directory, place = Path(config.output.directory), ownership.place
     finished = ownership.finished()
@@ -142,7 +142,7 @@ def inspect(config: TrainConfig) -> str:
     directory = Path(config.output.directory)
     Ownership.of(config, {}).check_configuration()
     with data_of_a_check(directory) as data:
-        inputs = check_inputs(config, data)
+        inputs = check_inputs(config, data, rehearse_here=False)
         Ownership.of(config, inputs.digests(config)).finished()  # raises where the output folder holds another run
         for line in inputs.describe(config):
             print(line)

@@ -24,13 +24,16 @@ def cache_directory() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "finetune-operator"
 
 
-def convert(file: Path, folder: Path) -> None:
-    """Write the model of a GGUF file as save_pretrained writes it, in float32, with its tokenizer and chat template."""
+def convert(file: Path, folder: Path, go_on: Callable[[], None]) -> None:
+    """Write the model of a GGUF file as save_pretrained writes it, in float32, with its tokenizer and chat template.
+
+    `go_on` is called before each tensor and raises to stop.
+    """
     from trainer.model.ggufmodel import write_settings, write_weights
     from trainer.model.ggufreader import GgufFile
 
     found = GgufFile.open(file)
-    write_weights(found, folder / WEIGHTS)
+    write_weights(found, folder / WEIGHTS, go_on)
     write_settings(found, folder)
 
 
@@ -40,11 +43,14 @@ def cached_folder(file: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def dequantized_folder(file: Path, work: Callable[[Path, Path], None] = convert) -> Path:
+def dequantized_folder(
+    file: Path, work: Callable[[Path, Path, Callable[[], None]], None] = convert, go_on: Callable[[], None] = lambda: None
+) -> Path:
     """Return the folder with the dequantized model (float32 safetensors, tokenizer, generation config), making it if needed.
 
     Only one process makes it, under a lock, and others see it whole or not at all. Raises RuntimeError for a file that cannot be
-    converted and for a cache that cannot be written, and OSError for a disk that is full or fails.
+    converted and for a cache that cannot be written, and OSError for a disk that is full or fails. `go_on` is called again and again,
+    and stops the work by what it raises: nothing is left of it then.
     """
     folder = _folder(file)
     models = folder.parent
@@ -54,8 +60,10 @@ def dequantized_folder(file: Path, work: Callable[[Path, Path], None] = convert)
         models.mkdir(parents=True, exist_ok=True)
         with _locked(models / f"{folder.name}.lock"):
             if not folder.is_dir():
+                go_on()
                 with LocalFolder(models).stage(folder.name) as staged:
-                    work(file, staged.folder)
+                    work(file, staged.folder, go_on)
+                    go_on()
                     staged.publish()
     except ValueError as error:
         raise RuntimeError(f"{file} could not be dequantized: {error}") from error

@@ -5,7 +5,7 @@ transformers can do so too, but needs torch, all weights in memory and ten times
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,11 @@ TOKENS = {"bos": "bos_token_id", "eos": "eos_token_id", "unknown": "unk_token_id
 SAFETENSORS_ALIGNMENT = 8
 
 
-def write_weights(found: GgufFile, file: Path) -> None:
-    """Write the weights as float32 safetensors, one tensor at a time; raises ValueError for another architecture or missing metadata."""
+def write_weights(found: GgufFile, file: Path, go_on: Callable[[], None]) -> None:
+    """Write the weights as float32 safetensors, one tensor at a time; raises ValueError for another architecture or missing metadata.
+
+    `go_on` is called before each tensor and raises to stop.
+    """
     architecture = found.metadata.get("general.architecture")
     if architecture != ARCHITECTURE:
         raise ValueError(f"its architecture is {architecture}, not {ARCHITECTURE}")
@@ -50,6 +53,7 @@ def write_weights(found: GgufFile, file: Path) -> None:
     with file.open("wb") as stream:
         stream.write(len(words).to_bytes(8, "little") + words)
         for parameter in sorted(stored):
+            go_on()
             numbers = found.tensors[stored[parameter]].numbers()
             stream.write(_in_our_order(numbers, stored[parameter], found).data)
 

@@ -6,6 +6,7 @@ tests/trainer/model/test_location.py.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -106,9 +107,9 @@ def _from_package(model: ModelSource, name: str) -> LocatedModel | None:
     )
 
 
-def folder_of(located: LocatedModel) -> Path:
-    """Return the folder to load from; a GGUF file is dequantized into the cache at its first use."""
-    return dequantized_folder(located.path) if located.kind is ModelKind.GGUF else located.path
+def folder_of(located: LocatedModel, go_on: Callable[[], None] = lambda: None) -> Path:
+    """Return the folder to load from; a GGUF file is dequantized into the cache at its first use, which `go_on` stops by raising."""
+    return dequantized_folder(located.path, go_on=go_on) if located.kind is ModelKind.GGUF else located.path
 
 
 def ready_folder(located: LocatedModel) -> Path | None:

@@ -3,9 +3,8 @@
 Test: tests/trainer/preflight/test_aside.py.
 """
 
-import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,16 +14,19 @@ from trainer.model.weights import weights_digest
 from trainer.preflight.passed import Passed, Rehearsed
 from trainer.preflight.rehearsing import RehearsalProgram
 
+STOP_SECONDS = 30.0
+"""For which the end of a conversion is waited for: it stops after a tensor, but may be flushing what is written to a slow disk."""
+
 
 class ModelChecks:
     """What is checked of a model beside its rows, begun at once. Leaving the block ends what is still going on.
 
-    A program with torch, as one that trains later, rehearses the model itself, when it is asked for the outcome.
+    A program that trains later, and so has torch, rehearses the model itself (`rehearse_here`), when it is asked for the outcome.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self._config, self._program = config, RehearsalProgram()
-        self._here = "torch" in sys.modules
+    def __init__(self, config: TrainConfig, *, rehearse_here: bool) -> None:
+        self._config, self._program, self._here = config, RehearsalProgram(), rehearse_here
+        self._left, self._converted = threading.Event(), threading.Event()
         self._located: Future[LocatedModel] = Future()
         self._digest: Future[str | None] = Future()
         self._findings: Future[tuple[str, ...] | None] = Future()
@@ -37,6 +39,9 @@ class ModelChecks:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._program.end()
+        self._left.set()
+        if self._located.done():  # half a model in the cache would lie there until the next start
+            self._converted.wait(STOP_SECONDS)
 
     def located(self) -> LocatedModel:
         """Return the model; raises what `locate` raises."""
@@ -64,7 +69,8 @@ class ModelChecks:
             elsewhere = findings is None and not self._here
             if elsewhere:
                 self._program.begin()
-            folder_of(located)  # dequantizes a GGUF file
+            folder_of(located, self._go_on)  # dequantizes a GGUF file
+            self._converted.set()
             self._digest.set_result(weights_digest(located) if located.revision is None else None)
             self._findings.set_result(self._remembered(self._program.rehearse(located, self._config)) if elsewhere else findings)
         except BaseException as error:  # raised again in the thread that asks
@@ -72,7 +78,12 @@ class ModelChecks:
                 if not answer.done():
                     answer.set_exception(error)
         finally:
+            self._converted.set()
             self._program.close()
+
+    def _go_on(self) -> None:
+        if self._left.is_set():
+            raise CancelledError("nobody asks for the model any more")
 
     def _remembered(self, rehearsed: Rehearsed) -> tuple[str, ...]:
         if rehearsed.built:

@@ -113,13 +113,17 @@ def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | N
     return tokenizer
 
 
-def check_inputs(config: TrainConfig, data: DataFolder, begin: Callable[[TimedStage], None] = lambda _: None) -> Inputs:
+def check_inputs(
+    config: TrainConfig, data: DataFolder, begin: Callable[[TimedStage], None] = lambda _: None, *, rehearse_here: bool
+) -> Inputs:
     """Read and check all input; raises InputError for what the user must fix. `begin` is told which stage begins.
+
+    `rehearse_here` says that this program trains later, so that it has torch and needs no other program to rehearse the model.
 
     The rows come first: transformers, which takes a second to import, is not imported before they are known to be valid. What
     there is to check of the model goes on beside them.
     """
-    with ModelChecks(config) as model:
+    with ModelChecks(config, rehearse_here=rehearse_here) as model:
         begin(TimedStage.ROWS)
         dataset = prepare(config, data.rows)
         begin(TimedStage.MODEL)

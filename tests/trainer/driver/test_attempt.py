@@ -123,7 +123,7 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
         results(tmp_path, "adapter", "merged")
 
     (tmp_path / "checkpoints" / "step-3").mkdir(parents=True)
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", fit)
     monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
     published = Published()
@@ -149,7 +149,7 @@ def test_the_record_says_that_rows_are_read_and_tokenized_until_ray_is_started(
             seen.append((capsys.readouterr().out, published.fields["stage"]))
             return self
 
-    def checked(*_: object) -> Seen:
+    def checked(*_: object, **__: object) -> Seen:
         seen.append(("the rows are read", published.fields["stage"]))
         return Seen()
 
@@ -165,6 +165,25 @@ def test_the_record_says_that_rows_are_read_and_tokenized_until_ray_is_started(
         ("tokens of an earlier start are used: data.train\n", Stage.READING),
         ("Ray is started", Stage.STARTING),
     ]
+
+
+@pytest.mark.parametrize(
+    ("work", "workers", "here"),
+    [
+        pytest.param(lambda config: attempt(config, Published(), StopRequest()), 1, True, id="a run of one worker, which has torch"),
+        pytest.param(lambda config: attempt(config, Published(), StopRequest()), 2, False, id="a run of several"),
+        pytest.param(inspect, 1, False, id="a check"),
+    ],
+)
+def test_only_a_program_that_trains_rehearses_the_model_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[TrainConfig], str], workers: int, here: bool
+) -> None:
+    def checked(*_: object, rehearse_here: bool) -> None:
+        raise InputError("model", f"rehearsed here: {rehearse_here}")
+
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", checked)
+    with pytest.raises(InputError, match=f"rehearsed here: {here}"):
+        work(train_config(output={"directory": str(tmp_path)}, workers={"workers": workers}))
 
 
 @pytest.mark.parametrize("work", [lambda config: attempt(config, Published(), StopRequest()), inspect], ids=["run", "check"])
@@ -191,7 +210,7 @@ def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_st
 ) -> None:
     config = train_config(output={"directory": str(tmp_path)})
     Ownership.of(config, {"data.train": "rows"}).write(finished=True)
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
     with pytest.raises(InputError, match=r"output: the run in .* is finished, but no valid checkpoint of it is left"):
@@ -203,7 +222,7 @@ def test_results_that_are_missing_are_an_interruption_only_where_somebody_asked_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
 ) -> None:
     stop = StopRequest()
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", int(asked)))
     config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
 
@@ -223,7 +242,7 @@ def test_a_stopped_attempt_does_not_pass_off_the_results_of_one_before_it_as_its
     Ownership.of(config, {"data.train": "rows"}).write(finished=False)
     results(tmp_path, "adapter")
     stop = StopRequest()
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", 1))
 
     end = exit_of(lambda: attempt(config, Published(), stop))
@@ -239,7 +258,7 @@ def test_a_form_that_a_killed_export_had_moved_aside_is_put_back_and_not_made_ag
     Ownership.of(config, {"data.train": "rows"}).write(finished=True)
     results(tmp_path, "adapter")
     (tmp_path / "model" / "adapter").rename(tmp_path / "model" / ".adapter.finetune-replaced")
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
     attempt(config, Published(), StopRequest())

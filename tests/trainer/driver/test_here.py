@@ -217,7 +217,7 @@ def test_what_the_program_did_before_does_not_show_in_any_figure(folder: Path) -
     paths = [config(folder, name, **settings) for name in ("in-the-trainer", "alone")]
     here = TrainConfig.model_validate_json(paths[0].read_text())
     data = data_folder(folder / "tokens")
-    inputs = check_inputs(here, data).with_tokens(here, data)
+    inputs = check_inputs(here, data, rehearse_here=True).with_tokens(here, data)
     (folder / "inputs").write_bytes(pickle.dumps(inputs))
     with threads_kept():
         fit_here(here, inputs, Ownership.of(here, {}), Published(), StopRequest(), StageClock("driver", 0.0))

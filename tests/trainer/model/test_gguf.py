@@ -31,7 +31,7 @@ import os, sys, time
 from pathlib import Path
 from trainer.model.gguf import dequantized_folder
 
-def convert(file, folder):
+def convert(file, folder, go_on):
     (folder / "first").write_bytes(file.read_bytes())
     time.sleep(0.5)
     (folder / "second").write_text(str(os.getpid()))
@@ -41,7 +41,7 @@ print(*sorted(entry.name for entry in folder.iterdir()), (folder / "second").rea
 """
 
 
-def two_files(file: Path, folder: Path) -> None:
+def two_files(file: Path, folder: Path, _go_on: Callable[[], None]) -> None:
     (folder / "first").write_bytes(file.read_bytes())
     (folder / "second").touch()
 
@@ -67,7 +67,7 @@ def test_several_processes_at_once_convert_once_and_all_see_the_whole(gguf_file:
 def test_what_a_killed_conversion_left_is_cleared_away(gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
 
-    def killed(_file: Path, folder: Path) -> None:
+    def killed(_file: Path, folder: Path, _go_on: Callable[[], None]) -> None:
         (folder / "rest").touch()
         raise KeyboardInterrupt
 
@@ -98,7 +98,7 @@ def test_a_file_that_is_no_gguf_says_what_failed(gguf_file: Path, tmp_path: Path
 def test_the_folder_is_the_one_that_transformers_writes_after_reading_the_file(tmp_path: Path, tied: bool) -> None:
     file, ours, theirs = write_gguf(tmp_path / "model.gguf", tied=tied), tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
-    convert(file, ours)
+    convert(file, ours, lambda: None)
     asked = {"gguf_file": file.name, "quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     AutoModelForCausalLM.from_pretrained(tmp_path, **asked).save_pretrained(theirs)
     AutoTokenizer.from_pretrained(tmp_path, gguf_file=file.name).save_pretrained(theirs)

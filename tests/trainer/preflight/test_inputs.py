@@ -159,7 +159,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def checked(folder: Path, **changes: Any) -> Inputs:
-    return check_inputs(train_config(folder, **changes), data_folder(folder))
+    return check_inputs(train_config(folder, **changes), data_folder(folder), rehearse_here=True)
 
 
 BLOOM = {"model_type": "bloom", "hidden_size": 32, "n_layer": 1, "n_head": 4, "vocab_size": 263}
@@ -186,7 +186,7 @@ def test_what_does_not_suit_the_model_is_reported_before_any_weight_is_loaded(
 
 def test_another_model_at_the_same_path_is_recognized_by_its_digest(folder: Path) -> None:
     job = train_config(folder)
-    inputs = check_inputs(job, data_folder(folder))
+    inputs = check_inputs(job, data_folder(folder), rehearse_here=True)
     assert inputs.weights_digest == weights_digest(inputs.located)
     digests = inputs.digests(job)
     weights = folder / "model" / "model.safetensors"
@@ -201,7 +201,7 @@ def test_the_pieces_of_long_texts_are_counted_and_trained_on(folder: Path) -> No
     (folder / "train.jsonl").write_text(json.dumps({"text": "The river is green. " * 50}) + "\n" + json.dumps({"text": "Short."}) + "\n")
     training = {"epochs": 2, "globalBatchSize": 4, "maxSequenceLength": 64}
     job = train_config(folder, task="language-modeling", training=training)
-    inputs = check_inputs(job, data_folder(folder))
+    inputs = check_inputs(job, data_folder(folder), rehearse_here=True)
     pieces = sum(len(pieces_of(example, inputs.tokenizer, 64)) for example in inputs.dataset.train)
     assert pieces > 4
     lines = inputs.describe(job)
@@ -222,12 +222,12 @@ def test_a_run_keeps_the_date_of_its_first_start(folder: Path) -> None:
     template = folder / "model" / "chat_template.jinja"
     template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
     job = train_config(folder)
-    inputs = check_inputs(job, data_folder(folder))
+    inputs = check_inputs(job, data_folder(folder), rehearse_here=True)
     assert inputs.template_time is not None
     digests = inputs.digests(job)
     Ownership.of(job, digests | {TIME_FIELD: "2024-03-05T10:00:00"}).write(finished=False)
 
-    again = check_inputs(job, data_folder(folder))
+    again = check_inputs(job, data_folder(folder), rehearse_here=True)
 
     assert again.template_time == "2024-03-05T10:00:00"
     assert "05 Mar 2024" in again.tokenizer.decode(tokenize(again.dataset.train[0], again.tokenizer, 1000).input_ids)
@@ -246,13 +246,13 @@ def test_conversations_are_tokenized_once_and_another_start_finds_the_same_in_th
     with (folder / "train.jsonl").open("a") as rows:
         rows.write(json.dumps({"prompt": "what is <|im_end|>?", "completion": "a token"}) + "\n")
     job, data = train_config(folder), data_folder(folder)
-    first = check_inputs(job, data)
+    first = check_inputs(job, data, rehearse_here=True)
     assert any("names of control tokens in the text, such as <|im_end|> (data.train[0] line 41)" in finding for finding in first.findings)
     data.keep()
     monkeypatch.setattr("trainer.chat.tokens.conversation_of", lambda *_: pytest.fail("a row was read by the template again"))
     assert first.with_tokens(job, data).found == ()
     again = DataFolder(folder / "data", folder / "data" / "start-1")
-    second = check_inputs(job, again)
+    second = check_inputs(job, again, rehearse_here=True)
     assert "tokens      those of data.train are reused from an earlier start" in second.describe(job)
     again.keep()
     assert second.with_tokens(job, again).found == ("data.train",)

@@ -40,7 +40,7 @@ def run(folder: Path, output: str, stage: int, stop_at: int | None = None) -> No
     rank = torch.distributed.get_rank()
     (folder / output).mkdir(exist_ok=True)
     data = data_folder(folder / output / f".finetune-{rank}")
-    execute(Assignment(config, check_inputs(config, data).with_tokens(config, data), "owner", Driver(stop_at)))
+    execute(Assignment(config, check_inputs(config, data, rehearse_here=True).with_tokens(config, data), "owner", Driver(stop_at)))
     torch.distributed.barrier()
 
 

@@ -61,7 +61,7 @@ def config(folder: Path, *, export: tuple[str, ...] = ("adapter",), **changes: A
 def run(wanted: TrainConfig, *, only_results: bool = False) -> Sent:
     """Do what a worker of one rank does."""
     sent, data = Sent(), data_folder(Path(wanted.output.directory) / f".finetune-{os.environ.get('RANK', '0')}")
-    inputs = check_inputs(wanted, data).with_tokens(wanted, data)
+    inputs = check_inputs(wanted, data, rehearse_here=True).with_tokens(wanted, data)
     ownership = Ownership.of(wanted, inputs.digests(wanted))
     if os.environ.get("RANK", "0") == "0":  # as one driver does for all ranks
         ownership.write(finished=only_results)

@@ -111,7 +111,7 @@ def run(folder: Path, output: str, stop_at: int | None = None, *, late: bool = F
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DdpEngine, "forward", watched)
         patch.setattr(DdpEngine, "asynchronous", late)
-        execute(Assignment(config, check_inputs(config, data).with_tokens(config, data), "owner", ran.driver))
+        execute(Assignment(config, check_inputs(config, data, rehearse_here=True).with_tokens(config, data), "owner", ran.driver))
     return ran
 
 
