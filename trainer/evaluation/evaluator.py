@@ -30,7 +30,7 @@ SAMPLE_ANSWERS = 3
 """Number of answers in the report, base next to tuned."""
 
 
-def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sample], batch_size: int,
+def sum_over_tokens(engine: Engine, forward: Forward, objective: Objective[Any], rows: Sequence[Sample], batch_size: int,
                     between: Between = lambda: None, tokens_at_once: int | None = None, *, packed: bool = False) -> TokenSums:  # fmt: skip
     """Return the sums over the tokens of all rows; the same on every rank.
 
@@ -40,7 +40,6 @@ def sum_over_tokens(engine: Engine, objective: Objective[Any], rows: Sequence[Sa
     """
     was_training = engine.model.training
     engine.model.eval()
-    forward = Forward.of(engine.model, engine.forward)
     nll = 0.0
     try:
         with torch.no_grad():
@@ -77,7 +76,8 @@ class HeldOut(Generic[E]):
     """Tokens of a forward pass over packed rows; None where they are padded."""
 
 
-def measure(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between = lambda: None) -> Measurement:
+def measure(engine: Engine, forward: Forward, held_out: HeldOut[Any], names: Sequence[MetricName],
+            between: Between = lambda: None) -> Measurement:  # fmt: skip
     """Return the figures `names` of the model; the same on every rank. Only what a metric needs is computed, and once.
 
     `between` is called before each batch of a forward pass, as in `sum_over_tokens`. Raises KeyError for a metric that
@@ -86,21 +86,23 @@ def measure(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName],
     figures: dict[MetricName, Figure] = {}
     predictions: tuple[Prediction, ...] = ()
     for needs in dict.fromkeys(METRICS[name].needs for name in names):
-        found = MEASURED_BY[needs](engine, held_out, [name for name in names if METRICS[name].needs is needs], between)
+        found = MEASURED_BY[needs](engine, forward, held_out, [name for name in names if METRICS[name].needs is needs], between)
         figures |= found.figures
         predictions += found.predictions
     return Measurement(figures, predictions)
 
 
-def by_token_sums(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between) -> Measurement:
+def by_token_sums(engine: Engine, forward: Forward, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between) -> Measurement:
     """Compute metrics from sums over the tokens of every row."""
     packed = held_out.packed_tokens is not None
     tokens_at_once = held_out.packed_tokens if packed else held_out.tokens_at_once
-    sums = sum_over_tokens(engine, held_out.task.objective, held_out.rows, held_out.batch_size, between, tokens_at_once, packed=packed)
+    sums = sum_over_tokens(
+        engine, forward, held_out.task.objective, held_out.rows, held_out.batch_size, between, tokens_at_once, packed=packed
+    )
     return Measurement(compute(names, {Needs.TOKEN_SUMS: [sums]}))
 
 
-def by_generated_text(engine: Engine, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between) -> Measurement:
+def by_generated_text(engine: Engine, _: Forward, held_out: HeldOut[Any], names: Sequence[MetricName], between: Between) -> Measurement:
     """Compute metrics from answers to the first rows; none are generated if the references leave every metric undefined."""
     chosen = held_out.examples[: held_out.generation.samples]
     requests = [request for example in chosen if (request := held_out.task.request(example, held_out.tokenizer)) is not None]
@@ -115,7 +117,7 @@ def by_generated_text(engine: Engine, held_out: HeldOut[Any], names: Sequence[Me
     return Measurement(compute(names, {Needs.GENERATED_TEXT: predictions}), predictions)
 
 
-MEASURED_BY: Mapping[Needs, Callable[[Engine, HeldOut[Any], Sequence[MetricName], Between], Measurement]] = {
+MEASURED_BY: Mapping[Needs, Callable[[Engine, Forward, HeldOut[Any], Sequence[MetricName], Between], Measurement]] = {
     Needs.TOKEN_SUMS: by_token_sums,
     Needs.GENERATED_TEXT: by_generated_text,
 }

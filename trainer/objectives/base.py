@@ -57,11 +57,14 @@ class Forward:
     output_layer: nn.Linear | None
     """The layer that the logits come out of, if an objective may compute them itself; see `plain_output_layer`."""
 
-    @classmethod
-    def of(cls, model: Any, compute: Callable[..., Tensor]) -> "Forward":
-        """Return the forward pass of `model`, which may have adapters; `compute` is the engine's forward."""
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        return cls(compute, frozenset(inspect.signature(base.forward).parameters), plain_output_layer(model))
+
+def probed_forward(model: Any, compute: Callable[..., Tensor]) -> Forward:
+    """Return the forward pass of `model`, which may have adapters; `compute` is the engine's forward.
+
+    Runs the model twice on two tokens to find its output layer, so once a run is enough.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return Forward(compute, frozenset(inspect.signature(base.forward).parameters), plain_output_layer(model))
 
 
 B = TypeVar("B", bound=Batch)

@@ -35,12 +35,16 @@ def plain_output_layer(model: Any) -> nn.Linear | None:
     training = model.training
     model.eval()
     inputs: dict[str, Any] = {"input_ids": torch.tensor(PROBE, device=layer.weight.device), "use_cache": False}
-    with torch.no_grad():
-        expected = model(**inputs).logits
-        with without_output_layer(layer):
-            hidden = model(**inputs).logits
-        plain = hidden.shape[-1] == layer.in_features and torch.allclose(layer(hidden).to(expected.dtype), expected, rtol=1e-5, atol=1e-5)
-    model.train(training)
+    try:
+        with torch.no_grad():
+            expected = model(**inputs).logits
+            with without_output_layer(layer):
+                hidden = model(**inputs).logits
+            plain = hidden.shape[-1] == layer.in_features and torch.allclose(
+                layer(hidden).to(expected.dtype), expected, rtol=1e-5, atol=1e-5
+            )
+    finally:
+        model.train(training)
     return layer if plain else None
 
 

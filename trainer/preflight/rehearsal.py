@@ -19,7 +19,7 @@ from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
 from trainer.model.packing import padded_because, padding_finding
 from trainer.model.recompute import recompute_activations
-from trainer.objectives.base import Forward
+from trainer.objectives.base import probed_forward
 from trainer.objectives.family import CAUSAL_LM, Family
 from trainer.preflight.architecture import configuration_of
 from trainer.preflight.passed import Rehearsed
@@ -47,7 +47,7 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
     if config.training.gradient_checkpointing:
         _recompute(model)
     whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
-    forward = Forward.of(whole, lambda **inputs: whole(**inputs).logits)
+    forward = probed_forward(whole, lambda **inputs: whole(**inputs).logits)
     reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])
     if reason is None or config.training.packing is Packing.NEVER:
         return Rehearsed(built=True)

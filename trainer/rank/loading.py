@@ -19,7 +19,7 @@ from trainer.model.lora import apply_method
 from trainer.model.loralinear import fuse_adapters
 from trainer.model.packing import padded_because
 from trainer.model.recompute import recompute_activations
-from trainer.objectives.base import Forward
+from trainer.objectives.base import Forward, probed_forward
 from trainer.preflight.inputs import Inputs, tokenizer_for
 from trainer.tasks.registry import task_of
 
@@ -31,6 +31,7 @@ class Loaded:
     """The engine with the model under training, and what belongs to it."""
 
     engine: Engine
+    forward: Forward
     located: LocatedModel
     tokenizer: Any
     bfloat16: bool
@@ -57,9 +58,9 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
     provenance = provenance_of(located, dtype, inputs.weights_digest) if engine.rank == 0 else None
     if provenance is not None:
         logger.info("weights of %s from %s, %s, %s", provenance.name, provenance.source, provenance.precision, provenance.digest)
-    forward = Forward.of(engine.model, engine.forward)
+    forward = probed_forward(engine.model, engine.forward)
     padded = padded_because(engine.model, forward.compute, forward.arguments, config.training.packing, engine.gather)
-    return Loaded(engine, located, tokenizer, uses_bfloat16(config, device), provenance, padded)
+    return Loaded(engine, forward, located, tokenizer, uses_bfloat16(config, device), provenance, padded)
 
 
 def trainable_model(config: TrainConfig, located: LocatedModel, dtype: torch.dtype) -> Any:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.api.metrics import MetricName
 from finetune.api.record import Stage
 from finetune.api.sections import Generation
 from finetune.api.tasks import TASKS
@@ -65,7 +66,7 @@ class Measuring:
     def validate(self, between: Callable[[], None]) -> ValidationResult:
         """Evaluate on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks or none."""
         facts = TASKS[self.config.task]
-        found = measure(self.loaded.engine, self._held_out(self.dataset.validation, self.rows.validation), facts.validated, between)
+        found = self._measure(self.dataset.validation, self.rows.validation, facts.validated, between)
         return ValidationResult(found.values(), judged_by=facts.score)
 
     def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
@@ -73,17 +74,20 @@ class Measuring:
         if not self.rows.test:
             return Measurement()
         names = self.config.evaluation.metrics_of(self.config.task)
-        found = measure(self.loaded.engine, self._held_out(self.dataset.test, self.rows.test), names)
+        found = self._measure(self.dataset.test, self.rows.test, names)
         if self.loaded.engine.rank == 0:
             warn_left_out(found, model, self.outbox)
         return found
 
-    def _held_out(self, examples: Sequence[Any], rows: Sequence[Sample]) -> HeldOut[Any]:
+    def _measure(
+        self, examples: Sequence[Any], rows: Sequence[Sample], names: Sequence[MetricName], between: Callable[[], None] = lambda: None
+    ) -> Measurement:
         config = self.config
-        return HeldOut(
+        held_out = HeldOut(
             task_of(config.task), self.loaded.tokenizer, examples, rows, self.rows_at_once, self.tokens_at_once,
             config.training.max_sequence_length, config.evaluation.generation or Generation(), self.packed_tokens,
         )  # fmt: skip
+        return measure(self.loaded.engine, self.loaded.forward, held_out, names, between)
 
     @property
     def rows_at_once(self) -> int:

@@ -74,7 +74,7 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
         hooks = hooks_of(config, rows, measuring, sinks, checkpoints, clock)
         hooks.make_up(ledger, progress)
         smoothing, supervision = config.regularization.label_smoothing, first_step_timed(hooks.supervision(), clock)
-        train(engine, task_of(config.task).objective, batches, config.training, smoothing, progress, supervision)
+        train(engine, loaded.forward, task_of(config.task).objective, batches, config.training, smoothing, progress, supervision)
     return progress
 
 

@@ -128,15 +128,14 @@ class Supervision:
     hooks: Sequence[Hook] = ()
 
 
-def train(engine: Engine, objective: Objective[B], batches: Callable[[int], StepBatches[B]], training: Training, label_smoothing: float,
-          progress: Progress, supervision: Supervision) -> None:  # fmt: skip
+def train(engine: Engine, forward: Forward, objective: Objective[B], batches: Callable[[int], StepBatches[B]], training: Training,
+          label_smoothing: float, progress: Progress, supervision: Supervision) -> None:  # fmt: skip
     """Train until progress is finished. `batches(step)` returns what this rank computes in a step.
 
     Raises TrainingDivergedError if loss or gradient norm is not finite, before any hook sees the weights of that step; on an
     asynchronous engine one more step may be computed from them.
     """
     engine.model.train()
-    forward = Forward.of(engine.model, engine.forward)
     unread: deque[LaunchedStep] = deque()
     while not progress.finished:
         if progress.paused:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import LoraMethod, Method, Packing, Regularization, Scheduler, Training
-from tests.trainer.fixtures.batches import step_batches
+from tests.trainer.fixtures.batches import forward_of, step_batches
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from tests.trainer.fixtures.optimizers import Momentum
 from tests.trainer.fixtures.stored import deal_rows
@@ -35,7 +35,7 @@ from trainer.evaluation.predictors import generate_over_ranks
 from trainer.model.lora import adapters_off, apply_method
 from trainer.model.loralinear import fuse_adapters
 from trainer.model.packing import padded_because
-from trainer.objectives.base import Forward
+from trainer.objectives.base import probed_forward
 from trainer.objectives.causal import CAUSAL
 from trainer.objectives.family import CAUSAL_LM
 from trainer.training.figures import StepResult
@@ -124,7 +124,7 @@ def one_step(engine: Engine, step: int, micro: int, *, packed: bool = False) -> 
     progress = Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step)
     batch = step_batches(rows_of_step(step), engine.rank, engine.world_size, micro, packed=packed)
     with Watch(engine) as watch:
-        train(engine, CAUSAL, lambda _: batch, TRAINING, LABEL_SMOOTHING, progress, Supervision(watch.results.append))
+        train(engine, forward_of(engine), CAUSAL, lambda _: batch, TRAINING, LABEL_SMOOTHING, progress, Supervision(watch.results.append))
     [result] = watch.results
     return {"loss": result.train_loss, "gradients": watch.gradients, "norm": result.gradient_norm}
 
@@ -138,7 +138,10 @@ def base_after_training(name: str, micro: int, world_size: int, *, bfloat16: boo
 
     def measured() -> list[object]:
         answers = generate_over_ranks(engine, tiny_tokenizer(), PROMPTS, NEW_TOKENS, batch_size=2)
-        return [sum_over_tokens(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro).nll_sum, [answer.text for answer in answers]]
+        return [
+            sum_over_tokens(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], micro).nll_sum,
+            [answer.text for answer in answers],
+        ]
 
     before = measured()
     for step in range(STEPS):
@@ -171,7 +174,7 @@ def steps_until_stopped(kind: type[DdpEngine]) -> list[int]:
     def asked() -> bool:
         return engine.rank == 0 and progress.step >= 1
 
-    train(engine, CAUSAL, lambda _: batch, TRAINING, 0.0, progress, Supervision(asked_to_stop=asked))
+    train(engine, forward_of(engine), CAUSAL, lambda _: batch, TRAINING, 0.0, progress, Supervision(asked_to_stop=asked))
     return list(engine.gather(progress.step))
 
 
@@ -190,7 +193,7 @@ def gradients_of_many(name: str, micro: int) -> Tensor:
     settings = EngineSettings(AdamW(0.0), gradient_clipping=0.0, micro_batch_size=micro, micro_batches_per_step=MANY // micro)
     engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
     batches = [CAUSAL.collate(dealt) for dealt in deal_rows(rows, 0, 1, micro)]
-    forward, tokens = Forward.of(engine.model, engine.forward), sum(batch.units for batch in batches)
+    forward, tokens = forward_of(engine), sum(batch.units for batch in batches)
     for index, batch in enumerate(batches):
         sums = CAUSAL.loss(forward, batch)
         engine.backward(sums.objective / tokens, last=index == len(batches) - 1)
@@ -208,9 +211,9 @@ def reduction_error(name: str) -> float:
     settings = EngineSettings(AdamW(0.0), gradient_clipping=0.0, micro_batch_size=1, micro_batches_per_step=1)
     engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
     batch, model = CAUSAL.collate([rows_of_step(0)[engine.rank]]), new_model().bfloat16()
-    alone = Forward.of(model, lambda **inputs: model(**inputs).logits)
+    alone = probed_forward(model, lambda **inputs: model(**inputs).logits)
     CAUSAL.loss(alone, batch).objective.backward()
-    engine.backward(CAUSAL.loss(Forward.of(engine.model, engine.forward), batch).objective, last=True)
+    engine.backward(CAUSAL.loss(forward_of(engine), batch).objective, last=True)
     found = torch.cat([value.flatten() for value in engine.full_gradients().values()])
     expected = torch.cat([parameter.grad.float().flatten() for parameter in model.parameters() if parameter.grad is not None])
     torch.distributed.all_reduce(expected)
@@ -276,9 +279,9 @@ def state_of_one_rank() -> EngineState:
 def packed_figures(name: str, micro: int, world_size: int) -> tuple[dict[str, object], dict[str, object]]:
     """Return perplexity and the first step over packed rows."""
     engine = new_engine(name, micro, world_size)
-    forward = Forward.of(engine.model, engine.forward)
+    forward = forward_of(engine)
     assert padded_because(engine.model, forward.compute, forward.arguments, Packing.ALWAYS, engine.gather) is None
-    found = sum_over_tokens(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro, tokens_at_once=20 * micro, packed=True)
+    found = sum_over_tokens(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], micro, tokens_at_once=20 * micro, packed=True)
     return {"value": Perplexity().compute([found]).value}, one_step(engine, 0, micro, packed=True)
 
 
@@ -294,7 +297,7 @@ def main() -> None:
         for micro in MICRO_BATCHES:
             if micro * world_size <= ROWS:
                 engine = new_engine(name, micro, world_size)
-                found = sum_over_tokens(engine, CAUSAL, rows_of_step(0)[:UNEVEN], micro)
+                found = sum_over_tokens(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], micro)
                 results[f"perplexity/{name}/{micro}"] = {"value": Perplexity().compute([found]).value}
                 results[f"step/{name}/{micro}"] = one_step(engine, 0, micro)
         for kind, fused in (("step-peft", False), ("step-fused", True)):

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.api.sections import Packing, Training
 from tests.trainer.allocations import Allocations
-from tests.trainer.fixtures.batches import step_batches
+from tests.trainer.fixtures.batches import forward_of, step_batches
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
@@ -17,7 +17,6 @@ from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import sum_over_tokens
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.model.packing import padded_because
-from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL
 from trainer.training.loop import Progress, Supervision, train
 
@@ -50,18 +49,18 @@ def peak(act: Callable[[], object]) -> int:
 def training_peak() -> int:
     trained, training = engine(), Training(max_steps=1, global_batch_size=MICRO, micro_batch_size=MICRO)
     batch = step_batches(rows(MICRO), micro_batch_size=MICRO)
-    return peak(lambda: train(trained, CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
+    return peak(lambda: train(trained, forward_of(trained), CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
 
 
 def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int) -> None:
     measured = engine()
-    found = peak(lambda: sum_over_tokens(measured, CAUSAL, rows(3 * MICRO), MICRO))
+    found = peak(lambda: sum_over_tokens(measured, forward_of(measured), CAUSAL, rows(3 * MICRO), MICRO))
     assert LOGITS / 2 < found < training_peak
 
 
 def packable() -> DdpEngine:
     found = engine()
-    forward = Forward.of(found.model, found.forward)
+    forward = forward_of(found)
     assert padded_because(found.model, forward.compute, forward.arguments, Packing.ALWAYS, found.gather) is None
     return found
 
@@ -69,14 +68,18 @@ def packable() -> DdpEngine:
 def test_that_holds_for_packed_rows_too() -> None:
     trained, measured, training = packable(), packable(), Training(max_steps=1, global_batch_size=MICRO, micro_batch_size=MICRO)
     batch = step_batches(rows(MICRO), packed=True)
-    allowed = peak(lambda: train(trained, CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
-    found = peak(lambda: sum_over_tokens(measured, CAUSAL, rows(3 * MICRO, LENGTH - 7), MICRO, tokens_at_once=MICRO * LENGTH, packed=True))
+    allowed = peak(lambda: train(trained, forward_of(trained), CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
+    found = peak(
+        lambda: sum_over_tokens(
+            measured, forward_of(measured), CAUSAL, rows(3 * MICRO, LENGTH - 7), MICRO, tokens_at_once=MICRO * LENGTH, packed=True
+        )
+    )
     assert 0.4 * LOGITS < found < allowed
 
 
 def test_the_logits_of_an_evaluation_never_exist_whole() -> None:
     measured, many = engine(), 8 * MICRO
-    assert peak(lambda: sum_over_tokens(measured, CAUSAL, rows(many), many)) < 0.5 * 8 * LOGITS
+    assert peak(lambda: sum_over_tokens(measured, forward_of(measured), CAUSAL, rows(many), many)) < 0.5 * 8 * LOGITS
 
 
 def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
@@ -87,5 +90,8 @@ def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
 def test_held_out_rows_that_are_longer_than_the_training_rows_take_no_more_memory(training_peak: int) -> None:
     measured, long = engine(), rows(MICRO, 3 * LENGTH)
     found = []
-    assert peak(lambda: found.append(sum_over_tokens(measured, CAUSAL, long, MICRO, tokens_at_once=MICRO * LENGTH))) < training_peak
-    assert found[0].nll_sum == pytest.approx(sum_over_tokens(measured, CAUSAL, long, MICRO).nll_sum, rel=1e-6)
+    assert (
+        peak(lambda: found.append(sum_over_tokens(measured, forward_of(measured), CAUSAL, long, MICRO, tokens_at_once=MICRO * LENGTH)))
+        < training_peak
+    )
+    assert found[0].nll_sum == pytest.approx(sum_over_tokens(measured, forward_of(measured), CAUSAL, long, MICRO).nll_sum, rel=1e-6)

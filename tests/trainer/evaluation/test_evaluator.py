@@ -8,6 +8,7 @@ import torch
 
 from finetune.api.sections import Evaluation, Generation, Packing
 from tests.trainer.evaluation.metrics.builders import ALL
+from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat, text
 from trainer.chat.tokens import prompt_and_reference
@@ -20,7 +21,6 @@ from trainer.evaluation.evaluator import HeldOut, measure, sum_over_tokens
 from trainer.evaluation.generation import AnswerForm, generate
 from trainer.evaluation.measurement import Measurement
 from trainer.model.packing import padded_because
-from trainer.objectives.base import Forward
 from trainer.objectives.causal import CAUSAL
 from trainer.tasks.base import Task
 from trainer.tasks.chat import TASK as CHAT
@@ -35,7 +35,7 @@ def measured(examples: list[Example], task: Task[Any], max_length: int = 100, **
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
     rows = [piece.tokens for example in examples for piece in task.encode(example, tokenizer, 100)]
     held_out = HeldOut(task, tokenizer, examples, rows, 2, 200, max_length, wanted.generation or Generation())
-    return measure(engine, held_out, wanted.metrics_of(task.facts.name))
+    return measure(engine, forward_of(engine), held_out, wanted.metrics_of(task.facts.name))
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,14 @@ def test_perplexity_is_the_same_padded_and_packed_and_at_any_batch_size() -> Non
     texts = [text("a job trains a model on rows of data, é! " * number) for number in (1, 5, 2, 2, 3)]
     rows = [piece.tokens for example in texts for piece in LANGUAGE_MODELING.encode(example, tiny_tokenizer(), 40)]
     engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
-    expected = sum_over_tokens(engine, CAUSAL, rows, 1).nll_sum
-    found = [sum_over_tokens(engine, CAUSAL, rows, size).nll_sum for size in (2, 3, 50)]
-    forward = Forward.of(engine.model, engine.forward)
+    expected = sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, 1).nll_sum
+    found = [sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, size).nll_sum for size in (2, 3, 50)]
+    forward = forward_of(engine)
     assert padded_because(engine.model, forward.compute, forward.arguments, Packing.ALWAYS, engine.gather) is None
-    found += [sum_over_tokens(engine, CAUSAL, rows, 2, tokens_at_once=tokens, packed=True).nll_sum for tokens in (None, 1, 64, 10_000)]
+    found += [
+        sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, 2, tokens_at_once=tokens, packed=True).nll_sum
+        for tokens in (None, 1, 64, 10_000)
+    ]
     assert found == pytest.approx([expected] * len(found), rel=1e-6)
 
 
@@ -99,7 +102,7 @@ def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:
     found = []
     for length in (120, 13, 8):
         rows = [piece.tokens for example in examples for piece in LANGUAGE_MODELING.encode(example, tiny_tokenizer(), length)]
-        found.append(sum_over_tokens(engine, CAUSAL, rows, 2))
+        found.append(sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, 2))
     assert found[0].tokens == found[1].tokens == found[2].tokens
     assert found[0].bytes == found[1].bytes == found[2].bytes
     assert [sums.nll_sum for sums in found] == pytest.approx([found[0].nll_sum] * 3, rel=1e-5)

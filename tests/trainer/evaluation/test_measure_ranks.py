@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
@@ -108,11 +109,13 @@ def test_a_rank_without_prompts_generates_nothing_unless_parameters_are_sharded(
 @pytest.mark.parametrize("shards_parameters", [False, True], ids=["whole", "sharded"])
 def test_a_rank_without_rows_waits_unless_parameters_are_sharded(shards_parameters: bool) -> None:
     ranks, rows = engines(2, shards_parameters=shards_parameters), token_rows(3)
-    found = on_all(ranks, lambda engine: sum_over_tokens(engine, CAUSAL, rows, batch_size=2))
+    found = on_all(ranks, lambda engine: sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, batch_size=2))
     assert [engine.passes for engine in ranks] == [1, 1]
     alone = engines(1)
     assert found[0] == found[1]
-    assert found[0].nll_sum == pytest.approx(sum_over_tokens(alone[0], CAUSAL, rows, batch_size=2).nll_sum, rel=1e-6)
-    few = on_all(ranks, lambda engine: sum_over_tokens(engine, CAUSAL, rows[:1], batch_size=2))
+    assert found[0].nll_sum == pytest.approx(sum_over_tokens(alone[0], forward_of(alone[0]), CAUSAL, rows, batch_size=2).nll_sum, rel=1e-6)
+    few = on_all(ranks, lambda engine: sum_over_tokens(engine, forward_of(engine), CAUSAL, rows[:1], batch_size=2))
     assert [engine.passes for engine in ranks] == [2, 2 if shards_parameters else 1]
-    assert few[0].nll_sum == pytest.approx(sum_over_tokens(alone[0], CAUSAL, rows[:1], batch_size=2).nll_sum, rel=1e-6)
+    assert few[0].nll_sum == pytest.approx(
+        sum_over_tokens(alone[0], forward_of(alone[0]), CAUSAL, rows[:1], batch_size=2).nll_sum, rel=1e-6
+    )

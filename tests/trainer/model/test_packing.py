@@ -18,7 +18,7 @@ from trainer.model.attention import PER_DOCUMENT, register
 from trainer.model.lora import apply_method
 from trainer.model.packing import padded_because
 from trainer.model.recompute import recompute_activations
-from trainer.objectives.base import Forward
+from trainer.objectives.base import probed_forward
 from trainer.objectives.documents import Documents
 from trainer.objectives.family import CAUSAL_LM
 
@@ -27,7 +27,7 @@ LENGTHS = (9, 5, 5, 12, 1)
 
 
 def packs(model: Any, wanted: Packing = Packing.AUTO, gather: Callable[[Any], list[Any]] = lambda found: [found]) -> str | None:
-    forward = Forward.of(model, lambda **inputs: model(**inputs).logits)
+    forward = probed_forward(model, lambda **inputs: model(**inputs).logits)
     return padded_because(model, forward.compute, forward.arguments, wanted, gather)
 
 

@@ -14,7 +14,7 @@ from tests.trainer.fixtures.causal import random_prompts, tiny_gpt2, tiny_model
 from trainer.data.rows import Sample
 from trainer.model.lora import peft_warnings_silenced
 from trainer.objectives import outputlayer
-from trainer.objectives.base import Forward
+from trainer.objectives.base import probed_forward
 from trainer.objectives.causal import CAUSAL
 from trainer.objectives.loss import loss_sums
 from trainer.objectives.outputlayer import loss_of_hidden, plain_output_layer
@@ -111,7 +111,7 @@ def test_a_model_with_a_frozen_output_layer_trains_in_chunks_as_on_whole_logits(
     chunked, whole = make(), make()
     for model in (chunked, whole):
         model.get_output_embeddings().requires_grad_(False)
-    forward = Forward.of(chunked, lambda **inputs: chunked(**inputs).logits)
+    forward = probed_forward(chunked, lambda **inputs: chunked(**inputs).logits)
     assert forward.output_layer is chunked.get_output_embeddings()
 
     found = CAUSAL.loss(forward, batch, 0.1)
@@ -133,7 +133,7 @@ def test_a_model_with_a_frozen_output_layer_trains_in_chunks_as_on_whole_logits(
 def test_a_trained_output_layer_gets_its_gradient_from_whole_logits() -> None:
     batch, model, whole = CAUSAL.collate(samples()), tiny_model(tied=False), tiny_model(tied=False)
 
-    found = CAUSAL.loss(Forward.of(model, lambda **inputs: model(**inputs).logits), batch, 0.1)
+    found = CAUSAL.loss(probed_forward(model, lambda **inputs: model(**inputs).logits), batch, 0.1)
     found.objective.backward()
     expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.places, batch.targets, 0.1)
     expected.objective.backward()
@@ -174,3 +174,19 @@ def test_looking_for_the_output_layer_leaves_mode_and_random_numbers_alone() -> 
 
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_model_that_fails_while_its_output_layer_is_looked_for_keeps_mode_and_layer() -> None:
+    model = tiny_gpt2().train()
+    layer = model.get_output_embeddings()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("out of luck")
+
+    hook = model.transformer.h[0].register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        plain_output_layer(model)
+    hook.remove()
+
+    assert model.training
+    assert plain_output_layer(model) is layer

@@ -10,6 +10,7 @@ from finetune.api.metrics import MetricName
 from finetune.api.tasks import TASKS, TaskName
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
+from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.stored import examples_of, stored_pieces
 from tests.trainer.tasks.samples import SAMPLES
@@ -59,7 +60,7 @@ def measuring_of(config: TrainConfig) -> Measuring:
     engine = DdpEngine(model, EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"), bfloat16=False)
     stored = stored_pieces(pieces)
     rows, dataset = Rows(stored, stored.samples, stored.samples), SimpleNamespace(validation=examples, test=examples)
-    loaded = cast(Any, SimpleNamespace(engine=engine, tokenizer=tokenizer, packed=False))
+    loaded = cast(Any, SimpleNamespace(engine=engine, forward=forward_of(engine), tokenizer=tokenizer, packed=False))
     return Measuring(config, cast(Any, dataset), loaded, rows, Ledger(), Outbox(Silent(), ()))
 
 

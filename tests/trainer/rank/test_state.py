@@ -27,7 +27,7 @@ def state_of(reason: StopReason | None, baseline: Measurement | None = BASELINE)
     ledger = Ledger()
     ledger.note(latest={MetricName.TRAIN_LOSS: 1.5})
     engine = SimpleNamespace(rank=0, world_size=2, model=torch.nn.Linear(1, 1))
-    loaded = Loaded(cast(Any, engine), cast(Any, None), None, bfloat16=False, provenance=PROVENANCE, padded_because=None)
+    loaded = Loaded(cast(Any, engine), cast(Any, None), cast(Any, None), None, bfloat16=False, provenance=PROVENANCE, padded_because=None)
     progress = Progress(total_steps=9, steps_per_epoch=3.0, step=4, tokens_seen=80, stop_reason=reason)
     return state_at(progress, loaded, Start(ledger=ledger, words=AugmentedWords(1, 9)), baseline)
 

@@ -12,6 +12,7 @@ from finetune.api.metrics import MetricName
 from finetune.api.sections import Generation
 from finetune.api.sources import Columns
 from finetune.api.tasks import TASKS, TaskName
+from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.stored import examples_of
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
@@ -24,7 +25,7 @@ from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
 from trainer.evaluation.evaluator import MEASURED_BY, HeldOut, measure
 from trainer.evaluation.measurement import Measurement
-from trainer.objectives.base import Forward
+from trainer.objectives.base import probed_forward
 from trainer.tasks.base import Generate, Task
 from trainer.tasks.registry import task_of
 
@@ -168,7 +169,7 @@ def test_the_loss_of_a_batch_is_the_sum_of_its_rows(task: Task[Any]) -> None:
     tokenizer, objective, model = tiny_tokenizer(), task.objective, tiny_model()
     task.prepare(tokenizer, None)
     samples = [sample for example in read(task) for sample in encoded(task, example, tokenizer, 100)]
-    forward = Forward.of(model, lambda **inputs: model(**inputs).logits)
+    forward = probed_forward(model, lambda **inputs: model(**inputs).logits)
     alone = [objective.loss(forward, objective.collate([sample]), 0.1) for sample in samples]
     together, batch = objective.loss(forward, objective.collate(samples), 0.1), objective.collate(samples)
     assert float(together.objective.detach()) == pytest.approx(sum(float(sums.objective.detach()) for sums in alone), rel=1e-5)
@@ -184,7 +185,9 @@ def measured(task: Task[Any], names: Sequence[MetricName]) -> Measurement:
     task.prepare(tokenizer, None)
     engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
     samples = [sample for example in examples for sample in encoded(task, example, tokenizer, 100)]
-    return measure(engine, HeldOut(task, tokenizer, examples, samples, 2, 200, 100, Generation(max_new_tokens=4)), names)
+    return measure(
+        engine, forward_of(engine), HeldOut(task, tokenizer, examples, samples, 2, 200, 100, Generation(max_new_tokens=4)), names
+    )
 
 
 def test_the_objective_trains_a_family_of_models_that_the_task_s_facts_list(task: Task[Any]) -> None:

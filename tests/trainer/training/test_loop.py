@@ -9,7 +9,7 @@ from torch import Tensor
 
 from finetune.api.sections import Training
 from tests.trainer.engine.program import ROWS, new_model, rows_of_step
-from tests.trainer.fixtures.batches import step_batches
+from tests.trainer.fixtures.batches import forward_of, step_batches
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
@@ -75,7 +75,7 @@ def run(progress: Progress, recorder: Recorder, kind: type[DdpEngine] = DdpEngin
         max_steps=progress.total_steps, global_batch_size=ROWS, micro_batch_size=4, learning_rate=learning_rate, warmup_ratio=0.0
     )
     trained = engine(kind)
-    train(trained, CAUSAL, recorder.batches, training, 0.0, progress, recorder.supervision())
+    train(trained, forward_of(trained), CAUSAL, recorder.batches, training, 0.0, progress, recorder.supervision())
     return trained
 
 
@@ -100,7 +100,7 @@ def test_a_loss_that_is_no_number_ends_training_before_it_is_written_anywhere() 
         next(broken.model.parameters()).fill_(float("nan"))
     recorder = Recorder()
     with pytest.raises(TrainingDivergedError, match=r"step 1: loss nan.*training\.learningRate"):
-        train(broken, CAUSAL, batches, Training(max_steps=2), 0.0, Progress(2, 1), recorder.supervision())
+        train(broken, forward_of(broken), CAUSAL, batches, Training(max_steps=2), 0.0, Progress(2, 1), recorder.supervision())
     assert recorder.events == []
 
 
@@ -153,7 +153,7 @@ def test_weights_of_a_step_that_diverged_reach_no_hook_and_the_step_is_named(kin
         return batches(step)
 
     with pytest.raises(TrainingDivergedError, match=r"^step 3: loss nan"):
-        train(trained, CAUSAL, batches_and_a_fault, Training(max_steps=9), 0.0, Progress(9, 1), recorder.supervision())
+        train(trained, forward_of(trained), CAUSAL, batches_and_a_fault, Training(max_steps=9), 0.0, Progress(9, 1), recorder.supervision())
     assert [event for event in recorder.events if event in ("hook 3", "hook 4", "figures 3")] == []
 
 
@@ -207,7 +207,8 @@ def test_perplexity_does_not_depend_on_the_batch_size_and_equals_an_independent_
             if row.loss_mask[position]:
                 nll -= scores[position - 1, row.input_ids[position]].item()
                 tokens += 1
-    found = sum_over_tokens(engine(), CAUSAL, rows_of_step(0), batch_size)
+    measured = engine()
+    found = sum_over_tokens(measured, forward_of(measured), CAUSAL, rows_of_step(0), batch_size)
     assert found.tokens == tokens
     assert Perplexity().compute([found]).value == pytest.approx(math.exp(nll / tokens), rel=1e-5)
 
@@ -229,7 +230,7 @@ def losses_with_dropout(first_step: int, last_step: int, *, rank: int = 0, seed:
     trained.rank = rank
     training = Training(max_steps=last_step, learning_rate=1e-30, warmup_ratio=0.0, seed=seed)
     progress = Progress(total_steps=last_step, steps_per_epoch=1, step=first_step)
-    train(trained, CAUSAL, batches, training, 0.0, progress, recorder.supervision())
+    train(trained, forward_of(trained), CAUSAL, batches, training, 0.0, progress, recorder.supervision())
     return [result.train_loss for result in recorder.results]
 
 
