@@ -89,6 +89,13 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def load_parameters(self, state: StateSource) -> None:
+        """Take over the trained parameters alone, for a model that is trained no further. All ranks must call it.
+
+        Raises KeyError when the names of parameters differ.
+        """
+
+    @abstractmethod
     def full_gradients(self) -> dict[str, Tensor]:
         """Return gradients averaged over ranks by name, after the last backward and before step; for tests of invariance."""
 

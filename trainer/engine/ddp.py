@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.engine.base import Engine, EngineSettings
-from trainer.engine.state import PARAMETERS, EngineState, StateSource, check_state
+from trainer.engine.state import PARAMETERS, EngineState, StateSource, check_names, check_state
 
 
 class DdpEngine(Engine):
@@ -92,6 +92,12 @@ class DdpEngine(Engine):
             self._optimizer.state[parameter] = self.optimizer.counters(steps_done, self.device) | {
                 slot: _whole(state, slot, name, parameter).to(self.device, parameter.dtype, copy=True) for slot in self.optimizer.slots
             }
+        self.load_parameters(state)
+
+    def load_parameters(self, state: StateSource) -> None:
+        """Take over each parameter by itself."""
+        check_names(state.names()[PARAMETERS], [name for name, _ in self.trainable()])
+        for name, parameter in self.trainable():
             parameter.detach().copy_(_whole(state, PARAMETERS, name, parameter))
 
     def full_gradients(self) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ Test: tests/trainer/engine/test_invariance.py.
 """
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.fragments import is_sharded, part_of, range_of, refresh_weights, shape_of
-from trainer.engine.state import PARAMETERS, EngineState, StatePart, StateSource, check_state
+from trainer.engine.state import PARAMETERS, EngineState, StatePart, StateSource, check_names, check_state
 
 # A collective that takes longer means a lost rank; DeepSpeed's default changed between versions, so it is set here.
 GROUP_TIMEOUT = timedelta(minutes=30)
@@ -149,8 +150,17 @@ class DeepspeedEngine(Engine):
         check_state(state, [name for name, _ in self.trainable()], self.optimizer)
         for partition, kept in self._base_optimizer.state.items():
             kept.update(self.optimizer.counters(steps_done, partition.device))
+        self._read(state, {PARAMETERS: "", **{slot: slot for slot in self.optimizer.slots}})
+
+    def load_parameters(self, state: StateSource) -> None:
+        """Read this rank's parts of the parameters."""
+        check_names(state.names()[PARAMETERS], [name for name, _ in self.trainable()])
+        self._read(state, {PARAMETERS: ""})
+
+    def _read(self, state: StateSource, groups: Mapping[str, str]) -> None:
+        """Read the given groups, each into what `_own` returns for its value, and bring the model's weights up to date."""
         for name, parameter in self.trainable():
-            for group, slot in [(PARAMETERS, ""), *((slot, slot) for slot in self.optimizer.slots)]:
+            for group, slot in groups.items():
                 begin, end = range_of(parameter) if is_sharded(parameter) else (0, parameter.numel())
                 if begin < end:
                     self._own(parameter, slot).copy_(state.read(group, name, begin, end))

@@ -19,7 +19,7 @@ def take_best_weights(engine: Engine, store: CheckpointStore, ledger: Ledger, ou
     step = last_step
     if saved is not None:
         step = saved.record.step
-        engine.load_state(saved.tensors(), step)
+        engine.load_parameters(saved.tensors())
         logger.info("took the weights of step %d, the best on the validation rows", step)
     taken = [record for record in store.records if record.step == step]
     if engine.rank == 0 and ledger.metrics.best is not None and ledger.metrics.best.step != step:

@@ -8,6 +8,7 @@ from tests.trainer.fixtures.optimizers import Momentum
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW, Optimizer
+from trainer.engine.state import EngineState
 
 LEARNING_RATE, WEIGHT_DECAY = 0.1, 0.5
 
@@ -95,3 +96,15 @@ def test_the_state_of_another_optimizer_is_refused() -> None:
     left = engine_with(Momentum()).state()
     with pytest.raises(KeyError, match=r"momentum_buffer.*exp_avg"):
         engine_with(AdamW(WEIGHT_DECAY)).load_state(left, steps_done=0)
+
+
+def test_parameters_alone_are_taken_from_a_state_without_reading_its_slots() -> None:
+    trained, engine = engine_with(AdamW(WEIGHT_DECAY)), engine_with(AdamW(WEIGHT_DECAY))
+    step(trained, 0.3)
+    saved = trained.state()
+    engine.load_parameters(EngineState(saved.parameters))
+    assert {name: value.tolist() for name, value in engine.parameters().items()} == {
+        name: value.tolist() for name, value in saved.parameters.items()
+    }
+    with pytest.raises(KeyError, match=r"missing .*norm\.weight"):
+        engine.load_parameters(EngineState({name: value for name, value in saved.parameters.items() if name != "norm.weight"}))

@@ -53,7 +53,7 @@ def main(base: Path, folder: Path) -> None:
     generator = torch.Generator().manual_seed(4)
     for parameter in state.parameters.values():
         parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    engine.load_state(state, steps_done=1)
+    engine.load_parameters(state)
     engine.model.generation_config.eos_token_id = list(range(STOPS))
     answers = [answer.text for answer in generate(engine.model, tokenizer, PROMPTS[rank], NEW_TOKENS, batch_size=2, synced=True)]
     gathered = engine.parameters()
