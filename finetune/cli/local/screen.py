@@ -7,10 +7,11 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from finetune.api.record import ProgressRecord, Stage
@@ -59,12 +60,20 @@ class PlainScreen:
         """Nothing moves, so there is nothing to clean up."""
 
 
+class RunningTime(ProgressColumn):
+    """Time since the start; it goes on after the last step, when the bar is full and rich's own column stops."""
+
+    def render(self, task: Task) -> Text:
+        """Return hours, minutes and seconds."""
+        return Text(str(timedelta(seconds=int(task.elapsed or 0))), style="progress.elapsed")
+
+
 class BarScreen:
     """A bar at the bottom of the terminal, lines above it."""
 
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[progress]}"), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=console, transient=True)
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[progress]}"), RunningTime())
+        self._progress = Progress(*columns, console=console, transient=True, get_time=clock)
         self._task: TaskID = self._progress.add_task("starting", total=None, progress="")
         self._progress.start()
 

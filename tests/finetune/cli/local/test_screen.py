@@ -51,3 +51,14 @@ def test_on_a_terminal_lines_stand_above_the_bar_and_keep_their_colors() -> None
     screen.close()
     assert "\x1b[31mred\x1b[0m [not markup]" in stream.getvalue()
     assert "step 3/10" in stream.getvalue()
+
+
+def test_the_time_goes_on_after_the_last_step() -> None:
+    stream, clock = io.StringIO(), Clock()
+    screen = BarScreen(Console(file=stream, force_terminal=True, width=100), clock)
+    clock.now = 65.0
+    screen.show(record(step=10))
+    clock.now = 3725.0
+    screen.show(record(Stage.EXPORTING, step=10))
+    screen.close()
+    assert "1:02:05" in stream.getvalue()
