@@ -17,8 +17,7 @@ from bench.scenarios import REFERENCES
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.repository import REPOSITORY
-from tests.trainer.fixtures.causal import tiny_learner
-from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.learning import learner_with_rows
 from tests.trainer.fixtures.stored import data_folder
 from trainer.reporting.messages import Silent
 
@@ -33,10 +32,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_learner(folder / "model")
-    write_rows(folder / "train.jsonl", 20)
-    return folder
+    return learner_with_rows(tmp_path_factory.mktemp("base"), train=20)
 
 
 def config(base: Path, output: Path, method: str, *, packed: bool, workers: int = 1) -> TrainConfig:

@@ -8,8 +8,7 @@ from safetensors.torch import load_file
 
 from finetune.api.record import REASON_MEMORY
 from tests.gpu.training import DEVICE, ON_DEVICE, STEPS, Sent, config, losses, train
-from tests.trainer.fixtures.causal import tiny_learner
-from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.learning import learner_with_rows
 from trainer.driver.exits import reason_of
 
 pytestmark = ON_DEVICE
@@ -17,10 +16,7 @@ pytestmark = ON_DEVICE
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_learner(folder / "model")
-    write_rows(folder / "train.jsonl", 24)
-    return folder
+    return learner_with_rows(tmp_path_factory.mktemp("base"), train=24)
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])

@@ -8,18 +8,14 @@ import pytest
 import torch.distributed
 
 from tests.gpu.training import DEVICE, ON_DEVICE, config, losses, train
-from tests.trainer.fixtures.causal import tiny_learner
-from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.learning import learner_with_rows
 
 pytestmark = [*ON_DEVICE, pytest.mark.filterwarnings("ignore")]  # of DeepSpeed
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    tiny_learner(folder / "model")
-    write_rows(folder / "train.jsonl", 24)
-    return folder
+    return learner_with_rows(tmp_path_factory.mktemp("base"), train=24)
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,14 @@ import pytest
 
 from finetune.api.record import EXIT_FAILURE
 from tests.finetune.cli.wholerun import command, environment, finetune, job_file, wait_until
-from tests.trainer.fixtures.causal import tiny_learner
-from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.learning import learner_with_rows
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("laptop")
-    tiny_learner(folder / "model")
-    write_rows(folder / "train.jsonl", 64)
-    write_rows(folder / "test.jsonl", 6, offset=200)
-    return folder
+    return learner_with_rows(tmp_path_factory.mktemp("laptop"), train=64, test=6)
 
 
 def checkpoints_reported(out: Path) -> list[object]:

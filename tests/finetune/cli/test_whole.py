@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.finetune.cli.wholerun import RUN_SECONDS, command, environment, finetune, job_file
-from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.learning import learner_with_rows
 from tests.trainer.fixtures.rows import write_rows
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
@@ -33,11 +33,7 @@ def processor_seconds() -> float:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("laptop")
-    tiny_learner(folder / "model")
-    write_rows(folder / "train.jsonl", 64)
-    write_rows(folder / "test.jsonl", 6, offset=200)
-    return folder
+    return learner_with_rows(tmp_path_factory.mktemp("laptop"), train=64, test=6)
 
 
 @pytest.mark.parametrize(

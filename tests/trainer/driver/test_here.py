@@ -21,11 +21,11 @@ from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, Stag
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import REMOVED, train_config
 from tests.repository import REPOSITORY
+from tests.trainer.fixtures.learning import learner_with_rows
 from tests.trainer.fixtures.programs import (
     config,
     figures,
     finish,
-    learner_with_rows,
     record,
     stages_timed,
     start,
@@ -174,7 +174,7 @@ def test_there_is_a_process_group_where_deepspeed_asks_for_one_and_none_afterwar
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return learner_with_rows(tmp_path_factory.mktemp("here"))
+    return learner_with_rows(tmp_path_factory.mktemp("here"), train=96, validation=12, test=10)
 
 
 def test_an_attempt_trains_in_this_program_and_publishes_what_its_rank_says(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

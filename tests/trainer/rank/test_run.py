@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from finetune.api.tasks import TASKS, TaskName
+from tests.trainer.fixtures.learning import learner_with_rows
 from tests.trainer.fixtures.programs import (
     config,
     figures,
     finish,
     kill_tree,
-    learner_with_rows,
     record,
     stages_timed,
     start,
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return learner_with_rows(tmp_path_factory.mktemp("runs"))
+    return learner_with_rows(tmp_path_factory.mktemp("runs"), train=96, validation=12, test=10)
 
 
 @pytest.fixture(scope="module")
