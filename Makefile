@@ -9,8 +9,8 @@ PYTHON_IN_VENV := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 # kubectl and, where the machine has none, uv come with the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# As many workers as the machine has cores, 4 at most; tests/sharing.py says which tests stay together.
-IN_WORKERS := -n logical --maxprocesses 4 --dist loadgroup
+# tests/sharing.py says how many workers there are, which tests stay together, and which begin.
+IN_WORKERS := -n auto --dist loadgroup --no-loadscope-reorder
 # `make setup PYTHON=/path/to/python3.12` chooses the interpreter of a new environment.
 export PYTHON
 
@@ -54,10 +54,10 @@ e2e: $(INSTALLED) ## tests on a real node, with a cluster of their own (root)
 	$(PYTHON_IN_VENV) -m tests.cluster build --tier node
 	$(PYTHON_IN_VENV) -m pytest -rs -m e2e tests/e2e
 
-bench: $(INSTALLED) ## finetune run beside a bare loop, HF Trainer and TRL (40 minutes on a quiet machine); QUICK=1 shows that it works
+bench: $(INSTALLED) ## finetune run beside a bare loop, HF Trainer and TRL (half an hour on a quiet machine); QUICK=1 shows that it works
 	$(PYTHON_IN_VENV) -m bench.trainer $(if $(QUICK),--quick)
 
-bench-check: $(INSTALLED) ## the same, compared with a committed run (there is none yet): fails when a ratio fell by more than 10 %
+bench-check: $(INSTALLED) ## the same, compared with the committed run: fails when a ratio fell by more than 10 %
 	$(PYTHON_IN_VENV) -m bench.trainer --check
 
 gpu: ## tests and figures on a CUDA device, without a network: PYTHON has torch, WHEELS is a folder of what it lacks

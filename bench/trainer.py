@@ -25,6 +25,8 @@ DOCUMENT = ROOT / "docs" / "figures.md"
 BEGIN, END = "<!-- table of bench/results/trainer.json -->\n", "<!-- end of the table -->\n"
 OUTPUT = ROOT / "runs" / "bench"
 REPEATS = 3
+MINUTES = 33
+"""A repeat that would not be over by then is left out: so a slower machine measures less often, not longer."""
 QUIET_LOAD = 0.5
 """Load average per core above which a warning is printed: another process has that much of each core."""
 
@@ -50,9 +52,10 @@ def with_table(document: str, table: str) -> str:
 def caption(surroundings: dict[str, Any], repeats: int) -> str:
     """Return the sentence above the table."""
     loads = [record["load"] for record in surroundings["runs"]]
+    what = "One run of each program" if repeats == 1 else f"The best of {repeats} interleaved runs of each program"
     return (
         f"{surroundings['processor']}, {surroundings['cores']} cores, {surroundings['date']}, commit {surroundings['commit']}; "
-        f"load average {min(loads):.1f} to {max(loads):.1f} when runs began. The best of {repeats} interleaved runs; "
+        f"load average {min(loads):.1f} to {max(loads):.1f} when runs began. {what}; "
         "in parentheses how many times as good `finetune run` is (above 1: better).\n\n"
     )
 
@@ -71,6 +74,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few rows, one repeat: shows that everything works, and writes no results")
     parser.add_argument("--only", action="append", metavar="NAME", help="a scenario, such as 'LoRA packed'; writes no results. Repeatable")
     parser.add_argument("--check", action="store_true", help="compare with the committed ratios instead of writing new ones")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help=f"time in which all repeats are to end (default {MINUTES})")
     parser.add_argument("--repeats", type=int, help=f"runs of each program (default {REPEATS})")
     return parser.parse_args(arguments)
 
@@ -89,9 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     repeats = options.repeats or (1 if options.quick else REPEATS)
     surroundings = machine(ROOT) | {"missing": missing}
     try:
-        found, records = run_all(
-            Bench(QUICK if options.quick else WHOLE, OUTPUT, references, cores), scenarios, programs(references), repeats
-        )
+        bench = Bench(QUICK if options.quick else WHOLE, OUTPUT, references, cores)
+        found, records = run_all(bench, scenarios, programs(references), repeats, OUTPUT / "runs.jsonl", 60 * options.minutes)
     except (RunFailedError, DisagreementError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -105,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*(worse or ["no ratio is more than 10 % below the committed one"]), sep="\n")
         return 1 if worse else 0
     if not (options.quick or options.only):
-        write_results(entries, surroundings, repeats)
+        write_results(entries, surroundings, max(record["repeat"] for record in records))
     return 0
 
 

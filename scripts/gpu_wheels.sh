@@ -19,4 +19,5 @@ mapfile -t binary < <(pinned 'annotated-types|hjson|msgpack|pydantic|pydantic-co
 # DeepSpeed has no wheel on an index. Its operations are compiled at first use, and this project uses none.
 DS_BUILD_OPS=0 python3 -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$folder" "$(pinned deepspeed)" ||
     echo "gpu_wheels: no wheel of deepspeed could be built: its tests will be skipped" >&2
+# bitsandbytes (about 60 MB) would take the 64 MiB that all wheels and the checkout share: the tests of QLoRA are skipped without it.
 du -sh "$folder"

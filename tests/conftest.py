@@ -1,11 +1,21 @@
 """What all tests share: the real Kubernetes and what lies outside the repository, on request, and Ctrl-C as a terminal sends it."""
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
+from finetune.system.threads import THREADS_ENVIRONMENT
+
 pytest_plugins = ["tests.cluster.fixtures", "tests.outside", "tests.sharing"]
+
+# Tests run beside each other: torch's threads, here and in what is started, are not to spin while they wait.
+for name, value in THREADS_ENVIRONMENT.items():
+    os.environ.setdefault(name, value)
+
+# Tests compute little, and several at a time: threads of torch would spend more time waiting for each other than computing.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell lets programs in the background ignore SIGINT, and their children inherit that: Ctrl-C would stop none of what is tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,28 @@ from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT
 from finetune.api.results import MODEL, REPORT, read_report
 from finetune.api.sections import Export, Method, Regularization
 from finetune.api.sources import ModelSource
+from finetune.api.tasks import TaskName
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
 from trainer.engine.state import PARAMETERS, check_names
 from trainer.hub.connection import HubUnavailable
-from trainer.model.beside import WEIGHTS_RECORD, Origin
+from trainer.model.beside import Origin
 from trainer.model.exporter import Exported, TrainedTensors, export
 from trainer.model.load import load_model, provenance_of
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
+from trainer.model.quantization import check_available, quantization_of
 from trainer.model.tokenizer import load_tokenizer
 from trainer.model.verification import ExportMismatchError, Probe
-from trainer.model.weights import weights_digest
+from trainer.model.weights import WEIGHTS_RECORD, weights_digest
+from trainer.outputs import logits_of
+from trainer.preflight.architecture import configuration_of, task_for
 from trainer.rank.state import RunState
 from trainer.reporting.report import measured_step, with_exports
+from trainer.reporting.sources import languages_in, pairs_in, sources_of
 from trainer.storage.checkpoint import CheckpointStore, SavedState
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership
 from trainer.storage.place import Place
-from trainer.tasks.registry import task_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROBE_TEXTS = (
@@ -50,6 +54,8 @@ PROBE_TEXTS = (
     "Was ist die Hauptstadt von Frankreich? \u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\u3002",
 )
 """Input on which model and export are compared; the run's own rows may be gone by now."""
+FIGURES = frozenset({"baseline", "final", "change", "unchanged", "training", "predictions"})
+"""Parts of a report that are of the weights that were measured."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,20 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
     state, held = state_of(saved)
     located = base_of(request, recorded, state)
     tokenizer = load_tokenizer(located)
-    task = task_of(recorded.lineage["task"])
+    task = task_for(TaskName(recorded.lineage["task"]), located, configuration_of(located)).with_known(state.known)
     task.prepare(tokenizer, None)
-    origin = Origin(located, tokenizer, provenance_of(located, held, state.weights), recorded.name, held, task.objective.family)
+    quantization = quantization_of(method)
+    check_available(quantization)
+    provenance = provenance_of(located, held, state.weights, quantization)
+    report, step = read_report(run), saved.record.step
+    facts = card_facts(recorded, report, step)
+    origin = Origin(
+        located, tokenizer, provenance, recorded.name, held, task.objective.family, task.facts.name, quantization, task.known,
+        facts, recorded.lineage["training"]["seed"], pairs_in(recorded.lineage["data"]),
+        task.wording(languages_in(facts["data"]["sources"]), tokenizer),
+    )  # fmt: skip
     trained, probe = trained_tensors(origin, method, saved)
 
-    report, step = read_report(run), saved.record.step
     measured = measured_step(report) if report is not None else None
     if measured not in (None, step):
         say(f"warning: the figures in {REPORT} are of step {measured}; what is written now, of step {step}, was not measured")
@@ -94,6 +108,23 @@ def export_run(request: ExportOptions, say: Callable[[str], None]) -> list[Expor
 
     dtype = DTYPES[request.dtype] if request.dtype else None
     return export(trained, origin, request.forms, to, probe, dtype, published)
+
+
+def card_facts(recorded: Ownership, report: Mapping[str, Any] | None, step: int) -> dict[str, Any]:
+    """Return what the model card may say: the report, its figures only if they are of this step; else what the run's record knows."""
+    lineage = recorded.lineage
+    settings = {name: lineage.get(name) for name in ("method", "training", "regularization", "augmentation", "evaluation")}
+    digests = {field: digest for field, digest in recorded.digests.items() if field.startswith("data.")}
+    facts = {
+        "job": {"name": recorded.name, "task": lineage["task"]},
+        "data": {"sources": sources_of(lineage["data"]), "digests": digests},
+        "hyperparameters": {name: value for name, value in settings.items() if value is not None},
+    }
+    if report is None:
+        return facts
+    data = {**facts["data"], **report.get("data", {})}
+    measured = report if measured_step(report) == step else {name: value for name, value in report.items() if name not in FIGURES}
+    return {**facts, **measured, "data": data}
 
 
 def _told(done: Exported) -> str:
@@ -184,15 +215,16 @@ def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None)
 
 def trained_tensors(origin: Origin, method: Method, saved: SavedState) -> tuple[TrainedTensors, Probe]:
     """Rebuild the model of the checkpoint and probe it; return its trained tensors without the model."""
-    model: Any = apply_method(load_model(origin.located, origin.dtype, origin.family), method, Regularization(), 0, origin.family).eval()
-    parameters = saved.tensors().whole(PARAMETERS)
+    base = load_model(origin.located, origin.dtype, origin.family, origin.quantization)
+    model: Any = apply_method(base, method, Regularization(), 0, origin.family).eval()
+    parameters = saved.tensors().one_by_one(PARAMETERS)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     check_names(parameters, trainable)
     with torch.no_grad():
         for name, parameter in trainable.items():
             parameter.copy_(parameters[name])
     rows = [ids for ids in (origin.tokenizer(text)["input_ids"] for text in PROBE_TEXTS) if ids]
-    probe = Probe.take(lambda ids: model(input_ids=ids, use_cache=False).logits, rows, origin.dtype)
+    probe = Probe.take(lambda **inputs: logits_of(model(**inputs)), rows, origin.dtype, origin.family)
     return TrainedTensors.of(model, parameters, saved.record.step), probe
 
 

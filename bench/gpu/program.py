@@ -8,7 +8,6 @@ import argparse
 import importlib
 import json
 import logging
-import resource
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ import torch
 from bench.references.__main__ import PROGRAMS
 from bench.references.work import work_of
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.memory import peak_bytes
 from trainer.data.datafolder import DataFolder
 from trainer.preflight.inputs import check_inputs
 from trainer.rank.assignment import Assignment
@@ -41,7 +41,7 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Return the most that this process had allocated: of the card, or of the host where there is none."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes()
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from finetune.api.tasks import ModelFamily
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
 from trainer.data.sampler import batch_at
@@ -58,7 +59,7 @@ class Work:
 
 def work_of(config: TrainConfig, output: Path, *, packed: bool, device: torch.device, bfloat16: bool = False) -> Work:
     """Read and tokenize the rows of a configuration for all of its steps."""
-    located, task, training = locate(config.model), task_of(config.task), config.training
+    located, task, training = locate(config.model), task_of(config.task, ModelFamily.CAUSAL), config.training
     tokenizer = tokenizer_for(task, located)
     with tempfile.TemporaryDirectory(prefix="finetune-data-") as folder:
         dataset = prepare(config, Path(folder))

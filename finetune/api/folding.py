@@ -128,8 +128,17 @@ def _metrics(before: MetricsStatus | None, metrics: Metrics) -> MetricsStatus | 
         best=_score(metrics.best) or before.best,
         score=_score(metrics.score) or before.score,
         final=_as_texts(metrics.final) or before.final,
+        compared=_compared(metrics) or before.compared,
     )
     return None if after == MetricsStatus() else after
+
+
+def _compared(metrics: Metrics) -> dict[str, str]:
+    return {
+        name.value: compared.words(name, metrics.baseline.get(name), metrics.final[name])
+        for name, compared in metrics.compared.items()
+        if name in metrics.final
+    }
 
 
 def _as_texts(figures: Mapping[MetricName, float]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 from pydantic import AwareDatetime, Field, PlainSerializer
 
 from finetune.api.base import WireModel
-from finetune.api.metrics import MetricName, Score
+from finetune.api.metrics import Compared, MetricName, Score
 
 RECORD_KEY = "record.json"
 """Key of the progress ConfigMap that holds the record."""
@@ -112,6 +112,8 @@ class Metrics(WireModel):
     score: Score | None = None
     """The newest one there is: the base model's if it is measured before training, a validation's, at last the one on the test rows."""
     final: Figures = {}
+    compared: dict[MetricName, Compared] = {}
+    """Of the figures in final, with those in baseline."""
 
 
 class CheckpointRecord(WireModel):

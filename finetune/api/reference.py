@@ -6,13 +6,13 @@ Test: tests/finetune/api/test_reference.py.
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from finetune.api.fielddocs import FieldDoc, document_resource
-from finetune.api.metrics import METRICS, Needs
+from finetune.api.metrics import Needs, metrics_needing
 from finetune.api.spec import API_VERSION, KIND, SHORT_NAME
-from finetune.api.tasks import METRICS_OF_TASKS, TASKS, in_words
+from finetune.api.tasks import TASKS, TaskFacts, in_words
 from finetune.system.generated import run_generator
 
 REFERENCE = Path("docs/fields.md")
@@ -26,6 +26,14 @@ README = Path("README.md")
 TASKS_BEGIN = "<!-- Written by `python -m finetune.api.reference --write` from finetune/api/tasks.py. -->\n"
 TASKS_END = "<!-- End of what is written. -->\n"
 SECTIONS = ("spec", "status")
+MEASURED: Mapping[Needs, str] = {
+    Needs.TOKEN_SUMS: "likelihood",
+    Needs.GENERATED_TEXT: "answers",
+    Needs.MASKED_SUMS: "masked tokens",
+    Needs.CLASSES: "classes",
+    Needs.SPANS: "spans",
+}
+"""What the README calls the ways of measuring."""
 TABLE_HEAD = ("| field | type | default | allowed | description |", "|---|---|---|---|---|")
 
 
@@ -39,15 +47,23 @@ def reference() -> str:
 
 
 def tasks() -> str:
-    """Return the README's table of tasks, and which metrics are measured when."""
-    head = ("| `task` | the model learns to | columns of a row | figures |", "|---|---|---|---|")
-    rows = (f"| `{task.name}` | {task.description} | {task.row} | {', '.join(task.metrics)} |" for task in TASKS.values())
-    generated = in_words(name for name in METRICS_OF_TASKS if METRICS[name].needs is Needs.GENERATED_TEXT)
-    about = (
-        f"Figures of generated answers ({generated}) are measured on test rows, of the base and of the tuned model;",
-        "the others during training too, on validation rows.",
+    """Return the README's table of tasks, and which figures each way of measuring gives."""
+    head = ("| `task` | the model learns to | columns of a row | kinds of models, and what is measured |", "|---|---|---|---|")
+    rows = (f"| `{task.name}` | {task.description} | {task.row} | {_kinds(task)} |" for task in TASKS.values())
+    used = dict.fromkeys(needs for task in TASKS.values() for route in task.routes for needs in route.measured_from)
+    figures = (f"| {MEASURED[needs]} | {in_words(metrics_needing(needs))} |" for needs in used)
+    said = (
+        "Of the figures of answers a job has those that it lists in `evaluation.metrics`, else a few that suit its task. They are measured"
+        "\non test rows only, unless early stopping or `evaluation.bestMetric` names one of them."
     )
-    return "\n".join([*head, *rows, "", *about, ""])
+    return "\n".join([*head, *rows, "", "| measured | figures |", "|---|---|", *figures, "", said, ""])
+
+
+def _kinds(task: TaskFacts) -> str:
+    kinds: dict[str, list[str]] = {}
+    for route in task.routes:
+        kinds.setdefault(in_words(MEASURED[needs] for needs in route.measured_from), []).append(route.family)
+    return "; ".join(f"{', '.join(families)}: {measured}" for measured, families in kinds.items())
 
 
 def with_tasks(readme: str) -> str:

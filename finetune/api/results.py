@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from finetune.api.sections import Export
 
-REPORT, MODEL = "report.json", "model"
+REPORT, MODEL, PREDICTIONS = "report.json", "model", "predictions.jsonl"
 SMALL_FILES = {Export.ADAPTER: "adapter_config.json", Export.MERGED: "config.json"}
 WEIGHTS = {Export.ADAPTER: "adapter_model.safetensors", Export.MERGED: "model.safetensors"}
 
@@ -44,8 +44,11 @@ class ResultsFolder:
 
 
 def missing_results(results: Results, forms: Iterable[Export]) -> list[str]:
-    """Return what the output of a finished run lacks, as paths in it: report.json, model/adapter, model/merged."""
-    missing = [] if read_report(results) is not None else [REPORT]
+    """Return what the output of a finished run lacks, as paths in it: report.json, predictions.jsonl, model/adapter, model/merged."""
+    report = read_report(results)
+    missing = [] if report is not None else [REPORT]
+    if report is not None and report.get("predictions") and PREDICTIONS not in results.names():
+        missing.append(PREDICTIONS)
     return missing + [f"{MODEL}/{form.value}" for form in forms if not _whole(results, form)]
 
 

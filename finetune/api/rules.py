@@ -18,6 +18,45 @@ ADAPTER_NEEDS_LORA = Rule(
     "output.export: adapter needs method.lora; with method.full export merged",
 )
 
+QUANTIZATION_NEEDS_WHOLE_WEIGHTS = Rule(
+    "!has(self.method.lora) || !has(self.method.lora.quantization) || !has(self.distributed) || !has(self.distributed.deepspeed)"
+    " || self.distributed.deepspeed.zeroStage < 3",
+    lambda spec: (
+        spec.method.lora is None
+        or spec.method.lora.quantization is None
+        or spec.distributed is None
+        or spec.distributed.deepspeed is None
+        or spec.distributed.deepspeed.zero_stage < 3
+    ),
+    "method.lora.quantization: ZeRO stage 3 cannot shard weights of 4 bits; set distributed.deepspeed.zeroStage to 2, or leave it out",
+)
+OFFLOAD_NEEDS_GPUS = Rule(
+    "!has(self.distributed) || !has(self.distributed.deepspeed) || !has(self.distributed.deepspeed.offload)"
+    " || (has(self.resources) && self.resources.gpus > 0)",
+    lambda spec: (
+        spec.distributed is None
+        or spec.distributed.deepspeed is None
+        or spec.distributed.deepspeed.offload is None
+        or (spec.resources is not None and spec.resources.gpus > 0)
+    ),
+    "distributed.deepspeed.offload: without GPUs all state is in the worker's memory already; set resources.gpus, or leave offload out",
+)
+
+
+def _compiles(spec: Any) -> bool:
+    sharded = spec.distributed is not None and spec.distributed.deepspeed is not None
+    quantized = spec.method.lora is not None and spec.method.lora.quantization is not None
+    return not spec.training.compile or not (sharded or quantized)
+
+
+COMPILES_PLAIN_LAYERS = Rule(
+    "!self.training.compile || (!(has(self.distributed) && has(self.distributed.deepspeed))"
+    " && !(has(self.method.lora) && has(self.method.lora.quantization)))",
+    _compiles,
+    "training.compile: not tried with DeepSpeed or quantized weights; leave distributed.deepspeed and method.lora.quantization out, or set"
+    " compile to false",
+)
+
 
 def _metrics_of(facts: TaskFacts) -> Rule:
     def holds(spec: Any) -> bool:
@@ -35,14 +74,27 @@ def _metrics_of(facts: TaskFacts) -> Rule:
 def _watched_of(facts: TaskFacts) -> Rule:
     def holds(spec: Any) -> bool:
         stopping = spec.regularization.early_stopping if spec.regularization is not None else None
-        return spec.task is not facts.name or stopping is None or stopping.metric in (None, *facts.validated)
+        return spec.task is not facts.name or stopping is None or stopping.metric in (None, *facts.metrics)
 
     stopping = "self.regularization.earlyStopping"
     return Rule(
         f"self.task != '{facts.name}' || !has(self.regularization) || !has({stopping}) || !has({stopping}.metric)"
-        f" || {stopping}.metric in {_cel(facts.validated)}",
+        f" || {stopping}.metric in {_cel(facts.metrics)}",
         holds,
-        f"regularization.earlyStopping.metric: validation of task {facts.name} measures {in_words(facts.validated)}; name one of them",
+        f"regularization.earlyStopping.metric: task {facts.name} has {in_words(facts.metrics)}; name one of them",
+    )
+
+
+def _best_of(facts: TaskFacts) -> Rule:
+    def holds(spec: Any) -> bool:
+        best = spec.evaluation.best_metric if spec.evaluation is not None else None
+        return spec.task is not facts.name or best in (None, *facts.metrics)
+
+    return Rule(
+        f"self.task != '{facts.name}' || !has(self.evaluation) || !has(self.evaluation.bestMetric)"
+        f" || self.evaluation.bestMetric in {_cel(facts.metrics)}",
+        holds,
+        f"evaluation.bestMetric: task {facts.name} has {in_words(facts.metrics)}; name one of them",
     )
 
 
@@ -50,4 +102,4 @@ def _cel(names: Sequence[MetricName]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
 
-TASK_RULES = tuple(rule(facts) for facts in TASKS.values() for rule in (_metrics_of, _watched_of))
+TASK_RULES = tuple(rule(facts) for facts in TASKS.values() for rule in (_metrics_of, _watched_of, _best_of))

@@ -11,21 +11,23 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from finetune.api.base import WireModel, exactly_one
+from finetune.api.base import Rule, WireModel, exactly_one
 from finetune.api.metrics import METRICS, MetricName, Needs, OneOf
 from finetune.api.sources import FileSource
-from finetune.api.tasks import METRICS_OF_TASKS, TASKS, VALIDATED_METRICS, TaskName, in_words, per_task
+from finetune.api.tasks import METRICS_OF_TASKS, VALIDATED_METRICS, Route, in_words, per_task, scores
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class Precision(StrEnum):
-    """Arithmetic of forward and backward; auto is bfloat16 where the device has it, else float32."""
+    """Arithmetic of forward and backward."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
+    TF32 = "tf32"
     BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
 
 
 class SynonymReplacement(WireModel):
@@ -74,6 +76,20 @@ class Augmentation(WireModel):
     augmented_share: Probability = Field(0.3, description="Share of the training rows that are changed in an epoch.")
 
 
+class QuantizationType(StrEnum):
+    """Sets of 16 values to which a weight of 4 bits is rounded."""
+
+    NF4 = "nf4"
+    FP4 = "fp4"
+
+
+class Quantization(WireModel):
+    """Hold the frozen weights of linear layers in 4 bits while adapters are trained (QLoRA; Dettmers et al. 2023, arXiv:2305.14314)."""
+
+    type: QuantizationType = Field(QuantizationType.NF4, description="Data type: nf4 fits normally distributed weights; fp4 is a float.")
+    double_quantization: bool = Field(True, description="Quantize the scales of the 4-bit blocks too: 0.4 bits less for each weight.")
+
+
 class LoraMethod(WireModel):
     """Train low-rank adapters beside frozen weights (Hu et al. 2021, arXiv:2106.09685)."""
 
@@ -85,6 +101,11 @@ class LoraMethod(WireModel):
         min_length=1,
         max_length=32,
         description="Names of the modules that get an adapter. Default: every linear layer but the output layer.",
+    )
+    quantization: Quantization | None = Field(
+        None,
+        description="Hold the base model in 4 bits, computing in training.precision. Needs bitsandbytes (the extra qlora). Base and tuned"
+        " model are measured in 4 bits; a merged export has the original weights with the adapter added.",
     )
 
 
@@ -141,23 +162,40 @@ class Training(WireModel):
     max_sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = Field(
         1024, description="Tokens per row; longer conversations are cut and counted, longer texts become several rows."
     )
-    precision: Precision = Field(Precision.AUTO, description="Arithmetic of forward and backward.")
+    precision: Precision = Field(
+        Precision.AUTO,
+        description="Arithmetic of forward and backward. auto is bfloat16 on GPUs that have it, float16 on other GPUs, float32 on CPUs."
+        " float16 scales the loss, and repeats a step whose gradient overflows with half the scale. tf32 is float32 whose matrix products"
+        " a GPU rounds to 11 bits; where it cannot, they are exact.",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the model's layers with torch.compile, in the first steps of a run; the worker needs a compiler. Only with"
+        " packing never, without distributed.deepspeed and without quantization.",
+    )
     gradient_clipping: Annotated[float, Field(ge=0)] = Field(
         1.0, description="Largest norm of the whole gradient; 0 switches clipping off."
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations in backward: less memory, about a third more time.")
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(42, description="Seed of every random choice.")
 
-    rules = (exactly_one("epochs", "max_steps", what="training"),)
+    rules = (
+        exactly_one("epochs", "max_steps", what="training"),
+        Rule(
+            "!self.compile || self.packing == 'never'",
+            lambda training: not training.compile or training.packing is Packing.NEVER,
+            "training.compile: packed rows would be compiled again for every batch; set packing to never, or compile to false",
+        ),
+    )
 
 
 class EarlyStopping(WireModel):
     """Stop when the validation rows stop improving."""
 
-    metric: Annotated[MetricName, OneOf(VALIDATED_METRICS)] | None = Field(
+    metric: Annotated[MetricName, OneOf(METRICS_OF_TASKS)] | None = Field(
         None,
-        description=f"Metric that is watched, on the validation rows. Default: the task's score, {per_task(lambda facts: facts.score)}."
-        " The best checkpoint is chosen by the task's score, whatever is watched.",
+        description="Metric that is watched, on the validation rows; it also chooses the best weights, unless evaluation.bestMetric"
+        f" names another. One of generated text has answers written at every validation. Default: the task's score, {per_task(scores)}.",
     )
     patience: PositiveInt = Field(3, description="Evaluations in a row without improvement before training stops.")
     min_delta: Annotated[float, Field(ge=0)] = Field(0.0, description="Smallest change for the better that counts as an improvement.")
@@ -178,13 +216,24 @@ class Regularization(WireModel):
     early_stopping: EarlyStopping | None = Field(None, description="Stop when validation stops improving.")
 
 
+class TextNormalization(StrEnum):
+    """What is the same word or character in error rates."""
+
+    NONE = "none"
+    """Only what is written alike."""
+    BASIC = "basic"
+    """Upper and lower case, with and without punctuation."""
+
+
 class Generation(WireModel):
     """Greedy generation for the text metrics."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(128, description="Tokens generated at most for one answer.")
     samples: PositiveInt = Field(
         200,
-        description="Test rows that are answered, the first ones in the set's order; what needs no answers is measured on all rows.",
+        description="Rows that are answered: one of each data source and pair of languages in turn, the first ones of each. They are"
+        " test rows, and validation rows if a metric of generated text chooses the weights or stops early."
+        " What needs no answers is measured on all rows.",
     )
 
 
@@ -200,19 +249,25 @@ class Evaluation(WireModel):
         min_length=1,
         max_length=len(METRICS_OF_TASKS),
         description=f"Metrics on the test rows. {in_words(VALIDATED_METRICS)} are always measured; of {in_words(TEXT_METRICS)}"
-        f" only those listed, and if none is, no answers are generated. Default: {per_task(lambda facts: in_words(facts.metrics))}."
+        f" only those listed, and if none is, no answers are generated. Default: {per_task(lambda facts: in_words(facts.by_default))}."
         f" {'; '.join(f'{name}: {METRICS[name].description}' for name in METRICS_OF_TASKS)}.",
+    )
+    best_metric: Annotated[MetricName, OneOf(METRICS_OF_TASKS)] | None = Field(
+        None,
+        description="Metric that chooses the best weights, on the validation rows, and that the job is judged by. One of generated text"
+        " has answers written at every validation. Default: that of regularization.earlyStopping, else the task's score.",
+    )
+    text_normalization: TextNormalization = Field(
+        TextNormalization.BASIC,
+        description="What wer and cer take for the same: basic ignores case and punctuation, none compares texts as they are written."
+        " Runs of white space are one space in both.",
     )
     generation: Generation | None = Field(None, description=f"How answers are generated for {in_words(TEXT_METRICS)}.")
 
-    def metrics_of(self, task: TaskName) -> tuple[MetricName, ...]:
-        """What is measured on the test rows: always what costs no generation, of the rest what is listed, by default all."""
-        facts = TASKS[task]
-        return tuple(name for name in facts.metrics if name in facts.validated or self.metrics is None or name in self.metrics)
-
-    def text_metrics_of(self, task: TaskName) -> tuple[MetricName, ...]:
-        """Those of them that compare generated answers; without one nothing is generated."""
-        return tuple(name for name in self.metrics_of(task) if METRICS[name].needs is Needs.GENERATED_TEXT)
+    def metrics_of(self, route: Route) -> tuple[MetricName, ...]:
+        """What is measured on the test rows: always what costs no generation, of the rest what is listed, by default the task's own."""
+        listed = route.by_default if self.metrics is None else self.metrics
+        return tuple(name for name in route.metrics if name in route.validated or name in listed)
 
 
 def _no_flag(value: Any) -> Any:
@@ -222,11 +277,42 @@ def _no_flag(value: Any) -> Any:
     return value
 
 
+class Offload(WireModel):
+    """Keep training state in the worker's memory (resources.memory) instead of on its GPUs (Ren et al. 2021, arXiv:2101.06840)."""
+
+    optimizer: bool = Field(
+        False, description="Optimizer state, float32 weights and gradients, about 16 bytes per trained parameter; updated on the CPU."
+    )
+    parameters: bool = Field(False, description="The model's weights, copied to the GPU layer by layer; zeroStage 3 only.")
+
+    rules = (
+        Rule(
+            "self.optimizer || self.parameters",
+            lambda offload: offload.optimizer or offload.parameters,
+            "offload: set optimizer, parameters or both to true, or leave it out",
+        ),
+    )
+
+
 class Deepspeed(WireModel):
     """Shard training state over the ranks with DeepSpeed ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054)."""
 
     zero_stage: Annotated[Literal[0, 1, 2, 3], BeforeValidator(_no_flag)] = Field(
         2, description="0 shards nothing, 1 optimizer state, 2 also gradients, 3 also parameters."
+    )
+    offload: Offload | None = Field(None, description="What is kept in the worker's memory instead of on its GPUs. Slower; needs GPUs.")
+
+    rules = (
+        Rule(
+            "!has(self.offload) || self.zeroStage > 0",
+            lambda deepspeed: deepspeed.offload is None or deepspeed.zero_stage > 0,
+            "offload: ZeRO stage 0 has nothing to offload; set zeroStage to 1, 2 or 3",
+        ),
+        Rule(
+            "!has(self.offload) || !self.offload.parameters || self.zeroStage == 3",
+            lambda deepspeed: deepspeed.offload is None or not deepspeed.offload.parameters or deepspeed.zero_stage == 3,
+            "offload.parameters: only ZeRO stage 3 shards parameters, and only what is sharded can be offloaded; set zeroStage to 3",
+        ),
     )
 
 

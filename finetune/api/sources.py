@@ -25,6 +25,8 @@ OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 """Names of claims, ConfigMaps and Secrets; a claim's and a ConfigMap's name also becomes part of a mount path."""
 MODEL_NAME = r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$"
 
+LANGUAGE = r"^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*$"
+"""A language as BCP 47 or a model's tokenizer writes it: en, pt-BR, zh_Hans, deu_Latn."""
 DATASET_NAME = r"^[A-Za-z0-9_][-._A-Za-z0-9]*(/[A-Za-z0-9_][-._A-Za-z0-9]*)?$"
 
 INSIDE_CLAIM = Rule(
@@ -35,6 +37,8 @@ INSIDE_CLAIM = Rule(
 
 
 PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input")
+TEXT_NAMES = ("text", "sentence", "content", "message", "utterance", "review", "document")
+LABEL_NAMES = ("label", "labels", "category", "intent", "class", "sentiment")
 COMPLETION_NAMES = ("completion", "output", "response", "answer")
 
 
@@ -92,6 +96,48 @@ class Columns(WireModel):
         min_length=1,
         max_length=256,
         description=f"Column with plain text, for task {in_words(tasks_reading('text'), 'or')}. Default: text.",
+    )
+    label: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with the class of the text, for task text-classification; several as a list. Default: label, else the only"
+        f" one of {', '.join(LABEL_NAMES[1:])}.",
+    )
+    source: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with the text to translate, for task translation. Default: source, or what sourceLanguage is called.",
+    )
+    target: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with its translation; several as a list, of which the first is learned. Default: target, or what targetLanguage"
+        " is called.",
+    )
+    question: str | None = Field(
+        None, min_length=1, max_length=256, description="Column with the question, for task question-answering. Default: question."
+    )
+    context: str | None = Field(
+        None, min_length=1, max_length=256, description="Column with the text that it is answered from. Default: context."
+    )
+    answers: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with the answer, a list of them, or SQuAD's {text, answer_start}; the first is learned, any counts as right."
+        " Default: answers or answer.",
+    )
+    hypothesis: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Column with the text as it was recognized, for task transcript-correction. Default: hypothesis.",
+    )
+    reference: str | None = Field(
+        None, min_length=1, max_length=256, description="Column with the text as it was said. Default: reference."
     )
     ignore: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
         None,
@@ -194,8 +240,20 @@ class Source(WireModel):
         description="Character between the cells of csv or tsv. Default: the one of comma, semicolon, tab and | that divides the header.",
     )
     columns: Columns | None = Field(None, description="Which columns hold what.")
+    source_language: str | None = Field(
+        None,
+        max_length=35,
+        pattern=LANGUAGE,
+        description="Language of the texts to translate, as a code such as en or pt-BR, for task translation.",
+    )
+    target_language: str | None = Field(None, max_length=35, pattern=LANGUAGE, description="Language of their translations.")
 
     rules = (
+        Rule(
+            "has(self.sourceLanguage) == has(self.targetLanguage)",
+            lambda source: (source.source_language is None) == (source.target_language is None),
+            "sourceLanguage, targetLanguage: give both, or none",
+        ),
         exactly_one("hugging_face", "persistent_volume_claim", "config_map", "path", what="source"),
         Rule(
             "!has(self.huggingFace) || (!has(self.format) && !has(self.delimiter))",

@@ -10,7 +10,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune.api.base import Rule, WireModel
-from finetune.api.rules import ADAPTER_NEEDS_LORA, TASK_RULES
+from finetune.api.rules import (
+    ADAPTER_NEEDS_LORA,
+    COMPILES_PLAIN_LAYERS,
+    OFFLOAD_NEEDS_GPUS,
+    QUANTIZATION_NEEDS_WHOLE_WEIGHTS,
+    TASK_RULES,
+)
 from finetune.api.sections import (
     Augmentation,
     CheckpointPolicy,
@@ -157,4 +163,11 @@ class FineTuneJobSpec(WireModel):
     output: Output = Field(description="Where results are written.")
     run_policy: RunPolicy | None = Field(None, description="How the controller runs the job.")
 
-    rules = (ADAPTER_NEEDS_LORA, *TASK_RULES, BATCH_DIVIDES)
+    rules = (
+        ADAPTER_NEEDS_LORA,
+        OFFLOAD_NEEDS_GPUS,
+        QUANTIZATION_NEEDS_WHOLE_WEIGHTS,
+        COMPILES_PLAIN_LAYERS,
+        *TASK_RULES,
+        BATCH_DIVIDES,
+    )

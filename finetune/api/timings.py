@@ -31,9 +31,11 @@ class TimedStage(StrEnum):
     TOKENS = "tokens"
     """Rows are tokenized."""
     RAY = "Ray"
-    """Ray starts, or is joined."""
+    """Ray starts, or is joined: while rows are read, unless only results are missing."""
     WORKERS = "workers"
-    """Ray Train starts the ranks, up to the first line of rank 0's own work."""
+    """What the start of the ranks takes after the tokens: it begins beside the checks. Up to the first line of rank 0's own work.
+
+    Its processor time is all that rank 0 has used until then."""
     LOAD = "load"
     """Imports, weights and engine of rank 0."""
     RESUME = "resume"
@@ -46,6 +48,9 @@ class TimedStage(StrEnum):
     """The other steps."""
     VALIDATION = "validation"
     CHECKPOINTS = "checkpoints"
+    """Training waits for a checkpoint: the state is copied, the one before is still being written, or it is the last one."""
+    SAVING = "saving"
+    """Checkpoints are written and verified, beside training."""
     FINAL = "final model"
     """The best weights are restored and measured on the test rows."""
     EXPORT = "export"

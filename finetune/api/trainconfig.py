@@ -12,9 +12,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from finetune.api.base import WireModel
+from finetune.api.metrics import METRICS, MetricName, Needs
 from finetune.api.sections import Augmentation, CheckpointPolicy, Deepspeed, Evaluation, Export, Method, Regularization, Training
 from finetune.api.sources import Data, ModelSource
-from finetune.api.tasks import TaskName
+from finetune.api.tasks import Route, TaskName
 
 # What makes two runs the same run: a checkpoint of one may be continued by the other. The number of workers, the
 # checkpoint policy and the export are left out on purpose: they may change between attempts.
@@ -77,6 +78,18 @@ class TrainConfig(WireModel):
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     output: OutputFolder
     progress: ProgressTarget
+    dashboard: bool = False
+    """Start the dashboard of a local Ray, which takes processor time and memory. On a cluster KubeRay starts it in any case."""
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether Ray was started by others, with its dashboard, and is only joined."""
+        return self.progress.config_map is not None
+
+    @property
+    def has_dashboard(self) -> bool:
+        """Whether somebody can look at Ray's dashboard and its figures."""
+        return self.on_cluster or self.dashboard
 
     @property
     def exports(self) -> list[Export]:
@@ -84,6 +97,28 @@ class TrainConfig(WireModel):
         if self.output.export is not None:
             return self.output.export
         return [Export.ADAPTER] if self.method.lora is not None else [Export.MERGED]
+
+    def judged_by(self, route: Route) -> MetricName:
+        """Return the metric that chooses the best weights, and that the job is judged by."""
+        return self.evaluation.best_metric or self.watched(route)
+
+    def watched(self, route: Route) -> MetricName:
+        """Return the metric that early stopping watches, if there is early stopping."""
+        stopping = self.regularization.early_stopping
+        return stopping.metric if stopping is not None and stopping.metric is not None else route.score
+
+    def validated_metrics(self, route: Route) -> tuple[MetricName, ...]:
+        """Return what is measured on the validation rows: what costs no generation, and what steers training."""
+        return tuple(name for name in route.metrics if name in (*route.validated, self.judged_by(route), self.watched(route)))
+
+    def test_metrics(self, route: Route) -> tuple[MetricName, ...]:
+        """Return what is measured on the test rows, in the order of the table: also what the job is judged by."""
+        listed = self.evaluation.metrics_of(route)
+        return tuple(name for name in route.metrics if name in listed or name is self.judged_by(route))
+
+    def text_metrics(self, route: Route) -> tuple[MetricName, ...]:
+        """Return those of them that compare generated answers; without one nothing is generated for test rows."""
+        return tuple(name for name in self.test_metrics(route) if METRICS[name].needs is Needs.GENERATED_TEXT)
 
     def lineage(self) -> dict[str, Any]:
         """Return the fields that a checkpoint's continuation must share, in wire form.

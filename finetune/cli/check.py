@@ -1,4 +1,4 @@
-"""`finetune check`: everything that can be said of a job before Ray starts. Tests: tests/finetune/cli/test_check.py."""
+"""`finetune check`: everything that can be said of a job without training. Tests: tests/finetune/cli/test_check.py."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -15,15 +15,20 @@ from typing import Any
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
 from finetune.cli.local.output import OutputBusyError
+from finetune.cli.usage import add_chat, add_evaluate, add_predict
 from finetune.system.files import whole_letters
 
 EXIT_CODES = "Exit codes: 0 success, 2 invalid input, 3 interrupted by the user, 1 any other error."
 NEEDED_TO_EXPORT = ("torch", "transformers", "peft", "safetensors", "numpy", "rich", "psutil")
+NEEDED_TO_USE = (*NEEDED_TO_EXPORT, "pyarrow", "gguf", "babel", "sentencepiece")
 NEEDED_TO_TRAIN = (
-    "ray", *NEEDED_TO_EXPORT, "deepspeed", "datasets", "accelerate", "evaluate", "sacrebleu", "jiwer", "pyarrow", "gguf", "tensorboard",
+    "ray", *NEEDED_TO_USE, "deepspeed", "datasets", "accelerate", "evaluate", "sacrebleu", "jiwer", "tensorboard",
 )  # fmt: skip
 """The packages of the extra `trainer`, except those that only a cluster needs."""
-NEEDED_PACKAGES = {"run": NEEDED_TO_TRAIN, "check": NEEDED_TO_TRAIN, "export": NEEDED_TO_EXPORT}
+NEEDED_PACKAGES = {
+    "run": NEEDED_TO_TRAIN, "check": NEEDED_TO_TRAIN, "export": NEEDED_TO_EXPORT, "predict": NEEDED_TO_USE, "chat": NEEDED_TO_USE,
+    "evaluate": (*NEEDED_TO_USE, "evaluate", "sacrebleu", "jiwer"),
+}  # fmt: skip
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
@@ -60,9 +65,10 @@ def _run(options: argparse.Namespace) -> int:
     from finetune.cli.local.run import RunRequest, run
 
     claims = parse_claims(options.claim)
-    return run(
-        RunRequest(options.job, options.output, claims, options.overwrite, options.verbose, options.timings, started=options.started)
+    request = RunRequest(
+        options.job, options.output, claims, options.overwrite, options.verbose, options.timings, options.dashboard, options.started
     )
+    return run(request)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -76,6 +82,24 @@ def _export(options: argparse.Namespace) -> int:
 
     forms = [name for name in ("adapter", "merged") if getattr(options, name)]
     return export(ExportRequest(options.run, tuple(forms), options.dtype, options.to, options.base, options.overwrite))
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from finetune.cli.predict import predict
+
+    return predict(options)
+
+
+def _chat(options: argparse.Namespace) -> int:
+    from finetune.cli.chat import chat
+
+    return chat(options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from finetune.cli.evaluate import evaluate
+
+    return evaluate(options, parse_claims(options.claim))
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -108,6 +132,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": _check,
     "run": _run,
     "export": _export,
+    "predict": _predict,
+    "chat": _chat,
+    "evaluate": _evaluate,
     "explain": _prints(_explain),
 }
 
@@ -141,7 +168,8 @@ def command_parser() -> argparse.ArgumentParser:
         "check", help="check a job and its data without training", description="Check a job and all of its input without training."
     )
     run_parser = commands.add_parser("run", help="train, measure and write the model", description="Run the FineTuneJob in a file here.")
-    for command in (run_parser, check_parser):
+    evaluate_parser = add_evaluate(commands, EXIT_CODES)
+    for command in (run_parser, check_parser, evaluate_parser):
         command.add_argument("job", type=Path, metavar="JOB.yaml", help="file with one FineTuneJob and the ConfigMaps that it reads")
         command.add_argument(
             "--claim", action="append", default=[], metavar="NAME=DIR", help="folder to read in place of a claim; repeatable"
@@ -150,6 +178,9 @@ def command_parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--overwrite", action="store_true", help="start over; replaces the run in DIR once the input has been checked")
     run_parser.add_argument("--verbose", action="store_true", help="also print the trainer's log, which is always in DIR/trainer.log")
     run_parser.add_argument("--timings", action="store_true", help="print how long each stage took; DIR/report.json has it too")
+    run_parser.add_argument("--dashboard", action="store_true", help="start Ray's dashboard too, and print its address")
+    add_chat(commands, EXIT_CODES)
+    add_predict(commands, EXIT_CODES)
     _add_export(commands)
     _add_explain(commands)
     return parser

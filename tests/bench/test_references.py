@@ -25,7 +25,7 @@ STEPS = 4
 METHODS: dict[str, dict[str, Any]] = {"lora": {"lora": {"rank": 4, "alpha": 8}}, "full": {"full": {}}}
 
 pytestmark = [
-    pytest.mark.xdist_group("training"),
+    pytest.mark.xdist_group("ranks"),
     pytest.mark.filterwarnings("ignore"),  # of the programs that the product is compared with
 ]
 

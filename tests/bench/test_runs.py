@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +51,38 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 def test_references_train_on_the_rows_and_settings_that_ours_left_and_nothing_large_is_kept(started: Started, tmp_path: Path) -> None:
     bench = Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=4)
-    found, records = run_all(bench, [ONE, TWO], [OURS, "bare loop"], repeats=2)
+    found, records = run_all(bench, [ONE, TWO], [OURS, "bare loop"], 2, tmp_path / "runs.jsonl")
     assert [(record["scenario"], record["name"]) for record in records[:4]] == [
         ("one", OURS), ("one", "bare loop"), ("two, packed", OURS), ("two, packed", "bare loop"),
     ]  # fmt: skip
     assert len(found["one"]["bare loop"]) == 2
+    assert [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()] == json.loads(json.dumps(records))
     assert not list(tmp_path.rglob("model"))
 
 
 def test_every_program_gets_the_same_threads_for_each_worker(started: Started, tmp_path: Path) -> None:
     bench = Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=4)
-    run_all(bench, [ONE, TWO], [OURS, "bare loop"], repeats=1)
+    run_all(bench, [ONE, TWO], [OURS, "bare loop"], 1, tmp_path / "runs.jsonl")
     threads = [environment.get("OMP_NUM_THREADS") for _, environment in started.calls]
     assert threads == ["4", "4", "2", "2"]
+    assert {environment["GOMP_SPINCOUNT"] for _, environment in started.calls} == {"1000"}
+
+
+def test_a_scenario_leaves_out_the_references_it_names(started: Started, tmp_path: Path) -> None:
+    bench = Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=4)
+    found, _ = run_all(bench, [replace(ONE, without=("bare loop",)), TWO], [OURS, "bare loop"], 1, tmp_path / "runs.jsonl")
+    assert [list(found[scenario.name]) for scenario in (ONE, TWO)] == [[OURS], [OURS, "bare loop"]]
+
+
+def test_a_repeat_that_would_end_too_late_does_not_begin(started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = iter(range(0, 1000, 10))
+    monkeypatch.setattr(runs.time, "monotonic", lambda: float(next(turns)))
+    bench = Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=4)
+    found, records = run_all(bench, [ONE], [OURS], 9, tmp_path / "runs.jsonl", seconds=31)
+    assert len(found["one"][OURS]) == max(record["repeat"] for record in records) == 3
 
 
 def test_a_program_that_saw_other_tokens_ends_the_bench(started: Started, tmp_path: Path) -> None:
     started.tokens["bare"] = 8
     with pytest.raises(DisagreementError, match="tokens of each step differ"):
-        run_all(Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=2), [ONE], [OURS, "bare loop"], repeats=1)
+        run_all(Bench(QUICK, tmp_path, {"bare": "bare loop"}, cores=2), [ONE], [OURS, "bare loop"], 1, tmp_path / "runs.jsonl")

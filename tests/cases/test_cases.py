@@ -15,6 +15,7 @@ from tests.cases.checking import Checked, check
 from tests.cases.inputs import PAIRS, gzipped, job, lines, model, turns
 from tests.trainer.fixtures.templates import DEEPSEEK_R1, GLM4_5, HARMONY, LFM2_5, QWEN3
 from tests.trainer.fixtures.tokenizers import CHATML
+from tests.trainer.fixtures.tooltemplates import HERMES
 
 Expectation = Callable[[Checked], None]
 
@@ -102,6 +103,7 @@ EXPECTED: dict[str, Expectation] = {
     "36-csv-semicolon-with-commas": all_of(taken(3), learns(["It is, say, an apple."])),
     "41-tsv": all_of(taken(4), learns(["The apple number 0 is red."])),
     "52-drops-earlier-thoughts": all_of(
+        taken(6, "leaves out thoughts, 6 of 12"),
         learns(["It is 0.<|im_end|>", "double"], ["It is 2.<|im_end|>", "It is 4.<|im_end|>"], never=("And twice that?", "let me check")),
         one_tokenization,
     ),
@@ -147,6 +149,9 @@ class Own:
     sections: dict[str, Any] | None = None
 
 
+CALL = {"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+
+
 def rows(*given: Any) -> dict[str, bytes]:
     return {"train.jsonl": lines(list(given))}
 
@@ -189,6 +194,19 @@ OWN: dict[str, Own] = {
     "functions that the template shows": Own(
         rows(turns("Q", "A", tools=[{"type": "function", "function": {"name": "weather"}}])),
         all_of(taken(1), learns(["A<|im_end|>"])), QWEN3,
+    ),
+    "a call of a function, and what it answers": Own(
+        rows(turns("Wet?", {"content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "a", "content": "rain"},
+                   {"role": "assistant", "content": "Yes."}, tools=[{"type": "function", "function": {"name": "weather"}}])),
+        all_of(taken(1), learns(['{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call><|im_end|>', "Yes.<|im_end|>"],
+                                never=("rain", "Wet?"))), HERMES,
+    ),
+    "a call of a function that the template does not show": Own(
+        rows(turns("Wet?", {"content": None, "tool_calls": [CALL]})), refused("line 1", "messages[1] has tool_calls", "chat template")
+    ),
+    "a call of a function whose arguments break off": Own(
+        rows(turns("Wet?", {"tool_calls": [{**CALL, "function": {"name": "weather", "arguments": '{"city": '}}]})),
+        refused("line 1", "arguments is not valid JSON"),
     ),
     "cells divided by bars": Own(
         {"train.csv": b"prompt|completion\nWell, what?|It is, say, an apple.\n"}, learns(["It is, say, an apple."])

@@ -1,4 +1,4 @@
-"""No worker starts a second control plane, no two trainings run at once, and a file's fixtures are made once."""
+"""No worker starts a second control plane, no two trainings run at once, a file's fixtures are made once, and long groups begin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_what_uses_the_control_plane_or_trains_stays_together_and_all_else_with_
         (tmp_path / name).write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", "-p", "tests.sharing", "-n", "2", "--dist", "loadgroup"],
+        [sys.executable, "-m", "pytest", "-v", "-p", "tests.sharing", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -43,3 +43,6 @@ def test_what_uses_the_control_plane_or_trains_stays_together_and_all_else_with_
         "test_b.py::test_one@control plane",
         "test_c.py::test_one@training",
     ]
+    # Which worker has which depends on which is up first.
+    firsts = {next(line for line in done.stdout.splitlines() if line.startswith(f"[{worker}]")) for worker in ("gw0", "gw1")}
+    assert {line.rstrip().rpartition("@")[2] for line in firsts} == {"training", "control plane"}

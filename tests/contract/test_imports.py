@@ -13,7 +13,7 @@ from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.fixtures.rows import write_rows
 
-# The driver's own program; where Ray would start, it says what is imported and ends.
+# The driver's own program without Ray; where the workers would begin, it says what is imported and ends.
 DRIVER = """
 import sys
 import trainer.driver.attempt
@@ -24,6 +24,7 @@ def not_fitted(*_, **__):
     raise SystemExit(0)
 
 trainer.driver.attempt.fit = not_fitted
+trainer.driver.attempt.Workers.begin = lambda _: None
 main(sys.argv[1:])
 """
 

@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 from finetune.api.metrics import METRICS
-from finetune.api.tasks import TaskName
+from finetune.api.tasks import TASKS, ModelFamily, TaskName
 from finetune.cli.jobfile.reading import read_job_file
 from scripts.draw_terminal import drawing, lasting_lines
 from tests.repository import REPOSITORY
@@ -31,7 +31,7 @@ def test_the_picture_has_the_command_and_what_it_printed() -> None:
 def test_the_committed_picture_shows_every_metric_of_the_quickstart_under_its_heading() -> None:
     text = shown(PICTURE)
     evaluation = read_job_file(REPOSITORY / "manifests/samples/quickstart.yaml").spec.evaluation
-    assert all(METRICS[name].heading in text for name in evaluation.metrics_of(TaskName.CHAT))
+    assert all(METRICS[name].heading in text for name in evaluation.metrics_of(TASKS[TaskName.CHAT].on(ModelFamily.CAUSAL)))
     assert "$ make run" in text
 
 

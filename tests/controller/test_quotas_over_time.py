@@ -39,10 +39,10 @@ class Quota:
         self.cluster.api.put(RESOURCE_QUOTAS, {**quota, "status": {"hard": hard, "used": used}})
 
     async def wait_for(self, jobs: int) -> None:
-        """Let so many jobs come and be refused for an hour."""
+        """Let so many jobs come and be refused for 20 minutes: after four their pauses are the longest, and they ask at any time."""
         for number in range(jobs):
             self.cluster.job(f"bot-{number}", "quota")
-        await asyncio.sleep(3600)
+        await asyncio.sleep(1200)
 
     async def asked_in(self, seconds: float) -> int:
         """How many RayJobs are asked for in so many seconds."""

@@ -4,11 +4,14 @@ FINETUNE_TEST_DEVICE=cpu runs them on the CPU: that shows that the tests themsel
 """
 
 import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+import torch.distributed
 
 from bench.figures import lines_of
 from finetune.api.trainconfig import TrainConfig
@@ -27,6 +30,26 @@ ON_DEVICE = [
 STEPS = 6
 
 
+@contextmanager
+def one_rank() -> Iterator[None]:
+    """Be the only rank of a process group, in the environment that a launcher sets."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    with pytest.MonkeyPatch.context() as environment:
+        if DEVICE == "cpu":
+            environment.setenv("DS_ACCELERATOR", "cpu")
+        for name in ("RANK", "LOCAL_RANK"):
+            environment.setenv(name, "0")
+        for name in ("WORLD_SIZE", "LOCAL_SIZE", "LOCAL_WORLD_SIZE"):
+            environment.setenv(name, "1")
+        environment.setenv("MASTER_ADDR", "127.0.0.1")
+        environment.setenv("MASTER_PORT", str(port))
+        torch.distributed.init_process_group("nccl" if DEVICE == "cuda" else "gloo")
+        yield
+        torch.distributed.destroy_process_group()
+
+
 class Sent:
     """The driver's end: keeps what is reported, and asks to stop after a step if it is told to."""
 
@@ -43,18 +66,20 @@ class Sent:
 
 
 def config(base: Path, output: Path, device: str = DEVICE, *, precision: str = "float32", zero_stage: int | None = None, full: bool = False,
+           offload: dict[str, bool] | None = None, quantization: dict[str, Any] | None = None, export: Sequence[str] = (),
            **training: Any) -> TrainConfig:  # fmt: skip
     """Return a job of a few steps on the tiny model in `base`."""
     workers: dict[str, Any] = {"workers": 1, "gpusPerWorker": 1 if device == "cuda" else 0}
     if zero_stage is not None:
-        workers["deepspeed"] = {"zeroStage": zero_stage}
+        workers["deepspeed"] = {"zeroStage": zero_stage, "offload": offload}
     settings = {
         "maxSteps": STEPS, "globalBatchSize": 8, "microBatchSize": 4, "learningRate": 0.01, "maxSequenceLength": 128,
         "precision": precision,
     }  # fmt: skip
+    lora = {"rank": 4, "alpha": 8, "quantization": quantization}
     return train_config(
-        base, method={"full": {}} if full else {"lora": {"rank": 4, "alpha": 8}}, training=settings | training, workers=workers,
-        checkpoint={"everySteps": 2, "keep": 3}, output={"directory": str(output), "export": ["merged" if full else "adapter"]},
+        base, method={"full": {}} if full else {"lora": lora}, training=settings | training, workers=workers,
+        checkpoint={"everySteps": 2, "keep": 3}, output={"directory": str(output), "export": export or ["merged" if full else "adapter"]},
     )  # fmt: skip
 
 

@@ -107,6 +107,11 @@ class Wire:
     async def _stop(self) -> None:
         await self._runner.cleanup()
         await self._session.close()
+        swallowed = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in swallowed:  # they would be destroyed during some later test, which would then be called the culprit
+            task.cancel()
+        await asyncio.gather(*swallowed, return_exceptions=True)
+        await asyncio.sleep(0)  # the turn in which closed connections are forgotten
 
     def _dead(self, request: web.Request) -> bool:
         born = self._born.setdefault(id(request.protocol), self._cuts)

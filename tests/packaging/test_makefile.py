@@ -30,7 +30,7 @@ def test_help_lists_the_target_with_what_it_does(target: str) -> None:
     ("target", "command"),
     [
         ("run", "finetune run manifests/samples/quickstart.yaml --output runs/quickstart --overwrite"),
-        ("test", 'pytest -rs -n logical --maxprocesses 4 --dist loadgroup -m "not slow and not e2e and not gpu"'),
+        ("test", 'pytest -rs -n auto --dist loadgroup --no-loadscope-reorder -m "not slow and not e2e and not gpu"'),
         ("test", "tests.cluster build --tier control-plane"),
         ("e2e", "pytest -rs -m e2e tests/e2e"),
         ("e2e", "tests.cluster build --tier node"),

@@ -16,62 +16,19 @@ from transformers import AutoModelForCausalLM
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName, Score
 from finetune.api.record import EXIT_INTERRUPTED
-from finetune.api.sections import Export, Regularization
-from finetune.api.trainconfig import TrainConfig
-from tests.builders import train_config
+from finetune.api.sections import Export
 from tests.repository import REPOSITORY
-from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_model
-from trainer.evaluation.measurement import Measurement
+from tests.trainer.fixtures.causal import random_prompts, tiny_model
+from tests.trainer.fixtures.runs import LORA, model_at, run_in
 from trainer.export import ExportOptions, export_run, main
-from trainer.model.load import load_model
-from trainer.model.lora import apply_method, peft_warnings_silenced
-from trainer.model.weights import weights_digest
-from trainer.objectives.family import CAUSAL_LM
-from trainer.rank.ledger import Ledger
-from trainer.rank.rows import AugmentedWords
-from trainer.rank.state import RunState
+from trainer.model.lora import peft_warnings_silenced
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership
 
 INPUT = torch.tensor(random_prompts([12]))
 FULL = {"full": {}}
-LORA = {"lora": {"rank": 4}}
 BOTH = (Export.ADAPTER, Export.MERGED)
-
-
-def model_at(base: Path, config: TrainConfig, step: int) -> Any:
-    """Return the model as training has left it at a step: each step has other weights."""
-    model = apply_method(
-        load_model(located_folder(base), torch.float32, CAUSAL_LM), config.method, Regularization(), seed=1, family=CAUSAL_LM
-    ).eval()
-    generator = torch.Generator().manual_seed(step)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    return model
-
-
-def run_in(folder: Path, base: Path, perplexities: dict[int, float | None], method: dict[str, Any] = LORA) -> TrainConfig:
-    """Write what a run leaves: its record, its configuration and a checkpoint for each step."""
-    config = train_config(model={"path": str(base)}, method=method, output={"directory": str(folder)})
-    owner = Ownership.of(config, {"data.train": "rows"})
-    owner.write(finished=True)
-    (folder / ".finetune").mkdir()
-    (folder / ".finetune" / "config.json").write_text(json.dumps(config.to_wire()))
-    store = CheckpointStore(LocalFolder(folder), owner.owner, keep=9)
-    for step, perplexity in perplexities.items():
-        score = None if perplexity is None else Score.of(MetricName.PERPLEXITY, perplexity, step)
-        named = model_at(base, config, step).named_parameters()
-        parameters = {name: parameter.detach().clone() for name, parameter in named if parameter.requires_grad}
-        moments = {name: torch.zeros(1) for name in parameters}
-        state = RunState(
-            step, tokens_seen=9, world_size=1, stop_reason=None, ledger=Ledger(), words=AugmentedWords(), baseline=Measurement({}),
-            weights=weights_digest(located_folder(base)), revision=None, dtype="float32",
-        )  # fmt: skip
-        store.save({"parameters": parameters, "exp_avg": moments}, state.to_wire(), step=step, attempt=1, score=score)
-    return config
 
 
 def exported(run: Path, forms: tuple[Export, ...] = (Export.MERGED,), **options: Any) -> tuple[list[Path], list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.chat.calls import call_end_of
 from trainer.chat.example import ChatExample
 from trainer.chat.template import TIME_ATTRIBUTE, reads_clock, uses_plain_template
 from trainer.chat.turnend import ending_of
@@ -25,7 +26,7 @@ def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:
         findings.append("model: the tokenizer has no chat template; conversations are written as «User: …», «Assistant: …»")
     ending = ending_of(tokenizer)
     ends = {_last_learned(row) for row in side.rows if not row.truncated and any(row.loss_mask)}
-    if ends and not ends & set(ending.tokens):
+    if ends and not ends & (ending.tokens | call_end_of(tokenizer).tokens):
         findings.append("model: its chat template ends answers without a special token; the tuned model may not know when to stop")
     elif ending.appended is not None:
         token = tokenizer.convert_ids_to_tokens(ending.appended)
@@ -55,18 +56,22 @@ def turn_findings(side: Sampled[ChatExample]) -> list[str]:
     def first_of(rows: list[int]) -> str:
         return f"the first: {side.examples[rows[0]].origin}"
 
-    part = "a part of an answer, such as earlier thoughts; only what it shows is learned"
+    part = "a part of an answer; only what it shows is learned"
     found = [
         (rows_where(side, lambda seen: seen.unread == "system")[0], "a system message"),
         (rows_where(side, lambda seen: seen.unread == "user")[0], "a user message"),
         (rows_where(side, lambda seen: seen.hidden)[0], "an answer, which is not learned"),
         (rows_where(side, lambda seen: seen.shortened)[0], part),
+        (rows_where(side, lambda seen: seen.unread == "tool")[0], "the answer of a tool"),
+        (rows_where(side, lambda seen: seen.beside)[0], "what an answer says beside the tools that it calls, which is not learned"),
+        (rows_where(side, lambda seen: seen.unnamed)[0], "the name of a message"),
     ]
     findings = [
         f"{side.name}: in {len(rows)} of {side.of()} the model's chat template leaves out {what} ({first_of(rows)})"
         for rows, what in found
         if rows
     ]
+    findings += thought_findings(side)
     otherwise, _ = rows_where(side, lambda seen: seen.own_context)
     if otherwise:
         findings.append(
@@ -83,6 +88,21 @@ def turn_findings(side: Sampled[ChatExample]) -> list[str]:
             " but other tools will prompt with it: write the thoughts into the rows, or give the model another chat template"
         )
     return findings
+
+
+def thought_findings(side: Sampled[ChatExample]) -> list[str]:
+    """Report how many thoughts of the answers the template shows and how many it leaves out; in a prompt it does the same."""
+    notes, numbers = notes_of(side.pieces)
+    seen = [Conversation.noted(note) for note in notes]
+    kept = sum(seen[number].kept for number in numbers.tolist())
+    dropped = sum(seen[number].dropped for number in numbers.tolist())
+    where, _ = rows_where(side, lambda one: one.dropped if dropped else one.kept)
+    if not where:
+        return []
+    what = f"shows every thought, {kept} in all"
+    if dropped:
+        what = f"leaves out thoughts, {dropped} of {kept + dropped}; only what it shows is learned"
+    return [f"{side.name}: in {len(where)} of {side.of()} the model's chat template {what} (the first: {side.examples[where[0]].origin})"]
 
 
 def control_findings(side: Sampled[ChatExample]) -> list[str]:

@@ -16,7 +16,9 @@ from typing import Any
 from trainer.chat.template import Wire
 from trainer.text.controls import TAG
 
-PARTS = ("reasoning_content", "content")
+WORDS = ("reasoning_content", "content")
+PARTS = ("name", *WORDS)
+CALLS = "tool_calls"
 TOOLS = -1
 """Turn number of words that come from the schemas of tools."""
 PRIVATE = re.compile("([\U000f0000-\U000ffffd\U00100000-\U0010fffd])")
@@ -25,7 +27,11 @@ Draw = Callable[[Sequence[Wire], Sequence[Any] | None], str]
 
 
 class Way(Enum):
-    """How the words of a piece are marked: some templates test the start or end of a text, and would see a mark there."""
+    """How the words of a piece are marked: some templates test the start or end of a text, and would see a mark there.
+
+    Of a call, the name and every text in the arguments are marked around all of it: with EDGES the names of arguments too, with
+    BEFORE and AFTER not the name.
+    """
 
     EDGES = "around all of it"
     WORDS = "around each word, not at tags"
@@ -43,6 +49,24 @@ class Piece:
     controls: re.Pattern[str]
     opens: str
     closes: str
+    call: Wire | None = None
+    """The call of a tool that this piece is, in place of a text."""
+    number: int = 0
+    """Which of its turn's calls."""
+
+    def call_marked(self, way: Way) -> Wire:
+        """Return the call with marks around its texts."""
+        call = self.call or {}
+        return call | {"function": {key: self._marked_in(value, key, way) for key, value in call["function"].items()}}
+
+    def _marked_in(self, value: Any, key: str, way: Way) -> Any:
+        if isinstance(value, str):
+            is_bare = not value.strip() or (key == "name" and way in (Way.BEFORE, Way.AFTER))
+            return value if is_bare else f"{self.opens}{value}{self.closes}"
+        if isinstance(value, dict):
+            names = {name: f"{self.opens}{name}{self.closes}" if way is Way.EDGES and name.strip() else name for name in value}
+            return {names[name]: self._marked_in(member, "", way) for name, member in value.items()}
+        return [self._marked_in(member, "", way) for member in value] if isinstance(value, list) else value
 
     def marked(self, way: Way) -> str:
         """Return the text with its marks; white space stays outside them, because templates trim."""
@@ -128,19 +152,26 @@ class Marker:
     def write(self, draw: Draw, until: int | None = None) -> Written:
         """Render the first `until` turns and return the text with the positions of their words."""
         turns = [dict(turn) for turn in self.turns[:until]]
-        texts, tools = self._marked
-        for piece, text in zip(self.pieces, texts, strict=True):
-            if 0 <= piece.turn < len(turns):
-                turns[piece.turn][piece.part] = text
+        marked, tools = self._marked
+        for piece, value in zip(self.pieces, marked, strict=True):
+            if not 0 <= piece.turn < len(turns):
+                continue
+            if piece.call is not None:
+                calls = turns[piece.turn][CALLS]
+                value = [*calls[: piece.number], value, *calls[piece.number + 1 :]]
+            turns[piece.turn][piece.part] = value
         return _read(draw(turns, tools), self.pieces)
 
     @cached_property
-    def _marked(self) -> tuple[list[str], Sequence[Any] | None]:
-        """Return the texts of the pieces and the tools, with marks."""
+    def _marked(self) -> tuple[list[Any], Sequence[Any] | None]:
+        """Return the texts and calls of the pieces, and the tools, with marks."""
         tools = self.tools
         for piece in self.pieces:
             tools = _wrapped(tools, piece) if piece.turn == TOOLS else tools
-        return [piece.marked(way) for piece, way in zip(self.pieces, self.ways, strict=True)], tools
+        marked = (
+            piece.marked(way) if piece.call is None else piece.call_marked(way) for piece, way in zip(self.pieces, self.ways, strict=True)
+        )
+        return list(marked), tools
 
 
 def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Callable[[str], re.Pattern[str]]
@@ -157,7 +188,7 @@ def locate(draw: Draw, turns: Sequence[Wire], tools: Sequence[Any] | None, contr
         written = _faithful(marker, draw, plain)
         if written is None:
             continue
-        torn = [piece.turn != TOOLS and not _whole(written, piece) for piece in pieces]
+        torn = [piece.turn != TOOLS and piece.call is None and not _whole(written, piece) for piece in pieces]
         if others is not Way.EDGES or not any(torn):
             return written, marker
         # Pieces that lost a mark are marked word by word, the others as before.
@@ -189,9 +220,14 @@ def _pieces_of(turns: Sequence[Wire], tools: Sequence[Any] | None, controls: Cal
     texts = [entry for entry in parts if entry[2].strip()]
     if tools is not None and any(controls("tools").search(text) for text in _texts_in(tools)):
         texts.append((TOOLS, "tools", "", "tools"))
-    used = {character for text in (plain, *(text for _, _, text, _ in texts), *_texts_in(tools)) for character in PRIVATE.findall(text)}
+    calls = [(index, number, call) for index, turn in enumerate(turns) for number, call in enumerate(turn.get(CALLS, ()))]
+    given = (plain, *(text for _, _, text, _ in texts), *_texts_in(tools), *(text for *_, call in calls for text in _texts_in(call)))
+    used = {character for text in given for character in PRIVATE.findall(text)}
     free = (character for character in map(chr, chain(range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))) if character not in used)
-    return tuple(Piece(index, part, text, controls(role), next(free), next(free)) for index, part, text, role in texts)
+    return (
+        *(Piece(index, part, text, controls(role), next(free), next(free)) for index, part, text, role in texts),
+        *(Piece(index, CALLS, "", controls("tool"), next(free), next(free), call, number) for index, number, call in calls),
+    )
 
 
 def _texts_in(value: Any) -> Iterator[str]:

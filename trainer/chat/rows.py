@@ -3,13 +3,15 @@
 Tests: tests/trainer/preflight/test_columns.py, tests/trainer/chat/test_messages.py.
 """
 
+import json
 from contextlib import suppress
 from typing import Any
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Columns
 from trainer.chat.example import ChatExample, Message
-from trainer.chat.messages import SPEAKERS, check_order, has_empty_turn, is_tools, message_of, tools_of
+from trainer.chat.messages import SPEAKERS, check_order, has_empty_turn, message_of
+from trainer.chat.toolrows import has_nulls, is_nothing, is_tools, tools_of, tools_of_functions
 from trainer.data.jsonobject import is_turns_by_member
 from trainer.data.jsonrows import parse
 from trainer.data.layout import FirstRows, Layout, refuse_columns
@@ -22,10 +24,16 @@ from trainer.data.rows import Skipped
 CONVERSATION_NAMES = ("messages", "conversations", "conversation")
 SYSTEM_NAMES = ("system", "system_prompt")
 HISTORY_NAME = "history"
-TOOLS_NAME = "tools"
+TOOLS_NAME, FUNCTIONS_NAME = "tools", "functions"
+CALL_SPEAKERS = ("function_call", "tool_call")
+"""Speakers of from/value conversations whose value is a call of a tool, or a list of them, in JSON."""
+CALL_SETTINGS = ("parallel_tool_calls", "tool_choice", "function_call")
+"""Columns that hosted services read beside messages: they bind a server, and no chat template shows them."""
 HISTORY_FIX = 'write [["earlier question", "earlier answer"]], or columns: {ignore: [history]}'
 UNLEARNED = Skipped(reason="weight 0 for every answer", none_left="has an answer to learn: they have weight 0, or no words")
 UNUSED_KEYS = Remark("messages have unused keys: ")
+SETTINGS = Remark("settings of servers are not learned, and no chat template shows them: ")
+NULL_MEMBERS = Remark(each="{name} have null members in {rows}", after="; they are shown to the model as written")
 MARKED_TURNS = Remark(each="{name} marks turns that are not the assistant's in {rows}", after="; only the assistant's turns are learned")
 
 
@@ -54,6 +62,21 @@ def conversation_in(row: Row) -> ChatExample | Skipped:
     return _of_messages(row) if row.layout.get("messages") else _of_pair(row)
 
 
+def with_answer(messages: Any, content: str) -> Any:
+    """Return messages, as a row holds them, with an answer after the last question; anything else unchanged."""
+    turns = _parsed(messages)
+    if is_turns_by_member(turns):
+        turns = [dict(zip(turns, members, strict=True)) for members in zip(*turns.values(), strict=True)]
+    if not isinstance(turns, list) or not turns or not isinstance(turns[-1], dict):
+        return messages
+    last = turns[-1]
+    has_from = "from" in last and "role" not in last
+    speaker = last.get("from" if has_from else "role")
+    if SPEAKERS.get(str(speaker).lower()) == "assistant" or (has_from and speaker in CALL_SPEAKERS):
+        return messages
+    return [*turns, {"from": "gpt", "value": content} if has_from else {"role": "assistant", "content": content}]
+
+
 def _of_pair(row: Row) -> ChatExample | Skipped:
     row.refuse_meaning(answers=True)
     prompt, completion = row.words("prompt"), row.words("completion")
@@ -61,11 +84,8 @@ def _of_pair(row: Row) -> ChatExample | Skipped:
         return completion
     if isinstance(prompt, Skipped):
         return prompt
-    addition = row.layout.addition
-    if addition is not None and (words := row.optional(addition)):
-        prompt = f"{prompt}\n\n{words}"
-        row.noticed.used[addition, f"is written after {row.layout.get('prompt')!r}, with a blank line between,"] += 1
-    return _example(row, (*_system(row), *_history(row), Message("user", prompt), Message("assistant", completion)))
+    asked = Message("user", row.with_addition(prompt))
+    return _example(row, (*_system(row), *_history(row), asked, Message("assistant", completion)))
 
 
 def _of_messages(row: Row) -> ChatExample | Skipped:
@@ -82,7 +102,8 @@ def _of_messages(row: Row) -> ChatExample | Skipped:
         return row.fault("messages", problem, fix)
 
     said = [_said(row, f"{column}[{index}]", item) for index, item in enumerate(value)]
-    read = [message_of(f"{column}[{index}]", item, fault) for index, item in enumerate(said)]
+    typed = row.record.typed and not isinstance(row.value("messages"), str)
+    read = [message_of(f"{column}[{index}]", item, fault, typed=typed) for index, item in enumerate(said)]
     messages = tuple(message for message, *_ in read)
     messages = (*_system(row, messages[0]), *messages)
     check_order(column, messages, fault)
@@ -97,17 +118,34 @@ def _of_messages(row: Row) -> ChatExample | Skipped:
 
 def _example(row: Row, messages: tuple[Message, ...]) -> ChatExample:
     """Return a conversation with the tools that the row offers."""
-    value, tools, has_messages = row.record.values.get(TOOLS_NAME), None, row.layout.get("messages") is not None
+    found = {name: tools for name in (TOOLS_NAME, FUNCTIONS_NAME) if (tools := _schemas(row, name)) is not None}
+    if len(found) > 1:
+        raise row.fault(
+            "messages", f"the row has {TOOLS_NAME} and {FUNCTIONS_NAME}", f"keep one, or columns: {{ignore: [{FUNCTIONS_NAME}]}}"
+        )
+    tools = next(iter(found.values()), None)
+    if tools is not None and has_nulls(json.loads(tools)):
+        row.noticed.remark(NULL_MEMBERS, found)
+    for name in CALL_SETTINGS:
+        if row.is_free(name) and not is_nothing(row.record.values.get(name)) and (tools is not None or row.layout.get("messages")):
+            row.read.add(name)
+            row.noticed.remark(SETTINGS, (name,))
+    return ChatExample.of(row.origin, messages, tools)
+
+
+def _schemas(row: Row, name: str) -> str | None:
+    """Return the function schemas in a column, as JSON."""
+    value, has_messages = row.record.values.get(name), row.layout.get("messages") is not None
     if not has_messages:
         value = _parsed(value)
+    if not row.is_free(name) or not (has_messages or is_tools(value)):
+        return None
 
     def fault(problem: str, fix: str) -> InputError:
-        return row.fault("messages", problem, f"{fix}, or columns: {{ignore: [{TOOLS_NAME}]}} if the model should not see them")
+        return row.fault("messages", problem, f"{fix}, or columns: {{ignore: [{name}]}} if the model should not see them")
 
-    if row.is_free(TOOLS_NAME) and (has_messages or is_tools(value)):
-        row.read.add(TOOLS_NAME)
-        tools = tools_of(TOOLS_NAME, value, fault)
-    return ChatExample.of(row.origin, messages, tools)
+    row.read.add(name)
+    return (tools_of if name == TOOLS_NAME else tools_of_functions)(name, value, fault, typed=row.record.typed)
 
 
 def _turns(row: Row, column: str, value: Any) -> Any:
@@ -122,11 +160,15 @@ def _said(row: Row, path: str, item: Any) -> Any:
     if not isinstance(item, dict) or "from" not in item or "value" not in item or "role" in item:
         return item
     speaker = item["from"]
+    others = {key: member for key, member in item.items() if key not in ("from", "value")}
+    if speaker in CALL_SPEAKERS and isinstance(item["value"], str):
+        calls = item["value"].strip()
+        return {"role": "assistant", "content": None, "tool_calls": calls if calls.startswith("[") else f"[{calls}]", **others}
     role = SPEAKERS.get(speaker.lower()) if isinstance(speaker, str) else None
     if role is None:
-        fix = f"speakers are {', '.join(SPEAKERS)}; write turns of others as those of one of them, or leave the row out"
+        fix = f"speakers are {', '.join((*SPEAKERS, *CALL_SPEAKERS))}; write turns of others as those of one of them, or leave the row out"
         raise row.fault("messages", f"{path}.from is {shown(str(speaker))}", fix)
-    return {"role": role, "content": item["value"], **{key: member for key, member in item.items() if key not in ("from", "value")}}
+    return {"role": role, "content": item["value"], **others}
 
 
 def _system(row: Row, first: Message | None = None) -> tuple[Message, ...]:

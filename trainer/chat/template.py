@@ -5,6 +5,7 @@ Tests: tests/trainer/chat/test_template.py.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,19 @@ Wire = dict[str, Any]
 """A message as chat templates read it."""
 
 
+@dataclass(frozen=True)
+class CallForm:
+    """How a chat template reads a turn that calls tools; see calls.py."""
+
+    text: bool = False
+    """The arguments are JSON in a text, not an object."""
+    absent: bool = False
+    """A content without words is left out, not an empty text."""
+
+
+OBJECTS = CallForm()
+
+
 def ensure_chat_template(tokenizer: Any) -> bool:
     """Give the tokenizer the plain template if it has none; return whether it did. Exported models then keep it."""
     if getattr(tokenizer, "chat_template", None):
@@ -38,6 +52,13 @@ def ensure_chat_template(tokenizer: Any) -> bool:
 def uses_plain_template(tokenizer: Any) -> bool:
     """Return whether conversations are rendered with the plain template because the model has none of its own."""
     return getattr(tokenizer, "chat_template", None) in (None, "", PLAIN_TEMPLATE)
+
+
+def check_answers_end(tokenizer: Any) -> None:
+    """Raise InputError for a tokenizer without any token that could end an answer."""
+    if uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
+        problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
+        raise InputError("model", problem, "use another model")
 
 
 def template_of(tokenizer: Any, tools: Sequence[Any] | None = None) -> str:
@@ -59,12 +80,28 @@ def pin_time(tokenizer: Any, moment: str | None) -> None:
     setattr(tokenizer, TIME_ATTRIBUTE, moment)
 
 
-def wire_of(messages: Sequence[Message]) -> list[Wire]:
+def wire_of(messages: Sequence[Message], form: CallForm = OBJECTS) -> list[Wire]:
     """Return messages as templates expect them; transformers adds the other names that templates use for thoughts."""
-    return [
-        {"role": message.role, "content": message.content} | ({"reasoning_content": message.reasoning} if message.reasoning else {})
-        for message in messages
-    ]
+    return [_wire(message, form) for message in messages]
+
+
+def _wire(message: Message, form: CallForm) -> Wire:
+    wire: Wire = {"role": message.role, "content": message.content}
+    if message.calls and form.absent and not message.content.strip():
+        del wire["content"]
+    if message.reasoning:
+        wire["reasoning_content"] = message.reasoning
+    if message.calls:
+        wire["tool_calls"] = [
+            ({} if call.id is None else {"id": call.id})
+            | {
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments if form.text else json.loads(call.arguments)},
+            }
+            for call in message.calls
+        ]
+    more = {"tool_call_id": message.call_id, "name": message.name}
+    return wire | {key: value for key, value in more.items() if value is not None}
 
 
 def tools_of(example: ChatExample) -> list[Any] | None:

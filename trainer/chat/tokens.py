@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.api.errors import InputError
+from trainer.chat.calls import CallEnd, call_end_of
 from trainer.chat.example import ChatExample
 from trainer.chat.turnend import TurnEnd, ending_of
 from trainer.chat.turns import Conversation, Turn, conversation_of
@@ -79,7 +80,7 @@ def _learned(example: ChatExample, conversation: Conversation, encoded: Encoded,
     """Return the tokens of each learned turn; raises InputError for a token that contains words of two turns."""
     places = []
     for turn in conversation.turns:
-        place = _tokens_of(turn, conversation, encoded, ending, tokenizer)
+        place = _tokens_of(turn, conversation, encoded, call_end_of(tokenizer) if turn.calls else ending, tokenizer)
         if place is None:
             fix = "use a model with a fast tokenizer (tokenizer.json)" if encoded.offsets is None else "use another model"
             raise InputError(example.origin, "this tokenizer joins an answer's first or last word with the words around it", fix)
@@ -88,7 +89,7 @@ def _learned(example: ChatExample, conversation: Conversation, encoded: Encoded,
     return tuple(places)
 
 
-def _tokens_of(turn: Turn, conversation: Conversation, encoded: Encoded, ending: TurnEnd, tokenizer: Any) -> range | None:
+def _tokens_of(turn: Turn, conversation: Conversation, encoded: Encoded, ending: TurnEnd | CallEnd, tokenizer: Any) -> range | None:
     """Return the tokens of a turn with its end token; None if one of them also contains words of another turn.
 
     What a template writes after the end token, such as a line break, is not learned: generation stops before it.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from trainer.chat.calls import call_end_of
 from trainer.chat.marking import Marker, Written, locate
 from trainer.chat.template import TIME_ATTRIBUTE, Wire, template_of, write
 from trainer.text.controls import NEVER, TAG, markup_ids
@@ -51,8 +52,10 @@ def ending_of(tokenizer: Any) -> TurnEnd:
 
 def turn_stops(tokenizer: Any) -> frozenset[int]:
     """Return the tokens at which generation stops because they end a turn; without a chat template there are no turns."""
-    ending = ending_of(tokenizer) if getattr(tokenizer, "chat_template", None) else TurnEnd()
-    return frozenset(int(token) for token in ending.tokens - ending.inner)
+    if not getattr(tokenizer, "chat_template", None):
+        return frozenset()
+    ending, call = ending_of(tokenizer), call_end_of(tokenizer)
+    return frozenset(int(token) for token in (ending.tokens | call.tokens) - ending.inner - call.inner)
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -5,17 +5,22 @@ Tests: tests/trainer/chat/test_turns.py.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from finetune.api.errors import InputError
+from trainer.chat.calls import call_end_of
 from trainer.chat.example import ChatExample
-from trainer.chat.marking import TOOLS, Marker, Piece, Stretch, Way, Written, locate
-from trainer.chat.template import render, template_of, tools_of, wire_of
+from trainer.chat.marking import TOOLS, WORDS, Marker, Piece, Stretch, Way, Written, locate
+from trainer.chat.shown import check_ids, check_what_is_shown, drop_repeats
+from trainer.chat.template import OBJECTS, Wire, render, template_of, tools_of, wire_of
 from trainer.chat.turnend import common_beginning, ending_of
 from trainer.text.controls import in_answers, in_turns
+
+THOUGHT_END = re.compile(r"</(think|thought|reason)\w*>|\[/(think|thought|reason)\w*\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Turn:
     learned: bool
     last: bool
     """Whether it is the conversation's last turn."""
+    calls: bool = False
+    """It calls tools."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +55,26 @@ class Conversation:
     hidden: bool = False
     """The template leaves out an answer that should be learned."""
     shortened: bool = False
-    """The template leaves out part of an answer, such as the thoughts of earlier turns."""
+    """The template leaves out part of an answer that is not a thought."""
     unread: str = ""
     """Role of a message before the answers that the template leaves out."""
     own_context: bool = False
     """The generation prompt for the last answer shows the earlier turns differently than the row."""
     own_heading: str = ""
     """What the generation prompt for the last answer adds to the row."""
+    beside: bool = False
+    """The template leaves out what an answer says beside the tools that it calls."""
+    unnamed: str = ""
+    """Role of a message whose name the template leaves out."""
+    kept: int = 0
+    """Thoughts of answers that the template shows."""
+    dropped: int = 0
+    """Thoughts that it leaves out."""
 
     def note(self) -> str:
         """Return everything but the text and the positions in it, for findings; most conversations have the same."""
-        return json.dumps([self.control, self.hidden, self.shortened, self.unread, self.own_context, self.own_heading])
+        seen = (self.control, self.hidden, self.shortened, self.unread, self.own_context, self.own_heading)
+        return json.dumps([*seen, self.beside, self.unnamed, self.kept, self.dropped])
 
     @classmethod
     def noted(cls, note: str) -> "Conversation":
@@ -69,17 +85,25 @@ class Conversation:
 def conversation_of(example: ChatExample, tokenizer: Any) -> Conversation:
     """Return the rendered row with the positions of its assistant turns; raises InputError if they cannot be found."""
     messages = example.messages
-    turns, tools = wire_of(messages), tools_of(example)
+    calling = any(message.calls for message in messages)
+    turns, tools = wire_of(messages, call_end_of(tokenizer).form if calling else OBJECTS), tools_of(example)
     template = template_of(tokenizer, tools)
 
     def controls(role: str) -> Any:
         return in_answers(tokenizer, template) if role == "assistant" else in_turns(tokenizer, template)
 
-    found = locate(lambda some, offered: render(example, some, offered, tokenizer), turns, tools, controls)
+    check_ids(example, controls("tool"))
+
+    def draw(some: Sequence[Wire], offered: Sequence[Any] | None) -> str:
+        return render(example, some, offered, tokenizer)
+
+    found = locate(draw, turns, tools, controls)
     if found is None:
         raise _inseparable(example)
     written, marker = found
-    _check_what_is_shown(example, written, tokenizer)
+    if calling:
+        drop_repeats(written, marker, draw)
+    check_what_is_shown(example, written, marker, tokenizer)
     reader = _Reader(example, tokenizer, written, marker)
     spoken = [index for index, message in enumerate(messages) if message.role == "assistant"]
     shown = [index for index in spoken if written.of_turn(index)]
@@ -87,17 +111,25 @@ def conversation_of(example: ChatExample, tokenizer: Any) -> Conversation:
     if not any(index in shown for index in wanted) and wanted:
         raise _inseparable(example)
     places, literals = tuple(reader.turn(index) for index in shown), _literals(written, marker)
-    shortened = any(reader.is_shortened(index) for index in wanted if index in shown)
+    lost = {index: reader.lost(index) for index in spoken}
+    thoughtful = [index for index in spoken if messages[index].reasoning or THOUGHT_END.search(messages[index].content)]
+    dropped = [index for index in thoughtful if lost[index]]
+    cut = [index for index in wanted if index in shown and lost[index]]
+    beside = [index for index in cut if index not in dropped and messages[index].calls]
     return Conversation(
         written.text,
         places,
         literals,
         control=written.text[slice(*literals[0])] if literals else "",
         hidden=any(index not in shown for index in wanted),
-        shortened=shortened,
+        shortened=any(index not in dropped and index not in beside for index in cut),
         unread=next((m.role for i, m in enumerate(messages) if i not in spoken and m.content.strip() and not written.of_turn(i)), ""),
-        own_context=shortened and reader.asks_otherwise(),
+        own_context=bool(cut) and reader.asks_otherwise(),
         own_heading=reader.own_heading,
+        beside=bool(beside),
+        unnamed=next((messages[piece.turn].role for piece in marker.pieces if piece.part == "name" and reader.is_unnamed(piece)), ""),
+        kept=len(thoughtful) - len(dropped),
+        dropped=len(dropped),
     )
 
 
@@ -107,7 +139,7 @@ class _Reader:
     def __init__(self, example: ChatExample, tokenizer: Any, written: Written, marker: Marker) -> None:
         self.example, self.tokenizer, self.written, self.marker = example, tokenizer, written, marker
         self.messages = example.messages
-        self.ending = ending_of(tokenizer)
+        self.ending, self.call_end = ending_of(tokenizer), call_end_of(tokenizer)
         self.own_heading = ""
 
     def turn(self, index: int) -> Turn:
@@ -120,9 +152,21 @@ class _Reader:
         start = self._start(index, stretches[own[0]].start, before)
         if len(own) != own[-1] - own[0] + 1 or self._shown_twice([stretches[number] for number in own]):
             raise _inseparable(self.example)
-        return Turn(
-            start, words_end, self._text_end(index, words_end), limit, self.messages[index].learned, index == len(self.messages) - 1
-        )
+        learned, is_last = self.messages[index].learned, index == len(self.messages) - 1
+        if self.messages[index].calls:
+            end = self._call_end(index, words_end, limit)
+            return Turn(start, end, end, limit, learned, is_last, calls=True)
+        return Turn(start, words_end, self._text_end(index, words_end), limit, learned, is_last)
+
+    def _call_end(self, index: int, words_end: int, limit: int) -> int:
+        """Return where a turn that calls tools ends: at its end token, or where the conversation up to it ends."""
+        text, names = self.written.text, self.tokenizer.convert_ids_to_tokens(sorted(self.call_end.tokens))
+        found = [place for name in names if (place := text.find(name, words_end, limit)) >= 0]
+        if found:
+            return min(found)
+        until = render(self.example, self.marker.turns[: index + 1], self.marker.tools, self.tokenizer)
+        same = next((place for place, pair in enumerate(zip(text, until, strict=False)) if pair[0] != pair[1]), min(len(text), len(until)))
+        return max(words_end, min(same, limit))
 
     def asks_otherwise(self) -> bool:
         """Return whether the generation prompt for the last answer shows the turns before it differently."""
@@ -134,10 +178,14 @@ class _Reader:
         end = self._end_in(prompt, before[-1])
         return end is None or prompt.text[:end] != self.written.text[: before[-1].end]
 
-    def is_shortened(self, index: int) -> bool:
+    def lost(self, index: int) -> bool:
         """Return whether the template left out words of an answer."""
-        pieces = [piece for piece in self.marker.pieces if piece.turn == index]
+        pieces = [piece for piece in self.marker.pieces if piece.turn == index and piece.part in WORDS]
         return any(len(self._of(piece)) < self._marked(piece) for piece in pieces)
+
+    def is_unnamed(self, piece: Piece) -> bool:
+        """Return whether the template left out a name; that of a tool is in the call that the message answers."""
+        return self.messages[piece.turn].role != "tool" and not self._of(piece)
 
     def _marked(self, piece: Piece) -> int:
         """Return how many stretches of a piece were marked."""
@@ -150,11 +198,13 @@ class _Reader:
         return [stretch for stretch in self.written.stretches if stretch.piece is piece]
 
     def _shown_twice(self, own: Sequence[Stretch]) -> bool:
-        return any(len(self._of(piece)) > self._marked(piece) for piece in {id(stretch.piece): stretch.piece for stretch in own}.values())
+        # A name may be in the heading of a turn too, and in that of its call.
+        pieces = {id(stretch.piece): stretch.piece for stretch in own if stretch.piece.part in WORDS}
+        return any(len(self._of(piece)) > self._marked(piece) for piece in pieces.values())
 
     def _with_tags(self, last: Stretch, limit: int) -> int:
         """Return where the words end, including the answer's own tags after them, which are not marked."""
-        tail = "" if self._way(last.piece) is Way.EDGES else last.piece.tail.rstrip()
+        tail = "" if self._way(last.piece) is Way.EDGES or last.piece.call is not None else last.piece.tail.rstrip()
         return next((end for form in _forms(tail) if (end := self._behind(form, last.end)) and end <= limit), last.end)
 
     def _text_end(self, index: int, words_end: int) -> int:
@@ -219,28 +269,12 @@ def _literals(written: Written, marker: Marker) -> tuple[tuple[int, int], ...]:
     ways = {id(piece): way for piece, way in zip(marker.pieces, marker.ways, strict=True)}
     found = []
     for stretch in written.stretches:
-        if stretch.piece.turn == TOOLS or ways[id(stretch.piece)] is Way.EDGES:
+        if stretch.piece.turn == TOOLS or stretch.piece.call is not None or ways[id(stretch.piece)] is Way.EDGES:
             names = stretch.piece.controls.finditer(written.text, stretch.start, stretch.end)
             found += [name.span() for name in names]
         elif stretch.piece.controls.fullmatch(written.text, stretch.start, stretch.end):
             found.append((stretch.start, stretch.end))
     return tuple(found)
-
-
-def _check_what_is_shown(example: ChatExample, written: Written, tokenizer: Any) -> None:
-    """Raise InputError for a row whose thoughts or tools the template ignores: the model would not learn them."""
-    messages = example.messages
-    thoughtful = [index for index, message in enumerate(messages) if message.reasoning and message.learned]
-    unseen = [index for index in thoughtful if all(stretch.piece.part != "reasoning_content" for stretch in written.of_turn(index))]
-    if unseen and (unseen[-1] == len(messages) - 1 or not ending_of(tokenizer).shows_thoughts):
-        problem = f"messages[{unseen[-1]}] has reasoning_content, which the model's chat template does not show"
-        raise InputError(example.origin, problem, "put the thoughts into content as the model should write them, or leave them out")
-    if example.tools is not None and render(example, wire_of(messages), None, tokenizer) == written.text:
-        raise InputError(
-            example.origin,
-            "the row has tools, which the model's chat template does not show",
-            "use a model whose template shows tools, write them into a system message, or leave the column out",
-        )
 
 
 def _inseparable(example: ChatExample) -> InputError:

@@ -12,6 +12,7 @@ from finetune.api.errors import InputError
 from finetune.api.sources import DataFormat
 from trainer.data.files import check_file, format_of, unreadable
 from trainer.data.jsonrows import read_json
+from trainer.data.nested import unfolded
 from trainer.data.records import Record
 from trainer.data.streams import numbered_lines, numbered_parts, packing_of
 from trainer.data.tables import read_table
@@ -40,9 +41,9 @@ def read_file(
         elif kind is DataFormat.TEXT:
             yield from _read_text(field, path)
         elif kind is DataFormat.PARQUET:
-            yield from _read_parquet(field, path, columns or [])
+            yield from unfolded(field, _read_parquet(field, path, columns or []))
         else:
-            yield from read_json(field, path, numbered_parts(field, path), columns or [])
+            yield from unfolded(field, read_json(field, path, numbered_parts(field, path), columns or []))
     except OSError as error:
         raise unreadable(field, path, error) from error
 

@@ -79,6 +79,11 @@ class FirstRows:
             isinstance(value, list) and any(isinstance(item, dict) for item in value) for value in self.values(name)
         )
 
+    def holds_mappings(self, name: str) -> bool:
+        """Return whether every row that has a column holds an object in it."""
+        values = self.values(name)
+        return bool(values) and all(isinstance(value, Mapping) for value in values)
+
     def inner_rows(self, wanted: str) -> str | None:
         """Return a list column whose items look like the intended rows: they have the column `wanted`, or a prompt and a completion."""
         for name in self.names:

@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune.api.errors import InputError
 
-ROW_KEYS = ("functions", "documents", "chat_template_kwargs")
+ROW_KEYS = ("documents", "chat_template_kwargs")
 """Columns beside messages that other tools pass to the chat template."""
 REASONING_NAMES = ("reasoning", "reasoning_content", "thinking", "thought", "thoughts")
 

@@ -6,7 +6,7 @@ For every task that answers prompts. Tests: tests/trainer/data/test_layout.py.
 from collections.abc import Mapping, Sequence
 
 from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
-from finetune.api.tasks import in_words, tasks_reading
+from finetune.api.tasks import TASKS, in_words
 from trainer.data.layout import HEADER_FIX, FirstRows, Layout, mapping, texts_of
 
 ADDITION_NAMES = ("input", "context")
@@ -31,6 +31,28 @@ def pair_layout(given: Columns, names: Sequence[str]) -> Layout:
     return _layout(*DEFAULTS, system)
 
 
+def chosen(given: Mapping[str, str | None], known: Mapping[str, Sequence[str]], names: Sequence[str]) -> Layout:
+    """Return the columns of several roles: the one that the job names, else the first of the known names, else the only other one.
+
+    The first known name of a role is its default. A role for which the rows have several of the others gets the default.
+    """
+    columns, guessed = {}, False
+    for role, (default, *others) in known.items():
+        found = [name for name in others if name in names]
+        column = given[role] or (found[0] if default not in names and len(found) == 1 else default)
+        guessed |= given[role] is None and column != default
+        columns[role] = column
+    return Layout(columns, guessed=guessed)
+
+
+def columns_advice(roles: Sequence[str], first: FirstRows) -> str:
+    """Return a fix for rows that lack one of these columns: the columns with text, in their order."""
+    if inner := first.inner_rows(roles[0]):
+        return f"if the rows are the items of the list {inner!r}, write these as the rows, one object per line"
+    texts = texts_of(first, len(roles))
+    return f"write columns: {mapping(dict(zip(roles, texts, strict=False)))}" if texts else "no column contains text; write rows with one"
+
+
 def _pair(prompt: str, completion: str, system: str | None, names: Sequence[str], *, guessed: bool = False) -> Layout:
     others = (name for name in ADDITION_NAMES if name in names and name not in (prompt, completion, system))
     return _layout(prompt, completion, system, next(others, None) if prompt == "instruction" else None, guessed=guessed)
@@ -46,7 +68,7 @@ def pair_advice(layout: Layout, column: str, first: FirstRows, instead: Mapping[
     if inner := first.inner_rows(column):
         return f"if the rows are the items of the list {inner!r}, write these as the rows, one object per line"
     if first.names == ["text"]:
-        tasks = in_words(tasks_reading("text"), "or")
+        tasks = in_words((name for name, facts in TASKS.items() if facts.columns == ("text",)), "or")
         return f"plain text has no questions and answers: use task: {tasks} for it, or name other files"
     proposed = instead or _proposal(layout, first)
     fix = f"write columns: {mapping(proposed)}" if proposed else "no column contains suitable text; write rows with one"

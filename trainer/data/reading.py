@@ -16,15 +16,20 @@ from trainer.data.noticed import Noticed
 from trainer.data.records import Record, kind_of, shown
 from trainer.data.rows import Skipped
 
+Languages = tuple[str, str]
+"""Those of a source of translations: what is read, and what is written."""
+
 
 class Row:
     """One record and what is known about its source. Remembers which columns were read."""
 
     def __init__(
-        self, field: str, name: str, record: Record, layout: Layout, first: FirstRows, ignored: frozenset[str], noticed: Noticed
-    ) -> None:
+        self, field: str, name: str, record: Record, layout: Layout, first: FirstRows, ignored: frozenset[str], noticed: Noticed,
+        languages: Languages | None = None,
+    ) -> None:  # fmt: skip
         self.field, self.name, self.record, self.layout, self.first, self.ignored = field, name, record, layout, first, ignored
         self.noticed = noticed
+        self.languages = languages
         self.origin = whole_letters(f"{field} {record.where}")
         self.read = set(layout.columns.values())
         """Columns of this row that were read."""
@@ -46,6 +51,14 @@ class Row:
             raise InputError(self.field, problem, f"{fix}, or write columns: {{ignore: [{quoted(column)}]}}")
         text = "" if value is None else self.text("prompt", repr(column), value)
         return text if text.strip() else None
+
+    def with_addition(self, prompt: str) -> str:
+        """Return a prompt with the words of the column that belongs after it, such as the input of an instruction."""
+        addition = self.layout.addition
+        if addition is None or not (words := self.optional(addition)):
+            return prompt
+        self.noticed.used[addition, f"is written after {self.layout.get('prompt')!r}, with a blank line between,"] += 1
+        return f"{prompt}\n\n{words}"
 
     def value(self, role: str) -> Any:
         """Return the value of a required column; raises InputError if the row lacks it."""

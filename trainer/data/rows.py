@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 
 @dataclass(frozen=True)
 class Example(ABC):
     """One row, as its task reads it."""
+
+    few_answers: ClassVar[bool] = False
+    """Whether many rows share an answer by nature, as those of a class do."""
 
     id: str
     """Hash of the content, ignoring white space and where the row comes from; seeds everything random about the row."""
@@ -37,9 +40,34 @@ class Example(ABC):
         """Hex hash of the prompt (of plain text: all of it); rows that share it must not be on two sides of a split."""
 
     @property
+    def asked_key(self) -> str:
+        """Hex hash of what is asked: rows that share it, and differ in their answers, contradict each other."""
+        return self.prompt_key
+
+    @property
     @abstractmethod
     def prompt_words(self) -> str:
         """The prompt as lower-case words, to find prompts that are nearly equal."""
+
+    @property
+    def shown(self) -> str:
+        """What the model reads of it, as people read it."""
+        return self.prompt_words
+
+    @property
+    def read_beside(self) -> str:
+        """The text that the model reads beside its question; empty for a task without such a text."""
+        return ""
+
+    @property
+    def source(self) -> str:
+        """The data source that the row was read from, such as `data.test[0]`."""
+        return self.origin.partition(" ")[0]
+
+    @property
+    def group(self) -> str:
+        """What figures are also given for apart, such as a pair of languages; "" for a task without groups."""
+        return ""
 
     @property
     def answer(self) -> str | None:
@@ -89,12 +117,18 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One row as the model sees it; packed, so that a token takes 5 bytes instead of 44."""
+    """One row as the model sees it; packed, so that a token takes 5 bytes instead of 44.
+
+    A causal model's targets are among the tokens that it reads. Those of other models follow what they read, as the row's tail, with
+    a mask of 1: the tokens of an answer, a class, the ends of a span. (The masked tokens of a text have a mask of 1 where they are
+    masked, and their own ids follow, as many, with a mask of 0.) So the model reads all but as many tokens as have loss; of a span
+    one token less, because where the second text begins is in the tail too.
+    """
 
     id: str
     input_ids: Sequence[int]
     loss_mask: Sequence[int]
-    """As long as `input_ids`: 1 where the token is a target with loss, else 0; never at index 0."""
+    """As long as `input_ids`: 1 for each unit of the loss, else 0; never at index 0."""
     loss_bytes: int
     """UTF-8 bytes of the text of the tokens with loss, for bits per byte; special tokens have no text."""
     truncated: bool

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -146,9 +147,17 @@ class Shard:
         ids, mask = array("i", self._ids[begin:end].tobytes()), array("b", self._mask[begin:end].tobytes())
         return Sample(line["id"].decode(), ids, mask, line["loss_bytes"], line["truncated"])
 
-    def token_blocks(self) -> Iterator[NDArray[np.int32]]:
-        """Yield the token ids of all pieces in blocks."""
-        return (self._ids[start : start + BLOCK_TOKENS] for start in range(0, self.tokens, BLOCK_TOKENS))
+    def token_blocks(self, *, tails: bool = True) -> Iterator[NDArray[np.int32]]:
+        """Yield the token ids of all pieces in blocks, with or without the tails that follow what a model reads."""
+        if tails:
+            yield from (self._ids[start : start + BLOCK_TOKENS] for start in range(0, self.tokens, BLOCK_TOKENS))
+            return
+        for first in range(0, self.pieces, BUFFERED_LINES):
+            lines = self.table[first : first + BUFFERED_LINES]
+            lengths, units = lines["length"].astype(np.int64), lines["loss_tokens"]
+            place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            ids = self._ids[lines["offset"][0] : lines["offset"][0] + len(place)]
+            yield ids[place < np.repeat(lengths - units, lengths)]
 
 
 class Samples(Sequence[Sample]):
@@ -243,6 +252,11 @@ def by_length(rows: Sequence[Sample]) -> NDArray[np.int64]:
     return np.lexsort((ids_of(rows), lengths_of(rows)))
 
 
+def read_lengths_of(rows: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return the number of tokens that a model whose targets follow reads of each row; (n,)."""
+    return lengths_of(rows) - loss_tokens_of(rows)
+
+
 def loss_tokens_of(rows: Sequence[Sample]) -> NDArray[np.int64]:
     """Return the number of tokens with loss of each row; (n,)."""
     return _column(rows, "loss_tokens", lambda row: sum(row.loss_mask), np.dtype("<i8"))
@@ -253,12 +267,17 @@ def truncated_of(rows: Sequence[Sample]) -> NDArray[np.bool_]:
     return _column(rows, "truncated", lambda row: row.truncated, np.dtype("?"))
 
 
-def token_blocks(rows: Sequence[Sample]) -> Iterator[NDArray[np.int32]]:
-    """Yield the token ids of all rows in blocks; the blocks need not begin where rows do."""
+def token_blocks(rows: Sequence[Sample], *, tails: bool = True) -> Iterator[NDArray[np.int32]]:
+    """Yield the token ids of all rows in blocks, which need not begin where rows do; with or without the tails of targets."""
     if isinstance(rows, Samples):
-        yield from rows.shard.token_blocks()
+        yield from rows.shard.token_blocks(tails=tails)
     else:
-        yield from (np.array(row.input_ids, np.int32) for row in rows)
+        yield from (np.array(row.input_ids if tails else read_of(row), np.int32) for row in rows)
+
+
+def read_of(row: Sample) -> Sequence[int]:
+    """Return the tokens of a row that a model whose targets follow reads: all but the tail of as many tokens as have loss."""
+    return row.input_ids[: len(row.input_ids) - sum(row.loss_mask)]
 
 
 def notes_of(pieces: Sequence[Piece[Any]]) -> tuple[Sequence[str], NDArray[np.int32]]:
@@ -270,10 +289,17 @@ def notes_of(pieces: Sequence[Piece[Any]]) -> tuple[Sequence[str], NDArray[np.in
     return tuple(numbers), which
 
 
-def totals_of(rows: Sequence[Sample]) -> tuple[int, int]:
-    """Return the number of tokens with loss over all rows, and the UTF-8 bytes of their text."""
-    size = _column(rows, "loss_bytes", lambda row: row.loss_bytes, np.dtype("<i8"))
-    return int(loss_tokens_of(rows).sum(dtype=np.int64)), int(size.sum(dtype=np.int64))
+def loss_bytes_of(rows: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return the UTF-8 bytes of the text of each row's tokens with loss; (n,)."""
+    return _column(rows, "loss_bytes", lambda row: row.loss_bytes, np.dtype("<i8"))
+
+
+def examples_of(rows: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return the index of the example that each row was made from; (n,)."""
+    if isinstance(rows, Samples):
+        return np.ascontiguousarray(rows.shard.table["row"])
+    bases = [row.id.partition("/")[0] for row in rows]  # the pieces of a text are its id/0, id/1 and so on
+    return np.cumsum([False, *(one != other for one, other in pairwise(bases))]) if bases else np.zeros(0, np.int64)
 
 
 def _digest_of(path: Path) -> str:

@@ -1,6 +1,6 @@
 """One attempt, or one check, from its configuration to the exit: input, workers, results, the last progress record.
 
-Touches the output folder, and Ray through `fit`. Tests: tests/trainer/driver/test_attempt.py, tests/trainer/rank/test_run.py.
+Touches the output folder, and Ray through `Workers`. Tests: tests/trainer/driver/test_attempt.py, tests/trainer/rank/test_run.py.
 """
 
 import logging
@@ -18,7 +18,7 @@ from finetune.api.record import (
     Result,
     Stage,
 )
-from finetune.api.results import MODEL, REPORT, missing_results, read_report
+from finetune.api.results import MODEL, PREDICTIONS, REPORT, missing_results, read_report
 from finetune.api.timings import TimedStage, started_by
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
@@ -27,9 +27,10 @@ from trainer.driver.finished import print_report, update_from_report
 from trainer.driver.here import go_first, prepare_environment, runs_here
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
-from trainer.driver.workers import fit
+from trainer.driver.workers import Workers, fit
 from trainer.model.torchless import import_torch_beside
 from trainer.preflight.inputs import check_inputs
+from trainer.rank.launch import collect_rarely
 from trainer.reporting.stageclock import StageClock
 from trainer.storage.manifest import checkpoint_names
 from trainer.storage.ownership import Ownership, no_checkpoint_left
@@ -49,16 +50,19 @@ def run(config: TrainConfig) -> Exit:
     if runs_here(config):
         prepare_environment(config)
         go_first()
+        collect_rarely()
         import_torch_beside()
     publisher = Publisher(config, open_target(config.progress))
     publisher.start()
     clock = StageClock("driver", started_by(otherwise=time.time()))
-    end = overseen(lambda stop: attempt(config, publisher, stop, clock))
+    workers = Workers(config, clock)
+    end = overseen(lambda stop: attempt(config, publisher, stop, clock, workers))
     if end.unfinished:
         publisher.poll(None)  # Ray is not waited for any more
     publish(publisher, end)
-    # Libraries of a rank start threads of their own, and none of them may keep a run that has ended from leaving.
-    return replace(end, unfinished=end.unfinished or runs_here(config))
+    # Libraries of a rank start threads of their own, and none of them may keep a run that has ended from leaving. Nor may workers that
+    # were started for an input that turned out to be wrong.
+    return replace(end, unfinished=end.unfinished or runs_here(config) or workers.idle)
 
 
 def check(config: TrainConfig) -> Exit:
@@ -89,15 +93,16 @@ def publish(publisher: Publisher, end: Exit) -> None:
         logger.error("the last progress record was not accepted; only the exit code %d says how the run ended", end.exit_code)
 
 
-def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock: StageClock | None = None) -> str:
+def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock: StageClock, workers: Workers) -> str:
     """Check, train and report; return the closing words. Raises what went wrong."""
-    clock = clock or StageClock("driver", time.time())
-    Ownership.of(config, {}).check_configuration()
+    finished = Ownership.of(config, {}).check_configuration()
+    if not finished and not runs_here(config):
+        workers.begin()
     with data_of_a_run(Path(config.output.directory)) as data:
-        return _attempt(config, data, publisher, stop, clock)
+        return _attempt(config, data, publisher, stop, clock, workers)
 
 
-def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest, clock: StageClock) -> str:
+def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest, clock: StageClock, workers: Workers) -> str:
     publisher.update(stage=Stage.READING)
     inputs = check_inputs(config, data, clock.begin, rehearse_here=runs_here(config))
     ownership = Ownership.of(config, inputs.digests(config))
@@ -106,7 +111,7 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
     place.recover(MODEL)  # a form that a killed export had moved aside is not missing
     missing, report = missing_results(place, config.exports), read_report(place)
     if finished and report is not None:
-        publisher.update(**update_from_report(report, config.task, place))
+        publisher.update(**update_from_report(report, place))
     if finished and not missing:
         print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains it again.")
         return "this run is finished already; nothing was changed"
@@ -116,7 +121,8 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
         logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
     else:
         ownership.write(finished=False)
-        place.remove(REPORT)  # of an attempt that died before it was recorded as finished: what is trained now has none yet
+        for name in (REPORT, PREDICTIONS):  # of an attempt that died before it was recorded as finished: what is trained now has none yet
+            place.remove(name)
     data.keep()
     publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
     if inputs.found:
@@ -124,7 +130,7 @@ def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: 
     clock.begin(TimedStage.TOKENS)
     inputs = inputs.with_tokens(config, data)
     publisher.update(stage=Stage.STARTING)
-    fit(config, inputs, ownership, publisher, stop, clock, only_results=finished)
+    fit(config, inputs, ownership, publisher, stop, clock, workers, only_results=finished)
     if missing := missing_results(place, config.exports):
         if stop.wanted:
             raise InterruptedRunError(STOPPED)

@@ -6,8 +6,7 @@ leave the program. Pure. Test: tests/trainer/driver/test_exits.py.
 
 import logging
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from finetune.api.errors import InputError, RunError
@@ -31,6 +30,17 @@ logger = logging.getLogger(__name__)
 MESSAGE_MAX_LENGTH = 2048
 KILLED_FOR_MEMORY = re.compile(r"killed due to the node running low on memory|Worker exit type: NODE_OUT_OF_MEMORY")
 """What Ray says of a worker that its memory monitor killed. "Killed by the OOM killer" is no evidence: Ray guesses so of every crash."""
+
+REASONS = {
+    ("builtins", "MemoryError"): REASON_MEMORY,
+    ("torch", "OutOfMemoryError"): REASON_MEMORY,
+    ("ray", "OutOfMemoryError"): REASON_MEMORY,
+    ("builtins", "OSError"): REASON_STORAGE,
+    ("safetensors", "SafetensorError"): REASON_STORAGE,
+    ("ray", "WorkerGroupStartupFailedError"): REASON_RAY,
+    ("ray", "WorkerGroupStartupTimeoutError"): REASON_RAY,
+}
+"""By package and class. Named, not imported: another thread may be importing Ray at the moment at which the run fails."""
 
 
 @dataclass(frozen=True)
@@ -102,39 +112,17 @@ def reason_of(error: BaseException) -> str:
         return error.reason
     if _killed_for_memory(error):
         return REASON_MEMORY
-    return next((reason for kind, reason in foreign_reasons() if isinstance(error, kind)), REASON_GENERIC)
+    for kind in type(error).__mro__:
+        reason = REASONS.get((kind.__module__.partition(".")[0], kind.__name__))
+        if reason is not None:
+            return reason
+    return REASON_GENERIC
 
 
 def _killed_for_memory(error: BaseException) -> bool:
     """Return whether Ray says that its memory monitor killed the actor: its exception has no other mark of it than the words."""
-    if "ray" not in sys.modules:
-        return False
-    from ray.exceptions import ActorDiedError
-
-    return isinstance(error, ActorDiedError) and KILLED_FOR_MEMORY.search(str(error)) is not None
-
-
-def foreign_reasons() -> Iterator[tuple[type[BaseException], str]]:
-    """Yield the exceptions of others that have a reason. A library that was not imported has raised nothing."""
-    yield MemoryError, REASON_MEMORY
-    yield OSError, REASON_STORAGE
-    if "torch" in sys.modules:
-        import torch
-
-        yield torch.OutOfMemoryError, REASON_MEMORY
-    if "safetensors" in sys.modules:
-        from safetensors import SafetensorError
-
-        yield SafetensorError, REASON_STORAGE
-    if "ray" in sys.modules:
-        from ray.exceptions import OutOfMemoryError
-
-        yield OutOfMemoryError, REASON_MEMORY
-    if "ray.train.v2" in sys.modules:
-        from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
-
-        yield WorkerGroupStartupFailedError, REASON_RAY
-        yield WorkerGroupStartupTimeoutError, REASON_RAY
+    died = any(kind.__name__ == "ActorDiedError" and kind.__module__.startswith("ray.") for kind in type(error).__mro__)
+    return died and KILLED_FOR_MEMORY.search(str(error)) is not None
 
 
 def outcome_of(result: Result, reason: str, message: str) -> Outcome:

@@ -8,16 +8,15 @@ from typing import Any
 
 from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord
 from finetune.api.results import REPORT
-from finetune.api.tasks import TaskName
 from trainer.reporting.messages import RecordUpdate
 from trainer.reporting.report import metrics_of
 from trainer.storage.place import Place
 
 
-def update_from_report(report: Mapping[str, Any], task: TaskName, place: Place) -> RecordUpdate:
+def update_from_report(report: Mapping[str, Any], place: Place) -> RecordUpdate:
     """Return the record's fields that a finished run's report holds, for an attempt that finds it finished in `place`."""
     return RecordUpdate(
-        metrics=metrics_of(report, task),
+        metrics=metrics_of(report),
         checkpoints=[CheckpointRecord.model_validate(checkpoint) for checkpoint in report["checkpoints"]],
         model=ModelProvenance.model_validate(report["model"]),
         output=OutputRecord(uri=place.uri(), report_uri=place.uri(REPORT)),

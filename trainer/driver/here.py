@@ -14,6 +14,7 @@ from typing import Unpack
 from finetune.api.record import Stage
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.threads import THREADS_ENVIRONMENT
 from trainer.driver.publisher import Publisher
 from trainer.driver.raystart import LOOPBACK_ENVIRONMENT, resources_of_a_rank
 from trainer.driver.stopping import StopRequest
@@ -25,8 +26,8 @@ from trainer.storage.ownership import Ownership
 
 
 def runs_here(config: TrainConfig) -> bool:
-    """Return whether the run is one rank on this machine."""
-    return config.progress.config_map is None and config.workers.world_size == 1
+    """Return whether the run is one rank on this machine, and nobody wants to see it on Ray's dashboard."""
+    return not config.has_dashboard and config.workers.world_size == 1
 
 
 def prepare_environment(config: TrainConfig) -> None:
@@ -34,7 +35,7 @@ def prepare_environment(config: TrainConfig) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(int(resources_of_a_rank(config)["CPU"])))
     gpu = config.workers.gpus_per_worker > 0
     os.environ["CUDA_VISIBLE_DEVICES"] = first_device(os.environ.get("CUDA_VISIBLE_DEVICES")) if gpu else ""
-    for name, value in LOOPBACK_ENVIRONMENT.items():
+    for name, value in (LOOPBACK_ENVIRONMENT | THREADS_ENVIRONMENT).items():
         os.environ.setdefault(name, value)
     set_environment(rank=0, world_size=1, local_rank=0, local_size=1, gpu=gpu)
 

@@ -20,6 +20,8 @@ from finetune.api.trainconfig import TrainConfig
 from finetune.system.files import write_atomically
 from finetune.system.interpreter import ROOT, lasting_python_path
 from finetune.system.scratch import hold, remove_all
+from finetune.system.threads import THREADS_ENVIRONMENT
+from trainer.rank.launch import DEEPSPEED, PRELOAD_VARIABLE
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,6 @@ STARTS = 2
 
 # Read by Ray when it is imported or started; what the user has set stays.
 RAY_ENVIRONMENT = {
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_TRAIN_V2_ENABLED": "1",
     # Ray Train's own print does not honor a captured stdout, and so the disassembly that dill reads lands in the log.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -40,16 +41,28 @@ RAY_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Added to the niceness of this program: Ray's own 15 starves the workers beside any other work.
     "RAY_worker_niceness": "0",
+    # No processes in advance, except those that `prestart_environment` asks for: they would stay idle.
+    "RAY_prestart_worker_first_driver": "0",
     # Importing torch in several processes takes more than Ray's minute on a busy machine.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
 }
 LOOPBACK_ENVIRONMENT = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}
 """For a run on this machine: other addresses may be missing, may change, or may be blocked by a proxy or firewall."""
+# What the dashboard needs to show the run; costs a process for Ray Train's state.
+DASHBOARD_ENVIRONMENT = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
+# Where nobody looks, nothing is measured.
+UNSEEN_ENVIRONMENT = {
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    # Ray Train's control loop runs in the driver, which has a log of its own.
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+}
 # For a Ray of our own on this machine.
 LOCAL_RAY_ENVIRONMENT = {
     # On the loopback interface alone, as gloo.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     **LOOPBACK_ENVIRONMENT,
+    **THREADS_ENVIRONMENT,
     # Ray refuses to work on a disk that is 95 % full, however many gigabytes the rest is.
     "RAY_local_fs_capacity_threshold": "0.999",
 }
@@ -61,19 +74,61 @@ class RayNotStartedError(RunError):
     reason = REASON_RAY
 
 
-def start_ray(config: TrainConfig) -> None:
-    """Join the cluster that the job runs in, or start a local one with its dashboard; raises RayNotStartedError."""
-    for name, value in RAY_ENVIRONMENT.items():
+def prepare_for_ray(config: TrainConfig) -> None:
+    """Set the environment and the current folder of this program as Ray is to find them. Call it while no other thread reads them."""
+    for name, value in environment_of(config).items():
         os.environ.setdefault(name, value)
+    os.environ[PRELOAD_VARIABLE] = preloaded(config)  # ours alone, and another run of this program may need something else
+    if not config.on_cluster:
+        choose_address()
     leave_current_folder()
-    if config.progress.config_map is not None:
+
+
+def start_ray(config: TrainConfig) -> None:
+    """Join the cluster that the job runs in, or start a local one, after `prepare_for_ray`; raises RayNotStartedError."""
+    if config.on_cluster:
         start_patiently(join_cluster)
         return
-    for name, value in LOCAL_RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     context = start_patiently(lambda: start_local(config))
     if context.dashboard_url and config.progress.file is not None:
         write_atomically(Path(config.progress.file).parent / "dashboard.json", json.dumps({"url": f"http://{context.dashboard_url}"}))
+
+
+def environment_of(config: TrainConfig) -> dict[str, str]:
+    """Return what Ray finds in its environment, where the user has set nothing else."""
+    shown = DASHBOARD_ENVIRONMENT if config.has_dashboard else UNSEEN_ENVIRONMENT
+    local = {} if config.on_cluster else LOCAL_RAY_ENVIRONMENT
+    return RAY_ENVIRONMENT | shown | local | (prestart_environment(config) if workers_beforehand(config) else {})
+
+
+def workers_beforehand(config: TrainConfig) -> int:
+    """Return how many processes a local Ray starts for the ranks before Ray Train asks for them.
+
+    None where a rank has a GPU: libraries may look for it when they are imported, and which it is Ray says later.
+    """
+    return 0 if config.has_dashboard or config.workers.gpus_per_worker > 0 else config.workers.world_size
+
+
+def preloaded(config: TrainConfig) -> str:
+    """Return what the processes that start beforehand import, as trainer.rank.preload reads it; empty where there are none."""
+    if not workers_beforehand(config):
+        return ""
+    return "torch" if config.workers.deepspeed is None else DEEPSPEED
+
+
+def environment_of_box(config: TrainConfig) -> dict[str, str]:
+    """Return the variables that keep the box out of the processes that were started for ranks."""
+    return {PRELOAD_VARIABLE: ""} if workers_beforehand(config) else {}
+
+
+def prestart_environment(config: TrainConfig) -> dict[str, str]:
+    """Return what has processes start beforehand and import what a rank needs, with the number of threads that a rank gets later."""
+    return {
+        "RAY_prestart_worker_first_driver": "1",
+        "RAY_num_workers_soft_limit": str(config.workers.world_size + 1),  # with the box; of more than these Ray ends the idle ones
+        "RAY_preload_python_modules": "trainer.rank.preload",
+        "OMP_NUM_THREADS": str(int(resources_of_a_rank(config)["CPU"])),
+    }
 
 
 def leave_current_folder() -> None:
@@ -139,24 +194,20 @@ def join_cluster() -> Any:
 
 
 def start_local(config: TrainConfig) -> Any:
-    """Start a Ray with its dashboard on this machine.
-
-    Its address is chosen here and is in the environment of all its processes: otherwise Ray Train's helpers search for a Ray,
-    and give up where another one runs on the machine.
-    """
+    """Start a Ray on this machine, at the address that was chosen."""
     import ray
 
-    port = free_port()
-    os.environ |= {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}"}
-    needed = config.workers.world_size * resources_of_a_rank(config)["CPU"]
-    return ray.init(
-        address="local",
-        num_cpus=int(max(needed, os.cpu_count() or 1)),
-        num_gpus=config.workers.workers * config.workers.gpus_per_worker,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=True,
-    )
+    from trainer.driver.raynode import lean_node
+
+    with contextlib.nullcontext() if config.dashboard else lean_node(workers_beforehand(config)):
+        return ray.init(
+            address="local",
+            num_cpus=int(config.workers.world_size * resources_of_a_rank(config)["CPU"]),
+            num_gpus=config.workers.workers * config.workers.gpus_per_worker,
+            include_dashboard=config.dashboard,
+            dashboard_host="127.0.0.1",
+            log_to_driver=True,
+        )
 
 
 def resources_of_a_rank(config: TrainConfig) -> dict[str, float]:
@@ -164,6 +215,15 @@ def resources_of_a_rank(config: TrainConfig) -> dict[str, float]:
     if config.workers.gpus_per_worker > 0:
         return {"CPU": max(1.0, config.workers.cpus_per_worker // config.workers.gpus_per_worker), "GPU": 1.0}
     return {"CPU": max(1.0, float(int(config.workers.cpus_per_worker)))}
+
+
+def choose_address() -> None:
+    """Choose where a local Ray listens, for the environment of all its processes.
+
+    Otherwise Ray Train's helpers search for a Ray, and give up where another one runs on the machine.
+    """
+    port = free_port()
+    os.environ |= {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}"}
 
 
 def free_port() -> int:

@@ -3,23 +3,28 @@
 Touches Ray. Tests: tests/trainer/driver/test_workers.py, tests/trainer/rank/test_run.py (real Ray).
 """
 
+import logging
 import pickle
+import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import Future
 from typing import Any
 
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.driver.here import fit_here, runs_here
 from trainer.driver.publisher import Publisher
-from trainer.driver.raystart import STARTS, resources_of_a_rank, start_ray
+from trainer.driver.raystart import STARTS, environment_of_box, prepare_for_ray, ray_folder, resources_of_a_rank, start_ray
 from trainer.driver.stopping import StopRequest
 from trainer.preflight.inputs import Inputs
 from trainer.reporting.messages import RecordUpdate
+from trainer.reporting.progress import Order
 from trainer.reporting.stageclock import StageClock
 from trainer.storage.ownership import Ownership
+
+logger = logging.getLogger(__name__)
 
 FETCH_SECONDS = 1.0
 LAST_FETCHES_SECONDS = 5.0
@@ -28,32 +33,85 @@ its last record is written only after this."""
 
 
 def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest, clock: StageClock,
-        *, only_results: bool = False) -> None:  # fmt: skip
+        workers: "Workers", *, only_results: bool = False) -> None:  # fmt: skip
     """Run the ranks; returns when all have ended well, raises their error otherwise. `only_results`: without training."""
     if runs_here(config):
         fit_here(config, inputs, ownership, publisher, stop, clock, only_results=only_results)
     else:
-        fit_on_ray(config, inputs, ownership, publisher, stop, clock, only_results=only_results)
+        workers.train(pickle.dumps(inputs), ownership.owner, publisher, stop, only_results=only_results)
 
 
-def fit_on_ray(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest, clock: StageClock,
-               *, only_results: bool = False) -> None:  # fmt: skip
-    """Run the ranks as workers of Ray Train."""
-    clock.begin(TimedStage.RAY)
-    start_ray(config)
-    clock.begin(TimedStage.WORKERS)
-    from trainer.rank.worker import Payload
-    from trainer.reporting.progress import progress_box
+class Workers:
+    """The ranks as workers of Ray Train. They can come up beside the checks of the input, in a thread of their own.
 
-    box = progress_box()
-    reader = BoxReader(box, stop)
-    publisher.poll(reader)
-    payload = Payload(config.to_wire(), pickle.dumps(inputs), ownership.owner, box, clock.passed_on("rank 0"), only_results)
-    trainer = ray_trainer(config, payload)
-    try:
-        trainer.fit()
-    finally:
-        fetch_the_rest(reader, publisher)
+    The thread never ends: Ray's daemons die with the thread that started them.
+    """
+
+    def __init__(self, config: TrainConfig, clock: StageClock) -> None:
+        self._config, self._clock = config, clock
+        self._thread: threading.Thread | None = None
+        self._box: Future[Any] = Future()
+        self._end: Future[None] = Future()
+        self._ordered = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether Ray was started, or is about to be, for workers that nothing was asked of: it goes with this program."""
+        return self._thread is not None and not self._ordered
+
+    def begin(self) -> None:
+        """Start Ray and the workers, which wait for `train`; returns at once. What goes wrong is raised there."""
+        if self._thread is None:
+            prepare_for_ray(self._config)
+            self._thread = threading.Thread(target=self._work, name="ray", daemon=True)
+            self._thread.start()
+
+    def train(self, inputs: bytes, owner: str, publisher: Publisher, stop: StopRequest, *, only_results: bool = False) -> None:
+        """Have the workers train; returns when all have ended well, raises their error or RayNotStartedError otherwise.
+
+        Order says what the arguments are.
+        """
+        self.begin()
+        self._ordered = True
+        self._clock.begin(TimedStage.WORKERS)
+        box = self._box.result()
+        import ray
+
+        ray.get(box.give.remote(Order(inputs, owner, self._clock.passed_on("rank 0"), only_results)))
+        reader = BoxReader(box, stop)
+        publisher.poll(reader)
+        try:
+            self._end.result()
+        finally:
+            fetch_the_rest(reader, publisher)
+
+    def _work(self) -> None:
+        try:
+            with self._clock.beside(TimedStage.RAY):
+                start_ray(self._config)
+            from trainer.rank.worker import Payload
+            from trainer.reporting.progress import progress_box
+
+            box = progress_box(environment_of_box(self._config))
+        except BaseException as fault:
+            self._box.set_exception(fault)
+        else:
+            self._box.set_result(box)
+            self._work_to_the_end(Payload(self._config.to_wire(), box))
+        threading.Event().wait()
+
+    def _work_to_the_end(self, payload: Any) -> None:
+        """Run the workers. Those that end while they wait lose nothing, and are started once more."""
+        for number in range(1, STARTS + 1):
+            try:
+                ray_trainer(self._config, payload).fit()
+                self._end.set_result(None)
+                return
+            except BaseException as fault:
+                if self._ordered or number == STARTS:
+                    self._end.set_exception(fault)
+                    return
+                logger.warning("the workers ended before they had anything to do; starting them once more", exc_info=fault)
 
 
 def fetch_the_rest(reader: "BoxReader", publisher: Publisher, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,12 +126,13 @@ def fetch_the_rest(reader: "BoxReader", publisher: Publisher, clock: Callable[[]
 def ray_trainer(config: TrainConfig, payload: Any) -> Any:
     """Return Ray Train's trainer: one worker process per rank, without retries of Ray's own."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
 
+    from trainer.driver.localgroup import LocalTrainer
+    from trainer.driver.ranksgroup import ProcessGroupConfig, RanksTrainer
     from trainer.rank.worker import train_worker
 
     use_gpu = config.workers.gpus_per_worker > 0
-    return TorchTrainer(
+    return (RanksTrainer if config.has_dashboard else LocalTrainer)(
         train_worker,
         train_loop_config={"payload": payload},
         scaling_config=ScalingConfig(
@@ -82,11 +141,12 @@ def ray_trainer(config: TrainConfig, payload: Any) -> Any:
         run_config=RunConfig(
             # A name that exists would resume that Ray Train run; ours resume from our own checkpoints.
             name=f"{config.job.name}-{config.job.attempt}-{uuid.uuid4().hex[:6]}",
-            storage_path=str(Path(config.output.directory) / ".finetune" / "ray"),
+            # Nothing of ours goes there, and the output folder stays as it was until the input has passed its checks.
+            storage_path=str(ray_folder() / "train"),
             # Retries are the controller's, except for workers that do not come up: once more, as for Ray itself.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=STARTS - 1),
         ),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        backend_config=ProcessGroupConfig("nccl" if use_gpu else "gloo"),
     )
 
 

@@ -1,22 +1,22 @@
-"""The interface that the loop trains through, and what every engine shares: sums and gathers over ranks.
+"""The interface that the loop trains through: what a model under training has besides what `Inference` has.
 
 An engine sums gradients over micro-batches and averages them over ranks; the loop therefore passes
 `loss_sum * world_size / tokens_of_the_global_batch`, whose gradient is that of the mean over the whole global batch.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.distributed
 from torch import Tensor, nn
 
+from trainer.engine.aside import RanksAside
+from trainer.engine.inference import Inference
+from trainer.engine.lossscale import LossScale
 from trainer.engine.optimizer import Optimizer
-from trainer.engine.patience import from_rank_0
-from trainer.engine.state import EngineState, StatePart, StateSource
+from trainer.engine.state import EngineState, Keep, StatePart, StateSource, cloned
 
 
 @dataclass(frozen=True)
@@ -30,29 +30,16 @@ class EngineSettings:
     micro_batches_per_step: int
 
 
-class Engine(ABC):
+class Engine(Inference):
     """One model under training on one rank."""
 
     optimizer: Optimizer
-    model: nn.Module
-    """The bare model, for names and for evaluation mode; call `forward` to compute."""
-    device: torch.device
-    rank: int
-    world_size: int
-    shards_parameters: bool = False
-    """Whether a forward needs all ranks at once, because each holds only a part of every weight."""
     shards_state: bool = False
     """Whether each rank holds only a part of the training state, so that a large one is saved in parts (`part`)."""
-    autocast: bool = False
-    """Whether the model computes in bfloat16 although its trained weights are held in float32."""
-
-    def arithmetic(self) -> AbstractContextManager[Any]:
-        """Return the context in which `model` computes as `forward` does, for what calls it directly, such as generation."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
-
-    @abstractmethod
-    def forward(self, **inputs: Any) -> Tensor:
-        """Return logits of shape (rows, positions, vocabulary) for keyword arguments of the model."""
+    clipping: float
+    """Largest norm of the global gradient; 0 switches clipping off."""
+    loss_scale: LossScale | None = None
+    """Under float16; other arithmetic needs none."""
 
     def accumulating(self, last: bool) -> AbstractContextManager[None]:
         """Return the context in which one micro-batch's forward and backward run; engines that must know `last` early use it."""
@@ -63,12 +50,24 @@ class Engine(ABC):
         """Add the gradient of a scalar loss; `last` marks the last micro-batch of the step, when ranks are averaged."""
 
     @abstractmethod
-    def step(self, learning_rate: float) -> Tensor:
-        """Clip, update the weights, clear the gradient; return the gradient's norm before clipping, a scalar that is still computed."""
+    def step(self, learning_rate: float) -> Tensor | None:
+        """Clip, update the weights, clear the gradient; return the gradient's norm before clipping, a scalar that is still computed.
+
+        Return None, on all ranks, where the gradient overflowed float16: the weights are as before, the gradient is cleared, the loss
+        scale is halved, and the step should be computed again.
+        """
 
     @abstractmethod
-    def state(self) -> EngineState:
-        """Return the whole training state (on rank 0), for which rank 0 needs memory. All ranks must call it."""
+    def state(self, keep: Keep = cloned) -> EngineState:
+        """Return the whole training state (on rank 0), with what `keep` returns for each tensor. All ranks must call it."""
+
+    def state_elements(self) -> int:
+        """Return how many numbers the whole training state has."""
+        return (1 + len(self.optimizer.slots)) * self.trained_elements()
+
+    def trained_elements(self) -> int:
+        """Return how many numbers are trained, on all ranks together."""
+        return sum(parameter.numel() for _, parameter in self.trainable())
 
     def part(self) -> StatePart:
         """Return this rank's part of the training state, without a copy of it. For engines that shard it."""
@@ -99,53 +98,24 @@ class Engine(ABC):
     def full_gradients(self) -> dict[str, Tensor]:
         """Return gradients averaged over ranks by name, after the last backward and before step; for tests of invariance."""
 
-    @property
-    def asynchronous(self) -> bool:
-        """Whether the device goes on computing while the host does other things, so that reading a result waits for it."""
-        return self.device.type != "cpu"
+    def ranks_aside(self) -> RanksAside:
+        """Return the ranks for another thread, over a process group of its own on the CPU. All ranks must call it."""
+        return RanksAside.of(self.rank, self.world_size)
 
-    def sum_over_ranks(self, values: Tensor) -> Tensor:
-        """Return the sums over all ranks of a tensor on the device, without waiting for them; the tensor is overwritten."""
-        if self.world_size > 1:
-            torch.distributed.all_reduce(values)
-        return values
+    def _clipped_norm(self) -> Tensor | None:
+        """Clip gradients that are whole and averaged; return their norm before that, or None if they overflowed float16.
 
-    def sums_over_ranks(self, values: Sequence[float]) -> list[float]:
-        """Return the sums over all ranks, in float64."""
-        sums = self.sum_over_ranks(torch.tensor(values, dtype=torch.float64, device=self.device))
-        return [float(value) for value in sums.tolist()]
-
-    def sums_aside(self) -> Callable[[Sequence[float]], list[float]]:
-        """Return `sums_over_ranks` for another thread: on the CPU, over a process group of its own. All ranks must call it."""
-        if self.world_size == 1:
-            return list
-        group: Any = torch.distributed.new_group(backend="gloo")
-
-        def sums(values: Sequence[float]) -> list[float]:
-            tensor = torch.tensor(values, dtype=torch.float64)
-            torch.distributed.all_reduce(tensor, group=group)
-            return [float(value) for value in tensor.tolist()]
-
-        return sums
-
-    def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks in rank order, on every rank."""
-        if self.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.world_size
-        torch.distributed.all_gather_object(values, value)
-        return values
-
-    def broadcast(self, value: Any) -> Any:
-        """Return rank 0's value on every rank, however long rank 0 works before it gives it.
-
-        Rank 0 does not wait for the others to read it, but its process must outlive that: after the last one call `wait_for_all`.
+        Under float16 it divides them by the loss scale first, and waits for them: whether they are finite decides what comes next.
         """
-        return value if self.world_size == 1 else from_rank_0(value, self.rank, self.world_size)
-
-    def wait_for_all(self) -> None:
-        """Return when every rank has called this. The backend's time limit applies, so ranks must come at about the same time."""
-        self.sums_over_ranks([0.0])
+        parameters = [parameter for _, parameter in self.trainable()]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.loss_scale is not None:
+            self.loss_scale.unscale(gradients)
+        norm: Tensor = torch.nn.utils.get_total_norm(gradients)
+        if self.loss_scale is not None and not self.loss_scale.fits(overflowed=not norm.isfinite()):
+            return None
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.clipping if self.clipping > 0 else float("inf"), norm)
+        return norm
 
     def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield name and parameter of everything that is trained, in the model's order (the same on every rank)."""

@@ -14,20 +14,23 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.engine.base import Engine, EngineSettings
-from trainer.engine.state import PARAMETERS, EngineState, StateSource, check_names, check_state
+from trainer.engine.lossscale import LossScale
+from trainer.engine.state import PARAMETERS, EngineState, Keep, StateSource, check_names, check_state, cloned
+from trainer.outputs import logits_of
 
 
 class DdpEngine(Engine):
     """The whole model on every rank; gradients averaged at the last micro-batch of a step."""
 
-    def __init__(self, model: nn.Module, settings: EngineSettings, device: torch.device, *, bfloat16: bool) -> None:
+    def __init__(self, model: nn.Module, settings: EngineSettings, device: torch.device, *, dtype: torch.dtype = torch.float32) -> None:
         self.model = model.to(device)
         self.device = device
         distributed = torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if distributed else 0
         self.world_size = torch.distributed.get_world_size() if distributed else 1
-        self.autocast = bfloat16
-        self._clipping = settings.gradient_clipping
+        self.autocast = dtype if dtype is not torch.float32 else None
+        self.loss_scale = LossScale() if dtype is torch.float16 else None
+        self.clipping = settings.gradient_clipping
         self.optimizer = settings.optimizer
         self._optimizer = self.optimizer.build(self.model)
         self._wrapped = self.model
@@ -37,16 +40,16 @@ class DdpEngine(Engine):
             self._wrapped = DistributedDataParallel(self.model, find_unused_parameters=unused)
 
     def forward(self, **inputs: Any) -> Tensor:
-        """Return the logits; under bfloat16 the arithmetic is autocast and weights stay as they are held."""
+        """Return the logits; in 16 bits the arithmetic is autocast and weights stay as they are held."""
         with self.arithmetic():
             # Evaluation goes past DDP, whose forward broadcasts buffers and so would need all ranks in step.
             module = self._wrapped if torch.is_grad_enabled() else self.model
-            logits: Tensor = module(**inputs).logits
-            return logits
+            return logits_of(module(**inputs))
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add the gradient; whether ranks are averaged was decided by `accumulating`, around the forward too."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        scaled = loss if self.loss_scale is None else loss * self.loss_scale.scale
+        scaled.backward()  # type: ignore[no-untyped-call]
 
     def accumulating(self, last: bool) -> AbstractContextManager[None]:
         """Return DDP's context without communication for all micro-batches but the last."""
@@ -55,30 +58,29 @@ class DdpEngine(Engine):
             return context
         return nullcontext()
 
-    def step(self, learning_rate: float) -> Tensor:
+    def step(self, learning_rate: float) -> Tensor | None:
         """Clip, update, clear."""
-        parameters = [parameter for _, parameter in self.trainable()]
-        for parameter in parameters:
+        for _, parameter in self.trainable():
             if parameter.grad is None:  # no rank used it; under ZeRO it would have zeros, and a resume counts its step
                 parameter.grad = torch.zeros_like(parameter)
-        limit = self._clipping if self._clipping > 0 else float("inf")
-        norm: Tensor = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-        self._optimizer.step()
+        norm = self._clipped_norm()
+        if norm is not None:
+            for group in self._optimizer.param_groups:
+                group["lr"] = learning_rate
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def state(self) -> EngineState:
-        """Return parameters and slots; only rank 0 copies them. Before the first step the slots are zeros."""
+    def state(self, keep: Keep = cloned) -> EngineState:
+        """Return parameters and slots; only rank 0 keeps them. Before the first step the slots are zeros."""
         if self.rank != 0:
             return EngineState()
         state = EngineState(slots={slot: {} for slot in self.optimizer.slots})
         for name, parameter in self.trainable():
             kept = self._optimizer.state.get(parameter, {})
-            state.parameters[name] = parameter.detach().float().cpu().clone()
+            state.parameters[name] = keep(parameter)
             for slot, values in state.slots.items():
-                values[name] = kept[slot].float().cpu().clone() if kept else torch.zeros_like(state.parameters[name])
+                values[name] = keep(kept[slot] if kept else torch.zeros_like(state.parameters[name]))
         return state
 
     def parameters(self) -> dict[str, Tensor]:
@@ -102,7 +104,8 @@ class DdpEngine(Engine):
 
     def full_gradients(self) -> dict[str, Tensor]:
         """Return the averaged gradients."""
-        return {name: parameter.grad.detach().clone() for name, parameter in self.trainable() if parameter.grad is not None}
+        scale = 1.0 if self.loss_scale is None else self.loss_scale.scale
+        return {name: parameter.grad.detach() / scale for name, parameter in self.trainable() if parameter.grad is not None}
 
 
 def _whole(state: StateSource, group: str, name: str, parameter: nn.Parameter) -> Tensor:

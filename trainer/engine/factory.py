@@ -8,12 +8,12 @@ import torch
 import torch.distributed
 from torch import nn
 
-from finetune.api.sections import Precision
 from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine, deepspeed_config, start_deepspeed
 from trainer.engine.optimizer import optimizer_of
+from trainer.engine.precision import DTYPES, precision_of, refuse_float16_offloaded, refuse_float16_on_this_cpu
 
 
 def engine_settings(config: TrainConfig) -> EngineSettings:
@@ -28,30 +28,17 @@ def engine_settings(config: TrainConfig) -> EngineSettings:
     )
 
 
-def uses_bfloat16(config: TrainConfig, device: torch.device) -> bool:
-    """Return whether forward and backward run in bfloat16: by configuration, or automatically on a GPU that supports it."""
-    if config.training.precision is Precision.AUTO:
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return config.training.precision is Precision.BFLOAT16
-
-
-def weights_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """Return the type to load the weights in.
-
-    bfloat16 where they are frozen (LoRA) or DeepSpeed keeps float32 masters of them (stages 1 to 3). Without masters a
-    trained weight has to be float32: in bfloat16 a small update of it would be rounded away.
-    """
-    masters = config.workers.deepspeed is not None and config.workers.deepspeed.zero_stage > 0
-    held = uses_bfloat16(config, device) and (masters or config.method.lora is not None)
-    return torch.bfloat16 if held else torch.float32
-
-
 def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: torch.device) -> Engine:
-    """Load the model with `load` in the way that the engine needs, and return the engine around it."""
-    settings, bfloat16 = engine_settings(config), uses_bfloat16(config, device)
+    """Load the model with `load` in the way that the engine needs, and return the engine around it.
+
+    Raises InputError, before it loads, where this device cannot compute as the job asks.
+    """
+    settings, dtype = engine_settings(config), DTYPES[precision_of(config, device)]
     deepspeed = config.workers.deepspeed
     if deepspeed is None:
-        return DdpEngine(load(), settings, device, bfloat16=bfloat16)
+        return DdpEngine(load(), settings, device, dtype=dtype)
+    refuse_float16_on_this_cpu(deepspeed, dtype, device)
+    refuse_float16_offloaded(deepspeed, dtype)
     start_deepspeed(device)
     guard: Any = None
     if deepspeed.zero_stage == 3:
@@ -59,7 +46,7 @@ def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: tor
         from transformers.integrations import HfDeepSpeedConfig
 
         world_size = torch.distributed.get_world_size()
-        guard = HfDeepSpeedConfig(deepspeed_config(3, settings, device, bfloat16=bfloat16, world_size=world_size))
-    engine = DeepspeedEngine(load(), deepspeed.zero_stage, settings, device, bfloat16=bfloat16)
+        guard = HfDeepSpeedConfig(deepspeed_config(deepspeed, settings, device, dtype=dtype, world_size=world_size))
+    engine = DeepspeedEngine(load(), deepspeed, settings, device, dtype=dtype)
     del guard
     return engine

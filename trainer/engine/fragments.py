@@ -5,6 +5,8 @@ into one partition for each rank, so that a rank may have none, some or all of a
 and fills the last part up. Test: tests/trainer/engine/test_invariance.py.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch.distributed
@@ -41,10 +43,43 @@ def part_of(parameter: nn.Parameter, slot: str) -> Tensor:
     if begin == end:
         return torch.empty(0)
     if hasattr(sharded, "ds_id"):
-        padded: Tensor = sharded._z3_optimizer.get_local_fp32_param(parameter, slot or None)
-        return padded.detach()[: end - begin]
-    part: Tensor = sharded._hp_mapping.get_hp_fragment(slot or None)
+        # Its public get_local_fp32_param copies to the GPU what is offloaded.
+        padded, _ = sharded._z3_optimizer._get_fp32_opt_state_partition(parameter, release_swap_buffers=True, optim_state_key=slot or None)
+        part: Tensor = padded.detach()[: end - begin]
+        return part
+    part = sharded._hp_mapping.get_hp_fragment(slot or None)
     return part.detach()
+
+
+HELD = -1
+"""In the place of a layer's number: DeepSpeed gives a parameter back only if no layer needs it."""
+
+
+@contextmanager
+def gathered(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Have all of stage 3's parameters whole meanwhile, although each layer gives its own back after its forward pass.
+
+    All ranks must enter it, and take the same forward passes, without gradients: the hooks still compare what the ranks do.
+    """
+    from deepspeed.runtime.zero import GatheredParameters
+
+    held: list[Any] = list(parameters)
+    with ExitStack() as stack:
+        for parameter in held:
+            if parameter.ds_status.name != "AVAILABLE":  # small ones are whole at all times
+                stack.enter_context(GatheredParameters([parameter]))
+            parameter.ds_active_sub_modules.add(HELD)
+        try:
+            yield
+        finally:
+            for parameter in held:
+                parameter.ds_active_sub_modules.discard(HELD)
+
+
+def sharded_bytes(parameters: Iterable[nn.Parameter]) -> int:
+    """Return what `gathered` takes on this rank."""
+    missing: list[Any] = [parameter for parameter in parameters if parameter.ds_status.name != "AVAILABLE"]  # type: ignore[attr-defined]
+    return sum(parameter.ds_numel * parameter.element_size() for parameter in missing)
 
 
 def refresh_weights(optimizer: Any) -> None:

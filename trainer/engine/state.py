@@ -4,8 +4,8 @@ An engine takes over a state by reading ranges of it, so that a rank needs no me
 continues what any other has left. Tests: tests/trainer/engine/test_state_parts.py, tests/trainer/engine/test_optimizer.py.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from torch import Tensor
@@ -14,6 +14,8 @@ from trainer.engine.optimizer import Optimizer
 
 PARAMETERS = "parameters"
 """Name of the group of trainable parameters beside the optimizer's slots."""
+Keep = Callable[[Tensor], Tensor]
+"""What is done with each tensor of a state: returns it in float32."""
 
 
 class StateSource(Protocol):
@@ -28,7 +30,9 @@ class StateSource(Protocol):
 
 @dataclass
 class EngineState:
-    """Trainable parameters and the optimizer's tensors for them, by parameter name, float32 on the CPU, whole (not sharded).
+    """Trainable parameters and the optimizer's tensors for them, by parameter name, float32, whole (not sharded).
+
+    On the CPU, unless `Engine.state` was told to keep them `in_place`: then where the engine has them.
 
     Independent of engine and world size. Empty on every rank but 0 when it comes from `Engine.state`.
     """
@@ -61,6 +65,25 @@ class StatePart:
     nothing are left out."""
     groups: Mapping[str, Mapping[str, Tensor]]
     """By group, then by name: the ranges, in one dimension, float32. They change as soon as training goes on."""
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it has."""
+        return sum(tensor.numel() for group in self.groups.values() for tensor in group.values())
+
+    def kept(self, keep: Keep) -> "StatePart":
+        """Return the part with what `keep` returns for each tensor."""
+        return replace(self, groups={group: {name: keep(tensor) for name, tensor in own.items()} for group, own in self.groups.items()})
+
+
+def cloned(tensor: Tensor) -> Tensor:
+    """Return a copy that training does not change."""
+    return in_place(tensor).cpu().clone()
+
+
+def in_place(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32, without a copy where it is already."""
+    return tensor.detach().float()
 
 
 def check_names(found: Collection[str], names: Collection[str]) -> None:

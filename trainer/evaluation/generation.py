@@ -1,10 +1,10 @@
-"""Generates greedy answers in batches; an answer does not depend on the others in its batch.
+"""Generates answers in batches; an answer does not depend on the others in its batch, drawn or not.
 
 Leaves the model unchanged: its mode is restored, and its own sampling settings are ignored. Test:
 tests/trainer/evaluation/test_generation.py.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers.generation.logits_process import LogitsProcessorList
+from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
+from finetune.api.using import Decoding
+from trainer.evaluation.beginning import inputs_of, is_seq2seq, kept_of, own_first
+from trainer.evaluation.drawing import drawing
+from trainer.objectives.family import decoder_start_of
 from trainer.text.encoding import sequence_ends
 
 DEFAULT_BATCH_SIZE = 8
+GREEDY = Decoding()
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,10 @@ class Generated:
     text: str
     cut: bool
 
+    def to_wire(self) -> Any:
+        """Return the answer as the commands write it: JSON."""
+        return self.text
+
 
 def generate(
     model: Any,
@@ -48,29 +59,65 @@ def generate(
     form: AnswerForm = PLAIN,
     *,
     synced: bool = False,
+    decoding: Decoding = GREEDY,
+    firsts: Sequence[int] = (),
 ) -> list[Generated]:
-    """Return the greedy answer to each prompt (token ids), up to the first stop token, without special tokens.
+    """Return the answer to each prompt (token ids), up to the first stop token, without special tokens; the greedy one by default.
 
     The form's opening is removed, as in references. A prompt that leaves too little room in the model's context loses its
     beginning. `synced`: parameters are sharded (ZeRO-3), so every rank generates until all have stopped and must pass equally
     many prompts. Raises ValueError for an empty prompt.
+
+    The prompts of an encoder-decoder are what its encoder reads, and lose their end where they are too long. Each of its answers
+    is made to begin with the token for it in `firsts`, such as a language; without any, with that of the model's own settings, if it
+    has one. Such a token is no part of the answer.
     """
     if any(not prompt for prompt in prompts):
         raise ValueError("a prompt has no tokens")
-    stops, opening = sorted(form.stops | sequence_ends(model, tokenizer)), list(form.opening)
-    room = _context_length(model) - max_new_tokens
-    kept = [list(prompt)[-room:] if room > 0 else list(prompt) for prompt in prompts]
+    stops = sorted(form.stops | sequence_ends(model, tokenizer))
+    kept = kept_of(model, tokenizer, prompts, max_new_tokens)
+    beginnings = [[first] for first in firsts] or [own_first(model)] * len(kept)
     answers: dict[int, Generated] = {}
     with _neutral(model) as generator:
         # Prompts of similar length share a batch: less padding, less work.
         order = sorted(range(len(kept)), key=lambda row: (len(kept[row]), row))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            tokens = _answer(generator, [kept[row] for row in rows], stops, max_new_tokens, synced)
+            given = [kept[row] for row in rows], [beginnings[row] for row in rows]
+            tokens = _answer(generator, *given, stops, max_new_tokens, decoding, synced=synced)
             for row, (answer, cut) in zip(rows, tokens, strict=True):
-                words = answer[len(opening) :] if answer[: len(opening)] == opening else answer
-                answers[row] = Generated(str(tokenizer.decode(words, skip_special_tokens=True)).strip(), cut)
+                answers[row] = Generated(text_of(answer, tokenizer, form), cut)
     return [answers[row] for row in range(len(kept))]
+
+
+def text_of(answer: Sequence[int], tokenizer: PreTrainedTokenizerBase, form: AnswerForm) -> str:
+    """Return the words of an answer: its tokens before a stop, without the form's opening and special tokens."""
+    opening = list(form.opening)
+    words = list(answer)[len(opening) :] if list(answer[: len(opening)]) == opening else list(answer)
+    return str(tokenizer.decode(words, skip_special_tokens=True)).strip()
+
+
+def generate_one(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Sequence[int],
+    max_new_tokens: int,
+    form: AnswerForm,
+    decoding: Decoding,
+    watch: Callable[[list[int]], bool],
+) -> Generated:
+    """Return the answer that `generate` returns, but have each token watched, with the tokens so far; True ends the answer there.
+
+    Raises ValueError for an empty prompt.
+    """
+    if not prompt:
+        raise ValueError("the prompt has no tokens")
+    stops = sorted(form.stops | sequence_ends(model, tokenizer))
+    with _neutral(model) as generator:
+        [(answer, cut)] = _answer(
+            generator, kept_of(model, tokenizer, [prompt], max_new_tokens), [own_first(model)], stops, max_new_tokens, decoding, watch=watch
+        )
+    return Generated(text_of(answer, tokenizer, form), cut)
 
 
 @contextmanager
@@ -90,20 +137,36 @@ def _neutral(model: Any) -> Iterator[Any]:
         model.train(was_training)
 
 
-def _answer(model: Any, prompts: list[list[int]], stops: list[int], max_new_tokens: int, synced: bool) -> list[tuple[list[int], bool]]:
+def _answer(
+    model: Any, prompts: list[list[int]], beginnings: list[list[int]], stops: list[int], max_new_tokens: int, decoding: Decoding, *,
+    synced: bool = False, watch: Callable[[list[int]], bool] | None = None,
+) -> list[tuple[list[int], bool]]:  # fmt: skip
     """Return each row's new tokens before its first stop token, and whether there was none."""
-    width = max(len(prompt) for prompt in prompts)
-    device = _device(model)
     # Any padding id works, because the mask hides it. Position ids follow the mask.
     padding = stops[0] if stops else 0
-    input_ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    given, width = inputs_of(model, prompts, beginnings, padding, _device(model))
     settings = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, use_cache=True, eos_token_id=stops or None, pad_token_id=padding
-    )
+        max_new_tokens=max_new_tokens, do_sample=False, num_beams=decoding.beams, use_cache=True, eos_token_id=stops or None,
+        pad_token_id=padding, decoder_start_token_id=decoder_start_of(model.config) if is_seq2seq(model) else None,
+    )  # fmt: skip
+    more: dict[str, Any] = {"logits_processor": LogitsProcessorList(drawing(decoding, prompts))} if decoding.draws else {}
+    if watch is not None:
+        more["stopping_criteria"] = StoppingCriteriaList([_Watched(watch, width, stops)])
     with torch.no_grad():
-        output: Tensor = model.generate(input_ids=input_ids, attention_mask=mask, generation_config=settings, synced_gpus=synced)
+        output: Tensor = model.generate(**given, generation_config=settings, synced_gpus=synced, **more)
     return [_until(row[width:].tolist(), stops) for row in output]
+
+
+class _Watched(StoppingCriteria):  # type: ignore[misc]  # of a class without types
+    """Has someone see the answer of one row after each of its tokens."""
+
+    def __init__(self, watch: Callable[[list[int]], bool], width: int, stops: Iterable[int]) -> None:
+        self._watch, self._width, self._stops = watch, width, stops
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Return whether the row ends: of shape (1,)."""
+        answer, _cut = _until(input_ids[0, self._width :].tolist(), self._stops)
+        return torch.full((1,), fill_value=self._watch(answer), device=input_ids.device, dtype=torch.bool)
 
 
 def _until(tokens: list[int], stops: Iterable[int]) -> tuple[list[int], bool]:
@@ -111,10 +174,6 @@ def _until(tokens: list[int], stops: Iterable[int]) -> tuple[list[int], bool]:
         if token in stops:
             return tokens[:position], False
     return tokens, True
-
-
-def _context_length(model: Any) -> int:
-    return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -15,6 +15,9 @@ class ValidationResult:
 
     figures: Mapping[MetricName, float]
     judged_by: MetricName
+    """What chooses the best weights."""
+    watched: MetricName
+    """What early stopping watches, if there is early stopping."""
 
     def score(self, step: int) -> Score | None:
         """Return the score of the weights of `step`; None if it is undefined."""

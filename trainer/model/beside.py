@@ -1,11 +1,12 @@
 """The files beside the weights in every exported folder: tokenizer, generation settings, README and the record of the base.
 
-Test: tests/trainer/model/test_exporter.py.
+Tests: tests/trainer/model/test_beside.py, tests/trainer/model/test_exporter.py.
 """
 
 import copy
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from finetune.api.record import ModelProvenance
+from finetune.api.sections import Quantization
+from finetune.api.tasks import TaskName
 from trainer.chat.turnend import stop_ids
+from trainer.model.cardcode import TEXT
+from trainer.model.cardmetadata import CARD
 from trainer.model.location import LocatedModel
-from trainer.objectives.family import Family
-
-WEIGHTS_RECORD, CARD = "base-weights.json", "README.md"
+from trainer.model.weights import WEIGHTS_RECORD
+from trainer.objectives.family import Family, decoder_start_of
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,29 @@ class Origin:
     dtype: torch.dtype
     """Type that the base weights were held in."""
     family: Family
+    task: TaskName
+    """The one that it was trained for, which the commands that use the model read again."""
+    quantization: Quantization | None = None
+    """How the base weights were held in training and measuring; `dtype` is then that of the others."""
+    known: tuple[str, ...] = ()
+    """What the task knew of the training rows, such as the names of the classes; recorded with it."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """As in report.json, as far as it is known. Figures are those of the exported weights, or left out."""
+    seed: int | None = None
+    """What the run drew from: a new head of the base begins with it."""
+    languages: tuple[tuple[str, str], ...] = ()
+    """From and into which the training data translates."""
+    wording: str | None = TEXT
+    """What the task writes around a text that it asks about; None where more than words has to be given."""
 
 
 def write_beside(folder: Path, origin: Origin, model: Any, card: str) -> None:
     """Write everything but the weights into an exported folder; `model` supplies its base's generation settings."""
-    origin.tokenizer.save_pretrained(folder)  # with its chat template
-    generation_settings(model, origin.tokenizer).save_pretrained(folder)
-    record = json.dumps(origin.provenance.to_wire(), indent=2, ensure_ascii=False)
+    origin.tokenizer.save_pretrained(folder)  # with the chat template that it was trained with, if any
+    if model.can_generate():
+        generation_settings(model, origin.tokenizer).save_pretrained(folder)
+    trained = {"task": origin.task.value, "known": list(origin.known), "seed": origin.seed, "languages": list(origin.languages)}
+    record = json.dumps({**origin.provenance.to_wire(), **trained}, indent=2, ensure_ascii=False)
     (folder / WEIGHTS_RECORD).write_text(record + "\n", encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
 
@@ -48,6 +68,8 @@ def generation_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> Gener
     settings: GenerationConfig = copy.deepcopy(model.generation_config)
     stops = stop_ids(model, tokenizer)
     settings.eos_token_id = stops[0] if len(stops) == 1 else stops or None
+    if model.config.is_encoder_decoder:
+        settings.decoder_start_token_id = decoder_start_of(model.config)
     if not settings.do_sample:
         # They have no effect without sampling, and transformers refuses to write settings that contain them.
         for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"):

@@ -1,52 +1,69 @@
-"""The README.md beside an export: what it is, what it was made from, and the few lines of Python that load it.
+"""The README.md beside an export: what it is, how to load and use it, how good it is, and what it was made from.
 
-Pure text. The lines are run by tests/trainer/model/test_card.py.
+Its parts are in cardmetadata.py, cardcode.py and cardtables.py. Pure text, but for the license, which is read from the base model's
+own card. Test: tests/trainer/model/test_card.py.
 """
 
 from finetune.api.record import ModelProvenance
 from finetune.api.sources import CLAIMS_DIRECTORY
+from finetune.api.tasks import TASKS, TaskName
 from trainer.model.beside import Origin
+from trainer.model.cardcode import Use, asking, loading
+from trainer.model.cardmetadata import Described, license_beside, metadata
+from trainer.model.cardtables import figures_section, rows_section, settings_section
 from trainer.model.location import LocatedModel, ModelKind
+from trainer.model.quantization import in_words
 
 
 def adapter_card(origin: Origin, base: str, revision: str | None) -> str:
     """Return the card of an adapter for the model that `base` (and the hub's commit `revision`) loads."""
-    job, auto_class, dtype = origin.job, origin.family.auto_class, str(origin.dtype).removeprefix("torch.")
-    at_revision = f", revision={revision!r}" if revision else ""
-    load = "\n".join([
-        "from peft import PeftModel",
-        f"from transformers import {auto_class}, AutoTokenizer",
-        "",
-        'folder = "."  # the folder of this file',
-        "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        f"base = {auto_class}.from_pretrained({base!r}{at_revision}, dtype={dtype!r})",
-        "model = PeftModel.from_pretrained(base, folder)",
-    ])  # fmt: skip
-    head = ["library_name: peft", "pipeline_tag: text-generation", "tags: [lora]"]
-    if revision:
-        head.append(f"base_model: {base}")
-    parts = [
-        f"A LoRA adapter, trained by the job {job}.",
-        _code(load),
-        _base(origin.provenance),
-        _elsewhere(origin.located, base, revision),
-    ]
-    return _card(head, f"{job}: adapter", parts)
+    code = loading(origin.family, base, revision, str(origin.dtype).removeprefix("torch."), origin.quantization)
+    made = f"A LoRA adapter, trained by the job {origin.job} {_task(origin.task)}"
+    return _card(origin, "adapter", made, code, [_elsewhere(origin.located, base, revision)], adapter=True)
 
 
 def merged_card(origin: Origin, *, lora: bool) -> str:
     """Return the card of a whole model."""
-    job, auto_class = origin.job, origin.family.auto_class
-    made = "with the LoRA adapter merged in" if lora else "with all weights trained"
-    load = "\n".join([
-        f"from transformers import {auto_class}, AutoTokenizer",
-        "",
-        'folder = "."  # the folder of this file',
-        "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        f"model = {auto_class}.from_pretrained(folder)",
-    ])  # fmt: skip
-    parts = [f"A whole model, {made}, trained by the job {job}. It needs no other file.", _code(load), _base(origin.provenance)]
-    return _card(["library_name: transformers", "pipeline_tag: text-generation"], f"{job}: whole model", parts)
+    how = "with the LoRA adapter merged in" if lora else "with all weights trained"
+    if origin.quantization is not None:
+        how = f"with the LoRA adapter, which was trained on weights in {in_words(origin.quantization)}, merged into the original weights"
+    made = f"A whole model, {how}, trained by the job {origin.job} {_task(origin.task)} It needs no other file."
+    return _card(origin, "whole model", made, loading(origin.family, None, None, "", None), [], adapter=False)
+
+
+def _card(origin: Origin, form: str, made: str, code: list[str], on_base: list[str], *, adapter: bool) -> str:
+    report, located = origin.report, origin.located
+    base = located.name if located.request.name is not None or located.revision is not None else None
+    model = Described(origin.job, origin.task, origin.family, adapter, base, license_beside(located.path))
+    use = Use(bool(getattr(origin.tokenizer, "chat_template", None)), origin.wording, _new_tokens(origin))
+    parts = [
+        f"# {origin.job}: {form}",
+        made,
+        "## How to use it",
+        "\n".join(["```python", *code, *asking(origin.family, use), "```"]),
+        _commands(origin.task),
+        figures_section(report),
+        "## The base model",
+        _base(origin.provenance),
+        *on_base,
+        rows_section(report),
+        settings_section(report),
+    ]
+    return f"---\n{metadata(model, report)}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _task(task: TaskName) -> str:
+    return f"for the task {task}: {TASKS[task].description}."
+
+
+def _new_tokens(origin: Origin) -> int:
+    generation = origin.report.get("hyperparameters", {}).get("evaluation", {}).get("generation") or {}
+    return int(generation.get("maxNewTokens") or Use.new_tokens)
+
+
+def _commands(task: TaskName) -> str:
+    talk = ", or `finetune chat .` to talk to it" if task is TaskName.CHAT else ""
+    return f'With the command, in this folder: `finetune predict . --prompt "…"`, or with `--input FILE` for the rows of a file{talk}.'
 
 
 def _base(provenance: ModelProvenance) -> str:
@@ -79,11 +96,3 @@ def _on_claim(base: str) -> str:
         return ""
     claim, _, path = base.removeprefix(f"{CLAIMS_DIRECTORY}/").partition("/")
     return f" in the job's pods (`{path or '.'}` on the PersistentVolumeClaim {claim})"
-
-
-def _code(lines: str) -> str:
-    return f"```python\n{lines}\n```"
-
-
-def _card(head: list[str], title: str, parts: list[str]) -> str:
-    return "\n".join(["---", *head, "---", "", f"# {title}", "", "\n\n".join(parts), ""])

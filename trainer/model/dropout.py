@@ -16,7 +16,7 @@ from finetune.api.errors import InputError
 
 # Endings of transformers' class names: blocks that mix the tokens of a row, and blocks that work on each token alone.
 MIXING = ("Attention", "AttentionV2", "GatedDeltaNet", "ShortConv", "Mixer", "MambaLayer", "RecurrentBlock")
-FEED_FORWARD = ("MLP", "Mlp", "FeedForward", "SparseMoeBlock", "SparseMoEBlock", "MoE", "Moe", "MoELayer")
+FEED_FORWARD = ("MLP", "Mlp", "FeedForward", "SparseMoeBlock", "SparseMoEBlock", "MoE", "Moe", "MoELayer", "ActDense")
 IN_THE_LAYER = ("fc1", "fc2")
 """OPT, XGLM and BioGPT have no feed-forward block: its two linear layers are in the layer itself."""
 WITH_RESIDUAL = ("XLNet",)
@@ -32,7 +32,9 @@ def add_block_dropout(model: nn.Module, probability: float) -> int:
         return 0
     blocks: list[nn.Module] = []
     for layer in _layers(model):
-        mixing, feed_forward = list(_parts(layer, MIXING)), list(_feed_forward(layer))
+        parts = _members(layer) or [layer]
+        mixing = [block for part in parts for block in _parts(part, MIXING)]
+        feed_forward = [block for part in parts for block in _feed_forward(part)]
         if not (mixing and feed_forward) and not _are_all(layer, [*mixing, *feed_forward]):
             raise _cannot_act(model, f"no {'feed-forward' if mixing else 'attention'} block was found in {type(layer).__name__}")
         blocks += [*mixing, *feed_forward]
@@ -55,11 +57,21 @@ def _cannot_act(model: nn.Module, reason: str) -> InputError:
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
     """Yield the layers of the model: list members that transformers marks as layers, or that contain a block."""
+    members = {id(member) for layer in model.modules() for member in _members(layer)}
     for layers in model.modules():
         if isinstance(layers, nn.ModuleList):
             for layer in layers:
+                if id(layer) in members:
+                    continue
                 if isinstance(layer, GradientCheckpointingLayer) or any(_parts(layer, (*MIXING, *FEED_FORWARD))):
                     yield layer
+
+
+def _members(layer: nn.Module) -> list[nn.Module]:
+    """Return the parts of a layer whose blocks are one level deeper, as in T5: a list of attentions and a feed-forward."""
+    if not isinstance(layer, GradientCheckpointingLayer) or any(_parts(layer, (*MIXING, *FEED_FORWARD))):
+        return []
+    return [member for child in layer.children() if isinstance(child, nn.ModuleList) for member in child]
 
 
 def _parts(layer: nn.Module, endings: tuple[str, ...]) -> Iterator[nn.Module]:

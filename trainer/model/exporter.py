@@ -1,20 +1,22 @@
 """Write the tuned model in forms that plain peft and transformers load: the adapter, or the whole model with it merged in.
 
 Every form is staged, reloaded as a user would load it, and compared with the logits of the model that was measured, a merged one
-also number by number with base plus adapter; only when all agree are they published.
+also number by number with base plus adapter; only when all agree are they published. Where the base was quantized, the adapter is
+compared on the quantized base, which was measured, and merged into the original weights.
 
-Memory, besides the model under training: the trained tensors (a whole model in float32 for full fine-tuning, little for an
-adapter) and a few layers. The base and what is read back are mapped files, and what will be written is in files too, as `Spill`
-says. Only where the base's files are of another type than they are held in, one whole model of that type is in memory.
+Memory, besides the model under training: the trained tensors, where they are not read from a checkpoint, and a few layers. The base
+and what is read back are mapped files, and what will be written is in files too, as `Spill` says. Only where the base's files are of
+another type than they are held in, one whole model of that type is in memory.
 For rank 0 only. Test: tests/trainer/model/test_exporter.py.
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -24,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
-from finetune.api.sections import Export
+from finetune.api.sections import Export, Quantization
 from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
 from trainer.model.load import load_model
@@ -32,7 +34,8 @@ from trainer.model.location import base_reference
 from trainer.model.lora import peft_warnings_silenced
 from trainer.model.merging import check_adapter, merge
 from trainer.model.spill import Spill
-from trainer.model.verification import Difference, ExportMismatchError, Probe, fingerprints
+from trainer.model.unused import never_trained
+from trainer.model.verification import Difference, ExportMismatchError, Probe, difference_of, fingerprints
 from trainer.storage.place import Place
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -43,7 +46,10 @@ class TrainedTensors:
     """The result of training, without the model under training, whose memory can then be freed."""
 
     tensors: Mapping[str, Tensor]
-    """float32 on the CPU: an adapter's by the names that peft writes, else the whole model's by parameter name."""
+    """float32 on the CPU: an adapter's by the names that peft writes, else the whole model's by parameter name.
+
+    Those of a whole model may lie in a file: each is taken once to be checked and once to be written.
+    """
     adapter: LoraConfig | None
     step: int
     """Step whose weights these are."""
@@ -54,11 +60,12 @@ class TrainedTensors:
 
         Raises RuntimeError when a tensor is missing, empty or not finite.
         """
-        state = trained_state(model, full_state)
+        names = check_trained(model, full_state)
         if not isinstance(model, PeftModel):
-            return cls(state, None, step)
+            return cls(full_state, None, step)
+        state = {name: full_state[name].detach().to("cpu") for name in names}
         # save_embedding_layers would otherwise ask the hub for the base model's vocabulary.
-        tensors = get_peft_model_state_dict(model, state_dict=dict(state), save_embedding_layers=False)
+        tensors = get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
         if len(tensors) != len(state):
             raise RuntimeError(f"the adapter has {len(tensors)} tensors where {len(state)} were trained")
         return cls({name: tensor.contiguous() for name, tensor in tensors.items()}, model.peft_config["default"], step)
@@ -73,13 +80,16 @@ class Exported:
     step: int
     dtype: torch.dtype
     difference: Difference
+    from_measured: Difference | None = None
+    """How far the original base with the adapter is from the quantized one that was measured; None if that was not quantized."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the report's entry."""
+        measured = {} if self.from_measured is None else {"differenceFromMeasured": self.from_measured.relative}
         return {
             "form": self.form.value, "path": self.uri, "step": self.step, "dtype": str(self.dtype).removeprefix("torch."),
             "logitDifference": self.difference.relative, "maxLogitDifference": self.difference.largest,
-            "tolerance": self.difference.tolerance,
+            "tolerance": self.difference.tolerance, **measured,
         }  # fmt: skip
 
 
@@ -103,7 +113,7 @@ def export(
         staged = {form: stack.enter_context(place.stage(form.value)) for form in written}
         folders = {form: staged[form].folder for form in written}
         if trained.adapter is None:
-            found = {Export.MERGED: (dtype, writer.whole(folders[Export.MERGED], dtype))}
+            found = {Export.MERGED: Verified(dtype, writer.whole(folders[Export.MERGED], dtype))}
         else:
             found = writer.adapter_and_merged(folders[Export.ADAPTER], folders.get(Export.MERGED), dtype)
         wanted = [form for form in written if form in forms]
@@ -113,28 +123,44 @@ def export(
         done = []
         for form in wanted:
             staged[form].publish()
-            done.append(Exported(form, place.uri(form.value), trained.step, *found[form]))
+            one = found[form]
+            done.append(Exported(form, place.uri(form.value), trained.step, one.dtype, one.difference, one.from_measured))
             published(done[-1])
         return done
 
 
-def trained_state(model: nn.Module, full_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return every trained tensor on the CPU by parameter name; all must be there, none empty, all finite."""
+def check_trained(model: nn.Module, full_state: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the trained tensors; RuntimeError unless all are there, none is empty, all are finite.
+
+    Each is taken from `full_state` once.
+    """
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    state = {name: full_state[name].detach().to("cpu") for name in names if name in full_state}
-    for fault, faulty in (
-        ("missing", [name for name in names if name not in state]),
-        ("empty (as a sharded model's are before they are gathered)", [name for name in state if not state[name].numel()]),
-        ("not finite", [name for name in state if not torch.isfinite(state[name]).all()]),
-    ):
-        if faulty:
-            raise RuntimeError(f"of the tensors to export {len(faulty)} are {fault}, such as {faulty[0]}")
-    return state
+    faulty: dict[str, list[str]] = {}
+    for name in names:
+        value = full_state.get(name)
+        if value is None:
+            faulty.setdefault("missing", []).append(name)
+        elif not value.numel():
+            faulty.setdefault("empty (as a sharded model's are before they are gathered)", []).append(name)
+        elif not torch.isfinite(value).all():
+            faulty.setdefault("not finite", []).append(name)
+    for fault, found in faulty.items():
+        raise RuntimeError(f"of the tensors to export {len(found)} are {fault}, such as {found[0]}")
+    return names
 
 
 def base_dtype(model: nn.Module) -> torch.dtype:
     """Return the type of the base weights; adapters may be kept in a wider one."""
-    return next(parameter.dtype for name, parameter in model.named_parameters() if "lora_" not in name)
+    held = (parameter.dtype for name, parameter in model.named_parameters() if "lora_" not in name)
+    return next(dtype for dtype in held if dtype.is_floating_point)  # quantized ones are bytes
+
+
+class Verified(NamedTuple):
+    """What was found of a form that was written and read back; as in Exported."""
+
+    dtype: torch.dtype
+    difference: Difference
+    from_measured: Difference | None = None
 
 
 @dataclass(frozen=True)
@@ -148,28 +174,46 @@ class _Writer:
     def whole(self, staged: Path, dtype: torch.dtype) -> Difference:
         """Write the model whose every weight was trained."""
         base = load_model(self.origin.located, dtype, self.origin.family)
-        return self._save_whole(_with_state(base, self.trained.tensors, Spill(staged)), staged, dtype)
+        return self._save_whole(
+            _with_state(base, self.trained.tensors, never_trained(base, self.origin.family), Spill(staged)), staged, dtype, self.probe
+        )
 
-    def adapter_and_merged(self, adapter: Path, merged: Path | None, dtype: torch.dtype) -> dict[Export, tuple[torch.dtype, Difference]]:
+    def adapter_and_merged(self, adapter: Path, merged: Path | None, dtype: torch.dtype) -> dict[Export, Verified]:
         """Write the adapter, and with `merged` the whole model made from it."""
         base, revision = self._save_adapter(adapter)
+        quantization = self.origin.quantization
         # In another type than the base was held in, the sum is rounded once, from float32.
         held = self.origin.dtype if merged is None or dtype == self.origin.dtype else torch.float32
+        measured_in = held if quantization is None else self.origin.dtype
+        adapted = self._read_adapter(adapter, measured_in, quantization)
+        write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision))
+        found = {Export.ADAPTER: Verified(torch.float32, self.probe.compare(adapted, "adapter", measured_in))}
+        if merged is None:
+            return found
+        probe, from_measured = self.probe, None
+        if quantization is not None:
+            # The adapter is added to the original weights, whose model was never measured: it is compared with itself before the merge.
+            del adapted
+            adapted = self._read_adapter(adapter, held, None)
+            probe = self.probe.of(adapted, held)
+            from_measured = difference_of(probe.logits, self.probe.logits, tolerance=math.inf)
+        spill = Spill(merged)
+        whole = merge(adapted, keep=spill)
+        if dtype != held:
+            _convert(whole, dtype, spill)
+        del adapted
+        found[Export.MERGED] = Verified(dtype, self._save_whole(whole, merged, dtype, probe), from_measured)
+        return found
+
+    def _read_adapter(self, folder: Path, dtype: torch.dtype, quantization: Quantization | None) -> PeftModel:
+        """Return the base with the adapter that was written, which must be the one that was trained."""
+        base = load_model(self.origin.located, dtype, self.origin.family, quantization)
         with peft_warnings_silenced():
-            adapted = PeftModel.from_pretrained(load_model(self.origin.located, held, self.origin.family), adapter)
+            adapted = PeftModel.from_pretrained(base, folder)
         config = self.trained.adapter
         assert config is not None  # noqa: S101 the caller has checked
         check_adapter(adapted, self.trained.tensors, config.lora_alpha / config.r)
-        write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision))
-        found = {Export.ADAPTER: (torch.float32, self.probe.compare(adapted, "adapter", held))}
-        if merged is not None:
-            spill = Spill(merged)
-            whole = merge(adapted, keep=spill)
-            if dtype != held:
-                _convert(whole, dtype, spill)
-            del adapted
-            found[Export.MERGED] = (dtype, self._save_whole(whole, merged, dtype))
-        return found
+        return adapted
 
     def _save_adapter(self, staged: Path) -> tuple[str, str | None]:
         """Write the adapter and return the base that it names, with its commit on the hub."""
@@ -181,6 +225,10 @@ class _Writer:
         config.inference_mode = True
         config.base_model_name_or_path, config.revision = base, revision
         config.target_modules = sorted(config.target_modules)
+        if config.modules_to_save is not None:
+            config.modules_to_save = sorted(set(config.modules_to_save))
+        if config.exclude_modules is not None:
+            config.exclude_modules = sorted(config.exclude_modules)
         config.save_pretrained(staged)
         with safe_open(staged / ADAPTER_WEIGHTS, framework="pt") as written:
             read = {name: written.get_tensor(name) for name in written.keys()}  # noqa: SIM118
@@ -189,14 +237,16 @@ class _Writer:
             raise RuntimeError(f"{staged} was not read back as it was written: {len(differing)} tensors differ, such as {differing[0]}")
         return base, revision
 
-    def _save_whole(self, model: PreTrainedModel, staged: Path, dtype: torch.dtype) -> Difference:
+    def _save_whole(self, model: PreTrainedModel, staged: Path, dtype: torch.dtype, probe: Probe) -> Difference:
         """Write a model, free its memory, and verify what plain transformers reads. The caller must not use the model afterwards."""
         overflowing = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
         if overflowing:
             problem = f"{len(overflowing)} tensors, such as {overflowing[0]}, are beyond what {str(dtype).removeprefix('torch.')} holds"
             raise ExportMismatchError(f"the whole model cannot be written: {problem}; bfloat16 has the range of float32")
         written = fingerprints(model)
-        settings, model.generation_config = model.generation_config, GenerationConfig()  # written beside, with the ends of a turn
+        settings = getattr(model, "generation_config", None)
+        if settings is not None:
+            model.generation_config = GenerationConfig()  # written beside, with the ends of a turn
         model.save_pretrained(staged)
         model.generation_config = settings
         write_beside(staged, self.origin, model, merged_card(self.origin, lora=self.trained.adapter is not None))
@@ -204,19 +254,19 @@ class _Writer:
         read = getattr(transformers, self.origin.family.auto_class).from_pretrained(staged, local_files_only=True)
         if fingerprints(read) != written:
             raise RuntimeError(f"{staged} was not read back as it was written")
-        return self.probe.compare(read, "merged model" if self.trained.adapter is not None else "whole model", dtype)
+        return probe.compare(read, "merged model" if self.trained.adapter is not None else "whole model", dtype)
 
 
-def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor], spill: Spill) -> PreTrainedModel:
-    """Return the base model with trained values in place of its own."""
-    parameters = dict(base.named_parameters())
-    if parameters.keys() != state.keys():
-        differing = sorted(parameters.keys() ^ state.keys())
+def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor], untrained: set[str], spill: Spill) -> PreTrainedModel:
+    """Return the base model with trained values in place of its own, but for parameters that are never trained."""
+    parameters = {name: parameter for name, parameter in base.named_parameters() if name not in untrained}
+    if differing := sorted(parameters.keys() ^ (state.keys() - untrained)):
         raise RuntimeError(f"the state to export and the base model differ in {len(differing)} tensors, such as {differing[0]}")
     for name, parameter in parameters.items():
-        if parameter.shape != state[name].shape:
-            raise RuntimeError(f"{name} has the shape {tuple(state[name].shape)} in the state, {tuple(parameter.shape)} in the base model")
-        parameter.data = spill(state[name].to(parameter.dtype))
+        value = state[name]
+        if parameter.shape != value.shape:
+            raise RuntimeError(f"{name} has the shape {tuple(value.shape)} in the state, {tuple(parameter.shape)} in the base model")
+        parameter.data = spill(value.to(parameter.dtype))
     return base
 
 

@@ -16,7 +16,7 @@ MAX_HEADER_BYTES = 100 * 1024 * 1024
 
 
 def check_folder(path: Path, field: str, *, weights: bool = True) -> None:
-    """Raise InputError unless `path` holds a causal language model in safetensors with its tokenizer."""
+    """Raise InputError unless `path` holds a model in safetensors with its tokenizer."""
     if not path.is_dir():
         problem = f"{path} is a file, not a folder" if path.exists() else f"there is no folder {path}"
         raise InputError(field, problem, LAYOUT)
@@ -51,8 +51,6 @@ def _check_config(path: Path, field: str) -> None:
     if not file.is_file():
         raise InputError(field, f"{path} has no config.json", LAYOUT)
     config = _read_json(file, field)
-    if config.get("is_encoder_decoder"):
-        raise InputError(field, f"{path} is an encoder-decoder model", "give a causal (decoder-only) language model")
     if "quantization_config" in config:
         fix = "give the model's unquantized weights"
         raise InputError(field, f"{path} holds quantized weights, which cannot be trained", fix)

@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from trainer.hub.weightnames import WEIGHTS
@@ -73,7 +74,14 @@ def dequantized_folder(
 
 
 def _folder(file: Path) -> Path:
-    return cache_directory() / "models" / f"{sha256_of(file)[:32]}-v{FORMAT_VERSION}"
+    found = file.stat()
+    return cache_directory() / "models" / f"{_digest(file, found.st_ino, found.st_size, found.st_ctime_ns)[:32]}-v{FORMAT_VERSION}"
+
+
+@lru_cache(maxsize=8)
+def _digest(file: Path, *_version: int) -> str:
+    """Return the sha256 of a file, which is read once in each version: a run asks for the folder of its model again and again."""
+    return sha256_of(file)
 
 
 @contextmanager

@@ -3,49 +3,110 @@
 Reads only safetensors and runs no code of the model's repository. Test: tests/trainer/model/test_load.py.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 import transformers
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from finetune.api.errors import InputError
 from finetune.api.record import ModelProvenance
+from finetune.api.sections import Quantization
 from trainer.model.faults import FIX, first_line
 from trainer.model.folder import weight_files
+from trainer.model.head import POOLER, has_head, head_of, is_class_of
 from trainer.model.location import LocatedModel, ModelKind, folder_of
+from trainer.model.quantization import check_available, in_words, load_options, settle
 from trainer.model.weights import parameter_count, weights_digest
 from trainer.objectives.family import Family
 
+CPU = torch.device("cpu")
 
-def load_model(located: LocatedModel, dtype: torch.dtype, family: Family) -> PreTrainedModel:
-    """Load the weights in `dtype`, ready to train; raises InputError when they cannot be used, and what `folder_of` raises."""
+
+def load_model(
+    located: LocatedModel, dtype: torch.dtype, family: Family, quantization: Quantization | None = None, device: torch.device = CPU,
+    *, seed: int = 0,
+) -> PreTrainedModel:  # fmt: skip
+    """Load the weights in `dtype`, ready to train; raises InputError when they cannot be used, and what `folder_of` raises.
+
+    With `quantization` those of linear layers are quantized, on `device`, and compute in `dtype`; otherwise the model is on the CPU.
+    The head of an encoder that the weights lack is initialized from `seed`.
+    """
     transformers.utils.logging.disable_progress_bar()
+    check_available(quantization)
+    options = load_options(quantization, dtype, device) if quantization is not None else {}
     folder = folder_of(located)  # that a disk is full while it is made is no fault of the files
     try:
-        model, info = getattr(transformers, family.auto_class).from_pretrained(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # reported below, in our words
-            output_loading_info=True,
-        )
+        saved = AutoConfig.from_pretrained(folder, local_files_only=True) if family.new_head else None
+        new_head = saved is not None and not has_head(saved, family)
+        with _making_a_head(seed) if new_head else nullcontext():
+            model, info = getattr(transformers, family.auto_class).from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # reported below, in our words
+                output_loading_info=True,
+                **family.settings,
+                **options,
+            )
+            if new_head and saved is not None and is_class_of(saved, family):
+                _begin_again(model)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise InputError(located.field, f"the model in {located.path} cannot be loaded: {first_line(error)}", FIX) from error
     # transformers fills in random numbers for what does not fit, and only warns.
-    mismatched = {str(key[0]) for key in info["mismatched_keys"]}
-    faults = [("lack", set(info["missing_keys"]) - mismatched), ("have another shape for", mismatched)]
+    head = tuple(f"{name}." for name in head_of(model)) if new_head else ()
+    missing, mismatched = (
+        {name for name in names if not name.startswith(head)} if head else names
+        for names in (set(info["missing_keys"]), {str(key[0]) for key in info["mismatched_keys"]})
+    )
+    faults = [("lack", missing - mismatched), ("have another shape for", mismatched)]
     for fault, names in faults:
         if names:
             problem = f"the weights in {located.path} {fault} {len(names)} tensors of the architecture, such as {min(names)}"
             raise InputError(located.field, problem, "give the weights that belong to the config.json beside them")
+    if quantization is not None:
+        settle(model)
     loaded: PreTrainedModel = model
     return loaded
 
 
-def provenance_of(located: LocatedModel, dtype: torch.dtype, digest: str | None = None) -> ModelProvenance:
+def _begin_again(model: PreTrainedModel) -> None:
+    """Initialize a head that was loaded with the weights of one for other classes, as if the weights had none; not its pooler."""
+    for name in head_of(model):
+        if not name.endswith(POOLER):
+            for part in model.get_submodule(name).modules():
+                part._is_hf_initialized = False
+                for parameter in part.parameters(recurse=False):
+                    parameter._is_hf_initialized = False
+    model._initialize_missing_keys(is_quantized=False)  # of sharded parameters too
+
+
+@contextmanager
+def _making_a_head(seed: int) -> Iterator[None]:
+    """Draw what a new head begins with from `seed`, the same on every rank; other random numbers are as without it.
+
+    Silences transformers' list of what is new and what is not used: what matters of it is a finding.
+    """
+    before = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
+    finally:
+        transformers.utils.logging.set_verbosity(before)
+
+
+def provenance_of(
+    located: LocatedModel, dtype: torch.dtype, digest: str | None = None, quantization: Quantization | None = None
+) -> ModelProvenance:
     """Return which weights these are, held in `dtype`; without a `digest` it reads every weight file, so call it on one rank only."""
     held = str(dtype).removeprefix("torch.")
+    if quantization is not None:
+        held = f"{in_words(quantization)}, other weights {held}"
     stored = "4-bit (GGUF Q4_1), dequantized, held as " if located.kind is ModelKind.GGUF else ""
     return ModelProvenance(
         name=located.name,

@@ -18,6 +18,8 @@ from transformers.pytorch_utils import Conv1D
 from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Regularization
 from trainer.model.dropout import add_block_dropout
+from trainer.model.head import own_modules
+from trainer.model.unused import never_trained, unused_modules
 from trainer.objectives.family import Family
 
 ALL_LINEAR = "all-linear"
@@ -32,6 +34,10 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
     """
     if method.lora is None:
         whole: nn.Module = model.requires_grad_(True)
+        left = never_trained(model, family)
+        for name, parameter in model.named_parameters():
+            if name in left:
+                parameter.requires_grad_(False)
     else:
         whole = _with_adapters(model, method.lora, seed, family)
     # After the adapters, so that dropout applies to what they add to a block's output too.
@@ -43,10 +49,12 @@ def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int, family: 
     linear = _linear(model)  # now, because PEFT leaves the model half changed when it refuses
     _check_targets(model, lora.target_modules or [], linear)
     _refuse_shared_weights(model, lora.target_modules)
+    unused = unused_modules(model, family)
+    head = [name for name in own_modules(model) if name not in unused] if family.new_head else []
     with torch.random.fork_rng(), peft_warnings_silenced():
         torch.manual_seed(seed)
         try:
-            adapted: nn.Module = get_peft_model(model, lora_config(lora, family))
+            adapted: nn.Module = get_peft_model(model, lora_config(lora, family, head, _targets_in(unused, model, lora.target_modules)))
         except ValueError as error:
             said = " ".join(str(error).split())[:300]  # it may print a whole module on many lines
             if lora.target_modules is None:
@@ -65,15 +73,19 @@ def peft_warnings_silenced() -> Iterator[None]:
         yield
 
 
-def lora_config(lora: LoraMethod, family: Family) -> LoraConfig:
-    """Return PEFT's configuration for a job's method.lora."""
+def lora_config(lora: LoraMethod, family: Family, head: Sequence[str] = (), without: Sequence[str] = ()) -> LoraConfig:
+    """Return PEFT's configuration for a job's method.lora.
+
+    The modules of `head` are fully trained and saved with the adapter; those of `without` get no adapter.
+    """
     return LoraConfig(
         task_type=TaskType(family.peft_task),
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules or ALL_LINEAR,
-        modules_to_save=list(family.head) or None,
+        modules_to_save=list(head) or None,
+        exclude_modules=list(without) or None,
     )
 
 
@@ -141,6 +153,13 @@ def _target_index(name: str, module: nn.Module, model: PreTrainedModel, targets:
         suits = isinstance(module, nn.Linear | Conv1D) and module is not model.get_output_embeddings()
         return 0 if suits else None
     return next((index for index, target in enumerate(targets) if _fits(name, target)), None)
+
+
+def _targets_in(unused: Sequence[str], model: PreTrainedModel, targets: Sequence[str] | None) -> list[str]:
+    """Return the modules inside of `unused` that would get an adapter; PEFT warns where it is to leave out another one."""
+    inside = tuple(f"{name}." for name in unused)
+    names = ((name, module) for name, module in model.named_modules() if name in unused or (inside and name.startswith(inside)))
+    return [name for name, module in names if _target_index(name, module, model, targets) is not None]
 
 
 def _linear(model: PreTrainedModel) -> list[str]:

@@ -46,11 +46,18 @@ def padded_because(model: Any, forward: Callable[..., Tensor], arguments: frozen
     if wanted is Packing.NEVER:
         return NOT_WANTED
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if base.config.is_encoder_decoder:
+        return _refused(f"{type(base).__name__} reads two rows for each sample, one in its encoder and one in its decoder", wanted)
     before = base.config._attn_implementation
     reason = next((found for found in gather(_fault(model, base, forward, arguments)) if found is not None), None)
     if reason is None:
         return None
     base.set_attn_implementation(before)
+    return _refused(reason, wanted)
+
+
+def _refused(reason: str, wanted: Packing) -> str:
+    """Return why rows are padded; raises InputError if the job wants them packed."""
     if wanted is Packing.ALWAYS:
         raise InputError("training.packing", reason, "set it to auto, which pads the rows of such a model")
     return reason
@@ -78,6 +85,8 @@ def padding_finding(reason: str) -> str:
 
 def _check_architecture(model: PreTrainedModel, arguments: frozenset[str]) -> None:
     """Raise UnpackableError for what can be told without a forward pass."""
+    if not model.can_generate():
+        raise UnpackableError("its tokens attend to later ones")
     if "position_ids" not in arguments:
         raise UnpackableError("its positions cannot begin again at each document")
     if not model._can_set_attn_implementation():

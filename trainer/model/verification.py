@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from finetune.api.errors import RunError
 from finetune.api.record import REASON_EXPORT
+from trainer.objectives.family import Family, probe_inputs
+from trainer.outputs import logits_of
 
 PROBE_ROWS, PROBE_TOKENS = 4, 64
 """Few and short, because a large model may compute them on the CPU."""
@@ -50,18 +52,24 @@ class Probe:
     rows: tuple[tuple[int, ...], ...]
     """Token ids."""
     logits: tuple[Tensor, ...]
-    """(positions, vocabulary) for each row, float32 on the CPU."""
+    """(positions, vocabulary) for each row, or (classes,), float32 on the CPU."""
     dtype: torch.dtype
     """Type that they were computed in."""
+    family: Family
 
     @classmethod
-    def take(cls, forward: Callable[[Tensor], Tensor], rows: Sequence[Sequence[int]], dtype: torch.dtype) -> "Probe":
-        """Return the probe of the model behind `forward`, which maps ids of shape (1, positions) to logits; one row at a time.
+    def take(cls, forward: Callable[..., Tensor], rows: Sequence[Sequence[int]], dtype: torch.dtype, family: Family) -> "Probe":
+        """Return the probe of a model of `family`, whose `forward` returns logits for its arguments; one row at a time.
 
         Every rank of a sharded model must call it, with the same rows.
         """
         chosen = tuple(tuple(int(token) for token in row[:PROBE_TOKENS]) for row in rows[:PROBE_ROWS])
-        return cls(chosen, tuple(_logits(forward, row) for row in chosen), dtype)
+        return cls(chosen, tuple(_logits(forward, row, family) for row in chosen), dtype, family)
+
+    def of(self, model: nn.Module, dtype: torch.dtype) -> "Probe":
+        """Return the probe of another model, in `dtype`, on the same rows."""
+        model.eval()
+        return Probe.take(lambda **inputs: logits_of(model(**inputs)), self.rows, dtype, self.family)
 
     def compare(self, model: nn.Module, what: str, dtype: torch.dtype) -> Difference:
         """Return how far a model that was read back, in `dtype`, is from the one measured.
@@ -69,7 +77,7 @@ class Probe:
         Raises ExportMismatchError when that is more than rounding explains; `what` names the export for its message.
         """
         model.eval()
-        found = [_logits(lambda ids: model(input_ids=ids, use_cache=False).logits, row) for row in self.rows]
+        found = [_logits(lambda **inputs: logits_of(model(**inputs)), row, self.family) for row in self.rows]
         if any(one.shape != expected.shape for one, expected in zip(found, self.logits, strict=True)):
             problem = f"it gives logits of shape {tuple(found[0].shape)} where {tuple(self.logits[0].shape)} were measured"
             raise ExportMismatchError(f"the {what} is not the model that was measured: {problem}")
@@ -107,6 +115,7 @@ def fingerprints(model: nn.Module) -> dict[str, int]:
     return {name: zlib.crc32(parameter.detach().float().contiguous().numpy().data) for name, parameter in model.named_parameters()}
 
 
-def _logits(forward: Callable[[Tensor], Tensor], row: Sequence[int]) -> Tensor:
+def _logits(forward: Callable[..., Tensor], row: Sequence[int], family: Family) -> Tensor:
     with torch.no_grad():
-        return forward(torch.tensor([row])).detach()[0].to("cpu", torch.float32)
+        found = forward(**probe_inputs(family, torch.tensor([row]))).detach()
+    return found[0].to("cpu", torch.float32)

@@ -11,6 +11,9 @@ from trainer.model.folder import weight_files
 from trainer.model.location import LocatedModel, ModelKind
 from trainer.storage.digest import sha256_of
 
+WEIGHTS_RECORD = "base-weights.json"
+"""File beside exported weights: the base model that they were made from, its digest, and the task that was trained."""
+
 
 def parameter_count(files: Sequence[Path]) -> int:
     """Return the number of parameters by the headers of safetensors files; tied ones are stored once."""

@@ -12,8 +12,9 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
-from trainer.objectives.family import Family
+from trainer.objectives.family import Family, decoder_start_of
 from trainer.objectives.outputlayer import plain_output_layer
 
 
@@ -54,17 +55,27 @@ class Forward:
     compute: Callable[..., Tensor]
     """Returns logits for keyword arguments of the model."""
     arguments: frozenset[str]
-    output_layer: nn.Linear | None
+    output_layer: nn.Linear | None = None
     """The layer that the logits come out of, if an objective may compute them itself; see `plain_output_layer`."""
+    decoder_start: int | None = None
+    """The token that an encoder-decoder's answers begin after; None for other models."""
 
 
-def probed_forward(model: Any, compute: Callable[..., Tensor]) -> Forward:
+def probed_forward(model: Any, compute: Callable[..., Tensor], family: Family) -> Forward:
     """Return the forward pass of `model`, which may have adapters; `compute` is the engine's forward.
 
-    Runs the model twice on two tokens to find its output layer, so once a run is enough.
+    Runs a causal model twice on two tokens to find its output layer, so once a run is enough.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return Forward(compute, frozenset(inspect.signature(base.forward).parameters), plain_output_layer(model))
+    layer = plain_output_layer(model) if family.kind is ModelFamily.CAUSAL else None
+    start = decoder_start_of(base.config) if family.kind is ModelFamily.SEQ2SEQ else None
+    return Forward(compute, arguments_of(model), layer, start)
+
+
+def arguments_of(model: Any) -> frozenset[str]:
+    """Return the keyword arguments that a model's forward pass accepts; the model may have adapters."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return frozenset(inspect.signature(base.forward).parameters)
 
 
 B = TypeVar("B", bound=Batch)
@@ -77,11 +88,17 @@ class Objective(Protocol[B]):
     def family(self) -> Family:
         """The kind of model that this objective trains."""
 
+    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
+        """Return a training row as it is in an epoch, with as many units: an objective may choose its targets at random."""
+
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> B:
         """Make a batch of `samples`, at least one: padded to one length, or packed into one row, if the model can read that."""
 
     def loss(self, forward: Forward, batch: B, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums that one batch contributes to the loss of its global batch."""
 
-    def nll(self, forward: Forward, batch: B) -> float:
-        """Return the negative log-likelihood of a batch in nats, without a graph and with little memory, for figures."""
+    def nll(self, forward: Forward, batch: B) -> Tensor:
+        """Return the negative log-likelihood of each sample in nats, in the order of `collate`: (samples,), float64, on the CPU.
+
+        For figures: without a graph, with little memory. A sample's value depends on no other in its batch.
+        """

@@ -15,8 +15,8 @@ from trainer.data.rows import Sample
 from trainer.objectives.base import Forward, LossSums, on_device
 from trainer.objectives.documents import Documents
 from trainer.objectives.family import CAUSAL_LM
-from trainer.objectives.loss import loss_sums, nll_sum
-from trainer.objectives.outputlayer import is_frozen, loss_of_hidden, without_output_layer
+from trainer.objectives.loss import loss_sums, nll_of_units, sums_each
+from trainer.objectives.outputlayer import is_frozen, loss_of_hidden, nll_of_hidden, without_output_layer
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class CausalBatch:
     """(units,); the tokens with loss."""
     places: Tensor
     """(units,); where the logits of each are in the flattened (rows, kept). Known before a GPU is: to find them there would wait for it."""
+    units_each: tuple[int, ...]
+    """How many of these tokens each sample has, in order."""
     tokens: int
     """Number of tokens, excluding padding."""
 
@@ -50,6 +52,7 @@ class CausalBatch:
             on_device(self.positions, device),
             on_device(self.targets, device),
             on_device(self.places, device),
+            self.units_each,
             self.tokens,
         )
 
@@ -59,6 +62,10 @@ class CausalObjective:
 
     family = CAUSAL_LM
 
+    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
+        """Return the sample: its targets are always the same."""
+        return sample
+
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> CausalBatch:
         """Pad or pack `samples`, at least one, into a batch. A sample's token i is the target of position i - 1."""
         return _packed(samples) if packed else _padded(samples)
@@ -66,14 +73,17 @@ class CausalObjective:
     def loss(self, forward: Forward, batch: CausalBatch, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums of one batch over its tokens with loss."""
         if forward.output_layer is not None and is_frozen(forward.output_layer):
-            return LossSums(*_loss_of_hidden(forward, forward.output_layer, batch, label_smoothing))
+            hidden = _hidden(forward, forward.output_layer, batch)
+            return LossSums(*loss_of_hidden(hidden, forward.output_layer, batch.targets, label_smoothing))
         return loss_sums(_logits(forward, batch), batch.places, batch.targets, label_smoothing)
 
-    def nll(self, forward: Forward, batch: CausalBatch) -> float:
-        """Return the negative log-likelihood of the tokens with loss, in nats."""
+    def nll(self, forward: Forward, batch: CausalBatch) -> Tensor:
+        """Return the negative log-likelihood of each sample's tokens with loss, in nats: (samples,), float64, on the CPU."""
         if forward.output_layer is not None:
-            return float(_loss_of_hidden(forward, forward.output_layer, batch, label_smoothing=0.0)[1])
-        return nll_sum(_logits(forward, batch), batch.places, batch.targets)
+            found = nll_of_hidden(_hidden(forward, forward.output_layer, batch), forward.output_layer, batch.targets)
+        else:
+            found = nll_of_units(_logits(forward, batch), batch.places, batch.targets)
+        return sums_each(found, batch.units_each)
 
 
 CAUSAL = CausalObjective()
@@ -89,7 +99,8 @@ def _padded(samples: Sequence[Sample]) -> CausalBatch:
         input_ids[index, :size] = torch.tensor(row.input_ids)
         attention_mask[index, :size] = 1
         loss_mask[index, : size - 1] = torch.tensor(row.loss_mask[1:], dtype=torch.bool)
-    return _batch({"input_ids": input_ids, "attention_mask": attention_mask}, loss_mask, int(attention_mask.sum()))
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    return _batch(inputs, loss_mask, units_each(samples), int(attention_mask.sum()))
 
 
 def _packed(samples: Sequence[Sample]) -> CausalBatch:
@@ -97,17 +108,22 @@ def _packed(samples: Sequence[Sample]) -> CausalBatch:
     input_ids = torch.cat([torch.tensor(row.input_ids) for row in samples]).unsqueeze(0)
     # A document's last position has no next token: what follows there belongs to another document.
     loss = torch.cat([torch.tensor([*row.loss_mask[1:], False], dtype=torch.bool) for row in samples]).unsqueeze(0)
-    return _batch(documents.inputs(input_ids), loss, input_ids.numel())
+    return _batch(documents.inputs(input_ids), loss, units_each(samples), input_ids.numel())
 
 
-def _batch(inputs: Mapping[str, Any], loss_mask: Tensor, tokens: int) -> CausalBatch:
+def units_each(samples: Sequence[Sample]) -> tuple[int, ...]:
+    """Return the number of tokens with loss of each sample."""
+    return tuple(sum(row.loss_mask) for row in samples)
+
+
+def _batch(inputs: Mapping[str, Any], loss_mask: Tensor, each: tuple[int, ...], tokens: int) -> CausalBatch:
     """Return the batch of these inputs; `loss_mask` (rows, length) says where the next token has loss."""
     positions = loss_mask.any(dim=0).nonzero().flatten()
     if positions.numel() == 0:
         positions = torch.zeros(1, dtype=torch.long)
     places = loss_mask[:, positions].flatten().nonzero().flatten()
     following = torch.roll(inputs["input_ids"], -1, dims=1)
-    return CausalBatch(inputs, positions, following[:, positions].flatten()[places], places, tokens)
+    return CausalBatch(inputs, positions, following[:, positions].flatten()[places], places, each, tokens)
 
 
 def _logits(forward: Forward, batch: CausalBatch) -> Tensor:
@@ -117,7 +133,8 @@ def _logits(forward: Forward, batch: CausalBatch) -> Tensor:
     return forward.compute(**batch.inputs, use_cache=False)[:, batch.positions]
 
 
-def _loss_of_hidden(forward: Forward, layer: nn.Linear, batch: CausalBatch, label_smoothing: float) -> tuple[Tensor, Tensor]:
+def _hidden(forward: Forward, layer: nn.Linear, batch: CausalBatch) -> Tensor:
+    """Return what the output layer would read at the tokens with loss: (units, width)."""
     with without_output_layer(layer):
         hidden = _logits(forward, batch)
-    return loss_of_hidden(hidden.flatten(0, 1).index_select(0, batch.places), layer, batch.targets, label_smoothing)
+    return hidden.flatten(0, 1).index_select(0, batch.places)

@@ -4,6 +4,8 @@ A mean per micro-batch would weight a token by its neighbors: the same batch, sp
 Test: tests/trainer/objectives/test_loss.py, tests/trainer/engine/test_invariance.py.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -31,14 +33,20 @@ def loss_sums(logits: Tensor, places: Tensor, targets: Tensor, label_smoothing: 
     return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * uniform, nll=nll.detach())
 
 
-def nll_sum(logits: Tensor, places: Tensor, targets: Tensor) -> float:
-    """Return the negative log-likelihood of the loss tokens, in nats, for figures; arguments as in `loss_sums`.
+def nll_of_units(logits: Tensor, places: Tensor, targets: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each loss token, in nats, for figures: (units,), float64; arguments as in `loss_sums`.
 
     Computed a few positions at a time, so that no second copy of the logits exists.
     """
     scores = logits.flatten(0, 1)
-    total = torch.zeros((), dtype=torch.float64, device=logits.device)
+    found = torch.zeros(len(places), dtype=torch.float64, device=logits.device)
     for start in range(0, len(places), CHUNK_POSITIONS):
         chunk = slice(start, start + CHUNK_POSITIONS)
-        total += functional.cross_entropy(scores.index_select(0, places[chunk]).float(), targets[chunk], reduction="sum")
-    return float(total)
+        found[chunk] = functional.cross_entropy(scores.index_select(0, places[chunk]).float(), targets[chunk], reduction="none").double()
+    return found
+
+
+def sums_each(values: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return the sums of the first counts[0] values, of the next counts[1], and so on: (len(counts),), float64, on the CPU."""
+    owners = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    return torch.zeros(len(counts), dtype=torch.float64).index_add_(0, owners, values.double().cpu())

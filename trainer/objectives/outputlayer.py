@@ -73,6 +73,22 @@ def loss_of_hidden(hidden: Tensor, layer: nn.Linear, targets: Tensor, label_smoo
     return objective, nll
 
 
+def nll_of_hidden(hidden: Tensor, layer: nn.Linear, targets: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each target, in nats, without a graph: (positions,), float64; arguments as above."""
+    weight, bias = layer.weight.to(hidden.dtype), None if layer.bias is None else layer.bias.to(hidden.dtype)
+    found = torch.zeros(len(hidden), dtype=torch.float64, device=hidden.device)
+    for chunk in _chunks(hidden, weight):
+        scores = functional.linear(hidden[chunk], weight, bias).float()
+        found[chunk] = functional.cross_entropy(scores, targets[chunk], reduction="none").double()
+    return found
+
+
+def _chunks(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
+    """Yield the positions that are computed at once."""
+    size = max(MIN_POSITIONS, CHUNK_BYTES.get(hidden.device.type, CHUNK_BYTES["cpu"]) // (4 * weight.shape[0]))
+    return (slice(start, start + size) for start in range(0, len(hidden), size))
+
+
 def is_frozen(layer: nn.Linear) -> bool:
     """Return whether the layer's weights are not trained.
 
@@ -93,9 +109,7 @@ class ChunkedLoss(torch.autograd.Function):
         vocabulary = weight.shape[0]
         nll = torch.zeros((), dtype=torch.float64, device=hidden.device)
         uniform = torch.zeros_like(nll)
-        size = max(MIN_POSITIONS, CHUNK_BYTES.get(hidden.device.type, CHUNK_BYTES["cpu"]) // (4 * vocabulary))
-        for start in range(0, len(hidden), size):
-            chunk = slice(start, start + size)
+        for chunk in _chunks(hidden, weight):
             scores = functional.linear(hidden[chunk], weight, bias).float()
             log_probabilities = functional.log_softmax(scores, dim=-1)
             del scores

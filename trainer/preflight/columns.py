@@ -10,15 +10,16 @@ from finetune.api.errors import InputError
 from finetune.api.sources import Columns
 from trainer.data.layout import SAMPLE_RECORDS, FirstRows, check_layout
 from trainer.data.noticed import Noticed
-from trainer.data.reading import Row
+from trainer.data.reading import Languages, Row
 from trainer.data.records import Record
 from trainer.data.rows import E, Skipped
 from trainer.tasks.base import Task
 
 
 def read_examples(
-    field: str, records: Iterable[Record], task: Task[E], columns: Columns | None, name: str, noticed: Noticed
-) -> Iterator[E]:
+    field: str, records: Iterable[Record], task: Task[E], columns: Columns | None, name: str, noticed: Noticed,
+    languages: Languages | None = None,
+) -> Iterator[E]:  # fmt: skip
     """Yield the examples of one source; `noticed` collects its findings. `name` is the file or data set, for messages.
 
     Each file of a source has its own layout, chosen by its first rows. Raises InputError if no row is left.
@@ -32,7 +33,7 @@ def read_examples(
         check_layout(field, layout, first, name, task.column_advice)
         noticed.take_layout(layout)
         for record in chain(head, of_file):
-            row = Row(field, name, record, layout, first, ignored, noticed)
+            row = Row(field, name, record, layout, first, ignored, noticed, languages)
             example = task.read(row)
             if isinstance(example, Skipped):
                 noticed.skip(record.where, example)

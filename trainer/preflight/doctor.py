@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from finetune.api.errors import InputError
+from finetune.api.tasks import ModelFamily
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.data.sampled import Keep, Sampled, count_of, in_memory
@@ -16,8 +17,8 @@ from trainer.data.shards import loss_tokens_of, token_blocks, truncated_of
 from trainer.preflight.findings_answers import answer_findings, near_leakage_findings
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
+from trainer.preflight.measured import refuse_undefined, refuse_unmeasured
 from trainer.tasks.base import Task
-from trainer.tasks.registry import task_of
 
 FEW_ROWS = 30
 """With fewer held-out rows, figures are unreliable."""
@@ -25,27 +26,28 @@ UNKNOWN_SHARE = 0.01
 NO_LIMITS = ModelLimits()
 
 
-def examine(dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS,
+def examine(task: Task[Any], dataset: Dataset, tokenizer: Any, config: TrainConfig, limits: ModelLimits = NO_LIMITS,
             keep: Keep = in_memory) -> tuple[str, ...]:  # fmt: skip
     """Return findings, most important first; raises InputError for data that makes training pointless.
 
     `limits` are those of the model; `keep` stores the tokens of the examined rows, which may be many.
     """
     max_length = config.training.max_sequence_length
-    task = task_of(config.task)
     task.check_tokenizer(tokenizer)
-    sides = [task.sampled(name, rows, tokenizer, max_length, keep) for name, rows in dataset.sides().items() if rows]
+    refuse_unmeasured(config, task.route)
+    refuse_undefined(task, dataset, tokenizer, config)
+    sides = [task.on(name).sampled(name, rows, tokenizer, max_length, keep) for name, rows in dataset.sides().items() if rows]
     train = sides[0]
     findings = [
         *held_out_findings(dataset),
         *(finding for side in sides for finding in length_findings(side, max_length)),
-        *limit_findings([side.rows for side in sides], tokenizer, config, limits),
+        *limit_findings([side.rows for side in sides], tokenizer, config, task.route, limits),
         *task.findings(sides, tokenizer),
-        *unknown_token_findings(train, tokenizer),
+        *unknown_token_findings(train, tokenizer, tails=task.family is not ModelFamily.ENCODER),
         *answer_findings(dataset.train),
         *near_leakage_findings(dataset),
         *size_findings(dataset, tokenizer, task, config),
-        *evaluation_findings(dataset, tokenizer, config, limits),
+        *evaluation_findings(task, dataset, tokenizer, config, limits),
     ]
     return tuple(findings)
 
@@ -82,13 +84,13 @@ def length_findings(side: Sampled[Any], max_length: int) -> list[str]:
     return findings
 
 
-def unknown_token_findings(side: Sampled[Any], tokenizer: Any) -> list[str]:
+def unknown_token_findings(side: Sampled[Any], tokenizer: Any, *, tails: bool = True) -> list[str]:
     """Report a share of unknown tokens above `UNKNOWN_SHARE`, as with a script that the tokenizer does not know."""
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id):
         return []
     tokens = count = 0
-    for block in token_blocks(side.rows):
+    for block in token_blocks(side.rows, tails=tails):
         tokens, count = tokens + len(block), count + int(np.count_nonzero(block == unknown))
     if count <= UNKNOWN_SHARE * tokens:
         return []

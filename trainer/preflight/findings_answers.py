@@ -23,11 +23,12 @@ def answer_findings(examples: Sequence[Example]) -> list[str]:
         answer = example.answer or ""
         letters += digest(answer.strip().encode())
         words += digest(" ".join(answer.split()).encode())
-    return [*_several_answers(examples, as_digests(words)), *_repeated_answer(examples, as_digests(letters))]
+    several = _several_answers(examples, as_digests(words))
+    return several if examples[0].few_answers else [*several, *_repeated_answer(examples, as_digests(letters))]
 
 
 def _several_answers(examples: Sequence[Example], answers: Digests) -> list[str]:
-    prompt_of, first_rows = numbered(prompts_of(examples))
+    prompt_of, first_rows = numbered(_asked_of(examples))
     answer_of, _ = numbered(answers)
     pairs = np.unique(prompt_of.astype(np.int64) * len(examples) + answer_of)
     several = np.bincount(pairs // len(examples), minlength=len(first_rows)) > 1
@@ -37,6 +38,13 @@ def _several_answers(examples: Sequence[Example], answers: Digests) -> list[str]
     first = examples[int(several[prompt_of].argmax())].origin
     word = "1 prompt has" if count == 1 else f"{count} prompts have"
     return [f"data.train: {word} several different answers (the first: {first}); the model learns a mixture of them"]
+
+
+def _asked_of(examples: Sequence[Example]) -> Digests:
+    """Return the `asked_key` of each row; (n, 2). Only of tasks that ask several things of a prompt are all rows read."""
+    if examples[0].asked_key == examples[0].prompt_key:
+        return prompts_of(examples)
+    return collect(bytes.fromhex(example.asked_key) for example in examples)
 
 
 def _repeated_answer(examples: Sequence[Example], answers: Digests) -> list[str]:

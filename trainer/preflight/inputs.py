@@ -1,4 +1,4 @@
-"""Everything that is known before Ray starts: rows, model, tokenizer, findings. Invalid input ends the run here.
+"""Everything that is known before ranks have anything to do: rows, model, tokenizer, findings. Invalid input ends the run here.
 
 Test: tests/trainer/preflight/test_inputs.py.
 """
@@ -9,16 +9,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from finetune.api.tasks import ModelFamily
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.sampler import steps_total
+from trainer.model.head import head_findings
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel
+from trainer.model.quantization import check_available, finding_of, quantization_of
 from trainer.model.tokenizer import load_tokenizer
-from trainer.preflight.architecture import limits_of
+from trainer.preflight.architecture import configuration_of, limits_of, task_for
 from trainer.preflight.aside import ModelChecks
 from trainer.preflight.doctor import examine
 from trainer.preflight.prepare import prepare
@@ -28,13 +31,14 @@ from trainer.storage.digest import sha256_of
 from trainer.storage.kinds import output_place
 from trainer.storage.ownership import TIME_FIELD, recorded_time
 from trainer.tasks.base import Task
-from trainer.tasks.registry import task_of
 
 
 @dataclass(frozen=True)
 class Inputs:
     """Valid input of a run. Pickled without the tokenizer: each rank loads its own, on its own node."""
 
+    task: Task[Any]
+    """As the model's kind learns it."""
     dataset: Dataset
     located: LocatedModel
     tokenizer: Any
@@ -58,8 +62,8 @@ class Inputs:
 
     def with_tokens(self, config: TrainConfig, data: DataFolder) -> "Inputs":
         """Return this input with all rows tokenized on disk."""
-        keys = shard_keys(config, self.dataset, self.tokenizer, self.template_time)
-        tokens = write_tokens(config, self.dataset, self.tokenizer, data, keys)
+        keys = shard_keys(self.task, config, self.dataset, self.tokenizer, self.template_time)
+        tokens = write_tokens(self.task, config, self.dataset, self.tokenizer, data, keys)
         return replace(self, tokens=tokens, found=found_earlier(self.dataset, data, keys))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,8 +88,7 @@ class Inputs:
         training = config.training
         engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
         sides = {field.removeprefix("data."): rows for field, rows in self.dataset.sides().items()}
-        task = task_of(config.task)
-        counts = {name: task.count(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
+        counts = {name: self.task.count(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
         about = "about " if any(count.estimated for count in counts.values()) else ""
         pieces = ", ".join(f"{count.pieces} {name}" for name, count in counts.items())
         return [
@@ -93,7 +96,7 @@ class Inputs:
             f"rows        {', '.join(f'{len(rows)} {name}' for name, rows in sides.items())}",
             *(
                 [f"pieces      {about}{pieces}, of at most {training.max_sequence_length} tokens; a step counts each as a row"]
-                if task.cuts
+                if self.task.cuts
                 else []
             ),
             f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
@@ -123,6 +126,8 @@ def check_inputs(
     The rows come first: transformers, which takes a second to import, is not imported before they are known to be valid. What
     there is to check of the model goes on beside them.
     """
+    quantization = quantization_of(config.method)
+    check_available(quantization)
     with ModelChecks(config, rehearse_here=rehearse_here) as model:
         begin(TimedStage.ROWS)
         dataset = prepare(config, data.rows)
@@ -131,13 +136,18 @@ def check_inputs(
         # A run that continues in this folder keeps its own time: on another day its rows would have other tokens.
         now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
         template_time = recorded_time(output_place(config.output)) or now
-        task = task_of(config.task)
+        configuration = configuration_of(located)
+        task = task_for(config.task, located, configuration).knowing(dataset.train)
         tokenizer = tokenizer_for(task, located, template_time)
+        task = task.fitting(tokenizer)
         shown = template_time if task.depends_on_time(tokenizer) else None
-        keys = shard_keys(config, dataset, tokenizer, shown)
+        keys = shard_keys(task, config, dataset, tokenizer, shown)
         begin(TimedStage.DOCTOR)
-        findings = examine(dataset, tokenizer, config, limits_of(located), on_disk(data, keys))
+        findings = examine(task, dataset, tokenizer, config, limits_of(configuration), on_disk(data, keys))
         begin(TimedStage.MODEL)
-        findings = (*model.rehearse(), *findings)
+        first = [finding_of(quantization)] if quantization is not None else []
+        # Only an encoder has a head of its own; to ask the objectives of other models would import torch for nothing.
+        heads = head_findings(configuration, task.objective.family) if task.family is ModelFamily.ENCODER else []
+        findings = (*first, *heads, *model.rehearse(), *findings)
         digest = model.weights_digest()
-    return Inputs(dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))
+    return Inputs(task, dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))

@@ -9,9 +9,10 @@ from typing import Any
 
 from finetune.api.errors import InputError
 from finetune.api.sections import Generation
+from finetune.api.tasks import ModelFamily, Route
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
-from trainer.data.shards import lengths_of, token_blocks
+from trainer.data.shards import lengths_of, loss_tokens_of, read_lengths_of, token_blocks
 
 
 @dataclass(frozen=True)
@@ -19,38 +20,61 @@ class ModelLimits:
     """Limits of a model's input; None if its configuration does not say."""
 
     positions: int | None = None
-    """Tokens in a row that it was trained for."""
+    """Tokens that it was trained to read in a row."""
+    answer_positions: int | None = None
+    """Tokens of an answer that an encoder-decoder was trained for."""
     fixed: bool = False
     """Whether more positions are impossible, not just worse."""
     vocabulary: int | None = None
     """Number of token embeddings; ids are below it."""
 
 
-def limit_findings(sides: Iterable[Sequence[Sample]], tokenizer: Any, config: TrainConfig, limits: ModelLimits) -> list[str]:
+def limit_findings(sides: Iterable[Sequence[Sample]], tokenizer: Any, config: TrainConfig, route: Route, limits: ModelLimits) -> list[str]:
     """Find rows longer than the model's context, and tokens without an embedding; raises InputError where the model would fail."""
-    longest = largest = 0
+    sides = list(sides)
+    longest, answer = longest_of(sides, route)
+    # What follows the text that an encoder reads are classes or positions, no tokens.
+    tails = route.family is not ModelFamily.ENCODER
+    largest = max((int(block.max(initial=0)) for rows in sides for block in token_blocks(rows, tails=tails)), default=0)
+    return [
+        *_length_findings(longest, "rows", limits.positions, limits),
+        *_length_findings(answer, "answers", limits.answer_positions, limits),
+        *_generation_findings(config, route, limits),
+        *_token_findings(largest, tokenizer, limits),
+    ]
+
+
+def longest_of(sides: Iterable[Sequence[Sample]], route: Route) -> tuple[int, int]:
+    """Return the most tokens that the model reads of a row, and that a decoder of its own writes (0 where it has none)."""
+    longest = answer = 0
     for rows in sides:
-        longest = max(longest, int(lengths_of(rows).max(initial=0)))
-        largest = max([largest, *(int(block.max(initial=0)) for block in token_blocks(rows))])
-    return [*_length_findings(longest, limits), *_generation_findings(config, limits), *_token_findings(largest, tokenizer, limits)]
+        read = lengths_of(rows) if route.family is ModelFamily.CAUSAL else read_lengths_of(rows)
+        longest = max(longest, int(read.max(initial=0)))
+        if route.family is ModelFamily.SEQ2SEQ:
+            answer = max(answer, int(loss_tokens_of(rows).max(initial=0)))
+    return longest, answer
 
 
-def _length_findings(longest: int, limits: ModelLimits) -> list[str]:
-    if limits.positions is None or longest <= limits.positions:
+def _length_findings(longest: int, what: str, positions: int | None, limits: ModelLimits) -> list[str]:
+    if positions is None or longest <= positions:
         return []
-    problem = f"allows rows of {longest} tokens, but the model has positions for {limits.positions}"
+    problem = f"allows {what} of {longest} tokens, but the model has positions for {positions}"
     if limits.fixed:
-        raise InputError("training.maxSequenceLength", problem, f"set it to {limits.positions} or less")
+        raise InputError("training.maxSequenceLength", problem, f"set it to {positions} or less")
     return [f"training.maxSequenceLength: {problem}; it was not trained for later ones"]
 
 
-def _generation_findings(config: TrainConfig, limits: ModelLimits) -> list[str]:
+def _generation_findings(config: TrainConfig, route: Route, limits: ModelLimits) -> list[str]:
+    apart = route.family is ModelFamily.SEQ2SEQ
+    positions = limits.answer_positions if apart else limits.positions
     wanted = (config.evaluation.generation or Generation()).max_new_tokens
-    if not config.evaluation.text_metrics_of(config.task) or limits.positions is None or wanted < limits.positions:
+    if not config.text_metrics(route) or positions is None or wanted < positions:
         return []
-    problem = f"{wanted} new tokens leave no room for a prompt in the model's {limits.positions} positions"
+    problem = f"{wanted} new tokens leave no room for a prompt in the model's {positions} positions"
+    if apart:  # the token that answers begin after takes one of them
+        problem = f"answers of {wanted} new tokens do not fit the {positions} positions of the model's decoder"
     if limits.fixed:
-        raise InputError("evaluation.generation.maxNewTokens", problem, f"set it to less than {limits.positions}")
+        raise InputError("evaluation.generation.maxNewTokens", problem, f"set it to less than {positions}")
     return [f"evaluation.generation.maxNewTokens: {problem}"]
 
 

@@ -18,14 +18,16 @@ from finetune.system.files import whole_letters
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.files import files_of, path_of
 from trainer.data.formats import read_file
+from trainer.data.nested import unfolded
 from trainer.data.noticed import Noticed
+from trainer.data.reading import Languages
 from trainer.data.records import Record
 from trainer.data.rows import Dataset, E
 from trainer.data.rowstore import RowWriter, StoredRows
 from trainer.data.splits import divide, without_duplicates, without_leakage
 from trainer.preflight.columns import read_examples
 from trainer.tasks.base import Task
-from trainer.tasks.registry import task_of
+from trainer.tasks.registry import reader_of
 
 
 def prepare(config: TrainConfig, folder: Path) -> Dataset:
@@ -36,7 +38,7 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     if config.augmentation is not None:
         Augmenter(config.augmentation, config.training.seed)  # reports an unreadable dictionary now
     with RowWriter(folder) as writer:
-        read = _read_sources(config.data, task_of(config.task), writer)
+        read = _read_sources(config.data, reader_of(config.task), writer)
     store = writer.store()
     findings = [finding for _, source_findings in read.values() for finding in source_findings]
 
@@ -81,7 +83,8 @@ def read_source(field: str, source: Source, task: Task[E], findings: list[str]) 
         from trainer.hub.datasets import read_hub
 
         name = source.hugging_face.name
-        records, commit = read_hub(f"{field}.huggingFace", source.hugging_face)
+        folded, commit = read_hub(f"{field}.huggingFace", source.hugging_face)
+        records = unfolded(field, folded)
         if source.hugging_face.revision is None:
             findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
     else:
@@ -89,8 +92,17 @@ def read_source(field: str, source: Source, task: Task[E], findings: list[str]) 
         layout = task.layout(field, source.columns or Columns(), None)
         records = _read_files(field, source, list(layout.columns.values()), findings)
     noticed = Noticed()
-    yield from read_examples(field, records, task, source.columns, name, noticed)
+    yield from read_examples(field, records, task, source.columns, name, noticed, languages_of(field, source, task))
     findings += map(whole_letters, noticed.findings(field))
+
+
+def languages_of(field: str, source: Source, task: Task[Any]) -> Languages | None:
+    """Return the languages of a source of translations; raises InputError where a task has no use for them."""
+    if source.source_language is None or source.target_language is None:
+        return None
+    if not task.facts.translates:
+        raise InputError(f"{field}.sourceLanguage", f"has no meaning for task {task.facts.name}", "remove it with targetLanguage")
+    return source.source_language, source.target_language
 
 
 def _read_files(field: str, source: Source, columns: list[str], findings: list[str]) -> Iterator[Record]:

@@ -14,55 +14,49 @@ from transformers.initialization import no_init_weights
 from finetune.api.errors import InputError
 from finetune.api.sections import Packing
 from finetune.api.trainconfig import TrainConfig
-from trainer.model.faults import FIX, first_line
+from trainer.model.faults import first_line
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
 from trainer.model.packing import padded_because, padding_finding
+from trainer.model.quantization import quantization_of, refuse_unfit
 from trainer.model.recompute import recompute_activations
 from trainer.objectives.base import probed_forward
-from trainer.objectives.family import CAUSAL_LM, Family
-from trainer.preflight.architecture import configuration_of
+from trainer.objectives.family import Family, configured
+from trainer.outputs import logits_of
+from trainer.preflight.architecture import configuration_of, task_for
 from trainer.preflight.passed import Rehearsed
-from trainer.tasks.registry import task_of
 
 logger = logging.getLogger(__name__)
-
-ENCODERS = frozenset({
-    "bert", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert", "roberta", "roberta-prelayernorm",
-    "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
-})  # fmt: skip
-"""Model types that attend to later tokens unless their configuration sets is_decoder: they would see the answers."""
 
 
 def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
     """Return what was found; raises InputError if the model cannot be trained as the job asks."""
     model_config = configuration_of(located)
-    family = task_of(config.task).objective.family
+    family = task_for(config.task, located, model_config).objective.family
     model = _without_weights(located, model_config, family)
     if model is None:
         return Rehearsed(built=False)
+    if quantization_of(config.method) is not None:
+        refuse_unfit(model)
     lora, deepspeed = config.method.lora, config.workers.deepspeed
     if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
         refuse_sharded_embeddings(model, lora.target_modules)
     if config.training.gradient_checkpointing:
         _recompute(model)
     whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
-    forward = probed_forward(whole, lambda **inputs: whole(**inputs).logits)
+    forward = probed_forward(whole, lambda **inputs: logits_of(whole(**inputs)), family)
     reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])
-    if reason is None or config.training.packing is Packing.NEVER:
+    if reason is None or config.training.packing is Packing.NEVER or family.targets_follow:  # no encoder reads packed rows
         return Rehearsed(built=True)
     return Rehearsed(built=True, findings=(padding_finding(reason),))
 
 
 def _without_weights(located: LocatedModel, model_config: PreTrainedConfig, family: Family) -> PreTrainedModel | None:
-    """Return the model on the meta device; None if it cannot be built there, although it might load. InputError for another family."""
+    """Return the model on the meta device; None if it cannot be built there, although it might load."""
     auto_class = getattr(transformers, family.auto_class)
-    sees_later = family is CAUSAL_LM and model_config.model_type in ENCODERS and not getattr(model_config, "is_decoder", False)
-    if sees_later or type(model_config) not in auto_class._model_mapping:
-        raise InputError(located.field, f"{model_config.model_type} in {located.path} is not a {family.name}", FIX)
     try:
         with torch.device("meta"), no_init_weights():
-            model: PreTrainedModel = auto_class.from_config(model_config, trust_remote_code=False)
+            model: PreTrainedModel = auto_class.from_config(configured(model_config, family), trust_remote_code=False)
         model.tie_weights()  # part of the skipped initialization; adapters depend on whether weights are shared
     except Exception as error:  # transformers may raise anything; only the worker that loads the weights can be certain
         logger.warning("%s could not be checked without its weights: %s", located.name, first_line(error))

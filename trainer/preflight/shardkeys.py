@@ -17,18 +17,20 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.shards import FORMAT
+from trainer.tasks.base import TRAIN, Task
 
 ENCODING_ROOMS = ("chat", "data", "tasks", "text")
 """Packages of the trainer that turn rows into tokens. All of their code counts: to tokenize again takes minutes."""
 
 
-def shard_keys(config: TrainConfig, dataset: Dataset, tokenizer: Any, template_time: str | None = None) -> dict[str, str]:
+def shard_keys(task: Task[Any], config: TrainConfig, dataset: Dataset, tokenizer: Any, template_time: str | None = None) -> dict[str, str]:
     """Return the key of each data set's shard, by the data set's field, such as data.train.
 
     `template_time` is the chat template's fixed current time; None if it reads no clock.
     """
-    way = [FORMAT, code_digest(), config.task, config.training.max_sequence_length, template_time, tokenizer_digest(tokenizer)]
-    parts = {name: json.dumps([*way, digest_of(rows)]) for name, rows in dataset.sides().items()}
+    length = config.training.max_sequence_length
+    way = [FORMAT, code_digest(), task.facts.name, task.family, task.known, length, template_time, tokenizer_digest(tokenizer)]
+    parts = {name: json.dumps([*way, name == TRAIN, digest_of(rows)]) for name, rows in dataset.sides().items()}
     return {name: f"tokens-{hashlib.sha256(part.encode()).hexdigest()[:32]}" for name, part in parts.items()}
 
 

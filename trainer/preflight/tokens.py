@@ -15,7 +15,6 @@ from trainer.data.rows import Dataset, Example, Piece
 from trainer.data.sampled import Keep
 from trainer.data.shards import Pieces, Shard, TornShardError, write_shard
 from trainer.tasks.base import Task
-from trainer.tasks.registry import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +28,14 @@ class Tokens:
     test: Shard
 
 
-def write_tokens(config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, keys: Mapping[str, str]) -> Tokens:
+def write_tokens(
+    task: Task[Any], config: TrainConfig, dataset: Dataset, tokenizer: Any, data: DataFolder, keys: Mapping[str, str]
+) -> Tokens:
     """Return the tokens of all rows; missing ones are written to the run's data folder. `keys` are those of `shard_keys`."""
-    task, length, sides = task_of(config.task), config.training.max_sequence_length, dataset.sides()
-    shards = [find_shard(data, key) or write(data, key, tokenized(task, sides[name], tokenizer, length)) for name, key in keys.items()]
+    length, sides = config.training.max_sequence_length, dataset.sides()
+    shards = [
+        find_shard(data, key) or write(data, key, tokenized(task.on(name), sides[name], tokenizer, length)) for name, key in keys.items()
+    ]
     data.forget_all_but(set(keys.values()))
     return Tokens(*shards)
 

@@ -6,7 +6,7 @@ Pure. Test: tests/trainer/rank/test_hooks.py.
 from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
-from finetune.api.metrics import MetricName, Score
+from finetune.api.metrics import Compared, MetricName, Score
 from finetune.api.record import Metrics
 
 
@@ -19,6 +19,7 @@ class MetricsUpdate(TypedDict, total=False):
     best: Score | None
     score: Score | None
     final: Mapping[MetricName, float]
+    compared: Mapping[MetricName, Compared]
 
 
 class Ledger:

@@ -10,18 +10,23 @@ from typing import Any
 import torch
 
 from finetune.api.record import ModelProvenance
+from finetune.api.sections import Precision
 from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine
-from trainer.engine.factory import build_engine, uses_bfloat16, weights_dtype
+from trainer.engine.factory import build_engine
+from trainer.engine.precision import exact_products, precision_of, set_matrix_products, weights_dtype
+from trainer.model.compiling import compile_layers
 from trainer.model.load import load_model, provenance_of
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
 from trainer.model.loralinear import fuse_adapters
 from trainer.model.packing import padded_because
+from trainer.model.quantization import quantization_of
 from trainer.model.recompute import recompute_activations
+from trainer.model.spill import give_back_freed_memory
 from trainer.objectives.base import Forward, probed_forward
+from trainer.objectives.family import Family
 from trainer.preflight.inputs import Inputs, tokenizer_for
-from trainer.tasks.registry import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +39,8 @@ class Loaded:
     forward: Forward
     located: LocatedModel
     tokenizer: Any
-    bfloat16: bool
-    """Forward and backward run in bfloat16."""
+    precision: Precision
+    """The arithmetic of forward and backward that took effect."""
     provenance: ModelProvenance | None
     """On rank 0 only."""
     padded_because: str | None
@@ -51,22 +56,28 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
     """Load tokenizer and model, and wrap the model in an engine."""
     # Decided by the job's request: a worker without its own GPU may see those of others.
     device = torch.device("cuda", torch.cuda.current_device()) if config.workers.gpus_per_worker > 0 else torch.device("cpu")
-    dtype = weights_dtype(config, device)
+    dtype, precision = weights_dtype(config, device), precision_of(config, device)
+    set_matrix_products(precision, device)
     located = locate(inputs.located.pinned())
-    tokenizer = tokenizer_for(task_of(config.task), located, inputs.template_time)
-    engine = build_engine(config, lambda: trainable_model(config, located, dtype), device)
-    provenance = provenance_of(located, dtype, inputs.weights_digest) if engine.rank == 0 else None
+    tokenizer = tokenizer_for(inputs.task, located, inputs.template_time)
+    engine = build_engine(config, lambda: trainable_model(config, inputs.task.objective.family, located, dtype, device), device)
+    give_back_freed_memory()
+    quantization = quantization_of(config.method)
+    provenance = provenance_of(located, dtype, inputs.weights_digest, quantization) if engine.rank == 0 else None
     if provenance is not None:
         logger.info("weights of %s from %s, %s, %s", provenance.name, provenance.source, provenance.precision, provenance.digest)
-    forward = probed_forward(engine.model, engine.forward)
-    padded = padded_because(engine.model, forward.compute, forward.arguments, config.training.packing, engine.gather)
-    return Loaded(engine, forward, located, tokenizer, uses_bfloat16(config, device), provenance, padded)
+    forward = probed_forward(engine.model, engine.forward, inputs.task.objective.family)
+    if config.training.compile:
+        compile_layers(engine.model, device)
+    with exact_products():
+        padded = padded_because(engine.model, forward.compute, forward.arguments, config.training.packing, engine.gather)
+    return Loaded(engine, forward, located, tokenizer, precision, provenance, padded)
 
 
-def trainable_model(config: TrainConfig, located: LocatedModel, dtype: torch.dtype) -> Any:
+def trainable_model(config: TrainConfig, family: Family, located: LocatedModel, dtype: torch.dtype, device: torch.device) -> Any:
     """Load the weights and apply the job's method, such as LoRA, with the adapters' arithmetic fused."""
-    family = task_of(config.task).objective.family
-    model = load_model(located, dtype, family)
+    model = load_model(located, dtype, family, quantization_of(config.method), device, seed=config.training.seed)
+    give_back_freed_memory()  # what was gathered or converted tensor by tensor, between what is kept
     if config.training.gradient_checkpointing:
         model = recompute_activations(model)
     trained = apply_method(model, config.method, config.regularization, config.training.seed, family)

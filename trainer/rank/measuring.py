@@ -11,11 +11,12 @@ from typing import Any
 from finetune.api.metrics import MetricName
 from finetune.api.record import Stage
 from finetune.api.sections import Generation
-from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset, Sample
 from trainer.engine.factory import engine_settings
-from trainer.evaluation.evaluator import HeldOut, measure
+from trainer.evaluation.comparison import Comparison, compare
+from trainer.evaluation.evaluator import measure
+from trainer.evaluation.heldout import HeldOut
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.registry import left_out_finding
 from trainer.evaluation.validation import ValidationResult
@@ -24,13 +25,15 @@ from trainer.rank.ledger import Ledger, MetricsUpdate
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox
 from trainer.rank.rows import Rows
-from trainer.tasks.registry import task_of
+from trainer.tasks.base import Task
+from trainer.training.batches import AtOnce
 
 
 @dataclass(frozen=True)
 class Measuring:
     """The model, the rows to evaluate it on, and where the figures go."""
 
+    task: Task[Any]
     config: TrainConfig
     dataset: Dataset
     loaded: Loaded
@@ -52,7 +55,7 @@ class Measuring:
             found = self._on_test_rows(Stage.BASELINE, "base")
         noted: MetricsUpdate = {"baseline": found.values()}
         if not self.base_outlives_training:
-            noted["score"] = found.score(self.config.task, step=0)
+            noted["score"] = found.score(self.config.judged_by(self.task.route), step=0)
         self.ledger.note(**noted)
         self.outbox.send(metrics=self.ledger.metrics)
         return found
@@ -60,20 +63,28 @@ class Measuring:
     def final(self, step: int) -> Measurement:
         """Evaluate the weights of `step`, which are the result, on the test rows."""
         found = self._on_test_rows(Stage.FINAL, "tuned")
-        self.ledger.note(final=found.values(), score=found.score(self.config.task, step) or self.ledger.metrics.score)
+        self.ledger.note(final=found.values(), score=found.score(self.config.judged_by(self.task.route), step) or self.ledger.metrics.score)
+        return found
+
+    def compared(self, base: Measurement, tuned: Measurement) -> Comparison:
+        """Return how certain the figures are, and whether the models differ. On rank 0: other ranks get nothing, and need not wait."""
+        if self.loaded.engine.rank != 0:
+            return Comparison()
+        found = compare(base, tuned)
+        self.ledger.note(compared=found.in_short())
         return found
 
     def validate(self, between: Callable[[], None]) -> ValidationResult:
         """Evaluate on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks or none."""
-        facts = TASKS[self.config.task]
-        found = self._measure(self.dataset.validation, self.rows.validation, facts.validated, between)
-        return ValidationResult(found.values(), judged_by=facts.score)
+        config, route = self.config, self.task.route
+        found = self._measure(self.dataset.validation, self.rows.validation, config.validated_metrics(route), between)
+        return ValidationResult(found.values(), judged_by=config.judged_by(route), watched=config.watched(route))
 
     def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
         self.outbox.send(stage=stage)
         if not self.rows.test:
             return Measurement()
-        names = self.config.evaluation.metrics_of(self.config.task)
+        names = self.config.test_metrics(self.task.route)
         found = self._measure(self.dataset.test, self.rows.test, names)
         if self.loaded.engine.rank == 0:
             warn_left_out(found, model, self.outbox)
@@ -84,32 +95,25 @@ class Measuring:
     ) -> Measurement:
         config = self.config
         held_out = HeldOut(
-            task_of(config.task), self.loaded.tokenizer, examples, rows, self.rows_at_once, self.tokens_at_once,
-            config.training.max_sequence_length, config.evaluation.generation or Generation(), self.packed_tokens,
+            self.task, self.loaded.tokenizer, examples, rows, self.at_once,
+            config.training.max_sequence_length, config.evaluation.generation or Generation(),
+            config.evaluation.text_normalization, tagged=examples is self.dataset.test,
         )  # fmt: skip
         return measure(self.loaded.engine, self.loaded.forward, held_out, names, between)
 
     @property
-    def rows_at_once(self) -> int:
-        """Rows of a forward pass: as many as in training, so that they fit in memory."""
-        return engine_settings(self.config).micro_batch_size
+    def at_once(self) -> AtOnce:
+        """Return how much is computed at once: as much as the largest micro-batch of training has, however long the held-out rows are.
 
-    @property
-    def tokens_at_once(self) -> int:
-        """Tokens of a forward pass: as many as in the largest micro-batch, however long the held-out rows are."""
-        return self.rows_at_once * self.rows.longest
-
-    @property
-    def packed_tokens(self) -> int | None:
-        """Tokens of a forward pass over packed rows: no more than the largest micro-batch of training has; None if rows are padded.
-
-        Both bounds are reached in training: some micro-batch holds the longest row, and some holds at least the average number of tokens.
+        Both bounds of packed rows are reached in training: some micro-batch holds the longest row, and some holds at least the
+        average number of tokens.
         """
-        if not self.loaded.packed:
-            return None
         settings, shard = engine_settings(self.config), self.rows.train.shard
-        rows_of_a_micro_batch = self.config.training.global_batch_size / self.config.workers.world_size / settings.micro_batches_per_step
-        return max(shard.longest, int(rows_of_a_micro_batch * shard.tokens / max(1, shard.pieces)))
+        packed = None
+        if self.loaded.packed:
+            rows = self.config.training.global_batch_size / self.config.workers.world_size / settings.micro_batches_per_step
+            packed = max(shard.longest, int(rows * shard.tokens / max(1, shard.pieces)))
+        return AtOnce(settings.micro_batch_size, settings.micro_batch_size * self.rows.longest, packed)
 
 
 def warn_left_out(found: Measurement, model: str, outbox: Outbox) -> None:

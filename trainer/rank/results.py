@@ -3,25 +3,32 @@
 Every rank calls these functions in the same order; only rank 0 writes. Test: tests/trainer/rank/test_results.py.
 """
 
+import contextlib
 import json
-import resource
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from finetune.api.metrics import MetricName
 from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, Stage
-from finetune.api.results import MODEL, REPORT, missing_results, read_report
+from finetune.api.results import MODEL, PREDICTIONS, REPORT, missing_results, read_report
 from finetune.api.sections import Export
+from finetune.system.memory import peak_bytes
 from trainer.engine.base import Engine
-from trainer.evaluation.evaluator import SAMPLE_ANSWERS
+from trainer.engine.precision import DTYPES, exact_products
+from trainer.engine.state import PARAMETERS
+from trainer.evaluation.comparison import Comparison
 from trainer.evaluation.measurement import Measurement
+from trainer.evaluation.turns import in_turns
+from trainer.evaluation.unchanged import unchanged
 from trainer.model.beside import Origin
 from trainer.model.exporter import Exported, TrainedTensors, base_dtype, export
+from trainer.model.quantization import quantization_of
 from trainer.model.verification import PROBE_ROWS, Probe
+from trainer.objectives.family import Family
 from trainer.rank.assignment import Assignment
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox
@@ -29,6 +36,7 @@ from trainer.rank.resuming import Start
 from trainer.rank.rows import Rows
 from trainer.rank.training import validation_every
 from trainer.reporting.hyperparameters import hyperparameters
+from trainer.reporting.predictions import json_lines, predictions_of
 from trainer.reporting.report import (
     DataCounts,
     RunResult,
@@ -39,8 +47,13 @@ from trainer.reporting.report import (
     metrics_of,
     with_exports,
 )
-from trainer.tasks.registry import task_of
+from trainer.reporting.sources import languages_in, pairs_in, sources_of
+from trainer.storage.manifest import checkpoint_name
+from trainer.storage.tensors import SavedTensors
 from trainer.training.loop import Progress, StopReason
+
+SAMPLE_ANSWERS = 3
+"""Number of answers in the report, base next to tuned."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +70,12 @@ class TrainedRun:
 
 
 def existing_report(work: Assignment, engine: Engine, step: int) -> dict[str, Any] | None:
-    """Return, on every rank, the report of a run that had finished before, if its figures are of the weights of `step`."""
+    """Return, on every rank, the report of a run that had finished before, if its figures are of the weights of `step`.
+
+    Not where predictions.jsonl was deleted since: models have to answer again for it, and are measured again with that.
+    """
     report = read_report(work.place) if work.only_results and engine.rank == 0 else None
-    valid = report is not None and measured_step(report) == step
+    valid = report is not None and measured_step(report) == step and PREDICTIONS not in missing_results(work.place, ())
     found: dict[str, Any] | None = engine.broadcast(report if valid else None)
     return found
 
@@ -67,27 +83,49 @@ def existing_report(work: Assignment, engine: Engine, step: int) -> dict[str, An
 def add_exports(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
     """Write the exports that a finished run lacks, and add them to its report."""
     work, ledger, engine = trained.work, trained.start.ledger, trained.loaded.engine
-    reported = metrics_of(report, work.config.task)
-    ledger.note(baseline=reported.baseline, final=reported.final, score=reported.score or ledger.metrics.score)
+    reported = metrics_of(report)
+    ledger.note(baseline=reported.baseline, final=reported.final, compared=reported.compared, score=reported.score or ledger.metrics.score)
     outbox.send(stage=Stage.EXPORTING, progress=trained.progress.to_record(), metrics=ledger.metrics)
     missing = missing_results(work.place, work.config.exports)
-    written = export_forms(trained, [form for form in work.config.exports if f"{MODEL}/{form.value}" in missing])
+    exported = export_forms(trained, [form for form in work.config.exports if f"{MODEL}/{form.value}" in missing], report)
     if engine.rank == 0:
-        widened = with_exports(report, [done.to_wire() for done in written.forms])
+        widened = with_exports(report, [done.to_wire() for done in exported])
         write_report(trained, widened | {"timings": work.clock.timings().to_wire()}, outbox)
     engine.broadcast(None)
 
 
-def write_results(
-    trained: TrainedRun, baseline: Measurement, final: Measurement, checkpoints: Sequence[CheckpointRecord], outbox: Outbox
-) -> None:
-    """Export the model and write the report; the report last, because it marks the run as complete."""
+@dataclass(frozen=True)
+class TestFigures:
+    """What both models were measured to be on the test rows."""
+
+    __test__ = False  # no test, though the name begins like one
+
+    base: Measurement
+    tuned: Measurement
+    comparison: Comparison = field(default_factory=Comparison)
+
+
+def write_results(trained: TrainedRun, figures: TestFigures, checkpoints: Sequence[CheckpointRecord], outbox: Outbox) -> None:
+    """Write the answers, the model with its card, and the report; the report last, because it marks the run as complete."""
+    config, provenance = trained.work.config, trained.loaded.provenance
     outbox.send(stage=Stage.EXPORTING, metrics=trained.start.ledger.metrics, checkpoints=list(checkpoints))
-    written = export_forms(trained, trained.work.config.exports)
-    if trained.loaded.provenance is not None:
-        result = result_of(trained, trained.loaded.provenance, baseline, final, written, checkpoints, outbox.warnings)
-        write_report(trained, build_report(trained.work.config, result), outbox)
+    result = None if provenance is None else result_of(trained, provenance, figures, write_predictions(trained, figures), checkpoints)
+    exported = export_forms(trained, config.exports, {} if result is None else build_report(config, result))
+    if result is not None:
+        forms, clock = [done.to_wire() for done in exported], trained.work.clock
+        whole = replace(result, training=training_summary(trained), exports=forms, warnings=outbox.warnings, timings=clock.timings())
+        write_report(trained, build_report(config, whole), outbox)
     trained.loaded.engine.broadcast(None)
+
+
+def write_predictions(trained: TrainedRun, figures: TestFigures) -> dict[str, Any] | None:
+    """Write predictions.jsonl and return the report's entry; None where no row was asked anything that people can read."""
+    place, lines = trained.work.place, predictions_of(figures.base, figures.tuned, trained.work.inputs.dataset.test)
+    if not lines:
+        place.remove(PREDICTIONS)
+        return None
+    place.put(PREDICTIONS, json_lines(lines))
+    return {"path": place.uri(PREDICTIONS), "rows": len(lines)}
 
 
 def write_report(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
@@ -98,66 +136,84 @@ def write_report(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) ->
     outbox.send(output=output, progress=trained.progress.to_record())
 
 
-@dataclass(frozen=True)
-class Written:
-    """The exported forms of the model. Empty on ranks other than 0."""
-
-    forms: Sequence[Exported] = ()
-    trained_parameters: int = 0
-
-
-def export_forms(trained: TrainedRun, forms: Sequence[Export]) -> Written:
-    """Export the current model in the given forms, on rank 0. Every rank takes part."""
-    loaded = trained.loaded
-    probe, parameters = take_probe(loaded, trained.rows), loaded.engine.parameters()
+def export_forms(trained: TrainedRun, forms: Sequence[Export], report: Mapping[str, Any]) -> Sequence[Exported]:
+    """Export the current model in the given forms, with cards made from `report`; on rank 0 alone, but every rank takes part."""
+    loaded, task = trained.loaded, trained.work.inputs.task
+    family = task.objective.family
+    probe, parameters = take_probe(loaded, trained.rows, family), trained_parameters(trained)
     if loaded.provenance is None:
-        return Written()
+        return ()
     config, dtype = trained.work.config, base_dtype(loaded.engine.model)
-    family = task_of(config.task).objective.family
-    origin = Origin(loaded.located, loaded.tokenizer, loaded.provenance, config.job.name, dtype, family)
+    data = config.data.to_wire()
+    wording = task.wording(languages_in(sources_of(data)), loaded.tokenizer)
+    origin = Origin(
+        loaded.located, loaded.tokenizer, loaded.provenance, config.job.name, dtype, family, task.facts.name,
+        quantization_of(config.method), task.known, report, config.training.seed, pairs_in(data), wording,
+    )  # fmt: skip
     tensors = TrainedTensors.of(loaded.engine.model, parameters, trained.step)
-    exported = export(tensors, origin, forms, trained.work.place.below(MODEL), probe)
-    return Written(exported, sum(value.numel() for value in parameters.values()))
+    return export(tensors, origin, forms, trained.work.place.below(MODEL), probe)
 
 
-def take_probe(loaded: Loaded, rows: Rows) -> Probe:
+def trained_parameters(trained: TrainedRun) -> Mapping[str, Tensor]:
+    """Return what was trained, on rank 0. Every rank takes part.
+
+    Of a whole model that ranks share, rank 0 would gather a copy in float32: it reads the checkpoint of this step, tensor by tensor.
+    """
+    engine, work, found = trained.loaded.engine, trained.work, None
+    if engine.rank == 0 and engine.shards_state and work.config.method.lora is None:
+        with contextlib.suppress(FileNotFoundError):  # it may have been removed after a run that is only to be exported
+            found = SavedTensors(work.place.fetch(checkpoint_name(trained.step)))
+    if not engine.broadcast(found is not None):
+        return engine.parameters()
+    return found.one_by_one(PARAMETERS) if found is not None else {}
+
+
+def take_probe(loaded: Loaded, rows: Rows, family: Family) -> Probe:
     """Return the logits of the engine's model on a few rows, to compare the exports with; every rank takes part."""
     engine = loaded.engine
     engine.model.eval()
-    asked = [row.input_ids for row in (*rows.test[:PROBE_ROWS], *(piece.tokens for piece in rows.train[:PROBE_ROWS]))]
-    dtype = torch.bfloat16 if loaded.bfloat16 else torch.float32
-    return Probe.take(lambda ids: engine.forward(input_ids=ids.to(engine.device), use_cache=False), asked, dtype)
+
+    def forward(**inputs: Any) -> Tensor:
+        on_device = {name: value.to(engine.device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+        return engine.forward(**on_device)
+
+    samples = (*rows.test[:PROBE_ROWS], *(piece.tokens for piece in rows.train[:PROBE_ROWS]))
+    asked = [row.input_ids[: len(row.input_ids) - sum(row.loss_mask) * family.targets_follow] for row in samples]
+    with exact_products():
+        return Probe.take(forward, asked, DTYPES[loaded.precision], family)
 
 
-def result_of(trained: TrainedRun, provenance: ModelProvenance, baseline: Measurement, final: Measurement, written: Written,
-              checkpoints: Sequence[CheckpointRecord], warnings: Sequence[str]) -> RunResult:  # fmt: skip
-    """Collect everything that the report is made from."""
-    rows, config, dataset = trained.rows, trained.work.config, trained.work.inputs.dataset
-    pieces = len(rows.train) if task_of(config.task).cuts else None
+def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFigures, predictions: dict[str, Any] | None,
+              checkpoints: Sequence[CheckpointRecord]) -> RunResult:  # fmt: skip
+    """Collect everything that the report is made from before the model is exported."""
+    rows, config, dataset, task = trained.rows, trained.work.config, trained.work.inputs.dataset, trained.work.inputs.task
+    pieces = len(rows.train) if task.cuts else None
     every = validation_every(config, rows)
+    digests = {field: digest for field, digest in trained.work.inputs.digests(config).items() if field in dataset.sides()}
     return RunResult(
         model=provenance,
-        data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces),
-        training=training_summary(trained, written.trained_parameters),
-        baseline=baseline.figures,
-        final=final.figures,
+        data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces, sources_of(config.data.to_wire()), digests),
+        training=training_summary(trained),
+        baseline=figures.base.figures,
+        final=figures.tuned.figures,
+        comparison=figures.comparison,
         measured_step=trained.step,
+        judged_by=config.judged_by(task.route),
         evaluated_rows=len(dataset.test),
-        generated_rows=len(final.predictions),
-        cut_answers=(baseline.cut_answers, final.cut_answers),
-        samples=sample_answers(baseline, final),
+        generated_rows=len(figures.tuned.generated),
+        cut_answers=(figures.base.cut_answers, figures.tuned.cut_answers),
+        samples=sample_answers(figures.base, figures.tuned),
         augmentation=trained.start.words.to_report() if config.augmentation else None,
         checkpoints=checkpoints,
         best=trained.start.ledger.metrics.best,
-        exports=[done.to_wire() for done in written.forms],
-        hyperparameters=hyperparameters(config, bfloat16=trained.loaded.bfloat16, packed=trained.loaded.packed, validation_every=every),
-        warnings=warnings,
-        timings=trained.work.clock.timings(),
+        hyperparameters=hyperparameters(config, task.route, trained.loaded.precision, packed=trained.loaded.packed, validation_every=every),
+        predictions=predictions,
+        unchanged=unchanged(figures.tuned) if task.facts.unchanged else None,
     )
 
 
-def training_summary(trained: TrainedRun, trainable_parameters: int) -> TrainingSummary:
-    """Summarize training for the report."""
+def training_summary(trained: TrainedRun) -> TrainingSummary:
+    """Summarize training for the report, and what memory was needed until now."""
     progress, advance = trained.progress, trained.progress.to_record()
     return TrainingSummary(
         steps=progress.step,
@@ -165,20 +221,16 @@ def training_summary(trained: TrainedRun, trainable_parameters: int) -> Training
         tokens_seen=progress.tokens_seen,
         seconds=progress.step_seconds,
         world_size=trained.loaded.engine.world_size,
-        trainable_parameters=trainable_parameters,
-        peak_memory_bytes=peak_memory_bytes(),
+        trainable_parameters=trained.loaded.engine.trained_elements(),
+        peak_memory_bytes=peak_bytes(),
         peak_device_memory_bytes=peak_device_memory_bytes(trained.loaded.engine.device),
         train_loss=trained.start.ledger.metrics.latest.get(MetricName.TRAIN_LOSS),
         tokens_per_second=advance.tokens_per_second,
         resumed_from_step=trained.start.step,
         stopped_early=progress.stop_reason is StopReason.EARLY,
+        repeated_steps=progress.repeated_steps,
+        loss_scale=scale.scale if (scale := trained.loaded.engine.loss_scale) is not None else None,
     )
-
-
-def peak_memory_bytes(platform: str = sys.platform) -> int:
-    """Return the most memory that this process had so far; getrusage(2) counts it in kilobytes, on macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform == "darwin" else peak * 1024
 
 
 def peak_device_memory_bytes(device: torch.device) -> int | None:
@@ -187,6 +239,6 @@ def peak_device_memory_bytes(device: torch.device) -> int | None:
 
 
 def sample_answers(baseline: Measurement, final: Measurement) -> list[SampleAnswer]:
-    """Pair the first answers of both models to the same prompts; at most `SAMPLE_ANSWERS`."""
-    pairs = list(zip(baseline.predictions, final.predictions, strict=False))[:SAMPLE_ANSWERS]
-    return [SampleAnswer(base.prompt, base.reference, base.answer, tuned.answer) for base, tuned in pairs]
+    """Pair the answers of both models to the same prompts, of every source and group; at most `SAMPLE_ANSWERS`."""
+    base, tuned = (in_turns(side.predictions, SAMPLE_ANSWERS) for side in (baseline, final))
+    return [SampleAnswer(one.prompt, one.references[0], one.answer, other.answer) for one, other in zip(base, tuned, strict=False)]

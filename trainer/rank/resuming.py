@@ -33,11 +33,12 @@ class Start:
     ledger: Ledger = field(default_factory=Ledger)
     words: AugmentedWords = field(default_factory=AugmentedWords)
     baseline: Measurement | None = None
+    repeated_steps: int = 0
 
     @classmethod
     def at(cls, state: RunState) -> "Start":
         """Return the start for the state of a checkpoint."""
-        return cls(state.step, state.tokens_seen, state.stop_reason, state.ledger, state.words, state.baseline)
+        return cls(state.step, state.tokens_seen, state.stop_reason, state.ledger, state.words, state.baseline, state.repeated_steps)
 
 
 def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Outbox) -> Start:
@@ -56,6 +57,9 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
         raise InputError("model", "the weights are not those that the checkpoint was trained on", "restore them, or start a new job")
     start = Start.at(state)
     loaded.engine.load_state(saved.tensors(), start.step)
+    # There is none to take over where the precision is the device's choice and the device is another one.
+    if loaded.engine.loss_scale is not None and state.loss_scale is not None:
+        loaded.engine.loss_scale.load_state(state.loss_scale)
     forget_lost_best(loaded.engine, store, start.ledger, outbox)
     logger.info("resumed from step %d", start.step)
     outbox.send(resumed_from_step=start.step, checkpoints=list(store.records), metrics=start.ledger.metrics)

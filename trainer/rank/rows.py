@@ -17,7 +17,7 @@ from trainer.data.shards import Pieces, Samples
 from trainer.engine.base import Engine
 from trainer.objectives.base import Batch
 from trainer.preflight.tokens import Tokens
-from trainer.tasks.registry import task_of
+from trainer.tasks.base import Task
 from trainer.training.batches import deal, deal_packed
 from trainer.training.loop import StepBatches
 
@@ -76,12 +76,14 @@ class Batches:
     All ranks must make one. It may work in a thread of its own: what ranks exchange goes through a channel for it alone.
     """
 
-    def __init__(self, config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine, *, packed: bool = False) -> None:
-        self._task = task_of(config.task)
+    def __init__(
+        self, task: Task[Any], config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine, *, packed: bool = False
+    ) -> None:
+        self._task = task
         self._training, self._pieces, self._tokenizer, self._engine = config.training, pieces, tokenizer, engine
         self._packed, self._deal = packed, deal_packed if packed else deal
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
-        self._sums = engine.sums_aside() if self._augmenter is not None else None
+        self._ranks = engine.ranks_aside() if self._augmenter is not None else None
 
     def prepare(self, step: int) -> PreparedStep:
         """Return what this rank computes in a step. With augmentation ranks exchange lengths, so all must call it, in order of steps."""
@@ -116,7 +118,7 @@ class Batches:
         """
         table = self._pieces.shard.table
         names = [table["id"][index].decode() for _, index in drawn]
-        if self._sums is None:
+        if self._ranks is None:
             lines = table[[index for _, index in drawn]]
             units = int(lines["loss_tokens"].sum(dtype=np.int64))
             return list(zip(lines["length"].tolist(), names, strict=True)), units, AugmentedWords()
@@ -126,11 +128,15 @@ class Batches:
             known[-3] += sum(sample.loss_mask)
             known[-2] += changed
             known[-1] += seen
-        *lengths, units, changed_words, seen_words = map(int, self._sums(known))
+        *lengths, units, changed_words, seen_words = map(int, self._ranks.sums(known))
         return list(zip(lengths, names, strict=True)), units, AugmentedWords(changed_words, seen_words)
 
     def _row(self, epoch: int, index: int) -> tuple[Sample, int, int]:
         """Return a training row in an epoch, the number of its words that were changed, and the number of its words."""
+        sample, changed, seen = self._varied(epoch, index)
+        return self._task.objective.redrawn(sample, epoch, self._training.seed), changed, seen
+
+    def _varied(self, epoch: int, index: int) -> tuple[Sample, int, int]:
         if self._augmenter is None:
             return self._pieces.shard.sample(index), 0, 0
         length = self._training.max_sequence_length

@@ -11,10 +11,11 @@ from finetune.api.timings import TimedStage
 from trainer.model.packing import padding_finding
 from trainer.rank.assignment import Assignment
 from trainer.rank.best import take_best_weights
+from trainer.rank.launch import collect_as_usual
 from trainer.rank.loading import Loaded, load
 from trainer.rank.measuring import Measuring
 from trainer.rank.outbox import Outbox
-from trainer.rank.results import TrainedRun, add_exports, existing_report, write_results
+from trainer.rank.results import TestFigures, TrainedRun, add_exports, existing_report, write_results
 from trainer.rank.resuming import resume
 from trainer.rank.rows import Rows
 from trainer.rank.training import train_model
@@ -26,6 +27,7 @@ def execute(work: Assignment) -> None:
     """Run to the end, or until the driver asks to stop."""
     work.clock.begin(TimedStage.LOAD)
     loaded = load(work.config, work.inputs)
+    collect_as_usual()
     run_loaded(work, loaded)
     # Others may still read what rank 0 has given them, from its process. A rank that fails never comes here, and ends the wait.
     loaded.engine.wait_for_all()
@@ -36,7 +38,8 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
     config, dataset, store, clock = work.config, work.inputs.dataset, work.checkpoints(), work.clock
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
     outbox.send(model=loaded.provenance, output=OutputRecord(uri=work.place.uri()))
-    if config.training.packing is Packing.AUTO and loaded.padded_because is not None:
+    targets_follow = work.inputs.task.objective.family.targets_follow  # the rows of such models are always padded
+    if config.training.packing is Packing.AUTO and loaded.padded_because is not None and not targets_follow:
         finding = padding_finding(loaded.padded_because)
         if finding not in outbox.warnings:  # the checks may have found it already
             outbox.warn(finding)
@@ -44,7 +47,7 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
 
     clock.begin(TimedStage.RESUME)
     start = resume(work, loaded, store, outbox)
-    measuring = Measuring(config, dataset, loaded, rows, start.ledger, outbox)
+    measuring = Measuring(work.inputs.task, config, dataset, loaded, rows, start.ledger, outbox)
     baseline = start.baseline
     if baseline is None and not measuring.base_outlives_training:
         clock.begin(TimedStage.BASE)
@@ -66,5 +69,6 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
         baseline = measuring.baseline()
         clock.begin(TimedStage.FINAL)
     final = measuring.final(step)
+    figures = TestFigures(baseline, final, measuring.compared(baseline, final))
     clock.begin(TimedStage.EXPORT)
-    write_results(trained, baseline, final, store.records, outbox)
+    write_results(trained, figures, store.records, outbox)

@@ -15,7 +15,7 @@ from trainer.training.loop import StopReason
 
 @dataclass(frozen=True)
 class RunState:
-    """The state of a run after a step. `finetune export` uses `weights`, `revision` and `dtype` to load the base model."""
+    """The state of a run after a step. `finetune export` uses `weights`, `revision`, `dtype` and `known` to load the base model."""
 
     step: int
     tokens_seen: int
@@ -32,6 +32,11 @@ class RunState:
     """Commit of the base model on the hub; None for a local model."""
     dtype: str
     """Data type of the base model's weights, such as float32."""
+    loss_scale: Mapping[str, Any] | None = None
+    """The engine's loss scale under float16."""
+    repeated_steps: int = 0
+    known: tuple[str, ...] = ()
+    """What the task knew of the training rows, such as the names of the classes."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the content of the checkpoint's state.json."""
@@ -40,11 +45,15 @@ class RunState:
             "step": self.step, "tokensSeen": self.tokens_seen, "worldSize": self.world_size, "stopReason": self.stop_reason,
             "ledger": self.ledger.to_state(), "augmentation": self.words.to_state(), "baseline": baseline,
             "weights": self.weights, "revision": self.revision, "dtype": self.dtype,
+            "lossScale": self.loss_scale, "repeatedSteps": self.repeated_steps, "known": list(self.known),
         }  # fmt: skip
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "RunState":
-        """Return the state from a checkpoint's state.json; raises KeyError or ValueError for an invalid one."""
+        """Return the state from a checkpoint's state.json; raises KeyError or ValueError for an invalid one.
+
+        What the fields with defaults keep is missing in one written before they existed.
+        """
         return cls(
             step=int(wire["step"]),
             tokens_seen=int(wire["tokensSeen"]),
@@ -56,4 +65,7 @@ class RunState:
             weights=wire["weights"],
             revision=wire["revision"],
             dtype=wire["dtype"],
+            loss_scale=wire.get("lossScale"),
+            repeated_steps=int(wire.get("repeatedSteps", 0)),
+            known=tuple(wire.get("known", ())),
         )

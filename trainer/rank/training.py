@@ -11,13 +11,14 @@ from typing import Any
 from finetune.api.record import Stage
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.memory import begin_peak
 from trainer.data.sampler import steps_total
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.validation import ValidationResult
 from trainer.model.exporter import base_dtype
 from trainer.objectives.base import Batch
 from trainer.rank.assignment import Assignment
-from trainer.rank.hooks.checkpoints import SaveCheckpoints
+from trainer.rank.hooks.checkpoints import SaveCheckpoints, Timers
 from trainer.rank.hooks.figures import LogFigures
 from trainer.rank.hooks.order import Hooks
 from trainer.rank.hooks.stop import StopOnRequest
@@ -32,7 +33,6 @@ from trainer.reporting.background import BackgroundSink
 from trainer.reporting.sinks import BufferedSink, FanOut, JsonLinesSink, MetricsSink, NoSink, SinkOpener, TensorBoardSink
 from trainer.reporting.stageclock import StageClock
 from trainer.storage.checkpoint import CheckpointStore
-from trainer.tasks.registry import task_of
 from trainer.training.ahead import Ahead
 from trainer.training.figures import StepResult
 from trainer.training.loop import Progress, StepBatches, StopReason, Supervision, train
@@ -43,7 +43,8 @@ logger = logging.getLogger(__name__)
 def progress_at(start: Start, config: TrainConfig, rows: Rows) -> Progress:
     """Return the progress before the first step of this attempt."""
     total, steps_per_epoch = steps_total(len(rows.train), config.training), len(rows.train) / config.training.global_batch_size
-    return Progress(total, steps_per_epoch, step=start.step, tokens_seen=start.tokens_seen, stop_reason=start.stop_reason)
+    return Progress(total, steps_per_epoch, step=start.step, tokens_seen=start.tokens_seen, stop_reason=start.stop_reason,
+                    repeated_steps=start.repeated_steps)  # fmt: skip
 
 
 def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, baseline: Measurement | None, measuring: Measuring,
@@ -58,23 +59,27 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
     engine, config, ledger = loaded.engine, work.config, start.ledger
 
     def state(progress: Progress) -> dict[str, Any]:
-        return state_at(progress, loaded, start, baseline).to_wire()
+        return replace(state_at(progress, loaded, start, baseline), known=work.inputs.task.known).to_wire()
 
-    prepare = Batches(config, rows.train, loaded.tokenizer, engine, packed=loaded.packed).prepare
-    with open_sinks(work, engine.rank, start.step) as sinks, Ahead(prepare, progress.total_steps) as ahead:
+    prepare = Batches(work.inputs.task, config, rows.train, loaded.tokenizer, engine, packed=loaded.packed).prepare
+    timers = Timers(lambda: clock.within(TimedStage.CHECKPOINTS), lambda: clock.beside(TimedStage.SAVING))
+    with (
+        open_sinks(work, engine.rank, start.step) as sinks,
+        SaveCheckpoints(engine, store, config, ledger, outbox, state, sinks.flush, timers) as checkpoints,
+        Ahead(prepare, progress.total_steps) as ahead,
+    ):
 
         def batches(step: int) -> StepBatches[Batch]:
             prepared = ahead(step)
             start.words.add(prepared.words)
             return prepared.batches
 
-        checkpoints = SaveCheckpoints(
-            engine, store, config, ledger, outbox, state, sinks.flush, lambda: clock.within(TimedStage.CHECKPOINTS)
-        )
         hooks = hooks_of(config, rows, measuring, sinks, checkpoints, clock)
         hooks.make_up(ledger, progress)
         smoothing, supervision = config.regularization.label_smoothing, first_step_timed(hooks.supervision(), clock)
-        train(engine, loaded.forward, task_of(config.task).objective, batches, config.training, smoothing, progress, supervision)
+        if engine.device.type == "cpu":
+            begin_peak()  # that of loading is not needed again
+        train(engine, loaded.forward, work.inputs.task.objective, batches, config.training, smoothing, progress, supervision)
     return progress
 
 
@@ -136,4 +141,6 @@ def state_at(progress: Progress, loaded: Loaded, start: Start, baseline: Measure
         weights=loaded.provenance.digest,
         revision=loaded.provenance.revision,
         dtype=str(base_dtype(loaded.engine.model)).removeprefix("torch."),
+        loss_scale=loaded.engine.loss_scale.to_state() if loaded.engine.loss_scale is not None else None,
+        repeated_steps=progress.repeated_steps,
     )

@@ -1,4 +1,6 @@
-"""How progress leaves the workers: rank 0 -> a small Ray actor -> the driver; figures also go to Ray's metrics port.
+"""What passes between the driver and its workers through a small Ray actor: the order to begin, progress, the request to stop.
+
+Figures also go to Ray's metrics port, where there is a dashboard.
 
 Reporting never fails training: rank 0 sends, and waits at most a fifth of a second for an answer.
 Uses Ray. Test: tests/trainer/reporting/test_progress.py.
@@ -6,28 +8,47 @@ Uses Ray. Test: tests/trainer/reporting/test_progress.py.
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Unpack
 
 from pydantic.alias_generators import to_snake
 
 from finetune.api.record import Stage
-from finetune.api.tasks import VALIDATED_METRICS
+from finetune.api.tasks import METRICS_OF_TASKS
 from finetune.api.trainconfig import JobIdentity
 from trainer.reporting.messages import RecordUpdate
+from trainer.reporting.stageclock import StageClock
 
 logger = logging.getLogger(__name__)
 
 
-def progress_box() -> Any:
-    """Start a Ray actor that holds changes until the driver fetches them, and the driver's request to stop.
+@dataclass(frozen=True)
+class Order:
+    """What the workers wait for when they have started. Small: rows and tokens stay in files, and only their paths are sent."""
 
-    On the driver's own node: the node of a worker may go, with what was reported last, while the driver stays.
+    inputs: bytes
+    """trainer.preflight.inputs.Inputs, pickled: the actor passes it on and must not import its classes."""
+    owner: str
+    """The mark on the run's checkpoints."""
+    clock: StageClock
+    """Has timed the driver's stages, and goes on in rank 0."""
+    only_results: bool = False
+    """The run had finished before; missing results are made from its checkpoints, without training."""
+
+
+def progress_box(environment: Mapping[str, str]) -> Any:
+    """Start a Ray actor that holds changes until the driver fetches them, and what the driver says to the workers.
+
+    On the driver's own node: the node of a worker may go, with what was reported last, while the driver stays. `environment`: variables
+    that its process has unlike others of this Ray.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressBox).remote()
+    return ray.remote(num_cpus=0, scheduling_strategy=here, runtime_env={"env_vars": dict(environment)} if environment else None)(
+        ProgressBox
+    ).remote()
 
 
 class ProgressBox:
@@ -37,6 +58,15 @@ class ProgressBox:
         self._changes = RecordUpdate()
         self._stage: Stage | None = None
         self._stop = False
+        self._order: Order | None = None
+
+    def give(self, order: Order) -> None:
+        """Have the workers begin."""
+        self._order = order
+
+    def order(self) -> Order | None:
+        """Return what the workers are to do, None as long as the input is being checked."""
+        return self._order
 
     def put(self, changes: RecordUpdate) -> bool:
         """Store changes from rank 0; return whether the run should stop."""
@@ -86,7 +116,7 @@ class RayMetricsSink:
         "tokensPerSecond": "finetune_tokens_per_second",
         "learningRate": "finetune_learning_rate",
         "gradientNorm": "finetune_gradient_norm",
-    } | {f"validation/{name}": f"finetune_validation_{to_snake(name)}" for name in VALIDATED_METRICS}
+    } | {f"validation/{name}": f"finetune_validation_{to_snake(name)}" for name in METRICS_OF_TASKS}
 
     def __init__(self, job: JobIdentity) -> None:
         from ray.util.metrics import Gauge

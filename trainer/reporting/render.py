@@ -3,7 +3,7 @@
 Reads only the report, so that it can show one written earlier. Pure. Test: tests/trainer/reporting/test_render.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,10 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from finetune.api.metrics import METRICS, MetricFacts, MetricName
+from finetune.api.metrics import METRICS, MetricFacts, MetricName, Verdict
 
 MAX_SAMPLES = 3
 SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tuned", "tuned", "green"), ("reference", "expected", "dim"))
+SHORT = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.UNCLEAR: "unclear"}
+"""Verdicts, so that a table fits a terminal."""
 PERCENT_MAX = 1000
 """From ten times the base on, a percentage is a long number that depends on how small the base happened to be."""
 
@@ -24,7 +26,7 @@ def render_table(report: Mapping[str, Any]) -> RenderableType:
     # Not the table's own title, which would wrap at the width of the table.
     parts: list[RenderableType] = [
         Text(_title(report), style="italic"),
-        metrics_table(report),
+        metrics_table(report) if "baseline" in report else figures_table(report),
         *(Text(remark) for remark in remarks(report)),
     ]
     for sample in report.get("samples", [])[:MAX_SAMPLES]:
@@ -35,54 +37,97 @@ def render_table(report: Mapping[str, Any]) -> RenderableType:
 def metrics_table(report: Mapping[str, Any]) -> Table:
     """Return the table; arrows show the direction of change, their color whether it is better. ValueError for an unknown metric."""
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("metric", "base", "tuned", "change", ""):
+    judged = any(change.get("verdict") for change in report["change"].values())
+    before = report.get("unchanged")  # of tasks that improve a text
+    headings = ["metric", *(["unchanged"] if before else []), "base", "tuned", "95 % interval" if judged else "", "change", "", ""]
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for name, base in report["baseline"].items():
         facts = METRICS[MetricName(name)]
         tuned = report["final"].get(name, {}).get("value")
-        figures = (_number(base["value"], facts.decimals), _number(tuned, facts.decimals))
+        values = [*([before.get(name, {}).get("value")] if before else []), base["value"], tuned]
+        figures = [_number(value, facts.decimals) for value in values]
+        certainty = _interval(report["final"].get(name, {}).get("interval"), facts)
+        verdict = report["change"].get(name, {}).get("verdict")
         table.add_row(
-            facts.heading + (" (lower is better)" if facts.lower_is_better else ""), *figures, *_change(base["value"], tuned, facts)
-        )
+            facts.heading + (" (lower is better)" if facts.lower_is_better and not judged else ""),
+            *figures, Text(certainty), *_change(base["value"], tuned, facts, verdict), Text(SHORT.get(verdict, "")),
+        )  # fmt: skip
+    return table
+
+
+def figures_table(report: Mapping[str, Any]) -> Table:
+    """Return the table of a model that is compared with no other."""
+    table = Table(box=box.SIMPLE_HEAD)
+    before = report.get("unchanged")  # of tasks that improve a text
+    for heading in ("metric", *(["unchanged"] if before else []), "value", "95 % interval"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for name, figure in report["final"].items():
+        facts = METRICS[MetricName(name)]
+        heading = facts.heading + (" (lower is better)" if facts.lower_is_better else "")
+        given = [_number(before.get(name, {}).get("value"), facts.decimals)] if before else []
+        table.add_row(heading, *given, _number(figure["value"], facts.decimals), Text(_interval(figure.get("interval"), facts)))
     return table
 
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
-    """Return a line for each undefined figure, with the reason, and one for answers cut by the token limit."""
+    """Return lines on undefined figures, with the reason, on groups of rows, on differences that are unclear, and on cut answers."""
+    sides = {model: report[name] for name, model in (("baseline", "base"), ("final", "tuned")) if name in report}
     lines = []
-    for name, base in report["baseline"].items():
+    for name in dict.fromkeys(name for figures in sides.values() for name in figures):
         heading = METRICS[MetricName(name)].heading
-        reasons = {"base": base.get("reason"), "tuned": report["final"].get(name, {}).get("reason")}
-        if reasons["base"] == reasons["tuned"] and reasons["base"]:
-            lines.append(f"{heading} is left out: {reasons['base']}")
+        reasons = {model: figures.get(name, {}).get("reason") for model, figures in sides.items()}
+        if len(set(reasons.values())) == 1 and reasons["tuned"]:
+            lines.append(f"{heading} is left out: {reasons['tuned']}")
         else:
             lines += [f"{heading} of the {model} model is left out: {reason}" for model, reason in reasons.items() if reason]
-    answers = report.get("answers")
-    if answers and (answers["baseline"]["cut"] or answers["final"]["cut"]):
-        base, tuned = (f"{answers[model]['cutShare']:.0%}" for model in ("baseline", "final"))
-        lines.append(f"Answers cut at {answers['maxNewTokens']} new tokens: {base} of the base model's, {tuned} of the tuned model's")
+    lines += _groups(report)
+    if any(change.get("verdict") == Verdict.UNCLEAR for change in report.get("change", {}).values()):
+        lines.append(f"unclear: {Verdict.UNCLEAR}, the 95 % interval of the difference on the test rows includes 0")
+    answers = report.get("answers") or {}
+    shares = {model: answers[name]["cutShare"] for name, model in (("baseline", "base"), ("final", "tuned")) if name in answers}
+    if any(shares.values()):
+        parts = ", ".join(f"{share:.0%} of the {model} model's" for model, share in shares.items())
+        lines.append(f"Answers cut at {answers['maxNewTokens']} new tokens: {parts}")
+    return lines
+
+
+def _groups(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for each metric whose rows are in several groups, such as pairs of languages: its figures group by group."""
+    lines = []
+    for name, tuned in report["final"].items():
+        facts, base = METRICS[MetricName(name)], report.get("baseline", {}).get(name, {}).get("groups", {})
+        before = {group: f"{_number(part['value'], facts.decimals)} → " for group, part in base.items()}
+        figures = [
+            f"{group} {before.get(group, '')}{_number(part['value'], facts.decimals)}" for group, part in tuned.get("groups", {}).items()
+        ]
+        lines += [f"{facts.heading} by group: {', '.join(figures)}"] if figures else []
     return lines
 
 
 def _title(report: Mapping[str, Any]) -> str:
     rows = report.get("rows", {})
-    return (
-        f"{report['model']['name']}: base against tuned ({rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered)"
-    )
+    what = "base against tuned" if "baseline" in report else report["model"]["what"]
+    return f"{report['model']['name']}: {what} ({rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered)"
+
+
+def _interval(interval: Sequence[float] | None, facts: MetricFacts) -> str:
+    # As narrow as it can be: the widest table has to fit 80 columns.
+    return "–".join(_number(end, facts.decimals) for end in interval) if interval else ""
 
 
 def _number(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:,.{decimals}f}"
 
 
-def _change(base: float | None, tuned: float | None, facts: MetricFacts) -> tuple[Text, Text]:
+def _change(base: float | None, tuned: float | None, facts: MetricFacts, verdict: str | None) -> tuple[Text, Text]:
     """Return the change and the same in percent, a cell each, so that figures without a percentage stay in line."""
     if base is None or tuned is None:
         return Text("-"), Text()
     difference = round(tuned - base, facts.decimals)
     if not difference:
         return Text("="), Text()
-    style = "green" if facts.is_better(difference, 0) else "red"
+    style = "" if verdict == Verdict.UNCLEAR else "green" if facts.is_better(difference, 0) else "red"
     change = f"{'▼' if difference < 0 else '▲'} {difference:+,.{facts.decimals}f}"
     return Text(change, style=style), Text(_percentage(base, tuned, facts.decimals), style=style)
 
@@ -103,5 +148,7 @@ def _percentage(base: float, tuned: float, decimals: int) -> str:
 def _sample(sample: Mapping[str, str]) -> Table:
     grid = Table.grid(padding=(0, 2))
     for key, heading, style in SAMPLE_LINES:
+        if key not in sample:  # the base of a model that is measured alone
+            continue
         grid.add_row(Text(heading, style="bold"), Text(sample.get(key) or "(empty)", style=style))
     return grid

@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune.api.metrics import MetricName, Score, score_of
+from finetune.api.metrics import METRICS, Compared, MetricFacts, MetricName, Score, score_of
 from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance
 from finetune.api.sections import Generation
-from finetune.api.tasks import TASKS, TaskName
 from finetune.api.timings import Timings
 from finetune.api.trainconfig import TrainConfig
+from trainer.evaluation.bootstrap import Interval
+from trainer.evaluation.comparison import Certainty, Comparison, Difference, Part, certainty_of
+from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.base import Figure
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "datasets", "sacrebleu", "jiwer")
 
 
@@ -32,11 +34,16 @@ class DataCounts:
     test: int
     train_pieces: int | None = None
     """For texts, the number of pieces of the training rows: epochs and steps count pieces."""
+    sources: Sequence[Mapping[str, str]] = ()
+    """Where they came from, as `sources_of` of trainer/reporting/sources.py says it."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of what the rows of each side hold, by its field, such as data.train."""
 
-    def to_wire(self) -> dict[str, int]:
-        """Return the counts as in report.json; `trainPieces` only for texts."""
+    def to_wire(self) -> dict[str, Any]:
+        """Return them as in report.json; `trainPieces` only for texts."""
         pieces = {} if self.train_pieces is None else {"trainPieces": self.train_pieces}
-        return {"train": self.train, "validation": self.validation, "test": self.test, **pieces}
+        beside = {"sources": [dict(source) for source in self.sources], "digests": dict(self.digests)}
+        return {"train": self.train, "validation": self.validation, "test": self.test, **pieces, **beside}
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,10 @@ class TrainingSummary:
     tokens_per_second: float | None = None
     resumed_from_step: int = 0
     stopped_early: bool = False
+    repeated_steps: int = 0
+    """How often a step was computed again because its gradient had overflowed float16."""
+    loss_scale: float | None = None
+    """The last one, under float16."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class SampleAnswer:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The result of a run. `baseline` and `final` use the same rows: all test rows, but only the first ones for generated text."""
+    """The result of a run. `baseline` and `final` use the same rows: all test rows, but only some of them for generated text."""
 
     model: ModelProvenance
     data: DataCounts
@@ -80,11 +91,19 @@ class RunResult:
     final: Mapping[MetricName, Figure]
     measured_step: int
     """The step of the weights that `final` was measured on."""
+    judged_by: MetricName
     evaluated_rows: int
     generated_rows: int
+    """Those that an answer was written to; none where answers are parts of a text."""
+    comparison: Comparison = field(default_factory=Comparison)
+    """How certain the figures are."""
     cut_answers: tuple[int, int] = (0, 0)
     """Number of answers of base and tuned model that reached the token limit before their end."""
     samples: Sequence[SampleAnswer] = ()
+    predictions: Mapping[str, Any] | None = None
+    """Path and number of rows of predictions.jsonl; None if no row was asked anything that people can read."""
+    unchanged: Measurement | None = None
+    """Of tasks that improve a text: the text metrics of the rows as they were given."""
     augmentation: Mapping[str, Any] | None = None
     checkpoints: Sequence[CheckpointRecord] = ()
     best: Score | None = None
@@ -109,18 +128,23 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "training": _training(result.training),
         "rows": {"evaluated": result.evaluated_rows, "generated": result.generated_rows},
         "answers": _answers(config, result) if result.generated_rows else None,
-        "baseline": _figures(baseline),
-        "final": _figures(final),
+        "baseline": figures_to_wire(baseline, result.comparison.base),
+        "final": figures_to_wire(final, result.comparison.tuned),
+        "unchanged": figures_to_wire(result.unchanged.figures, certainty_of(result.unchanged)) if result.unchanged else None,
         "measuredStep": result.measured_step,
-        "change": {name: _change(baseline[name], final[name]) for name in baseline if name in final},
+        "judgedBy": result.judged_by.value,
+        "change": {
+            name: change_to_wire(baseline[name], final[name], result.comparison.difference.get(name)) for name in baseline if name in final
+        },
         "best": result.best.to_wire() if result.best else None,
         "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in result.samples],
+        "predictions": dict(result.predictions) if result.predictions is not None else None,
         "augmentation": dict(result.augmentation) if result.augmentation is not None else None,
         "checkpoints": [checkpoint.to_wire() for checkpoint in result.checkpoints],
         "exports": [dict(export) for export in result.exports],
         "warnings": list(result.warnings),
         "timings": result.timings.to_wire() if result.timings else None,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -141,12 +165,21 @@ def measured_step(report: Mapping[str, Any]) -> int | None:
     return step if isinstance(step, int) else None
 
 
-def metrics_of(report: Mapping[str, Any], task: TaskName) -> Metrics:
+def metrics_of(report: Mapping[str, Any]) -> Metrics:
     """Return the figures of a report as those of a progress record; the score is that of the final model."""
     baseline, final = (_values(report[name]) for name in ("baseline", "final"))
     step = measured_step(report)
-    score = None if step is None else score_of(final, TASKS[task].score, step)
-    return Metrics(baseline=baseline, final=final, best=report["best"], score=score)
+    metric = MetricName(report.get("judgedBy", MetricName.PERPLEXITY))  # an earlier schema named none: there was one for all
+    score = None if step is None else score_of(final, metric, step)
+    return Metrics(baseline=baseline, final=final, best=report["best"], score=score, compared=_compared(report))
+
+
+def _compared(report: Mapping[str, Any]) -> dict[MetricName, Compared]:
+    return {
+        MetricName(name): Compared(interval=figure.get("interval"), verdict=report["change"].get(name, {}).get("verdict"))
+        for name, figure in report["final"].items()
+        if figure["value"] is not None
+    }
 
 
 def _values(figures: Mapping[str, Any]) -> dict[MetricName, float]:
@@ -165,6 +198,8 @@ def _training(training: TrainingSummary) -> dict[str, Any]:
         "tokensPerSecond": _finite(training.tokens_per_second),
         "resumedFromStep": training.resumed_from_step,
         "stoppedEarly": training.stopped_early,
+        "repeatedSteps": training.repeated_steps,
+        "lossScale": training.loss_scale,
         "peakMemoryBytes": training.peak_memory_bytes,
         "peakDeviceMemoryBytes": training.peak_device_memory_bytes,
     }
@@ -177,21 +212,49 @@ def _answers(config: TrainConfig, result: RunResult) -> dict[str, Any]:
     return {"maxNewTokens": limit} | {name: {"cut": cut, "cutShare": cut / result.generated_rows} for name, cut in counts}
 
 
-def _figures(named: Mapping[MetricName, Figure]) -> dict[str, dict[str, Any]]:
-    return {name: _figure(figure) for name, figure in named.items()}
+def figures_to_wire(named: Mapping[MetricName, Figure], certainty: Mapping[MetricName, Certainty]) -> dict[str, dict[str, Any]]:
+    """Return figures as in report.json: value, scale, direction, rows, 95 % interval, signature, and what belongs to the metric."""
+    return {name: _figure(METRICS[name], figure, certainty.get(name, Certainty())) for name, figure in named.items()}
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
-    described = {"value": _finite(figure.value), "signature": figure.signature, "unit": figure.unit, "reason": figure.reason}
+def _figure(facts: MetricFacts, figure: Figure, certainty: Certainty) -> dict[str, Any]:
+    value = _finite(figure.value)
+    described = {
+        "value": value,
+        "interval": _interval(certainty.interval),
+        "noInterval": certainty.no_interval,
+        "scale": str(facts.scale),
+        "fraction": facts.scale.fraction(value) if value is not None else None,
+        "direction": facts.direction.value,
+        "rows": figure.rows,
+        "signature": figure.signature,
+        "unit": figure.unit,
+        "reason": figure.reason,
+        **figure.details,
+        "sources": _parts(certainty.sources),
+        "groups": _parts(certainty.groups),
+    }
     return {key: value for key, value in described.items() if value is not None or key == "value"}
 
 
-def _change(base: Figure, tuned: Figure) -> dict[str, float | None]:
-    """Return the difference tuned - base, and the ratio tuned / base where it is defined."""
+def _parts(parts: Mapping[str, Part]) -> dict[str, Any] | None:
+    found = {name: {"value": part.value, "interval": _interval(part.interval), "rows": part.rows} for name, part in parts.items()}
+    return found or None
+
+
+def _interval(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def change_to_wire(base: Figure, tuned: Figure, found: Difference | None) -> dict[str, Any]:
+    """Return the difference tuned - base, the ratio tuned / base where it is defined, and what the rows show of the difference."""
     if base.value is None or tuned.value is None:
         return {"difference": None, "ratio": None}
     ratio = tuned.value / base.value if base.value and math.isfinite(base.value) else None
-    return {"difference": _finite(tuned.value - base.value), "ratio": _finite(ratio)}
+    change: dict[str, Any] = {"difference": _finite(tuned.value - base.value), "ratio": _finite(ratio)}
+    if found is not None:
+        change |= {"interval": _interval(found.interval), "pValue": found.p_value, "verdict": found.verdict.value}
+    return change
 
 
 def _finite(value: float | None) -> float | None:
@@ -199,7 +262,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what computed the figures."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -52,10 +52,7 @@ class StageClock:
         try:
             yield
         finally:
-            start = since - self._started
-            self._beside.append(
-                StageTiming(stage=stage, process=self._process, start_seconds=start, seconds=self._passed(since), beside=True)
-            )
+            self._add_beside(stage, since - self._started, self._passed(since))
 
     def passed_on(self, process: str, *, cpu_used: float = 0.0) -> "StageClock":
         """Return the clock of the program that goes on with the present stage. `cpu_used`: seconds of its processor time until then."""
@@ -72,6 +69,15 @@ class StageClock:
         """Return all stages up to now, in the order in which they began."""
         stages = sorted([*self._with_present(), *self._beside], key=lambda timing: timing.start_seconds)
         return Timings(seconds=self._passed(self._started), stages=stages)
+
+    def _add_beside(self, stage: TimedStage, start: float, seconds: float) -> None:
+        """Note a stage beside the others; one thread at a time has the same stage."""
+        before = next((one for one in self._beside if (one.stage, one.process) == (stage, self._process)), None)
+        if before is None:
+            self._beside.append(StageTiming(stage=stage, process=self._process, start_seconds=start, seconds=seconds, beside=True))
+            return
+        more = before.model_copy(update={"seconds": before.seconds + seconds, "times": before.times + 1})
+        self._beside[self._beside.index(before)] = more
 
     def _passed(self, since: float) -> float:
         return max(0.0, self._wall() - since)  # the clock may have been set back

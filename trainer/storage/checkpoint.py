@@ -31,6 +31,8 @@ from trainer.storage.place import Place
 from trainer.storage.tensors import TENSORS, Groups, Part, SavedTensors, write_table, write_tensors
 
 STATE_FILE = "state.json"
+RunFault = OSError | TornCheckpointError
+"""Why a checkpoint could not be written."""
 
 
 class Ranks(Protocol):
@@ -81,19 +83,31 @@ class CheckpointStore:
         return self._publish(write, trainer_state, self._planned(step, attempt, score))
 
     def save_parts(
-        self, part: Part, ranks: Ranks, trainer_state: Callable[[], Mapping[str, Any]], *, step: int, attempt: int, score: Score | None
+        self, part: Part, ranks: Ranks, trainer_state: Mapping[str, Any], *, step: int, attempt: int, score: Score | None
     ) -> CheckpointRecord | None:
-        """As `save`, for a state that ranks share; all must call it. Each writes its part, verifies it, and tells rank 0 its digests.
+        """As `save`, for a state that ranks share; all must call it. Each writes its part, verifies it, and sends rank 0 its digests.
 
-        Returns None on other ranks than 0, before rank 0 has published. Raises OSError on all ranks when one cannot write its part; what
-        goes wrong afterwards, on rank 0, is raised there alone.
+        Returns when rank 0 has published, None on other ranks. Raises the same on all ranks when one cannot write its part, or
+        rank 0 cannot publish.
         """
         if ranks.rank != 0:
-            parts: list[WrittenPart] = ranks.gather(write_part(Path(ranks.broadcast(None)), part, ranks.rank, ranks.world_size))
-            for each in parts:
-                each.check()
+            folder: str | RunFault = ranks.broadcast(None)
+            if not isinstance(folder, str):
+                raise folder
+            ranks.gather(write_part(Path(folder), part, ranks.rank, ranks.world_size))
+            fault: RunFault | None = ranks.broadcast(None)
+            if fault is not None:
+                raise fault
             return None
+        try:
+            record = self._publish_parts(part, ranks, trainer_state, self._planned(step, attempt, score))
+        except (OSError, TornCheckpointError) as error:
+            ranks.broadcast(error)
+            raise
+        ranks.broadcast(None)
+        return record
 
+    def _publish_parts(self, part: Part, ranks: Ranks, trainer_state: Mapping[str, Any], planned: CheckpointRecord) -> CheckpointRecord:
         def write(folder: Path) -> dict[str, str]:
             own = write_part(Path(ranks.broadcast(str(folder))), part, 0, ranks.world_size)
             parts: list[WrittenPart] = ranks.gather(own)
@@ -102,7 +116,7 @@ class CheckpointStore:
             write_table(folder, part.shapes, [each.ranges for each in parts])
             return {name: digest for each in parts for name, digest in each.found_in(folder).items()}
 
-        return self._publish(write, trainer_state(), self._planned(step, attempt, score))
+        return self._publish(write, trainer_state, planned)
 
     def _planned(self, step: int, attempt: int, score: Score | None) -> CheckpointRecord:
         return CheckpointRecord(

@@ -58,10 +58,15 @@ class Ownership:
         content = hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()
         return self.uid or f"{self.lineage_digest[:32]}{content[:32]}"
 
-    def check_configuration(self) -> None:
-        """Raise InputError when the folder holds another job's run, or a run with another configuration. Looks at no digest."""
-        if (written := self._written()) is not None:
-            self._check_configuration(written)
+    def check_configuration(self) -> bool:
+        """Raise InputError when the folder holds another job's run, or a run with another configuration. Looks at no digest.
+
+        Returns whether the run that it holds is finished, if the digests say that it is this one.
+        """
+        if (written := self._written()) is None:
+            return False
+        self._check_configuration(written)
+        return written.finished
 
     def finished(self) -> bool:
         """Check the folder against the claim and return whether this very run is finished already.

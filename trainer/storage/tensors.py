@@ -96,6 +96,10 @@ class SavedTensors:
         """Return all tensors of a group, whole."""
         return {name: self.read(group, name, 0, math.prod(shape)).view(shape) for name, shape in self.shapes(group).items()}
 
+    def one_by_one(self, group: str) -> Mapping[str, Tensor]:
+        """Return all tensors of a group, whole; each is read when it is asked for, every time."""
+        return _Unread(self, group, self.shapes(group))
+
     @cached_property
     def _table(self) -> "_Table | None":
         if not (self._folder / PARTS_FILE).exists():
@@ -121,6 +125,25 @@ class SavedTensors:
             yield files[0], 0, math.prod(files[0].entries[name].shape)
             return
         yield from ((file, *own[name]) for file, own in zip(files, self._table.ranges, strict=True) if name in own)
+
+
+@dataclass(frozen=True)
+class _Unread(Mapping[str, Tensor]):
+    """Tensors of a group that take no memory until they are asked for."""
+
+    saved: SavedTensors
+    group: str
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __getitem__(self, name: str) -> Tensor:
+        shape = self.shapes[name]
+        return self.saved.read(self.group, name, 0, math.prod(shape)).view(shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
 
 
 @dataclass(frozen=True)

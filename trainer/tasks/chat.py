@@ -3,24 +3,24 @@
 trainer/chat reads, renders and tokenizes conversations. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/chat/.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from finetune.api.errors import InputError
 from finetune.api.sources import Columns
-from finetune.api.tasks import TASKS, TaskName
+from finetune.api.tasks import TASKS as FACTS
+from finetune.api.tasks import ModelFamily, TaskName
 from trainer.chat.example import ChatExample
 from trainer.chat.findings import clock_findings, control_findings, stop_findings, turn_findings
-from trainer.chat.rows import conversation_advice, conversation_in, conversation_layout
-from trainer.chat.template import ensure_chat_template, pin_time, reads_clock, uses_plain_template
+from trainer.chat.rows import conversation_advice, conversation_in, conversation_layout, with_answer
+from trainer.chat.template import check_answers_end, ensure_chat_template, pin_time, reads_clock, uses_plain_template
 from trainer.chat.tokens import prompt_and_reference, read, read_all
 from trainer.chat.turnend import opening_ids, turn_stops
 from trainer.data.layout import FirstRows, Layout
 from trainer.data.reading import Row
 from trainer.data.rows import Piece, Skipped
 from trainer.data.sampled import Sampled
-from trainer.tasks.base import Generate, Task
+from trainer.tasks.base import SOME_ANSWER, Generate, Task
 
 if TYPE_CHECKING:
     from trainer.objectives.causal import CausalObjective
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Chat(Task[ChatExample]):
     """Answer the last message of a conversation."""
 
-    facts = TASKS[TaskName.CHAT]
+    facts, family = FACTS[TaskName.CHAT], ModelFamily.CAUSAL
+    answers = ("completion",)
 
     @property
     def objective(self) -> "CausalObjective":
@@ -66,8 +67,17 @@ class Chat(Task[ChatExample]):
     def request(self, example: ChatExample, tokenizer: Any) -> Generate:
         """Ask for the last answer that is learned."""
         prompt, reference = prompt_and_reference(example, tokenizer)
-        shown = next((message.content for message in reversed(example.messages) if message.role == "user"), "")
-        return Generate(reference, shown, prompt, turn_stops(tokenizer), tuple(opening_ids(tokenizer)))
+        shown = next((message.content for message in reversed(example.asked) if message.role == "user"), "")
+        return Generate((reference,), shown, prompt, turn_stops(tokenizer), tuple(opening_ids(tokenizer)))
+
+    def is_likely(self, tokenizer: Any) -> bool:
+        """Return whether the model brings a chat template."""
+        return not uses_plain_template(tokenizer)
+
+    def answered(self, values: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+        """End messages, as completions, with some answer."""
+        found, column = super().answered(values, layout), layout.get("messages")
+        return found if column is None else {**found, column: with_answer(found.get(column), SOME_ANSWER)}
 
     def prepare(self, tokenizer: Any, moment: str | None) -> None:
         """Add the plain template if there is none, and fix the template's current time."""
@@ -80,9 +90,7 @@ class Chat(Task[ChatExample]):
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise InputError for a tokenizer without any token that could end an answer."""
-        if uses_plain_template(tokenizer) and tokenizer.eos_token_id is None:
-            problem = "the tokenizer has neither a chat template nor an end-of-sequence token, so answers could not end"
-            raise InputError("model", problem, "use another model")
+        check_answers_end(tokenizer)
 
     def findings(self, sides: Sequence[Sampled[ChatExample]], tokenizer: Any) -> list[str]:
         """Report what the template leaves out or adds, and what prompts end with."""
@@ -94,4 +102,5 @@ class Chat(Task[ChatExample]):
         ]
 
 
-TASK = Chat()
+CHAT = Chat()
+TASKS = (CHAT,)

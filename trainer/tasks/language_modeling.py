@@ -1,6 +1,6 @@
-"""Language modeling: the model continues plain text. Every token but the first of a text has loss, exactly once.
+"""Language modeling: the model continues plain text, and every token but the first has loss, once; an encoder names hidden tokens.
 
-trainer/text/pieces.py splits long texts. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/text/.
+trainer/text/pieces.py and masked.py split long texts. Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/text/.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finetune.api.errors import InputError
 from finetune.api.sources import Columns
-from finetune.api.tasks import TASKS, TaskName
+from finetune.api.tasks import TASKS as FACTS
+from finetune.api.tasks import ModelFamily, TaskName
 from trainer.data.layout import FirstRows, Layout, mapping, texts_of
+from trainer.data.masking import Masking
 from trainer.data.reading import Row
 from trainer.data.rows import Piece, PieceCount, Sample, Skipped
 from trainer.data.rowstore import sizes_of
 from trainer.data.sampled import Keep, Sampled, in_memory
-from trainer.tasks.base import Task
+from trainer.tasks.base import Fill, Generate, Request, Task
+from trainer.text.encoding import around, encode_prompt, encode_text
 from trainer.text.example import TextExample
 from trainer.text.findings import end_findings, text_findings
-from trainer.text.pieces import count_pieces, part_of, pieces_of, pieces_of_all, varied_piece
+from trainer.text.masked import around_masks, count_masked, hiding, masked_part, masked_pieces, varied_masked
+from trainer.text.pieces import count_pieces, part_of, pieces_of_all, varied_piece
 
 if TYPE_CHECKING:
     from trainer.objectives.causal import CausalObjective
+    from trainer.objectives.masked import MaskedObjective
 
 TEXT_NAMES = ("text", "content", "document")
 SAMPLE_TEXTS = 2000
@@ -34,18 +40,11 @@ LONGEST_TEXTS = 50
 length of a text shows in them first."""
 
 
-class LanguageModeling(Task[TextExample]):
-    """Continue plain text."""
+class Texts(Task[TextExample]):
+    """What both ways have in common: the rows."""
 
-    facts = TASKS[TaskName.LANGUAGE_MODELING]
+    facts = FACTS[TaskName.LANGUAGE_MODELING]
     cuts = True
-
-    @property
-    def objective(self) -> "CausalObjective":
-        """Next-token prediction; imports torch."""
-        from trainer.objectives.causal import CAUSAL
-
-        return CAUSAL
 
     def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
         """Choose the column that the job names, else the only one with a well-known name."""
@@ -74,7 +73,33 @@ class LanguageModeling(Task[TextExample]):
 
     def encode(self, example: TextExample, tokenizer: Any, max_length: int) -> list[Piece[TextExample]]:
         """Split the text into pieces of at most `max_length` tokens."""
-        return pieces_of(example, tokenizer, max_length)
+        (pieces,) = self.encode_all([example], tokenizer, max_length)
+        return pieces
+
+    def sampled(
+        self, name: str, examples: Sequence[TextExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
+    ) -> Sampled[TextExample]:
+        """Tokenize only a sample of the texts: there may be millions, and they are alike."""
+        chosen = _sample(examples)
+        pieces = [piece for found in self.encode_all(chosen, tokenizer, max_length) for piece in found]
+        return Sampled(name, len(examples), len(chosen), pieces)
+
+    def findings(self, sides: Sequence[Sampled[TextExample]], tokenizer: Any) -> list[str]:
+        """Report control-token names in texts."""
+        return [finding for side in sides for finding in text_findings(side, tokenizer)]
+
+
+class ContinuedTexts(Texts):
+    """Continue plain text."""
+
+    family = ModelFamily.CAUSAL
+
+    @property
+    def objective(self) -> "CausalObjective":
+        """Next-token prediction; imports torch."""
+        from trainer.objectives.causal import CAUSAL
+
+        return CAUSAL
 
     def encode_all(self, examples: Iterable[TextExample], tokenizer: Any, max_length: int) -> Iterator[list[Piece[TextExample]]]:
         """Tokenize texts in batches, on all cores."""
@@ -92,17 +117,58 @@ class LanguageModeling(Task[TextExample]):
         """Count the pieces; for many long texts, estimate from part of them."""
         return count_pieces(examples, tokenizer, max_length)
 
-    def sampled(
-        self, name: str, examples: Sequence[TextExample], tokenizer: Any, max_length: int, keep: Keep = in_memory
-    ) -> Sampled[TextExample]:
-        """Tokenize only a sample of the texts: there may be millions, and they are alike."""
-        chosen = _sample(examples)
-        pieces = [piece for found in pieces_of_all(chosen, tokenizer, max_length) for piece in found]
-        return Sampled(name, len(examples), len(chosen), pieces)
+    def ask(self, example: TextExample, tokenizer: Any) -> Request:
+        """Ask how the text goes on."""
+        return Generate(("",), example.text, encode_prompt(example.text, tokenizer))
 
     def findings(self, sides: Sequence[Sampled[TextExample]], tokenizer: Any) -> list[str]:
         """Report a missing end-of-sequence token, and control-token names in texts."""
-        return [*end_findings(tokenizer), *(finding for side in sides for finding in text_findings(side, tokenizer))]
+        return [*end_findings(tokenizer), *super().findings(sides, tokenizer)]
+
+
+class MaskedTexts(Texts):
+    """Name hidden tokens of a text."""
+
+    family = ModelFamily.ENCODER
+
+    @property
+    def objective(self) -> "MaskedObjective":
+        """Prediction of hidden tokens; imports torch."""
+        from trainer.objectives.masked import MaskedObjective
+
+        return MaskedObjective(Masking.from_known(self.known[0]) if self.known else None)
+
+    def fitting(self, tokenizer: Any) -> "Task[TextExample]":
+        """Return the task with what it needs to hide tokens again in every epoch."""
+        return self.with_known((hiding(tokenizer).to_known(),))
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Raise InputError for a tokenizer without a token to hide others behind."""
+        if tokenizer.mask_token_id is None:
+            raise InputError("model", "the tokenizer has no mask token, behind which words could be hidden", "use another model")
+
+    def encode_all(self, examples: Iterable[TextExample], tokenizer: Any, max_length: int) -> Iterator[list[Piece[TextExample]]]:
+        """Tokenize texts in batches, on all cores, and hide some tokens: always the same."""
+        return masked_pieces(examples, tokenizer, max_length)
+
+    def part(self, piece: Piece[TextExample], tokenizer: Any) -> TextExample:
+        """Return the words of a piece under the piece's id, so that each piece is varied independently."""
+        return masked_part(piece, tokenizer)
+
+    def encode_part(self, piece: Piece[TextExample], varied: TextExample, tokenizer: Any, max_length: int) -> Sample:
+        """Replace the words of the piece with the varied ones."""
+        return varied_masked(piece, varied.text, tokenizer, max_length)
+
+    def count(self, examples: Sequence[TextExample], tokenizer: Any, max_length: int) -> PieceCount:
+        """Count the pieces."""
+        return count_masked(examples, tokenizer, max_length)
+
+    def ask(self, example: TextExample, tokenizer: Any) -> Request:
+        """Ask for the words that a text lacks, where it has the name of the mask token."""
+        parts = [encode_text(part, tokenizer, special=False).input_ids for part in around_masks(example.text, tokenizer)]
+        before, after = around(tokenizer)
+        ids = [*before, *parts[0], *(token for part in parts[1:] for token in (tokenizer.mask_token_id, *part)), *after]
+        return Fill(("",), example.text, tuple(ids), tokenizer.mask_token_id)
 
 
 def _sample(texts: Sequence[TextExample]) -> list[TextExample]:
@@ -122,4 +188,5 @@ def _sample(texts: Sequence[TextExample]) -> list[TextExample]:
     return [texts[index] for index in chosen.tolist()]
 
 
-TASK = LanguageModeling()
+LANGUAGE_MODELING, MASKED_LANGUAGE_MODELING = ContinuedTexts(), MaskedTexts()
+TASKS = (LANGUAGE_MODELING, MASKED_LANGUAGE_MODELING)

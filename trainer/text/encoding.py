@@ -108,10 +108,31 @@ def _plain_texts(texts: list[str], tokenizer: Any, special: bool, offsets_from: 
 def _around_words(text: str, tokenizer: Any, names: Sequence[Offset], special: bool) -> Encoded:
     """Tokenize a text with the names of control tokens as words, between the special tokens that the tokenizer adds."""
     encoded = encode(text, tokenizer, names)
-    before, after = _around(tokenizer) if special else ([], [])
+    before, after = around(tokenizer) if special else ([], [])
     nowhere = [(0, 0)]
     offsets = None if encoded.offsets is None else [*nowhere * len(before), *encoded.offsets, *nowhere * len(after)]
     return Encoded(text, [*before, *encoded.input_ids, *after], offsets)
+
+
+def encode_prompt(text: str, tokenizer: Any) -> list[int]:
+    """Return the tokens of a text that is to be continued, after those that the tokenizer puts before one; none after it."""
+    return [*around(tokenizer)[0], *encode_text(text, tokenizer, special=False).input_ids]
+
+
+def encode_after(text: str, tokenizer: Any) -> Encoded:
+    """Tokenize a text that continues another one; control-token names in it are text."""
+    names = [found.span() for found in in_text(tokenizer).finditer(text)]
+    if not tokenizer.is_fast:
+        cuts = sorted({0, *(place for name in names for place in name), len(text)})
+        parts = [(start, end) for start, end in pairwise(cuts)]
+        ids = (plain_ids(tokenizer, text[a:b]) if (a, b) in names else _ids(tokenizer, text[a:b], follows=True) for a, b in parts)
+        return Encoded(text, [token for part in ids for token in part])
+    newline = "\n"
+    shifted = [(start + 1, end + 1) for start, end in names]
+    joined = _in_parts(newline + text, tokenizer, shifted, {1, *(place for name in shifted for place in name)})
+    before = sum(end <= 1 for _, end in joined.offsets or ())
+    places = [(start - 1, end - 1) for start, end in (joined.offsets or ())[before:]]
+    return Encoded(text, joined.input_ids[before:], places)
 
 
 def tokens_before(border: int, encoded: Encoded, tokenizer: Any, literals: Sequence[Offset] = ()) -> int | None:
@@ -174,9 +195,10 @@ def _decodes_differently(kind: type) -> bool:
     return any(getattr(kind, name, None) is not getattr(Usual, name) for name in ("decode", "_decode"))
 
 
-def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+def around(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the special tokens that a tokenizer puts before and after a text."""
-    ids, marks = [int(token) for token in tokenizer("a", verbose=False)["input_ids"]], special_ids(tokenizer)
+    marks = special_ids(tokenizer) - {tokenizer.unk_token_id}  # a vocabulary may lack any word
+    ids = [int(token) for token in tokenizer("a", verbose=False)["input_ids"]]
     own = [index for index, token in enumerate(ids) if token not in marks]
     return ids[: own[0]], ids[own[-1] + 1 :]
 
@@ -235,9 +257,23 @@ def _ids(tokenizer: Any, text: str, follows: bool) -> list[int]:
     return [int(token) for token in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
 
 
+def cut_source(input_ids: Sequence[int], most: int, tokenizer: Any) -> list[int]:
+    """Return a text with its special tokens, cut to `most` tokens: words at its end are left out, the special tokens there are kept."""
+    ids, special = list(input_ids), special_ids(tokenizer)
+    if len(ids) <= most:
+        return ids
+    after = next((place for place, token in enumerate(reversed(ids)) if token not in special), len(ids))
+    return [*ids[: most - after], *ids[len(ids) - after :]] if after < most else ids[:most]
+
+
 def sequence_ends(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end a sequence, by the model's generation settings and by the tokenizer."""
+    """Return the tokens that end a sequence, by the model's generation settings and by the tokenizer.
+
+    An encoder-decoder whose tokenizer is an encoder's, without such a token, ends its answers with the separator.
+    """
     ends: set[int] = set()
     for value in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id):
         ends.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    if not ends and model.config.is_encoder_decoder and tokenizer.sep_token_id is not None:
+        ends.add(tokenizer.sep_token_id)
     return frozenset(int(end) for end in ends)

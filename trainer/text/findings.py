@@ -4,12 +4,14 @@ Tests: tests/trainer/chat/test_findings.py, tests/trainer/tasks/test_conformance
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from trainer.data.rows import Example
 from trainer.data.sampled import Sampled
 from trainer.text.controls import in_text
-from trainer.text.example import TextExample
+from trainer.text.pair import PairExample
+
+P = TypeVar("P", bound=PairExample)
 
 CONVERSATIONS_FIX = "; write conversations as messages, with task: chat"
 
@@ -21,8 +23,18 @@ def end_findings(tokenizer: Any) -> list[str]:
     return ["model: the tokenizer has no end-of-sequence token, so the end of a text is not learned"]
 
 
-def text_findings(side: Sampled[TextExample], tokenizer: Any) -> list[str]:
-    """Find texts that contain the names of control tokens."""
+def pair_findings(side: Sampled[P], tokenizer: Any) -> list[str]:
+    """Find prompts and answers that contain the names of control tokens."""
+    named = [
+        (example, found[0])
+        for example in side.examples
+        if (found := in_text(tokenizer).search(f"{example.given}\n{example.answer}")) is not None
+    ]
+    return control_token_findings(side.name, named, CONVERSATIONS_FIX)
+
+
+def text_findings(side: Sampled[Any], tokenizer: Any) -> list[str]:
+    """Find texts that contain the names of control tokens, in examples that have a `text`."""
     texts = {id(example): example for example in side.examples}.values()
     named = [(example, found[0]) for example in texts if (found := in_text(tokenizer).search(example.text))]
     return control_token_findings(side.name, named, CONVERSATIONS_FIX)

@@ -7,9 +7,10 @@ lengths and ids: a rank reads only its own rows. Test: tests/trainer/training/te
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from trainer.data.rows import Sample
-from trainer.data.shards import Chosen, by_length, lengths_of
+from trainer.data.shards import by_length, lengths_of
 
 
 def deal(rows: Sequence[tuple[int, str]], rank: int, world_size: int, micro_batch_size: int) -> list[list[int]]:
@@ -40,29 +41,41 @@ def deal_packed(rows: Sequence[tuple[int, str]], rank: int, world_size: int, mic
     return [turn[rank if index % 2 == 0 else world_size - 1 - rank][2] for index, turn in enumerate(turns)]
 
 
-def deal_evaluation(
-    rows: Sequence[Sample], rank: int, world_size: int, batch_size: int, tokens_at_once: int | None = None, *, packed: bool = False
-) -> list[Sequence[Sample] | None]:
-    """Return `rank`'s batches of an evaluation over all rows; None is a turn without rows.
+@dataclass(frozen=True)
+class AtOnce:
+    """How much a pass without gradients computes at once: what a micro-batch of training does, so that it fits in memory too."""
 
-    A batch has at most `batch_size` rows and, including padding, `tokens_at_once` tokens, but at least one row. If it is packed,
-    which has no padding, only tokens are limited, unless their limit is None. Every rank gets equally many turns, because each
-    forward pass of a sharded model needs all ranks.
+    rows: int
+    """Rows padded to one length."""
+    tokens: int | None = None
+    """Tokens of padded rows, including padding, and of prompts with their answers; None: any number."""
+    packed: int | None = None
+    """Tokens of packed rows, of which there may be any number; None where rows are padded."""
+
+    def holds(self, rows: int, tokens: int, longest: int) -> bool:
+        """Return whether so many rows, with `tokens` in all, may be computed at once."""
+        if self.packed is not None:
+            return tokens <= self.packed
+        return rows <= self.rows and (self.tokens is None or rows * longest <= self.tokens)
+
+
+def deal_evaluation(rows: Sequence[Sample], rank: int, world_size: int, at_once: AtOnce) -> list[list[int] | None]:
+    """Return `rank`'s batches of an evaluation, as indices of all rows; None is a turn without rows.
+
+    A batch has at least one row, and more only as `at_once` holds them. Every rank gets equally many turns, because each forward
+    pass of a sharded model needs all ranks.
     """
     lengths = lengths_of(rows)
     batches: list[list[int]] = []
     tokens = 0
     for place in by_length(rows).tolist():
         length = int(lengths[place])
-        size = len(batches[-1]) + 1 if batches else 0
-        computed = tokens + length if packed else size * length
-        fits = tokens_at_once is None or computed <= tokens_at_once
-        if batches and fits and (size <= batch_size or (packed and tokens_at_once is not None)):
+        if batches and at_once.holds(len(batches[-1]) + 1, tokens + length, length):
             batches[-1].append(place)
             tokens += length
         else:
             batches.append([place])
             tokens = length
     turns = -(-len(batches) // world_size)
-    own: list[Sequence[Sample] | None] = [Chosen(rows, places) for places in batches[rank::world_size]]
-    return own + [None] * (turns - len(own))
+    own = batches[rank::world_size]
+    return [*own, *[None] * (turns - len(own))]

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Generic, Protocol
 
 import torch
@@ -17,7 +18,7 @@ from finetune.api.record import TrainingProgress
 from finetune.api.sections import Training
 from trainer.engine.base import Engine
 from trainer.objectives.base import B, Forward, Objective
-from trainer.training.figures import LaunchedStep, StepResult
+from trainer.training.figures import LaunchedStep, Scaling, StepResult, refuse_repeating
 from trainer.training.schedule import learning_rate_at
 
 RATE_WINDOW_STEPS = 20
@@ -41,6 +42,8 @@ class Progress:
     step: int = 0
     tokens_seen: int = 0
     stop_reason: StopReason | None = None
+    repeated_steps: int = 0
+    """How often a step was computed again because its gradient had overflowed float16; such a repetition is no step of its own."""
     step_seconds: float = 0.0
     """Time in steps of this attempt, without evaluations and checkpoints."""
     step_tokens: int = 0
@@ -141,19 +144,36 @@ def train(engine: Engine, forward: Forward, objective: Objective[B], batches: Ca
         if progress.paused:
             progress.mark(time.monotonic())
         batch = batches(progress.step)
-        seed_step(training.seed, progress.step, engine.rank)
-        nll = backward(engine, objective, forward, batch, label_smoothing)
         learning_rate = learning_rate_at(progress.step, progress.total_steps, training)
-        gradient_norm = engine.step(learning_rate)
+        computed = partial(backward, engine, objective, forward, batch, label_smoothing)
+        nll, gradient_norm = take_step(engine, computed, training.seed, learning_rate, progress)
         sums = engine.sum_over_ranks(torch.stack([nll, torch.full_like(nll, float(supervision.asked_to_stop()))]))
         progress.step += 1
         progress.tokens_seen += batch.tokens
-        unread.append(LaunchedStep(progress.step, progress.tokens_seen, learning_rate, batch.units, sums, gradient_norm))
+        scaling = Scaling(engine.loss_scale.scale, progress.repeated_steps) if engine.loss_scale is not None else None
+        unread.append(LaunchedStep(progress.step, progress.tokens_seen, learning_rate, batch.units, sums, gradient_norm, scaling))
         read(unread, progress, supervision, keep=1 if engine.asynchronous else 0)
         if progress.finished or any(hook.due(progress) for hook in supervision.hooks):
             read(unread, progress, supervision, keep=0)
             for hook in supervision.hooks:
                 hook.after_step(progress)
+
+
+def take_step(engine: Engine, computed: Callable[[], Tensor], seed: int, learning_rate: float, progress: Progress) -> tuple[Tensor, Tensor]:
+    """Compute a step's gradients with `computed`, and take the step; return what `computed` returned, and the norm of the gradient.
+
+    A step whose gradient overflows float16 is computed again with half the loss scale: the same rows, masks and learning rate, so that
+    neither rows nor the schedule know of it. Raises TrainingDivergedError where that cannot help.
+    """
+    while True:
+        seed_step(seed, progress.step, engine.rank)
+        nll = computed()
+        gradient_norm = engine.step(learning_rate)
+        if gradient_norm is not None:
+            return nll, gradient_norm
+        progress.repeated_steps += 1
+        if engine.loss_scale is not None:
+            refuse_repeating(progress.step + 1, engine.sums_over_ranks([float(nll)])[0], engine.loss_scale)
 
 
 def backward(engine: Engine, objective: Objective[B], forward: Forward, batch: StepBatches[B], label_smoothing: float) -> Tensor:
@@ -176,7 +196,8 @@ def read(unread: deque[LaunchedStep], progress: Progress, supervision: Supervisi
         train_loss, gradient_norm, stop = launched.read()
         at = launched.step, launched.tokens_seen
         progress.mark(time.monotonic(), at)
-        supervision.note(StepResult(progress.to_record(at), train_loss, gradient_norm, launched.learning_rate, launched.units))
+        record = progress.to_record(at)
+        supervision.note(StepResult(record, train_loss, gradient_norm, launched.learning_rate, launched.units, launched.scaling))
         if stop and not progress.finished:
             progress.stop_reason = StopReason.INTERRUPTED
 

@@ -18,6 +18,7 @@ from finetune.api.attempts import attempt_name
 from finetune.api.resolve import references
 from finetune.api.sources import CLAIMS_DIRECTORY
 from finetune.api.spec import FineTuneJobSpec, Resources
+from finetune.system.threads import THREADS_ENVIRONMENT
 
 GPU_RESOURCE = "nvidia.com/gpu"
 HOME = "/home/finetune"
@@ -139,7 +140,8 @@ def _environment(job: Job, settings: TrainerSettings) -> Iterator[dict[str, Any]
         # Without it the dashboard's API does not show train runs.
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     }
-    for name, value in {**settings.trainer_env, **own}.items():
+    # Requests of CPU have no limit, so pods may share processors.
+    for name, value in {**THREADS_ENVIRONMENT, **settings.trainer_env, **own}.items():
         yield {"name": name, "value": value}
     secret = job.valid_spec.model.token_secret
     if secret is not None:

@@ -42,7 +42,7 @@ class Folders:
 
     @property
     def dashboard(self) -> Path:
-        """Where the trainer says at which URL the Ray dashboard is."""
+        """Where the trainer says at which URL the Ray dashboard is, if it was asked for one."""
         return self.private / "dashboard.json"
 
     @property
@@ -65,10 +65,10 @@ class LocalRun:
     notices: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    def as_attempt(self, number: int) -> "LocalRun":
-        """Return the same run as the attempt of this number."""
+    def as_attempt(self, number: int, *, dashboard: bool = False) -> "LocalRun":
+        """Return the same run as the attempt of this number, with or without Ray's dashboard."""
         job = self.config.job.model_copy(update={"attempt": number})
-        return replace(self, config=self.config.model_copy(update={"job": job}))
+        return replace(self, config=self.config.model_copy(update={"job": job, "dashboard": dashboard}))
 
 
 def plan_local_run(job: JobFile, folders: Folders, claims: Mapping[str, Path], machine: Machine) -> LocalRun:

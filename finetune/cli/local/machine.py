@@ -46,6 +46,8 @@ def spread(spec: FineTuneJobSpec, machine: Machine) -> tuple[Workers, str | None
         warning = f"{asked}; it runs on {where}"
     cpus_per_worker = max(1, machine.cpus // workers)
     deepspeed = distributed.deepspeed if distributed else None
+    if deepspeed is not None and gpus == 0:
+        deepspeed = deepspeed.changed(offload=None)  # all state is in the host's memory
     return Workers(workers=workers, gpus_per_worker=gpus, cpus_per_worker=cpus_per_worker, deepspeed=deepspeed), warning
 
 

@@ -6,8 +6,8 @@ Pure. Tests: tests/finetune/cli/local/test_news.py.
 from collections.abc import Mapping
 from datetime import timedelta
 
-from finetune.api.metrics import METRICS, MetricName
-from finetune.api.record import CheckpointRecord, ModelProvenance, ProgressRecord, Stage
+from finetune.api.metrics import METRICS, Compared, MetricName
+from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance, ProgressRecord, Stage
 
 STAGES = {
     Stage.READING: "reading rows and tokenizing them",
@@ -39,7 +39,7 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     # After a resume the record lists the checkpoints of the run before; they are not news.
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
     if record.metrics.final and not (before and before.metrics.final):
-        lines.append(f"tuned model: {listed(record.metrics.final)}")
+        lines += tuned_lines(record.metrics)
     if record.stage != (before.stage if before else None) and record.stage is not Stage.FINISHED:
         lines.append(STAGES[record.stage])
     return lines
@@ -59,6 +59,17 @@ def progress_line(record: ProgressRecord) -> str:
     if progress.eta_seconds is not None and record.stage is Stage.TRAINING:
         parts.append(f"ETA {timedelta(seconds=round(progress.eta_seconds))}")
     return " · ".join(parts)
+
+
+def tuned_lines(metrics: Metrics) -> list[str]:
+    """Return the figures of the tuned model: in one line, or where they are compared with the base model's, a line for each."""
+    if not metrics.compared:
+        return [f"tuned model: {listed(metrics.final)}"]
+    figures = [
+        f"  {name} {metrics.compared.get(name, Compared()).words(name, metrics.baseline.get(name), value)}"
+        for name, value in metrics.final.items()
+    ]
+    return ["base model → tuned model [95 % interval]:", *figures]
 
 
 def listed(values: Mapping[MetricName, float]) -> str:

@@ -1,5 +1,6 @@
 """The last lines of a run: how it ended, why, and what to do next. Tests: tests/finetune/cli/local/test_run.py."""
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -7,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.api.errors import BadInputError, InputError
+from finetune.api.metrics import Needs, metrics_needing
 from finetune.api.record import STOPPED, Outcome, Result
+from finetune.api.results import MODEL, PREDICTIONS, REPORT, ResultsFolder, read_report
 from finetune.api.spec import FineTuneJobSpec
+from finetune.api.tasks import TASKS
+from finetune.api.trainconfig import TrainConfig
 from finetune.cli.local.configuration import Folders
 from finetune.cli.local.screen import Screen
 
 LAST_LINES = 20
 SECTIONS = {field.alias or name for name, field in FineTuneJobSpec.model_fields.items()}
 """The trainer names fields as they are in its configuration; in the job file they are members of `spec`."""
-RESULTS = ("model", "report.json", "metrics.jsonl", "checkpoints")
+RESULTS = ("model", REPORT, PREDICTIONS, "metrics.jsonl", "checkpoints")
 
 
 class LogTail:
@@ -49,23 +54,34 @@ class Ended:
     last_checkpoint: int | None
 
 
-def report_end(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Screen) -> None:
-    """Say how the run ended; `again` is the command that continues it. BadInputError where the user's input was invalid."""
+@dataclass(frozen=True)
+class Commands:
+    """Commands for after the run, ready to be copied into a shell."""
+
+    again: str
+    """Continues it."""
+    using: tuple[str, ...]
+    """Use its model, with what each does."""
+
+
+def report_end(ended: Ended, folders: Folders, tail: LogTail, commands: Commands, screen: Screen) -> None:
+    """Say how the run ended and what to do next. BadInputError where the user's input was invalid."""
     result = ended.outcome.result
     if result is Result.INPUT_INVALID:
         raise BadInputError(input_errors(ended.outcome if ended.reported else None, tail))
     if result is Result.SUCCEEDED:
         found = [name for name in RESULTS if (folders.output / name).exists()]
         screen.say(f"finished; {folders.output} holds {', '.join(found)}")
+        for line in commands.using:
+            screen.say(line)
     elif result is Result.INTERRUPTED:
         if ended.outcome.message != STOPPED:
             _say_message(ended.outcome.message, "", screen)
         step = ended.last_checkpoint
-        screen.say(
-            f"interrupted {f'after the checkpoint at step {step}' if step else 'before the first checkpoint'}; continue with: {again}"
-        )
+        since = f"after the checkpoint at step {step}" if step else "before the first checkpoint"
+        screen.say(f"interrupted {since}; continue with: {commands.again}")
     else:
-        _report_failure(ended, folders, tail, again, screen)
+        _report_failure(ended, folders, tail, commands.again, screen)
 
 
 def _report_failure(ended: Ended, folders: Folders, tail: LogTail, again: str, screen: Screen) -> None:
@@ -89,6 +105,41 @@ def run_command_line(job_file: Path, output: str, claims: Mapping[str, Path], *,
     """Return the command that runs a job file here, ready to be copied into a shell."""
     folders = [part for name, folder in claims.items() for part in ("--claim", f"{name}={folder}")]
     return shlex.join(["finetune", "run", str(job_file), "--output", output, *folders, *(["--overwrite"] if overwrite else [])])
+
+
+def using_command_lines(job_file: Path, output: str, claims: Mapping[str, Path], config: TrainConfig) -> tuple[str, ...]:
+    """Return the commands that use the model of a run, as far as its task and its rows have a use for them."""
+    folders = [part for name, folder in claims.items() for part in ("--claim", f"{name}={folder}")]
+    lines = []
+    if "messages" in TASKS[config.task].columns:
+        lines.append(f"talk to it:       {shlex.join(['finetune', 'chat', output])}")
+    lines.append(f"answer a prompt:  {shlex.join(['finetune', 'predict', output])} {' '.join(_prompt_options(config, Path(output)))}")
+    if config.data.test or config.data.test_fraction:
+        lines.append(f"measure it again: {shlex.join(['finetune', 'evaluate', '--model', output, str(job_file), *folders])}")
+    return tuple(lines)
+
+
+def _prompt_options(config: TrainConfig, output: Path) -> list[str]:
+    """Return what `finetune predict` must be given beside the folder to answer one prompt."""
+    pairs = {(source.source_language, source.target_language): None for source in config.data.train if source.source_language}
+    source, target = next(iter(pairs)) if len(pairs) > 1 else (None, None)
+    mask = _mask_token(output)
+    return [
+        f'--prompt "... {mask} ..."' if mask else '--prompt "..."',
+        *(f'--with {column}="..."' for column in TASKS[config.task].beside),
+        *([f"--from {source} --to {target}"] if source else []),
+    ]
+
+
+def _mask_token(output: Path) -> str | None:
+    """Return what takes the place of a hidden word, by what a run left; None for a model that names none."""
+    report = read_report(ResultsFolder(output)) or {}
+    if report.get("judgedBy") not in metrics_needing(Needs.MASKED_SUMS):
+        return None
+    for file in sorted((output / MODEL).glob("*/tokenizer_config.json")):
+        token = json.loads(file.read_text(encoding="utf-8")).get("mask_token")
+        return str(token["content"] if isinstance(token, dict) else token) if token else None
+    return None
 
 
 def input_errors(outcome: Outcome | None, tail: LogTail) -> list[InputError]:

@@ -20,8 +20,18 @@ from finetune.cli.local.configuration import Folders
 from finetune.system.files import staged
 
 # run.json is the last to go: as long as it is there, a half-removed run is still known as a run.
-OWN_FILES = ("checkpoints", "model", "tensorboard", "report.json", "metrics.jsonl", "status.json", "trainer.log", "run.json")
-OWN_PRIVATE_FILES = ("progress.json", "dashboard.json", "configmaps", "ray", "config.json")
+OWN_FILES = (
+    "checkpoints",
+    "model",
+    "tensorboard",
+    "report.json",
+    "predictions.jsonl",
+    "metrics.jsonl",
+    "status.json",
+    "trainer.log",
+    "run.json",
+)
+OWN_PRIVATE_FILES = ("progress.json", "dashboard.json", "configmaps", "config.json")
 """All in the folder of the command but the lock and the tokens (finetune.system.scratch.DATA): the names of the tokens say what they
 were made from, so that the run that replaces this one takes those that fit; the trainer removes the others once its input has passed."""
 ABANDONED_RUN_SECONDS = 20.0

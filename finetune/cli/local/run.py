@@ -14,13 +14,14 @@ from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
 from finetune.api.results import ResultsFolder, missing_results, read_report
 from finetune.api.status import FineTuneJobStatus
+from finetune.api.trainconfig import TrainConfig
 from finetune.cli.jobfile.reading import JobFile, read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run, prepare
 from finetune.cli.local.follow import Follower, read_status
 from finetune.cli.local.inspection import ask_trainer
 from finetune.cli.local.interrupts import Interrupts
 from finetune.cli.local.machine import Machine
-from finetune.cli.local.outcome import LogTail, report_end, run_command_line
+from finetune.cli.local.outcome import Commands, LogTail, report_end, run_command_line, using_command_lines
 from finetune.cli.local.output import locked, previous_run_finished, refuse_foreign_files
 from finetune.cli.local.process import TRAINER_COMMAND, TrainerProcess
 from finetune.cli.local.replacing import discard_once_replaced, set_aside, settle, waits_for_its_place
@@ -47,6 +48,8 @@ class RunRequest:
     verbose: bool = False
     timings: bool = False
     """Show how long each stage took."""
+    dashboard: bool = False
+    """Start Ray's dashboard too."""
     started: float = field(default_factory=time.time)
     """When the command began, in seconds since the epoch."""
 
@@ -82,8 +85,9 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
                 for line in (*local_run.notices, *warnings):
                     screen.say(line)
                 status = begin(read_status(folders), job.name, datetime.now(UTC))
-                prepare(folders, local_run.as_attempt(status.attempts[-1].number if status.attempts else 1))
-                return _train(request, folders, screen, status, trainer, lock, place, interrupts)
+                number = status.attempts[-1].number if status.attempts else 1
+                prepare(folders, local_run.as_attempt(number, dashboard=request.dashboard))
+                return _train(request, local_run.config, folders, screen, status, trainer, lock, place, interrupts)
             finally:
                 if settle(folders):
                     screen.say(f"the run in {folders.output} was left as it was")
@@ -109,8 +113,8 @@ def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: M
     return EXIT_SUCCESS
 
 
-def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTuneJobStatus, trainer: Sequence[str], lock: int,
-           place: Surroundings, interrupts: Interrupts) -> int:  # fmt: skip
+def _train(request: RunRequest, config: TrainConfig, folders: Folders, screen: Screen, status: FineTuneJobStatus, trainer: Sequence[str],
+           lock: int, place: Surroundings, interrupts: Interrupts) -> int:  # fmt: skip
     follower = Follower(folders, screen, status, place.environment)
     with folders.log.open("ab") as log:
         log_start = log.tell()
@@ -138,7 +142,8 @@ def _train(request: RunRequest, folders: Folders, screen: Screen, status: FineTu
         for line in budget(report, time.time() - request.started):
             screen.say(line)
     again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))
-    report_end(ended, folders, tail, again, screen)
+    using = using_command_lines(request.job_file, str(request.output), request.claims, config)
+    report_end(ended, folders, tail, Commands(again, using), screen)
     return EXIT_CODES.get(ended.outcome.result, EXIT_FAILURE)
 
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from finetune.api.timings import StageTiming, Timings
 
-WIDTHS = (26, 8, 9, 9, 7)
+WIDTHS = (34, 8, 9, 9, 7)
 HEADINGS = ("stage", "in", "from s", "took s", "CPU s")
 
 

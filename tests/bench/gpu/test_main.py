@@ -27,7 +27,7 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.xdist_group("training")
+@pytest.mark.xdist_group("ranks")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("shapes", [pytest.param([0, 1], marks=pytest.mark.slow, id="texts"), pytest.param([2], id="conversations")])
 def test_on_a_cpu_all_programs_are_measured_on_small_shapes(shapes: list[int], tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_on_a_cpu_all_programs_are_measured_on_small_shapes(shapes: list[int], t
     assert "4 floating-point operations" in written["flopsPerToken"]
 
 
-@pytest.mark.xdist_group("training")
+@pytest.mark.xdist_group("ranks")
 @pytest.mark.timeout(600)
 def test_on_a_cpu_the_tests_marked_gpu_pass(tmp_path: Path) -> None:
     done = run(tmp_path, "--device", "cpu", "--only", "tests", "--output", str(tmp_path / "gpu.json"))

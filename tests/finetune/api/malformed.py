@@ -68,6 +68,46 @@ MALFORMED = [
         resource(distributed={"deepspeed": {"zeroStage": 4}}),
         ("spec.distributed.deepspeed.zeroStage", "Unsupported value: 4", 'supported values: "0", "1", "2", "3"'),
     ),
+    Malformed(
+        "nothing to offload",
+        resource(distributed={"deepspeed": {"zeroStage": 0, "offload": {"optimizer": True}}}, resources={"gpus": 1}),
+        ("spec.distributed.deepspeed", "offload: ZeRO stage 0 has nothing to offload"),
+    ),
+    Malformed(
+        "parameters offloaded that are not sharded",
+        resource(distributed={"deepspeed": {"zeroStage": 2, "offload": {"parameters": True}}}, resources={"gpus": 1}),
+        ("spec.distributed.deepspeed", "offload.parameters: only ZeRO stage 3 shards parameters"),
+    ),
+    Malformed(
+        "an empty offload",
+        resource(distributed={"deepspeed": {"zeroStage": 3, "offload": {}}}, resources={"gpus": 1}),
+        ("spec.distributed.deepspeed.offload", "offload: set optimizer, parameters or both to true"),
+    ),
+    Malformed(
+        "offload without a GPU",
+        resource(distributed={"deepspeed": {"zeroStage": 3, "offload": {"optimizer": True}}}),
+        ("spec", "distributed.deepspeed.offload: without GPUs all state is in the worker's memory already"),
+    ),
+    Malformed(
+        "quantized weights that are to be sharded",
+        resource(method={"lora": {"quantization": {}}}, distributed={"deepspeed": {"zeroStage": 3}}),
+        ("spec", "method.lora.quantization: ZeRO stage 3 cannot shard weights of 4 bits"),
+    ),
+    Malformed(
+        "a data type of weights that does not exist",
+        resource(method={"lora": {"quantization": {"type": "int4"}}}),
+        ("spec.method.lora.quantization.type", "nf4", "fp4"),
+    ),
+    Malformed(
+        "packed rows compiled",
+        resource(training={"epochs": 1, "compile": True}),
+        ("spec.training", "training.compile: packed rows would be compiled again for every batch; set packing to never"),
+    ),
+    Malformed(
+        "DeepSpeed compiled",
+        resource(training={"epochs": 1, "compile": True, "packing": "never"}, distributed={"deepspeed": {}}),
+        ("spec", "training.compile: not tried with DeepSpeed"),
+    ),
     Malformed("a task that does not exist", resource(task="chatting"), ("spec.task", "chat", "language-modeling")),
     Malformed("two methods", resource(method={"lora": {}, "full": {}}), ("spec.method", "method: give exactly one of lora, full")),
     Malformed(
@@ -109,12 +149,17 @@ MALFORMED = [
     Malformed(
         "answers measured where there are none",
         resource(task="language-modeling", evaluation={"metrics": ["perplexity", "bleu"]}),
-        ("spec", "evaluation.metrics: task language-modeling has perplexity and bitsPerByte; remove the others"),
+        ("spec", "evaluation.metrics: task language-modeling has perplexity, bitsPerByte and maskedLoss; remove the others"),
     ),
     Malformed(
-        "a metric that no validation measures",
-        resource(regularization={"earlyStopping": {"metric": "bleu"}}),
-        ("spec.regularization.earlyStopping.metric", "perplexity", "bitsPerByte"),
+        "early stopping by a metric that the task does not have",
+        resource(task="language-modeling", regularization={"earlyStopping": {"metric": "bleu"}}),
+        ("spec", "regularization.earlyStopping.metric: task language-modeling has perplexity, bitsPerByte and maskedLoss"),
+    ),
+    Malformed(
+        "the best weights by a metric that the task does not have",
+        resource(task="language-modeling", evaluation={"bestMetric": "bleu"}),
+        ("spec", "evaluation.bestMetric: task language-modeling has perplexity, bitsPerByte and maskedLoss"),
     ),
     Malformed(
         "a figure of training as a metric",

@@ -31,7 +31,7 @@ def test_the_readmes_table_of_tasks_is_written_between_its_marks_and_nothing_els
     assert written.endswith("after\n")
     assert "old" not in written
     assert "| `chat` |" in written
-    assert "Figures of generated answers (exactMatch, bleu, " in written
+    assert "| likelihood | perplexity and bitsPerByte |" in written
     with pytest.raises(ValueError, match="substring"):
         reference.with_tasks("a README without the marks")
 

@@ -67,6 +67,15 @@ def test_a_form_that_is_not_wanted_is_not_missed(tmp_path: Path) -> None:
     assert missing_results(ResultsFolder(tmp_path), [Export.ADAPTER]) == []
 
 
+def test_the_answers_that_a_report_lists_are_missed(tmp_path: Path) -> None:
+    finished(tmp_path)
+    (tmp_path / "report.json").write_text(json.dumps({"predictions": {"path": "/o/predictions.jsonl", "rows": 2}}))
+    assert missing_results(ResultsFolder(tmp_path), BOTH) == ["predictions.jsonl"]
+
+    (tmp_path / "predictions.jsonl").write_text("{}\n{}\n")
+    assert missing_results(ResultsFolder(tmp_path), BOTH) == []
+
+
 def test_a_report_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     assert read_report(ResultsFolder(tmp_path)) is None
     (tmp_path / "report.json").write_text('{"schemaVersion": 3}')

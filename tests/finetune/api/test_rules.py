@@ -10,10 +10,12 @@ from finetune.api.rules import TASK_RULES
 from finetune.api.tasks import TASKS, TaskFacts
 
 
-def refusals(task: str, *, listed: list[MetricName] | None = None, watched: MetricName | None = None) -> list[str]:
+def refusals(
+    task: str, *, listed: list[MetricName] | None = None, watched: MetricName | None = None, best: MetricName | None = None
+) -> list[str]:
     spec: Any = SimpleNamespace(
         task=task,
-        evaluation=None if listed is None else SimpleNamespace(metrics=listed),
+        evaluation=None if listed is best is None else SimpleNamespace(metrics=listed, best_metric=best),
         regularization=None if watched is None else SimpleNamespace(early_stopping=SimpleNamespace(metric=watched)),
     )
     return [rule.message for rule in TASK_RULES if not rule.holds(spec)]
@@ -28,9 +30,10 @@ def test_a_task_takes_its_own_metrics_and_no_others(facts: TaskFacts) -> None:
 
 
 @pytest.mark.parametrize("facts", TASKS.values(), ids=TASKS)
-def test_early_stopping_watches_what_validation_measures(facts: TaskFacts) -> None:
-    assert all(refusals(facts.name, watched=metric) == [] for metric in facts.validated)
-    for metric in set(MetricName) - set(facts.validated):
-        [message] = refusals(facts.name, watched=metric)
-        assert message.startswith("regularization.earlyStopping.metric: ")
-        assert all(name in message for name in facts.validated)
+@pytest.mark.parametrize(("role", "field"), [("watched", "regularization.earlyStopping.metric"), ("best", "evaluation.bestMetric")])
+def test_any_metric_of_the_task_may_steer_training_and_no_other(role: str, field: str, facts: TaskFacts) -> None:
+    assert all(refusals(facts.name, **{role: metric}) == [] for metric in facts.metrics)
+    for metric in set(MetricName) - set(facts.metrics):
+        [message] = refusals(facts.name, **{role: metric})
+        assert message.startswith(f"{field}: ")
+        assert all(name in message for name in facts.metrics)

@@ -1,4 +1,4 @@
-"""`finetune check` says everything that can be known before Ray starts, and writes nothing."""
+"""`finetune check` says everything that can be known without training, and writes nothing."""
 
 import shlex
 from pathlib import Path

@@ -57,6 +57,9 @@ def test_recursive_lists_every_field_below(capsys: pytest.CaptureFixture[str]) -
         "  workers <integer>",
         "  deepspeed <Object>",
         "    zeroStage <integer>",
+        "    offload <Object>",
+        "      optimizer <boolean>",
+        "      parameters <boolean>",
     ]
 
 
@@ -81,4 +84,4 @@ def test_the_packages_of_the_trainer_are_not_needed() -> None:
     program = "import sys; sys.modules['torch'] = sys.modules['ray'] = None; from finetune.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", program, "explain", "task"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Allowed: chat | language-modeling" in done.stdout
+    assert "Allowed: chat | text-generation" in done.stdout

@@ -43,7 +43,8 @@ def test_a_trainer_killed_by_the_system_is_told_from_one_that_failed_and_the_run
     assert again.returncode == 0, again.stdout + again.stderr
     assert "resumed from step " in again.stdout
     assert "Ray" not in again.stdout
-    *_, whole, end = again.stdout.splitlines()
-    assert whole.startswith("  whole ")
-    assert end.startswith("finished; ")
+    lines = again.stdout.splitlines()
+    end = next(index for index, line in enumerate(lines) if line.startswith("finished; "))
+    assert lines[end - 1].startswith("  whole ")
+    assert all(line.split(":")[1].lstrip().startswith("finetune ") for line in lines[end + 1 :])
     assert any(line.startswith("  training ") for line in again.stdout.splitlines())

@@ -11,8 +11,8 @@ from finetune.api.sections import Augmentation
 from tests.trainer.fixtures.examples import chat, source, text
 from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.words import cut, join
-from trainer.tasks.chat import TASK as CHAT
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from trainer.tasks.chat import CHAT
+from trainer.tasks.language_modeling import LANGUAGE_MODELING
 from trainer.text.words import WORD
 
 EVERYTHING = [

@@ -7,10 +7,11 @@ import pytest
 
 from finetune.api.errors import InputError
 from tests.builders import train_config
-from tests.trainer.fixtures import templates
+from tests.trainer.fixtures import templates, tooltemplates
 from tests.trainer.fixtures.examples import chat, conversation, dataset, text
+from tests.trainer.fixtures.learned import causal_task
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
-from trainer.chat.example import Message
+from trainer.chat.example import Call, Message
 from trainer.chat.template import pin_time
 from trainer.data.rows import Example
 from trainer.preflight.doctor import examine
@@ -20,7 +21,9 @@ def said(tokenizer: Any, *rows: Example) -> list[str]:
     """Return what the doctor says of these rows, but for missing held-out sets and a small batch."""
     numbered = [replace(row, origin=f"data.train[0] line {number}") for number, row in enumerate(rows, 1)]
     settings = train_config(training={"epochs": 1, "maxSequenceLength": 4096, "globalBatchSize": 1}, evaluation={"metrics": ["perplexity"]})
-    return [finding for finding in examine(dataset(numbered), tokenizer, settings) if not finding.startswith("data.test")]
+    return [
+        finding for finding in examine(causal_task(settings), dataset(numbered), tokenizer, settings) if not finding.startswith("data.test")
+    ]
 
 
 ROWS = [chat(f"What is {number}?", f"It is {number}.", "And after that?", f"It is {number + 1}.") for number in range(3)]
@@ -35,7 +38,7 @@ def test_of_rows_that_the_template_shows_as_they_are_nothing_is_said(template: s
 @pytest.mark.parametrize("template", [templates.QWEN3, templates.LFM2_5])
 def test_thoughts_that_are_left_out_are_said(template: str) -> None:
     assert said(trained_tokenizer(template), *ROWS, THOUGHT)[:1] == [
-        "data.train: in 1 of 4 rows the model's chat template leaves out a part of an answer, such as earlier thoughts;"
+        "data.train: in 1 of 4 rows the model's chat template leaves out thoughts, 1 of 2;"
         " only what it shows is learned (the first: data.train[0] line 4)"
     ]
 
@@ -58,14 +61,38 @@ def test_a_prompt_that_opens_a_thought_which_the_rows_do_not_have_is_said() -> N
     )
 
 
-def test_a_prompt_that_opens_a_thought_which_the_rows_have_is_no_finding() -> None:
+def test_a_prompt_that_opens_a_thought_which_the_rows_have_is_none_of_theirs() -> None:
     template = templates.QWEN3.replace(
         "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}",
         "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}",
     )
     assert template != templates.QWEN3
     row = conversation(Message("user", "Q"), Message("assistant", "A", reasoning="hm"))
-    assert said(trained_tokenizer(template), row) == []
+    assert said(trained_tokenizer(template), row) == [
+        "data.train: in 1 of 1 row the model's chat template shows every thought, 1 in all (the first: data.train[0] line 1)"
+    ]
+
+
+CALLS = conversation(Message("user", "Is it wet?"), Message("assistant", "", calls=(Call("weather", "{}"),)))
+
+
+@pytest.mark.parametrize("template", [tooltemplates.HERMES, tooltemplates.GLM4_5, tooltemplates.HARMONY])
+def test_rows_that_end_with_a_call_learn_to_stop(template: str) -> None:
+    found = said(trained_tokenizer(template), CALLS)
+    assert [finding for finding in found if "without a special token" in finding] == []
+
+
+def test_what_is_said_beside_a_call_and_names_that_are_not_shown_are_reported() -> None:
+    beside = conversation(Message("user", "And there?"), Message("assistant", "I look.", calls=(Call("weather", "{}"),)))
+    assert said(trained_tokenizer(tooltemplates.LLAMA3_1), CALLS, beside) == [
+        "data.train: in 1 of 2 rows the model's chat template leaves out what an answer says beside the tools that it calls,"
+        " which is not learned (the first: data.train[0] line 2)"
+    ]
+    named = conversation(Message("user", "Is it wet?", name="Ada"), Message("assistant", "It is."))
+    assert said(trained_tokenizer(tooltemplates.NAMED), named) == []
+    assert said(trained_tokenizer(tooltemplates.HERMES), named) == [
+        "data.train: in 1 of 1 row the model's chat template leaves out the name of a message (the first: data.train[0] line 1)"
+    ]
 
 
 def test_messages_and_answers_that_are_left_out_are_said() -> None:
@@ -118,7 +145,7 @@ def test_an_earlier_turn_that_could_not_be_asked_for_is_no_reason_to_refuse() ->
 def test_a_text_that_holds_a_written_conversation_is_reported_with_where_conversations_belong() -> None:
     texts = [text("<s>[INST] Hi [/INST] Hello </s>", "data.train[0] line 1")]
     settings = train_config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 1})
-    said = examine(dataset(texts), trained_tokenizer(None), settings)
+    said = examine(causal_task(settings), dataset(texts), trained_tokenizer(None), settings)
     assert (
         "data.train: 1 row has names of control tokens in the text, such as <s> (data.train[0] line 1); they are read as text;"
         " write conversations as messages, with task: chat"

@@ -11,8 +11,8 @@ from finetune.api.sources import Source
 from trainer.data.jsonobject import single_object
 from trainer.preflight.prepare import read_source
 from trainer.tasks.base import Task
-from trainer.tasks.chat import TASK as CHAT
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from trainer.tasks.chat import CHAT
+from trainer.tasks.language_modeling import LANGUAGE_MODELING
 
 ITEMS = [{"text": "c1"}, {"text": "c2"}]
 PAIRS = [{"prompt": "p", "completion": "c"}]

@@ -8,8 +8,8 @@ from tests.trainer.fixtures.stored import examples_of
 from trainer.data.noticed import Noticed, Remark
 from trainer.data.records import Record
 from trainer.tasks.base import Task
-from trainer.tasks.chat import TASK as CHAT
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from trainer.tasks.chat import CHAT
+from trainer.tasks.language_modeling import LANGUAGE_MODELING
 
 FIELD = "data.train[0]"
 

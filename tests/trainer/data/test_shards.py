@@ -19,10 +19,14 @@ from trainer.data.shards import (
     ShardWriter,
     TornShardError,
     by_length,
+    examples_of,
     ids_of,
     lengths_of,
+    loss_bytes_of,
+    loss_tokens_of,
     notes_of,
-    totals_of,
+    read_lengths_of,
+    token_blocks,
     write_shard,
 )
 
@@ -60,13 +64,28 @@ def test_a_slice_reads_nothing_until_a_member_is_asked_for(shard: Shard, monkeyp
     assert len(Pieces(shard, EXAMPLES)[:2]) == 2
 
 
-def test_lengths_ids_and_totals_are_those_of_rows_in_memory(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+COLUMNS = (lengths_of, ids_of, by_length, loss_tokens_of, loss_bytes_of, examples_of)
+
+
+def test_lengths_ids_sizes_and_examples_are_those_of_rows_in_memory(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [piece.tokens for _, piece in PIECES]
-    expected = [of(rows).tolist() for of in (lengths_of, ids_of, by_length)], totals_of(rows)
+    expected = [of(rows).tolist() for of in COLUMNS]
     monkeypatch.setattr(Shard, "sample", lambda *_: pytest.fail("a row was read"))
     stored = Samples(shard)
-    assert ([of(stored).tolist() for of in (lengths_of, ids_of, by_length)], totals_of(stored)) == expected
+    assert [of(stored).tolist() for of in COLUMNS] == expected
     assert by_length(stored).tolist() == sorted(range(4), key=lambda index: (len(rows[index].input_ids), rows[index].id))
+
+
+def test_what_follows_the_text_that_is_read_can_be_left_out(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [piece.tokens for _, piece in PIECES]
+    read = [[5], [70000], [1, 2], [3]]
+    assert [list(block) for block in token_blocks(rows, tails=False)] == read
+    assert read_lengths_of(rows).tolist() == [1, 1, 2, 1]
+    for lines in (1, 3, 100):
+        monkeypatch.setattr(shards, "BUFFERED_LINES", lines)
+        stored = Samples(shard)
+        assert [token for block in token_blocks(stored, tails=False) for token in block.tolist()] == [5, 70000, 1, 2, 3]
+        assert read_lengths_of(stored).tolist() == [1, 1, 2, 1]
 
 
 def test_the_longest_piece_is_known_without_reading_any(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +116,8 @@ def test_more_pieces_than_are_buffered_are_all_written(tmp_path: Path, monkeypat
 def test_no_rows_are_a_shard_too(tmp_path: Path) -> None:
     write_shard(tmp_path, "key", [])
     found = Samples(Shard.open(tmp_path, "key"))
-    assert (list(found), totals_of(found), by_length(found).tolist()) == ([], (0, 0), [])
+    assert (list(found), *(of(found).tolist() for of in COLUMNS)) == ([],) * (1 + len(COLUMNS))
+    assert examples_of([]).tolist() == []
 
 
 def tear_tokens(folder: Path) -> None:

@@ -14,15 +14,17 @@ import pytest
 
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName, Score
-from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, Result, Stage
+from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, Result, Stage
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from trainer.data.datafolder import DataFolder
 from trainer.data.shards import Shard
-from trainer.driver.attempt import attempt, check, inspect, overseen
+from trainer.driver.attempt import attempt, check, inspect, overseen, run
 from trainer.driver.exits import exit_of
 from trainer.driver.stopping import SIGNALS, StopRequest
+from trainer.driver.workers import Workers
 from trainer.preflight.tokens import Tokens
+from trainer.reporting.stageclock import StageClock
 from trainer.storage.ownership import Ownership
 
 
@@ -88,9 +90,32 @@ class Published:
         self.fields |= fields
 
 
+class LateWorkers(Workers):
+    """Workers that are asked for, and never come up."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config, StageClock("driver", 0.0))
+        self.asked = 0
+
+    def begin(self) -> None:
+        self.asked += 1
+
+
+def attempted(config: TrainConfig, published: Published, stop: StopRequest) -> str:
+    return attempt(config, published, stop, StageClock("driver", 0.0), LateWorkers(config))
+
+
 def results(folder: Path, *forms: str) -> None:
     """Write what a run leaves."""
-    report = {"baseline": {}, "final": {"perplexity": {"value": 3.0}}, "measuredStep": 3, "best": None, "checkpoints": [], "exports": []}
+    report = {
+        "baseline": {},
+        "final": {"perplexity": {"value": 3.0}},
+        "change": {},
+        "measuredStep": 3,
+        "best": None,
+        "checkpoints": [],
+        "exports": [],
+    }
     model = {"name": "m", "source": "s", "precision": "float32", "digest": "sha256:0"}
     (folder / "report.json").write_text(json.dumps(report | {"model": model}))
     for form in forms:
@@ -128,7 +153,7 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
     monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
     published = Published()
 
-    attempt(config, published, StopRequest())
+    attempted(config, published, StopRequest())
 
     assert seen == fitted
     metrics = published.fields.get("metrics")
@@ -159,7 +184,8 @@ def test_the_record_says_that_rows_are_read_and_tokenized_until_ray_is_started(
 
     monkeypatch.setattr("trainer.driver.attempt.check_inputs", checked)
     monkeypatch.setattr("trainer.driver.attempt.fit", fit)
-    attempt(train_config(output={"directory": str(tmp_path), "export": ["adapter"]}), published, StopRequest())
+    config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
+    attempted(config, published, StopRequest())
     assert seen == [
         ("the rows are read", Stage.READING),
         ("tokens of an earlier start are used: data.train\n", Stage.READING),
@@ -170,8 +196,8 @@ def test_the_record_says_that_rows_are_read_and_tokenized_until_ray_is_started(
 @pytest.mark.parametrize(
     ("work", "workers", "here"),
     [
-        pytest.param(lambda config: attempt(config, Published(), StopRequest()), 1, True, id="a run of one worker, which has torch"),
-        pytest.param(lambda config: attempt(config, Published(), StopRequest()), 2, False, id="a run of several"),
+        pytest.param(lambda config: attempted(config, Published(), StopRequest()), 1, True, id="a run of one worker, which has torch"),
+        pytest.param(lambda config: attempted(config, Published(), StopRequest()), 2, False, id="a run of several"),
         pytest.param(inspect, 1, False, id="a check"),
     ],
 )
@@ -186,7 +212,48 @@ def test_only_a_program_that_trains_rehearses_the_model_itself(
         work(train_config(output={"directory": str(tmp_path)}, workers={"workers": workers}))
 
 
-@pytest.mark.parametrize("work", [lambda config: attempt(config, Published(), StopRequest()), inspect], ids=["run", "check"])
+@pytest.mark.parametrize(
+    ("workers", "finished", "asked"),
+    [
+        pytest.param(2, None, 1, id="a new run"),
+        pytest.param(2, False, 1, id="a run that goes on"),
+        pytest.param(2, True, 0, id="a finished run, which may lack nothing"),
+        pytest.param(1, None, 0, id="one worker, which needs no Ray"),
+    ],
+)
+def test_ray_comes_up_while_the_rows_are_read_where_workers_will_be_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, finished: bool | None, asked: int
+) -> None:
+    config = train_config(output={"directory": str(tmp_path)}, workers={"workers": workers})
+    late = LateWorkers(config)
+    if finished is not None:
+        Ownership.of(config, {"data.train": "rows"}).write(finished=finished)
+
+    def refuse(*_: object, **__: object) -> None:
+        assert late.asked == asked
+        raise InputError("data.train[0]", "is not there", "name a file that is")
+
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", refuse)
+    with pytest.raises(InputError, match="is not there"):
+        attempt(config, Published(), StopRequest(), StageClock("driver", 0.0), late)
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_workers_that_wait_for_an_input_that_is_refused_go_with_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("data.train[0]", "is not there", "name a file that is")
+
+    monkeypatch.setattr("trainer.driver.workers.prepare_for_ray", lambda _: None)
+    monkeypatch.setattr("trainer.driver.workers.start_ray", lambda _: threading.Event().wait())
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", refuse)
+    progress = {"file": str(tmp_path / "progress.json")}
+    config = train_config(output={"directory": str(tmp_path)}, progress=progress, workers={"workers": 2})
+    end = run(config)
+    assert (end.exit_code, end.unfinished) == (EXIT_INPUT, True)
+    assert json.loads((tmp_path / "progress.json").read_text())["outcome"]["result"] == "InputInvalid"
+
+
+@pytest.mark.parametrize("work", [lambda config: attempted(config, Published(), StopRequest()), inspect], ids=["run", "check"])
 @pytest.mark.parametrize(
     "change", [{"job": {"name": "other", "uid": None}}, {"training__learningRate": 0.5}], ids=["another job", "another configuration"]
 )
@@ -214,7 +281,7 @@ def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_st
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
     with pytest.raises(InputError, match=r"output: the run in .* is finished, but no valid checkpoint of it is left"):
-        attempt(config, Published(), StopRequest())
+        attempted(config, Published(), StopRequest())
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -226,7 +293,7 @@ def test_results_that_are_missing_are_an_interruption_only_where_somebody_asked_
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", int(asked)))
     config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
 
-    end = exit_of(lambda: attempt(config, Published(), stop))
+    end = exit_of(lambda: attempted(config, Published(), stop))
 
     if asked:
         assert (end.exit_code, end.outcome.message) == (EXIT_INTERRUPTED, "stopped on request")
@@ -245,7 +312,7 @@ def test_a_stopped_attempt_does_not_pass_off_the_results_of_one_before_it_as_its
     monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", 1))
 
-    end = exit_of(lambda: attempt(config, Published(), stop))
+    end = exit_of(lambda: attempted(config, Published(), stop))
 
     assert (end.exit_code, end.outcome.result) == (EXIT_INTERRUPTED, Result.INTERRUPTED)
     assert not json.loads((tmp_path / "run.json").read_text())["finished"]
@@ -261,6 +328,6 @@ def test_a_form_that_a_killed_export_had_moved_aside_is_put_back_and_not_made_ag
     monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
     monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
-    attempt(config, Published(), StopRequest())
+    attempted(config, Published(), StopRequest())
 
     assert (tmp_path / "model" / "adapter" / "adapter_model.safetensors").is_file()

@@ -1,6 +1,7 @@
 """How a run's end becomes exit code, reason and message."""
 
 import pickle
+import sys
 
 import pytest
 import torch
@@ -98,6 +99,13 @@ def test_an_end_that_is_no_failure_has_an_exit_code_of_its_own(error: BaseExcept
 def test_a_failure_has_the_reason_that_explains_it(error: BaseException, reason: str) -> None:
     end = exit_of(raising(error))
     assert (end.exit_code, end.outcome.result, end.outcome.reason) == (EXIT_FAILURE, Result.FAILED, reason)
+
+
+def test_a_run_that_fails_while_another_thread_imports_ray_has_its_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ray.exceptions", "ray.train.v2._internal.exceptions"):
+        monkeypatch.setitem(sys.modules, module, None)  # an import of it raises ImportError
+    end = exit_of(raising(OSError(28, "No space left on device")))
+    assert (end.exit_code, end.outcome.reason) == (EXIT_FAILURE, "StorageFailed")
 
 
 @pytest.mark.parametrize(

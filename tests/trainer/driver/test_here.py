@@ -37,6 +37,7 @@ from trainer.driver.attempt import attempt
 from trainer.driver.exits import exit_of
 from trainer.driver.here import DirectSender, fit_here, prepare_environment, process_group, runs_here, stdout_in_the_log
 from trainer.driver.stopping import StopRequest
+from trainer.driver.workers import Workers
 from trainer.model.exporter import ExportMismatchError
 from trainer.preflight.inputs import check_inputs
 from trainer.reporting.stageclock import StageClock
@@ -52,6 +53,7 @@ CLUSTER = {"progress": {"configMap": "progress", "namespace": "default"}}
         pytest.param({"workers": {"workers": 1, "gpusPerWorker": 1}}, True, id="one GPU"),
         pytest.param({"workers": {"workers": 1, "gpusPerWorker": 2}}, False, id="two GPUs are two ranks"),
         pytest.param({"workers": {"workers": 2}}, False, id="two workers"),
+        pytest.param({"workers": {"workers": 1}, "dashboard": True}, False, id="one worker on Ray's dashboard"),
         pytest.param({"workers": {"workers": 1}} | CLUSTER, False, id="a cluster"),
     ],
 )
@@ -74,15 +76,16 @@ def test_the_rank_sees_what_a_worker_of_ray_sees(monkeypatch: pytest.MonkeyPatch
     prepare_environment(train_config(workers={"workers": 1, "cpusPerWorker": 6, "gpusPerWorker": gpus}))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
     assert os.environ["OMP_NUM_THREADS"] == "6"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
     assert {name: os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE")} == {
         "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_SIZE": "1",
     }  # fmt: skip
 
 
 def test_threads_that_the_user_has_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "3"})
+    monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "7"})
     prepare_environment(train_config(workers={"workers": 1, "cpusPerWorker": 6}))
-    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["GOMP_SPINCOUNT"]) == ("3", "7")
 
 
 @pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="a file of Linux")
@@ -181,7 +184,8 @@ def test_an_attempt_trains_in_this_program_and_publishes_what_its_rank_says(fold
     path = config(folder, "inside", workers=1, zero_stage=None, steps=2, evaluation={"everySteps": 2, "metrics": ["perplexity"]})
     one, published = TrainConfig.model_validate_json(path.read_text()), Published()
     with threads_kept():
-        assert attempt(one, published, StopRequest()) == "the model is trained, measured and written"
+        clock = StageClock("driver", 0.0)
+        assert attempt(one, published, StopRequest(), clock, Workers(one, clock)) == "the model is trained, measured and written"
     assert published.fields["progress"].step == 2
     assert published.fields["stage"] is Stage.EXPORTING
     assert published.fields["output"].report_uri
@@ -190,7 +194,7 @@ def test_an_attempt_trains_in_this_program_and_publishes_what_its_rank_says(fold
     assert "step 2/2" not in said
     assert stages_timed(folder / "inside") == [
         *((stage, "driver") for stage in ("start", "rows", "model", "doctor", "tokens")),
-        *((stage, "rank 0") for stage in ("load", "resume", "first step", "training", "validation", "checkpoints")),
+        *((stage, "rank 0") for stage in ("load", "resume", "first step", "training", "validation", "checkpoints", "saving")),
         *((stage, "rank 0") for stage in ("final model", "base model", "export")),
     ]
 

@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 from finetune.system.interpreter import ROOT
-from trainer.driver.raystart import RayNotStartedError, free_port, last_words, leave_current_folder, start_patiently
+from tests.builders import train_config
+from trainer.driver.raystart import (
+    RayNotStartedError,
+    environment_of,
+    environment_of_box,
+    free_port,
+    last_words,
+    leave_current_folder,
+    preloaded,
+    start_patiently,
+    workers_beforehand,
+)
+from trainer.rank.launch import PRELOAD_VARIABLE
 
 
 @pytest.fixture
@@ -97,6 +109,43 @@ def test_the_driver_goes_to_an_empty_folder_before_ray_lets_its_workers_import_f
     leave_current_folder()
     assert list(Path.cwd().iterdir()) == []
     assert os.environ["PYTHONPATH"].split(os.pathsep) == ["/opt/lib", str(ROOT)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "tracked"),
+    [
+        pytest.param({}, False, id="here, unseen"),
+        pytest.param({"dashboard": True}, True, id="here, with --dashboard"),
+        pytest.param({"progress": {"namespace": "default", "configMap": "bot-progress"}}, True, id="on a cluster"),
+    ],
+)
+def test_ray_train_keeps_its_state_and_measures_only_where_a_dashboard_shows_it(changes: dict[str, object], tracked: bool) -> None:
+    variables = environment_of(train_config(**changes))
+    assert (variables.get("RAY_TRAIN_ENABLE_STATE_TRACKING") == "1") == tracked
+    assert (variables.get("RAY_TRAIN_METRICS_ENABLED") == "0") != tracked
+
+
+@pytest.mark.parametrize(
+    ("changes", "beforehand", "imported"),
+    [
+        pytest.param({"workers": {"workers": 3, "cpusPerWorker": 2}}, 3, "torch", id="here"),
+        pytest.param({"workers": {"workers": 2, "deepspeed": {"zeroStage": 2}}}, 2, "deepspeed", id="here, with DeepSpeed"),
+        pytest.param({"workers": {"workers": 1, "gpusPerWorker": 2}}, 0, "", id="here, with GPUs"),
+        pytest.param({"dashboard": True, "workers": {"workers": 2}}, 0, "", id="here, with --dashboard"),
+        pytest.param(
+            {"progress": {"namespace": "default", "configMap": "bot-progress"}, "workers": {"workers": 2}}, 0, "", id="on a cluster"
+        ),
+    ],
+)
+def test_processes_start_beforehand_for_the_ranks_of_a_local_run_without_gpus(
+    changes: dict[str, object], beforehand: int, imported: str
+) -> None:
+    config = train_config(**changes)
+    variables = environment_of(config)
+    assert (workers_beforehand(config), preloaded(config)) == (beforehand, imported)
+    assert variables["RAY_prestart_worker_first_driver"] == ("1" if beforehand else "0")
+    assert ("RAY_preload_python_modules" in variables, "OMP_NUM_THREADS" in variables) == (bool(beforehand), bool(beforehand))
+    assert environment_of_box(config) == ({PRELOAD_VARIABLE: ""} if beforehand else {}), "the box takes none of them"
 
 
 def test_the_port_that_is_chosen_can_be_listened_on() -> None:

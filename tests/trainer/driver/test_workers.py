@@ -1,5 +1,7 @@
 """What the driver asks of Ray Train, and how it gets what the workers report."""
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +12,11 @@ import pytest
 from finetune.api.record import ProgressRecord, Stage
 from tests.builders import train_config
 from trainer.driver.publisher import Publisher
+from trainer.driver.raystart import RayNotStartedError
 from trainer.driver.stopping import StopRequest
-from trainer.driver.workers import FETCH_SECONDS, LAST_FETCHES_SECONDS, BoxReader, fetch_the_rest, ray_trainer
+from trainer.driver.workers import FETCH_SECONDS, LAST_FETCHES_SECONDS, BoxReader, Workers, fetch_the_rest, ray_trainer
 from trainer.reporting.progress import ProgressBox
+from trainer.reporting.stageclock import StageClock
 
 
 @pytest.mark.parametrize(
@@ -29,8 +33,21 @@ def test_each_gpu_or_each_worker_without_one_is_a_rank(
     trainer = ray_trainer(config, payload=None)
     scaling = trainer.scaling_config
     assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (ranks, use_gpu, resources)
-    assert trainer.backend_config.backend == backend
+    assert trainer.backend_config.to_dict() == {"backend": backend}
     assert trainer.run_config.failure_config.max_failures == 0, "attempts are the controller's"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        pytest.param({}, "LocalTrainer", id="here, unseen"),
+        pytest.param({"workers": {"workers": 1, "gpusPerWorker": 2}}, "LocalTrainer", id="here, with GPUs"),
+        pytest.param({"dashboard": True}, "RanksTrainer", id="here, with --dashboard"),
+        pytest.param({"progress": {"namespace": "default", "configMap": "bot-progress"}}, "RanksTrainer", id="on a cluster"),
+    ],
+)
+def test_the_driver_runs_ray_trains_control_loop_only_where_no_dashboard_shows_it(changes: dict[str, Any], kind: str) -> None:
+    assert type(ray_trainer(train_config(**changes), payload=None)).__name__ == kind
 
 
 class Box:
@@ -155,3 +172,97 @@ def test_a_request_to_stop_reaches_the_workers_and_their_stage_reaches_who_handl
     assert not stop.due, "the workers train"
     reader()
     assert box.inner.put({}) is True
+
+
+class Ray:
+    """Ray and Ray Train in this process: the order reaches the workers, which report, and end as they are told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, start: Exception | None = None, end: Exception | None = None) -> None:
+        self.box, self.start, self.end = Box(monkeypatch), start, end
+        self.box.give = SimpleNamespace(remote=lambda order: SimpleNamespace(value=self.box.inner.give(order)))
+        self.prepared, self.started, self.began = threading.Event(), threading.Event(), threading.Event()
+        for name, stand_in in {
+            "trainer.driver.workers.prepare_for_ray": lambda _: self.prepared.set(),
+            "trainer.driver.workers.start_ray": self._start,
+            "trainer.reporting.progress.progress_box": self._box_in,
+            "trainer.driver.workers.ray_trainer": lambda *_: SimpleNamespace(fit=self._fit),
+        }.items():
+            monkeypatch.setattr(name, stand_in)
+
+    def _box_in(self, environment: dict[str, str]) -> Box:
+        self.environment_of_box = environment
+        return self.box
+
+    def _start(self, _: object) -> None:
+        self.started.set()
+        if self.start is not None:
+            raise self.start
+
+    def _fit(self) -> None:
+        self.began.set()
+        if self.end is not None:
+            raise self.end
+        while self.box.inner.order() is None:
+            time.sleep(0.01)
+        self.box.inner.put({"warnings": [self.box.inner.order().owner]})
+
+
+def workers_of_a_run(**changes: Any) -> Workers:
+    return Workers(train_config(**changes), StageClock("driver", 0.0))
+
+
+def test_workers_come_up_at_once_and_train_when_they_are_told_what(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+    publisher, last = published
+    ray, workers = Ray(monkeypatch), workers_of_a_run(workers={"workers": 2})
+    assert not workers.idle
+    workers.begin()
+    assert ray.prepared.is_set(), "the environment is set before the caller goes on"
+    assert ray.began.wait(10)
+    assert workers.idle
+    workers.begin()
+    workers.train(b"", "me", publisher, StopRequest())
+    assert not workers.idle
+    assert last().warnings == ["me"]
+
+
+def test_workers_that_end_while_they_wait_are_started_once_more(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+    publisher, last = published
+    ray, workers = Ray(monkeypatch), workers_of_a_run(workers={"workers": 2})
+    ray.end = ConnectionError("the pod of a worker was evicted")
+    again, fit = threading.Event(), ray._fit
+
+    def lose_the_first() -> None:
+        if ray.began.is_set():
+            ray.end = None
+            again.set()
+        fit()
+
+    monkeypatch.setattr("trainer.driver.workers.ray_trainer", lambda *_: SimpleNamespace(fit=lose_the_first))
+    workers.begin()
+    assert again.wait(10)
+    workers.train(b"", "me", publisher, StopRequest())
+    assert last().warnings == ["me"]
+
+
+def test_workers_that_were_not_begun_before_come_up_to_train(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+    publisher, last = published
+    Ray(monkeypatch)
+    workers_of_a_run().train(b"", "me", publisher, StopRequest())
+    assert last().warnings == ["me"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        pytest.param({"start": RayNotStartedError("Ray did not start")}, RayNotStartedError, id="Ray does not come up"),
+        pytest.param({"end": ConnectionError("a worker died")}, ConnectionError, id="the workers do not come up"),
+    ],
+)
+def test_what_goes_wrong_meanwhile_is_told_when_the_workers_are_needed(
+    monkeypatch: pytest.MonkeyPatch, published: Published, faults: dict[str, Exception], told: type[Exception]
+) -> None:
+    ray, workers = Ray(monkeypatch, **faults), workers_of_a_run()
+    workers.begin()
+    assert ray.started.wait(10)
+    with pytest.raises(told):
+        workers.train(b"", "me", published[0], StopRequest())

@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 os.environ["DS_ACCELERATOR"] = "cpu"
 
@@ -18,18 +19,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune.api.sections import LoraMethod, Method, Packing, Regularization, Scheduler, Training
+from finetune.api.sections import Deepspeed, LoraMethod, Method, Packing, Regularization, Scheduler, Training
 from tests.trainer.fixtures.batches import forward_of, step_batches
 from tests.trainer.fixtures.causal import tiny_tokenizer
 from tests.trainer.fixtures.optimizers import Momentum
 from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
+from trainer.engine import deepspeed
 from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
+from trainer.engine.lossscale import LossScale
 from trainer.engine.optimizer import AdamW, Optimizer
 from trainer.engine.state import EngineState
-from trainer.evaluation.evaluator import sum_over_tokens
+from trainer.evaluation.measuring.tokens import token_rows
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.model.lora import adapters_off, apply_method
@@ -38,6 +41,7 @@ from trainer.model.packing import padded_because
 from trainer.objectives.base import probed_forward
 from trainer.objectives.causal import CAUSAL
 from trainer.objectives.family import CAUSAL_LM
+from trainer.training.batches import AtOnce
 from trainer.training.figures import StepResult
 from trainer.training.loop import Progress, Supervision, train
 
@@ -47,6 +51,8 @@ MICRO_BATCHES = [1, 2, 4, 8]
 PACKED_MICRO_BATCHES = [2, 4]
 BFLOAT16_MASTERS = ["zero1", "zero2", "zero3"]
 """Engines that hold the model in bfloat16 with float32 masters."""
+TOO_LARGE = 2.0**22
+"""A loss scale at which the gradient of the first step overflows float16."""
 MANY = 256
 SUMS = 200
 ADAMW = AdamW(0.1)
@@ -71,9 +77,9 @@ def rows_of_step(step: int) -> list[Sample]:
     return rows
 
 
-def new_model() -> LlamaForCausalLM:
+def new_model(layers: int = 2) -> LlamaForCausalLM:
     torch.manual_seed(5)
-    config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+    config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=2,
                          num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=False)  # fmt: skip
     return LlamaForCausalLM(config).float()
 
@@ -90,13 +96,19 @@ def adapted_model(*, fused: bool) -> nn.Module:
 
 
 def new_engine(
-    name: str, micro: int, world_size: int, *, bfloat16: bool = False, optimizer: Optimizer = ADAMW, model: nn.Module | None = None
+    name: str,
+    micro: int,
+    world_size: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    optimizer: Optimizer = ADAMW,
+    model: nn.Module | None = None,
 ) -> Engine:
     settings = EngineSettings(optimizer, gradient_clipping=0.5, micro_batch_size=micro, micro_batches_per_step=ROWS // world_size // micro)
     device, model = torch.device("cpu"), new_model() if model is None else model
     if name == "ddp":
-        return DdpEngine(model, settings, device, bfloat16=bfloat16)
-    return DeepspeedEngine(model, int(name[-1]), settings, device, bfloat16=bfloat16)
+        return DdpEngine(model, settings, device, dtype=dtype)
+    return DeepspeedEngine(model, Deepspeed(zero_stage=int(name[-1])), settings, device, dtype=dtype)
 
 
 class Watch:
@@ -129,17 +141,17 @@ def one_step(engine: Engine, step: int, micro: int, *, packed: bool = False) -> 
     return {"loss": result.train_loss, "gradients": watch.gradients, "norm": result.gradient_norm}
 
 
-def base_after_training(name: str, micro: int, world_size: int, *, bfloat16: bool = False) -> dict[str, object]:
+def base_after_training(name: str, micro: int, world_size: int, *, dtype: torch.dtype = torch.float32) -> dict[str, object]:
     """Measure a model with adapters, train them, and measure it with and without them; return the figures and what became of the rest."""
     method = Method(lora=LoraMethod(rank=4, dropout=0.1))
-    model = apply_method(new_model().to(torch.bfloat16 if bfloat16 else torch.float32), method, Regularization(dropout=0.2), 1, CAUSAL_LM)
+    model = apply_method(new_model().to(dtype), method, Regularization(dropout=0.2), 1, CAUSAL_LM)
     fuse_adapters(model)
-    engine = new_engine(name, micro, world_size, bfloat16=bfloat16, model=model)
+    engine = new_engine(name, micro, world_size, dtype=dtype, model=model)
 
     def measured() -> list[object]:
         answers = generate_over_ranks(engine, tiny_tokenizer(), PROMPTS, NEW_TOKENS, batch_size=2)
         return [
-            sum_over_tokens(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], micro).nll_sum,
+            token_rows(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], AtOnce(micro)).sums.nll_sum,
             [answer.text for answer in answers],
         ]
 
@@ -157,6 +169,21 @@ def base_after_training(name: str, micro: int, world_size: int, *, bfloat16: boo
     return {"before": before, "base": base, "tuned": tuned, "kept": kept, "goes on": moved}
 
 
+def overflows(name: str, micro: int, world_size: int) -> dict[str, object]:
+    """Take a step in float16 at a scale too large for it; return its figures, and whether all is as if the scale had fitted at once."""
+
+    def taken(scale: float) -> tuple[Engine, LossScale, dict[str, object]]:
+        engine = new_engine(name, micro, world_size, dtype=torch.float16)
+        assert engine.loss_scale is not None
+        engine.loss_scale.scale = scale
+        return engine, engine.loss_scale, one_step(engine, 0, micro)
+
+    engine, found, figures = taken(TOO_LARGE)
+    fitting, _, expected = taken(found.scale)
+    state, wanted = engine.state(), fitting.state()  # on every rank: gathering it is a collective
+    return {**figures, "alike": figures == expected and states_equal(state, wanted), "scale": found.scale}
+
+
 class Late(DdpEngine):
     """An engine whose device computes while the host goes on."""
 
@@ -165,9 +192,7 @@ class Late(DdpEngine):
 
 def steps_until_stopped(kind: type[DdpEngine]) -> list[int]:
     """Train until rank 0 alone is asked to stop, in its second step; return the number of steps that each rank has done."""
-    engine = kind(
-        new_model(), EngineSettings(ADAMW, 0.5, micro_batch_size=2, micro_batches_per_step=1), torch.device("cpu"), bfloat16=False
-    )
+    engine = kind(new_model(), EngineSettings(ADAMW, 0.5, micro_batch_size=2, micro_batches_per_step=1), torch.device("cpu"))
     progress = Progress(total_steps=9, steps_per_epoch=1.0)
     batch = step_batches(rows_of_step(0), engine.rank, engine.world_size, 2)
 
@@ -180,9 +205,9 @@ def steps_until_stopped(kind: type[DdpEngine]) -> list[int]:
 
 def sums_of_two_threads(engine: Engine) -> dict[str, object]:
     """Add numbers over ranks in two threads at once, without an order between them; return the sums of each."""
-    aside = engine.sums_aside()
+    aside = engine.ranks_aside()
     with ThreadPoolExecutor(1) as pool:
-        others = pool.submit(lambda: [aside([float(number)]) for number in range(SUMS)])
+        others = pool.submit(lambda: [aside.sums([float(number)]) for number in range(SUMS)])
         own = [engine.sums_over_ranks([float(SUMS + number)]) for number in range(SUMS)]
         return {"aside": others.result(), "own": own}
 
@@ -191,7 +216,7 @@ def gradients_of_many(name: str, micro: int) -> Tensor:
     """Return the bfloat16 engine's gradient, as one vector, of 256 rows taken in micro-batches of `micro`."""
     rows = [replace(row, id=f"{step}-{row.id}") for step in range(MANY // ROWS) for row in rows_of_step(step)]
     settings = EngineSettings(AdamW(0.0), gradient_clipping=0.0, micro_batch_size=micro, micro_batches_per_step=MANY // micro)
-    engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
+    engine = DeepspeedEngine(new_model(), Deepspeed(zero_stage=int(name[-1])), settings, torch.device("cpu"), dtype=torch.bfloat16)
     batches = [CAUSAL.collate(dealt) for dealt in deal_rows(rows, 0, 1, micro)]
     forward, tokens = forward_of(engine), sum(batch.units for batch in batches)
     for index, batch in enumerate(batches):
@@ -209,9 +234,9 @@ def accumulation_error(name: str) -> float:
 def reduction_error(name: str) -> float:
     """Return the relative difference between the engine's gradient and the float32 mean of the ranks' own bfloat16 gradients."""
     settings = EngineSettings(AdamW(0.0), gradient_clipping=0.0, micro_batch_size=1, micro_batches_per_step=1)
-    engine = DeepspeedEngine(new_model(), int(name[-1]), settings, torch.device("cpu"), bfloat16=True)
+    engine = DeepspeedEngine(new_model(), Deepspeed(zero_stage=int(name[-1])), settings, torch.device("cpu"), dtype=torch.bfloat16)
     batch, model = CAUSAL.collate([rows_of_step(0)[engine.rank]]), new_model().bfloat16()
-    alone = probed_forward(model, lambda **inputs: model(**inputs).logits)
+    alone = probed_forward(model, lambda **inputs: model(**inputs).logits, CAUSAL_LM)
     CAUSAL.loss(alone, batch).objective.backward()
     engine.backward(CAUSAL.loss(forward_of(engine), batch).objective, last=True)
     found = torch.cat([value.flatten() for value in engine.full_gradients().values()])
@@ -228,16 +253,18 @@ def states_equal(left: EngineState, right: EngineState) -> bool:
     )
 
 
-def resumes_exactly(name: str, micro: int, world_size: int, *, bfloat16: bool = False, optimizer: Optimizer = ADAMW) -> dict[str, object]:
+def resumes_exactly(
+    name: str, micro: int, world_size: int, *, dtype: torch.dtype = torch.float32, optimizer: Optimizer = ADAMW
+) -> dict[str, object]:
     """Train 3 steps in one go, and 2 steps, a state taken to a new engine, and the third; return whether all bits agree."""
-    unbroken = new_engine(name, micro, world_size, bfloat16=bfloat16, optimizer=optimizer)
+    unbroken = new_engine(name, micro, world_size, dtype=dtype, optimizer=optimizer)
     saved = None
     for step in range(STEPS):
         one_step(unbroken, step, micro)
         if step == STEPS - 2:
             saved = unbroken.broadcast(unbroken.state())
     expected = unbroken.state()
-    resumed = new_engine(name, micro, world_size, bfloat16=bfloat16, optimizer=optimizer)
+    resumed = new_engine(name, micro, world_size, dtype=dtype, optimizer=optimizer)
     assert saved is not None
     resumed.load_state(saved, STEPS - 1)
     reread = resumed.state()
@@ -281,8 +308,8 @@ def packed_figures(name: str, micro: int, world_size: int) -> tuple[dict[str, ob
     engine = new_engine(name, micro, world_size)
     forward = forward_of(engine)
     assert padded_because(engine.model, forward.compute, forward.arguments, Packing.ALWAYS, engine.gather) is None
-    found = sum_over_tokens(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], micro, tokens_at_once=20 * micro, packed=True)
-    return {"value": Perplexity().compute([found]).value}, one_step(engine, 0, micro, packed=True)
+    found = token_rows(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], AtOnce(micro, packed=20 * micro))
+    return {"value": Perplexity().compute(found).value}, one_step(engine, 0, micro, packed=True)
 
 
 def main() -> None:
@@ -297,22 +324,27 @@ def main() -> None:
         for micro in MICRO_BATCHES:
             if micro * world_size <= ROWS:
                 engine = new_engine(name, micro, world_size)
-                found = sum_over_tokens(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], micro)
-                results[f"perplexity/{name}/{micro}"] = {"value": Perplexity().compute([found]).value}
+                found = token_rows(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], AtOnce(micro))
+                results[f"perplexity/{name}/{micro}"] = {"value": Perplexity().compute(found).value}
                 results[f"step/{name}/{micro}"] = one_step(engine, 0, micro)
         for kind, fused in (("step-peft", False), ("step-fused", True)):
             results[f"{kind}/{name}"] = one_step(new_engine(name, 2, world_size, model=adapted_model(fused=fused)), 0, 2)
         for micro in PACKED_MICRO_BATCHES:
             results[f"packed-perplexity/{name}/{micro}"], results[f"packed-step/{name}/{micro}"] = packed_figures(name, micro, world_size)
         for count in (1, len(PROMPTS)):
-            answered = generate_over_ranks(new_engine(name, 2, world_size), tokenizer, PROMPTS[:count], NEW_TOKENS, batch_size=2)
-            results[f"answers/{name}/{count}"] = {"texts": [answer.text for answer in answered]}
+            for engine_name, fits in [("zero3", True), ("zero3-sharded", False)] if name == "zero3" else [(name, True)]:
+                with mock.patch.object(deepspeed, "has_room", return_value=fits):
+                    answered = generate_over_ranks(new_engine(name, 2, world_size), tokenizer, PROMPTS[:count], NEW_TOKENS, batch_size=2)
+                results[f"answers/{engine_name}/{count}"] = {"texts": [answer.text for answer in answered]}
         results[f"elsewhere/{name}"] = goes_on_elsewhere(name, 2, world_size, saved)
         results[f"resume/{name}"] = resumes_exactly(name, 2, world_size)
-        results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, bfloat16=True)
+        results[f"resume-bfloat16/{name}"] = resumes_exactly(name, 2, world_size, dtype=torch.bfloat16)
+        if name in ("ddp", "zero0") or torch.ops.mkldnn._is_mkldnn_fp16_supported():  # else not every stage computes in it on a CPU
+            results[f"float16/{name}"] = overflows(name, 2, world_size)
+            results[f"resume-float16/{name}"] = resumes_exactly(name, 2, world_size, dtype=torch.float16)
         results[f"resume-momentum/{name}"] = resumes_exactly(name, 2, world_size, optimizer=Momentum())
         results[f"base/{name}"] = base_after_training(name, 2, world_size)
-        results[f"base-bfloat16/{name}"] = base_after_training(name, 2, world_size, bfloat16=True)
+        results[f"base-bfloat16/{name}"] = base_after_training(name, 2, world_size, dtype=torch.bfloat16)
         if world_size == 1 and name in BFLOAT16_MASTERS:
             results[f"accumulation/{name}"] = {"error": accumulation_error(name)}
         if world_size == 2 and name in BFLOAT16_MASTERS:

@@ -13,9 +13,11 @@ import torch.distributed
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from finetune.api.sections import Deepspeed, Offload
 from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine
+from trainer.engine.hostmemory import HostMemory
 from trainer.engine.optimizer import AdamW
 from trainer.engine.state import EngineState
 from trainer.storage.checkpoint import CheckpointStore
@@ -24,6 +26,7 @@ from trainer.storage.tensors import SavedTensors
 
 VOCABULARY, STEPS = 61, 3
 SHARDED = ["zero1", "zero2", "zero3", "zero1-bfloat16", "zero2-bfloat16", "zero3-bfloat16"]
+OFFLOADED = ["zero1-bfloat16-offload", "zero2-bfloat16-offload", "zero3-bfloat16-offload"]
 NEXT = dict(zip(SHARDED, SHARDED[1:] + SHARDED[:1], strict=True))
 """The engine that takes over the state of each one, on other ranks: of another stage, and twice of another precision."""
 
@@ -37,24 +40,29 @@ def new_engine(name: str, world_size: int) -> Engine:
     )  # fmt: skip
     settings, model = EngineSettings(AdamW(0.1), 0.5, 1, 4 // world_size), LlamaForCausalLM(config).float()
     if name == "ddp":
-        return DdpEngine(model, settings, torch.device("cpu"), bfloat16=False)
-    return DeepspeedEngine(model, int(name[4]), settings, torch.device("cpu"), bfloat16=name.endswith("bfloat16"))
+        return DdpEngine(model, settings, torch.device("cpu"))
+    stage = int(name[4])
+    offload = Offload(optimizer=True, parameters=stage == 3) if name.endswith("offload") else None
+    section = Deepspeed(zero_stage=stage, offload=offload)
+    return DeepspeedEngine(model, section, settings, torch.device("cpu"), dtype=torch.bfloat16 if "bfloat16" in name else torch.float32)
 
 
-def step(engine: Engine, number: int) -> None:
-    """Do a training step on four rows."""
+def step(engine: Engine, number: int) -> torch.Tensor:
+    """Do a training step on four rows and return the gradient's norm."""
     rows = torch.randint(1, VOCABULARY, (4, 9), generator=torch.Generator().manual_seed(number))[engine.rank :: engine.world_size]
     for index, row in enumerate(rows):
         last = index == len(rows) - 1
         with engine.accumulating(last):
             loss = torch.nn.functional.cross_entropy(engine.forward(input_ids=row[None])[0, :-1].float(), row[1:])
             engine.backward(loss * engine.world_size / 4, last=last)
-    engine.step(1e-2)
+    norm = engine.step(1e-2)
+    assert norm is not None
+    return norm
 
 
 def save(engine: Engine, folder: Path) -> None:
-    CheckpointStore(LocalFolder(folder), "owner", 1).save_parts(engine.part(), engine, dict, step=1, attempt=1, score=None)
-    engine.broadcast(None)  # what rank 0 does after it has published
+    part = engine.part().kept(HostMemory(engine.part().elements).keep)
+    CheckpointStore(LocalFolder(folder), "owner", 1).save_parts(part, engine.ranks_aside(), {}, step=1, attempt=1, score=None)
 
 
 def saved(folder: Path) -> SavedTensors:
@@ -86,6 +94,17 @@ def resumes(name: str, world_size: int, folder: Path) -> dict[str, bool]:
     return {"reread": reread, "equal": equal(resumed.state(), expected)}
 
 
+def trains_alike(name: str, world_size: int, folder: Path) -> dict[str, float]:
+    """Return how far the gradient's norms are from those of the engine that offloads nothing, and take over its parts."""
+    plain, offloaded = new_engine(name.removesuffix("-offload"), world_size), new_engine(name, world_size)
+    apart = 0.0
+    for number in range(STEPS):
+        expected, found = float(step(plain, number)), float(step(offloaded, number))
+        apart = max(apart, abs(found / expected - 1))
+    offloaded.load_state(saved(folder / f"{name.removesuffix('-offload')}-{world_size}"), STEPS - 1)
+    return {"apart": apart}
+
+
 def reshards(name: str, world_size: int, folder: Path) -> dict[str, bool]:
     """Take over what two ranks have left to another stage and other ranks, and save that; return whether it is the same."""
     source = folder / f"{name}-2"
@@ -112,6 +131,8 @@ def main() -> None:
     for name in SHARDED:
         found = resumes(name, world_size, output.parent) if world_size == 2 else reshards(name, world_size, output.parent)
         results[name] = found
+    for name in OFFLOADED if world_size == 2 else ():
+        results[name] = resumes(name, world_size, output.parent) | trains_alike(name, world_size, output.parent)
     if rank == 0:
         output.write_text(json.dumps(results))
     torch.distributed.barrier()

@@ -14,7 +14,7 @@ from trainer.engine.optimizer import AdamW
 
 def engine(dtype: torch.dtype) -> DdpEngine:
     model = nn.Linear(4, 3).to(dtype)
-    return DdpEngine(model, EngineSettings(AdamW(0.0), 0.0, 1, 1), torch.device("cpu"), bfloat16=False)
+    return DdpEngine(model, EngineSettings(AdamW(0.0), 0.0, 1, 1), torch.device("cpu"))
 
 
 def test_the_parameters_alone_are_the_state_s_and_take_no_memory_of_their_own() -> None:
@@ -63,7 +63,7 @@ class Routed(nn.Module):
 
 torch.distributed.init_process_group("gloo")
 rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-engine = DdpEngine(Routed(), EngineSettings(AdamW(0.1), 1.0, 1, 4 // world), torch.device("cpu"), bfloat16=False)
+engine = DdpEngine(Routed(), EngineSettings(AdamW(0.1), 1.0, 1, 4 // world), torch.device("cpu"))
 for step in range(3):
     batches = [(torch.full((1, 3), 1.0 + number + step), number % 3) for number in range(4)][rank::world]
     for index, (rows, expert) in enumerate(batches):

@@ -30,7 +30,7 @@ def test_matrices_decay_and_biases_and_norms_do_not(name: str, decays: bool) -> 
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(2.0)
-    engine = DdpEngine(model, EngineSettings(AdamW(WEIGHT_DECAY), 0.0, 1, 1), torch.device("cpu"), bfloat16=False)
+    engine = DdpEngine(model, EngineSettings(AdamW(WEIGHT_DECAY), 0.0, 1, 1), torch.device("cpu"))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     engine.step(LEARNING_RATE)
@@ -65,12 +65,12 @@ def engine_of(weight: torch.Tensor) -> DdpEngine:
     model = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     with torch.no_grad():
         model.weight.copy_(weight)
-    return DdpEngine(model, EngineSettings(AdamW(WEIGHT_DECAY), 0.0, 1, 1), torch.device("cpu"), bfloat16=False)
+    return DdpEngine(model, EngineSettings(AdamW(WEIGHT_DECAY), 0.0, 1, 1), torch.device("cpu"))
 
 
 def engine_with(optimizer: Optimizer) -> DdpEngine:
     torch.manual_seed(1)
-    return DdpEngine(Mixed(), EngineSettings(optimizer, 0.0, 1, 1), torch.device("cpu"), bfloat16=False)
+    return DdpEngine(Mixed(), EngineSettings(optimizer, 0.0, 1, 1), torch.device("cpu"))
 
 
 def step(engine: DdpEngine, gradient: float) -> None:

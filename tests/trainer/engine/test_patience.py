@@ -80,7 +80,7 @@ from trainer.engine.optimizer import AdamW
 output = Path(sys.argv[-1])
 given = output.with_name("given")
 torch.distributed.init_process_group("gloo")
-engine = DdpEngine(torch.nn.Linear(1, 1), EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"), bfloat16=False)
+engine = DdpEngine(torch.nn.Linear(1, 1), EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"))
 while engine.rank == 1 and not given.exists():
     time.sleep(0.02)
 found = engine.broadcast("value")

@@ -9,8 +9,18 @@ from tests.builders import train_config
 from trainer.evaluation.metrics.base import Figure
 from trainer.reporting.report import DataCounts, RunResult, SampleAnswer, TrainingSummary, build_report
 
-BASELINE = {"perplexity": Figure(20.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(2.0, "sig", "0-100"), "wer": Figure(0.8)}
-FINAL = {"perplexity": Figure(8.0, "ppl"), "bitsPerByte": Figure(1.5), "bleu": Figure(12.5, "sig", "0-100"), "wer": Figure(1.2)}
+BASELINE = {
+    MetricName.PERPLEXITY: Figure(20.0, "ppl", rows=40),
+    MetricName.BITS_PER_BYTE: Figure(1.5, rows=40),
+    MetricName.BLEU: Figure(2.0, "sig", "0-100", rows=30),
+    MetricName.WER: Figure(0.8, rows=30),
+}
+FINAL = {
+    MetricName.PERPLEXITY: Figure(8.0, "ppl", rows=40),
+    MetricName.BITS_PER_BYTE: Figure(1.5, rows=40),
+    MetricName.BLEU: Figure(12.5, "sig", "0-100", rows=30),
+    MetricName.WER: Figure(1.2, rows=30),
+}
 
 
 def sample(number: int) -> SampleAnswer:
@@ -34,6 +44,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "baseline": BASELINE,
         "final": FINAL,
         "measured_step": 5,
+        "judged_by": MetricName.PERPLEXITY,
         "evaluated_rows": 40,
         "generated_rows": 30,
         "samples": [sample(number) for number in range(5)],
@@ -47,4 +58,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "hyperparameters": {"training": {"seed": 42}},
         "warnings": ["two rows were cut"],
     }
+    for name in ("baseline", "final"):
+        values[name] = {MetricName(metric): figure for metric, figure in (values | changes)[name].items()}
+        changes.pop(name, None)
     return build_report(train_config(), RunResult(**(values | changes)))

@@ -14,10 +14,11 @@ from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
-from trainer.evaluation.evaluator import sum_over_tokens
+from trainer.evaluation.measuring.tokens import token_rows
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.model.packing import padded_because
 from trainer.objectives.causal import CAUSAL
+from trainer.training.batches import AtOnce
 from trainer.training.loop import Progress, Supervision, train
 
 VOCABULARY, MICRO, LENGTH, PROMPT = 65_000, 4, 40, 8
@@ -29,7 +30,7 @@ def engine() -> DdpEngine:
     torch.manual_seed(1)
     config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
                          num_key_value_heads=2, max_position_embeddings=3 * LENGTH, tie_word_embeddings=True)  # fmt: skip
-    return DdpEngine(LlamaForCausalLM(config).float(), EngineSettings(AdamW(0.0), 1.0, MICRO, 1), torch.device("cpu"), bfloat16=False)
+    return DdpEngine(LlamaForCausalLM(config).float(), EngineSettings(AdamW(0.0), 1.0, MICRO, 1), torch.device("cpu"))
 
 
 def rows(count: int, length: int = LENGTH) -> list[Sample]:
@@ -54,7 +55,7 @@ def training_peak() -> int:
 
 def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int) -> None:
     measured = engine()
-    found = peak(lambda: sum_over_tokens(measured, forward_of(measured), CAUSAL, rows(3 * MICRO), MICRO))
+    found = peak(lambda: token_rows(measured, forward_of(measured), CAUSAL, rows(3 * MICRO), AtOnce(MICRO)))
     assert LOGITS / 2 < found < training_peak
 
 
@@ -70,16 +71,14 @@ def test_that_holds_for_packed_rows_too() -> None:
     batch = step_batches(rows(MICRO), packed=True)
     allowed = peak(lambda: train(trained, forward_of(trained), CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
     found = peak(
-        lambda: sum_over_tokens(
-            measured, forward_of(measured), CAUSAL, rows(3 * MICRO, LENGTH - 7), MICRO, tokens_at_once=MICRO * LENGTH, packed=True
-        )
+        lambda: token_rows(measured, forward_of(measured), CAUSAL, rows(3 * MICRO, LENGTH - 7), AtOnce(MICRO, packed=MICRO * LENGTH))
     )
     assert 0.4 * LOGITS < found < allowed
 
 
 def test_the_logits_of_an_evaluation_never_exist_whole() -> None:
     measured, many = engine(), 8 * MICRO
-    assert peak(lambda: sum_over_tokens(measured, forward_of(measured), CAUSAL, rows(many), many)) < 0.5 * 8 * LOGITS
+    assert peak(lambda: token_rows(measured, forward_of(measured), CAUSAL, rows(many), AtOnce(many))) < 0.5 * 8 * LOGITS
 
 
 def test_answers_take_less_memory_than_the_logits_of_a_training_step() -> None:
@@ -91,7 +90,8 @@ def test_held_out_rows_that_are_longer_than_the_training_rows_take_no_more_memor
     measured, long = engine(), rows(MICRO, 3 * LENGTH)
     found = []
     assert (
-        peak(lambda: found.append(sum_over_tokens(measured, forward_of(measured), CAUSAL, long, MICRO, tokens_at_once=MICRO * LENGTH)))
-        < training_peak
+        peak(lambda: found.append(token_rows(measured, forward_of(measured), CAUSAL, long, AtOnce(MICRO, MICRO * LENGTH)))) < training_peak
     )
-    assert found[0].nll_sum == pytest.approx(sum_over_tokens(measured, forward_of(measured), CAUSAL, long, MICRO).nll_sum, rel=1e-6)
+    assert found[0].sums.nll_sum == pytest.approx(
+        token_rows(measured, forward_of(measured), CAUSAL, long, AtOnce(MICRO)).sums.nll_sum, rel=1e-6
+    )

@@ -17,42 +17,46 @@ from trainer.data.rows import Example
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
-from trainer.evaluation.evaluator import HeldOut, measure, sum_over_tokens
+from trainer.evaluation.evaluator import measure
 from trainer.evaluation.generation import AnswerForm, generate
+from trainer.evaluation.heldout import HeldOut
 from trainer.evaluation.measurement import Measurement
+from trainer.evaluation.measuring.tokens import token_rows
 from trainer.model.packing import padded_because
 from trainer.objectives.causal import CAUSAL
 from trainer.tasks.base import Task
-from trainer.tasks.chat import TASK as CHAT
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from trainer.tasks.chat import CHAT
+from trainer.tasks.language_modeling import LANGUAGE_MODELING
+from trainer.training.batches import AtOnce
 
 FORM = AnswerForm(turn_stops(tiny_tokenizer()))
 CHATS = [chat(f"what is row {number}?", f"a row with number {number}") for number in range(5)]
 
 
 def measured(examples: list[Example], task: Task[Any], max_length: int = 100, **evaluation: Any) -> Measurement:
-    engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
+    engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"))
     tokenizer, wanted = tiny_tokenizer(), Evaluation.model_validate({"generation": {"maxNewTokens": 6, "samples": 4}} | evaluation)
     rows = [piece.tokens for example in examples for piece in task.encode(example, tokenizer, 100)]
-    held_out = HeldOut(task, tokenizer, examples, rows, 2, 200, max_length, wanted.generation or Generation())
-    return measure(engine, forward_of(engine), held_out, wanted.metrics_of(task.facts.name))
+    held_out = HeldOut(task, tokenizer, examples, rows, AtOnce(2, 200), max_length, wanted.generation or Generation())
+    return measure(engine, forward_of(engine), held_out, wanted.metrics_of(task.route))
 
 
 @pytest.mark.parametrize(
     ("metrics", "names", "answers"),
     [
-        pytest.param(None, set(ALL), 4, id="all by default"),
+        pytest.param(None, {"exactMatch", "bleu", "chrf", "wer"}, 4, id="those of the task by default"),
+        pytest.param(list(ALL), set(ALL), 4, id="all"),
         pytest.param(["chrf"], {"chrf"}, 4, id="one of them"),
         pytest.param(["perplexity"], set(), 0, id="none, and no answers"),
     ],
 )
 def test_a_chat_is_measured_by_perplexity_and_the_metrics_asked_for(metrics: list[str] | None, names: set[str], answers: int) -> None:
     found = measured(CHATS, CHAT, metrics=metrics)
-    assert set(found.values()) == {"perplexity", "bitsPerByte"} | names
+    assert set(found.figures) == {"perplexity", "bitsPerByte"} | names
     asked = [prompt_and_reference(example, tiny_tokenizer()) for example in CHATS[:answers]]
     expected = generate(tiny_model(), tiny_tokenizer(), [prompt for prompt, _ in asked], 6, 1, FORM)
     assert [(answer.answer, answer.cut) for answer in found.predictions] == [(answer.text, answer.cut) for answer in expected]
-    assert [answer.reference for answer in found.predictions] == [reference for _, reference in asked]
+    assert [answer.references for answer in found.predictions] == [(reference,) for _, reference in asked]
 
 
 def test_nothing_is_generated_for_metrics_that_the_references_leave_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,26 +87,24 @@ def test_plain_text_is_measured_by_perplexity_alone() -> None:
 def test_perplexity_is_the_same_padded_and_packed_and_at_any_batch_size() -> None:
     texts = [text("a job trains a model on rows of data, é! " * number) for number in (1, 5, 2, 2, 3)]
     rows = [piece.tokens for example in texts for piece in LANGUAGE_MODELING.encode(example, tiny_tokenizer(), 40)]
-    engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
-    expected = sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, 1).nll_sum
-    found = [sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, size).nll_sum for size in (2, 3, 50)]
+    engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"))
+    expected = token_rows(engine, forward_of(engine), CAUSAL, rows, AtOnce(1)).sums.nll_sum
+    found = [token_rows(engine, forward_of(engine), CAUSAL, rows, AtOnce(size)).sums.nll_sum for size in (2, 3, 50)]
     forward = forward_of(engine)
     assert padded_because(engine.model, forward.compute, forward.arguments, Packing.ALWAYS, engine.gather) is None
-    found += [
-        sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, 2, tokens_at_once=tokens, packed=True).nll_sum
-        for tokens in (None, 1, 64, 10_000)
-    ]
+    found += [token_rows(engine, forward_of(engine), CAUSAL, rows, AtOnce(2, packed=tokens)).sums.nll_sum for tokens in (1, 64, 10_000)]
     assert found == pytest.approx([expected] * len(found), rel=1e-6)
 
 
 def test_figures_of_a_long_text_depend_on_its_cuts_by_context_alone() -> None:
     # A model without layers sees one token at a time, so cuts take no context away.
-    engine = DdpEngine(tiny_model(layers=0), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"), bfloat16=False)
+    engine = DdpEngine(tiny_model(layers=0), EngineSettings(AdamW(0.0), 1.0, 4, 1), torch.device("cpu"))
     examples = [text("a job trains a model on rows of data, é! " * 5), text("a checkpoint")]
     found = []
     for length in (120, 13, 8):
         rows = [piece.tokens for example in examples for piece in LANGUAGE_MODELING.encode(example, tiny_tokenizer(), length)]
-        found.append(sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, 2))
-    assert found[0].tokens == found[1].tokens == found[2].tokens
-    assert found[0].bytes == found[1].bytes == found[2].bytes
-    assert [sums.nll_sum for sums in found] == pytest.approx([found[0].nll_sum] * 3, rel=1e-5)
+        found.append(token_rows(engine, forward_of(engine), CAUSAL, rows, AtOnce(2)))
+    assert [rows.tokens.tolist() for rows in found] == [found[0].tokens.tolist()] * 3, "a text is a row, however it is cut"
+    assert [rows.bytes.tolist() for rows in found] == [found[0].bytes.tolist()] * 3
+    for rows in found[1:]:
+        assert rows.nll.tolist() == pytest.approx(found[0].nll.tolist(), rel=1e-5)

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from finetune.api.sections import LoraMethod, Method, Regularization
-from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
+from finetune.api.using import Decoding
+from tests.trainer.fixtures.causal import random_prompts, tiny_gpt2, tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.tokenizers import trained_tokenizer
 from trainer.chat.turnend import opening_ids, stop_ids, turn_stops
-from trainer.evaluation.generation import AnswerForm, Generated, generate
+from trainer.evaluation.generation import PLAIN, AnswerForm, Generated, generate, generate_one
 from trainer.model.lora import apply_method
 from trainer.objectives.family import CAUSAL_LM
 
@@ -143,6 +144,15 @@ def test_a_prompt_longer_than_the_context_keeps_its_end() -> None:
     long = random_prompts([300])[0]
 
     assert answered(model, tokenizer, [long], 28) == answered(model, tokenizer, [long[-100:]], 28)
+
+
+def test_a_watched_answer_is_that_of_a_batch_also_to_a_prompt_longer_than_the_learned_positions() -> None:
+    model, tokenizer = tiny_gpt2(), tiny_tokenizer()
+    [prompt] = random_prompts([90])
+
+    watched = generate_one(model, tokenizer, prompt, NEW_TOKENS, PLAIN, Decoding(), lambda _: False)
+
+    assert [watched] == generate(model, tokenizer, [prompt], NEW_TOKENS)
 
 
 def test_no_prompts_give_no_answers_and_an_empty_prompt_is_refused() -> None:

@@ -8,20 +8,29 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import jiwer
 import pytest
+import sacrebleu
 import torch
 from torch import Tensor
 
+from finetune.api.metrics import MetricName
+from finetune.api.sections import Generation, TextNormalization
 from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
+from tests.trainer.fixtures.examples import chat
 from trainer.data.rows import Sample
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
-from trainer.evaluation.evaluator import sum_over_tokens
+from trainer.evaluation.evaluator import measure
 from trainer.evaluation.generation import Generated, generate
+from trainer.evaluation.heldout import HeldOut
+from trainer.evaluation.measuring.tokens import token_rows
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.causal import CAUSAL
+from trainer.tasks.chat import CHAT
+from trainer.training.batches import AtOnce
 
 NEW_TOKENS = 8
 
@@ -46,7 +55,7 @@ class ThreadEngine(DdpEngine):
     """One rank with a model of its own; counts its forward passes."""
 
     def __init__(self, rank: int, meeting: Meeting, *, shards_parameters: bool) -> None:
-        super().__init__(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 2, 1), torch.device("cpu"), bfloat16=False)
+        super().__init__(tiny_model(), EngineSettings(AdamW(0.0), 1.0, 2, 1), torch.device("cpu"))
         self.rank, self.world_size, self._meeting, self.shards_parameters = rank, meeting.world_size, meeting, shards_parameters
         self.passes = 0
 
@@ -56,6 +65,9 @@ class ThreadEngine(DdpEngine):
 
     def gather(self, value: Any) -> list[Any]:
         return self._meeting.gather(self.rank, value)
+
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        return torch.stack(self.gather(values)).sum(0)
 
     def sums_over_ranks(self, values: Sequence[float]) -> list[float]:
         return [sum(column) for column in zip(*self.gather(values), strict=True)]
@@ -75,7 +87,7 @@ def answers(ranks: list[ThreadEngine], prompts: list[list[int]]) -> list[list[Ge
     return on_all(ranks, lambda engine: generate_over_ranks(engine, tiny_tokenizer(), prompts, NEW_TOKENS, batch_size=2))
 
 
-def token_rows(count: int) -> list[Sample]:
+def samples(count: int) -> list[Sample]:
     lengths = [5 + 2 * index for index in range(count)]
     return [Sample(str(index), ids, [False] + [True] * (len(ids) - 1), 9, truncated=False)
             for index, ids in enumerate(random_prompts(lengths))]  # fmt: skip
@@ -96,7 +108,7 @@ def test_a_rank_without_prompts_generates_nothing_unless_parameters_are_sharded(
 ) -> None:
     asked: list[int] = []
 
-    def count(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *_: Any, synced: bool) -> list[Generated]:
+    def count(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *_: Any, synced: bool, **__: Any) -> list[Generated]:
         assert synced == shards_parameters
         asked.append(len(prompts))
         return [Generated(str(prompt[0]), cut=False) for prompt in prompts]
@@ -106,16 +118,78 @@ def test_a_rank_without_prompts_generates_nothing_unless_parameters_are_sharded(
     assert sorted(asked) == computed
 
 
+def test_ranks_of_sharded_parameters_generate_for_equally_many_prompts_in_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def count(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *_: Any, **__: Any) -> list[Generated]:
+        asked.append(len(prompts))
+        return [Generated(str(prompt[0]), cut=False) for prompt in prompts]
+
+    monkeypatch.setattr("trainer.evaluation.predictors.generate", count)
+    prompts = [[number] * (9 - number) for number in range(1, 8)]
+    expected = [Generated(str(number), cut=False) for number in range(1, 8)]
+    assert answers(engines(2, shards_parameters=True), prompts) == [expected] * 2
+    assert sorted(asked) == [2, 2, 2, 2], "seven prompts, two at once on each of two ranks"
+
+
+CHATS = [chat(f"what is row {number}?" * (1 + number % 3), f"a row with number {number} and more") for number in range(5)]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_figures_of_answers_are_those_of_the_libraries_on_the_same_strings_though_rows_divide_unevenly(world_size: int) -> None:
+    names = (MetricName.BLEU, MetricName.CHRF, MetricName.WER, MetricName.CER)
+    held_out = HeldOut(CHAT, tiny_tokenizer(), CHATS, [], AtOnce(2, 120), 100, Generation(max_new_tokens=NEW_TOKENS),
+                       TextNormalization.NONE)  # fmt: skip
+    found = on_all(engines(world_size), lambda engine: measure(engine, forward_of(engine), held_out, names))
+    assert found == [found[0]] * world_size
+    answers = [row.answer for row in found[0].predictions]
+    references = [row.references[0] for row in found[0].predictions]
+    assert references == [example.answer for example in CHATS]
+    plain, given = ([" ".join(text.split()) for text in side] for side in (references, answers))
+    assert [found[0].figures[name].value for name in names] == pytest.approx([
+        sacrebleu.corpus_bleu(answers, [references]).score, sacrebleu.corpus_chrf(answers, [references]).score,
+        jiwer.wer(plain, given), jiwer.cer(plain, given),
+    ])  # fmt: skip
+
+
+def test_a_stop_ends_generation_between_two_batches_on_all_ranks() -> None:
+    ranks, prompts, calls = engines(2), random_prompts([4, 5, 6, 7, 8, 9, 10]), [0, 0]
+
+    class StoppedError(Exception):
+        pass
+
+    def generate_until(engine: ThreadEngine) -> str:
+        def between() -> None:
+            calls[engine.rank] += 1
+            if calls[engine.rank] == 2:
+                raise StoppedError
+
+        try:
+            generate_over_ranks(engine, tiny_tokenizer(), prompts, NEW_TOKENS, batch_size=2, between=between)
+        except StoppedError:
+            return "stopped"
+        return "answered"
+
+    assert on_all(ranks, generate_until) == ["stopped", "stopped"]
+    assert calls == [2, 2]
+
+
+def nll_of(engine: ThreadEngine, rows: Sequence[Sample]) -> float:
+    return token_rows(engine, forward_of(engine), CAUSAL, rows, AtOnce(2)).sums.nll_sum
+
+
 @pytest.mark.parametrize("shards_parameters", [False, True], ids=["whole", "sharded"])
 def test_a_rank_without_rows_waits_unless_parameters_are_sharded(shards_parameters: bool) -> None:
-    ranks, rows = engines(2, shards_parameters=shards_parameters), token_rows(3)
-    found = on_all(ranks, lambda engine: sum_over_tokens(engine, forward_of(engine), CAUSAL, rows, batch_size=2))
+    ranks, rows = engines(2, shards_parameters=shards_parameters), samples(3)
+    found = on_all(ranks, lambda engine: token_rows(engine, forward_of(engine), CAUSAL, rows, AtOnce(2)))
     assert [engine.passes for engine in ranks] == [1, 1]
     alone = engines(1)
     assert found[0] == found[1]
-    assert found[0].nll_sum == pytest.approx(sum_over_tokens(alone[0], forward_of(alone[0]), CAUSAL, rows, batch_size=2).nll_sum, rel=1e-6)
-    few = on_all(ranks, lambda engine: sum_over_tokens(engine, forward_of(engine), CAUSAL, rows[:1], batch_size=2))
+    assert found[0].sums.nll_sum == pytest.approx(
+        token_rows(alone[0], forward_of(alone[0]), CAUSAL, rows, AtOnce(2)).sums.nll_sum, rel=1e-6
+    )
+    few = on_all(ranks, lambda engine: token_rows(engine, forward_of(engine), CAUSAL, rows[:1], AtOnce(2)))
     assert [engine.passes for engine in ranks] == [2, 2 if shards_parameters else 1]
-    assert few[0].nll_sum == pytest.approx(
-        sum_over_tokens(alone[0], forward_of(alone[0]), CAUSAL, rows[:1], batch_size=2).nll_sum, rel=1e-6
+    assert few[0].sums.nll_sum == pytest.approx(
+        token_rows(alone[0], forward_of(alone[0]), CAUSAL, rows[:1], AtOnce(2)).sums.nll_sum, rel=1e-6
     )

@@ -13,7 +13,7 @@ from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behavior
 
 PROGRAM = """
 import json, sys
-from trainer.tasks.chat import TASK as CHAT
+from trainer.tasks.chat import CHAT
 from finetune.api.sources import Source
 from trainer.preflight.prepare import read_source
 from finetune.api.errors import InputError

@@ -16,6 +16,7 @@ import torch.distributed
 from safetensors.torch import save_file
 
 from finetune.api.sections import Export
+from finetune.api.tasks import TaskName
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts
 from trainer.engine.factory import build_engine
@@ -48,7 +49,8 @@ def main(base: Path, folder: Path) -> None:
     )
     located = located_folder(base)
     tokenizer = load_tokenizer(located)
-    engine = build_engine(config, lambda: trainable_model(config, located, torch.float32), torch.device("cpu"))
+    device = torch.device("cpu")
+    engine = build_engine(config, lambda: trainable_model(config, CAUSAL_LM, located, torch.float32, device), device)
     state = engine.broadcast(engine.state())
     generator = torch.Generator().manual_seed(4)
     for parameter in state.parameters.values():
@@ -59,9 +61,9 @@ def main(base: Path, folder: Path) -> None:
     gathered = engine.parameters()
     sizes = {parameter.numel() for name, parameter in engine.model.named_parameters() if "embed_tokens" in name}
     engine.model.eval()
-    probe = Probe.take(lambda ids: engine.forward(input_ids=ids, use_cache=False), random_prompts([12, 20], seed=5), torch.float32)
+    probe = Probe.take(engine.forward, random_prompts([12, 20], seed=5), torch.float32, CAUSAL_LM)
     if rank == 0:
-        origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32, CAUSAL_LM)
+        origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32, CAUSAL_LM, TaskName.CHAT)
         export(TrainedTensors.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], LocalFolder(folder), probe)
         (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
     engine.model.train()

@@ -10,6 +10,7 @@ from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from finetune.api.sections import Regularization
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_gpt2, tiny_tokenizer
@@ -44,7 +45,7 @@ def trained(folder: Path, config: TrainConfig, dtype: torch.dtype = torch.float3
 
 def probe_of(model: Any) -> Probe:
     """Return what the model answers, as the engine would give it."""
-    return Probe.take(lambda ids: model(input_ids=ids).logits, random_prompts([12, 20], seed=5), base_dtype(model))
+    return Probe.take(lambda **inputs: model(**inputs).logits, random_prompts([12, 20], seed=5), base_dtype(model), CAUSAL_LM)
 
 
 def exported(
@@ -58,7 +59,13 @@ def exported(
 ) -> list[Path]:
     located, whole = located_folder(base), dict(model.named_parameters()) if state is None else state
     origin = Origin(
-        located, load_tokenizer(located), provenance_of(located, base_dtype(model)), "support-bot", base_dtype(model), CAUSAL_LM
+        located,
+        load_tokenizer(located),
+        provenance_of(located, base_dtype(model)),
+        "support-bot",
+        base_dtype(model),
+        CAUSAL_LM,
+        TaskName.CHAT,
     )
     done = export(TrainedTensors.of(model, whole, step=7), origin, config.exports, LocalFolder(directory), probe or probe_of(model), dtype)
     return [Path(form.uri) for form in done]
@@ -389,7 +396,9 @@ def test_an_export_that_a_killed_one_had_moved_away_is_put_back_and_kept_where_t
 
 def test_each_form_is_reported_when_it_is_in_its_place_and_both_only_once_both_are_valid(saved_model: Path, tmp_path: Path) -> None:
     model, located, told = trained(saved_model, BOTH), located_folder(saved_model), []
-    origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.float32), "support-bot", torch.float32, CAUSAL_LM)
+    origin = Origin(
+        located, load_tokenizer(located), provenance_of(located, torch.float32), "support-bot", torch.float32, CAUSAL_LM, TaskName.CHAT
+    )
 
     export(
         TrainedTensors.of(model, dict(model.named_parameters()), step=7), origin, BOTH.exports, LocalFolder(tmp_path / "model"),

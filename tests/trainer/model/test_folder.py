@@ -78,7 +78,6 @@ FAULTS = [
     pytest.param(remove("tokenizer.json"), "no tokenizer", id="no tokenizer"),
     pytest.param(remove("config.json"), "no config.json", id="no config"),
     pytest.param(broken_config, "config.json cannot be read", id="broken config"),
-    pytest.param(config_with(is_encoder_decoder=True), "encoder-decoder", id="encoder-decoder"),
     pytest.param(config_with(quantization_config={"bits": 4}), "quantized", id="quantized"),
     pytest.param(config_with(model_type=""), "no model_type", id="no model type"),
 ]

@@ -15,12 +15,12 @@ from finetune.api.sources import ModelSource
 from tests.trainer.fixtures.ggufs import located_gguf, write_gguf
 from trainer.driver.exits import reason_of
 from trainer.evaluation.generation import generate
-from trainer.model.gguf import convert, dequantized_folder
+from trainer.model.gguf import CACHE_VARIABLE, FORMAT_VERSION, cached_folder, convert, dequantized_folder
 from trainer.model.load import load_model, provenance_of
 from trainer.model.location import LocatedModel, locate
 from trainer.model.tokenizer import load_tokenizer
 from trainer.objectives.family import CAUSAL_LM
-from trainer.preflight.architecture import limits_of
+from trainer.preflight.architecture import configuration_of
 
 QUICKSTART = ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")
 
@@ -86,6 +86,18 @@ def test_another_file_gets_another_folder(gguf_file: Path, tmp_path: Path, monke
     assert dequantized_folder(gguf_file, two_files) != first
 
 
+def test_a_file_is_read_for_its_folder_once_in_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    read = list[Path]()
+    monkeypatch.setattr("trainer.model.gguf.sha256_of", lambda file: read.append(file) or file.read_text())
+    file = tmp_path / "model.gguf"
+    for version in ("first", "second"):
+        file.write_text(version)
+        (tmp_path / "cache" / "models" / f"{version}-v{FORMAT_VERSION}").mkdir(parents=True)
+        assert [cached_folder(file), cached_folder(file)] == [tmp_path / "cache" / "models" / f"{version}-v{FORMAT_VERSION}"] * 2
+    assert read == [file, file]
+
+
 def test_a_file_that_is_no_gguf_says_what_failed(gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path))
     gguf_file.write_bytes(b"<html>not found</html>")
@@ -134,7 +146,7 @@ def test_metadata_that_the_file_lacks_is_named(tmp_path: Path, monkeypatch: pyte
     "load",
     [
         pytest.param(load_tokenizer, id="the tokenizer"),
-        pytest.param(limits_of, id="the configuration"),
+        pytest.param(configuration_of, id="the configuration"),
         pytest.param(lambda located: load_model(located, torch.float32, CAUSAL_LM), id="the weights"),
     ],
 )

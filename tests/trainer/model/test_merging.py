@@ -12,6 +12,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor
 
 from finetune.api.sections import Regularization
+from finetune.api.tasks import TaskName
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_gpt2, tiny_model
 from trainer.model.beside import Origin
@@ -138,11 +139,13 @@ def test_an_export_that_lost_an_adapter_too_small_for_the_logits_is_not_publishe
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter += SMALL * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(9))
-    probe = Probe.take(lambda ids: model(input_ids=ids).logits, random_prompts([12, 20], seed=5), torch.bfloat16)
+    probe = Probe.take(lambda **inputs: model(**inputs).logits, random_prompts([12, 20], seed=5), torch.bfloat16, CAUSAL_LM)
     with model.disable_adapter():
         probe.compare(model, "untrained base", torch.bfloat16)  # passes: logits alone do not tell
     trained = TrainedTensors.of(model, dict(model.named_parameters()), step=7)
-    origin = Origin(located, load_tokenizer(located), provenance_of(located, torch.bfloat16), "support-bot", torch.bfloat16, CAUSAL_LM)
+    origin = Origin(
+        located, load_tokenizer(located), provenance_of(located, torch.bfloat16), "support-bot", torch.bfloat16, CAUSAL_LM, TaskName.CHAT
+    )
     if lost == "merge":
         monkeypatch.setattr(Linear, "merge", not_at_all)
     else:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Packing, Regularization
+from tests.trainer.fixtures.encoders import MASKED, classes_family, tiny_encoder
 from tests.trainer.fixtures.ranks import ThreadRank, on_all_ranks
 from tests.trainer.fixtures.tinymodels import PACKABLE, UNPACKABLE, VOCABULARY, tiny
 from trainer.model.attention import PER_DOCUMENT, register
@@ -20,14 +21,14 @@ from trainer.model.packing import padded_because
 from trainer.model.recompute import recompute_activations
 from trainer.objectives.base import probed_forward
 from trainer.objectives.documents import Documents
-from trainer.objectives.family import CAUSAL_LM
+from trainer.objectives.family import CAUSAL_LM, Family
 
 LENGTHS = (9, 5, 5, 12, 1)
 """Some longer than the windows of the tiny models, two equal ones, and one of a single token."""
 
 
 def packs(model: Any, wanted: Packing = Packing.AUTO, gather: Callable[[Any], list[Any]] = lambda found: [found]) -> str | None:
-    forward = probed_forward(model, lambda **inputs: model(**inputs).logits)
+    forward = probed_forward(model, lambda **inputs: model(**inputs).logits, CAUSAL_LM)
     return padded_because(model, forward.compute, forward.arguments, wanted, gather)
 
 
@@ -109,6 +110,15 @@ def test_other_documents_leave_no_bit_of_a_document_changed(model_type: str) -> 
     tolerance = 1e-6 if model_type == "mixtral" else 0.0
     for place in (0, 2):
         assert float((found[0][place] - found[1][place]).abs().max()) <= tolerance
+
+
+@pytest.mark.parametrize("family", [classes_family(), MASKED])
+def test_the_rows_of_an_encoder_are_padded(family: Family) -> None:
+    model = tiny_encoder(family.auto_class, **family.settings)
+    forward = probed_forward(model, lambda **inputs: model(**inputs).logits, family)
+    reason = padded_because(model, forward.compute, forward.arguments, Packing.AUTO, lambda found: [found])
+    assert reason is not None
+    assert reason.endswith("cannot read packed rows: its tokens attend to later ones")
 
 
 @pytest.mark.parametrize("model_type", UNPACKABLE)

@@ -19,7 +19,7 @@ from tests.trainer.model.sharded import NEW_TOKENS, PROMPTS, STOPS
 from trainer.evaluation.generation import generate
 from trainer.model.lora import peft_warnings_silenced
 
-pytestmark = pytest.mark.xdist_group("training")
+pytestmark = pytest.mark.xdist_group("ranks")
 
 PROGRAM = Path(__file__).with_name("sharded.py")
 INPUT = torch.tensor(random_prompts([12]))

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from tests.trainer.fixtures.causal import random_prompts, tiny_model
 from trainer.model.verification import PROBE_ROWS, PROBE_TOKENS, TOLERANCES, ExportMismatchError, Probe, difference_of, fingerprints
+from trainer.objectives.family import CAUSAL_LM
 
 ROWS = random_prompts([12, 7])
 
 
 def probe(model: nn.Module, dtype: torch.dtype = torch.float32) -> Probe:
-    return Probe.take(lambda ids: model(input_ids=ids).logits, ROWS, dtype)
+    return Probe.take(lambda **inputs: model(**inputs).logits, ROWS, dtype, CAUSAL_LM)
 
 
 def changed(change: Callable[[nn.Module], None]) -> nn.Module:
@@ -98,7 +99,7 @@ def test_a_probe_is_of_few_short_rows() -> None:
     long = random_prompts([100] * 9)
     model = tiny_model()
 
-    taken = Probe.take(lambda ids: model(input_ids=ids).logits, long, torch.float32)
+    taken = Probe.take(lambda **inputs: model(**inputs).logits, long, torch.float32, CAUSAL_LM)
 
     assert [len(row) for row in taken.rows] == [PROBE_TOKENS] * PROBE_ROWS
     assert taken.logits[0].shape == (PROBE_TOKENS, 320)

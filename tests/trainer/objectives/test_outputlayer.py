@@ -16,6 +16,7 @@ from trainer.model.lora import peft_warnings_silenced
 from trainer.objectives import outputlayer
 from trainer.objectives.base import probed_forward
 from trainer.objectives.causal import CAUSAL
+from trainer.objectives.family import CAUSAL_LM
 from trainer.objectives.loss import loss_sums
 from trainer.objectives.outputlayer import loss_of_hidden, plain_output_layer
 
@@ -111,7 +112,7 @@ def test_a_model_with_a_frozen_output_layer_trains_in_chunks_as_on_whole_logits(
     chunked, whole = make(), make()
     for model in (chunked, whole):
         model.get_output_embeddings().requires_grad_(False)
-    forward = probed_forward(chunked, lambda **inputs: chunked(**inputs).logits)
+    forward = probed_forward(chunked, lambda **inputs: chunked(**inputs).logits, CAUSAL_LM)
     assert forward.output_layer is chunked.get_output_embeddings()
 
     found = CAUSAL.loss(forward, batch, 0.1)
@@ -121,7 +122,7 @@ def test_a_model_with_a_frozen_output_layer_trains_in_chunks_as_on_whole_logits(
 
     assert float(found.nll) == pytest.approx(float(expected.nll), rel=1e-5)
     with torch.no_grad():
-        assert CAUSAL.nll(forward, batch) == pytest.approx(float(expected.nll), rel=1e-5)
+        assert float(CAUSAL.nll(forward, batch).sum()) == pytest.approx(float(expected.nll), rel=1e-5)
     for name, parameter in whole.named_parameters():
         gradient = chunked.get_parameter(name).grad
         assert (gradient is None) == (parameter.grad is None), name
@@ -133,7 +134,7 @@ def test_a_model_with_a_frozen_output_layer_trains_in_chunks_as_on_whole_logits(
 def test_a_trained_output_layer_gets_its_gradient_from_whole_logits() -> None:
     batch, model, whole = CAUSAL.collate(samples()), tiny_model(tied=False), tiny_model(tied=False)
 
-    found = CAUSAL.loss(probed_forward(model, lambda **inputs: model(**inputs).logits), batch, 0.1)
+    found = CAUSAL.loss(probed_forward(model, lambda **inputs: model(**inputs).logits, CAUSAL_LM), batch, 0.1)
     found.objective.backward()
     expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.places, batch.targets, 0.1)
     expected.objective.backward()

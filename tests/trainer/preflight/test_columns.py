@@ -18,8 +18,8 @@ from trainer.data.records import Record
 from trainer.data.rows import hash_of
 from trainer.data.rowstore import digest_of
 from trainer.tasks.base import Task
-from trainer.tasks.chat import TASK as CHAT
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from trainer.tasks.chat import CHAT
+from trainer.tasks.language_modeling import LANGUAGE_MODELING
 
 FIELD = "data.train[0]"
 USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} says"} for role in ("user", "assistant", "system"))
@@ -166,7 +166,7 @@ FAULTS: list[Any] = [
         [{"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [1]}]}],
         {},
         "columns.messages",
-        "has tool_calls",
+        "messages[1].tool_calls[0] is a number, not an object",
         id="tools",
     ),
     pytest.param(

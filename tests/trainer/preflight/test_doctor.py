@@ -8,6 +8,7 @@ import pytest
 from finetune.api.errors import InputError
 from tests.builders import train_config
 from tests.trainer.fixtures.examples import chat, dataset, source, text
+from tests.trainer.fixtures.learned import causal_task
 from tests.trainer.fixtures.stored import prepared
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.data.rows import Example
@@ -23,7 +24,7 @@ def findings(tokenizer: Any, train: list[Example], *, length: int = 1024, batch:
     sides = sides or {"validation": rows(40, 10_000, "data.validation[0]"), "test": rows(40, 20_000, "data.test[0]")}
     training = {"epochs": 1, "maxSequenceLength": length, "globalBatchSize": batch}
     settings = train_config(task=task, training=training, evaluation={"metrics": ["perplexity"]})
-    return list(examine(dataset(train, **sides), tokenizer, settings))
+    return list(examine(causal_task(settings), dataset(train, **sides), tokenizer, settings))
 
 
 def test_sound_data_needs_no_words(tokenizer: Any) -> None:
@@ -167,7 +168,9 @@ def test_of_real_word_problems_only_those_cut_too_short_are_reported(real_data: 
     files = {name: [source(real_data / "gsm8k" / f"{name}.jsonl", columns=columns)] for name in ("train", "test")}
     settings = train_config(data={**files, "validationFraction": 0.05}, evaluation={"generation": {"maxNewTokens": 512}})
     rows_of_both = prepared(settings)
-    assert examine(rows_of_both, smollm2, settings) == ()
-    short = train_config(data={**files, "validationFraction": 0.05}, training={"epochs": 1, "maxSequenceLength": 128})
-    (train, *_) = examine(rows_of_both, smollm2, short)
+    assert examine(causal_task(settings), rows_of_both, smollm2, settings) == ()
+    # Of the smaller file alone, because each row is tokenized again.
+    fractions = {"validationFraction": 0.05, "testFraction": 0.05}
+    short = train_config(data={"train": files["test"], **fractions}, training={"epochs": 1, "maxSequenceLength": 128})
+    (train, *_) = examine(causal_task(short), prepared(short), smollm2, short)
     assert "nothing is left to learn after the first 128 tokens" in train

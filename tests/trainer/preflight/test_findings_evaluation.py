@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import jiwer
 import pytest
 
 from tests.builders import train_config
 from tests.trainer.fixtures.examples import chat, dataset, text
+from tests.trainer.fixtures.learned import causal_task
+from tests.trainer.fixtures.stored import examples_of
+from trainer.data.records import Record
 from trainer.data.rows import Example
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits
@@ -20,11 +24,36 @@ def asked(answers: list[str], prompt: str = "question") -> list[Example]:
 def said(tokenizer: Any, test: list[Example], limits: ModelLimits | None = None, **sections: Any) -> list[str]:
     """Return the findings on a job with these test rows, 50 training rows and 30 validation rows."""
     train, validation = asked([SENTENCE] * 50, "train"), asked([SENTENCE] * 30, "validation")
-    return evaluation_findings(dataset(train, validation, test), tokenizer, train_config(**sections), limits or ModelLimits())
+    settings = train_config(**sections)
+    return evaluation_findings(causal_task(settings), dataset(train, validation, test), tokenizer, settings, limits or ModelLimits())
 
 
 def test_answers_that_can_be_measured_need_no_words(tokenizer: Any) -> None:
     assert said(tokenizer, asked([SENTENCE] * 30)) == []
+
+
+def test_how_good_transcripts_are_before_they_are_corrected_is_said(tokenizer: Any) -> None:
+    settings = train_config(task="transcript-correction")
+    task = causal_task(settings)
+    rows = [("i sea the light of day", "i see the light of day"), ("two to two is four", "two plus two is four")]
+    records = [Record(f"line {number}", {"hypothesis": given, "reference": right}) for number, (given, right) in enumerate(rows, 1)]
+    examples, _ = examples_of(records, task=task)
+
+    findings = evaluation_findings(task, dataset(examples, examples, examples), tokenizer, settings, ModelLimits())
+
+    wer = jiwer.wer([right for _, right in rows], [given for given, _ in rows])
+    cer = jiwer.cer([right for _, right in rows], [given for given, _ in rows])
+    assert findings == [
+        f"data.test: as they are given, without any model, the 2 rows that are answered have wer {wer:.3f} and cer {cer:.3f};"
+        " that is what the model has to improve"
+    ]
+
+
+def test_the_rows_of_every_source_are_looked_at(tokenizer: Any) -> None:
+    first, second = asked(["Yes."] * 8), [chat("question?", SENTENCE, origin="data.test[1] line 1")]
+    assert said(tokenizer, [*first, *second], evaluation={"generation": {"samples": 4}}) == [
+        "data.test: only 1 of 4 references (25 %) have the 4 tokens that BLEU needs; bleu says little about the others, chrf more"
+    ]
 
 
 OVERLAP = {"metrics": ["bleu", "chrf", "wer"]}
@@ -159,7 +188,7 @@ def test_settings_that_nothing_uses_are_reported(tokenizer: Any) -> None:
     ]
     texts = [text(f"a text with number {number}") for number in range(3)]
     settings = train_config(task="language-modeling", evaluation={"everySteps": 5, **generation})
-    assert evaluation_findings(dataset(texts, [], texts), tokenizer, settings, ModelLimits()) == [
+    assert evaluation_findings(causal_task(settings), dataset(texts, [], texts), tokenizer, settings, ModelLimits()) == [
         "evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction",
         "evaluation.generation: without effect, no answers are generated for task language-modeling",
     ]

@@ -26,6 +26,7 @@ from trainer.model.location import LocatedModel, ModelKind
 from trainer.model.weights import weights_digest
 from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.storage.ownership import TIME_FIELD, Ownership
+from trainer.tasks.chat import CHAT
 from trainer.text.pieces import pieces_of
 
 HUB_MODEL = LocatedModel("org/model", "model.name", Path("/nowhere"), ModelKind.FOLDER, "hub", ModelSource(name="org/model"), "c" * 40)
@@ -101,7 +102,7 @@ def test_bad_input_ends_the_run_with_code_2_and_a_last_record(tmp_path: Path, br
 
 
 def test_bad_rows_are_reported_without_importing_torch_or_ray(tmp_path: Path) -> None:
-    """A single rank on this machine runs in the same program, which imports torch meanwhile; two run elsewhere."""
+    """By a check. A run imports what it starts meanwhile: torch for a rank in the same program, Ray for two elsewhere."""
     broken_line(tmp_path)
     program = (
         "import sys; from trainer.__main__ import main; code = main(sys.argv[1:]); "
@@ -109,7 +110,7 @@ def test_bad_rows_are_reported_without_importing_torch_or_ray(tmp_path: Path) ->
     )
     env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
-        [sys.executable, "-c", program, "--config", str(config(tmp_path, workers__workers=2))],
+        [sys.executable, "-c", program, "--check", "--config", str(config(tmp_path, workers__workers=2))],
         env=env,
         capture_output=True,
         text=True,
@@ -142,7 +143,7 @@ def test_a_completion_with_another_indent_is_another_data_set(tmp_path: Path) ->
     def digests(completion: str) -> dict[str, str]:
         (tmp_path / "train.jsonl").write_text(json.dumps({"prompt": "write it", "completion": completion}) + "\n")
         wanted = train_config(tmp_path)
-        return Inputs(prepared(wanted), HUB_MODEL, tokenizer=None, findings=()).digests(wanted)
+        return Inputs(CHAT, prepared(wanted), HUB_MODEL, tokenizer=None, findings=()).digests(wanted)
 
     first = digests("if a:\n    b()")
     assert digests("if a:\n    b()") == first
@@ -211,7 +212,7 @@ def test_the_pieces_of_long_texts_are_counted_and_trained_on(folder: Path) -> No
 
 
 def test_the_tokenizer_does_not_travel_to_the_ranks() -> None:
-    inputs = Inputs(Dataset((), (), ()), HUB_MODEL, tokenizer=object(), findings=("a finding",), weights_digest="sha256:0")
+    inputs = Inputs(CHAT, Dataset((), (), ()), HUB_MODEL, tokenizer=object(), findings=("a finding",), weights_digest="sha256:0")
     arrived = pickle.loads(pickle.dumps(inputs))
     assert inputs.tokenizer is not None
     assert arrived == replace(inputs, tokenizer=None)

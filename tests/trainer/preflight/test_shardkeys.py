@@ -84,7 +84,7 @@ def test_a_change_of_the_code_between_row_and_tokens_changes_its_digest(tmp_path
 
 @pytest.mark.parametrize("task", TaskName)
 def test_a_task_tokenizes_with_no_code_that_its_keys_do_not_cover(task: TaskName) -> None:
-    program = f"import sys; from trainer.tasks.registry import task_of; task_of({task.value!r}); print(*sys.modules)"
+    program = f"import sys; from trainer.tasks.registry import tasks_named; tasks_named({task.value!r}); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     rooms = {name.split(".")[1] for name in done.stdout.split() if name.startswith("trainer.")}
     assert "data" in rooms

@@ -9,6 +9,7 @@ import pytest
 from tests.builders import train_config
 from tests.trainer.fixtures import templates
 from tests.trainer.fixtures.examples import chat, dataset
+from tests.trainer.fixtures.learned import causal_task
 from tests.trainer.fixtures.stored import data_folder
 from tests.trainer.fixtures.tokenizers import byte_tokenizer, trained_tokenizer
 from trainer.data import shards
@@ -17,7 +18,7 @@ from trainer.data.shards import IDS, Samples
 from trainer.preflight.doctor import examine
 from trainer.preflight.shardkeys import shard_keys
 from trainer.preflight.tokens import Tokens, found_earlier, on_disk, write_tokens
-from trainer.tasks.chat import TASK
+from trainer.tasks.chat import CHAT
 
 ROWS = [chat(f"question {number}", f"answer {number}") for number in range(5)]
 
@@ -36,14 +37,14 @@ def start(
     data.keep()
     wanted = train_config(task=task, training={"epochs": 1, "maxSequenceLength": 64, **training})
     rows_of_all = dataset(list(rows), test=ROWS[:2])
-    keys = shard_keys(wanted, rows_of_all, tokenizer, day)
-    return write_tokens(wanted, rows_of_all, tokenizer, data, keys), found_earlier(rows_of_all, data, keys)
+    keys = shard_keys(causal_task(wanted), wanted, rows_of_all, tokenizer, day)
+    return write_tokens(causal_task(wanted), wanted, rows_of_all, tokenizer, data, keys), found_earlier(rows_of_all, data, keys)
 
 
 def test_the_tokens_are_those_of_the_rows(tmp_path: Path) -> None:
     written, found = start(tmp_path)
     tokenizer = byte_tokenizer()
-    assert list(Samples(written.train)) == [TASK.encode(row, tokenizer, 64)[0].tokens for row in ROWS]
+    assert list(Samples(written.train)) == [CHAT.encode(row, tokenizer, 64)[0].tokens for row in ROWS]
     assert (len(Samples(written.validation)), len(Samples(written.test)), found) == (0, 2, ())
 
 
@@ -60,11 +61,11 @@ def test_a_second_start_reports_what_the_first_found_and_reads_no_conversation(t
     rows, tokenizer, data = dataset([*ROWS, thought, ROWS[0]], test=[thought]), trained_tokenizer(templates.LFM2_5), data_folder(tmp_path)
     wanted = train_config(evaluation={"metrics": ["perplexity"]})
     data.keep()
-    keys = shard_keys(wanted, rows, tokenizer)
-    first = examine(rows, tokenizer, wanted, keep=on_disk(data, keys))
-    assert sum("leaves out a part of an answer" in found or "names of control tokens" in found for found in first) == 4
+    keys = shard_keys(causal_task(wanted), wanted, rows, tokenizer)
+    first = examine(causal_task(wanted), rows, tokenizer, wanted, keep=on_disk(data, keys))
+    assert sum("leaves out thoughts" in found or "names of control tokens" in found for found in first) == 4
     monkeypatch.setattr("trainer.chat.tokens.conversation_of", lambda *_: pytest.fail("a conversation was read"))
-    assert examine(rows, tokenizer, wanted, keep=on_disk(data_folder(tmp_path), keys)) == first
+    assert examine(causal_task(wanted), rows, tokenizer, wanted, keep=on_disk(data_folder(tmp_path), keys)) == first
 
 
 @pytest.mark.parametrize(
@@ -115,10 +116,10 @@ def test_tokens_are_read_through_once_in_a_start(tmp_path: Path, monkeypatch: py
     digest = shards._digest_of
     monkeypatch.setattr(shards, "_digest_of", lambda path: read.append(path) or digest(path))
     data, wanted, rows = data_folder(tmp_path), train_config(training={"epochs": 1, "maxSequenceLength": 64}), dataset(ROWS, test=ROWS[:2])
-    keys = shard_keys(wanted, rows, byte_tokenizer())
+    keys = shard_keys(causal_task(wanted), wanted, rows, byte_tokenizer())
     for name, examples in rows.sides().items():
         on_disk(data, keys)(name, examples, iter(()))
-    write_tokens(wanted, rows, byte_tokenizer(), data, keys)
+    write_tokens(causal_task(wanted), wanted, rows, byte_tokenizer(), data, keys)
     assert len(read) == len(set(read)) == 3 * 3
 
 
@@ -127,5 +128,5 @@ def test_torn_tokens_are_not_announced_as_found(tmp_path: Path) -> None:
     ids = written.train.folder / IDS
     ids.write_bytes(ids.read_bytes()[:-4])
     data, rows = data_folder(tmp_path), dataset(ROWS, test=ROWS[:2])
-    keys = shard_keys(train_config(training={"epochs": 1, "maxSequenceLength": 64}), rows, byte_tokenizer())
+    keys = shard_keys(CHAT, train_config(training={"epochs": 1, "maxSequenceLength": 64}), rows, byte_tokenizer())
     assert found_earlier(rows, data, keys) == ("data.test",)

@@ -8,7 +8,7 @@ import pytest
 from tests.trainer.engine.ranks import RANKS_SECONDS, run_ranks
 from tests.trainer.rank.full_ranks import STEPS, STOP_AT
 
-pytestmark = [pytest.mark.timeout(RANKS_SECONDS), pytest.mark.xdist_group("training")]
+pytestmark = [pytest.mark.timeout(RANKS_SECONDS), pytest.mark.xdist_group("ranks")]
 
 
 @pytest.fixture(scope="module")

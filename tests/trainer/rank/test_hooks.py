@@ -12,9 +12,9 @@ from finetune.api.metrics import MetricName
 from finetune.api.sections import CheckpointPolicy, EarlyStopping
 from tests.builders import train_config
 from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
-from trainer.engine.state import EngineState, StatePart
+from trainer.engine.state import EngineState, Keep, StatePart, cloned
 from trainer.evaluation.validation import ValidationResult
-from trainer.rank.hooks.checkpoints import SaveCheckpoints
+from trainer.rank.hooks.checkpoints import SaveCheckpoints, Timers
 from trainer.rank.hooks.figures import LogFigures
 from trainer.rank.hooks.order import Hooks
 from trainer.rank.hooks.stop import StopOnRequest
@@ -31,7 +31,7 @@ NAN, INF = float("nan"), float("inf")
 class OneRank:
     """An engine of one rank that only has a state."""
 
-    rank, world_size, shards_state = 0, 1, False
+    rank, world_size, shards_state, device = 0, 1, False, torch.device("cpu")
 
     def sums_over_ranks(self, values):
         return list(values)
@@ -39,8 +39,14 @@ class OneRank:
     def broadcast(self, value):
         return value
 
-    def state(self) -> EngineState:
-        return EngineState({"w": torch.ones(1)}, {"exp_avg": {"w": torch.ones(1)}})
+    def gather(self, value):
+        return [value]
+
+    def state_elements(self) -> int:
+        return 2
+
+    def state(self, keep: Keep = cloned) -> EngineState:
+        return EngineState({"w": keep(torch.ones(1))}, {"exp_avg": {"w": keep(torch.ones(1))}})
 
 
 class Listener:
@@ -76,10 +82,14 @@ def validating(
     return Validate(evaluate, every, early_stopping, ledger, listener, listener)
 
 
+def result(figures: dict[MetricName, float]) -> ValidationResult:
+    return ValidationResult(figures, MetricName.PERPLEXITY, MetricName.PERPLEXITY)
+
+
 def finding(*perplexities: float) -> Callable[[], ValidationResult]:
     """Return an evaluation that finds one perplexity after the other, and the last one from then on."""
     left = list(perplexities)
-    return lambda: ValidationResult({MetricName.PERPLEXITY: left.pop(0) if len(left) > 1 else left[0]}, MetricName.PERPLEXITY)
+    return lambda: result({MetricName.PERPLEXITY: left.pop(0) if len(left) > 1 else left[0]})
 
 
 def validate(perplexities: list[float], early_stopping: EarlyStopping | None = None, every: int = 1):
@@ -130,7 +140,9 @@ def test_a_watched_metric_that_is_undefined_at_first_starts_patience_once_it_has
     rule, stopped = EarlyStopping(patience=2, metric=MetricName.BITS_PER_BYTE), []
     for step, figures in enumerate(found, start=1):
         progress = progress_at(step)
-        validating(ledger, Listener(), lambda figures=figures: ValidationResult(figures, MetricName.PERPLEXITY), rule).validate(progress)
+        validating(
+            ledger, Listener(), lambda figures=figures: ValidationResult(figures, MetricName.PERPLEXITY, MetricName.BITS_PER_BYTE), rule
+        ).validate(progress)
         stopped.append(progress.stop_reason)
     assert stopped == [None] * 5 + [StopReason.EARLY]
 
@@ -180,7 +192,7 @@ def test_a_stop_in_the_middle_of_a_validation_ends_it_and_the_next_start_makes_u
             listener.stop = listener.stop or batch == stop_at
             stop.between_batches()
             batches.append(batch)
-        return ValidationResult({MetricName.PERPLEXITY: 2.718}, MetricName.PERPLEXITY)
+        return result({MetricName.PERPLEXITY: 2.718})
 
     stop = StopOnRequest(OneRank(), listener)
     hook = validating(ledger, listener, evaluate)
@@ -227,7 +239,7 @@ def hooks_of(engine: ThreadRank, ledger: Ledger, stop_at: int, folder: Path, mea
             stop.between_batches()
             engine.sums_over_ranks([1.0, 2.0])
             measured.append(batch)
-        return ValidationResult({MetricName.PERPLEXITY: 2.718}, MetricName.PERPLEXITY)
+        return result({MetricName.PERPLEXITY: 2.718})
 
     figures = LogFigures(ledger, sender, sender, lambda _: None) if engine.rank == 0 else None
     return Hooks(figures, validating(ledger, sender, evaluate), stop, saver(folder, ledger, sender, every=1, engine=engine))
@@ -247,8 +259,10 @@ def test_all_ranks_do_the_same_whenever_the_first_of_them_hears_of_a_stop(
 ) -> None:
     def after_a_step(engine: ThreadRank) -> tuple[int, bool, StopReason | None]:
         ledger, progress, measured = Ledger(), progress_at(3), []
-        for hook in hooks_of(engine, ledger, stop_at, tmp_path, measured).supervision().hooks:
+        hooks = hooks_of(engine, ledger, stop_at, tmp_path, measured)
+        for hook in hooks.supervision().hooks:
             hook.after_step(progress)
+        hooks.checkpoints.look(None)
         return len(measured), ledger.owes_validation, progress.stop_reason
 
     assert on_all_ranks(3, after_a_step) == [(batches, owed, reason)] * 3
@@ -261,7 +275,9 @@ def test_all_ranks_make_up_an_interrupted_validation_together(tmp_path: Path, st
     def at_the_next_start(engine: ThreadRank) -> int:
         ledger, measured = Ledger(), []
         ledger.owes_validation = True
-        hooks_of(engine, ledger, stop_at, tmp_path, measured).make_up(ledger, progress_at(3))
+        hooks = hooks_of(engine, ledger, stop_at, tmp_path, measured)
+        hooks.make_up(ledger, progress_at(3))
+        hooks.checkpoints.look(None)
         return len(measured)
 
     assert on_all_ranks(3, at_the_next_start) == [batches] * 3
@@ -288,10 +304,13 @@ def test_checkpoints_come_after_what_may_end_training_and_only_rank_0_notes_figu
     figures, validation = LogFigures(ledger, listener, listener, print), validating(ledger, listener, finding(3.0))
     stop, checkpoints = StopOnRequest(OneRank(), listener), saver(tmp_path, ledger, listener, every=1)
     first, other = Hooks(figures, validation, stop, checkpoints).supervision(), Hooks(None, None, stop, checkpoints).supervision()
-    assert (first.note, first.hooks) == (figures.note, [validation, stop, checkpoints])
+    assert first.hooks == [validation, stop, checkpoints]
     assert other.hooks == [stop, checkpoints]
-    other.note(StepResult(progress_at(1).to_record(), 1.0, 1.0, 1e-3, 40))
+    result = StepResult(progress_at(1).to_record(), 1.0, 1.0, 1e-3, 40)
+    other.note(result)
     assert listener.logged == []
+    first.note(result)
+    assert [step for step, _ in listener.logged] == [1]
 
 
 def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
@@ -312,14 +331,16 @@ def test_the_figures_of_a_checkpoint_s_steps_are_stored_before_it_is(tmp_path: P
 
     listener.log(1, {"trainLoss": 1.0})
     store = Store(LocalFolder(tmp_path), "owner", 10)
-    SaveCheckpoints(OneRank(), store, train_config(), Ledger(), listener, kept(Ledger()), listener.flush).save(progress_at(1))
+    with SaveCheckpoints(OneRank(), store, train_config(), Ledger(), listener, kept(Ledger()), listener.flush) as saving:
+        saving.save(progress_at(1))
     assert listener.flushed == 1
 
 
 def test_a_new_best_gets_a_checkpoint_of_its_own_with_its_perplexity(tmp_path: Path) -> None:
     ledger, _, _ = validate([4.0, 3.0])
     listener = Listener()
-    saver(tmp_path, ledger, listener, every=50).after_step(progress_at(2))
+    with saver(tmp_path, ledger, listener, every=50) as saving:
+        saving.after_step(progress_at(2))
     assert saved_steps(tmp_path) == [2]
     record = listener.fields[-1]["checkpoints"][0]
     assert record.score.value == pytest.approx(3.0)
@@ -388,7 +409,8 @@ def test_ranks_that_share_a_state_write_their_parts_of_a_whole_model_and_rank_0_
         engine.shards_state = True
         engine.part = lambda: StatePart({"w": (2, 2)}, {"w": (begin, begin + 2)}, groups)
         store = CheckpointStore(LocalFolder(tmp_path), "owner", 10)
-        SaveCheckpoints(engine, store, config, ledger, Listener(), kept(ledger), lambda: None).save(progress_at(5))
+        with SaveCheckpoints(engine, store, config, ledger, Listener(), kept(ledger), lambda: None) as saving:
+            saving.save(progress_at(5))
 
     on_all_ranks(2, save)
     folder = tmp_path / "checkpoints" / "step-5"
@@ -397,23 +419,24 @@ def test_ranks_that_share_a_state_write_their_parts_of_a_whole_model_and_rank_0_
     assert torch.equal(weights, torch.tensor([[0.0, 1.0], [2.0, 3.0]]) if "full" in method else torch.ones(1))
 
 
-def test_the_time_of_a_checkpoint_is_that_of_its_save(tmp_path: Path) -> None:
-    open_now, seen = [False], list[bool]()
+def test_the_time_that_training_waits_for_a_checkpoint_and_that_of_its_writing_are_taken(tmp_path: Path) -> None:
+    seen: list[str] = []
 
-    @contextlib.contextmanager
-    def timed() -> Iterator[None]:
-        open_now[0] = True
-        yield
-        open_now[0] = False
+    def timed(what: str) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        @contextlib.contextmanager
+        def times() -> Iterator[None]:
+            seen.append(f"{what} begins")
+            yield
+            seen.append(f"{what} ends")
 
-    def state(_: Progress) -> dict[str, object]:
-        seen.append(open_now[0])
-        return {}
+        return times
 
     config = train_config(checkpoint={"everySteps": 2, "keep": 2})
-    hook = SaveCheckpoints(
-        OneRank(), CheckpointStore(LocalFolder(tmp_path), "owner", 2), config, Ledger(), Listener(), state, lambda: None, timed
-    )
+    store, timers = CheckpointStore(LocalFolder(tmp_path), "owner", 2), Timers(timed("waiting"), timed("writing"))
+    hook = SaveCheckpoints(OneRank(), store, config, Ledger(), Listener(), kept(Ledger()), lambda: seen.append("flushed"), timers)
     for step in (1, 2, 3):
         hook.after_step(progress_at(step))
-    assert (seen, open_now) == ([True], [False])
+    hook.look(None)
+    assert seen[0] == "waiting begins"
+    assert [each for each in seen if "waiting" not in each] == ["writing begins", "flushed", "writing ends"]
+    assert seen.count("waiting ends") == 1

@@ -1,11 +1,13 @@
 """What a launcher gives a rank."""
 
+import gc
 import os
+import weakref
 
 import pytest
 import torch
 
-from trainer.rank.launch import set_environment, use_threads
+from trainer.rank.launch import collect_as_usual, collect_rarely, set_environment, use_threads
 
 
 @pytest.mark.parametrize("gpu", [True, False])
@@ -27,3 +29,28 @@ def test_a_rank_computes_with_the_threads_it_was_given(monkeypatch: pytest.Monke
         assert torch.get_num_threads() == used
     finally:
         torch.set_num_threads(before)
+
+
+class Cycle:
+    """Garbage that only a collection finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_garbage_is_looked_for_rarely_until_a_rank_is_loaded_and_then_as_before() -> None:
+    before = gc.get_threshold()
+    try:
+        collect_as_usual()
+        assert gc.get_freeze_count() == 0
+        collect_rarely()
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] > before[0]
+        garbage = weakref.ref(Cycle())
+        collect_as_usual()
+        assert garbage() is None, "frozen garbage stays to the end"
+        assert gc.get_threshold() == before
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

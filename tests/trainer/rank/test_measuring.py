@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from finetune.api.metrics import MetricName
-from finetune.api.tasks import TASKS, TaskName
+from finetune.api.tasks import TASKS, ModelFamily, TaskName
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
+from tests.trainer.fixtures.learned import causal_task
 from tests.trainer.fixtures.stored import examples_of, stored_pieces
 from tests.trainer.tasks.samples import SAMPLES
 from trainer.data.records import Record
@@ -28,8 +29,8 @@ from trainer.rank.measuring import Measuring, warn_left_out
 from trainer.rank.outbox import Outbox
 from trainer.rank.rows import Rows
 from trainer.reporting.messages import Silent
-from trainer.tasks.registry import task_of
 
+LEARNED = [name for name, facts in TASKS.items() if ModelFamily.CAUSAL in facts.families]
 REASON = "no answer has the 4 tokens that BLEU needs"
 MEASURED = Measurement({MetricName.BLEU: Figure(None, reason=REASON), MetricName.CHRF: Figure(12.0)})
 
@@ -49,7 +50,7 @@ def test_a_figure_that_is_left_out_is_warned_of_once(findings: tuple[str, ...], 
 
 def measuring_of(config: TrainConfig) -> Measuring:
     """Return what measures a tiny model with the job's method, on the sample rows of its task."""
-    task, tokenizer = task_of(config.task), tiny_tokenizer()
+    task, tokenizer = causal_task(config), tiny_tokenizer()
     task.prepare(tokenizer, None)
     records = [Record(f"line {number}", row.values) for number, row in enumerate(SAMPLES[config.task].rows, 1)]
     examples, pieces = examples_of(records, task=task)[0], []
@@ -57,25 +58,52 @@ def measuring_of(config: TrainConfig) -> Measuring:
         pieces += task.encode(example, tokenizer, config.training.max_sequence_length)
     model = apply_method(tiny_model(positions=512), config.method, config.regularization, 1, task.objective.family)
     fuse_adapters(model)
-    engine = DdpEngine(model, EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"), bfloat16=False)
+    engine = DdpEngine(model, EngineSettings(AdamW(0.0), 1.0, 1, 1), torch.device("cpu"))
     stored = stored_pieces(pieces)
     rows, dataset = Rows(stored, stored.samples, stored.samples), SimpleNamespace(validation=examples, test=examples)
     loaded = cast(Any, SimpleNamespace(engine=engine, forward=forward_of(engine), tokenizer=tokenizer, packed=False))
-    return Measuring(config, cast(Any, dataset), loaded, rows, Ledger(), Outbox(Silent(), ()))
+    return Measuring(task, config, cast(Any, dataset), loaded, rows, Ledger(), Outbox(Silent(), ()))
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", LEARNED)
 def test_a_validation_gives_the_figures_of_the_task_s_facts_and_no_others(name: TaskName) -> None:
     measuring, between = measuring_of(train_config(task=name.value)), []
 
     found = measuring.validate(lambda: between.append("batch"))
 
-    assert tuple(found.figures) == TASKS[name].validated
+    assert tuple(found.figures) == measuring.task.route.validated
     assert found.score(3) is not None
     assert between
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+def test_a_validation_writes_answers_where_a_metric_of_text_chooses_the_weights() -> None:
+    generation = {"maxNewTokens": 4, "samples": 2}
+    config = train_config(evaluation={"metrics": ["perplexity"], "bestMetric": "chrf", "generation": generation})
+    measuring = measuring_of(config)
+
+    found = measuring.validate(lambda: None)
+
+    assert set(found.figures) == {"perplexity", "bitsPerByte", "chrf"}
+    score = found.score(3)
+    assert score is not None
+    assert (score.metric, score.direction) == (MetricName.CHRF, "higher")
+    assert found.watched is MetricName.PERPLEXITY
+    tuned = measuring.final(3)
+    assert measuring.ledger.metrics.score == tuned.score(MetricName.CHRF, 3)
+
+
+def test_the_models_are_compared_on_rank_0_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.evaluation.comparison.LEAST_ROWS", 2)
+    measuring = measuring_of(train_config(evaluation={"metrics": ["chrf"], "generation": {"maxNewTokens": 4, "samples": 3}}))
+    found = measuring.final(3)
+
+    assert set(measuring.compared(found, found).difference) == {"perplexity", "bitsPerByte", "chrf"}
+    assert measuring.ledger.metrics.compared[MetricName.PERPLEXITY].verdict == "no clear difference"
+    measuring.loaded.engine.rank = 1
+    assert measuring.compared(found, found).base == {}
+
+
+@pytest.mark.parametrize("name", LEARNED)
 def test_the_base_model_is_measured_after_training_as_it_would_have_been_before(name: TaskName) -> None:
     dropout = {"dropout": 0.3}
     method, generation = {"lora": {"rank": 4, **dropout}}, {"maxNewTokens": 8, "samples": 2}
@@ -99,7 +127,7 @@ def test_the_base_model_is_measured_after_training_as_it_would_have_been_before(
     ("method", "step"), [pytest.param({"lora": {"rank": 4}}, 5, id="after training"), pytest.param({"full": {}}, 0, id="before training")]
 )
 def test_the_base_model_s_score_is_the_job_s_only_until_a_newer_one_is_known(method: dict[str, Any], step: int) -> None:
-    measuring, task = measuring_of(train_config(method=method, evaluation__metrics=["perplexity"])), TaskName.CHAT
+    measuring = measuring_of(train_config(method=method, evaluation__metrics=["perplexity"]))
     measuring.ledger.note(score=measuring.validate(lambda: None).score(5))
 
     found = measuring.baseline()
@@ -107,7 +135,7 @@ def test_the_base_model_s_score_is_the_job_s_only_until_a_newer_one_is_known(met
     assert measuring.ledger.metrics.baseline == found.values()
     assert measuring.ledger.metrics.score is not None
     assert measuring.ledger.metrics.score.step == step
-    assert found.score(task, 0) is not None
+    assert found.score(measuring.task.route.score, 0) is not None
 
 
 def test_the_record_has_no_value_for_it() -> None:

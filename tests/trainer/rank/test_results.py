@@ -10,23 +10,27 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import jiwer
 import pytest
+from huggingface_hub import ModelCard
 
 from finetune.api.errors import InputError
+from finetune.api.metrics import METRICS, MetricName, Needs
 from finetune.api.record import Metrics
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.memory import peak_bytes
 from tests.builders import train_config
 from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
-from tests.trainer.fixtures.rows import write_rows
+from tests.trainer.fixtures.rows import COLORS, write_rows
 from tests.trainer.fixtures.stored import data_folder
+from trainer.evaluation.metrics.evidence import Answers, Prediction
+from trainer.evaluation.metrics.registry import compute
 from trainer.model.verification import ExportMismatchError, Probe
 from trainer.preflight.inputs import check_inputs
 from trainer.rank.assignment import Assignment
-from trainer.rank.results import peak_memory_bytes
 from trainer.rank.run import execute
 from trainer.storage.ownership import Ownership
 
@@ -101,14 +105,9 @@ def test_the_report_lists_each_export_and_the_settings(finished: Path) -> None:
     assert (entry["form"], entry["step"]) == ("adapter", written["best"]["step"])
     assert entry["path"] == str(finished / "run" / "model" / "adapter")
     assert entry["logitDifference"] <= entry["tolerance"] == 1e-3
-    assert 2**24 < written["training"]["peakMemoryBytes"] <= peak_memory_bytes()
+    assert 2**24 < written["training"]["peakMemoryBytes"] <= peak_bytes()
     assert written["hyperparameters"]["training"]["seed"] == 42
     assert written["hyperparameters"]["evaluation"]["everySteps"] == 1
-
-
-def test_memory_is_counted_in_bytes_whatever_the_unit_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=2**20))
-    assert (peak_memory_bytes("linux"), peak_memory_bytes("darwin")) == (2**30, 2**20)
 
 
 def test_a_form_that_is_added_is_written_and_nothing_is_trained_or_measured_again(folder: Path) -> None:
@@ -182,8 +181,8 @@ def test_a_run_whose_export_is_another_model_fails_and_leaves_no_report(folder: 
     shutil.rmtree(folder / "run")
     take = Probe.take
 
-    def of_another_model(forward: Any, rows: Any, dtype: Any) -> Probe:
-        return take(lambda ids: forward(ids).flip(-1), rows, dtype)
+    def of_another_model(forward: Any, rows: Any, dtype: Any, family: Any) -> Probe:
+        return take(lambda **inputs: forward(**inputs).flip(-1), rows, dtype, family)
 
     monkeypatch.setattr(Probe, "take", of_another_model)
 
@@ -206,7 +205,7 @@ def test_a_run_of_all_weights_in_bfloat16_is_verified_in_its_own_tolerance(folde
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("training")
+@pytest.mark.xdist_group("ranks")
 def test_two_ranks_that_shard_parameters_add_a_form_and_make_results_again(folder: Path) -> None:
     shutil.rmtree(folder / "run")
     with socket.socket() as listener:
@@ -227,3 +226,90 @@ def test_two_ranks_that_shard_parameters_add_a_form_and_make_results_again(folde
     assert all(entry["logitDifference"] <= entry["tolerance"] for entry in again["exports"])
     assert widened | {name: first[name] for name in ("exports", "timings")} == first
     assert (again["baseline"], again["final"], again["best"]) == (first["baseline"], first["final"], first["best"])
+
+
+ANSWERED = {"evaluation": {"metrics": ["perplexity", "wer", "chrf", "exactMatch"], "generation": {"samples": 3, "maxNewTokens": 12}}}
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "run" / "predictions.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished run that has measured answers in text."""
+    folder = tmp_path_factory.mktemp("answered")
+    tiny_learner(folder / "base")
+    for name, count, offset in (("train", 16, 0), ("validation", 4, 100), ("test", 4, 200)):
+        write_rows(folder / f"{name}.jsonl", count, offset)
+    run(config(folder, **ANSWERED))
+    return folder
+
+
+def test_the_figures_can_be_computed_again_from_the_predictions(answered: Path) -> None:
+    written, rows = report(answered), lines(answered)
+
+    assert written["predictions"] == {"path": str(answered / "run" / "predictions.jsonl"), "rows": 3}
+    assert [row["input"] for row in rows] == [row["prompt"] for row in asked_rows(answered)][:3]
+    assert [row["references"] for row in rows] == [[row["completion"]] for row in asked_rows(answered)][:3]
+    assert {row["source"] for row in rows} == {"data.test[0]"}
+    for model, figures in (("base", written["baseline"]), ("tuned", written["final"])):
+        answers = Answers(tuple(Prediction(row["input"], tuple(row["references"]), row[model], row[f"{model}Cut"]) for row in rows))
+        names = [MetricName(name) for name in figures if METRICS[MetricName(name)].needs is Needs.GENERATED_TEXT]
+        again = compute(names, {Needs.GENERATED_TEXT: answers})
+        assert {name: figure.value for name, figure in again.items()} == {name: figures[name]["value"] for name in names}
+
+
+def asked_rows(folder: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+
+
+def test_the_card_has_the_reports_figures_and_the_digests_of_the_rows(answered: Path) -> None:
+    written, card = report(answered), ModelCard.load(answered / "run" / "model" / "adapter" / "README.md")
+
+    values = {result.metric_name: (result.metric_value, result.metric_args["base"]) for result in card.data.eval_results}
+    assert values == {
+        METRICS[MetricName(name)].heading: (figure["value"], written["baseline"][name]["value"])
+        for name, figure in written["final"].items()
+    }
+    record = json.loads((answered / "run" / "run.json").read_text())
+    assert written["data"]["digests"] == {side: record["digests"][side] for side in ("data.train", "data.validation", "data.test")}
+    assert all(digest in card.text for digest in written["data"]["digests"].values())
+    assert "`training.seed` | 42" in card.text
+    assert "`predictions.jsonl` beside the run's `report.json`" in card.text
+
+
+def test_predictions_that_were_deleted_are_made_again_as_they_were(answered: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(answered, tmp_path / "copy"))
+    before, rows = report(folder), lines(folder)
+    (folder / "run" / "predictions.jsonl").unlink()
+
+    run(config(folder, **ANSWERED), only_results=True)
+
+    assert lines(folder) == rows
+    assert (report(folder)["final"], report(folder)["baseline"]) == (before["final"], before["baseline"])
+
+
+def test_a_run_without_answers_has_no_predictions(finished: Path) -> None:
+    assert report(finished)["predictions"] is None
+    assert not (finished / "run" / "predictions.jsonl").exists()
+
+
+def test_transcripts_are_measured_as_they_were_recognized_too(tmp_path: Path) -> None:
+    tiny_learner(tmp_path / "base")
+    said = [(f"the {color} lamp is of {place}", f"the {color} lamp is off {place}") for color in COLORS for place in ("today", "now")]
+    content = [json.dumps({"hypothesis": hypothesis, "reference": reference}) for hypothesis, reference in said]
+    for name, chosen in (("train", content[:8]), ("validation", content[8:12]), ("test", content[12:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(chosen))
+    generation = {"samples": 4, "maxNewTokens": 4}
+
+    run(config(tmp_path, task="transcript-correction", evaluation={"metrics": ["wer", "cer"], "generation": generation}))
+
+    written = report(tmp_path)
+    assert written["unchanged"]["wer"]["value"] == pytest.approx(
+        jiwer.wer([right for _, right in said[12:]], [text for text, _ in said[12:]])
+    )
+    assert list(written["unchanged"]) == ["wer", "cer"]
+    card = (tmp_path / "run" / "model" / "adapter" / "README.md").read_text()
+    assert f"| WER | {written['unchanged']['wer']['value']:.3f} |" in card
+    assert "Correct this transcript:" in card

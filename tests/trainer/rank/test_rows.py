@@ -9,6 +9,7 @@ import pytest
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures import examples, tokenizers
+from tests.trainer.fixtures.learned import causal_task
 from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
 from tests.trainer.fixtures.stored import stored_pieces
 from trainer.augmentation.augmenter import Augmenter
@@ -33,7 +34,7 @@ def dealt(first_step: int, steps: int, *, ranks: int = 1, packed: bool = False, 
 
     def take(rank: ThreadRank) -> tuple[list[Counter[int]], list[int]]:
         words = AugmentedWords()
-        batches = Batches(config, pieces, tokenizer, cast(Any, rank), packed=packed)
+        batches = Batches(causal_task(config), config, pieces, tokenizer, cast(Any, rank), packed=packed)
         prepared = [batches.prepare(first_step + step) for step in range(steps)]
         for step in prepared:
             words.add(step.words)
@@ -70,7 +71,7 @@ def test_what_a_step_over_long_texts_learns_depends_on_neither_ranks_nor_interru
 def test_every_rank_knows_the_counts_of_the_whole_step(ranks: int, changes: dict[str, Any]) -> None:
     training = {"epochs": 1, "globalBatchSize": 4, "microBatchSize": 1, "maxSequenceLength": 100}
     config, tokenizer, pieces = long_texts(training=training, **changes)
-    of_ranks = on_all_ranks(ranks, lambda rank: Batches(config, pieces, tokenizer, cast(Any, rank)).prepare(1).batches)
+    of_ranks = on_all_ranks(ranks, lambda rank: Batches(causal_task(config), config, pieces, tokenizer, cast(Any, rank)).prepare(1).batches)
     computed = [batch for own in of_ranks for batch in own.micro_batches]
     whole = (sum(batch.units for batch in computed), sum(batch.tokens for batch in computed))
     assert {(own.units, own.tokens) for own in of_ranks} == {whole}
@@ -80,7 +81,7 @@ def test_every_rank_knows_the_counts_of_the_whole_step(ranks: int, changes: dict
 def test_ranks_exchange_nothing_about_rows_that_do_not_vary() -> None:
     config, tokenizer, pieces = long_texts(training={"epochs": 1, "globalBatchSize": 4, "maxSequenceLength": 100})
     alone = cast(Any, ThreadRank(0, Ranks(2)))  # would wait for the other rank
-    assert Batches(config, pieces, tokenizer, alone).prepare(0).batches.units > 0
+    assert Batches(causal_task(config), config, pieces, tokenizer, alone).prepare(0).batches.units > 0
 
 
 def test_a_rank_reads_and_tokenizes_no_row_that_another_trains(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +93,7 @@ def test_a_rank_reads_and_tokenizes_no_row_that_another_trains(monkeypatch: pyte
     pieces = stored_pieces(piece for number in range(8) for piece in pieces_of(examples.text("word " * (number + 1)), tokenizer, 100))
     read.clear()
     for rank in range(4):
-        Batches(config, pieces, tokenizer, cast(Any, ThreadRank(rank, Ranks(4)))).prepare(0)
+        Batches(causal_task(config), config, pieces, tokenizer, cast(Any, ThreadRank(rank, Ranks(4)))).prepare(0)
     assert sorted(read) == list(range(8))
 
 

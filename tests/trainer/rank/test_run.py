@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.api.tasks import TASKS, TaskName
+from finetune.api.tasks import TASKS, ModelFamily, TaskName
 from tests.trainer.fixtures.learning import learner_with_rows
 from tests.trainer.fixtures.programs import (
     config,
@@ -37,7 +37,7 @@ def unbroken(folder: Path) -> Path:
 
 def test_a_run_leaves_report_checkpoints_model_and_a_last_record(folder: Path, unbroken: Path) -> None:
     baseline, final = figures(folder, "unbroken")
-    assert set(baseline) == set(final) == set(TASKS[TaskName.CHAT].metrics)
+    assert set(baseline) == set(final) == set(TASKS[TaskName.CHAT].on(ModelFamily.CAUSAL).by_default)
     assert final["perplexity"]["value"] < baseline["perplexity"]["value"]
     assert sorted(path.name for path in (unbroken / "checkpoints").iterdir()) == ["step-12", "step-4", "step-8"]
     last = record(folder, "unbroken")

@@ -1,16 +1,20 @@
 """What a job leaves out stands among its hyper-parameters as it took effect."""
 
+from finetune.api.sections import Precision
+from finetune.api.tasks import TASKS, ModelFamily, TaskName
 from tests.builders import train_config
 from trainer.reporting.hyperparameters import hyperparameters
 
+CHAT, TEXTS = (TASKS[name].on(ModelFamily.CAUSAL) for name in (TaskName.CHAT, TaskName.LANGUAGE_MODELING))
+
 
 def test_defaults_are_filled_in_and_what_was_left_to_the_machine_is_resolved() -> None:
-    used = hyperparameters(train_config(), bfloat16=True, packed=True, validation_every=7)
+    used = hyperparameters(train_config(), CHAT, Precision.BFLOAT16, packed=True, validation_every=7)
 
     assert used["training"]["seed"] == 42
     assert (used["training"]["learningRate"], used["training"]["precision"]) == (2e-4, "bfloat16")
     assert used["training"]["packing"] == "always"
-    assert used["method"]["lora"] == {"rank": 4, "alpha": 32, "dropout": 0.0, "targetModules": "all-linear"}
+    assert used["method"]["lora"] == {"rank": 4, "alpha": 32, "dropout": 0.0, "targetModules": "all-linear", "quantization": None}
     assert used["regularization"]["weightDecay"] == 0.0
     assert used["evaluation"]["everySteps"] == 7
     assert {"perplexity", "bleu"} <= set(used["evaluation"]["metrics"])
@@ -26,7 +30,7 @@ def test_what_the_job_says_is_kept() -> None:
         augmentation={"operations": [{"wordDropout": {"probability": 0.1}}]},
     )  # fmt: skip
 
-    used = hyperparameters(config, bfloat16=False, packed=False, validation_every=None)
+    used = hyperparameters(config, TEXTS, Precision.FLOAT32, packed=False, validation_every=None)
 
     assert (used["training"]["seed"], used["training"]["maxSteps"], used["training"]["precision"]) == (5, 3, "float32")
     assert used["training"]["packing"] == "never"

@@ -28,6 +28,34 @@ def test_base_and_tuned_stand_side_by_side_with_the_change() -> None:
     assert line(text, "Bits per byte").split()[-1] == "="
 
 
+def test_intervals_and_verdicts_stand_beside_the_change_where_they_are_known() -> None:
+    document = report()
+    document["final"]["perplexity"]["interval"], document["final"]["wer"]["interval"] = [7.123, 9.0], [0.7, 1.3]
+    document["change"]["perplexity"]["verdict"], document["change"]["wer"]["verdict"] = "better", "no clear difference"
+    text = shown(document, width=80)
+
+    assert line(text, "Perplexity").split() == ["Perplexity", "20.00", "8.00", "7.12–9.00", "▼", "-12.00", "-60", "%", "better"]
+    assert line(text, "WER").split() == ["WER", "0.800", "1.200", "0.700–1.300", "▲", "+0.400", "+50", "%", "unclear"]
+    assert "unclear: no clear difference" in text
+
+
+def test_figures_of_groups_are_shown_below() -> None:
+    document = report()
+    document["baseline"]["bleu"]["groups"] = {"en-de": {"value": 1.0, "rows": 20}, "de-en": {"value": 3.0, "rows": 10}}
+    document["final"]["bleu"]["groups"] = {"en-de": {"value": 10.04, "rows": 20}, "de-en": {"value": None, "rows": 10}}
+
+    assert "BLEU by group: en-de 1.0 → 10.0, de-en 3.0 → -" in shown(document)
+    assert "by group" not in shown(report())
+
+
+def test_texts_as_they_were_given_are_a_column_before_both_models() -> None:
+    text = shown(report() | {"unchanged": {"wer": {"value": 0.25}}})
+
+    assert line(text, "metric").split()[:4] == ["metric", "unchanged", "base", "tuned"]
+    assert line(text, "WER").split()[-7:-4] == ["0.250", "0.800", "1.200"]
+    assert line(text, "BLEU").split()[:4] == ["BLEU", "-", "2.0", "12.5"]
+
+
 def test_the_title_is_one_line_though_the_table_is_narrower() -> None:
     name = "an-organization/a-model-with-a-long-name"
     document = report(baseline={"wer": Figure(0.8)}, final={"wer": Figure(0.4)})

@@ -73,6 +73,8 @@ def test_tensorboard_forgets_the_steps_that_a_resumed_run_trains_again(tmp_path:
     before = TensorBoardSink(tmp_path, 0)
     for step in (1, 2, 3):
         before.log(step, {"trainLoss": 1.0}, NOON)
+    [file] = tmp_path.iterdir()
+    file.rename(file.with_name(file.name.replace("tfevents.", "tfevents.0", 1)))  # read first, as what was written in an earlier second
     TensorBoardSink(tmp_path, 2).log(3, {"trainLoss": 0.5}, NOON)
     events = EventAccumulator(str(tmp_path))
     events.Reload()

@@ -14,6 +14,7 @@ from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName, Score
 from finetune.api.record import CheckpointRecord
 from tests.repository import REPOSITORY
+from tests.trainer.fixtures.background import in_background
 from trainer.storage.checkpoint import CheckpointStore
 from trainer.storage.digest import sha256_of
 from trainer.storage.localfolder import LocalFolder, StagedFolder
@@ -30,7 +31,7 @@ def store(folder: Path, owner: str = "uid-1", keep: int = 2) -> CheckpointStore:
 
 def save(checkpoints: CheckpointStore, step: int, perplexity: float | None = None) -> None:
     score = None if perplexity is None else Score.of(MetricName.PERPLEXITY, perplexity, step)
-    checkpoints.save(state(step), {"step": step}, step=step, attempt=1, score=score)
+    in_background(lambda: checkpoints.save(state(step), {"step": step}, step=step, attempt=1, score=score))
 
 
 def value(record: CheckpointRecord) -> float | None:

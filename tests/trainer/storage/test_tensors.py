@@ -60,6 +60,10 @@ def test_whole_tensors_are_those_that_were_written(saved: SavedTensors, group: s
     found = saved.whole(group)
     assert found.keys() == SHAPES.keys()
     assert all(torch.equal(found[name], value) for name, value in tensors(group).items())
+    unread = saved.one_by_one(group)
+    assert unread.keys() == found.keys()
+    assert all(torch.equal(value, found[name]) for name, value in unread.items())
+    assert len(unread) == len(SHAPES)
 
 
 @given(st.integers(0, 15), st.integers(0, 15))

@@ -1,6 +1,5 @@
 """One tokenization of the whole text; names of control tokens in somebody's words are text, in every kind of tokenizer."""
 
-import copy
 from itertools import pairwise
 from typing import Any
 
@@ -9,32 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.fixtures.examples import chat, text, tokenize
-from tests.trainer.fixtures.tokenizers import CHATML, CONTROLS, byte_tokenizer, trained_tokenizer
-from trainer.text.encoding import Encoded, decode, encode, encode_text, plain_ids, tokens_before
+from tests.trainer.fixtures.seq2seq import word_tokenizer
+from tests.trainer.fixtures.tokenizers import CHATML, CONTROLS, byte_tokenizer, sentencepiece_like, slow, trained_tokenizer
+from trainer.text.encoding import Encoded, cut_source, decode, encode, encode_text, plain_ids, tokens_before
 from trainer.text.pieces import pieces_of
 
 BYTES = byte_tokenizer(None, eos="</s>", bos="<s>")
-
-
-def sentencepiece_like() -> Any:
-    """Return a BPE tokenizer that sets a space before each text and has the names of its control tokens among its words."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    inner = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
-    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False)
-    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    inner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)])
-    inner.train_from_iterator(["the answer is here\n    print", "what is a question? end of <s> in </s>"] * 4, trainer)
-    inner.add_special_tokens([AddedToken("[INST]", special=True, normalized=False)])
-    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-
-
-def slow(tokenizer: Any) -> Any:
-    """Return the tokenizer, hiding that it knows where a token stands."""
-    other = copy.deepcopy(tokenizer)
-    other.__class__ = type("Slow", (type(tokenizer),), {"is_fast": False})
-    return other
 
 
 TOKENIZERS = [
@@ -178,3 +157,18 @@ def test_each_name_is_tokenized_once_however_often_it_stands_in_a_text() -> None
     encoded = encode_text(words, tokenizer, special=False)
     assert decode(tokenizer, encoded.input_ids) == words
     assert tokenizer.characters < len(words)
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        pytest.param(9, "a b c d </s>", id="it fits"),
+        pytest.param(5, "a b c d </s>", id="it just fits"),
+        pytest.param(3, "a b </s>", id="words go, the end token stays"),
+        pytest.param(1, "a", id="nothing but words fits"),
+    ],
+)
+def test_a_source_is_cut_at_its_end_and_keeps_the_special_tokens_there(most: int, expected: str) -> None:
+    tokenizer = word_tokenizer()
+    ids = tokenizer("a b c d")["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(cut_source(ids, most, tokenizer)) == expected.split()

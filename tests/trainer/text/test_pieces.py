@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from finetune.api.sections import Augmentation
 from tests.builders import train_config
 from tests.trainer.fixtures.examples import chat, dataset, text, tokenize
+from tests.trainer.fixtures.learned import causal_task
 from tests.trainer.fixtures.tokenizers import CONTROLS, byte_tokenizer, trained_tokenizer
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.rows import Piece
 from trainer.preflight.doctor import examine
-from trainer.tasks.chat import TASK as CHAT
-from trainer.tasks.language_modeling import TASK as LANGUAGE_MODELING
+from trainer.tasks.chat import CHAT
+from trainer.tasks.language_modeling import LANGUAGE_MODELING
 from trainer.text.pieces import count_pieces, pieces_of, pieces_of_all
 
 BYTES = byte_tokenizer(None, eos="</s>")
@@ -217,7 +218,11 @@ def test_a_long_text_of_a_real_tokenizer_is_learned_whole(smollm2: Any) -> None:
 
 def test_long_texts_are_no_finding_and_fill_a_batch(tokenizer: Any) -> None:
     job = train_config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 8, "maxSequenceLength": 64})
-    said = examine(dataset([text(STORY)]), tokenizer, job)
+    said = examine(causal_task(job), dataset([text(STORY)]), tokenizer, job)
     assert not [finding for finding in said if "cut after" in finding or "globalBatchSize" in finding]
     job = train_config(task="language-modeling", training={"epochs": 1, "globalBatchSize": 80, "maxSequenceLength": 64})
-    assert [finding for finding in examine(dataset([text(STORY)]), tokenizer, job) if "data.train: 8 rows, fewer than" in finding]
+    assert [
+        finding
+        for finding in examine(causal_task(job), dataset([text(STORY)]), tokenizer, job)
+        if "data.train: 8 rows, fewer than" in finding
+    ]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
-from trainer.training.batches import deal, deal_evaluation, deal_packed
+from trainer.training.batches import AtOnce, deal, deal_evaluation, deal_packed
 
 
 def row(name: str, ids: list[int], first: int) -> Sample:
@@ -51,27 +51,24 @@ def test_ranks_get_equally_much_and_the_order_of_equal_rows_is_by_their_id() -> 
     assert [own[0][0] for own in ids] == ["g", "h"]
 
 
-@given(LENGTHS, st.integers(1, 4), st.integers(1, 20), st.integers(1, 6), st.none() | st.integers(1, 100))
-def test_a_packed_evaluation_covers_all_rows_within_the_tokens_allowed(
-    lengths: list[int], world_size: int, count: int, batch_size: int, tokens_at_once: int | None
+@given(LENGTHS, st.integers(1, 4), st.integers(1, 20), st.integers(1, 100))
+def test_a_packed_evaluation_covers_all_rows_within_the_tokens_allowed_however_many_they_are(
+    lengths: list[int], world_size: int, count: int, packed: int
 ) -> None:
     rows = [row(str(index), list(range(1, length + 1)), 1) for index, length in enumerate(lengths[:count])]
-    turns = [deal_evaluation(rows, rank, world_size, batch_size, tokens_at_once, packed=True) for rank in range(world_size)]
+    turns = [deal_evaluation(rows, rank, world_size, AtOnce(rows=1, tokens=1, packed=packed)) for rank in range(world_size)]
     assert len({len(own) for own in turns}) == 1
-    batches = [list(turn) for own in turns for turn in own if turn is not None]
+    batches = [[rows[place] for place in turn] for own in turns for turn in own if turn is not None]
     assert sorted(item.id for batch in batches for item in batch) == sorted(item.id for item in rows)
-    if tokens_at_once is None:
-        assert all(len(batch) <= batch_size for batch in batches)
-    else:
-        assert all(len(batch) == 1 or sum(len(item.input_ids) for item in batch) <= tokens_at_once for batch in batches)
+    assert all(len(batch) == 1 or sum(len(item.input_ids) for item in batch) <= packed for batch in batches)
 
 
 @given(st.integers(1, 4), st.integers(1, 20), st.integers(1, 6))
 def test_an_evaluation_covers_all_rows_in_as_many_turns_on_every_rank(world_size: int, count: int, batch_size: int) -> None:
     rows = [row(str(index), [1, 2, 3], 1) for index in range(count)]
-    turns = [deal_evaluation(rows, rank, world_size, batch_size) for rank in range(world_size)]
+    turns = [deal_evaluation(rows, rank, world_size, AtOnce(batch_size)) for rank in range(world_size)]
     assert len({len(own) for own in turns}) == 1
-    assert sorted(item.id for own in turns for turn in own for item in turn or []) == sorted(item.id for item in rows)
+    assert sorted(place for own in turns for turn in own for place in turn or []) == list(range(count))
 
 
 @pytest.mark.parametrize(
@@ -84,4 +81,4 @@ def test_an_evaluation_covers_all_rows_in_as_many_turns_on_every_rank(world_size
 )
 def test_an_evaluations_batch_has_no_more_tokens_than_allowed(lengths: list[int], tokens_at_once: int, sizes: list[int]) -> None:
     rows = [Sample(str(index), [1] * length, [True] * length, 1, truncated=False) for index, length in enumerate(lengths)]
-    assert [len(turn or ()) for turn in deal_evaluation(rows, 0, 1, 3, tokens_at_once)] == sizes
+    assert [len(turn or ()) for turn in deal_evaluation(rows, 0, 1, AtOnce(3, tokens_at_once))] == sizes

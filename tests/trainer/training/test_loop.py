@@ -13,10 +13,11 @@ from tests.trainer.fixtures.batches import forward_of, step_batches
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
-from trainer.evaluation.evaluator import sum_over_tokens
+from trainer.evaluation.measuring.tokens import token_rows
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.model.dropout import add_block_dropout
 from trainer.objectives.causal import CAUSAL, CausalBatch
+from trainer.training.batches import AtOnce
 from trainer.training.figures import StepResult, TrainingDivergedError
 from trainer.training.loop import Progress, StepBatches, StopReason, Supervision, seed_step, train
 
@@ -33,7 +34,7 @@ class Late(DdpEngine):
 
 
 def engine(kind: type[DdpEngine] = DdpEngine) -> DdpEngine:
-    return kind(new_model(), EngineSettings(AdamW(0.0), 1.0, 4, 2), torch.device("cpu"), bfloat16=False)
+    return kind(new_model(), EngineSettings(AdamW(0.0), 1.0, 4, 2), torch.device("cpu"))
 
 
 @dataclass
@@ -208,9 +209,9 @@ def test_perplexity_does_not_depend_on_the_batch_size_and_equals_an_independent_
                 nll -= scores[position - 1, row.input_ids[position]].item()
                 tokens += 1
     measured = engine()
-    found = sum_over_tokens(measured, forward_of(measured), CAUSAL, rows_of_step(0), batch_size)
-    assert found.tokens == tokens
-    assert Perplexity().compute([found]).value == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+    found = token_rows(measured, forward_of(measured), CAUSAL, rows_of_step(0), AtOnce(batch_size))
+    assert found.sums.tokens == tokens
+    assert Perplexity().compute(found).value == pytest.approx(math.exp(nll / tokens), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", [0, 42, 300_000_000, 2**31 - 1])

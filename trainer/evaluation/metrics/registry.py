@@ -14,7 +14,8 @@ from finetune.api.metrics import METRICS as FACTS
 from finetune.api.metrics import MetricName, Needs
 from trainer.evaluation import metrics
 from trainer.evaluation.metrics.base import Figure, Metric
-from trainer.evaluation.metrics.corpus import TextMetric
+from trainer.evaluation.metrics.corpus import References, TextMetric
+from trainer.evaluation.metrics.evidence import Evidence
 
 
 @cache
@@ -33,8 +34,8 @@ def implementations() -> Mapping[MetricName, Metric[Any]]:
     return found
 
 
-def compute(names: Sequence[MetricName], evidence: Mapping[Needs, Sequence[Any]]) -> dict[MetricName, Figure]:
-    """Compute the metrics `names`, each from the kind of predictions that it needs; KeyError if `evidence` lacks that kind."""
+def compute(names: Sequence[MetricName], evidence: Mapping[Needs, Evidence]) -> dict[MetricName, Figure]:
+    """Compute the metrics `names`, each from the kind of evidence that it needs; KeyError if `evidence` lacks that kind."""
     return {name: implementations()[name].compute(evidence[FACTS[name].needs]) for name in names}
 
 
@@ -46,12 +47,12 @@ def text_metric(name: MetricName) -> TextMetric:
     return metric
 
 
-def undefined(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, str]:
+def undefined(references: References, names: Sequence[MetricName]) -> dict[MetricName, str]:
     """Return which of these metrics of generated text are undefined for the references, with the reasons."""
-    return {name: reason for name in names if (reason := text_metric(name).reason_left_out(references)) is not None}
+    return {name: reason for name in names if (reason := text_metric(name).reason_for(references)) is not None}
 
 
-def left_out(references: Sequence[str], names: Sequence[MetricName]) -> dict[MetricName, Figure]:
+def left_out(references: References, names: Sequence[MetricName]) -> dict[MetricName, Figure]:
     """Return the figures of the undefined metrics, for which no answers need to be generated."""
     return {name: Figure(None, unit=FACTS[name].unit, reason=reason) for name, reason in undefined(references, names).items()}
 

@@ -1,59 +1,133 @@
-"""Word error rate, computed by jiwer, which is imported on first use. Test: tests/trainer/evaluation/metrics/test_worderrors.py."""
+"""Word and character error rate, computed by jiwer, which is imported on first use.
+
+Test: tests/trainer/evaluation/metrics/test_worderrors.py.
+"""
 
 import importlib.metadata
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from finetune.api.metrics import METRICS as FACTS
 from finetune.api.metrics import MetricName
-from trainer.evaluation.metrics.base import Figure
-from trainer.evaluation.metrics.corpus import TextMetric
-from trainer.evaluation.metrics.references import writing_of
+from finetune.api.sections import TextNormalization
+from trainer.evaluation.metrics.base import Statistics, ratio
+from trainer.evaluation.metrics.corpus import References, TextMetric, flat, without_words
+from trainer.evaluation.metrics.evidence import Answers, Floats
+
+SIGNATURES = {TextNormalization.BASIC: "case:lower|punct:removed", TextNormalization.NONE: "case:mixed|punct:kept"}
+Counts = tuple[int, int, int, int]
+"""Substitutions, insertions, deletions, and the length of the reference."""
 
 
-class CorpusWordErrorRate(TextMetric):
-    """Word errors in the corpus divided by the words of the references; 0 is perfect, values above 1 are possible.
+class ErrorRate(TextMetric):
+    """Errors in the corpus divided by the length of the references; 0 is perfect, values above 1 are possible.
 
-    Case and punctuation are ignored: a missing comma is not an error.
+    White space counts only as what separates words. Of several references of a row, the one with the smallest rate counts.
     """
+
+    unit_name = ""
+
+    def statistics(self, evidence: Answers) -> Statistics:
+        """Return substitutions, insertions, deletions and length of the reference of each row."""
+        how = evidence.normalization
+        rows = [
+            min((self._counts(normalized(text, how), normalized(row.answer, how)) for text in row.references), key=_rate)
+            for row in evidence.predictions
+        ]
+        several = "|refs:best" if any(len(row.references) > 1 for row in evidence.predictions) else ""
+        version = importlib.metadata.version("jiwer")
+        return Statistics(np.array(rows, np.float64), f"{SIGNATURES[how]}|tok:{self.unit_name}{several}|level:corpus|jiwer:{version}")
+
+    def value(self, sums: Floats) -> Floats:
+        """Return errors per unit of the references."""
+        return ratio(sums[..., :3].sum(axis=-1), sums[..., 3])
+
+    def undefined(self, sums: Floats) -> str:
+        """Say that there is nothing to divide by."""
+        return "the references are empty"
+
+    def details(self, sums: Floats, evidence: Answers) -> Mapping[str, Any]:
+        """Return the numbers of errors of each kind."""
+        names = ("substitutions", "insertions", "deletions", "referenceLength")
+        return {name: int(count) for name, count in zip(names, sums, strict=True)}
+
+    def _counts(self, reference: str, answer: str) -> Counts:
+        if not reference:  # jiwer rejects an empty reference; all of the answer is an insertion
+            return 0, self._length(answer), 0, 0
+        found = self._compared(reference, answer)
+        return found.substitutions, found.insertions, found.deletions, self._length(reference)
+
+    @abstractmethod
+    def _compared(self, reference: str, answer: str) -> Any:
+        """Return jiwer's result for one pair."""
+
+    @abstractmethod
+    def _length(self, text: str) -> int:
+        """Return how many units a text has."""
+
+
+class WordErrorRate(ErrorRate):
+    """Word errors per word of the references."""
 
     facts = FACTS[MetricName.WER]
     splits_words = True
+    unit_name = "space"
 
-    def undefined(self, references: Sequence[str]) -> str | None:
+    def unfit(self, references: References) -> str | None:
         """Undefined unless the references have words separated by spaces."""
-        writing = writing_of(references)
-        if not writing.has_words:
-            return f"{writing.unspaced} of {len(references)} references are in a script without spaces between words"
-        if not any(character.isalnum() for reference in references for character in reference):
-            return "no reference has a word"
-        return None
+        return without_words(references) or (None if _any_word(flat(references)) else "no reference has a word")
 
-    def measure(self, answers: Sequence[str], references: Sequence[str]) -> Figure:
-        """Run jiwer on each row, and divide the total errors by the total words."""
+    def _compared(self, reference: str, answer: str) -> Any:
         import jiwer
 
-        errors = words = 0
-        for answer, reference in zip(map(_normalized, answers), map(_normalized, references), strict=True):
-            words += len(reference.split())
-            if reference:
-                counts = jiwer.process_words(reference, answer)
-                errors += counts.substitutions + counts.deletions + counts.insertions
-            else:  # jiwer rejects an empty reference; every word of the answer is an insertion
-                errors += len(answer.split())
-        return Figure(errors / words, f"case:lower|punct:removed|tok:space|level:corpus|jiwer:{importlib.metadata.version('jiwer')}")
+        return jiwer.process_words(reference, answer)
+
+    def _length(self, text: str) -> int:
+        return len(text.split())
 
 
-def _normalized(text: str) -> str:
-    return " ".join(str(_normalize()(text)).split())
+class CharacterErrorRate(ErrorRate):
+    """Character errors per character of the references, spaces included; for scripts without spaces between words too."""
+
+    facts = FACTS[MetricName.CER]
+    unit_name = "char"
+
+    def unfit(self, references: References) -> str | None:
+        """Undefined if no reference has a letter or digit."""
+        return None if _any_word(flat(references)) else "no reference has a word"
+
+    def _compared(self, reference: str, answer: str) -> Any:
+        import jiwer
+
+        return jiwer.process_characters(reference, answer)
+
+    def _length(self, text: str) -> int:
+        return len(text)
+
+
+def normalized(text: str, how: TextNormalization) -> str:
+    """Return a text as it is compared; runs of white space are one space."""
+    return " ".join(str(_basic()(text) if how is TextNormalization.BASIC else text).split())
 
 
 @cache
-def _normalize() -> Any:
+def _basic() -> Any:
     import jiwer
 
     return jiwer.Compose([jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()])
 
 
-METRICS = (CorpusWordErrorRate(),)
+def _rate(counts: Counts) -> tuple[float, int]:
+    errors = sum(counts[:3])
+    return errors / max(counts[3], 1), errors
+
+
+def _any_word(texts: Sequence[str]) -> bool:
+    return any(character.isalnum() for text in texts for character in text)
+
+
+METRICS = (WordErrorRate(), CharacterErrorRate())

@@ -22,11 +22,15 @@ class LogFigures:
                   "lossTokens": float(result.loss_tokens), "tokensSeen": float(advance.tokens_seen)}  # fmt: skip
         if advance.tokens_per_second is not None:
             values["tokensPerSecond"] = advance.tokens_per_second
+        scaled = ""
+        if result.scaling is not None:
+            values["lossScale"], values["repeatedSteps"] = result.scaling.loss_scale, float(result.scaling.repeated_steps)
+            scaled = f"  loss scale {result.scaling.loss_scale:g}  repeated steps {result.scaling.repeated_steps}"
         self._sinks.log(advance.step, values)
         self._ledger.latest({MetricName.TRAIN_LOSS: result.train_loss})
         self._sender.send(progress=advance, metrics=self._ledger.metrics)
         rate = f"{advance.tokens_per_second:8.0f}" if advance.tokens_per_second else "       -"
         self._write_line(
             f"step {advance.step}/{advance.total_steps}  loss {result.train_loss:.4f}  gradient norm {result.gradient_norm:.3f}  "
-            f"learning rate {result.learning_rate:.2e}  tokens/s {rate}"
+            f"learning rate {result.learning_rate:.2e}  tokens/s {rate}{scaled}"
         )

@@ -7,6 +7,7 @@ from trainer.rank.hooks.figures import LogFigures
 from trainer.rank.hooks.stop import StopOnRequest
 from trainer.rank.hooks.validation import Validate
 from trainer.rank.ledger import Ledger
+from trainer.training.figures import StepResult
 from trainer.training.loop import Hook, Progress, Supervision
 
 
@@ -24,7 +25,12 @@ class Hooks:
     def supervision(self) -> Supervision:
         """Return what the loop calls, with the existing hooks in the order in which they act after a step."""
         hooks: list[Hook] = [hook for hook in (self.validation, self.stop, self.checkpoints) if hook is not None]
-        return Supervision(self.figures.note if self.figures is not None else lambda _: None, self.stop.asked, hooks)
+        return Supervision(self._note, self.stop.asked, hooks)
+
+    def _note(self, result: StepResult) -> None:
+        if self.figures is not None:
+            self.figures.note(result)
+        self.checkpoints.look()
 
     def make_up(self, ledger: Ledger, progress: Progress) -> None:
         """Run the validation that a stop interrupted, and save its score with the checkpoint unless it is interrupted again."""

@@ -61,7 +61,7 @@ class Validate:
     def _patience_is_over(self, found: ValidationResult) -> bool:
         """Return whether the job's patience has run out. It begins at the first finite value of the watched metric."""
         rule, reference = self._early_stopping, self._ledger.improvement_reference
-        watched = rule.metric if rule is not None and rule.metric is not None else found.judged_by
+        watched = found.watched
         value, by = found.figures.get(watched, math.nan), rule.min_delta if rule is not None else 0.0
         # Nothing is better than nan, and any number is better than infinity: neither may become the reference.
         if math.isfinite(value) and (reference is None or METRICS[watched].is_better(value, reference, by=by)):

@@ -150,6 +150,11 @@ def test_the_operators_environment_reaches_the_trainer_but_cannot_replace_ours()
         assert pod(role, settings)["spec"]["imagePullSecrets"] == [{"name": "registry"}]
 
 
+def test_threads_on_a_shared_node_wait_asleep_unless_the_operator_says_otherwise() -> None:
+    assert environment("worker")["GOMP_SPINCOUNT"] == "1000"
+    assert environment("worker", Settings(trainer_env={"GOMP_SPINCOUNT": "0"}))["GOMP_SPINCOUNT"] == "0"
+
+
 @pytest.mark.parametrize("role", BUILDERS)
 def test_pods_are_found_by_job_attempt_and_role(role: str) -> None:
     labels = pod(role)["metadata"]["labels"]

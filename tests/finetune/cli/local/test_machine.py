@@ -38,6 +38,16 @@ def test_fewer_gpus_than_asked_for_are_reported() -> None:
     assert warning == "spec.resources.gpus: the job asks for 2 x 8 GPUs, this machine has 0; it runs on CPUs"
 
 
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_nothing_is_offloaded_where_there_is_no_gpu_to_offload_from(gpus: int) -> None:
+    deepspeed = {"zeroStage": 3, "offload": {"optimizer": True}}
+    changes: dict[str, Any] = {"spec__distributed": {"deepspeed": deepspeed}, "spec__resources": {"gpus": 1}}
+    workers, _ = spread(FineTuneJobSpec.model_validate(job(**changes)["spec"]), Machine(8, gpus))
+    assert workers.deepspeed is not None
+    assert workers.deepspeed.zero_stage == 3
+    assert (workers.deepspeed.offload is None) == (gpus == 0)
+
+
 def test_devices_that_are_hidden_from_the_process_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert Machine.here().gpus == 0

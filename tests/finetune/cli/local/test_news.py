@@ -2,11 +2,20 @@
 
 import pytest
 
+from finetune.api.metrics import Compared
 from finetune.api.record import Metrics, ModelProvenance, ProgressRecord, Stage
 from finetune.cli.local.news import news, progress_line
 from tests.finetune.cli.records import checkpoint, losing, record, validated
 
 BEFORE = record(step=3)
+COMPARED = Metrics(
+    baseline={"perplexity": 14.93, "bleu": 3.0},
+    final={"perplexity": 9.81, "bleu": 3.4, "wer": 0.512},
+    compared={
+        "perplexity": Compared(interval=(9.5, 10.1), verdict="better"),
+        "bleu": Compared(interval=(1.0, 5.0), verdict="no clear difference"),
+    },
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +42,13 @@ BEFORE = record(step=3)
                      id="checkpoint-not-verified"),
         pytest.param(record(step=3, resumed_from_step=2, checkpoints=[checkpoint(2)]), ["resumed from step 2"], id="old-checkpoint"),
         pytest.param(record(Stage.FINISHED, step=3, metrics=Metrics(final={"wer": 0.51234})), ["tuned model: wer 0.512"], id="final"),
+        pytest.param(record(step=3, metrics=COMPARED), [
+            "base model: perplexity 14.93, bleu 3.0",
+            "base model → tuned model [95 % interval]:",
+            "  perplexity 14.93 → 9.81 [9.50, 10.10], better",
+            "  bleu 3.0 → 3.4 [1.0, 5.0], no clear difference",
+            "  wer 0.512",
+        ], id="final-compared"),
     ],
 )  # fmt: skip
 def test_what_is_new_is_shown(after: ProgressRecord, lines: list[str]) -> None:

@@ -38,11 +38,11 @@ sys.exit(main())
 """
 
 
-def finetune(
-    folder: Path, behavior: str = "succeed", *, overwrite: bool = False, verbose: bool = False, timings: bool = False, **changes: Any
-) -> int:
+def finetune(folder: Path, behavior: str = "succeed", *, overwrite: bool = False, verbose: bool = False, timings: bool = False,
+             dashboard: bool = False, **changes: Any) -> int:  # fmt: skip
     path = write(folder, CONFIG_MAP, job(**changes))
-    return run(RunRequest(path, folder / "out", {}, overwrite, verbose, timings=timings), Machine(2, 0), standin(behavior))
+    request = RunRequest(path, folder / "out", {}, overwrite, verbose, timings=timings, dashboard=dashboard)
+    return run(request, Machine(2, 0), standin(behavior))
 
 
 @contextlib.contextmanager
@@ -92,6 +92,8 @@ def test_a_good_run_shows_its_progress_and_ends_with_0(tmp_path: Path, capfd: py
         "checkpoint at step 4 (1.5 MB)",
         "step 4/4 · loss 2.0000 · 50 tokens/s · ETA 0:00:08",
         f"finished; {out} holds model, report.json",
+        f"talk to it:       finetune chat {out}",
+        f'answer a prompt:  finetune predict {out} --prompt "..."',
     ]
     assert status(tmp_path)["phase"] == "Succeeded"
 
@@ -111,7 +113,7 @@ def test_the_log_is_shown_on_request(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(
     ("behavior", "shown"),
-    [("timed", "  until the report                        0.0      1.5"), ("succeed", "timings: none")],
+    [("timed", "  until the report                                0.0      1.5"), ("succeed", "timings: none")],
     ids=["a report with timings", "a report without"],
 )
 def test_the_budget_of_a_finished_run_is_shown_on_request_too(
@@ -127,7 +129,7 @@ def test_the_budget_of_a_finished_run_is_shown_on_request_too(
 
 @pytest.mark.parametrize(
     ("behavior", "shown"),
-    [("timed", ["  start                     driver        0.0      1.5    1.2"]), ("succeed", []), ("fail", [])],
+    [("timed", ["  start                             driver        0.0      1.5    1.2"]), ("succeed", []), ("fail", [])],
     ids=["a report with timings", "a report without", "no report"],
 )
 def test_the_budget_of_a_run_is_shown_on_request_before_the_last_words(
@@ -137,7 +139,7 @@ def test_the_budget_of_a_run_is_shown_on_request_before_the_last_words(
     lines = capfd.readouterr().out.splitlines()
     end = next(index for index, line in enumerate(lines) if line.startswith(("finished; ", "failed (")))
     if shown:
-        assert lines[end - 4 : end - 2] == ["  stage                     in         from s   took s  CPU s", *shown]
+        assert lines[end - 4 : end - 2] == ["  stage                             in         from s   took s  CPU s", *shown]
         assert lines[end - 1].startswith("  whole ")
     else:
         assert lines[end - 1] == "timings: none; a run has them once it has written its report"
@@ -153,6 +155,13 @@ def test_the_trainer_finds_the_config_map_in_a_file(tmp_path: Path) -> None:
     finetune(tmp_path)
     config = json.loads((tmp_path / "out/.finetune/config.json").read_text())
     assert Path(config["data"]["train"][0]["path"]).read_text() == CONFIG_MAP["data"]["train.jsonl"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_rays_dashboard_is_started_on_request_alone(tmp_path: Path, asked: bool) -> None:
+    finetune(tmp_path, dashboard=asked)
+    config = json.loads((tmp_path / "out/.finetune/config.json").read_text())
+    assert config.get("dashboard", False) is asked
 
 
 def test_a_finished_run_is_not_touched(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

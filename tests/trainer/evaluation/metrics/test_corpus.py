@@ -13,7 +13,9 @@ from trainer.evaluation.metrics.base import Figure
 def test_equal_texts_are_perfect() -> None:
     measured = measured_by(REFERENCES, REFERENCES, ALL)
 
-    assert [measured[name].value for name in ALL] == pytest.approx([0 if METRICS[name].lower_is_better else 100 for name in ALL])
+    assert [measured[name].value for name in ALL] == pytest.approx(
+        [0 if METRICS[name].lower_is_better else METRICS[name].scale.highest for name in ALL]
+    )
 
 
 @pytest.mark.parametrize("hypotheses", [["", "", ""], ["   ", "\n", "…"]], ids=["empty", "blank"])
@@ -82,3 +84,13 @@ def test_signatures_say_how_a_figure_was_computed() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_without_rows_there_is_nothing_to_measure(name: str) -> None:
     assert measured_by([], [], [name]) == {name: Figure(None, unit=METRICS[MetricName(name)].unit, reason="no row asks for an answer")}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_only_what_compares_texts_needs_a_reference_of_each_row(name: MetricName) -> None:
+    answers = ["one two three four five", "six seven eight nine ten"]
+    found = measured_by([answers[0], ()], answers, (name,))[name]
+    if name in (MetricName.DISTINCT_1, MetricName.DISTINCT_2, MetricName.REPETITION, MetricName.UNFINISHED):
+        assert found.value is not None
+    else:
+        assert (found.value, found.reason) == (None, "1 of 2 rows have no reference")

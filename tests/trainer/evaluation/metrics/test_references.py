@@ -59,8 +59,8 @@ def test_references_are_long_enough_by_the_tokens_of_their_script() -> None:
     ],
 )
 def test_a_metric_is_undefined_where_the_references_have_nothing_to_measure(references: list[str], names: set[str]) -> None:
-    assert set(undefined(references, (MetricName.BLEU, MetricName.CHRF, MetricName.WER))) == names
+    assert set(undefined([[text] for text in references], (MetricName.BLEU, MetricName.CHRF, MetricName.WER))) == names
 
 
 def test_only_metrics_that_are_asked_for_are_named() -> None:
-    assert undefined(["?"], (MetricName.CHRF,)) == {}
+    assert undefined([["?"]], (MetricName.CHRF,)) == {}

@@ -5,11 +5,19 @@ from types import SimpleNamespace
 import pytest
 
 from finetune.api.metrics import METRICS, MetricName, Needs
+from tests.trainer.evaluation.metrics.builders import answers_to, token_rows
 from trainer.evaluation.metrics import exactmatch
-from trainer.evaluation.metrics.base import Figure, Prediction, TokenSums
+from trainer.evaluation.metrics.base import Figure
+from trainer.evaluation.metrics.evidence import Classified, ClassPrediction
 from trainer.evaluation.metrics.registry import compute, implementations, left_out, text_metric
 
-EVIDENCE = {Needs.TOKEN_SUMS: [TokenSums(3.0, 2, 5)], Needs.GENERATED_TEXT: [Prediction("say yes", "yes it is so", "yes it is so")]}
+EVIDENCE = {
+    Needs.TOKEN_SUMS: token_rows((3.0, 2, 5)),
+    Needs.MASKED_SUMS: token_rows((3.0, 2, 5)),
+    Needs.GENERATED_TEXT: answers_to(["yes it is so"], ["yes it is so"]),
+    Needs.SPANS: answers_to(["yes it is so"], ["yes it is so"]),
+    Needs.CLASSES: Classified(("no", "yes"), (ClassPrediction((1,), (0.2, 0.8)),)),
+}
 
 
 def test_what_the_table_lists_and_training_does_not_measure_is_implemented_and_nothing_else() -> None:
@@ -28,7 +36,7 @@ def test_a_figure_has_the_unit_of_the_table_and_says_how_it_was_computed(name: M
 
 @pytest.mark.parametrize("name", [name for name, facts in METRICS.items() if facts.needs is Needs.GENERATED_TEXT])
 def test_metrics_of_generated_text_can_say_what_references_leave_undefined(name: MetricName) -> None:
-    assert text_metric(name).undefined(["yes it is so"]) is None
+    assert text_metric(name).reason_for([("yes it is so",)]) is None
 
 
 def test_a_metric_of_generated_text_must_say_what_references_leave_undefined(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.evaluation.metrics.builders import HYPOTHESES, REFERENCES, measured_by
+from finetune.api.metrics import MetricName, Needs
+from finetune.api.sections import TextNormalization
+from tests.trainer.evaluation.metrics.builders import HYPOTHESES, REFERENCES, answers_to, measured_by
+from trainer.evaluation.metrics.registry import compute
 
 
 def edit_distance(left: list[str], right: list[str]) -> int:
@@ -40,6 +43,38 @@ def test_references_without_any_word_have_no_word_error_rate(references: list[st
     found = measured_by(references, ["a", "b"], ("wer",))["wer"]
 
     assert (found.value, found.reason) == (None, "no reference has a word")
+
+
+def test_the_kinds_of_errors_are_jiwers_own() -> None:
+    found = measured_by(REFERENCES, HYPOTHESES, ("wer", "cer"))
+    plain = [[" ".join(_words(text)) for text in side] for side in (REFERENCES, HYPOTHESES)]
+    for name, expected in (("wer", jiwer.process_words(*plain)), ("cer", jiwer.process_characters(*plain))):
+        assert found[name].value == pytest.approx(getattr(expected, name), rel=1e-12)
+        details = found[name].details
+        assert [details[kind] for kind in ("substitutions", "insertions", "deletions")] == [
+            expected.substitutions, expected.insertions, expected.deletions,
+        ]  # fmt: skip
+        assert details["referenceLength"] == expected.hits + expected.substitutions + expected.deletions
+
+
+def test_what_counts_as_the_same_is_selectable_and_in_the_signature() -> None:
+    rows = (["Yes, it is."], ["yes it is"])
+    plain = answers_to(*rows, normalization=TextNormalization.NONE)
+    found = compute([MetricName.WER, MetricName.CER], {Needs.GENERATED_TEXT: plain})
+    assert found[MetricName.WER].value == pytest.approx(jiwer.wer(*rows)) == pytest.approx(2 / 3)
+    assert found[MetricName.CER].value == pytest.approx(jiwer.cer(*rows)) == pytest.approx(3 / 11)
+    assert found[MetricName.CER].signature == "case:mixed|punct:kept|tok:char|level:corpus|jiwer:4.0.0"
+    assert measured_by(*rows, ("wer",))["wer"].value == 0
+
+
+def test_the_reference_with_the_lowest_rate_counts() -> None:
+    found = measured_by([["one two three four", "one two"], "five"], ["one two three", "five"], ("wer",))["wer"]
+    assert found.value == 1 / 5, "one deletion of four words is less than one insertion of two"
+    assert "refs:best" in (found.signature or "")
+
+
+def test_scripts_without_spaces_have_a_character_error_rate() -> None:
+    assert measured_by(["猫坐在垫子上"], ["猫坐在椅子上"], ("cer",))["cer"].value == 1 / 6
 
 
 words = st.lists(st.sampled_from(["a", "job", "trains", "rows"]), min_size=1, max_size=6).map(" ".join)

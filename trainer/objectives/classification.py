@@ -1,0 +1,114 @@
+"""Classification of whole texts by an encoder: one class of several, or of each class whether it applies.
+
+A sample's tail is the index of its class, or one 0 or 1 for each class, where rows may have several labels. Test:
+tests/trainer/objectives/test_classification.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from finetune.api.tasks import ModelFamily
+from trainer.data.rows import Sample
+from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.family import Family
+from trainer.objectives.reading import read_inputs, refuse_packing
+
+
+@dataclass(frozen=True)
+class ClassBatch:
+    """Texts padded to one length, each with its class or classes."""
+
+    inputs: Mapping[str, Tensor]
+    targets: Tensor
+    """(rows,): the index of each row's class; or (rows, classes): 1.0 for those that apply, else 0.0."""
+    tokens: int
+    """Number of tokens, excluding padding."""
+
+    @property
+    def units(self) -> int:
+        """Number of decisions: one a row, or one a row and class."""
+        return self.targets.numel()
+
+    def to(self, device: torch.device) -> "ClassBatch":
+        """Return the batch with its tensors on `device`."""
+        inputs = {name: on_device(value, device) for name, value in self.inputs.items()}
+        return ClassBatch(inputs, on_device(self.targets, device), self.tokens)
+
+
+@dataclass(frozen=True)
+class ClassificationObjective:
+    """Cross-entropy over classes; with several labels a row, binary cross-entropy of each class."""
+
+    classes: tuple[str, ...]
+    """Empty before they are known, as where a model is only tried: it then has a head of any size."""
+    several: bool = False
+    """Whether a row may have any number of labels."""
+
+    @property
+    def family(self) -> Family:
+        """Encoders with a head for these classes, whose names are in their configuration."""
+        problem = "multi_label_classification" if self.several else "single_label_classification"
+        settings = {
+            "num_labels": len(self.classes),
+            "id2label": dict(enumerate(self.classes)),
+            "label2id": {name: number for number, name in enumerate(self.classes)},
+            "problem_type": problem,
+        }
+        auto_class = "AutoModelForSequenceClassification"
+        return Family(ModelFamily.ENCODER, auto_class, "SEQ_CLS", settings if self.classes else {}, new_head=True)
+
+    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
+        """Return the sample: its targets are always the same."""
+        return sample
+
+    def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> ClassBatch:
+        """Pad what `samples`, at least one, read; take their classes from their tails."""
+        refuse_packing(packed)
+        tail = len(self.classes) if self.several else 1
+        inputs, tokens = read_inputs(samples, [tail] * len(samples))
+        ends = torch.tensor([list(row.input_ids[-tail:]) for row in samples])
+        return ClassBatch(inputs, ends.float() if self.several else ends.squeeze(1).long(), tokens)
+
+    def gold(self, sample: Sample) -> tuple[int, ...]:
+        """Return the indices of a sample's classes."""
+        if not self.several:
+            return (int(sample.input_ids[-1]),)
+        return tuple(number for number, applies in enumerate(sample.input_ids[-len(self.classes) :]) if applies)
+
+    def loss(self, forward: Forward, batch: ClassBatch, label_smoothing: float = 0.0) -> LossSums:
+        """Return the sums of one batch; smoothing spreads its share evenly over the classes, or over yes and no of each class."""
+        scores = self._scores(forward, batch)
+        nll = self._nll(scores, batch.targets).sum()
+        if label_smoothing == 0.0:
+            return LossSums(objective=nll, nll=nll.detach())
+        if self.several:
+            even = functional.binary_cross_entropy_with_logits(scores, torch.full_like(scores, 0.5), reduction="sum")
+        else:
+            even = -functional.log_softmax(scores, dim=-1).mean(dim=-1).sum()
+        return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * even, nll=nll.detach())
+
+    def nll(self, forward: Forward, batch: ClassBatch) -> Tensor:
+        """Return the negative log-likelihood of each row's classes, in nats: (rows,), float64, on the CPU."""
+        return self._nll(self._scores(forward, batch), batch.targets).double().cpu()
+
+    def probabilities(self, forward: Forward, batch: ClassBatch) -> Tensor:
+        """Return the probability of each class: (rows, classes), float64, on the CPU; of one label a row they sum to 1."""
+        return probabilities_of(self._scores(forward, batch), several=self.several)
+
+    def _scores(self, forward: Forward, batch: ClassBatch) -> Tensor:
+        return forward.compute(**batch.inputs).float()
+
+    def _nll(self, scores: Tensor, targets: Tensor) -> Tensor:
+        if self.several:
+            return functional.binary_cross_entropy_with_logits(scores, targets, reduction="none").sum(dim=-1)
+        return functional.cross_entropy(scores, targets, reduction="none")
+
+
+def probabilities_of(scores: Tensor, *, several: bool) -> Tensor:
+    """Return the probabilities of classes with these scores, (rows, classes), in float64 on the CPU."""
+    exact = scores.detach().double().cpu()
+    return exact.sigmoid() if several else exact.softmax(dim=-1)

@@ -1,0 +1,80 @@
+"""Masked language modeling by an encoder: each hidden token of a text is named from the tokens around it, before and after.
+
+A training row is hidden differently in every epoch; rows that are measured keep their draw. Test: tests/trainer/objectives/test_masked.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from finetune.api.tasks import ModelFamily
+from trainer.data.masking import Masking
+from trainer.data.rows import Sample
+from trainer.data.sampler import random_for
+from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.family import Family
+from trainer.objectives.loss import loss_sums, nll_of_units, sums_each
+from trainer.objectives.reading import read_inputs, refuse_packing
+
+# With adapters PEFT has no task of this name; this one changes nothing about the model.
+MASKED_LM = Family(ModelFamily.ENCODER, "AutoModelForMaskedLM", "FEATURE_EXTRACTION", new_head=True)
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Texts with hidden tokens, padded to one length."""
+
+    inputs: Mapping[str, Tensor]
+    targets: Tensor
+    """(units,); the hidden tokens."""
+    places: Tensor
+    """(units,); where the logits of each are in the flattened (rows, length)."""
+    units_each: tuple[int, ...]
+    """How many of them each sample has, in order."""
+    tokens: int
+    """Number of tokens, excluding padding."""
+
+    @property
+    def units(self) -> int:
+        """Number of hidden tokens."""
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> "MaskedBatch":
+        """Return the batch with its tensors on `device`."""
+        inputs = {name: on_device(value, device) for name, value in self.inputs.items()}
+        return MaskedBatch(inputs, on_device(self.targets, device), on_device(self.places, device), self.units_each, self.tokens)
+
+
+@dataclass(frozen=True)
+class MaskedObjective:
+    """Cross-entropy over the vocabulary at the hidden tokens."""
+
+    masking: Masking | None = None
+    """How rows are hidden again; None where no row is trained."""
+    family = MASKED_LM
+
+    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
+        """Return the row with other tokens hidden, as many; a function of seed, epoch and the row's id."""
+        if self.masking is None:
+            raise ValueError("it is not known how to hide tokens")
+        return self.masking.hide_again(sample, random_for("mask", seed, epoch, sample.id))
+
+    def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> MaskedBatch:
+        """Pad what `samples`, at least one, read; take the hidden tokens from their tails."""
+        refuse_packing(packed)
+        each = tuple(sum(row.loss_mask) for row in samples)
+        inputs, tokens = read_inputs(samples, each)
+        length = inputs["input_ids"].shape[1]
+        places = [number * length + place for number, row in enumerate(samples) for place, marked in enumerate(row.loss_mask) if marked]
+        hidden = [token for row, count in zip(samples, each, strict=True) for token in row.input_ids[len(row.input_ids) - count :]]
+        return MaskedBatch(inputs, torch.tensor(hidden, dtype=torch.long), torch.tensor(places, dtype=torch.long), each, tokens)
+
+    def loss(self, forward: Forward, batch: MaskedBatch, label_smoothing: float = 0.0) -> LossSums:
+        """Return the sums of one batch over its hidden tokens."""
+        return loss_sums(forward.compute(**batch.inputs), batch.places, batch.targets, label_smoothing)
+
+    def nll(self, forward: Forward, batch: MaskedBatch) -> Tensor:
+        """Return the negative log-likelihood of each sample's hidden tokens, in nats: (samples,), float64, on the CPU."""
+        return sums_each(nll_of_units(forward.compute(**batch.inputs), batch.places, batch.targets), batch.units_each)

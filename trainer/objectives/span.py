@@ -1,0 +1,111 @@
+"""Finding an answer in a text: the model scores every token as the first and as the last one of the answer.
+
+A sample ends with the two right positions, which the model does not read (trainer/data/spanrow.py).
+Tests: tests/trainer/objectives/test_span.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from finetune.api.tasks import ModelFamily
+from trainer.data.rows import Sample
+from trainer.data.spanrow import MAY_LACK, POSITIONS, TAIL, TARGETS, segments
+from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.family import Family
+
+
+def spans_family(*, may_lack: bool) -> Family:
+    """Return the family of models that find spans; `may_lack`: they may say that there is none."""
+    names = {number: name for name, number in POSITIONS.items()}
+    settings = {"id2label": names, "label2id": POSITIONS | (MAY_LACK if may_lack else {})}
+    # PEFT's own kind for these models forgets token_type_ids: they would read the question and the text as one.
+    return Family(ModelFamily.ENCODER, "AutoModelForQuestionAnswering", "FEATURE_EXTRACTION", settings, new_head=True)
+
+
+SPANS = spans_family(may_lack=False)
+
+
+@dataclass(frozen=True)
+class SpanBatch:
+    """Samples padded on the right to one length, with the positions to find."""
+
+    inputs: Mapping[str, Tensor]
+    """`input_ids`, `attention_mask` and `token_type_ids`, each (rows, length); padding has id 0 and is masked by length."""
+    targets: Tensor
+    """(rows, 2): the right first and last position."""
+    tokens: int
+    """Number of tokens, excluding padding."""
+
+    @property
+    def units(self) -> int:
+        """Two for each row: its first and its last position."""
+        return self.targets.numel()
+
+    def to(self, device: torch.device) -> "SpanBatch":
+        """Return the batch with its tensors on `device`."""
+        inputs = {name: on_device(value, device) for name, value in self.inputs.items()}
+        return SpanBatch(inputs, on_device(self.targets, device), self.tokens)
+
+
+class SpanObjective:
+    """The first and the last token of an answer, each chosen among the tokens of the row."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+
+    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
+        """Return the sample: its targets are always the same."""
+        return sample
+
+    def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> SpanBatch:
+        """Pad `samples`, at least one, into a batch; rows of encoders are never packed."""
+        if packed:
+            raise ValueError("rows with spans cannot be packed")
+        inputs = padded([(row.input_ids[:-TAIL], row.input_ids[-TAIL]) for row in samples])
+        return SpanBatch(inputs, torch.tensor([list(row.input_ids[-TARGETS:]) for row in samples]), int(inputs["attention_mask"].sum()))
+
+    def loss(self, forward: Forward, batch: SpanBatch, label_smoothing: float = 0.0) -> LossSums:
+        """Return the sums of one batch over first and last positions."""
+        scores = log_probabilities(forward, batch.inputs)
+        right = -scores.gather(1, batch.targets.unsqueeze(1)).squeeze(1)
+        nll = right.sum()
+        if label_smoothing == 0.0:
+            return LossSums(objective=nll, nll=nll.detach())
+        mask = batch.inputs["attention_mask"].unsqueeze(-1)
+        uniform = -(scores.masked_fill(mask == 0, 0.0).sum(dim=1) / mask.sum(dim=1)).sum()
+        return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * uniform, nll=nll.detach())
+
+    def nll(self, forward: Forward, batch: SpanBatch) -> Tensor:
+        """Return the negative log-likelihood of each row's two positions, in nats: (rows,), float64, on the CPU."""
+        scores = log_probabilities(forward, batch.inputs)
+        return -scores.gather(1, batch.targets.unsqueeze(1)).double().sum(dim=(1, 2)).cpu()
+
+
+SPAN, SPAN_OR_NONE = SpanObjective(SPANS), SpanObjective(spans_family(may_lack=True))
+
+
+def padded(rows: Sequence[tuple[Sequence[int], int]]) -> dict[str, Tensor]:
+    """Return the arguments of a model for rows of tokens, each with where its second text begins, padded on the right."""
+    length = max(len(row) for row, _ in rows)
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = {name: torch.zeros((len(rows), length), dtype=torch.long) for name in names}
+    for index, (row, second) in enumerate(rows):
+        for name, values in zip(names, (row, [1] * len(row), segments(len(row), second)), strict=True):
+            inputs[name][index, : len(row)] = torch.tensor(values)
+    return inputs
+
+
+def log_probabilities(forward: Forward, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return the log-probability of each position as the first and as the last of the answer: (rows, length, 2); -inf for padding."""
+    return functional.log_softmax(scores_of(forward, inputs), dim=1)
+
+
+def scores_of(forward: Forward, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return the model's own score of each position as the first and as the last of the answer: (rows, length, 2); -inf for padding."""
+    accepted = {name: value for name, value in inputs.items() if name in forward.arguments}
+    padding = (inputs["attention_mask"] == 0).unsqueeze(-1)
+    return forward.compute(**accepted).float().masked_fill(padding, -torch.inf)

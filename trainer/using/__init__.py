@@ -1,0 +1,1 @@
+"""Uses a model: answers prompts, talks, measures. One process, without Ray and without an optimizer. Tests: tests/trainer/using/."""
