@@ -19,5 +19,20 @@ mapfile -t binary < <(pinned 'annotated-types|hjson|msgpack|pydantic|pydantic-co
 # DeepSpeed has no wheel on an index. Its operations are compiled at first use, and this project uses none.
 DS_BUILD_OPS=0 python3 -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$folder" "$(pinned deepspeed)" ||
     echo "gpu_wheels: no wheel of deepspeed could be built: its tests will be skipped" >&2
-# bitsandbytes (about 60 MB) would take the 64 MiB that all wheels and the checkout share: the tests of QLoRA are skipped without it.
+# bitsandbytes carries a library for every version of CUDA, 43 MB; only those of CUDA 13 travel, 9 MB.
+"${download[@]}" --only-binary=:all: --python-version "$version" "${platforms[@]}" --platform manylinux_2_24_x86_64 \
+    "$(grep -oE 'bitsandbytes>=[0-9.]+' pyproject.toml)"
+python3 - "$folder"/bitsandbytes-*.whl <<'PYTHON'
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+wheel = Path(sys.argv[1])
+with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(wheel.with_suffix(".part"), "w", zipfile.ZIP_DEFLATED) as part:
+    for name in whole.namelist():
+        if not re.search(r"libbitsandbytes_(cuda1[12]|rocm|xpu)", name):
+            part.writestr(name, whole.read(name))
+wheel.with_suffix(".part").replace(wheel)
+PYTHON
 du -sh "$folder"

@@ -111,7 +111,7 @@ def measure_shape(shape: Shape, folder: Path, device: torch.device, budget: Budg
                 say(str(error))
                 continue
             of_shape.append(found)
-            say(line_of(found))
+            say(f"{line_of(found)}  ({budget.left:.0f} s left)")
         results.figures += of_shape
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -87,9 +87,9 @@ class Shape:
 
 
 SHAPES = (
-    Shape("Llama-3-8B LoRA, rows of 4,096 tokens", LLAMA_8B, lora=True, length=4096, micro_batch=2, batch=2, recompute=True),
-    Shape("Llama-3.2-1B full, rows of 4,096 tokens", LLAMA_1B, lora=False, length=4096, micro_batch=2, batch=4, seconds=50),
     Shape("SmolLM2-135M LoRA, packed conversations", SMOLLM_135M, lora=True, length=512, micro_batch=64, batch=128, chat=True, seconds=40),
+    Shape("Llama-3-8B LoRA, rows of 4,096 tokens", LLAMA_8B, lora=True, length=4096, micro_batch=2, batch=2, recompute=True),
+    Shape("Llama-3.2-1B full, rows of 4,096 tokens", LLAMA_1B, lora=False, length=4096, micro_batch=2, batch=4, seconds=75),
 )
 SMALL_SHAPES = (
     Shape("small LoRA", SMALL, lora=True, length=64, micro_batch=2, batch=2, recompute=True, steps=8),

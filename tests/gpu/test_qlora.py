@@ -1,4 +1,4 @@
-"""LoRA on weights of 4 bits, on the device. Skipped where bitsandbytes is not installed (its wheel is too large for `make gpu`)."""
+"""LoRA on weights of 4 bits, on the device. Skipped where bitsandbytes is not installed."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.gpu.training import ON_DEVICE, STEPS, Sent, config, losses, one_rank, train
+from tests.gpu.training import NEEDS_FLOAT16, ON_DEVICE, STEPS, Sent, config, losses, one_rank, train
 from tests.trainer.fixtures.learning import learner_with_rows
 from trainer.engine import deepspeed
 from trainer.engine.lossscale import LossScale
@@ -27,7 +27,7 @@ def group() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("float16", 0.03)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), pytest.param("float16", 0.03, marks=NEEDS_FLOAT16)])
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 @pytest.mark.usefixtures("group")
 def test_a_stage_trains_as_distributed_data_parallel_does(stage: int, precision: str, tolerance: float, base: Path, tmp_path: Path) -> None:
@@ -38,7 +38,10 @@ def test_a_stage_trains_as_distributed_data_parallel_does(stage: int, precision:
 
 @pytest.mark.parametrize(
     ("stage", "precision"),
-    [*((stage, precision) for stage in (1, 2, 3) for precision in ("float32", "bfloat16")), (3, "float16")],
+    [
+        *((stage, precision) for stage in (1, 2, 3) for precision in ("float32", "bfloat16")),
+        pytest.param(3, "float16", marks=NEEDS_FLOAT16),
+    ],
 )
 @pytest.mark.usefixtures("group")
 def test_full_fine_tuning_with_offload_trains_as_without_and_resumes(stage: int, precision: str, base: Path, tmp_path: Path) -> None:
@@ -54,6 +57,7 @@ def test_full_fine_tuning_with_offload_trains_as_without_and_resumes(stage: int,
     assert (tmp_path / "offloaded" / "model" / "merged" / "model.safetensors").is_file()
 
 
+@NEEDS_FLOAT16
 @pytest.mark.parametrize(("stage", "offload"), [(1, False), (2, False), (3, False), (3, True)])
 @pytest.mark.usefixtures("group")
 def test_a_step_that_overflows_float16_is_repeated_with_a_smaller_scale(

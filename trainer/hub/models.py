@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import httpx2
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_url, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx or httpx2, as this version of the library has it
 
 from finetune.api.errors import InputError
 from trainer.hub.connection import DEFAULT_TIMEOUT_SECONDS, HubUnavailable, hub_timeout_seconds
@@ -127,7 +127,7 @@ def _cached(name: str, revision: str, settings: HubSettings, patterns: list[str]
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code == 429
-    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled | LocalEntryNotFoundError)
+    return isinstance(error, httpx.TransportError | OfflineModeIsEnabled | LocalEntryNotFoundError)
 
 
 def _raise_as_ours(error: Exception, name: str, revision: str | None, settings: HubSettings) -> NoReturn:
@@ -147,10 +147,10 @@ def _raise_as_ours(error: Exception, name: str, revision: str | None, settings: 
         raise InputError("model.name", f"there is no model {name} on {where} that can be read {with_token}", fix) from error
     if isinstance(error, HFValidationError):
         raise InputError("model.name", f"{name} is not a name on the hub", "names look like org/model") from error
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpx.TimeoutException):
         message = f"model.name: {where} did not answer within {settings.timeout_seconds:g} s when asked for {name}"
         raise HubUnavailable(f"{message}; check HF_ENDPOINT and the proxy, or try again") from error
-    if isinstance(error, httpx2.TransportError | HfHubHTTPError | OfflineModeIsEnabled | LocalEntryNotFoundError):
+    if isinstance(error, httpx.TransportError | HfHubHTTPError | OfflineModeIsEnabled | LocalEntryNotFoundError):
         message = f"model.name: {where} cannot be asked for {name}: {str(error).strip().splitlines()[0]}"
         raise HubUnavailable(f"{message}; check HF_ENDPOINT and the proxy, or try again") from error
     raise error
