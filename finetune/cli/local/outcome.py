@@ -29,12 +29,12 @@ class LogTail:
     def __init__(self, path: Path, start: int) -> None:
         self._path, self._start, self._read_to = path, start, start
 
-    def new_lines(self) -> list[str]:
-        """Return the whole lines since the last call."""
+    def new_lines(self, *, ended: bool = False) -> list[str]:
+        """Return the whole lines since the last call; when all who write have `ended`, also one that lacks its end."""
         with self._path.open("rb") as stream:
             stream.seek(self._read_to)
             data = stream.read()
-        whole = data[: data.rfind(b"\n") + 1]
+        whole = data if ended else data[: data.rfind(b"\n") + 1]
         self._read_to += len(whole)
         return whole.decode(errors="replace").splitlines()
 

@@ -4,7 +4,7 @@ import contextlib
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,13 +102,11 @@ def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: M
         again = plan_local_run(job, Folders(folders.output, Path(aside)), request.claims, machine)
         outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, place, say=found.append)
     if outcome.result is not Result.SUCCEEDED:
-        for line in found:
-            screen.say(line)
+        _say_all(found, screen)
         screen.say(f"failed ({outcome.reason}): {outcome.message}")
         return EXIT_FAILURE
     if request.timings:
-        for line in budget(read_report(ResultsFolder(folders.output))):
-            screen.say(line)
+        _say_all(budget(read_report(ResultsFolder(folders.output))), screen)
     screen.say(f"{folders.output} holds this finished run; nothing was changed; --overwrite trains again")
     return EXIT_SUCCESS
 
@@ -129,22 +127,27 @@ def _train(request: RunRequest, config: TrainConfig, folders: Folders, screen: S
             interrupts.report(screen)
             _pass_on(lines, screen, log)
             if request.verbose:
-                for line in tail.new_lines():
-                    screen.say(line)
+                _say_all(tail.new_lines(), screen)
             follower.poll()
             discard_once_replaced(folders)
         exit_code = process.wait()
+    if request.verbose:  # what was logged between the last look and the end
+        _say_all(tail.new_lines(ended=True), screen)
     remove_starts(data)
     ended = follower.conclude(exit_code, stopped=interrupts.received > 0)
     screen.close()
     if request.timings:
         report = read_report(ResultsFolder(folders.output)) if ended.outcome.result is Result.SUCCEEDED else None
-        for line in budget(report, time.time() - request.started):
-            screen.say(line)
+        _say_all(budget(report, time.time() - request.started), screen)
     again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))
     using = using_command_lines(request.job_file, str(request.output), request.claims, config)
     report_end(ended, folders, tail, Commands(again, using), screen)
     return EXIT_CODES.get(ended.outcome.result, EXIT_FAILURE)
+
+
+def _say_all(lines: Iterable[str], screen: Screen) -> None:
+    for line in lines:
+        screen.say(line)
 
 
 def _pass_on(lines: Iterator[str], screen: Screen, log: IO[bytes]) -> None:

@@ -88,6 +88,19 @@ def timed() -> int:
     return code
 
 
+def logs_at_the_end() -> int:
+    """Succeed, and log once the command has looked at everything for the last time before the end."""
+    run_file(finished=False)
+    write_results()
+    training(4)
+    print("a line for the user", flush=True)
+    until_it_was_followed(4)
+    run_file(finished=True)
+    record("Finished", outcome=outcome("Succeeded", "well"))
+    print("a late line\nand one without its end", end="", file=sys.stderr)
+    return 0
+
+
 def wait() -> int:
     """Train until SIGTERM, then write a checkpoint; leave behind a daemon in a session of its own, as Ray does."""
     run_file(finished=False)
@@ -161,7 +174,7 @@ def found() -> int:
 
 CHECKS = ("refuse", "fail", "found", "killed")
 """What answers to --check as it answers otherwise; all else finds nothing wrong."""
-BEHAVIORS = {b.__name__: b for b in (succeed, timed, wait, check_without_end, stubborn, refuse, fail, killed, found)}
+BEHAVIORS = {b.__name__: b for b in (succeed, timed, logs_at_the_end, wait, check_without_end, stubborn, refuse, fail, killed, found)}
 if __name__ == "__main__":
     behavior = sys.argv[1] if "--check" not in sys.argv or sys.argv[1] in CHECKS else "found"
     sys.exit(BEHAVIORS[behavior]())

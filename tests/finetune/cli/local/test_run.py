@@ -111,6 +111,18 @@ def test_the_log_is_shown_on_request(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert "a line of the log" in capfd.readouterr().out
 
 
+def test_what_is_logged_right_before_the_end_is_shown_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the trainer's last output on, the command looks again only at its end."""
+    monkeypatch.setattr("finetune.cli.local.run.POLL_SECONDS", 60.0)
+    assert finetune(tmp_path, "logs_at_the_end", verbose=True) == 0
+    lines = capfd.readouterr().out.splitlines()
+    end = lines.index("a late line")
+    assert lines[end + 1] == "and one without its end"
+    assert lines[end + 2].startswith("finished; ")
+
+
 @pytest.mark.parametrize(
     ("behavior", "shown"),
     [("timed", "  until the report                                0.0      1.5"), ("succeed", "timings: none")],
