@@ -53,7 +53,7 @@ BFLOAT16_MASTERS = ["zero1", "zero2", "zero3"]
 """Engines that hold the model in bfloat16 with float32 masters."""
 TOO_LARGE = 2.0**22
 """A loss scale at which the gradient of the first step overflows float16."""
-MANY = 256
+MANY = 128
 SUMS = 200
 ADAMW = AdamW(0.1)
 UNEVEN = ROWS - 1
@@ -61,6 +61,8 @@ UNEVEN = ROWS - 1
 LABEL_SMOOTHING = 0.1
 PROMPTS = [[5, 9, 21, 33, 8, 40, 7], [11, 3, 50], [2, 4, 6, 10, 12, 14, 16, 18, 20, 22], [59, 7, 7, 13], [30, 31, 32, 60, 1, 25]]
 NEW_TOKENS = 6
+COMPARED = 2
+"""Prompts whose answers are compared with those of the same model at another time."""
 TRAINING = Training(max_steps=STEPS, global_batch_size=ROWS, micro_batch_size=1, learning_rate=1e-2, scheduler=Scheduler.CONSTANT,
                     warmup_ratio=0.0)  # fmt: skip
 
@@ -149,7 +151,7 @@ def base_after_training(name: str, micro: int, world_size: int, *, dtype: torch.
     engine = new_engine(name, micro, world_size, dtype=dtype, model=model)
 
     def measured() -> list[object]:
-        answers = generate_over_ranks(engine, tiny_tokenizer(), PROMPTS, NEW_TOKENS, batch_size=2)
+        answers = generate_over_ranks(engine, tiny_tokenizer(), PROMPTS[:COMPARED], NEW_TOKENS, batch_size=1)
         return [
             token_rows(engine, forward_of(engine), CAUSAL, rows_of_step(0)[:UNEVEN], AtOnce(micro)).sums.nll_sum,
             [answer.text for answer in answers],
@@ -213,10 +215,10 @@ def sums_of_two_threads(engine: Engine) -> dict[str, object]:
 
 
 def gradients_of_many(name: str, micro: int) -> Tensor:
-    """Return the bfloat16 engine's gradient, as one vector, of 256 rows taken in micro-batches of `micro`."""
+    """Return the bfloat16 engine's gradient, as one vector, of 128 rows taken in micro-batches of `micro`."""
     rows = [replace(row, id=f"{step}-{row.id}") for step in range(MANY // ROWS) for row in rows_of_step(step)]
     settings = EngineSettings(AdamW(0.0), gradient_clipping=0.0, micro_batch_size=micro, micro_batches_per_step=MANY // micro)
-    engine = DeepspeedEngine(new_model(), Deepspeed(zero_stage=int(name[-1])), settings, torch.device("cpu"), dtype=torch.bfloat16)
+    engine = DeepspeedEngine(new_model(layers=1), Deepspeed(zero_stage=int(name[-1])), settings, torch.device("cpu"), dtype=torch.bfloat16)
     batches = [CAUSAL.collate(dealt) for dealt in deal_rows(rows, 0, 1, micro)]
     forward, tokens = forward_of(engine), sum(batch.units for batch in batches)
     for index, batch in enumerate(batches):

@@ -17,7 +17,7 @@ from torch import nn
 
 from finetune.api.sections import FullMethod, LoraMethod, Method, Regularization, Scheduler, Training
 from tests.trainer.engine.program import LABEL_SMOOTHING, ROWS, Watch, new_engine
-from tests.trainer.fixtures.seq2seq import END, KINDS, tiny_seq2seq, word_tokenizer
+from tests.trainer.fixtures.seq2seq import END, KINDS, tiny_seq2seq, warm_start, word_tokenizer
 from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
 from trainer.engine.base import Engine
@@ -36,6 +36,9 @@ SPLITS = [("t5", engine, micro) for engine in ENGINES for micro in (1, 4)] + [
 WORDS = [f"w{number}" for number in range(40)]
 UNEVEN = ROWS - 1
 NEW_TOKENS, STEPS = 6, 20
+METHODS = {"full": Method(full=FullMethod()), "lora": Method(lora=LoraMethod(rank=2, alpha=4))}
+WARM_ENGINES = ["ddp", "zero3"]
+WARM_STEPS = 3
 PROMPTS = [[5, 9, 21, 33, 8, END], [11, 3, END], [40, 6, 10, 12, 14, 16, 18, 20, END], [39, 7, 7, END], [30, 31, END]]
 FIRSTS = [3, 4, 5, 6, 7]
 
@@ -104,6 +107,11 @@ def main() -> None:
         results[f"answers/{name}"] = answers(new_engine(name, 2, world, model=new_model("t5")))
         results[f"adapters/{name}"] = steps(new_engine(name, 2, world, model=new_model("t5", adapted=True)), 2)
     results["run"] = {kind: steps(new_engine("zero2", 2, world, model=new_model(kind)), 2, STEPS)["losses"] for kind in KINDS}
+    for method, how in METHODS.items():
+        for name in WARM_ENGINES:
+            model = apply_method(warm_start(len(word_tokenizer(WORDS))), how, Regularization(), seed=1, family=SEQ2SEQ_LM)
+            losses = steps(new_engine(name, 2, world, model=model), 2, WARM_STEPS)["losses"]
+            results[f"warm start/{method}/{name}"] = losses
     if rank == 0:
         Path(sys.argv[1]).write_text(json.dumps(results))
     torch.distributed.barrier()

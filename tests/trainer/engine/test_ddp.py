@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainer.engine.ranks import run_ranks
+from tests.trainer.engine.ranks import fork_ranks
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine, routes_to_experts
 from trainer.engine.optimizer import AdamW
@@ -43,46 +43,9 @@ def test_experts_that_are_modules_of_their_own_may_get_no_gradient(name: str, ma
     assert routes_to_experts([name]) is may
 
 
-EXPERTS = """
-import json, os, sys
-import torch
-from torch import nn
-from trainer.engine.base import EngineSettings
-from trainer.engine.ddp import DdpEngine
-from trainer.engine.optimizer import AdamW
-
-class Routed(nn.Module):
-    # Four experts; none of the rows below goes to the last one, and each micro-batch to one only.
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(1)
-        self.experts = nn.ModuleList(nn.Linear(3, 3) for _ in range(4))
-
-    def forward(self, rows, expert):
-        return self.experts[expert](rows)
-
-torch.distributed.init_process_group("gloo")
-rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-engine = DdpEngine(Routed(), EngineSettings(AdamW(0.1), 1.0, 1, 4 // world), torch.device("cpu"))
-for step in range(3):
-    batches = [(torch.full((1, 3), 1.0 + number + step), number % 3) for number in range(4)][rank::world]
-    for index, (rows, expert) in enumerate(batches):
-        last = index == len(batches) - 1
-        with engine.accumulating(last):
-            module = engine._wrapped
-            engine.backward(module(rows, expert).square().sum() * world / 4, last=last)
-    norm = float(engine.step(0.01))
-state = engine.state()
-if rank == 0:
-    found = {"norm": norm, "weights": {name: value.flatten().tolist() for name, value in state.parameters.items()}}
-    open(sys.argv[1], "w").write(json.dumps(found))
-torch.distributed.barrier()
-torch.distributed.destroy_process_group()
-"""
-
-
 def test_ranks_whose_tokens_choose_different_experts_train_as_one_does(tmp_path: Path) -> None:
-    alone, together = (run_ranks(world_size, tmp_path / f"{world_size}.json", "-c", EXPERTS) for world_size in (1, 2))
+    results = fork_ranks(Path(__file__).with_name("experts_program.py"), tmp_path, (1, 2))
+    alone, together = results[1], results[2]
     assert together["norm"] == pytest.approx(alone["norm"], rel=1e-5)
     for name, values in alone["weights"].items():
         assert together["weights"][name] == pytest.approx(values, rel=1e-5), name

@@ -7,8 +7,21 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tests.trainer.engine.ranks import RANKS_SECONDS, run_ranks
-from tests.trainer.engine.seq2seq_program import ENGINES, FIRSTS, NEW_TOKENS, PROMPTS, SPLITS, UNEVEN, WORDS, new_model, rows
+from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
+from tests.trainer.engine.seq2seq_program import (
+    ENGINES,
+    FIRSTS,
+    METHODS,
+    NEW_TOKENS,
+    PROMPTS,
+    SPLITS,
+    UNEVEN,
+    WARM_ENGINES,
+    WARM_STEPS,
+    WORDS,
+    new_model,
+    rows,
+)
 from tests.trainer.engine.test_invariance import assert_same_gradients
 from tests.trainer.fixtures.seq2seq import KINDS, PAD, word_tokenizer
 from trainer.data.rows import Sample
@@ -22,8 +35,7 @@ pytestmark = [pytest.mark.timeout(2 * RANKS_SECONDS), pytest.mark.xdist_group("r
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("seq2seq-ranks")
-    return {world_size: run_ranks(world_size, folder / f"{world_size}.json", str(PROGRAM)) for world_size in (1, 2)}
+    return fork_ranks(PROGRAM, tmp_path_factory.mktemp("seq2seq-ranks"), (1, 2))
 
 
 def by_hand(kind: str, samples: list[Sample], smoothing: float) -> tuple[float, dict[str, list[float]], float]:
@@ -87,3 +99,11 @@ def test_a_run_on_sharded_optimizer_states_learns_as_one_process_does(results, k
     alone, together = (results[world_size]["run"][kind] for world_size in (1, 2))
     assert together == pytest.approx(alone, rel=1e-3)
     assert together[-1] < 0.5 * together[0]
+
+
+@pytest.mark.parametrize("engine", WARM_ENGINES)
+@pytest.mark.parametrize("method", METHODS)
+def test_two_ranks_train_a_model_with_a_part_that_nothing_is_computed_with_as_one_does(results, method: str, engine: str) -> None:
+    alone, together = (results[world_size][f"warm start/{method}/{engine}"] for world_size in (1, 2))
+    assert len(alone) == WARM_STEPS
+    assert together == pytest.approx(alone, rel=1e-3)

@@ -5,18 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.engine.ranks import RANKS_SECONDS, run_ranks
+from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
 from tests.trainer.engine.state_parts import OFFLOADED, SHARDED
 
-PROGRAM = str(Path(__file__).with_name("state_parts.py"))
+PROGRAM = Path(__file__).with_name("state_parts.py")
 
 pytestmark = [pytest.mark.timeout(3 * RANKS_SECONDS), pytest.mark.xdist_group("ranks")]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("parts")
-    return {world_size: run_ranks(world_size, folder / f"{world_size}.json", PROGRAM) for world_size in (2, 4, 1)}
+    return fork_ranks(PROGRAM, tmp_path_factory.mktemp("parts"), (2, 4, 1))
 
 
 @pytest.mark.parametrize("engine", SHARDED)

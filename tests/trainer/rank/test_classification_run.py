@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from finetune.api.sections import Export
-from tests.trainer.engine.ranks import RANKS_SECONDS, run_ranks
+from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
 from tests.trainer.rank.classify_ranks import ENGINES, METHODS, config, prepare
 from tests.trainer.rank.test_results import run
 from trainer.export import ExportOptions, export_run
@@ -88,7 +88,7 @@ def test_a_later_export_from_the_checkpoint_knows_the_classes(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_ranks(2, tmp_path_factory.mktemp("ranks") / "results.json", str(Path(__file__).with_name("classify_ranks.py")))
+    return fork_ranks(Path(__file__).with_name("classify_ranks.py"), tmp_path_factory.mktemp("ranks"), [2])[2]
 
 
 @pytest.mark.timeout(RANKS_SECONDS)

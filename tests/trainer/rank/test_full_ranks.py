@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.engine.ranks import RANKS_SECONDS, run_ranks
+from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
 from tests.trainer.rank.full_ranks import STEPS, STOP_AT
 
 pytestmark = [pytest.mark.timeout(RANKS_SECONDS), pytest.mark.xdist_group("ranks")]
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.timeout(RANKS_SECONDS), pytest.mark.xdist_group("ranks
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_ranks(2, tmp_path_factory.mktemp("full") / "results.json", str(Path(__file__).with_name("full_ranks.py")))
+    return fork_ranks(Path(__file__).with_name("full_ranks.py"), tmp_path_factory.mktemp("full"), [2])[2]
 
 
 def test_a_stopped_run_ends_with_the_weights_of_an_unbroken_one(results: dict[str, Any]) -> None:

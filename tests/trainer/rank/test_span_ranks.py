@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.engine.ranks import RANKS_SECONDS, run_ranks
+from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
 from tests.trainer.rank.span_ranks import config, prepare
 from tests.trainer.rank.test_results import run
 
@@ -18,7 +18,7 @@ def report_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_ranks(2, tmp_path_factory.mktemp("ranks") / "results.json", str(Path(__file__).with_name("span_ranks.py")))
+    return fork_ranks(Path(__file__).with_name("span_ranks.py"), tmp_path_factory.mktemp("ranks"), [2])[2]
 
 
 @pytest.mark.timeout(RANKS_SECONDS)
