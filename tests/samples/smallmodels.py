@@ -62,7 +62,7 @@ def _modernbert(folder: Path, texts: Sequence[str]) -> None:
 
 def _t5(folder: Path, texts: Sequence[str]) -> None:
     tokenizer = _ended_tokenizer(texts)
-    sizes = {"d_model": WIDTH, "d_kv": WIDTH // 4, "d_ff": 2 * WIDTH, "num_layers": 2, "num_heads": 4, "initializer_factor": 3.0}
+    sizes = {"d_model": WIDTH, "d_kv": WIDTH // 4, "d_ff": 2 * WIDTH, "num_layers": 2, "num_heads": 4, "initializer_factor": 2.0}
     _save(folder, tokenizer, "t5", "AutoModelForSeq2SeqLM", decoder_start_token_id=0, **sizes, **_ids(tokenizer))
 
 
