@@ -23,11 +23,11 @@ HELD_OUT = 60
 
 
 def pairs(seed: int = 1) -> list[tuple[str, str]]:
-    """Return distinct pairs of a command on up to four letters, and its result."""
+    """Return distinct pairs of a command on up to three letters, and its result."""
     generator = random.Random(seed)
     found = set()
     for _ in range(4000):
-        letters = generator.choices(LETTERS, k=generator.randint(1, 4))
+        letters = generator.choices(LETTERS, k=generator.randint(1, 3))
         for command, result in (("copy", letters), ("reverse", letters[::-1])):
             found.add((" ".join([command, *letters]), " ".join(result)))
     shuffled = sorted(found)
@@ -50,13 +50,15 @@ def random_steps(rows: list[Sample], seed: int = 2) -> Callable[[int], StepBatch
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("model_type", "layers", "steps"), [("t5", 2, 450), ("bart", 2, 300), ("marian", 1, 400)])
-def test_copies_and_reversals_of_unseen_rows_are_all_exact(model_type: str, layers: int, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "layers", "steps", "rate"), [("t5", 2, 500, 3e-3), ("bart", 1, 300, 4e-3), ("marian", 1, 300, 4e-3)]
+)
+def test_copies_and_reversals_of_unseen_rows_are_all_exact(model_type: str, layers: int, steps: int, rate: float) -> None:
     tokenizer, found = word_tokenizer(), pairs()
     held_out, learned = found[:HELD_OUT], [sample(tokenizer, *pair) for pair in found[HELD_OUT:]]
     model = tiny_seq2seq(model_type, len(tokenizer), width=64, layers=layers)
     engine = DdpEngine(model.train(), EngineSettings(AdamW(0.01), 1.0, BATCH, 1), torch.device("cpu"))
-    training = Training(max_steps=steps, global_batch_size=BATCH, micro_batch_size=BATCH, learning_rate=3e-3, warmup_ratio=0.1)
+    training = Training(max_steps=steps, global_batch_size=BATCH, micro_batch_size=BATCH, learning_rate=rate, warmup_ratio=0.1)
     losses: list[float] = []
 
     train(
