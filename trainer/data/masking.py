@@ -52,7 +52,7 @@ class Masking:
         for place in chosen:
             mask[place] = 1
             read[place] = self._instead_of(read[place], draw)
-        return Sample(name, [*read, *hidden], bytes(mask), 0, truncated)
+        return Sample(name, [*read, *hidden], bytes(mask), 0, truncated, tail=count)
 
     def hide_again(self, sample: Sample, draw: random.Random) -> Sample:
         """Return the sample of the same text with another draw."""
@@ -74,8 +74,7 @@ class Masking:
 def text_of(sample: Sample) -> tuple[list[int], list[int]]:
     """Return the tokens of a sample's text, special ones included, and those of them that it hides."""
     places = [place for place, marked in enumerate(sample.loss_mask) if marked]
-    end = len(sample.input_ids) - len(places)
-    read, hidden = list(sample.input_ids[:end]), list(sample.input_ids[end:])
+    read, hidden = list(sample.read), list(sample.targets)
     for place, token in zip(places, hidden, strict=True):
         read[place] = token
     return read, hidden

@@ -120,9 +120,8 @@ class Sample:
     """One row as the model sees it; packed, so that a token takes 5 bytes instead of 44.
 
     A causal model's targets are among the tokens that it reads. Those of other models follow what they read, as the row's tail, with
-    a mask of 1: the tokens of an answer, a class, the ends of a span. (The masked tokens of a text have a mask of 1 where they are
-    masked, and their own ids follow, as many, with a mask of 0.) So the model reads all but as many tokens as have loss; of a span
-    one token less, because where the second text begins is in the tail too.
+    a mask of 1: the tokens of an answer, a class, the ends of a span, behind where its second text begins. (The masked tokens of a
+    text have a mask of 1 where they are masked, and their own ids follow, as many, with a mask of 0.)
     """
 
     id: str
@@ -133,11 +132,23 @@ class Sample:
     """UTF-8 bytes of the text of the tokens with loss, for bits per byte; special tokens have no text."""
     truncated: bool
     """Tokens beyond the maximum length were cut off."""
+    tail: int = 0
+    """How many of `input_ids`, at their end, the model does not read."""
 
     def __post_init__(self) -> None:
         """Pack ids and mask, given as lists or tuples, into arrays."""
         object.__setattr__(self, "input_ids", array("i", self.input_ids))
         object.__setattr__(self, "loss_mask", array("b", self.loss_mask))
+
+    @property
+    def read(self) -> Sequence[int]:
+        """What the model reads."""
+        return self.input_ids[: len(self.input_ids) - self.tail]
+
+    @property
+    def targets(self) -> Sequence[int]:
+        """What follows it; empty for a causal model."""
+        return self.input_ids[len(self.input_ids) - self.tail :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from trainer.data.ondisk import array_in
 from trainer.data.rows import Piece, Sample
 
-FORMAT = 3
+FORMAT = 4
 """Version of the format; part of every shard's key, so that shards of other versions are not found."""
 IDS, MASK, TABLE, MANIFEST = "ids.bin", "mask.bin", "table.bin", "manifest.json"
 LINE = np.dtype([
     ("id", "S48"), ("row", "<i8"), ("start", "<i8"), ("end", "<i8"), ("offset", "<i8"), ("loss_bytes", "<i8"),
-    ("length", "<i4"), ("loss_tokens", "<i4"), ("note", "<i4"), ("first", "?"), ("last", "?"), ("truncated", "?"),
+    ("length", "<i4"), ("loss_tokens", "<i4"), ("tail", "<i4"), ("note", "<i4"), ("first", "?"), ("last", "?"), ("truncated", "?"),
 ])  # fmt: skip
 """A piece: its example's index, its words in the text (end is -1 for the whole), and where its tokens are."""
 BUFFERED_LINES = 4096
@@ -59,8 +59,8 @@ class ShardWriter:
             raise ValueError(f"the id {sample.id!r} is too long")
         end, note = -1 if piece.end is None else piece.end, self._notes.setdefault(piece.note, len(self._notes))
         self._lines.append(
-            (name, row, piece.start, end, self._tokens, sample.loss_bytes, length, mask.count(1), note, piece.first, piece.last,
-             sample.truncated)
+            (name, row, piece.start, end, self._tokens, sample.loss_bytes, length, mask.count(1), sample.tail, note, piece.first,
+             piece.last, sample.truncated)
         )  # fmt: skip
         self._write(IDS, array("i", sample.input_ids).tobytes())
         self._write(MASK, mask)
@@ -145,7 +145,7 @@ class Shard:
         line = dict(zip(LINE.names or (), self.table[index].item(), strict=True))
         begin, end = line["offset"], line["offset"] + line["length"]
         ids, mask = array("i", self._ids[begin:end].tobytes()), array("b", self._mask[begin:end].tobytes())
-        return Sample(line["id"].decode(), ids, mask, line["loss_bytes"], line["truncated"])
+        return Sample(line["id"].decode(), ids, mask, line["loss_bytes"], line["truncated"], line["tail"])
 
     def token_blocks(self, *, tails: bool = True) -> Iterator[NDArray[np.int32]]:
         """Yield the token ids of all pieces in blocks, with or without the tails that follow what a model reads."""
@@ -154,10 +154,10 @@ class Shard:
             return
         for first in range(0, self.pieces, BUFFERED_LINES):
             lines = self.table[first : first + BUFFERED_LINES]
-            lengths, units = lines["length"].astype(np.int64), lines["loss_tokens"]
+            lengths = lines["length"].astype(np.int64)
             place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
             ids = self._ids[lines["offset"][0] : lines["offset"][0] + len(place)]
-            yield ids[place < np.repeat(lengths - units, lengths)]
+            yield ids[place < np.repeat(lengths - lines["tail"], lengths)]
 
 
 class Samples(Sequence[Sample]):
@@ -253,8 +253,13 @@ def by_length(rows: Sequence[Sample]) -> NDArray[np.int64]:
 
 
 def read_lengths_of(rows: Sequence[Sample]) -> NDArray[np.int64]:
-    """Return the number of tokens that a model whose targets follow reads of each row; (n,)."""
-    return lengths_of(rows) - loss_tokens_of(rows)
+    """Return the number of tokens that the model reads of each row; (n,)."""
+    return lengths_of(rows).astype(np.int64) - tails_of(rows)
+
+
+def tails_of(rows: Sequence[Sample]) -> NDArray[np.int32]:
+    """Return the number of tokens of each row that follow what the model reads; (n,)."""
+    return _column(rows, "tail", lambda row: row.tail, np.dtype("<i4"))
 
 
 def loss_tokens_of(rows: Sequence[Sample]) -> NDArray[np.int64]:
@@ -272,12 +277,7 @@ def token_blocks(rows: Sequence[Sample], *, tails: bool = True) -> Iterator[NDAr
     if isinstance(rows, Samples):
         yield from rows.shard.token_blocks(tails=tails)
     else:
-        yield from (np.array(row.input_ids if tails else read_of(row), np.int32) for row in rows)
-
-
-def read_of(row: Sample) -> Sequence[int]:
-    """Return the tokens of a row that a model whose targets follow reads: all but the tail of as many tokens as have loss."""
-    return row.input_ids[: len(row.input_ids) - sum(row.loss_mask)]
+        yield from (np.array(row.input_ids if tails else row.read, np.int32) for row in rows)
 
 
 def notes_of(pieces: Sequence[Piece[Any]]) -> tuple[Sequence[str], NDArray[np.int32]]:

@@ -68,16 +68,15 @@ class ClassificationObjective:
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> ClassBatch:
         """Pad what `samples`, at least one, read; take their classes from their tails."""
         refuse_packing(packed)
-        tail = len(self.classes) if self.several else 1
-        inputs, tokens = read_inputs(samples, [tail] * len(samples))
-        ends = torch.tensor([list(row.input_ids[-tail:]) for row in samples])
+        inputs, tokens = read_inputs(samples)
+        ends = torch.tensor([list(row.targets) for row in samples])
         return ClassBatch(inputs, ends.float() if self.several else ends.squeeze(1).long(), tokens)
 
     def gold(self, sample: Sample) -> tuple[int, ...]:
         """Return the indices of a sample's classes."""
         if not self.several:
-            return (int(sample.input_ids[-1]),)
-        return tuple(number for number, applies in enumerate(sample.input_ids[-len(self.classes) :]) if applies)
+            return (int(sample.targets[0]),)
+        return tuple(number for number, applies in enumerate(sample.targets) if applies)
 
     def loss(self, forward: Forward, batch: ClassBatch, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums of one batch; smoothing spreads its share evenly over the classes, or over yes and no of each class."""

@@ -64,12 +64,11 @@ class MaskedObjective:
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> MaskedBatch:
         """Pad what `samples`, at least one, read; take the hidden tokens from their tails."""
         refuse_packing(packed)
-        each = tuple(sum(row.loss_mask) for row in samples)
-        inputs, tokens = read_inputs(samples, each)
+        inputs, tokens = read_inputs(samples)
         length = inputs["input_ids"].shape[1]
         places = [number * length + place for number, row in enumerate(samples) for place, marked in enumerate(row.loss_mask) if marked]
-        hidden = [token for row, count in zip(samples, each, strict=True) for token in row.input_ids[len(row.input_ids) - count :]]
-        return MaskedBatch(inputs, torch.tensor(hidden, dtype=torch.long), torch.tensor(places, dtype=torch.long), each, tokens)
+        hidden = torch.tensor([token for row in samples for token in row.targets], dtype=torch.long)
+        return MaskedBatch(inputs, hidden, torch.tensor(places, dtype=torch.long), tuple(row.tail for row in samples), tokens)
 
     def loss(self, forward: Forward, batch: MaskedBatch, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums of one batch over its hidden tokens."""

@@ -11,12 +11,12 @@ from torch import Tensor
 from trainer.data.rows import Sample
 
 
-def read_inputs(samples: Sequence[Sample], tails: Sequence[int]) -> tuple[Mapping[str, Tensor], int]:
-    """Return the model's arguments for what each sample reads, without its tail of so many tokens, and the number of tokens read.
+def read_inputs(samples: Sequence[Sample]) -> tuple[Mapping[str, Tensor], int]:
+    """Return the model's arguments for what is read of each sample, and the number of tokens read.
 
     Padding has id 0 and is masked by length: the pad id may be a real token.
     """
-    texts = [torch.tensor(row.input_ids[: len(row.input_ids) - tail]) for row, tail in zip(samples, tails, strict=True)]
+    texts = [torch.tensor(row.read) for row in samples]
     input_ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).long()
     lengths = torch.tensor([len(text) for text in texts])
     mask = (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long()

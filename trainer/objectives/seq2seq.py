@@ -72,12 +72,10 @@ class Seq2SeqObjective:
         """Pad `samples`, at least one, into a batch; ValueError for packed rows, which no encoder-decoder reads."""
         if packed:
             raise ValueError("the rows of an encoder-decoder are never packed")
-        learned = tuple(sum(row.loss_mask) for row in samples)
-        cuts = [len(row.input_ids) - count for row, count in zip(samples, learned, strict=True)]
-        sources, source_mask = _padded([row.input_ids[:cut] for row, cut in zip(samples, cuts, strict=True)])
-        answers, answer_mask = _padded([row.input_ids[cut:] for row, cut in zip(samples, cuts, strict=True)])
+        sources, source_mask = _padded([row.read for row in samples])
+        answers, answer_mask = _padded([row.targets for row in samples])
         places = answer_mask.flatten().nonzero().flatten()
-        tokens = sum(cuts) + sum(learned)
+        learned, tokens = tuple(row.tail for row in samples), sum(len(row.input_ids) for row in samples)
         return Seq2SeqBatch(sources, source_mask, answers, answer_mask, answers.flatten()[places], places, learned, tokens)
 
     def loss(self, forward: Forward, batch: Seq2SeqBatch, label_smoothing: float = 0.0) -> LossSums:

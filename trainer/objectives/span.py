@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
-from trainer.data.spanrow import MAY_LACK, POSITIONS, TAIL, TARGETS, segments
+from trainer.data.spanrow import MAY_LACK, POSITIONS, TARGETS, segments
 from trainer.objectives.base import Forward, LossSums, on_device
 from trainer.objectives.family import Family
 
@@ -37,18 +37,17 @@ class SpanBatch:
     """`input_ids`, `attention_mask` and `token_type_ids`, each (rows, length); padding has id 0 and is masked by length."""
     targets: Tensor
     """(rows, 2): the right first and last position."""
+    known: Tensor
+    """(rows,): whether they are right; in a row whose text does not hold its answer no position is."""
     tokens: int
     """Number of tokens, excluding padding."""
-
-    @property
-    def units(self) -> int:
-        """Two for each row: its first and its last position."""
-        return self.targets.numel()
+    units: int
+    """Two for each row with targets: its first and its last position."""
 
     def to(self, device: torch.device) -> "SpanBatch":
         """Return the batch with its tensors on `device`."""
         inputs = {name: on_device(value, device) for name, value in self.inputs.items()}
-        return SpanBatch(inputs, on_device(self.targets, device), self.tokens)
+        return SpanBatch(inputs, on_device(self.targets, device), on_device(self.known, device), self.tokens, self.units)
 
 
 class SpanObjective:
@@ -65,24 +64,25 @@ class SpanObjective:
         """Pad `samples`, at least one, into a batch; rows of encoders are never packed."""
         if packed:
             raise ValueError("rows with spans cannot be packed")
-        inputs = padded([(row.input_ids[:-TAIL], row.input_ids[-TAIL]) for row in samples])
-        return SpanBatch(inputs, torch.tensor([list(row.input_ids[-TARGETS:]) for row in samples]), int(inputs["attention_mask"].sum()))
+        inputs = padded([(row.read, row.targets[0]) for row in samples])
+        units = [sum(row.loss_mask) for row in samples]
+        targets = torch.tensor([list(row.targets[-TARGETS:]) for row in samples])
+        return SpanBatch(inputs, targets, torch.tensor(units) > 0, int(inputs["attention_mask"].sum()), sum(units))
 
     def loss(self, forward: Forward, batch: SpanBatch, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums of one batch over first and last positions."""
         scores = log_probabilities(forward, batch.inputs)
-        right = -scores.gather(1, batch.targets.unsqueeze(1)).squeeze(1)
-        nll = right.sum()
+        nll = _right(scores, batch).sum()
         if label_smoothing == 0.0:
             return LossSums(objective=nll, nll=nll.detach())
         mask = batch.inputs["attention_mask"].unsqueeze(-1)
-        uniform = -(scores.masked_fill(mask == 0, 0.0).sum(dim=1) / mask.sum(dim=1)).sum()
+        each = -(scores.masked_fill(mask == 0, 0.0).sum(dim=1) / mask.sum(dim=1))
+        uniform = (each * batch.known.unsqueeze(1)).sum()
         return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * uniform, nll=nll.detach())
 
     def nll(self, forward: Forward, batch: SpanBatch) -> Tensor:
-        """Return the negative log-likelihood of each row's two positions, in nats: (rows,), float64, on the CPU."""
-        scores = log_probabilities(forward, batch.inputs)
-        return -scores.gather(1, batch.targets.unsqueeze(1)).double().sum(dim=(1, 2)).cpu()
+        """Return the negative log-likelihood of each row's two positions, in nats: (rows,), float64, on the CPU; 0 without targets."""
+        return _right(log_probabilities(forward, batch.inputs), batch).double().sum(dim=1).cpu()
 
 
 SPAN, SPAN_OR_NONE = SpanObjective(SPANS), SpanObjective(spans_family(may_lack=True))
@@ -97,6 +97,11 @@ def padded(rows: Sequence[tuple[Sequence[int], int]]) -> dict[str, Tensor]:
         for name, values in zip(names, (row, [1] * len(row), segments(len(row), second)), strict=True):
             inputs[name][index, : len(row)] = torch.tensor(values)
     return inputs
+
+
+def _right(scores: Tensor, batch: SpanBatch) -> Tensor:
+    """Return the negative log-probability of both targets of each row, (rows, 2): 0 for a row without."""
+    return -scores.gather(1, batch.targets.unsqueeze(1)).squeeze(1) * batch.known.unsqueeze(1)
 
 
 def log_probabilities(forward: Forward, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from finetune.api.tasks import ModelFamily
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.data.sampled import Keep, Sampled, count_of, in_memory
-from trainer.data.shards import loss_tokens_of, token_blocks, truncated_of
+from trainer.data.shards import loss_tokens_of, tails_of, token_blocks, truncated_of
 from trainer.preflight.findings_answers import answer_findings, near_leakage_findings
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
@@ -67,7 +67,8 @@ def held_out_findings(dataset: Dataset) -> list[str]:
 def length_findings(side: Sampled[Any], max_length: int) -> list[str]:
     """Find truncated rows, and rows without tokens to learn; raises InputError if no examined row has any."""
     findings = []
-    masked = np.flatnonzero(loss_tokens_of(side.rows) == 0)
+    # What has a tail has its targets; a span without any is the task's to report.
+    masked = np.flatnonzero((loss_tokens_of(side.rows) == 0) & (tails_of(side.rows) == 0))
     if len(masked):
         what = f"nothing is left to learn after the first {max_length} tokens"
         first = side.examples[masked[0]].origin

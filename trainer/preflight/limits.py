@@ -12,7 +12,7 @@ from finetune.api.sections import Generation
 from finetune.api.tasks import ModelFamily, Route
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
-from trainer.data.shards import lengths_of, loss_tokens_of, read_lengths_of, token_blocks
+from trainer.data.shards import loss_tokens_of, read_lengths_of, token_blocks
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ def longest_of(sides: Iterable[Sequence[Sample]], route: Route) -> tuple[int, in
     """Return the most tokens that the model reads of a row, and that a decoder of its own writes (0 where it has none)."""
     longest = answer = 0
     for rows in sides:
-        read = lengths_of(rows) if route.family is ModelFamily.CAUSAL else read_lengths_of(rows)
-        longest = max(longest, int(read.max(initial=0)))
+        longest = max(longest, int(read_lengths_of(rows).max(initial=0)))
         if route.family is ModelFamily.SEQ2SEQ:
             answer = max(answer, int(loss_tokens_of(rows).max(initial=0)))
     return longest, answer

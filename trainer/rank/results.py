@@ -178,9 +178,8 @@ def take_probe(loaded: Loaded, rows: Rows, family: Family) -> Probe:
         return engine.forward(**on_device)
 
     samples = (*rows.test[:PROBE_ROWS], *(piece.tokens for piece in rows.train[:PROBE_ROWS]))
-    asked = [row.input_ids[: len(row.input_ids) - sum(row.loss_mask) * family.targets_follow] for row in samples]
     with exact_products():
-        return Probe.take(forward, asked, DTYPES[loaded.precision], family)
+        return Probe.take(forward, [row.read for row in samples], DTYPES[loaded.precision], family)
 
 
 def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFigures, predictions: dict[str, Any] | None,

@@ -16,14 +16,15 @@ from finetune.api.sources import Columns
 from finetune.api.tasks import TASKS as FACTS
 from finetune.api.tasks import ModelFamily, TaskName
 from trainer.data.layout import FirstRows, Layout
-from trainer.data.reading import Row
+from trainer.data.reading import Languages, Row
 from trainer.data.rows import Piece, PieceCount, Sample, Skipped
 from trainer.data.sampled import Keep, Sampled, in_memory
+from trainer.data.shards import loss_tokens_of
 from trainer.data.spanrow import MAY_LACK
 from trainer.tasks.answered import AnsweredText
 from trainer.tasks.base import TRAIN, Extract, Task
 from trainer.tasks.pairs import AskedText
-from trainer.text.questionfindings import different, question_findings, writing_findings
+from trainer.text.questionfindings import question_findings, writing_findings
 from trainer.text.questionrows import OF_ANSWERS, question_advice, question_in, question_layout
 from trainer.text.questions import UNANSWERABLE, QuestionExample
 from trainer.text.shortening import SHORTENED, ending, shortened
@@ -59,7 +60,7 @@ class Questions(Task[QuestionExample]):
         """Read the question, its context and its answers."""
         return question_in(row)
 
-    def answered(self, values: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    def answered(self, values: Mapping[str, Any], layout: Layout, languages: Languages | None = None) -> dict[str, Any]:
         """Return the columns without answers, which a question may lack, and without what belongs to them."""
         return {name: value for name, value in values.items() if name not in OF_ANSWERS} | {layout.columns["answers"]: []}
 
@@ -98,8 +99,7 @@ class WrittenAnswers(Questions):
         if not self.learned and self.family is not ModelFamily.CAUSAL:
             return piece  # the text comes last, and has lost its end as it does where the model is asked
         (without,) = self._whole(replace(piece.example, context=""), tokenizer, max_length)
-        targets = sum(without.tokens.loss_mask) if self.family is not ModelFamily.CAUSAL else 0
-        room, before = max_length - (len(without.tokens.input_ids) - targets), None
+        room, before = max_length - len(without.tokens.read), None
         while room > 0:
             example = (shortened if self.learned else ending)(piece.example, tokenizer, room)
             if example.context == before and before != piece.example.context:
@@ -216,10 +216,13 @@ class FoundAnswers(Questions):
         findings = []
         for side in sides:
             findings += question_findings(side, tokenizer)
-            elsewhere = [example.origin for example in different(side) if example.answers and example.span is None]
+            # A row without targets; all of its windows have none.
+            places = np.flatnonzero(loss_tokens_of(side.rows) == 0).tolist()
+            elsewhere = list(dict.fromkeys(side.examples[place].origin for place in places))
             if elsewhere:
                 what = "has an answer that is" if len(elsewhere) == 1 else "have answers that are"
-                findings.append(f"{side.name}: {len(elsewhere)} of {side.of()} {what} not a part of the text (the first: {elsewhere[0]})")
+                where = f"not a part of the text (the first: {elsewhere[0]})"
+                findings.append(f"{side.name}: {len(elsewhere)} of {side.of()} {what} {where}; only SQuAD's figures count such rows")
         return findings
 
 

@@ -134,7 +134,7 @@ class ChosenClasses(Labels):
                 read = ids if whole else [*ids[: max_length - len(after)], *after]
                 tail = self._targets(example, numbers)
                 mask = b"\0" * len(read) + b"\1" * len(tail)
-                yield [Piece(example, Sample(example.id, [*read, *tail], mask, 0, truncated=not whole))]
+                yield [Piece(example, Sample(example.id, [*read, *tail], mask, 0, truncated=not whole, tail=len(tail)))]
 
     def ask(self, example: LabelExample, tokenizer: Any) -> Classify:
         """Ask for the class of the text, or for its classes."""

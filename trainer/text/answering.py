@@ -49,7 +49,7 @@ def _sample(name: str, source: list[int], answer: str, target: Encoded, tokenize
     kept = written[:max_length]
     words = answer if len(kept) == len(written) else target.words(range(len(kept)), tokenizer)
     cut = len(source) > max_length or len(written) > max_length
-    return Sample(name, [*read, *kept], [0] * len(read) + [1] * len(kept), len(words.encode()), truncated=cut)
+    return Sample(name, [*read, *kept], [0] * len(read) + [1] * len(kept), len(words.encode()), truncated=cut, tail=len(kept))
 
 
 def _end(tokenizer: Any) -> int:

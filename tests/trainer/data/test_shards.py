@@ -32,7 +32,7 @@ from trainer.data.shards import (
 
 
 def sample(name: str, *ids: int, start: int = 1) -> Sample:
-    return Sample(name, ids, [index >= start for index in range(len(ids))], 3 * len(ids), truncated=len(ids) > 3)
+    return Sample(name, ids, [index >= start for index in range(len(ids))], 3 * len(ids), truncated=len(ids) > 3, tail=len(ids) - start)
 
 
 EXAMPLES = [chat("a", "b"), text("one two three")]

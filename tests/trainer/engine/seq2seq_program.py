@@ -51,7 +51,7 @@ def rows() -> list[Sample]:
         source, target = 3 + (5 * index) % 11, 1 + (3 * index) % 7
         ids = torch.randint(3, 43, (source + target,), generator=generator).tolist()
         ids[source - 1] = ids[-1] = END
-        found.append(Sample(f"row-{index}", ids, [0] * source + [1] * target, target, False))
+        found.append(Sample(f"row-{index}", ids, [0] * source + [1] * target, target, False, tail=target))
     return found
 
 

@@ -20,7 +20,7 @@ KINDS = pytest.mark.parametrize("objective", [ONE, SEVERAL], ids=["one label", "
 def samples(objective: ClassificationObjective) -> list[Sample]:
     tails = [[0, 1, 1], [0, 0, 0], [1, 0, 0]] if objective.several else [[2], [0], [1]]
     return [
-        Sample(f"row-{place}", [*text, *tail], [0] * len(text) + [1] * len(tail), 0, truncated=False)
+        Sample(f"row-{place}", [*text, *tail], [0] * len(text) + [1] * len(tail), 0, truncated=False, tail=len(tail))
         for place, (text, tail) in enumerate(zip(TEXTS, tails, strict=True))
     ]
 

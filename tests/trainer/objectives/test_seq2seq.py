@@ -15,7 +15,7 @@ VOCABULARY = 23
 
 
 def row(name: str, source: list[int], target: list[int]) -> Sample:
-    return Sample(name, [*source, *target], [0] * len(source) + [1] * len(target), len(target), False)
+    return Sample(name, [*source, *target], [0] * len(source) + [1] * len(target), len(target), False, tail=len(target))
 
 
 ROWS = [row("a", [5, 7, 3, 1], [9, 1]), row("b", [8, 1], [4, 4, 2, 11, 1]), row("c", [21, 20, 19, 18, 17, 1], [1])]

@@ -57,6 +57,18 @@ def test_the_loss_of_a_batch_is_that_of_its_rows_alone(model: Any) -> None:
     assert SPAN.nll(forward_of(model), batch).tolist() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_row_without_targets_has_no_part_in_loss_and_likelihood(model: Any) -> None:
+    ids = TOKENIZER("Who?", "Nobody.")["input_ids"]
+    lacking, forward = span_sample("lacking", ids, 0, None, truncated=False), forward_of(model)
+    batch = SPAN.collate([*SAMPLES, lacking])
+    assert batch.units == 6
+    for smoothing in (0.0, 0.1):
+        expected, found = (SPAN.loss(forward, SPAN.collate(rows), smoothing) for rows in (SAMPLES, [*SAMPLES, lacking]))
+        assert float(found.nll.detach()) == pytest.approx(float(expected.nll.detach()), rel=1e-5)
+        assert float(found.objective.detach()) == pytest.approx(float(expected.objective.detach()), rel=1e-5)
+    assert SPAN.nll(forward, batch).tolist() == pytest.approx([*(plain(model, *row) for row in ROWS), 0.0], rel=1e-5)
+
+
 def test_smoothing_spreads_over_the_tokens_that_are_read(model: Any) -> None:
     forward = forward_of(model)
     together = SPAN.loss(forward, SPAN.collate(SAMPLES), 0.1)

@@ -81,9 +81,10 @@ def test_what_a_model_reads_is_counted_without_the_targets_that_follow_it(famili
     name, read, written = families
     family = ModelFamily.SEQ2SEQ if name == "seq2seq" else ModelFamily.ENCODER
     route = Route(family, (Needs.TOKEN_SUMS,), MetricName.PERPLEXITY)
-    rows = [Sample("a", [3] * 17, [0] * 12 + [1] * 5, 5, False), Sample("b", [3] * 9, [0] * 8 + [1], 5, False)]
+    rows = [Sample("a", [3] * 17, [0] * 12 + [1] * 5, 5, False, tail=5), Sample("b", [3] * 9, [0] * 8 + [1], 5, False, tail=1)]
     assert longest_of([rows, rows[1:]], route) == (read, written)
-    assert longest_of([rows], replace(route, family=ModelFamily.CAUSAL)) == (17, 0)
+    whole = [replace(row, tail=0) for row in rows]
+    assert longest_of([whole], replace(route, family=ModelFamily.CAUSAL)) == (17, 0)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_what_a_model_reads_is_counted_without_the_targets_that_follow_it(famili
 )
 def test_source_and_target_of_an_encoder_decoder_are_limited_apart(tokenizer: Any, limits: ModelLimits, problem: str) -> None:
     route = Route(ModelFamily.SEQ2SEQ, (Needs.TOKEN_SUMS,), MetricName.PERPLEXITY)
-    rows, job = [Sample("a", [3] * 17, [0] * 12 + [1] * 5, 5, False)], train_config(evaluation={"metrics": ["perplexity"]})
+    rows, job = [Sample("a", [3] * 17, [0] * 12 + [1] * 5, 5, False, tail=5)], train_config(evaluation={"metrics": ["perplexity"]})
     assert limit_findings([rows], tokenizer, job, route, ModelLimits(12, 5, fixed=True)) == []
     with pytest.raises(InputError, match=problem):
         limit_findings([rows], tokenizer, job, route, limits)

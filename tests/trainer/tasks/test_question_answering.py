@@ -15,6 +15,7 @@ from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.data.layout import Layout
 from trainer.data.records import Record
 from trainer.model.load import load_model
+from trainer.preflight.doctor import length_findings
 from trainer.tasks.question_answering import AskedAnswers, FoundAnswers, ReadAnswers
 from trainer.text.questions import Answer, QuestionExample
 
@@ -57,8 +58,14 @@ def test_held_out_rows_whose_answer_is_not_in_the_text_are_reported() -> None:
         task.sampled(name, rows, tokenizer, 100) for name, rows in (("data.train", [example("Ann")]), ("data.test", [example("Carl")]))
     ]
     assert task.findings(sides, tokenizer) == [
-        "data.test: 1 of 1 row has an answer that is not a part of the text (the first: data.train[0] line 1)"
+        "data.test: 1 of 1 row has an answer that is not a part of the text (the first: data.train[0] line 1); "
+        "only SQuAD's figures count such rows"
     ]
+
+
+def test_held_out_rows_whose_answers_are_not_in_their_texts_are_not_rows_that_are_too_long() -> None:
+    side = FoundAnswers().sampled("data.test", [example("Carl"), example("Dan", line=2)], bert_tokenizer(), 20)
+    assert length_findings(side, 20) == []
 
 
 @pytest.mark.parametrize(

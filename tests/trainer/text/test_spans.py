@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import normalizers
 
 from tests.trainer.fixtures.encoders import bert_tokenizer
 from tests.trainer.fixtures.stored import examples_of
@@ -44,6 +45,25 @@ def test_the_first_answer_that_is_a_part_of_the_context_is_learned() -> None:
 
 def test_a_question_without_answer_has_the_first_token_as_targets_everywhere() -> None:
     assert set(targets(asked(), 50)) == {("", False)}
+
+
+@pytest.mark.parametrize(
+    ("context", "answer"), [(CONTEXT, "Dan"), ("Ann came.\u0001\u0002", "\u0001\u0002")], ids=["elsewhere", "no token"]
+)
+@pytest.mark.parametrize("length", [40, 400])
+def test_a_window_without_a_token_of_any_answer_is_not_one_without_answer(context: str, answer: str, length: int) -> None:
+    tokenizer, example = bert_tokenizer(), asked(answer, context=context)
+    tokenizer.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)  # drops control characters
+    for piece in span_pieces(example, tokenizer, length):
+        assert not any(piece.tokens.loss_mask)
+        assert piece.tokens.tail == 3
+        assert varied_span(piece, example, tokenizer, length) == piece.tokens
+
+
+def test_what_is_read_of_a_sample_is_its_window() -> None:
+    example = asked("Tuesday")
+    read = [tuple(piece.tokens.read) for piece in span_pieces(example, TOKENIZER, 50)]
+    assert read == [window.input_ids for window in windows_of(example.question, CONTEXT, TOKENIZER, 47)]
 
 
 def test_of_an_answer_that_no_window_holds_the_longest_part_is_learned_and_the_row_counts_as_cut() -> None:

@@ -37,7 +37,7 @@ def pairs(seed: int = 1) -> list[tuple[str, str]]:
 
 def sample(tokenizer: Any, source: str, target: str) -> Sample:
     read, written = tokenizer(source)["input_ids"], tokenizer(target)["input_ids"]
-    return Sample(source, [*read, *written], [0] * len(read) + [1] * len(written), len(target), False)
+    return Sample(source, [*read, *written], [0] * len(read) + [1] * len(written), len(target), False, tail=len(written))
 
 
 def random_steps(rows: list[Sample], seed: int = 2) -> Callable[[int], StepBatches[Seq2SeqBatch]]:
