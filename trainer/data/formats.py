@@ -24,11 +24,13 @@ TABLES = {DataFormat.CSV: ",", DataFormat.TSV: "\t"}
 
 
 def read_file(
-    field: str, path: Path, wanted: DataFormat | None, columns: list[str] | None = None, delimiter: str | None = None
-) -> Iterator[Record]:
+    field: str, path: Path, wanted: DataFormat | None, columns: list[str] | None = None, delimiter: str | None = None,
+    findings: list[str] | None = None,
+) -> Iterator[Record]:  # fmt: skip
     """Yield the records of a file; `field` is the source in the job file. Raises InputError for a file that cannot be read.
 
-    `columns` are those that the job needs: binary columns of Parquet are skipped unless they are among them.
+    `columns` are those that the job needs: binary columns of Parquet are skipped unless they are among them. `findings` gets what is
+    remarkable about the file once it is read.
     """
     check_file(field, path)
     kind = wanted or format_of(field, path)
@@ -41,9 +43,9 @@ def read_file(
         elif kind is DataFormat.TEXT:
             yield from _read_text(field, path)
         elif kind is DataFormat.PARQUET:
-            yield from unfolded(field, _read_parquet(field, path, columns or []))
+            yield from unfolded(field, _read_parquet(field, path, columns or []), findings)
         else:
-            yield from unfolded(field, read_json(field, path, numbered_parts(field, path), columns or []))
+            yield from unfolded(field, read_json(field, path, numbered_parts(field, path), columns or []), findings)
     except OSError as error:
         raise unreadable(field, path, error) from error
 

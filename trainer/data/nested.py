@@ -1,35 +1,71 @@
 """Unfolds SQuAD's nested form: articles with paragraphs, each with a context and its questions, become a row for each question.
 
+Articles without paragraphs and paragraphs without questions are no rows; findings count them.
 Tests: tests/trainer/data/test_nested.py.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.api.errors import InputError
 from trainer.data.records import Record, kind_of, shown
 
 PARAGRAPHS, QUESTIONS = "paragraphs", "qas"
+OF_ARTICLES = frozenset({"title", PARAGRAPHS})
+"""What an article has, and nothing that a row is made of."""
 
 
-def unfolded(field: str, records: Iterable[Record]) -> Iterator[Record]:
+@dataclass
+class Empty:
+    """What has no rows in it, counted: articles without paragraphs, and paragraphs without questions."""
+
+    articles: int = 0
+    paragraphs: int = 0
+    first: str = ""
+
+    def article(self, place: Record) -> None:
+        """Count an article."""
+        self.articles, self.first = self.articles + 1, self.first or place.where
+
+    def paragraph(self, place: Record) -> None:
+        """Count a paragraph."""
+        self.paragraphs, self.first = self.paragraphs + 1, self.first or place.where
+
+    def findings(self, field: str) -> list[str]:
+        """Return what is to be said of the source at this field."""
+        counted = ((self.articles, "article", PARAGRAPHS), (self.paragraphs, "paragraph", "questions"))
+        said = [f"{count} {one if count == 1 else one + 's'} without {of}" for count, one, of in counted if count]
+        verb = "adds" if self.articles + self.paragraphs == 1 else "add"
+        return [f"{field}: {' and '.join(said)} {verb} no rows (the first: {self.first})"] if said else []
+
+
+def unfolded(field: str, records: Iterable[Record], findings: list[str] | None = None) -> Iterator[Record]:
     """Yield records, and in place of an article or a paragraph one for each of its questions, with the paragraph's context.
 
-    Raises InputError for an article or paragraph that is built otherwise.
+    Once all are read, `findings` gets what had no questions in it. Raises InputError for an article or paragraph that is built otherwise.
     """
+    empty = Empty()
     for record in records:
         values = record.values
         if "context" in values and _are_questions(values.get(QUESTIONS)):
+            if not values[QUESTIONS]:
+                empty.paragraph(record)
             yield from _questions(field, replace(record, values={}), values)
+        elif values.get(PARAGRAPHS) == [] and values.keys() <= OF_ARTICLES:
+            empty.article(record)
         elif _is_article(values):
             for index, paragraph in enumerate(values[PARAGRAPHS]):
                 inner = replace(record, place=f"{record.place}.{PARAGRAPHS}[{index}]", values={})
                 if not isinstance(paragraph, dict) or not isinstance(paragraph.get(QUESTIONS), list):
                     raise _fault(field, inner, f"is not an object with a list {QUESTIONS!r}", paragraph)
+                if not paragraph[QUESTIONS]:
+                    empty.paragraph(inner)
                 yield from _questions(field, inner, paragraph)
         else:
             yield record
+    if findings is not None:
+        findings += empty.findings(field)
 
 
 def _is_article(values: dict[str, Any]) -> bool:

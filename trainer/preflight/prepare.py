@@ -4,7 +4,7 @@ Local files are read before the hub, so that their errors are reported at once. 
 digests of the rows are ever in memory. Tests: tests/trainer/preflight/test_prepare.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     """
     if config.augmentation is not None:
         Augmenter(config.augmentation, config.training.seed)  # reports an unreadable dictionary now
+    task, unlearned = reader_of(config.task), dict[int, str]()
     with RowWriter(folder) as writer:
-        read = _read_sources(config.data, reader_of(config.task), writer)
+        read = _read_sources(config.data, task, writer, unlearned)
     store = writer.store()
     findings = [finding for _, source_findings in read.values() for finding in source_findings]
 
@@ -55,14 +56,35 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     train, leaks = without_leakage("data.train", given, {"data.test": test, "data.validation": validation})
     findings.extend(leaks)
     train, held_out_validation, held_out_test = divide(config.data, train)
+    train, left_out = _learned("data.train", train, unlearned)
+    findings.extend(left_out)
     sides = {"train": train, "validation": validation or held_out_validation, "test": test or held_out_test}
     dataset = Dataset(**{name: rows.saved(name) for name, rows in sides.items()}, findings=tuple(findings))
     _check_held_out(config, dataset)
     return dataset
 
 
-def _read_sources(data: Data, task: Task[Any], writer: RowWriter) -> dict[str, tuple[tuple[int, int], list[str]]]:
-    """Return the range of rows and the findings of every source by its field, such as data.train[0]; local files are read first."""
+def _learned(name: str, rows: StoredRows, unlearned: Mapping[int, str]) -> tuple[StoredRows, list[str]]:
+    """Return the rows that are learned, and a finding that counts the others. InputError if none is left."""
+    without = np.isin(rows.places, list(unlearned))
+    count = int(without.sum())
+    if count == 0:
+        return rows, []
+    first = int(without.argmax())
+    why, where = unlearned[int(rows.places[first])], rows[first].origin
+    if count == len(rows):
+        raise InputError(name, f"there is nothing to learn in any of its rows: {why} (the first: {where})", "give other rows to train on")
+    words = "1 row is" if count == 1 else f"{count} rows are"
+    return rows.only(~without), [f"{name}: {words} not learned: {why} (the first: {where})"]
+
+
+def _read_sources(
+    data: Data, task: Task[Any], writer: RowWriter, unlearned: dict[int, str]
+) -> dict[str, tuple[tuple[int, int], list[str]]]:
+    """Return the range of rows and the findings of every source by its field, such as data.train[0]; local files are read first.
+
+    Rows that are only measured are added to `unlearned`, by their place, with the reason.
+    """
     named = [
         (f"data.{name}[{index}]", source)
         for name, sources in (("train", data.train), ("validation", data.validation), ("test", data.test))
@@ -72,6 +94,8 @@ def _read_sources(data: Data, task: Task[Any], writer: RowWriter) -> dict[str, t
     for field, source in sorted(named, key=lambda pair: pair[1].hugging_face is not None):
         start, findings = writer.count, list[str]()
         for example in read_source(field, source, task, findings):
+            if why := task.unlearned(example):
+                unlearned[writer.count] = why
             writer.append(example)
         read[field] = ((start, writer.count), findings)
     return {field: read[field] for field, _ in named}
@@ -84,7 +108,7 @@ def read_source(field: str, source: Source, task: Task[E], findings: list[str]) 
 
         name = source.hugging_face.name
         folded, commit = read_hub(f"{field}.huggingFace", source.hugging_face)
-        records = unfolded(field, folded)
+        records = unfolded(field, folded, findings)
         if source.hugging_face.revision is None:
             findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
     else:
@@ -110,7 +134,7 @@ def _read_files(field: str, source: Source, columns: list[str], findings: list[s
     findings += said
     for file in files:
         record = None
-        for record in read_file(field, file.path, source.format, columns, source.delimiter):
+        for record in read_file(field, file.path, source.format, columns, source.delimiter, findings):
             yield replace(record, file=file.label) if file.label else record
         if record is None and file.label:
             findings.append(f"{field}: {file.label} has no rows")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 from finetune.api.sources import Columns
 from finetune.api.tasks import ModelFamily, Route, TaskFacts
 from trainer.data.layout import FirstRows, Layout, refuse_columns
-from trainer.data.reading import Row
+from trainer.data.reading import Languages, Row
 from trainer.data.rows import E, Piece, PieceCount, Sample, Skipped
 from trainer.data.sampled import Keep, Sampled, in_memory
 
@@ -88,6 +88,11 @@ class Fill(Request):
     mask: int
 
 
+def lacks_words(value: Any) -> bool:
+    """Return whether a column holds nothing, or a text of only white space."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 class Task(ABC, Generic[E]):
     """One thing that a model can be trained to do. One that knows its rows travels to the ranks; it is a value, as all of them are."""
 
@@ -158,6 +163,10 @@ class Task(ABC, Generic[E]):
     def read(self, row: Row) -> E | Skipped:
         """Return the example in a row, or why it is left out; raises InputError for one that cannot be learned as written."""
 
+    def unlearned(self, example: E) -> str:
+        """Return why a row is only measured, and is left out of the training rows; empty for one that is learned."""
+        return ""
+
     @abstractmethod
     def vary(self, example: E, change: Callable[[str], str]) -> E:
         """Apply `change` to the texts that augmentation may touch: what the model reads, never what it must answer."""
@@ -194,10 +203,13 @@ class Task(ABC, Generic[E]):
         """Return whether a model of which only this tokenizer and its kind are known is one for this task, rather than a later one."""
         return True
 
-    def answered(self, values: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-        """Return the columns of a row that is to be asked about, with some answer if it has none, so that `read` takes it."""
+    def answered(self, values: Mapping[str, Any], layout: Layout, languages: Languages | None = None) -> dict[str, Any]:
+        """Return the columns of a row that is to be asked about, with some answer if it has none, so that `read` takes it.
+
+        `languages` are those of a source of translations.
+        """
         columns = [layout.columns[role] for role in self.answers if role in layout.columns]
-        return {**values, **{column: SOME_ANSWER for column in columns if values.get(column) in (None, "")}}
+        return {**values, **{column: SOME_ANSWER for column in columns if lacks_words(values.get(column))}}
 
     def ask(self, example: E, tokenizer: Any) -> Request:
         """Return what an example asks of a model in use; its answer makes no difference."""

@@ -17,7 +17,7 @@ from trainer.chat.template import check_answers_end, ensure_chat_template, pin_t
 from trainer.chat.tokens import prompt_and_reference, read, read_all
 from trainer.chat.turnend import opening_ids, turn_stops
 from trainer.data.layout import FirstRows, Layout
-from trainer.data.reading import Row
+from trainer.data.reading import Languages, Row
 from trainer.data.rows import Piece, Skipped
 from trainer.data.sampled import Sampled
 from trainer.tasks.base import SOME_ANSWER, Generate, Task
@@ -74,7 +74,7 @@ class Chat(Task[ChatExample]):
         """Return whether the model brings a chat template."""
         return not uses_plain_template(tokenizer)
 
-    def answered(self, values: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    def answered(self, values: Mapping[str, Any], layout: Layout, languages: Languages | None = None) -> dict[str, Any]:
         """End messages, as completions, with some answer."""
         found, column = super().answered(values, layout), layout.get("messages")
         return found if column is None else {**found, column: with_answer(found.get(column), SOME_ANSWER)}

@@ -36,13 +36,22 @@ class Transcripts(Task[PairExample]):
         return columns_advice(("hypothesis", "reference"), first)
 
     def read(self, row: Row) -> PairExample | Skipped:
-        """Read what was recognized and what was said; a row in which nothing was recognized is skipped."""
+        """Read what was recognized and what was said.
+
+        An empty hypothesis is what a recognizer wrote, all of whose words are missing; null says that there is none. An empty
+        reference cannot be told from one that nobody wrote, and has no error rate of its own.
+        """
         row.refuse_meaning(answers=True)
-        words = row.words("hypothesis")
+        value = row.value("hypothesis")
+        words = "" if isinstance(value, str) and not value.strip() else row.words("hypothesis")
         if isinstance(words, Skipped):
             return words
         references = references_of(row, "reference", row.value("reference"))
         return references if isinstance(references, Skipped) else PairExample.of(row.origin, words, references)
+
+    def unlearned(self, example: PairExample) -> str:
+        """Leave out empty hypotheses: who learns an answer to nothing learns to invent one."""
+        return "" if example.given else "the recognizer wrote nothing"
 
 
 class AskedCorrection(AskedPair[PairExample], Transcripts):

@@ -11,10 +11,10 @@ from finetune.api.tasks import TASKS as FACTS
 from finetune.api.tasks import TaskName
 from trainer.data.layout import FirstRows, Layout
 from trainer.data.pairs import chosen, columns_advice
-from trainer.data.reading import Row
+from trainer.data.reading import Languages, Row
 from trainer.data.rows import Skipped
 from trainer.tasks.answered import AnsweredPair
-from trainer.tasks.base import Task
+from trainer.tasks.base import SOME_ANSWER, Task, lacks_words
 from trainer.tasks.pairs import AskedPair
 from trainer.text.directions import direction_of
 from trainer.text.languages import language_name, languages_of, pair_of
@@ -52,6 +52,14 @@ class Translations(Task[PairExample]):
             return Skipped(row.layout.columns["source"])
         references = references_of(row, "target", target)
         return references if isinstance(references, Skipped) else PairExample.of(row.origin, words, references, pair_of(row.languages))
+
+    def answered(self, values: Mapping[str, Any], layout: Layout, languages: Languages | None = None) -> dict[str, Any]:
+        """Return the same, also where a column of texts by language has none in the one that is written."""
+        found, column = super().answered(values, layout, languages), layout.columns["target"]
+        texts = found.get(column)
+        if languages is None or not isinstance(texts, Mapping) or not lacks_words(texts.get(languages[1])):
+            return found
+        return {**found, column: {**texts, languages[1]: SOME_ANSWER}}
 
 
 class AskedTranslation(AskedPair[PairExample], Translations):

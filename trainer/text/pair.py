@@ -43,8 +43,8 @@ class PairExample(Example):
 
     @property
     def prompt_key(self) -> str:
-        """Hash of what is given and the languages."""
-        return hash_of([self.given, *([self.languages] if self.languages else [])])
+        """Hash of what is given and the languages; of the answers where nothing is: rows with nothing in common are no repetitions."""
+        return hash_of([self.given or "\0".join(["", *self.references]), *([self.languages] if self.languages else [])])
 
     @property
     def prompt_words(self) -> str:

@@ -50,8 +50,8 @@ class Reader:
         """Return what a row asks; raises InputError for one that cannot be read."""
         values = {**dict.fromkeys(self.lacking), **record.values}
         row = Row(
-            self.field, self.name, replace(record, values=self.task.answered(values, self.layout)), self.layout, self.first, self.ignored,
-            Noticed(), self.languages,
+            self.field, self.name, replace(record, values=self.task.answered(values, self.layout, self.languages)), self.layout,
+            self.first, self.ignored, Noticed(), self.languages,
         )  # fmt: skip
         example = self.task.read(row)
         if isinstance(example, Skipped):

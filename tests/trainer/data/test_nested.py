@@ -54,8 +54,29 @@ def test_a_paragraph_without_questions_is_no_row() -> None:
     assert [record.where for record in unfolded("data.train[0]", records)] == ["line 1.qas[0]"]
 
 
+def test_articles_without_paragraphs_and_paragraphs_without_questions_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "articles.jsonl"
+    rows = [article(), article({"context": "Ann came.", "qas": [QUESTION]}, {"context": "No.", "qas": []}), article()]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    findings: list[str] = []
+
+    records = list(read_file("data.train[0]", path, None, findings=findings))
+
+    assert [record.values["question"] for record in records] == ["Who?"]
+    assert findings == ["data.train[0]: 2 articles without paragraphs and 1 paragraph without questions add no rows (the first: line 1)"]
+    found: list[str] = []
+    assert list(unfolded("data.test[0]", [Record("line 3", article())], found)) == []
+    assert found == ["data.test[0]: 1 article without paragraphs adds no rows (the first: line 3)"]
+
+
 def test_rows_of_another_form_are_left_as_they_are() -> None:
-    rows = [{"text": "a"}, {"paragraphs": ["one", "two"]}, {"qas": [{"q": "x"}]}, {"paragraphs": 3, "qas": None}]
+    rows = [
+        {"text": "a"},
+        {"paragraphs": ["one", "two"]},
+        {"qas": [{"q": "x"}]},
+        {"paragraphs": 3, "qas": None},
+        {"text": "a", "paragraphs": []},
+    ]
     records = [Record(f"line {number}", row) for number, row in enumerate(rows, 1)]
     assert list(unfolded("data.train[0]", records)) == records
 

@@ -42,6 +42,42 @@ def test_sources_of_all_sets_are_read_in_order(tmp_path: Path) -> None:
     assert (dataset.validation, dataset.findings) == ((), ())
 
 
+def test_empty_transcripts_are_measured_and_not_learned(tmp_path: Path) -> None:
+    train = tmp_path / "train.csv"
+    train.write_text("hypothesis,reference\na bell,A bell.\n,Who is there?\nthe see,The sea.\n")
+    test = tmp_path / "test.jsonl"
+    rows = [("", "Nobody spoke."), ("  ", "Yes."), ("", "Who is there?"), (None, "No."), ("oh", ""), ("tow boats", "two boats")]
+    test.write_text("\n".join(json.dumps({"hypothesis": given, "reference": said}) for given, said in rows))
+    config = train_config(task="transcript-correction", data={"train": [source(train)], "test": [source(test)]})
+
+    dataset = prepared(config)
+
+    assert [row.given for row in dataset.train] == ["a bell", "the see"]
+    assert [(row.given, row.answer) for row in dataset.test] == [
+        ("", "Nobody spoke."), ("", "Yes."), ("", "Who is there?"), ("tow boats", "two boats"),
+    ]  # fmt: skip
+    assert sorted(dataset.findings) == [
+        "data.test[0]: 2 rows have an empty 'hypothesis' or 'reference' and are left out (the first: line 4)",
+        "data.train: 1 row was left out, because the same prompt is in data.test (the first: data.train[0] line 3)",
+    ]
+    alone = prepared(train_config(task="transcript-correction", data={"train": [source(train)]}))
+    assert [row.given for row in alone.train] == ["a bell", "the see"]
+    assert alone.findings == ("data.train: 1 row is not learned: the recognizer wrote nothing (the first: data.train[0] line 3)",)
+
+
+def test_empty_transcripts_are_held_out_like_others_and_training_needs_one_that_is_not(tmp_path: Path) -> None:
+    train = tmp_path / "train.jsonl"
+    rows = [{"hypothesis": "", "reference": f"word {number}"} for number in range(40)]
+    train.write_text("\n".join(map(json.dumps, [*rows, *({"hypothesis": f"what {number}", "reference": "What?"} for number in range(9))])))
+    config = {"task": "transcript-correction", "data": {"train": [source(train)], "testFraction": 0.5}}
+
+    assert 5 < sum(not row.given for row in prepared(train_config(**config)).test) < 35, "they are no repetitions of each other"
+
+    train.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match=r"data\.train: there is nothing to learn in any of its rows: the recognizer wrote nothing"):
+        prepared(train_config(**config))
+
+
 def test_duplicates_leaks_and_empty_rows_are_left_out_and_reported(tmp_path: Path) -> None:
     train = write_rows(tmp_path / "train.jsonl", *numbered(0, 6), ("question 0", "answer 0"), ("question 7", ""))
     validation = write_rows(tmp_path / "validation.jsonl", *numbered(4, 9))

@@ -298,6 +298,7 @@ def test_a_run_without_answers_has_no_predictions(finished: Path) -> None:
 def test_transcripts_are_measured_as_they_were_recognized_too(tmp_path: Path) -> None:
     tiny_learner(tmp_path / "base")
     said = [(f"the {color} lamp is of {place}", f"the {color} lamp is off {place}") for color in COLORS for place in ("today", "now")]
+    said[-1] = ("", said[-1][1])
     content = [json.dumps({"hypothesis": hypothesis, "reference": reference}) for hypothesis, reference in said]
     for name, chosen in (("train", content[:8]), ("validation", content[8:12]), ("test", content[12:])):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(chosen))
@@ -309,6 +310,7 @@ def test_transcripts_are_measured_as_they_were_recognized_too(tmp_path: Path) ->
     assert written["unchanged"]["wer"]["value"] == pytest.approx(
         jiwer.wer([right for _, right in said[12:]], [text for text, _ in said[12:]])
     )
+    assert [line["input"] for line in lines(tmp_path)] == [hypothesis for hypothesis, _ in said[12:]]
     assert list(written["unchanged"]) == ["wer", "cer"]
     card = (tmp_path / "run" / "model" / "adapter" / "README.md").read_text()
     assert f"| WER | {written['unchanged']['wer']['value']:.3f} |" in card

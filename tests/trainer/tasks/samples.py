@@ -68,6 +68,7 @@ SAMPLES: Mapping[TaskName, SampleRows] = {
         [
             SampleRow({"hypothesis": "wear is the tall house", "reference": "Where is the tall house?"}, "Where is the tall house?"),
             SampleRow({"hypothesis": "grease an alle", "reference": "Grüße an alle."}, "Grüße an alle.", ("grease an alle",)),
+            SampleRow({"hypothesis": "", "reference": "Here."}, "Here."),
         ],
         [{"hypothesis": "here", "reference": ""}, {"hypothesis": None, "reference": "Here."}],
         (

@@ -164,6 +164,21 @@ def test_a_translation_is_asked_for_in_the_languages_of_the_training_data(prepar
         assert words in prepared.decode(prompt_of(ask_text(translation, prepared, "Guten Tag", {}, languages)))
 
 
+@pytest.mark.parametrize("written", [{}, {"de": ""}, {"de": " "}, {"de": None}], ids=["missing", "empty", "blank", "null"])
+@pytest.mark.parametrize("family", [ModelFamily.CAUSAL, ModelFamily.SEQ2SEQ])
+def test_texts_by_language_need_none_in_the_one_that_is_written(
+    tmp_path: Path, prepared: Any, written: dict[str, Any], family: ModelFamily
+) -> None:
+    task, texts = task_of(TaskName.TRANSLATION, family), {"en": "A boat."}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"translation": row}) for row in (texts | {"de": "Ein Boot."}, texts | written)))
+
+    with_answer, without = ask_rows(task, prepared, path, [Columns()], ("en", "de"))
+
+    assert (with_answer.left_out, without.left_out) == ("", "")
+    assert prompt_of(without) == prompt_of(with_answer)
+
+
 def test_languages_that_are_not_clear_or_have_no_meaning_are_refused() -> None:
     translation = task_of(TaskName.TRANSLATION, ModelFamily.CAUSAL)
 

@@ -56,7 +56,7 @@ class ErrorRate(TextMetric):
         return {name: int(count) for name, count in zip(names, sums, strict=True)}
 
     def _counts(self, reference: str, answer: str) -> Counts:
-        if not reference:  # jiwer rejects an empty reference; all of the answer is an insertion
+        if not reference:  # as jiwer has it, all of the answer is an insertion; its older versions raise ValueError
             return 0, self._length(answer), 0, 0
         found = self._compared(reference, answer)
         return found.substitutions, found.insertions, found.deletions, self._length(reference)
