@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.trainer.engine.ranks import fork_ranks
 from trainer.engine.base import EngineSettings
-from trainer.engine.ddp import DdpEngine, routes_to_experts
+from trainer.engine.ddp import DdpEngine, may_get_no_gradient
 from trainer.engine.optimizer import AdamW
 
 
@@ -36,11 +36,12 @@ def test_parameters_in_half_precision_are_given_in_float32() -> None:
     [
         ("model.layers.0.mlp.experts.3.lora_A.weight", True),
         ("model.layers.0.mlp.experts.gate_up_proj", False),
+        ("model.patch_embeddings.up_proj.weight", True),
         ("model.norm.weight", False),
     ],
 )
-def test_experts_that_are_modules_of_their_own_may_get_no_gradient(name: str, may: bool) -> None:
-    assert routes_to_experts([name]) is may
+def test_experts_that_are_modules_of_their_own_and_what_reads_images_may_get_no_gradient(name: str, may: bool) -> None:
+    assert may_get_no_gradient([name]) is may
 
 
 def test_ranks_whose_tokens_choose_different_experts_train_as_one_does(tmp_path: Path) -> None:
@@ -49,3 +50,41 @@ def test_ranks_whose_tokens_choose_different_experts_train_as_one_does(tmp_path:
     assert together["norm"] == pytest.approx(alone["norm"], rel=1e-5)
     for name, values in alone["weights"].items():
         assert together["weights"][name] == pytest.approx(values, rel=1e-5), name
+
+
+TEXTS_ALONE = """
+import json, sys
+import torch
+from transformers import AutoModelForMaskedLM, NeoMMEConfig
+from trainer.engine.base import EngineSettings
+from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
+
+torch.manual_seed(1)
+sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+model = AutoModelForMaskedLM.from_config(NeoMMEConfig(vocab_size=30, head_dim=16, embedding_rank=8, **sizes))
+torch.distributed.init_process_group("gloo")
+rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+engine = DdpEngine(model, EngineSettings(AdamW(0.1), 1.0, 1, 2 // world), torch.device("cpu"))
+rows = torch.randint(7, 30, (2, 9), generator=torch.Generator().manual_seed(2))
+for step in range(3):
+    own = rows[rank::world]
+    for index in range(len(own)):
+        last = index == len(own) - 1
+        with engine.accumulating(last):
+            logits = engine.forward(input_ids=own[index : index + 1], attention_mask=torch.ones(1, 9, dtype=torch.long))
+            engine.backward(logits.log_softmax(-1)[0, 3, 8].neg() * world / 2, last=last)
+    norm = float(engine.step(0.01))
+state = engine.state()
+if rank == 0:
+    weights = {name: float(value.abs().sum()) for name, value in state.parameters.items()}
+    open(sys.argv[1], "w").write(json.dumps({"norm": norm, "weights": weights}))
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_a_model_of_texts_and_images_learns_texts_on_two_ranks_as_on_one(tmp_path: Path) -> None:
+    alone, together = (run_ranks(world_size, tmp_path / f"{world_size}.json", "-c", TEXTS_ALONE) for world_size in (1, 2))
+    assert together["norm"] == pytest.approx(alone["norm"], rel=1e-4)
+    assert together["weights"] == pytest.approx(alone["weights"], rel=1e-4)

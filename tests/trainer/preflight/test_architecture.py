@@ -48,6 +48,15 @@ def runs(model_type: str, length: int) -> bool:
     return True
 
 
+def test_a_model_whose_attention_would_silently_be_zero_is_refused(saved_model: Path, tmp_path: Path) -> None:
+    located = with_config(saved_model, tmp_path / "model", "mra")
+
+    with pytest.raises(
+        InputError, match=r"^model\.path: the attention of mra is a CUDA kernel of the package kernels, which is not installed"
+    ):
+        task_for(TaskName.LANGUAGE_MODELING, located, configuration_of(located))
+
+
 DECODERS = sorted(name for name in FIXED_POSITIONS if name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and name not in ENCODERS)
 
 
