@@ -182,7 +182,7 @@ TASKS: Mapping[TaskName, TaskFacts] = {
             row="text and label",
             routes=(
                 Route(ModelFamily.ENCODER, (Needs.CLASSES,), MetricName.ACCURACY),
-                _answers(ModelFamily.CAUSAL, MetricName.EXACT_MATCH),
+                *_written(MetricName.EXACT_MATCH),
             ),
         ),
     )

@@ -1,6 +1,6 @@
 """Text classification: the model says which class a text belongs to, or which of several; sentiment is one such task.
 
-An encoder gets a head with one output for each class, a causal model writes the name of the class. Tests:
+An encoder gets a head with one output for each class, other models write the name of the class. Tests:
 tests/trainer/tasks/test_conformance.py, test_text_classification.py.
 """
 
@@ -19,6 +19,7 @@ from trainer.data.layout import FirstRows, Layout, mapping, texts_of
 from trainer.data.reading import Row
 from trainer.data.rows import Piece, Sample, Skipped
 from trainer.data.sampled import Sampled
+from trainer.tasks.answered import AnsweredText
 from trainer.tasks.base import Classify, Task
 from trainer.tasks.pairs import AskedText
 from trainer.text.batches import in_batches
@@ -41,7 +42,7 @@ NONE_OF_THEM = "none"
 
 
 class Labels(Task[LabelExample]):
-    """What both ways have in common: the rows, and the classes in them."""
+    """What all ways have in common: the rows, and the classes in them."""
 
     facts = FACTS[TaskName.TEXT_CLASSIFICATION]
     answers = ("label",)
@@ -170,8 +171,20 @@ def _only(known: tuple[str, ...], names: Sequence[str]) -> str:
     return found[0] if len(found) == 1 and known[0] not in names else known[0]
 
 
-class WrittenClasses(AskedText[LabelExample], Labels):
-    """Write the name of the class, or the names of all that apply."""
+class Named(Labels):
+    """Write the name of the class, or the names of all that apply: what both kinds of models that write have in common."""
+
+    def shown(self, example: LabelExample) -> str:
+        """Return the text."""
+        return example.text
+
+    def references(self, example: LabelExample) -> tuple[str, ...]:
+        """Return the name of the class; where none of several applies, the word for that."""
+        return (example.answer or NONE_OF_THEM,)
+
+
+class WrittenClasses(Named, AskedText[LabelExample]):
+    """Write it when asked in a chat."""
 
     def question(self, example: LabelExample) -> str:
         """Return the instruction, with the names of the classes if they are few and short, and the text, which comes last."""
@@ -185,18 +198,23 @@ class WrittenClasses(AskedText[LabelExample], Labels):
         """Return the question about a text."""
         return self.question(LabelExample.of("", "{text}", ()))
 
-    def shown(self, example: LabelExample) -> str:
-        """Return the text."""
-        return example.text
-
-    def references(self, example: LabelExample) -> tuple[str, ...]:
-        """Return the name of the class; where none of several applies, the word for that."""
-        return (example.answer or NONE_OF_THEM,)
-
     def findings(self, sides: Sequence[Sampled[LabelExample]], tokenizer: Any) -> list[str]:
         """Report rare and uneven classes, and what chats are checked for."""
         return [*class_findings(sides[0].examples, self.classes), *super().findings(sides, tokenizer)]
 
 
-CHOSEN_CLASSES, WRITTEN_CLASSES = ChosenClasses(), WrittenClasses()
-TASKS = (CHOSEN_CLASSES, WRITTEN_CLASSES)
+class AnsweredClasses(Named, AnsweredText[LabelExample]):
+    """Write it of what an encoder reads: the text alone, as T5 learned tasks with few answers; the classes are in the training rows."""
+
+    def given(self, example: LabelExample) -> str:
+        """Return the text."""
+        return example.text
+
+    def findings(self, sides: Sequence[Sampled[LabelExample]], tokenizer: Any) -> list[str]:
+        """Report rare and uneven classes, and control-token names in texts."""
+        words = (finding for side in sides for finding in text_findings(side, tokenizer))
+        return [*class_findings(sides[0].examples, self.classes), *words]
+
+
+CHOSEN_CLASSES, WRITTEN_CLASSES, ANSWERED_CLASSES = ChosenClasses(), WrittenClasses(), AnsweredClasses()
+TASKS = (CHOSEN_CLASSES, WRITTEN_CLASSES, ANSWERED_CLASSES)
