@@ -20,7 +20,7 @@ from trainer.text.encoding import cut_source
 from trainer.training.batches import AtOnce
 
 WINDOW_TOKENS = 384
-"""Of a question with a part of its text, at most: as long as the rows of most jobs, so that a model is used as it was trained."""
+"""Of a question with a part of its text, at most, where it is not known how long the rows were that the model learned: most jobs' are."""
 WINDOWS_AT_ONCE = 8
 TEXTS_AT_ONCE = 16
 
@@ -37,6 +37,8 @@ class Limits:
     rows_at_once: int | None = None
     """Rows of a batch. None: any number."""
     decoding: Decoding = GREEDY
+    window_tokens: int = WINDOW_TOKENS
+    """Of a question with a part of its text, at most."""
     between: Callable[[], None] = lambda: None
     """Called on every rank before each batch; may raise to end it, on all ranks or none."""
 
@@ -63,7 +65,7 @@ def _generated(engine: Inference, tokenizer: Any, requests: Sequence[Any], limit
 
 
 def _extracted(engine: Inference, tokenizer: Any, requests: Sequence[Any], limits: Limits) -> Sequence[Generated]:
-    length = min(limits.prompt_tokens, WINDOW_TOKENS, context_length(engine.model))
+    length = min(limits.prompt_tokens, limits.window_tokens, context_length(engine.model))
     at_once = AtOnce(limits.rows_at_once or WINDOWS_AT_ONCE, limits.tokens_at_once)
     return extract(engine, tokenizer, requests, length, at_once, limits.between)
 

@@ -12,6 +12,7 @@ from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
 from trainer.evaluation.comparison import certainty_of, compare
 from trainer.evaluation.measurement import Measurement
+from trainer.evaluation.turns import in_turns
 from trainer.evaluation.unchanged import unchanged
 from trainer.reporting.report import SCHEMA_VERSION, change_to_wire, figures_to_wire, versions
 
@@ -42,8 +43,8 @@ def report_of(found: Evaluated) -> dict[str, Any]:
         "schemaVersion": SCHEMA_VERSION,
         "job": found.job.job.to_wire() | {"task": found.job.task.value},
         "model": {"name": found.model, "what": found.what},
-        "rows": {"evaluated": found.rows, "generated": len(tuned.predictions)},
-        "answers": _answers(found) if tuned.predictions else None,
+        "rows": {"evaluated": found.rows, "generated": len(tuned.generated)},
+        "answers": _answers(found) if tuned.generated else None,
         "final": figures_to_wire(tuned.figures, comparison.tuned),
         "judgedBy": found.judged_by.value,
         "samples": _samples(found),
@@ -62,14 +63,14 @@ def report_of(found: Evaluated) -> dict[str, Any]:
 def _answers(found: Evaluated) -> dict[str, Any]:
     limit = (found.job.evaluation.generation or Generation()).max_new_tokens
     sides = {"baseline": found.base, "final": found.tuned}
-    counts = {name: (side.cut_answers, len(side.predictions)) for name, side in sides.items() if side is not None and side.predictions}
+    counts = {name: (side.cut_answers, len(side.generated)) for name, side in sides.items() if side is not None and side.generated}
     return {"maxNewTokens": limit} | {name: {"cut": cut, "cutShare": cut / of} for name, (cut, of) in counts.items()}
 
 
 def _samples(found: Evaluated) -> list[dict[str, str]]:
-    base = found.base.predictions if found.base is not None else ()
+    base = in_turns(found.base.predictions, SAMPLES) if found.base is not None else ()
     return [
         {"prompt": answer.prompt, "reference": answer.references[0], "tuned": answer.answer}
         | ({"base": base[place].answer} if place < len(base) else {})
-        for place, answer in enumerate(found.tuned.predictions[:SAMPLES])
+        for place, answer in enumerate(in_turns(found.tuned.predictions, SAMPLES))
     ]

@@ -67,6 +67,7 @@ def rows_in_tokens(wanted: Evaluate, dataset: Dataset, loaded: Loaded, found: Fo
     task = loaded.task if recorded or loaded.task.known else loaded.task.knowing(dataset.train)
     task.prepare(loaded.tokenizer, _moment(wanted))
     task.check_tokenizer(loaded.tokenizer)
+    task = task.fitting(loaded.tokenizer)
     length = wanted.job.training.max_sequence_length
     pieces = [piece for found in task.on("data.test").encode_all(examples, loaded.tokenizer, length) for piece in found]
     rows, limits = [piece.tokens for piece in pieces], limits_of(loaded.tuned.engine.model.config)

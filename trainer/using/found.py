@@ -59,6 +59,8 @@ class Found:
     """From and into which the training data translates, if that is recorded."""
     seed: int | None = None
     """What the run that trained it drew from, if that is recorded."""
+    max_length: int | None = None
+    """Tokens of a row at most in the run that trained it, if that is recorded."""
     record: Path | None = None
     """Folder with the record of the base model; None for a model that was not trained here."""
 
@@ -117,6 +119,7 @@ def _in_run(folder: Path, chosen: ChosenModel, *, base: bool) -> Found:
         columns=Columns.model_validate(columns) if columns else None,
         languages=pairs_in(data),
         seed=recorded.lineage["training"]["seed"],
+        max_length=recorded.lineage["training"].get("maxSequenceLength"),
     )
 
 

@@ -16,7 +16,7 @@ from finetune.api.errors import InputError
 from finetune.api.sources import Columns
 from finetune.api.using import PREDICTED_TOKENS, Predict
 from trainer.data.reading import Languages
-from trainer.evaluation.predictors import Limits
+from trainer.evaluation.predictors import WINDOW_TOKENS, Limits
 from trainer.evaluation.predictors import predict as answers_to
 from trainer.tasks.base import Request
 from trainer.text.batches import in_batches
@@ -46,7 +46,7 @@ def _answer_prompt(wanted: Predict, prompt: str, loaded: Loaded, found: Found, s
     asked = ask_text(loaded.task, loaded.tokenizer, prompt, wanted.beside, languages)
     if asked.request is None:
         raise InputError(PROMPT, asked.left_out, "give a text")
-    [line] = _lines([asked], loaded, wanted)
+    [line] = _lines([asked], loaded, wanted, found)
     if wanted.output is not None:
         wanted.output.write_text(_json(line) + "\n", encoding="utf-8")
         return
@@ -70,7 +70,7 @@ def _answer_rows(wanted: Predict, path: Path, loaded: Loaded, found: Found, say:
     asked = ask_rows(loaded.task, loaded.tokenizer, path, candidates, languages)
     said_at, count = time.monotonic(), 0
     with _opened(wanted.output) as stream:
-        for line in answered(asked, loaded, wanted):
+        for line in answered(asked, loaded, wanted, found):
             stream.write(_json(line) + "\n")
             stream.flush()
             count += 1
@@ -81,31 +81,37 @@ def _answer_rows(wanted: Predict, path: Path, loaded: Loaded, found: Found, say:
         say(f"wrote {count} rows to {wanted.output}")
 
 
-def answered(asked: Iterable[Asked], loaded: Loaded, wanted: Predict) -> Iterator[dict[str, Any]]:
+def answered(asked: Iterable[Asked], loaded: Loaded, wanted: Predict, found: Found) -> Iterator[dict[str, Any]]:
     """Yield a line for each row, in order: its input, the answer, and with `base` the base model's answer."""
     for some in in_batches(asked, lambda _: 1, wanted.batch_size * BATCHES_AT_ONCE):
-        yield from _lines(some, loaded, wanted)
+        yield from _lines(some, loaded, wanted, found)
 
 
-def _lines(asked: Sequence[Asked], loaded: Loaded, wanted: Predict) -> list[dict[str, Any]]:
+def _lines(asked: Sequence[Asked], loaded: Loaded, wanted: Predict, found: Found) -> list[dict[str, Any]]:
     requests = [row.request for row in asked if row.request is not None]
-    found = {side.name: iter(_answers(side, requests, loaded.tokenizer, wanted)) for side in loaded.sides}
+    limits = _limits(wanted, found)
+    answers = {side.name: iter(_answers(side, requests, loaded.tokenizer, limits)) for side in loaded.sides}
     lines: list[dict[str, Any]] = []
     for row in asked:
         if row.request is None:
             lines.append({"input": None, "answer": None, "leftOut": row.left_out})
             continue
-        given = {name: next(answers) for name, answers in found.items()}
+        given = {name: next(side_answers) for name, side_answers in answers.items()}
         tuned = given["tuned"]
         base = {"base": given["base"].to_wire()} if "base" in given else {}
         lines.append({"input": row.request.shown, "answer": tuned.to_wire(), **base, **({"cut": True} if tuned.cut else {})})
     return lines
 
 
-def _answers(side: Side, requests: Sequence[Request], tokenizer: Any, wanted: Predict) -> list[Any]:
+def _limits(wanted: Predict, found: Found) -> Limits:
+    """Return the limits of predictions; texts are cut into windows as long as the rows that the model learned, if that is recorded."""
+    window = found.max_length or WINDOW_TOKENS
+    return Limits(sys.maxsize, wanted.max_new_tokens or PREDICTED_TOKENS, None, wanted.batch_size, wanted.decoding, window)
+
+
+def _answers(side: Side, requests: Sequence[Request], tokenizer: Any, limits: Limits) -> list[Any]:
     if not requests:
         return []
-    limits = Limits(sys.maxsize, wanted.max_new_tokens or PREDICTED_TOKENS, None, wanted.batch_size, wanted.decoding)
     with side.within():
         return list(answers_to(side.engine, tokenizer, requests, limits))
 

@@ -39,6 +39,26 @@ def test_beside_its_base_the_change_is_said() -> None:
     assert metrics_table(report).row_count == 1
 
 
+def test_every_source_has_its_share_of_the_answers_that_are_shown() -> None:
+    rows = [Prediction(f"question {number}", ("right",), "said", source=f"data.test[{number // 4}]") for number in range(6)]
+    measured = measured_from(Needs.GENERATED_TEXT, Answers(tuple(rows)), [MetricName.EXACT_MATCH])
+
+    report = report_of(evaluated(measured, measured))
+
+    assert [sample["prompt"] for sample in report["samples"]] == ["question 0", "question 1", "question 4"]
+    assert {sample["base"] for sample in report["samples"]} == {"said"}
+    assert report["rows"]["generated"] == 6
+
+
+def test_answers_that_were_found_are_not_said_to_be_written() -> None:
+    spans = measured_from(Needs.SPANS, Answers((Prediction("Who?", ("Ann",), "Ann"),)), [MetricName.SQUAD_F1])
+
+    report = report_of(evaluated(spans))
+
+    assert (report["answers"], report["rows"]["generated"]) == (None, 0), "as in report.json"
+    assert [sample["tuned"] for sample in report["samples"]] == ["Ann"]
+
+
 def test_of_a_task_that_improves_texts_the_texts_as_they_were_given_are_measured_too() -> None:
     rows = [("i sea the light", "i see the light"), ("to two", "two to two")]
     answers = Answers(tuple(Prediction(given, (reference,), reference) for given, reference in rows))

@@ -150,6 +150,26 @@ def test_what_a_model_was_trained_to_know_is_kept_though_it_is_nothing(tmp_path:
     assert given.task.known == () != task.knowing(prepare(config, tmp_path / "rows").train).known
 
 
+def test_an_encoder_that_was_not_trained_here_is_measured_as_a_run_of_the_job_measures_it(tmp_path: Path) -> None:
+    folder = save_encoder(tmp_path / "model", "AutoModelForMaskedLM", tokenizer=bert_tokenizer(), max_position_embeddings=64)
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": f"A {name} river rises in the mountains. " * 6}))
+    data = {name: [{"path": str(tmp_path / f"{name}.jsonl")}] for name in ("train", "test")}
+    config = train_config(task="language-modeling", data=data, training__maxSequenceLength=64)
+    wanted = Evaluate(model=ChosenModel(name=str(folder)), job=config)
+    (tmp_path / "rows").mkdir()
+    found, dataset = find(wanted.model), prepare(config, tmp_path / "rows")
+
+    given = rows_in_tokens(wanted, dataset, using(folder, task=TaskName.LANGUAGE_MODELING), found, lambda _: None)
+
+    assert given.task == task_of(TaskName.LANGUAGE_MODELING, ModelFamily.ENCODER).fitting(given.tokenizer)
+    assert len(given.rows) > 1
+    assert measured(folder, tmp_path, config)["final"]["maskedLoss"]["value"] > 0
+    longer = config.changed(training=config.training.changed(max_sequence_length=100))
+    with pytest.raises(InputError, match=r"training\.maxSequenceLength: allows rows of 100 tokens, but the model has positions for 64"):
+        measured(folder, tmp_path, longer)
+
+
 def test_a_job_without_test_rows_is_refused(run: Path, tmp_path: Path) -> None:
     config = job(tmp_path)
     without = config.changed(data=config.data.changed(test=None))

@@ -37,6 +37,13 @@ def test_the_form_that_a_run_has_is_taken(run: Path, form: str) -> None:
     assert (found(run, base=True).adapter is not None) == (form == "adapter")
 
 
+def test_a_run_says_how_long_its_rows_are(run: Path, saved_model: Path) -> None:
+    trained = json.loads((run / "run.json").read_text())["lineage"]["training"]
+
+    assert found(run).max_length == trained["maxSequenceLength"]
+    assert found(saved_model).max_length is None
+
+
 def test_a_run_says_its_task_and_its_columns(run: Path) -> None:
     columns = found(run).columns
 

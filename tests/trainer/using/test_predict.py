@@ -1,6 +1,7 @@
 """Answers are those of plain transformers, in the order of the rows, whatever is answered at once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from finetune.api.errors import InputError
 from finetune.api.tasks import TaskName
 from finetune.api.using import ChosenModel, Decoding, Predict
+from tests.trainer.fixtures.encoders import bert_tokenizer, save_encoder
 from tests.trainer.fixtures.using import using
+from trainer.data.spanrow import TAIL
 from trainer.using.found import find
 from trainer.using.loading import Loaded
 from trainer.using.predict import NO_LANGUAGES, predict
@@ -116,6 +119,21 @@ def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused(run: Path) -> Non
 
 def test_nothing_is_computed_with_a_graph(loaded: Loaded) -> None:
     assert not loaded.tuned.engine.forward(input_ids=torch.tensor([[5, 6]])).requires_grad
+
+
+@pytest.mark.parametrize(("learned", "read"), [(None, 384), (60, 60), (450, 450)])
+def test_a_text_is_read_in_windows_as_long_as_the_rows_that_the_model_learned(tmp_path: Path, learned: int | None, read: int) -> None:
+    folder = save_encoder(tmp_path / "m", "AutoModelForQuestionAnswering", tokenizer=bert_tokenizer(), max_position_embeddings=500)
+    loaded, lengths = using(folder, task=TaskName.QUESTION_ANSWERING), list[int]()
+    loaded.tuned.engine.model.register_forward_pre_hook(
+        lambda _, __, inputs: lengths.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    model = ChosenModel(name=str(folder))
+    wanted = Predict(model=model, prompt="Who came?", beside={"context": "Ann came on Monday. " * 60}, output=tmp_path / "answer.json")
+
+    predict(wanted, loaded, replace(find(model), max_length=learned), lambda _: None)
+
+    assert max(lengths) == read - TAIL
 
 
 def test_that_no_languages_are_known_is_said(saved_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
