@@ -76,7 +76,9 @@ def failure(error: BaseException) -> Exit:
             return input_invalid(cause)
     explained = ((reason_of(cause), cause) for cause in causes)
     reason, cause = next(((reason, cause) for reason, cause in explained if reason != REASON_GENERIC), (REASON_GENERIC, causes[0]))
-    return Exit(outcome_of(Result.FAILED, reason, f"{type(cause).__name__}: {cause}"), EXIT_FAILURE)
+    # Our own errors are sentences for users; what another library raises may make no sense without its kind.
+    message = str(cause) if isinstance(cause, RunError) else f"{type(cause).__name__}: {cause}"
+    return Exit(outcome_of(Result.FAILED, reason, message), EXIT_FAILURE)
 
 
 def input_invalid(error: InputError) -> Exit:

@@ -117,6 +117,13 @@ def test_an_exception_arrives_from_a_worker_with_its_message_and_reason(kind: ty
     assert (type(arrived), str(arrived), arrived.reason) == (kind, "why", kind.reason)
 
 
+def test_our_own_errors_are_sentences_and_others_name_their_kind() -> None:
+    message = "the hub at http://127.0.0.1:9 did not answer within 1 s"
+    assert exit_of(raising(HubUnavailable(message))).outcome.message == message
+    assert exit_of(raising(of_workers(HubUnavailable(message)))).outcome.message == message
+    assert exit_of(raising(KeyError("x"))).outcome.message == "KeyError: 'x'"
+
+
 def test_a_good_end_is_a_success() -> None:
     assert exit_of(lambda: "all good").exit_code == EXIT_SUCCESS
 
