@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from finetune.api.tasks import ModelFamily
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
-from trainer.data.sampler import batch_at
+from trainer.data.sampler import order_of
 from trainer.model.location import folder_of, locate
 from trainer.preflight.inputs import tokenizer_for
 from trainer.preflight.prepare import prepare
@@ -64,9 +64,8 @@ def work_of(config: TrainConfig, output: Path, *, packed: bool, device: torch.de
     with tempfile.TemporaryDirectory(prefix="finetune-data-") as folder:
         dataset = prepare(config, Path(folder))
         tokens = [piece.tokens for example in dataset.train for piece in task.encode(example, tokenizer, training.max_sequence_length)]
-    size = training.global_batch_size
-    drawn = (batch_at(step, len(tokens), size, training.seed) for step in range(training.max_steps or 0))
-    steps = [[tokens[row] for _, row in rows] for rows in drawn]
+    order = order_of(training, tokens)
+    steps = [[tokens[row] for _, row in order.batch(step)] for step in range(training.max_steps or 0)]
     return Work(config, output, folder_of(located), tokenizer, steps, packed, device, bfloat16)
 
 

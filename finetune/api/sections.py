@@ -154,6 +154,11 @@ class Training(WireModel):
         description="auto and always put the rows of a forward pass one after the other, without padding, each computed as if alone."
         " Where a model cannot read that, auto pads its rows and always refuses it; never pads.",
     )
+    group_by_length: bool = Field(
+        False,
+        description="Draw rows of like length for each step, among 50 batches of random rows, so that padding hardly costs time. The order"
+        " of the steps is random. Steps are then less alike than those of random rows. Packed rows have no padding to save.",
+    )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(2e-4, description="Peak learning rate.")
     scheduler: Scheduler = Field(Scheduler.COSINE, description="Learning-rate schedule after warm-up.")
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -185,6 +190,11 @@ class Training(WireModel):
             "!self.compile || self.packing == 'never'",
             lambda training: not training.compile or training.packing is Packing.NEVER,
             "training.compile: packed rows would be compiled again for every batch; set packing to never, or compile to false",
+        ),
+        Rule(
+            "!self.groupByLength || self.packing != 'always'",
+            lambda training: not training.group_by_length or training.packing is not Packing.ALWAYS,
+            "training.groupByLength: packed rows have no padding to save; set it to false, or packing to auto or never",
         ),
     )
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Packing
+from finetune.api.sections import Packing, Training
 from trainer.model.attention import PER_DOCUMENT, AttentionCalls, register
 from trainer.model.faults import first_line
 from trainer.objectives.documents import Documents
@@ -28,6 +28,7 @@ TOLERANCES = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 NOT_WANTED = "training.packing is never"
+GROUPED_IN_VAIN = "training.groupByLength: it saves nothing, because this model's rows are packed and have no padding; leave it out"
 
 
 class UnpackableError(Exception):
@@ -78,9 +79,16 @@ def _fault(model: Any, base: PreTrainedModel, forward: Callable[..., Tensor], ar
     return None
 
 
-def padding_finding(reason: str) -> str:
-    """Return what is said of a model whose rows are padded because it cannot read packed ones."""
-    return f"training.packing: rows are padded, because {reason}"
+def layout_finding(training: Training, padded: str | None, *, may_pack: bool) -> str | None:
+    """Return what is said of rows that are laid out otherwise than the job's reader may expect, if they are.
+
+    `padded` is what `padded_because` returned; `may_pack` is False for kinds of models whose rows are always padded.
+    """
+    if padded is None:
+        return GROUPED_IN_VAIN if training.group_by_length else None
+    if training.packing is Packing.AUTO and may_pack:
+        return f"training.packing: rows are padded, because {padded}"
+    return None
 
 
 def _check_architecture(model: PreTrainedModel, arguments: frozenset[str]) -> None:

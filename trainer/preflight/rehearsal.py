@@ -12,12 +12,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Packing
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.faults import first_line
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
-from trainer.model.packing import padded_because, padding_finding
+from trainer.model.packing import layout_finding, padded_because
 from trainer.model.quantization import quantization_of, refuse_unfit
 from trainer.model.recompute import recompute_activations
 from trainer.objectives.base import probed_forward
@@ -46,9 +45,8 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
     whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
     forward = probed_forward(whole, lambda **inputs: logits_of(whole(**inputs)), family)
     reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])
-    if reason is None or config.training.packing is Packing.NEVER or family.targets_follow:  # no encoder reads packed rows
-        return Rehearsed(built=True)
-    return Rehearsed(built=True, findings=(padding_finding(reason),))
+    finding = layout_finding(config.training, reason, may_pack=not family.targets_follow)
+    return Rehearsed(built=True, findings=() if finding is None else (finding,))
 
 
 def _without_weights(located: LocatedModel, model_config: PreTrainedConfig, family: Family) -> PreTrainedModel | None:

@@ -12,7 +12,7 @@ import numpy as np
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.rows import Dataset, Sample
-from trainer.data.sampler import batch_at
+from trainer.data.sampler import order_of
 from trainer.data.shards import Pieces, Samples
 from trainer.engine.base import Engine
 from trainer.objectives.base import Batch
@@ -82,13 +82,14 @@ class Batches:
         self._task = task
         self._training, self._pieces, self._tokenizer, self._engine = config.training, pieces, tokenizer, engine
         self._packed, self._deal = packed, deal_packed if packed else deal
+        self._order = order_of(config.training, pieces.samples)
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
         self._ranks = engine.ranks_aside() if self._augmenter is not None else None
 
     def prepare(self, step: int) -> PreparedStep:
         """Return what this rank computes in a step. With augmentation ranks exchange lengths, so all must call it, in order of steps."""
         training, engine = self._training, self._engine
-        drawn = batch_at(step, len(self._pieces), training.global_batch_size, training.seed)
+        drawn = self._order.batch(step)
         share = self._share(drawn)
         keys, units, words = self._keys(drawn, share)
         own = self._deal(keys, engine.rank, engine.world_size, training.micro_batch_size)

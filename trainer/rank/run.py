@@ -6,9 +6,8 @@ Test: tests/trainer/rank/test_run.py (real Ray, a small model), tests/trainer/ra
 """
 
 from finetune.api.record import OutputRecord
-from finetune.api.sections import Packing
 from finetune.api.timings import TimedStage
-from trainer.model.packing import padding_finding
+from trainer.model.packing import layout_finding
 from trainer.rank.assignment import Assignment
 from trainer.rank.best import take_best_weights
 from trainer.rank.launch import collect_as_usual
@@ -38,11 +37,10 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
     config, dataset, store, clock = work.config, work.inputs.dataset, work.checkpoints(), work.clock
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
     outbox.send(model=loaded.provenance, output=OutputRecord(uri=work.place.uri()))
-    targets_follow = work.inputs.task.objective.family.targets_follow  # the rows of such models are always padded
-    if config.training.packing is Packing.AUTO and loaded.padded_because is not None and not targets_follow:
-        finding = padding_finding(loaded.padded_because)
-        if finding not in outbox.warnings:  # the checks may have found it already
-            outbox.warn(finding)
+    may_pack = not work.inputs.task.objective.family.targets_follow  # the rows of such models are always padded
+    finding = layout_finding(config.training, loaded.padded_because, may_pack=may_pack)
+    if finding is not None and finding not in outbox.warnings:  # the checks may have found it already
+        outbox.warn(finding)
     rows = Rows.of(dataset, work.inputs.written_tokens)
 
     clock.begin(TimedStage.RESUME)

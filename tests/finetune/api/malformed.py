@@ -104,6 +104,11 @@ MALFORMED = [
         ("spec.training", "training.compile: packed rows would be compiled again for every batch; set packing to never"),
     ),
     Malformed(
+        "packed rows grouped by length",
+        resource(training={"epochs": 1, "packing": "always", "groupByLength": True}),
+        ("spec.training", "training.groupByLength: packed rows have no padding to save; set it to false, or packing to auto or never"),
+    ),
+    Malformed(
         "DeepSpeed compiled",
         resource(training={"epochs": 1, "compile": True, "packing": "never"}, distributed={"deepspeed": {}}),
         ("spec", "training.compile: not tried with DeepSpeed"),
