@@ -82,9 +82,10 @@ def test_a_field_is_marked_where_it_is_required(path: str, need: str) -> None:
 
 
 def test_rules_between_members_are_listed_without_those_of_changes() -> None:
-    one_length, padded = find(RESOURCE, "training").rules
+    one_length, padded, grouped = find(RESOURCE, "training").rules
     assert one_length == "training: give exactly one of epochs, maxSteps"
     assert padded.startswith("training.compile: packed rows")
+    assert grouped.startswith("training.groupByLength: packed rows")
     assert find(RESOURCE, "spec").rules
     assert not any("cannot be changed" in rule for rule in find(RESOURCE, "spec").rules)
 

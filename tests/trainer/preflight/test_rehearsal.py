@@ -38,6 +38,15 @@ def test_a_model_whose_rows_would_be_padded_is_named_with_the_reason(saved_model
     assert rehearse(located_folder(saved_model), train_config(training=wanted)).findings == ()
 
 
+def test_grouping_packed_rows_by_length_is_said_to_be_in_vain(saved_model: Path, tmp_path: Path) -> None:
+    wanted = {"epochs": 1, "groupByLength": True}
+    [finding] = rehearse(located_folder(saved_model), train_config(training=wanted)).findings
+    assert finding.startswith("training.groupByLength: it saves nothing, because this model's rows are packed")
+    assert rehearse(located_folder(saved_model), train_config(training=wanted | {"packing": "never"})).findings == ()
+    padded = with_config(saved_model, tmp_path / "model", "gpt_neo")
+    assert rehearse(padded, train_config(training=wanted)).findings == rehearse(padded, train_config()).findings
+
+
 def test_recomputation_that_the_model_does_not_offer_is_refused(saved_model: Path, tmp_path: Path) -> None:
     config = train_config(training={"epochs": 1, "gradientCheckpointing": True})
 
