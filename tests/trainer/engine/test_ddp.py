@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainer.engine.ranks import fork_ranks
+from tests.trainer.engine.ranks import fork_ranks, run_ranks
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine, may_get_no_gradient
 from trainer.engine.optimizer import AdamW
