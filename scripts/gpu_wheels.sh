@@ -21,8 +21,8 @@ DS_BUILD_OPS=0 python3 -m pip wheel --quiet --disable-pip-version-check --no-dep
     echo "gpu_wheels: no wheel of deepspeed could be built: its tests will be skipped" >&2
 # bitsandbytes carries a library for every version of CUDA, 43 MB; only those of CUDA 13 travel, 9 MB.
 "${download[@]}" --only-binary=:all: --python-version "$version" "${platforms[@]}" --platform manylinux_2_24_x86_64 \
-    "$(grep -oE 'bitsandbytes>=[0-9.]+' pyproject.toml)"
-python3 - "$folder"/bitsandbytes-*.whl <<'PYTHON'
+    "$(pinned bitsandbytes)"
+python3 - "$folder"/"$(pinned bitsandbytes | sed 's/==/-/')"-*.whl <<'PYTHON'
 import re
 import sys
 import zipfile

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import deepspeed  # noqa: F401 - engines import it when they are made
 
-from tests.trainer.engine.ranks import environment_of, free_port
+from tests.trainer.engine.ranks import RANKS_SECONDS, environment_of, free_port
 
 
 def run(program: str, world_size: int, output: Path) -> bool:
@@ -22,13 +22,25 @@ def run(program: str, world_size: int, output: Path) -> bool:
     port = free_port()
     left = {fork(program, rank, world_size, port, output) for rank in range(world_size)}
     well = True
+
+    def end_all(*_: object) -> None:
+        nonlocal well
+        well = False
+        for rank in left:
+            os.kill(rank, signal.SIGKILL)
+
+    def end_late(*_: object) -> None:
+        print(f"{world_size} ranks did not end within {RANKS_SECONDS} s", file=sys.stderr)
+        end_all()
+
+    signal.signal(signal.SIGALRM, end_late)
+    signal.alarm(RANKS_SECONDS)
     while left:
         pid, status = os.wait()
         left.discard(pid)
         if status and well:
-            well = False
-            for other in left:
-                os.kill(other, signal.SIGKILL)
+            end_all()
+    signal.alarm(0)
     return well
 
 

@@ -68,7 +68,7 @@ def fork_ranks(program: Path, folder: Path, world_sizes: Sequence[int]) -> dict[
         command, env=os.environ | ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        _, errors = started.communicate(timeout=RANKS_SECONDS * len(world_sizes))
+        _, errors = started.communicate(timeout=RANKS_SECONDS * len(world_sizes) + 10)  # it ends ranks that are late, and says so
     finally:
         if started.poll() is None:
             os.killpg(started.pid, signal.SIGKILL)

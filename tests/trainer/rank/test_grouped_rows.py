@@ -39,7 +39,7 @@ def texts() -> Pieces:
     for number in range(ROWS):
         body = [random.randrange(5, 200) for _ in range(min(60, int(random.expovariate(1 / 10))))]
         ids = [2, number, *body, 3]
-        made.append(Piece(None, Sample(f"row-{number}", [*ids, number % 3], [0] * len(ids) + [1], 0, truncated=False)))
+        made.append(Piece(None, Sample(f"row-{number}", [*ids, number % 3], [0] * len(ids) + [1], 0, truncated=False, tail=1)))
     return stored_pieces(made)
 
 

@@ -63,7 +63,7 @@ def test_a_model_learns_to_find_answers_and_other_programs_find_the_same(tmp_pat
     assert report["final"]["squadF1"]["value"] > learned > 40 > report["baseline"]["squadF1"]["value"]
     assert (report["answers"], report["rows"]["generated"]) == (None, 0), "a part of a text is not written, and no limit cuts it"
 
-    questions = [(row["question"], row["context"]) for row in rows(12, 9)]
+    questions = [(row["question"], row["context"]) for row in rows(48, 9)]
     base = str(folder / "base") if method == "lora" else ""
     command = [sys.executable, "-c", RELOAD, str(folder / "run" / "model"), base, json.dumps(questions)]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
