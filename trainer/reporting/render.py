@@ -108,7 +108,8 @@ def _groups(report: Mapping[str, Any]) -> list[str]:
 def _title(report: Mapping[str, Any]) -> str:
     rows = report.get("rows", {})
     what = "base against tuned" if "baseline" in report else report["model"]["what"]
-    return f"{report['model']['name']}: {what} ({rows.get('evaluated', 0)} test rows, {rows.get('generated', 0)} of them answered)"
+    answered = f", {rows['generated']} of them answered" if rows.get("generated") else ""
+    return f"{report['model']['name']}: {what} ({rows.get('evaluated', 0)} test rows{answered})"
 
 
 def _interval(interval: Sequence[float] | None, facts: MetricFacts) -> str:

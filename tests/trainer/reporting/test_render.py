@@ -64,6 +64,12 @@ def test_the_title_is_one_line_though_the_table_is_narrower() -> None:
     assert f"{name}: base against tuned (40 test rows, 30 of them answered)" in shown(document).splitlines()
 
 
+def test_the_title_of_a_job_without_answers_has_only_the_rows() -> None:
+    document = report(baseline={"accuracy": Figure(0.1)}, final={"accuracy": Figure(0.4)})
+    document["rows"]["generated"] = 0
+    assert shown(document).splitlines()[0].endswith("base against tuned (40 test rows)")
+
+
 @pytest.mark.parametrize(
     ("metric", "base", "tuned", "change"),
     [
