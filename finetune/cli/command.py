@@ -14,6 +14,7 @@ from typing import Any
 
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
+from finetune.api.tasks import TaskName
 from finetune.cli.local.output import OutputBusyError
 from finetune.cli.usage import add_chat, add_evaluate, add_predict
 from finetune.system.files import whole_letters
@@ -29,7 +30,6 @@ NEEDED_PACKAGES = {
     "run": NEEDED_TO_TRAIN, "check": NEEDED_TO_TRAIN, "export": NEEDED_TO_EXPORT, "predict": NEEDED_TO_USE, "chat": NEEDED_TO_USE,
     "evaluate": (*NEEDED_TO_USE, "evaluate", "sacrebleu", "jiwer"),
 }  # fmt: skip
-DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +105,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _init(options: argparse.Namespace) -> int:
     from finetune.cli.init import init
 
-    return init(options.data, options.output, options.model)
+    return init(options.data, options.output, options.model, options.task and TaskName(options.task))
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -195,7 +195,8 @@ def _add_init(commands: Any) -> None:
     )
     parser.add_argument("data", type=Path, metavar="DATA", help="CSV, TSV, JSON, JSON lines, Parquet or text file")
     parser.add_argument("--output", type=Path, default=Path("job.yaml"), metavar="JOB.yaml", help="file to write (default: job.yaml)")
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help=f"model to fine-tune (default: {DEFAULT_MODEL})")
+    parser.add_argument("--model", metavar="NAME", help="model to fine-tune (default: a small one that suits the task)")
+    parser.add_argument("--task", choices=[name.value for name in TaskName], help="what to learn (default: guessed)")
 
 
 def _add_explain(commands: Any) -> None:

@@ -1,29 +1,23 @@
 """`finetune init DATA`: writes a first job for a local file, with the task and columns that its first rows suggest.
 
-What was guessed is printed and is a comment in the file. Tests: tests/finetune/cli/test_init.py.
+What was guessed is printed and is a comment in the file. Tests: tests/finetune/cli/test_init.py, test_init_checked.py.
 """
 
 import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_SUCCESS
-from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, DataFormat
 from finetune.api.spec import API_VERSION, KIND, NAME_MAX_LENGTH
 from finetune.api.tasks import TASKS, TaskName, in_words
-from finetune.cli.datafile import FirstRows, look_at
+from finetune.cli.datafile import SAMPLE_LINES, FirstRows, look_at
+from finetune.cli.guess import TO_FILL_IN, Guess, guess_from, texts_of
 
-CONVERSATIONS = ("messages", "conversations", "conversation")
-PROMPTS = (*PROMPT_NAMES, "user", "message", "text", "sentence", "problem", "source", "document", "title")
-COMPLETIONS = (*COMPLETION_NAMES, "assistant", "label", "intent", "category", "class", "target", "solution", "reply", "summary")
-"""Names of columns by which a pair is known, the likelier ones first."""
-ABOUT_A_ROW = re.compile(r"(.*[_\W])?(id|uuid|index|hash|url|link|date|time|timestamp|lang|language|split|file|filename|licen[sc]e)", re.I)
-TO_FILL_IN = "NAME_OF_THE_COLUMN"
 PLAIN = re.compile(r"(\.\./)*[A-Za-z_][\w./-]*")
 YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 JOB = """\
@@ -33,37 +27,59 @@ kind: {kind}
 metadata: {{name: {name}}}
 spec:
   task: {task}  # {task_comment}
-  model: {{name: {model}}}  # a causal language model of the Hugging Face hub; a local folder is {{path: FOLDER}}
-  data: {{train: [{{path: {path}{columns}}}],  # {columns_comment}
+  model: {{name: {model}}}  # {kind_of_model} of the Hugging Face hub; a local folder is {{path: FOLDER}}
+  data: {{train: [{{path: {path}{source}}}],  # {source_comment}
          validationFraction: 0.1, testFraction: 0.1}}  # rows held out to choose the best weights, and to measure both models
-  method: {{lora: {{rank: 16, alpha: 32}}}}  # or {{full: {{}}}} to train every weight
-  training: {{epochs: 3, globalBatchSize: 8, learningRate: 1.0e-3, maxSequenceLength: 512}}
-{evaluation}  output: {{export: [adapter, merged]}}  # on a cluster also persistentVolumeClaim: {{claimName: NAME}}
+  method: {method}
+  training: {{{training}}}
+{evaluation}  output: {{export: {export}}}  # on a cluster also persistentVolumeClaim: {{claimName: NAME}}
 """
 EVALUATION = """\
   evaluation: {{generation: {{maxNewTokens: {tokens}, samples: 50}}}}  # test rows that are answered, for the text metrics
 """
 ANSWER_TOKENS = (16, 32, 64, 128, 256, 512)
+READ_TOKENS = (128, 256, 512)
+"""What an encoder reads of a text, at most: the small one knows 512 places."""
 BYTES_PER_TOKEN = 3
-"""Of UTF-8: a little less than English has, and a whole character of Chinese, so that answers are rather not cut."""
+"""Of UTF-8: a little less than English has, and a whole character of Chinese, so that texts are rather not cut."""
 
 
 @dataclass(frozen=True)
-class Guess:
-    """What the rows seem to be for. `reason` is for the user; `open` says that a name has to be filled in."""
+class Recipe:
+    """How a kind of model learns, where the job's rows say nothing else."""
 
-    task: TaskName
-    reason: str
-    columns: dict[str, str] = field(default_factory=dict)
-    open: bool = False
-    answer_tokens: int | None = None
-    """Tokens that the answers of the first rows need; None where that is not known."""
+    model: str
+    """A small one that the set-up installs, so that no hub is needed."""
+    kind: str
+    method: str
+    export: str
 
 
-def init(data: Path, output: Path, model: str) -> int:
+WRITER = Recipe(
+    "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "a causal language model",
+    "{lora: {rank: 16, alpha: 32}}  # or {full: {}} to train every weight",
+    "[adapter, merged]",
+)
+ENCODER = Recipe(
+    "sentence-transformers/all-MiniLM-L6-v2",
+    "an encoder",
+    "{full: {}}  # every weight is trained; a larger model needs a lower learningRate, such as 3.0e-5",
+    "[merged]",
+)
+OF_WRITERS = "epochs: 3, globalBatchSize: 8, learningRate: 1.0e-3, maxSequenceLength: 512"
+OF_FEW = "epochs: 10, globalBatchSize: 8, microBatchSize: 8, learningRate: {rate}, maxSequenceLength: {length}"
+OF_MANY = (
+    "epochs: {epochs}, globalBatchSize: 16, microBatchSize: 16, groupByLength: true, learningRate: {rate}, maxSequenceLength: {length}"
+)
+"""A new head needs a hundred steps or so. Rows that are fewer than were looked at are seen more often, in smaller batches."""
+
+
+def init(data: Path, output: Path, model: str | None, task: TaskName | None = None) -> int:
     """Write a job for `data` to `output`; BadInputError where it cannot be read, or `output` exists."""
-    guess = guess_from(look_at(data))
-    text = job_text(data, output, model, guess)
+    first = look_at(data)
+    guess = guess_from(first, task)
+    text = job_text(data, output, model, guess, first)
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -76,47 +92,12 @@ def init(data: Path, output: Path, model: str) -> int:
     return EXIT_SUCCESS
 
 
-def guess_from(first: FirstRows) -> Guess:
-    """Return task and columns that fit the first rows of a file."""
-    if first.format is DataFormat.TEXT:
-        return Guess(TaskName.LANGUAGE_MODELING, "it is plain text")
-    if not first.rows:
-        reason = "its columns cannot be read here; name those that hold prompts and answers"
-        return Guess(TaskName.CHAT, reason, {"prompt": TO_FILL_IN, "completion": TO_FILL_IN}, open=True)
-    conversations = first.conversations()
-    if conversations:
-        column = _first_known(CONVERSATIONS, conversations) or conversations[0]
-        return Guess(TaskName.CHAT, f"column {column} holds conversations", {"messages": column})
-    guess = _guess_from_texts(first.names, first.texts(), nested=bool(first.lists_of_objects()))
-    return replace(guess, answer_tokens=_answer_tokens(first, guess.columns.get("completion")))
-
-
-def _guess_from_texts(names: Sequence[str], texts: Sequence[str], *, nested: bool) -> Guess:
-    prompt = _first_known(PROMPTS, names)
-    completion = _first_known(COMPLETIONS, [name for name in names if name != prompt])
-    own = [name for name in texts if not ABOUT_A_ROW.fullmatch(name)]
-    if not (prompt and completion) and len(own) == 2:
-        prompt = prompt if prompt in own else next(name for name in own if name != completion)
-        completion = next(name for name in own if name != prompt)
-    if prompt and completion:
-        reason = f"column {prompt} seems to hold the prompts and column {completion} the answers"
-        return Guess(TaskName.CHAT, reason, {"prompt": prompt, "completion": completion})
-    if len(own) == 1 and not nested:
-        return Guess(TaskName.LANGUAGE_MODELING, f"{own[0]} is its only column of text", {"text": own[0]})
-    reason = f"it is not clear which of its columns hold prompts and answers (it has: {', '.join(names)})"
-    return Guess(TaskName.CHAT, reason, {"prompt": prompt or TO_FILL_IN, "completion": completion or TO_FILL_IN}, open=True)
-
-
-def _answer_tokens(first: FirstRows, column: str | None) -> int | None:
-    """Return how many tokens the longest of the first answers needs, so that generating them takes no longer than it must."""
-    size = max((len(str(row[column]).encode(errors="replace")) for row in first.rows if column in row), default=0)
-    return next((tokens for tokens in ANSWER_TOKENS if tokens * BYTES_PER_TOKEN >= size), ANSWER_TOKENS[-1]) if size else None
-
-
-def job_text(data: Path, output: Path, model: str, guess: Guess) -> str:
+def job_text(data: Path, output: Path, model: str | None, guess: Guess, first: FirstRows) -> str:
     """Return the job as YAML; paths in it are relative to its folder, as `finetune run` reads them."""
     place = os.path.relpath(data.parent.resolve() / data.name, output.parent.resolve())  # a link's `..` is not the folder it lies in
-    columns = ", ".join(f"{role}: {_quoted(column)}" for role, column in guess.columns.items())
+    texts = texts_of(guess, first)
+    recipe = ENCODER if _is_found(guess, texts) else WRITER
+    tokens = _tokens((answer for _, answers in texts for answer in answers), ANSWER_TOKENS) if recipe is WRITER else None
     return JOB.format(
         path=_quoted(place),
         api_version=API_VERSION,
@@ -124,15 +105,45 @@ def job_text(data: Path, output: Path, model: str, guess: Guess) -> str:
         name=_job_name(data),
         task=guess.task,
         task_comment=f"{TASKS[guess.task].description} (or: {in_words([name for name in TASKS if name is not guess.task], 'or')})",
-        model=_quoted(model),
-        columns=f", columns: {{{columns}}}" if columns else "",
-        evaluation=EVALUATION.format(tokens=guess.answer_tokens) if guess.answer_tokens else "",
-        columns_comment=_printable(f"{'fill in' if guess.open else 'guessed'}: {guess.reason}"),
+        model=_quoted(model or recipe.model),
+        kind_of_model=recipe.kind,
+        source=_source(guess),
+        source_comment=_printable(f"{'fill in' if guess.open else 'guessed'}: {guess.reason}"),
+        method=recipe.method,
+        training=OF_WRITERS if recipe is WRITER else _encoder_training(guess, texts),
+        evaluation=EVALUATION.format(tokens=tokens) if tokens else "",
+        export=recipe.export,
     )
 
 
-def _first_known(known: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((name for wanted in known for name in names if name.lower() == wanted), None)
+def _is_found(guess: Guess, texts: list[tuple[str, tuple[str, ...]]]) -> bool:
+    """Return whether what is learned is a class or a part of the text, so that a model need not write."""
+    if guess.task is TaskName.QUESTION_ANSWERING:
+        return all(answer in text for text, answers in texts for answer in answers)
+    return guess.task is TaskName.TEXT_CLASSIFICATION
+
+
+def _encoder_training(guess: Guess, texts: list[tuple[str, tuple[str, ...]]]) -> str:
+    """Return the settings for an encoder: longer texts than it knows are cut, or read in windows where an answer is looked for."""
+    many = len(texts) >= SAMPLE_LINES - 1  # a table's first line is its header
+    if guess.task is TaskName.QUESTION_ANSWERING:
+        return (OF_MANY if many else OF_FEW).format(epochs=3, rate="1.0e-4", length=256)
+    length = _tokens((text for text, _ in texts), READ_TOKENS) or READ_TOKENS[-1]
+    return (OF_MANY if many else OF_FEW).format(epochs=5, rate="2.0e-4", length=length)
+
+
+def _tokens(texts: Iterable[str], sizes: tuple[int, ...]) -> int | None:
+    """Return which of some numbers of tokens the longest of the texts needs; None without a text."""
+    size = max((len(text.encode(errors="replace")) for text in texts), default=0)
+    return next((tokens for tokens in sizes if tokens * BYTES_PER_TOKEN >= size), sizes[-1]) if size else None
+
+
+def _source(guess: Guess) -> str:
+    """Return what the source of the rows has beside its path."""
+    columns = ", ".join(f"{role}: {_quoted(column)}" for role, column in guess.columns.items())
+    languages = zip(("sourceLanguage", "targetLanguage"), guess.languages or (), strict=False)
+    found = [f"columns: {{{columns}}}"] if columns else []
+    return "".join(f", {member}" for member in [*found, *(f"{name}: {_quoted(code)}" for name, code in languages)])
 
 
 def _job_name(data: Path) -> str:

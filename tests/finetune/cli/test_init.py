@@ -8,10 +8,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.api.sources import DataFormat
 from finetune.api.spec import FineTuneJobSpec
 from finetune.api.tasks import TaskName
-from finetune.cli.command import DEFAULT_MODEL, run_command
-from finetune.cli.init import TO_FILL_IN, Guess, job_text
+from finetune.cli.command import run_command
+from finetune.cli.datafile import FirstRows
+from finetune.cli.guess import TO_FILL_IN, Guess
+from finetune.cli.init import ENCODER, WRITER, Recipe, job_text
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run
 from finetune.cli.local.machine import Machine
@@ -31,34 +34,15 @@ def columns_of(spec: FineTuneJobSpec) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "task", "columns"),
+    ("name", "content", "task", "columns", "recipe"),
     [
-        pytest.param("a.csv", "text,category\nhi,greeting\n", "chat", {"prompt": "text", "completion": "category"}, id="labels"),
-        pytest.param("a.csv", "id;question;answer\n1;a b;c\n", "chat", {"prompt": "question", "completion": "answer"}, id="semicolons"),
-        pytest.param("a.tsv", "en\tde\nhouse\tHaus\n", "chat", {"prompt": "en", "completion": "de"}, id="two-columns-of-words"),
-        pytest.param("a.csv", "text,label\nhi there,1\n", "chat", {"prompt": "text", "completion": "label"}, id="label-is-a-number"),
-        pytest.param("a.csv", "answer,what\nyes it is,is it\n", "chat", {"prompt": "what", "completion": "answer"}, id="answer-first"),
-        pytest.param("a.csv", "id,body,url\n1,some words,http://a\n", "language-modeling", {"text": "body"}, id="one-column-of-words"),
-        pytest.param("a.txt", "words\n", "language-modeling", {}, id="plain-text"),
-        pytest.param(
-            "a.jsonl",
-            json.dumps({"id": 1, "messages": [{"role": "user", "content": "a"}]}),
-            "chat",
-            {"messages": "messages"},
-            id="messages",
-        ),
-        pytest.param("a.json", json.dumps([{"talk": [{"from": "human", "value": "a"}]}]), "chat", {"messages": "talk"}, id="from-value"),
-        pytest.param(
-            "a.json",
-            json.dumps({"version": "1", "data": [{"instruction": "a", "input": "b", "output": "c"}]}),
-            "chat",
-            {"prompt": "instruction", "completion": "output"},
-            id="list-in-a-wrapper",
-        ),
+        pytest.param("a.csv", "prompt,completion\na b,c\n", "chat", {"prompt": "prompt", "completion": "completion"}, WRITER, id="pairs"),
+        pytest.param("a.csv", "text,label\na b,c\n", "text-classification", {"text": "text", "label": "label"}, ENCODER, id="classes"),
+        pytest.param("a.txt", "words\n", "language-modeling", {}, WRITER, id="plain text"),
     ],
 )
-def test_task_and_columns_follow_from_the_first_rows(
-    tmp_path: Path, name: str, content: str, task: str, columns: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_the_job_is_of_the_task_that_was_guessed_and_of_a_model_that_can_learn_it(
+    tmp_path: Path, name: str, content: str, task: str, columns: dict[str, str], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = initialized(tmp_path, name, content, monkeypatch)
     assert spec.task == task
@@ -66,7 +50,55 @@ def test_task_and_columns_follow_from_the_first_rows(
     assert spec.data.train[0].path == name
     assert spec.data.validation_fraction
     assert spec.data.test_fraction
-    assert spec.method.lora
+    assert spec.model.name == recipe.model
+    assert (spec.method.full is not None, spec.method.lora is not None) == (recipe is ENCODER, recipe is WRITER)
+
+
+def test_a_task_that_is_given_is_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("text,label\nhi there,good\n")
+    assert run_command(["init", "a.csv", "--task", "chat"]) == 0
+    spec = read_job_file(Path("job.yaml")).spec
+    assert (spec.task, columns_of(spec)) == ("chat", {"prompt": "text", "completion": "label"})
+
+
+def test_a_task_that_needs_columns_is_refused_for_plain_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("words\n")
+    assert run_command(["init", "a.txt", "--task", "translation"]) == 2
+    assert capsys.readouterr().err.startswith("--task: translation needs source and target, and a file of plain text has no columns; ")
+    assert not Path("job.yaml").exists()
+
+
+def test_languages_that_were_found_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = json.dumps({"translation": {"en": "no", "no": "nei"}})
+    source = initialized(tmp_path, "a.jsonl", rows, monkeypatch).data.train[0]
+    assert (source.source_language, source.target_language, source.columns) == ("en", "no", None)
+
+
+@pytest.mark.parametrize(("rows", "batch", "epochs"), [(60, 8, 10), (500, 16, 5)])
+def test_few_rows_are_seen_more_often_in_smaller_batches(
+    tmp_path: Path, rows: int, batch: int, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = initialized(tmp_path, "a.csv", "text,label\n" + "a b,c\nd e,f\n" * (rows // 2), monkeypatch).training
+    assert (training.global_batch_size, training.micro_batch_size, training.epochs) == (batch, batch, epochs)
+
+
+@pytest.mark.parametrize(("words", "tokens"), [(10, 128), (250, 256), (4000, 512)])
+def test_an_encoder_reads_as_much_as_the_texts_have(tmp_path: Path, words: int, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = initialized(tmp_path, "a.csv", f"text,label\n{'is ' * words},good\nno,bad\n", monkeypatch)
+    assert spec.training.max_sequence_length == tokens
+
+
+@pytest.mark.parametrize(("answer", "recipe"), [("noon", ENCODER), ("at midday", WRITER)], ids=["in the text", "in other words"])
+def test_answers_in_other_words_than_the_text_are_written(
+    tmp_path: Path, answer: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = initialized(tmp_path, "a.csv", f"question,context,answer\nWhen?,It sails at noon.,{answer}\n", monkeypatch)
+    assert (spec.task, spec.model.name) == ("question-answering", recipe.model)
+    assert (spec.evaluation is None) == (recipe is ENCODER)
 
 
 @pytest.mark.parametrize(
@@ -90,10 +122,11 @@ def test_what_was_guessed_and_the_next_command_are_printed(
 ) -> None:
     initialized(tmp_path, "my rows.csv", "text,label\nhi there,good\n", monkeypatch)
     assert capsys.readouterr().out.splitlines() == [
-        "job.yaml: a job of task chat for my rows.csv; column text seems to hold the prompts and column label the answers",
+        "job.yaml: a job of task text-classification for my rows.csv;"
+        " column text seems to hold texts and column label their classes (1 in its first rows)",
         "Next: finetune check job.yaml",
     ]
-    assert "# guessed: column text seems to hold the prompts" in (tmp_path / "job.yaml").read_text()
+    assert "# guessed: column text seems to hold texts" in (tmp_path / "job.yaml").read_text()
 
 
 def test_a_job_that_exists_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,14 +162,14 @@ def test_the_name_of_the_job_is_valid_whatever_the_file_is_called(tmp_path: Path
 @given(names=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), min_size=2, max_size=2))
 def test_any_name_of_a_column_stands_in_the_file_as_it_is(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     columns = {"prompt": names[0], "completion": names[1]}
-    text = job_text(Path("a.csv"), Path("job.yaml"), DEFAULT_MODEL, Guess(TaskName.CHAT, f"it has {names}", columns))
+    text = job_text(Path("a.csv"), Path("job.yaml"), None, Guess(TaskName.CHAT, f"it has {names}", columns), FirstRows(DataFormat.CSV))
     path = tmp_path_factory.mktemp("job") / "job.yaml"
     path.write_text(text, encoding="utf-8")
     assert columns_of(read_job_file(path).spec) == columns
 
 
 def test_the_job_is_twelve_lines_under_a_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    initialized(tmp_path, "a.csv", "text,label\nhi there,good\n", monkeypatch)
+    initialized(tmp_path, "a.csv", "prompt,completion\nhi there,good\n", monkeypatch)
     lines = (tmp_path / "job.yaml").read_text().splitlines()
     assert lines[0].startswith("# Written by")
     assert len(lines[1:]) == 12
@@ -148,7 +181,7 @@ def test_the_job_is_twelve_lines_under_a_comment(tmp_path: Path, monkeypatch: py
 def test_answers_are_generated_as_long_as_those_in_the_file(
     tmp_path: Path, answer: str, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = initialized(tmp_path, "a.csv", f"text,label\nhi there,{answer}\n", monkeypatch)
+    spec = initialized(tmp_path, "a.csv", f"prompt,completion\nhi there,{answer}\n", monkeypatch)
     assert spec.evaluation
     assert spec.evaluation.generation
     assert spec.evaluation.generation.max_new_tokens == tokens
