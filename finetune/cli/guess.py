@@ -136,7 +136,7 @@ def _translations(first: FirstRows) -> Guess | None:
     spoken = [(name, code) for name in _own_texts(first) if (code := language_of(name))]
     if len(spoken) > 1:
         (source, source_language), (target, target_language) = spoken[:2]
-        reason = f"columns {source} and {target} are called as languages"
+        reason = f"columns {source} and {target} are named after languages"
         return Guess(TaskName.TRANSLATION, reason, {"source": source, "target": target}, (source_language, target_language))
     known = [_first_known(names, first.texts()) for names in (SOURCES, TARGETS)]
     if not (known[0] and known[1]):
