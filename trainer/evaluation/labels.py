@@ -13,6 +13,7 @@ from trainer.engine.inference import Inference
 from trainer.evaluation.generation import Generated
 from trainer.evaluation.metrics.evidence import HALF
 from trainer.objectives.classification import probabilities_of
+from trainer.objectives.reading import padded
 from trainer.tasks.base import Classify
 
 
@@ -58,9 +59,7 @@ def classify(
 
 
 def _answers(engine: Inference, requests: Sequence[Classify], max_length: int) -> list[Labelled]:
-    texts = [torch.tensor(shortened(request.text_ids, max_length, request.closing)) for request in requests]
-    ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True).long()
-    mask = (torch.arange(ids.shape[1]) < torch.tensor([len(text) for text in texts]).unsqueeze(1)).long()
+    ids, mask = padded([shortened(request.text_ids, max_length, request.closing) for request in requests])
     scores = engine.forward(input_ids=ids.to(engine.device), attention_mask=mask.to(engine.device))
     found = probabilities_of(scores, several=requests[0].several).tolist()
     return [_labelled(request, probabilities) for request, probabilities in zip(requests, found, strict=True)]

@@ -18,7 +18,7 @@ from trainer.data.spanrow import TAIL
 from trainer.engine.inference import Inference
 from trainer.evaluation.generation import Generated
 from trainer.objectives.base import Forward, arguments_of
-from trainer.objectives.span import padded, scores_of
+from trainer.objectives.span import pair_inputs, scores_of
 from trainer.tasks.base import Extract
 from trainer.text.windows import Window, windows_of
 from trainer.training.batches import AtOnce
@@ -127,7 +127,7 @@ def _scored(
         batch = batches[turn] if turn < len(batches) else []
         if batch or engine.shards_parameters:
             rows = [(window.input_ids, window.second) for _, window in batch] or [((0, 0), 0)]
-            inputs = {name: value.to(engine.device) for name, value in padded(rows).items()}
+            inputs = {name: value.to(engine.device) for name, value in pair_inputs(rows).items()}
             for (number, window), scores in zip(batch, scores_of(forward, inputs).cpu(), strict=False):
                 found[number] = found[number].with_window(best_spans(scores, window), float(scores[0].sum()))
     return found

@@ -1,12 +1,12 @@
 """The interface of objectives, so that the training loop and the evaluator need not know the kind of model.
 
 An objective returns sums over the units of a batch (tokens with loss, for a language model), never means: the loop divides
-once, by the units of the whole global batch. Test: tests/trainer/objectives/test_causal.py.
+once, by the units of the whole global batch. Tests: tests/trainer/objectives/test_base.py, tests/trainer/objectives/test_causal.py.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
@@ -31,6 +31,23 @@ class LossSums:
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return the tensor on `device`; a GPU fetches it from pinned memory, so that the host need not wait for it."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Fields of which some are tensors, or mappings to tensors, or hold tensors in the same way."""
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same with its tensors on `device`."""
+        return replace(self, **{field.name: _moved(getattr(self, field.name), device) for field in fields(self)})
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return on_device(value, device)
+    if isinstance(value, Tensors):
+        return value.to(device)
+    return {name: _moved(one, device) for name, one in value.items()} if isinstance(value, Mapping) else value
 
 
 class Batch(Protocol):
@@ -102,3 +119,11 @@ class Objective(Protocol[B]):
 
         For figures: without a graph, with little memory. A sample's value depends on no other in its batch.
         """
+
+
+class FixedTargets:
+    """An objective whose rows have the same targets in every epoch."""
+
+    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
+        """Return the sample as it is."""
+        return sample

@@ -12,59 +12,31 @@ import torch
 from torch import Tensor, nn
 
 from trainer.data.rows import Sample
-from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.base import FixedTargets, Forward, LossSums
 from trainer.objectives.documents import Documents
 from trainer.objectives.family import CAUSAL_LM
-from trainer.objectives.loss import loss_sums, nll_of_units, sums_each
+from trainer.objectives.loss import TokenBatch, loss_sums, nll_of_units, sums_each
 from trainer.objectives.outputlayer import is_frozen, loss_of_hidden, nll_of_hidden, without_output_layer
+from trainer.objectives.reading import padded
 
 
 @dataclass(frozen=True)
-class CausalBatch:
+class CausalBatch(TokenBatch):
     """Samples as rows padded on the right to one length, or packed: one row of all of them without padding.
 
-    `positions` are those whose next token has loss in any row.
+    `positions` are those whose next token has loss in any row; logits are computed nowhere else.
     """
 
     inputs: Mapping[str, Any]
-    """Arguments of the model: `input_ids` (rows, length), and what says where samples end. Padding has id 0 and is masked by length:
-    the pad id may be a real token."""
+    """Arguments of the model: `input_ids` (rows, length), and what says where samples end."""
     positions: Tensor
     """(kept,); sorted positions at which logits are needed, never empty."""
-    targets: Tensor
-    """(units,); the tokens with loss."""
-    places: Tensor
-    """(units,); where the logits of each are in the flattened (rows, kept). Known before a GPU is: to find them there would wait for it."""
-    units_each: tuple[int, ...]
-    """How many of these tokens each sample has, in order."""
-    tokens: int
-    """Number of tokens, excluding padding."""
-
-    @property
-    def units(self) -> int:
-        """Number of tokens with loss."""
-        return len(self.targets)
-
-    def to(self, device: torch.device) -> "CausalBatch":
-        """Return the batch with its tensors on `device`."""
-        return CausalBatch(
-            {name: value.to(device) if isinstance(value, Documents) else on_device(value, device) for name, value in self.inputs.items()},
-            on_device(self.positions, device),
-            on_device(self.targets, device),
-            on_device(self.places, device),
-            self.units_each,
-            self.tokens,
-        )
 
 
-class CausalObjective:
+class CausalObjective(FixedTargets):
     """Next-token prediction with a causal language model."""
 
     family = CAUSAL_LM
-
-    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
-        """Return the sample: its targets are always the same."""
-        return sample
 
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> CausalBatch:
         """Pad or pack `samples`, at least one, into a batch. A sample's token i is the target of position i - 1."""
@@ -90,25 +62,22 @@ CAUSAL = CausalObjective()
 
 
 def _padded(samples: Sequence[Sample]) -> CausalBatch:
-    length = max(len(row.input_ids) for row in samples)
-    input_ids = torch.zeros((len(samples), length), dtype=torch.long)
-    attention_mask = torch.zeros((len(samples), length), dtype=torch.long)
-    loss_mask = torch.zeros((len(samples), length), dtype=torch.bool)
-    for index, row in enumerate(samples):
-        size = len(row.input_ids)
-        input_ids[index, :size] = torch.tensor(row.input_ids)
-        attention_mask[index, :size] = 1
-        loss_mask[index, : size - 1] = torch.tensor(row.loss_mask[1:], dtype=torch.bool)
+    input_ids, attention_mask = padded([row.input_ids for row in samples])
+    loss_mask, _ = padded([_loss_of_next(row) for row in samples])
     inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-    return _batch(inputs, loss_mask, units_each(samples), int(attention_mask.sum()))
+    return _batch(inputs, loss_mask.bool(), units_each(samples), int(attention_mask.sum()))
 
 
 def _packed(samples: Sequence[Sample]) -> CausalBatch:
     documents = Documents.of([len(row.input_ids) for row in samples])
     input_ids = torch.cat([torch.tensor(row.input_ids) for row in samples]).unsqueeze(0)
-    # A document's last position has no next token: what follows there belongs to another document.
-    loss = torch.cat([torch.tensor([*row.loss_mask[1:], False], dtype=torch.bool) for row in samples]).unsqueeze(0)
-    return _batch(documents.inputs(input_ids), loss, units_each(samples), input_ids.numel())
+    loss_mask = torch.cat([torch.tensor(_loss_of_next(row), dtype=torch.bool) for row in samples]).unsqueeze(0)
+    return _batch(documents.inputs(input_ids), loss_mask, units_each(samples), input_ids.numel())
+
+
+def _loss_of_next(sample: Sample) -> list[int]:
+    """Return for each position of a sample whether its next token has loss: the last one has none, even if another sample follows."""
+    return [*sample.loss_mask[1:], 0]
 
 
 def units_each(samples: Sequence[Sample]) -> tuple[int, ...]:
@@ -123,7 +92,7 @@ def _batch(inputs: Mapping[str, Any], loss_mask: Tensor, each: tuple[int, ...], 
         positions = torch.zeros(1, dtype=torch.long)
     places = loss_mask[:, positions].flatten().nonzero().flatten()
     following = torch.roll(inputs["input_ids"], -1, dims=1)
-    return CausalBatch(inputs, positions, following[:, positions].flatten()[places], places, each, tokens)
+    return CausalBatch(following[:, positions].flatten()[places], places, each, tokens, inputs, positions)
 
 
 def _logits(forward: Forward, batch: CausalBatch) -> Tensor:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
-from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.base import FixedTargets, Forward, LossSums, Tensors
 from trainer.objectives.family import Family
 from trainer.objectives.reading import read_inputs, refuse_packing
 
 
 @dataclass(frozen=True)
-class ClassBatch:
+class ClassBatch(Tensors):
     """Texts padded to one length, each with its class or classes."""
 
     inputs: Mapping[str, Tensor]
@@ -33,14 +33,9 @@ class ClassBatch:
         """Number of decisions: one a row, or one a row and class."""
         return self.targets.numel()
 
-    def to(self, device: torch.device) -> "ClassBatch":
-        """Return the batch with its tensors on `device`."""
-        inputs = {name: on_device(value, device) for name, value in self.inputs.items()}
-        return ClassBatch(inputs, on_device(self.targets, device), self.tokens)
-
 
 @dataclass(frozen=True)
-class ClassificationObjective:
+class ClassificationObjective(FixedTargets):
     """Cross-entropy over classes; with several labels a row, binary cross-entropy of each class."""
 
     classes: tuple[str, ...]
@@ -60,10 +55,6 @@ class ClassificationObjective:
         }
         auto_class = "AutoModelForSequenceClassification"
         return Family(ModelFamily.ENCODER, auto_class, "SEQ_CLS", settings if self.classes else {}, new_head=True)
-
-    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
-        """Return the sample: its targets are always the same."""
-        return sample
 
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> ClassBatch:
         """Pad what `samples`, at least one, read; take their classes from their tails."""

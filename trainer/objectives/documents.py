@@ -13,11 +13,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from trainer.objectives.base import on_device
+from trainer.objectives.base import Tensors
 
 
 @dataclass(frozen=True)
-class Documents:
+class Documents(Tensors):
     """The documents of one packed row."""
 
     lengths: tuple[int, ...]
@@ -46,7 +46,3 @@ class Documents:
         """
         mask = torch.ones((1, 1, 1, 1), dtype=torch.bool)
         return {"input_ids": ids, "position_ids": self.positions(), "attention_mask": mask, "documents": self}
-
-    def to(self, device: torch.device) -> Self:
-        """Return the documents with their boundaries on `device`."""
-        return type(self)(self.lengths, on_device(self.boundaries, device))

@@ -5,15 +5,36 @@ Test: tests/trainer/objectives/test_loss.py, tests/trainer/engine/test_invarianc
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from trainer.objectives.base import LossSums
+from trainer.objectives.base import LossSums, Tensors
 
 CHUNK_POSITIONS = 16
 """Positions whose log-probabilities are computed at once: enough to keep a processor busy, 10 MB for a vocabulary of 152,000."""
+
+
+@dataclass(frozen=True)
+class TokenBatch(Tensors):
+    """Samples of which some tokens are predicted, and where."""
+
+    targets: Tensor
+    """(units,); the tokens with loss."""
+    places: Tensor
+    """(units,); where the logits of each are in the flattened (rows, positions). Known before a GPU is: to find them there would wait
+    for it."""
+    units_each: tuple[int, ...]
+    """How many of these tokens each sample has, in order."""
+    tokens: int
+    """Number of tokens that the model reads, excluding padding."""
+
+    @property
+    def units(self) -> int:
+        """Number of tokens with loss."""
+        return len(self.targets)
 
 
 def loss_sums(logits: Tensor, places: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> LossSums:

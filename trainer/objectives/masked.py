@@ -13,9 +13,9 @@ from finetune.api.tasks import ModelFamily
 from trainer.data.masking import Masking
 from trainer.data.rows import Sample
 from trainer.data.sampler import random_for
-from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.base import Forward, LossSums
 from trainer.objectives.family import Family
-from trainer.objectives.loss import loss_sums, nll_of_units, sums_each
+from trainer.objectives.loss import TokenBatch, loss_sums, nll_of_units, sums_each
 from trainer.objectives.reading import read_inputs, refuse_packing
 
 # With adapters PEFT has no task of this name; this one changes nothing about the model.
@@ -23,28 +23,10 @@ MASKED_LM = Family(ModelFamily.ENCODER, "AutoModelForMaskedLM", "FEATURE_EXTRACT
 
 
 @dataclass(frozen=True)
-class MaskedBatch:
-    """Texts with hidden tokens, padded to one length."""
+class MaskedBatch(TokenBatch):
+    """Texts padded to one length; the tokens with loss are those that are hidden."""
 
     inputs: Mapping[str, Tensor]
-    targets: Tensor
-    """(units,); the hidden tokens."""
-    places: Tensor
-    """(units,); where the logits of each are in the flattened (rows, length)."""
-    units_each: tuple[int, ...]
-    """How many of them each sample has, in order."""
-    tokens: int
-    """Number of tokens, excluding padding."""
-
-    @property
-    def units(self) -> int:
-        """Number of hidden tokens."""
-        return len(self.targets)
-
-    def to(self, device: torch.device) -> "MaskedBatch":
-        """Return the batch with its tensors on `device`."""
-        inputs = {name: on_device(value, device) for name, value in self.inputs.items()}
-        return MaskedBatch(inputs, on_device(self.targets, device), on_device(self.places, device), self.units_each, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -68,7 +50,7 @@ class MaskedObjective:
         length = inputs["input_ids"].shape[1]
         places = [number * length + place for number, row in enumerate(samples) for place, marked in enumerate(row.loss_mask) if marked]
         hidden = torch.tensor([token for row in samples for token in row.targets], dtype=torch.long)
-        return MaskedBatch(inputs, hidden, torch.tensor(places, dtype=torch.long), tuple(row.tail for row in samples), tokens)
+        return MaskedBatch(hidden, torch.tensor(places, dtype=torch.long), tuple(row.tail for row in samples), tokens, inputs)
 
     def loss(self, forward: Forward, batch: MaskedBatch, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums of one batch over its hidden tokens."""

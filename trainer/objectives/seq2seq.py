@@ -12,16 +12,17 @@ from torch import Tensor
 
 from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
-from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.base import FixedTargets, Forward, LossSums
 from trainer.objectives.family import Family
-from trainer.objectives.loss import loss_sums, nll_of_units, sums_each
+from trainer.objectives.loss import TokenBatch, loss_sums, nll_of_units, sums_each
+from trainer.objectives.reading import padded
 
 SEQ2SEQ_LM = Family(ModelFamily.SEQ2SEQ, "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM")
 
 
 @dataclass(frozen=True)
-class Seq2SeqBatch:
-    """Samples as rows, sources and targets each padded on the right to one length. Padding has id 0 and is masked by length."""
+class Seq2SeqBatch(TokenBatch):
+    """Samples as rows, sources and targets each padded on the right to one length; `tokens` counts both."""
 
     sources: Tensor
     """(rows, source length); what the encoder reads."""
@@ -31,52 +32,22 @@ class Seq2SeqBatch:
     """(rows, target length); the decoder reads them shifted by one, after the model's start token."""
     answer_mask: Tensor
     """(rows, target length); 1 where the decoder's output predicts a token."""
-    targets: Tensor
-    """(units,); the tokens of all targets."""
-    places: Tensor
-    """(units,); where the logits of each are in the flattened (rows, target length)."""
-    units_each: tuple[int, ...]
-    """How many of these tokens each sample has, in order."""
-    tokens: int
-    """Number of tokens of sources and targets, excluding padding."""
-
-    @property
-    def units(self) -> int:
-        """Number of target tokens."""
-        return len(self.targets)
-
-    def to(self, device: torch.device) -> "Seq2SeqBatch":
-        """Return the batch with its tensors on `device`."""
-        return Seq2SeqBatch(
-            on_device(self.sources, device),
-            on_device(self.source_mask, device),
-            on_device(self.answers, device),
-            on_device(self.answer_mask, device),
-            on_device(self.targets, device),
-            on_device(self.places, device),
-            self.units_each,
-            self.tokens,
-        )
 
 
-class Seq2SeqObjective:
+class Seq2SeqObjective(FixedTargets):
     """Prediction of a target from a source with an encoder-decoder."""
 
     family = SEQ2SEQ_LM
-
-    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
-        """Return the sample: its targets are always the same."""
-        return sample
 
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> Seq2SeqBatch:
         """Pad `samples`, at least one, into a batch; ValueError for packed rows, which no encoder-decoder reads."""
         if packed:
             raise ValueError("the rows of an encoder-decoder are never packed")
-        sources, source_mask = _padded([row.read for row in samples])
-        answers, answer_mask = _padded([row.targets for row in samples])
+        sources, source_mask = padded([row.read for row in samples])
+        answers, answer_mask = padded([row.targets for row in samples])
         places = answer_mask.flatten().nonzero().flatten()
         learned, tokens = tuple(row.tail for row in samples), sum(len(row.input_ids) for row in samples)
-        return Seq2SeqBatch(sources, source_mask, answers, answer_mask, answers.flatten()[places], places, learned, tokens)
+        return Seq2SeqBatch(answers.flatten()[places], places, learned, tokens, sources, source_mask, answers, answer_mask)
 
     def loss(self, forward: Forward, batch: Seq2SeqBatch, label_smoothing: float = 0.0) -> LossSums:
         """Return the sums of one batch over its target tokens."""
@@ -88,16 +59,6 @@ class Seq2SeqObjective:
 
 
 SEQ2SEQ = Seq2SeqObjective()
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return ids and mask, (rows, length); at least one position, which is padding where no row has tokens."""
-    length = max(1, *(len(row) for row in rows))
-    ids, mask = (torch.zeros((len(rows), length), dtype=torch.long) for _ in range(2))
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
-        mask[index, : len(row)] = 1
-    return ids, mask
 
 
 def _logits(forward: Forward, batch: Seq2SeqBatch) -> Tensor:

@@ -14,8 +14,9 @@ from torch.nn import functional
 from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
 from trainer.data.spanrow import MAY_LACK, POSITIONS, TARGETS, segments
-from trainer.objectives.base import Forward, LossSums, on_device
+from trainer.objectives.base import FixedTargets, Forward, LossSums, Tensors
 from trainer.objectives.family import Family
+from trainer.objectives.reading import padded
 
 
 def spans_family(*, may_lack: bool) -> Family:
@@ -30,11 +31,11 @@ SPANS = spans_family(may_lack=False)
 
 
 @dataclass(frozen=True)
-class SpanBatch:
+class SpanBatch(Tensors):
     """Samples padded on the right to one length, with the positions to find."""
 
     inputs: Mapping[str, Tensor]
-    """`input_ids`, `attention_mask` and `token_type_ids`, each (rows, length); padding has id 0 and is masked by length."""
+    """`input_ids`, `attention_mask` and `token_type_ids`, each (rows, length)."""
     targets: Tensor
     """(rows, 2): the right first and last position."""
     known: Tensor
@@ -44,27 +45,18 @@ class SpanBatch:
     units: int
     """Two for each row with targets: its first and its last position."""
 
-    def to(self, device: torch.device) -> "SpanBatch":
-        """Return the batch with its tensors on `device`."""
-        inputs = {name: on_device(value, device) for name, value in self.inputs.items()}
-        return SpanBatch(inputs, on_device(self.targets, device), on_device(self.known, device), self.tokens, self.units)
 
-
-class SpanObjective:
+class SpanObjective(FixedTargets):
     """The first and the last token of an answer, each chosen among the tokens of the row."""
 
     def __init__(self, family: Family) -> None:
         self.family = family
 
-    def redrawn(self, sample: Sample, epoch: int, seed: int) -> Sample:
-        """Return the sample: its targets are always the same."""
-        return sample
-
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> SpanBatch:
         """Pad `samples`, at least one, into a batch; rows of encoders are never packed."""
         if packed:
             raise ValueError("rows with spans cannot be packed")
-        inputs = padded([(row.read, row.targets[0]) for row in samples])
+        inputs = pair_inputs([(row.read, row.targets[0]) for row in samples])
         units = [sum(row.loss_mask) for row in samples]
         targets = torch.tensor([list(row.targets[-TARGETS:]) for row in samples])
         return SpanBatch(inputs, targets, torch.tensor(units) > 0, int(inputs["attention_mask"].sum()), sum(units))
@@ -88,15 +80,11 @@ class SpanObjective:
 SPAN, SPAN_OR_NONE = SpanObjective(SPANS), SpanObjective(spans_family(may_lack=True))
 
 
-def padded(rows: Sequence[tuple[Sequence[int], int]]) -> dict[str, Tensor]:
+def pair_inputs(rows: Sequence[tuple[Sequence[int], int]]) -> dict[str, Tensor]:
     """Return the arguments of a model for rows of tokens, each with where its second text begins, padded on the right."""
-    length = max(len(row) for row, _ in rows)
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    inputs = {name: torch.zeros((len(rows), length), dtype=torch.long) for name in names}
-    for index, (row, second) in enumerate(rows):
-        for name, values in zip(names, (row, [1] * len(row), segments(len(row), second)), strict=True):
-            inputs[name][index, : len(row)] = torch.tensor(values)
-    return inputs
+    ids, mask = padded([row for row, _ in rows])
+    types, _ = padded([segments(len(row), second) for row, second in rows])
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
 def _right(scores: Tensor, batch: SpanBatch) -> Tensor:
