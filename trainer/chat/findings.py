@@ -3,7 +3,7 @@
 Tests: tests/trainer/chat/test_findings.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,16 @@ from trainer.data.rows import Sample
 from trainer.data.sampled import Each, Sampled
 from trainer.data.shards import notes_of
 from trainer.text.findings import control_token_findings
+
+
+def conversation_findings(sides: Sequence[Sampled[ChatExample]], tokenizer: Any) -> list[str]:
+    """Return all findings on data sets, of which the first is that of the training rows."""
+    return [
+        *stop_findings(sides[0], tokenizer),
+        *clock_findings(tokenizer),
+        *(finding for side in sides for finding in turn_findings(side)),
+        *(finding for side in sides for finding in control_findings(side)),
+    ]
 
 
 def stop_findings(side: Sampled[ChatExample], tokenizer: Any) -> list[str]:

@@ -5,39 +5,30 @@ trainer/chat reads, renders and tokenizes conversations. Tests: tests/trainer/ta
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from finetune.api.sources import Columns
 from finetune.api.tasks import TASKS as FACTS
-from finetune.api.tasks import ModelFamily, TaskName
+from finetune.api.tasks import TaskName
 from trainer.chat.example import ChatExample
-from trainer.chat.findings import clock_findings, control_findings, stop_findings, turn_findings
+from trainer.chat.findings import conversation_findings
 from trainer.chat.rows import conversation_advice, conversation_in, conversation_layout, with_answer
-from trainer.chat.template import check_answers_end, ensure_chat_template, pin_time, reads_clock, uses_plain_template
+from trainer.chat.template import uses_plain_template
 from trainer.chat.tokens import prompt_and_reference, read, read_all
 from trainer.chat.turnend import opening_ids, turn_stops
 from trainer.data.layout import FirstRows, Layout
 from trainer.data.reading import Languages, Row
 from trainer.data.rows import Piece, Skipped
 from trainer.data.sampled import Sampled
-from trainer.tasks.base import SOME_ANSWER, Generate, Task
-
-if TYPE_CHECKING:
-    from trainer.objectives.causal import CausalObjective
+from trainer.tasks.base import SOME_ANSWER, Generate
+from trainer.tasks.templated import Templated
 
 
-class Chat(Task[ChatExample]):
+class Chat(Templated[ChatExample]):
     """Answer the last message of a conversation."""
 
-    facts, family = FACTS[TaskName.CHAT], ModelFamily.CAUSAL
+    facts = FACTS[TaskName.CHAT]
     answers = ("completion",)
-
-    @property
-    def objective(self) -> "CausalObjective":
-        """Next-token prediction; imports torch."""
-        from trainer.objectives.causal import CAUSAL
-
-        return CAUSAL
 
     def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
         """Choose a column of messages, or a prompt and a completion column."""
@@ -79,27 +70,9 @@ class Chat(Task[ChatExample]):
         found, column = super().answered(values, layout), layout.get("messages")
         return found if column is None else {**found, column: with_answer(found.get(column), SOME_ANSWER)}
 
-    def prepare(self, tokenizer: Any, moment: str | None) -> None:
-        """Add the plain template if there is none, and fix the template's current time."""
-        ensure_chat_template(tokenizer)
-        pin_time(tokenizer, moment)
-
-    def depends_on_time(self, tokenizer: Any) -> bool:
-        """Return whether the template reads the clock."""
-        return reads_clock(tokenizer)
-
-    def check_tokenizer(self, tokenizer: Any) -> None:
-        """Raise InputError for a tokenizer without any token that could end an answer."""
-        check_answers_end(tokenizer)
-
     def findings(self, sides: Sequence[Sampled[ChatExample]], tokenizer: Any) -> list[str]:
         """Report what the template leaves out or adds, and what prompts end with."""
-        return [
-            *stop_findings(sides[0], tokenizer),
-            *clock_findings(tokenizer),
-            *(finding for side in sides for finding in turn_findings(side)),
-            *(finding for side in sides for finding in control_findings(side)),
-        ]
+        return conversation_findings(sides, tokenizer)
 
 
 CHAT = Chat()

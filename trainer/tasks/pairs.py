@@ -8,36 +8,23 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import tee
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from finetune.api.tasks import ModelFamily
 from trainer.chat.example import ChatExample, Message
-from trainer.chat.findings import clock_findings, control_findings, stop_findings, turn_findings
-from trainer.chat.template import check_answers_end, ensure_chat_template, pin_time, reads_clock
+from trainer.chat.findings import conversation_findings
 from trainer.chat.tokens import prompt_and_reference, read_all
 from trainer.chat.turnend import opening_ids, turn_stops
 from trainer.data.rows import E, Piece
 from trainer.data.sampled import Each, Sampled
-from trainer.tasks.base import Generate, Task
+from trainer.tasks.base import Generate
+from trainer.tasks.templated import Templated
 from trainer.text.pair import PairExample
-
-if TYPE_CHECKING:
-    from trainer.objectives.causal import CausalObjective
 
 P = TypeVar("P", bound=PairExample)
 
 
-class AskedText(Task[E]):
+class AskedText(Templated[E]):
     """A task whose question is a user's message and whose answer is the assistant's, in the model's chat template."""
-
-    family = ModelFamily.CAUSAL
-
-    @property
-    def objective(self) -> "CausalObjective":
-        """Next-token prediction; imports torch."""
-        from trainer.objectives.causal import CAUSAL
-
-        return CAUSAL
 
     @abstractmethod
     def question(self, example: E) -> str:
@@ -71,28 +58,9 @@ class AskedText(Task[E]):
         stops, opening = turn_stops(tokenizer), tuple(opening_ids(tokenizer))
         return Generate(references, self.shown(example), prompt, stops, opening, group=example.group)
 
-    def prepare(self, tokenizer: Any, moment: str | None) -> None:
-        """Add the plain template if there is none, and fix the template's current time."""
-        ensure_chat_template(tokenizer)
-        pin_time(tokenizer, moment)
-
-    def depends_on_time(self, tokenizer: Any) -> bool:
-        """Return whether the template reads the clock."""
-        return reads_clock(tokenizer)
-
-    def check_tokenizer(self, tokenizer: Any) -> None:
-        """Raise InputError for a tokenizer without any token that could end an answer."""
-        check_answers_end(tokenizer)
-
     def findings(self, sides: Sequence[Sampled[E]], tokenizer: Any) -> list[str]:
         """Report what the template leaves out or adds, and what prompts end with."""
-        asked = [self._asked(side) for side in sides]
-        return [
-            *stop_findings(asked[0], tokenizer),
-            *clock_findings(tokenizer),
-            *(finding for side in asked for finding in turn_findings(side)),
-            *(finding for side in asked for finding in control_findings(side)),
-        ]
+        return conversation_findings([self._asked(side) for side in sides], tokenizer)
 
     def conversation(self, example: E) -> ChatExample:
         """Return the example as a conversation of one turn each, under the example's id."""
