@@ -159,12 +159,21 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """For Needs.GENERATED_TEXT and Needs.SPANS: the answers in text."""
+class ClassPrediction:
+    """One held-out row with its right class, and the model's probability of each class."""
 
-    predictions: tuple[Prediction, ...] = ()
-    normalization: TextNormalization = TextNormalization.BASIC
-    """What counts as the same word in word and character error rates."""
+    gold: tuple[int, ...]
+    """Indices of the right classes: one, or of rows with several labels any number."""
+    probabilities: tuple[float, ...]
+    """One for each class; of rows with one label they sum to 1."""
+    source: str = ""
+    group: str = ""
+
+
+class Predicted:
+    """Evidence of which each row is a prediction."""
+
+    predictions: Sequence[Prediction | ClassPrediction]
 
     @cached_property
     def source(self) -> Tags:
@@ -176,13 +185,22 @@ class Answers:
         """The group of each row."""
         return Tags.of(prediction.group for prediction in self.predictions)
 
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+
+@dataclass(frozen=True)
+class Answers(Predicted):
+    """For Needs.GENERATED_TEXT and Needs.SPANS: the answers in text."""
+
+    predictions: tuple[Prediction, ...] = ()
+    normalization: TextNormalization = TextNormalization.BASIC
+    """What counts as the same word in word and character error rates."""
+
     @property
     def references(self) -> tuple[tuple[str, ...], ...]:
         """The references of each row."""
         return tuple(prediction.references for prediction in self.predictions)
-
-    def __len__(self) -> int:
-        return len(self.predictions)
 
     def at(self, rows: Integers) -> Self:
         """Return the answers to these rows alone."""
@@ -200,19 +218,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class ClassPrediction:
-    """One held-out row with its right class, and the model's probability of each class."""
-
-    gold: tuple[int, ...]
-    """Indices of the right classes: one, or of rows with several labels any number."""
-    probabilities: tuple[float, ...]
-    """One for each class; of rows with one label they sum to 1."""
-    source: str = ""
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Classified:
+class Classified(Predicted):
     """For Needs.CLASSES."""
 
     names: tuple[str, ...]
@@ -220,16 +226,6 @@ class Classified:
     predictions: tuple[ClassPrediction, ...] = ()
     several: bool = False
     """Whether a row may have several labels, or none: each class is then decided for itself."""
-
-    @cached_property
-    def source(self) -> Tags:
-        """The data source of each row."""
-        return Tags.of(prediction.source for prediction in self.predictions)
-
-    @cached_property
-    def group(self) -> Tags:
-        """The group of each row."""
-        return Tags.of(prediction.group for prediction in self.predictions)
 
     @cached_property
     def probabilities(self) -> Floats:
@@ -254,9 +250,6 @@ class Classified:
         if len(found):
             found[np.arange(len(found)), self.probabilities.argmax(axis=1)] = True
         return found
-
-    def __len__(self) -> int:
-        return len(self.predictions)
 
     def at(self, rows: Integers) -> Self:
         """Return these rows alone."""
