@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from finetune.api.sections import Augmentation, CheckpointPolicy, Evaluation, Regularization
+from finetune.api.augmentation import Augmentation
+from finetune.api.evaluation import Evaluation
+from finetune.api.sections import CheckpointPolicy, Regularization
 from finetune.api.sources import ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source, is_pattern
 from finetune.api.spec import FineTuneJobSpec
 from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers

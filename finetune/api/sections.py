@@ -1,8 +1,9 @@
-"""The sections of a job that controller and trainer both read: how to train, regularize, augment, evaluate, checkpoint.
+"""The sections of a job that controller and trainer both read: what to train and how, regularize, shard, checkpoint, export.
 
 They are in the FineTuneJob's spec as the user wrote them and go into TrainConfig unchanged. A sentence under each field
-is its documentation: it appears in the CRD and so in `kubectl explain`. Where model and rows come from is in sources.py.
-Tests: tests/finetune/api/test_schema.py, tests/integration/test_malformed_jobs.py.
+is its documentation: it appears in the CRD and so in `kubectl explain`. Where model and rows come from is in sources.py, how rows
+are varied in augmentation.py, what is measured in evaluation.py. Tests: tests/finetune/api/test_schema.py,
+tests/integration/test_malformed_jobs.py.
 """
 
 from enum import StrEnum
@@ -12,12 +13,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from finetune.api.base import Rule, WireModel, exactly_one
-from finetune.api.metrics import METRICS, MetricName, Needs, OneOf
-from finetune.api.sources import FileSource
-from finetune.api.tasks import METRICS_OF_TASKS, VALIDATED_METRICS, Route, in_words, per_task, scores
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
+from finetune.api.evaluation import EarlyStopping
 
 
 class Precision(StrEnum):
@@ -28,52 +24,6 @@ class Precision(StrEnum):
     TF32 = "tf32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
-
-
-class SynonymReplacement(WireModel):
-    """Replace words by WordNet synonyms (after Wei and Zou 2019, arXiv:1901.11196)."""
-
-    probability: Probability = Field(0.1, description="Chance of each word that has a synonym.")
-    dictionary: FileSource | None = Field(
-        None,
-        description="Own table: one line per word: the word, a tab, and its synonyms separated by commas. Default: WordNet.",
-    )
-
-
-class WordDropout(WireModel):
-    """Leave words out."""
-
-    probability: Probability = Field(0.05, description="Chance of each word; one word always stays.")
-
-
-class WordSwap(WireModel):
-    """Swap a word with the one after it."""
-
-    probability: Probability = Field(0.05, description="Chance of each word.")
-
-
-class CharacterNoise(WireModel):
-    """Insert, delete, replace or swap a character, as typing errors do."""
-
-    probability: Probability = Field(0.02, description="Chance of each letter; numbers are left alone.")
-
-
-class AugmentationOperation(WireModel):
-    """One way of changing a text; operations are applied in the order of the list."""
-
-    synonym_replacement: SynonymReplacement | None = Field(None, description="Replace words by synonyms.")
-    word_dropout: WordDropout | None = Field(None, description="Leave words out.")
-    word_swap: WordSwap | None = Field(None, description="Swap neighboring words.")
-    character_noise: CharacterNoise | None = Field(None, description="Make typing errors.")
-
-    rules = (exactly_one("synonym_replacement", "word_dropout", "word_swap", "character_noise", what="augmentation.operations"),)
-
-
-class Augmentation(WireModel):
-    """Change training texts differently in every epoch: the user's turns of a chat, never the answers; all of a plain text."""
-
-    operations: list[AugmentationOperation] = Field(min_length=1, max_length=16, description="What is done to a text, in order.")
-    augmented_share: Probability = Field(0.3, description="Share of the training rows that are changed in an epoch.")
 
 
 class QuantizationType(StrEnum):
@@ -199,18 +149,6 @@ class Training(WireModel):
     )
 
 
-class EarlyStopping(WireModel):
-    """Stop when the validation rows stop improving."""
-
-    metric: Annotated[MetricName, OneOf(METRICS_OF_TASKS)] | None = Field(
-        None,
-        description="Metric that is watched, on the validation rows; it also chooses the best weights, unless evaluation.bestMetric"
-        f" names another. One of generated text has answers written at every validation. Default: the task's score, {per_task(scores)}.",
-    )
-    patience: PositiveInt = Field(3, description="Evaluations in a row without improvement before training stops.")
-    min_delta: Annotated[float, Field(ge=0)] = Field(0.0, description="Smallest change for the better that counts as an improvement.")
-
-
 class Regularization(WireModel):
     """What keeps the model from learning the training rows by heart."""
 
@@ -224,60 +162,6 @@ class Regularization(WireModel):
         0.0, description="Probability mass spread evenly over the vocabulary; training loss only."
     )
     early_stopping: EarlyStopping | None = Field(None, description="Stop when validation stops improving.")
-
-
-class TextNormalization(StrEnum):
-    """What is the same word or character in error rates."""
-
-    NONE = "none"
-    """Only what is written alike."""
-    BASIC = "basic"
-    """Upper and lower case, with and without punctuation."""
-
-
-class Generation(WireModel):
-    """Greedy generation for the text metrics."""
-
-    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(128, description="Tokens generated at most for one answer.")
-    samples: PositiveInt = Field(
-        200,
-        description="Rows that are answered: one of each data source and pair of languages in turn, the first ones of each. They are"
-        " test rows, and validation rows if a metric of generated text chooses the weights or stops early."
-        " What needs no answers is measured on all rows.",
-    )
-
-
-TEXT_METRICS = tuple(name for name in METRICS_OF_TASKS if METRICS[name].needs is Needs.GENERATED_TEXT)
-
-
-class Evaluation(WireModel):
-    """What is measured on the held-out rows: validation rows during training; test rows with the base model and with the tuned one."""
-
-    every_steps: PositiveInt | None = Field(None, description="Optimizer steps between validations. Default: once an epoch.")
-    metrics: list[Annotated[MetricName, OneOf(METRICS_OF_TASKS)]] | None = Field(
-        None,
-        min_length=1,
-        max_length=len(METRICS_OF_TASKS),
-        description=f"Metrics on the test rows. {in_words(VALIDATED_METRICS)} are always measured; of {in_words(TEXT_METRICS)}"
-        f" only those listed, and if none is, no answers are generated. Default: {per_task(lambda facts: in_words(facts.by_default))}."
-        f" {'; '.join(f'{name}: {METRICS[name].description}' for name in METRICS_OF_TASKS)}.",
-    )
-    best_metric: Annotated[MetricName, OneOf(METRICS_OF_TASKS)] | None = Field(
-        None,
-        description="Metric that chooses the best weights, on the validation rows, and that the job is judged by. One of generated text"
-        " has answers written at every validation. Default: that of regularization.earlyStopping, else the task's score.",
-    )
-    text_normalization: TextNormalization = Field(
-        TextNormalization.BASIC,
-        description="What wer and cer take for the same: basic ignores case and punctuation, none compares texts as they are written."
-        " Runs of white space are one space in both.",
-    )
-    generation: Generation | None = Field(None, description=f"How answers are generated for {in_words(TEXT_METRICS)}.")
-
-    def metrics_of(self, route: Route) -> tuple[MetricName, ...]:
-        """What is measured on the test rows: always what costs no generation, of the rest what is listed, by default the task's own."""
-        listed = route.by_default if self.metrics is None else self.metrics
-        return tuple(name for name in route.metrics if name in route.validated or name in listed)
 
 
 def _no_flag(value: Any) -> Any:
@@ -329,7 +213,7 @@ class Deepspeed(WireModel):
 class CheckpointPolicy(WireModel):
     """When training state is saved and how much of it is kept."""
 
-    every_steps: PositiveInt = Field(100, description="Optimizer steps between checkpoints; the last step always has one.")
+    every_steps: Annotated[int, Field(ge=1)] = Field(100, description="Optimizer steps between checkpoints; the last step always has one.")
     keep: Annotated[int, Field(ge=1, le=50)] = Field(3, description="Checkpoints kept: the newest ones; the best is kept besides.")
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finetune.api.base import Rule, WireModel, at_most_one, exactly_one
-from finetune.api.tasks import in_words, tasks_reading
+from finetune.api.columns import Columns
 
 CLAIMS_DIRECTORY = "/mnt/claims"
 """Where the controller mounts claims, each in a folder of its name; a path below it was written as a persistentVolumeClaim."""
@@ -36,12 +36,6 @@ INSIDE_CLAIM = Rule(
 )
 
 
-PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input")
-TEXT_NAMES = ("text", "sentence", "content", "message", "utterance", "review", "document")
-LABEL_NAMES = ("label", "labels", "category", "intent", "class", "sentiment")
-COMPLETION_NAMES = ("completion", "output", "response", "answer")
-
-
 def is_pattern(path: str) -> bool:
     """Return whether a path names files by a pattern, unless a file is really called so."""
     return any(character in path for character in "*?[")
@@ -52,105 +46,6 @@ def first_folder(pattern: PurePath) -> Path:
     parts = list(pattern.parts)
     first = next((index for index, part in enumerate(parts) if is_pattern(part)), len(parts))
     return Path(*parts[:first])
-
-
-class Columns(WireModel):
-    """Which columns of a source hold what. A chat source has `messages`, or `prompt` and `completion`; text has `text`.
-
-    Where none is named, `messages` (or `conversations`) and `prompt` with `completion` are looked for; then, if the rows have
-    exactly one of PROMPT_NAMES and exactly one of COMPLETION_NAMES, these are the pair, and a finding says so. Beside
-    `instruction`, what is in `input` or `context` is written after it, with a blank line between. `system` and `history`
-    (pairs of earlier turns) are used where rows have them. Other columns that hold text are a finding, or refused where they
-    would change what is learned; `ignore` says that they are not wanted.
-    """
-
-    prompt: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with what the user says. Default: prompt; else the only one of "
-        f"{', '.join(PROMPT_NAMES[1:])}. Beside instruction, what input or context holds is written after it.",
-    )
-    completion: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with what the model should answer. Default: completion; else the only one of "
-        f"{', '.join(COMPLETION_NAMES[1:])}.",
-    )
-    system: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with the system message of the row. Default: system or system_prompt, where a row has it.",
-    )
-    messages: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with a list of {role, content} or {from, value} messages, instead of prompt and completion."
-        " Default: messages or conversations, where the rows have such a column and not both prompt and completion.",
-    )
-    text: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description=f"Column with plain text, for task {in_words(tasks_reading('text'), 'or')}. Default: text.",
-    )
-    label: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with the class of the text, for task text-classification; several as a list. Default: label, else the only"
-        f" one of {', '.join(LABEL_NAMES[1:])}.",
-    )
-    source: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with the text to translate, for task translation. Default: source, or what sourceLanguage is called.",
-    )
-    target: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with its translation; several as a list, of which the first is learned. Default: target, or what targetLanguage"
-        " is called.",
-    )
-    question: str | None = Field(
-        None, min_length=1, max_length=256, description="Column with the question, for task question-answering. Default: question."
-    )
-    context: str | None = Field(
-        None, min_length=1, max_length=256, description="Column with the text that it is answered from. Default: context."
-    )
-    answers: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with the answer, a list of them, or SQuAD's {text, answer_start}; the first is learned, any counts as right."
-        " Default: answers or answer.",
-    )
-    hypothesis: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Column with the text as it was recognized, for task transcript-correction. Default: hypothesis.",
-    )
-    reference: str | None = Field(
-        None, min_length=1, max_length=256, description="Column with the text as it was said. Default: reference."
-    )
-    ignore: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(
-        None,
-        min_length=1,
-        max_length=64,
-        description="Columns that are not wanted: they are not used by default, not refused for what they say, and not a finding.",
-    )
-
-    rules = (
-        at_most_one("messages", "prompt", what="columns"),
-        at_most_one("text", "prompt", what="columns"),
-        at_most_one("text", "messages", what="columns"),
-    )
 
 
 class DataFormat(StrEnum):

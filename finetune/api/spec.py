@@ -1,7 +1,7 @@
 """FineTuneJobSpec: what the user writes. The CRD is generated from these models by finetune.api.crd.
 
-The sections that the trainer reads too come from finetune.api.sections; here are those that only a cluster knows. A field is
-in the schema only when the code honors it. Tests: tests/finetune/api/.
+The sections that the trainer reads too are in finetune.api.sections and the modules that it names; here are those that only a
+cluster knows. A field is in the schema only when the code honors it. Tests: tests/finetune/api/.
 """
 
 import re
@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from finetune.api.augmentation import Augmentation
 from finetune.api.base import Rule, WireModel
+from finetune.api.evaluation import Evaluation
 from finetune.api.rules import (
     ADAPTER_NEEDS_LORA,
     COMPILES_PLAIN_LAYERS,
@@ -17,16 +19,7 @@ from finetune.api.rules import (
     QUANTIZATION_NEEDS_WHOLE_WEIGHTS,
     TASK_RULES,
 )
-from finetune.api.sections import (
-    Augmentation,
-    CheckpointPolicy,
-    Deepspeed,
-    Evaluation,
-    Export,
-    Method,
-    Regularization,
-    Training,
-)
+from finetune.api.sections import CheckpointPolicy, Deepspeed, Export, Method, Regularization, Training
 from finetune.api.sources import OBJECT_NAME, ClaimPath, Data, ModelSource
 from finetune.api.tasks import TASKS, TaskName
 

@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from finetune.api.augmentation import Augmentation
 from finetune.api.base import WireModel
+from finetune.api.evaluation import Evaluation
 from finetune.api.metrics import METRICS, MetricName, Needs
-from finetune.api.sections import Augmentation, CheckpointPolicy, Deepspeed, Evaluation, Export, Method, Regularization, Training
+from finetune.api.sections import CheckpointPolicy, Deepspeed, Export, Method, Regularization, Training
 from finetune.api.sources import Data, ModelSource
 from finetune.api.tasks import Route, TaskName
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finetune.api.base import WireModel
-from finetune.api.sources import Columns
+from finetune.api.columns import Columns
 from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 

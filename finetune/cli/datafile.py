@@ -17,9 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from finetune.api.columns import COMPLETION_NAMES, PROMPT_NAMES
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.formats import ENDINGS, known_format
-from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, DataFormat
+from finetune.api.sources import DataFormat
 from finetune.system.tables import find_delimiter, parsed
 
 SAMPLE_LINES = 200

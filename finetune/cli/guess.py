@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from finetune.api.columns import COMPLETION_NAMES, LABEL_NAMES, PROMPT_NAMES, TEXT_NAMES
 from finetune.api.errors import BadInputError, InputError
-from finetune.api.sources import COMPLETION_NAMES, LABEL_NAMES, LANGUAGE, PROMPT_NAMES, TEXT_NAMES, DataFormat
+from finetune.api.sources import LANGUAGE, DataFormat
 from finetune.api.tasks import TASKS, TaskName, in_words
 from finetune.cli.datafile import FirstRows
 from finetune.cli.rowshapes import answer_texts, classes_of, holds_nested_questions, language_of, questions_in

@@ -5,8 +5,8 @@ import os
 
 from pydantic import ValidationError
 
+from finetune.api.columns import Columns
 from finetune.api.errors import BadInputError, InputError
-from finetune.api.sources import Columns
 from finetune.api.using import Predict
 from finetune.cli.usingprogram import Start, chosen_model, decoding, pairs, use
 

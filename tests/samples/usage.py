@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from finetune.api.columns import Columns
 from finetune.api.results import PREDICTIONS
-from finetune.api.sources import Columns, Source
+from finetune.api.sources import Source
 from finetune.api.spec import FineTuneJobSpec
 from finetune.api.tasks import ModelFamily, Route, TaskName
 from finetune.api.trainconfig import TrainConfig

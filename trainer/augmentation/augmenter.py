@@ -7,8 +7,8 @@ tests/trainer/augmentation/test_augmenter.py.
 from collections.abc import Callable
 from typing import Any
 
+from finetune.api.augmentation import Augmentation, AugmentationOperation
 from finetune.api.errors import InputError
-from finetune.api.sections import Augmentation, AugmentationOperation
 from finetune.api.sources import FileSource
 from trainer.augmentation.synonyms import Synonyms, read_dictionary, wordnet
 from trainer.augmentation.words import Operation, cut, drop_words, join, make_typing_errors, replace_by_synonyms, swap_words

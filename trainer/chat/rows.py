@@ -7,8 +7,8 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from trainer.chat.example import ChatExample, Message
 from trainer.chat.messages import SPEAKERS, check_order, has_empty_turn, message_of
 from trainer.chat.toolrows import has_nulls, is_nothing, is_tools, tools_of, tools_of_functions

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from finetune.api.columns import COMPLETION_NAMES, PROMPT_NAMES, Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
 from trainer.data.jsonobject import is_turn, is_turns_by_member
 from trainer.data.records import Record
 

@@ -5,7 +5,7 @@ For every task that answers prompts. Tests: tests/trainer/data/test_layout.py.
 
 from collections.abc import Mapping, Sequence
 
-from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES, Columns
+from finetune.api.columns import COMPLETION_NAMES, PROMPT_NAMES, Columns
 from finetune.api.tasks import TASKS, in_words
 from trainer.data.layout import HEADER_FIX, FirstRows, Layout, mapping, texts_of
 

@@ -10,8 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
+from finetune.api.columns import COMPLETION_NAMES, PROMPT_NAMES
 from finetune.api.errors import InputError
-from finetune.api.sources import COMPLETION_NAMES, PROMPT_NAMES
 from finetune.system.tables import find_delimiter, parsed
 from trainer.data.records import Record
 

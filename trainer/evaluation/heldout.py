@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from finetune.api.sections import Generation, TextNormalization
+from finetune.api.evaluation import Generation, TextNormalization
 from trainer.data.rows import E, Sample
 from trainer.evaluation.metrics.evidence import Tags
 from trainer.tasks.base import Task

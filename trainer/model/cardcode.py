@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.api.sections import Generation, Quantization
+from finetune.api.evaluation import Generation
+from finetune.api.sections import Quantization
 from trainer.objectives.family import Family
 
 TEXT = "{text}"

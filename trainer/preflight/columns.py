@@ -6,8 +6,8 @@ Tests: tests/trainer/preflight/test_columns.py.
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from trainer.data.layout import SAMPLE_RECORDS, FirstRows, check_layout
 from trainer.data.noticed import Noticed
 from trainer.data.reading import Languages, Row

@@ -6,8 +6,8 @@ Test: tests/trainer/preflight/test_findings_evaluation.py.
 from collections.abc import Sequence
 from typing import Any
 
+from finetune.api.evaluation import Generation, TextNormalization
 from finetune.api.metrics import METRICS, MetricName, Needs
-from finetune.api.sections import Generation, TextNormalization
 from finetune.api.tasks import ModelFamily, Route, in_words
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset

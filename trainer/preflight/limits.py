@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Generation
+from finetune.api.evaluation import Generation
 from finetune.api.tasks import ModelFamily, Route
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from finetune.api.errors import InputError
+from finetune.api.evaluation import Generation
 from finetune.api.metrics import METRICS, MetricName, Needs
-from finetune.api.sections import Generation
 from finetune.api.tasks import Route, in_words
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset

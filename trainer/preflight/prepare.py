@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns, Data, Source
+from finetune.api.sources import Data, Source
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.files import whole_letters
 from trainer.augmentation.augmenter import Augmenter

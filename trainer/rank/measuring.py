@@ -8,9 +8,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.api.evaluation import Generation
 from finetune.api.metrics import MetricName
 from finetune.api.record import Stage
-from finetune.api.sections import Generation
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset, Sample
 from trainer.engine.factory import engine_settings

@@ -6,8 +6,8 @@ Pure. Test: tests/trainer/reporting/test_evaluated.py.
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.api.evaluation import Generation
 from finetune.api.metrics import MetricName
-from finetune.api.sections import Generation
 from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
 from trainer.evaluation.comparison import certainty_of, compare

@@ -5,8 +5,9 @@ Test: tests/trainer/reporting/test_hyperparameters.py.
 
 from typing import Any
 
+from finetune.api.evaluation import Generation
 from finetune.api.metrics import METRICS, Needs
-from finetune.api.sections import Generation, Packing, Precision
+from finetune.api.sections import Packing, Precision
 from finetune.api.tasks import Route
 from finetune.api.trainconfig import TrainConfig
 from trainer.engine.optimizer import optimizer_of

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from finetune.api.evaluation import Generation
 from finetune.api.metrics import METRICS, Compared, MetricFacts, MetricName, Score, score_of
 from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance
-from finetune.api.sections import Generation
 from finetune.api.timings import Timings
 from finetune.api.trainconfig import TrainConfig
 from trainer.evaluation.bootstrap import Interval

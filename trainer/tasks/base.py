@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
-from finetune.api.sources import Columns
+from finetune.api.columns import Columns
 from finetune.api.tasks import ModelFamily, Route, TaskFacts
 from trainer.data.layout import FirstRows, Layout, refuse_columns
 from trainer.data.reading import Languages, Row

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from finetune.api.sources import Columns
+from finetune.api.columns import Columns
 from finetune.api.tasks import TASKS as FACTS
 from finetune.api.tasks import TaskName
 from trainer.chat.example import ChatExample

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from finetune.api.tasks import TASKS as FACTS
 from finetune.api.tasks import ModelFamily, TaskName
 from trainer.data.layout import FirstRows, Layout

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from finetune.api.columns import LABEL_NAMES, TEXT_NAMES, Columns
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName
-from finetune.api.sources import LABEL_NAMES, TEXT_NAMES, Columns
 from finetune.api.tasks import TASKS as FACTS
 from finetune.api.tasks import ModelFamily, Route, TaskName, in_words
 from trainer.data.layout import FirstRows, Layout, mapping, texts_of

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from finetune.api.sources import Columns
+from finetune.api.columns import Columns
 from finetune.api.tasks import TASKS as FACTS
 from finetune.api.tasks import ModelFamily, TaskName
 from trainer.data.layout import FirstRows, Layout

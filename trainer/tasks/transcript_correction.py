@@ -5,7 +5,7 @@ Tests: tests/trainer/tasks/test_conformance.py, tests/trainer/tasks/test_pairs.p
 
 from typing import Any
 
-from finetune.api.sources import Columns
+from finetune.api.columns import Columns
 from finetune.api.tasks import TASKS as FACTS
 from finetune.api.tasks import TaskName
 from trainer.data.layout import FirstRows, Layout

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from finetune.api.sources import Columns
+from finetune.api.columns import Columns
 from trainer.data.jsonrows import parse
 from trainer.data.layout import FirstRows, Layout, mapping, texts_of
 from trainer.data.noticed import Remark

@@ -9,8 +9,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from finetune.api.using import Predict
 from trainer.data.files import check_file
 from trainer.data.formats import read_file

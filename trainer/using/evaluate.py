@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from finetune.api.errors import InputError
-from finetune.api.sections import Generation
+from finetune.api.evaluation import Generation
 from finetune.api.trainconfig import TrainConfig
 from finetune.api.using import ChosenModel, Evaluate
 from trainer.data.rows import Dataset, Sample

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
 from finetune.api.results import MODEL, SMALL_FILES
 from finetune.api.sections import Export
-from finetune.api.sources import MODEL_NAME, Columns, ModelSource
+from finetune.api.sources import MODEL_NAME, ModelSource
 from finetune.api.tasks import TaskName
 from finetune.api.using import ChosenModel
 from trainer.data.reading import Languages

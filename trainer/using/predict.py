@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from finetune.api.using import PREDICTED_TOKENS, Predict
 from trainer.data.reading import Languages
 from trainer.evaluation.predictors import WINDOW_TOKENS, Limits

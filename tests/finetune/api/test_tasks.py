@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from finetune.api.columns import Columns
 from finetune.api.metrics import METRICS, MetricName, Needs
-from finetune.api.sources import Columns
 from finetune.api.tasks import METRICS_OF_TASKS, TASKS, ModelFamily, Route, TaskFacts, TaskName, in_words, per_task, tasks_reading
 from tests.builders import train_config
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.api.sections import Augmentation
+from finetune.api.augmentation import Augmentation
 from tests.trainer.fixtures.examples import chat, source, text
 from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.words import cut, join

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from tests.trainer.fixtures.stored import examples_of
 from trainer.data.layout import FirstRows, Layout, check_layout
 from trainer.data.records import Record

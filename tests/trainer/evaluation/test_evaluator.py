@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.api.sections import Evaluation, Generation, Packing
+from finetune.api.evaluation import Evaluation, Generation
+from finetune.api.sections import Packing
 from tests.trainer.evaluation.metrics.builders import ALL
 from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer

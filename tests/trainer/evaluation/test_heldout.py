@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from finetune.api.sections import Generation
+from finetune.api.evaluation import Generation
 from tests.trainer.fixtures.examples import chat
 from trainer.data.rows import Example
 from trainer.evaluation.heldout import HeldOut

@@ -14,8 +14,8 @@ import sacrebleu
 import torch
 from torch import Tensor
 
+from finetune.api.evaluation import Generation, TextNormalization
 from finetune.api.metrics import MetricName
-from finetune.api.sections import Generation, TextNormalization
 from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import random_prompts, tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat

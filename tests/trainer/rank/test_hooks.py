@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from finetune.api.evaluation import EarlyStopping
 from finetune.api.metrics import MetricName
-from finetune.api.sections import CheckpointPolicy, EarlyStopping
+from finetune.api.sections import CheckpointPolicy
 from tests.builders import train_config
 from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
 from trainer.engine.state import EngineState, Keep, StatePart, cloned

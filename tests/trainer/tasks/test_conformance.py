@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
+from finetune.api.evaluation import Generation
 from finetune.api.metrics import MetricName, Needs
-from finetune.api.sections import Generation
-from finetune.api.sources import Columns
 from finetune.api.tasks import TASKS, ModelFamily, TaskName
 from tests.trainer.fixtures.kinds import byte_tokenizer_for, read_by, tiny_model_for
 from tests.trainer.fixtures.stored import examples_of

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName
-from finetune.api.sources import Columns
 from tests.trainer.fixtures.encoders import bert_tokenizer, tiny_encoder
 from tests.trainer.fixtures.stored import examples_of
 from tests.trainer.fixtures.tokenizers import byte_tokenizer

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.api.sections import Augmentation
+from finetune.api.augmentation import Augmentation
 from tests.builders import train_config
 from tests.trainer.fixtures.examples import chat, dataset, text, tokenize
 from tests.trainer.fixtures.learned import causal_task

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from trainer.data.layout import FirstRows
 from trainer.data.noticed import Noticed
 from trainer.data.reading import Row

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Columns
 from finetune.api.tasks import ModelFamily, TaskName
 from finetune.api.using import ChosenModel, Predict
 from tests.trainer.fixtures.tokenizers import byte_tokenizer

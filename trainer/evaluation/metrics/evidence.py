@@ -15,8 +15,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.api.evaluation import TextNormalization
 from finetune.api.metrics import Needs
-from finetune.api.sections import TextNormalization
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

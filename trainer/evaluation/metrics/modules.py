@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finetune.api.evaluation import TextNormalization
 from finetune.api.metrics import METRICS as FACTS
 from finetune.api.metrics import MetricName
-from finetune.api.sections import TextNormalization
 from trainer.evaluation.metrics.evidence import EVIDENCE, Answers, Classified, ClassPrediction, Evidence, Prediction, TokenRows
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from finetune.api.evaluation import TextNormalization
 from finetune.api.metrics import METRICS as FACTS
 from finetune.api.metrics import MetricName
-from finetune.api.sections import TextNormalization
 from trainer.evaluation.metrics.base import Statistics, ratio
 from trainer.evaluation.metrics.corpus import References, TextMetric, flat, without_words
 from trainer.evaluation.metrics.evidence import Answers, Floats

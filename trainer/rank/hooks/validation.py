@@ -6,8 +6,8 @@ Does not know how the model is evaluated: `evaluate` does that.
 import math
 from collections.abc import Callable
 
+from finetune.api.evaluation import EarlyStopping
 from finetune.api.metrics import METRICS, better
-from finetune.api.sections import EarlyStopping
 from trainer.evaluation.validation import ValidationResult
 from trainer.rank.hooks.stop import MeasurementStoppedError
 from trainer.rank.ledger import Ledger

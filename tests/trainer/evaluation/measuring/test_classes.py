@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from finetune.api.evaluation import Generation
 from finetune.api.metrics import Needs
-from finetune.api.sections import Generation
 from tests.trainer.fixtures.encoders import bert_tokenizer, tiny_encoder
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from finetune.api.evaluation import Generation, TextNormalization
 from finetune.api.metrics import MetricName, Needs
-from finetune.api.sections import Generation, TextNormalization
 from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat

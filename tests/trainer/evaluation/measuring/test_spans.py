@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from finetune.api.evaluation import Generation
 from finetune.api.metrics import MetricName, Needs
-from finetune.api.sections import Generation
 from tests.trainer.fixtures.encoders import bert_tokenizer, tiny_encoder
 from trainer.engine.inference import OneProcess
 from trainer.evaluation.evaluator import measure

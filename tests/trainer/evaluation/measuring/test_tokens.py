@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from finetune.api.sections import Generation
+from finetune.api.evaluation import Generation
 from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import tiny_model, tiny_tokenizer
 from tests.trainer.fixtures.examples import chat, text

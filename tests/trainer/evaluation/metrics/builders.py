@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from finetune.api.evaluation import TextNormalization
 from finetune.api.metrics import MetricName, Needs, metrics_needing
-from finetune.api.sections import TextNormalization
 from trainer.evaluation.metrics.base import Figure
 from trainer.evaluation.metrics.evidence import Answers, Prediction, TokenRows
 from trainer.evaluation.metrics.registry import compute

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from finetune.api.sections import TextNormalization
+from finetune.api.evaluation import TextNormalization
 from tests.trainer.evaluation.metrics.builders import answers_to
 from trainer.evaluation.metrics.evidence import Classified, ClassPrediction, Evidence, Tags, TokenRows
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.api.evaluation import TextNormalization
 from finetune.api.metrics import MetricName, Needs
-from finetune.api.sections import TextNormalization
 from tests.trainer.evaluation.metrics.builders import HYPOTHESES, REFERENCES, answers_to, measured_by
 from trainer.evaluation.metrics.registry import compute
 
