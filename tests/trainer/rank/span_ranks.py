@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed
 
 from finetune.api.trainconfig import TrainConfig
-from tests.builders import train_config
 from tests.trainer.fixtures.encoders import SPECIAL, tiny_encoder
+from tests.trainer.rank.joined import config_in, joined, write_data
 from tests.trainer.rank.test_results import run
 
 FILLERS, NUMBERS, COLORS = ([f"{letter}{number}" for number in range(6)] for letter in "wnc")
@@ -63,8 +62,7 @@ def prepare(folder: Path) -> Path:
     """Write the base model and the rows; return the folder."""
     tiny_encoder(spread=0.2).save_pretrained(folder / "base")
     pair_tokenizer().save_pretrained(folder / "base")
-    for seed, (name, count) in enumerate(COUNTS.items()):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(count, seed)))
+    write_data(folder, {name: rows(count, seed) for seed, (name, count) in enumerate(COUNTS.items())})
     return folder
 
 
@@ -72,36 +70,26 @@ def config(folder: Path, output: str = "run", **changes: Any) -> TrainConfig:
     """Return the configuration of a run in `folder`."""
     content = {
         "task": "question-answering",
-        "model": {"path": str(folder / "base")},
-        "data": {name: [{"path": str(folder / f"{name}.jsonl")}] for name in COUNTS},
-        "method": METHODS["full"],
         "training": {"maxSteps": 250, "globalBatchSize": 32, "microBatchSize": 32, "learningRate": 0.002, "maxSequenceLength": LENGTH},
         "evaluation": {"everySteps": 125},
         "checkpoint": {"everySteps": 250, "keep": 3},
-        "output": {"directory": str(folder / output), "export": ["merged"]},
     }
-    return train_config(folder, **(content | changes))
+    return config_in(folder, output, **(content | changes))
 
 
 def main(output: Path) -> None:
     folder = output.parent
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
-    if torch.distributed.get_rank() == 0:
-        prepare(folder)
-    torch.distributed.barrier()
     found: dict[str, Any] = {}
-    for stage in (None, 3):
-        workers = {"workers": 2} | ({"deepspeed": {"zeroStage": stage}} if stage else {})
-        name = f"stage-{stage}"
-        run(config(folder, name, workers=workers, training__maxSteps=6, training__microBatchSize=8))
-        torch.distributed.barrier()
-        if torch.distributed.get_rank() == 0:
-            found[name] = json.loads((folder / name / "report.json").read_text())
-    if torch.distributed.get_rank() == 0:
-        output.write_text(json.dumps(found))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    with joined(lambda: prepare(folder)) as first:
+        for stage in (None, 3):
+            workers = {"workers": 2} | ({"deepspeed": {"zeroStage": stage}} if stage else {})
+            name = f"stage-{stage}"
+            run(config(folder, name, workers=workers, training__maxSteps=6, training__microBatchSize=8))
+            torch.distributed.barrier()
+            if first:
+                found[name] = json.loads((folder / name / "report.json").read_text())
+        if first:
+            output.write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
