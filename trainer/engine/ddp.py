@@ -36,7 +36,7 @@ class DdpEngine(Engine):
         self._wrapped = self.model
         if self.world_size > 1:
             # It costs a walk over the graph in each step, so only where it is needed.
-            unused = may_get_no_gradient(name for name, _ in self.trainable())
+            unused = routes_to_experts(name for name, _ in self.trainable())
             self._wrapped = DistributedDataParallel(self.model, find_unused_parameters=unused)
 
     def forward(self, **inputs: Any) -> Tensor:
@@ -112,10 +112,9 @@ def _whole(state: StateSource, group: str, name: str, parameter: nn.Parameter) -
     return state.read(group, name, 0, parameter.numel()).view(parameter.shape)
 
 
-def may_get_no_gradient(names: Iterable[str]) -> bool:
-    """Return whether a micro-batch may leave some of these trained parameters without a gradient.
+def routes_to_experts(names: Iterable[str]) -> bool:
+    """Return whether a micro-batch may leave trained parameters without a gradient: those of an expert that no token chose.
 
-    Those of an expert that no token chose, where each expert is a module with parameters of its own (most models keep those of all in
-    one tensor); and those that read images, in a model of both that is trained on texts, such as NeoMME.
+    Only where each expert is a module with parameters of its own; most models keep those of all experts in one tensor.
     """
-    return any(re.search(r"\bexperts\.\d+\.|\bpatch_embeddings\.", name) for name in names)
+    return any(re.search(r"\bexperts\.\d+\.", name) for name in names)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from finetune.api.errors import InputError
 from finetune.api.sections import Deepspeed, Offload
 from trainer.engine.base import Engine, EngineSettings
-from trainer.engine.ddp import may_get_no_gradient
+from trainer.engine.ddp import routes_to_experts
 from trainer.engine.fragments import gathered, is_sharded, part_of, range_of, refresh_weights, shape_of, sharded_bytes
 from trainer.engine.gathering import gathered_parts
 from trainer.engine.lossscale import FIRST_SCALE, LossScale
@@ -84,7 +84,7 @@ def refuse_offload_of_experts(section: Deepspeed, trained: Iterable[str]) -> Non
     gradient of one that was chosen in an earlier micro-batch alone would be lost.
     """
     offloads = section.zero_stage in (1, 2) and section.offload is not None and section.offload.optimizer
-    if offloads and may_get_no_gradient(trained):
+    if offloads and routes_to_experts(trained):
         unchosen = "weights that got no gradient, such as experts that no token chose,"
         problem = f"ZeRO stage {section.zero_stage} would train {unchosen} with gradients of earlier steps"
         raise InputError("distributed.deepspeed.offload", problem, "leave it out for this model")

@@ -1,7 +1,7 @@
 """Parts of a model that its job never computes with: their weights get no gradient, which DistributedDataParallel takes for a fault.
 
 transformers loads them because another job uses them: the pooler of an encoder that only its tokens are read of, the layers for
-global attention where no token is global. Test: tests/trainer/model/test_unused.py.
+global attention where no token is global, the layers for images where all rows are texts. Test: tests/trainer/model/test_unused.py.
 """
 
 import re
@@ -16,12 +16,15 @@ CONTACTS = "contact_head"
 GLOBAL = r"(?:query|key|value)_global"
 """Layers of Longformer and LED for tokens that attend to all others; only a head of classes or of spans makes some of them global."""
 
+IMAGES = "patch_embeddings"
+"""NeoMME's layers that read an image; no row has one."""
+
 
 def unused_modules(model: Any, family: Family) -> list[str]:
     """Return the names of the modules with parameters that a model of this family never computes with."""
     if family.kind is ModelFamily.CAUSAL:
         return []
-    parts = [CONTACTS]
+    parts = [CONTACTS, IMAGES]
     if family.auto_class != CLASSES:
         parts.append(POOLER)
     if family.kind is ModelFamily.SEQ2SEQ or family.auto_class == MASKED:

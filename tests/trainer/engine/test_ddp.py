@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.trainer.engine.ranks import fork_ranks, run_ranks
 from trainer.engine.base import EngineSettings
-from trainer.engine.ddp import DdpEngine, may_get_no_gradient
+from trainer.engine.ddp import DdpEngine, routes_to_experts
 from trainer.engine.optimizer import AdamW
 
 
@@ -32,16 +32,15 @@ def test_parameters_in_half_precision_are_given_in_float32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "may"),
+    ("name", "routed"),
     [
         ("model.layers.0.mlp.experts.3.lora_A.weight", True),
         ("model.layers.0.mlp.experts.gate_up_proj", False),
-        ("model.patch_embeddings.up_proj.weight", True),
         ("model.norm.weight", False),
     ],
 )
-def test_experts_that_are_modules_of_their_own_and_what_reads_images_may_get_no_gradient(name: str, may: bool) -> None:
-    assert may_get_no_gradient([name]) is may
+def test_experts_that_are_modules_of_their_own_may_get_no_gradient(name: str, routed: bool) -> None:
+    assert routes_to_experts([name]) is routed
 
 
 def test_ranks_whose_tokens_choose_different_experts_train_as_one_does(tmp_path: Path) -> None:
@@ -55,14 +54,19 @@ def test_ranks_whose_tokens_choose_different_experts_train_as_one_does(tmp_path:
 TEXTS_ALONE = """
 import json, sys
 import torch
+from finetune.api.sections import FullMethod, Method, Regularization
+from tests.trainer.fixtures.encoders import MASKED
 from transformers import AutoModelForMaskedLM, NeoMMEConfig
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
+from trainer.model.lora import apply_method
 
 torch.manual_seed(1)
 sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
 model = AutoModelForMaskedLM.from_config(NeoMMEConfig(vocab_size=30, head_dim=16, embedding_rank=8, **sizes))
+before = {name: value.clone() for name, value in model.named_parameters()}
+apply_method(model, Method(full=FullMethod()), Regularization(), seed=1, family=MASKED)
 torch.distributed.init_process_group("gloo")
 rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
 engine = DdpEngine(model, EngineSettings(AdamW(0.1), 1.0, 1, 2 // world), torch.device("cpu"))
@@ -78,13 +82,21 @@ for step in range(3):
 state = engine.state()
 if rank == 0:
     weights = {name: float(value.abs().sum()) for name, value in state.parameters.items()}
-    open(sys.argv[1], "w").write(json.dumps({"norm": norm, "weights": weights}))
+    kept = sorted(name for name, value in model.named_parameters() if torch.equal(value, before[name]))
+    searches = getattr(engine._wrapped, "find_unused_parameters", False)
+    of_images = sorted(name for name in before if name.startswith("model.patch_embeddings."))
+    found = {"norm": norm, "weights": weights, "kept": kept, "of_images": of_images, "searches": searches}
+    open(sys.argv[1], "w").write(json.dumps(found))
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
 
 
-def test_a_model_of_texts_and_images_learns_texts_on_two_ranks_as_on_one(tmp_path: Path) -> None:
+def test_a_model_of_texts_and_images_learns_texts_on_two_ranks_as_on_one_and_keeps_what_reads_images(tmp_path: Path) -> None:
     alone, together = (run_ranks(world_size, tmp_path / f"{world_size}.json", "-c", TEXTS_ALONE) for world_size in (1, 2))
     assert together["norm"] == pytest.approx(alone["norm"], rel=1e-4)
     assert together["weights"] == pytest.approx(alone["weights"], rel=1e-4)
+    assert not together["searches"]
+    for found in (alone, together):
+        assert found["kept"] == found["of_images"] != []
+        assert not found["weights"].keys() & set(found["of_images"])

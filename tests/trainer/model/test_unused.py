@@ -35,6 +35,10 @@ KINDS = {
         [f"longformer.encoder.layer.{layer}.attention.self.{part}_global" for layer in range(2) for part in ("query", "key", "value")],
     ),
     "global attention of classes": (*encoder(CLASSES, "longformer", sep_token_id=3), []),
+    "images beside texts": (
+        *encoder(MASKED, "neomme", tie_word_embeddings=False, head_dim=16, embedding_rank=8, num_key_value_heads=2),
+        ["model.patch_embeddings"],
+    ),
     "an encoder-decoder": (lambda: tiny_seq2seq("t5", 43), SEQ2SEQ_LM, []),
     "an encoder-decoder of two encoders": (lambda: warm_start(43), SEQ2SEQ_LM, ["encoder.pooler"]),
 }  # fmt: skip
