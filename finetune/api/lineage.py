@@ -4,29 +4,57 @@ Pure, so that `finetune run` can refuse before it starts anything. Tests: tests/
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from finetune.api.base import WireModel
+from finetune.api.trainconfig import TrainConfig
 
 
 def differing_field(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """Return the path of the first field that differs between two lineages, such as `training.learningRate`, or None.
 
-    Both are in the form of TrainConfig.lineage(); a field that is absent equals one that is null. Fields that only
-    `recorded` knows are left out: a record may hold more than a configuration says.
+    Both are in the form of TrainConfig.lineage(); a field that is absent equals one that is null, and one that `recorded` lacks
+    equals its default, because a version that did not have the field wrote the record. Top fields that only `recorded` knows are left
+    out: a record may hold more than a configuration says.
     """
+    fields = _fields_of(TrainConfig)
     for name in wanted:
-        path = _difference(name, recorded.get(name), wanted[name])
+        path = _difference(name, recorded.get(name), wanted[name], fields.get(name))
         if path is not None:
             return path
     return None
 
 
-def _difference(path: str, recorded: Any, wanted: Any) -> str | None:
+def _difference(path: str, recorded: Any, wanted: Any, field: FieldInfo | None) -> str | None:
+    if recorded is None and wanted is not None and field is not None and not field.is_required():
+        recorded = field.default.to_wire() if isinstance(field.default, WireModel) else field.default
     if recorded == wanted:
         return None
     if isinstance(recorded, Mapping) and isinstance(wanted, Mapping):
-        pairs = [(f"{path}.{name}", recorded.get(name), wanted.get(name)) for name in [*wanted, *(n for n in recorded if n not in wanted)]]
+        fields = _fields_of(_model_in(field.annotation)) if field is not None else {}
+        names = [*wanted, *(name for name in recorded if name not in wanted)]
+        pairs = [(f"{path}.{name}", recorded.get(name), wanted.get(name), fields.get(name)) for name in names]
     elif isinstance(recorded, list) and isinstance(wanted, list) and len(recorded) == len(wanted):
-        pairs = [(f"{path}[{index}]", old, new) for index, (old, new) in enumerate(zip(recorded, wanted, strict=True))]
+        pairs = [(f"{path}[{index}]", old, new, _item(field)) for index, (old, new) in enumerate(zip(recorded, wanted, strict=True))]
     else:
         return path
     return next((found for pair in pairs if (found := _difference(*pair)) is not None), None)
+
+
+def _fields_of(model: type[WireModel] | None) -> dict[str, FieldInfo]:
+    """Return the fields of a model by their names on the wire."""
+    return {field.alias or name: field for name, field in model.model_fields.items()} if model is not None else {}
+
+
+def _model_in(annotation: Any) -> type[WireModel] | None:
+    """Return the model that a field holds, alone, as a list of them or optionally."""
+    if isinstance(annotation, type) and issubclass(annotation, WireModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
+
+
+def _item(field: FieldInfo | None) -> FieldInfo | None:
+    """Return what describes the items of a list; none of them has a default."""
+    return FieldInfo(annotation=field.annotation) if field is not None else None

@@ -105,7 +105,7 @@ def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock:
 def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest, clock: StageClock, workers: Workers) -> str:
     publisher.update(stage=Stage.READING)
     inputs = check_inputs(config, data, clock.begin, rehearse_here=runs_here(config))
-    ownership = Ownership.of(config, inputs.digests(config))
+    ownership = Ownership.of(config, inputs.digests(config)).as_recorded()
     directory, place = Path(config.output.directory), ownership.place
     finished = ownership.finished()
     place.recover(MODEL)  # a form that a killed export had moved aside is not missing

@@ -6,7 +6,7 @@ rows are known, before anything that a run leaves is written. Test: tests/traine
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -51,6 +51,16 @@ class Ownership:
             raise InputError("DIR", problem, "name the folder that a run was written to")
         lineage = written.lineage
         return cls(place, written.owner.name, written.owner.uid, lineage, digest_of_lineage(lineage), written.digests)
+
+    def as_recorded(self) -> "Ownership":
+        """Return the claim as the folder's record of the same run has it: its checkpoints are marked with that.
+
+        An earlier version that did not have a field recorded no default for it. A record of another run changes nothing.
+        """
+        written = self._written()
+        if written is None or self.uid is not None or differing_field(written.lineage, self.lineage) is not None:
+            return self
+        return replace(self, lineage=written.lineage, lineage_digest=digest_of_lineage(written.lineage))
 
     @property
     def owner(self) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from finetune.api.lineage import differing_field
+from tests.builders import train_config
 
 
 @pytest.mark.parametrize(
@@ -17,8 +18,24 @@ from finetune.api.lineage import differing_field
         pytest.param({"training": {"seed": 1}}, {"training": {"seed": 1, "epochs": 1}}, "training.epochs", id="added"),
         pytest.param({"data": {"train": [{"path": "/a"}]}}, {"data": {"train": [{"path": "/b"}]}}, "data.train[0].path", id="list"),
         pytest.param({"data": {"train": [1]}}, {"data": {"train": [1, 2]}}, "data.train", id="list-length"),
+        pytest.param({"training": {"seed": 1}}, {"training": {"seed": 1, "groupByLength": False}}, None, id="default-of-a-new-field"),
+        pytest.param({"training": {}}, {"training": {"groupByLength": True}}, "training.groupByLength", id="a-new-field-that-is-used"),
+        pytest.param({"training": {"compile": True}}, {"training": {"compile": False}}, "training.compile", id="changed-to-the-default"),
         pytest.param({"task": "chat", "rows": "digest"}, {"task": "chat"}, None, id="record-holds-more"),
     ],
 )
 def test_the_first_differing_field_is_named(recorded: dict[str, Any], wanted: dict[str, Any], field: str | None) -> None:
     assert differing_field(recorded, wanted) == field
+
+
+def test_a_record_that_lacks_every_default_is_of_the_same_run_until_one_of_them_is_changed() -> None:
+    config = train_config(evaluation={"generation": {"samples": 7}}, regularization={"earlyStopping": {"patience": 2}})
+    given = config.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    record = {name: value for name, value in given.items() if name in config.lineage()}
+    assert len(str(record)) < len(str(config.lineage())) / 2
+    for source in (record["model"], *record["data"]["train"]):
+        del source["path"]
+
+    assert differing_field(record, config.lineage()) is None
+    changed = config.changed(training=config.training.changed(packing="never")).lineage()
+    assert differing_field(record, changed) == "training.packing"

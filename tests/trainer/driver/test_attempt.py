@@ -25,6 +25,7 @@ from trainer.driver.stopping import SIGNALS, StopRequest
 from trainer.driver.workers import Workers
 from trainer.preflight.tokens import Tokens
 from trainer.reporting.stageclock import StageClock
+from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership
 
 
@@ -251,6 +252,20 @@ def test_workers_that_wait_for_an_input_that_is_refused_go_with_the_program(tmp_
     end = run(config)
     assert (end.exit_code, end.unfinished) == (EXIT_INPUT, True)
     assert json.loads((tmp_path / "progress.json").read_text())["outcome"]["result"] == "InputInvalid"
+
+
+def test_the_checkpoints_of_a_version_that_lacked_a_field_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = train_config(output={"directory": str(tmp_path)})
+    earlier = Ownership.of(config, {"data.train": "rows"})
+    del earlier.lineage["training"]["groupByLength"]
+    earlier.write(finished=False)
+    recorded, owners = Ownership.recorded(LocalFolder(tmp_path)).owner, []
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.attempt.fit", lambda *given, **_: owners.append(given[2].owner))
+
+    exit_of(lambda: attempted(config, Published(), StopRequest()))
+
+    assert owners == [recorded]
 
 
 @pytest.mark.parametrize("work", [lambda config: attempted(config, Published(), StopRequest()), inspect], ids=["run", "check"])

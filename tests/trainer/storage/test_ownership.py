@@ -39,6 +39,26 @@ def test_another_number_of_workers_is_the_same_run(tmp_path: Path) -> None:
     assert owned(tmp_path, workers=1).owner == owned(tmp_path, workers=2).owner
 
 
+def test_a_run_of_a_version_that_lacked_a_field_is_recognized_with_its_checkpoints(tmp_path: Path) -> None:
+    earlier = owned(tmp_path)
+    del earlier.lineage["training"]["groupByLength"]
+    earlier.write(finished=True)
+
+    again = owned(tmp_path).as_recorded()
+
+    assert again.finished() is True
+    assert again.owner == Ownership.recorded(LocalFolder(tmp_path)).owner != owned(tmp_path).owner
+
+
+def test_a_run_that_uses_what_an_earlier_version_lacked_is_another_one(tmp_path: Path) -> None:
+    earlier = owned(tmp_path)
+    earlier.lineage["training"]["groupByLength"] = not earlier.lineage["training"].pop("groupByLength")
+    earlier.write(finished=True)
+
+    with pytest.raises(InputError, match=r"^training\.groupByLength: is not what it was"):
+        owned(tmp_path).as_recorded().finished()
+
+
 def test_the_same_rows_at_another_place_are_the_same_run(tmp_path: Path) -> None:
     owned(tmp_path, data="/before/x.jsonl").write(finished=True)
     assert owned(tmp_path, data="/after/x.jsonl").finished() is True

@@ -87,6 +87,15 @@ def test_a_run_of_the_same_configuration_is_known_again(tmp_path: Path, finished
     assert previous_run_finished(Folders(tmp_path), config(tmp_path)) is finished
 
 
+def test_a_run_that_a_version_without_a_field_recorded_is_known_again(tmp_path: Path) -> None:
+    previous(tmp_path, config(tmp_path))
+    record = json.loads((tmp_path / "run.json").read_text())
+    del record["lineage"]["training"]["groupByLength"]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+
+    assert previous_run_finished(Folders(tmp_path), config(tmp_path))
+
+
 def test_a_folder_that_was_moved_holds_the_same_run(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     for folder in (before, after):
