@@ -3,7 +3,6 @@
 Test: tests/trainer/preflight/test_architecture.py.
 """
 
-import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +37,9 @@ FIXED_POSITIONS = AFTER_PADDING | {
 FIXED_IN_BOTH = frozenset({"bart", "blenderbot", "blenderbot-small", "led", "marian", "mbart", "mvp", "pegasus", "plbart"})
 """Encoder-decoders with such a table for each of the two."""
 
-NEED_KERNELS = frozenset({"mra"})
-"""Model types whose attention is a CUDA kernel of another package; without it transformers computes zeros in its place, silently."""
+SILENT = frozenset({"mra"})
+"""Model types whose attention is a CUDA kernel that is fetched from a hub and built when a model is; whatever goes wrong there,
+transformers computes zeros in its place and says nothing."""
 
 KINDS: Mapping[ModelFamily, str] = {
     ModelFamily.CAUSAL: "a causal language model",
@@ -53,9 +53,10 @@ def task_for(name: TaskName, located: LocatedModel, configuration: "PreTrainedCo
     """Return a task as the model with this configuration learns it; raises InputError for a model that cannot."""
     families = TASKS[name].families
     family = family_of(configuration)
-    if configuration.model_type in NEED_KERNELS and importlib.util.find_spec("kernels") is None:
-        problem = f"the attention of {configuration.model_type} is a CUDA kernel of the package kernels, which is not installed"
-        raise InputError(located.field, f"{problem}; without it no token would see another", "give a model of another kind")
+    if configuration.model_type in SILENT:
+        problem = f"the attention of {configuration.model_type} is a CUDA kernel that transformers silently replaces with zeros"
+        fix = "give an encoder of another kind, such as ModernBERT, or BigBird or Longformer for long texts"
+        raise InputError(located.field, f"{problem} where it cannot load it, so that no token would see another", fix)
     if family in families:
         return task_of(name, family)
     kinds = in_words([KINDS[needed] for needed in families], "or")
