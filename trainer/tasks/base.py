@@ -164,7 +164,7 @@ class Task(ABC, Generic[E]):
         """Return the example in a row, or why it is left out; raises InputError for one that cannot be learned as written."""
 
     def unlearned(self, example: E) -> str:
-        """Return why a row is only measured, and is left out of the training rows; empty for one that is learned."""
+        """Return why a row is only measured, left out of the training rows and of what a user asks; empty for one that is learned."""
         return ""
 
     @abstractmethod

@@ -50,7 +50,7 @@ class Transcripts(Task[PairExample]):
         return references if isinstance(references, Skipped) else PairExample.of(row.origin, words, references)
 
     def unlearned(self, example: PairExample) -> str:
-        """Leave out empty hypotheses: who learns an answer to nothing learns to invent one."""
+        """Leave out empty hypotheses: there is nothing to correct, and who learns an answer to nothing learns to invent one."""
         return "" if example.given else "the recognizer wrote nothing"
 
 

@@ -56,6 +56,8 @@ class Reader:
         example = self.task.read(row)
         if isinstance(example, Skipped):
             return Asked(None, f"{example.column!r} is empty" if example.column else example.reason)
+        if why := self.task.unlearned(example):
+            return Asked(None, why)
         return Asked(self.task.ask(example, self.tokenizer))
 
 

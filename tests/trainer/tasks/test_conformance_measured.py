@@ -25,7 +25,7 @@ from trainer.outputs import logits_of
 from trainer.tasks.base import Generate, Request, Task
 from trainer.text.languages import languages_of
 from trainer.training.batches import AtOnce
-from trainer.using.asking import ask
+from trainer.using.asking import Asked, ask
 
 
 def test_the_wording_for_a_model_card_is_what_a_row_is_asked_with(task: Task[Any], prepared: Any) -> None:
@@ -105,12 +105,16 @@ def test_there_is_a_way_to_measure_from_all_that_the_task_s_metrics_need(task: T
 
 
 def test_a_row_asks_the_same_of_a_model_in_use_with_an_answer_and_without(task: Task[Any], prepared: Any) -> None:
-    for row in SAMPLES[task.facts.name].rows:
+    for example, row in zip(read(task), SAMPLES[task.facts.name].rows, strict=True):
         columns = task.layout("rows", Columns(), None).columns
         blank = {columns[role] for role in task.answers if role in columns}
         unanswered = {name: value for name, value in row.values.items() if name not in blank}
-        with_answer, without = (ask(task, prepared, values).request for values in (row.values, unanswered))
+        found = [ask(task, prepared, values) for values in (row.values, unanswered)]
+        with_answer, without = (asked.request for asked in found)
 
+        if why := task.unlearned(example):
+            assert found == [Asked(None, why)] * 2
+            continue
         assert with_answer is not None
         assert without is not None
         assert replace(with_answer, references=()) == replace(without, references=())

@@ -129,6 +129,20 @@ def test_a_row_without_a_prompt_is_left_out_with_the_reason(tmp_path: Path, prep
     assert found[1].request is None
 
 
+@pytest.mark.parametrize("hypothesis", ["", " \n"], ids=["empty", "blank"])
+@pytest.mark.parametrize("family", [ModelFamily.CAUSAL, ModelFamily.SEQ2SEQ])
+def test_a_transcript_without_words_is_left_out_as_a_prompt_and_as_a_row(
+    tmp_path: Path, prepared: Any, hypothesis: str, family: ModelFamily
+) -> None:
+    task, path = task_of(TaskName.TRANSCRIPT_CORRECTION, family), tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"hypothesis": text}) for text in ("helo", hypothesis)))
+
+    assert ask_text(task, prepared, hypothesis, {}) == Asked(None, "the recognizer wrote nothing")
+    heard, nothing = ask_rows(task, prepared, path, [Columns()])
+    assert heard.request is not None
+    assert nothing == Asked(None, "the recognizer wrote nothing")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
