@@ -12,7 +12,7 @@ from finetune.api.errors import InputError
 from finetune.api.sources import DataFormat
 from trainer.data.files import check_file, format_of, unreadable
 from trainer.data.jsonrows import read_json
-from trainer.data.nested import unfolded
+from trainer.data.nested import Empty, unfolded
 from trainer.data.records import Record
 from trainer.data.streams import numbered_lines, numbered_parts, packing_of
 from trainer.data.tables import read_table
@@ -25,12 +25,12 @@ TABLES = {DataFormat.CSV: ",", DataFormat.TSV: "\t"}
 
 def read_file(
     field: str, path: Path, wanted: DataFormat | None, columns: list[str] | None = None, delimiter: str | None = None,
-    findings: list[str] | None = None,
+    empty: Empty | None = None,
 ) -> Iterator[Record]:  # fmt: skip
     """Yield the records of a file; `field` is the source in the job file. Raises InputError for a file that cannot be read.
 
-    `columns` are those that the job needs: binary columns of Parquet are skipped unless they are among them. `findings` gets what is
-    remarkable about the file once it is read.
+    `columns` are those that the job needs: binary columns of Parquet are skipped unless they are among them. What has no rows in it is
+    counted in `empty`.
     """
     check_file(field, path)
     kind = wanted or format_of(field, path)
@@ -43,9 +43,9 @@ def read_file(
         elif kind is DataFormat.TEXT:
             yield from _read_text(field, path)
         elif kind is DataFormat.PARQUET:
-            yield from unfolded(field, _read_parquet(field, path, columns or []), findings)
+            yield from unfolded(field, _read_parquet(field, path, columns or []), empty)
         else:
-            yield from unfolded(field, read_json(field, path, numbered_parts(field, path), columns or []), findings)
+            yield from unfolded(field, read_json(field, path, numbered_parts(field, path), columns or []), empty)
     except OSError as error:
         raise unreadable(field, path, error) from error
 

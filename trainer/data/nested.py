@@ -23,14 +23,16 @@ class Empty:
     articles: int = 0
     paragraphs: int = 0
     first: str = ""
+    file: str = ""
+    """The file that is read, if the source has several."""
 
     def article(self, place: Record) -> None:
         """Count an article."""
-        self.articles, self.first = self.articles + 1, self.first or place.where
+        self.articles, self.first = self.articles + 1, self.first or self._where(place)
 
     def paragraph(self, place: Record) -> None:
         """Count a paragraph."""
-        self.paragraphs, self.first = self.paragraphs + 1, self.first or place.where
+        self.paragraphs, self.first = self.paragraphs + 1, self.first or self._where(place)
 
     def findings(self, field: str) -> list[str]:
         """Return what is to be said of the source at this field."""
@@ -39,13 +41,16 @@ class Empty:
         verb = "adds" if self.articles + self.paragraphs == 1 else "add"
         return [f"{field}: {' and '.join(said)} {verb} no rows (the first: {self.first})"] if said else []
 
+    def _where(self, place: Record) -> str:
+        return replace(place, file=self.file).where
 
-def unfolded(field: str, records: Iterable[Record], findings: list[str] | None = None) -> Iterator[Record]:
+
+def unfolded(field: str, records: Iterable[Record], empty: Empty | None = None) -> Iterator[Record]:
     """Yield records, and in place of an article or a paragraph one for each of its questions, with the paragraph's context.
 
-    Once all are read, `findings` gets what had no questions in it. Raises InputError for an article or paragraph that is built otherwise.
+    What has no questions in it is counted in `empty`. Raises InputError for an article or paragraph that is built otherwise.
     """
-    empty = Empty()
+    empty = empty or Empty()
     for record in records:
         values = record.values
         if "context" in values and _are_questions(values.get(QUESTIONS)):
@@ -64,8 +69,6 @@ def unfolded(field: str, records: Iterable[Record], findings: list[str] | None =
                 yield from _questions(field, inner, paragraph)
         else:
             yield record
-    if findings is not None:
-        findings += empty.findings(field)
 
 
 def _is_article(values: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from finetune.system.files import whole_letters
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.files import files_of, path_of
 from trainer.data.formats import read_file
-from trainer.data.nested import unfolded
+from trainer.data.nested import Empty, unfolded
 from trainer.data.noticed import Noticed
 from trainer.data.reading import Languages
 from trainer.data.records import Record
@@ -104,20 +104,22 @@ def _read_sources(
 
 def read_source(field: str, source: Source, task: Task[E], findings: list[str]) -> Iterator[E]:
     """Yield the examples of one source; its findings are added to `findings` once all are read."""
+    empty = Empty()
     if source.hugging_face is not None:
         from trainer.hub.datasets import read_hub
 
         name = source.hugging_face.name
         folded, commit = read_hub(f"{field}.huggingFace", source.hugging_face)
-        records = unfolded(field, folded, findings)
+        records = unfolded(field, folded, empty)
         if source.hugging_face.revision is None:
             findings.append(f"{field}: {name} was read at commit {commit}; give it as revision to read the same rows again")
     else:
         name = str(source.path)
         layout = task.layout(field, source.columns or Columns(), None)
-        records = _read_files(field, source, list(layout.columns.values()), findings)
+        records = _read_files(field, source, list(layout.columns.values()), empty, findings)
     noticed = Noticed()
     yield from read_examples(field, records, task, source.columns, name, noticed, languages_of(field, source, task))
+    findings += empty.findings(field)
     findings += map(whole_letters, noticed.findings(field))
 
 
@@ -130,12 +132,12 @@ def languages_of(field: str, source: Source, task: Task[Any]) -> Languages | Non
     return source.source_language, source.target_language
 
 
-def _read_files(field: str, source: Source, columns: list[str], findings: list[str]) -> Iterator[Record]:
+def _read_files(field: str, source: Source, columns: list[str], empty: Empty, findings: list[str]) -> Iterator[Record]:
     files, said = files_of(field, path_of(field, source), source.format)
     findings += said
     for file in files:
-        record = None
-        for record in read_file(field, file.path, source.format, columns, source.delimiter, findings):
+        record, empty.file = None, file.label
+        for record in read_file(field, file.path, source.format, columns, source.delimiter, empty):
             yield replace(record, file=file.label) if file.label else record
         if record is None and file.label:
             findings.append(f"{field}: {file.label} has no rows")

@@ -8,7 +8,7 @@ import pytest
 
 from finetune.api.errors import InputError
 from trainer.data.formats import read_file
-from trainer.data.nested import unfolded
+from trainer.data.nested import Empty, unfolded
 from trainer.data.records import Record
 
 QUESTION = {"id": "a", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}
@@ -58,15 +58,16 @@ def test_articles_without_paragraphs_and_paragraphs_without_questions_are_counte
     path = tmp_path / "articles.jsonl"
     rows = [article(), article({"context": "Ann came.", "qas": [QUESTION]}, {"context": "No.", "qas": []}), article()]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    findings: list[str] = []
+    empty, found = Empty(), Empty()
 
-    records = list(read_file("data.train[0]", path, None, findings=findings))
+    records = list(read_file("data.train[0]", path, None, empty=empty))
 
     assert [record.values["question"] for record in records] == ["Who?"]
-    assert findings == ["data.train[0]: 2 articles without paragraphs and 1 paragraph without questions add no rows (the first: line 1)"]
-    found: list[str] = []
+    assert empty.findings("data.train[0]") == [
+        "data.train[0]: 2 articles without paragraphs and 1 paragraph without questions add no rows (the first: line 1)"
+    ]
     assert list(unfolded("data.test[0]", [Record("line 3", article())], found)) == []
-    assert found == ["data.test[0]: 1 article without paragraphs adds no rows (the first: line 3)"]
+    assert found.findings("data.test[0]") == ["data.test[0]: 1 article without paragraphs adds no rows (the first: line 3)"]
 
 
 def test_rows_of_another_form_are_left_as_they_are() -> None:

@@ -153,6 +153,20 @@ def test_the_files_of_a_folder_or_pattern_are_one_source(tmp_path: Path) -> None
         assert read == "data.train[0]: the job names no columns; 'question' as prompt and 'answer' as completion are read"
 
 
+def test_articles_without_rows_are_counted_over_the_files_of_a_source_and_the_first_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    paragraph = {"context": "Ann came.", "qas": [{"id": "a", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}]}
+    for name, articles in (("a", [[paragraph]]), ("b", [[paragraph], []]), ("c", [[{"context": "No.", "qas": []}], []])):
+        rows = [{"title": name, "paragraphs": paragraphs} for paragraphs in articles]
+        (tmp_path / "set" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    dataset = prepared(train_config(task="question-answering", data={"train": [source(tmp_path / "set")]}))
+
+    assert [finding for finding in dataset.findings if "without" in finding] == [
+        "data.train[0]: 2 articles without paragraphs and 1 paragraph without questions add no rows (the first: b.jsonl line 2)"
+    ]
+
+
 def test_rows_of_a_file_whose_name_is_not_utf8_are_read_and_named(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     write_rows(tmp_path / "set" / os.fsdecode(b"a\xe9.jsonl"), *numbered(0, 2))
