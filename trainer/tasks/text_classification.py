@@ -95,6 +95,26 @@ class Labels(Task[LabelExample]):
         """Change the text, never the classes."""
         return replace(example, text=change(example.text))
 
+    def checked(self, examples: Iterable[LabelExample]) -> Iterator[LabelExample]:
+        """Yield the examples; raises InputError for one with another class, or number of classes, than the training rows have."""
+        known = frozenset(self.classes)
+        for example in examples:
+            if not self.several and len(example.labels) != 1:
+                problem = f"{example.origin}: the row has {len(example.labels)} labels, and each training row has one"
+                fix = "give it one label, or write the labels of training rows as lists for a model that may choose several"
+                raise InputError(example.source, problem, fix)
+            for label in example.labels:
+                if label not in known:
+                    raise self._unknown(example, label)
+            yield example
+
+    def _unknown(self, example: LabelExample, label: str) -> InputError:
+        close = difflib.get_close_matches(label, self.classes, n=1)
+        hint = f"did you mean {close[0]!r}? Else " if close else ""
+        known = in_words(map(repr, self.classes[:5])) + (" and others" if len(self.classes) > 5 else "")
+        problem = f"{example.origin}: no training row has the class {label!r} (they have {known})"
+        return InputError(example.source, problem, f"{hint}give training rows of it, or leave the row out")
+
 
 class ChosenClasses(Labels):
     """Choose the class with a head that has one output for each."""
@@ -128,12 +148,13 @@ class ChosenClasses(Labels):
         """Tokenize texts in batches, on all cores."""
         numbers = {name: number for number, name in enumerate(self.classes)}
         _, after = around(tokenizer)
-        for batch in in_batches(examples, lambda example: len(example.text)):
+        for batch in in_batches(self.checked(examples), lambda example: len(example.text)):
             found = encode_texts([example.text for example in batch], tokenizer, offsets_from=sys.maxsize)
             for example, encoded in zip(batch, found, strict=True):
                 ids, whole = encoded.input_ids, len(encoded.input_ids) <= max_length
                 read = ids if whole else [*ids[: max_length - len(after)], *after]
-                tail = self._targets(example, numbers)
+                chosen = [numbers[label] for label in example.labels]
+                tail = [int(number in chosen) for number in range(len(numbers))] if self.several else chosen
                 mask = b"\0" * len(read) + b"\1" * len(tail)
                 yield [Piece(example, Sample(example.id, [*read, *tail], mask, 0, truncated=not whole, tail=len(tail)))]
 
@@ -146,23 +167,6 @@ class ChosenClasses(Labels):
         """Report rare and uneven classes, and control-token names in texts."""
         words = (finding for side in sides for finding in text_findings(side, tokenizer))
         return [*class_findings(sides[0].examples, self.classes), *words]
-
-    def _targets(self, example: LabelExample, numbers: dict[str, int]) -> list[int]:
-        chosen = [self._number(example, label, numbers) for label in example.labels]
-        if not self.several and len(chosen) != 1:
-            problem = f"{example.origin}: the row has {len(chosen)} labels, and each training row has one"
-            fix = "give it one label, or write the labels of training rows as lists for a model that may choose several"
-            raise InputError(example.source, problem, fix)
-        return [int(number in chosen) for number in range(len(numbers))] if self.several else chosen
-
-    def _number(self, example: LabelExample, label: str, numbers: dict[str, int]) -> int:
-        if label in numbers:
-            return numbers[label]
-        close = difflib.get_close_matches(label, numbers, n=1)
-        hint = f"did you mean {close[0]!r}? Else " if close else ""
-        known = in_words(map(repr, self.classes[:5])) + (" and others" if len(self.classes) > 5 else "")
-        problem = f"{example.origin}: no training row has the class {label!r} (they have {known})"
-        raise InputError(example.source, problem, f"{hint}give training rows of it, or leave the row out")
 
 
 def _only(known: tuple[str, ...], names: Sequence[str]) -> str:
@@ -181,6 +185,10 @@ class Named(Labels):
     def references(self, example: LabelExample) -> tuple[str, ...]:
         """Return the name of the class; where none of several applies, the word for that."""
         return (example.answer or NONE_OF_THEM,)
+
+    def encode_all(self, examples: Iterable[LabelExample], tokenizer: Any, max_length: int) -> Iterator[list[Piece[LabelExample]]]:
+        """Tokenize in batches; InputError for a class that is not known, as the chosen classes have it, once training rows are known."""
+        return super().encode_all(self.checked(examples) if self.known else examples, tokenizer, max_length)
 
 
 class WrittenClasses(Named, AskedText[LabelExample]):

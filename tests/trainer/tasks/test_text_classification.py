@@ -14,14 +14,21 @@ from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.data.layout import FirstRows
 from trainer.data.records import Record
 from trainer.tasks.base import Classify
-from trainer.tasks.text_classification import CHOSEN_CLASSES, WRITTEN_CLASSES, Labels
+from trainer.tasks.text_classification import ANSWERED_CLASSES, CHOSEN_CLASSES, WRITTEN_CLASSES, Labels
 from trainer.text.label import LabelExample
 
+ALL = pytest.mark.parametrize("task", [CHOSEN_CLASSES, WRITTEN_CLASSES, ANSWERED_CLASSES], ids=["chosen", "written", "answered"])
 BOTH = pytest.mark.parametrize("task", [CHOSEN_CLASSES, WRITTEN_CLASSES], ids=["chosen", "written"])
 
 
 def one(label: str, text: str = "a text") -> LabelExample:
     return LabelExample.of("data.train[0] line 1", text, [label])
+
+
+def prepared_for(task: Labels) -> Any:
+    tokenizer = bert_tokenizer() if task is CHOSEN_CLASSES else byte_tokenizer()
+    task.prepare(tokenizer, None)
+    return tokenizer
 
 
 def several(*labels: str) -> LabelExample:
@@ -53,25 +60,37 @@ def test_rows_without_two_classes_are_refused(rows: list[LabelExample], problem:
         CHOSEN_CLASSES.knowing(rows)
 
 
+@ALL
 @pytest.mark.parametrize("length", [8, 100])
-def test_a_class_that_no_training_row_has_is_refused_with_its_row(length: int) -> None:
-    task = CHOSEN_CLASSES.knowing([one("arrival"), one("charge")])
+def test_a_class_that_no_training_row_has_is_refused_with_its_row(task: Labels, length: int) -> None:
+    knowing = task.knowing([one("arrival"), one("charge")])
     row = replace(one("arival"), origin="data.test[0] line 7")
 
     with pytest.raises(
         InputError, match=r"data\.test\[0\]: data\.test\[0\] line 7: no training row has the class 'arival'.*did you mean 'arrival'"
     ):
-        task.encode(row, bert_tokenizer(), length)
+        knowing.on("data.test").encode(row, prepared_for(task), length)
 
 
+@ALL
 @pytest.mark.parametrize("labels", [(), ("a", "b")], ids=["none", "two"])
-def test_a_held_out_row_without_exactly_one_label_is_refused_where_training_rows_have_one(labels: tuple[str, ...]) -> None:
-    task = CHOSEN_CLASSES.knowing([one("a"), one("b")])
+def test_a_held_out_row_without_exactly_one_label_is_refused_where_training_rows_have_one(task: Labels, labels: tuple[str, ...]) -> None:
+    knowing = task.knowing([one("a"), one("b")])
     row = replace(several(*labels), origin="data.test[0] line 7")
 
     problem = rf"data\.test\[0\]: data\.test\[0\] line 7: the row has {len(labels)} labels, and each training row has one"
     with pytest.raises(InputError, match=problem):
-        task.encode(row, bert_tokenizer(), 100)
+        knowing.encode(row, prepared_for(task), 100)
+
+
+@ALL
+def test_rows_of_several_labels_may_have_any_number_of_those_that_are_known(task: Labels) -> None:
+    knowing, tokenizer = task.knowing([several("a", "b", "c")]), prepared_for(task)
+    rows = [several(), several("c"), several("a", "b")]
+
+    assert [piece.example for pieces in knowing.encode_all(rows, tokenizer, 200) for piece in pieces] == rows
+    with pytest.raises(InputError, match="no training row has the class 'd'"):
+        knowing.encode(several("a", "d"), tokenizer, 200)
 
 
 def test_a_list_of_one_label_is_that_label() -> None:
