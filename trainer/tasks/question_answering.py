@@ -19,12 +19,11 @@ from trainer.data.layout import FirstRows, Layout
 from trainer.data.reading import Languages, Row
 from trainer.data.rows import Piece, PieceCount, Sample, Skipped
 from trainer.data.sampled import Keep, Sampled, in_memory
-from trainer.data.shards import loss_tokens_of
 from trainer.data.spanrow import MAY_LACK
 from trainer.tasks.answered import AnsweredText
 from trainer.tasks.base import TRAIN, Extract, Task
 from trainer.tasks.pairs import AskedText
-from trainer.text.questionfindings import question_findings, writing_findings
+from trainer.text.questionfindings import lost_answers, question_findings, writing_findings
 from trainer.text.questionrows import OF_ANSWERS, question_advice, question_in, question_layout
 from trainer.text.questions import UNANSWERABLE, QuestionExample
 from trainer.text.shortening import SHORTENED, ending, shortened
@@ -212,18 +211,10 @@ class FoundAnswers(Questions):
         return Sampled(name, len(examples), len(chosen), pieces)
 
     def findings(self, sides: Sequence[Sampled[QuestionExample]], tokenizer: Any) -> list[str]:
-        """Report control-token names in texts, and held-out answers that cannot be found."""
-        findings = []
-        for side in sides:
-            findings += question_findings(side, tokenizer)
-            # A row without targets; all of its windows have none.
-            places = np.flatnonzero(loss_tokens_of(side.rows) == 0).tolist()
-            elsewhere = list(dict.fromkeys(side.examples[place].origin for place in places))
-            if elsewhere:
-                what = "has an answer that is" if len(elsewhere) == 1 else "have answers that are"
-                where = f"not a part of the text (the first: {elsewhere[0]})"
-                findings.append(f"{side.name}: {len(elsewhere)} of {side.of()} {what} {where}; only SQuAD's figures count such rows")
-        return findings
+        """Report control-token names in texts, and answers that cannot be found; InputError if no training row has one that can."""
+        return [
+            finding for side in sides for finding in (*question_findings(side, tokenizer), *lost_answers(side, learned=side.name == TRAIN))
+        ]
 
 
 TASKS = (AskedAnswers(), ReadAnswers(), FoundAnswers())

@@ -4,7 +4,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
+from finetune.api.errors import InputError
 from trainer.data.sampled import Sampled
+from trainer.data.shards import loss_tokens_of
 from trainer.text.controls import in_text
 from trainer.text.findings import control_token_findings
 from trainer.text.questions import UNANSWERABLE, QuestionExample
@@ -15,6 +19,27 @@ def question_findings(side: Sampled[QuestionExample], tokenizer: Any) -> list[st
     """Find questions and texts that contain the names of control tokens."""
     found = ((example, in_text(tokenizer).search(f"{example.question}\n{example.context}")) for example in different(side))
     return control_token_findings(side.name, [(example, match[0]) for example, match in found if match])
+
+
+def lost_answers(side: Sampled[QuestionExample], *, learned: bool) -> list[str]:
+    """Report answers that no model can find in their texts; raises InputError if no row that is `learned` has anything else."""
+    # A row without targets; all of its windows have none.
+    places = np.flatnonzero(loss_tokens_of(side.rows) == 0).tolist()
+    lost = {example.origin: example for example in map(side.examples.__getitem__, places)}
+    elsewhere = [origin for origin, example in lost.items() if example.span is None]
+    unwritten = [origin for origin, example in lost.items() if example.span is not None]
+    then = "nothing is learned from such rows" if learned else "only SQuAD's figures count such rows"
+    findings = []
+    for origins, what in ((elsewhere, "not a part of the text"), (unwritten, "nothing to the tokenizer")):
+        if not origins:
+            continue
+        has = "has an answer that is" if len(origins) == 1 else "have answers that are"
+        said = f"{len(origins)} of {side.of()} {has} {what} (the first: {origins[0]})"
+        if learned and len(places) == len(side.rows):
+            fix = "give rows whose answers are words in their texts, or a model whose tokenizer knows their script"
+            raise InputError(side.name, f"{said}, so there is nothing to learn", fix)
+        findings.append(f"{side.name}: {said}; {then}")
+    return findings
 
 
 def different(side: Sampled[QuestionExample]) -> Iterator[QuestionExample]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import normalizers
 from transformers import AutoConfig
 
 from finetune.api.errors import InputError
@@ -14,6 +15,7 @@ from tests.trainer.fixtures.stored import examples_of
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.data.layout import Layout
 from trainer.data.records import Record
+from trainer.data.sampled import Sampled
 from trainer.model.load import load_model
 from trainer.preflight.doctor import length_findings
 from trainer.tasks.question_answering import AskedAnswers, FoundAnswers, ReadAnswers
@@ -61,6 +63,27 @@ def test_held_out_rows_whose_answer_is_not_in_the_text_are_reported() -> None:
         "data.test: 1 of 1 row has an answer that is not a part of the text (the first: data.train[0] line 1); "
         "only SQuAD's figures count such rows"
     ]
+
+
+def test_answers_of_which_the_tokenizer_writes_nothing_are_reported_and_refused_where_no_row_has_another() -> None:
+    task, tokenizer = FoundAnswers(), bert_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("Ann", "")
+
+    def sampled(name: str, *rows: QuestionExample) -> Sampled[QuestionExample]:
+        return task.sampled(name, rows, tokenizer, 100)
+
+    train, test = sampled("data.train", example("Monday"), example("Ann", line=7)), sampled("data.test", example("Ann", line=9))
+    assert task.findings([train, test], tokenizer) == [
+        "data.train: 1 of 2 rows has an answer that is nothing to the tokenizer (the first: data.train[0] line 7); "
+        "nothing is learned from such rows",
+        "data.test: 1 of 1 row has an answer that is nothing to the tokenizer (the first: data.train[0] line 9); "
+        "only SQuAD's figures count such rows",
+    ]
+    nothing = (
+        r"^data\.train: 2 of 2 rows have answers that are nothing to the tokenizer \(the first: data\.train\[0\] line 7\), so there is"
+    )
+    with pytest.raises(InputError, match=nothing):
+        task.findings([sampled("data.train", example("Ann", line=7), example("Ann", line=8)), test], tokenizer)
 
 
 def test_held_out_rows_whose_answers_are_not_in_their_texts_are_not_rows_that_are_too_long() -> None:
