@@ -89,7 +89,9 @@ class Fill(Request):
 
 
 def lacks_words(value: Any) -> bool:
-    """Return whether a column holds nothing, or a text of only white space."""
+    """Return whether a column holds nothing, a text of only white space, or a list of nothing else."""
+    if isinstance(value, list):
+        return all(map(lacks_words, value))
     return value is None or (isinstance(value, str) and not value.strip())
 
 

@@ -57,7 +57,9 @@ def test_a_model_whose_attention_may_silently_be_zero_is_refused_whatever_is_ins
     monkeypatch.syspath_prepend(tmp_path)
     assert importlib.util.find_spec("kernels") is not None
 
-    with pytest.raises(InputError, match=r"^model\.path: the attention of mra is a CUDA kernel .* zeros .*; give an encoder of another kind"):
+    with pytest.raises(
+        InputError, match=r"^model\.path: the attention of mra is a CUDA kernel .* zeros .*; give an encoder of another kind"
+    ):
         task_for(TaskName.LANGUAGE_MODELING, located, configuration_of(located))
 
 

@@ -129,6 +129,16 @@ def test_a_row_without_a_prompt_is_left_out_with_the_reason(tmp_path: Path, prep
     assert found[1].request is None
 
 
+@pytest.mark.parametrize("reference", ["", None, [], [""], ["Hello."]], ids=["empty", "null", "empty list", "list of empty", "given"])
+def test_a_row_is_asked_about_whatever_stands_for_its_answer(tmp_path: Path, prepared: Any, reference: Any) -> None:
+    task, path = task_of(TaskName.TRANSCRIPT_CORRECTION, ModelFamily.CAUSAL), tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"hypothesis": "helo", "reference": reference}))
+
+    [asked] = ask_rows(task, prepared, path, [Columns()])
+
+    assert prompt_of(asked) == prompt_of(ask_text(task, prepared, "helo", {}))
+
+
 @pytest.mark.parametrize("hypothesis", ["", " \n"], ids=["empty", "blank"])
 @pytest.mark.parametrize("family", [ModelFamily.CAUSAL, ModelFamily.SEQ2SEQ])
 def test_a_transcript_without_words_is_left_out_as_a_prompt_and_as_a_row(
@@ -178,7 +188,11 @@ def test_a_translation_is_asked_for_in_the_languages_of_the_training_data(prepar
         assert words in prepared.decode(prompt_of(ask_text(translation, prepared, "Guten Tag", {}, languages)))
 
 
-@pytest.mark.parametrize("written", [{}, {"de": ""}, {"de": " "}, {"de": None}], ids=["missing", "empty", "blank", "null"])
+@pytest.mark.parametrize(
+    "written",
+    [{}, {"de": ""}, {"de": " "}, {"de": None}, {"de": []}, {"de": [""]}, {"de": [" ", None]}],
+    ids=["missing", "empty", "blank", "null", "empty list", "list of empty", "list of blank and null"],
+)
 @pytest.mark.parametrize("family", [ModelFamily.CAUSAL, ModelFamily.SEQ2SEQ])
 def test_texts_by_language_need_none_in_the_one_that_is_written(
     tmp_path: Path, prepared: Any, written: dict[str, Any], family: ModelFamily
