@@ -37,8 +37,8 @@ class Limits:
     rows_at_once: int | None = None
     """Rows of a batch. None: any number."""
     decoding: Decoding = GREEDY
-    window_tokens: int = WINDOW_TOKENS
-    """Of a question with a part of its text, at most."""
+    window_tokens: int | None = None
+    """Of a question with a part of its text, at most. None: as many as of a prompt."""
     between: Callable[[], None] = lambda: None
     """Called on every rank before each batch; may raise to end it, on all ranks or none."""
 
@@ -65,7 +65,7 @@ def _generated(engine: Inference, tokenizer: Any, requests: Sequence[Any], limit
 
 
 def _extracted(engine: Inference, tokenizer: Any, requests: Sequence[Any], limits: Limits) -> Sequence[Generated]:
-    length = min(limits.prompt_tokens, limits.window_tokens, context_length(engine.model))
+    length = min(limits.prompt_tokens, limits.window_tokens or limits.prompt_tokens, context_length(engine.model))
     at_once = AtOnce(limits.rows_at_once or WINDOWS_AT_ONCE, limits.tokens_at_once)
     return extract(engine, tokenizer, requests, length, at_once, limits.between)
 

@@ -87,3 +87,14 @@ def test_answers_are_computed_in_the_precision_of_training() -> None:
     kinds.clear()
     predict(engine_of(model), tiny_tokenizer(), [Generate(("",), "", [5, 9, 21])], LIMITS)
     assert kinds == {False}
+
+
+@pytest.mark.parametrize(("window", "longest"), [(None, 447), (100, 97)], ids=["as a prompt", "shorter"])
+def test_a_window_of_a_text_is_as_long_as_a_prompt_may_be_unless_it_is_said_to_be_shorter(window: int | None, longest: int) -> None:
+    model, lengths = tiny_encoder("AutoModelForQuestionAnswering", max_position_embeddings=512), list[int]()
+    model.register_forward_pre_hook(lambda _, __, inputs: lengths.append(inputs["input_ids"].shape[1]), with_kwargs=True)
+    limits = replace(LIMITS, prompt_tokens=450, tokens_at_once=None, window_tokens=window)
+
+    predict(OneProcess(model, torch.device("cpu")), bert_tokenizer(), [Extract(("",), "Who?", "Who?", "Ann came on Monday. " * 40)], limits)
+
+    assert max(lengths) == longest  # where the answer is takes three more tokens of a row
