@@ -42,7 +42,7 @@ class Reading:
             mask[place.start : place.stop] = b"\1" * len(place)
             size += len(self.encoded.words(range(place.start, min(place.stop, max_length)), tokenizer).encode())
         mask[:1] = b"\0" * len(mask[:1])
-        return Sample(self.example.id, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length)
+        return Sample(self.example.id, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length, tail=0)
 
 
 def prompt_and_reference(example: ChatExample, tokenizer: Any) -> tuple[list[int], str]:

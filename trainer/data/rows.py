@@ -132,8 +132,8 @@ class Sample:
     """UTF-8 bytes of the text of the tokens with loss, for bits per byte; special tokens have no text."""
     truncated: bool
     """Tokens beyond the maximum length were cut off."""
-    tail: int = 0
-    """How many of `input_ids`, at their end, the model does not read."""
+    tail: int
+    """How many of `input_ids`, at their end, the model does not read; 0 for a causal model. Left out by mistake, targets would be read."""
 
     def __post_init__(self) -> None:
         """Pack ids and mask, given as lists or tuples, into arrays."""

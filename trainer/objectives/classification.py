@@ -57,8 +57,11 @@ class ClassificationObjective(FixedTargets):
         return Family(ModelFamily.ENCODER, auto_class, "SEQ_CLS", settings if self.classes else {}, new_head=True)
 
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> ClassBatch:
-        """Pad what `samples`, at least one, read; take their classes from their tails."""
+        """Pad what `samples`, at least one, read; take their classes from their tails. ValueError for a sample without one."""
         refuse_packing(packed)
+        for row in samples:
+            if not row.targets:
+                raise ValueError(f"the sample {row.id!r} has no class: its tail is empty")
         inputs, tokens = read_inputs(samples)
         ends = torch.tensor([list(row.targets) for row in samples])
         return ClassBatch(inputs, ends.float() if self.several else ends.squeeze(1).long(), tokens)

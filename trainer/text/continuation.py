@@ -26,7 +26,7 @@ def continued(name: str, prompt: str, continuation: str, tokenizer: Any, max_len
     mask[:1] = b"\0"
     kept = range(min(text_tokens, max(0, max_length - len(asked))))
     size = len(_words(written, kept, text_tokens, continuation, tokenizer).encode())
-    return Sample(name, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length)
+    return Sample(name, input_ids[:max_length], mask[:max_length], size, truncated=len(input_ids) > max_length, tail=0)
 
 
 def _words(written: Encoded, kept: range, whole: int, continuation: str, tokenizer: Any) -> str:

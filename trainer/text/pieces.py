@@ -162,4 +162,4 @@ def varied_piece(piece: Piece[TextExample], words: str, tokenizer: Any, max_leng
 
 def _tokens(name: str, input_ids: Sequence[int], loss_bytes: int) -> Sample:
     mask = b"\1" * len(input_ids)
-    return Sample(name, input_ids, b"\0" + mask[1:] if mask else mask, loss_bytes, truncated=False)
+    return Sample(name, input_ids, b"\0" + mask[1:] if mask else mask, loss_bytes, truncated=False, tail=0)

@@ -182,7 +182,7 @@ def test_a_token_takes_few_bytes() -> None:
     """Every rank holds all rows."""
     ids, mask = list(range(1000, 11_000)), [True] * 10_000
     tracemalloc.start()
-    row = Sample("row", ids, mask, loss_bytes=10, truncated=False)
+    row = Sample("row", ids, mask, loss_bytes=10, truncated=False, tail=0)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 6 * len(ids)

@@ -121,7 +121,9 @@ def test_rows_of_like_length_are_brought_together_within_a_window_only() -> None
 
 
 def test_a_job_decides_whether_its_rows_are_grouped_and_by_which_length() -> None:
-    rows = [Sample(str(place), [1] * length, [True] * length, 1, truncated=False) for place, length in enumerate(skewed(400).tolist())]
+    rows = [
+        Sample(str(place), [1] * length, [True] * length, 1, truncated=False, tail=0) for place, length in enumerate(skewed(400).tolist())
+    ]
     training = Training.model_validate({"epochs": 1, "globalBatchSize": 8, "seed": 5})
     for grouped in (False, True):
         found = order_of(training.model_copy(update={"group_by_length": grouped}), rows)

@@ -75,7 +75,7 @@ def rows_of_step(step: int) -> list[Sample]:
         length = 5 + 3 * index
         ids = tuple(torch.randint(1, VOCABULARY, (length,), generator=generator).tolist())
         first = 1 + (index * 2) % (length - 2)
-        rows.append(Sample(f"row-{index}", ids, tuple(position >= first for position in range(length)), length, False))
+        rows.append(Sample(f"row-{index}", ids, tuple(position >= first for position in range(length)), length, False, tail=0))
     return rows
 
 

@@ -37,7 +37,7 @@ def rows(count: int, length: int = LENGTH) -> list[Sample]:
     generator = torch.Generator().manual_seed(2)
     mask = [index >= PROMPT for index in range(length)]
     drawn = (torch.randint(0, VOCABULARY, (length,), generator=generator).tolist() for _ in range(count))
-    return [Sample(str(index), ids, mask, length, truncated=False) for index, ids in enumerate(drawn)]
+    return [Sample(str(index), ids, mask, length, truncated=False, tail=0) for index, ids in enumerate(drawn)]
 
 
 def peak(act: Callable[[], object]) -> int:

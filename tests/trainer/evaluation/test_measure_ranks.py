@@ -89,7 +89,7 @@ def answers(ranks: list[ThreadEngine], prompts: list[list[int]]) -> list[list[Ge
 
 def samples(count: int) -> list[Sample]:
     lengths = [5 + 2 * index for index in range(count)]
-    return [Sample(str(index), ids, [False] + [True] * (len(ids) - 1), 9, truncated=False)
+    return [Sample(str(index), ids, [False] + [True] * (len(ids) - 1), 9, truncated=False, tail=0)
             for index, ids in enumerate(random_prompts(lengths))]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ VOCABULARY = 11
 
 
 def row(name: str, ids: list[int], first: int) -> Sample:
-    return Sample(name, tuple(ids), tuple(index >= first for index in range(len(ids))), len(ids), False)
+    return Sample(name, tuple(ids), tuple(index >= first for index in range(len(ids))), len(ids), False, tail=0)
 
 
 class Scores(nn.Module):

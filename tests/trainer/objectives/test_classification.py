@@ -1,6 +1,7 @@
 """The loss of classes is that of an independent computation, whatever the batch; what follows the text is not read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,3 +101,11 @@ def test_rows_are_not_packed() -> None:
 def test_a_row_that_is_drawn_again_is_the_same() -> None:
     (row, *_) = samples(ONE)
     assert ONE.redrawn(row, epoch=3, seed=1) is row
+
+
+@KINDS
+def test_a_sample_without_a_class_is_an_error(objective: ClassificationObjective) -> None:
+    forgotten = [replace(sample, tail=0) for sample in samples(objective)]
+
+    with pytest.raises(ValueError, match="the sample 'row-0' has no class"):
+        objective.collate(forgotten)

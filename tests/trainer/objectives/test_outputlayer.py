@@ -83,7 +83,7 @@ def test_no_tokens_have_a_zero_loss_that_can_be_differentiated() -> None:
 
 def samples() -> list[Sample]:
     return [
-        Sample(str(index), tuple(ids), tuple(place >= 3 + index for place in range(len(ids))), len(ids), False)
+        Sample(str(index), tuple(ids), tuple(place >= 3 + index for place in range(len(ids))), len(ids), False, tail=0)
         for index, ids in enumerate(random_prompts([12, 7]))
     ]
 

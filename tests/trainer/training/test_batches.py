@@ -10,7 +10,7 @@ from trainer.training.batches import AtOnce, deal, deal_evaluation, deal_packed
 
 
 def row(name: str, ids: list[int], first: int) -> Sample:
-    return Sample(name, tuple(ids), tuple(index >= first for index in range(len(ids))), len(ids), False)
+    return Sample(name, tuple(ids), tuple(index >= first for index in range(len(ids))), len(ids), False, tail=0)
 
 
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 7))
@@ -80,5 +80,5 @@ def test_an_evaluation_covers_all_rows_in_as_many_turns_on_every_rank(world_size
     ],
 )
 def test_an_evaluations_batch_has_no_more_tokens_than_allowed(lengths: list[int], tokens_at_once: int, sizes: list[int]) -> None:
-    rows = [Sample(str(index), [1] * length, [True] * length, 1, truncated=False) for index, length in enumerate(lengths)]
+    rows = [Sample(str(index), [1] * length, [True] * length, 1, truncated=False, tail=0) for index, length in enumerate(lengths)]
     assert [len(turn or ()) for turn in deal_evaluation(rows, 0, 1, AtOnce(3, tokens_at_once))] == sizes
