@@ -65,8 +65,8 @@ class Labels(Task[LabelExample]):
             several = several or example.listed
         least = 1 if several else 2
         if len(names) < least:
-            problem = f"all rows have the class {min(names)!r}" if names else "no row has a class"
-            raise InputError("data.train", f"{problem}, so there is nothing to learn", f"give rows of at least {least + 1} classes")
+            problem = f"all training rows have the class {min(names)!r}" if names else "no training row has a class"
+            raise InputError("data.train", f"{problem}, so there is nothing to learn", "give rows of at least two classes")
         return self.with_known((SEVERAL if several else ONE, *in_order(names)))
 
     def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:

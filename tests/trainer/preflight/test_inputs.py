@@ -198,6 +198,23 @@ def test_another_model_at_the_same_path_is_recognized_by_its_digest(folder: Path
     assert {field for field in digests if digests[field] != other[field]} == {"model.path"}
 
 
+@pytest.mark.parametrize(
+    ("shares", "after"),
+    [
+        ({}, ""),
+        ({"testFraction": 0.2}, "after testFraction, "),
+        ({"testFraction": 0.2, "validationFraction": 0.2}, "after validationFraction and testFraction, "),
+    ],
+    ids=["no share", "a test", "both"],
+)
+def test_one_class_is_refused_with_the_shares_that_may_have_taken_the_others(folder: Path, shares: dict[str, float], after: str) -> None:
+    (folder / "train.jsonl").write_text("".join(json.dumps({"text": f"row {number}", "label": "a"}) + "\n" for number in range(20)))
+    data = {"train": [{"path": str(folder / "train.jsonl")}], **shares}
+    with pytest.raises(InputError) as refused:
+        checked(folder, task="text-classification", data=data)
+    assert refused.value.problem == f"{after}all training rows have the class 'a', so there is nothing to learn"
+
+
 def test_the_pieces_of_long_texts_are_counted_and_trained_on(folder: Path) -> None:
     (folder / "train.jsonl").write_text(json.dumps({"text": "The river is green. " * 50}) + "\n" + json.dumps({"text": "Short."}) + "\n")
     training = {"epochs": 2, "globalBatchSize": 4, "maxSequenceLength": 64}

@@ -53,7 +53,10 @@ def test_the_classes_are_those_of_the_training_rows(task: Labels, rows: list[Lab
 
 @pytest.mark.parametrize(
     ("rows", "problem"),
-    [([one("a"), one("a")], "all rows have the class 'a', so there is nothing to learn"), ([several(), several()], "no row has a class")],
+    [
+        ([one("a"), one("a")], "all training rows have the class 'a', so there is nothing to learn; give rows of at least two classes"),
+        ([several(), several()], "no training row has a class, so there is nothing to learn; give rows of at least two classes"),
+    ],
 )
 def test_rows_without_two_classes_are_refused(rows: list[LabelExample], problem: str) -> None:
     with pytest.raises(InputError, match=rf"data\.train: {problem}"):
