@@ -31,6 +31,10 @@ UNPACKERS: tuple[tuple[bytes, Callable[..., Any]], ...] = ((b"\x1f\x8b", gzip.op
 MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
 DECODER = json.JSONDecoder()
 ZSTD = b"\x28\xb5\x2f\xfd"
+UNKNOWN_FILE = ("its name does not say its format", f"save the rows as CSV or JSONL ({', '.join(ENDINGS)})")
+A_JOB = ("is a job, not data", "give the file that holds the rows; finetune check reads a job")
+A_SPREADSHEET = ("is a spreadsheet", "export the sheet as CSV")
+OTHER_FILES = {".yaml": A_JOB, ".yml": A_JOB, ".xlsx": A_SPREADSHEET, ".xls": A_SPREADSHEET, ".ods": A_SPREADSHEET}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class FirstRows:
 
     def texts(self) -> list[str]:
         """Names of the columns that hold words, not only numbers."""
-        return [name for name in self.names if any(_is_words(row.get(name)) for row in self.rows)]
+        return [name for name in self.names if any(is_words(row.get(name)) for row in self.rows)]
 
     def lists_of_objects(self) -> list[str]:
         """Names of the columns that hold lists of objects."""
@@ -57,6 +61,10 @@ class FirstRows:
         """Names of the columns that hold messages, as {role, content} or {from, value}."""
         found = {name: [item for row in self.rows for item in _objects_in(row.get(name))] for name in self.names}
         return [name for name, items in found.items() if any(keys <= set(item) for item in items for keys in MESSAGE_KEYS)]
+
+    def inside(self, name: str) -> "FirstRows":
+        """Return the objects that a column holds, as rows."""
+        return FirstRows(self.format, tuple(value for row in self.rows if isinstance(value := row.get(name), dict)))
 
 
 def look_at(path: Path) -> FirstRows:
@@ -68,12 +76,15 @@ def look_at(path: Path) -> FirstRows:
         if not path.exists():
             raise BadInputError([InputError(str(path), "there is no such file", "give the path of a file with your rows")])
         if kind is None:
-            endings = ", ".join(ENDINGS)
-            raise BadInputError([InputError(str(path), "its name does not say its format", f"save the rows as CSV or JSONL ({endings})")])
-        if kind in (DataFormat.PARQUET, DataFormat.TEXT) or _head(path).startswith(ZSTD):
+            problem, fix = OTHER_FILES.get(path.suffix.lower(), UNKNOWN_FILE)
+            raise BadInputError([InputError(str(path), problem, fix)])
+        if kind is DataFormat.PARQUET or _head(path).startswith(ZSTD):
             return FirstRows(kind)
         with _opened(path) as file:
-            rows = _table(path, file, kind) if kind in (DataFormat.CSV, DataFormat.TSV) else _objects(file)
+            if kind is DataFormat.TEXT:
+                _refuse_blanks(path, file)
+                return FirstRows(kind)
+            rows = _table(path, file, kind) if kind in (DataFormat.CSV, DataFormat.TSV) else _objects(path, file)
     except UnicodeDecodeError:
         raise BadInputError([InputError(str(path), "is not UTF-8 text", "save the file as UTF-8")]) from None
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
@@ -113,13 +124,24 @@ def _table(path: Path, file: TextIO, kind: DataFormat) -> list[dict[str, Any]]:
     return [dict(zip(names, cells, strict=False)) for cells in rows]
 
 
-def _objects(file: TextIO) -> list[dict[str, Any]] | None:
+def _refuse_blanks(path: Path, file: TextIO) -> None:
+    while text := file.read(SAMPLE_CHARACTERS):
+        if text.strip():
+            return
+    raise BadInputError([InputError(str(path), "has no text", "write the texts to learn into it")])
+
+
+def _objects(path: Path, file: TextIO) -> list[dict[str, Any]] | None:
     """Return the first rows of JSON lines, or of one array, or of the only array in a wrapper; None where the first is too long."""
     text = ""
     while len(text) < LARGEST_SAMPLE_CHARACTERS:
         added = file.read(max(SAMPLE_CHARACTERS, len(text)))
         text = (text + added).lstrip()
-        rows = _wrapped_rows(text) or [row for row in _values(text, 0) if isinstance(row, dict)]
+        values = _values(text, 0)
+        rows = _wrapped_rows(text) or [row for row in values if isinstance(row, dict)]
+        if values and all(isinstance(value, str) for value in values):
+            fix = 'write each as an object, such as {"text": …}, or all as lines of a .txt file'
+            raise BadInputError([InputError(str(path), "its items are texts, not objects", fix)])
         if rows or not added:
             return rows
     return _wrapped_rows_of_a_part(text) or None
@@ -177,7 +199,8 @@ def _next(text: str, position: int, between: str = " \t\r\n,[") -> int:
     return position
 
 
-def _is_words(value: Any) -> bool:
+def is_words(value: Any) -> bool:
+    """Return whether a value is text, and not only a number."""
     return isinstance(value, str) and bool(value.strip()) and not NUMBER.fullmatch(value)
 
 

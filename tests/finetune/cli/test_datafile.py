@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from finetune.api.errors import BadInputError
+from finetune.api.sources import DataFormat
 from finetune.cli.datafile import LARGEST_SAMPLE_CHARACTERS, look_at
 
 TABLE = 'id,text,label\n1,some words,good\n2,"more, and\nmore",3\n'
@@ -88,6 +89,11 @@ def test_of_a_long_file_of_json_that_is_no_object_only_the_format_is_known(tmp_p
     assert look_at(tmp_path / "a.jsonl").rows == ()
 
 
+def test_a_text_file_that_begins_with_blanks_is_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(" \n" * 2**20 + "words")
+    assert look_at(tmp_path / "a.txt").format is DataFormat.TEXT
+
+
 def test_messages_are_distinguished_from_other_lists_of_objects_also_as_json_in_a_cell(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "a"}]
     row = {"calls": [{"name": "f"}], "talk": turns, "packed": json.dumps(turns)}
@@ -100,7 +106,12 @@ def test_messages_are_distinguished_from_other_lists_of_objects_also_as_json_in_
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        pytest.param("a.xlsx", b"PK", "its name does not say its format; save the rows as CSV or JSONL", id="format"),
+        pytest.param("a.docx", b"PK", "its name does not say its format; save the rows as CSV or JSONL", id="format"),
+        pytest.param("a.xlsx", b"PK", "is a spreadsheet; export the sheet as CSV", id="spreadsheet"),
+        pytest.param("a.yaml", b"kind: FineTuneJob", "is a job, not data; give the file that holds the rows", id="job"),
+        pytest.param("a.txt", b" \n" * 2**20, "has no text", id="blanks"),
+        pytest.param("a.json", b'["one", "two"]', "its items are texts, not objects; write each as an object", id="texts"),
+        pytest.param("a.jsonl", b'"one"\n"two"\n', "its items are texts, not objects", id="lines of texts"),
         pytest.param("a.csv", b"", "has no rows; write a table with the names of its columns first", id="empty"),
         pytest.param("a.csv", b"text,label\n", "has no rows", id="header-alone"),
         pytest.param("a.csv", b"Where is my new card?,arrival\nb,c\n", "its first line seems to be a row; put a line", id="no-header"),
