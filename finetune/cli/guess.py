@@ -11,15 +11,24 @@ from finetune.api.columns import COMPLETION_NAMES, LABEL_NAMES, PROMPT_NAMES, TE
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.sources import LANGUAGE, DataFormat
 from finetune.api.tasks import TASKS, TaskName, in_words
+from finetune.cli.columnkinds import (
+    class_columns,
+    clear_classes,
+    filled,
+    first_known,
+    is_called_class,
+    own_texts,
+    text_beside,
+    unrepeated_texts,
+)
 from finetune.cli.datafile import FirstRows
-from finetune.cli.rowshapes import answer_texts, classes_of, holds_nested_questions, language_of, questions_in
+from finetune.cli.rowshapes import answer_texts, holds_nested_questions, language_of, questions_in
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
-NO_CLASS = (*COMPLETION_NAMES, "assistant", "solution", "reply", "summary", "source", "author", "title")
-"""Names of columns that say something, or where a text is from: no class to learn, however often they repeat themselves."""
 PROMPTS = (*PROMPT_NAMES, "user", "message", "text", "sentence", "problem", "source", "document", "title")
-COMPLETIONS = (*COMPLETION_NAMES, "assistant", "label", "intent", "category", "class", "target", "solution", "reply", "summary")
-"""Names of columns by which a pair is known, the likelier ones first."""
+ANSWERED = (*COMPLETION_NAMES, "assistant", "solution", "reply")
+COMPLETIONS = (*ANSWERED, "label", "intent", "category", "class", "target", "summary")
+"""Names of columns by which a pair is known, the likelier ones first. Those of ANSWERED are answers even beside a class."""
 QUESTIONS, CONTEXTS, ANSWERS = ("question",), ("context", "passage", "paragraph"), ("answers", "answer")
 SOURCES, TARGETS = ("source", "src"), ("target", "tgt", "translation")
 BY_LANGUAGE = "translation"
@@ -35,12 +44,8 @@ IN_WORDS = {
     "prompt": "prompts", "completion": "answers", "text": "texts", "label": "classes", "source": "texts", "target": "translations",
     "question": "questions", "context": "contexts", "answers": "answers", "hypothesis": "recognized texts", "reference": "right texts",
 }  # fmt: skip
-ABOUT_A_ROW = re.compile(r"(.*[_\W])?(id|uuid|index|hash|url|link|date|time|timestamp|lang|language|split|file|filename|licen[sc]e)", re.I)
 TO_FILL_IN = "NAME_OF_THE_COLUMN"
-FEW_CLASSES = 2
-LARGEST_SHARE, CLEAR_SHARE, CLEAR_ROWS = 0.75, 0.25, 8
-"""Classes for each row. A column that is called a class may have nearly as many as there are rows: of 200 rows in random order and 150
-classes there are 110. One that is called otherwise has to repeat itself clearly, in no fewer rows than show it."""
+LANGUAGES_TO_WRITE = "write sourceLanguage and targetLanguage beside columns to tell the model which languages"
 
 
 @dataclass(frozen=True)
@@ -70,21 +75,39 @@ def guess_from(first: FirstRows, task: TaskName | None = None) -> Guess:
     for guess in (GUESSES if task is None else GUESSES_OF.get(task, ())) if first.rows else ():
         if found := guess(first):
             return found if task is None else replace(found, task=task)
-    return _by_names(task or TaskName.CHAT, first)
+    return _by_names(TaskName.CHAT if task is None else task, first, given=task is not None)
 
 
-def _by_names(task: TaskName, first: FirstRows) -> Guess:
-    """Return the columns of a task that are known by their names, and leave the others to the user."""
+def _by_names(task: TaskName, first: FirstRows, *, given: bool) -> Guess:
+    """Return the columns of a task by their names, if it is `given` also the only ones that fit, and leave the others to the user."""
     columns: dict[str, str] = {}
     for role in ("prompt", "completion") if task is TaskName.CHAT else TASKS[task].columns:
-        free = [name for name in first.names if name not in columns.values()]
-        columns[role] = _first_known(KNOWN[role], free) or TO_FILL_IN
+        written = filled(first) if given else unrepeated_texts(first)
+        fit = {"completion": written, "label": first.names, "answers": first.names}.get(role, filled(first))
+        columns[role] = first_known(KNOWN[role], [name for name in fit if name not in columns.values()]) or TO_FILL_IN
+    if given:
+        columns = _with_only_ones(columns, first)
     if TO_FILL_IN not in columns.values():
-        return Guess(task, _seems(columns), columns)
+        reason = _seems(columns)
+        return Guess(task, f"{reason}; {LANGUAGES_TO_WRITE}" if task is TaskName.TRANSLATION else reason, columns)
     wanted = in_words([IN_WORDS[role] for role in columns])
-    if first.rows:
-        return Guess(task, f"it is not clear which of its columns hold {wanted} (it has: {', '.join(first.names)})", columns)
-    return Guess(task, f"its columns cannot be read here; name those that hold {wanted}", columns)
+    if not first.rows:
+        return Guess(task, f"its columns cannot be read here; name those that hold {wanted}", columns)
+    inner = [name for name in first.names if first.inside(name).conversations()]
+    if inner:
+        return Guess(task, f"column {inner[0]} holds conversations inside an object; write messages at the top of each row", columns)
+    return Guess(task, f"it is not clear which of its columns hold {wanted} (it has: {', '.join(first.names)})", columns)
+
+
+def _with_only_ones(columns: Mapping[str, str], first: FirstRows) -> dict[str, str]:
+    """Give the roles of one or two columns that are left the only ones that fit: classes what repeats itself, texts the others in order."""
+    found = dict(columns)
+    classes = [name for name in clear_classes(first) if name not in found.values()] if "label" in found else []
+    if found.get("label") == TO_FILL_IN and len(classes) == 1:
+        found["label"] = classes[0]
+    left = [role for role, name in found.items() if name == TO_FILL_IN and role != "label"]
+    texts = [name for name in own_texts(first) if name not in (*found.values(), *classes)]
+    return {**found, **dict(zip(left, texts, strict=True))} if len(found) <= 2 and len(left) == len(texts) else found
 
 
 def _seems(columns: Mapping[str, str]) -> str:
@@ -96,14 +119,14 @@ def _seems(columns: Mapping[str, str]) -> str:
 def _conversations(first: FirstRows) -> Guess | None:
     if not (found := first.conversations()):
         return None
-    column = _first_known(CONVERSATIONS, found) or found[0]
+    column = first_known(CONVERSATIONS, found) or found[0]
     return Guess(TaskName.CHAT, f"column {column} holds conversations", {"messages": column})
 
 
 def _questions(first: FirstRows) -> Guess | None:
     if holds_nested_questions(first.rows):
         return Guess(TaskName.QUESTION_ANSWERING, "it holds questions about texts in the form of SQuAD")
-    question, context, answers = (_first_known(known, first.names) for known in (QUESTIONS, CONTEXTS, ANSWERS))
+    question, context, answers = (first_known(known, first.names) for known in (QUESTIONS, CONTEXTS, ANSWERS))
     if not (question and context and answers) or not {question, context} <= set(first.texts()):
         return None
     if any(answer_texts(row.get(answers)) is None for row in first.rows):
@@ -113,7 +136,7 @@ def _questions(first: FirstRows) -> Guess | None:
 
 
 def _transcripts(first: FirstRows) -> Guess | None:
-    hypothesis, reference = (_first_known([role], first.texts()) for role in ("hypothesis", "reference"))
+    hypothesis, reference = (first_known([role], first.texts()) for role in ("hypothesis", "reference"))
     if not (hypothesis and reference):
         return None
     reason = f"column {hypothesis} seems to hold what was recognized and column {reference} what was said"
@@ -134,94 +157,78 @@ def _texts_by_language(first: FirstRows) -> Guess | None:
 
 def _translations(first: FirstRows) -> Guess | None:
     """Take columns that are called as languages, else a source and a target."""
-    spoken = [(name, code) for name in _own_texts(first) if (code := language_of(name))]
+    spoken = [(name, code) for name in own_texts(first) if (code := language_of(name))]
     if len(spoken) > 1:
         (source, source_language), (target, target_language) = spoken[:2]
         reason = f"columns {source} and {target} are named after languages"
         return Guess(TaskName.TRANSLATION, reason, {"source": source, "target": target}, (source_language, target_language))
-    known = [_first_known(names, first.texts()) for names in (SOURCES, TARGETS)]
+    known = first_known(SOURCES, first.texts()), first_known(TARGETS, unrepeated_texts(first))
     if not (known[0] and known[1]):
         return None
-    reason = (
-        f"column {known[0]} seems to hold texts and column {known[1]} their translations;"
-        " write sourceLanguage and targetLanguage beside columns to tell the model which languages"
-    )
+    reason = f"column {known[0]} seems to hold texts and column {known[1]} their translations; {LANGUAGES_TO_WRITE}"
     return Guess(TaskName.TRANSLATION, reason, {"source": known[0], "target": known[1]})
 
 
 def _named_pair(first: FirstRows) -> Guess | None:
-    return _pair(_first_known(PROMPT_NAMES, first.names), _first_known(COMPLETION_NAMES, first.names))
+    return _pair(first, first_known(PROMPT_NAMES, filled(first)), first_known(COMPLETION_NAMES, filled(first)))
+
+
+def _answered_pair(first: FirstRows) -> Guess | None:
+    """Take a text with an answer: a class beside them is about both."""
+    return _pair(first, first_known(PROMPTS, own_texts(first)), first_known(ANSWERED, unrepeated_texts(first)))
 
 
 def _likely_pair(first: FirstRows) -> Guess | None:
-    """Take a prompt and an answer by names that may mean something else, or two columns of words."""
-    prompt = _first_known(PROMPTS, first.names)
-    completion = _first_known(COMPLETIONS, [name for name in first.names if name != prompt])
-    own = _own_texts(first)
+    """Take a prompt and an answer by names that may mean something else, or two columns of words. An answer is no class."""
+    own, said = own_texts(first), unrepeated_texts(first)
+    prompt = first_known(PROMPTS, filled(first))
+    completion = first_known(COMPLETIONS, [name for name in said if name != prompt])
     if not (prompt and completion) and len(own) == 2:
         prompt = prompt if prompt in own else next(name for name in own if name != completion)
         completion = next(name for name in own if name != prompt)
-    return _pair(prompt, completion)
+    return _pair(first, prompt, completion) if completion in said else None
 
 
-def _pair(prompt: str | None, completion: str | None) -> Guess | None:
+def _pair(first: FirstRows, prompt: str | None, completion: str | None) -> Guess | None:
     if not (prompt and completion):
         return None
     reason = f"column {prompt} seems to hold the prompts and column {completion} the answers"
+    added = next((name for name in ("input", "context") if name in filled(first) and name != completion), None)
+    if prompt == "instruction" and added:
+        reason += f"; column {added} is read after the prompt"
     return Guess(TaskName.CHAT, reason, {"prompt": prompt, "completion": completion})
 
 
 def _named_classes(first: FirstRows) -> Guess | None:
     """Take texts beside a column that is called a class and holds few."""
-    for label in sorted(first.names, key=lambda name: LABEL_NAMES.index(name.lower()) if name.lower() in LABEL_NAMES else len(LABEL_NAMES)):
-        rows, classes = _classes(first, label)
-        own = [name for name in _own_texts(first) if name != label]
-        if label.lower() not in LABEL_NAMES or not own or not 0 < classes <= max(FEW_CLASSES, LARGEST_SHARE * rows):
-            continue
-        text = _first_known(KNOWN["text"], own) or (own[0] if len(own) == 1 else None)
-        if text is not None:
+    for label, classes in class_columns(first).items():
+        if text := text_beside(first, label):
             return _classified(text, label, classes)
-        reason = f"column {label} seems to hold classes, but it is not clear of which column (it has: {', '.join(first.names)})"
-        return Guess(TaskName.TEXT_CLASSIFICATION, reason, {"text": TO_FILL_IN, "label": label})
+        if any(name != label for name in own_texts(first)):
+            reason = f"column {label} seems to hold classes, but it is not clear of which column (it has: {', '.join(first.names)})"
+            return Guess(TaskName.TEXT_CLASSIFICATION, reason, {"text": TO_FILL_IN, "label": label})
     return None
 
 
 def _clear_classes(first: FirstRows) -> Guess | None:
-    """Take two columns of which one repeats itself, whatever they are called."""
-    own = [name for name in first.names if not ABOUT_A_ROW.fullmatch(name)]
-    counts = {name: classes for name in own for rows, classes in [_classes(first, name)]
-              if rows >= CLEAR_ROWS and 1 < classes <= CLEAR_SHARE * rows and name.lower() not in NO_CLASS}  # fmt: skip
-    texts = [name for name in first.texts() if name in own and name not in counts]
-    return _classified(texts[0], *counts.popitem()) if len(own) == 2 and len(counts) == len(texts) == 1 else None
+    """Take the only column that repeats itself, beside the only one of other texts, whatever they are called."""
+    classes, said = clear_classes(first), unrepeated_texts(first)
+    texts = [name for name in own_texts(first) if name in said]
+    return _classified(texts[0], *classes.popitem()) if len(classes) == len(texts) == 1 else None
 
 
 def _classified(text: str, label: str, classes: int) -> Guess:
-    reason = f"column {text} seems to hold texts and column {label} their classes ({classes} in its first rows)"
+    few = ": give at least two, unless the file is only sorted by class" if classes == 1 else ""
+    reason = f"column {text} seems to hold texts and column {label} their classes ({classes} in its first rows{few})"
     return Guess(TaskName.TEXT_CLASSIFICATION, reason, {"text": text, "label": label})
 
 
-def _classes(first: FirstRows, name: str) -> tuple[int, int]:
-    """Return how many rows have a class in a column, and how many classes there are; zeros if it holds anything else."""
-    found = [classes_of(row.get(name)) for row in first.rows]
-    if None in found:
-        return 0, 0
-    return sum(map(bool, found)), len({one for classes in found for one in classes or ()})
-
-
 def _text_alone(first: FirstRows) -> Guess | None:
-    own = _own_texts(first)
-    if len(own) != 1 or first.lists_of_objects():
+    own = own_texts(first)
+    others = [name for name in first.names if name not in own and (is_called_class(name) or name.lower() in COMPLETIONS)]
+    if len(own) != 1 or first.lists_of_objects() or any(row.get(name) not in (None, "") for name in others for row in first.rows):
         return None
     return Guess(TaskName.LANGUAGE_MODELING, f"{own[0]} is its only column of text", {"text": own[0]})
-
-
-def _own_texts(first: FirstRows) -> list[str]:
-    """Return the columns of words that are not about their row."""
-    return [name for name in first.texts() if not ABOUT_A_ROW.fullmatch(name)]
-
-
-def _first_known(known: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((name for wanted in known for name in names if name.lower() == wanted), None)
 
 
 def texts_of(guess: Guess, first: FirstRows) -> list[tuple[str, tuple[str, ...]]]:
@@ -238,13 +245,13 @@ def texts_of(guess: Guess, first: FirstRows) -> list[tuple[str, tuple[str, ...]]
 
 Guessing = Callable[[FirstRows], Guess | None]
 GUESSES: tuple[Guessing, ...] = (
-    _conversations, _questions, _named_pair, _transcripts, _texts_by_language, _clear_classes, _translations, _named_classes, _likely_pair,
-    _text_alone,
+    _conversations, _questions, _named_pair, _transcripts, _texts_by_language, _clear_classes, _translations, _answered_pair,
+    _named_classes, _likely_pair, _text_alone,
 )  # fmt: skip
 """The first that fits is taken: the more that names say, the earlier."""
 GUESSES_OF: Mapping[TaskName, tuple[Guessing, ...]] = {
-    TaskName.CHAT: (_conversations, _named_pair, _likely_pair),
-    TaskName.TEXT_GENERATION: (_named_pair, _likely_pair),
+    TaskName.CHAT: (_conversations, _named_pair, _answered_pair, _likely_pair),
+    TaskName.TEXT_GENERATION: (_named_pair, _answered_pair, _likely_pair),
     TaskName.LANGUAGE_MODELING: (_text_alone,),
     TaskName.TRANSLATION: (_texts_by_language, _translations),
     TaskName.TRANSCRIPT_CORRECTION: (_transcripts,),

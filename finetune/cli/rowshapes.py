@@ -75,8 +75,8 @@ def questions_in(rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any
 
 def holds_nested_questions(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether all rows are articles or paragraphs as SQuAD has them, with a question among them."""
-    found = list(questions_in(rows))
-    return bool(found) and not any(question is row for question in found for row in rows) and all("question" in one for one in found)
+    found, plain = list(questions_in(rows)), set(map(id, rows))
+    return bool(found) and all("question" in one and id(one) not in plain for one in found)
 
 
 def _from_json(text: str) -> Any:

@@ -1,28 +1,17 @@
 """What the rows of a file are for follows from the names of their columns, and from what the first of them hold."""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finetune.api.tasks import TaskName
-from finetune.cli.datafile import look_at
-from finetune.cli.guess import TO_FILL_IN, Guess, guess_from
+from finetune.cli.guess import TO_FILL_IN
+from finetune.cli.rowshapes import holds_nested_questions
+from tests.finetune.cli.tables import guessed, repeated
 
 SQUAD = {"data": [{"title": "a", "paragraphs": [{"context": "It sails.", "qas": [{"question": "What?", "answers": []}]}]}]}
-
-
-def guessed(folder: Path, content: str | list[dict[str, Any]] | dict[str, Any], task: TaskName | None = None) -> Guess:
-    """Return what is guessed of a table, or of rows as JSON."""
-    path = folder / ("a.csv" if isinstance(content, str) else "a.json")
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return guess_from(look_at(path), task)
-
-
-def repeated(header: str, *lines: str, times: int = 20) -> str:
-    """Return a table whose lines are repeated with the number of the repetition in place of #."""
-    return "\n".join([header, *(line.replace("#", str(number)) for number in range(times) for line in lines)])
 
 
 @pytest.mark.parametrize(
@@ -63,31 +52,6 @@ def repeated(header: str, *lines: str, times: int = 20) -> str:
 def test_prompts_with_answers_are_a_chat(tmp_path: Path, content: Any, columns: dict[str, str]) -> None:
     guess = guessed(tmp_path, content)
     assert (guess.task, guess.columns, guess.open) == (TaskName.CHAT, columns, False)
-
-
-@pytest.mark.parametrize(
-    ("content", "columns"),
-    [
-        pytest.param("text,category\nhi,greeting\nbye now,farewell\n", {"text": "text", "label": "category"}, id="two rows"),
-        pytest.param("text,label\nhi there,1\n", {"text": "text", "label": "label"}, id="a number"),
-        pytest.param([{"text": "a b", "labels": ["x", "y"]}], {"text": "text", "label": "labels"}, id="lists"),
-        pytest.param('text,labels\na b,"[""x"", ""y""]"\n', {"text": "text", "label": "labels"}, id="lists in a table"),
-        pytest.param(
-            repeated("query,intent", "ask #,one", "say #,two"), {"text": "query", "label": "intent"}, id="another name of the text"
-        ),
-        pytest.param(repeated("body,label,title", "a b #,x,c d #"), {"text": "title", "label": "label"}, id="a title beside the text"),
-        pytest.param(
-            repeated("id,post,mood", "#,so glad #,happy", "#,so low #,sad"), {"text": "post", "label": "mood"}, id="no known name"
-        ),
-        pytest.param(repeated("review,stars", "good #,5", "bad #,1"), {"text": "review", "label": "stars"}, id="numbers of no known name"),
-        pytest.param(
-            repeated("source,target", "good #,up", "bad #,down"), {"text": "source", "label": "target"}, id="a target of two words"
-        ),
-    ],
-)
-def test_texts_beside_few_values_are_classified(tmp_path: Path, content: Any, columns: dict[str, str]) -> None:
-    guess = guessed(tmp_path, content)
-    assert (guess.task, guess.columns, guess.open) == (TaskName.TEXT_CLASSIFICATION, columns, False)
 
 
 @pytest.mark.parametrize(
@@ -135,16 +99,17 @@ def test_what_was_recognized_is_corrected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["id,body,url\n1,some words,http://a\n", repeated("body,views", "some words #,#0")], ids=["one", "numbers"]
+    "content",
+    [
+        pytest.param("id,body,url\n1,some words,http://a\n", id="one"),
+        pytest.param(repeated("body,views", "some words #,#0"), id="numbers"),
+        pytest.param(repeated("source,body", "web,some words #"), id="a column that is the same in all rows"),
+        pytest.param([{"body": "some words", "label": None}], id="empty classes"),
+    ],
 )
 def test_a_text_alone_is_continued(tmp_path: Path, content: str) -> None:
     guess = guessed(tmp_path, content)
     assert (guess.task, guess.columns) == (TaskName.LANGUAGE_MODELING, {"text": "body"})
-
-
-def test_classes_of_a_pair_of_texts_are_left_to_the_user(tmp_path: Path) -> None:
-    guess = guessed(tmp_path, repeated("premise,hypothesis,label", "a b #,c d #,0", "a b #,c d #,1"))
-    assert (guess.task, guess.columns) == (TaskName.TEXT_CLASSIFICATION, {"text": TO_FILL_IN, "label": "label"})
 
 
 @pytest.mark.parametrize(
@@ -162,10 +127,81 @@ def test_classes_of_a_pair_of_texts_are_left_to_the_user(tmp_path: Path) -> None
             id="questions",
         ),
         pytest.param(
-            TaskName.TRANSCRIPT_CORRECTION, "heard,reference\na b,c d\n", {"hypothesis": TO_FILL_IN, "reference": "reference"}, id="open"
+            TaskName.TRANSCRIPT_CORRECTION, "heard,reference\na b,c d\n", {"hypothesis": "heard", "reference": "reference"}, id="one left"
+        ),
+        pytest.param(
+            TaskName.TRANSCRIPT_CORRECTION, "a,b\na b,c d\n", {"hypothesis": "a", "reference": "b"}, id="two texts, in their order"
+        ),
+        pytest.param(TaskName.TRANSLATION, "id,a,b\n1,a b,c d\n", {"source": "a", "target": "b"}, id="translation of no known name"),
+        pytest.param(TaskName.TRANSLATION, "a,b,c\na b,c d,e f\n", {"source": TO_FILL_IN, "target": TO_FILL_IN}, id="three texts"),
+        pytest.param(
+            TaskName.TEXT_CLASSIFICATION, repeated("a,mood,b", "so #,up,1#", "no #,down,2#"), {"text": "a", "label": "mood"}, id="clear"
+        ),
+        pytest.param(
+            TaskName.TEXT_CLASSIFICATION,
+            repeated("a,mood,who", "so #,up,ann", "no #,down,ben"),
+            {"text": "a", "label": TO_FILL_IN},
+            id="two that repeat themselves",
+        ),
+        pytest.param(
+            TaskName.CHAT, repeated("text,label", "so #,1", "no #,0"), {"prompt": "text", "completion": "label"}, id="classes as answers"
+        ),
+        pytest.param(
+            TaskName.TEXT_CLASSIFICATION, [{"text": {"0": "a b"}, "label": {"0": 1}}], {"text": TO_FILL_IN, "label": "label"}, id="objects"
         ),
     ],
 )
 def test_a_task_that_is_given_takes_the_columns_that_fit_it(tmp_path: Path, task: TaskName, content: str, columns: dict[str, str]) -> None:
     guess = guessed(tmp_path, content, task)
     assert (guess.task, guess.columns) == (task, columns)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        pytest.param([{"prompt": None, "completion": None}], {"prompt": TO_FILL_IN, "completion": TO_FILL_IN}, id="nothing"),
+        pytest.param(
+            {"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}}, {"prompt": TO_FILL_IN, "completion": TO_FILL_IN},
+            id="columns as pandas writes them",
+        ),
+        pytest.param(repeated("prompt,completion", "how much is #,0.5"), {"prompt": "prompt", "completion": TO_FILL_IN}, id="decimals"),
+        pytest.param(repeated("text,target", "some words #,1#", "a b #,2#"), {"prompt": "text", "completion": TO_FILL_IN}, id="numbers"),
+        pytest.param(repeated("message,source", "a b #,up", "c d #,down"), {"prompt": "message", "completion": TO_FILL_IN}, id="repeated"),
+    ],
+)  # fmt: skip
+def test_a_column_that_cannot_be_an_answer_is_left_open_whatever_its_name(tmp_path: Path, content: Any, columns: dict[str, str]) -> None:
+    guess = guessed(tmp_path, content)
+    assert (guess.task, guess.columns) == (TaskName.CHAT, columns)
+
+
+def test_whole_numbers_are_answers(tmp_path: Path) -> None:
+    guess = guessed(tmp_path, repeated("question,answer", "how much is #,#"))
+    assert (guess.task, guess.columns) == (TaskName.CHAT, {"prompt": "question", "completion": "answer"})
+
+
+def test_what_is_read_after_an_instruction_is_said(tmp_path: Path) -> None:
+    assert "column input is read after the prompt" in guessed(tmp_path, "instruction,input,output\ndo it,to this,done so\n").reason
+    assert "read after" not in guessed(tmp_path, "instruction,input,output\ndo it,,done so\n").reason
+
+
+def test_conversations_inside_objects_are_to_be_moved(tmp_path: Path) -> None:
+    guess = guessed(tmp_path, [{"data": {"messages": [{"role": "user", "content": "a"}]}}])
+    assert guess.open
+    assert guess.reason == "column data holds conversations inside an object; write messages at the top of each row"
+
+
+class CountedRows(list[dict[str, Any]]):
+    """Rows that count how often they are gone through."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self.passes += 1
+        return super().__iter__()
+
+
+def test_rows_are_not_gone_through_for_each_nested_question() -> None:
+    article = {"paragraphs": [{"context": "It sails.", "qas": [{"question": "What?", "answers": []}] * 50}]}
+    rows = CountedRows([article] * 20)
+    assert holds_nested_questions(rows)
+    assert rows.passes <= 2
