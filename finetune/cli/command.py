@@ -194,7 +194,9 @@ def _add_init(commands: Any) -> None:
         epilog=EXIT_CODES,
     )
     parser.add_argument("data", type=Path, metavar="DATA", help="CSV, TSV, JSON, JSON lines, Parquet or text file")
-    parser.add_argument("--output", type=Path, default=Path("job.yaml"), metavar="JOB.yaml", help="file to write (default: job.yaml)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("job.yaml"), metavar="JOB.yaml", help="file to write, not one that exists (default: job.yaml)"
+    )
     parser.add_argument("--model", metavar="NAME", help="model to fine-tune (default: a small one that suits the task)")
     parser.add_argument("--task", choices=[name.value for name in TaskName], help="what to learn (default: guessed)")
 

@@ -27,7 +27,7 @@ kind: {kind}
 metadata: {{name: {name}}}
 spec:
   task: {task}  # {task_comment}
-  model: {{name: {model}}}  # {kind_of_model} of the Hugging Face hub; a local folder is {{path: FOLDER}}
+  model: {{name: {model}}}  # {kind_of_model} of the Hugging Face hub; a local folder is {{path: FOLDER}}{model_comment}
   data: {{train: [{{path: {path}{source}}}],  # {source_comment}
          validationFraction: 0.1, testFraction: 0.1}}  # rows held out to choose the best weights, and to measure both models
   method: {method}
@@ -67,6 +67,8 @@ ENCODER = Recipe(
     "{full: {}}  # every weight is trained; a larger model needs a lower learningRate, such as 3.0e-5",
     "[merged]",
 )
+LARGER_MODELS = "an encoder of usual size: {full: {}} and 3.0e-5; a language model: {lora: {rank: 16, alpha: 32}} and 2.0e-4"
+"""What usually suits a model that is not one of these two: their own rates are for small ones."""
 OF_WRITERS = "epochs: 3, globalBatchSize: 8, learningRate: 1.0e-3, maxSequenceLength: 512"
 OF_FEW = "epochs: 10, globalBatchSize: 8, microBatchSize: 8, learningRate: {rate}, maxSequenceLength: {length}"
 OF_MANY = (
@@ -85,9 +87,18 @@ def init(data: Path, output: Path, model: str | None, task: TaskName | None = No
             file.write(text)
     except FileExistsError:
         raise BadInputError([InputError(str(output), "exists already", "give another file with --output, or remove it")]) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadInputError([InputError("--output", f"there is no folder {output.parent}", "make it, or give another file")]) from None
     print(f"{output}: a job of task {guess.task} for {data}; {guess.reason}")
     if guess.open:
         print(f"Replace {TO_FILL_IN} in it by the name of a column.")
+    if guess.open and task is None:
+        other = TaskName.CHAT if guess.task is TaskName.TEXT_CLASSIFICATION else TaskName.TEXT_CLASSIFICATION
+        rest = in_words(_others(guess.task, other), "or")
+        print(f"Or remove it, and say what to learn: run finetune init again with --task {other} (or {rest}).")
+    recipe = _recipe(guess, first)
+    if model not in (None, recipe.model):
+        print(f"Check method and learningRate in it: they are those for {recipe.model}, not for {model} ({LARGER_MODELS}).")
     print(f"Next: {shlex.join(['finetune', 'check', str(output)])}")
     return EXIT_SUCCESS
 
@@ -96,7 +107,8 @@ def job_text(data: Path, output: Path, model: str | None, guess: Guess, first: F
     """Return the job as YAML; paths in it are relative to its folder, as `finetune run` reads them."""
     place = os.path.relpath(data.parent.resolve() / data.name, output.parent.resolve())  # a link's `..` is not the folder it lies in
     texts = texts_of(guess, first)
-    recipe = ENCODER if _is_found(guess, texts) else WRITER
+    recipe = _recipe(guess, first)
+    its_own = model in (None, recipe.model)
     tokens = _tokens((answer for _, answers in texts for answer in answers), ANSWER_TOKENS) if recipe is WRITER else None
     return JOB.format(
         path=_quoted(place),
@@ -104,9 +116,11 @@ def job_text(data: Path, output: Path, model: str | None, guess: Guess, first: F
         kind=KIND,
         name=_job_name(data),
         task=guess.task,
-        task_comment=f"{TASKS[guess.task].description} (or: {in_words([name for name in TASKS if name is not guess.task], 'or')})",
+        task_comment=f"{TASKS[guess.task].description}; for another task, remove this file and run finetune init again"
+        f" with --task ({in_words(_others(guess.task), 'or')})",
         model=_quoted(model or recipe.model),
-        kind_of_model=recipe.kind,
+        kind_of_model=recipe.kind if its_own else "a model",
+        model_comment="" if its_own else f"; check method and learningRate, which are those for {recipe.model} ({LARGER_MODELS})",
         source=_source(guess),
         source_comment=_printable(f"{'fill in' if guess.open else 'guessed'}: {guess.reason}"),
         method=recipe.method,
@@ -114,6 +128,14 @@ def job_text(data: Path, output: Path, model: str | None, guess: Guess, first: F
         evaluation=EVALUATION.format(tokens=tokens) if tokens else "",
         export=recipe.export,
     )
+
+
+def _recipe(guess: Guess, first: FirstRows) -> Recipe:
+    return ENCODER if _is_found(guess, texts_of(guess, first)) else WRITER
+
+
+def _others(*names: TaskName) -> list[str]:
+    return [name for name in TASKS if name not in names]
 
 
 def _is_found(guess: Guess, texts: list[tuple[str, tuple[str, ...]]]) -> bool:

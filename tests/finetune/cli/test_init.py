@@ -114,16 +114,51 @@ def test_columns_that_are_not_clear_are_left_to_the_user(
 ) -> None:
     spec = initialized(tmp_path, name, content, monkeypatch)
     assert TO_FILL_IN in columns_of(spec).values()
-    assert f"Replace {TO_FILL_IN}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"Replace {TO_FILL_IN}" in printed
+    assert "Or remove it, and say what to learn: run finetune init again with --task text-classification (or text-generation, " in printed
+
+
+def test_a_class_of_an_unclear_text_may_be_of_another_task_and_a_task_that_was_given_is_not_questioned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    initialized(tmp_path, "a.csv", "premise,hypothesis,label\na b,c d,0\ne f,g h,1\n", monkeypatch)
+    assert "Or remove it, and say what to learn: run finetune init again with --task chat (or text-generation, " in capsys.readouterr().out
+    Path("job.yaml").unlink()
+    assert run_command(["init", "a.csv", "--task", "text-classification"]) == 0
+    assert "with --task" not in capsys.readouterr().out
+    assert "remove this file and run finetune init again with --task" in Path("job.yaml").read_text()
+
+
+@pytest.mark.parametrize(("model", "said"), [("org/model", True), (ENCODER.model, False)])
+def test_what_suits_the_default_model_alone_is_to_be_checked_for_another(
+    tmp_path: Path, model: str, said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("text,label\nhi there,good\nno,bad\n")
+    assert run_command(["init", "a.csv", "--model", model]) == 0
+    assert (f"Check method and learningRate in it: they are those for {ENCODER.model}, not for {model}" in capsys.readouterr().out) == said
+    line = next(line for line in Path("job.yaml").read_text().splitlines() if f"model: {{name: {model}}}" in line)
+    assert ("check method and learningRate" in line, "an encoder of the Hugging Face hub" in line) == (said, not said)
+
+
+@pytest.mark.parametrize("folder", ["none", "a.csv"])
+def test_a_folder_that_is_not_there_is_bad_input(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("text,label\nhi there,good\n")
+    assert run_command(["init", "a.csv", "--output", f"{folder}/job.yaml"]) == 2
+    assert capsys.readouterr().err == f"--output: there is no folder {folder}; make it, or give another file\n"
 
 
 def test_what_was_guessed_and_the_next_command_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    initialized(tmp_path, "my rows.csv", "text,label\nhi there,good\n", monkeypatch)
+    initialized(tmp_path, "my rows.csv", "text,label\nhi there,good\nno,bad\n", monkeypatch)
     assert capsys.readouterr().out.splitlines() == [
         "job.yaml: a job of task text-classification for my rows.csv;"
-        " column text seems to hold texts and column label their classes (1 in its first rows)",
+        " column text seems to hold texts and column label their classes (2 in its first rows)",
         "Next: finetune check job.yaml",
     ]
     assert "# guessed: column text seems to hold texts" in (tmp_path / "job.yaml").read_text()
