@@ -17,7 +17,7 @@ def differing_field(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> s
 
     Both are in the form of TrainConfig.lineage(); a field that is absent equals one that is null, and one that `recorded` lacks
     equals its default, because a version that did not have the field wrote the record. Top fields that only `recorded` knows are left
-    out: a record may hold more than a configuration says.
+    out: a record may hold more than a configuration says. So the default of a new field must be what versions before it did.
     """
     fields = _fields_of(TrainConfig)
     for name in wanted:

@@ -1,10 +1,14 @@
 """Two lineages differ by the first field that is not the same."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
+from pydantic import Field
 
+from finetune.api.base import WireModel
 from finetune.api.lineage import differing_field
+from finetune.api.trainconfig import LINEAGE_FIELDS, TrainConfig
 from tests.builders import train_config
 
 
@@ -39,3 +43,40 @@ def test_a_record_that_lacks_every_default_is_of_the_same_run_until_one_of_them_
     assert differing_field(record, config.lineage()) is None
     changed = config.changed(training=config.training.changed(packing="never")).lineage()
     assert differing_field(record, changed) == "training.packing"
+
+
+def ambiguous(model: type[WireModel], names: tuple[str, ...] | None = None) -> Iterator[str]:
+    """Yield the fields, at any depth, whose absence from a record does not say one value."""
+    for name, field in model.model_fields.items():
+        if names is not None and name not in names:
+            continue
+        inner = tuple(parts_of(field.annotation))
+        nullable = type(None) in inner and not field.is_required() and field.default is not None
+        if nullable or field.default_factory is not None:
+            yield f"{model.__name__}.{name}"
+        for part in inner:
+            if isinstance(part, type) and issubclass(part, WireModel):
+                yield from ambiguous(part)
+
+
+def parts_of(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for inner in get_args(annotation):
+        yield from parts_of(inner)
+
+
+class Ambiguous(WireModel):
+    plain: int = 1
+    optional: int | None = None
+    required: int | None
+    nullable: int | None = 1
+    made: list[int] = Field(default_factory=list)
+
+
+class Outer(WireModel):
+    inner: list[Ambiguous] | None = None
+
+
+def test_a_field_that_a_record_lacks_has_one_default_and_null_is_no_other_value() -> None:
+    assert list(ambiguous(TrainConfig, LINEAGE_FIELDS)) == []
+    assert list(ambiguous(Outer)) == ["Ambiguous.nullable", "Ambiguous.made"]
