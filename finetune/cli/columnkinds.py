@@ -13,12 +13,16 @@ from finetune.cli.datafile import FirstRows, is_words
 from finetune.cli.rowshapes import classes_of
 
 ABOUT_A_ROW = re.compile(
-    r"(.*[_\W])?(ids?|uuid|index|hash|url|link|date|time|timestamp|lang|language|split|file|filename|licen[sc]e)", re.I
+    r"(.*[_\W])?(ids?|uuid|index|hash|url|link|date|time|timestamp|lang|language|split|subset|dataset|file|filename|licen[sc]e"
+    r"|count|length|meta|metadata)|.*[_\W]source",
+    re.I,
 )
 LABELS = (*LABEL_NAMES, "rating", "stars", "emotion", "topic", "polarity")
 """What a class is called: the whole name of a column, or its first or last word."""
 LABELS_IF_CLEAR = ("target",)
 """Also the name of a translation, or of any text that is to be written: a class where it repeats itself clearly."""
+SCALES = ("score", "grade", "level")
+"""What may be a class though it is a number, where it repeats itself clearly."""
 NO_CLASS = (*COMPLETION_NAMES, "assistant", "solution", "reply", "summary", "source", "author", "user", "annotator", "title")
 """Names of columns that say something, or where a text is from: no class to learn, however often they repeat themselves."""
 TITLES = {"title", "headline", "subject"}
@@ -38,14 +42,15 @@ def first_known(known: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def filled(first: FirstRows) -> list[str]:
-    """Return the columns that hold words or whole numbers, as a prompt or an answer may be."""
+    """Return the columns that hold words, or whole numbers that are written as texts, as a prompt or an answer may be."""
     texts = set(first.texts())
-    return [name for name in first.names if name in texts or any(_is_whole(row.get(name)) for row in first.rows)]
+    return [name for name in first.names if name in texts or any(_is_whole_text(row.get(name)) for row in first.rows)]
 
 
 def own_texts(first: FirstRows) -> list[str]:
     """Return the columns of words that are not about their row, nor the same in all rows."""
-    return [name for name in first.texts() if not ABOUT_A_ROW.fullmatch(name) and not _is_constant(first, name)]
+    about = {name for name in repeating(first) if name.lower() == "source"}  # one that does not repeat itself is a text to translate
+    return [name for name in first.texts() if name not in about and not ABOUT_A_ROW.fullmatch(name) and not _is_constant(first, name)]
 
 
 def repeating(first: FirstRows) -> dict[str, int]:
@@ -71,19 +76,24 @@ def class_columns(first: FirstRows) -> dict[str, int]:
 
 
 def clear_classes(first: FirstRows) -> dict[str, int]:
-    """Return the columns that repeat several classes clearly, and are not called otherwise, with how many."""
-    repeated = repeating(first).items()
+    """Return the columns that repeat several classes clearly, and are not called otherwise, with how many.
+
+    Numbers are classes where the name says so, or where there are two of them: one for no, and one for yes.
+    """
+    worded = set(first.texts())
     return {
         name: classes
-        for name, classes in repeated
-        if classes > 1 and name.lower() not in NO_CLASS and (is_called_class(name) or not ABOUT_A_ROW.fullmatch(name))
+        for name, classes in repeating(first).items()
+        if classes > 1 and name.lower() not in NO_CLASS
+        if is_called_class(name)
+        or (not ABOUT_A_ROW.fullmatch(name) and (name in worded or classes == FEW_CLASSES or _ends(name) & set(SCALES)))
     }
 
 
 def text_beside(first: FirstRows, label: str) -> str | None:
     """Return the text that a class is of: by its name, else the only one that is no title and does not repeat itself, else the only one."""
     own, repeated = [name for name in own_texts(first) if name != label], repeating(first)
-    likely = [name for name in own if name not in repeated and not TITLES & _ends(name)]
+    likely = [name for name in own if name not in repeated and not is_title(name)]
     return first_known(TEXTS, own) or next((names[0] for names in (likely, own) if len(names) == 1), None)
 
 
@@ -102,6 +112,16 @@ def is_called_class(name: str) -> bool:
     return name.lower() in LABELS_IF_CLEAR or bool(_ends(name) & set(LABELS))
 
 
+def is_surely_class(name: str) -> bool:
+    """Return whether a column is called as classes alone are."""
+    return name.lower() not in LABELS_IF_CLEAR and is_called_class(name)
+
+
+def is_title(name: str) -> bool:
+    """Return whether a column is called as titles are."""
+    return bool(_ends(name) & TITLES)
+
+
 def _unlikeliness(name: str) -> tuple[bool, int]:
     """Whole names come before words of a name, and what is a class wherever it stands before what may be something else."""
     known = (*LABELS, *LABELS_IF_CLEAR)
@@ -118,9 +138,5 @@ def _is_constant(first: FirstRows, name: str) -> bool:
     return len(first.rows) >= CLEAR_ROWS and len({str(row.get(name)) for row in first.rows}) == 1
 
 
-def _is_whole(value: Any) -> bool:
-    return (
-        isinstance(value, int)
-        or (isinstance(value, float) and value.is_integer())
-        or (isinstance(value, str) and bool(WHOLE.fullmatch(value)))
-    )
+def _is_whole_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(WHOLE.fullmatch(value))

@@ -17,7 +17,10 @@ from finetune.cli.columnkinds import (
     filled,
     first_known,
     is_called_class,
+    is_surely_class,
+    is_title,
     own_texts,
+    repeating,
     text_beside,
     unrepeated_texts,
 )
@@ -25,9 +28,9 @@ from finetune.cli.datafile import FirstRows
 from finetune.cli.rowshapes import answer_texts, holds_nested_questions, language_of, questions_in
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
-PROMPTS = (*PROMPT_NAMES, "user", "message", "text", "sentence", "problem", "source", "document", "title")
-ANSWERED = (*COMPLETION_NAMES, "assistant", "solution", "reply")
-COMPLETIONS = (*ANSWERED, "label", "intent", "category", "class", "target", "summary")
+PROMPTS = (*PROMPT_NAMES, "user", "message", "text", "sentence", "problem", "source", "document", "article", "dialogue", "title")
+ANSWERED = (*COMPLETION_NAMES, "assistant", "solution", "reply", "summary")
+COMPLETIONS = (*ANSWERED, "label", "intent", "category", "class", "target")
 """Names of columns by which a pair is known, the likelier ones first. Those of ANSWERED are answers even beside a class."""
 QUESTIONS, CONTEXTS, ANSWERS = ("question",), ("context", "passage", "paragraph"), ("answers", "answer")
 SOURCES, TARGETS = ("source", "src"), ("target", "tgt", "translation")
@@ -58,6 +61,8 @@ class Guess:
     """By role; none where the trainer finds them itself."""
     languages: tuple[str, str] | None = None
     """Codes of the languages of texts and translations."""
+    by_repetition: bool = False
+    """Whether nothing but a column that repeats itself speaks for it, so that another task is as likely meant."""
 
     @property
     def open(self) -> bool:
@@ -96,7 +101,18 @@ def _by_names(task: TaskName, first: FirstRows, *, given: bool) -> Guess:
     inner = [name for name in first.names if first.inside(name).conversations()]
     if inner:
         return Guess(task, f"column {inner[0]} holds conversations inside an object; write messages at the top of each row", columns)
-    return Guess(task, f"it is not clear which of its columns hold {wanted} (it has: {', '.join(first.names)})", columns)
+    reason = f"it is not clear which of its columns hold {wanted} (it has: {', '.join(first.names)})"
+    return Guess(task, reason + (_why_no_answer(first, columns) if columns.get("completion") == TO_FILL_IN else ""), columns)
+
+
+def _why_no_answer(first: FirstRows, columns: Mapping[str, str]) -> str:
+    """Say why a column that is called an answer is not taken for one; nothing where there is none."""
+    called, repeated = first_known(ANSWERED, [name for name in first.names if name not in columns.values()]), repeating(first)
+    if called and called not in filled(first) and any(isinstance(row.get(called), int | float) for row in first.rows):
+        return f"; column {called} holds numbers, true or false: write them as texts, if they are the answers"
+    if called and called in repeated:
+        return f"; column {called} repeats itself ({repeated[called]} values in its first rows), so it may be a class"
+    return ""
 
 
 def _with_only_ones(columns: Mapping[str, str], first: FirstRows) -> dict[str, str]:
@@ -175,7 +191,8 @@ def _named_pair(first: FirstRows) -> Guess | None:
 
 def _answered_pair(first: FirstRows) -> Guess | None:
     """Take a text with an answer: a class beside them is about both."""
-    return _pair(first, first_known(PROMPTS, own_texts(first)), first_known(ANSWERED, unrepeated_texts(first)))
+    prompt, completion = first_known(PROMPTS, own_texts(first)), first_known(ANSWERED, unrepeated_texts(first))
+    return None if is_title(prompt or "") and completion == "summary" else _pair(first, prompt, completion)
 
 
 def _likely_pair(first: FirstRows) -> Guess | None:
@@ -183,7 +200,8 @@ def _likely_pair(first: FirstRows) -> Guess | None:
     own, said = own_texts(first), unrepeated_texts(first)
     prompt = first_known(PROMPTS, filled(first))
     completion = first_known(COMPLETIONS, [name for name in said if name != prompt])
-    if not (prompt and completion) and len(own) == 2:
+    answers = [name for name in first.names if name.lower() in ANSWERED and any(row.get(name) not in (None, "") for row in first.rows)]
+    if not (prompt and completion) and len(own) == 2 and set(answers) <= set(said):
         prompt = prompt if prompt in own else next(name for name in own if name != completion)
         completion = next(name for name in own if name != prompt)
     return _pair(first, prompt, completion) if completion in said else None
@@ -220,7 +238,7 @@ def _clear_classes(first: FirstRows) -> Guess | None:
 def _classified(text: str, label: str, classes: int) -> Guess:
     few = ": give at least two, unless the file is only sorted by class" if classes == 1 else ""
     reason = f"column {text} seems to hold texts and column {label} their classes ({classes} in its first rows{few})"
-    return Guess(TaskName.TEXT_CLASSIFICATION, reason, {"text": text, "label": label})
+    return Guess(TaskName.TEXT_CLASSIFICATION, reason, {"text": text, "label": label}, by_repetition=not is_surely_class(label))
 
 
 def _text_alone(first: FirstRows) -> Guess | None:

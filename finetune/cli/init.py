@@ -92,10 +92,11 @@ def init(data: Path, output: Path, model: str | None, task: TaskName | None = No
     print(f"{output}: a job of task {guess.task} for {data}; {guess.reason}")
     if guess.open:
         print(f"Replace {TO_FILL_IN} in it by the name of a column.")
-    if guess.open and task is None:
+    if (guess.open or guess.by_repetition) and task is None:
         other = TaskName.CHAT if guess.task is TaskName.TEXT_CLASSIFICATION else TaskName.TEXT_CLASSIFICATION
         rest = in_words(_others(guess.task, other), "or")
-        print(f"Or remove it, and say what to learn: run finetune init again with --task {other} (or {rest}).")
+        start = "Or remove" if guess.open else "If that is not meant, remove"
+        print(f"{start} {output}, and say what to learn: run finetune init again with --task {other} (or {rest}).")
     recipe = _recipe(guess, first)
     if model not in (None, recipe.model):
         print(f"Check method and learningRate in it: they are those for {recipe.model}, not for {model} ({LARGER_MODELS}).")

@@ -43,9 +43,14 @@ SQUAD = {"data": [{"title": "a", "paragraphs": [{"context": "It sails.", "qas": 
             id="a label for each row",
         ),
         pytest.param(
-            [{"question": "a b", "passage": "c d", "answer": True}],
-            {"prompt": "question", "completion": "answer"},
-            id="an answer that is no text",
+            repeated("document,summary,topic", "a long # text,text #,law", "the # next text,next #,news"),
+            {"prompt": "document", "completion": "summary"},
+            id="a summary beside a class",
+        ),
+        pytest.param(
+            repeated("id,dialogue,summary,topic", "#,A: hi # B: no,they met #,law", "#,A: so # B: on,they left #,news"),
+            {"prompt": "dialogue", "completion": "summary"},
+            id="the summary of a dialogue",
         ),
     ],
 )
@@ -104,6 +109,18 @@ def test_what_was_recognized_is_corrected(tmp_path: Path) -> None:
         pytest.param("id,body,url\n1,some words,http://a\n", id="one"),
         pytest.param(repeated("body,views", "some words #,#0"), id="numbers"),
         pytest.param(repeated("source,body", "web,some words #"), id="a column that is the same in all rows"),
+        pytest.param(repeated("body,word_count", "some words #,2", "a b c #,3", "more #,4"), id="a count"),
+        pytest.param(repeated("body,paragraphs", "some words #,2", "a b c #,3", "more #,4"), id="numbers of no known name that repeat"),
+        pytest.param(repeated("body,subset", "some words #,web", "a b c #,books"), id="a subset"),
+        pytest.param(repeated("body,source", "some words #,web", "a b c #,books"), id="a source"),
+        pytest.param(repeated("body,data_source", "some words #,web", "a b c #,books"), id="another source"),
+        pytest.param(
+            [
+                {"body": f"some words {number}", "dataset": ("web", "books")[number % 2], "meta": {"page": number}, "id": number}
+                for number in range(20)
+            ],
+            id="a data set",
+        ),
         pytest.param([{"body": "some words", "label": None}], id="empty classes"),
     ],
 )
@@ -166,12 +183,54 @@ def test_a_task_that_is_given_takes_the_columns_that_fit_it(tmp_path: Path, task
         ),
         pytest.param(repeated("prompt,completion", "how much is #,0.5"), {"prompt": "prompt", "completion": TO_FILL_IN}, id="decimals"),
         pytest.param(repeated("text,target", "some words #,1#", "a b #,2#"), {"prompt": "text", "completion": TO_FILL_IN}, id="numbers"),
-        pytest.param(repeated("message,source", "a b #,up", "c d #,down"), {"prompt": "message", "completion": TO_FILL_IN}, id="repeated"),
+        pytest.param(repeated("message,author", "a b #,up", "c d #,down"), {"prompt": "message", "completion": TO_FILL_IN}, id="repeated"),
+        pytest.param(
+            [{"question": "a b", "passage": "c d", "answer": True}], {"prompt": "question", "completion": TO_FILL_IN}, id="true or false"
+        ),
+        pytest.param([{"prompt": "a b", "completion": 5}], {"prompt": "prompt", "completion": TO_FILL_IN}, id="typed numbers"),
     ],
 )  # fmt: skip
 def test_a_column_that_cannot_be_an_answer_is_left_open_whatever_its_name(tmp_path: Path, content: Any, columns: dict[str, str]) -> None:
     guess = guessed(tmp_path, content)
     assert (guess.task, guess.columns) == (TaskName.CHAT, columns)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        pytest.param(
+            repeated("text,answer", "is it # so,yes", "is it not # so,no"),
+            "column answer repeats itself (2 values in its first rows), so it may be a class",
+            id="answers",
+        ),
+        pytest.param(
+            repeated("message,reply", "a b #,thank you", "c d #,you are welcome"),
+            "column reply repeats itself (2 values in its first rows), so it may be a class",
+            id="replies",
+        ),
+        pytest.param(
+            repeated("post,comment,answer", "a b #,c d #,yes", "e f #,g h #,no"),
+            "column answer repeats itself (2 values in its first rows), so it may be a class",
+            id="two texts",
+        ),
+        pytest.param(
+            [{"question": "a b", "passage": "c d", "answer": True}],
+            "column answer holds numbers, true or false: write them as texts, if they are the answers",
+            id="true or false",
+        ),
+    ],
+)
+def test_why_a_column_that_is_called_an_answer_is_none_is_said(tmp_path: Path, content: Any, why: str) -> None:
+    guess = guessed(tmp_path, content)
+    assert (guess.task, guess.columns["completion"]) == (TaskName.CHAT, TO_FILL_IN)
+    assert guess.reason.endswith(f"; {why}")
+
+
+@pytest.mark.parametrize("name", ["answer", "reply"])
+def test_answers_that_repeat_themselves_are_taken_for_the_task_that_is_given(tmp_path: Path, name: str) -> None:
+    content = repeated(f"text,{name}", "is it # so,yes", "is it not # so,no")
+    assert guessed(tmp_path, content, TaskName.CHAT).columns == {"prompt": "text", "completion": name}
+    assert guessed(tmp_path, content, TaskName.TEXT_CLASSIFICATION).columns == {"text": "text", "label": name}
 
 
 def test_whole_numbers_are_answers(tmp_path: Path) -> None:

@@ -25,7 +25,19 @@ from tests.finetune.cli.tables import guessed, repeated
         pytest.param(
             repeated("id,post,mood", "#,so glad #,happy", "#,so low #,sad"), {"text": "post", "label": "mood"}, id="no known name"
         ),
-        pytest.param(repeated("review,stars", "good #,5", "bad #,1"), {"text": "review", "label": "stars"}, id="numbers of no known name"),
+        pytest.param(repeated("review,stars", "good #,5", "bad #,1"), {"text": "review", "label": "stars"}, id="numbers of a known name"),
+        pytest.param(repeated("post,spam", "buy #,1", "hello #,0"), {"text": "post", "label": "spam"}, id="yes and no as numbers"),
+        pytest.param(
+            [{"post": f"a b {number}", "spam": number % 2 == 0} for number in range(20)], {"text": "post", "label": "spam"}, id="yes and no"
+        ),
+        pytest.param(
+            repeated("review,score", "good #,5", "so #,3", "bad #,1"), {"text": "review", "label": "score"}, id="numbers of a scale"
+        ),
+        pytest.param(
+            repeated("title,summary,topic", "a #,b is c #,law", "d #,e is f #,news"),
+            {"text": "summary", "label": "topic"},
+            id="a summary under a title",
+        ),
         pytest.param(
             repeated("source,target", "good #,up", "bad #,down"), {"text": "source", "label": "target"}, id="a target of two words"
         ),
@@ -111,6 +123,12 @@ def test_other_columns_beside_a_text_and_its_class_are_left_out(tmp_path: Path, 
 def test_a_class_beside_a_pair_is_not_what_is_learned(tmp_path: Path, content: str, task: TaskName, columns: dict[str, str]) -> None:
     guess = guessed(tmp_path, content)
     assert (guess.task, guess.columns) == (task, columns)
+
+
+@pytest.mark.parametrize(("label", "repetition"), [("mood", True), ("target", True), ("label", False), ("star_rating", False)])
+def test_a_class_that_is_known_by_repetition_alone_is_not_sure(tmp_path: Path, label: str, repetition: bool) -> None:
+    guess = guessed(tmp_path, repeated(f"post,{label}", "so glad #,1", "so low #,0"))
+    assert (guess.columns["label"], guess.by_repetition) == (label, repetition)
 
 
 @pytest.mark.parametrize(("second", "said"), [("0", True), ("4", False)])

@@ -18,6 +18,7 @@ from finetune.cli.init import ENCODER, WRITER, Recipe, job_text
 from finetune.cli.jobfile.reading import read_job_file
 from finetune.cli.local.configuration import Folders, plan_local_run
 from finetune.cli.local.machine import Machine
+from tests.finetune.cli.tables import repeated
 
 
 def initialized(folder: Path, name: str, content: str | bytes, monkeypatch: pytest.MonkeyPatch) -> FineTuneJobSpec:
@@ -116,18 +117,35 @@ def test_columns_that_are_not_clear_are_left_to_the_user(
     assert TO_FILL_IN in columns_of(spec).values()
     printed = capsys.readouterr().out
     assert f"Replace {TO_FILL_IN}" in printed
-    assert "Or remove it, and say what to learn: run finetune init again with --task text-classification (or text-generation, " in printed
+    assert (
+        "Or remove job.yaml, and say what to learn: run finetune init again with --task text-classification (or text-generation, "
+        in printed
+    )
 
 
 def test_a_class_of_an_unclear_text_may_be_of_another_task_and_a_task_that_was_given_is_not_questioned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     initialized(tmp_path, "a.csv", "premise,hypothesis,label\na b,c d,0\ne f,g h,1\n", monkeypatch)
-    assert "Or remove it, and say what to learn: run finetune init again with --task chat (or text-generation, " in capsys.readouterr().out
+    assert (
+        "Or remove job.yaml, and say what to learn: run finetune init again with --task chat (or text-generation, "
+        in capsys.readouterr().out
+    )
     Path("job.yaml").unlink()
     assert run_command(["init", "a.csv", "--task", "text-classification"]) == 0
     assert "with --task" not in capsys.readouterr().out
     assert "remove this file and run finetune init again with --task" in Path("job.yaml").read_text()
+
+
+@pytest.mark.parametrize("options", [[], ["--task", "text-classification"]], ids=["guessed", "given"])
+def test_a_class_that_is_known_by_repetition_alone_may_be_of_another_task(
+    tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text(repeated("post,mood", "so glad #,happy", "so low #,sad"))
+    assert run_command(["init", "a.csv", "--output", "my.yaml", *options]) == 0
+    hint = "If that is not meant, remove my.yaml, and say what to learn: run finetune init again with --task chat (or text-generation, "
+    assert (hint in capsys.readouterr().out) == (not options)
 
 
 @pytest.mark.parametrize(("model", "said"), [("org/model", True), (ENCODER.model, False)])

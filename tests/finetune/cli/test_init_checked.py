@@ -40,6 +40,11 @@ FILES: dict[str, Any] = {
     "classes": [{"text": said(number), "label": ("bad", "good")[number % 2]} for number in range(ROWS)],
     "labels": [{"text": said(number), "labels": ["even", "small"][: number % 3]} for number in range(ROWS)],
     "stars": [{"review": said(number), "stars": number % 2} for number in range(ROWS)],
+    "flags": [{"post": said(number), "spam": number % 2 == 0} for number in range(ROWS)],
+    "summaries": [
+        {"document": said(number), "summary": f"a {THINGS[number % 7]}, {number}", "topic": ("law", "news")[number % 2]}
+        for number in range(ROWS)
+    ],
     "questions": [{"context": said(number), **question(number)} for number in range(ROWS)],
     "written answers": [{"context": said(number), "question": f"which, {number}?", "answer": f"none, {number}"} for number in range(ROWS)],
     "nested": {
@@ -54,6 +59,7 @@ FILES: dict[str, Any] = {
 }
 TASK_OF = {
     "chat": "chat", "messages": "chat", "classes": "text-classification", "labels": "text-classification", "stars": "text-classification",
+    "flags": "text-classification", "summaries": "chat",
     "questions": "question-answering", "written answers": "question-answering", "nested": "question-answering", "mapping": "translation",
     "languages": "translation", "source": "translation", "transcripts": "transcript-correction", "text": "language-modeling",
 }  # fmt: skip
