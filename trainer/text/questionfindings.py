@@ -30,14 +30,16 @@ def lost_answers(side: Sampled[QuestionExample], *, learned: bool) -> list[str]:
     unwritten = [origin for origin, example in lost.items() if example.span is not None]
     then = "nothing is learned from such rows" if learned else "only SQuAD's figures count such rows"
     findings = []
-    for origins, what in ((elsewhere, "not a part of the text"), (unwritten, "nothing to the tokenizer")):
+    kinds = ((elsewhere, "is not a part of the text", "are not a part of the text"),
+             (unwritten, "the tokenizer cannot write", "the tokenizer cannot write"))  # fmt: skip
+    for origins, one, several in kinds:
         if not origins:
             continue
-        has = "has an answer that is" if len(origins) == 1 else "have answers that are"
-        said = f"{len(origins)} of {side.of()} {has} {what} (the first: {origins[0]})"
+        has = f"has an answer that {one}" if len(origins) == 1 else f"have answers that {several}"
+        said = f"{len(origins)} of {side.of()} {has} (the first: {origins[0]})"
         if learned and len(places) == len(side.rows):
             fix = "give rows whose answers are words in their texts, or a model whose tokenizer knows their script"
-            raise InputError(side.name, f"{said}, so there is nothing to learn", fix)
+            raise InputError(side.name, f"none of the examined answers can be learned: {said}", fix)
         findings.append(f"{side.name}: {said}; {then}")
     return findings
 

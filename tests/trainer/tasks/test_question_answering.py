@@ -74,13 +74,14 @@ def test_answers_of_which_the_tokenizer_writes_nothing_are_reported_and_refused_
 
     train, test = sampled("data.train", example("Monday"), example("Ann", line=7)), sampled("data.test", example("Ann", line=9))
     assert task.findings([train, test], tokenizer) == [
-        "data.train: 1 of 2 rows has an answer that is nothing to the tokenizer (the first: data.train[0] line 7); "
+        "data.train: 1 of 2 rows has an answer that the tokenizer cannot write (the first: data.train[0] line 7); "
         "nothing is learned from such rows",
-        "data.test: 1 of 1 row has an answer that is nothing to the tokenizer (the first: data.train[0] line 9); "
+        "data.test: 1 of 1 row has an answer that the tokenizer cannot write (the first: data.train[0] line 9); "
         "only SQuAD's figures count such rows",
     ]
     nothing = (
-        r"^data\.train: 2 of 2 rows have answers that are nothing to the tokenizer \(the first: data\.train\[0\] line 7\), so there is"
+        r"^data\.train: none of the examined answers can be learned: 2 of 2 rows have answers that the tokenizer cannot write "
+        r"\(the first: data\.train\[0\] line 7\); give"
     )
     with pytest.raises(InputError, match=nothing):
         task.findings([sampled("data.train", example("Ann", line=7), example("Ann", line=8)), test], tokenizer)
