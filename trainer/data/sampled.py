@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
+from finetune.api.tasks import in_words
 from trainer.data.rows import E, Piece, Sample
 from trainer.data.shards import Pieces
 
+LISTED = 5
+"""Names in a message, at most."""
 Keep = Callable[[str, Sequence[Any], Iterable[Piece[Any]]], Sequence[Piece[Any]]]
 """Stores the pieces of a data set, given its name, its examples, each of which is one piece, and the pieces, made as they are taken."""
 
@@ -61,3 +64,11 @@ def in_memory(_name: str, _examples: Sequence[Any], pieces: Iterable[Piece[Any]]
 def count_of(rows: int) -> str:
     """Return `1 row`, `2 rows` and so on."""
     return "1 row" if rows == 1 else f"{rows} rows"
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return the first names in quotes, such as `'a', 'b' and others`."""
+    if not names:
+        return "none"
+    listed = [repr(name) for name in names[:LISTED]]
+    return in_words(listed) if len(names) <= LISTED else f"{', '.join(listed)} and others"

@@ -1,18 +1,27 @@
 """Drops duplicate rows and splits rows into train, validation and test, so that no prompt is on two sides.
 
 The side of a row depends only on its prompt's hash, not on the seed, the order of the file or the
-other rows. Works on digests, not on rows (see digests.py). Tests: tests/trainer/data/test_splits.py.
+other rows; only a row of a class that no training row has goes back to these. Works on digests, not on
+rows (see digests.py). Tests: tests/trainer/data/test_splits.py, tests/trainer/preflight/test_prepare.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetune.api.errors import InputError
 from finetune.api.sources import Data
+from finetune.api.tasks import in_words
 from trainer.data.digests import Digests, is_among, numbered, repeats
 from trainer.data.rowstore import StoredRows
+from trainer.data.sampled import count_of, some_of
+
+Sides = tuple[StoredRows, StoredRows, StoredRows]
+"""Training, validation and test rows."""
+Untaught = Callable[[Iterable[Any], Iterable[Any]], Mapping[int, tuple[str, ...]]]
+"""A task's `untaught`."""
 
 
 def without_duplicates(name: str, rows: StoredRows) -> tuple[StoredRows, list[str]]:
@@ -43,7 +52,7 @@ def without_leakage(name: str, rows: StoredRows, held_out: Mapping[str, StoredRo
     return kept, findings
 
 
-def divide(data: Data, rows: StoredRows) -> tuple[StoredRows, StoredRows, StoredRows]:
+def divide(data: Data, rows: StoredRows) -> Sides:
     """Split the training rows by validationFraction and testFraction; return (train, validation, test).
 
     Test rows have the lowest hashes and validation rows the highest, so that changing one fraction leaves the other set
@@ -71,6 +80,33 @@ def divide(data: Data, rows: StoredRows) -> tuple[StoredRows, StoredRows, Stored
         problem = "data.validationFraction and data.testFraction leave no row to train on"
         raise InputError("data.train", problem, "lower them or give more training rows")
     return rows.only(train[numbers]), rows.only(validation[numbers]), rows.only(test[numbers])
+
+
+def put_back(rows: StoredRows, sides: Sides, untaught: Untaught) -> tuple[Sides, list[str]]:
+    """Learn the rows of a division of `rows` whose classes no training row has, with all of their prompt; return the sides, and a finding.
+
+    Raises InputError where nothing is left to measure.
+    """
+    train, *drawn = sides
+    held_out = StoredRows(rows.store, np.concatenate([side.places for side in drawn]))
+    found = untaught(train, held_out) if len(held_out) else {}
+    if not found:
+        return sides, []
+    prompts = held_out.prompts[list(found)]
+    validation, test = (side.only(~is_among(side.prompts, prompts)) for side in drawn)
+    names = some_of(sorted({name for lacking in found.values() for name in lacking}))
+    shares = []
+    for share, before, after in (("validationFraction", drawn[0], validation), ("testFraction", drawn[1], test)):
+        if len(before) and not len(after):
+            problem = f"no row is left to hold out: no other row has the classes of the {count_of(len(before))} drawn ({names})"
+            own = f"data.{share.removesuffix('Fraction')}"
+            raise InputError(f"data.{share}", problem, f"give more training rows of each class, or {own} instead")
+        if len(after) < len(before):
+            shares.append(share)
+    learned = rows.only(is_among(rows.prompts, np.concatenate([train.prompts, prompts])))  # in the order of the file
+    moved = count_of(len(learned) - len(train))
+    finding = f"data.train: {moved} drawn by {in_words(shares)} to be held out will be learned, because no other row has the class: {names}"
+    return (learned, validation, test), [finding]
 
 
 def _places(prompts: Digests) -> NDArray[np.float64]:

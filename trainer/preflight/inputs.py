@@ -3,15 +3,13 @@
 Test: tests/trainer/preflight/test_inputs.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from finetune.api.errors import InputError
-from finetune.api.sources import Data
-from finetune.api.tasks import ModelFamily, in_words
+from finetune.api.tasks import ModelFamily
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder
@@ -139,7 +137,9 @@ def check_inputs(
         now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
         template_time = recorded_time(output_place(config.output)) or now
         configuration = configuration_of(located)
-        task = _knowing(task_for(config.task, located, configuration), dataset.train, config.data)
+        task = task_for(config.task, located, configuration).knowing(dataset.train)
+        for rows in (dataset.validation, dataset.test):
+            task.check_held_out(rows)
         tokenizer = tokenizer_for(task, located, template_time)
         task = task.fitting(tokenizer)
         shown = template_time if task.depends_on_time(tokenizer) else None
@@ -153,15 +153,3 @@ def check_inputs(
         findings = (*first, *heads, *model.rehearse(), *findings)
         digest = model.weights_digest()
     return Inputs(task, dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))
-
-
-def _knowing(task: Task[Any], train: Sequence[Any], data: Data) -> Task[Any]:
-    """Return the task with what the training rows tell it; what these lack may be in the rows that were drawn from them."""
-    try:
-        return task.knowing(train)
-    except InputError as error:
-        shares = {"validationFraction": data.validation_fraction, "testFraction": data.test_fraction}
-        drawn = [name for name, share in shares.items() if share]
-        if not drawn:
-            raise
-        raise InputError(error.field, f"after {in_words(drawn)}, {error.problem}", error.fix) from None

@@ -25,7 +25,7 @@ from trainer.data.reading import Languages
 from trainer.data.records import Record
 from trainer.data.rows import Dataset, E
 from trainer.data.rowstore import RowWriter, StoredRows
-from trainer.data.splits import divide, without_duplicates, without_leakage
+from trainer.data.splits import divide, put_back, without_duplicates, without_leakage
 from trainer.preflight.columns import read_examples
 from trainer.tasks.base import Task
 from trainer.tasks.registry import reader_of
@@ -56,7 +56,8 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     given = rows_of("data.train", config.data.train)
     train, leaks = without_leakage("data.train", given, {"data.test": test, "data.validation": validation})
     findings.extend(leaks)
-    train, held_out_validation, held_out_test = divide(config.data, train)
+    (train, held_out_validation, held_out_test), returned = put_back(train, divide(config.data, train), task.untaught)
+    findings.extend(returned)
     train, left_out = _learned("data.train", train, unlearned)
     findings.extend(left_out)
     sides = {"train": train, "validation": validation or held_out_validation, "test": test or held_out_test}

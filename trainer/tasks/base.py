@@ -119,6 +119,16 @@ class Task(ABC, Generic[E]):
         """Return the task with what it must know of the training rows before a model is loaded; raises InputError where they do not fit."""
         return self
 
+    def untaught(self, train: Iterable[E], others: Iterable[E]) -> Mapping[int, tuple[str, ...]]:
+        """Return the names of classes that no row of `train` has, by the index in `others` of a row that has them."""
+        return {}
+
+    def check_held_out(self, rows: Iterable[E], *, trained: bool = False) -> None:
+        """Raise InputError for rows that no answer could be right for, with what is known of the training rows.
+
+        With `trained`, it is known of a model that is measured.
+        """
+
     def fitting(self, tokenizer: Any) -> "Task[E]":
         """Return the task with what training must know of the tokenizer, on every rank."""
         return self

@@ -14,11 +14,11 @@ from finetune.api.columns import LABEL_NAMES, TEXT_NAMES, Columns
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName
 from finetune.api.tasks import TASKS as FACTS
-from finetune.api.tasks import ModelFamily, Route, TaskName, in_words
+from finetune.api.tasks import ModelFamily, Route, TaskName
 from trainer.data.layout import FirstRows, Layout, mapping, texts_of
 from trainer.data.reading import Row
 from trainer.data.rows import Piece, Sample, Skipped
-from trainer.data.sampled import Sampled
+from trainer.data.sampled import Sampled, count_of, some_of
 from trainer.tasks.answered import AnsweredText
 from trainer.tasks.base import Classify, Task
 from trainer.tasks.pairs import AskedText
@@ -103,17 +103,36 @@ class Labels(Task[LabelExample]):
                 problem = f"{example.origin}: the row has {len(example.labels)} labels, and each training row has one"
                 fix = "give it one label, or write the labels of training rows as lists for a model that may choose several"
                 raise InputError(example.source, problem, fix)
-            for label in example.labels:
-                if label not in known:
-                    raise self._unknown(example, label)
+            if not known.issuperset(example.labels):
+                self.check_held_out([example])
             yield example
 
-    def _unknown(self, example: LabelExample, label: str) -> InputError:
+    def untaught(self, train: Iterable[LabelExample], others: Iterable[LabelExample]) -> dict[int, tuple[str, ...]]:
+        """Return the classes that no row of `train` has."""
+        taught = {label for example in train for label in example.labels}
+        named = ((place, tuple(label for label in example.labels if label not in taught)) for place, example in enumerate(others))
+        return {place: lacking for place, lacking in named if lacking}
+
+    def check_held_out(self, rows: Iterable[LabelExample], *, trained: bool = False) -> None:
+        """Raise InputError for rows of classes that are not known, with the number of all of them and the place of the first."""
+        known, unknown, count, first = frozenset(self.classes), set[str](), 0, None
+        for example in rows:
+            if not known.issuperset(example.labels):
+                count, first = count + 1, first or example
+                unknown.update(example.labels)
+        if first is None:
+            return
+        names, one = in_order(unknown - known), count == 1
+        has = "has a class" if one else "have classes"
+        why = "the model was not trained for" if trained else "no training row has"
+        whose = "it knows" if trained else "they have"
+        where = f"({'' if one else 'the first: '}{first.origin}; {whose} {some_of(self.classes)})"
+        label = next(label for label in first.labels if label not in known)
         close = difflib.get_close_matches(label, self.classes, n=1)
-        hint = f"did you mean {close[0]!r}? Else " if close else ""
-        known = in_words(map(repr, self.classes[:5])) + (" and others" if len(self.classes) > 5 else "")
-        problem = f"{example.origin}: no training row has the class {label!r} (they have {known})"
-        return InputError(example.source, problem, f"{hint}give training rows of it, or leave the row out")
+        hint = f"did you mean {close[0]!r} by {label!r}? Else " if close else ""
+        leave = f"leave the {'row' if one else 'rows'} out"
+        fix = leave if trained else f"give training rows of {'it' if len(names) == 1 else 'them'}, or {leave}"
+        raise InputError(first.source, f"{count_of(count)} {has} that {why}: {some_of(names)} {where}", f"{hint}{fix}")
 
 
 class ChosenClasses(Labels):

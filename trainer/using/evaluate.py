@@ -64,7 +64,9 @@ def rows_in_tokens(wanted: Evaluate, dataset: Dataset, loaded: Loaded, found: Fo
         raise InputError("data.test", "the job has no test rows to measure a model on", "give data.test or data.testFraction")
     # Only of a model that says nothing of what it was trained for, the job's own training rows say it.
     recorded = found.known is not None and found.task is loaded.task.facts.name
-    task = loaded.task if recorded or loaded.task.known else loaded.task.knowing(dataset.train)
+    trained = recorded or bool(loaded.task.known)
+    task = loaded.task if trained else loaded.task.knowing(dataset.train)
+    task.check_held_out(examples, trained=trained)
     task.prepare(loaded.tokenizer, _moment(wanted))
     task.check_tokenizer(loaded.tokenizer)
     task = task.fitting(loaded.tokenizer)

@@ -17,6 +17,7 @@ from finetune.api.sources import ModelSource
 from tests.builders import train_config, wire_config
 from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.encoders import bert_tokenizer, save_encoder
 from tests.trainer.fixtures.examples import tokenize
 from tests.trainer.fixtures.rows import write_rows
 from tests.trainer.fixtures.stored import data_folder, prepared
@@ -198,21 +199,34 @@ def test_another_model_at_the_same_path_is_recognized_by_its_digest(folder: Path
     assert {field for field in digests if digests[field] != other[field]} == {"model.path"}
 
 
-@pytest.mark.parametrize(
-    ("shares", "after"),
-    [
-        ({}, ""),
-        ({"testFraction": 0.2}, "after testFraction, "),
-        ({"testFraction": 0.2, "validationFraction": 0.2}, "after validationFraction and testFraction, "),
-    ],
-    ids=["no share", "a test", "both"],
-)
-def test_one_class_is_refused_with_the_shares_that_may_have_taken_the_others(folder: Path, shares: dict[str, float], after: str) -> None:
-    (folder / "train.jsonl").write_text("".join(json.dumps({"text": f"row {number}", "label": "a"}) + "\n" for number in range(20)))
-    data = {"train": [{"path": str(folder / "train.jsonl")}], **shares}
+def labelled(path: Path, *labels: str) -> dict[str, str]:
+    path.write_text("".join(json.dumps({"text": f"{path.stem} {number}", "label": name}) + "\n" for number, name in enumerate(labels)))
+    return {"path": str(path)}
+
+
+@pytest.mark.parametrize("shares", [{}, {"testFraction": 0.2, "validationFraction": 0.2}], ids=["no share", "shares"])
+def test_rows_of_one_class_are_refused_and_no_share_is_blamed(folder: Path, shares: dict[str, float]) -> None:
+    data = {"train": [labelled(folder / "train.jsonl", *"a" * 20)], **shares}
     with pytest.raises(InputError) as refused:
         checked(folder, task="text-classification", data=data)
-    assert refused.value.problem == f"{after}all training rows have the class 'a', so there is nothing to learn"
+    assert refused.value.problem == "all training rows have the class 'a', so there is nothing to learn"
+
+
+def test_answers_that_no_model_finds_are_refused_and_no_share_is_blamed(folder: Path) -> None:
+    save_encoder(folder / "bert", "AutoModelForQuestionAnswering", tokenizer=bert_tokenizer())
+    rows = [{"question": f"What {number}?", "context": f"The river {number}.", "answers": ["Ann"]} for number in range(20)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"train": [{"path": str(folder / "train.jsonl")}], "testFraction": 0.2}
+    with pytest.raises(InputError, match=r"^data\.train: \d+ rows have answers that are not a part of the text"):
+        checked(folder, task="question-answering", data=data, model={"path": str(folder / "bert")})
+
+
+def test_held_out_rows_of_a_class_that_no_training_row_has_are_all_counted(folder: Path) -> None:
+    data = {"train": [labelled(folder / "train.jsonl", *"abab")], "test": [labelled(folder / "test.jsonl", *"adae")]}
+    with pytest.raises(
+        InputError, match=r"^data\.test\[0\]: 2 rows have classes that no training row has: 'd' and 'e' \(the first: .* line 2"
+    ):
+        checked(folder, task="text-classification", data=data)
 
 
 def test_the_pieces_of_long_texts_are_counted_and_trained_on(folder: Path) -> None:

@@ -293,3 +293,33 @@ def test_real_word_problems_are_read_whole(real_data: Path) -> None:
     files = {name: [source(real_data / "gsm8k" / f"{name}.jsonl", columns=columns)] for name in ("train", "test")}
     dataset = prepared(train_config(data=files))
     assert (len(dataset.train), len(dataset.test), dataset.findings) == (7473, 1319, ())
+
+
+def of_classes(folder: Path, rows: list[tuple[str, str]], **shares: float) -> Dataset:
+    path = folder / "labelled.jsonl"
+    path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
+    return prepared(train_config(task="text-classification", data={"train": [source(path)], **shares}))
+
+
+@pytest.mark.parametrize("share", ["testFraction", "validationFraction"])
+def test_a_class_whose_rows_were_all_drawn_to_be_held_out_is_learned_with_all_rows_of_their_texts(tmp_path: Path, share: str) -> None:
+    rows = [(f"text {number}", "ab"[number % 2]) for number in range(40)]
+    plain = of_classes(tmp_path, rows, **{share: 0.3})
+    drawn = [row.text for row in (*plain.test, *plain.validation)]
+    assert (len(drawn) > 5, plain.findings) == (True, ())
+    rare = {drawn[0]: "tax", drawn[-1]: "legal", drawn[2]: "tax"}
+    rows = [(text, rare.get(text, label)) for text, label in rows] + [(drawn[0], "a")]
+
+    dataset = of_classes(tmp_path, rows, **{share: 0.3})
+
+    assert [row.text for row in (*dataset.test, *dataset.validation)] == [text for text in drawn if text not in rare]
+    assert [(row.text, row.answer) for row in dataset.train] == [row for row in rows if row[0] not in drawn or row[0] in rare]
+    assert dataset.findings == (
+        f"data.train: 4 rows drawn by {share} to be held out will be learned, because no other row has the class: 'legal' and 'tax'",
+    )
+
+
+def test_a_share_of_rows_that_all_have_classes_of_their_own_is_refused(tmp_path: Path) -> None:
+    rows = [(f"text {number}", f"class {number}") for number in range(20)]
+    with pytest.raises(InputError, match=r"^data\.testFraction: no row is left to hold out: .*; give more training rows of each class, or"):
+        of_classes(tmp_path, rows, testFraction=0.2)

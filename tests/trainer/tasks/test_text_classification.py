@@ -70,9 +70,31 @@ def test_a_class_that_no_training_row_has_is_refused_with_its_row(task: Labels, 
     row = replace(one("arival"), origin="data.test[0] line 7")
 
     with pytest.raises(
-        InputError, match=r"data\.test\[0\]: data\.test\[0\] line 7: no training row has the class 'arival'.*did you mean 'arrival'"
+        InputError, match=r"^data\.test\[0\]: 1 row has a class that no training row has: 'arival' \(data\.test\[0\] line 7"
     ):
         knowing.on("data.test").encode(row, prepared_for(task), length)
+
+
+@pytest.mark.parametrize(
+    ("trained", "problem", "fix"),
+    [
+        (False, "that no training row has: 'arival', 'f' and 'tax' (the first: data.test[0] line 2; they have",
+         "did you mean 'arrival' by 'arival'? Else give training rows of them, or leave the rows out"),
+        (True, "that the model was not trained for: 'arival', 'f' and 'tax' (the first: data.test[0] line 2; it knows",
+         "did you mean 'arrival' by 'arival'? Else leave the rows out"),
+    ],
+    ids=["a job", "a model"],
+)  # fmt: skip
+def test_all_rows_of_unknown_classes_are_counted_in_one_message(trained: bool, problem: str, fix: str) -> None:
+    knowing = CHOSEN_CLASSES.knowing([one(name) for name in ("arrival", "a", "b", "c", "d", "e")])
+    names = ["a", "arival", "f", "arrival", "tax", "f"]
+    rows = [replace(one(name), origin=f"data.test[0] line {line}") for line, name in enumerate(names, 1)]
+
+    with pytest.raises(InputError) as refused:
+        knowing.check_held_out(rows, trained=trained)
+
+    assert refused.value.problem == f"4 rows have classes {problem} 'a', 'arrival', 'b', 'c', 'd' and others)"
+    assert refused.value.fix == fix
 
 
 @ALL
@@ -92,7 +114,7 @@ def test_rows_of_several_labels_may_have_any_number_of_those_that_are_known(task
     rows = [several(), several("c"), several("a", "b")]
 
     assert [piece.example for pieces in knowing.encode_all(rows, tokenizer, 200) for piece in pieces] == rows
-    with pytest.raises(InputError, match="no training row has the class 'd'"):
+    with pytest.raises(InputError, match="1 row has a class that no training row has: 'd' "):
         knowing.encode(several("a", "d"), tokenizer, 200)
 
 

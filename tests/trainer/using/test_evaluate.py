@@ -150,6 +150,31 @@ def test_what_a_model_was_trained_to_know_is_kept_though_it_is_nothing(tmp_path:
     assert given.task.known == () != task.knowing(prepare(config, tmp_path / "rows").train).known
 
 
+def test_rows_of_classes_that_the_model_was_not_trained_for_are_refused_before_they_are_measured(tmp_path: Path) -> None:
+    names = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}}
+    folder = save_encoder(tmp_path / "model", "AutoModelForSequenceClassification", tokenizer=bert_tokenizer(), **names)
+    known = ["one label", "a", "b"]
+    (folder / "base-weights.json").write_text(json.dumps({"task": "text-classification", "known": known}))
+    for name, labels in (("train", "abc"), ("test", "bcc")):
+        (tmp_path / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"text": f"{name} {number}", "label": label}) + "\n" for number, label in enumerate(labels))
+        )
+    config = train_config(
+        task="text-classification", data={name: [{"path": str(tmp_path / f"{name}.jsonl")}] for name in ("train", "test")}
+    )
+    wanted = Evaluate(model=ChosenModel(name=str(folder)), job=config)
+    (tmp_path / "rows").mkdir()
+    dataset, loaded, found = prepare(config, tmp_path / "rows"), using(folder), find(wanted.model)
+
+    with pytest.raises(InputError) as refused:
+        rows_in_tokens(wanted, dataset, loaded, found, lambda _: None)
+
+    assert refused.value.problem.startswith(
+        "2 rows have classes that the model was not trained for: 'c' (the first: data.test[0] line 2; it"
+    )
+    assert refused.value.fix == "leave the rows out"
+
+
 def test_an_encoder_that_was_not_trained_here_is_measured_as_a_run_of_the_job_measures_it(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "model", "AutoModelForMaskedLM", tokenizer=bert_tokenizer(), max_position_embeddings=64)
     for name in ("train", "test"):
