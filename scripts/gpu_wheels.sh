@@ -19,7 +19,7 @@ mapfile -t binary < <(pinned 'annotated-types|hjson|msgpack|pydantic|pydantic-co
 # DeepSpeed has no wheel on an index. Its operations are compiled at first use, and this project uses none.
 DS_BUILD_OPS=0 python3 -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$folder" "$(pinned deepspeed)" ||
     echo "gpu_wheels: no wheel of deepspeed could be built: its tests will be skipped" >&2
-# bitsandbytes carries a library for every version of CUDA, 43 MB; only those of CUDA 13 travel, 9 MB.
+# bitsandbytes carries a library for every version of CUDA, 43 MB; only those of CUDA 13 travel, 7 MB.
 "${download[@]}" --only-binary=:all: --python-version "$version" "${platforms[@]}" --platform manylinux_2_24_x86_64 \
     "$(pinned bitsandbytes)"
 python3 - "$folder"/"$(pinned bitsandbytes | sed 's/==/-/')"-*.whl <<'PYTHON'
