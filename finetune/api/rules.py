@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.api.base import Rule
-from finetune.api.metrics import MetricName
+from finetune.api.metrics import MetricName, Needs
 from finetune.api.sections import Export
-from finetune.api.tasks import TASKS, TaskFacts, in_words
+from finetune.api.tasks import TASKS, ModelFamily, TaskFacts, in_words
 
 ADAPTER_NEEDS_LORA = Rule(
     "!has(self.output.export) || !self.output.export.exists(e, e == 'adapter') || has(self.method.lora)",
@@ -55,6 +55,26 @@ COMPILES_PLAIN_LAYERS = Rule(
     _compiles,
     "training.compile: not tried with DeepSpeed or quantized weights; leave distributed.deepspeed and method.lora.quantization out, or set"
     " compile to false",
+)
+
+
+BASE_KL_NEEDS_LORA = Rule(
+    "!has(self.regularization) || self.regularization.baseKlWeight == 0.0 || has(self.method.lora)",
+    lambda spec: spec.regularization is None or spec.regularization.base_kl_weight == 0 or spec.method.lora is not None,
+    "regularization.baseKlWeight: the base model is the one without its adapters, so it needs method.lora; set it to 0 with method.full",
+)
+
+COMPARING_TWO_PASSES = tuple(
+    name
+    for name, facts in TASKS.items()
+    if any(set(route.measured_from) & {Needs.CLASSES, Needs.SPANS} for route in facts.routes if route.family is ModelFamily.ENCODER)
+)
+"""Tasks in which an encoder chooses one of few things, where R-Drop is defined."""
+R_DROP_NEEDS_CHOICES = Rule(
+    "!has(self.regularization) || self.regularization.rDropAlpha == 0.0"
+    f" || self.task in [{', '.join(repr(name.value) for name in COMPARING_TWO_PASSES)}]",
+    lambda spec: spec.regularization is None or spec.regularization.r_drop_alpha == 0 or spec.task in COMPARING_TWO_PASSES,
+    f"regularization.rDropAlpha: only for {in_words(COMPARING_TWO_PASSES)} by an encoder; set it to 0 for this task",
 )
 
 

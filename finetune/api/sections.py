@@ -161,6 +161,24 @@ class Regularization(WireModel):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Probability mass spread evenly over the vocabulary; training loss only."
     )
+    neftune_noise_alpha: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Add uniform noise in [-1, 1] * alpha / sqrt(tokens of the row * embedding width) to the embeddings that the model, or"
+        " the encoder of an encoder-decoder, reads in training (NEFTune; Jain et al. 2023, arXiv:2310.05914, which tries 5, 10 and 15)."
+        " Packed rows count one by one.",
+    )
+    r_drop_alpha: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Compute each training row twice, with different dropout, and add alpha times half the sum of both Kullback-Leibler"
+        " divergences of the two predictions to the mean of both losses (R-Drop; Wu et al. 2021, arXiv:2106.14448). For encoders that"
+        " choose classes or spans; a step takes twice the time.",
+    )
+    base_kl_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Add the weight times KL(base || tuned), of each prediction that is learned, to the training loss, so that the model"
+        " stays near its base on the rows that it learns. The base is the model without its adapters, computed once more for each row."
+        " Needs method.lora, and a head that the base has.",
+    )
     early_stopping: EarlyStopping | None = Field(None, description="Stop when validation stops improving.")
 
 

@@ -14,9 +14,11 @@ from finetune.api.base import Rule, WireModel
 from finetune.api.evaluation import Evaluation
 from finetune.api.rules import (
     ADAPTER_NEEDS_LORA,
+    BASE_KL_NEEDS_LORA,
     COMPILES_PLAIN_LAYERS,
     OFFLOAD_NEEDS_GPUS,
     QUANTIZATION_NEEDS_WHOLE_WEIGHTS,
+    R_DROP_NEEDS_CHOICES,
     TASK_RULES,
 )
 from finetune.api.sections import CheckpointPolicy, Deepspeed, Export, Method, Regularization, Training
@@ -161,6 +163,8 @@ class FineTuneJobSpec(WireModel):
         OFFLOAD_NEEDS_GPUS,
         QUANTIZATION_NEEDS_WHOLE_WEIGHTS,
         COMPILES_PLAIN_LAYERS,
+        BASE_KL_NEEDS_LORA,
+        R_DROP_NEEDS_CHOICES,
         *TASK_RULES,
         BATCH_DIVIDES,
     )

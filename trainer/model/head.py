@@ -7,6 +7,7 @@ torch to say which. Test: tests/trainer/model/test_head.py.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from finetune.api.errors import InputError
 from trainer.objectives.family import Family
 
 if TYPE_CHECKING:
@@ -48,13 +49,30 @@ def _other_labels(configuration: "PreTrainedConfig", family: Family) -> bool:
 
 def head_findings(configuration: "PreTrainedConfig", family: Family) -> list[str]:
     """Report a head that is new, because then the base model's own figures mean nothing."""
-    if not family.new_head or has_head(configuration, family):
+    if has_wanted_head(configuration, family):
         return []
-    why = "its weights have one for other classes" if is_class_of(configuration, family) else "its weights have none"
+    why = _why_new(configuration, family)
     return [
         f"model: the layers on top of {configuration.model_type} are new, because {why}: they begin with random numbers from"
         " training.seed, so the base model's figures are those of guessing"
     ]
+
+
+def refuse_new_head(configuration: "PreTrainedConfig", family: Family, base_kl_weight: float) -> None:
+    """Raise InputError where the tuned model is to stay near a base whose head is new: it would stay near random answers."""
+    if base_kl_weight and not has_wanted_head(configuration, family):
+        problem = f"the layers on top of {configuration.model_type} are new, because {_why_new(configuration, family)}"
+        fix = "so its base answers at random; set it to 0, or give a model that was trained for this"
+        raise InputError("regularization.baseKlWeight", problem, fix)
+
+
+def has_wanted_head(configuration: "PreTrainedConfig", family: Family) -> bool:
+    """Return whether a model begins with a head that was trained, as all but encoders do."""
+    return not family.new_head or has_head(configuration, family)
+
+
+def _why_new(configuration: "PreTrainedConfig", family: Family) -> str:
+    return "its weights have one for other classes" if is_class_of(configuration, family) else "its weights have none"
 
 
 def head_of(model: Any) -> list[str]:

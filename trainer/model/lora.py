@@ -19,6 +19,8 @@ from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Regularization
 from trainer.model.dropout import add_block_dropout
 from trainer.model.head import own_modules
+from trainer.model.noise import add_embedding_noise
+from trainer.model.randomness import refuse_same_passes
 from trainer.model.unused import never_trained, unused_modules
 from trainer.objectives.family import Family
 
@@ -27,10 +29,10 @@ ALL_LINEAR = "all-linear"
 
 
 def apply_method(model: PreTrainedModel, method: Method, regularization: Regularization, seed: int, family: Family) -> nn.Module:
-    """Return the model with adapters (or all weights set to train) and block dropout, in train mode.
+    """Return the model with adapters (or all weights set to train) with block dropout and noise, in train mode.
 
     Adapters start as the identity, with the same random numbers on every rank for the same seed. Raises InputError for
-    target modules that the model does not have, and for dropout that would have no effect. The model may be on the meta device.
+    target modules that the model does not have, and for regularization that would have no effect. The model may be on the meta device.
     """
     if method.lora is None:
         whole: nn.Module = model.requires_grad_(True)
@@ -42,6 +44,8 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
         whole = _with_adapters(model, method.lora, seed, family)
     # After the adapters, so that dropout applies to what they add to a block's output too.
     add_block_dropout(model, regularization.dropout)
+    add_embedding_noise(whole, regularization.neftune_noise_alpha)
+    refuse_same_passes(whole, regularization, family)
     return whole.train()
 
 

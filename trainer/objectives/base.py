@@ -16,6 +16,7 @@ from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
 from trainer.objectives.family import Family, decoder_start_of
 from trainer.objectives.outputlayer import plain_output_layer
+from trainer.objectives.penalties import NO_PENALTIES, Penalties
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class LossSums:
     """Sums over the units of one batch, in nats."""
 
     objective: Tensor
-    """The quantity to minimize: negative log-likelihood, with label smoothing if configured. Scalar with a graph."""
+    """The quantity to minimize: negative log-likelihood, with the penalties of the job. Scalar with a graph."""
     nll: Tensor
-    """Negative log-likelihood without smoothing, for figures. Scalar without a graph."""
+    """Negative log-likelihood without penalties, for figures. Scalar without a graph."""
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -111,7 +112,7 @@ class Objective(Protocol[B]):
     def collate(self, samples: Sequence[Sample], *, packed: bool = False) -> B:
         """Make a batch of `samples`, at least one: padded to one length, or packed into one row, if the model can read that."""
 
-    def loss(self, forward: Forward, batch: B, label_smoothing: float = 0.0) -> LossSums:
+    def loss(self, forward: Forward, batch: B, penalties: Penalties = NO_PENALTIES) -> LossSums:
         """Return the sums that one batch contributes to the loss of its global batch."""
 
     def nll(self, forward: Forward, batch: B) -> Tensor:

@@ -15,8 +15,9 @@ from trainer.data.rows import Sample
 from trainer.objectives.base import FixedTargets, Forward, LossSums
 from trainer.objectives.documents import Documents
 from trainer.objectives.family import CAUSAL_LM
-from trainer.objectives.loss import TokenBatch, loss_sums, nll_of_units, sums_each
+from trainer.objectives.loss import TokenBatch, chosen_logits, loss_sums, nll_of_units, sums_each
 from trainer.objectives.outputlayer import is_frozen, loss_of_hidden, nll_of_hidden, without_output_layer
+from trainer.objectives.penalties import NO_PENALTIES, Penalties
 from trainer.objectives.reading import padded
 
 
@@ -42,12 +43,14 @@ class CausalObjective(FixedTargets):
         """Pad or pack `samples`, at least one, into a batch. A sample's token i is the target of position i - 1."""
         return _packed(samples) if packed else _padded(samples)
 
-    def loss(self, forward: Forward, batch: CausalBatch, label_smoothing: float = 0.0) -> LossSums:
+    def loss(self, forward: Forward, batch: CausalBatch, penalties: Penalties = NO_PENALTIES) -> LossSums:
         """Return the sums of one batch over its tokens with loss."""
-        if forward.output_layer is not None and is_frozen(forward.output_layer):
-            hidden = _hidden(forward, forward.output_layer, batch)
-            return LossSums(*loss_of_hidden(hidden, forward.output_layer, batch.targets, label_smoothing))
-        return loss_sums(_logits(forward, batch), batch.places, batch.targets, label_smoothing)
+        layer = forward.output_layer
+        if layer is not None and is_frozen(layer):  # that of the base model too
+            base = penalties.of_base(lambda: _hidden(forward, layer, batch))
+            return LossSums(*loss_of_hidden(_hidden(forward, layer, batch), layer, batch.targets, penalties, base))
+        base = penalties.of_base(lambda: chosen_logits(_logits(forward, batch), batch.places))
+        return loss_sums(_logits(forward, batch), batch.places, batch.targets, penalties, base)
 
     def nll(self, forward: Forward, batch: CausalBatch) -> Tensor:
         """Return the negative log-likelihood of each sample's tokens with loss, in nats: (samples,), float64, on the CPU."""

@@ -5,7 +5,7 @@ tests/trainer/objectives/test_classification.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as functional
@@ -15,6 +15,7 @@ from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
 from trainer.objectives.base import FixedTargets, Forward, LossSums, Tensors
 from trainer.objectives.family import Family
+from trainer.objectives.penalties import NO_PENALTIES, Penalties, both_ways, divergence_of_classes, divergence_of_labels
 from trainer.objectives.reading import read_inputs, refuse_packing
 
 
@@ -32,6 +33,11 @@ class ClassBatch(Tensors):
     def units(self) -> int:
         """Number of decisions: one a row, or one a row and class."""
         return self.targets.numel()
+
+    def twice(self) -> "ClassBatch":
+        """Return the batch with each row a second time: of two rows of one forward pass, dropout leaves out other numbers."""
+        again = {name: torch.cat([value, value]) for name, value in self.inputs.items()}
+        return replace(self, inputs=again, targets=torch.cat([self.targets, self.targets]))
 
 
 @dataclass(frozen=True)
@@ -72,17 +78,25 @@ class ClassificationObjective(FixedTargets):
             return (int(sample.targets[0]),)
         return tuple(number for number, applies in enumerate(sample.targets) if applies)
 
-    def loss(self, forward: Forward, batch: ClassBatch, label_smoothing: float = 0.0) -> LossSums:
-        """Return the sums of one batch; smoothing spreads its share evenly over the classes, or over yes and no of each class."""
-        scores = self._scores(forward, batch)
-        nll = self._nll(scores, batch.targets).sum()
-        if label_smoothing == 0.0:
-            return LossSums(objective=nll, nll=nll.detach())
-        if self.several:
-            even = functional.binary_cross_entropy_with_logits(scores, torch.full_like(scores, 0.5), reduction="sum")
-        else:
-            even = -functional.log_softmax(scores, dim=-1).mean(dim=-1).sum()
-        return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * even, nll=nll.detach())
+    def loss(self, forward: Forward, batch: ClassBatch, penalties: Penalties = NO_PENALTIES) -> LossSums:
+        """Return the sums of one batch; smoothing spreads its share evenly over the classes, or over yes and no of each class.
+
+        With R-Drop each row is computed twice, and both losses count half.
+        """
+        divergence = divergence_of_labels if self.several else divergence_of_classes
+        base = penalties.of_base(lambda: self._scores(forward, batch))
+        passes = 2 if penalties.r_drop_alpha else 1
+        computed = batch if passes == 1 else batch.twice()
+        scores = self._scores(forward, computed)
+        nll = self._nll(scores, computed.targets).sum() / passes
+        objective, smoothing = nll, penalties.label_smoothing
+        if smoothing:
+            objective = (1 - smoothing) * nll + smoothing * self._evenly(scores) / passes
+        if base is not None:
+            objective = objective + penalties.base_kl_weight * divergence(torch.cat([base] * passes), scores) / passes
+        if passes == 2:
+            objective = objective + penalties.r_drop_alpha * both_ways(divergence, scores)
+        return LossSums(objective=objective, nll=nll.detach())
 
     def nll(self, forward: Forward, batch: ClassBatch) -> Tensor:
         """Return the negative log-likelihood of each row's classes, in nats: (rows,), float64, on the CPU."""
@@ -94,6 +108,12 @@ class ClassificationObjective(FixedTargets):
 
     def _scores(self, forward: Forward, batch: ClassBatch) -> Tensor:
         return forward.compute(**batch.inputs).float()
+
+    def _evenly(self, scores: Tensor) -> Tensor:
+        """Return the sum over rows of the cross-entropy with classes, or yes and no, that are equally likely."""
+        if self.several:
+            return functional.binary_cross_entropy_with_logits(scores, torch.full_like(scores, 0.5), reduction="sum")
+        return -functional.log_softmax(scores, dim=-1).mean(dim=-1).sum()
 
     def _nll(self, scores: Tensor, targets: Tensor) -> Tensor:
         if self.several:

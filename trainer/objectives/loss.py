@@ -12,6 +12,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from trainer.objectives.base import LossSums, Tensors
+from trainer.objectives.penalties import NO_PENALTIES, Penalties, divergence_of_vocabularies
 
 CHUNK_POSITIONS = 16
 """Positions whose log-probabilities are computed at once: enough to keep a processor busy, 10 MB for a vocabulary of 152,000."""
@@ -37,21 +38,28 @@ class TokenBatch(Tensors):
         return len(self.targets)
 
 
-def loss_sums(logits: Tensor, places: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> LossSums:
+def chosen_logits(logits: Tensor, places: Tensor) -> Tensor:
+    """Return those of `logits` (rows, positions, vocabulary) at `places`, indices of the flattened (rows, positions)."""
+    return logits.flatten(0, 1).index_select(0, places)
+
+
+def loss_sums(logits: Tensor, places: Tensor, targets: Tensor, penalties: Penalties = NO_PENALTIES, base: Tensor | None = None) -> LossSums:
     """Return the loss sums of one micro-batch.
 
     `logits` (rows, positions, vocabulary) score the tokens in `targets` (units,) at `places` (units,), indices of the flattened
     (rows, positions); other positions are ignored. With smoothing e the target distribution is (1 - e) on the target plus e spread
-    evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567, eq. in section 7).
+    evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567, eq. in section 7). `base` (units, vocabulary) are the base
+    model's logits, where the tuned model is to stay near them.
     """
-    chosen = logits.flatten(0, 1).index_select(0, places).float()
-    log_probabilities = functional.log_softmax(chosen, dim=-1)
+    log_probabilities = functional.log_softmax(chosen_logits(logits, places).float(), dim=-1)
     target_log_probabilities = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     nll = -target_log_probabilities.sum()
-    if label_smoothing == 0.0:
-        return LossSums(objective=nll, nll=nll.detach())
-    uniform = -log_probabilities.mean(dim=-1).sum()
-    return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * uniform, nll=nll.detach())
+    objective, smoothing = nll, penalties.label_smoothing
+    if smoothing:
+        objective = (1 - smoothing) * nll - smoothing * log_probabilities.mean(dim=-1).sum()
+    if base is not None:
+        objective = objective + penalties.base_kl_weight * divergence_of_vocabularies(base, log_probabilities)
+    return LossSums(objective=objective, nll=nll.detach())
 
 
 def nll_of_units(logits: Tensor, places: Tensor, targets: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from trainer.data.rows import Sample
 from trainer.data.sampler import random_for
 from trainer.objectives.base import Forward, LossSums
 from trainer.objectives.family import Family
-from trainer.objectives.loss import TokenBatch, loss_sums, nll_of_units, sums_each
+from trainer.objectives.loss import TokenBatch, chosen_logits, loss_sums, nll_of_units, sums_each
+from trainer.objectives.penalties import NO_PENALTIES, Penalties
 from trainer.objectives.reading import read_inputs, refuse_packing
 
 # With adapters PEFT has no task of this name; this one changes nothing about the model.
@@ -52,9 +53,10 @@ class MaskedObjective:
         hidden = torch.tensor([token for row in samples for token in row.targets], dtype=torch.long)
         return MaskedBatch(hidden, torch.tensor(places, dtype=torch.long), tuple(row.tail for row in samples), tokens, inputs)
 
-    def loss(self, forward: Forward, batch: MaskedBatch, label_smoothing: float = 0.0) -> LossSums:
+    def loss(self, forward: Forward, batch: MaskedBatch, penalties: Penalties = NO_PENALTIES) -> LossSums:
         """Return the sums of one batch over its hidden tokens."""
-        return loss_sums(forward.compute(**batch.inputs), batch.places, batch.targets, label_smoothing)
+        base = penalties.of_base(lambda: chosen_logits(forward.compute(**batch.inputs), batch.places))
+        return loss_sums(forward.compute(**batch.inputs), batch.places, batch.targets, penalties, base)
 
     def nll(self, forward: Forward, batch: MaskedBatch) -> Tensor:
         """Return the negative log-likelihood of each sample's hidden tokens, in nats: (samples,), float64, on the CPU."""

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from trainer.objectives.penalties import Penalties
+
 CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**29}
 """Size of the float32 logits of a chunk; a GPU needs more of them to be busy."""
 MIN_POSITIONS = 64
@@ -63,13 +65,16 @@ def _given(hidden: Tensor) -> Tensor:
     return hidden.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else hidden
 
 
-def loss_of_hidden(hidden: Tensor, layer: nn.Linear, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return the smoothed cross-entropy, with a graph, and the negative log-likelihood; sums in nats.
+def loss_of_hidden(
+    hidden: Tensor, layer: nn.Linear, targets: Tensor, penalties: Penalties, base: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy with penalties, with a graph, and the negative log-likelihood; sums in nats.
 
-    `hidden` (positions, width) are the layer's inputs that predict `targets` (positions). The formula is that of `loss_sums`.
+    `hidden` (positions, width) are the layer's inputs that predict `targets` (positions). `base` are those of
+    the base model, whose output layer is the same. The formula is that of `loss_sums`.
     The objective can be differentiated once, and gives the layer's own weights no gradient.
     """
-    objective, nll = ChunkedLoss.apply(hidden, layer.weight, layer.bias, targets, label_smoothing)
+    objective, nll = ChunkedLoss.apply(hidden, layer.weight, layer.bias, targets, penalties, base)
     return objective, nll
 
 
@@ -102,13 +107,15 @@ class ChunkedLoss(torch.autograd.Function):
     """Objective and likelihood of `loss_of_hidden`."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, penalties: Penalties, base: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Return the objective in float32 and the likelihood in float64; keeps the gradient of hidden, if it is needed."""
         weight, bias = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
         kept = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        vocabulary = weight.shape[0]
+        vocabulary, smoothing, pull = weight.shape[0], penalties.label_smoothing, penalties.base_kl_weight
         nll = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        uniform = torch.zeros_like(nll)
+        uniform, divergence = torch.zeros_like(nll), torch.zeros_like(nll)
         for chunk in _chunks(hidden, weight):
             scores = functional.linear(hidden[chunk], weight, bias).float()
             log_probabilities = functional.log_softmax(scores, dim=-1)
@@ -117,19 +124,27 @@ class ChunkedLoss(torch.autograd.Function):
             nll -= log_probabilities.gather(-1, wanted).sum()
             if smoothing:
                 uniform -= log_probabilities.mean(dim=-1).sum()
+            likely = None
+            if base is not None:
+                own = functional.log_softmax(functional.linear(base[chunk], weight, bias).float(), dim=-1)
+                likely = own.exp()
+                divergence += own.sub_(log_probabilities).mul_(likely).sum()
+                del own
             if kept is not None:
-                # The gradient for the scores: softmax minus the target distribution.
+                # The gradient for the scores: softmax minus the target distribution, and minus the base model's, pulled towards that.
                 gradient = log_probabilities.exp_()
+                if likely is not None:
+                    gradient.mul_(1 + pull).sub_(likely, alpha=pull)
                 if smoothing:
                     gradient -= smoothing / vocabulary
                 gradient.scatter_add_(-1, wanted, torch.full_like(wanted, smoothing - 1, dtype=gradient.dtype))
                 torch.mm(gradient.to(hidden.dtype), weight, out=kept[chunk])
         ctx.kept = kept
         ctx.mark_non_differentiable(nll)
-        return ((1 - smoothing) * nll + smoothing * uniform).float(), nll
+        return ((1 - smoothing) * nll + smoothing * uniform + pull * divergence).float(), nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _nll: Tensor) -> tuple[Tensor | None, ...]:
         """Scale what forward kept."""
-        return ctx.kept * gradient, None, None, None, None
+        return ctx.kept * gradient, None, None, None, None, None

@@ -14,7 +14,8 @@ from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
 from trainer.objectives.base import FixedTargets, Forward, LossSums
 from trainer.objectives.family import Family
-from trainer.objectives.loss import TokenBatch, loss_sums, nll_of_units, sums_each
+from trainer.objectives.loss import TokenBatch, chosen_logits, loss_sums, nll_of_units, sums_each
+from trainer.objectives.penalties import NO_PENALTIES, Penalties
 from trainer.objectives.reading import padded
 
 SEQ2SEQ_LM = Family(ModelFamily.SEQ2SEQ, "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM")
@@ -49,9 +50,10 @@ class Seq2SeqObjective(FixedTargets):
         learned, tokens = tuple(row.tail for row in samples), sum(len(row.input_ids) for row in samples)
         return Seq2SeqBatch(answers.flatten()[places], places, learned, tokens, sources, source_mask, answers, answer_mask)
 
-    def loss(self, forward: Forward, batch: Seq2SeqBatch, label_smoothing: float = 0.0) -> LossSums:
+    def loss(self, forward: Forward, batch: Seq2SeqBatch, penalties: Penalties = NO_PENALTIES) -> LossSums:
         """Return the sums of one batch over its target tokens."""
-        return loss_sums(_logits(forward, batch), batch.places, batch.targets, label_smoothing)
+        base = penalties.of_base(lambda: chosen_logits(_logits(forward, batch), batch.places))
+        return loss_sums(_logits(forward, batch), batch.places, batch.targets, penalties, base)
 
     def nll(self, forward: Forward, batch: Seq2SeqBatch) -> Tensor:
         """Return the negative log-likelihood of each sample's target, in nats: (samples,), float64, on the CPU."""

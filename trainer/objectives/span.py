@@ -5,7 +5,7 @@ Tests: tests/trainer/objectives/test_span.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from trainer.data.rows import Sample
 from trainer.data.spanrow import MAY_LACK, POSITIONS, TARGETS, segments
 from trainer.objectives.base import FixedTargets, Forward, LossSums, Tensors
 from trainer.objectives.family import Family
+from trainer.objectives.penalties import NO_PENALTIES, Penalties, both_ways
 from trainer.objectives.reading import padded
 
 
@@ -45,6 +46,11 @@ class SpanBatch(Tensors):
     units: int
     """Two for each row with targets: its first and its last position."""
 
+    def twice(self) -> "SpanBatch":
+        """Return the batch with each row a second time: of two rows of one forward pass, dropout leaves out other numbers."""
+        again = {name: torch.cat([value, value]) for name, value in self.inputs.items()}
+        return replace(self, inputs=again, targets=torch.cat([self.targets] * 2), known=torch.cat([self.known] * 2))
+
 
 class SpanObjective(FixedTargets):
     """The first and the last token of an answer, each chosen among the tokens of the row."""
@@ -61,16 +67,23 @@ class SpanObjective(FixedTargets):
         targets = torch.tensor([list(row.targets[-TARGETS:]) for row in samples])
         return SpanBatch(inputs, targets, torch.tensor(units) > 0, int(inputs["attention_mask"].sum()), sum(units))
 
-    def loss(self, forward: Forward, batch: SpanBatch, label_smoothing: float = 0.0) -> LossSums:
-        """Return the sums of one batch over first and last positions."""
-        scores = log_probabilities(forward, batch.inputs)
-        nll = _right(scores, batch).sum()
-        if label_smoothing == 0.0:
-            return LossSums(objective=nll, nll=nll.detach())
-        mask = batch.inputs["attention_mask"].unsqueeze(-1)
-        each = -(scores.masked_fill(mask == 0, 0.0).sum(dim=1) / mask.sum(dim=1))
-        uniform = (each * batch.known.unsqueeze(1)).sum()
-        return LossSums(objective=(1 - label_smoothing) * nll + label_smoothing * uniform, nll=nll.detach())
+    def loss(self, forward: Forward, batch: SpanBatch, penalties: Penalties = NO_PENALTIES) -> LossSums:
+        """Return the sums of one batch over first and last positions; with R-Drop each row is computed twice, and both count half."""
+        base = penalties.of_base(lambda: log_probabilities(forward, batch.inputs))
+        passes = 2 if penalties.r_drop_alpha else 1
+        computed = batch if passes == 1 else batch.twice()
+        scores = log_probabilities(forward, computed.inputs)
+        nll = _right(scores, computed).sum() / passes
+        objective, smoothing = nll, penalties.label_smoothing
+        if smoothing:
+            mask = computed.inputs["attention_mask"].unsqueeze(-1)
+            each = -(scores.masked_fill(mask == 0, 0.0).sum(dim=1) / mask.sum(dim=1))
+            objective = (1 - smoothing) * nll + smoothing * (each * computed.known.unsqueeze(1)).sum() / passes
+        if base is not None:
+            objective = objective + penalties.base_kl_weight * _divergence(torch.cat([base] * passes), scores, computed.known) / passes
+        if passes == 2:
+            objective = objective + penalties.r_drop_alpha * both_ways(lambda one, other: _divergence(one, other, batch.known), scores)
+        return LossSums(objective=objective, nll=nll.detach())
 
     def nll(self, forward: Forward, batch: SpanBatch) -> Tensor:
         """Return the negative log-likelihood of each row's two positions, in nats: (rows,), float64, on the CPU; 0 without targets."""
@@ -90,6 +103,14 @@ def pair_inputs(rows: Sequence[tuple[Sequence[int], int]]) -> dict[str, Tensor]:
 def _right(scores: Tensor, batch: SpanBatch) -> Tensor:
     """Return the negative log-probability of both targets of each row, (rows, 2): 0 for a row without."""
     return -scores.gather(1, batch.targets.unsqueeze(1)).squeeze(1) * batch.known.unsqueeze(1)
+
+
+def _divergence(scores: Tensor, other: Tensor, known: Tensor) -> Tensor:
+    """Return the sum of KL(p || q) over both positions of the rows with targets; log-probabilities (rows, length, 2), -inf for padding."""
+    padding = scores == -torch.inf
+    own, others = scores.masked_fill(padding, 0.0), other.masked_fill(padding, 0.0)
+    each = (scores.exp() * (own - others)).sum(dim=1)
+    return (each * known.unsqueeze(1)).sum()
 
 
 def log_probabilities(forward: Forward, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.sampler import steps_total
-from trainer.model.head import head_findings
+from trainer.model.head import head_findings, refuse_new_head
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel
 from trainer.model.quantization import check_available, finding_of, quantization_of
@@ -149,7 +149,10 @@ def check_inputs(
         begin(TimedStage.MODEL)
         first = [finding_of(quantization)] if quantization is not None else []
         # Only an encoder has a head of its own; to ask the objectives of other models would import torch for nothing.
-        heads = head_findings(configuration, task.objective.family) if task.family is ModelFamily.ENCODER else []
+        heads = []
+        if task.family is ModelFamily.ENCODER:
+            heads = head_findings(configuration, task.objective.family)
+            refuse_new_head(configuration, task.objective.family, config.regularization.base_kl_weight)
         findings = (*first, *heads, *model.rehearse(), *findings)
         digest = model.weights_digest()
     return Inputs(task, dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))

@@ -16,6 +16,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.model.faults import first_line
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
+from trainer.model.noise import refuse_unheard_noise
 from trainer.model.packing import layout_finding, padded_because
 from trainer.model.quantization import quantization_of, refuse_unfit
 from trainer.model.recompute import recompute_activations
@@ -43,6 +44,7 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
     if config.training.gradient_checkpointing:
         _recompute(model)
     whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
+    refuse_unheard_noise(whole, family)
     forward = probed_forward(whole, lambda **inputs: logits_of(whole(**inputs)), family)
     reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])
     finding = layout_finding(config.training, reason, may_pack=not family.targets_follow)

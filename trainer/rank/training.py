@@ -6,9 +6,11 @@ Test: tests/trainer/rank/test_resume.py.
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from finetune.api.record import Stage
+from finetune.api.sections import Regularization
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.memory import begin_peak
@@ -16,7 +18,9 @@ from trainer.data.sampler import steps_total
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.validation import ValidationResult
 from trainer.model.exporter import base_dtype
+from trainer.model.untuned import as_base
 from trainer.objectives.base import Batch
+from trainer.objectives.penalties import Penalties
 from trainer.rank.assignment import Assignment
 from trainer.rank.hooks.checkpoints import SaveCheckpoints, Timers
 from trainer.rank.hooks.figures import LogFigures
@@ -76,11 +80,18 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
 
         hooks = hooks_of(config, rows, measuring, sinks, checkpoints, clock)
         hooks.make_up(ledger, progress)
-        smoothing, supervision = config.regularization.label_smoothing, first_step_timed(hooks.supervision(), clock)
+        supervision, penalties = first_step_timed(hooks.supervision(), clock), penalties_of(config.regularization, engine.model)
         if engine.device.type == "cpu":
             begin_peak()  # that of loading is not needed again
-        train(engine, loaded.forward, work.inputs.task.objective, batches, config.training, smoothing, progress, supervision)
+        train(engine, loaded.forward, work.inputs.task.objective, batches, config.training, penalties, progress, supervision)
     return progress
+
+
+def penalties_of(regularization: Regularization, model: Any) -> Penalties:
+    """Return what the job adds to the loss of the model under training."""
+    return Penalties(
+        regularization.label_smoothing, regularization.r_drop_alpha, regularization.base_kl_weight, as_base=partial(as_base, model)
+    )
 
 
 def first_step_timed(supervision: Supervision, clock: StageClock) -> Supervision:

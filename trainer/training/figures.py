@@ -38,7 +38,7 @@ class StepResult:
     progress: TrainingProgress
     """The progress that this step made."""
     train_loss: float
-    """Mean negative log-likelihood per token with loss in the global batch, in nats, without label smoothing."""
+    """Mean negative log-likelihood per token with loss in the global batch, in nats, without penalties."""
     gradient_norm: float
     learning_rate: float
     loss_tokens: int

@@ -18,6 +18,7 @@ from finetune.api.record import TrainingProgress
 from finetune.api.sections import Training
 from trainer.engine.base import Engine
 from trainer.objectives.base import B, Forward, Objective
+from trainer.objectives.penalties import Penalties
 from trainer.training.figures import LaunchedStep, Scaling, StepResult, refuse_repeating
 from trainer.training.schedule import learning_rate_at
 
@@ -132,7 +133,7 @@ class Supervision:
 
 
 def train(engine: Engine, forward: Forward, objective: Objective[B], batches: Callable[[int], StepBatches[B]], training: Training,
-          label_smoothing: float, progress: Progress, supervision: Supervision) -> None:  # fmt: skip
+          penalties: Penalties, progress: Progress, supervision: Supervision) -> None:  # fmt: skip
     """Train until progress is finished. `batches(step)` returns what this rank computes in a step.
 
     Raises TrainingDivergedError if loss or gradient norm is not finite, before any hook sees the weights of that step; on an
@@ -145,7 +146,7 @@ def train(engine: Engine, forward: Forward, objective: Objective[B], batches: Ca
             progress.mark(time.monotonic())
         batch = batches(progress.step)
         learning_rate = learning_rate_at(progress.step, progress.total_steps, training)
-        computed = partial(backward, engine, objective, forward, batch, label_smoothing)
+        computed = partial(backward, engine, objective, forward, batch, penalties)
         nll, gradient_norm = take_step(engine, computed, training.seed, learning_rate, progress)
         sums = engine.sum_over_ranks(torch.stack([nll, torch.full_like(nll, float(supervision.asked_to_stop()))]))
         progress.step += 1
@@ -176,13 +177,13 @@ def take_step(engine: Engine, computed: Callable[[], Tensor], seed: int, learnin
             refuse_repeating(progress.step + 1, engine.sums_over_ranks([float(nll)])[0], engine.loss_scale)
 
 
-def backward(engine: Engine, objective: Objective[B], forward: Forward, batch: StepBatches[B], label_smoothing: float) -> Tensor:
+def backward(engine: Engine, objective: Objective[B], forward: Forward, batch: StepBatches[B], penalties: Penalties) -> Tensor:
     """Add the gradients of all micro-batches; return this rank's sum of negative log-likelihoods, a float64 scalar on the device."""
     nll = torch.zeros((), dtype=torch.float64, device=engine.device)
     for index, micro_batch in enumerate(batch.micro_batches):
         last = index == len(batch.micro_batches) - 1
         with engine.accumulating(last):
-            sums = objective.loss(forward, micro_batch.to(engine.device), label_smoothing)
+            sums = objective.loss(forward, micro_batch.to(engine.device), penalties)
             # The engine averages over ranks; this makes it a mean over all units of the global batch.
             engine.backward(sums.objective * (engine.world_size / max(1, batch.units)), last=last)
         nll += sums.nll

@@ -162,6 +162,21 @@ MALFORMED = [
         ("spec", "regularization.earlyStopping.metric: task language-modeling has perplexity, bitsPerByte and maskedLoss"),
     ),
     Malformed(
+        "a pull to a base that full fine-tuning does not keep",
+        resource(method={"full": {}}, regularization={"baseKlWeight": 0.1}),
+        ("spec", "regularization.baseKlWeight: the base model is the one without its adapters, so it needs method.lora"),
+    ),
+    Malformed(
+        "two passes of a task that writes",
+        resource(regularization={"rDropAlpha": 1}),
+        ("spec", "regularization.rDropAlpha: only for question-answering and text-classification by an encoder; set it to 0"),
+    ),
+    Malformed(
+        "noise below zero",
+        resource(regularization={"neftuneNoiseAlpha": -5}),
+        ("spec.regularization.neftuneNoiseAlpha", "greater than or equal to 0"),
+    ),
+    Malformed(
         "the best weights by a metric that the task does not have",
         resource(task="language-modeling", evaluation={"bestMetric": "bleu"}),
         ("spec", "evaluation.bestMetric: task language-modeling has perplexity, bitsPerByte and maskedLoss"),

@@ -41,6 +41,7 @@ from trainer.model.packing import padded_because
 from trainer.objectives.base import probed_forward
 from trainer.objectives.causal import CAUSAL
 from trainer.objectives.family import CAUSAL_LM
+from trainer.objectives.penalties import Penalties
 from trainer.training.batches import AtOnce
 from trainer.training.figures import StepResult
 from trainer.training.loop import Progress, Supervision, train
@@ -59,6 +60,7 @@ ADAMW = AdamW(0.1)
 UNEVEN = ROWS - 1
 """Rows of an evaluation: a number that neither two ranks nor any batch size but one divides."""
 LABEL_SMOOTHING = 0.1
+PENALTIES = Penalties(LABEL_SMOOTHING)
 PROMPTS = [[5, 9, 21, 33, 8, 40, 7], [11, 3, 50], [2, 4, 6, 10, 12, 14, 16, 18, 20, 22], [59, 7, 7, 13], [30, 31, 32, 60, 1, 25]]
 NEW_TOKENS = 6
 COMPARED = 2
@@ -138,7 +140,16 @@ def one_step(engine: Engine, step: int, micro: int, *, packed: bool = False) -> 
     progress = Progress(total_steps=step + 1, steps_per_epoch=1.0, step=step)
     batch = step_batches(rows_of_step(step), engine.rank, engine.world_size, micro, packed=packed)
     with Watch(engine) as watch:
-        train(engine, forward_of(engine), CAUSAL, lambda _: batch, TRAINING, LABEL_SMOOTHING, progress, Supervision(watch.results.append))
+        train(
+            engine,
+            forward_of(engine),
+            CAUSAL,
+            lambda _: batch,
+            TRAINING,
+            PENALTIES,
+            progress,
+            Supervision(watch.results.append),
+        )
     [result] = watch.results
     return {"loss": result.train_loss, "gradients": watch.gradients, "norm": result.gradient_norm}
 
@@ -201,7 +212,7 @@ def steps_until_stopped(kind: type[DdpEngine]) -> list[int]:
     def asked() -> bool:
         return engine.rank == 0 and progress.step >= 1
 
-    train(engine, forward_of(engine), CAUSAL, lambda _: batch, TRAINING, 0.0, progress, Supervision(asked_to_stop=asked))
+    train(engine, forward_of(engine), CAUSAL, lambda _: batch, TRAINING, Penalties(), progress, Supervision(asked_to_stop=asked))
     return list(engine.gather(progress.step))
 
 

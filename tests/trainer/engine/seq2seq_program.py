@@ -16,7 +16,7 @@ import torch.distributed
 from torch import nn
 
 from finetune.api.sections import FullMethod, LoraMethod, Method, Regularization, Scheduler, Training
-from tests.trainer.engine.program import LABEL_SMOOTHING, ROWS, Watch, new_engine
+from tests.trainer.engine.program import PENALTIES, ROWS, Watch, new_engine
 from tests.trainer.fixtures.seq2seq import END, KINDS, tiny_seq2seq, warm_start, word_tokenizer
 from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
@@ -84,7 +84,16 @@ def steps(engine: Engine, micro: int, count: int = 1) -> dict[str, Any]:
     results: list[Any] = []
     with Watch(engine) as watch:
         progress = Progress(total_steps=count, steps_per_epoch=1.0)
-        train(engine, forward_of(engine), SEQ2SEQ, lambda _: batch, training, LABEL_SMOOTHING, progress, Supervision(results.append))
+        train(
+            engine,
+            forward_of(engine),
+            SEQ2SEQ,
+            lambda _: batch,
+            training,
+            PENALTIES,
+            progress,
+            Supervision(results.append),
+        )
     return {"losses": [found.train_loss for found in results], "gradients": watch.gradients, "norm": results[-1].gradient_norm}
 
 

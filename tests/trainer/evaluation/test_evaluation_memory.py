@@ -18,6 +18,7 @@ from trainer.evaluation.measuring.tokens import token_rows
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.model.packing import padded_because
 from trainer.objectives.causal import CAUSAL
+from trainer.objectives.penalties import NO_PENALTIES
 from trainer.training.batches import AtOnce
 from trainer.training.loop import Progress, Supervision, train
 
@@ -50,7 +51,7 @@ def peak(act: Callable[[], object]) -> int:
 def training_peak() -> int:
     trained, training = engine(), Training(max_steps=1, global_batch_size=MICRO, micro_batch_size=MICRO)
     batch = step_batches(rows(MICRO), micro_batch_size=MICRO)
-    return peak(lambda: train(trained, forward_of(trained), CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
+    return peak(lambda: train(trained, forward_of(trained), CAUSAL, lambda _: batch, training, NO_PENALTIES, Progress(1, 1), Supervision()))
 
 
 def test_perplexity_takes_no_more_memory_than_a_training_step(training_peak: int) -> None:
@@ -69,7 +70,9 @@ def packable() -> DdpEngine:
 def test_that_holds_for_packed_rows_too() -> None:
     trained, measured, training = packable(), packable(), Training(max_steps=1, global_batch_size=MICRO, micro_batch_size=MICRO)
     batch = step_batches(rows(MICRO), packed=True)
-    allowed = peak(lambda: train(trained, forward_of(trained), CAUSAL, lambda _: batch, training, 0.0, Progress(1, 1), Supervision()))
+    allowed = peak(
+        lambda: train(trained, forward_of(trained), CAUSAL, lambda _: batch, training, NO_PENALTIES, Progress(1, 1), Supervision())
+    )
     found = peak(
         lambda: token_rows(measured, forward_of(measured), CAUSAL, rows(3 * MICRO, LENGTH - 7), AtOnce(MICRO, packed=MICRO * LENGTH))
     )

@@ -10,6 +10,7 @@ from trainer.data.rows import Sample
 from trainer.objectives.base import probed_forward
 from trainer.objectives.causal import CAUSAL
 from trainer.objectives.family import CAUSAL_LM
+from trainer.objectives.penalties import Penalties
 
 VOCABULARY = 11
 
@@ -76,7 +77,7 @@ def test_the_loss_is_the_same_whether_or_not_the_model_skips_positions() -> None
     skipping, whole = Scores(), WholeScores()
     whole.load_state_dict(skipping.state_dict())
     batch = CAUSAL.collate([row("a", [5, 3, 7, 2], 2), row("b", [8, 9, 1], 1)])
-    sums = [CAUSAL.loss(probed_forward(model, model, CAUSAL_LM), batch, 0.1) for model in (skipping, whole)]
+    sums = [CAUSAL.loss(probed_forward(model, model, CAUSAL_LM), batch, Penalties(0.1)) for model in (skipping, whole)]
     assert torch.equal(sums[0].objective, sums[1].objective)
     assert torch.equal(sums[0].nll, sums[1].nll)
 
@@ -87,5 +88,5 @@ def test_the_figure_is_the_unsmoothed_sum_of_the_loss_of_each_sample() -> None:
     samples = [row("a", [5, 3, 7, 2], 2), row("none", [4, 4], 2), row("b", [8, 9, 1], 1)]
     batch = CAUSAL.collate(samples)
     with torch.no_grad():
-        alone = [float(CAUSAL.loss(forward, CAUSAL.collate([sample]), 0.3).nll) for sample in samples]
+        alone = [float(CAUSAL.loss(forward, CAUSAL.collate([sample]), Penalties(0.3)).nll) for sample in samples]
         assert CAUSAL.nll(forward, batch).tolist() == pytest.approx(alone, rel=1e-6)

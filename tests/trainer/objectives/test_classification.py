@@ -12,6 +12,7 @@ from tests.trainer.fixtures.encoders import CLASSES, tiny_encoder
 from trainer.data.rows import Sample
 from trainer.objectives.base import Forward, probed_forward
 from trainer.objectives.classification import ClassificationObjective
+from trainer.objectives.penalties import Penalties
 
 ONE, SEVERAL = ClassificationObjective(CLASSES), ClassificationObjective(CLASSES, several=True)
 TEXTS = [[2, 30, 40, 3], [2, 50, 3], [2, 60, 70, 80, 90, 3]]
@@ -41,7 +42,7 @@ def scores_alone(model: Any, text: Sequence[int]) -> torch.Tensor:
 def test_the_loss_is_the_sum_over_rows_of_what_torch_computes(objective: ClassificationObjective, smoothing: float) -> None:
     model, forward = forward_of(objective)
     rows = samples(objective)
-    found = objective.loss(forward, objective.collate(rows), smoothing)
+    found = objective.loss(forward, objective.collate(rows), Penalties(smoothing))
 
     expected, plain = 0.0, 0.0
     for text, row in zip(TEXTS, rows, strict=True):

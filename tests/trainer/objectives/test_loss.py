@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trainer.objectives.loss import loss_sums
+from trainer.objectives.penalties import Penalties
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -27,11 +28,11 @@ def expected_sum(smoothing: float) -> float:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 def test_the_objective_is_the_smoothed_cross_entropy_summed_over_loss_tokens(smoothing: float) -> None:
-    assert loss_sums(*batch(), smoothing).objective.item() == pytest.approx(expected_sum(smoothing), rel=1e-5)
+    assert loss_sums(*batch(), Penalties(smoothing)).objective.item() == pytest.approx(expected_sum(smoothing), rel=1e-5)
 
 
 def test_the_reported_likelihood_is_not_smoothed() -> None:
-    assert float(loss_sums(*batch(), 0.5).nll) == pytest.approx(expected_sum(0.0), rel=1e-5)
+    assert float(loss_sums(*batch(), Penalties(0.5)).nll) == pytest.approx(expected_sum(0.0), rel=1e-5)
 
 
 def test_a_batch_without_loss_tokens_has_a_zero_loss_that_can_be_differentiated() -> None:

@@ -19,6 +19,7 @@ from trainer.objectives.causal import CAUSAL
 from trainer.objectives.family import CAUSAL_LM
 from trainer.objectives.loss import loss_sums
 from trainer.objectives.outputlayer import loss_of_hidden, plain_output_layer
+from trainer.objectives.penalties import Penalties
 
 VOCABULARY, WIDTH, POSITIONS = 50, 12, 21
 
@@ -51,7 +52,7 @@ def test_loss_and_gradients_are_those_of_the_whole_logits(
     monkeypatch.setitem(outputlayer.CHUNK_BYTES, "cpu", 1)
     hidden, layer, targets = problem(dtype)
 
-    objective, nll = loss_of_hidden(hidden, layer, targets, smoothing)
+    objective, nll = loss_of_hidden(hidden, layer, targets, Penalties(smoothing))
     (objective / 7).backward()
 
     expected = in_float64(hidden, layer, targets, smoothing)
@@ -65,7 +66,7 @@ def test_the_logits_of_all_positions_never_exist() -> None:
     hidden = torch.randn(40 * outputlayer.MIN_POSITIONS, WIDTH, requires_grad=True)
 
     with Allocations() as allocations:
-        objective, _ = loss_of_hidden(hidden, layer, torch.zeros(len(hidden), dtype=torch.long), 0.1)
+        objective, _ = loss_of_hidden(hidden, layer, torch.zeros(len(hidden), dtype=torch.long), Penalties(0.1))
         objective.backward()
 
     assert allocations.peak < 0.25 * len(hidden) * 20_000 * 4
@@ -74,7 +75,7 @@ def test_the_logits_of_all_positions_never_exist() -> None:
 def test_no_tokens_have_a_zero_loss_that_can_be_differentiated() -> None:
     hidden, layer, targets = problem()
 
-    objective, nll = loss_of_hidden(hidden[:0], layer, targets[:0], 0.1)
+    objective, nll = loss_of_hidden(hidden[:0], layer, targets[:0], Penalties(0.1))
     objective.backward()
 
     assert (objective.item(), nll.item()) == (0.0, 0.0)
@@ -115,9 +116,9 @@ def test_a_model_with_a_frozen_output_layer_trains_in_chunks_as_on_whole_logits(
     forward = probed_forward(chunked, lambda **inputs: chunked(**inputs).logits, CAUSAL_LM)
     assert forward.output_layer is chunked.get_output_embeddings()
 
-    found = CAUSAL.loss(forward, batch, 0.1)
+    found = CAUSAL.loss(forward, batch, Penalties(0.1))
     found.objective.backward()
-    expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.places, batch.targets, 0.1)
+    expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.places, batch.targets, Penalties(0.1))
     expected.objective.backward()
 
     assert float(found.nll) == pytest.approx(float(expected.nll), rel=1e-5)
@@ -134,9 +135,9 @@ def test_a_model_with_a_frozen_output_layer_trains_in_chunks_as_on_whole_logits(
 def test_a_trained_output_layer_gets_its_gradient_from_whole_logits() -> None:
     batch, model, whole = CAUSAL.collate(samples()), tiny_model(tied=False), tiny_model(tied=False)
 
-    found = CAUSAL.loss(probed_forward(model, lambda **inputs: model(**inputs).logits, CAUSAL_LM), batch, 0.1)
+    found = CAUSAL.loss(probed_forward(model, lambda **inputs: model(**inputs).logits, CAUSAL_LM), batch, Penalties(0.1))
     found.objective.backward()
-    expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.places, batch.targets, 0.1)
+    expected = loss_sums(whole(**batch.inputs).logits[:, batch.positions], batch.places, batch.targets, Penalties(0.1))
     expected.objective.backward()
 
     torch.testing.assert_close(found.objective, expected.objective)

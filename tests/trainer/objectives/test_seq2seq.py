@@ -9,6 +9,7 @@ from finetune.api.errors import InputError
 from tests.trainer.fixtures.seq2seq import KINDS, PAD, tiny_seq2seq
 from trainer.data.rows import Sample
 from trainer.objectives.base import Forward, probed_forward
+from trainer.objectives.penalties import Penalties
 from trainer.objectives.seq2seq import SEQ2SEQ, SEQ2SEQ_LM
 
 VOCABULARY = 23
@@ -65,7 +66,7 @@ def test_padding_changes_neither_loss_nor_gradient(model_type: str) -> None:
 
     def gradients(batches: list[list[Sample]]) -> tuple[float, list[torch.Tensor]]:
         model.zero_grad()
-        losses = [SEQ2SEQ.loss(forward_of(model), SEQ2SEQ.collate(batch), 0.1).objective for batch in batches]
+        losses = [SEQ2SEQ.loss(forward_of(model), SEQ2SEQ.collate(batch), Penalties(0.1)).objective for batch in batches]
         sum(losses, torch.zeros(())).backward()
         found = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
         return sum(float(loss.detach()) for loss in losses), found

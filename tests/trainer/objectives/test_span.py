@@ -12,6 +12,7 @@ from trainer.data.rows import Sample
 from trainer.data.spanrow import span_sample
 from trainer.model.lora import apply_method
 from trainer.objectives.base import Forward, arguments_of
+from trainer.objectives.penalties import Penalties
 from trainer.objectives.span import SPAN
 from trainer.outputs import logits_of
 
@@ -63,7 +64,7 @@ def test_a_row_without_targets_has_no_part_in_loss_and_likelihood(model: Any) ->
     batch = SPAN.collate([*SAMPLES, lacking])
     assert batch.units == 6
     for smoothing in (0.0, 0.1):
-        expected, found = (SPAN.loss(forward, SPAN.collate(rows), smoothing) for rows in (SAMPLES, [*SAMPLES, lacking]))
+        expected, found = (SPAN.loss(forward, SPAN.collate(rows), Penalties(smoothing)) for rows in (SAMPLES, [*SAMPLES, lacking]))
         assert float(found.nll.detach()) == pytest.approx(float(expected.nll.detach()), rel=1e-5)
         assert float(found.objective.detach()) == pytest.approx(float(expected.objective.detach()), rel=1e-5)
     assert SPAN.nll(forward, batch).tolist() == pytest.approx([*(plain(model, *row) for row in ROWS), 0.0], rel=1e-5)
@@ -71,8 +72,8 @@ def test_a_row_without_targets_has_no_part_in_loss_and_likelihood(model: Any) ->
 
 def test_smoothing_spreads_over_the_tokens_that_are_read(model: Any) -> None:
     forward = forward_of(model)
-    together = SPAN.loss(forward, SPAN.collate(SAMPLES), 0.1)
-    alone = [SPAN.loss(forward, SPAN.collate([row]), 0.1) for row in SAMPLES]
+    together = SPAN.loss(forward, SPAN.collate(SAMPLES), Penalties(0.1))
+    alone = [SPAN.loss(forward, SPAN.collate([row]), Penalties(0.1)) for row in SAMPLES]
     assert float(together.objective.detach()) == pytest.approx(sum(float(sums.objective.detach()) for sums in alone), rel=1e-5)
     inputs = TOKENIZER(*ROWS[0][:2], return_tensors="pt")
     found = model(**{name: value for name, value in inputs.items() if name in arguments_of(model)})

@@ -21,6 +21,7 @@ from trainer.evaluation.heldout import HeldOut
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.measuring.registry import ways
 from trainer.objectives.base import probed_forward
+from trainer.objectives.penalties import Penalties
 from trainer.outputs import logits_of
 from trainer.tasks.base import Generate, Request, Task
 from trainer.text.languages import languages_of
@@ -61,8 +62,8 @@ def test_the_loss_of_a_batch_is_the_sum_of_its_rows(task: Task[Any]) -> None:
     objective, (model, tokenizer) = task.objective, tiny_model_for(task)
     samples = [sample for example in read(task) for sample in encoded(task, example, tokenizer, 100)]
     forward = probed_forward(model, lambda **inputs: logits_of(model(**inputs)), objective.family)
-    alone = [objective.loss(forward, objective.collate([sample]), 0.1) for sample in samples]
-    together, batch = objective.loss(forward, objective.collate(samples), 0.1), objective.collate(samples)
+    alone = [objective.loss(forward, objective.collate([sample]), Penalties(0.1)) for sample in samples]
+    together, batch = objective.loss(forward, objective.collate(samples), Penalties(0.1)), objective.collate(samples)
     assert float(together.objective.detach()) == pytest.approx(sum(float(sums.objective.detach()) for sums in alone), rel=1e-5)
     assert float(together.nll) == pytest.approx(sum(float(sums.nll) for sums in alone), rel=1e-5)
     assert batch.units == sum(objective.collate([sample]).units for sample in samples)

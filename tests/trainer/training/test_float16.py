@@ -11,6 +11,7 @@ from trainer.engine.ddp import DdpEngine
 from trainer.engine.lossscale import LossScale
 from trainer.engine.optimizer import AdamW
 from trainer.objectives.causal import CAUSAL
+from trainer.objectives.penalties import Penalties
 from trainer.training.figures import Scaling, StepResult, TrainingDivergedError
 from trainer.training.loop import Progress, Supervision, train
 
@@ -27,7 +28,7 @@ def engine_at(scale: float, good_steps: int = 0) -> DdpEngine:
 def run(engine: DdpEngine, progress: Progress) -> list[StepResult]:
     results: list[StepResult] = []
     forward, supervision = forward_of(engine), Supervision(results.append)
-    train(engine, forward, CAUSAL, lambda step: step_batches(rows_of_step(step)), TRAINING, 0.0, progress, supervision)
+    train(engine, forward, CAUSAL, lambda step: step_batches(rows_of_step(step)), TRAINING, Penalties(), progress, supervision)
     return results
 
 

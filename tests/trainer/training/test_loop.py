@@ -17,6 +17,7 @@ from trainer.evaluation.measuring.tokens import token_rows
 from trainer.evaluation.metrics.likelihood import Perplexity
 from trainer.model.dropout import add_block_dropout
 from trainer.objectives.causal import CAUSAL, CausalBatch
+from trainer.objectives.penalties import NO_PENALTIES
 from trainer.training.batches import AtOnce
 from trainer.training.figures import StepResult, TrainingDivergedError
 from trainer.training.loop import Progress, StepBatches, StopReason, Supervision, seed_step, train
@@ -76,7 +77,7 @@ def run(progress: Progress, recorder: Recorder, kind: type[DdpEngine] = DdpEngin
         max_steps=progress.total_steps, global_batch_size=ROWS, micro_batch_size=4, learning_rate=learning_rate, warmup_ratio=0.0
     )
     trained = engine(kind)
-    train(trained, forward_of(trained), CAUSAL, recorder.batches, training, 0.0, progress, recorder.supervision())
+    train(trained, forward_of(trained), CAUSAL, recorder.batches, training, NO_PENALTIES, progress, recorder.supervision())
     return trained
 
 
@@ -101,7 +102,7 @@ def test_a_loss_that_is_no_number_ends_training_before_it_is_written_anywhere() 
         next(broken.model.parameters()).fill_(float("nan"))
     recorder = Recorder()
     with pytest.raises(TrainingDivergedError, match=r"step 1: loss nan.*training\.learningRate"):
-        train(broken, forward_of(broken), CAUSAL, batches, Training(max_steps=2), 0.0, Progress(2, 1), recorder.supervision())
+        train(broken, forward_of(broken), CAUSAL, batches, Training(max_steps=2), NO_PENALTIES, Progress(2, 1), recorder.supervision())
     assert recorder.events == []
 
 
@@ -154,7 +155,16 @@ def test_weights_of_a_step_that_diverged_reach_no_hook_and_the_step_is_named(kin
         return batches(step)
 
     with pytest.raises(TrainingDivergedError, match=r"^step 3: loss nan"):
-        train(trained, forward_of(trained), CAUSAL, batches_and_a_fault, Training(max_steps=9), 0.0, Progress(9, 1), recorder.supervision())
+        train(
+            trained,
+            forward_of(trained),
+            CAUSAL,
+            batches_and_a_fault,
+            Training(max_steps=9),
+            NO_PENALTIES,
+            Progress(9, 1),
+            recorder.supervision(),
+        )
     assert [event for event in recorder.events if event in ("hook 3", "hook 4", "figures 3")] == []
 
 
@@ -231,7 +241,7 @@ def losses_with_dropout(first_step: int, last_step: int, *, rank: int = 0, seed:
     trained.rank = rank
     training = Training(max_steps=last_step, learning_rate=1e-30, warmup_ratio=0.0, seed=seed)
     progress = Progress(total_steps=last_step, steps_per_epoch=1, step=first_step)
-    train(trained, forward_of(trained), CAUSAL, batches, training, 0.0, progress, recorder.supervision())
+    train(trained, forward_of(trained), CAUSAL, batches, training, NO_PENALTIES, progress, recorder.supervision())
     return [result.train_loss for result in recorder.results]
 
 

@@ -15,6 +15,7 @@ from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
 from trainer.evaluation.predictors import generate_over_ranks
 from trainer.objectives.base import probed_forward
+from trainer.objectives.penalties import NO_PENALTIES
 from trainer.objectives.seq2seq import SEQ2SEQ, SEQ2SEQ_LM, Seq2SeqBatch
 from trainer.training.loop import Progress, StepBatches, Supervision, train
 
@@ -62,7 +63,7 @@ def test_copies_and_reversals_of_unseen_rows_are_all_exact(model_type: str, laye
     losses: list[float] = []
 
     train(
-        engine, probed_forward(model, engine.forward, SEQ2SEQ_LM), SEQ2SEQ, random_steps(learned), training, 0.0,
+        engine, probed_forward(model, engine.forward, SEQ2SEQ_LM), SEQ2SEQ, random_steps(learned), training, NO_PENALTIES,
         Progress(total_steps=steps, steps_per_epoch=steps), Supervision(lambda result: losses.append(result.train_loss)),
     )  # fmt: skip
 

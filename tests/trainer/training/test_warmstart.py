@@ -22,6 +22,7 @@ from trainer.model.load import load_model
 from trainer.model.lora import apply_method
 from trainer.model.tokenizer import load_tokenizer
 from trainer.objectives.base import probed_forward
+from trainer.objectives.penalties import NO_PENALTIES
 from trainer.objectives.seq2seq import SEQ2SEQ, SEQ2SEQ_LM
 from trainer.preflight.architecture import configuration_of, limits_of, task_for
 from trainer.tasks.registry import task_of
@@ -74,7 +75,7 @@ def test_an_encoder_decoder_of_a_real_encoder_learns_real_pairs(warm: Path, real
 
     train(
         engine, probed_forward(model, engine.forward, SEQ2SEQ_LM), SEQ2SEQ, batches,
-        Training(max_steps=STEPS, global_batch_size=BATCH, micro_batch_size=BATCH, learning_rate=5e-4), 0.0,
+        Training(max_steps=STEPS, global_batch_size=BATCH, micro_batch_size=BATCH, learning_rate=5e-4), NO_PENALTIES,
         Progress(total_steps=STEPS, steps_per_epoch=STEPS), Supervision(lambda result: losses.append(result.train_loss)),
     )  # fmt: skip
 
