@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from finetune.api import attempts
 from finetune.api.cursor import Cursor
 from finetune.api.metrics import MetricName, Score
-from finetune.api.record import RECORD_MAX_BYTES, CheckpointRecord, Metrics, ProgressRecord, TrainingProgress
+from finetune.api.record import RECORD_MAX_BYTES, CheckpointRecord, Generalization, Metrics, ProgressRecord, TrainingProgress
 from finetune.api.status import (
     Checkpoint,
     FineTuneJobStatus,
+    GeneralizationStatus,
     MetricsStatus,
     ModelStatus,
     OutputStatus,
@@ -129,8 +130,16 @@ def _metrics(before: MetricsStatus | None, metrics: Metrics) -> MetricsStatus | 
         score=_score(metrics.score) or before.score,
         final=_as_texts(metrics.final) or before.final,
         compared=_compared(metrics) or before.compared,
+        generalization=_generalization(metrics.generalization) or before.generalization,
     )
     return None if after == MetricsStatus() else after
+
+
+def _generalization(found: Generalization | None) -> GeneralizationStatus | None:
+    if found is None:
+        return None
+    losses = {name: number(getattr(found, name)) for name in ("train_loss", "validation_loss", "gap")}
+    return GeneralizationStatus(step=found.step, **losses)
 
 
 def _compared(metrics: Metrics) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
-from pydantic import AwareDatetime, Field, PlainSerializer
+from pydantic import AwareDatetime, Field, FiniteFloat, PlainSerializer
 
 from finetune.api.base import WireModel
 from finetune.api.metrics import Compared, MetricName, Score
@@ -100,6 +100,16 @@ Figures = Annotated[dict[MetricName, float], PlainSerializer(finite)]
 """Figures by metric. One that the table of metrics lacks is refused with the whole record."""
 
 
+class Generalization(WireModel):
+    """The loss on a sample of training rows and on validation rows, measured alike; in nats for each unit with loss."""
+
+    step: Count
+    train_loss: FiniteFloat
+    validation_loss: FiniteFloat
+    gap: FiniteFloat
+    """validation_loss - train_loss."""
+
+
 class Metrics(WireModel):
     """Figures by metric: baseline and final on the same test rows, latest of training and validation. A Score is the task's own."""
 
@@ -114,6 +124,8 @@ class Metrics(WireModel):
     final: Figures = {}
     compared: dict[MetricName, Compared] = {}
     """Of the figures in final, with those in baseline."""
+    generalization: Generalization | None = None
+    """Of the newest validation."""
 
 
 class CheckpointRecord(WireModel):

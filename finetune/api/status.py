@@ -119,6 +119,15 @@ class ScoreStatus(WireModel):
     step: int = Field(description="Optimizer step of the weights that were measured; 0 for the untouched base model.")
 
 
+class GeneralizationStatus(WireModel):
+    """The mean negative log-likelihood, in nats, of a sample of training rows and of the validation rows, measured alike."""
+
+    step: int = Field(description="Optimizer step of the weights that were measured.")
+    train_loss: str = Field(description="Of a sample of training rows, without dropout, augmentation and penalties.")
+    validation_loss: str = Field(description="Of validation rows, likewise.")
+    gap: str = Field(description="validationLoss less trainLoss: what the model knows of its training rows only.")
+
+
 class MetricsStatus(WireModel):
     """Quality figures. baseline (the untouched model) and final are on the same test rows; latest is on the validation rows."""
 
@@ -141,6 +150,9 @@ class MetricsStatus(WireModel):
         None,
         description="Baseline and final by metric, with the 95 % interval of final and whether it is better, such as"
         " 14.93 → 9.81 [9.50, 10.10], better.",
+    )
+    generalization: GeneralizationStatus | None = Field(
+        None, description="How much better the model knows its training rows than the validation rows, at the newest validation."
     )
 
 

@@ -18,6 +18,8 @@ class ValidationResult:
     """What chooses the best weights."""
     watched: MetricName
     """What early stopping watches, if there is early stopping."""
+    losses: tuple[float, float] | None = None
+    """The mean loss of the sampled training rows and of the validation rows, measured alike."""
 
     def score(self, step: int) -> Score | None:
         """Return the score of the weights of `step`; None if it is undefined."""

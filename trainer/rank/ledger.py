@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
 from finetune.api.metrics import Compared, MetricName, Score
-from finetune.api.record import Metrics
+from finetune.api.record import Generalization, Metrics
 
 
 class MetricsUpdate(TypedDict, total=False):
@@ -20,6 +20,7 @@ class MetricsUpdate(TypedDict, total=False):
     score: Score | None
     final: Mapping[MetricName, float]
     compared: Mapping[MetricName, Compared]
+    generalization: Generalization
 
 
 class Ledger:
@@ -32,10 +33,19 @@ class Ledger:
         """The value that early stopping compares with: it changes only by at least minDelta, the best score by any amount."""
         self.owes_validation = False
         """A stop interrupted the validation of the current step; the next attempt runs it first."""
+        self.watched: Score | None = None
+        """The best value of what early stopping watches, by any amount."""
+        self.generalization: list[Generalization] = []
+        """The loss on training and validation rows at each validation so far."""
 
     def note(self, **changes: Unpack[MetricsUpdate]) -> None:
         """Replace the given fields of the metrics."""
         self.metrics = self.metrics.model_copy(update=dict(changes))
+
+    def add(self, point: Generalization) -> None:
+        """Add a point to the curve of generalization."""
+        self.generalization.append(point)
+        self.note(generalization=point)
 
     def latest(self, figures: Mapping[MetricName, float]) -> None:
         """Merge `figures` into the latest ones."""
@@ -48,14 +58,19 @@ class Ledger:
             "evaluationsWithoutImprovement": self.evaluations_without_improvement,
             "improvementReference": self.improvement_reference,
             "owesValidation": self.owes_validation,
+            "watched": self.watched.to_wire() if self.watched is not None else None,
+            "generalization": [point.to_wire() for point in self.generalization],
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Ledger":
-        """Return the ledger that `to_state` saved."""
+        """Return the ledger that `to_state` saved; the last three fields are missing in one of an earlier version."""
         ledger = cls()
         ledger.metrics = Metrics.model_validate(state["metrics"])
         ledger.evaluations_without_improvement = int(state["evaluationsWithoutImprovement"])
         ledger.improvement_reference = state["improvementReference"]
         ledger.owes_validation = bool(state.get("owesValidation", False))
+        watched = state.get("watched")
+        ledger.watched = Score.model_validate(watched) if watched is not None else None
+        ledger.generalization = [Generalization.model_validate(point) for point in state.get("generalization", ())]
         return ledger

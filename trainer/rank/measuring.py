@@ -16,6 +16,7 @@ from trainer.data.rows import Dataset, Sample
 from trainer.engine.factory import engine_settings
 from trainer.evaluation.comparison import Comparison, compare
 from trainer.evaluation.evaluator import measure
+from trainer.evaluation.generalization import mean_loss, measured_loss, sampled
 from trainer.evaluation.heldout import HeldOut
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.registry import left_out_finding
@@ -78,7 +79,21 @@ class Measuring:
         """Evaluate on the validation rows; `between` is called on every rank before each batch and may raise, on all ranks or none."""
         config, route = self.config, self.task.route
         found = self._measure(self.dataset.validation, self.rows.validation, config.validated_metrics(route), between)
-        return ValidationResult(found.values(), judged_by=config.judged_by(route), watched=config.watched(route))
+        losses = self._losses(found, between)
+        return ValidationResult(found.values(), judged_by=config.judged_by(route), watched=config.watched(route), losses=losses)
+
+    def _losses(self, found: Measurement, between: Callable[[], None]) -> tuple[float, float]:
+        """Return the mean loss of sampled training rows as they are on disk, unvaried, and of the validation rows.
+
+        Where `found` does not tell the latter, as where spans are chosen, a sample of them is measured too.
+        """
+
+        def loss_of(rows: Sequence[Sample], what: str) -> float:
+            some = sampled(rows, len(self.rows.validation), self.config.training.seed, what)
+            return mean_loss(self.loaded.engine, self.loaded.forward, self.task.objective, some, self.at_once, between)
+
+        held_out = measured_loss(found)
+        return loss_of(self.rows.train.samples, "train"), loss_of(self.rows.validation, "validation") if held_out is None else held_out
 
     def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
         self.outbox.send(stage=stage)

@@ -21,6 +21,7 @@ from trainer.engine.base import Engine
 from trainer.engine.precision import DTYPES, exact_products
 from trainer.engine.state import PARAMETERS
 from trainer.evaluation.comparison import Comparison
+from trainer.evaluation.generalization import count_sampled, warning_of
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.turns import in_turns
 from trainer.evaluation.unchanged import unchanged
@@ -48,6 +49,7 @@ from trainer.reporting.report import (
     with_exports,
 )
 from trainer.reporting.sources import languages_in, pairs_in, sources_of
+from trainer.reporting.steering import early_stopping_entry, generalization_entry
 from trainer.storage.manifest import checkpoint_name
 from trainer.storage.tensors import SavedTensors
 from trainer.training.loop import Progress, StopReason
@@ -205,10 +207,27 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
         augmentation=trained.start.words.to_report() if config.augmentation else None,
         checkpoints=checkpoints,
         best=trained.start.ledger.metrics.best,
+        early_stopping=early_stopping(trained),
+        generalization=generalization(trained),
         hyperparameters=hyperparameters(config, task.route, trained.loaded.precision, packed=trained.loaded.packed, validation_every=every),
         predictions=predictions,
         unchanged=unchanged(figures.tuned) if task.facts.unchanged else None,
     )
+
+
+def early_stopping(trained: TrainedRun) -> dict[str, Any] | None:
+    """Return the report's entry on early stopping."""
+    config, progress = trained.work.config, trained.progress
+    stopped_at = progress.step if progress.stop_reason is StopReason.EARLY else None
+    watched = config.watched(trained.work.inputs.task.route)
+    return early_stopping_entry(config.regularization.early_stopping, watched, trained.start.ledger.watched, stopped_at)
+
+
+def generalization(trained: TrainedRun) -> dict[str, Any] | None:
+    """Return the report's entry on the losses of training and validation rows."""
+    curve, rows = trained.start.ledger.generalization, trained.rows
+    warning = warning_of(curve, stops_early=trained.work.config.regularization.early_stopping is not None)
+    return generalization_entry(curve, count_sampled(len(rows.train), len(rows.validation)), warning)
 
 
 def training_summary(trained: TrainedRun) -> TrainingSummary:

@@ -114,9 +114,13 @@ def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, sinks: Metri
         with clock.within(TimedStage.VALIDATION):
             return measuring.validate(stop.between_batches)
 
+    def warn(text: str) -> None:
+        if engine.rank == 0 and text not in outbox.warnings:
+            outbox.warn(text)
+
     return Hooks(
         figures=LogFigures(ledger, sinks, outbox, logger.info) if engine.rank == 0 else None,
-        validation=Validate(validate, every, stopping, ledger, sinks, outbox) if every else None,
+        validation=Validate(validate, every, stopping, ledger, sinks, outbox, warn) if every else None,
         stop=stop,
         checkpoints=checkpoints,
     )

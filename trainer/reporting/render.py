@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune.api.metrics import METRICS, MetricFacts, MetricName, Verdict
+from trainer.reporting.steering import steering_remarks
 
 MAX_SAMPLES = 3
 SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tuned", "tuned", "green"), ("reference", "expected", "dim"))
@@ -71,7 +72,7 @@ def figures_table(report: Mapping[str, Any]) -> Table:
 
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
-    """Return lines on undefined figures, with the reason, on groups of rows, on differences that are unclear, and on cut answers."""
+    """Return lines on undefined figures, groups of rows, how training went, differences that are unclear, and cut answers."""
     sides = {model: report[name] for name, model in (("baseline", "base"), ("final", "tuned")) if name in report}
     lines = []
     for name in dict.fromkeys(name for figures in sides.values() for name in figures):
@@ -82,6 +83,7 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
         else:
             lines += [f"{heading} of the {model} model is left out: {reason}" for model, reason in reasons.items() if reason]
     lines += _groups(report)
+    lines += steering_remarks(report)
     if any(change.get("verdict") == Verdict.UNCLEAR for change in report.get("change", {}).values()):
         lines.append(f"unclear: {Verdict.UNCLEAR}, the 95 % interval of the difference on the test rows includes 0")
     answers = report.get("answers") or {}

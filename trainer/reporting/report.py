@@ -107,6 +107,10 @@ class RunResult:
     augmentation: Mapping[str, Any] | None = None
     checkpoints: Sequence[CheckpointRecord] = ()
     best: Score | None = None
+    early_stopping: Mapping[str, Any] | None = None
+    """Of trainer/reporting/steering.py; None for a job without it."""
+    generalization: Mapping[str, Any] | None = None
+    """Likewise; None without validation rows."""
     exports: Sequence[Mapping[str, Any]] = ()
     """Each with form, path, the step of its weights, and the distance of its logits from those of the evaluated model."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -137,6 +141,8 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
             name: change_to_wire(baseline[name], final[name], result.comparison.difference.get(name)) for name in baseline if name in final
         },
         "best": result.best.to_wire() if result.best else None,
+        "earlyStopping": dict(result.early_stopping) if result.early_stopping is not None else None,
+        "generalization": dict(result.generalization) if result.generalization is not None else None,
         "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in result.samples],
         "predictions": dict(result.predictions) if result.predictions is not None else None,
         "augmentation": dict(result.augmentation) if result.augmentation is not None else None,

@@ -34,7 +34,7 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     score, known = record.metrics.validated, before.metrics.validated if before else None
     # After a resume the record holds the validation of the run before; it is not news, unless this start measured it.
     if score is not None and score != known and (_is_later(score.step, record) or _is_measured_now(score.step, before, record)):
-        lines.append(f"validation at step {score.step}: {score}")
+        lines.append(f"validation at step {score.step}: {score}{_losses(record.metrics, score.step)}")
     known_steps = {checkpoint.step for checkpoint in before.checkpoints} if before else set()
     # After a resume the record lists the checkpoints of the run before; they are not news.
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
@@ -75,6 +75,14 @@ def tuned_lines(metrics: Metrics) -> list[str]:
 def listed(values: Mapping[MetricName, float]) -> str:
     """Return named figures in one line."""
     return ", ".join(METRICS[name].named(value) for name, value in values.items())
+
+
+def _losses(metrics: Metrics, step: int) -> str:
+    """Return the losses on training and validation rows of the same validation, if they are known."""
+    found = metrics.generalization
+    if found is None or found.step != step:
+        return ""
+    return f"; loss {found.train_loss:.4f} on training rows, {found.validation_loss:.4f} on validation rows"
 
 
 def _model(model: ModelProvenance) -> str:

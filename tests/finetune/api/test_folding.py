@@ -35,6 +35,18 @@ def test_a_laptop_run_without_attempts_is_folded_with_the_records_own_time() -> 
     assert folded.progress.last_report_time == NOW
 
 
+def test_the_gap_between_training_and_validation_rows_is_in_the_status_and_stays_there() -> None:
+    found = {"step": 20, "trainLoss": 0.0752, "validationLoss": 0.4906, "gap": 0.4154}
+    first = fold(status(attempt()), record(metrics={"generalization": found}))
+    second = fold(first, record(sequence=4))
+
+    for folded in (first, second):
+        assert folded.metrics is not None
+        assert folded.metrics.generalization is not None
+        wanted = {"step": 20, "trainLoss": "0.0752", "validationLoss": "0.4906", "gap": "0.4154"}
+        assert folded.metrics.generalization.to_wire() == wanted
+
+
 def test_what_a_record_leaves_out_stays() -> None:
     first = fold(
         status(attempt()),

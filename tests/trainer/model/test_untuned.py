@@ -59,7 +59,9 @@ def test_a_head_that_is_trained_whole_is_that_of_the_base(tmp_path: Any) -> None
     family = ClassificationObjective(("a", "b", "c")).family
     folder = save_encoder(tmp_path / "model", family.auto_class, **family.settings)
     loaded = load_model(located_folder(folder), torch.float32, family).eval()
-    model: Any = apply_method(load_model(located_folder(folder), torch.float32, family), LORA, Regularization(neftuneNoiseAlpha=5), seed=1, family=family)
+    model: Any = apply_method(
+        load_model(located_folder(folder), torch.float32, family), LORA, Regularization(neftuneNoiseAlpha=5), seed=1, family=family
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:

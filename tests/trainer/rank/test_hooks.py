@@ -1,6 +1,7 @@
 """What happens after a step, with engines that only count, and that ranks in threads ask for the same things in the same order."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from finetune.api.evaluation import EarlyStopping
-from finetune.api.metrics import MetricName
+from finetune.api.metrics import MetricName, Score
 from finetune.api.sections import CheckpointPolicy
 from tests.builders import train_config
 from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
@@ -154,6 +155,46 @@ def test_the_reason_of_an_early_stop_is_named() -> None:
     hook.after_step(progress)
     hook.after_step(progress)
     assert progress.stop_reason == StopReason.EARLY
+
+
+LOSSES = [(2.0, 2.0), (1.0, 1.5), (0.5, 1.6), (0.2, 1.8), (0.1, 2.5)]
+
+
+def losses_of(step: int) -> ValidationResult:
+    return ValidationResult({MetricName.PERPLEXITY: 9.0}, MetricName.PERPLEXITY, MetricName.PERPLEXITY, LOSSES[step - 1])
+
+
+def test_the_gap_between_training_and_validation_rows_is_recorded_and_warned_of_once() -> None:
+    ledger, listener, warned = Ledger(), Listener(), []
+    for step in range(1, 6):
+        hook = Validate(lambda step=step: losses_of(step), 1, None, ledger, listener, listener, warned.append)
+        hook.validate(progress_at(step))
+        if step < 4:
+            assert warned == []
+
+    assert [(point.step, point.train_loss, point.validation_loss) for point in ledger.generalization] == [
+        (step, *pair) for step, pair in enumerate(LOSSES, start=1)
+    ]
+    assert listener.fields[-1]["metrics"].generalization.gap == pytest.approx(2.4)
+    assert (5, {"generalization/trainLoss": 0.1, "generalization/validationLoss": 2.5, "generalization/gap": 2.4}) in listener.logged
+    # Each hook is that of an attempt: the fifth begins with the warning of the fourth, whose record is gone.
+    assert len(warned) == 2
+    assert warned[0] == warned[1]
+    assert "since step 2: until step 4" in warned[0]
+
+
+def test_the_curve_and_the_watched_best_survive_a_resume() -> None:
+    ledger, listener = Ledger(), Listener()
+    for step in (1, 2):
+        Validate(lambda step=step: losses_of(step), 1, None, ledger, listener, listener).validate(progress_at(step))
+
+    again = Ledger.from_state(json.loads(json.dumps(ledger.to_state())))
+
+    assert again.generalization == ledger.generalization
+    assert again.metrics.generalization == ledger.metrics.generalization
+    assert again.watched == ledger.watched == Score.of(MetricName.PERPLEXITY, 9.0, 1)
+    earlier = {name: value for name, value in ledger.to_state().items() if name not in ("watched", "generalization", "owesValidation")}
+    assert (Ledger.from_state(earlier).generalization, Ledger.from_state(earlier).watched) == ([], None)
 
 
 @pytest.mark.parametrize(("requested", "reason"), [(True, StopReason.INTERRUPTED), (False, None)])

@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable
 
 from finetune.api.evaluation import EarlyStopping
-from finetune.api.metrics import METRICS, better
+from finetune.api.metrics import METRICS, better, score_of
+from trainer.evaluation.generalization import point_of, warning_of
 from trainer.evaluation.validation import ValidationResult
 from trainer.rank.hooks.stop import MeasurementStoppedError
 from trainer.rank.ledger import Ledger
@@ -17,12 +18,14 @@ from trainer.training.loop import Progress, StopReason
 
 
 class Validate:
-    """Runs due validations. `evaluate` runs on every rank, and raises MeasurementStoppedError on all or none."""
+    """Runs due validations. `evaluate` runs on every rank, and raises MeasurementStoppedError on all or none; `warn` says it to people."""
 
     def __init__(self, evaluate: Callable[[], ValidationResult], every_steps: int, early_stopping: EarlyStopping | None, ledger: Ledger,
-                 sinks: MetricsSink, sender: Sender) -> None:  # fmt: skip
+                 sinks: MetricsSink, sender: Sender, warn: Callable[[str], None] = lambda _: None) -> None:  # fmt: skip
         self._evaluate, self._every, self._early_stopping = evaluate, every_steps, early_stopping
-        self._ledger, self._sinks, self._sender = ledger, sinks, sender
+        self._ledger, self._sinks, self._sender, self._warn = ledger, sinks, sender, warn
+        if (known := self._overfits()) is not None:  # of an attempt before, whose warnings ended with it
+            warn(known)
 
     def due(self, progress: Progress) -> bool:
         """Return whether the interval is over, or this was the last step."""
@@ -45,6 +48,8 @@ class Validate:
         self._sinks.log(progress.step, {f"validation/{name}": value for name, value in found.figures.items()})
         self._ledger.latest(found.figures)
         self._keep_best(found, progress.step)
+        self._keep_watched(found, progress.step)
+        self._note_generalization(found, progress.step)
         if self._patience_is_over(found):
             progress.stop_reason = StopReason.EARLY
         self._sender.send(metrics=self._ledger.metrics)
@@ -57,6 +62,25 @@ class Validate:
         self._ledger.note(validated=score, score=score)
         if better(score, self._ledger.metrics.best):
             self._ledger.note(best=score)
+
+    def _keep_watched(self, found: ValidationResult, step: int) -> None:
+        watched = score_of(found.figures, found.watched, step)
+        if watched is not None and better(watched, self._ledger.watched):
+            self._ledger.watched = watched
+
+    def _note_generalization(self, found: ValidationResult, step: int) -> None:
+        point = point_of(step, *found.losses) if found.losses is not None else None
+        if point is None:
+            return
+        warned = self._overfits() is not None
+        self._ledger.add(point)
+        names = {"trainLoss": point.train_loss, "validationLoss": point.validation_loss, "gap": point.gap}
+        self._sinks.log(step, {f"generalization/{name}": value for name, value in names.items()})
+        if not warned and (warning := self._overfits()) is not None:
+            self._warn(warning)
+
+    def _overfits(self) -> str | None:
+        return warning_of(self._ledger.generalization, stops_early=self._early_stopping is not None)
 
     def _patience_is_over(self, found: ValidationResult) -> bool:
         """Return whether the job's patience has run out. It begins at the first finite value of the watched metric."""

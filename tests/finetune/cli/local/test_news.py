@@ -3,7 +3,7 @@
 import pytest
 
 from finetune.api.metrics import Compared
-from finetune.api.record import Metrics, ModelProvenance, ProgressRecord, Stage
+from finetune.api.record import Generalization, Metrics, ModelProvenance, ProgressRecord, Stage
 from finetune.cli.local.news import news, progress_line
 from tests.finetune.cli.records import checkpoint, losing, record, validated
 
@@ -16,6 +16,9 @@ COMPARED = Metrics(
         "bleu": Compared(interval=(1.0, 5.0), verdict="no clear difference"),
     },
 )
+
+
+GAP = Generalization(step=3, train_loss=1.5, validation_loss=2.25, gap=0.75)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,8 @@ COMPARED = Metrics(
         pytest.param(record(step=3, metrics=Metrics(baseline={"perplexity": 18.4219, "bleu": 3.0})),
                      ["base model: perplexity 18.42, bleu 3.0"], id="baseline"),
         pytest.param(record(step=3, metrics=validated(3, 9.5)), ["validation at step 3: perplexity 9.50"], id="validation"),
+        pytest.param(record(step=3, metrics=validated(3, 9.5).model_copy(update={"generalization": GAP})),
+                     ["validation at step 3: perplexity 9.50; loss 1.5000 on training rows, 2.2500 on validation rows"], id="with losses"),
         pytest.param(record(step=4, metrics=validated(3, 9.5)), ["validation at step 3: perplexity 9.50"],
                      id="validation-reported-a-step-later"),
         pytest.param(record(step=3, resumed_from_step=2, metrics=validated(2, 9.5)), ["resumed from step 2"],

@@ -1,0 +1,127 @@
+"""The loss on training rows beside that on validation rows: measured alike, on a bounded sample, and what is said of its course."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from finetune.api.metrics import MetricName, Needs
+from finetune.api.record import Generalization
+from finetune.api.sections import FullMethod, Method, Regularization
+from tests.trainer.fixtures.batches import forward_of
+from tests.trainer.fixtures.causal import random_prompts, tiny_model
+from trainer.data.rows import Sample
+from trainer.engine.base import EngineSettings
+from trainer.engine.ddp import DdpEngine
+from trainer.engine.optimizer import AdamW
+from trainer.evaluation.generalization import SAMPLED_ROWS, WORSE, mean_loss, measured_loss, point_of, sampled, warning_of
+from trainer.evaluation.measurement import Measurement
+from trainer.evaluation.metrics.evidence import Answers, Classified, ClassPrediction, TokenRows
+from trainer.model.lora import apply_method
+from trainer.objectives.causal import CAUSAL
+from trainer.objectives.family import CAUSAL_LM
+from trainer.training.batches import AtOnce
+
+
+def rows(count: int) -> list[Sample]:
+    prompts = random_prompts([4 + n % 5 for n in range(count)])
+    return [Sample(f"row-{n}", ids, [place > 1 for place in range(len(ids))], 0, truncated=False, tail=0) for n, ids in enumerate(prompts)]
+
+
+@pytest.mark.parametrize(("count", "wanted", "expected"), [(30, 7, 7), (5, 7, 5), (500, 400, SAMPLED_ROWS)])
+def test_as_many_training_rows_as_validation_rows_are_measured_up_to_a_limit(count: int, wanted: int, expected: int) -> None:
+    names = [row.id for row in sampled(rows(count), wanted, 1, "train")]
+
+    assert len(set(names)) == expected
+
+
+def test_they_are_a_function_of_the_seed() -> None:
+    one, same, other = ([row.id for row in sampled(rows(50), 10, seed, "train")] for seed in (1, 1, 2))
+
+    assert one == same
+    assert one != other
+
+
+def test_the_loss_is_that_of_the_weights_without_dropout_noise_and_penalties() -> None:
+    made: Any = apply_method(tiny_model(), Method(full=FullMethod()), Regularization(dropout=0.5, neftuneNoiseAlpha=9), 1, CAUSAL_LM)
+    engine = DdpEngine(made, EngineSettings(AdamW(0.0), 0.0, 2, 1), torch.device("cpu"))
+
+    found = mean_loss(engine, forward_of(engine), CAUSAL, rows(5), AtOnce(2), lambda: None)
+
+    plain, nll, units = tiny_model().eval(), 0.0, 0
+    for row in rows(5):
+        scores = plain(torch.tensor([row.input_ids])).logits[0].detach().double().log_softmax(-1)
+        for place in range(2, len(row.input_ids)):
+            nll, units = nll - float(scores[place - 1, row.input_ids[place]]), units + 1
+    assert found == pytest.approx(nll / units, rel=1e-5)
+    assert made.training
+
+
+def test_rows_without_anything_to_learn_have_no_loss() -> None:
+    engine = DdpEngine(tiny_model(), EngineSettings(AdamW(0.0), 0.0, 2, 1), torch.device("cpu"))
+    nothing = [Sample("a", [5, 6, 7], [False] * 3, 0, truncated=False, tail=0)]
+
+    assert math.isnan(mean_loss(engine, forward_of(engine), CAUSAL, nothing, AtOnce(2), lambda: None))
+
+
+def test_the_loss_of_tokens_and_of_classes_is_in_what_was_measured_already() -> None:
+    of_tokens = TokenRows(np.array([3.0, 5.0]), np.array([1, 3]), np.array([1, 1]))
+    one = Classified(("a", "b"), (ClassPrediction((0,), (0.25, 0.75)), ClassPrediction((1,), (0.5, 0.5))))
+    several = Classified(("a", "b"), (ClassPrediction((0, 1), (0.25, 0.5)), ClassPrediction((), (0.25, 0.5))), several=True)
+
+    def loss(needs: Needs, evidence: Any) -> float | None:
+        return measured_loss(Measurement({}, {needs: evidence}))
+
+    assert loss(Needs.TOKEN_SUMS, of_tokens) == pytest.approx(8 / 4)
+    assert loss(Needs.CLASSES, one) == pytest.approx((math.log(4) + math.log(2)) / 2)
+    assert loss(Needs.CLASSES, several) == pytest.approx((math.log(4) + math.log(2) + math.log(4 / 3) + math.log(2)) / 4)
+    assert loss(Needs.SPANS, Answers()) is None
+
+
+@pytest.mark.parametrize("losses", [(math.nan, 1.0), (1.0, math.inf)])
+def test_what_is_no_number_is_no_point(losses: tuple[float, float]) -> None:
+    assert point_of(1, *losses) is None
+
+
+def curve(*losses: tuple[float, float]) -> list[Generalization]:
+    points = [point_of(10 * step, *pair) for step, pair in enumerate(losses, start=1)]
+    return [point for point in points if point is not None]
+
+
+def test_the_gap_is_what_unseen_rows_lose_more() -> None:
+    [point] = curve((0.5, 2.0))
+
+    assert point.to_wire() == {"step": 10, "trainLoss": 0.5, "validationLoss": 2.0, "gap": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("losses", "warned"),
+    [
+        pytest.param([(2, 2), (1, 1.5), (0.5, 1.6), (0.2, 1.8)], True, id="worse twice while the gap grows"),
+        pytest.param([(2, 2), (1, 1.5), (0.5, 1.6)], False, id="worse once"),
+        pytest.param([(2, 2), (1, 1.5), (0.5, 1.6), (0.4, 1.4), (0.3, 1.5)], False, id="better in between"),
+        pytest.param([(2, 2), (1, 1.5), (1.5, 1.9), (1.6, 2.0)], False, id="training rows get worse as much"),
+        pytest.param([(2, 2), (1, 1.5), (0.5, 1.45), (0.1, 1.4)], False, id="the gap grows while unseen rows gain"),
+        pytest.param([], False, id="nothing was validated"),
+    ],
+)
+def test_learning_by_heart_is_said_after_two_validations_in_a_row(losses: list[tuple[float, float]], warned: bool) -> None:
+    assert WORSE == 2
+    found = warning_of(curve(*losses), stops_early=False)
+
+    assert (found is not None) is warned
+    if found is not None:
+        assert found.startswith(
+            "the model begins to learn the training rows by heart since step 20: until step 40 the loss on validation rows"
+        )
+        assert "went from 1.5000 to 1.8000 nats, that on training rows from 1.0000 to 0.2000; try regularization.earlyStopping, " in found
+
+
+def test_early_stopping_is_not_advised_to_a_job_that_has_it() -> None:
+    found = warning_of(curve((2, 2), (1, 1.5), (0.5, 1.6), (0.2, 1.8)), stops_early=True)
+
+    assert found is not None
+    assert "earlyStopping" not in found
+    assert MetricName.TRAIN_LOSS not in found
