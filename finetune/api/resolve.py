@@ -5,10 +5,11 @@ lies: mount points in a pod, folders on a laptop. Pure. Tests:
 tests/controller/job/test_trainconfig.py, tests/finetune/cli/local/test_configuration.py.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from finetune.api.adaptation import DOMAIN, GENERAL, REPLAY, DomainAdaptation
 from finetune.api.augmentation import Augmentation
 from finetune.api.evaluation import Evaluation
 from finetune.api.sections import CheckpointPolicy, Regularization
@@ -30,7 +31,7 @@ class FileReference:
     def has_pattern(self) -> bool:
         """Return whether this may name several files: rows alone come from more than one."""
         path = self.claim.path if self.claim is not None else self.path
-        return self.field.startswith("data.") and path is not None and is_pattern(path)
+        return self.field.startswith(("data.", "domainAdaptation.")) and path is not None and is_pattern(path)
 
 
 S = TypeVar("S", Source, FileSource)
@@ -52,12 +53,13 @@ def references(spec: FineTuneJobSpec) -> list[FileReference]:
 
 
 def resolve(spec: FineTuneJobSpec, resolve_file: ResolveFile) -> FineTuneJobSpec:
-    """Return the spec with every claim, ConfigMap and path of model, data and augmentation replaced by a path."""
+    """Return the spec with every claim, ConfigMap and path of model, data, augmentation and adaptation replaced by a path."""
     return spec.model_copy(
         update={
             "model": _resolve_model(spec.model, resolve_file),
             "data": _resolve_data(spec.data, resolve_file),
             "augmentation": None if spec.augmentation is None else _resolve_augmentation(spec.augmentation, resolve_file),
+            "domain_adaptation": None if spec.domain_adaptation is None else _resolve_adaptation(spec.domain_adaptation, resolve_file),
         }
     )
 
@@ -98,6 +100,20 @@ def _resolve_augmentation(augmentation: Augmentation, resolve_file: ResolveFile)
     return augmentation.model_copy(update={"operations": operations})
 
 
+def _resolve_adaptation(section: DomainAdaptation, resolve_file: ResolveFile) -> DomainAdaptation:
+    def all_of(field: str, sources: Sequence[Source]) -> list[Source]:
+        return [_resolve_source(source, f"{field}[{index}]", resolve_file) for index, source in enumerate(sources)]
+
+    replay, general, domain = section.replay, section.general_evaluation, section.domain_evaluation
+    return section.model_copy(
+        update={
+            "replay": replay and replay.model_copy(update={"sources": all_of(f"{REPLAY}.sources", replay.sources)}),
+            "general_evaluation": general and all_of(GENERAL, general),
+            "domain_evaluation": domain and all_of(DOMAIN, domain),
+        }
+    )
+
+
 def build(
     spec: FineTuneJobSpec,
     resolve_file: ResolveFile,
@@ -119,6 +135,7 @@ def build(
         regularization=spec.regularization or Regularization(),
         augmentation=resolved.augmentation,
         evaluation=spec.evaluation or Evaluation(),
+        domain_adaptation=resolved.domain_adaptation,
         workers=workers,
         checkpoint=spec.checkpoint or CheckpointPolicy(),
         output=output,

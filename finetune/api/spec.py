@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from finetune.api.adaptation import DomainAdaptation
 from finetune.api.augmentation import Augmentation
 from finetune.api.base import Rule, WireModel
 from finetune.api.evaluation import Evaluation
@@ -152,6 +153,7 @@ class FineTuneJobSpec(WireModel):
     regularization: Regularization | None = Field(None, description="What keeps the model from learning the rows by heart.")
     augmentation: Augmentation | None = Field(None, description="How training texts are varied.")
     evaluation: Evaluation | None = Field(None, description="What is measured, and when.")
+    domain_adaptation: DomainAdaptation | None = Field(None, description="What keeps the model from forgetting what it could do.")
     distributed: Distributed | None = Field(None, description="How training is spread over workers.")
     resources: Resources | None = Field(None, description="Resources of one worker pod.")
     checkpoint: CheckpointPolicy | None = Field(None, description="When training state is saved.")

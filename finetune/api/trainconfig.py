@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from finetune.api.adaptation import DomainAdaptation
 from finetune.api.augmentation import Augmentation
 from finetune.api.base import WireModel
 from finetune.api.evaluation import Evaluation
@@ -21,7 +22,7 @@ from finetune.api.tasks import Route, TaskName
 
 # What makes two runs the same run: a checkpoint of one may be continued by the other. The number of workers, the
 # checkpoint policy and the export are left out on purpose: they may change between attempts.
-LINEAGE_FIELDS = ("task", "model", "data", "method", "training", "regularization", "augmentation", "evaluation")
+LINEAGE_FIELDS = ("task", "model", "data", "method", "training", "regularization", "augmentation", "evaluation", "domainAdaptation")
 
 
 class JobIdentity(WireModel):
@@ -76,6 +77,7 @@ class TrainConfig(WireModel):
     regularization: Regularization = Regularization()
     augmentation: Augmentation | None = None
     evaluation: Evaluation = Evaluation()
+    domain_adaptation: DomainAdaptation | None = None
     workers: Workers = Workers()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     output: OutputFolder

@@ -8,9 +8,12 @@ import hashlib
 import unicodedata
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from finetune.api.adaptation import DOMAIN, GENERAL, REPLAY
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,43 @@ class Dataset:
     test: Sequence[Any]
     findings: tuple[str, ...] = ()
     """What was left out or looks odd, one sentence each, for the user."""
+    replay: Sequence[Any] = ()
+    """Rows of the task from another domain, which are trained along."""
+    general: Sequence[Any] = ()
+    """Plain texts that are only measured, so that it shows what the model forgets."""
+    domain: Sequence[Any] = ()
+    """Plain texts of the domain, which are only measured."""
 
     def sides(self) -> dict[str, Sequence[Any]]:
-        """Return the rows of each data set by the field that names it, such as data.train; train first."""
-        return {"data.train": self.train, "data.validation": self.validation, "data.test": self.test}
+        """Return the rows of each data set by the field that names it, such as data.train; train first. Of adaptation, those there are."""
+        adapting = {REPLAY: self.replay, GENERAL: self.general, DOMAIN: self.domain}
+        own = {"data.train": self.train, "data.validation": self.validation, "data.test": self.test}
+        return {**own, **{name: rows for name, rows in adapting.items() if rows}}
+
+    @property
+    def learned(self) -> Sequence[Any]:
+        """All rows that are trained on."""
+        return Both(self.train, self.replay) if self.replay else self.train
+
+
+@dataclass(frozen=True)
+class Both(Sequence[Any]):
+    """The members of two sequences, one after the other, read on access."""
+
+    first: Sequence[Any]
+    second: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        place = range(len(self))[index]
+        return self.first[place] if place < len(self.first) else self.second[place - len(self.first)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain(self.first, self.second)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Which rows a step trains on: a function of (seed, epoch, step), so that a resumed run sees the same data.
 
 Epochs are permutations laid end to end; a batch may hold the end of one epoch and the beginning of the next, so every
-batch is full. Nothing depends on the number of workers, nor on how a batch is dealt or laid out. Test: tests/trainer/data/test_sampler.py.
+batch is full. Nothing depends on the number of workers, nor on how a batch is dealt or laid out. Replayed rows of another domain have
+their places in every epoch, spread evenly over it. Test: tests/trainer/data/test_sampler.py, tests/trainer/data/test_replay.py.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import math
 import random
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -23,15 +25,59 @@ WINDOW_BATCHES = 50
 any padding is left, few enough that rows meet others in every epoch."""
 
 
-class Order:
-    """The rows of every step of a run. With `lengths`, of each row, batches are of rows of like length, else of any rows."""
+def replayed_in_epoch(rows: int, share: float) -> int:
+    """Return the number of replayed rows that are `share` of an epoch together with `rows` training rows, at least one."""
+    return max(1, round(rows * share / (1 - share)))
 
-    def __init__(self, rows: int, global_batch_size: int, seed: int, lengths: NDArray[np.int32] | None = None) -> None:
+
+@dataclass(frozen=True)
+class Replay:
+    """Rows of another domain that are drawn along: `count` of `rows` in each epoch, each once before any is drawn again."""
+
+    rows: int
+    count: int
+    seed: int
+
+    def drawn(self, epoch: int) -> NDArray[np.int64]:
+        """Return the replay rows of an epoch, (count,): a stretch of permutations laid end to end over all epochs."""
+        first, last = epoch * self.count, (epoch + 1) * self.count
+        passes = range(first // self.rows, (last - 1) // self.rows + 1)
+        order = np.concatenate([_permutation(self.rows, "replay", self.seed, number) for number in passes])
+        return order[first - passes[0] * self.rows :][: self.count]
+
+    def places(self, total: int) -> NDArray[np.int64]:
+        """Return which of an epoch's `total` places are those of replayed rows, as far apart as they can be."""
+        return (2 * np.arange(self.count, dtype=np.int64) + 1) * total // (2 * self.count)
+
+
+class Order:
+    """The rows of every step of a run. With `lengths`, of each row, batches are of rows of like length, else of any rows.
+
+    Replayed rows are numbered after the training rows, `lengths` too.
+    """
+
+    def __init__(
+        self, rows: int, global_batch_size: int, seed: int, lengths: NDArray[np.int32] | None = None, replay: Replay | None = None
+    ) -> None:
         """Raise ValueError without rows."""
         if rows < 1:
             raise ValueError("no rows to sample from")
-        self._rows, self._size, self._seed, self._lengths = rows, global_batch_size, seed, lengths
+        self._train, self._replay = rows, replay
+        self._rows = rows + (replay.count if replay is not None else 0)
+        self._size, self._seed, self._lengths = global_batch_size, seed, lengths
         self._epoch = lru_cache(maxsize=4)(self._order_of)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that an epoch draws."""
+        return self._rows
+
+    def replayed(self, steps: int) -> int:
+        """Return how many of the rows of the first `steps` steps are replayed ones."""
+        if self._replay is None:
+            return 0
+        epochs, rest = divmod(steps * self._size, self._rows)
+        return epochs * self._replay.count + int((self._epoch(epochs)[:rest] >= self._train).sum())
 
     def batch(self, step: int) -> list[tuple[int, int]]:
         """Return (epoch, row) of each row of the batch that follows `step` finished steps; all counts begin at 0."""
@@ -40,10 +86,17 @@ class Order:
         return [(epoch, int(self._epoch(epoch)[place])) for epoch, place in places]
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        order = array("q", range(self._rows))
-        random_for("order", self._seed, epoch).shuffle(order)
-        permuted = np.frombuffer(order, np.int64)
+        permuted = self._mixed(_permutation(self._train, "order", self._seed, epoch), epoch)
         return permuted if self._lengths is None else self._grouped(permuted, epoch, self._lengths)
+
+    def _mixed(self, permuted: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
+        if self._replay is None:
+            return permuted
+        mixed, own = np.empty(self._rows, np.int64), np.ones(self._rows, np.bool_)
+        places = self._replay.places(self._rows)
+        own[places] = False
+        mixed[places], mixed[own] = self._train + self._replay.drawn(epoch), permuted
+        return mixed
 
     def _grouped(self, permuted: NDArray[np.int64], epoch: int, lengths: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return an epoch's order with the rows of each window sorted by length, cut into batches, and all its batches shuffled.
@@ -55,26 +108,40 @@ class Order:
         batches = permuted[begin : begin + count * self._size].reshape(count, self._size)
         for first in range(0, count, WINDOW_BATCHES):
             window = batches[first : first + WINDOW_BATCHES].ravel()
-            # Stable: rows of equal length stay in the random order of the epoch.
-            batches[first : first + WINDOW_BATCHES] = window[np.argsort(lengths[window], kind="stable")].reshape(-1, self._size)
+            # Replayed rows stay at places of replayed rows, so that every batch keeps its share of them.
+            for kind in (window < self._train, window >= self._train):
+                rows = window[kind]
+                # Stable: rows of equal length stay in the random order of the epoch.
+                window[kind] = rows[np.argsort(lengths[rows], kind="stable")]
+            batches[first : first + WINDOW_BATCHES] = window.reshape(-1, self._size)
         turns = list(range(count))
         random_for("batches", self._seed, epoch).shuffle(turns)
         return np.concatenate([permuted[:begin], batches[turns].ravel(), permuted[begin + count * self._size :]])
 
 
-def order_of(training: Training, rows: Sequence[Sample]) -> Order:
-    """Return the order in which a job trains on its rows. Lengths are those on disk: augmentation may vary them by a few tokens."""
-    lengths = lengths_of(rows) if training.group_by_length else None
-    return Order(len(rows), training.global_batch_size, training.seed, lengths)
+def order_of(training: Training, rows: Sequence[Sample], replayed: Sequence[Sample] = (), share: float = 0.0) -> Order:
+    """Return the order in which a job trains on its rows. Lengths are those on disk: augmentation may vary them by a few tokens.
+
+    `share` of the rows of an epoch are of `replayed`, if there are any.
+    """
+    replay = Replay(len(replayed), replayed_in_epoch(len(rows), share), training.seed) if replayed else None
+    lengths = np.concatenate([lengths_of(side) for side in (rows, replayed)]) if training.group_by_length else None
+    return Order(len(rows), training.global_batch_size, training.seed, lengths, replay)
 
 
 def steps_total(rows: int, training: Training) -> int:
-    """Return the number of optimizer steps of a whole run; the last batch is filled from the epoch after the last."""
+    """Return the number of optimizer steps of a whole run, of `rows` an epoch; the last batch is filled from the epoch after the last."""
     if training.max_steps is not None:
         return training.max_steps
     # Rounded first: 0.1 epochs of 30 rows are 3 rows, not 3.0000000000000004.
     wanted_rows = round((training.epochs or 0) * rows, 6)
     return max(1, math.ceil(wanted_rows / training.global_batch_size))
+
+
+def _permutation(rows: int, *parts: object) -> NDArray[np.int64]:
+    order = array("q", range(rows))
+    random_for(*parts).shuffle(order)
+    return np.frombuffer(order, np.int64)
 
 
 def random_for(*parts: object) -> random.Random:

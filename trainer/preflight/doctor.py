@@ -14,11 +14,14 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.data.sampled import Keep, Sampled, count_of, in_memory
 from trainer.data.shards import loss_tokens_of, tails_of, token_blocks, truncated_of
+from trainer.preflight.adapting import refuse_unlikely
 from trainer.preflight.findings_answers import answer_findings, near_leakage_findings
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
 from trainer.preflight.measured import refuse_undefined, refuse_unmeasured
+from trainer.preflight.sides import TEXTS, task_on
 from trainer.tasks.base import Task
+from trainer.text.findings import text_findings
 
 FEW_ROWS = 30
 """With fewer held-out rows, figures are unreliable."""
@@ -36,13 +39,17 @@ def examine(task: Task[Any], dataset: Dataset, tokenizer: Any, config: TrainConf
     task.check_tokenizer(tokenizer)
     refuse_unmeasured(config, task.route)
     refuse_undefined(task, dataset, tokenizer, config)
-    sides = [task.on(name).sampled(name, rows, tokenizer, max_length, keep) for name, rows in dataset.sides().items() if rows]
+    refuse_unlikely(config, task)
+    sampled = {name: task_on(task, name).sampled(name, rows, tokenizer, max_length, keep) for name, rows in dataset.sides().items() if rows}
+    texts = [sampled.pop(name) for name in TEXTS if name in sampled]
+    sides = list(sampled.values())
     train = sides[0]
     findings = [
         *held_out_findings(dataset),
-        *(finding for side in sides for finding in length_findings(side, max_length)),
-        *limit_findings([side.rows for side in sides], tokenizer, config, task.route, limits),
+        *(finding for side in (*sides, *texts) for finding in length_findings(side, max_length)),
+        *limit_findings([side.rows for side in (*sides, *texts)], tokenizer, config, task.route, limits),
         *task.findings(sides, tokenizer),
+        *(finding for side in texts for finding in text_findings(side, tokenizer)),
         *unknown_token_findings(train, tokenizer, tails=task.family is not ModelFamily.ENCODER),
         *answer_findings(dataset.train),
         *near_leakage_findings(dataset),

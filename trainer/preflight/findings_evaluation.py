@@ -18,6 +18,7 @@ from trainer.evaluation.metrics.references import writing_of
 from trainer.evaluation.metrics.registry import left_out_finding, text_metric, undefined
 from trainer.evaluation.turns import in_turns
 from trainer.evaluation.unchanged import unchanged_figures
+from trainer.preflight.adapting import epoch_rows
 from trainer.preflight.limits import ModelLimits
 from trainer.tasks.base import Generate, Request, Task
 
@@ -131,8 +132,9 @@ def stopping_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config:
     if not dataset.validation or (rule is None and every is None):
         return []
     rows = task.count(dataset.train, tokenizer, config.training.max_sequence_length).pieces
-    total = steps_total(rows, config.training)
-    interval = every or max(1, round(rows / config.training.global_batch_size))
+    drawn = epoch_rows(rows, config)
+    total = steps_total(drawn, config.training)
+    interval = every or max(1, round(drawn / config.training.global_batch_size))
     if every is not None and every > total:
         what = f"{every} is more than the {total} steps of the run, so validation comes once, at the end"
         effect = ", and regularization.earlyStopping cannot act" if rule else ""
@@ -150,7 +152,7 @@ def stopping_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config:
 def idle_findings(route: Route, dataset: Dataset, config: TrainConfig, names: Sequence[MetricName]) -> list[str]:
     """Find evaluation settings that have no effect."""
     evaluation, findings = config.evaluation, []
-    if evaluation.every_steps is not None and not dataset.validation:
+    if evaluation.every_steps is not None and not dataset.validation and not dataset.general:
         findings.append("evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction")
     if evaluation.generation is not None and not route.generates:
         findings.append(f"evaluation.generation: without effect, no answers are generated for task {config.task.value}")

@@ -21,6 +21,7 @@ from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel
 from trainer.model.quantization import check_available, finding_of, quantization_of
 from trainer.model.tokenizer import load_tokenizer
+from trainer.preflight.adapting import Shift, adaptation_lines, epoch_rows, shift_of
 from trainer.preflight.architecture import configuration_of, limits_of, task_for
 from trainer.preflight.aside import ModelChecks
 from trainer.preflight.doctor import examine
@@ -48,6 +49,8 @@ class Inputs:
     template_time: str | None = None
     """The chat template's current time (ISO), fixed for the whole run; None if it reads no clock."""
 
+    shift: Shift | None = None
+    """How far domain and general texts are apart; None without plain texts of both."""
     found: tuple[str, ...] = ()
     """The data sets whose tokens an earlier start left in the output folder, such as data.train."""
     tokens: Tokens | None = None
@@ -87,8 +90,9 @@ class Inputs:
         """Return what was found and what would be done, one line each, for `finetune check`."""
         training = config.training
         engine = f"DeepSpeed ZeRO-{config.workers.deepspeed.zero_stage}" if config.workers.deepspeed else "DistributedDataParallel"
-        sides = {field.removeprefix("data."): rows for field, rows in self.dataset.sides().items()}
+        sides = {field.removeprefix("data."): rows for field, rows in self.dataset.sides().items() if field.startswith("data.")}
         counts = {name: self.task.count(rows, self.tokenizer, training.max_sequence_length) for name, rows in sides.items()}
+        drawn = epoch_rows(counts["train"].pieces, config)
         about = "about " if any(count.estimated for count in counts.values()) else ""
         pieces = ", ".join(f"{count.pieces} {name}" for name, count in counts.items())
         return [
@@ -99,7 +103,8 @@ class Inputs:
                 if self.task.cuts
                 else []
             ),
-            f"training    {about}{steps_total(counts['train'].pieces, training)} steps of {training.global_batch_size} rows",
+            f"training    {about}{steps_total(drawn, training)} steps of {training.global_batch_size} rows",
+            *adaptation_lines(config, self.dataset, self.shift, drawn - counts["train"].pieces),
             f"workers     {config.workers.world_size} {'rank' if config.workers.world_size == 1 else 'ranks'}, {engine}",
             *([f"tokens      those of {', '.join(self.found)} are reused from an earlier start"] if self.found else []),
             *(f"finding     {finding}" for finding in self.findings),
@@ -137,7 +142,7 @@ def check_inputs(
         now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
         template_time = recorded_time(output_place(config.output)) or now
         configuration = configuration_of(located)
-        task = task_for(config.task, located, configuration).knowing(dataset.train)
+        task = task_for(config.task, located, configuration).knowing(dataset.learned)
         for rows in (dataset.validation, dataset.test):
             task.check_held_out(rows)
         tokenizer = tokenizer_for(task, located, template_time)
@@ -155,4 +160,7 @@ def check_inputs(
             refuse_new_head(configuration, task.objective.family, config.regularization.base_kl_weight)
         findings = (*first, *heads, *model.rehearse(), *findings)
         digest = model.weights_digest()
-    return Inputs(task, dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, found_earlier(dataset, data, keys))
+    shift = shift_of(dataset, task, tokenizer)
+    return Inputs(
+        task, dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, shift, found_earlier(dataset, data, keys)
+    )

@@ -5,15 +5,17 @@ digests of the rows are ever in memory. Tests: tests/trainer/preflight/test_prep
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from finetune.api.adaptation import DOMAIN, GENERAL, REPLAY
 from finetune.api.columns import Columns
 from finetune.api.errors import InputError
-from finetune.api.sources import Data, Source
+from finetune.api.sources import Source
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.files import whole_letters
 from trainer.augmentation.augmenter import Augmenter
@@ -24,7 +26,7 @@ from trainer.data.noticed import Noticed
 from trainer.data.reading import Languages
 from trainer.data.records import Record
 from trainer.data.rows import Dataset, E
-from trainer.data.rowstore import RowWriter, StoredRows
+from trainer.data.rowstore import Places, RowStore, RowWriter, StoredRows
 from trainer.data.splits import divide, put_back, without_duplicates, without_leakage
 from trainer.preflight.columns import read_examples
 from trainer.tasks.base import Task
@@ -40,28 +42,39 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
         Augmenter(config.augmentation, config.training.seed)  # reports an unreadable dictionary now
     task, unlearned = reader_of(config.task), dict[int, str]()
     with RowWriter(folder) as writer:
-        read = _read_sources(config.data, task, writer, unlearned)
+        read = _read_sources(task_sources(config), task, writer, unlearned)
+    texts = _read_texts(config, folder / "texts")
+    findings = [finding for source in (*read.values(), *texts.values()) for finding in source.findings]
     store = writer.store()
-    findings = [finding for _, source_findings in read.values() for finding in source_findings]
 
-    def rows_of(name: str, sources: Sequence[Source] | None) -> StoredRows:
-        places = [np.arange(0), *(np.arange(*read[f"{name}[{index}]"][0]) for index in range(len(sources or ())))]
-        unique, duplicates = without_duplicates(name, StoredRows(store, np.concatenate(places)))
+    def rows_of(name: str, found: Mapping[str, ReadSource] = read, place: RowStore = store) -> StoredRows:
+        places = [np.arange(0), *(source.places for field, source in found.items() if field.startswith(f"{name}["))]
+        unique, duplicates = without_duplicates(name, StoredRows(place, np.concatenate(places)))
         findings.extend(duplicates)
         return unique
 
-    test = rows_of("data.test", config.data.test)
-    validation, leaks = without_leakage("data.validation", rows_of("data.validation", config.data.validation), {"data.test": test})
-    findings.extend(leaks)
-    given = rows_of("data.train", config.data.train)
-    train, leaks = without_leakage("data.train", given, {"data.test": test, "data.validation": validation})
-    findings.extend(leaks)
+    def leak_free(name: str, rows: StoredRows, held_out: Mapping[str, StoredRows]) -> StoredRows:
+        kept, leaks = without_leakage(name, rows, held_out)
+        findings.extend(leaks)
+        return kept
+
+    measured = {name: rows_of(name, texts, next(iter(texts.values())).store) for name in (GENERAL, DOMAIN)} if texts else {}
+    test = rows_of("data.test")
+    validation = leak_free("data.validation", rows_of("data.validation"), {"data.test": test})
+    train = leak_free("data.train", rows_of("data.train"), {"data.test": test, "data.validation": validation, **measured})
     (train, held_out_validation, held_out_test), returned = put_back(train, divide(config.data, train), task.untaught)
     findings.extend(returned)
     train, left_out = _learned("data.train", train, unlearned)
     findings.extend(left_out)
     sides = {"train": train, "validation": validation or held_out_validation, "test": test or held_out_test}
-    dataset = Dataset(**{name: rows.saved(name) for name, rows in sides.items()}, findings=tuple(findings))
+    adapting = dict(zip(("general", "domain"), measured.values(), strict=False))
+    if config.domain_adaptation is not None and config.domain_adaptation.replay is not None:
+        others = {**{f"data.{name}": rows for name, rows in sides.items()}, **measured}
+        replay, left_out = _learned(REPLAY, leak_free(REPLAY, rows_of(f"{REPLAY}.sources"), others), unlearned)
+        findings.extend(left_out)
+        adapting["replay"] = replay
+    saved = {name: rows.saved(name) for name, rows in (sides | adapting).items()}
+    dataset = Dataset(**saved, findings=tuple(findings))
     _check_held_out(config, dataset)
     return dataset
 
@@ -80,27 +93,50 @@ def _learned(name: str, rows: StoredRows, unlearned: Mapping[int, str]) -> tuple
     return rows.only(~without), [f"{name}: {words} not learned: {why} (the first: {where})"]
 
 
-def _read_sources(
-    data: Data, task: Task[Any], writer: RowWriter, unlearned: dict[int, str]
-) -> dict[str, tuple[tuple[int, int], list[str]]]:
-    """Return the range of rows and the findings of every source by its field, such as data.train[0]; local files are read first.
+@dataclass(frozen=True)
+class ReadSource:
+    """What was read from one source."""
+
+    store: RowStore
+    places: Places
+    """Of its rows in the store."""
+    findings: Sequence[str]
+
+
+def task_sources(config: TrainConfig) -> dict[str, Source]:
+    """Return the sources of rows of the job's task by their fields, such as data.train[0]."""
+    data, adaptation = config.data, config.domain_adaptation
+    replay = adaptation.replay.sources if adaptation is not None and adaptation.replay is not None else None
+    sides = {"data.train": data.train, "data.validation": data.validation, "data.test": data.test, f"{REPLAY}.sources": replay}
+    return {f"{name}[{index}]": source for name, sources in sides.items() for index, source in enumerate(sources or ())}
+
+
+def _read_texts(config: TrainConfig, folder: Path) -> dict[str, ReadSource]:
+    """Return what was read of the plain texts that are only measured, by field; they have a store of their own, in `folder`."""
+    adaptation = config.domain_adaptation
+    sides = {} if adaptation is None else {GENERAL: adaptation.general_evaluation, DOMAIN: adaptation.domain_evaluation}
+    named = {f"{name}[{index}]": source for name, sources in sides.items() for index, source in enumerate(sources or ())}
+    if not named:
+        return {}
+    with RowWriter(folder) as writer:
+        return _read_sources(named, reader_of(TaskName.LANGUAGE_MODELING), writer, {})
+
+
+def _read_sources(named: Mapping[str, Source], task: Task[Any], writer: RowWriter, unlearned: dict[int, str]) -> dict[str, ReadSource]:
+    """Return what was read of every source by its field, such as data.train[0]; local files are read first.
 
     Rows that are only measured are added to `unlearned`, by their place, with the reason.
     """
-    named = [
-        (f"data.{name}[{index}]", source)
-        for name, sources in (("train", data.train), ("validation", data.validation), ("test", data.test))
-        for index, source in enumerate(sources or ())
-    ]
     read = {}
-    for field, source in sorted(named, key=lambda pair: pair[1].hugging_face is not None):
+    for field, source in sorted(named.items(), key=lambda pair: pair[1].hugging_face is not None):
         start, findings = writer.count, list[str]()
         for example in read_source(field, source, task, findings):
             if why := task.unlearned(example):
                 unlearned[writer.count] = why
             writer.append(example)
-        read[field] = ((start, writer.count), findings)
-    return {field: read[field] for field, _ in named}
+        read[field] = (np.arange(start, writer.count), findings)
+    store = writer.store()
+    return {field: ReadSource(store, *read[field]) for field in named}
 
 
 def read_source(field: str, source: Source, task: Task[E], findings: list[str]) -> Iterator[E]:

@@ -17,7 +17,8 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.shards import FORMAT
-from trainer.tasks.base import TRAIN, Task
+from trainer.preflight.sides import LEARNED, task_on
+from trainer.tasks.base import Task
 
 ENCODING_ROOMS = ("chat", "data", "tasks", "text")
 """Packages of the trainer that turn rows into tokens. All of their code counts: to tokenize again takes minutes."""
@@ -29,8 +30,13 @@ def shard_keys(task: Task[Any], config: TrainConfig, dataset: Dataset, tokenizer
     `template_time` is the chat template's fixed current time; None if it reads no clock.
     """
     length = config.training.max_sequence_length
-    way = [FORMAT, code_digest(), task.facts.name, task.family, task.known, length, template_time, tokenizer_digest(tokenizer)]
-    parts = {name: json.dumps([*way, name == TRAIN, digest_of(rows)]) for name, rows in dataset.sides().items()}
+    code, words = code_digest(), tokenizer_digest(tokenizer)
+
+    def way(side: str) -> list[Any]:
+        on = task_on(task, side)
+        return [FORMAT, code, on.facts.name, on.family, on.known, length, template_time, words, side in LEARNED]
+
+    parts = {name: json.dumps([*way(name), digest_of(rows)]) for name, rows in dataset.sides().items()}
     return {name: f"tokens-{hashlib.sha256(part.encode()).hexdigest()[:32]}" for name, part in parts.items()}
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.api.adaptation import DOMAIN, GENERAL, REPLAY
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset, Example, Piece
 from trainer.data.sampled import Keep
 from trainer.data.shards import Pieces, Shard, TornShardError, write_shard
+from trainer.preflight.sides import task_on
 from trainer.tasks.base import Task
 
 logger = logging.getLogger(__name__)
@@ -21,11 +23,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tokens:
-    """The shards of the three data sets."""
+    """The shards of the data sets."""
 
     train: Shard
     validation: Shard
     test: Shard
+    replay: Shard | None = None
+    general: Shard | None = None
+    domain: Shard | None = None
 
 
 def write_tokens(
@@ -33,11 +38,13 @@ def write_tokens(
 ) -> Tokens:
     """Return the tokens of all rows; missing ones are written to the run's data folder. `keys` are those of `shard_keys`."""
     length, sides = config.training.max_sequence_length, dataset.sides()
-    shards = [
-        find_shard(data, key) or write(data, key, tokenized(task.on(name), sides[name], tokenizer, length)) for name, key in keys.items()
-    ]
+    shards = {
+        name: find_shard(data, key) or write(data, key, tokenized(task_on(task, name), sides[name], tokenizer, length))
+        for name, key in keys.items()
+    }
     data.forget_all_but(set(keys.values()))
-    return Tokens(*shards)
+    train, validation, test = (shards[f"data.{name}"] for name in ("train", "validation", "test"))
+    return Tokens(train, validation, test, *(shards.get(name) for name in (REPLAY, GENERAL, DOMAIN)))
 
 
 def on_disk(data: DataFolder, keys: Mapping[str, str]) -> Keep:

@@ -127,7 +127,7 @@ class Measuring:
         packed = None
         if self.loaded.packed:
             rows = self.config.training.global_batch_size / self.config.workers.world_size / settings.micro_batches_per_step
-            packed = max(shard.longest, int(rows * shard.tokens / max(1, shard.pieces)))
+            packed = max(self.rows.longest, int(rows * shard.tokens / max(1, shard.pieces)))
         return AtOnce(settings.micro_batch_size, settings.micro_batch_size * self.rows.longest, packed)
 
 

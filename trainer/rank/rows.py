@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.data.rows import Dataset, Sample
-from trainer.data.sampler import order_of
-from trainer.data.shards import Pieces, Samples
+from trainer.data.sampler import Order, order_of
+from trainer.data.shards import LINE, Pieces, Samples
 from trainer.engine.base import Engine
 from trainer.objectives.base import Batch
+from trainer.preflight.adapting import epoch_rows
 from trainer.preflight.tokens import Tokens
 from trainer.tasks.base import Task
 from trainer.training.batches import deal, deal_packed
@@ -29,16 +31,34 @@ class Rows:
     train: Pieces
     validation: Sequence[Sample]
     test: Sequence[Sample]
+    replay: Pieces | None = None
+    """Rows of another domain that are trained along, never varied."""
+    general: Sequence[Sample] = ()
+    domain: Sequence[Sample] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, tokens: Tokens) -> "Rows":
         """Combine a data set with its tokens on disk."""
-        return cls(Pieces(tokens.train, dataset.train), Samples(tokens.validation), Samples(tokens.test))
+        replay = Pieces(tokens.replay, dataset.replay) if tokens.replay is not None else None
+        general, domain = (Samples(shard) if shard is not None else () for shard in (tokens.general, tokens.domain))
+        return cls(Pieces(tokens.train, dataset.train), Samples(tokens.validation), Samples(tokens.test), replay, general, domain)
 
     @property
     def longest(self) -> int:
-        """Number of tokens of the longest training row."""
-        return self.train.shard.longest
+        """Number of tokens of the longest row that is trained on."""
+        return max(self.train.shard.longest, self.replay.shard.longest if self.replay is not None else 0)
+
+    def per_epoch(self, config: TrainConfig) -> int:
+        """Return how many rows an epoch draws."""
+        return epoch_rows(len(self.train), config, replays=self.replay is not None)
+
+
+def order_for(config: TrainConfig, train: Pieces, replay: Pieces | None) -> Order:
+    """Return the order in which a job trains on its rows, with those that it replays among them."""
+    adaptation = config.domain_adaptation
+    if replay is None or adaptation is None or adaptation.replay is None:
+        return order_of(config.training, train.samples)
+    return order_of(config.training, train.samples, replay.samples, adaptation.replay.share)
 
 
 @dataclass
@@ -77,12 +97,14 @@ class Batches:
     """
 
     def __init__(
-        self, task: Task[Any], config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine, *, packed: bool = False
-    ) -> None:
+        self, task: Task[Any], config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine, *, packed: bool = False,
+        replay: Pieces | None = None,
+    ) -> None:  # fmt: skip
         self._task = task
         self._training, self._pieces, self._tokenizer, self._engine = config.training, pieces, tokenizer, engine
+        self._replay = replay
         self._packed, self._deal = packed, deal_packed if packed else deal
-        self._order = order_of(config.training, pieces.samples)
+        self._order = order_for(config, pieces, replay)
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
         self._ranks = engine.ranks_aside() if self._augmenter is not None else None
 
@@ -117,10 +139,9 @@ class Batches:
 
         A varied row's tokens are known only once it is tokenized, so all ranks exchange the counts of their shares.
         """
-        table = self._pieces.shard.table
-        names = [table["id"][index].decode() for _, index in drawn]
+        lines = self._lines([index for _, index in drawn])
+        names = [name.decode() for name in lines["id"].tolist()]
         if self._ranks is None:
-            lines = table[[index for _, index in drawn]]
             units = int(lines["loss_tokens"].sum(dtype=np.int64))
             return list(zip(lines["length"].tolist(), names, strict=True)), units, AugmentedWords()
         known = [0.0] * (len(drawn) + 3)
@@ -132,12 +153,24 @@ class Batches:
         *lengths, units, changed_words, seen_words = map(int, self._ranks.sums(known))
         return list(zip(lengths, names, strict=True)), units, AugmentedWords(changed_words, seen_words)
 
+    def _lines(self, drawn: Sequence[int]) -> NDArray[Any]:
+        """Return the lines of the shards' tables of these rows; replayed rows are numbered after the training rows."""
+        places, own = np.array(drawn, np.int64), len(self._pieces)
+        if self._replay is None:
+            return np.asarray(self._pieces.shard.table[places])
+        lines = np.empty(len(places), LINE)
+        for shard, chosen, first in ((self._pieces.shard, places < own, 0), (self._replay.shard, places >= own, own)):
+            lines[chosen] = shard.table[places[chosen] - first]
+        return lines
+
     def _row(self, epoch: int, index: int) -> tuple[Sample, int, int]:
         """Return a training row in an epoch, the number of its words that were changed, and the number of its words."""
         sample, changed, seen = self._varied(epoch, index)
         return self._task.objective.redrawn(sample, epoch, self._training.seed), changed, seen
 
     def _varied(self, epoch: int, index: int) -> tuple[Sample, int, int]:
+        if self._replay is not None and index >= len(self._pieces):
+            return self._replay.shard.sample(index - len(self._pieces)), 0, 0
         if self._augmenter is None:
             return self._pieces.shard.sample(index), 0, 0
         length = self._training.max_sequence_length

@@ -46,7 +46,8 @@ logger = logging.getLogger(__name__)
 
 def progress_at(start: Start, config: TrainConfig, rows: Rows) -> Progress:
     """Return the progress before the first step of this attempt."""
-    total, steps_per_epoch = steps_total(len(rows.train), config.training), len(rows.train) / config.training.global_batch_size
+    drawn = rows.per_epoch(config)
+    total, steps_per_epoch = steps_total(drawn, config.training), drawn / config.training.global_batch_size
     return Progress(total, steps_per_epoch, step=start.step, tokens_seen=start.tokens_seen, stop_reason=start.stop_reason,
                     repeated_steps=start.repeated_steps)  # fmt: skip
 
@@ -65,7 +66,7 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
     def state(progress: Progress) -> dict[str, Any]:
         return replace(state_at(progress, loaded, start, baseline), known=work.inputs.task.known).to_wire()
 
-    prepare = Batches(work.inputs.task, config, rows.train, loaded.tokenizer, engine, packed=loaded.packed).prepare
+    prepare = Batches(work.inputs.task, config, rows.train, loaded.tokenizer, engine, packed=loaded.packed, replay=rows.replay).prepare
     timers = Timers(lambda: clock.within(TimedStage.CHECKPOINTS), lambda: clock.beside(TimedStage.SAVING))
     with (
         open_sinks(work, engine.rank, start.step) as sinks,
@@ -127,9 +128,9 @@ def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, sinks: Metri
 
 
 def validation_every(config: TrainConfig, rows: Rows) -> int | None:
-    """Return the number of steps between validations, by default one epoch; None without validation rows."""
-    steps_per_epoch = len(rows.train) / config.training.global_batch_size
-    return (config.evaluation.every_steps or max(1, round(steps_per_epoch))) if rows.validation else None
+    """Return the number of steps between validations, by default one epoch; None without rows or general texts to measure."""
+    steps_per_epoch = rows.per_epoch(config) / config.training.global_batch_size
+    return (config.evaluation.every_steps or max(1, round(steps_per_epoch))) if rows.validation or rows.general else None
 
 
 def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> AbstractContextManager[BufferedSink]:
