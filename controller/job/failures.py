@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from controller.job.facts import PodFacts, RayJobFacts
 from finetune.api.attempts import Ending
-from finetune.api.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_DIVERGED, REASON_EXPORT, REASON_GENERIC, Outcome, Result
+from finetune.api.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_BUDGET, REASON_DIVERGED, REASON_EXPORT, REASON_GENERIC, Outcome, Result
 from finetune.api.status import AttemptOutcome
 from finetune.system.redaction import plain, redact
 
@@ -128,7 +128,9 @@ def _by_last_word(outcome: Outcome, pods: Sequence[PodFacts]) -> Ending:
     if killed is not None and outcome.reason == REASON_GENERIC:
         # The driver only sees that a worker is gone; its pod says why.
         return Ending(AttemptOutcome.FAILED, Cause.OUT_OF_MEMORY, f"{killed}; the driver's last message: {outcome.message}", retry=True)
-    return Ending(AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=outcome.reason not in (REASON_DIVERGED, REASON_EXPORT))
+    return Ending(
+        AttemptOutcome.FAILED, outcome.reason, outcome.message, retry=outcome.reason not in (REASON_DIVERGED, REASON_EXPORT, REASON_BUDGET)
+    )
 
 
 def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:

@@ -14,8 +14,17 @@ from pydantic import ValidationError
 from finetune.api import attempts
 from finetune.api.cursor import Cursor
 from finetune.api.metrics import MetricName, Score
-from finetune.api.record import RECORD_MAX_BYTES, CheckpointRecord, Generalization, Metrics, ProgressRecord, TrainingProgress
+from finetune.api.record import (
+    RECORD_MAX_BYTES,
+    AdaptationFigures,
+    CheckpointRecord,
+    Generalization,
+    Metrics,
+    ProgressRecord,
+    TrainingProgress,
+)
 from finetune.api.status import (
+    AdaptationStatus,
     Checkpoint,
     FineTuneJobStatus,
     GeneralizationStatus,
@@ -131,6 +140,7 @@ def _metrics(before: MetricsStatus | None, metrics: Metrics) -> MetricsStatus | 
         final=_as_texts(metrics.final) or before.final,
         compared=_compared(metrics) or before.compared,
         generalization=_generalization(metrics.generalization) or before.generalization,
+        adaptation=_adaptation(metrics.adaptation) or before.adaptation,
     )
     return None if after == MetricsStatus() else after
 
@@ -140,6 +150,13 @@ def _generalization(found: Generalization | None) -> GeneralizationStatus | None
         return None
     losses = {name: number(getattr(found, name)) for name in ("train_loss", "validation_loss", "gap")}
     return GeneralizationStatus(step=found.step, **losses)
+
+
+def _adaptation(found: AdaptationFigures | None) -> AdaptationStatus | None:
+    if found is None:
+        return None
+    figures = {name: number(value) for name, value in found.model_dump(exclude={"within_budget"}).items() if value is not None}
+    return AdaptationStatus(**figures, within_budget=found.within_budget)
 
 
 def _compared(metrics: Metrics) -> dict[str, str]:

@@ -8,7 +8,7 @@ and strings in the resource's status.
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 from pydantic import AwareDatetime, Field, FiniteFloat, PlainSerializer
 
@@ -60,6 +60,8 @@ REASON_GENERIC = "TrainingError"
 REASON_MEMORY, REASON_STORAGE = "OutOfMemory", "StorageFailed"
 REASON_DIVERGED = "TrainingDiverged"
 """Loss or gradient ceased to be a number. Another attempt would see the same rows in the same order, and so the same."""
+REASON_BUDGET = "GeneralBudgetExceeded"
+"""No weights are within the job's budget for general texts. Another attempt would find the same."""
 REASON_EXPORT = "ExportMismatch"
 """What was written is not the model that was measured. Another attempt would write the same."""
 
@@ -110,6 +112,23 @@ class Generalization(WireModel):
     """validation_loss - train_loss."""
 
 
+class AdaptationFigures(WireModel):
+    """How likely the model finds general texts, at the newest validation and at last, beside the base model."""
+
+    general_perplexity: float | None = None
+    general_pseudo_perplexity: float | None = None
+    """Of an encoder, which has no perplexity: exp of its masked loss."""
+    general_increase_percent: float | None = None
+    within_budget: bool | None = None
+    """None without a budget."""
+
+    @classmethod
+    def of(cls, word: str, value: float, increase_percent: float, within: bool | None) -> Self:
+        """Return the figures that are numbers; `word` is Perplexity or PseudoPerplexity."""
+        figures = finite({f"general{word}": value, "generalIncreasePercent": increase_percent})
+        return cls.model_validate({**figures, "withinBudget": within})
+
+
 class Metrics(WireModel):
     """Figures by metric: baseline and final on the same test rows, latest of training and validation. A Score is the task's own."""
 
@@ -126,6 +145,8 @@ class Metrics(WireModel):
     """Of the figures in final, with those in baseline."""
     generalization: Generalization | None = None
     """Of the newest validation."""
+    adaptation: AdaptationFigures | None = None
+    """Of a job that measures general texts."""
 
 
 class CheckpointRecord(WireModel):
@@ -139,6 +160,8 @@ class CheckpointRecord(WireModel):
     score: Score | None = None
     """Of the validation at its step, where there was one."""
     best: bool = False
+    within_budget: bool | None = None
+    """Whether general texts were within the job's budget; None where that was not measured."""
     verified: bool
 
 

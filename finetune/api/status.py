@@ -128,6 +128,17 @@ class GeneralizationStatus(WireModel):
     gap: str = Field(description="validationLoss less trainLoss: what the model knows of its training rows only.")
 
 
+class AdaptationStatus(WireModel):
+    """How likely the model finds general texts, at the newest validation and at last."""
+
+    general_perplexity: str | None = Field(None, description="Perplexity of domainAdaptation.generalEvaluation.")
+    general_pseudo_perplexity: str | None = Field(None, description="Of an encoder instead: exp of the loss of masked tokens.")
+    general_increase_percent: str | None = Field(None, description="By how much that is above the base model's, in percent.")
+    within_budget: bool | None = Field(
+        None, description="Whether it is within domainAdaptation.maxGeneralPerplexityIncreasePercent; missing without a budget."
+    )
+
+
 class MetricsStatus(WireModel):
     """Quality figures. baseline (the untouched model) and final are on the same test rows; latest is on the validation rows."""
 
@@ -154,6 +165,7 @@ class MetricsStatus(WireModel):
     generalization: GeneralizationStatus | None = Field(
         None, description="How much better the model knows its training rows than the validation rows, at the newest validation."
     )
+    adaptation: AdaptationStatus | None = Field(None, description="How likely the model finds general texts, if the job measures that.")
 
 
 class Checkpoint(WireModel):
@@ -165,7 +177,14 @@ class Checkpoint(WireModel):
     created_time: datetime = Field(description="When it was written.")
     attempt: int = Field(description="Number of the attempt that wrote it.")
     score: ScoreStatus | None = Field(None, description="Of the validation at this step, where there was one.")
-    best: bool = Field(False, description="Whether its score is the best of all checkpoints; it is kept whatever its age.")
+    best: bool = Field(
+        False,
+        description="Whether its score is the best of all checkpoints, with a budget for general texts of those within it; it is kept"
+        " whatever its age.",
+    )
+    within_budget: bool | None = Field(
+        None, description="Whether general texts were within domainAdaptation.maxGeneralPerplexityIncreasePercent, where that was measured."
+    )
     verified: bool = Field(description="Whether its files were read back and their digests agree.")
 
 

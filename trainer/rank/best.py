@@ -34,3 +34,8 @@ def best_checkpoint(store: CheckpointStore, outbox: Outbox, last_step: int) -> S
     for fault in faults:
         outbox.warn(f"{fault}: the weights of step {taken} are used")
     return found
+
+
+def within_budget(store: CheckpointStore, step: int) -> bool | None:
+    """Return whether the weights of a step are within the job's budget for general texts; None where that is not known."""
+    return next((record.within_budget for record in store.records if record.step == step), None)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
 from finetune.api.metrics import Compared, MetricName, Score
-from finetune.api.record import Generalization, Metrics
+from finetune.api.record import AdaptationFigures, Generalization, Metrics
+from trainer.rank.adaptationstate import AdaptationState
 
 
 class MetricsUpdate(TypedDict, total=False):
@@ -21,6 +22,7 @@ class MetricsUpdate(TypedDict, total=False):
     final: Mapping[MetricName, float]
     compared: Mapping[MetricName, Compared]
     generalization: Generalization
+    adaptation: AdaptationFigures | None
 
 
 class Ledger:
@@ -37,6 +39,7 @@ class Ledger:
         """The best value of what early stopping watches, by any amount."""
         self.generalization: list[Generalization] = []
         """The loss on training and validation rows at each validation so far."""
+        self.adaptation = AdaptationState()
 
     def note(self, **changes: Unpack[MetricsUpdate]) -> None:
         """Replace the given fields of the metrics."""
@@ -60,6 +63,7 @@ class Ledger:
             "owesValidation": self.owes_validation,
             "watched": self.watched.to_wire() if self.watched is not None else None,
             "generalization": [point.to_wire() for point in self.generalization],
+            "adaptation": self.adaptation.to_state() if self.adaptation.active else None,
         }
 
     @classmethod
@@ -73,4 +77,6 @@ class Ledger:
         watched = state.get("watched")
         ledger.watched = Score.model_validate(watched) if watched is not None else None
         ledger.generalization = [Generalization.model_validate(point) for point in state.get("generalization", ())]
+        if state.get("adaptation") is not None:
+            ledger.adaptation = AdaptationState.from_state(state["adaptation"])
         return ledger

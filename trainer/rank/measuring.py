@@ -95,6 +95,10 @@ class Measuring:
         held_out = measured_loss(found)
         return loss_of(self.rows.train.samples, "train"), loss_of(self.rows.validation, "validation") if held_out is None else held_out
 
+    def on_test_rows(self, names: Sequence[MetricName]) -> Measurement:
+        """Return these figures of the model as it is, on the test rows."""
+        return self._measure(self.dataset.test, self.rows.test, names)
+
     def _on_test_rows(self, stage: Stage, model: str) -> Measurement:
         self.outbox.send(stage=stage)
         if not self.rows.test:

@@ -36,6 +36,7 @@ from trainer.rank.outbox import Outbox
 from trainer.rank.resuming import Start
 from trainer.rank.rows import Rows
 from trainer.rank.training import validation_every
+from trainer.reporting.adaptation import Adapted
 from trainer.reporting.hyperparameters import hyperparameters
 from trainer.reporting.predictions import json_lines, predictions_of
 from trainer.reporting.report import (
@@ -86,7 +87,13 @@ def add_exports(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> 
     """Write the exports that a finished run lacks, and add them to its report."""
     work, ledger, engine = trained.work, trained.start.ledger, trained.loaded.engine
     reported = metrics_of(report)
-    ledger.note(baseline=reported.baseline, final=reported.final, compared=reported.compared, score=reported.score or ledger.metrics.score)
+    ledger.note(
+        baseline=reported.baseline,
+        final=reported.final,
+        compared=reported.compared,
+        adaptation=reported.adaptation,
+        score=reported.score or ledger.metrics.score,
+    )
     outbox.send(stage=Stage.EXPORTING, progress=trained.progress.to_record(), metrics=ledger.metrics)
     missing = missing_results(work.place, work.config.exports)
     exported = export_forms(trained, [form for form in work.config.exports if f"{MODEL}/{form.value}" in missing], report)
@@ -105,6 +112,8 @@ class TestFigures:
     base: Measurement
     tuned: Measurement
     comparison: Comparison = field(default_factory=Comparison)
+    adapted: Adapted | None = None
+    """How plain texts were found, of a job that adapts to a domain."""
 
 
 def write_results(trained: TrainedRun, figures: TestFigures, checkpoints: Sequence[CheckpointRecord], outbox: Outbox) -> None:
@@ -212,6 +221,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
         hyperparameters=hyperparameters(config, task.route, trained.loaded.precision, packed=trained.loaded.packed, validation_every=every),
         predictions=predictions,
         unchanged=unchanged(figures.tuned) if task.facts.unchanged else None,
+        adapted=figures.adapted,
     )
 
 

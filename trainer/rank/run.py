@@ -8,8 +8,9 @@ Test: tests/trainer/rank/test_run.py (real Ray, a small model), tests/trainer/ra
 from finetune.api.record import OutputRecord
 from finetune.api.timings import TimedStage
 from trainer.model.packing import layout_finding
+from trainer.rank.adapting import Adapting
 from trainer.rank.assignment import Assignment
-from trainer.rank.best import take_best_weights
+from trainer.rank.best import take_best_weights, within_budget
 from trainer.rank.launch import collect_as_usual
 from trainer.rank.loading import Loaded, load
 from trainer.rank.measuring import Measuring
@@ -46,16 +47,19 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
     clock.begin(TimedStage.RESUME)
     start = resume(work, loaded, store, outbox)
     measuring = Measuring(work.inputs.task, config, dataset, loaded, rows, start.ledger, outbox)
+    adapting = Adapting(config, measuring)
     baseline = start.baseline
     if baseline is None and not measuring.base_outlives_training:
         clock.begin(TimedStage.BASE)
         baseline = measuring.baseline()
+        adapting.measure_base()
 
-    progress = train_model(work, loaded, rows, start, baseline, measuring, store, outbox)
+    progress = train_model(work, loaded, rows, start, baseline, measuring, adapting, store, outbox)
     if progress.stop_reason is StopReason.INTERRUPTED:
         return
     clock.begin(TimedStage.FINAL)
     step = take_best_weights(loaded.engine, store, start.ledger, outbox, progress.step)
+    adapting.check_budget(step, loaded.engine.broadcast(within_budget(store, step)))
 
     trained, report = TrainedRun(work, loaded, rows, start, progress, step), existing_report(work, loaded.engine, step)
     if report is not None:
@@ -67,6 +71,7 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
         baseline = measuring.baseline()
         clock.begin(TimedStage.FINAL)
     final = measuring.final(step)
-    figures = TestFigures(baseline, final, measuring.compared(baseline, final))
+    adapted = adapting.finish(step, progress.step, baseline, final, work.inputs.shift, outbox)
+    figures = TestFigures(baseline, final, measuring.compared(baseline, final), adapted)
     clock.begin(TimedStage.EXPORT)
     write_results(trained, figures, store.records, outbox)

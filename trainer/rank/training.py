@@ -4,6 +4,7 @@ Test: tests/trainer/rank/test_resume.py.
 """
 
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -21,9 +22,11 @@ from trainer.model.exporter import base_dtype
 from trainer.model.untuned import as_base
 from trainer.objectives.base import Batch
 from trainer.objectives.penalties import Penalties
+from trainer.rank.adapting import Adapting
 from trainer.rank.assignment import Assignment
 from trainer.rank.hooks.checkpoints import SaveCheckpoints, Timers
 from trainer.rank.hooks.figures import LogFigures
+from trainer.rank.hooks.general import MeasureTexts
 from trainer.rank.hooks.order import Hooks
 from trainer.rank.hooks.stop import StopOnRequest
 from trainer.rank.hooks.validation import Validate
@@ -53,7 +56,7 @@ def progress_at(start: Start, config: TrainConfig, rows: Rows) -> Progress:
 
 
 def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, baseline: Measurement | None, measuring: Measuring,
-                store: CheckpointStore, outbox: Outbox) -> Progress:  # fmt: skip
+                adapting: Adapting, store: CheckpointStore, outbox: Outbox) -> Progress:  # fmt: skip
     """Train to the end, to early stopping, or until the driver asks to stop; a run that was already trained returns at once."""
     progress = progress_at(start, work.config, rows)
     if work.only_results:
@@ -79,7 +82,7 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
             start.words.add(prepared.words)
             return prepared.batches
 
-        hooks = hooks_of(config, rows, measuring, sinks, checkpoints, clock)
+        hooks = hooks_of(config, rows, measuring, adapting, sinks, checkpoints, clock)
         hooks.make_up(ledger, progress)
         supervision, penalties = first_step_timed(hooks.supervision(), clock), penalties_of(config.regularization, engine.model)
         if engine.device.type == "cpu":
@@ -105,8 +108,8 @@ def first_step_timed(supervision: Supervision, clock: StageClock) -> Supervision
     return replace(supervision, note=note)
 
 
-def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, sinks: MetricsSink, checkpoints: SaveCheckpoints,
-             clock: StageClock) -> Hooks:  # fmt: skip
+def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, adapting: Adapting, sinks: MetricsSink,
+             checkpoints: SaveCheckpoints, clock: StageClock) -> Hooks:  # fmt: skip
     """Return this rank's hooks."""
     ledger, outbox, engine = measuring.ledger, measuring.outbox, measuring.loaded.engine
     stop, every, stopping = StopOnRequest(engine, outbox), validation_every(config, rows), config.regularization.early_stopping
@@ -119,18 +122,23 @@ def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, sinks: Metri
         if engine.rank == 0 and text not in outbox.warnings:
             outbox.warn(text)
 
+    def measure_texts(step: int) -> Mapping[str, float]:
+        with clock.within(TimedStage.VALIDATION):
+            return adapting.at_step(step, stop.between_batches)
+
     return Hooks(
         figures=LogFigures(ledger, sinks, outbox, logger.info) if engine.rank == 0 else None,
-        validation=Validate(validate, every, stopping, ledger, sinks, outbox, warn) if every else None,
+        validation=Validate(validate, every, stopping, ledger, sinks, outbox, warn) if every and rows.validation else None,
         stop=stop,
         checkpoints=checkpoints,
+        texts=MeasureTexts(measure_texts, every, ledger, sinks, outbox) if every and adapting.measures else None,
     )
 
 
 def validation_every(config: TrainConfig, rows: Rows) -> int | None:
-    """Return the number of steps between validations, by default one epoch; None without rows or general texts to measure."""
+    """Return the number of steps between validations, by default one epoch; None without rows or texts to measure."""
     steps_per_epoch = rows.per_epoch(config) / config.training.global_batch_size
-    return (config.evaluation.every_steps or max(1, round(steps_per_epoch))) if rows.validation or rows.general else None
+    return (config.evaluation.every_steps or max(1, round(steps_per_epoch))) if rows.validation or rows.general or rows.domain else None
 
 
 def open_sinks(work: Assignment, rank: int, resumed_from_step: int) -> AbstractContextManager[BufferedSink]:

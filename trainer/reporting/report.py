@@ -20,6 +20,7 @@ from trainer.evaluation.bootstrap import Interval
 from trainer.evaluation.comparison import Certainty, Comparison, Difference, Part, certainty_of
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.base import Figure
+from trainer.reporting.adaptation import Adapted, adaptation_figures
 
 SCHEMA_VERSION = 5
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "datasets", "sacrebleu", "jiwer")
@@ -105,6 +106,8 @@ class RunResult:
     unchanged: Measurement | None = None
     """Of tasks that improve a text: the text metrics of the rows as they were given."""
     augmentation: Mapping[str, Any] | None = None
+    adapted: Adapted | None = None
+    """Of a job that adapts to a domain."""
     checkpoints: Sequence[CheckpointRecord] = ()
     best: Score | None = None
     early_stopping: Mapping[str, Any] | None = None
@@ -146,6 +149,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in result.samples],
         "predictions": dict(result.predictions) if result.predictions is not None else None,
         "augmentation": dict(result.augmentation) if result.augmentation is not None else None,
+        "domainAdaptation": result.adapted.to_wire() if result.adapted is not None else None,
         "checkpoints": [checkpoint.to_wire() for checkpoint in result.checkpoints],
         "exports": [dict(export) for export in result.exports],
         "warnings": list(result.warnings),
@@ -177,7 +181,8 @@ def metrics_of(report: Mapping[str, Any]) -> Metrics:
     step = measured_step(report)
     metric = MetricName(report.get("judgedBy", MetricName.PERPLEXITY))  # an earlier schema named none: there was one for all
     score = None if step is None else score_of(final, metric, step)
-    return Metrics(baseline=baseline, final=final, best=report["best"], score=score, compared=_compared(report))
+    return Metrics(baseline=baseline, final=final, best=report["best"], score=score, compared=_compared(report),
+                   adaptation=adaptation_figures(report.get("domainAdaptation")))  # fmt: skip
 
 
 def _compared(report: Mapping[str, Any]) -> dict[MetricName, Compared]:

@@ -69,7 +69,10 @@ class CheckpointStore:
         self._place, self._owner, self._keep = place, owner, keep
         self.records: list[CheckpointRecord] = []
 
-    def save(self, tensors: Groups, trainer_state: Mapping[str, Any], *, step: int, attempt: int, score: Score | None) -> CheckpointRecord:
+    def save(
+        self, tensors: Groups, trainer_state: Mapping[str, Any], *, step: int, attempt: int, score: Score | None,
+        within_budget: bool | None = None,
+    ) -> CheckpointRecord:  # fmt: skip
         """Verify and publish the checkpoint of `step`, then remove those that are kept no longer. Each group of tensors is a file.
 
         Raises OSError when the disk fails, TornCheckpointError when what is read back is not what was written.
@@ -80,11 +83,12 @@ class CheckpointStore:
                 write_tensors(folder / f"{name}{TENSORS}", group)
             return {}
 
-        return self._publish(write, trainer_state, self._planned(step, attempt, score))
+        return self._publish(write, trainer_state, self._planned(step, attempt, score, within_budget))
 
     def save_parts(
-        self, part: Part, ranks: Ranks, trainer_state: Mapping[str, Any], *, step: int, attempt: int, score: Score | None
-    ) -> CheckpointRecord | None:
+        self, part: Part, ranks: Ranks, trainer_state: Mapping[str, Any], *, step: int, attempt: int, score: Score | None,
+        within_budget: bool | None = None,
+    ) -> CheckpointRecord | None:  # fmt: skip
         """As `save`, for a state that ranks share; all must call it. Each writes its part, verifies it, and sends rank 0 its digests.
 
         Returns when rank 0 has published, None on other ranks. Raises the same on all ranks when one cannot write its part, or
@@ -100,7 +104,7 @@ class CheckpointStore:
                 raise fault
             return None
         try:
-            record = self._publish_parts(part, ranks, trainer_state, self._planned(step, attempt, score))
+            record = self._publish_parts(part, ranks, trainer_state, self._planned(step, attempt, score, within_budget))
         except (OSError, TornCheckpointError) as error:
             ranks.broadcast(error)
             raise
@@ -118,7 +122,7 @@ class CheckpointStore:
 
         return self._publish(write, trainer_state, planned)
 
-    def _planned(self, step: int, attempt: int, score: Score | None) -> CheckpointRecord:
+    def _planned(self, step: int, attempt: int, score: Score | None, within_budget: bool | None) -> CheckpointRecord:
         return CheckpointRecord(
             step=step,
             uri=self._place.uri(checkpoint_name(step)),
@@ -126,6 +130,7 @@ class CheckpointStore:
             created_time=datetime.now(UTC),
             attempt=attempt,
             score=score,
+            within_budget=within_budget,
             verified=True,
         )
 
@@ -202,7 +207,7 @@ class CheckpointStore:
         None when no validated one is left, and when it is that of the step `at_hand`, whose weights need not be read.
         """
         faults: list[str] = []
-        while (best := best_score(self.records)) is not None and best.step != at_hand:
+        while (best := best_record(self.records)) is not None and best.step != at_hand:
             try:
                 return self.at_step(best.step), faults
             except TornCheckpointError as error:
@@ -213,14 +218,24 @@ class CheckpointStore:
 
 def mark_best(records: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
     """Return the records with `best` on the one of the best score, the earliest of equals."""
-    best = best_score(records)
+    best = best_record(records)
     return [record.model_copy(update={"best": best is not None and record.step == best.step}) for record in records]
 
 
+def best_record(records: Iterable[CheckpointRecord]) -> CheckpointRecord | None:
+    """Return the record of the best score, the first of equals; of those without a score the newest within a budget, if there is one.
+
+    One beyond the budget is never the best. None where nothing was validated.
+    """
+    allowed = sorted((record for record in records if record.within_budget is not False), key=lambda record: record.step)
+    best: CheckpointRecord | None = None
+    for record in allowed:
+        if record.score is not None and better(record.score, best.score if best is not None else None):
+            best = record
+    return best or next((record for record in reversed(allowed) if record.within_budget), None)
+
+
 def best_score(records: Iterable[CheckpointRecord]) -> Score | None:
-    """Return the best score of the records, the first of equals, or None when none was validated."""
-    best: Score | None = None
-    for record in records:
-        if record.score is not None and better(record.score, best):
-            best = record.score
-    return best
+    """Return the score of the best record, or None when none was validated."""
+    best = best_record(records)
+    return best.score if best is not None else None

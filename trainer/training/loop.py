@@ -30,6 +30,8 @@ class StopReason(StrEnum):
 
     EARLY = "EarlyStopped"
     """Validation found no improvement within the job's patience."""
+    BUDGET = "GeneralBudgetExceeded"
+    """General texts became less likely than the job's budget allows."""
     INTERRUPTED = "Interrupted"
     """The driver asked for it; another attempt continues."""
 

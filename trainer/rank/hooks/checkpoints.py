@@ -85,7 +85,9 @@ class SaveCheckpoints:
         """Save at the interval, at a new best, and after the last step."""
         best = self._ledger.metrics.best
         new_best = best is not None and best.step == progress.step
-        if self.due(progress) or new_best or progress.finished:
+        # Without a score to choose by, the newest weights within the budget are the result.
+        kept = best is None and self._ledger.adaptation.within(progress.step) is True
+        if self.due(progress) or new_best or kept or progress.finished:
             self.save(progress)
 
     def save(self, progress: Progress) -> None:
@@ -137,17 +139,18 @@ class SaveCheckpoints:
     def _begin(self, progress: Progress) -> None:
         engine, step, attempt, validated = self._engine, progress.step, self._config.job.attempt, self._ledger.metrics.validated
         score = validated if validated is not None and validated.step == step else None
+        within = self._ledger.adaptation.within(step)
         saved = self._state_at(progress) if engine.rank == 0 else {}
         memory = self._memory  # without it, files are written from where the state lies
         if memory is not None:
             memory.rewind()
         if self._ranks is not None:
             ranks, part = self._ranks, engine.part() if memory is None else engine.part().kept(memory.keep)
-            self._write(lambda: self._store.save_parts(part, ranks, saved, step=step, attempt=attempt, score=score))
+            self._write(lambda: self._store.save_parts(part, ranks, saved, step=step, attempt=attempt, score=score, within_budget=within))
             return
         state = engine.state(in_place if memory is None else memory.keep)
         if engine.rank == 0:
-            self._write(lambda: self._store.save(state.groups(), saved, step=step, attempt=attempt, score=score))
+            self._write(lambda: self._store.save(state.groups(), saved, step=step, attempt=attempt, score=score, within_budget=within))
 
     def _write(self, save: Callable[[], object]) -> None:
         if self._memory is not None:

@@ -47,11 +47,12 @@ class Validate:
         self._ledger.owes_validation = False
         self._sinks.log(progress.step, {f"validation/{name}": value for name, value in found.figures.items()})
         self._ledger.latest(found.figures)
+        self._ledger.adaptation.validated(progress.step, found.figures)
         self._keep_best(found, progress.step)
         self._keep_watched(found, progress.step)
         self._note_generalization(found, progress.step)
         if self._patience_is_over(found):
-            progress.stop_reason = StopReason.EARLY
+            progress.stop_reason = progress.stop_reason or StopReason.EARLY
         self._sender.send(metrics=self._ledger.metrics)
         progress.pause()
 
@@ -60,7 +61,7 @@ class Validate:
         if score is None:
             return
         self._ledger.note(validated=score, score=score)
-        if better(score, self._ledger.metrics.best):
+        if better(score, self._ledger.metrics.best) and self._ledger.adaptation.within(step) is not False:
             self._ledger.note(best=score)
 
     def _keep_watched(self, found: ValidationResult, step: int) -> None:
