@@ -18,7 +18,7 @@ from trainer.rank.adapting import BudgetExceededError
 
 DOMAIN = [f"the {color} {thing} is {color} and no other thing is {color}" for color in ("red", "green", "blue") for thing in
           ("apple", "river", "stone", "cloud", "house", "horse")]  # fmt: skip
-GENERAL = [f"{number} plus {number + 1} equals {2 * number + 1}; 0123456789 QWERTY" for number in range(24)]
+GENERAL = [f"{number}+{number + 1}={2 * number + 1};QWERTY" for number in range(24)]
 
 
 def write(path: Path, texts: list[str]) -> None:
@@ -120,9 +120,9 @@ def test_positions_between_base_and_tuned_are_those_of_mixed_weights(folder: Pat
 
 
 def test_the_result_is_bit_for_bit_that_of_a_run_without_a_sweep(folder: Path, adapted: tuple[str, dict[str, Any]]) -> None:
-    method, written = adapted
-    section = {name: value for name, value in config(folder, "x").to_wire()["domainAdaptation"].items()}
-    section["replay"] = {"sources": [{"path": str(folder / "replay.jsonl")}], "share": 0.25}
+    method, _ = adapted
+    replay = {"sources": [{"path": str(folder / "replay.jsonl")}], "share": 0.25}
+    section = {"generalEvaluation": [{"path": str(folder / "general.jsonl")}], "replay": replay}
     output = {"directory": str(folder / f"{method}-plain"), "export": ["merged"]}
     run(config(folder, "x", method={method: {"rank": 4} if method == "lora" else {}}, domainAdaptation=section, output=output))
     [one, other] = [(folder / name / "model" / "merged" / "model.safetensors").read_bytes() for name in (method, f"{method}-plain")]
