@@ -2,7 +2,8 @@
 
 The distance needs no model: how many tokens the tokenizer makes of a word, and the Jensen-Shannon divergence of the tokens of both
 sides (Lin 1991), in bits: 0 for equal distributions, 1 for texts without a common token. Texts are finite, so two samples of the same
-texts have some too: `chance` is that of two halves of the general texts. Test: tests/trainer/preflight/test_adapting.py.
+texts have some too: `chance` is that of two halves of the general texts. All samples have as many tokens, because fewer tokens are
+further apart. Test: tests/trainer/preflight/test_adapting.py.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from finetune.api.errors import InputError
 from finetune.api.tasks import ModelFamily, TaskName
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
-from trainer.data.sampler import replayed_in_epoch
+from trainer.data.sampled import count_of
+from trainer.data.sampler import random_for, replayed_in_epoch
 from trainer.tasks.base import Task
 from trainer.text.encoding import encode_texts
 
@@ -40,15 +42,6 @@ def refuse_unlikely(config: TrainConfig, task: Task[Any]) -> None:
         if given is not None:
             fix = "remove it; rows of another domain that are to be measured go into data.test, whose sources have figures of their own"
             raise InputError(field, f"cannot be measured for task {task.facts.name}: {REASONS[task.family]}", fix)
-
-
-@dataclass(frozen=True)
-class Side:
-    """Tokens of some texts."""
-
-    tokens_per_word: float
-    counts: NDArray[np.int64]
-    """How often each token occurs."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +80,23 @@ def shift_of(dataset: Dataset, task: Task[Any], tokenizer: Any) -> Shift | None:
     if not dataset.general or not sides:
         return None
     [(field, rows)] = sides.items()
-    texts = _some(dataset.general)
-    domain, general = side_of(_some(rows), tokenizer), side_of(texts, tokenizer)
-    halves = [side_of(texts[start::2], tokenizer).counts for start in (0, 1)] if len(texts) > 1 else []
-    chance = divergence(*halves) if halves else None
-    return Shift(field, (domain.tokens_per_word, general.tokens_per_word), divergence(domain.counts, general.counts), chance)
+    domain, general = _some(rows), _some(dataset.general)
+    specific, half, other = (tokens_of(texts, tokenizer) for texts in (domain, general[::2], general[1::2]))
+    per_word = len(specific) / _words(domain), (len(half) + len(other)) / _words(general)
+    if not len(other):
+        return Shift(field, per_word, divergence(specific, half), None)
+    size = min(map(len, (specific, half, other)))
+    return Shift(field, per_word, divergence(specific[:size], half[:size]), divergence(half[:size], other[:size]))
 
 
-def side_of(texts: Sequence[str], tokenizer: Any) -> Side:
-    """Return the tokens of texts, as they are without those that a tokenizer adds around a text."""
-    ids = [token for encoded in encode_texts(texts, tokenizer, special=False) for token in encoded.input_ids]
-    words = sum(len(text.split()) for text in texts)
-    return Side(len(ids) / max(1, words), np.bincount(np.array(ids, np.int64)))
+def tokens_of(texts: Sequence[str], tokenizer: Any) -> NDArray[np.int64]:
+    """Return the tokens of texts, one text after the other, without those that a tokenizer adds around a text."""
+    return np.array([token for encoded in encode_texts(texts, tokenizer, special=False) for token in encoded.input_ids], np.int64)
 
 
 def divergence(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    """Return the Jensen-Shannon divergence of two distributions, given as counts, in bits."""
+    """Return the Jensen-Shannon divergence of the distributions of two samples of tokens, in bits."""
+    one, other = np.bincount(one), np.bincount(other)
     shares = np.zeros((2, max(len(one), len(other), 1)))
     for share, counts in zip(shares, (one, other), strict=True):
         share[: len(counts)] = counts / max(1, counts.sum())
@@ -128,24 +122,35 @@ def adaptation_lines(config: TrainConfig, dataset: Dataset, shift: Shift | None,
     counts = [f"{len(rows)} {what}" for rows, what in ((dataset.general, "general"), (dataset.domain, "domain")) if rows]
     lines = [f"texts       {' and '.join(counts)} texts to measure likelihood on"] if counts else []
     if adaptation.replay is not None:
-        lines.append(f"replay      {len(dataset.replay)} rows; an epoch draws {replayed}, {adaptation.replay.share:.3g} of its rows")
+        lines.append(f"replay      {count_of(len(dataset.replay))}; an epoch draws {replayed}, {adaptation.replay.share:.3g} of its rows")
     return [*lines, *([shift.line()] if shift is not None else [])]
 
 
-def replay_findings(dataset: Dataset, replayed: int) -> list[str]:
+def replay_findings(config: TrainConfig, task: Task[Any], dataset: Dataset, tokenizer: Any) -> list[str]:
     """Report replay rows that an epoch repeats."""
-    rows = len(dataset.replay)
-    if not rows or replayed <= rows:
+    if not dataset.replay:
+        return []
+    length = config.training.max_sequence_length
+    own, rows = (task.count(side, tokenizer, length).pieces for side in (dataset.train, dataset.replay))
+    replayed = epoch_rows(own, config) - own
+    if replayed <= rows:
         return []
     return [f"{REPLAY}: an epoch draws {replayed} rows of {rows}, so each comes {replayed / rows:.3g} times; give more, or lower share"]
 
 
 def _some(examples: Sequence[Any]) -> list[str]:
+    """Return some of the texts, in random order: always the same ones."""
     count = min(len(examples), LOOKED_AT)
-    texts, characters = [], 0
-    for number in range(count):
+    places = [number * len(examples) // count for number in range(count)]
+    random_for("texts of a shift", count).shuffle(places)
+    texts, characters = list[str](), 0
+    for place in places:
         if characters >= CHARACTERS:
             break
-        texts.append(examples[number * len(examples) // count].text)
+        texts.append(examples[place].text)
         characters += len(texts[-1])
     return texts
+
+
+def _words(texts: Sequence[str]) -> int:
+    return max(1, sum(len(text.split()) for text in texts))

@@ -14,7 +14,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Dataset
 from trainer.data.sampled import Keep, Sampled, count_of, in_memory
 from trainer.data.shards import loss_tokens_of, tails_of, token_blocks, truncated_of
-from trainer.preflight.adapting import refuse_unlikely
+from trainer.preflight.adapting import refuse_unlikely, replay_findings
 from trainer.preflight.findings_answers import answer_findings, near_leakage_findings
 from trainer.preflight.findings_evaluation import evaluation_findings
 from trainer.preflight.limits import ModelLimits, limit_findings
@@ -54,6 +54,7 @@ def examine(task: Task[Any], dataset: Dataset, tokenizer: Any, config: TrainConf
         *answer_findings(dataset.train),
         *near_leakage_findings(dataset),
         *size_findings(dataset, tokenizer, task, config),
+        *replay_findings(config, task, dataset, tokenizer),
         *evaluation_findings(task, dataset, tokenizer, config, limits),
     ]
     return tuple(findings)
