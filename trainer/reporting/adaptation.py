@@ -15,6 +15,8 @@ from trainer.evaluation.comparison import compare
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.texts import increase_interval, increase_percent, likelihood
 
+RISE = "generalIncreasePercent"
+
 
 @dataclass(frozen=True)
 class Side:
@@ -60,7 +62,7 @@ class Adapted:
         general = self.sides.get("general")
         if general is not None:
             rise = increase_percent(likelihood(general.base), likelihood(general.tuned))
-            found["generalIncreasePercent"] = _finite(rise)
+            found[RISE] = _finite(rise)
             found["generalIncreaseInterval"] = _interval(increase_interval(general.base, general.tuned))
         shift = dict(self.shift) if self.shift is not None else {}
         bits = {
@@ -85,7 +87,7 @@ class Adapted:
         general = self.sides["general"]
         rise = increase_percent(likelihood(general.base), likelihood(point.figures["general"]))
         within = None if self.budget_percent is None else rise <= self.budget_percent
-        return {"position": point.position, **figures, "generalIncreasePercent": _finite(rise), "withinBudget": within}
+        return {"position": point.position, **figures, RISE: _finite(rise), "withinBudget": within}
 
 
 def adaptation_figures(written: Mapping[str, Any] | None) -> AdaptationFigures | None:
@@ -93,8 +95,8 @@ def adaptation_figures(written: Mapping[str, Any] | None) -> AdaptationFigures |
     words = [word for word in ("Perplexity", "PseudoPerplexity") if f"general{word}" in (written or {})]
     if written is None or not words:
         return None
-    value, rise = written[f"general{words[0]}"]["after"], written["generalIncreasePercent"]
-    return AdaptationFigures.of(words[0], *(math.nan if found is None else found for found in (value, rise)), written["withinBudget"])
+    value, rise = (math.nan if found is None else float(found) for found in (written[f"general{words[0]}"]["after"], written[RISE]))
+    return AdaptationFigures.of(words[0], value, rise, written["withinBudget"])
 
 
 def _side(side: Side) -> dict[str, Any]:

@@ -18,6 +18,12 @@ MAX_SAMPLES = 3
 SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tuned", "tuned", "green"), ("reference", "expected", "dim"))
 SHORT = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.UNCLEAR: "unclear"}
 """Verdicts, so that a table fits a terminal."""
+TEXT_HEADINGS = {
+    f"{side}{word}": f"{side.capitalize()} {heading}"
+    for word, heading in (("Perplexity", "perplexity"), ("PseudoPerplexity", "pseudo-perplexity"))
+    for side in ("general", "domain")
+}
+"""Of plain texts, by their names in a report."""
 PERCENT_MAX = 1000
 """From ten times the base on, a percentage is a long number that depends on how small the base happened to be."""
 
@@ -54,7 +60,41 @@ def metrics_table(report: Mapping[str, Any]) -> Table:
             facts.heading + (" (lower is better)" if facts.lower_is_better and not judged else ""),
             *figures, Text(certainty), *_change(base["value"], tuned, facts, verdict), Text(SHORT.get(verdict, "")),
         )  # fmt: skip
+    for row in text_rows(report.get("domainAdaptation"), unchanged=bool(before), judged=judged):
+        table.add_row(*row)
     return table
+
+
+def text_rows(adapted: Mapping[str, Any] | None, *, unchanged: bool, judged: bool) -> list[list[str | Text]]:
+    """Return the table's rows of plain texts; those of the test rows are the task's own figures, which have rows already."""
+    facts, found = METRICS[MetricName.PERPLEXITY], list[list[str | Text]]()
+    for key, side in (adapted or {}).items():
+        if key not in TEXT_HEADINGS or side["texts"] == "data.test":
+            continue
+        heading = TEXT_HEADINGS[key] + ("" if judged else " (lower is better)")
+        numbers = [*([""] if unchanged else []), *(_number(side[name], facts.decimals) for name in ("before", "after"))]
+        verdict = side["verdict"]
+        change = _change(side["before"], side["after"], facts, verdict)
+        found.append([heading, *numbers, Text(_interval(side["interval"], facts)), *change, Text(SHORT.get(verdict, ""))])
+    return found
+
+
+def text_lines(adapted: Mapping[str, Any] | None) -> list[str]:
+    """Return what a table has no room for: the rise of general texts with its interval and budget, and the weights between."""
+    if not adapted or adapted.get("generalIncreasePercent") is None:
+        return []
+    low_high = adapted["generalIncreaseInterval"]
+    interval = f" [{', '.join(f'{end:+.1f}' for end in low_high)}]" if low_high else ""
+    budget = adapted["budgetPercent"]
+    bound = "" if budget is None else f"; budget {budget:g} %, {'kept' if adapted['withinBudget'] else 'exceeded'}"
+    stopped = f", training ended at step {adapted['exceededAtStep']}" if adapted["exceededAtStep"] is not None else ""
+    lines = [
+        f"General texts: {adapted['generalIncreasePercent']:+.1f} %{interval}{bound}{stopped}, weights of step {adapted['chosenStep']}"
+    ]
+    for point in adapted["sweep"]:
+        named = [f"{TEXT_HEADINGS[key].lower()} {_number(point[key], 2)}" for key in TEXT_HEADINGS if key in point]
+        lines.append(f"{point['position']:.2f} of the way from base to tuned: {', '.join(named)}")
+    return lines
 
 
 def figures_table(report: Mapping[str, Any]) -> Table:
@@ -84,6 +124,7 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
             lines += [f"{heading} of the {model} model is left out: {reason}" for model, reason in reasons.items() if reason]
     lines += _groups(report)
     lines += steering_remarks(report)
+    lines += text_lines(report.get("domainAdaptation"))
     if any(change.get("verdict") == Verdict.UNCLEAR for change in report.get("change", {}).values()):
         lines.append(f"unclear: {Verdict.UNCLEAR}, the 95 % interval of the difference on the test rows includes 0")
     answers = report.get("answers") or {}

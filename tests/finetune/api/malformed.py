@@ -50,6 +50,31 @@ MALFORMED = [
         resource(data=_source(configMap={"name": "rows", "key": "a.csv"}, delimiter=";;")),
         ("spec.data.train[0].delimiter", "1"),
     ),
+    Malformed(
+        "an adaptation to nothing",
+        resource(domainAdaptation={}),
+        ("spec.domainAdaptation", "domainAdaptation: give at least one of replay, generalEvaluation, domainEvaluation"),
+    ),
+    Malformed(
+        "a budget without texts",
+        resource(domainAdaptation={"replay": {"sources": TRAIN}, "maxGeneralPerplexityIncreasePercent": 10}),
+        ("spec.domainAdaptation", "domainAdaptation.maxGeneralPerplexityIncreasePercent: needs generalEvaluation"),
+    ),
+    Malformed(
+        "a sweep without texts",
+        resource(domainAdaptation={"replay": {"sources": TRAIN}, "sweep": [0.5]}),
+        ("spec.domainAdaptation", "domainAdaptation.sweep: needs generalEvaluation"),
+    ),
+    Malformed(
+        "a position beyond the tuned weights",
+        resource(domainAdaptation={"generalEvaluation": TRAIN, "sweep": [1.0]}),
+        ("spec.domainAdaptation.sweep[0]", "should be less than 1"),
+    ),
+    Malformed(
+        "nothing but replay",
+        resource(domainAdaptation={"replay": {"sources": TRAIN, "share": 1}}),
+        ("spec.domainAdaptation.replay.share", "should be less than 1"),
+    ),
     Malformed("no training data", resource(data={"train": []}), ("spec.data.train", "at least 1 items")),
     Malformed("no data section", resource(data=REMOVED), ("spec.data", "Required value")),
     Malformed(

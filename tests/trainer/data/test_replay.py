@@ -52,10 +52,11 @@ def test_batches_of_like_length_keep_their_share() -> None:
     grouped = Order(rows, size, 3, lengths, Replay(40, count, 3))
     mixed = Order(rows, size, 3, None, Replay(40, count, 3))
     assert {sum(row >= rows for _, row in batch) for batch in batches(grouped, 30)} == {2}
-    spread = [
-        np.mean([np.ptp(lengths[[row for _, row in batch if row < rows]]) for batch in batches(order, 30)]) for order in (grouped, mixed)
-    ]
-    assert spread[0] < spread[1] / 3
+
+    def spread(order: Order) -> float:
+        return float(np.mean([np.ptp(lengths[[row for _, row in batch if row < rows]]) for batch in batches(order, 30)]))
+
+    assert spread(grouped) < spread(mixed) / 3
     for epoch in range(2):
         first, last = epoch * grouped.rows, (epoch + 1) * grouped.rows
         pairs = [[pair for batch in batches(order, 80) for pair in batch][first:last] for order in (grouped, mixed)]

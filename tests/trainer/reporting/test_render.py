@@ -147,3 +147,52 @@ def test_a_figure_that_is_left_out_is_a_dash_and_a_reason() -> None:
 def test_answers_that_were_cut_are_reported_with_their_share() -> None:
     assert "Answers cut at 128 new tokens: 80% of the base model's, 10% of the tuned model's" in shown(report(cut_answers=(24, 3)))
     assert "Answers cut" not in shown(report())
+
+
+ADAPTED = {
+    "generalPerplexity": {"texts": "domainAdaptation.generalEvaluation", "before": 20.0, "after": 21.0, "interval": [20.5, 21.5],
+                          "verdict": "worse"},
+    "domainPerplexity": {"texts": "domainAdaptation.domainEvaluation", "before": 40.0, "after": 30.0, "interval": [29.0, 31.0],
+                         "verdict": "better"},
+    "generalIncreasePercent": 5.0, "generalIncreaseInterval": [2.5, 7.5], "budgetPercent": 10, "withinBudget": True,
+    "chosenStep": 20, "exceededAtStep": 30,
+    "sweep": [{"position": 0.5, "generalPerplexity": 20.4, "domainPerplexity": 33.0, "generalIncreasePercent": 2.0, "withinBudget": True}],
+}  # fmt: skip
+
+
+def test_general_and_domain_texts_have_rows_and_the_budget_a_line() -> None:
+    document = report() | {"domainAdaptation": ADAPTED}
+    document["change"]["perplexity"]["verdict"] = "better"
+    text = shown(document)
+    assert line(text, "General perplexity").split() == [
+        "General",
+        "perplexity",
+        "20.00",
+        "21.00",
+        "20.50–21.50",
+        "▲",
+        "+1.00",
+        "+5",
+        "%",
+        "worse",
+    ]
+    assert line(text, "Domain perplexity").split() == [
+        "Domain",
+        "perplexity",
+        "40.00",
+        "30.00",
+        "29.00–31.00",
+        "▼",
+        "-10.00",
+        "-25",
+        "%",
+        "better",
+    ]
+    assert "General texts: +5.0 % [+2.5, +7.5]; budget 10 %, kept, training ended at step 30, weights of step 20" in text
+    assert "0.50 of the way from base to tuned: general perplexity 20.40, domain perplexity 33.00" in text
+
+
+def test_test_rows_that_are_the_domain_have_no_second_row() -> None:
+    adapted = ADAPTED | {"domainPerplexity": ADAPTED["domainPerplexity"] | {"texts": "data.test"}}  # type: ignore[operator]
+    assert "Domain perplexity" not in shown(report() | {"domainAdaptation": adapted})
+    assert "General" not in shown(report())

@@ -29,9 +29,9 @@ def store(folder: Path, owner: str = "uid-1", keep: int = 2) -> CheckpointStore:
     return CheckpointStore(LocalFolder(folder, "pvc://models/job"), owner, keep)
 
 
-def save(checkpoints: CheckpointStore, step: int, perplexity: float | None = None) -> None:
+def save(checkpoints: CheckpointStore, step: int, perplexity: float | None = None, within: bool | None = None) -> None:
     score = None if perplexity is None else Score.of(MetricName.PERPLEXITY, perplexity, step)
-    in_background(lambda: checkpoints.save(state(step), {"step": step}, step=step, attempt=1, score=score))
+    in_background(lambda: checkpoints.save(state(step), {"step": step}, step=step, attempt=1, score=score, within_budget=within))
 
 
 def value(record: CheckpointRecord) -> float | None:
@@ -67,6 +67,31 @@ def test_the_newest_and_the_best_are_kept_and_nothing_else_is_visible(tmp_path: 
         save(checkpoints, step, perplexity)
     assert names(tmp_path) == ["step-2", "step-3", "step-4"]
     assert [(record.step, record.best) for record in checkpoints.records] == [(2, True), (3, False), (4, False)]
+
+
+@pytest.mark.parametrize(
+    ("saved", "best"),
+    [
+        pytest.param([(1, 9.0, True), (2, 7.0, True), (3, 5.0, False), (4, 4.0, False)], 2, id="the best score within it"),
+        pytest.param([(1, None, True), (2, None, True), (3, None, False), (4, None, None)], 2, id="without scores the newest within it"),
+        pytest.param([(1, 9.0, True), (2, None, True), (3, 5.0, False)], 1, id="a score decides where there is one"),
+        pytest.param([(1, 9.0, False), (2, 7.0, False)], None, id="none is within it"),
+    ],
+)
+def test_beyond_a_budget_no_checkpoint_is_the_best_and_the_best_within_it_is_kept(
+    tmp_path: Path, saved: list[tuple[int, float | None, bool | None]], best: int | None
+) -> None:
+    checkpoints = store(tmp_path, keep=1)
+    for step, perplexity, within in saved:
+        save(checkpoints, step, perplexity, within)
+    last = saved[-1][0]
+    assert [(record.step, record.best) for record in checkpoints.records] == [
+        *([(best, True)] if best is not None else []), (last, False)
+    ]  # fmt: skip
+    again = store(tmp_path, keep=1)
+    again.newest()
+    found, faults = again.best(last)
+    assert (found and found.record.step, faults) == (best, [])
 
 
 def flip_a_byte(path: Path) -> None:
