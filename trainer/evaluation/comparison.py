@@ -62,6 +62,8 @@ class Comparison:
     base: Mapping[MetricName, Certainty] = field(default_factory=dict)
     tuned: Mapping[MetricName, Certainty] = field(default_factory=dict)
     difference: Mapping[MetricName, Difference] = field(default_factory=dict)
+    by_source: Mapping[MetricName, Mapping[str, Difference]] = field(default_factory=dict)
+    """Of the rows of each data source, if there are several."""
 
     def in_short(self) -> dict[MetricName, Compared]:
         """Return the tuned model's intervals and the verdicts, for the progress record."""
@@ -86,7 +88,13 @@ def compare(base: Measurement, tuned: Measurement) -> Comparison:
         name: difference for name in left if name in right and (difference := _difference(name, left[name], right[name])) is not None
     }
     certain_base, certain_tuned = ({name: resampled.certainty for name, resampled in side.items()} for side in (left, right))
-    return Comparison(certain_base, certain_tuned, differences)
+    sources = {name: _by_source(name, left[name].sources, right[name].sources) for name in left if name in right}
+    return Comparison(certain_base, certain_tuned, differences, {name: found for name, found in sources.items() if found})
+
+
+def _by_source(name: MetricName, base: Mapping[str, "_Resampled"], tuned: Mapping[str, "_Resampled"]) -> dict[str, Difference]:
+    pairs = {source: _difference(name, base[source], tuned[source]) for source in base if source in tuned}
+    return {source: difference for source, difference in pairs.items() if difference is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +105,7 @@ class _Resampled:
     rows: int
     signature: str
     certainty: Certainty
+    sources: Mapping[str, "_Resampled"] = field(default_factory=dict)
 
 
 def _resampled(found: Measurement) -> dict[MetricName, _Resampled]:
@@ -110,8 +119,9 @@ def _resampled(found: Measurement) -> dict[MetricName, _Resampled]:
         for name, found_rows in statistics.items():
             interval = _interval(name, values[name])
             why = _why_none(name, values[name], len(evidence)) if interval is None else None
-            certainty = Certainty(interval, sources[name], groups[name], why)
-            result[name] = _Resampled(values[name], len(evidence), found_rows.signature, certainty)
+            certainty = Certainty(interval, _as_parts(sources[name]), _as_parts(groups[name]), why)
+            apart = {source: resampled for source, (_, resampled) in sources[name].items() if resampled is not None}
+            result[name] = _Resampled(values[name], len(evidence), found_rows.signature, certainty, apart)
     return result
 
 
@@ -142,18 +152,27 @@ def _values(tables: Mapping[MetricName, NDArray[Any]]) -> dict[MetricName, Float
     return {name: found.get(name, np.zeros(0)) for name in tables}
 
 
-def _parts(names: Sequence[MetricName], evidence: Evidence, parts: Mapping[str, Integers]) -> dict[MetricName, dict[str, Part]]:
+_Parts = dict[str, tuple[Part, _Resampled | None]]
+
+
+def _as_parts(found: _Parts) -> dict[str, Part]:
+    return {name: part for name, (part, _) in found.items()}
+
+
+def _parts(names: Sequence[MetricName], evidence: Evidence, parts: Mapping[str, Integers]) -> dict[MetricName, _Parts]:
     """Return the figures of each part, as if its rows were all there are: a row's statistics may depend on the other rows."""
-    found: dict[MetricName, dict[str, Part]] = {name: {} for name in names}
+    found: dict[MetricName, _Parts] = {name: {} for name in names}
     for part, rows in parts.items():
         alone = evidence.at(rows)
         defined = [name for name in names if implementations()[name].reason_left_out(alone) is None]
-        tables = {name: implementations()[name].statistics(alone).rows for name in defined}
+        statistics = {name: implementations()[name].statistics(alone) for name in defined}
+        tables = {name: of_rows.rows for name, of_rows in statistics.items()}
         values = _values(tables)
         for name in names:
             value = float(implementations()[name].value(tables[name].sum(axis=0, dtype=float))) if name in tables else math.nan
             interval = _interval(name, values[name]) if name in tables else None
-            found[name][part] = Part(value if math.isfinite(value) else None, len(rows), interval)
+            resampled = _Resampled(values[name], len(rows), statistics[name].signature, Certainty()) if name in tables else None
+            found[name][part] = Part(value if math.isfinite(value) else None, len(rows), interval), resampled
     return found
 
 

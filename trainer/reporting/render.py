@@ -60,9 +60,28 @@ def metrics_table(report: Mapping[str, Any]) -> Table:
             facts.heading + (" (lower is better)" if facts.lower_is_better and not judged else ""),
             *figures, Text(certainty), *_change(base["value"], tuned, facts, verdict), Text(SHORT.get(verdict, "")),
         )  # fmt: skip
+        if name == report.get("judgedBy"):
+            for row in source_rows(report, facts, unchanged=bool(before)):
+                table.add_row(*row)
     for row in text_rows(report.get("domainAdaptation"), unchanged=bool(before), judged=judged):
         table.add_row(*row)
     return table
+
+
+def source_rows(report: Mapping[str, Any], facts: MetricFacts, *, unchanged: bool) -> list[list[str | Text]]:
+    """Return a row for each data source of the test rows, if there are several: what the job is judged by, on its rows alone."""
+    base, tuned = (report[side].get(facts.name, {}).get("sources", {}) for side in ("baseline", "final"))
+    changes, found = report["change"].get(facts.name, {}).get("sources", {}), list[list[str | Text]]()
+    names = {source["field"]: source["name"] for source in report.get("data", {}).get("sources", ())}
+    shown = [names.get(source, source) for source in tuned]
+    for source, part in tuned.items():
+        name = names.get(source, source)
+        heading = f"  {name if shown.count(name) == 1 else source}"
+        before, verdict = base.get(source, {}).get("value"), changes.get(source, {}).get("verdict")
+        numbers = [*([""] if unchanged else []), *(_number(value, facts.decimals) for value in (before, part["value"]))]
+        change = _change(before, part["value"], facts, verdict)
+        found.append([heading, *numbers, Text(_interval(part.get("interval"), facts)), *change, Text(SHORT.get(verdict, ""))])
+    return found
 
 
 def text_rows(adapted: Mapping[str, Any] | None, *, unchanged: bool, judged: bool) -> list[list[str | Text]]:

@@ -141,7 +141,11 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "measuredStep": result.measured_step,
         "judgedBy": result.judged_by.value,
         "change": {
-            name: change_to_wire(baseline[name], final[name], result.comparison.difference.get(name)) for name in baseline if name in final
+            name: change_to_wire(
+                baseline[name], final[name], result.comparison.difference.get(name), result.comparison.by_source.get(name, {})
+            )
+            for name in baseline
+            if name in final
         },
         "best": result.best.to_wire() if result.best else None,
         "earlyStopping": dict(result.early_stopping) if result.early_stopping is not None else None,
@@ -257,15 +261,23 @@ def _interval(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]
 
 
-def change_to_wire(base: Figure, tuned: Figure, found: Difference | None) -> dict[str, Any]:
+def change_to_wire(
+    base: Figure, tuned: Figure, found: Difference | None, by_source: Mapping[str, Difference] | None = None
+) -> dict[str, Any]:
     """Return the difference tuned - base, the ratio tuned / base where it is defined, and what the rows show of the difference."""
     if base.value is None or tuned.value is None:
         return {"difference": None, "ratio": None}
     ratio = tuned.value / base.value if base.value and math.isfinite(base.value) else None
     change: dict[str, Any] = {"difference": _finite(tuned.value - base.value), "ratio": _finite(ratio)}
     if found is not None:
-        change |= {"interval": _interval(found.interval), "pValue": found.p_value, "verdict": found.verdict.value}
+        change |= _difference(found)
+    if by_source:
+        change["sources"] = {source: _difference(difference) for source, difference in by_source.items()}
     return change
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return {"interval": _interval(found.interval), "pValue": found.p_value, "verdict": found.verdict.value}
 
 
 def _finite(value: float | None) -> float | None:

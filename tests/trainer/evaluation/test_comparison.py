@@ -177,3 +177,19 @@ def test_a_calibration_error_has_no_interval_because_resamples_are_biased() -> N
     assert (calibration.interval, calibration.no_interval) == (None, "resamples of the rows are biased")
     assert {part.interval for part in calibration.sources.values()} == {None}
     assert all(certainty.interval is not None for certainty in found.values())
+
+
+def test_the_difference_of_a_source_is_that_of_its_rows_alone() -> None:
+    sources = Tags.of(["data.test[0]"] * 12 + ["data.test[1]"] * 12)
+    base = TokenRows(NLL[:24], TOKENS[:24], 4 * TOKENS[:24], sources)
+    better = np.where(np.arange(24) < 12, 0.5, 1.2)
+    tuned = TokenRows(NLL[:24] * better, TOKENS[:24], 4 * TOKENS[:24], sources)
+    names = [MetricName.PERPLEXITY, MetricName.BITS_PER_BYTE]
+    found = compare(*(measured_from(Needs.TOKEN_SUMS, rows, names) for rows in (base, tuned))).by_source
+    for name in names:
+        assert {source: difference.verdict for source, difference in found[name].items()} == {
+            "data.test[0]": Verdict.BETTER, "data.test[1]": Verdict.WORSE
+        }  # fmt: skip
+        for source, rows in (("data.test[0]", np.arange(12)), ("data.test[1]", np.arange(12, 24))):
+            alone = compare(*(measured_from(Needs.TOKEN_SUMS, side.at(rows), names) for side in (base, tuned)))
+            assert found[name][source] == alone.difference[name]

@@ -196,3 +196,17 @@ def test_test_rows_that_are_the_domain_have_no_second_row() -> None:
     adapted = ADAPTED | {"domainPerplexity": ADAPTED["domainPerplexity"] | {"texts": "data.test"}}  # type: ignore[operator]
     assert "Domain perplexity" not in shown(report() | {"domainAdaptation": adapted})
     assert "General" not in shown(report())
+
+
+def test_the_figure_that_a_job_is_judged_by_is_shown_for_each_source_of_the_test_rows() -> None:
+    document = report(baseline={"accuracy": Figure(0.5)}, final={"accuracy": Figure(0.8)}) | {"judgedBy": "accuracy"}
+    document["baseline"]["accuracy"]["sources"] = {"data.test[0]": {"value": 0.4, "rows": 20}, "data.test[1]": {"value": 0.6, "rows": 20}}
+    document["final"]["accuracy"]["sources"] = {
+        "data.test[0]": {"value": 0.9, "interval": [0.8, 0.95], "rows": 20},
+        "data.test[1]": {"value": 0.5, "interval": None, "rows": 20},
+    }
+    document["change"]["accuracy"] |= {"verdict": "better", "sources": {"data.test[0]": {"verdict": "better"}}}
+    document["data"] |= {"sources": [{"field": "data.test[0]", "name": "target.csv"}, {"field": "data.test[1]", "name": "source.csv"}]}
+    text = shown(document)
+    assert line(text, "target.csv").split() == ["target.csv", "0.400", "0.900", "0.800–0.950", "▲", "+0.500", "+125", "%", "better"]
+    assert line(text, "source.csv").split() == ["source.csv", "0.600", "0.500", "▼", "-0.100", "-17", "%"]
