@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from finetune.api.base import WireModel
+from finetune.api.base import Rule, WireModel
 from finetune.api.metrics import METRICS, MetricName, Needs, OneOf
 from finetune.api.tasks import METRICS_OF_TASKS, VALIDATED_METRICS, Route, in_words, per_task, scores
 
@@ -52,6 +52,21 @@ class Generation(WireModel):
 TEXT_METRICS = tuple(name for name in METRICS_OF_TASKS if METRICS[name].needs is Needs.GENERATED_TEXT)
 
 
+class Ablation(StrEnum):
+    """Parts of a job whose effect is measured: a control run is trained without the part."""
+
+    AUGMENTATION = "augmentation"
+    WEIGHT_DECAY = "weightDecay"
+    DROPOUT = "dropout"
+    EARLY_STOPPING = "earlyStopping"
+    DATA = "data"
+    """Trained on shares of the rows, not without them."""
+
+
+DATA_SHARES = (0.25, 0.5)
+"""Shares of the training rows that control runs of `data` learn; the job's own run has learned all of them."""
+
+
 class Evaluation(WireModel):
     """What is measured on the held-out rows: validation rows during training; test rows with the base model and with the tuned one."""
 
@@ -75,6 +90,25 @@ class Evaluation(WireModel):
         " Runs of white space are one space in both.",
     )
     generation: Generation | None = Field(None, description=f"How answers are generated for {in_words(TEXT_METRICS)}.")
+    ablations: list[Ablation] | None = Field(
+        None,
+        min_length=1,
+        max_length=len(Ablation),
+        description="Parts of the job whose effect is measured. For each of them a control run is trained after the job's own, with the"
+        " same seed and everything else alike, and the report says on the same test rows what the part brought, with its 95 % interval."
+        " augmentation, weightDecay and dropout: without it (dropout is what the job sets, not what the model has of its own)."
+        " earlyStopping: to the end, with the last weights."
+        " data: on 25 % and on 50 % of the training rows, for as many epochs; each costs its share of the job's own training,"
+        " every other one as much as that again.",
+    )
+
+    rules = (
+        Rule(
+            "!has(self.ablations) || self.ablations.all(name, self.ablations.exists_one(other, other == name))",
+            lambda evaluation: len(set(evaluation.ablations or ())) == len(evaluation.ablations or ()),
+            "evaluation.ablations: name each part once",
+        ),
+    )
 
     def metrics_of(self, route: Route) -> tuple[MetricName, ...]:
         """What is measured on the test rows: always what costs no generation, of the rest what is listed, by default the task's own."""

@@ -100,7 +100,8 @@ def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime |
             "report_cursor": str(Cursor(record.attempt, record.cluster, record.sequence)),
         }
     )
-    seen = {"last_step": training.step if training else None, "resumed_from_step": record.resumed_from_step}
+    own = training if training is not None and training.run is None else None  # an attempt counts the steps of the job's own run
+    seen = {"last_step": own.step if own else None, "resumed_from_step": record.resumed_from_step}
     return attempts.update(status, **{name: value for name, value in seen.items() if value is not None})
 
 
@@ -110,6 +111,7 @@ def _progress(before: Progress | None, record: ProgressRecord, received: datetim
         return (before or Progress()).model_copy(update={"stage": record.stage.value, "last_report_time": received})
     return Progress(
         stage=record.stage.value,
+        run=training.run,
         step=training.step,
         total_steps=training.total_steps,
         epoch=f"{training.epoch:.2f}" if math.isfinite(training.epoch) else None,

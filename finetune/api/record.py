@@ -91,6 +91,8 @@ class TrainingProgress(WireModel):
     """Over all ranks, in recent steps; None until it is known."""
     eta_seconds: float | None = None
     """Until the last training step, without evaluation and export; None until it is known."""
+    run: Annotated[str, Field(max_length=64)] | None = None
+    """Which run of the job it is, such as `ablation weightDecay`; None for the job's own."""
 
 
 def finite(figures: Mapping[Name, float]) -> dict[Name, float]:

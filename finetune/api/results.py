@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from finetune.api.evaluation import Ablation
 from finetune.api.sections import Export
 
 REPORT, MODEL, PREDICTIONS = "report.json", "model", "predictions.jsonl"
+MEASUREMENT = "measurement.json"
+"""What the figures on the test rows were computed from, row by row, so that runs can be compared pair by pair."""
+ABLATIONS = "ablations"
+"""Folder of the control runs."""
+KEPT = {"predictions": PREDICTIONS, "measurement": MEASUREMENT}
+"""Files that a report names, by the member that does."""
 SMALL_FILES = {Export.ADAPTER: "adapter_config.json", Export.MERGED: "config.json"}
 WEIGHTS = {Export.ADAPTER: "adapter_model.safetensors", Export.MERGED: "model.safetensors"}
 
@@ -43,13 +50,24 @@ class ResultsFolder:
         return [path.relative_to(self.root).as_posix() for path in there.iterdir() if path.is_file()] if there.is_dir() else []
 
 
-def missing_results(results: Results, forms: Iterable[Export]) -> list[str]:
-    """Return what the output of a finished run lacks, as paths in it: report.json, predictions.jsonl, model/adapter, model/merged."""
-    report = read_report(results)
+def missing_results(results: Results, forms: Iterable[Export], *, to_compare: bool = False) -> list[str]:
+    """Return what the output of a finished run lacks, as paths in it: report.json, predictions.jsonl, model/adapter, model/merged.
+
+    Also measurement.json, if the report names it, or other runs are `to_compare` with this one.
+    """
+    report, there = read_report(results), results.names()
     missing = [] if report is not None else [REPORT]
-    if report is not None and report.get("predictions") and PREDICTIONS not in results.names():
-        missing.append(PREDICTIONS)
+    named = {name for member, name in KEPT.items() if report is not None and report.get(member)}
+    named |= {MEASUREMENT} if to_compare else set()
+    missing += [name for name in KEPT.values() if name in named and name not in there]
     return missing + [f"{MODEL}/{form.value}" for form in forms if not _whole(results, form)]
+
+
+def missing_ablations(results: Results, ablations: Iterable[Ablation]) -> list[str]:
+    """Return the control runs whose effect the report of a run lacks, as paths in its output."""
+    report = read_report(results) or {}
+    there = {entry["name"] for entry in report.get("ablations") or ()} | ({Ablation.DATA.value} if report.get("dataCurve") else set())
+    return [f"{ABLATIONS}/{ablation.value}" for ablation in ablations if ablation.value not in there]
 
 
 def read_report(results: Results) -> dict[str, Any] | None:

@@ -227,6 +227,11 @@ class Data(WireModel):
     )
     test: list[Source] | None = Field(None, min_length=1, max_length=64, description="Sources of test rows.")
     test_fraction: Fraction | None = Field(None, description="Share of the training rows held out for the test instead, by content hash.")
+    max_train_rows: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
+        None,
+        description="Train on at most so many of the training rows, after all splits, drawn by training.seed and content hash: fewer rows"
+        " are always among more of them. Of classes, each gets its turn, so that all keep rows.",
+    )
 
     rules = (
         at_most_one("validation", "validation_fraction", what="data"),

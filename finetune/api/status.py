@@ -90,6 +90,10 @@ class Progress(WireModel):
         description="What the trainer is doing: ReadingData, Starting, EvaluatingBaseline, Training, EvaluatingFinal, Exporting or"
         " Finished.",
     )
+    run: str | None = Field(
+        None,
+        description="Which further run of the job the steps are of, such as ablation weightDecay; missing for the job's own.",
+    )
     step: int | None = Field(None, description="Optimizer steps finished.")
     total_steps: int | None = Field(None, description="Optimizer steps of the whole run; early stopping may end it before.")
     epoch: str | None = Field(None, description="Passes over the training rows, finished and begun: 1.50 is halfway through the second.")

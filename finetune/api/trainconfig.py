@@ -65,6 +65,19 @@ class ProgressTarget(WireModel):
     file: str | None = None
 
 
+class DerivedRun(WireModel):
+    """Says that this run is trained beside the job's own, in a folder below its output, with a configuration made from it."""
+
+    name: str
+    """As people read it, such as `ablation weightDecay`."""
+    main: str
+    """Output folder of the job's own run."""
+    figures_only: bool = False
+    """Nobody uses its model: no export, no answers, and no checkpoint once its figures are there."""
+    last_weights: bool = False
+    """The last weights are the result, whichever were best on the validation rows."""
+
+
 class TrainConfig(WireModel):
     """One attempt of one job."""
 
@@ -82,6 +95,8 @@ class TrainConfig(WireModel):
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     output: OutputFolder
     progress: ProgressTarget
+    derived: DerivedRun | None = None
+    """None for the job's own run."""
     dashboard: bool = False
     """Start the dashboard of a local Ray, which takes processor time and memory. On a cluster KubeRay starts it in any case."""
 
@@ -127,9 +142,11 @@ class TrainConfig(WireModel):
     def lineage(self) -> dict[str, Any]:
         """Return the fields that a checkpoint's continuation must share, in wire form.
 
-        Where files lie is left out, so that a folder may be moved: what is in them is compared instead (rows, weights).
+        Where files lie is left out, so that a folder may be moved: what is in them is compared instead (rows, weights). So is what is
+        measured by other runs: it changes nothing about this one.
         """
         wire = self.to_wire()
+        wire["evaluation"].pop("ablations", None)
         return {name: _without_paths(wire.get(name)) for name in LINEAGE_FIELDS}
 
     def lineage_digest(self) -> str:

@@ -78,6 +78,11 @@ class Example(ABC):
         return None
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of a row that has any: what `few_answers` are made of."""
+        return () if self.answer is None else (self.answer,)
+
+    @property
     def text_size(self) -> tuple[int, int]:
         """Characters and UTF-8 bytes of a text that may become several samples; zeros for a row that is always one."""
         return 0, 0

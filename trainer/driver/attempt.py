@@ -3,10 +3,12 @@
 Touches the output folder, and Ray through `Workers`. Tests: tests/trainer/driver/test_attempt.py, tests/trainer/rank/test_run.py.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from finetune.api.errors import RunError
@@ -18,21 +20,24 @@ from finetune.api.record import (
     Result,
     Stage,
 )
-from finetune.api.results import MODEL, PREDICTIONS, REPORT, missing_results, read_report
+from finetune.api.results import KEPT, MODEL, REPORT, missing_results, read_report
 from finetune.api.timings import TimedStage, started_by
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
+from trainer.driver.ablations import ablation_plan
+from trainer.driver.derived import OWN, Done, PartOfRecord, Plan, Planned
 from trainer.driver.exits import Exit, exit_of, interrupted
-from trainer.driver.finished import print_report, update_from_report
+from trainer.driver.finished import print_report, progress_of, update_from_report
 from trainer.driver.here import go_first, prepare_environment, runs_here
-from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, open_target
+from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, Reports, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import Workers, fit
 from trainer.model.torchless import import_torch_beside
-from trainer.preflight.inputs import check_inputs
+from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.rank.launch import collect_rarely
 from trainer.reporting.stageclock import StageClock
-from trainer.storage.manifest import checkpoint_names
+from trainer.storage.kinds import output_place
+from trainer.storage.manifest import CHECKPOINTS, checkpoint_names
 from trainer.storage.ownership import Ownership, no_checkpoint_left
 
 logger = logging.getLogger(__name__)
@@ -94,62 +99,150 @@ def publish(publisher: Publisher, end: Exit) -> None:
 
 
 def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock: StageClock, workers: Workers) -> str:
-    """Check, train and report; return the closing words. Raises what went wrong."""
-    finished = Ownership.of(config, {}).check_configuration()
-    if not finished and not runs_here(config):
-        workers.begin()
-    with data_of_a_run(Path(config.output.directory)) as data:
-        return _attempt(config, data, publisher, stop, clock, workers)
+    """Check, train and report, the job's own run and those before and after it; return the closing words. Raises what went wrong."""
+    return Job(plan_of(config), publisher, stop, clock, workers).run(config)
 
 
-def _attempt(config: TrainConfig, data: DataFolder, publisher: Publisher, stop: StopRequest, clock: StageClock, workers: Workers) -> str:
-    publisher.update(stage=Stage.READING)
-    inputs = check_inputs(config, data, clock.begin, rehearse_here=runs_here(config))
-    ownership = Ownership.of(config, inputs.digests(config)).as_recorded()
-    directory, place = Path(config.output.directory), ownership.place
-    finished = ownership.finished()
-    place.recover(MODEL)  # a form that a killed export had moved aside is not missing
-    missing, report = missing_results(place, config.exports), read_report(place)
-    if finished and report is not None:
-        publisher.update(**update_from_report(report, place))
-    if finished and not missing:
-        print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains it again.")
-        return "this run is finished already; nothing was changed"
-    if finished and not checkpoint_names(place):
-        raise no_checkpoint_left(place, config.job.uid)
-    if finished:
-        logger.info("the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing))
-    else:
-        ownership.write(finished=False)
-        for name in (REPORT, PREDICTIONS):  # of an attempt that died before it was recorded as finished: what is trained now has none yet
-            place.remove(name)
-    data.keep()
-    publisher.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
-    if inputs.found:
-        print(f"tokens of an earlier start are used: {', '.join(inputs.found)}", flush=True)
-    clock.begin(TimedStage.TOKENS)
-    inputs = inputs.with_tokens(config, data)
-    publisher.update(stage=Stage.STARTING)
-    fit(config, inputs, ownership, publisher, stop, clock, workers, only_results=finished)
-    if missing := missing_results(place, config.exports):
-        if stop.wanted:
-            raise InterruptedRunError(STOPPED)
-        raise MissingResultsError(f"the workers ended without an error, but {directory} lacks {', '.join(missing)}")
-    ownership.write(finished=True)
-    try:
-        print_report(read_report(place) or {})
-    except Exception as error:  # the run is done and written; a terminal that cannot show it changes nothing
-        logger.warning("the report could not be shown: %s", error)
-    return "the model is trained, measured and written"
+def plan_of(config: TrainConfig) -> Plan:
+    """Return which runs a job is made of; raises InputError for settings that ask for one that cannot be."""
+    return ablation_plan(config)
+
+
+class Job:
+    """The runs of a job, one after the other: those that are finished are left alone, and one that was interrupted goes on."""
+
+    def __init__(self, plan: Plan, publisher: Publisher, stop: StopRequest, clock: StageClock, workers: Workers) -> None:
+        self._plan, self._publisher, self._stop, self._clock, self._workers = plan, publisher, stop, clock, workers
+        self._finished: dict[str, Done] = {}
+        self._first = True
+
+    def run(self, config: TrainConfig) -> str:
+        """Train what is not finished; return the closing words."""
+        plan = self._plan
+        for planned in plan.before:
+            self._further(planned, config)
+        main = plan.main(config, self._finished)
+        own = self._run_of(main, self._publisher, check=partial(plan.check, main))
+        words = own.to_its_end(quiet=bool(plan.after))
+        self._finished[OWN] = Done(main, read_report(output_place(main.output)) or {})
+        trained = [planned for planned in plan.after if self._further(planned, main)]
+        if plan.after:
+            plan.conclude(self._finished[OWN], self._finished)
+            self._publisher.update(stage=Stage.EXPORTING, progress=progress_of(self._finished[OWN].report))
+        if own.was_finished and plan.after and not trained:
+            print(f"{main.output.directory} holds this run and its control runs, finished. --overwrite trains them again.")
+        return f"{words}, and {len(trained)} further runs" if trained else words
+
+    def _further(self, planned: Planned, base: TrainConfig) -> bool:
+        """Train a further run unless it is finished; return whether it was trained."""
+        config = planned.configure(base, self._finished)
+        one = self._run_of(config, PartOfRecord(self._publisher, planned.name))
+        one.to_its_end(quiet=True)
+        place = output_place(config.output)
+        self._finished[planned.name] = Done(config, read_report(place) or {})
+        if config.derived is not None and config.derived.figures_only:
+            place.remove(CHECKPOINTS)
+        gc.collect()  # the model of this run, before that of the next is loaded
+        return not one.was_finished
+
+    def _run_of(self, config: TrainConfig, reports: Reports, check: Callable[[Inputs], None] = lambda _: None) -> "OneRun":
+        """Return the next run. The first one has the clock and the workers that the program began with."""
+        if self._first:
+            self._first, self._workers = False, self._workers.of(config)
+        else:
+            self._clock = StageClock("driver", time.time())
+            self._workers = self._workers.following(config, self._clock)
+        return OneRun(config, reports, self._stop, self._clock, self._workers, check)
+
+
+class OneRun:
+    """One run, from its check to its results; `check` looks at the input that was found to be valid."""
+
+    def __init__(self, config: TrainConfig, reports: Reports, stop: StopRequest, clock: StageClock, workers: Workers,
+                 check: Callable[[Inputs], None] = lambda _: None) -> None:  # fmt: skip
+        self._config, self._reports, self._stop, self._clock, self._workers, self._check = config, reports, stop, clock, workers, check
+        self.was_finished = False
+        """Whether nothing was left to do."""
+
+    def to_its_end(self, *, quiet: bool = False) -> str:
+        """Check, train and report what is not done yet; return the closing words. `quiet`: do not print that nothing was left to do."""
+        config = self._config
+        finished = Ownership.of(config, {}).check_configuration()
+        if not finished and not runs_here(config):
+            self._workers.begin()
+        with data_of_a_run(Path(config.output.directory if config.derived is None else config.derived.main)) as data:
+            return self._with(data, quiet=quiet)
+
+    def _with(self, data: DataFolder, *, quiet: bool) -> str:
+        config, reports = self._config, self._reports
+        reports.update(stage=Stage.READING)
+        inputs = check_inputs(config, data, self._clock.begin, rehearse_here=runs_here(config))
+        self._check(inputs)
+        ownership = Ownership.of(config, inputs.digests(config)).as_recorded()
+        directory, place = Path(config.output.directory), ownership.place
+        finished = ownership.finished()
+        place.recover(MODEL)  # a form that a killed export had moved aside is not missing
+        to_compare = bool(config.evaluation.ablations) or figures_only(config)
+        missing, report = missing_results(place, config.exports, to_compare=to_compare), read_report(place)
+        if finished and report is not None:
+            reports.update(**update_from_report(report, place))
+        if finished and not missing:
+            self.was_finished = True
+            if not quiet:
+                print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains it again.")
+            return "this run is finished already; nothing was changed"
+        if finished and not checkpoint_names(place):
+            if not figures_only(config):
+                raise no_checkpoint_left(place, config.job.uid)
+            finished = False  # its checkpoints went when its figures were there, and somebody has removed those
+        if finished:
+            logger.info(
+                "the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing)
+            )
+        else:
+            ownership.write(finished=False)
+            for name in (
+                REPORT,
+                *KEPT.values(),
+            ):  # of an attempt that died before it was recorded as finished: what is trained now has none yet
+                place.remove(name)
+        data.keep()
+        reports.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
+        if inputs.found and config.derived is None:
+            print(f"tokens of an earlier start are used: {', '.join(inputs.found)}", flush=True)
+        self._clock.begin(TimedStage.TOKENS)
+        inputs = inputs.with_tokens(config, data)
+        reports.update(stage=Stage.STARTING)
+        fit(config, inputs, ownership, reports, self._stop, self._clock, self._workers, only_results=finished)
+        if missing := missing_results(place, config.exports, to_compare=to_compare):
+            if self._stop.wanted:
+                raise InterruptedRunError(STOPPED)
+            raise MissingResultsError(f"the workers ended without an error, but {directory} lacks {', '.join(missing)}")
+        ownership.write(finished=True)
+        if config.derived is None:
+            try:
+                print_report(read_report(place) or {})
+            except Exception as error:  # the run is done and written; a terminal that cannot show it changes nothing
+                logger.warning("the report could not be shown: %s", error)
+        return "the model is trained, measured and written"
+
+
+def figures_only(config: TrainConfig) -> bool:
+    """Return whether nobody uses the model of a run: it is only measured."""
+    return config.derived is not None and config.derived.figures_only
 
 
 def inspect(config: TrainConfig) -> str:
     """Check all input, and the run that the output folder may hold, and print what was found; starts no Ray, writes nothing."""
     directory = Path(config.output.directory)
+    plan = plan_of(config)
     Ownership.of(config, {}).check_configuration()
     with data_of_a_check(directory) as data:
         inputs = check_inputs(config, data, rehearse_here=False)
+        plan.check(config, inputs)
         Ownership.of(config, inputs.digests(config)).finished()  # raises where the output folder holds another run
         for line in inputs.describe(config):
             print(line)
+        for planned in (*plan.before, *plan.after):
+            print(f"further run {planned.name}")
     return "the input is valid"

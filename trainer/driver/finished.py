@@ -6,7 +6,7 @@ Test: tests/trainer/driver/test_attempt.py.
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord
+from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, TrainingProgress
 from finetune.api.results import REPORT
 from trainer.reporting.messages import RecordUpdate
 from trainer.reporting.report import metrics_of
@@ -21,6 +21,23 @@ def update_from_report(report: Mapping[str, Any], place: Place) -> RecordUpdate:
         model=ModelProvenance.model_validate(report["model"]),
         output=OutputRecord(uri=place.uri(), report_uri=place.uri(REPORT)),
     )
+
+
+def progress_of(report: Mapping[str, Any]) -> TrainingProgress:
+    """Return how far a finished run's training went."""
+    training = report["training"]
+    return TrainingProgress(
+        step=training["steps"], total_steps=training["steps"], epoch=training["epochs"], tokens_seen=training["tokensSeen"]
+    )
+
+
+def print_effects(report: Mapping[str, Any]) -> None:
+    """Print what control runs have shown."""
+    from rich.console import Console
+
+    from trainer.reporting.rendereffects import render_effects
+
+    Console().print(render_effects(report))
 
 
 def print_report(report: Mapping[str, Any]) -> None:

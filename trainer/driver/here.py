@@ -15,7 +15,7 @@ from finetune.api.record import Stage
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.threads import THREADS_ENVIRONMENT
-from trainer.driver.publisher import Publisher
+from trainer.driver.publisher import Reports
 from trainer.driver.raystart import LOOPBACK_ENVIRONMENT, resources_of_a_rank
 from trainer.driver.stopping import StopRequest
 from trainer.preflight.inputs import Inputs
@@ -51,7 +51,7 @@ def first_device(visible: str | None) -> str:
     return "0" if visible is None else visible.split(",")[0].strip()
 
 
-def fit_here(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest, clock: StageClock,
+def fit_here(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Reports, stop: StopRequest, clock: StageClock,
              *, only_results: bool = False) -> None:  # fmt: skip
     """Run the rank to its end, or to a stop on request; raises what it raises. `only_results`: without training."""
     clock.begin(TimedStage.LOAD)
@@ -70,7 +70,7 @@ class DirectSender:
     What is sent is frozen or a copy, so that another thread can read it.
     """
 
-    def __init__(self, publisher: Publisher, stop: StopRequest) -> None:
+    def __init__(self, publisher: Reports, stop: StopRequest) -> None:
         self._publisher, self._stop = publisher, stop
 
     def send(self, **changes: Unpack[RecordUpdate]) -> None:

@@ -84,6 +84,19 @@ def open_target(target: ProgressTarget) -> RecordTarget:
     raise ValueError("progress: neither a file nor a ConfigMap is configured")
 
 
+class Reports(Protocol):
+    """What takes over what a run reports."""
+
+    def update(self, **changes: Unpack[RecordUpdate]) -> None:
+        """Take over changed fields of the record."""
+
+    def poll(self, source: Source | None) -> None:
+        """Fetch changes from `source` from now on; None: from nowhere."""
+
+    def fetch(self, source: Source | None = None) -> None:
+        """Take over what `source` has."""
+
+
 class Publisher:
     """Keeps the newest state, publishes it from a thread, insists on the last record."""
 

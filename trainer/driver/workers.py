@@ -5,6 +5,7 @@ Touches Ray. Tests: tests/trainer/driver/test_workers.py, tests/trainer/rank/tes
 
 import logging
 import pickle
+import sys
 import threading
 import time
 import uuid
@@ -15,7 +16,7 @@ from typing import Any
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.driver.here import fit_here, runs_here
-from trainer.driver.publisher import Publisher
+from trainer.driver.publisher import Reports
 from trainer.driver.raystart import STARTS, environment_of_box, prepare_for_ray, ray_folder, resources_of_a_rank, start_ray
 from trainer.driver.stopping import StopRequest
 from trainer.preflight.inputs import Inputs
@@ -32,7 +33,7 @@ LAST_FETCHES_SECONDS = 5.0
 its last record is written only after this."""
 
 
-def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Publisher, stop: StopRequest, clock: StageClock,
+def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Reports, stop: StopRequest, clock: StageClock,
         workers: "Workers", *, only_results: bool = False) -> None:  # fmt: skip
     """Run the ranks; returns when all have ended well, raises their error otherwise. `only_results`: without training."""
     if runs_here(config):
@@ -44,11 +45,12 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Pu
 class Workers:
     """The ranks as workers of Ray Train. They can come up beside the checks of the input, in a thread of their own.
 
-    The thread never ends: Ray's daemons die with the thread that started them.
+    The thread that started Ray never ends: Ray's daemons die with it.
     """
 
     def __init__(self, config: TrainConfig, clock: StageClock) -> None:
         self._config, self._clock = config, clock
+        self._next: Workers | None = None
         self._thread: threading.Thread | None = None
         self._box: Future[Any] = Future()
         self._end: Future[None] = Future()
@@ -57,16 +59,27 @@ class Workers:
     @property
     def idle(self) -> bool:
         """Whether Ray was started, or is about to be, for workers that nothing was asked of: it goes with this program."""
-        return self._thread is not None and not self._ordered
+        return (self._thread is not None and not self._ordered) or (self._next is not None and self._next.idle)
+
+    def of(self, config: TrainConfig) -> "Workers":
+        """Return these workers, not started yet, for this configuration."""
+        self._config = config
+        return self
+
+    def following(self, config: TrainConfig, clock: StageClock) -> "Workers":
+        """Return the workers of the run after this one, which use the same Ray."""
+        self._next = Workers(config, clock)
+        return self._next
 
     def begin(self) -> None:
         """Start Ray and the workers, which wait for `train`; returns at once. What goes wrong is raised there."""
         if self._thread is None:
-            prepare_for_ray(self._config)
+            if not ray_runs():
+                prepare_for_ray(self._config)
             self._thread = threading.Thread(target=self._work, name="ray", daemon=True)
             self._thread.start()
 
-    def train(self, inputs: bytes, owner: str, publisher: Publisher, stop: StopRequest, *, only_results: bool = False) -> None:
+    def train(self, inputs: bytes, owner: str, publisher: Reports, stop: StopRequest, *, only_results: bool = False) -> None:
         """Have the workers train; returns when all have ended well, raises their error or RayNotStartedError otherwise.
 
         Order says what the arguments are.
@@ -86,9 +99,11 @@ class Workers:
             fetch_the_rest(reader, publisher)
 
     def _work(self) -> None:
+        keeps = not ray_runs()
         try:
-            with self._clock.beside(TimedStage.RAY):
-                start_ray(self._config)
+            if keeps:
+                with self._clock.beside(TimedStage.RAY):
+                    start_ray(self._config)
             from trainer.rank.worker import Payload
             from trainer.reporting.progress import progress_box
 
@@ -98,7 +113,8 @@ class Workers:
         else:
             self._box.set_result(box)
             self._work_to_the_end(Payload(self._config.to_wire(), box))
-        threading.Event().wait()
+        if keeps:  # Ray's daemons die with this thread
+            threading.Event().wait()
 
     def _work_to_the_end(self, payload: Any) -> None:
         """Run the workers. Those that end while they wait lose nothing, and are started once more."""
@@ -114,7 +130,13 @@ class Workers:
                 logger.warning("the workers ended before they had anything to do; starting them once more", exc_info=fault)
 
 
-def fetch_the_rest(reader: "BoxReader", publisher: Publisher, clock: Callable[[], float] = time.monotonic) -> None:
+def ray_runs() -> bool:
+    """Return whether an earlier run of this program has started Ray, or joined it."""
+    ray: Any = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def fetch_the_rest(reader: "BoxReader", publisher: Reports, clock: Callable[[], float] = time.monotonic) -> None:
     """Fetch until everything that the workers, which have ended, reported is with the publisher, or the time for it is over."""
     deadline = clock() + LAST_FETCHES_SECONDS
     publisher.poll(None)  # its thread would have every other turn to wait for the box

@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.api.tasks import ModelFamily
 from finetune.api.timings import TimedStage
-from finetune.api.trainconfig import TrainConfig
+from finetune.api.trainconfig import OutputFolder, TrainConfig
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
@@ -31,6 +31,7 @@ from trainer.preflight.tokens import Tokens, found_earlier, on_disk, write_token
 from trainer.storage.digest import sha256_of
 from trainer.storage.kinds import output_place
 from trainer.storage.ownership import TIME_FIELD, recorded_time
+from trainer.storage.place import Place
 from trainer.tasks.base import Task
 
 
@@ -121,6 +122,11 @@ def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | N
     return tokenizer
 
 
+def main_place(config: TrainConfig) -> Place:
+    """Return where the job's own run is: another run of the job reads the rows as that one does."""
+    return output_place(config.output if config.derived is None else OutputFolder(directory=config.derived.main))
+
+
 def check_inputs(
     config: TrainConfig, data: DataFolder, begin: Callable[[TimedStage], None] = lambda _: None, *, rehearse_here: bool
 ) -> Inputs:
@@ -140,7 +146,7 @@ def check_inputs(
         located = model.located()
         # A run that continues in this folder keeps its own time: on another day its rows would have other tokens.
         now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
-        template_time = recorded_time(output_place(config.output)) or now
+        template_time = recorded_time(output_place(config.output)) or recorded_time(main_place(config)) or now
         configuration = configuration_of(located)
         task = task_for(config.task, located, configuration).knowing(dataset.learned)
         for rows in (dataset.validation, dataset.test):

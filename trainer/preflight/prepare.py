@@ -19,6 +19,7 @@ from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.files import whole_letters
 from trainer.augmentation.augmenter import Augmenter
+from trainer.data.fewer import fewer_rows
 from trainer.data.files import files_of, path_of
 from trainer.data.formats import read_file
 from trainer.data.nested import Empty, unfolded
@@ -66,6 +67,8 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     findings.extend(returned)
     train, left_out = _learned("data.train", train, unlearned)
     findings.extend(left_out)
+    train, fewer = fewer_rows(train, config.data.max_train_rows, config.training.seed)
+    findings.extend(fewer)
     sides = {"train": train, "validation": validation or held_out_validation, "test": test or held_out_test}
     adapting = dict(zip(("general", "domain"), measured.values(), strict=False))
     if config.domain_adaptation is not None and config.domain_adaptation.replay is not None:

@@ -42,7 +42,8 @@ def write_tokens(
         name: find_shard(data, key) or write(data, key, tokenized(task_on(task, name), sides[name], tokenizer, length))
         for name, key in keys.items()
     }
-    data.forget_all_but(set(keys.values()))
+    if config.derived is None:  # others have their tokens beside those of the job's own run
+        data.forget_all_but(set(keys.values()))
     train, validation, test = (shards[f"data.{name}"] for name in ("train", "validation", "test"))
     return Tokens(train, validation, test, *(shards.get(name) for name in (REPLAY, GENERAL, DOMAIN)))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from finetune.api.metrics import MetricName
 from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, Stage
-from finetune.api.results import MODEL, PREDICTIONS, REPORT, missing_results, read_report
+from finetune.api.results import KEPT, MEASUREMENT, MODEL, PREDICTIONS, REPORT, missing_results, read_report
 from finetune.api.sections import Export
 from finetune.system.memory import peak_bytes
 from trainer.engine.base import Engine
@@ -31,6 +31,7 @@ from trainer.model.quantization import quantization_of
 from trainer.model.verification import PROBE_ROWS, Probe
 from trainer.objectives.family import Family
 from trainer.rank.assignment import Assignment
+from trainer.rank.basefigures import measured_of
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox
 from trainer.rank.resuming import Start
@@ -75,10 +76,12 @@ class TrainedRun:
 def existing_report(work: Assignment, engine: Engine, step: int) -> dict[str, Any] | None:
     """Return, on every rank, the report of a run that had finished before, if its figures are of the weights of `step`.
 
-    Not where predictions.jsonl was deleted since: models have to answer again for it, and are measured again with that.
+    Not where predictions.jsonl was deleted since, or measurement.json, which control runs need: models have to answer again for them,
+    and are measured again with that.
     """
     report = read_report(work.place) if work.only_results and engine.rank == 0 else None
-    valid = report is not None and measured_step(report) == step and PREDICTIONS not in missing_results(work.place, ())
+    lacking = missing_results(work.place, (), to_compare=bool(work.config.evaluation.ablations))
+    valid = report is not None and measured_step(report) == step and not set(KEPT.values()) & set(lacking)
     found: dict[str, Any] | None = engine.broadcast(report if valid else None)
     return found
 
@@ -120,7 +123,10 @@ def write_results(trained: TrainedRun, figures: TestFigures, checkpoints: Sequen
     """Write the answers, the model with its card, and the report; the report last, because it marks the run as complete."""
     config, provenance = trained.work.config, trained.loaded.provenance
     outbox.send(stage=Stage.EXPORTING, metrics=trained.start.ledger.metrics, checkpoints=list(checkpoints))
-    result = None if provenance is None else result_of(trained, provenance, figures, write_predictions(trained, figures), checkpoints)
+    result = None
+    if provenance is not None:
+        measurement, predictions = write_measurement(trained, figures), write_predictions(trained, figures)
+        result = replace(result_of(trained, provenance, figures, predictions, checkpoints), measurement=measurement)
     exported = export_forms(trained, config.exports, {} if result is None else build_report(config, result))
     if result is not None:
         forms, clock = [done.to_wire() for done in exported], trained.work.clock
@@ -129,14 +135,31 @@ def write_results(trained: TrainedRun, figures: TestFigures, checkpoints: Sequen
     trained.loaded.engine.broadcast(None)
 
 
+def write_measurement(trained: TrainedRun, figures: TestFigures) -> dict[str, Any] | None:
+    """Write measurement.json and return the report's entry; None without test rows."""
+    work = trained.work
+    if not work.inputs.dataset.test:
+        work.place.remove(MEASUREMENT)
+        return None
+    text = measured_of(work, trained.loaded, trained.step, figures.base, figures.tuned).to_text()
+    work.place.put(MEASUREMENT, text)
+    return {"path": work.place.uri(MEASUREMENT), "bytes": len(text.encode())}
+
+
 def write_predictions(trained: TrainedRun, figures: TestFigures) -> dict[str, Any] | None:
     """Write predictions.jsonl and return the report's entry; None where no row was asked anything that people can read."""
-    place, lines = trained.work.place, predictions_of(figures.base, figures.tuned, trained.work.inputs.dataset.test)
+    place, work = trained.work.place, trained.work
+    lines = [] if figures_only(work) else predictions_of(figures.base, figures.tuned, work.inputs.dataset.test)
     if not lines:
         place.remove(PREDICTIONS)
         return None
     place.put(PREDICTIONS, json_lines(lines))
     return {"path": place.uri(PREDICTIONS), "rows": len(lines)}
+
+
+def figures_only(work: Assignment) -> bool:
+    """Return whether nobody uses the model of this run: it is only measured."""
+    return work.config.derived is not None and work.config.derived.figures_only
 
 
 def write_report(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) -> None:
@@ -149,6 +172,8 @@ def write_report(trained: TrainedRun, report: dict[str, Any], outbox: Outbox) ->
 
 def export_forms(trained: TrainedRun, forms: Sequence[Export], report: Mapping[str, Any]) -> Sequence[Exported]:
     """Export the current model in the given forms, with cards made from `report`; on rank 0 alone, but every rank takes part."""
+    if not forms:
+        return ()
     loaded, task = trained.loaded, trained.work.inputs.task
     family = task.objective.family
     probe, parameters = take_probe(loaded, trained.rows, family), trained_parameters(trained)
@@ -212,7 +237,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
         evaluated_rows=len(dataset.test),
         generated_rows=len(figures.tuned.generated),
         cut_answers=(figures.base.cut_answers, figures.tuned.cut_answers),
-        samples=sample_answers(figures.base, figures.tuned),
+        samples=() if figures_only(trained.work) else sample_answers(figures.base, figures.tuned),
         augmentation=trained.start.words.to_report() if config.augmentation else None,
         checkpoints=checkpoints,
         best=trained.start.ledger.metrics.best,

@@ -10,6 +10,7 @@ from finetune.api.timings import TimedStage
 from trainer.model.packing import layout_finding
 from trainer.rank.adapting import Adapting
 from trainer.rank.assignment import Assignment
+from trainer.rank.basefigures import base_of_main
 from trainer.rank.best import take_best_weights, within_budget
 from trainer.rank.launch import collect_as_usual
 from trainer.rank.loading import Loaded, load
@@ -48,17 +49,19 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
     start = resume(work, loaded, store, outbox)
     measuring = Measuring(work.inputs.task, config, dataset, loaded, rows, start.ledger, outbox)
     adapting = Adapting(config, measuring)
-    baseline = start.baseline
-    if baseline is None and not measuring.base_outlives_training:
+    baseline = start.baseline or base_of_main(work, loaded)
+    if start.baseline is None and not measuring.base_outlives_training:
         clock.begin(TimedStage.BASE)
-        baseline = measuring.baseline()
+        baseline = baseline or measuring.baseline()
         adapting.measure_base()
 
     progress = train_model(work, loaded, rows, start, baseline, measuring, adapting, store, outbox)
     if progress.stop_reason is StopReason.INTERRUPTED:
         return
     clock.begin(TimedStage.FINAL)
-    step = take_best_weights(loaded.engine, store, start.ledger, outbox, progress.step)
+    derived, step = config.derived, progress.step
+    if derived is None or not derived.last_weights:
+        step = take_best_weights(loaded.engine, store, start.ledger, outbox, progress.step)
     adapting.check_budget(step, loaded.engine.broadcast(within_budget(store, step)))
 
     trained, report = TrainedRun(work, loaded, rows, start, progress, step), existing_report(work, loaded.engine, step)

@@ -44,7 +44,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     from trainer.reporting.progress import RayMetricsSink, WorkerProgress
 
     order = await_order(payload.box)
-    sinks = [partial(RayMetricsSink, config.job)] if os.environ["RANK"] == "0" and config.has_dashboard else []
+    sinks = [partial(RayMetricsSink, config.job)] if os.environ["RANK"] == "0" and config.has_dashboard and config.derived is None else []
     inputs, sender = pickle.loads(order.inputs), WorkerProgress(payload.box)  # noqa: S301 - the driver pickled it
     execute(Assignment(config, inputs, order.owner, sender, sinks, order.only_results, order.clock))
 

@@ -103,6 +103,8 @@ class RunResult:
     samples: Sequence[SampleAnswer] = ()
     predictions: Mapping[str, Any] | None = None
     """Path and number of rows of predictions.jsonl; None if no row was asked anything that people can read."""
+    measurement: Mapping[str, Any] | None = None
+    """Path and size of measurement.json; None without test rows."""
     unchanged: Measurement | None = None
     """Of tasks that improve a text: the text metrics of the rows as they were given."""
     augmentation: Mapping[str, Any] | None = None
@@ -152,6 +154,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "generalization": dict(result.generalization) if result.generalization is not None else None,
         "samples": [{"prompt": s.prompt, "reference": s.reference, "base": s.base, "tuned": s.tuned} for s in result.samples],
         "predictions": dict(result.predictions) if result.predictions is not None else None,
+        "measurement": dict(result.measurement) if result.measurement is not None else None,
         "augmentation": dict(result.augmentation) if result.augmentation is not None else None,
         "domainAdaptation": result.adapted.to_wire() if result.adapted is not None else None,
         "checkpoints": [checkpoint.to_wire() for checkpoint in result.checkpoints],

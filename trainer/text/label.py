@@ -54,6 +54,11 @@ class LabelExample(Example):
         return bare(self.text)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.labels
+
+    @property
     def answer(self) -> str:
         """The names of the classes, with commas between them."""
         return ", ".join(self.labels)

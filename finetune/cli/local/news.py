@@ -40,9 +40,20 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
     if record.metrics.final and not (before and before.metrics.final):
         lines += tuned_lines(record.metrics)
-    if record.stage != (before.stage if before else None) and record.stage is not Stage.FINISHED:
-        lines.append(STAGES[record.stage])
+    if (record.stage, run_of(record)) != ((before.stage, run_of(before)) if before else None) and record.stage is not Stage.FINISHED:
+        lines.append(stage_line(record))
     return lines
+
+
+def run_of(record: ProgressRecord) -> str | None:
+    """Return which further run of the job a record is of; None for the job's own."""
+    return record.progress.run if record.progress is not None else None
+
+
+def stage_line(record: ProgressRecord) -> str:
+    """Return what the trainer does, and for which run if that is not the job's own."""
+    run = run_of(record)
+    return STAGES[record.stage] if run is None else f"{run}: {STAGES[record.stage]}"
 
 
 def progress_line(record: ProgressRecord) -> str:
@@ -52,7 +63,7 @@ def progress_line(record: ProgressRecord) -> str:
         return ""
     parts = [f"step {progress.step}/{progress.total_steps}"]
     loss = record.metrics.latest.get(MetricName.TRAIN_LOSS)
-    if loss is not None:
+    if loss is not None and progress.run is None:
         parts.append(f"loss {METRICS[MetricName.TRAIN_LOSS].shown(loss)}")
     if progress.tokens_per_second is not None:
         parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")

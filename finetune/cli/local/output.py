@@ -23,9 +23,11 @@ from finetune.system.files import staged
 OWN_FILES = (
     "checkpoints",
     "model",
+    "ablations",
     "tensorboard",
     "report.json",
     "predictions.jsonl",
+    "measurement.json",
     "metrics.jsonl",
     "status.json",
     "trainer.log",

@@ -12,7 +12,7 @@ from typing import IO
 
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
-from finetune.api.results import ResultsFolder, missing_results, read_report
+from finetune.api.results import ResultsFolder, missing_ablations, missing_results, read_report
 from finetune.api.status import FineTuneJobStatus
 from finetune.api.trainconfig import TrainConfig
 from finetune.cli.jobfile.reading import JobFile, read_job_file
@@ -76,11 +76,16 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
                     if set_aside(folders):
                         screen.say(f"replacing the run in {folders.output}; it is removed once the new input has been checked")
                 elif previous_run_finished(folders, local_run.config):
-                    missing = missing_results(ResultsFolder(folders.output), local_run.config.exports)
-                    if not missing:
+                    ablations, results = local_run.config.evaluation.ablations or [], ResultsFolder(folders.output)
+                    missing = missing_results(results, local_run.config.exports, to_compare=bool(ablations))
+                    control = missing_ablations(results, ablations)
+                    if not missing and not control:
                         return _leave_alone(request, job, folders, machine, trainer, screen, place)
-                    lacking = f"{folders.output} holds this finished run without {' and '.join(missing)}"
-                    screen.say(f"{lacking}; making them from its checkpoints, without training")
+                    if missing:
+                        lacking = f"{folders.output} holds this finished run without {' and '.join(missing)}"
+                        screen.say(f"{lacking}; making them from its checkpoints, without training")
+                    if control:
+                        screen.say(f"{folders.output} holds this finished run; its control runs are trained: {', '.join(control)}")
                 warnings = [f"warning: {warning}" for warning in (*local_run.warnings, *place.warnings)]
                 for line in (*local_run.notices, *warnings):
                     screen.say(line)

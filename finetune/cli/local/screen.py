@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from finetune.api.record import ProgressRecord, Stage
-from finetune.cli.local.news import STAGES, progress_line
+from finetune.cli.local.news import progress_line, stage_line
 
 PLAIN_INTERVAL_SECONDS = 10.0
 
@@ -86,7 +86,7 @@ class BarScreen:
         """Move the bar."""
         total = record.progress.total_steps if record.progress and record.progress.total_steps else None
         completed = record.progress.step if record.progress else 0
-        description = STAGES[record.stage]
+        description = stage_line(record)
         self._progress.update(self._task, description=description, total=total, completed=completed, progress=progress_line(record))
 
     def close(self) -> None:

@@ -1,0 +1,114 @@
+"""Further runs of a job, before its own run or after it: each with a configuration made from earlier ones, in a folder of its own.
+
+They are trained one after the other by the code of the job's own run, so that each has checkpoints, resumes where it was killed and is
+not trained again once it is finished. Their progress goes into the job's record, their figures do not. A plan says which there are.
+Test: tests/trainer/driver/test_derived.py.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from finetune.api.record import Stage, TrainingProgress
+from finetune.api.sections import Export
+from finetune.api.trainconfig import DerivedRun, OutputFolder, TrainConfig
+from trainer.driver.publisher import Reports, Source
+from trainer.preflight.inputs import Inputs
+from trainer.reporting.messages import RecordUpdate
+from trainer.storage.kinds import output_place
+from trainer.storage.place import Place
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that is finished."""
+
+    config: TrainConfig
+    report: Mapping[str, Any]
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return output_place(self.config.output)
+
+
+OWN = ""
+"""The name of the job's own run among the others."""
+Finished = Mapping[str, Done]
+"""The runs that are finished, by name."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A further run. `name` is what people read, such as `ablation weightDecay`, and differs from those of the others."""
+
+    name: str
+    configure: Callable[[TrainConfig, Finished], TrainConfig]
+    """Returns its configuration, given the job's own (as its run has it, for a run that comes after it) and what is finished.
+
+    Made by `derived`.
+    """
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a job, in the order in which they are trained, and what becomes of their figures."""
+
+    before: Sequence[Planned] = ()
+    after: Sequence[Planned] = ()
+    main: Callable[[TrainConfig, Finished], TrainConfig] = lambda config, _: config
+    """Returns the configuration of the job's own run, which may begin with what a run before it has made."""
+    check: Callable[[TrainConfig, Inputs], None] = lambda *_: None
+    """Raises InputError where the rows of the job's own run do not do for the runs after it."""
+    conclude: Callable[[Done, Finished], None] = lambda *_: None
+    """Puts the figures of the runs after the job's own into its report, and shows them."""
+
+
+def derived(main: TrainConfig, name: str, folder: str, *, figures_only: bool = False, last_weights: bool = False,
+            export: Sequence[Export] | None = None, **changes: Any) -> TrainConfig:  # fmt: skip
+    """Return the configuration of a further run in a folder below the job's own output; `changes` are fields of TrainConfig.
+
+    `export` are the forms of its model, by default the method's own; none with `figures_only`.
+    """
+    uri = None if main.output.uri is None else f"{main.output.uri.rstrip('/')}/{folder}"
+    forms = [] if figures_only else None if export is None else list(export)
+    output = OutputFolder(directory=str(Path(main.output.directory) / folder), uri=uri, export=forms)
+    fields: dict[str, Any] = {
+        "evaluation": main.evaluation.changed(ablations=None),
+        "checkpoint": main.checkpoint.changed(keep=1) if figures_only else main.checkpoint,
+        **changes,
+        "output": output,
+        "derived": DerivedRun(name=name, main=main.output.directory, figures_only=figures_only, last_weights=last_weights),
+    }
+    return main.changed(**fields)
+
+
+class PartOfRecord:
+    """Takes what a further run reports into the job's record: what it does and how far it is. Its warnings are in its own report."""
+
+    def __init__(self, reports: Reports, name: str) -> None:
+        self._reports, self._name = reports, name
+        progress = TrainingProgress(step=0, total_steps=0, epoch=0, tokens_seen=0, run=name)
+        reports.update(stage=Stage.READING, progress=progress)
+
+    def update(self, **changes: Unpack[RecordUpdate]) -> None:
+        """Take over what the record has a place for."""
+        self._reports.update(**self.of_changes(changes))
+
+    def poll(self, source: Source | None) -> None:
+        """Fetch from now on what `source` has."""
+        self._reports.poll(None if source is None else lambda: self.of_changes(source()))
+
+    def fetch(self, source: Source | None = None) -> None:
+        """Take over what `source` has."""
+        self._reports.fetch(None if source is None else lambda: self.of_changes(source()))
+
+    def of_changes(self, changes: RecordUpdate) -> RecordUpdate:
+        """Return what the job's record takes of changes to that of the further run."""
+        taken = RecordUpdate()
+        if "stage" in changes:
+            taken["stage"] = changes["stage"]
+        if "progress" in changes:
+            taken["progress"] = changes["progress"].model_copy(update={"run": self._name})
+        return taken

@@ -1,0 +1,80 @@
+"""Renders what control runs show for a terminal. Reads only the report. Pure. Test: tests/trainer/reporting/test_rendereffects.py."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from finetune.api.metrics import METRICS, MetricFacts, MetricName, Verdict
+
+SHORT: dict[Verdict | None, str] = {Verdict.BETTER: "helped", Verdict.WORSE: "hurt", Verdict.UNCLEAR: "unclear"}
+"""What a part did to a figure, so that a table fits a terminal."""
+SAME = "no effect"
+"""Both models answer every row alike, as where early stopping never acted and the last weights were the best."""
+
+
+def render_effects(report: Mapping[str, Any]) -> RenderableType:
+    """Return a table of what each part brought, and one of the figures on shares of the rows with what they say."""
+    parts: list[RenderableType] = []
+    if report.get("ablations"):
+        judged = MetricName(report["judgedBy"])
+        what = f"{METRICS[judged].heading} on the same test rows, with each part and without it"
+        parts += [Text(what, style="italic"), _effects(report)]
+        if any(_verdict(effect, judged) is Verdict.UNCLEAR for effect in report["ablations"]):
+            parts.append(Text("unclear: the 95 % interval of the difference includes 0"))
+    if report.get("dataCurve"):
+        parts += [Text("what more rows bring", style="italic"), _curve(report), Text(report["dataCurveSays"])]
+    return Group(*parts)
+
+
+def _effects(report: Mapping[str, Any]) -> Table:
+    table, judged = Table(box=box.SIMPLE_HEAD), MetricName(report["judgedBy"])
+    facts = METRICS[judged]
+    for heading in ("part", "without", "with", "difference", "95 % interval", "", "seconds"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for effect in report["ablations"]:
+        found = effect["metrics"].get(judged, {})
+        verdict = SAME if found.get("interval") == [0, 0] else SHORT.get(_verdict(effect, judged), "")
+        difference = found.get("difference")
+        table.add_row(
+            effect["name"],
+            *(_number(found.get(side), facts) for side in ("control", "main")),
+            "-" if difference is None else f"{difference:+,.{facts.decimals}f}",
+            _interval(found.get("interval"), facts, signed=True), Text(verdict),
+            "-" if effect["seconds"] is None else f"{effect['seconds']:,.0f}",
+        )  # fmt: skip
+    return table
+
+
+def _verdict(effect: Mapping[str, Any], judged: MetricName) -> Verdict | None:
+    found = effect["metrics"].get(judged, {}).get("verdict")
+    return None if found is None else Verdict(found)
+
+
+def _curve(report: Mapping[str, Any]) -> Table:
+    table, facts = Table(box=box.SIMPLE_HEAD), METRICS[MetricName(report["judgedBy"])]
+    for heading in ("rows", "share", facts.heading, "95 % interval", "steps", "seconds"):
+        table.add_column(heading, justify="right")
+    for point in report["dataCurve"]:
+        figure = point["metrics"].get(report["judgedBy"], {})
+        seconds = point["seconds"]
+        table.add_row(
+            f"{point['rows']:,}", f"{100 * point['share']:g} %", _number(figure.get("value"), facts),
+            _interval(figure.get("interval"), facts), f"{point['steps']:,}", "-" if seconds is None else f"{seconds:,.0f}",
+        )  # fmt: skip
+    return table
+
+
+def _interval(interval: Sequence[float] | None, facts: MetricFacts, *, signed: bool = False) -> str:
+    if not interval:
+        return ""
+    if signed:
+        return " to ".join(f"{end:+,.{facts.decimals}f}" for end in interval)
+    return "–".join(_number(end, facts) for end in interval)
+
+
+def _number(value: float | None, facts: MetricFacts) -> str:
+    return "-" if value is None else f"{value:,.{facts.decimals}f}"
