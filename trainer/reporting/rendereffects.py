@@ -10,7 +10,7 @@ from rich.text import Text
 
 from finetune.api.metrics import METRICS, MetricFacts, MetricName, Verdict
 
-SHORT: dict[Verdict | None, str] = {Verdict.BETTER: "helped", Verdict.WORSE: "hurt", Verdict.UNCLEAR: "unclear"}
+SHORT = {Verdict.BETTER: "helped", Verdict.WORSE: "hurt", Verdict.UNCLEAR: "unclear"}
 """What a part did to a figure, so that a table fits a terminal."""
 SAME = "no effect"
 """Both models answer every row alike, as where early stopping never acted and the last weights were the best."""
@@ -23,7 +23,7 @@ def render_effects(report: Mapping[str, Any]) -> RenderableType:
         judged = MetricName(report["judgedBy"])
         what = f"{METRICS[judged].heading} on the same test rows, with each part and without it"
         parts += [Text(what, style="italic"), _effects(report)]
-        if any(_verdict(effect, judged) is Verdict.UNCLEAR for effect in report["ablations"]):
+        if any(_word(effect, judged) == SHORT[Verdict.UNCLEAR] for effect in report["ablations"]):
             parts.append(Text("unclear: the 95 % interval of the difference includes 0"))
     if report.get("dataCurve"):
         parts += [Text("what more rows bring", style="italic"), _curve(report), Text(report["dataCurveSays"])]
@@ -33,25 +33,25 @@ def render_effects(report: Mapping[str, Any]) -> RenderableType:
 def _effects(report: Mapping[str, Any]) -> Table:
     table, judged = Table(box=box.SIMPLE_HEAD), MetricName(report["judgedBy"])
     facts = METRICS[judged]
-    for heading in ("part", "without", "with", "difference", "95 % interval", "", "seconds"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for heading in ("part", "without", "with", "difference", "95 % interval", ""):
+        table.add_column(heading, justify="left" if heading == "part" else "right", no_wrap=True)
     for effect in report["ablations"]:
         found = effect["metrics"].get(judged, {})
-        verdict = SAME if found.get("interval") == [0, 0] else SHORT.get(_verdict(effect, judged), "")
         difference = found.get("difference")
         table.add_row(
             effect["name"],
             *(_number(found.get(side), facts) for side in ("control", "main")),
             "-" if difference is None else f"{difference:+,.{facts.decimals}f}",
-            _interval(found.get("interval"), facts, signed=True), Text(verdict),
-            "-" if effect["seconds"] is None else f"{effect['seconds']:,.0f}",
+            _interval(found.get("interval"), facts, signed=True), Text(_word(effect, judged)),
         )  # fmt: skip
     return table
 
 
-def _verdict(effect: Mapping[str, Any], judged: MetricName) -> Verdict | None:
-    found = effect["metrics"].get(judged, {}).get("verdict")
-    return None if found is None else Verdict(found)
+def _word(effect: Mapping[str, Any], judged: MetricName) -> str:
+    found = effect["metrics"].get(judged, {})
+    if found.get("interval") == [0, 0]:
+        return SAME
+    return SHORT[Verdict(found["verdict"])] if "verdict" in found else ""
 
 
 def _curve(report: Mapping[str, Any]) -> Table:
