@@ -101,16 +101,23 @@ def stdout_in_the_log() -> Iterator[None]:
 
 @contextlib.contextmanager
 def process_group(config: TrainConfig) -> Iterator[None]:
-    """Have a process group of this one rank where DeepSpeed asks for one. Its store is in memory: nothing is connected to."""
+    """Have a process group of this one rank where DeepSpeed asks for one. Its store is in memory: nothing is connected to.
+
+    The runs of a job share one, which then lasts as long as the program: DeepSpeed keeps groups that it made of the first.
+    """
     if config.workers.deepspeed is None:
         yield
         return
     from torch import distributed
     from torch._C._distributed_c10d import HashStore
 
+    if distributed.is_initialized():
+        yield
+        return
     backend = "nccl" if config.workers.gpus_per_worker > 0 else "gloo"
     distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     try:
         yield
     finally:
-        distributed.destroy_process_group()
+        if config.derived is None and not config.evaluation.ablations:
+            distributed.destroy_process_group()

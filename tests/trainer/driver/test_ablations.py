@@ -1,0 +1,105 @@
+"""evaluation.ablations: which control runs there are, and jobs that have nothing to leave out.
+
+Whole runs: tests/finetune/cli/test_ablations.py.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from finetune.api.errors import InputError
+from finetune.api.metrics import MetricName
+from finetune.api.trainconfig import TrainConfig
+from tests.builders import train_config
+from tests.trainer.fixtures.examples import chat
+from tests.trainer.fixtures.stored import stored
+from trainer.data.rows import Dataset
+from trainer.driver.ablations import ablation_plan
+from trainer.driver.derived import OWN, Done
+from trainer.text.label import LabelExample
+
+EVERYTHING = {
+    "regularization": {"weightDecay": 0.1, "dropout": 0.2, "earlyStopping": {"metric": "bleu", "patience": 2}},
+    "method": {"lora": {"rank": 4, "dropout": 0.3}},
+    "augmentation": {"operations": [{"wordDropout": {}}]},
+}
+
+
+def controls(*ablations: str, **changes: Any) -> tuple[TrainConfig, list[TrainConfig]]:
+    main = train_config(**{**EVERYTHING, **changes}, evaluation__ablations=list(ablations))
+    done = {OWN: Done(main, {"data": {"train": 301}})}
+    return main, [planned.configure(main, done) for planned in ablation_plan(main).after]
+
+
+def differences(main: TrainConfig, control: TrainConfig) -> dict[str, Any]:
+    """Return the sections of the control run's lineage that differ from the job's."""
+    before, after = main.lineage(), control.lineage()
+    return {name: after[name] for name in before if before[name] != after[name]}
+
+
+def test_each_control_run_lacks_its_part_and_nothing_else() -> None:
+    main, found = controls("augmentation", "weightDecay", "dropout", "earlyStopping")
+    whole = main.lineage()
+    assert [differences(main, control) for control in found] == [
+        {"augmentation": None},
+        {"regularization": whole["regularization"] | {"weightDecay": 0.0}},
+        {"regularization": whole["regularization"] | {"dropout": 0.0}, "method": {"lora": whole["method"]["lora"] | {"dropout": 0.0}}},
+        {
+            "regularization": {name: value for name, value in whole["regularization"].items() if name != "earlyStopping"},
+            "evaluation": whole["evaluation"] | {"bestMetric": "bleu"},
+        },
+    ]
+    assert [control.derived.last_weights for control in found if control.derived] == [False, False, False, True]
+    assert found[-1].evaluation.best_metric is MetricName.BLEU, "early stopping said by what the job is judged"
+
+
+def test_data_is_learned_in_two_shares_of_the_rows() -> None:
+    _, found = controls("data")
+    assert [control.data.max_train_rows for control in found] == [76, 151]
+    assert [control.output.directory for control in found] == [f"/nowhere/out/ablations/data-{share}" for share in (25, 50)]
+
+
+@pytest.mark.parametrize(
+    ("ablation", "missing"),
+    [
+        ("augmentation", "augmentation"),
+        ("weightDecay", "weight decay"),
+        ("dropout", "dropout of its own"),
+        ("earlyStopping", "early stopping"),
+    ],
+)
+def test_what_a_job_does_not_use_cannot_be_left_out(ablation: str, missing: str) -> None:
+    with pytest.raises(InputError) as refused:
+        ablation_plan(train_config(evaluation__ablations=["data", ablation]))
+    assert str(refused.value).startswith(f"evaluation.ablations[1]: the job has no {missing} to leave out; remove {ablation} from the list")
+
+
+@dataclass
+class Checked:
+    """Valid inputs, as far as plans look at them."""
+
+    dataset: Dataset
+    findings: tuple[str, ...] = field(default=())
+
+
+def checked(ablations: list[str], train: list[Any], test: list[Any]) -> None:
+    config = train_config(evaluation__ablations=ablations, regularization={"weightDecay": 0.1})
+    ablation_plan(config).check(config, Checked(Dataset(stored(train), (), stored(test))))  # type: ignore[arg-type]
+
+
+def test_without_test_rows_runs_cannot_be_compared() -> None:
+    rows = [chat(f"question {number}", "yes") for number in range(8)]
+    checked(["weightDecay", "data"], rows[:4], rows[4:])
+    with pytest.raises(InputError, match=r"^evaluation\.ablations: there are no test rows to compare runs on; give data\.test or"):
+        checked(["weightDecay"], rows, [])
+
+
+def test_a_quarter_of_the_rows_must_have_all_classes() -> None:
+    rows = [LabelExample.of(f"line {number}", f"text {number}", [f"class {number % 3}"]) for number in range(13)]
+    checked(["data"], rows[:12], rows[12:])
+    problem = (
+        r"^evaluation\.ablations\[1\]: 25 % of the 8 training rows are 2, too few for each class to have one, which takes 3; give more"
+    )
+    with pytest.raises(InputError, match=problem):
+        checked(["weightDecay", "data"], rows[:8], rows[8:])
