@@ -1,4 +1,5 @@
-"""What the commands that use a model ask of the program that does it: `finetune predict`, `finetune chat`, `finetune evaluate`.
+"""What the commands that use a model ask of the program that does it: `finetune predict`, `chat`, `evaluate`;
+or of what runs have left: `finetune compare`.
 
 The command writes one of these as JSON, the program reads it. Test: tests/finetune/api/test_using.py.
 """
@@ -108,3 +109,14 @@ class Evaluate(WireModel):
     """JSON file for the figures."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Test rows to measure, the first ones; None: all."""
+
+
+class Compare(WireModel):
+    """Show runs beside each other, by what they have left."""
+
+    folders: list[Path]
+    """Of the runs, absolute; figures are compared with those of the first."""
+    plot: Path | None = None
+    """File for the learning curves; its ending says which picture."""
+    as_json: bool = False
+    """Print JSON in place of tables."""

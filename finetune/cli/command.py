@@ -16,19 +16,20 @@ from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
 from finetune.api.tasks import TaskName
 from finetune.cli.local.output import OutputBusyError
-from finetune.cli.usage import add_chat, add_evaluate, add_predict
+from finetune.cli.usage import add_chat, add_compare, add_evaluate, add_predict
 from finetune.system.files import whole_letters
 
 EXIT_CODES = "Exit codes: 0 success, 2 invalid input, 3 interrupted by the user, 1 any other error."
 NEEDED_TO_EXPORT = ("torch", "transformers", "peft", "safetensors", "numpy", "rich", "psutil")
 NEEDED_TO_USE = (*NEEDED_TO_EXPORT, "pyarrow", "gguf", "babel", "sentencepiece")
 NEEDED_TO_TRAIN = (
-    "ray", *NEEDED_TO_USE, "deepspeed", "datasets", "accelerate", "evaluate", "sacrebleu", "jiwer", "tensorboard",
+    "ray", *NEEDED_TO_USE, "deepspeed", "datasets", "accelerate", "evaluate", "sacrebleu", "jiwer", "tensorboard", "matplotlib",
 )  # fmt: skip
 """The packages of the extra `trainer`, except those that only a cluster needs."""
 NEEDED_PACKAGES = {
     "run": NEEDED_TO_TRAIN, "check": NEEDED_TO_TRAIN, "export": NEEDED_TO_EXPORT, "predict": NEEDED_TO_USE, "chat": NEEDED_TO_USE,
     "evaluate": (*NEEDED_TO_USE, "evaluate", "sacrebleu", "jiwer"),
+    "compare": ("numpy", "rich", "evaluate", "sacrebleu", "jiwer", "matplotlib"),
 }  # fmt: skip
 
 
@@ -102,6 +103,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     return evaluate(options, parse_claims(options.claim))
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from finetune.cli.compare import compare
+
+    return compare(options)
+
+
 def _init(options: argparse.Namespace) -> int:
     from finetune.cli.init import init
 
@@ -135,6 +142,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "predict": _predict,
     "chat": _chat,
     "evaluate": _evaluate,
+    "compare": _compare,
     "explain": _prints(_explain),
 }
 
@@ -181,6 +189,7 @@ def command_parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--dashboard", action="store_true", help="start Ray's dashboard too, and print its address")
     add_chat(commands, EXIT_CODES)
     add_predict(commands, EXIT_CODES)
+    add_compare(commands, EXIT_CODES)
     _add_export(commands)
     _add_explain(commands)
     return parser

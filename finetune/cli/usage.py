@@ -67,6 +67,20 @@ def add_evaluate(commands: Any, exit_codes: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_compare(commands: Any, exit_codes: str) -> None:
+    """Add `finetune compare`."""
+    parser = commands.add_parser(
+        "compare",
+        help="show runs beside each other",
+        description="Show runs beside each other: settings that differ, figures on the same test rows with paired differences to the first"
+        " run, and their learning curves. Runs may still be under way.",
+        epilog=exit_codes,
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="folder of a run, as given to `finetune run --output`")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the learning curves into FILE, which ends in .svg or .png")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
+
+
 def _add_common(parser: argparse.ArgumentParser, new_tokens: int) -> None:
     parser.add_argument("--max-new-tokens", type=_whole, metavar="N", help=f"tokens of an answer (default: {new_tokens})")
     parser.add_argument("--temperature", type=_number(0, None), default=0.0, metavar="T",

@@ -6,6 +6,7 @@ reading the file. Test: tests/trainer/evaluation/test_measured.py.
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ def measured_in(results: Results) -> Measured | None:
             return None
         base, tuned = (Measurement.from_state(wire[model]) for model in ("base", "tuned"))
         return Measured(wire["rows"], wire["conditions"], int(wire["step"]), base, tuned)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, zlib.error):
         return None
 
 

@@ -1,6 +1,6 @@
 """The base model's figures of the job's own run, for a run that is derived from it: the same model on the same rows is measured once.
 
-Rank 0 reads them for all. Test: tests/trainer/rank/test_basefigures.py.
+Rank 0 reads them for all. Test: tests/trainer/rank/test_results.py.
 """
 
 import logging

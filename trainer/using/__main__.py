@@ -111,7 +111,14 @@ def _evaluate(request: str) -> None:
         evaluate(wanted, loaded, found, rows_in_tokens(wanted, dataset, loaded, found, say), say)
 
 
-COMMANDS: dict[str, Callable[[str], None]] = {"predict": _predict, "chat": _chat, "evaluate": _evaluate}
+def _compare(request: str) -> None:
+    from finetune.api.using import Compare
+    from trainer.using.compare import compare
+
+    compare(Compare.model_validate_json(request))
+
+
+COMMANDS: dict[str, Callable[[str], None]] = {"predict": _predict, "chat": _chat, "evaluate": _evaluate, "compare": _compare}
 
 
 def _begin_imports() -> None:

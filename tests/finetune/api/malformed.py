@@ -230,6 +230,13 @@ MALFORMED = [
         resource(augmentation={"operations": [{"wordDropout": {}, "wordSwap": {}}]}),
         ("spec.augmentation.operations[0]", "augmentation.operations: give exactly one of"),
     ),
+    Malformed(
+        "a part that is measured twice",
+        resource(evaluation={"ablations": ["data", "data"]}),
+        ("spec.evaluation", "evaluation.ablations: name each part once"),
+    ),
+    Malformed("a part that no job has", resource(evaluation={"ablations": ["luck"]}), ("spec.evaluation.ablations[0]", "earlyStopping")),
+    Malformed("no row to learn", resource(data={"train": TRAIN, "maxTrainRows": 0}), ("spec.data.maxTrainRows", "1")),
     Malformed("more attempts than any job has", resource(runPolicy={"maxAttempts": 1000}), ("spec.runPolicy.maxAttempts", "100")),
     Malformed(
         "a toleration of nothing",

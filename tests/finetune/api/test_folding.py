@@ -28,6 +28,17 @@ def test_figures_become_the_status_form() -> None:
     assert folded.report_cursor == "1/bot-1-x7k2p/3"
 
 
+def test_steps_of_a_further_run_are_shown_under_its_name_and_are_not_the_attempts() -> None:
+    own = fold(status(attempt()), record(resumedFromStep=0), NOW)
+    beside = {"step": 3, "totalSteps": 0, "epoch": 0.1, "tokensSeen": 5, "run": "ablation dropout"}
+    folded = fold(own, record(sequence=4, progress=beside), NOW)
+    assert folded.progress is not None
+    assert (folded.progress.run, folded.progress.step, folded.progress.percent) == ("ablation dropout", 3, None)
+    assert folded.attempts is not None
+    assert folded.attempts[-1].last_step == 20
+    assert fold(folded, record(sequence=5), NOW).progress == own.progress
+
+
 def test_a_laptop_run_without_attempts_is_folded_with_the_records_own_time() -> None:
     folded = fold(FineTuneJobStatus(), record(cluster=""))
     assert folded.attempts is None

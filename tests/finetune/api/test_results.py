@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune.api.results import ResultsFolder, missing_results, read_report
+from finetune.api.evaluation import Ablation
+from finetune.api.results import ResultsFolder, missing_ablations, missing_results, read_report
 from finetune.api.sections import Export
 
 BOTH = [Export.ADAPTER, Export.MERGED]
@@ -80,3 +81,21 @@ def test_a_report_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     assert read_report(ResultsFolder(tmp_path)) is None
     (tmp_path / "report.json").write_text('{"schemaVersion": 3}')
     assert read_report(ResultsFolder(tmp_path)) == {"schemaVersion": 3}
+
+
+def test_a_measurement_is_missing_where_the_report_names_it_or_runs_are_to_be_compared(tmp_path: Path) -> None:
+    results = ResultsFolder(finished(tmp_path))
+    assert missing_results(results, [], to_compare=True) == ["measurement.json"]
+    (tmp_path / "report.json").write_text(json.dumps({"measurement": {"path": "measurement.json", "bytes": 2}}))
+    assert missing_results(results, []) == ["measurement.json"]
+    (tmp_path / "measurement.json").write_text("{}")
+    assert missing_results(results, [], to_compare=True) == []
+
+
+def test_control_runs_are_missing_until_the_report_has_their_effect(tmp_path: Path) -> None:
+    results, asked = ResultsFolder(finished(tmp_path)), [Ablation.DROPOUT, Ablation.DATA]
+    assert missing_ablations(results, asked) == ["ablations/dropout", "ablations/data"]
+    (tmp_path / "report.json").write_text(json.dumps({"ablations": [{"name": "dropout"}], "dataCurve": []}))
+    assert missing_ablations(results, asked) == ["ablations/data"]
+    (tmp_path / "report.json").write_text(json.dumps({"ablations": [{"name": "dropout"}], "dataCurve": [{"rows": 4}]}))
+    assert missing_ablations(results, asked) == []

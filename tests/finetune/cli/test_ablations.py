@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -87,6 +88,15 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     return Killed(folder, said, again.stdout, before)
 
 
+@pytest.fixture(scope="module")
+def apart(killed: Killed) -> Path:
+    """Return the folder of the job without dropout, trained by itself."""
+    settings = {**SETTINGS, "method": {"lora": {"rank": 4, "alpha": 8}}}
+    path, out = job_file(killed.folder, "apart.yaml", **settings, evaluation=FIGURES), killed.folder / "apart"
+    assert finetune("run", path, "--output", out).returncode == 0
+    return out
+
+
 def test_a_killed_control_run_goes_on_and_finished_ones_are_left_alone(killed: Killed) -> None:
     assert f"{killed.out} holds this finished run; its control runs are trained: ablations/weightDecay, " in killed.second
     assert "ablation dropout: training" in killed.second.splitlines()
@@ -108,13 +118,8 @@ def test_control_runs_leave_their_figures_and_no_weights(killed: Killed) -> None
     assert "base model was measured by the job's own run" in (killed.out / "trainer.log").read_text()
 
 
-def test_a_control_run_is_the_job_trained_without_the_part_and_the_difference_is_their_paired_one(killed: Killed) -> None:
-    apart = {**SETTINGS, "method": {"lora": {"rank": 4, "alpha": 8}}}
-    path = job_file(killed.folder, "apart.yaml", **apart, evaluation=FIGURES)
-    assert finetune("run", path, "--output", killed.folder / "apart").returncode == 0
-    main, alone, control = (
-        measured_in(ResultsFolder(folder)) for folder in (killed.out, killed.folder / "apart", killed.out / "ablations/dropout")
-    )
+def test_a_control_run_is_the_job_trained_without_the_part_and_the_difference_is_their_paired_one(killed: Killed, apart: Path) -> None:
+    main, alone, control = (measured_in(ResultsFolder(folder)) for folder in (killed.out, apart, killed.out / "ablations/dropout"))
     assert main is not None
     assert alone is not None
     assert control is not None
@@ -164,3 +169,30 @@ def test_a_job_whose_control_runs_are_finished_is_left_alone_and_another_part_is
     fewer = job_file(killed.folder, "fewer.yaml", **SETTINGS, evaluation={**FIGURES, "ablations": ["dropout"]})
     assert "nothing was changed" in finetune("run", fewer, "--output", killed.out).stdout, "what is measured does not change the run"
     assert written(killed.out) == before
+
+
+def test_two_runs_are_shown_beside_each_other(killed: Killed, apart: Path) -> None:
+    picture = killed.folder / "curves.svg"
+    shown = finetune("compare", killed.out, apart, "--plot", picture)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
+    assert lines[lines.index("setting out apart") + 2 :][:2] == ["method.lora.dropout 0.2 0.0", ""], "and no other setting"
+    begin = lines.index("figures on the same 30 test rows")
+    assert lines[begin + 2 : begin + 4] == ["value 95 % interval difference 95 % interval", "Perplexity (lower is better)"]
+
+    [_, effect] = killed.report["ablations"]
+    figure = effect["metrics"]["perplexity"]
+    low, high = (-figure["interval"][1], -figure["interval"][0])
+    word = {"better": "worse", "worse": "better", "no clear difference": "unclear"}[figure["verdict"]]
+    own, other = lines[begin + 4 : begin + 6]
+    assert own.startswith(f"out {figure['main']:.2f} ")
+    assert other.startswith(f"apart {figure['control']:.2f} ")
+    assert other.endswith(f" {-figure['difference']:+.2f} {low:+.2f} to {high:+.2f} {word}")
+    assert max(map(len, shown.stdout.splitlines()[begin : begin + 9])) <= 80
+    assert lines[-1] == f"the learning curves are in {picture}"
+    assert {"out", "apart"} <= set(re.findall(r"<text[^>]*>([^<]*)</text>", picture.read_text()))
+
+    said = json.loads(finetune("compare", killed.out, apart, "--json").stdout)
+    assert said["settings"] == {"method.lora.dropout": {"out": 0.2, "apart": 0.0}}
+    assert said["figures"][0]["metrics"]["perplexity"]["apart"]["difference"]["value"] == pytest.approx(-figure["difference"])
+    assert (said["runs"]["out"]["steps"], said["runs"]["out"]["finished"], said["warnings"]) == (120, True, [])

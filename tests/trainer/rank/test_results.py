@@ -315,3 +315,54 @@ def test_transcripts_are_measured_as_they_were_recognized_too(tmp_path: Path) ->
     card = (tmp_path / "run" / "model" / "adapter" / "README.md").read_text()
     assert f"| WER | {written['unchanged']['wer']['value']:.3f} |" in card
     assert "Correct this transcript:" in card
+
+
+def test_a_run_beside_the_jobs_own_takes_its_base_models_figures_where_they_are_of_the_same_model_and_rows(folder: Path) -> None:
+    """Altered figures are recognized: a model that was measured again has its own."""
+    run(config(folder))
+    file = folder / "run" / "measurement.json"
+    altered = json.loads(file.read_text())
+    altered["base"]["figures"]["perplexity"]["value"] = 12345.0
+    file.write_text(json.dumps(altered))
+
+    def beside(name: str, **changes: Any) -> tuple[float, list[str]]:
+        derived_from = {"name": name, "main": str(folder / "run"), "figuresOnly": True}
+        output = {"directory": str(folder / "run" / name), "export": []}
+        run(train_config(folder, **(config(folder).to_wire() | {"derived": derived_from, "output": output} | changes)))
+        there = sorted(path.name for path in (folder / "run" / name).iterdir() if not path.name.startswith("."))
+        return json.loads((folder / "run" / name / "report.json").read_text())["baseline"]["perplexity"]["value"], there
+
+    regularization = {"weightDecay": 0.5}
+    taken, there = beside("same", regularization=regularization)
+    assert taken == 12345.0
+    assert there == ["checkpoints", "measurement.json", "metrics.jsonl", "report.json", "run.json", "tensorboard"]
+    own = json.loads((folder / "run" / "report.json").read_text())["baseline"]["perplexity"]["value"]
+    shorter = config(folder).to_wire()["training"] | {"maxSequenceLength": 100}
+    assert beside("shorter", training=shorter)[0] == own, "measured again, because longer rows would be cut"
+    (folder / "test.jsonl").write_text("".join((folder / "test.jsonl").read_text().splitlines(keepends=True)[:-1]))
+    assert beside("fewer")[0] not in (12345.0, own), "of other rows"
+
+
+def test_the_last_weights_are_the_result_where_a_run_says_so(folder: Path) -> None:
+    """The last validation is not the best, because so large a learning rate destroys the model."""
+    training = {"maxSteps": 8, "globalBatchSize": 4, "microBatchSize": 4, "maxSequenceLength": 128}
+    training |= {"learningRate": 1.0, "scheduler": "constant", "warmupRatio": 0.0}
+    run(config(folder, training=training, output={"directory": str(folder / "best"), "export": []}))
+    best = json.loads((folder / "best" / "report.json").read_text())
+    assert best["measuredStep"] == best["best"]["step"] < 8
+    beside = {"derived": {"name": "last", "main": str(folder / "best"), "lastWeights": True}}
+    beside["output"] = {"directory": str(folder / "last"), "export": []}
+    run(config(folder, training=training, **beside))
+    last = json.loads((folder / "last" / "report.json").read_text())
+    assert (last["measuredStep"], last["best"]) == (8, best["best"])
+    assert last["final"]["perplexity"]["value"] != best["final"]["perplexity"]["value"]
+
+
+def test_a_measurement_that_was_deleted_is_made_again_as_it_was(folder: Path) -> None:
+    run(config(folder))
+    file = folder / "run" / "measurement.json"
+    before = file.read_text()
+    assert report(folder)["measurement"] == {"path": str(file), "bytes": file.stat().st_size}
+    file.unlink()
+    run(config(folder), only_results=True)
+    assert file.read_text() == before

@@ -88,3 +88,16 @@ def test_the_progress_line_has_step_loss_speed_and_eta() -> None:
 def test_the_progress_line_leaves_out_what_is_not_known() -> None:
     assert progress_line(record(Stage.FINAL, step=10)) == "step 10/10 · 1,234 tokens/s"
     assert progress_line(record(Stage.STARTING)) == ""
+
+
+def test_a_further_run_is_named_with_each_of_its_stages_and_has_no_loss_of_the_jobs_own() -> None:
+    before = record(Stage.EXPORTING, step=9, metrics=losing(1.5))
+    assert before.progress is not None
+    reading = before.model_copy(update={"stage": Stage.READING, "progress": before.progress.model_copy(update={"run": "ablation dropout"})})
+    training, own = reading.model_copy(update={"stage": Stage.TRAINING}), before.model_copy(update={"stage": Stage.TRAINING})
+    assert news(before, reading) == ["ablation dropout: reading rows and tokenizing them"]
+    assert news(reading, training) == ["ablation dropout: training"]
+    assert news(training, training) == []
+    assert news(training, own) == ["training"], "the same stage of another run"
+    assert "loss" in progress_line(own)
+    assert "loss" not in progress_line(training)
