@@ -344,9 +344,10 @@ def test_a_run_beside_the_jobs_own_takes_its_base_models_figures_where_they_are_
 
 
 def test_the_last_weights_are_the_result_where_a_run_says_so(folder: Path) -> None:
-    """The last validation is not the best, because so large a learning rate destroys the model."""
-    training = {"maxSteps": 8, "globalBatchSize": 4, "microBatchSize": 4, "maxSequenceLength": 128}
-    training |= {"learningRate": 1.0, "scheduler": "constant", "warmupRatio": 0.0}
+    """The last validation is not the best: its rows are nothing but characters that no training row has."""
+    training = {"maxSteps": 8, "globalBatchSize": 4, "microBatchSize": 4, "learningRate": 0.1, "maxSequenceLength": 128}
+    answers = [{"prompt": f"Question {number}?", "completion": "9876543210#$%&" * 3} for number in range(4)]
+    (folder / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
     run(config(folder, training=training, output={"directory": str(folder / "best"), "export": []}))
     best = json.loads((folder / "best" / "report.json").read_text())
     assert best["measuredStep"] == best["best"]["step"] < 8
