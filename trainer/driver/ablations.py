@@ -18,10 +18,12 @@ from trainer.data.rowstore import contents_of
 from trainer.driver.derived import OWN, Done, Finished, Plan, Planned, derived
 from trainer.driver.finished import print_effects
 from trainer.evaluation.measured import Measured, measured_in
+from trainer.preflight.aside import ModelChecks
 from trainer.preflight.inputs import Inputs
 from trainer.reporting.effects import curve_to_wire, effect_to_wire
 
 FIELD = "evaluation.ablations"
+R_DROP = "regularization.rDropAlpha"
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,27 @@ def _check(config: TrainConfig, inputs: Inputs) -> None:
     if not inputs.dataset.test:
         raise InputError(FIELD, "there are no test rows to compare runs on", "give data.test or data.testFraction")
     asked, train = config.evaluation.ablations or [], inputs.dataset.train
+    if Ablation.DROPOUT in asked and config.regularization.r_drop_alpha:
+        _check_two_passes(config, f"{FIELD}[{asked.index(Ablation.DROPOUT)}]")
     if Ablation.DATA in asked:
         least, fewest = least_rows(train, contents_of(train), config.training.seed), rows_at(min(DATA_SHARES), len(train))
         if fewest < least:
             share = f"{_percent(min(DATA_SHARES))} % of the {len(train)} training rows are {fewest}"
             problem = f"{share}, too few for each class to have one, which takes {least}"
             raise InputError(f"{FIELD}[{asked.index(Ablation.DATA)}]", problem, "give more training rows, or remove data from the list")
+
+
+def _check_two_passes(config: TrainConfig, field: str) -> None:
+    """Raise InputError where R-Drop would compare equal passes without the job's dropout; another model may have its own."""
+    control = config.changed(**_without_dropout(config))
+    try:
+        with ModelChecks(control, rehearse_here=False) as model:
+            model.rehearse()
+    except InputError as error:
+        if error.field != R_DROP:
+            raise
+        fix = "remove dropout from the list, or set regularization.rDropAlpha to 0"
+        raise InputError(field, f"without dropout {error.field} {error.problem}", fix) from error
 
 
 def _conclude(main: Done, finished: Finished) -> None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from finetune.api.record import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, STOPPED, Outcome, ProgressRecord, Result, Stage
 from finetune.api.status import FineTuneJobStatus
 from finetune.cli.local.configuration import Folders
-from finetune.cli.local.news import news
+from finetune.cli.local.news import news, run_of
 from finetune.cli.local.outcome import Ended
 from finetune.cli.local.screen import Screen
 from finetune.cli.local.status import take
@@ -59,7 +59,8 @@ class Follower:
         if reported is None:
             self._conclude_for_the_trainer(outcome)
         checkpoints = self.record.checkpoints if self.record is not None else []
-        return Ended(outcome, reported is not None, max((checkpoint.step for checkpoint in checkpoints), default=None))
+        run = run_of(self.record) if self.record is not None else None
+        return Ended(outcome, reported is not None, max((checkpoint.step for checkpoint in checkpoints), default=None), run)
 
     def _conclude_for_the_trainer(self, outcome: Outcome) -> None:
         now = datetime.now(UTC)

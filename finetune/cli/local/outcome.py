@@ -52,6 +52,8 @@ class Ended:
     outcome: Outcome
     reported: bool
     last_checkpoint: int | None
+    run: str | None = None
+    """Which further run of the job was under way; None for the job's own."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def report_end(ended: Ended, folders: Folders, tail: LogTail, commands: Commands
             _say_message(ended.outcome.message, "", screen)
         step = ended.last_checkpoint
         since = f"after the checkpoint at step {step}" if step else "before the first checkpoint"
+        since = since if ended.run is None else f"during {ended.run}"
         screen.say(f"interrupted {since}; continue with: {commands.again}")
     else:
         _report_failure(ended, folders, tail, commands.again, screen)
@@ -90,7 +93,9 @@ def _report_failure(ended: Ended, folders: Folders, tail: LogTail, again: str, s
             screen.say(f"  {line}")
     _say_message(ended.outcome.message, f"failed ({ended.outcome.reason}): ", screen)
     screen.say(f"the full log is in {folders.log}")
-    if ended.last_checkpoint:
+    if ended.run is not None:
+        screen.say(f"{ended.run} was under way, and what was done before it is kept; fix the cause, then continue with: {again}")
+    elif ended.last_checkpoint:
         screen.say(f"the checkpoint at step {ended.last_checkpoint} is kept; fix the cause, then continue with: {again}")
 
 

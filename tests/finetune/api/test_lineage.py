@@ -80,3 +80,10 @@ class Outer(WireModel):
 def test_a_field_that_a_record_lacks_has_one_default_and_null_is_no_other_value() -> None:
     assert list(ambiguous(TrainConfig, LINEAGE_FIELDS)) == []
     assert list(ambiguous(Outer)) == ["Ambiguous.nullable", "Ambiguous.made"]
+
+
+def test_what_other_runs_measure_is_no_part_of_a_run() -> None:
+    plain, measured = train_config(), train_config(evaluation__ablations=["data"])
+    assert differing_field(plain.lineage(), measured.lineage()) is None
+    assert plain.lineage_digest() == measured.lineage_digest()
+    assert differing_field(plain.lineage(), train_config(data__maxTrainRows=9).lineage()) == "data.maxTrainRows"

@@ -111,6 +111,13 @@ def test_a_killed_control_run_goes_on_and_finished_ones_are_left_alone(killed: K
     assert status["attempts"][0]["lastStep"] == 120, "an attempt counts the steps of the job's own run"
 
 
+def test_the_end_by_force_names_the_run_that_was_under_way(killed: Killed) -> None:
+    *_, last = killed.first.splitlines()
+    assert last.startswith(
+        "ablation dropout was under way, and what was done before it is kept; fix the cause, then continue with: finetune run "
+    )
+
+
 def test_control_runs_leave_their_figures_and_no_weights(killed: Killed) -> None:
     for name in ("weightDecay", "dropout", "data-25", "data-50"):
         there = {path.name for path in (killed.out / "ablations" / name).iterdir()}

@@ -4,6 +4,7 @@ Whole runs: tests/finetune/cli/test_ablations.py.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
+from tests.trainer.fixtures.causal import tiny_tokenizer
+from tests.trainer.fixtures.encoders import tiny_encoder
 from tests.trainer.fixtures.examples import chat
 from tests.trainer.fixtures.stored import stored
 from trainer.data.rows import Dataset
@@ -103,3 +106,24 @@ def test_a_quarter_of_the_rows_must_have_all_classes() -> None:
     )
     with pytest.raises(InputError, match=problem):
         checked(["weightDecay", "data"], rows[:8], rows[8:])
+
+
+@pytest.mark.parametrize(("own", "refused"), [(0.0, True), (0.1, False)], ids=["no dropout of its own", "dropout of its own"])
+def test_a_control_run_that_r_drop_would_refuse_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: float, refused: bool
+) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    tiny_encoder("AutoModel", "modernbert", mlp_dropout=own).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    rows = [LabelExample.of(f"line {number}", f"text {number}", [f"class {number % 2}"]) for number in range(8)]
+    config = train_config(
+        tmp_path, task="text-classification", method={"full": {}}, regularization={"rDropAlpha": 1, "dropout": 0.1},
+        evaluation={"ablations": ["dropout"]},
+    )  # fmt: skip
+    inputs: Any = Checked(Dataset(stored(rows[:6]), (), stored(rows[6:])))
+    if not refused:
+        ablation_plan(config).check(config, inputs)
+        return
+    says = r"^evaluation\.ablations\[0\]: without dropout regularization\.rDropAlpha has no effect: nothing .*; remove dropout from"
+    with pytest.raises(InputError, match=says):
+        ablation_plan(config).check(config, inputs)

@@ -43,6 +43,15 @@ def test_an_interruption_that_lost_something_says_so(tmp_path: Path, message: st
     assert screen.lines == [*before, "interrupted after the checkpoint at step 12; continue with: finetune run job.yaml"]
 
 
+def test_an_interruption_of_a_further_run_names_it(tmp_path: Path) -> None:
+    outcome = Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=STOPPED)
+    screen, ended = Said(), Ended(outcome, reported=True, last_checkpoint=12, run="ablation dropout")
+
+    report_end(ended, Folders(tmp_path, tmp_path), LogTail(tmp_path / "log", 0), Commands("finetune run job.yaml", ()), screen)
+
+    assert screen.lines == ["interrupted during ablation dropout; continue with: finetune run job.yaml"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
