@@ -74,8 +74,12 @@ def derived(main: TrainConfig, name: str, folder: str, *, figures_only: bool = F
     uri = None if main.output.uri is None else f"{main.output.uri.rstrip('/')}/{folder}"
     forms = [] if figures_only else None if export is None else list(export)
     output = OutputFolder(directory=str(Path(main.output.directory) / folder), uri=uri, export=forms)
+    adaptation = main.domain_adaptation
+    if figures_only and adaptation is not None:  # a control run that leaves the budget would end the job, and nobody hands its weights over
+        adaptation = adaptation.changed(max_general_perplexity_increase_percent=None, sweep=None)
     fields: dict[str, Any] = {
         "evaluation": main.evaluation.changed(ablations=None),
+        "domain_adaptation": adaptation,
         "checkpoint": main.checkpoint.changed(keep=1) if figures_only else main.checkpoint,
         **changes,
         "output": output,
