@@ -22,7 +22,7 @@ from finetune.api.errors import InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
 from finetune.api.results import MODEL, REPORT, read_report
 from finetune.api.sections import Export, Method, Regularization
-from finetune.api.sources import ModelSource
+from finetune.api.sources import Initialization, ModelSource
 from finetune.api.tasks import TaskName
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
 from trainer.engine.state import PARAMETERS, check_names
@@ -143,7 +143,7 @@ def _report(request: ExportOptions, run: Place, done: Exported) -> None:
 
 def refuse(request: ExportOptions, method: Method) -> None:
     """Raise InputError for forms that this run does not have, and for folders that are in the way."""
-    if Export.ADAPTER in request.forms and method.lora is None:
+    if Export.ADAPTER in request.forms and not method.adapts:
         raise InputError("--adapter", f"the run in {request.run} trained all weights and has no adapter", "give --merged alone")
     if request.dtype is not None and Export.MERGED not in request.forms:
         raise InputError("--dtype", "applies to a whole model; an adapter stays in float32", "give --merged, or leave it out")
@@ -196,11 +196,12 @@ def base_of(request: ExportOptions, recorded: Ownership, state: RunState) -> Loc
 
 
 def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None) -> LocatedModel:
+    initialization = model.get("initialization") or Initialization.PRETRAINED
     if request.base is not None:
-        found = locate(ModelSource(path=str(request.base)))
+        found = locate(ModelSource(path=str(request.base), initialization=initialization))
         return LocatedModel(found.name, "--base", found.path, found.kind, found.source, found.request)
     if model.get("name") is not None:
-        return locate(ModelSource(name=model["name"], revision=revision or model.get("revision")))
+        return locate(ModelSource(name=model["name"], revision=revision or model.get("revision"), initialization=initialization))
     # run.json has no paths, because folders are moved; the configuration of the last start has them.
     try:
         place = json.loads((request.run / ".finetune" / "config.json").read_text(encoding="utf-8"))["model"]["path"]
@@ -208,14 +209,14 @@ def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None)
         problem = f"{request.run} does not say where the base model is"
         raise InputError("--base", problem, "name its folder with --base") from error
     try:
-        return locate(ModelSource(path=place))
+        return locate(ModelSource(path=place, initialization=initialization))
     except InputError as error:
         raise InputError("model.path", error.problem, "restore the base model, or name its folder with --base") from error
 
 
 def trained_tensors(origin: Origin, method: Method, saved: SavedState) -> tuple[TrainedTensors, Probe]:
     """Rebuild the model of the checkpoint and probe it; return its trained tensors without the model."""
-    base = load_model(origin.located, origin.dtype, origin.family, origin.quantization)
+    base = load_model(origin.located, origin.dtype, origin.family, origin.quantization, seed=origin.seed or 0)
     model: Any = apply_method(base, method, Regularization(), 0, origin.family).eval()
     parameters = saved.tensors().one_by_one(PARAMETERS)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -70,7 +70,7 @@ class Shape:
         training: dict[str, Any] = {
             "maxSteps": self.steps, "globalBatchSize": self.batch, "microBatchSize": self.micro_batch, "learningRate": 1e-5,
             "scheduler": "constant", "warmupRatio": 0, "maxSequenceLength": self.length, "precision": "bfloat16",
-            "gradientCheckpointing": self.recompute, "packing": "always" if self.chat else "never",
+            "gradientCheckpointing": "always" if self.recompute else "never", "packing": "always" if self.chat else "never",
         }  # fmt: skip
         return {
             "job": {"name": "gpu"},

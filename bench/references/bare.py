@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from bench.references.huggingface import pad
 from bench.references.recorder import Recorder
 from bench.references.work import IGNORED, Work, labels_of, load_model
+from finetune.api.sections import GradientCheckpointing
 from trainer.data.rows import Sample
 
 BY_DOCUMENT = "bench_by_document"
@@ -87,7 +88,7 @@ def train(work: Work) -> None:
     AttentionInterface.register(BY_DOCUMENT, attend_by_document)
     torch.manual_seed(work.config.training.seed + rank)
     model: Any = load_model(work, BY_DOCUMENT if work.packed else "sdpa").to(work.device)
-    if work.config.training.gradient_checkpointing:
+    if work.config.training.gradient_checkpointing is GradientCheckpointing.ALWAYS:
         model.gradient_checkpointing_enable()
     loss_of: nn.Module = SumOfLosses(model.get_base_model() if work.lora else model).train()
     compute: Any = DistributedDataParallel(loss_of) if ranks > 1 else loss_of

@@ -10,6 +10,7 @@ from transformers import DataCollatorWithFlattening, Trainer, TrainerCallback, T
 
 from bench.references.recorder import Recorder
 from bench.references.work import IGNORED, Work, labels_of, load_model
+from finetune.api.sections import GradientCheckpointing
 
 Row = dict[str, list[int]]
 
@@ -92,7 +93,7 @@ def settings(work: Work) -> dict[str, Any]:
         "dataloader_pin_memory": cuda,
         "ddp_backend": None if ranks == 1 else "nccl" if cuda else "gloo",
         "ddp_find_unused_parameters": False,
-        "gradient_checkpointing": training.gradient_checkpointing,
+        "gradient_checkpointing": training.gradient_checkpointing is GradientCheckpointing.ALWAYS,
         "logging_steps": 1,
         "save_strategy": "steps",
         "save_steps": min(work.config.checkpoint.every_steps, len(work.steps)),  # the product saves after its last step too

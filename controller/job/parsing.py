@@ -15,6 +15,7 @@ from controller.job.facts import Job, PodFacts, RayJobFacts
 from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, UID_LABEL, attempt_of_ray_job
 from controller.job.objects.safety import fields_unsafe
 from controller.runtime.resources import KubeObject
+from finetune.api.earlier import in_words_of_today
 from finetune.api.spec import FineTuneJobSpec, RunPolicy
 from finetune.api.status import FineTuneJobStatus
 
@@ -135,7 +136,7 @@ def status_from(wire: Mapping[str, Any]) -> FineTuneJobStatus:
 
 def _spec_from(wire: Mapping[str, Any]) -> tuple[FineTuneJobSpec | None, str]:
     try:
-        return FineTuneJobSpec.model_validate(wire), ""
+        return FineTuneJobSpec.model_validate(in_words_of_today(wire)), ""
     except ValidationError as error:
         return None, "; ".join(f"{_path('spec', problem['loc'])}: {problem['msg']}" for problem in error.errors())
 

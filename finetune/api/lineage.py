@@ -9,6 +9,8 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from finetune.api.base import WireModel
+from finetune.api.earlier import in_words_of_today
+from finetune.api.sections import GradientCheckpointing
 from finetune.api.trainconfig import TrainConfig
 
 
@@ -20,6 +22,9 @@ def differing_field(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> s
     out: a record may hold more than a configuration says. So the default of a new field must be what versions before it did.
     """
     fields = _fields_of(TrainConfig)
+    # A job without the field was recorded as false, and says auto today: recomputing changes no figure but by rounding.
+    auto = (wanted.get("training") or {}).get("gradientCheckpointing") == GradientCheckpointing.AUTO
+    recorded = in_words_of_today(recorded, GradientCheckpointing.AUTO if auto else GradientCheckpointing.NEVER)
     for name in wanted:
         path = _difference(name, recorded.get(name), wanted[name], fields.get(name))
         if path is not None:

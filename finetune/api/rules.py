@@ -10,12 +10,13 @@ from typing import Any
 from finetune.api.base import Rule
 from finetune.api.metrics import MetricName, Needs
 from finetune.api.sections import Export
+from finetune.api.sources import Initialization
 from finetune.api.tasks import TASKS, ModelFamily, TaskFacts, in_words
 
 ADAPTER_NEEDS_LORA = Rule(
-    "!has(self.output.export) || !self.output.export.exists(e, e == 'adapter') || has(self.method.lora)",
-    lambda value: value.output.export is None or Export.ADAPTER not in value.output.export or value.method.lora is not None,
-    "output.export: adapter needs method.lora; with method.full export merged",
+    "!has(self.output.export) || !self.output.export.exists(e, e == 'adapter') || !has(self.method.full)",
+    lambda value: value.output.export is None or Export.ADAPTER not in value.output.export or value.method.full is None,
+    "output.export: adapter needs method.lora or method.osf; with method.full export merged",
 )
 
 QUANTIZATION_NEEDS_WHOLE_WEIGHTS = Rule(
@@ -29,6 +30,34 @@ QUANTIZATION_NEEDS_WHOLE_WEIGHTS = Rule(
         or spec.distributed.deepspeed.zero_stage < 3
     ),
     "method.lora.quantization: ZeRO stage 3 cannot shard weights of 4 bits; set distributed.deepspeed.zeroStage to 2, or leave it out",
+)
+WHOLE_WEIGHTS = "!has(self.distributed) || !has(self.distributed.deepspeed) || self.distributed.deepspeed.zeroStage < 3"
+
+
+def _has_whole_weights(spec: Any) -> bool:
+    return spec.distributed is None or spec.distributed.deepspeed is None or spec.distributed.deepspeed.zero_stage < 3
+
+
+DORA_NEEDS_WHOLE_WEIGHTS = Rule(
+    f"!has(self.method.lora) || !self.method.lora.useDora || {WHOLE_WEIGHTS}",
+    lambda spec: spec.method.lora is None or not spec.method.lora.use_dora or _has_whole_weights(spec),
+    "method.lora.useDora: the length of a row cannot be computed where ZeRO stage 3 shards the weights; set distributed.deepspeed.zeroStage"
+    " to 2, or useDora to false",
+)
+OSF_NEEDS_WHOLE_WEIGHTS = Rule(
+    f"!has(self.method.osf) || {WHOLE_WEIGHTS}",
+    lambda spec: spec.method.osf is None or _has_whole_weights(spec),
+    "method.osf: weights that ZeRO stage 3 shards cannot be decomposed; set distributed.deepspeed.zeroStage to 2, or leave it out",
+)
+RANDOM_NEEDS_FULL = Rule(
+    "self.model.initialization != 'random' || has(self.method.full)",
+    lambda spec: spec.model.initialization is not Initialization.RANDOM or spec.method.full is not None,
+    "model.initialization: random weights are written nowhere, so no adapter could be put on them again; use method.full, or pretrained",
+)
+LAYERWISE_NEEDS_FULL = Rule(
+    "self.training.layerwiseLearningRateDecay == 1.0 || has(self.method.full)",
+    lambda spec: spec.training.layerwise_learning_rate_decay == 1 or spec.method.full is not None,
+    "training.layerwiseLearningRateDecay: it is for weights that are trained themselves; use method.full, or set it to 1",
 )
 OFFLOAD_NEEDS_GPUS = Rule(
     "!has(self.distributed) || !has(self.distributed.deepspeed) || !has(self.distributed.deepspeed.offload)"

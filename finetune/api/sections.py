@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from finetune.api.base import Rule, WireModel, exactly_one
 from finetune.api.evaluation import EarlyStopping
+from finetune.api.method import Freeze, OsfMethod
 
 
 class Precision(StrEnum):
@@ -44,13 +45,24 @@ class LoraMethod(WireModel):
     """Train low-rank adapters beside frozen weights (Hu et al. 2021, arXiv:2106.09685)."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="Rank of the adapter matrices.")
-    alpha: Annotated[float, Field(gt=0)] = Field(32, description="Scale: the adapter's output is multiplied by alpha / rank.")
+    alpha: Annotated[float, Field(gt=0)] = Field(
+        32, description="Scale: the adapter's output is multiplied by alpha / rank, under useRslora by alpha / sqrt(rank)."
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Dropout on the adapter's input.")
     target_modules: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
         None,
         min_length=1,
         max_length=32,
         description="Names of the modules that get an adapter. Default: every linear layer but the output layer.",
+    )
+    use_rslora: bool = Field(
+        False,
+        description="Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones (Kalajdzievski 2023, arXiv:2312.03732).",
+    )
+    use_dora: bool = Field(
+        False,
+        description="Learn the length of each row of a weight matrix beside its direction, to which the adapter is added (DoRA; Liu et al."
+        " 2024, arXiv:2402.09353). Each step takes longer than with plain LoRA.",
     )
     quantization: Quantization | None = Field(
         None,
@@ -60,7 +72,9 @@ class LoraMethod(WireModel):
 
 
 class FullMethod(WireModel):
-    """Train every weight of the model."""
+    """Train every weight of the model, but for those that are frozen."""
+
+    freeze: Freeze | None = Field(None, description="Weights that stay as they are.")
 
 
 class Method(WireModel):
@@ -68,8 +82,18 @@ class Method(WireModel):
 
     lora: LoraMethod | None = Field(None, description="Low-rank adapters.")
     full: FullMethod | None = Field(None, description="All weights.")
+    osf: OsfMethod | None = Field(None, description="The weak singular directions of each weight matrix.")
 
-    rules = (exactly_one("lora", "full", what="method"),)
+    rules = (exactly_one("lora", "full", "osf", what="method"),)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the base model's weights stay as they are, and what is trained is kept beside them and can be switched off."""
+        return self.full is None
+
+
+DECAY_RATIO = 0.2
+"""Share of the steps over which warmupStableDecay falls: Hägele et al. 2024 find 10 % to 20 % as good as a cosine."""
 
 
 class Scheduler(StrEnum):
@@ -78,6 +102,15 @@ class Scheduler(StrEnum):
     COSINE = "cosine"
     LINEAR = "linear"
     CONSTANT = "constant"
+    WARMUP_STABLE_DECAY = "warmupStableDecay"
+
+
+class GradientCheckpointing(StrEnum):
+    """Whether activations are recomputed in the backward pass."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 class Packing(StrEnum):
@@ -110,9 +143,24 @@ class Training(WireModel):
         " of the steps is random. Steps are then less alike than those of random rows. Packed rows have no padding to save.",
     )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(2e-4, description="Peak learning rate.")
-    scheduler: Scheduler = Field(Scheduler.COSINE, description="Learning-rate schedule after warm-up.")
+    scheduler: Scheduler = Field(
+        Scheduler.COSINE,
+        description="Learning-rate schedule after warm-up: cosine and linear fall to 0 over the rest of training, constant stays;"
+        " warmupStableDecay stays, and falls linearly to 0 over the last steps (decayRatio).",
+    )
+    decay_ratio: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Share of the steps over which warmupStableDecay falls to 0 (Hu et al. 2024, arXiv:2404.06395; Hägele et al. 2024,"
+        " arXiv:2405.18392). Default: 0.2.",
+    )
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.03, description="Share of the steps over which the learning rate rises from 0."
+    )
+    layerwise_learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Factor from a layer to the one below it: what is above the layers learns at learningRate, layer i of n at"
+        " learningRate * decay^(n + 1 - i), the embeddings at learningRate * decay^(n + 1) (Howard and Ruder 2018, arXiv:1801.06146; Clark"
+        " et al. 2020, arXiv:2003.10555). Only with method.full.",
     )
     max_sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = Field(
         1024, description="Tokens per row; longer conversations are cut and counted, longer texts become several rows."
@@ -131,11 +179,28 @@ class Training(WireModel):
     gradient_clipping: Annotated[float, Field(ge=0)] = Field(
         1.0, description="Largest norm of the whole gradient; 0 switches clipping off."
     )
-    gradient_checkpointing: bool = Field(False, description="Recompute activations in backward: less memory, about a third more time.")
+    gradient_checkpointing: GradientCheckpointing = Field(
+        GradientCheckpointing.AUTO,
+        description="Recompute activations in backward: less memory, about a third more time. auto does so on GPUs without room for the"
+        " activations of the longest rows, and never on CPUs.",
+    )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(42, description="Seed of every random choice.")
 
     rules = (
         exactly_one("epochs", "max_steps", what="training"),
+        Rule(
+            "!has(self.decayRatio) || self.scheduler == 'warmupStableDecay'",
+            lambda training: training.decay_ratio is None or training.scheduler is Scheduler.WARMUP_STABLE_DECAY,
+            "training.decayRatio: only scheduler warmupStableDecay has a decay of its own; set scheduler to it, or leave decayRatio out",
+        ),
+        Rule(
+            f"self.scheduler != 'warmupStableDecay' || self.warmupRatio + (has(self.decayRatio) ? self.decayRatio : {DECAY_RATIO}) <= 1.0",
+            lambda training: (
+                training.scheduler is not Scheduler.WARMUP_STABLE_DECAY
+                or training.warmup_ratio + (DECAY_RATIO if training.decay_ratio is None else training.decay_ratio) <= 1
+            ),
+            f"training.decayRatio: with warmupRatio it is more than all steps (its default is {DECAY_RATIO}); give smaller shares",
+        ),
         Rule(
             "!self.compile || self.packing == 'never'",
             lambda training: not training.compile or training.packing is Packing.NEVER,

@@ -173,6 +173,13 @@ class FileSource(WireModel):
     rules = (exactly_one("persistent_volume_claim", "config_map", "path", what="source"),)
 
 
+class Initialization(StrEnum):
+    """Where the weights that training begins with come from."""
+
+    PRETRAINED = "pretrained"
+    RANDOM = "random"
+
+
 class ModelSource(WireModel):
     """The pre-trained model. Exactly one of name, persistentVolumeClaim, path."""
 
@@ -195,6 +202,11 @@ class ModelSource(WireModel):
         description="Commit on the hub; with it the model comes from the hub and nowhere else.",
     )
     token_secret: SecretKey | None = Field(None, description="Secret with a hub token, for gated models.")
+    initialization: Initialization = Field(
+        Initialization.PRETRAINED,
+        description="random reads configuration and tokenizer alone and draws all weights from training.seed as the architecture does:"
+        " what training from it achieves shows what pre-training gives. Only with method.full.",
+    )
 
     rules = (
         exactly_one("name", "persistent_volume_claim", "path", what="model"),

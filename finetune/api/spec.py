@@ -17,9 +17,13 @@ from finetune.api.rules import (
     ADAPTER_NEEDS_LORA,
     BASE_KL_NEEDS_LORA,
     COMPILES_PLAIN_LAYERS,
+    DORA_NEEDS_WHOLE_WEIGHTS,
+    LAYERWISE_NEEDS_FULL,
     OFFLOAD_NEEDS_GPUS,
+    OSF_NEEDS_WHOLE_WEIGHTS,
     QUANTIZATION_NEEDS_WHOLE_WEIGHTS,
     R_DROP_NEEDS_CHOICES,
+    RANDOM_NEEDS_FULL,
     TASK_RULES,
 )
 from finetune.api.sections import CheckpointPolicy, Deepspeed, Export, Method, Regularization, Training
@@ -115,7 +119,7 @@ class Output(WireModel):
         None,
         min_length=1,
         max_length=2,
-        description="Forms of the model. Default: adapter with lora, merged with full.",
+        description="Forms of the model. Default: adapter with lora, merged with full and osf.",
     )
 
 
@@ -164,6 +168,10 @@ class FineTuneJobSpec(WireModel):
         ADAPTER_NEEDS_LORA,
         OFFLOAD_NEEDS_GPUS,
         QUANTIZATION_NEEDS_WHOLE_WEIGHTS,
+        DORA_NEEDS_WHOLE_WEIGHTS,
+        OSF_NEEDS_WHOLE_WEIGHTS,
+        RANDOM_NEEDS_FULL,
+        LAYERWISE_NEEDS_FULL,
         COMPILES_PLAIN_LAYERS,
         BASE_KL_NEEDS_LORA,
         R_DROP_NEEDS_CHOICES,

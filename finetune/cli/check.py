@@ -61,9 +61,13 @@ def cluster_needs(job: JobFile) -> list[str]:
 
 
 def _method(config: TrainConfig) -> str:
-    if config.method.lora is None:
-        return "all weights"
-    return f"LoRA of rank {config.method.lora.rank}"
+    method = config.method
+    if method.lora is not None:
+        variants = " with ".join(name for name, used in (("rsLoRA", method.lora.use_rslora), ("DoRA", method.lora.use_dora)) if used)
+        return f"{variants or 'LoRA'} of rank {method.lora.rank}"
+    if method.osf is not None:
+        return "weak directions of weights (OSF)"
+    return "all weights" if method.full is None or method.full.freeze is None else "all weights but frozen ones"
 
 
 def _length(config: TrainConfig) -> str:

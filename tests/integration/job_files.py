@@ -76,6 +76,9 @@ on · off · yes · no · y · n · true · ~ · null · Null · nUll · 1 · 1.
 FLAGS = _cases(r"""
 true · True · yes · on · y · N · off · 1 · 0 · 'true' · ~ · tRue · TRUE
 """)
+WORDS = _cases(r"""
+true · off · auto · always · never · 'true' · ~ · Auto
+""")
 LABELS = _lines_of(r"""
 {}
 ~
@@ -480,7 +483,8 @@ KINDS_OF_CASES: dict[str, dict[str, str | bytes]] = {
         **{f"epochs: {value}": training(f"epochs: {value}") for value in ("~", "1e3", "0.5", "1e4", "three")},
     },
     "texts": {f"prompt: {value}": columns(f"prompt: {value}" if value != "|" else "prompt: '|'") for value in TEXTS},
-    "flags": {f"gradientCheckpointing: {value}": training(f"epochs: 1, gradientCheckpointing: {value}") for value in FLAGS},
+    "flags": {f"groupByLength: {value}": training(f"epochs: 1, groupByLength: {value}") for value in FLAGS},
+    "words": {f"gradientCheckpointing: {value}": training(f"epochs: 1, gradientCheckpointing: {value}") for value in WORDS},
     "labels": {value: metadata(f"name: bot\n  labels: {value}") for value in LABELS},
     "annotations": {value: metadata(f"name: bot\n  annotations: {value}") for value in ANNOTATIONS},
     "metadata": {value: metadata(value) for value in METADATA},

@@ -12,13 +12,16 @@ from trainer.reporting.messages import RecordUpdate
 from trainer.reporting.report import metrics_of
 from trainer.storage.place import Place
 
+PROVENANCE = frozenset(field.alias or name for name, field in ModelProvenance.model_fields.items())
+"""What a record says of the model; a report says more."""
+
 
 def update_from_report(report: Mapping[str, Any], place: Place) -> RecordUpdate:
     """Return the record's fields that a finished run's report holds, for an attempt that finds it finished in `place`."""
     return RecordUpdate(
         metrics=metrics_of(report),
         checkpoints=[CheckpointRecord.model_validate(checkpoint) for checkpoint in report["checkpoints"]],
-        model=ModelProvenance.model_validate(report["model"]),
+        model=ModelProvenance.model_validate({name: value for name, value in report["model"].items() if name in PROVENANCE}),
         output=OutputRecord(uri=place.uri(), report_uri=place.uri(REPORT)),
     )
 

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.lossscale import LossScale
+from trainer.engine.optimizer import set_learning_rate
 from trainer.engine.state import PARAMETERS, EngineState, Keep, StateSource, check_names, check_state, cloned
 from trainer.outputs import logits_of
 
@@ -37,12 +38,13 @@ class DdpEngine(Engine):
         if self.world_size > 1:
             # It costs a walk over the graph in each step, so only where it is needed.
             unused = routes_to_experts(name for name, _ in self.trainable())
-            self._wrapped = DistributedDataParallel(self.model, find_unused_parameters=unused)
+            # Buffers are made equal once, here: none changes in training, and those of weak directions are as large as the model.
+            self._wrapped = DistributedDataParallel(self.model, find_unused_parameters=unused, forward_sync_buffers=False)
 
     def forward(self, **inputs: Any) -> Tensor:
         """Return the logits; in 16 bits the arithmetic is autocast and weights stay as they are held."""
         with self.arithmetic():
-            # Evaluation goes past DDP, whose forward broadcasts buffers and so would need all ranks in step.
+            # Evaluation goes past DDP, which would need all ranks in step.
             module = self._wrapped if torch.is_grad_enabled() else self.model
             return logits_of(module(**inputs))
 
@@ -65,8 +67,7 @@ class DdpEngine(Engine):
                 parameter.grad = torch.zeros_like(parameter)
         norm = self._clipped_norm()
         if norm is not None:
-            for group in self._optimizer.param_groups:
-                group["lr"] = learning_rate
+            set_learning_rate(self._optimizer.param_groups, learning_rate)
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return norm

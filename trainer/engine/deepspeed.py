@@ -22,6 +22,7 @@ from trainer.engine.ddp import routes_to_experts
 from trainer.engine.fragments import gathered, is_sharded, part_of, range_of, refresh_weights, shape_of, sharded_bytes
 from trainer.engine.gathering import gathered_parts
 from trainer.engine.lossscale import FIRST_SCALE, LossScale
+from trainer.engine.optimizer import set_learning_rate
 from trainer.engine.room import has_room
 from trainer.engine.state import PARAMETERS, EngineState, Keep, StatePart, StateSource, check_names, check_state, cloned
 from trainer.outputs import logits_of
@@ -101,6 +102,16 @@ def start_deepspeed(device: torch.device) -> None:
     deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), timeout=GROUP_TIMEOUT, verbose=False)
 
 
+def _share_directions(model: nn.Module) -> None:
+    """Give all ranks rank 0's weak directions to begin with, which machines may compute in another order or with another sign.
+
+    DeepSpeed makes parameters equal, and DistributedDataParallel buffers too.
+    """
+    for name, buffer in model.named_buffers():
+        if "_osf_" in name:
+            torch.distributed.broadcast(buffer, src=0)
+
+
 class DeepspeedEngine(Engine):
     """A DeepSpeed engine; neither form of its training state, whole or in parts, depends on stage or world size."""
 
@@ -121,6 +132,8 @@ class DeepspeedEngine(Engine):
         held = dtype if zero_stage > 0 else torch.float32
         config = deepspeed_config(section, settings, device, dtype=held, world_size=self.world_size)
         model = model.to(device) if zero_stage < 3 else model
+        if self.world_size > 1:
+            _share_directions(model)
         self._engine, _, _, _ = deepspeed.initialize(model=model, optimizer=self.optimizer.build(model), config=config)
         self.model = self._engine.module
         # Left to itself, stage 1 and 2 link the slots after the first group's first step, when those of the second
@@ -167,9 +180,8 @@ class DeepspeedEngine(Engine):
 
     def step(self, learning_rate: float) -> Tensor | None:
         """Update the weights at the boundary that DeepSpeed has counted to."""
-        for group in {id(o): o for o in (self._engine.optimizer, self._base_optimizer)}.values():
-            for parameters in group.param_groups:
-                parameters["lr"] = learning_rate
+        for optimizer in {id(o): o for o in (self._engine.optimizer, self._base_optimizer)}.values():
+            set_learning_rate(optimizer.param_groups, learning_rate)
         if self.shards_state:
             self._engine.step()
             if self.loss_scale is not None and not self.loss_scale.fits(overflowed=self._engine.optimizer.overflow):

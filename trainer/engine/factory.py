@@ -12,28 +12,28 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.deepspeed import DeepspeedEngine, deepspeed_config, start_deepspeed
-from trainer.engine.optimizer import optimizer_of
+from trainer.engine.optimizer import Depths, optimizer_of
 from trainer.engine.precision import DTYPES, precision_of, refuse_float16_offloaded, refuse_float16_on_this_cpu
 
 
-def engine_settings(config: TrainConfig) -> EngineSettings:
+def engine_settings(config: TrainConfig, depths: Depths | None = None) -> EngineSettings:
     """Return what the engine is built with; every rank has the same number of micro-batches in every step."""
     rows = config.training.global_batch_size // config.workers.world_size
     micro = min(config.training.micro_batch_size, rows)
     return EngineSettings(
-        optimizer=optimizer_of(config),
+        optimizer=optimizer_of(config, depths),
         gradient_clipping=config.training.gradient_clipping,
         micro_batch_size=micro,
         micro_batches_per_step=math.ceil(rows / micro),
     )
 
 
-def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: torch.device) -> Engine:
-    """Load the model with `load` in the way that the engine needs, and return the engine around it.
+def build_engine(config: TrainConfig, load: Callable[[], nn.Module], device: torch.device, depths: Depths | None = None) -> Engine:
+    """Load the model with `load` in the way that the engine needs, and return the engine around it; `depths` are as in `optimizer_of`.
 
     Raises InputError, before it loads, where this device cannot compute as the job asks.
     """
-    settings, dtype = engine_settings(config), DTYPES[precision_of(config, device)]
+    settings, dtype = engine_settings(config, depths), DTYPES[precision_of(config, device)]
     deepspeed = config.workers.deepspeed
     if deepspeed is None:
         return DdpEngine(load(), settings, device, dtype=dtype)

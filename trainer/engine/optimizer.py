@@ -5,6 +5,7 @@ here. Test: tests/trainer/engine/test_optimizer.py.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from finetune.api.trainconfig import TrainConfig
+
+RATE_FACTOR = "rate_factor"
+"""Key of a group of parameters: what its learning rate is multiplied by."""
+Depths = Callable[[nn.Module], Mapping[str, int]]
+"""Returns for each parameter of a model, by name, how many layers are above it; 0 for those above all layers."""
 
 
 class Optimizer(ABC):
@@ -40,6 +46,10 @@ class AdamW(Optimizer):
     slots = ("exp_avg", "exp_avg_sq")
 
     weight_decay: float
+    layer_decay: float = 1.0
+    """Factor of the learning rate from a layer to the one below it."""
+    depths: Depths | None = None
+    """None where all parameters learn at one rate."""
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
 
@@ -48,7 +58,9 @@ class AdamW(Optimizer):
 
         Fused: one pass over a parameter, its gradient and its slots, where the other implementations make a dozen.
         """
-        return torch.optim.AdamW(parameter_groups(model, self.weight_decay), lr=0.0, betas=self.betas, eps=self.epsilon, fused=True)
+        factors = None if self.depths is None else {name: self.layer_decay**depth for name, depth in self.depths(model).items()}
+        groups = parameter_groups(model, self.weight_decay, factors)
+        return torch.optim.AdamW(groups, lr=0.0, betas=self.betas, eps=self.epsilon, fused=True)
 
     def counters(self, steps_done: int, device: torch.device) -> dict[str, Tensor]:
         """Return the step count, which the bias correction needs; the fused kernel reads it in float32 on the parameter's device."""
@@ -59,19 +71,31 @@ class AdamW(Optimizer):
         return {"name": "AdamW", "betas": list(self.betas), "epsilon": self.epsilon}
 
 
-def optimizer_of(config: TrainConfig) -> Optimizer:
-    """Return the optimizer for a job's settings: for now always AdamW."""
-    return AdamW(config.regularization.weight_decay)
+def optimizer_of(config: TrainConfig, depths: Depths | None = None) -> Optimizer:
+    """Return the optimizer for a job's settings: for now always AdamW. `depths` are for rates that differ by layer."""
+    decay = config.training.layerwise_learning_rate_decay
+    return AdamW(config.regularization.weight_decay, decay, depths if decay != 1 else None)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return parameter groups for torch: weight decay on matrices, none on biases, norms and other vectors; empty groups are left out."""
-    decayed: list[nn.Parameter] = []
-    exempt: list[nn.Parameter] = []
-    for parameter in model.parameters():
+def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+    """Return parameter groups for torch: weight decay on matrices, none on biases, norms and other vectors; empty groups are left out.
+
+    `factors` are those of the learning rate by the parameter's name; without them it is the same for all.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # Under ZeRO-3 a parameter is an empty placeholder; its real shape is in ds_shape.
-            dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
-            (decayed if dimensions >= 2 else exempt).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+            decayed = len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
+            groups.setdefault((1.0 if factors is None else factors[name], decayed), []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda group: (-group[0][0], not group[0][1]))
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decayed else 0.0, RATE_FACTOR: factor}
+        for (factor, decayed), parameters in ordered
+    ]
+
+
+def set_learning_rate(groups: list[dict[str, Any]], learning_rate: float) -> None:
+    """Give every group its part of a step's learning rate."""
+    for group in groups:
+        group["lr"] = learning_rate * group.get(RATE_FACTOR, 1.0)

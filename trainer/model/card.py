@@ -15,18 +15,19 @@ from trainer.model.location import LocatedModel, ModelKind
 from trainer.model.quantization import in_words
 
 
-def adapter_card(origin: Origin, base: str, revision: str | None) -> str:
-    """Return the card of an adapter for the model that `base` (and the hub's commit `revision`) loads."""
+def adapter_card(origin: Origin, base: str, revision: str | None, kind: str | None = "LoRA") -> str:
+    """Return the card of an adapter, of a `kind` such as LoRA, for the model that `base` (and the hub's commit `revision`) loads."""
     code = loading(origin.family, base, revision, str(origin.dtype).removeprefix("torch."), origin.quantization)
-    made = f"A LoRA adapter, trained by the job {origin.job} {_task(origin.task)}"
+    made = f"{'An' if kind == 'OSF' else 'A'} {kind} adapter, trained by the job {origin.job} {_task(origin.task)}"
     return _card(origin, "adapter", made, code, [_elsewhere(origin.located, base, revision)], adapter=True)
 
 
-def merged_card(origin: Origin, *, lora: bool) -> str:
-    """Return the card of a whole model."""
-    how = "with the LoRA adapter merged in" if lora else "with all weights trained"
+def merged_card(origin: Origin, kind: str | None, *, frozen: bool = False) -> str:
+    """Return the card of a whole model; `kind` is that of the adapter which is merged in, `frozen` whether some weights were not."""
+    whole = "with all weights trained but those that were frozen" if frozen else "with all weights trained"
+    how = f"with the {kind} adapter merged in" if kind is not None else whole
     if origin.quantization is not None:
-        how = f"with the LoRA adapter, which was trained on weights in {in_words(origin.quantization)}, merged into the original weights"
+        how = f"with the {kind} adapter, which was trained on weights in {in_words(origin.quantization)}, merged into the original weights"
     made = f"A whole model, {how}, trained by the job {origin.job} {_task(origin.task)} It needs no other file."
     return _card(origin, "whole model", made, loading(origin.family, None, None, "", None), [], adapter=False)
 

@@ -12,7 +12,7 @@ For rank 0 only. Test: tests/trainer/model/test_exporter.py.
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, OSFConfig, PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -31,10 +31,9 @@ from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
 from trainer.model.load import load_model
 from trainer.model.location import base_reference
-from trainer.model.lora import peft_warnings_silenced
+from trainer.model.lora import peft_warnings_silenced, scaling_of
 from trainer.model.merging import check_adapter, merge
 from trainer.model.spill import Spill
-from trainer.model.unused import never_trained
 from trainer.model.verification import Difference, ExportMismatchError, Probe, difference_of, fingerprints
 from trainer.storage.place import Place
 
@@ -50,9 +49,11 @@ class TrainedTensors:
 
     Those of a whole model may lie in a file: each is taken once to be checked and once to be written.
     """
-    adapter: LoraConfig | None
+    adapter: LoraConfig | OSFConfig | None
     step: int
     """Step whose weights these are."""
+    frozen: frozenset[str] = frozenset()
+    """Names of a whole model's parameters that were not trained, and are the base's."""
 
     @classmethod
     def of(cls, model: Any, full_state: Mapping[str, Tensor], step: int) -> "TrainedTensors":
@@ -62,7 +63,7 @@ class TrainedTensors:
         """
         names = check_trained(model, full_state)
         if not isinstance(model, PeftModel):
-            return cls(full_state, None, step)
+            return cls(full_state, None, step, frozenset(name for name, _ in model.named_parameters()) - set(names))
         state = {name: full_state[name].detach().to("cpu") for name in names}
         # save_embedding_layers would otherwise ask the hub for the base model's vocabulary.
         tensors = get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
@@ -149,9 +150,18 @@ def check_trained(model: nn.Module, full_state: Mapping[str, Tensor]) -> list[st
     return names
 
 
+def method_in_words(adapter: LoraConfig | OSFConfig | None) -> str | None:
+    """Return what kind of adapter it is; None where there is none."""
+    if adapter is None:
+        return None
+    if isinstance(adapter, OSFConfig):
+        return "OSF"
+    return " with ".join(name for name, used in (("rsLoRA", adapter.use_rslora), ("DoRA", adapter.use_dora)) if used) or "LoRA"
+
+
 def base_dtype(model: nn.Module) -> torch.dtype:
     """Return the type of the base weights; adapters may be kept in a wider one."""
-    held = (parameter.dtype for name, parameter in model.named_parameters() if "lora_" not in name)
+    held = (parameter.dtype for name, parameter in model.named_parameters() if "lora_" not in name and "osf_" not in name)
     return next(dtype for dtype in held if dtype.is_floating_point)  # quantized ones are bytes
 
 
@@ -173,10 +183,8 @@ class _Writer:
 
     def whole(self, staged: Path, dtype: torch.dtype) -> Difference:
         """Write the model whose every weight was trained."""
-        base = load_model(self.origin.located, dtype, self.origin.family)
-        return self._save_whole(
-            _with_state(base, self.trained.tensors, never_trained(base, self.origin.family), Spill(staged)), staged, dtype, self.probe
-        )
+        base = load_model(self.origin.located, dtype, self.origin.family, seed=self.origin.seed or 0)
+        return self._save_whole(_with_state(base, self.trained.tensors, self.trained.frozen, Spill(staged)), staged, dtype, self.probe)
 
     def adapter_and_merged(self, adapter: Path, merged: Path | None, dtype: torch.dtype) -> dict[Export, Verified]:
         """Write the adapter, and with `merged` the whole model made from it."""
@@ -186,7 +194,7 @@ class _Writer:
         held = self.origin.dtype if merged is None or dtype == self.origin.dtype else torch.float32
         measured_in = held if quantization is None else self.origin.dtype
         adapted = self._read_adapter(adapter, measured_in, quantization)
-        write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision))
+        write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision, method_in_words(self.trained.adapter)))
         found = {Export.ADAPTER: Verified(torch.float32, self.probe.compare(adapted, "adapter", measured_in))}
         if merged is None:
             return found
@@ -212,7 +220,7 @@ class _Writer:
             adapted = PeftModel.from_pretrained(base, folder)
         config = self.trained.adapter
         assert config is not None  # noqa: S101 the caller has checked
-        check_adapter(adapted, self.trained.tensors, config.lora_alpha / config.r)
+        check_adapter(adapted, self.trained.tensors, scaling_of(config) if isinstance(config, LoraConfig) else None)
         return adapted
 
     def _save_adapter(self, staged: Path) -> tuple[str, str | None]:
@@ -227,7 +235,7 @@ class _Writer:
         config.target_modules = sorted(config.target_modules)
         if config.modules_to_save is not None:
             config.modules_to_save = sorted(set(config.modules_to_save))
-        if config.exclude_modules is not None:
+        if isinstance(config, LoraConfig) and config.exclude_modules is not None:
             config.exclude_modules = sorted(config.exclude_modules)
         config.save_pretrained(staged)
         with safe_open(staged / ADAPTER_WEIGHTS, framework="pt") as written:
@@ -249,7 +257,9 @@ class _Writer:
             model.generation_config = GenerationConfig()  # written beside, with the ends of a turn
         model.save_pretrained(staged)
         model.generation_config = settings
-        write_beside(staged, self.origin, model, merged_card(self.origin, lora=self.trained.adapter is not None))
+        write_beside(
+            staged, self.origin, model, merged_card(self.origin, method_in_words(self.trained.adapter), frozen=bool(self.trained.frozen))
+        )
         model.to("meta")  # frees its memory even where the model is still referenced
         read = getattr(transformers, self.origin.family.auto_class).from_pretrained(staged, local_files_only=True)
         if fingerprints(read) != written:
@@ -257,8 +267,8 @@ class _Writer:
         return probe.compare(read, "merged model" if self.trained.adapter is not None else "whole model", dtype)
 
 
-def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor], untrained: set[str], spill: Spill) -> PreTrainedModel:
-    """Return the base model with trained values in place of its own, but for parameters that are never trained."""
+def _with_state(base: PreTrainedModel, state: Mapping[str, Tensor], untrained: Set[str], spill: Spill) -> PreTrainedModel:
+    """Return the base model with trained values in place of its own, but for parameters that were not trained."""
     parameters = {name: parameter for name, parameter in base.named_parameters() if name not in untrained}
     if differing := sorted(parameters.keys() ^ (state.keys() - untrained)):
         raise RuntimeError(f"the state to export and the base model differ in {len(differing)} tensors, such as {differing[0]}")

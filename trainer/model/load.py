@@ -5,6 +5,7 @@ Reads only safetensors and runs no code of the model's repository. Test: tests/t
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 import transformers
@@ -13,6 +14,7 @@ from transformers import AutoConfig, PreTrainedModel
 from finetune.api.errors import InputError
 from finetune.api.record import ModelProvenance
 from finetune.api.sections import Quantization
+from trainer.model.drawn import drawn_model
 from trainer.model.faults import FIX, first_line
 from trainer.model.folder import weight_files
 from trainer.model.head import POOLER, has_head, head_of, is_class_of
@@ -24,6 +26,16 @@ from trainer.objectives.family import Family
 CPU = torch.device("cpu")
 
 
+@dataclass(frozen=True)
+class WeightNames:
+    """How the weights of files and of the model that they were loaded into differ, by name, sorted."""
+
+    new: tuple[str, ...] = ()
+    """Of the model, without weights in the files: drawn from the job's seed."""
+    unused: tuple[str, ...] = ()
+    """Of the files, without a place in the model."""
+
+
 def load_model(
     located: LocatedModel, dtype: torch.dtype, family: Family, quantization: Quantization | None = None, device: torch.device = CPU,
     *, seed: int = 0,
@@ -31,13 +43,24 @@ def load_model(
     """Load the weights in `dtype`, ready to train; raises InputError when they cannot be used, and what `folder_of` raises.
 
     With `quantization` those of linear layers are quantized, on `device`, and compute in `dtype`; otherwise the model is on the CPU.
-    The head of an encoder that the weights lack is initialized from `seed`.
+    The head of an encoder that the weights lack is initialized from `seed`, and all weights where the job asks for random ones.
     """
+    return load_with_names(located, dtype, family, quantization, device, seed=seed)[0]
+
+
+def load_with_names(
+    located: LocatedModel, dtype: torch.dtype, family: Family, quantization: Quantization | None = None, device: torch.device = CPU,
+    *, seed: int = 0,
+) -> tuple[PreTrainedModel, WeightNames]:  # fmt: skip
+    """Return what `load_model` does, and which weights are new or not used."""
     transformers.utils.logging.disable_progress_bar()
     check_available(quantization)
     options = load_options(quantization, dtype, device) if quantization is not None else {}
     folder = folder_of(located)  # that a disk is full while it is made is no fault of the files
     try:
+        if located.draws:
+            drawn = drawn_model(folder, dtype, family, seed)
+            return drawn, WeightNames(new=tuple(sorted(name for name, _ in drawn.named_parameters())))
         saved = AutoConfig.from_pretrained(folder, local_files_only=True) if family.new_head else None
         new_head = saved is not None and not has_head(saved, family)
         with _making_a_head(seed) if new_head else nullcontext():
@@ -52,12 +75,14 @@ def load_model(
                 **family.settings,
                 **options,
             )
-            if new_head and saved is not None and is_class_of(saved, family):
+            begun_again = new_head and saved is not None and is_class_of(saved, family)
+            if begun_again:
                 _begin_again(model)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise InputError(located.field, f"the model in {located.path} cannot be loaded: {first_line(error)}", FIX) from error
     # transformers fills in random numbers for what does not fit, and only warns.
     head = tuple(f"{name}." for name in head_of(model)) if new_head else ()
+    kept = tuple(name for name in head if name.endswith(f"{POOLER}."))
     missing, mismatched = (
         {name for name in names if not name.startswith(head)} if head else names
         for names in (set(info["missing_keys"]), {str(key[0]) for key in info["mismatched_keys"]})
@@ -69,8 +94,9 @@ def load_model(
             raise InputError(located.field, problem, "give the weights that belong to the config.json beside them")
     if quantization is not None:
         settle(model)
-    loaded: PreTrainedModel = model
-    return loaded
+    drawn_again = [name for name, _ in model.named_parameters() if begun_again and name.startswith(head) and not name.startswith(kept)]
+    new = {*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"]), *drawn_again}
+    return model, WeightNames(tuple(sorted(new)), tuple(sorted(info["unexpected_keys"])))
 
 
 def _begin_again(model: PreTrainedModel) -> None:
@@ -101,18 +127,22 @@ def _making_a_head(seed: int) -> Iterator[None]:
 
 
 def provenance_of(
-    located: LocatedModel, dtype: torch.dtype, digest: str | None = None, quantization: Quantization | None = None
-) -> ModelProvenance:
-    """Return which weights these are, held in `dtype`; without a `digest` it reads every weight file, so call it on one rank only."""
+    located: LocatedModel, dtype: torch.dtype, digest: str | None = None, quantization: Quantization | None = None,
+    drawn: int | None = None,
+) -> ModelProvenance:  # fmt: skip
+    """Return which weights these are, held in `dtype`; without a `digest` it reads every weight file, so call it on one rank only.
+
+    `drawn` is the number of parameters of a model that has no weight files, because all are random.
+    """
     held = str(dtype).removeprefix("torch.")
     if quantization is not None:
         held = f"{in_words(quantization)}, other weights {held}"
-    stored = "4-bit (GGUF Q4_1), dequantized, held as " if located.kind is ModelKind.GGUF else ""
+    stored = "4-bit (GGUF Q4_1), dequantized, held as " if located.kind is ModelKind.GGUF and not located.draws else ""
     return ModelProvenance(
         name=located.name,
-        source=located.source,
+        source=f"random numbers from training.seed (configuration and tokenizer: {located.source})" if located.draws else located.source,
         precision=stored + held,
         digest=digest or weights_digest(located),
         revision=located.revision,
-        parameters=parameter_count(weight_files(folder_of(located), located.field)),
+        parameters=drawn if located.draws else parameter_count(weight_files(folder_of(located), located.field)),
     )

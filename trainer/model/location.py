@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from finetune.api.errors import InputError
-from finetune.api.sources import CLAIMS_DIRECTORY, ModelSource
+from finetune.api.sources import CLAIMS_DIRECTORY, Initialization, ModelSource
 from trainer.hub import models as hub
 from trainer.model import package
 from trainer.model.folder import check_folder
@@ -45,6 +45,11 @@ class LocatedModel:
     revision: str | None = None
     """Commit on the hub, when it comes from there."""
 
+    @property
+    def draws(self) -> bool:
+        """Whether the job asks for random weights in place of those that lie there."""
+        return self.request.initialization is Initialization.RANDOM
+
     def pinned(self) -> ModelSource:
         """Return the request that finds the same weights on another node: with the hub's commit, otherwise unchanged."""
         return self.request.model_copy(update={"revision": self.revision}) if self.revision else self.request
@@ -54,10 +59,13 @@ def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
     """Find a model and check its files.
 
     With `weights` False a model on the hub is checked and only its small files are fetched, which is enough for its
-    tokenizer. Raises InputError for what the user must change, HubUnavailable when another attempt may succeed.
+    tokenizer. Where all weights will be random no weight file is asked for, anywhere.
+    Raises InputError for what the user must change, HubUnavailable when another attempt may succeed.
     """
+    draws = model.initialization is Initialization.RANDOM
+    weights = weights and not draws
     if model.name is None:
-        return _folder(model)
+        return _folder(model, weights=not draws)
     if model.revision is None:
         found = _from_store(model, model.name) or _from_package(model, model.name)
         if found is not None:
@@ -75,12 +83,12 @@ def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
     )
 
 
-def _folder(model: ModelSource) -> LocatedModel:
+def _folder(model: ModelSource, *, weights: bool) -> LocatedModel:
     if model.path is None:
         raise InputError("model.persistentVolumeClaim", "is not resolved to a folder", "give model.path or model.name")
     field = "model.persistentVolumeClaim" if model.path.startswith(f"{CLAIMS_DIRECTORY}/") else "model.path"
     path = Path(model.path)
-    check_folder(path, field)
+    check_folder(path, field, weights=weights)
     return LocatedModel(name=model.path, field=field, path=path, kind=ModelKind.FOLDER, source=f"folder {path}", request=model)
 
 

@@ -1,7 +1,8 @@
 """Merge an adapter into its base, and compare each layer's sum with one that is computed here.
 
 In half precision the logits of a probe cannot distinguish a small adapter from rounding, so they do not show that it was lost.
-The tensors do: each number of a merged layer is base + scaling * B A, up to half a unit in its last place.
+The tensors do: each number of a merged layer is base + scaling * B A, up to half a unit in its last place. With DoRA it is that sum at
+the row's learned length, and with OSF what PEFT says its weak directions add.
 Test: tests/trainer/model/test_merging.py.
 """
 
@@ -12,6 +13,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from peft.tuners.lora import Embedding, LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
+from peft.tuners.osf import OSFLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -23,8 +25,11 @@ PRODUCT_ERROR = 1e-5
 """Allowed difference of two float32 products B A, as a share of their largest number; each sums up to a few hundred terms."""
 
 
-def check_adapter(adapted: PeftModel, tensors: Mapping[str, Tensor], scaling: float) -> None:
-    """Raise ExportMismatchError unless the adapter of a model that was read back is `tensors` bit for bit, and is active as trained."""
+def check_adapter(adapted: PeftModel, tensors: Mapping[str, Tensor], scaling: float | None) -> None:
+    """Raise ExportMismatchError unless the adapter of a model that was read back is `tensors` bit for bit, and is active as trained.
+
+    `scaling` is that of LoRA; None for adapters without one.
+    """
     read = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     differing = sorted(read.keys() ^ tensors.keys()) or [name for name in tensors if not torch.equal(read[name].float(), tensors[name])]
     if differing:
@@ -33,8 +38,8 @@ def check_adapter(adapted: PeftModel, tensors: Mapping[str, Tensor], scaling: fl
             f"{differing[0]}; it was not published"
         )
     for name, layer in _layers(adapted):
-        if layer.disable_adapters or layer.scaling[ADAPTER] != scaling:
-            problem = f"{name} does not act with the scaling {scaling:g} that it was trained with"
+        if layer.disable_adapters or (scaling is not None and layer.scaling[ADAPTER] != scaling):
+            problem = f"{name} does not act with the scaling {scaling or 1:g} that it was trained with"
             raise ExportMismatchError(f"the adapter is not the one that was trained: {problem}; it was not published")
 
 
@@ -66,10 +71,10 @@ def _checked(
     def merge_and_check(*arguments: Any, **options: Any) -> None:
         before = _weight(layer).detach().float()
         before = before.clone() if before.data_ptr() == _weight(layer).data_ptr() else before
-        added = _added(layer)
+        added = _added(layer, before)
         merge(*arguments, **options)
         weight = _weight(layer)
-        far = _far_off(weight.detach(), before, added)
+        far = _far_off(weight.detach(), before, added, roundings=4 if _has_lengths(layer) else 1)
         if far:
             raise _not_merged(f"{far} numbers of {name} are not the sum of base and adapter")
         weight.data = keep(weight.detach())
@@ -78,15 +83,44 @@ def _checked(
     return merge_and_check
 
 
-def _far_off(found: Tensor, before: Tensor, added: Tensor) -> int:
-    """Return how many numbers are further from before + added than rounding `added` and the sum explains."""
+def _far_off(found: Tensor, before: Tensor, added: Tensor, roundings: int) -> int:
+    """Return how many numbers are further from before + added than rounding `added`, and `roundings` of the sum, explain."""
     kind = torch.finfo(found.dtype)
-    allowed = (0.5 * kind.eps * 1.01) * ((before + added).abs() + 2 * added.abs()) + kind.smallest_normal * kind.eps
-    allowed += PRODUCT_ERROR * added.abs().max()
+    allowed = (0.5 * kind.eps * 1.01) * (roundings * (before + added).abs() + 2 * added.abs()) + kind.smallest_normal * kind.eps
+    allowed += PRODUCT_ERROR * (added.abs().max() if roundings == 1 else (before + added).abs().max())
     return int(((found.float() - before - added).abs() > allowed).sum())
 
 
-def _added(layer: Any) -> Tensor:
+def _added(layer: Any, before: Tensor) -> Tensor:
+    """Return what is added to the weight `before`, in its layout, float32: scaling * B A from its two factors, or what follows from it."""
+    if isinstance(layer, OSFLayer):
+        return _weak_part(layer, "") - _weak_part(layer, "_init")
+    product = _product(layer)
+    if not _has_lengths(layer):
+        return product
+    # m (W + s B A) / |W + s B A|, with the length of each output's weights
+    embeds, turned = isinstance(layer, Embedding), getattr(layer, "fan_in_fan_out", False)
+    whole = before + product
+    length = layer.lora_magnitude_vector[ADAPTER].weight.detach().float() / whole.norm(dim=0 if embeds or turned else 1)
+    return whole * (length.view(1, -1) if embeds or turned else length.view(-1, 1)) - before
+
+
+def _weak_part(layer: Any, when: str) -> Tensor:
+    """Return U S V of the weak directions: as trained, or those that training began with (`_init`)."""
+    if when:
+        parts = [getattr(layer, f"_osf_{part}{when}")[ADAPTER] for part in ("U_low", "S_low", "V_low")]
+    else:
+        parts = [layer.osf_svd_params[ADAPTER][part] for part in ("U_low", "S_low", "V_low")]
+    left, values, right = (part.detach().float() for part in parts)
+    return left @ torch.diag(values) @ right
+
+
+def _has_lengths(layer: Any) -> bool:
+    """Return whether a layer is one of DoRA."""
+    return ADAPTER in getattr(layer, "lora_magnitude_vector", {})
+
+
+def _product(layer: Any) -> Tensor:
     """Return scaling * B A in the layer's layout, float32, from its two factors."""
     if isinstance(layer, ParamWrapper):
         experts: Tensor = layer.get_delta_weight(ADAPTER).detach().float()
@@ -106,7 +140,7 @@ def _weight(layer: Any) -> nn.Parameter:
 
 
 def _layers(adapted: PeftModel) -> Iterator[tuple[str, Any]]:
-    return ((name, module) for name, module in adapted.named_modules() if isinstance(module, LoraLayer))
+    return ((name, module) for name, module in adapted.named_modules() if isinstance(module, LoraLayer | OSFLayer))
 
 
 def _not_merged(problem: str) -> ExportMismatchError:

@@ -8,9 +8,11 @@ from pathlib import Path
 from safetensors import safe_open
 
 from trainer.model.folder import weight_files
-from trainer.model.location import LocatedModel, ModelKind
+from trainer.model.location import LocatedModel, ModelKind, folder_of
 from trainer.storage.digest import sha256_of
 
+DRAWN = "random:"
+"""Beginning of the digest of a model whose weights are random; the sha256 of its config.json follows."""
 WEIGHTS_RECORD = "base-weights.json"
 """File beside exported weights: the base model that they were made from, its digest, and the task that was trained."""
 
@@ -25,7 +27,12 @@ def parameter_count(files: Sequence[Path]) -> int:
 
 
 def weights_digest(located: LocatedModel) -> str:
-    """Return sha256 of the one weight file as it was found, or of the list of several files' digests and names."""
+    """Return sha256 of the one weight file as it was found, or of the list of several files' digests and names.
+
+    Random weights have no file: with the seed, which a run records among its settings, the configuration says which they are.
+    """
+    if located.draws:
+        return f"{DRAWN}{sha256_of(folder_of(located) / 'config.json')}"
     if located.kind is ModelKind.GGUF:
         return f"sha256:{sha256_of(located.path)}"
     files = weight_files(located.path, located.field)

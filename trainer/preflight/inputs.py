@@ -34,6 +34,10 @@ from trainer.storage.ownership import TIME_FIELD, recorded_time
 from trainer.storage.place import Place
 from trainer.tasks.base import Task
 
+RANDOM = (
+    "model.initialization: all weights begin as random numbers from training.seed: the base model's figures are those of an untrained model"
+)
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -161,7 +165,9 @@ def check_inputs(
         first = [finding_of(quantization)] if quantization is not None else []
         # Only an encoder has a head of its own; to ask the objectives of other models would import torch for nothing.
         heads = []
-        if task.family is ModelFamily.ENCODER:
+        if located.draws:
+            heads = [RANDOM]
+        elif task.family is ModelFamily.ENCODER:
             heads = head_findings(configuration, task.objective.family)
             refuse_new_head(configuration, task.objective.family, config.regularization.base_kl_weight)
         findings = (*first, *heads, *model.rehearse(), *findings)

@@ -5,6 +5,7 @@ process of its own, see rehearsing.py. Test: tests/trainer/preflight/test_rehear
 """
 
 import logging
+from typing import Any
 
 import torch
 import transformers
@@ -12,11 +13,14 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from finetune.api.errors import InputError
+from finetune.api.sections import GradientCheckpointing
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.faults import first_line
+from trainer.model.freezing import tied_finding
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
 from trainer.model.noise import refuse_unheard_noise
+from trainer.model.loralinear import fuse_adapters
 from trainer.model.packing import layout_finding, padded_because
 from trainer.model.quantization import quantization_of, refuse_unfit
 from trainer.model.recompute import recompute_activations
@@ -41,14 +45,26 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
     lora, deepspeed = config.method.lora, config.workers.deepspeed
     if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
         refuse_sharded_embeddings(model, lora.target_modules)
-    if config.training.gradient_checkpointing:
+    if config.training.gradient_checkpointing is GradientCheckpointing.ALWAYS:
         _recompute(model)
     whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
     refuse_unheard_noise(whole, family)
     forward = probed_forward(whole, lambda **inputs: logits_of(whole(**inputs)), family)
     reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])
     finding = layout_finding(config.training, reason, may_pack=not family.targets_follow)
-    return Rehearsed(built=True, findings=() if finding is None else (finding,))
+    return Rehearsed(built=True, findings=tuple(found for found in (finding, tied_finding(model, config.method)) if found is not None))
+
+
+def bare_model(located: LocatedModel, config: TrainConfig) -> Any:
+    """Return the model that a run trains, adapters included, on the meta device; None if it cannot be built there."""
+    model_config = configuration_of(located)
+    family = task_for(config.task, located, model_config).objective.family
+    model = _without_weights(located, model_config, family)
+    if model is None:
+        return None
+    trained = apply_method(model, config.method, config.regularization, config.training.seed, family)
+    fuse_adapters(trained)
+    return trained
 
 
 def _without_weights(located: LocatedModel, model_config: PreTrainedConfig, family: Family) -> PreTrainedModel | None:
@@ -68,5 +84,5 @@ def _recompute(model: PreTrainedModel) -> None:
     try:
         recompute_activations(model)
     except (ValueError, NotImplementedError) as error:
-        fix = "set it to false for this model"
+        fix = "set it to never for this model"
         raise InputError("training.gradientCheckpointing", f"not supported by {type(model).__name__}: {first_line(error)}", fix) from error

@@ -4,19 +4,23 @@ Reads the model's files. Test: tests/trainer/rank/test_results.py.
 """
 
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from finetune.api.record import ModelProvenance
-from finetune.api.sections import Precision
+from finetune.api.sections import GradientCheckpointing, Method, Precision
 from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine
 from trainer.engine.factory import build_engine
+from trainer.engine.fragments import shape_of
 from trainer.engine.precision import exact_products, precision_of, set_matrix_products, weights_dtype
 from trainer.model.compiling import compile_layers
-from trainer.model.load import load_model, provenance_of
+from trainer.model.freezing import tied_finding
+from trainer.model.layers import depths
+from trainer.model.load import WeightNames, load_with_names, provenance_of
 from trainer.model.location import LocatedModel, locate
 from trainer.model.lora import apply_method
 from trainer.model.loralinear import fuse_adapters
@@ -25,10 +29,13 @@ from trainer.model.quantization import quantization_of
 from trainer.model.recompute import recompute_activations
 from trainer.model.spill import give_back_freed_memory
 from trainer.objectives.base import Forward, probed_forward
-from trainer.objectives.family import Family
+from trainer.objectives.family import CAUSAL_LM, Family
 from trainer.preflight.inputs import Inputs, tokenizer_for
 
 logger = logging.getLogger(__name__)
+
+NAMED = 8
+"""Names in one finding; the report has more."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,13 @@ class Loaded:
     """On rank 0 only."""
     padded_because: str | None
     """Why rows are padded; None if they are packed. The same on every rank."""
+    family: Family = CAUSAL_LM
+    names: WeightNames = field(default_factory=WeightNames)
+    """Which weights were new, and which were not used."""
+    recomputes: bool = False
+    """Whether activations are recomputed in the backward pass."""
+    findings: tuple[str, ...] = ()
+    """What is to be said of the weights."""
 
     @property
     def packed(self) -> bool:
@@ -60,26 +74,50 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
     set_matrix_products(precision, device)
     located = locate(inputs.located.pinned())
     tokenizer = tokenizer_for(inputs.task, located, inputs.template_time)
-    engine = build_engine(config, lambda: trainable_model(config, inputs.task.objective.family, located, dtype, device), device)
+    family, found = inputs.task.objective.family, []
+    by_depth = depths if config.training.layerwise_learning_rate_decay != 1 else None
+
+    def loaded_model() -> Any:
+        model, names = trainable_model(config, family, located, dtype, device)
+        found.append((names, weight_findings(model, config.method, names, drawn=located.draws)))
+        return model
+
+    engine = build_engine(config, loaded_model, device, by_depth)
+    [(names, findings)] = found
     give_back_freed_memory()
     quantization = quantization_of(config.method)
-    provenance = provenance_of(located, dtype, inputs.weights_digest, quantization) if engine.rank == 0 else None
+    drawn = sum(math.prod(shape_of(parameter)) for parameter in engine.model.parameters()) if located.draws else None
+    provenance = provenance_of(located, dtype, inputs.weights_digest, quantization, drawn) if engine.rank == 0 else None
     if provenance is not None:
         logger.info("weights of %s from %s, %s, %s", provenance.name, provenance.source, provenance.precision, provenance.digest)
-    forward = probed_forward(engine.model, engine.forward, inputs.task.objective.family)
+    forward = probed_forward(engine.model, engine.forward, family)
     if config.training.compile:
         compile_layers(engine.model, device)
     with exact_products():
         padded = padded_because(engine.model, forward.compute, forward.arguments, config.training.packing, engine.gather)
-    return Loaded(engine, forward, located, tokenizer, precision, provenance, padded)
+    always = config.training.gradient_checkpointing is GradientCheckpointing.ALWAYS
+    return Loaded(engine, forward, located, tokenizer, precision, provenance, padded, family, names, always, findings)
 
 
-def trainable_model(config: TrainConfig, family: Family, located: LocatedModel, dtype: torch.dtype, device: torch.device) -> Any:
-    """Load the weights and apply the job's method, such as LoRA, with the adapters' arithmetic fused."""
-    model = load_model(located, dtype, family, quantization_of(config.method), device, seed=config.training.seed)
+def trainable_model(
+    config: TrainConfig, family: Family, located: LocatedModel, dtype: torch.dtype, device: torch.device
+) -> tuple[Any, WeightNames]:
+    """Load the weights and apply the job's method, such as LoRA, with the adapters' arithmetic fused; return which weights were new."""
+    model, names = load_with_names(located, dtype, family, quantization_of(config.method), device, seed=config.training.seed)
     give_back_freed_memory()  # what was gathered or converted tensor by tensor, between what is kept
-    if config.training.gradient_checkpointing:
+    if config.training.gradient_checkpointing is GradientCheckpointing.ALWAYS:
         model = recompute_activations(model)
     trained = apply_method(model, config.method, config.regularization, config.training.seed, family)
     fuse_adapters(trained)
-    return trained
+    return trained, names
+
+
+def weight_findings(model: Any, method: Method, names: WeightNames, *, drawn: bool) -> tuple[str, ...]:
+    """Return what the report has to say of new weights, and of weights that are frozen because others are."""
+    tied = tied_finding(model, method)
+    new = None
+    if names.new and not drawn:  # of a random model all are
+        shown, more = names.new[:NAMED], len(names.new) - NAMED
+        rest = f" and {more} more" if more > 0 else ""
+        new = f"model: the weights have no {', '.join(shown)}{rest}: drawn from training.seed"
+    return tuple(finding for finding in (tied, new) if finding is not None)

@@ -45,7 +45,7 @@ class Measuring:
     @property
     def base_outlives_training(self) -> bool:
         """Whether the base model can still be measured after training: its weights are frozen, adapters can be switched off."""
-        return self.config.method.lora is not None
+        return self.config.method.adapts
 
     def baseline(self) -> Measurement:
         """Evaluate the base model on the test rows: before training, unless `base_outlives_training`.
@@ -122,17 +122,21 @@ class Measuring:
 
     @property
     def at_once(self) -> AtOnce:
-        """Return how much is computed at once: as much as the largest micro-batch of training has, however long the held-out rows are.
+        """Return how much is computed at once."""
+        return at_once(self.config, self.rows, packed=self.loaded.packed)
 
-        Both bounds of packed rows are reached in training: some micro-batch holds the longest row, and some holds at least the
-        average number of tokens.
-        """
-        settings, shard = engine_settings(self.config), self.rows.train.shard
-        packed = None
-        if self.loaded.packed:
-            rows = self.config.training.global_batch_size / self.config.workers.world_size / settings.micro_batches_per_step
-            packed = max(self.rows.longest, int(rows * shard.tokens / max(1, shard.pieces)))
-        return AtOnce(settings.micro_batch_size, settings.micro_batch_size * self.rows.longest, packed)
+
+def at_once(config: TrainConfig, rows: Rows, *, packed: bool) -> AtOnce:
+    """Return how much is computed at once: as much as the largest micro-batch of training has, however long the held-out rows are.
+
+    Both bounds of packed rows are reached in training: some micro-batch holds the longest row, and some holds at least the
+    average number of tokens.
+    """
+    settings, shard, tokens = engine_settings(config), rows.train.shard, None
+    if packed:
+        in_one = config.training.global_batch_size / config.workers.world_size / settings.micro_batches_per_step
+        tokens = max(rows.longest, int(in_one * shard.tokens / max(1, shard.pieces)))
+    return AtOnce(settings.micro_batch_size, settings.micro_batch_size * rows.longest, tokens)
 
 
 def warn_left_out(found: Measurement, model: str, outbox: Outbox) -> None:

@@ -16,6 +16,7 @@ from finetune.api.metrics import MetricName
 from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, Stage
 from finetune.api.results import KEPT, MEASUREMENT, MODEL, PREDICTIONS, REPORT, missing_results, read_report
 from finetune.api.sections import Export
+from finetune.api.sources import Initialization
 from finetune.system.memory import peak_bytes
 from trainer.engine.base import Engine
 from trainer.engine.precision import DTYPES, exact_products
@@ -56,6 +57,8 @@ from trainer.storage.manifest import checkpoint_name
 from trainer.storage.tensors import SavedTensors
 from trainer.training.loop import Progress, StopReason
 
+NAMES_MAX = 100
+"""Names of weights in the report; a random model has thousands of new ones."""
 SAMPLE_ANSWERS = 3
 """Number of answers in the report, base next to tuned."""
 
@@ -227,6 +230,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
     digests = {field: digest for field, digest in trained.work.inputs.digests(config).items() if field in dataset.sides()}
     return RunResult(
         model=provenance,
+        weights=names_in_report(trained.loaded),
         data=DataCounts(len(dataset.train), len(dataset.validation), len(dataset.test), pieces, sources_of(config.data.to_wire()), digests),
         training=training_summary(trained),
         baseline=figures.base.figures,
@@ -243,7 +247,14 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
         best=trained.start.ledger.metrics.best,
         early_stopping=early_stopping(trained),
         generalization=generalization(trained),
-        hyperparameters=hyperparameters(config, task.route, trained.loaded.precision, packed=trained.loaded.packed, validation_every=every),
+        hyperparameters=hyperparameters(
+            config,
+            task.route,
+            trained.loaded.precision,
+            packed=trained.loaded.packed,
+            validation_every=every,
+            recomputes=trained.loaded.recomputes,
+        ),
         predictions=predictions,
         unchanged=unchanged(figures.tuned) if task.facts.unchanged else None,
         adapted=figures.adapted,
@@ -263,6 +274,16 @@ def generalization(trained: TrainedRun) -> dict[str, Any] | None:
     curve, rows = trained.start.ledger.generalization, trained.rows
     warning = warning_of(curve, stops_early=trained.work.config.regularization.early_stopping is not None)
     return generalization_entry(curve, count_sampled(len(rows.train), len(rows.validation)), warning)
+
+
+def names_in_report(loaded: Loaded) -> dict[str, Any]:
+    """Return what the report says of the weights besides where they are from: whether they are random, which are new or not used."""
+    names, kind = loaded.names, Initialization.RANDOM if loaded.located.draws else Initialization.PRETRAINED
+    return {
+        "initialization": kind.value,
+        "newlyInitialized": list(names.new[:NAMES_MAX]), "newlyInitializedCount": len(names.new),
+        "unused": list(names.unused[:NAMES_MAX]), "unusedCount": len(names.unused),
+    }  # fmt: skip
 
 
 def training_summary(trained: TrainedRun) -> TrainingSummary:

@@ -14,8 +14,9 @@ from trainer.rank.basefigures import base_of_main
 from trainer.rank.best import take_best_weights, within_budget
 from trainer.rank.launch import collect_as_usual
 from trainer.rank.loading import Loaded, load
-from trainer.rank.measuring import Measuring
+from trainer.rank.measuring import Measuring, at_once
 from trainer.rank.outbox import Outbox
+from trainer.rank.recomputing import with_recomputation
 from trainer.rank.results import TestFigures, TrainedRun, add_exports, existing_report, write_results
 from trainer.rank.resuming import resume
 from trainer.rank.rows import Rows
@@ -43,7 +44,11 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
     finding = layout_finding(config.training, loaded.padded_because, may_pack=may_pack)
     if finding is not None and finding not in outbox.warnings:  # the checks may have found it already
         outbox.warn(finding)
+    for finding in loaded.findings:
+        if finding not in outbox.warnings:
+            outbox.warn(finding)
     rows = Rows.of(dataset, work.inputs.written_tokens)
+    loaded = with_recomputation(config, loaded, at_once(config, rows, packed=loaded.packed))
 
     clock.begin(TimedStage.RESUME)
     start = resume(work, loaded, store, outbox)

@@ -7,15 +7,15 @@ from typing import Any
 
 from finetune.api.evaluation import Generation
 from finetune.api.metrics import METRICS, Needs
-from finetune.api.sections import Packing, Precision
+from finetune.api.sections import DECAY_RATIO, GradientCheckpointing, Packing, Precision, Scheduler
 from finetune.api.tasks import Route
 from finetune.api.trainconfig import TrainConfig
 from trainer.engine.optimizer import optimizer_of
-from trainer.model.lora import ALL_LINEAR
+from trainer.model.targets import ALL_LINEAR
 
 
 def hyperparameters(
-    config: TrainConfig, route: Route, precision: Precision, *, packed: bool, validation_every: int | None
+    config: TrainConfig, route: Route, precision: Precision, *, packed: bool, validation_every: int | None, recomputes: bool = False
 ) -> dict[str, Any]:
     """Return method, training (with the seed), regularization, augmentation, evaluation and distribution in wire form.
 
@@ -26,6 +26,9 @@ def hyperparameters(
     used["distributed"] = used.pop("workers")
     used["training"]["precision"] = precision.value
     used["training"]["packing"] = (Packing.ALWAYS if packed else Packing.NEVER).value
+    used["training"]["gradientCheckpointing"] = (GradientCheckpointing.ALWAYS if recomputes else GradientCheckpointing.NEVER).value
+    if config.training.scheduler is Scheduler.WARMUP_STABLE_DECAY and config.training.decay_ratio is None:
+        used["training"]["decayRatio"] = DECAY_RATIO
     used["evaluation"]["everySteps"] = validation_every
     used["evaluation"]["metrics"] = [name.value for name in config.test_metrics(route)]
     used["evaluation"]["bestMetric"] = config.judged_by(route).value
@@ -35,7 +38,8 @@ def hyperparameters(
     used["evaluation"]["generation"] = generation if generates else None
     if (stopping := used["regularization"]["earlyStopping"]) is not None:
         stopping["metric"] = config.watched(route).value
-    if config.method.lora is not None and config.method.lora.target_modules is None:
-        used["method"]["lora"]["targetModules"] = ALL_LINEAR
+    for method in ("lora", "osf"):
+        if used["method"][method] is not None and used["method"][method]["targetModules"] is None:
+            used["method"][method]["targetModules"] = ALL_LINEAR
     used["optimizer"] = optimizer_of(config).describe()
     return used

@@ -118,6 +118,8 @@ class RunResult:
     """Likewise; None without validation rows."""
     exports: Sequence[Mapping[str, Any]] = ()
     """Each with form, path, the step of its weights, and the distance of its logits from those of the evaluated model."""
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    """Of the model's weights: whether they are random, which are new, and which of the files are not used."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """The settings that took effect, including the seed."""
     warnings: Sequence[str] = ()
@@ -130,7 +132,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
     return {
         "schemaVersion": SCHEMA_VERSION,
         "job": config.job.to_wire() | {"task": config.task.value},
-        "model": result.model.to_wire(),
+        "model": result.model.to_wire() | dict(result.weights),
         "data": result.data.to_wire(),
         "method": config.method.to_wire(),
         "hyperparameters": dict(result.hyperparameters),

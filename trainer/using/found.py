@@ -15,13 +15,13 @@ from finetune.api.columns import Columns
 from finetune.api.errors import InputError
 from finetune.api.results import MODEL, SMALL_FILES
 from finetune.api.sections import Export
-from finetune.api.sources import MODEL_NAME, ModelSource
+from finetune.api.sources import MODEL_NAME, Initialization, ModelSource
 from finetune.api.tasks import TaskName
 from finetune.api.using import ChosenModel
 from trainer.data.reading import Languages
 from trainer.hub.connection import HubUnavailable
 from trainer.model.location import LocatedModel, locate
-from trainer.model.weights import WEIGHTS_RECORD
+from trainer.model.weights import DRAWN, WEIGHTS_RECORD
 from trainer.reporting.sources import pairs_in
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import RUN_FILE, Ownership
@@ -164,15 +164,21 @@ def base_of(folder: Path, chosen: ChosenModel) -> Base:
     record = _record(folder) or {}
     digest = record.get("digest")
     if chosen.base_model is not None:
-        return Base(_located(ModelSource(path=str(chosen.base_model)), MOVED), digest)
+        return Base(_located(_drawn_like(ModelSource(path=str(chosen.base_model)), record), MOVED), digest)
     faults = []
     for source in _recorded_sources(folder, record):
         try:
-            return Base(_located(source, chosen.field), digest)
+            return Base(_located(_drawn_like(source, record), chosen.field), digest)
         except InputError as error:
             faults.append(error.problem)
     problem = f"the base model of {folder} is not there: {'; '.join(faults) or 'nothing says where it was'}"
     raise InputError(chosen.field, problem, f"restore it, or name its folder with {MOVED}")
+
+
+def _drawn_like(source: ModelSource, record: dict[str, Any]) -> ModelSource:
+    """Return the source of a base whose weights are random if the record says that they were."""
+    drawn = str(record.get("digest") or "").startswith(DRAWN)
+    return source.model_copy(update={"initialization": Initialization.RANDOM}) if drawn else source
 
 
 def _recorded_sources(folder: Path, record: dict[str, Any]) -> list[ModelSource]:

@@ -139,7 +139,58 @@ MALFORMED = [
         ("spec", "training.compile: not tried with DeepSpeed"),
     ),
     Malformed("a task that does not exist", resource(task="chatting"), ("spec.task", "chat", "language-modeling")),
-    Malformed("two methods", resource(method={"lora": {}, "full": {}}), ("spec.method", "method: give exactly one of lora, full")),
+    Malformed("two methods", resource(method={"lora": {}, "full": {}}), ("spec.method", "method: give exactly one of lora, full, osf")),
+    Malformed(
+        "adapters and directions", resource(method={"lora": {}, "osf": {}}), ("spec.method", "method: give exactly one of lora, full")
+    ),
+    Malformed(
+        "half a direction more",
+        resource(method={"osf": {"effectiveRank": 2.5}}),
+        ("spec.method.osf", "effectiveRank: from 1 on it is a number of directions; give a whole number"),
+    ),
+    Malformed(
+        "nothing frozen", resource(method={"full": {"freeze": {}}}), ("spec.method.full.freeze", "freeze: set embeddings, layers or body")
+    ),
+    Malformed(
+        "nothing frozen in words",
+        resource(method={"full": {"freeze": {"embeddings": False, "body": False}}}),
+        ("spec.method.full.freeze", "freeze: set embeddings, layers or body, or leave it out"),
+    ),
+    Malformed(
+        "lengths of sharded weights",
+        resource(method={"lora": {"useDora": True}}, distributed={"deepspeed": {"zeroStage": 3}}),
+        ("spec", "method.lora.useDora: the length of a row cannot be computed where ZeRO stage 3 shards the weights"),
+    ),
+    Malformed(
+        "directions of sharded weights",
+        resource(method={"osf": {}}, distributed={"deepspeed": {"zeroStage": 3}}),
+        ("spec", "method.osf: weights that ZeRO stage 3 shards cannot be decomposed"),
+    ),
+    Malformed(
+        "adapters on random weights",
+        resource(model={"name": "org/model", "initialization": "random"}),
+        ("spec", "model.initialization: random weights are written nowhere"),
+    ),
+    Malformed(
+        "rates by layer of adapters",
+        resource(training={"epochs": 1, "layerwiseLearningRateDecay": 0.9}),
+        ("spec", "training.layerwiseLearningRateDecay: it is for weights that are trained themselves"),
+    ),
+    Malformed(
+        "a decay of a schedule without one",
+        resource(training={"epochs": 1, "decayRatio": 0.1}),
+        ("spec.training", "training.decayRatio: only scheduler warmupStableDecay has a decay of its own"),
+    ),
+    Malformed(
+        "a schedule of more than all steps",
+        resource(training={"epochs": 1, "scheduler": "warmupStableDecay", "warmupRatio": 0.9}),
+        ("spec.training", "training.decayRatio: with warmupRatio it is more than all steps"),
+    ),
+    Malformed(
+        "recomputation in the words of before",
+        resource(training={"epochs": 1, "gradientCheckpointing": True}),
+        ("spec.training.gradientCheckpointing", "auto", "always", "never"),
+    ),
     Malformed(
         "a model of two origins",
         resource(model={"name": "org/model", "persistentVolumeClaim": {"claimName": "models"}}),
@@ -174,7 +225,7 @@ MALFORMED = [
     Malformed(
         "an adapter of a full fine-tuning",
         resource(method={"full": {}}, output={"persistentVolumeClaim": {"claimName": "models"}, "export": ["adapter"]}),
-        ("spec", "output.export: adapter needs method.lora; with method.full export merged"),
+        ("spec", "output.export: adapter needs method.lora or method.osf; with method.full export merged"),
     ),
     Malformed(
         "answers measured where there are none",

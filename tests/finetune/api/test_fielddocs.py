@@ -51,8 +51,9 @@ def test_an_unknown_field_names_the_last_one_that_exists() -> None:
     [
         ("training.learningRate", "number", "0.0002", "more than 0, at most 1"),
         ("training.seed", "integer", "42", "at least 0, at most 2147483647"),
-        ("training.gradientCheckpointing", "boolean", "false", ""),
-        ("training.scheduler", "string", "cosine", "cosine | linear | constant"),
+        ("training.groupByLength", "boolean", "false", ""),
+        ("training.gradientCheckpointing", "string", "auto", "auto | always | never"),
+        ("training.scheduler", "string", "cosine", "cosine | linear | constant | warmupStableDecay"),
         ("method.lora.dropout", "number", "0", "at least 0, less than 1"),
         ("distributed.deepspeed.zeroStage", "integer", "2", "0 | 1 | 2 | 3"),
         ("output.export", "[]string", "", "1 to 2 entries, each adapter | merged"),
@@ -82,7 +83,7 @@ def test_a_field_is_marked_where_it_is_required(path: str, need: str) -> None:
 
 
 def test_rules_between_members_are_listed_without_those_of_changes() -> None:
-    one_length, padded, grouped = find(RESOURCE, "training").rules
+    one_length, _, _, padded, grouped = find(RESOURCE, "training").rules
     assert one_length == "training: give exactly one of epochs, maxSteps"
     assert padded.startswith("training.compile: packed rows")
     assert grouped.startswith("training.groupByLength: packed rows")

@@ -176,7 +176,7 @@ def test_the_readme_of_every_kind_of_model_asks_it_in_another_process(saved_mode
             located_folder(folder), tokenizer, provenance, "bot", torch.float32, kind.family, kind.task, wording=kind.wording,
             report={"hyperparameters": {"evaluation": {"generation": {"maxNewTokens": 8}}}},
         )  # fmt: skip
-        (folder / "README.md").write_text(merged_card(origin, lora=False))
+        (folder / "README.md").write_text(merged_card(origin, None))
 
     folders = [str(tmp_path / name) for name in KINDS]
     done = subprocess.run([sys.executable, "-c", RUN, *folders], capture_output=True, text=True, check=False)

@@ -40,7 +40,7 @@ def test_a_torn_record_is_none(model: Path) -> None:
     [
         pytest.param({"method": {"lora": {"targetModules": ["q_proj"]}}}, id="the method"),
         pytest.param({"regularization": {"dropout": 0.1}}, id="dropout"),
-        pytest.param({"training": {"epochs": 1, "gradientCheckpointing": True}}, id="recomputation"),
+        pytest.param({"training": {"epochs": 1, "gradientCheckpointing": "always"}}, id="recomputation"),
         pytest.param({"workers": {"workers": 2, "deepspeed": {"zeroStage": 3}}}, id="the engine"),
         pytest.param({"task": "language-modeling"}, id="the task"),
     ],

@@ -48,10 +48,10 @@ def test_grouping_packed_rows_by_length_is_said_to_be_in_vain(saved_model: Path,
 
 
 def test_recomputation_that_the_model_does_not_offer_is_refused(saved_model: Path, tmp_path: Path) -> None:
-    config = train_config(training={"epochs": 1, "gradientCheckpointing": True})
+    config = train_config(training={"epochs": 1, "gradientCheckpointing": "always"})
 
     assert rehearse(located_folder(saved_model), config).built
-    with pytest.raises(InputError, match=r"training\.gradientCheckpointing: not supported by CTRLLMHeadModel: .*; set it to false"):
+    with pytest.raises(InputError, match=r"training\.gradientCheckpointing: not supported by CTRLLMHeadModel: .*; set it to never"):
         rehearse(with_config(saved_model, tmp_path / "model", "ctrl"), config)
 
 
