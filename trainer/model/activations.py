@@ -43,8 +43,12 @@ def _kept_bytes(model: Any, family: Family) -> int:
         return tensor
 
     ids = torch.ones((1, PROBE_TOKENS), dtype=torch.long, device="meta")
+    # Given whole, because transformers looks at data to make one.
+    mask = torch.zeros((1, 1, PROBE_TOKENS, PROBE_TOKENS), dtype=model.dtype, device="meta")
+    inputs = probe_inputs(family, ids)
+    inputs |= {"attention_mask": mask} | ({"decoder_attention_mask": mask} if "decoder_input_ids" in inputs else {})
     with saved_tensors_hooks(keep, lambda tensor: tensor), _fused_attention():
-        logits = logits_of(model(**probe_inputs(family, ids)))
+        logits = logits_of(model(**inputs))
     del logits
     return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
 

@@ -20,8 +20,8 @@ from trainer.model.dropout import add_block_dropout
 from trainer.model.freezing import freeze
 from trainer.model.head import own_modules
 from trainer.model.noise import add_embedding_noise
-from trainer.model.randomness import refuse_same_passes
 from trainer.model.osf import with_weak_directions
+from trainer.model.randomness import refuse_same_passes
 from trainer.model.targets import ALL_LINEAR, check_targets, linear_names, refuse_shared_weights, target_index
 from trainer.model.unused import never_trained, unused_modules
 from trainer.objectives.family import Family

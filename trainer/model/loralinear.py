@@ -75,7 +75,7 @@ class LoraProduct(torch.autograd.Function):
         """
         rows = x.reshape(-1, x.shape[-1])
         kind, base_dtype, rank_dtype = x.device.type, x.dtype, down.dtype
-        if torch.is_autocast_enabled(kind):
+        if kind != "meta" and torch.is_autocast_enabled(kind):  # shapes alone have no autocast
             base_dtype = rank_dtype = torch.get_autocast_dtype(kind)
         output = functional.linear(rows.to(base_dtype), weight.to(base_dtype), None if bias is None else bias.to(base_dtype))
         rank_rows, mask = _drop(rows.to(rank_dtype), probability)

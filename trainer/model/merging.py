@@ -102,7 +102,8 @@ def _added(layer: Any, before: Tensor) -> Tensor:
     embeds, turned = isinstance(layer, Embedding), getattr(layer, "fan_in_fan_out", False)
     whole = before + product
     length = layer.lora_magnitude_vector[ADAPTER].weight.detach().float() / whole.norm(dim=0 if embeds or turned else 1)
-    return whole * (length.view(1, -1) if embeds or turned else length.view(-1, 1)) - before
+    added: Tensor = whole * (length.view(1, -1) if embeds or turned else length.view(-1, 1)) - before
+    return added
 
 
 def _weak_part(layer: Any, when: str) -> Tensor:
@@ -112,7 +113,8 @@ def _weak_part(layer: Any, when: str) -> Tensor:
     else:
         parts = [layer.osf_svd_params[ADAPTER][part] for part in ("U_low", "S_low", "V_low")]
     left, values, right = (part.detach().float() for part in parts)
-    return left @ torch.diag(values) @ right
+    product: Tensor = left @ torch.diag(values) @ right
+    return product
 
 
 def _has_lengths(layer: Any) -> bool:

@@ -19,8 +19,8 @@ from trainer.model.faults import first_line
 from trainer.model.freezing import tied_finding
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
-from trainer.model.noise import refuse_unheard_noise
 from trainer.model.loralinear import fuse_adapters
+from trainer.model.noise import refuse_unheard_noise
 from trainer.model.packing import layout_finding, padded_because
 from trainer.model.quantization import quantization_of, refuse_unfit
 from trainer.model.recompute import recompute_activations

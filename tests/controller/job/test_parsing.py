@@ -173,3 +173,10 @@ def test_members_of_a_status_that_cannot_be_read_are_left_out_but_never_the_atte
     assert status_from({"attempts": [good], "metrics": 7, "novel": 1}).to_wire() == {"attempts": [good]}
     with pytest.raises(ValueError, match="attempts"):
         status_from({"attempts": [{"number": 0}]})
+
+
+@pytest.mark.parametrize(("stored", "read"), [(False, "never"), (True, "always")])
+def test_a_job_that_an_earlier_version_stored_is_still_understood(stored: bool, read: str) -> None:
+    found = job_from({**resource(training={"epochs": 1, "gradientCheckpointing": stored}), "metadata": METADATA})
+    assert found.spec is not None
+    assert found.spec.training.gradient_checkpointing == read

@@ -87,3 +87,20 @@ def test_what_other_runs_measure_is_no_part_of_a_run() -> None:
     assert differing_field(plain.lineage(), measured.lineage()) is None
     assert plain.lineage_digest() == measured.lineage_digest()
     assert differing_field(plain.lineage(), train_config(data__maxTrainRows=9).lineage()) == "data.maxTrainRows"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "wanted", "differs"),
+    [
+        (False, "auto", False),
+        (False, "never", False),
+        (False, "always", True),
+        (True, "always", False),
+        (True, "auto", True),
+        (True, "never", True),
+    ],
+)
+def test_recomputation_as_earlier_versions_recorded_it_is_that_of_today(recorded: bool, wanted: str, differs: bool) -> None:
+    before, now = ({"training": {"epochs": 1, "gradientCheckpointing": value}} for value in (recorded, wanted))
+    assert differing_field(before, now) == ("training.gradientCheckpointing" if differs else None)
+    assert before["training"]["gradientCheckpointing"] is recorded

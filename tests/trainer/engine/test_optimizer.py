@@ -108,3 +108,37 @@ def test_parameters_alone_are_taken_from_a_state_without_reading_its_slots() -> 
     }
     with pytest.raises(KeyError, match=r"missing .*norm\.weight"):
         engine.load_parameters(EngineState({name: value for name, value in saved.parameters.items() if name != "norm.weight"}))
+
+
+def layer_depths(model: nn.Module) -> dict[str, int]:
+    return {name: {"embedding": 2, "linear": 1, "norm": 0}[name.split(".")[0]] for name, _ in model.named_parameters()}
+
+
+def test_each_depth_learns_at_its_own_rate_and_keeps_its_weight_decay() -> None:
+    engine = engine_with(AdamW(WEIGHT_DECAY, 0.5, layer_depths))
+    before = {name: parameter.detach().clone() for name, parameter in engine.trainable()}
+    step(engine, 0.3)
+    for name, parameter in engine.trainable():
+        rate = LEARNING_RATE * 0.5 ** layer_depths(engine.model)[name]
+        decayed = before[name] * (1 - rate * (WEIGHT_DECAY if parameter.ndim >= 2 else 0.0))
+        # Adam's first step is the rate in the direction of the gradient's sign.
+        torch.testing.assert_close(parameter.detach(), decayed - rate, rtol=1e-5, atol=1e-6)
+
+
+def test_a_decay_of_one_is_the_same_bit_for_bit_as_none() -> None:
+    plain, by_layer = engine_with(AdamW(WEIGHT_DECAY)), engine_with(AdamW(WEIGHT_DECAY, 1.0, layer_depths))
+    for gradient in (0.3, -0.1, 0.7):
+        step(plain, gradient)
+        step(by_layer, gradient)
+    expected, found = plain.state(), by_layer.state()
+    for group, values in expected.groups().items():
+        assert all(torch.equal(found.groups()[group][name], value) for name, value in values.items())
+
+
+def test_a_state_of_one_rate_is_gone_on_with_at_rates_by_layer_and_back() -> None:
+    plain, by_layer = engine_with(AdamW(WEIGHT_DECAY)), engine_with(AdamW(WEIGHT_DECAY, 0.5, layer_depths))
+    step(plain, 0.3)
+    by_layer.load_state(plain.state(), steps_done=1)
+    assert by_layer.state().names().keys() == plain.state().names().keys()
+    step(by_layer, 0.1)
+    plain.load_state(by_layer.state(), steps_done=2)
