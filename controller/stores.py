@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.kinds import JOB_LABEL, RAY_JOBS
+from controller.namedjobs import names_of_earlier
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.runtime.store import Store
 from finetune.api.conditions import Reason
@@ -15,6 +16,9 @@ from finetune.api.spec import GROUP, KIND
 
 OWNER_INDEX = "owner"
 """Index of children: its values are the keys `namespace/name` of the FineTuneJobs that own a child or that its label names."""
+
+EARLIER_INDEX = "earlier"
+"""Index of jobs: its values are the keys `namespace/name` of the jobs that the spec names to start from."""
 
 CLAIM_INDEX = "claim"
 """Index of jobs: its values are the keys `namespace/name` of the claims that the spec refers to."""
@@ -42,9 +46,16 @@ def owner_of(item: KubeObject) -> Iterable[str]:
 
 
 def claims_of(job: KubeObject) -> Iterable[str]:
-    """Return the keys of the PersistentVolumeClaims that a job's spec refers to."""
+    """Return the keys of the PersistentVolumeClaims that a job's spec refers to, and of those that earlier jobs wrote to."""
     namespace = job["metadata"]["namespace"]
-    return {f"{namespace}/{name}" for name in _claim_names(job.get("spec"))}
+    earlier = (job.get("status") or {}).get("earlierJobs")
+    return {f"{namespace}/{name}" for name in (*_claim_names(job.get("spec")), *_claim_names(earlier))}
+
+
+def earlier_jobs_of(job: KubeObject) -> Iterable[str]:
+    """Return the keys of the jobs that a job's spec names to start from."""
+    namespace = job["metadata"]["namespace"]
+    return {f"{namespace}/{name}" for name in names_of_earlier(job)}
 
 
 def refused_by_quota(job: KubeObject) -> Iterable[str]:
@@ -84,7 +95,9 @@ def _children() -> Store:
 class Stores:
     """One store per kind. `ray_jobs.state` is `absent` where KubeRay is not installed."""
 
-    jobs: Store = field(default_factory=lambda: Store({CLAIM_INDEX: claims_of, QUOTA_INDEX: refused_by_quota}))
+    jobs: Store = field(
+        default_factory=lambda: Store({CLAIM_INDEX: claims_of, QUOTA_INDEX: refused_by_quota, EARLIER_INDEX: earlier_jobs_of})
+    )
     ray_jobs: Store = field(default_factory=_children)
     pods: Store = field(default_factory=_children)
     progress: Store = field(default_factory=_children)

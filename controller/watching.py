@@ -34,7 +34,7 @@ from controller.runtime.resources import (
 )
 from controller.runtime.rights import rights
 from controller.runtime.store import Change, Store, StoreState
-from controller.stores import CLAIM_INDEX, QUOTA_INDEX, Stores, owner_of, quota_words
+from controller.stores import CLAIM_INDEX, EARLIER_INDEX, QUOTA_INDEX, Stores, owner_of, quota_words
 
 CONFIG_MAPS_PER_PAGE = 50
 """Each may have a mebibyte, and every attempt has one that the trainer fills."""
@@ -67,6 +67,20 @@ def keys_of_claim(stores: Stores, change: Change) -> Iterable[str]:
     return _keys(stores.jobs.by_index(CLAIM_INDEX, change.key))
 
 
+def keys_of_job(stores: Stores, change: Change) -> Iterable[str]:
+    """Return the key of a job, and of those that name it to start from, if it came, went, ended or has another state."""
+    waiting = [] if _state(change.old) == _state(change.new) else _keys(stores.jobs.by_index(EARLIER_INDEX, change.key))
+    return (change.key, *waiting)
+
+
+def _state(job: KubeObject | None) -> tuple[object, ...]:
+    """Return what jobs that start from this one wait for."""
+    if job is None:
+        return ()
+    status, metadata = job.get("status") or {}, job["metadata"]
+    return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), status.get("phase")
+
+
 def keys_of_quota(stores: Stores, change: Change) -> Iterable[str]:
     """Return the keys of the jobs that this change of a quota may admit."""
     waiting = stores.jobs.by_index(QUOTA_INDEX, change.key.partition("/")[0])
@@ -81,6 +95,10 @@ def build_reflectors(
     stores: Stores, client: Client, metrics: Metrics, enqueue: Enqueue, *, namespace: str | None = None, timings: Timings = Timings()
 ) -> list[Reflector]:
     """Return one reflector per store of `stores`; they call `enqueue` with the keys of the jobs to reconcile."""
+
+    def on_job(change: Change) -> None:
+        for key in keys_of_job(stores, change):
+            enqueue(key)
 
     def on_child(change: Change) -> None:
         for key in keys_of_child(change):
@@ -118,7 +136,7 @@ def build_reflectors(
     ours = Selection(namespace, label_selector=JOB_LABEL)
     names_of_ours = Selection(namespace, label_selector=JOB_LABEL, metadata_only=True)
     return [
-        reflect(FINE_TUNE_JOBS, stores.jobs, lambda change: enqueue(change.key), everything, kept_of_job),
+        reflect(FINE_TUNE_JOBS, stores.jobs, on_job, everything, kept_of_job),
         reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, on_ray_state),
         reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
         reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map, page_limit=CONFIG_MAPS_PER_PAGE),

@@ -24,6 +24,7 @@ from finetune.api.results import MODEL, REPORT, read_report
 from finetune.api.sections import Export, Method, Regularization
 from finetune.api.sources import Initialization, ModelSource
 from finetune.api.tasks import TaskName
+from finetune.api.trainconfig import RunModel
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
 from trainer.engine.state import PARAMETERS, check_names
 from trainer.hub.connection import HubUnavailable
@@ -204,14 +205,15 @@ def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None)
         return locate(ModelSource(name=model["name"], revision=revision or model.get("revision"), initialization=initialization))
     # run.json has no paths, because folders are moved; the configuration of the last start has them.
     try:
-        place = json.loads((request.run / ".finetune" / "config.json").read_text(encoding="utf-8"))["model"]["path"]
+        place = json.loads((request.run / ".finetune" / "config.json").read_text(encoding="utf-8"))["model"]
+        given = RunModel(path=place["path"], fine_tune_job=place.get("fineTuneJob"), initialization=initialization)
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{request.run} does not say where the base model is"
         raise InputError("--base", problem, "name its folder with --base") from error
     try:
-        return locate(ModelSource(path=place, initialization=initialization))
+        return locate(given)
     except InputError as error:
-        raise InputError("model.path", error.problem, "restore the base model, or name its folder with --base") from error
+        raise InputError(error.field, error.problem, "restore the base model, or name its folder with --base") from error
 
 
 def trained_tensors(origin: Origin, method: Method, saved: SavedState) -> tuple[TrainedTensors, Probe]:

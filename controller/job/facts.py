@@ -9,7 +9,7 @@ from datetime import datetime
 
 from controller.job.names import ROLE_SUBMITTER
 from finetune.api.spec import FineTuneJobSpec, RunPolicy
-from finetune.api.status import Attempt, FineTuneJobStatus
+from finetune.api.status import Attempt, EarlierJob, FineTuneJobStatus
 
 CONFIG_ERROR = "CreateContainerConfigError"
 
@@ -95,6 +95,14 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class EarlierFacts:
+    """An earlier job that the spec names: `job` once it has succeeded, else `problem` says what it is waited for."""
+
+    job: EarlierJob | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Supports:
     """The state of the small objects that a running attempt needs beside its RayJob.
 
@@ -127,6 +135,7 @@ class Observed:
     access_modes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     record: str | None = None
     missing: tuple[Missing, ...] = ()
+    earlier: tuple[EarlierFacts, ...] = ()
     kuberay_installed: bool = True
     unwatched: bool = False
     supports: Supports = Supports()

@@ -6,7 +6,8 @@ Reads only. Test: tests/controller/job/test_observe.py.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from controller.job.facts import Job, Missing, Observed, PodFacts, RayJobFacts, Supports
+from controller.job.earlier import earlier_of
+from controller.job.facts import EarlierFacts, Job, Missing, Observed, PodFacts, RayJobFacts, Supports
 from controller.job.failures import ray_job_state
 from controller.job.history import rebuilt
 from controller.job.names import UID_LABEL, attempt_of_ray_job
@@ -80,13 +81,15 @@ async def observe(key: str, stores: Stores, reader: Reader, *, put_off: bool = F
 async def _with_references(observed: Observed, attempt: Attempt | None, stores: Stores, reader: Reader, *, asks: bool) -> Observed:
     """Return what is known with what the spec refers to: whether it exists and, before a creation, how claims may be mounted."""
     job, modes = observed.job, dict[str, list[str] | None]()
+    earlier = earlier_of(job, lambda name: stores.jobs.get(f"{job.namespace}/{name}"))
     creates = attempt is not None and attempt.start_time is None and observed.kuberay_installed
     if asks and creates and not remains(observed, attempt):
         modes = await _access_modes(job, reader)
     return replace(
         observed,
         access_modes={name: found for name, found in modes.items() if found is not None},
-        missing=await _missing(job, modes, stores, reader, asks=asks),
+        missing=(*await _missing(job, modes, stores, reader, asks=asks), *_missing_of_earlier(job, earlier, modes, stores)),
+        earlier=earlier,
     )
 
 
@@ -154,7 +157,7 @@ async def _access_modes(job: Job, reader: Reader) -> dict[str, list[str] | None]
 
     The cache has metadata only, and a volume that was bound since may be mounted in more ways than the claim asks for.
     """
-    found = {name: await _find(PERSISTENT_VOLUME_CLAIMS, name, job, reader) for name, _ in (claims(job.spec) if job.spec else [])}
+    found = {name: await _find(PERSISTENT_VOLUME_CLAIMS, name, job, reader) for name, _ in (claims(job) if job.spec else [])}
     return {name: None if item is None else access_modes(item) for name, item in found.items()}
 
 
@@ -180,6 +183,18 @@ async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader
         if reference.config_map is not None and asks:
             problems += _config_map_problem(job, reference, keys[reference.config_map.name])
     return tuple(dict.fromkeys(problems))
+
+
+def _missing_of_earlier(job: Job, earlier: Sequence[EarlierFacts], modes: Mapping[str, object], stores: Stores) -> list[Missing]:
+    """Return the claims of earlier jobs that do not exist; those in status are watched."""
+    problems = []
+    for each in (facts.job for facts in earlier if facts.job is not None):
+        name = each.output.claim_name
+        if modes.get(name, stores.claims.get(f"{job.namespace}/{name}")) is None:
+            there = f"there is no PersistentVolumeClaim {name} in namespace {job.namespace}"
+            words = f"{each.spec_field}: {there}, which the job {each.name} wrote to; restore it and the job starts by itself"
+            problems.append(Missing(words, watched=each in (job.status.earlier_jobs or [])))
+    return problems
 
 
 async def _keys_of_config_maps(job: Job, reader: Reader) -> dict[str, list[str] | None]:

@@ -5,6 +5,7 @@ Pure. Test: tests/controller/job/test_trainconfig.py.
 
 from math import ceil
 
+from controller.job.earlier import run_of
 from controller.job.facts import Job
 from controller.job.names import CONFIG_MAPS_DIRECTORY, output_folder, progress_name
 from controller.job.quantities import cpus
@@ -23,12 +24,20 @@ def mounted(reference: FileReference) -> str:
     raise ValueError(f"{reference.field}: a local path does not exist in a pod")
 
 
+def output_of(job: Job) -> OutputFolder:
+    """Return where an attempt writes."""
+    output = job.valid_spec.output
+    claim = output.persistent_volume_claim
+    folder = output_folder(job.name, job.uid, claim.path)
+    return OutputFolder(
+        directory=f"{CLAIMS_DIRECTORY}/{claim.claim_name}/{folder}", uri=f"pvc://{claim.claim_name}/{folder}", export=output.export
+    )
+
+
 def train_config(job: Job, attempt: int) -> TrainConfig:
     """Return the configuration of an attempt on the cluster."""
     spec = job.valid_spec
     distributed, resources = spec.distributed, spec.resources
-    claim = spec.output.persistent_volume_claim
-    folder = output_folder(job.name, job.uid, claim.path)
     return build(
         spec,
         mounted,
@@ -39,12 +48,9 @@ def train_config(job: Job, attempt: int) -> TrainConfig:
             cpus_per_worker=ray_cpus(resources or Resources()),
             deepspeed=distributed.deepspeed if distributed else None,
         ),
-        output=OutputFolder(
-            directory=f"{CLAIMS_DIRECTORY}/{claim.claim_name}/{folder}",
-            uri=f"pvc://{claim.claim_name}/{folder}",
-            export=spec.output.export,
-        ),
+        output=output_of(job),
         progress=ProgressTarget(namespace=job.namespace, config_map=progress_name(job.name, job.uid, attempt)),
+        resolve_job=lambda named: run_of(job, named),
     )
 
 

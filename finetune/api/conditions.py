@@ -22,6 +22,7 @@ class Reason(StrEnum):
     SPEC_INVALID = "SpecInvalid"
     STATUS_UNREADABLE = "StatusUnreadable"
     REFERENCE_MISSING = "ReferenceMissing"
+    EARLIER_JOB_NOT_READY = "EarlierJobNotReady"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
     KUBERAY_MISSING = "KubeRayMissing"
     CREATION_FAILED = "CreationFailed"

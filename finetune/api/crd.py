@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 from pydantic.alias_generators import to_camel
 
+from finetune.api.earlierjobs import ITSELF, NAME_MAX_LENGTH
 from finetune.api.schema import Schema, cel_rule, structural_schema
-from finetune.api.spec import GROUP, KIND, NAME_MAX_LENGTH, PLURAL, SHORT_NAME, VERSION, FineTuneJobSpec
+from finetune.api.spec import GROUP, KIND, PLURAL, SHORT_NAME, VERSION, FineTuneJobSpec
 from finetune.api.status import FineTuneJobStatus
 from finetune.system.generated import run_generator
 
@@ -93,6 +94,13 @@ def _name_rules() -> list[Schema]:
         cel_rule(
             "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
             "metadata.name: use lower-case letters, digits and '-' only, beginning with a letter and without dots",
+        ),
+        *(
+            cel_rule(f"!has({holder}) || {name} != self.metadata.name", f"{field}: {ITSELF}")
+            for field, holder, name in (
+                ("model.fineTuneJob.name", "self.spec.model.fineTuneJob", "self.spec.model.fineTuneJob.name"),
+                ("continueFrom.fineTuneJob", "self.spec.continueFrom", "self.spec.continueFrom.fineTuneJob"),
+            )
         ),
     ]
 

@@ -95,6 +95,7 @@ def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime |
             "metrics": _metrics(status.metrics, record.metrics),
             "checkpoints": _checkpoints(record.checkpoints) or status.checkpoints,
             "model": ModelStatus(**record.model.model_dump()) if record.model else status.model,
+            "continued_from": record.continued_from or status.continued_from,
             "output": OutputStatus(**record.output.model_dump()) if record.output else status.output,
             "warnings": [redact(warning)[:TEXT_MAX_LENGTH] for warning in record.warnings] or status.warnings,
             "report_cursor": str(Cursor(record.attempt, record.cluster, record.sequence)),

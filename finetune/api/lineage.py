@@ -13,6 +13,9 @@ from finetune.api.earlier import in_words_of_today
 from finetune.api.sections import GradientCheckpointing
 from finetune.api.trainconfig import TrainConfig
 
+LENGTH = ("epochs", "maxSteps")
+"""Fields of training that say how long it takes."""
+
 
 def differing_field(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """Return the path of the first field that differs between two lineages, such as `training.learningRate`, or None.
@@ -30,6 +33,18 @@ def differing_field(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> s
         if path is not None:
             return path
     return None
+
+
+def without_length(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a lineage without how long it trains, which a run that goes on from it may change."""
+    training = {name: value for name, value in (lineage.get("training") or {}).items() if name not in LENGTH}
+    return {**lineage, "training": training}
+
+
+def length_of(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how long a lineage trains: its epochs or its maxSteps."""
+    training = lineage.get("training") or {}
+    return {name: training[name] for name in LENGTH if training.get(name) is not None}
 
 
 def _difference(path: str, recorded: Any, wanted: Any, field: FieldInfo | None) -> str | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Self, TypeVar
 from pydantic import AwareDatetime, Field, FiniteFloat, PlainSerializer
 
 from finetune.api.base import WireModel
+from finetune.api.earlierjobs import ContinuedFrom, FineTunedModel
 from finetune.api.metrics import Compared, MetricName, Score
 
 RECORD_KEY = "record.json"
@@ -180,6 +181,8 @@ class ModelProvenance(WireModel):
     """Commit on the hub."""
     parameters: Count | None = None
     """Tied ones are counted once."""
+    fine_tune_job: FineTunedModel | None = None
+    """The job that made it, where the job names one."""
 
 
 class OutputRecord(WireModel):
@@ -200,6 +203,7 @@ class ProgressRecord(WireModel):
     stage: Stage
     resumed_from_step: Count | None = None
     """None until it is decided; 0 for a fresh start."""
+    continued_from: ContinuedFrom | None = None
     progress: TrainingProgress | None = None
     metrics: Metrics = Metrics()
     checkpoints: Annotated[list[CheckpointRecord], Field(max_length=64)] = []

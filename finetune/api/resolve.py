@@ -11,11 +11,13 @@ from typing import TypeVar
 
 from finetune.api.adaptation import DOMAIN, GENERAL, REPLAY, DomainAdaptation
 from finetune.api.augmentation import Augmentation
+from finetune.api.earlierjobs import Continued, EarlierRun
 from finetune.api.evaluation import Evaluation
-from finetune.api.sections import CheckpointPolicy, Regularization
+from finetune.api.results import MODEL
+from finetune.api.sections import CheckpointPolicy, Export, Regularization
 from finetune.api.sources import ClaimPath, ConfigMapKey, Data, FileSource, ModelSource, Source, is_pattern
 from finetune.api.spec import FineTuneJobSpec
-from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
+from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, RunModel, TrainConfig, Workers
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,36 @@ class FileReference:
 
 
 S = TypeVar("S", Source, FileSource)
+MODEL_OF_JOB, CONTINUED_JOB = "model.fineTuneJob", "continueFrom"
+"""Fields that name an earlier job."""
+FIELDS_OF_JOBS = {MODEL_OF_JOB: "model.fineTuneJob.name", CONTINUED_JOB: "continueFrom.fineTuneJob"}
+"""Where in them the name is."""
 
 ResolveFile = Callable[[FileReference], str]
 """Returns the absolute path under which the trainer finds what a reference names."""
+
+
+@dataclass(frozen=True)
+class NamedJob:
+    """A place of the spec that names an earlier job of the namespace."""
+
+    field: str
+    name: str
+
+
+ResolveJob = Callable[[NamedJob], EarlierRun]
+"""Returns where the trainer finds the output of an earlier job."""
+
+
+def named_jobs(spec: FineTuneJobSpec) -> list[NamedJob]:
+    """Return every earlier job that the spec names, with its field."""
+    model, continued = spec.model.fine_tune_job, spec.continue_from
+    named = [NamedJob(MODEL_OF_JOB, model.name)] if model is not None else []
+    return named + ([NamedJob(CONTINUED_JOB, continued.fine_tune_job)] if continued is not None else [])
+
+
+def _nowhere(job: NamedJob) -> EarlierRun:
+    return EarlierRun(name=job.name, path="/")
 
 
 def references(spec: FineTuneJobSpec) -> list[FileReference]:
@@ -52,11 +81,11 @@ def references(spec: FineTuneJobSpec) -> list[FileReference]:
     return found
 
 
-def resolve(spec: FineTuneJobSpec, resolve_file: ResolveFile) -> FineTuneJobSpec:
-    """Return the spec with every claim, ConfigMap and path of model, data, augmentation and adaptation replaced by a path."""
+def resolve(spec: FineTuneJobSpec, resolve_file: ResolveFile, resolve_job: ResolveJob = _nowhere) -> FineTuneJobSpec:
+    """Return the spec with every claim, ConfigMap, path and earlier job of model, data, augmentation and adaptation replaced by a path."""
     return spec.model_copy(
         update={
-            "model": _resolve_model(spec.model, resolve_file),
+            "model": _resolve_model(spec.model, resolve_file, resolve_job),
             "data": _resolve_data(spec.data, resolve_file),
             "augmentation": None if spec.augmentation is None else _resolve_augmentation(spec.augmentation, resolve_file),
             "domain_adaptation": None if spec.domain_adaptation is None else _resolve_adaptation(spec.domain_adaptation, resolve_file),
@@ -64,7 +93,10 @@ def resolve(spec: FineTuneJobSpec, resolve_file: ResolveFile) -> FineTuneJobSpec
     )
 
 
-def _resolve_model(model: ModelSource, resolve_file: ResolveFile) -> ModelSource:
+def _resolve_model(model: ModelSource, resolve_file: ResolveFile, resolve_job: ResolveJob) -> ModelSource:
+    if model.fine_tune_job is not None:
+        earlier = resolve_job(NamedJob(MODEL_OF_JOB, model.fine_tune_job.name))
+        return RunModel(path=f"{earlier.path}/{MODEL}/{Export.MERGED.value}", fine_tune_job=earlier)
     if model.persistent_volume_claim is None and model.path is None:
         return model
     path = resolve_file(FileReference("model", claim=model.persistent_volume_claim, path=model.path))
@@ -122,13 +154,14 @@ def build(
     workers: Workers,
     output: OutputFolder,
     progress: ProgressTarget,
+    resolve_job: ResolveJob = _nowhere,
 ) -> TrainConfig:
     """Return the configuration of one run of `spec`, with the sections that are left out at their defaults."""
-    resolved = resolve(spec, resolve_file)
+    resolved, continued = resolve(spec, resolve_file, resolve_job), spec.continue_from
     return TrainConfig(
         job=job,
         task=spec.task,
-        model=resolved.model,
+        model=RunModel.model_validate(dict(resolved.model)),
         data=resolved.data,
         method=spec.method,
         training=spec.training,
@@ -138,6 +171,9 @@ def build(
         domain_adaptation=resolved.domain_adaptation,
         workers=workers,
         checkpoint=spec.checkpoint or CheckpointPolicy(),
+        continue_from=(
+            None if continued is None else Continued(fine_tune_job=resolve_job(NamedJob(CONTINUED_JOB, continued.fine_tune_job)))
+        ),
         output=output,
         progress=progress,
     )

@@ -8,12 +8,13 @@ path resolved to an absolute path. A sentence under each field is its documentat
 import re
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from finetune.api.base import Rule, WireModel, at_most_one, exactly_one
 from finetune.api.columns import Columns
+from finetune.api.earlierjobs import JobReference
 
 CLAIMS_DIRECTORY = "/mnt/claims"
 """Where the controller mounts claims, each in a folder of its name; a path below it was written as a persistentVolumeClaim."""
@@ -181,7 +182,7 @@ class Initialization(StrEnum):
 
 
 class ModelSource(WireModel):
-    """The pre-trained model. Exactly one of name, persistentVolumeClaim, path."""
+    """The pre-trained model. Exactly one of name, persistentVolumeClaim, path, fineTuneJob."""
 
     name: str | None = Field(
         None,
@@ -194,6 +195,11 @@ class ModelSource(WireModel):
         min_length=1,
         max_length=4096,
         description="A local folder, relative to the job file; for `finetune run` only.",
+    )
+    fine_tune_job: JobReference | None = Field(
+        None,
+        description="The model that another job has made, in its merged form. The job waits until that one has succeeded, and goes on with"
+        " what it found then.",
     )
     revision: str | None = Field(
         None,
@@ -208,8 +214,8 @@ class ModelSource(WireModel):
         " what training from it achieves shows what pre-training gives. Only with method.full.",
     )
 
-    rules = (
-        exactly_one("name", "persistent_volume_claim", "path", what="model"),
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one("name", "persistent_volume_claim", "path", "fine_tune_job", what="model"),
         Rule(
             f"!has(self.name) || self.name.matches('{MODEL_NAME}')",
             lambda m: m.name is None or re.fullmatch(MODEL_NAME, m.name) is not None,
@@ -225,6 +231,11 @@ class ModelSource(WireModel):
             "!has(self.tokenSecret) || has(self.name)",
             lambda m: m.token_secret is None or m.name is not None,
             "model.tokenSecret: only a model with a name needs one",
+        ),
+        Rule(
+            "!has(self.fineTuneJob) || self.initialization != 'random'",
+            lambda m: m.fine_tune_job is None or m.initialization is not Initialization.RANDOM,
+            "model.initialization: the model of an earlier job is begun with for its weights; leave random out, or name another model",
         ),
     )
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from finetune.api.adaptation import DomainAdaptation
 from finetune.api.augmentation import Augmentation
 from finetune.api.base import Rule, WireModel
+from finetune.api.earlierjobs import ContinueFrom
 from finetune.api.evaluation import Evaluation
 from finetune.api.rules import (
     ADAPTER_NEEDS_LORA,
@@ -36,8 +37,6 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "FineTuneJob"
 PLURAL = "finetunejobs"
 SHORT_NAME = "ftj"
-NAME_MAX_LENGTH = 40
-"""KubeRay refuses RayJobs whose name has over 47 characters; an attempt's name adds a dash and up to four digits."""
 
 CPU_QUANTITY = r"^([1-9][0-9]*(m|[.][0-9]{1,3})?|0[.][0-9]{0,2}[1-9])$"
 MEMORY_QUANTITY = r"^[1-9][0-9]*([.][0-9]+)?(M|G|T|Mi|Gi|Ti)$"
@@ -162,6 +161,12 @@ class FineTuneJobSpec(WireModel):
     resources: Resources | None = Field(None, description="Resources of one worker pod.")
     checkpoint: CheckpointPolicy | None = Field(None, description="When training state is saved.")
     output: Output = Field(description="Where results are written.")
+    continue_from: ContinueFrom | None = Field(
+        None,
+        description="Go on training where another job ended: from its last checkpoint, with its optimizer state, to this job's number of"
+        " steps, which must be higher. Task, model, data, method and all else but the length of training, evaluation and checkpoints must"
+        " be that job's. The learning rate follows the schedule of the new length.",
+    )
     run_policy: RunPolicy | None = Field(None, description="How the controller runs the job.")
 
     rules = (

@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune.api.base import WireModel
+from finetune.api.earlierjobs import ContinuedFrom, FineTunedModel, JobName, JobReference
 from finetune.api.metrics import METRICS, Direction, MetricName, Needs
 from finetune.api.record import WARNINGS_MAX
+from finetune.api.sources import ClaimPath
 
 MEASURED = ", ".join(
     f"{name} ({facts.unit})" if facts.unit else name.value for name, facts in METRICS.items() if facts.needs is not Needs.TRAINING
@@ -203,6 +205,16 @@ class ModelStatus(WireModel):
     digest: str = Field(description="sha256:… of the weights; two runs with the same one began with the same weights.")
     revision: str | None = Field(None, description="Commit on the hub, for a model from there.")
     parameters: int | None = Field(None, description="Number of parameters of the base model, tied ones counted once.")
+    fine_tune_job: FineTunedModel | None = Field(None, description="The job that made the model, where model.fineTuneJob names one.")
+
+
+class EarlierJob(JobReference):
+    """A job that the spec names, as it was found before the first attempt. Another one of its name is not taken for it."""
+
+    spec_field: Annotated[str, Field(max_length=64)] = Field(description="Field that names it: model.fineTuneJob or continueFrom.")
+    name: JobName = Field(description="Name of the job.")
+    uid: Annotated[str, Field(max_length=64)] = Field(description="UID of the job.")
+    output: ClaimPath = Field(description="Claim of its output, and the folder there that the job's own folder is in.")
 
 
 class OutputStatus(WireModel):
@@ -255,6 +267,13 @@ class FineTuneJobStatus(WireModel):
     )
     checkpoints: list[Checkpoint] | None = Field(None, max_length=64, description="Published checkpoints that are kept, in order of steps.")
     model: ModelStatus | None = Field(None, description="Which weights are trained: source, precision and digest.")
+    continued_from: ContinuedFrom | None = Field(None, description="The run whose last checkpoint training went on from.")
+    earlier_jobs: list[EarlierJob] | None = Field(
+        None,
+        max_length=2,
+        description="The jobs that the spec names, as they were found before the first attempt. They may be deleted since: the claims that"
+        " their results are on must stay.",
+    )
     output: OutputStatus | None = Field(None, description="Where the results are.")
     dashboard: Dashboard | None = Field(None, description="The Ray dashboard of the attempt that runs; missing when none does.")
     warnings: list[str] | None = Field(

@@ -14,6 +14,7 @@ from pydantic import Field
 from finetune.api.adaptation import DomainAdaptation
 from finetune.api.augmentation import Augmentation
 from finetune.api.base import WireModel
+from finetune.api.earlierjobs import Continued, EarlierRun
 from finetune.api.evaluation import Evaluation
 from finetune.api.metrics import METRICS, MetricName, Needs
 from finetune.api.sections import CheckpointPolicy, Deepspeed, Export, Method, Regularization, Training
@@ -22,7 +23,17 @@ from finetune.api.tasks import Route, TaskName
 
 # What makes two runs the same run: a checkpoint of one may be continued by the other. The number of workers, the
 # checkpoint policy and the export are left out on purpose: they may change between attempts.
-LINEAGE_FIELDS = ("task", "model", "data", "method", "training", "regularization", "augmentation", "evaluation", "domainAdaptation")
+LINEAGE_FIELDS = (
+    "task", "model", "data", "method", "training", "regularization", "augmentation", "evaluation", "domainAdaptation", "continueFrom",
+)  # fmt: skip
+
+
+class RunModel(ModelSource):
+    """The pre-trained model of a run. That of an earlier job is a path, with the job that made it."""
+
+    fine_tune_job: EarlierRun | None = None
+
+    rules = ()  # the spec's own hold for what the user wrote
 
 
 class JobIdentity(WireModel):
@@ -83,7 +94,7 @@ class TrainConfig(WireModel):
 
     job: JobIdentity
     task: TaskName
-    model: ModelSource
+    model: RunModel
     data: Data
     method: Method
     training: Training
@@ -93,6 +104,10 @@ class TrainConfig(WireModel):
     domain_adaptation: DomainAdaptation | None = None
     workers: Workers = Workers()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
+    continue_from: Continued | None = None
+    """The run whose last checkpoint this one goes on from, until it has checkpoints of its own."""
+    lengthen: bool = False
+    """The output folder may hold this very run with fewer steps: training goes on from its last checkpoint."""
     output: OutputFolder
     progress: ProgressTarget
     derived: DerivedRun | None = None

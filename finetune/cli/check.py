@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from finetune.api.record import EXIT_FAILURE, EXIT_SUCCESS, Result
 from finetune.api.resolve import local_paths
@@ -21,12 +22,15 @@ LARGEST_REMEMBERED = 256 * 1024 - 500
 """Bytes of JSON that `kubectl apply` can remember of an object in an annotation, of which there may be 256 KiB."""
 
 
-def check(job_file: Path, claims: Mapping[str, Path], machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND) -> int:
+def check(
+    job_file: Path, claims: Mapping[str, Path], machine: Machine | None = None, trainer: Sequence[str] = TRAINER_COMMAND,
+    jobs: Mapping[str, Path] = MappingProxyType({}),
+) -> int:  # fmt: skip
     """Print what would be done and what was found; return the exit code; BadInputError for the user's mistakes."""
     with Interrupts(), surroundings() as place:
         job = read_job_file(job_file)
         folders = Folders(place.folder / "check" / "output", place.folder / "check")
-        local_run = plan_local_run(job, folders, claims, machine or Machine.here())
+        local_run = plan_local_run(job, folders, claims, machine or Machine.here(), jobs)
         screen = PlainScreen(sys.stdout)
         for line in [*describe(job, local_run), *(f"warning: {warning}" for warning in place.warnings)]:
             screen.say(line)
@@ -34,7 +38,7 @@ def check(job_file: Path, claims: Mapping[str, Path], machine: Machine | None = 
     if outcome.result is not Result.SUCCEEDED:
         screen.say(f"failed ({outcome.reason}): {outcome.message}")
         return EXIT_FAILURE
-    screen.say(f"{job_file} is valid; train with: {run_command_line(job_file, 'DIR', claims)}")
+    screen.say(f"{job_file} is valid; train with: {run_command_line(job_file, 'DIR', claims, jobs)}")
     return EXIT_SUCCESS
 
 

@@ -65,17 +65,20 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from finetune.cli.local.run import RunRequest, run
 
-    claims = parse_claims(options.claim)
+    if options.overwrite and options.lengthen:
+        raise BadInputError([InputError("--continue", "goes on with the run that --overwrite would remove", "leave one of them out")])
+    claims, jobs = parse_claims(options.claim), parse_jobs(options.earlier)
     request = RunRequest(
-        options.job, options.output, claims, options.overwrite, options.verbose, options.timings, options.dashboard, options.started
-    )
+        options.job, options.output, claims, options.overwrite, options.verbose, options.timings, options.dashboard, jobs,
+        options.lengthen, options.started,
+    )  # fmt: skip
     return run(request)
 
 
 def _check(options: argparse.Namespace) -> int:
     from finetune.cli.check import check
 
-    return check(options.job, parse_claims(options.claim))
+    return check(options.job, parse_claims(options.claim), jobs=parse_jobs(options.earlier))
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -100,7 +103,7 @@ def _chat(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from finetune.cli.evaluate import evaluate
 
-    return evaluate(options, parse_claims(options.claim))
+    return evaluate(options, parse_claims(options.claim), jobs=parse_jobs(options.earlier))
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -149,21 +152,31 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def parse_claims(given: Sequence[str]) -> dict[str, Path]:
     """Turn `NAME=DIR` arguments into absolute folders; BadInputError where one is not of that form or no folder."""
-    claims: dict[str, Path] = {}
+    return _parse_folders(given, "claim")
+
+
+def parse_jobs(given: Sequence[str]) -> dict[str, Path]:
+    """Turn the `NAME=DIR` arguments of --job into absolute folders, as `parse_claims` does."""
+    return _parse_folders(given, "job")
+
+
+def _parse_folders(given: Sequence[str], what: str) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    option = f"--{what}"
     errors: list[InputError] = []
     for text in given:
         name, separator, folder = text.partition("=")
         path = Path(folder).expanduser().absolute()
         if not (name and separator and folder):
-            errors.append(InputError("--claim", f"{text!r} is not of the form NAME=DIR", "write --claim my-claim=/folder"))
-        elif name in claims:
-            errors.append(InputError("--claim", f"{name} is given twice", "give one folder for a claim"))
+            errors.append(InputError(option, f"{text!r} is not of the form NAME=DIR", f"write {option} my-{what}=/folder"))
+        elif name in folders:
+            errors.append(InputError(option, f"{name} is given twice", f"give one folder for a {what}"))
         elif not path.is_dir():
-            errors.append(InputError("--claim", f"{name}: there is no folder {path}", "give a folder that exists"))
-        claims[name] = path
+            errors.append(InputError(option, f"{name}: there is no folder {path}", "give a folder that exists"))
+        folders[name] = path
     if errors:
         raise BadInputError(errors)
-    return claims
+    return folders
 
 
 def command_parser() -> argparse.ArgumentParser:
@@ -182,8 +195,15 @@ def command_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--claim", action="append", default=[], metavar="NAME=DIR", help="folder to read in place of a claim; repeatable"
         )
+        command.add_argument(
+            "--job", dest="earlier", action="append", default=[], metavar="NAME=DIR", help="folder of the run of an earlier job; repeatable"
+        )
     run_parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for checkpoints, model and report")
     run_parser.add_argument("--overwrite", action="store_true", help="start over; replaces the run in DIR once the input has been checked")
+    run_parser.add_argument(
+        "--continue", dest="lengthen", action="store_true",
+        help="go on with the run in DIR, which had fewer epochs or maxSteps, from its last checkpoint",
+    )  # fmt: skip
     run_parser.add_argument("--verbose", action="store_true", help="also print the trainer's log, which is always in DIR/trainer.log")
     run_parser.add_argument("--timings", action="store_true", help="print how long each stage took; DIR/report.json has it too")
     run_parser.add_argument("--dashboard", action="store_true", help="start Ray's dashboard too, and print its address")

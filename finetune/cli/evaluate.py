@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_INTERRUPTED, EXIT_SUCCESS
@@ -19,8 +20,9 @@ from finetune.cli.usingprogram import USING_COMMAND, chosen_model
 
 
 def evaluate(
-    options: argparse.Namespace, claims: Mapping[str, Path], machine: Machine | None = None, command: Sequence[str] = USING_COMMAND
-) -> int:
+    options: argparse.Namespace, claims: Mapping[str, Path], machine: Machine | None = None, command: Sequence[str] = USING_COMMAND,
+    jobs: Mapping[str, Path] = MappingProxyType({}),
+) -> int:  # fmt: skip
     """Measure and return the exit code; BadInputError for the user's mistakes."""
     output = options.output.absolute() if options.output else None
     if output is not None and not output.parent.is_dir():
@@ -30,7 +32,7 @@ def evaluate(
     with Interrupts() as interrupts, surroundings() as place:
         job = read_job_file(options.job)
         folders = Folders(place.folder / "evaluate" / "output", place.folder / "evaluate")
-        local_run = plan_local_run(job, folders, claims, machine or Machine.here())
+        local_run = plan_local_run(job, folders, claims, machine or Machine.here(), jobs)
         prepare(folders, local_run)
         for warning in place.warnings:
             complaints.say(f"warning: {warning}")

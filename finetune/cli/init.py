@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.api.earlierjobs import NAME_MAX_LENGTH
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.record import EXIT_SUCCESS
-from finetune.api.spec import API_VERSION, KIND, NAME_MAX_LENGTH
+from finetune.api.spec import API_VERSION, KIND
 from finetune.api.tasks import TASKS, TaskName, in_words
 from finetune.cli.datafile import SAMPLE_LINES, FirstRows, look_at
 from finetune.cli.guess import TO_FILL_IN, Guess, guess_from, texts_of

@@ -4,7 +4,7 @@ import pytest
 
 from controller.kinds import RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
-from controller.stores import CLAIM_INDEX, OWNER_INDEX, Stores
+from controller.stores import CLAIM_INDEX, EARLIER_INDEX, OWNER_INDEX, Stores
 
 
 def named(name: str, namespace: str = "team-a", **fields: Any) -> dict[str, Any]:
@@ -59,3 +59,15 @@ def test_each_kind_that_an_attempt_creates_by_name_has_a_cache_of_its_own(resour
 
 def test_two_processes_share_no_store() -> None:
     assert Stores().jobs is not Stores().jobs
+
+
+def test_a_job_is_found_by_the_jobs_that_it_starts_from_and_by_the_claims_that_those_wrote_to() -> None:
+    stores = Stores()
+    spec = {"model": {"fineTuneJob": {"name": "first"}}, "continueFrom": {"fineTuneJob": "zero"}}
+    stores.jobs.put(named("bot", spec=spec, status={"earlierJobs": [{"name": "first", "output": {"claimName": "archive"}}]}))
+    stores.jobs.put(named("odd", spec={"model": {"fineTuneJob": {}}, "continueFrom": {}}))
+
+    for name in ("first", "zero"):
+        assert [item["metadata"]["name"] for item in stores.jobs.by_index(EARLIER_INDEX, f"team-a/{name}")] == ["bot"]
+    assert stores.jobs.by_index(EARLIER_INDEX, "team-b/first") == []
+    assert len(stores.jobs.by_index(CLAIM_INDEX, "team-a/archive")) == 1

@@ -123,6 +123,23 @@ async def test_the_coming_and_going_of_a_claim_concerns_the_jobs_that_name_it() 
     assert await keys_after(api, change) == ["team-a/bot", "team-a/bot"]
 
 
+async def test_an_earlier_job_that_comes_changes_its_state_or_goes_concerns_the_jobs_that_start_from_it() -> None:
+    api = FakeApi()
+    api.put(FINE_TUNE_JOBS, item("of-model") | {"spec": {"model": {"fineTuneJob": {"name": "first"}}}})
+    api.put(FINE_TUNE_JOBS, item("of-run") | {"spec": {"continueFrom": {"fineTuneJob": "first"}}})
+    api.put(FINE_TUNE_JOBS, item("elsewhere", namespace="team-b") | {"spec": {"continueFrom": {"fineTuneJob": "first"}}})
+
+    def change() -> None:
+        api.put(FINE_TUNE_JOBS, item("first"))
+        api.put(FINE_TUNE_JOBS, item("first") | {"status": {"phase": "Running", "progress": {"step": 1}}})
+        api.put(FINE_TUNE_JOBS, item("first") | {"status": {"phase": "Running", "progress": {"step": 2}}})
+        api.put(FINE_TUNE_JOBS, item("first") | {"status": {"phase": "Succeeded"}})
+        api.remove(FINE_TUNE_JOBS, "team-a", "first")
+
+    all_three = ["team-a/first", "team-a/of-model", "team-a/of-run"]
+    assert await keys_after(api, change) == [*all_three, *all_three, "team-a/first", *all_three, *all_three]
+
+
 def quota(hard: str, pods: str = "1", name: str = "few") -> KubeObject:
     hards, used = {"count/rayjobs.ray.io": hard, "pods": "9"}, {"count/rayjobs.ray.io": "1", "pods": pods}
     return {"metadata": {"name": name, "namespace": "team-a"}, "spec": {"hard": hards}, "status": {"used": used}}

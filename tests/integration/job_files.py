@@ -1,6 +1,6 @@
 """Job files of which kubectl with the API server, and `finetune`, must think the same: each is taken by both or by neither."""
 
-from finetune.api.spec import NAME_MAX_LENGTH
+from finetune.api.earlierjobs import NAME_MAX_LENGTH
 
 JOB = """\
 apiVersion: finetune.dev/v1alpha1

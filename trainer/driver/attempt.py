@@ -25,6 +25,7 @@ from finetune.api.timings import TimedStage, started_by
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.ablations import ablation_plan
+from trainer.driver.continuing import begin_where_another_ended, continued_by, refuse_control_runs
 from trainer.driver.derived import OWN, Done, PartOfRecord, Plan, Planned
 from trainer.driver.exits import Exit, exit_of, interrupted
 from trainer.driver.finished import print_report, progress_of, update_from_report
@@ -105,6 +106,7 @@ def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock:
 
 def plan_of(config: TrainConfig) -> Plan:
     """Return which runs a job is made of; raises InputError for settings that ask for one that cannot be."""
+    refuse_control_runs(config)
     return ablation_plan(config)
 
 
@@ -181,6 +183,9 @@ class OneRun:
         ownership = Ownership.of(config, inputs.digests(config)).as_recorded()
         directory, place = Path(config.output.directory), ownership.place
         finished = ownership.finished()
+        earlier = continued_by(config, ownership, finished=finished)
+        if earlier is not None:
+            earlier.check(ownership)
         place.recover(MODEL)  # a form that a killed export had moved aside is not missing
         to_compare = bool(config.evaluation.ablations) or figures_only(config)
         missing, report = missing_results(place, config.exports, to_compare=to_compare), read_report(place)
@@ -200,6 +205,7 @@ class OneRun:
                 "the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing)
             )
         else:
+            ownership = begin_where_another_ended(ownership, earlier, config, inputs, data)
             ownership.write(finished=False)
             for name in (
                 REPORT,
@@ -240,7 +246,10 @@ def inspect(config: TrainConfig) -> str:
     with data_of_a_check(directory) as data:
         inputs = check_inputs(config, data, rehearse_here=False)
         plan.check(config, inputs)
-        Ownership.of(config, inputs.digests(config)).finished()  # raises where the output folder holds another run
+        ownership = Ownership.of(config, inputs.digests(config))
+        earlier = continued_by(config, ownership, finished=ownership.finished())  # raises where the output folder holds another run
+        if earlier is not None:
+            earlier.check(ownership)
         for line in inputs.describe(config):
             print(line)
         for planned in (*plan.before, *plan.after):

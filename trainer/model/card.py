@@ -71,8 +71,18 @@ def _base(provenance: ModelProvenance) -> str:
     revision = f", commit {provenance.revision}" if provenance.revision else ""
     return (
         f"The base model is {provenance.name}{revision} (from: {provenance.source}; weights {provenance.precision}, "
-        f"{provenance.digest}). `base-weights.json` holds the same for programs."
+        f"{provenance.digest}). `base-weights.json` holds the same for programs.{_earlier(provenance)}"
     )
+
+
+def _earlier(provenance: ModelProvenance) -> str:
+    """Say which job made the base model."""
+    made = provenance.fine_tune_job
+    if made is None:
+        return ""
+    uid = f", UID {made.uid}" if made.uid else ""
+    step = f", with the weights of its step {made.step}" if made.step is not None else ""
+    return f" It was fine-tuned from the model of an earlier job (job {made.name}{uid}){step}."
 
 
 def _elsewhere(located: LocatedModel, base: str, revision: str | None) -> str:

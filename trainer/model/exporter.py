@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
+from finetune.api.results import MODEL
 from finetune.api.sections import Export, Quantization
 from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
@@ -35,6 +36,7 @@ from trainer.model.lora import peft_warnings_silenced, scaling_of
 from trainer.model.merging import check_adapter, merge
 from trainer.model.spill import Spill
 from trainer.model.verification import Difference, ExportMismatchError, Probe, difference_of, fingerprints
+from trainer.model.weights import digest_of_folder
 from trainer.storage.place import Place
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -83,6 +85,8 @@ class Exported:
     difference: Difference
     from_measured: Difference | None = None
     """How far the original base with the adapter is from the quantized one that was measured; None if that was not quantized."""
+    digest: str | None = None
+    """sha256:… of the weights of a whole model, by which a later job that begins with it knows it again."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the report's entry."""
@@ -90,7 +94,7 @@ class Exported:
         return {
             "form": self.form.value, "path": self.uri, "step": self.step, "dtype": str(self.dtype).removeprefix("torch."),
             "logitDifference": self.difference.relative, "maxLogitDifference": self.difference.largest,
-            "tolerance": self.difference.tolerance, **measured,
+            "tolerance": self.difference.tolerance, **measured, **({} if self.digest is None else {"digest": self.digest}),
         }  # fmt: skip
 
 
@@ -118,6 +122,7 @@ def export(
         else:
             found = writer.adapter_and_merged(folders[Export.ADAPTER], folders.get(Export.MERGED), dtype)
         wanted = [form for form in written if form in forms]
+        digests: dict[Export, str] = {form: digest_of_folder(folders[form], MODEL) for form in wanted if form is Export.MERGED}
         for form in wanted:
             _make_readable(folders[form])
             staged[form].flush()  # both before either is published: it takes long, and a stop is likely to come in it
@@ -125,7 +130,9 @@ def export(
         for form in wanted:
             staged[form].publish()
             one = found[form]
-            done.append(Exported(form, place.uri(form.value), trained.step, one.dtype, one.difference, one.from_measured))
+            done.append(
+                Exported(form, place.uri(form.value), trained.step, one.dtype, one.difference, one.from_measured, digests.get(form))
+            )
             published(done[-1])
         return done
 

@@ -15,6 +15,7 @@ from finetune.api.errors import InputError
 from finetune.api.record import ModelProvenance
 from finetune.api.sections import Quantization
 from trainer.model.drawn import drawn_model
+from trainer.model.earlier import made_by
 from trainer.model.faults import FIX, first_line
 from trainer.model.folder import weight_files
 from trainer.model.head import POOLER, has_head, head_of, is_class_of
@@ -138,11 +139,13 @@ def provenance_of(
     if quantization is not None:
         held = f"{in_words(quantization)}, other weights {held}"
     stored = "4-bit (GGUF Q4_1), dequantized, held as " if located.kind is ModelKind.GGUF and not located.draws else ""
+    found = digest or weights_digest(located)
     return ModelProvenance(
         name=located.name,
         source=f"random numbers from training.seed (configuration and tokenizer: {located.source})" if located.draws else located.source,
         precision=stored + held,
-        digest=digest or weights_digest(located),
+        digest=found,
         revision=located.revision,
         parameters=drawn if located.draws else parameter_count(weight_files(folder_of(located), located.field)),
+        fine_tune_job=made_by(located.request, found),
     )

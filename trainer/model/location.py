@@ -12,9 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from finetune.api.errors import InputError
-from finetune.api.sources import CLAIMS_DIRECTORY, Initialization, ModelSource
+from finetune.api.sources import Initialization, ModelSource
 from trainer.hub import models as hub
 from trainer.model import package
+from trainer.model.earlier import field_of, source_of
 from trainer.model.folder import check_folder
 from trainer.model.gguf import cached_folder, dequantized_folder
 
@@ -86,10 +87,9 @@ def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
 def _folder(model: ModelSource, *, weights: bool) -> LocatedModel:
     if model.path is None:
         raise InputError("model.persistentVolumeClaim", "is not resolved to a folder", "give model.path or model.name")
-    field = "model.persistentVolumeClaim" if model.path.startswith(f"{CLAIMS_DIRECTORY}/") else "model.path"
-    path = Path(model.path)
+    path, field = Path(model.path), field_of(model)
     check_folder(path, field, weights=weights)
-    return LocatedModel(name=model.path, field=field, path=path, kind=ModelKind.FOLDER, source=f"folder {path}", request=model)
+    return LocatedModel(name=model.path, field=field, path=path, kind=ModelKind.FOLDER, source=source_of(model, path), request=model)
 
 
 def _from_store(model: ModelSource, name: str) -> LocatedModel | None:

@@ -35,7 +35,12 @@ def weights_digest(located: LocatedModel) -> str:
         return f"{DRAWN}{sha256_of(folder_of(located) / 'config.json')}"
     if located.kind is ModelKind.GGUF:
         return f"sha256:{sha256_of(located.path)}"
-    files = weight_files(located.path, located.field)
+    return digest_of_folder(located.path, located.field)
+
+
+def digest_of_folder(path: Path, field: str) -> str:
+    """Return the digest of the weights in a folder, in safetensors."""
+    files = weight_files(path, field)
     if len(files) == 1:
         return f"sha256:{sha256_of(files[0])}"
     listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)

@@ -16,6 +16,7 @@ from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.sampler import steps_total
+from trainer.model.earlier import made_by
 from trainer.model.head import head_findings, refuse_new_head
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel
@@ -30,6 +31,7 @@ from trainer.preflight.shardkeys import shard_keys
 from trainer.preflight.tokens import Tokens, found_earlier, on_disk, write_tokens
 from trainer.storage.digest import sha256_of
 from trainer.storage.kinds import output_place
+from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import TIME_FIELD, recorded_time
 from trainer.storage.place import Place
 from trainer.tasks.base import Task
@@ -116,6 +118,11 @@ class Inputs:
         ]
 
 
+def _time_of_earlier(config: TrainConfig) -> str | None:
+    """Return the time that the rows of the continued job have, None for a job that begins anew or whose template reads no clock."""
+    return recorded_time(LocalFolder(Path(config.continue_from.fine_tune_job.path))) if config.continue_from is not None else None
+
+
 def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | None = None) -> Any:
     """Load the tokenizer and give it what the task needs, such as a chat template.
 
@@ -150,7 +157,8 @@ def check_inputs(
         located = model.located()
         # A run that continues in this folder keeps its own time: on another day its rows would have other tokens.
         now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
-        template_time = recorded_time(output_place(config.output)) or recorded_time(main_place(config)) or now
+        times = (recorded_time(output_place(config.output)), recorded_time(main_place(config)), _time_of_earlier(config))
+        template_time = next(filter(None, times), now)
         configuration = configuration_of(located)
         task = task_for(config.task, located, configuration).knowing(dataset.learned)
         for rows in (dataset.validation, dataset.test):
@@ -172,6 +180,8 @@ def check_inputs(
             refuse_new_head(configuration, task.objective.family, config.regularization.base_kl_weight)
         findings = (*first, *heads, *model.rehearse(), *findings)
         digest = model.weights_digest()
+        if digest is not None:
+            made_by(located.request, digest)  # refuses weights that an earlier job did not make
     shift = shift_of(dataset, task, tokenizer)
     return Inputs(
         task, dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, shift, found_earlier(dataset, data, keys)

@@ -54,6 +54,10 @@ class Ledger:
         """Merge `figures` into the latest ones."""
         self.note(latest={**self.metrics.latest, **figures})
 
+    def begin_patience(self) -> None:
+        """Let early stopping begin anew, as at the beginning of a run."""
+        self.evaluations_without_improvement, self.improvement_reference, self.watched = 0, None, None
+
     def to_state(self) -> dict[str, Any]:
         """Return the JSON that a checkpoint stores; `from_state` reads it."""
         return {

@@ -258,6 +258,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
         predictions=predictions,
         unchanged=unchanged(figures.tuned) if task.facts.unchanged else None,
         adapted=figures.adapted,
+        continued=trained.start.continued,
     )
 
 

@@ -1,12 +1,16 @@
-"""Where a run begins: at its newest valid checkpoint, or at step 0.
+"""Where a run begins: at its newest valid checkpoint, at that of the job which it continues, or at step 0.
 
 Rank 0 reads the checkpoints and chooses for all. Tests: tests/trainer/rank/test_resume.py, tests/trainer/rank/test_best.py.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from finetune.api.earlierjobs import ContinuedFrom, EarlierRun
 from finetune.api.errors import InputError
+from finetune.api.lineage import length_of
+from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine
 from trainer.evaluation.measurement import Measurement
 from trainer.rank.assignment import Assignment
@@ -16,10 +20,13 @@ from trainer.rank.outbox import Outbox
 from trainer.rank.rows import AugmentedWords
 from trainer.rank.state import RunState
 from trainer.storage.checkpoint import CheckpointStore, SavedState, best_score
-from trainer.storage.ownership import no_checkpoint_left
+from trainer.storage.localfolder import LocalFolder
+from trainer.storage.ownership import Ownership, no_checkpoint_left
 from trainer.training.loop import StopReason
 
 logger = logging.getLogger(__name__)
+
+CONTINUED_FIELD = "continueFrom.fineTuneJob"
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,21 @@ class Start:
     words: AugmentedWords = field(default_factory=AugmentedWords)
     baseline: Measurement | None = None
     repeated_steps: int = 0
+    continued: ContinuedFrom | None = None
+    """The run that this one went on from, now or in an earlier attempt."""
 
     @classmethod
     def at(cls, state: RunState) -> "Start":
         """Return the start for the state of a checkpoint."""
-        return cls(state.step, state.tokens_seen, state.stop_reason, state.ledger, state.words, state.baseline, state.repeated_steps)
+        return cls(
+            state.step, state.tokens_seen, state.stop_reason, state.ledger, state.words, state.baseline, state.repeated_steps,
+            state.continued,
+        )  # fmt: skip
+
+    def going_on(self, continued: ContinuedFrom) -> "Start":
+        """Return the start of a run that goes on from this state with more steps: early stopping begins anew."""
+        self.ledger.begin_patience()
+        return replace(self, stop_reason=None, continued=continued)
 
 
 def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Outbox) -> Start:
@@ -46,7 +63,10 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
 
     Raises InputError if the checkpoint is of other base weights, or if a finished run has no checkpoint left.
     """
-    saved = newest_checkpoint(loaded.engine, store, outbox)
+    saved, earlier = newest_checkpoint(loaded.engine, store, outbox), None
+    if saved is None and work.config.continue_from is not None and not work.only_results:
+        earlier = work.config.continue_from.fine_tune_job
+        saved = checkpoint_of_earlier(loaded.engine, earlier, outbox)
     if saved is None:
         if work.only_results:
             raise no_checkpoint_left(work.place, work.config.job.uid)
@@ -55,15 +75,43 @@ def resume(work: Assignment, loaded: Loaded, store: CheckpointStore, outbox: Out
     state = RunState.from_wire(saved.trainer_state)
     if loaded.provenance is not None and state.weights != loaded.provenance.digest:
         raise InputError("model", "the weights are not those that the checkpoint was trained on", "restore them, or start a new job")
-    start = Start.at(state)
+    start = going_on(work.config, earlier, state) or Start.at(state)
     loaded.engine.load_state(saved.tensors(), start.step)
     # There is none to take over where the precision is the device's choice and the device is another one.
     if loaded.engine.loss_scale is not None and state.loss_scale is not None:
         loaded.engine.loss_scale.load_state(state.loss_scale)
-    forget_lost_best(loaded.engine, store, start.ledger, outbox)
-    logger.info("resumed from step %d", start.step)
+    if earlier is None:
+        forget_lost_best(loaded.engine, store, start.ledger, outbox)
+    logger.info("resumed from step %d%s", start.step, f" of the job {earlier.name}" if earlier is not None else "")
+    if start.continued is not None:
+        outbox.send(continued_from=start.continued)
     outbox.send(resumed_from_step=start.step, checkpoints=list(store.records), metrics=start.ledger.metrics)
     return start
+
+
+def going_on(config: TrainConfig, earlier: EarlierRun | None, state: RunState) -> Start | None:
+    """Return the start of a run that goes on from the last checkpoint of a shorter one, None where a checkpoint is of this very run.
+
+    In its own folder a run knows by the length in the checkpoint whether it was shorter; a version that wrote none is believed to be.
+    """
+    start = Start.at(state)
+    if earlier is not None:
+        # Its checkpoints are not copied: the best of this job is one of its own.
+        start.ledger.note(best=None, validated=None)
+        return start.going_on(ContinuedFrom(name=earlier.name, uid=earlier.uid, step=state.step))
+    shorter = config.lengthen if state.length is None else dict(state.length) != length_of(config.lineage())
+    return start.going_on(ContinuedFrom(name=config.job.name, uid=config.job.uid, step=state.step)) if shorter else None
+
+
+def checkpoint_of_earlier(engine: Engine, earlier: EarlierRun, outbox: Outbox) -> SavedState:
+    """Return the newest valid checkpoint of the job that this one continues, on every rank; only read there."""
+    place = LocalFolder(Path(earlier.path))
+    store = CheckpointStore(place, Ownership.recorded(place, CONTINUED_FIELD).owner if engine.rank == 0 else "", keep=1)
+    saved = newest_checkpoint(engine, store, outbox)
+    if saved is None:
+        problem = f"no valid checkpoint of the job {earlier.name} is left in {place.uri()}"
+        raise InputError(CONTINUED_FIELD, problem, "restore them, or train a new job without continueFrom")
+    return saved
 
 
 def newest_checkpoint(engine: Engine, store: CheckpointStore, outbox: Outbox) -> SavedState | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.api.earlierjobs import ContinuedFrom
 from trainer.evaluation.measurement import Measurement
 from trainer.rank.ledger import Ledger
 from trainer.rank.rows import AugmentedWords
@@ -35,6 +36,10 @@ class RunState:
     loss_scale: Mapping[str, Any] | None = None
     """The engine's loss scale under float16."""
     repeated_steps: int = 0
+    length: Mapping[str, Any] | None = None
+    """How long the run was to train, as its configuration says: epochs or maxSteps."""
+    continued: ContinuedFrom | None = None
+    """The run that it went on from."""
     known: tuple[str, ...] = ()
     """What the task knew of the training rows, such as the names of the classes."""
 
@@ -46,6 +51,7 @@ class RunState:
             "ledger": self.ledger.to_state(), "augmentation": self.words.to_state(), "baseline": baseline,
             "weights": self.weights, "revision": self.revision, "dtype": self.dtype,
             "lossScale": self.loss_scale, "repeatedSteps": self.repeated_steps, "known": list(self.known),
+            "length": self.length, "continued": self.continued.to_wire() if self.continued is not None else None,
         }  # fmt: skip
 
     @classmethod
@@ -68,4 +74,6 @@ class RunState:
             loss_scale=wire.get("lossScale"),
             repeated_steps=int(wire.get("repeatedSteps", 0)),
             known=tuple(wire.get("known", ())),
+            length=wire.get("length"),
+            continued=ContinuedFrom.model_validate(wire["continued"]) if wire.get("continued") is not None else None,
         )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from finetune.api.lineage import length_of
 from finetune.api.record import Stage
 from finetune.api.sections import Regularization
 from finetune.api.timings import TimedStage
@@ -67,7 +68,8 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
     engine, config, ledger = loaded.engine, work.config, start.ledger
 
     def state(progress: Progress) -> dict[str, Any]:
-        return replace(state_at(progress, loaded, start, baseline), known=work.inputs.task.known).to_wire()
+        at = state_at(progress, loaded, start, baseline)
+        return replace(at, known=work.inputs.task.known, length=length_of(config.lineage())).to_wire()
 
     prepare = Batches(work.inputs.task, config, rows.train, loaded.tokenizer, engine, packed=loaded.packed, replay=rows.replay).prepare
     timers = Timers(lambda: clock.within(TimedStage.CHECKPOINTS), lambda: clock.beside(TimedStage.SAVING))
@@ -167,4 +169,5 @@ def state_at(progress: Progress, loaded: Loaded, start: Start, baseline: Measure
         dtype=str(base_dtype(loaded.engine.model)).removeprefix("torch."),
         loss_scale=loaded.engine.loss_scale.to_state() if loaded.engine.loss_scale is not None else None,
         repeated_steps=progress.repeated_steps,
+        continued=start.continued,
     )

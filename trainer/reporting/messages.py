@@ -5,6 +5,7 @@ Test: tests/trainer/reporting/test_messages.py.
 
 from typing import Protocol, TypedDict, Unpack
 
+from finetune.api.earlierjobs import ContinuedFrom
 from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance, Outcome, OutputRecord, Stage, TrainingProgress
 
 
@@ -13,6 +14,7 @@ class RecordUpdate(TypedDict, total=False):
 
     stage: Stage
     resumed_from_step: int
+    continued_from: ContinuedFrom
     progress: TrainingProgress
     metrics: Metrics
     checkpoints: list[CheckpointRecord]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from finetune.api.earlierjobs import ContinuedFrom
 from finetune.api.evaluation import Generation
 from finetune.api.metrics import METRICS, Compared, MetricFacts, MetricName, Score, score_of
 from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance
@@ -122,6 +123,8 @@ class RunResult:
     """Of the model's weights: whether they are random, which are new, and which of the files are not used."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """The settings that took effect, including the seed."""
+    continued: ContinuedFrom | None = None
+    """The run that this one went on from."""
     warnings: Sequence[str] = ()
     timings: Timings | None = None
 
@@ -133,6 +136,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "schemaVersion": SCHEMA_VERSION,
         "job": config.job.to_wire() | {"task": config.task.value},
         "model": result.model.to_wire() | dict(result.weights),
+        "continuedFrom": result.continued.to_wire() if result.continued is not None else None,
         "data": result.data.to_wire(),
         "method": config.method.to_wire(),
         "hyperparameters": dict(result.hyperparameters),

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from finetune.api.errors import InputError
-from finetune.api.lineage import differing_field
+from finetune.api.lineage import differing_field, without_length
 from finetune.api.sections import Method
 from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import TrainConfig, digest_of_lineage
@@ -36,21 +36,30 @@ class Ownership:
     lineage: dict[str, Any]
     lineage_digest: str
     digests: dict[str, str]
+    lengthens: bool = False
+    """The folder may hold the run of a lineage that differs only in being shorter."""
+    mark: str | None = None
+    """The mark on its checkpoints where the run was shorter when it began."""
 
     @classmethod
     def of(cls, config: TrainConfig, digests: dict[str, str]) -> "Ownership":
         """Return the claim of one run."""
-        return cls(output_place(config.output), config.job.name, config.job.uid, config.lineage(), config.lineage_digest(), digests)
+        place, lengthens = output_place(config.output), config.lengthen
+        return cls(place, config.job.name, config.job.uid, config.lineage(), config.lineage_digest(), digests, lengthens)
 
     @classmethod
-    def recorded(cls, place: Place) -> "Ownership":
+    def recorded(cls, place: Place, field: str = "DIR") -> "Ownership":
         """Return the claim of the run that a folder holds, as its record says; InputError where there is none that can be read."""
-        written = _read(place, "DIR", "restore it, or name the folder of another run", to_export=True)
+        written = _read(place, field, "restore it, or name the folder of another run", to_export=True)
         if written is None:
             problem = f"{place.uri()} holds no run: it has no {RUN_FILE}"
-            raise InputError("DIR", problem, "name the folder that a run was written to")
-        lineage = written.lineage
-        return cls(place, written.owner.name, written.owner.uid, lineage, digest_of_lineage(lineage), written.digests)
+            raise InputError(field, problem, "name the folder that a run was written to")
+        return cls._written_in(place, written)
+
+    @classmethod
+    def _written_in(cls, place: Place, written: "_Record") -> "Ownership":
+        owner, lineage = written.owner, written.lineage
+        return cls(place, owner.name, owner.uid, lineage, digest_of_lineage(lineage), written.digests, mark=written.mark)
 
     def as_recorded(self) -> "Ownership":
         """Return the claim as the folder's record of the same run has it: its checkpoints are marked with that.
@@ -60,13 +69,21 @@ class Ownership:
         written = self._written()
         if written is None or self.uid is not None or differing_field(written.lineage, self.lineage) is not None:
             return self
-        return replace(self, lineage=written.lineage, lineage_digest=digest_of_lineage(written.lineage))
+        return replace(self, lineage=written.lineage, lineage_digest=digest_of_lineage(written.lineage), mark=written.mark)
+
+    def shorter(self) -> "Ownership | None":
+        """Return the claim of the shorter run that this one lengthens; None where the folder holds this very run, or none."""
+        written = self._written()
+        return self._written_in(self.place, written) if written is not None and self._is_longer(written) else None
+
+    def _is_longer(self, written: "_Record") -> bool:
+        return self.lengthens and differing_field(written.lineage, self.lineage) is not None
 
     @property
     def owner(self) -> str:
         """The mark on its checkpoints: the job's UID on a cluster, else a digest of configuration and content."""
         content = hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()
-        return self.uid or f"{self.lineage_digest[:32]}{content[:32]}"
+        return self.uid or self.mark or f"{self.lineage_digest[:32]}{content[:32]}"
 
     def check_configuration(self) -> bool:
         """Raise InputError when the folder holds another job's run, or a run with another configuration. Looks at no digest.
@@ -76,7 +93,7 @@ class Ownership:
         if (written := self._written()) is None:
             return False
         self._check_configuration(written)
-        return written.finished
+        return written.finished and not self._is_longer(written)
 
     def finished(self) -> bool:
         """Check the folder against the claim and return whether this very run is finished already.
@@ -88,7 +105,7 @@ class Ownership:
             return False
         self._check_configuration(written)
         self._check_digests(written)
-        return written.finished
+        return written.finished and not self._is_longer(written)
 
     def _written(self) -> "_Record | None":
         written = _read(self.place)
@@ -101,7 +118,11 @@ class Ownership:
         owner = written.owner
         if owner.uid != self.uid or owner.name != self.name:
             raise InputError("output", f"{self.place.uri()} belongs to the job {owner.name!r} ({owner.uid or 'local'})", ANOTHER_FOLDER)
-        field = differing_field(written.lineage, self.lineage) if self.uid is None else None
+        if self.uid is not None:
+            return
+        field = differing_field(written.lineage, self.lineage)
+        if field is not None and self.lengthens:
+            field = differing_field(without_length(written.lineage), without_length(self.lineage))
         if field is not None:
             raise InputError(field, f"is not what it was in the run that {self.place.uri()} holds", ANOTHER_FOLDER)
 
@@ -116,7 +137,7 @@ class Ownership:
         """Record the claim, in one step."""
         content = {
             "owner": {"uid": self.uid, "name": self.name}, "lineage": self.lineage, "digests": self.digests, "finished": finished,
-        }  # fmt: skip
+        } | ({"mark": self.mark} if self.mark is not None else {})  # fmt: skip
         self.place.put(RUN_FILE, json.dumps(content, indent=1))
 
 
@@ -144,6 +165,7 @@ class _Record(BaseModel):
     lineage: dict[str, Any]
     digests: dict[str, str]
     finished: bool
+    mark: str | None = None
 
 
 class _Model(BaseModel):

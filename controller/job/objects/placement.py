@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller.job import names
+from controller.job.earlier import recorded
 from controller.job.facts import Job
 from controller.runtime.resources import KubeObject
 from finetune.api.resolve import references
-from finetune.api.spec import FineTuneJobSpec
 
 HOSTNAME = "kubernetes.io/hostname"
 
@@ -18,10 +18,12 @@ AccessModes = Mapping[str, Sequence[str]]
 """Access modes of the claims in use, by name."""
 
 
-def claims(spec: FineTuneJobSpec) -> list[tuple[str, bool]]:
+def claims(job: Job) -> list[tuple[str, bool]]:
     """Return the claims in use by name, and whether the trainer only reads them."""
+    spec = job.valid_spec
     output = spec.output.persistent_volume_claim.claim_name
     read = {reference.claim.claim_name for reference in references(spec) if reference.claim is not None}
+    read |= {earlier.output.claim_name for earlier in recorded(job)}
     return sorted({(name, name != output) for name in {output, *read}})
 
 
@@ -31,11 +33,11 @@ def access_modes(claim: KubeObject) -> list[str]:
     return list(status.get("accessModes") or spec.get("accessModes") or [])
 
 
-def needs_one_node(spec: FineTuneJobSpec, modes: AccessModes) -> bool:
+def needs_one_node(job: Job, modes: AccessModes) -> bool:
     """Return whether a claim in use cannot be mounted on several nodes at once."""
     return any(
         "ReadWriteMany" not in modes.get(name, ()) and not (read_only and "ReadOnlyMany" in modes.get(name, ()))
-        for name, read_only in claims(spec)
+        for name, read_only in claims(job)
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from controller.job import names
+from controller.job.earlier import folder_of, recorded
 from controller.job.facts import Job
 from controller.job.objects import safety
 from controller.job.objects.metadata import TrainerSettings
@@ -125,7 +126,7 @@ def _trainer_container(name: str, job: Job, settings: TrainerSettings, resources
             {"name": "home", "mountPath": HOME},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 - a mount point
-            *_claim_mounts(job.valid_spec),
+            *_claim_mounts(job),
             *_config_map_mounts(job.valid_spec),
         ],
     }
@@ -161,9 +162,15 @@ def _config_maps(spec: FineTuneJobSpec) -> list[str]:
     return sorted({reference.config_map.name for reference in references(spec) if reference.config_map is not None})
 
 
-def _claim_mounts(spec: FineTuneJobSpec) -> Iterator[dict[str, Any]]:
-    for index, (name, read_only) in enumerate(claims(spec)):
-        yield {"name": f"claim-{index}", "mountPath": f"{CLAIMS_DIRECTORY}/{name}", "readOnly": read_only}
+def _claim_mounts(job: Job) -> Iterator[dict[str, Any]]:
+    volumes = {}
+    for index, (name, read_only) in enumerate(claims(job)):
+        volumes[name] = f"claim-{index}"
+        yield {"name": volumes[name], "mountPath": f"{CLAIMS_DIRECTORY}/{name}", "readOnly": read_only}
+    # What an earlier job has written is only read, also where it lies on the claim that this job writes to.
+    written = job.valid_spec.output.persistent_volume_claim.claim_name
+    for folder in sorted({folder_of(earlier) for earlier in recorded(job) if earlier.output.claim_name == written}):
+        yield {"name": volumes[written], "mountPath": f"{CLAIMS_DIRECTORY}/{written}/{folder}", "subPath": folder, "readOnly": True}
 
 
 def _config_map_mounts(spec: FineTuneJobSpec) -> Iterator[dict[str, Any]]:
@@ -181,7 +188,7 @@ def _volumes(job: Job, attempt: int, memory: str) -> list[dict[str, Any]]:
         {"name": "shared-memory", "emptyDir": shared},
         *(
             {"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": name, **({"readOnly": True} if read_only else {})}}
-            for i, (name, read_only) in enumerate(claims(spec))
+            for i, (name, read_only) in enumerate(claims(job))
         ),
         *({"name": f"configmap-{i}", "configMap": {"name": name}} for i, name in enumerate(_config_maps(spec))),
     ]

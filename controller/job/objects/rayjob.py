@@ -28,7 +28,7 @@ OBJECT_STORE_MIN_BYTES, OBJECT_STORE_MAX_BYTES = 80 * 2**20, 2 * 2**30
 
 def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: AccessModes) -> dict[str, Any]:
     """Return the RayJob of attempt number `attempt`; `access_modes` are those of the claims that it mounts."""
-    one_node = needs_one_node(job.valid_spec, access_modes)
+    one_node = needs_one_node(job, access_modes)
     distributed = job.valid_spec.distributed
     workers = distributed.workers if distributed else 1
     resources = job_resources(job)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from controller.job.changes import accept, exhaust, refuse
-from controller.job.pauses import PODS_GONE_POLL, PODS_GONE_POLL_LONGEST, REFERENCE_POLL, REFERENCE_POLL_LONGEST, growing
+from controller.job.pauses import PODS_GONE_POLL, PODS_GONE_POLL_LONGEST, REFERENCE_POLL, REFERENCE_POLL_LONGEST, SOON, growing
 from controller.job.remains import leftovers, remains
 from controller.job.situation import CreateAttempt, Plan, Situation
-from controller.job.trainconfig import train_config
+from controller.job.trainconfig import output_of
 from finetune.api import attempts
 from finetune.api.conditions import Reason, get_condition
 from finetune.api.status import AttemptOutcome, ConditionType, OutputStatus
@@ -23,6 +23,9 @@ def start(situation: Situation) -> Plan:
     if not situation.observed.kuberay_installed:
         message = "the cluster serves no RayJobs (ray.io/v1): install KubeRay 1.6 or newer, the job then starts by itself"
         return refuse(situation, Reason.KUBERAY_MISSING, message).ends()
+    waits_for = [earlier.problem for earlier in situation.observed.earlier if earlier.job is None]
+    if waits_for:
+        return refuse(situation, Reason.EARLIER_JOB_NOT_READY, "; ".join(waits_for)).ends()
     situation = accept(situation)
     attempt, last = situation.attempt, situation.last_attempt
     failed = last is not None and last.outcome is AttemptOutcome.FAILED
@@ -31,6 +34,8 @@ def start(situation: Situation) -> Plan:
     remaining = remains(situation.observed, situation.attempt)
     if remaining:
         return _wait_until_gone(situation, remaining).ends()
+    if attempt is not None and (begun := _with_earlier(situation)) != situation:
+        return _starting(begun, attempt.number).wake_in(SOON).ends()  # what was lost from status is written before it is relied on
     if attempt is not None:
         return _starting(situation, attempt.number).do(CreateAttempt(attempt.number)).ends()
     pause = attempts.retry_wait(situation.status, situation.now)
@@ -67,10 +72,16 @@ def _begin(situation: Situation) -> Situation:
     """Write down the next attempt, which has no object yet."""
     situation = replace(situation, status=attempts.begin(situation.status, situation.job.name))
     number = situation.last_attempt.number if situation.last_attempt is not None else 1
-    output = train_config(situation.job, number).output
+    output = output_of(situation.job)
     if situation.status.output is None:
         situation = situation.with_status(output=OutputStatus(uri=output.uri or output.directory))
-    return _starting(situation, number)
+    return _starting(_with_earlier(situation), number)
+
+
+def _with_earlier(situation: Situation) -> Situation:
+    """Write down which earlier jobs were found: every attempt starts from those."""
+    found = [earlier.job for earlier in situation.observed.earlier if earlier.job is not None]
+    return situation.with_status(earlier_jobs=found) if found and found != situation.status.earlier_jobs else situation
 
 
 def _starting(situation: Situation, number: int) -> Situation:

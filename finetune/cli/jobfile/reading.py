@@ -15,8 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from finetune.api.earlierjobs import ITSELF, NAME_MAX_LENGTH
 from finetune.api.errors import BadInputError, InputError
-from finetune.api.spec import API_VERSION, KIND, NAME_MAX_LENGTH, SHORT_NAME, FineTuneJobSpec
+from finetune.api.resolve import FIELDS_OF_JOBS, named_jobs
+from finetune.api.spec import API_VERSION, KIND, SHORT_NAME, FineTuneJobSpec
 from finetune.api.status import FineTuneJobStatus
 from finetune.cli.jobfile.configmaps import ConfigMap, read_config_map
 from finetune.cli.jobfile.documents import kind_of, read_documents
@@ -62,6 +64,7 @@ def read_job_file(path: Path) -> JobFile:
             spec = FineTuneJobSpec.model_validate_json(wire, strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
             errors += explain(error, FineTuneJobSpec, given, "spec")
+    errors += _itself(spec, name) if spec is not None else []
     if errors or spec is None:
         raise BadInputError(errors)
     config_maps: dict[str, ConfigMap] = {}
@@ -120,6 +123,12 @@ def _check_envelope(job: Mapping[str, Any]) -> tuple[str, list[InputError]]:
         return "", errors
     name, name_errors = _check_name(metadata)
     return name, errors + name_errors + [found for found in metadata_problems(metadata) if found.field != "metadata.name"]
+
+
+def _itself(spec: FineTuneJobSpec, name: str) -> list[InputError]:
+    """Refuse a job that names itself as the earlier one."""
+    problem, _, fix = ITSELF.partition("; ")
+    return [InputError(f"spec.{FIELDS_OF_JOBS[job.field]}", problem, fix) for job in named_jobs(spec) if job.name == name]
 
 
 def _elsewhere(document: Mapping[str, Any], job: Mapping[str, Any]) -> bool:

@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from finetune.api.errors import BadInputError
 from finetune.api.resolve import build
 from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig
 from finetune.cli.jobfile.reading import JobFile
+from finetune.cli.local.earlier import folders_in_use
 from finetune.cli.local.machine import Machine, spread
 from finetune.cli.local.sources import SourceFinder
 from finetune.system.files import write_atomically
@@ -70,10 +72,16 @@ class LocalRun:
         job = self.config.job.model_copy(update={"attempt": number})
         return replace(self, config=self.config.model_copy(update={"job": job, "dashboard": dashboard}))
 
+    def lengthening(self) -> "LocalRun":
+        """Return the same run as one that goes on where a shorter one in its folder ended."""
+        return replace(self, config=self.config.model_copy(update={"lengthen": True}))
 
-def plan_local_run(job: JobFile, folders: Folders, claims: Mapping[str, Path], machine: Machine) -> LocalRun:
+
+def plan_local_run(
+    job: JobFile, folders: Folders, claims: Mapping[str, Path], machine: Machine, jobs: Mapping[str, Path] = MappingProxyType({})
+) -> LocalRun:
     """Return how `job` runs here; BadInputError with every source that cannot be found."""
-    finder = SourceFinder(job, claims, folders.config_maps)
+    finder = SourceFinder(job, claims, folders.config_maps, jobs)
     workers, gpu_warning = spread(job.spec, machine)
     config = build(
         job.spec,
@@ -82,10 +90,13 @@ def plan_local_run(job: JobFile, folders: Folders, claims: Mapping[str, Path], m
         workers=workers,
         output=OutputFolder(directory=str(folders.output), export=job.spec.output.export),
         progress=ProgressTarget(file=str(folders.progress)),
+        resolve_job=finder.find_job,
     )
+    finder.errors += folders_in_use(jobs, finder.jobs_read, folders.output)
     if finder.errors:
         raise BadInputError(finder.errors)
-    return LocalRun(config, finder.config_map_files, _notices(job, folders), _warnings(job, claims, finder.claims_read, gpu_warning))
+    warnings = (*_warnings(job, claims, finder.claims_read, gpu_warning), *_unread("job", jobs, finder.jobs_read))
+    return LocalRun(config, finder.config_map_files, _notices(job, folders), warnings)
 
 
 def prepare(folders: Folders, local_run: LocalRun) -> None:
@@ -117,10 +128,14 @@ def _warnings(job: JobFile, claims: Mapping[str, Path], claims_read: set[str], g
         warnings.append(f"only a cluster uses {', '.join(cluster_only)}{token}")
     if gpu_warning:
         warnings.append(gpu_warning)
-    unread = sorted(set(claims) - claims_read)
-    if unread:
-        warnings.append(f"--claim {', '.join(unread)}: the job reads no such claim; the folder is not used")
-    return tuple(warnings)
+    return (*warnings, *_unread("claim", claims, claims_read))
+
+
+def _unread(what: str, given: Mapping[str, Path], read: set[str]) -> tuple[str, ...]:
+    """Name what was given with --claim or --job and is not used."""
+    unread = ", ".join(sorted(set(given) - read))
+    verb = "reads" if what == "claim" else "names"
+    return (f"--{what} {unread}: the job {verb} no such {what}; the folder is not used",) if unread else ()
 
 
 def _cluster_only_fields(job: JobFile) -> list[str]:

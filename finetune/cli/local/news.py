@@ -26,7 +26,9 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     if record.model is not None and (before is None or before.model is None):
         lines.append(_model(record.model))
     if record.resumed_from_step and (before is None or before.resumed_from_step is None):
-        lines.append(f"resumed from step {record.resumed_from_step}")
+        continued, step = record.continued_from, record.resumed_from_step
+        whose = f" of the job {continued.name}" if continued is not None and continued.step == step else ""
+        lines.append(f"resumed from step {step}{whose}")
     known_warnings = before.warnings if before else []
     lines += [f"warning: {warning}" for warning in record.warnings if warning not in known_warnings]
     if record.metrics.baseline and not (before and before.metrics.baseline):

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.metrics import Needs, metrics_needing
@@ -106,15 +107,25 @@ def _say_message(message: str, heading: str, screen: Screen) -> None:
         screen.say(f"  {line}")
 
 
-def run_command_line(job_file: Path, output: str, claims: Mapping[str, Path], *, overwrite: bool = False) -> str:
+def run_command_line(
+    job_file: Path, output: str, claims: Mapping[str, Path], jobs: Mapping[str, Path] = MappingProxyType({}), *,
+    overwrite: bool = False, lengthen: bool = False,
+) -> str:  # fmt: skip
     """Return the command that runs a job file here, ready to be copied into a shell."""
-    folders = [part for name, folder in claims.items() for part in ("--claim", f"{name}={folder}")]
-    return shlex.join(["finetune", "run", str(job_file), "--output", output, *folders, *(["--overwrite"] if overwrite else [])])
+    options = [*(["--overwrite"] if overwrite else []), *(["--continue"] if lengthen else [])]
+    return shlex.join(["finetune", "run", str(job_file), "--output", output, *_folders(claims, jobs), *options])
 
 
-def using_command_lines(job_file: Path, output: str, claims: Mapping[str, Path], config: TrainConfig) -> tuple[str, ...]:
+def _folders(claims: Mapping[str, Path], jobs: Mapping[str, Path]) -> list[str]:
+    given = (("--claim", claims), ("--job", jobs))
+    return [part for option, named in given for name, folder in named.items() for part in (option, f"{name}={folder}")]
+
+
+def using_command_lines(
+    job_file: Path, output: str, claims: Mapping[str, Path], config: TrainConfig, jobs: Mapping[str, Path] = MappingProxyType({})
+) -> tuple[str, ...]:
     """Return the commands that use the model of a run, as far as its task and its rows have a use for them."""
-    folders = [part for name, folder in claims.items() for part in ("--claim", f"{name}={folder}")]
+    folders = _folders(claims, jobs)
     lines = []
     if "messages" in TASKS[config.task].columns:
         lines.append(f"talk to it:       {shlex.join(['finetune', 'chat', output])}")

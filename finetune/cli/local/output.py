@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from finetune.api.errors import BadInputError, InputError
-from finetune.api.lineage import differing_field
+from finetune.api.lineage import differing_field, without_length
 from finetune.api.trainconfig import TrainConfig
 from finetune.cli.local.configuration import Folders
+from finetune.cli.local.earlier import not_longer
 from finetune.system.files import staged
 
 # run.json is the last to go: as long as it is there, a half-removed run is still known as a run.
@@ -33,6 +34,8 @@ OWN_FILES = (
     "trainer.log",
     "run.json",
 )
+EARLIER_REPORTS = "report-[0-9]*.json"
+"""What a run that was continued keeps of the reports before."""
 OWN_PRIVATE_FILES = ("progress.json", "dashboard.json", "configmaps", "config.json")
 """All in the folder of the command but the lock and the tokens (finetune.system.scratch.DATA): the names of the tokens say what they
 were made from, so that the run that replaces this one takes those that fit; the trainer removes the others once its input has passed."""
@@ -75,13 +78,25 @@ def previous_run_finished(folders: Folders, config: TrainConfig) -> bool:
     fix = "give another --output, or start over with --overwrite"
     run_file = folders.output / "run.json"
     if not run_file.is_file():
+        if config.lengthen:
+            raise BadInputError([InputError("--continue", f"{folders.output} holds no run to continue", "leave --continue out")])
         return False
     written = _read_run(run_file)
     owner = written.get("owner", {})
     if owner.get("uid") is not None or owner.get("name") != config.job.name:
         problem = f"{folders.output} holds a run of the job {owner.get('name')!r}"
         raise BadInputError([InputError("metadata.name", f"{config.job.name!r} is another job: {problem}", fix)])
-    field = differing_field(written.get("lineage", {}), config.lineage())
+    recorded, wanted = written.get("lineage", {}), config.lineage()
+    field = differing_field(recorded, wanted)
+    if field is not None and differing_field(without_length(recorded), without_length(wanted)) is None:
+        if config.lengthen:
+            _refuse(not_longer(recorded, wanted, folders.output))
+            return False
+        fix = f"{fix}; to train the run in that folder for longer, add --continue"
+    elif config.lengthen:
+        field = differing_field(without_length(recorded), without_length(wanted))
+    if field is None and config.lengthen and written.get("finished"):
+        _refuse(not_longer(recorded, wanted, folders.output))
     if field is not None:
         raise BadInputError([InputError(f"spec.{field}", f"is not what it was in the run that {folders.output} holds", fix)])
     return bool(written.get("finished"))
@@ -99,13 +114,23 @@ def refuse_foreign_files(folders: Folders) -> None:
 
 def remove_run(folders: Folders) -> None:
     """Remove what a run wrote, nothing else; of a link the link alone."""
-    written = [*(folders.output / name for name in OWN_FILES), *(folders.private / name for name in OWN_PRIVATE_FILES)]
+    written = [*(folders.output / name for name in own_files(folders.output)), *(folders.private / name for name in OWN_PRIVATE_FILES)]
     # What a killed writer left of a file goes first: run.json has to be the last.
     for path in [*map(staged, written), *written]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def own_files(output: Path) -> list[str]:
+    """Return the names that a run writes in its folder, run.json last."""
+    return [*sorted(path.name for path in output.glob(EARLIER_REPORTS)), *OWN_FILES]
+
+
+def _refuse(error: InputError | None) -> None:
+    if error is not None:
+        raise BadInputError([error])
 
 
 def _read_run(run_file: Path) -> dict[str, Any]:

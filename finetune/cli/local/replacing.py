@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from finetune.cli.local.configuration import Folders
-from finetune.cli.local.output import OWN_FILES, OWN_PRIVATE_FILES, remove_run
+from finetune.cli.local.output import OWN_PRIVATE_FILES, own_files, remove_run
 
 
 def set_aside(folders: Folders) -> bool:
@@ -70,7 +70,7 @@ def _inside(folder: Path) -> Folders:
 
 def _move(source: Folders, target: Folders) -> bool:
     """Move the files that a run writes; return whether there were any in the output."""
-    places = [(source.output / name, target.output / name) for name in OWN_FILES]
+    places = [(source.output / name, target.output / name) for name in own_files(source.output)]
     places += [(source.private / name, target.private / name) for name in OWN_PRIVATE_FILES]
     there = [(path, place) for path, place in places if path.exists() or path.is_symlink()]
     for path, place in there:

@@ -50,6 +50,10 @@ class RunRequest:
     """Show how long each stage took."""
     dashboard: bool = False
     """Start Ray's dashboard too."""
+    jobs: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of runs that the job names as earlier jobs."""
+    lengthen: bool = False
+    """Go on where a shorter run in the output folder ended."""
     started: float = field(default_factory=time.time)
     """When the command began, in seconds since the epoch."""
 
@@ -62,7 +66,8 @@ def run(request: RunRequest, machine: Machine | None = None, trainer: Sequence[s
     with Interrupts() as interrupts:
         folders, machine = Folders(request.output.absolute()), machine or Machine.here()
         job = read_job_file(request.job_file)
-        local_run = plan_local_run(job, folders, request.claims, machine)
+        local_run = plan_local_run(job, folders, request.claims, machine, request.jobs)
+        local_run = local_run.lengthening() if request.lengthen else local_run
         if folders.output.exists() and not folders.output.is_dir():
             problem = f"{folders.output} is not a folder"
             raise BadInputError([InputError("--output", problem, "give a folder; it is made where it is missing")])
@@ -104,7 +109,7 @@ def _leave_alone(request: RunRequest, job: JobFile, folders: Folders, machine: M
     screen.say(f"{folders.output} holds this finished run; comparing its rows and weights with the current ones")
     found: list[str] = []
     with tempfile.TemporaryDirectory(prefix="finetune-check-", dir=place.folder) as aside:
-        again = plan_local_run(job, Folders(folders.output, Path(aside)), request.claims, machine)
+        again = plan_local_run(job, Folders(folders.output, Path(aside)), request.claims, machine, request.jobs)
         outcome = ask_trainer(again, Folders(folders.output, Path(aside)), trainer, place, say=found.append)
     if outcome.result is not Result.SUCCEEDED:
         _say_all(found, screen)
@@ -144,8 +149,9 @@ def _train(request: RunRequest, config: TrainConfig, folders: Folders, screen: S
     if request.timings:
         report = read_report(ResultsFolder(folders.output)) if ended.outcome.result is Result.SUCCEEDED else None
         _say_all(budget(report, time.time() - request.started), screen)
-    again = run_command_line(request.job_file, str(request.output), request.claims, overwrite=waits_for_its_place(folders))
-    using = using_command_lines(request.job_file, str(request.output), request.claims, config)
+    output, replaces = str(request.output), waits_for_its_place(folders)
+    again = run_command_line(request.job_file, output, request.claims, request.jobs, overwrite=replaces, lengthen=request.lengthen)
+    using = using_command_lines(request.job_file, output, request.claims, config, request.jobs)
     report_end(ended, folders, tail, Commands(again, using), screen)
     return EXIT_CODES.get(ended.outcome.result, EXIT_FAILURE)
 

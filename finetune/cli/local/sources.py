@@ -7,12 +7,15 @@ Tests: tests/finetune/cli/local/test_configuration.py.
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from finetune.api.earlierjobs import EarlierRun
 from finetune.api.errors import InputError
-from finetune.api.resolve import FileReference
+from finetune.api.resolve import FileReference, NamedJob
 from finetune.api.sources import ClaimPath, ConfigMapKey, first_folder
 from finetune.cli.jobfile.reading import JobFile
 from finetune.cli.jobfile.suggestions import closest
+from finetune.cli.local.earlier import earlier_run
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.]+://", re.IGNORECASE)
 
@@ -20,10 +23,13 @@ ADDRESS = re.compile(r"[a-z][a-z0-9+.]+://", re.IGNORECASE)
 class SourceFinder:
     """Answers with an absolute path for each source; collects what is wrong instead of stopping at the first mistake."""
 
-    def __init__(self, job: JobFile, claims: Mapping[str, Path], config_map_folder: Path) -> None:
-        self._job, self._claims, self._config_map_folder = job, claims, config_map_folder
+    def __init__(
+        self, job: JobFile, claims: Mapping[str, Path], config_map_folder: Path, jobs: Mapping[str, Path] = MappingProxyType({})
+    ) -> None:
+        self._job, self._claims, self._config_map_folder, self._jobs = job, claims, config_map_folder, jobs
         self.config_map_files: dict[Path, bytes] = {}
         self.claims_read: set[str] = set()
+        self.jobs_read: set[str] = set()
         self.errors: list[InputError] = []
 
     def find(self, reference: FileReference) -> str:
@@ -40,6 +46,14 @@ class SourceFinder:
             return ""
         hint = "check the path" if given.is_absolute() else "paths are relative to the job file"
         return self._existing(f"{field}.path", self._job.path.absolute().parent / given, hint, reference)
+
+    def find_job(self, named: NamedJob) -> EarlierRun:
+        """Return the run of an earlier job in the folder that was given for it."""
+        self.jobs_read.add(named.name)
+        found, error = earlier_run(named, self._jobs)
+        if error is not None:
+            self.errors.append(error)
+        return found
 
     def _in_claim(self, field: str, place: ClaimPath, reference: FileReference) -> str:
         name = place.claim_name

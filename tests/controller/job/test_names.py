@@ -4,7 +4,7 @@ import pytest
 
 from controller.job import names
 from finetune.api.attempts import attempt_name
-from finetune.api.spec import NAME_MAX_LENGTH
+from finetune.api.earlierjobs import NAME_MAX_LENGTH
 
 
 def test_the_longest_job_name_leaves_room_for_kuberay() -> None:

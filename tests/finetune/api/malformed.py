@@ -194,7 +194,7 @@ MALFORMED = [
     Malformed(
         "a model of two origins",
         resource(model={"name": "org/model", "persistentVolumeClaim": {"claimName": "models"}}),
-        ("spec.model", "model: give exactly one of name, persistentVolumeClaim, path"),
+        ("spec.model", "model: give exactly one of name, persistentVolumeClaim, path, fineTuneJob"),
     ),
     Malformed(
         "a model by address",
@@ -293,6 +293,34 @@ MALFORMED = [
         "a toleration of nothing",
         resource(resources={"tolerations": [{"effect": "NoSchedule"}]}),
         ("spec.resources.tolerations[0]", "tolerations: give a key, or operator Exists"),
+    ),
+    Malformed(
+        "the model of a job of another namespace",
+        resource(model={"fineTuneJob": {"name": "team-b/first"}}),
+        ("spec.model.fineTuneJob.name", "should match"),
+    ),
+    Malformed(
+        "the model of an earlier job at a revision",
+        resource(model={"fineTuneJob": {"name": "first"}, "revision": "main"}),
+        ("spec.model", "model.revision: only a model with a name has one"),
+    ),
+    Malformed(
+        "random weights in place of an earlier job's",
+        resource(model={"fineTuneJob": {"name": "first"}, "initialization": "random"}, method={"full": {}}),
+        ("spec.model", "model.initialization: the model of an earlier job is begun with for its weights"),
+    ),
+    Malformed("a continued job without a name", resource(continueFrom={}), ("spec.continueFrom.fineTuneJob", "Required value")),
+    Malformed(
+        "the model of the job itself",
+        resource(model={"fineTuneJob": {"name": "bot"}}),
+        ("model.fineTuneJob.name: a job cannot start from itself; name an earlier job",),
+        by_name=True,
+    ),
+    Malformed(
+        "a job that continues itself",
+        resource(continueFrom={"fineTuneJob": "bot"}),
+        ("continueFrom.fineTuneJob: a job cannot start from itself; name an earlier job",),
+        by_name=True,
     ),
     Malformed("a name that is too long", resource("b" * 41), ("metadata.name: use at most 40 characters",), by_name=True),
     Malformed("a name with a dot", resource("my.bot"), ("metadata.name: use lower-case letters, digits and '-' only",), by_name=True),

@@ -27,7 +27,7 @@ MANY = ["ReadWriteMany"]
     ids=["one node", "many", "both", "written, but read-only", "unknown", "a source on one node", "a source to read", "all many"],
 )
 def test_one_claim_that_a_single_node_can_mount_is_enough(sections: dict[str, Any], modes: dict[str, list[str]], one_node: bool) -> None:
-    assert needs_one_node(job(**sections).valid_spec, modes) is one_node
+    assert needs_one_node(job(**sections), modes) is one_node
 
 
 @pytest.mark.parametrize(
