@@ -18,6 +18,9 @@ RATE_FACTOR = "rate_factor"
 """Key of a group of parameters: what its learning rate is multiplied by."""
 Depths = Callable[[nn.Module], Mapping[str, int]]
 """Returns for each parameter of a model, by name, how many layers are above it; 0 for those above all layers."""
+NO_MATRICES = ("bias", "A_log")
+"""Endings of the names of what has two dimensions and is no matrix: biases of each head or expert, and how fast each of Mamba's states
+decays, which its authors exempt too."""
 
 
 class Optimizer(ABC):
@@ -85,9 +88,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # Under ZeRO-3 a parameter is an empty placeholder; its real shape is in ds_shape.
-            decayed = len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
-            groups.setdefault((1.0 if factors is None else factors[name], decayed), []).append(parameter)
+            groups.setdefault((1.0 if factors is None else factors[name], decays(name, parameter)), []).append(parameter)
     ordered = sorted(groups.items(), key=lambda group: (-group[0][0], not group[0][1]))
     return [
         {"params": parameters, "weight_decay": weight_decay if decayed else 0.0, RATE_FACTOR: factor}
@@ -99,3 +100,10 @@ def set_learning_rate(groups: list[dict[str, Any]], learning_rate: float) -> Non
     """Give every group its part of a step's learning rate."""
     for group in groups:
         group["lr"] = learning_rate * group.get(RATE_FACTOR, 1.0)
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Return whether a parameter gets weight decay: matrices, and not what only has their shape."""
+    # Under ZeRO-3 a parameter is an empty placeholder; its real shape is in ds_shape.
+    dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
+    return dimensions >= 2 and not name.endswith(NO_MATRICES)

@@ -19,6 +19,9 @@ MIXING = ("Attention", "AttentionV2", "GatedDeltaNet", "ShortConv", "Mixer", "Ma
 FEED_FORWARD = ("MLP", "Mlp", "FeedForward", "SparseMoeBlock", "SparseMoEBlock", "MoE", "Moe", "MoELayer", "ActDense")
 IN_THE_LAYER = ("fc1", "fc2")
 """OPT, XGLM and BioGPT have no feed-forward block: its two linear layers are in the layer itself."""
+WITHIN, OF_MIXING, SUM_WITH = "Output", "SelfOutput", "input_tensor"
+"""BERT and its kin compute a block's output in a module of these endings, which takes what it is added to by that name: dropout is then
+on its linear layer, where their own is."""
 WITH_RESIDUAL = ("XLNet",)
 """Beginnings of the names of classes that add the residual themselves, without taking it as an argument."""
 
@@ -33,8 +36,10 @@ def add_block_dropout(model: nn.Module, probability: float) -> int:
     blocks: list[nn.Module] = []
     for layer in _layers(model):
         parts = _members(layer) or [layer]
-        mixing = [block for part in parts for block in _parts(part, MIXING)]
-        feed_forward = [block for part in parts for block in _feed_forward(part)]
+        mixing, feed_forward = _before_the_sum(layer)
+        if not (mixing or feed_forward):
+            mixing = [block for part in parts for block in _parts(part, MIXING)]
+            feed_forward = [block for part in parts for block in _feed_forward(part)]
         if not (mixing and feed_forward) and not _are_all(layer, [*mixing, *feed_forward]):
             raise _cannot_act(model, f"no {'feed-forward' if mixing else 'attention'} block was found in {type(layer).__name__}")
         blocks += [*mixing, *feed_forward]
@@ -82,6 +87,17 @@ def _parts(layer: nn.Module, endings: tuple[str, ...]) -> Iterator[nn.Module]:
         # Dropout on the sum would hit the residual too.
         if name.endswith(endings) and not adds_residual:
             yield child
+
+
+def _before_the_sum(layer: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Return the last linear layers of the blocks of a layer, attention and feed-forward, that add the residual after them."""
+    mixing: list[nn.Module] = []
+    feed_forward: list[nn.Module] = []
+    for module in layer.modules():
+        name, last = type(module).__name__, getattr(module, "dense", None)
+        if name.endswith(WITHIN) and isinstance(last, nn.Module) and SUM_WITH in inspect.signature(module.forward).parameters:
+            (mixing if name.endswith(OF_MIXING) else feed_forward).append(last)
+    return mixing, feed_forward
 
 
 def _feed_forward(layer: nn.Module) -> Iterator[nn.Module]:

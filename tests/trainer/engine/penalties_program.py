@@ -22,6 +22,7 @@ from tests.trainer.fixtures.encoders import CLASSES, tiny_encoder
 from tests.trainer.fixtures.stored import deal_rows
 from trainer.data.rows import Sample
 from trainer.engine.base import Engine
+from trainer.engine.optimizer import AdamW
 from trainer.model.lora import apply_method
 from trainer.model.loralinear import fuse_adapters
 from trainer.model.packing import padded_because
@@ -85,6 +86,17 @@ def one_step(engine: Engine, objective: Objective[Any], rows: list[Sample], micr
     return {"loss": results[0].train_loss, "gradients": watch.gradients}
 
 
+def decayed(name: str, world: int) -> dict[str, float]:
+    """Take a step without a gradient; return what is left of each parameter, as a share."""
+    engine = new_engine(name, ROWS // world, world, optimizer=AdamW(0.5), model=new_model())
+    before = {key: value.clone() for key, value in engine.parameters().items()}
+    with engine.accumulating(last=True):
+        engine.backward(0.0 * engine.forward(input_ids=torch.tensor([[3, 4, 5]])).sum(), last=True)
+    engine.step(0.1)
+    after = engine.parameters()  # on rank 0
+    return {key: float(value.norm() / before[key].norm()) for key, value in after.items()}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
@@ -97,6 +109,7 @@ def main() -> None:
     for name in ENGINES:
         engine = new_engine(name, 2, world, model=choosing_model())
         results[f"twice/{name}"] = one_step(engine, CHOOSING, choosing_rows(), 2, Penalties(r_drop_alpha=ALPHA))
+        results[f"decay/{name}"] = decayed(name, world)
         for recomputed in (False, True):
             noisy = new_engine(name, 2, world, model=adapted_model(noise=NOISE, recomputed=recomputed))
             results[f"noise/{name}/{recomputed}"] = one_step(noisy, CAUSAL, rows_of_step(0), 2, Penalties())

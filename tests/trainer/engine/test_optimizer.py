@@ -3,8 +3,12 @@
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from tests.trainer.fixtures.encoders import tiny_encoder
 from tests.trainer.fixtures.optimizers import Momentum
+from tests.trainer.fixtures.seq2seq import KINDS, tiny_seq2seq
+from tests.trainer.fixtures.tinymodels import PACKABLE, UNPACKABLE, tiny
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW, Optimizer
@@ -36,6 +40,54 @@ def test_matrices_decay_and_biases_and_norms_do_not(name: str, decays: bool) -> 
     engine.step(LEARNING_RATE)
     expected = 2.0 * (1 - LEARNING_RATE * WEIGHT_DECAY) if decays else 2.0
     assert torch.allclose(dict(model.named_parameters())[name], torch.tensor(expected))
+
+
+def exempt(model: nn.Module) -> set[str]:
+    """Return the names without weight decay, as torch's optimizer has them in its groups."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = AdamW(WEIGHT_DECAY).build(model).param_groups
+    return {names[id(parameter)] for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
+
+
+def other(model_type: str) -> nn.Module:
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, vocab_size=61, d_model=32, n_layer=1, n_head=4, d_inner=48))
+
+
+FAMILIES = {
+    **{name: lambda name=name: tiny(name) for name in (*PACKABLE, *UNPACKABLE)},
+    **{name: lambda name=name: tiny_seq2seq(name, 61) for name in KINDS},
+    **{
+        name: lambda name=name: tiny_encoder("AutoModelForSequenceClassification", name)
+        for name in ("bert", "roberta", "deberta-v2", "electra", "modernbert", "distilbert", "albert", "mpnet", "longformer")
+    },
+    "xlnet": lambda: other("xlnet"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_every_family_norms_and_biases_are_exempt_and_matrices_are_not(family: str) -> None:
+    model = FAMILIES[family]()
+    classes, found = {name: type(module).__name__ for name, module in model.named_modules()}, exempt(model)
+    for name, _ in model.named_parameters():
+        owner, leaf = classes[name.rpartition(".")[0]], name.rpartition(".")[2]
+        if "Norm" in owner or leaf.endswith("bias"):
+            assert name in found
+        elif owner in ("Linear", "Embedding", "Conv1D"):
+            assert name not in found
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("family", "names"),
+    [
+        ("gpt_oss", ["model.layers.0.mlp.experts.gate_up_proj_bias", "model.layers.1.mlp.experts.down_proj_bias"]),
+        ("xlnet", ["transformer.layer.0.rel_attn.r_w_bias"]),
+        ("mamba", ["backbone.layers.0.mixer.A_log", "backbone.layers.0.mixer.D"]),
+        ("gemma3_text", ["model.layers.0.self_attn.q_norm.weight", "model.norm.weight"]),
+    ],
+)
+def test_what_only_has_the_shape_of_a_matrix_is_exempt(family: str, names: list[str]) -> None:
+    assert set(names) <= exempt(FAMILIES[family]())
 
 
 def test_the_fused_update_is_the_published_one_also_after_a_resume() -> None:

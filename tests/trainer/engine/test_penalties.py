@@ -92,3 +92,13 @@ def test_noise_is_the_same_in_every_engine_and_where_activations_are_recomputed(
     assert_alike(results[world_size][f"noise/{engine}/True"]["gradients"], found["gradients"])
     without = results[world_size]["base/plain/ddp/1"]["loss"]
     assert abs(found["loss"] - without) > 1e-3 * without
+
+
+@WORLDS
+@pytest.mark.parametrize("engine", ENGINES)
+def test_norms_do_not_decay_in_any_engine_and_matrices_do(results, world_size: int, engine: str) -> None:
+    found = results[world_size][f"decay/{engine}"]
+
+    assert len(found) > 10
+    for name, share in found.items():
+        assert share == pytest.approx(1.0 if "norm" in name else 1 - 0.1 * 0.5, rel=1e-5), name

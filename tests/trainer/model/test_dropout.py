@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from finetune.api.errors import InputError
 from finetune.api.sections import LoraMethod, Method, Regularization
 from tests.trainer.fixtures.causal import random_prompts, tiny_model
+from tests.trainer.fixtures.encoders import tiny_encoder
+from tests.trainer.fixtures.seq2seq import KINDS, tiny_seq2seq, warm_start
+from tests.trainer.fixtures.tinymodels import PACKABLE, UNPACKABLE, tiny
 from trainer.model.dropout import add_block_dropout
 from trainer.model.lora import apply_method
 from trainer.objectives.family import CAUSAL_LM
@@ -127,7 +132,6 @@ def test_what_an_adapter_adds_to_a_block_is_dropped_too(name: str) -> None:
     [
         ("bloom", "attention", {"n_layer": 2, "n_head": 4}),  # its blocks return the residual along with their output
         ("mpt", "feed-forward", {"d_model": 32, "n_heads": 4, "n_layers": 2}),
-        ("bert", "feed-forward", FEED_FORWARD_SIZE | {"is_decoder": True}),
     ],
 )
 def test_an_architecture_that_it_would_reach_by_half_or_not_at_all_is_refused(name: str, missing: str, sizes: dict[str, int]) -> None:
@@ -140,3 +144,56 @@ def test_a_model_without_such_blocks_is_refused_rather_than_trained_without_drop
         add_block_dropout(nn.Sequential(nn.Linear(2, 2)), 0.1)
 
     assert refused.value.field == "regularization.dropout"
+
+
+WITHIN_THE_SUM = ("bert", "roberta", "roberta-prelayernorm", "xlm-roberta", "electra", "camembert", "deberta-v2", "longformer")
+
+
+@pytest.mark.parametrize("model_type", WITHIN_THE_SUM)
+def test_in_an_encoder_that_adds_the_residual_in_its_blocks_they_are_dropped_and_the_residual_is_not(model_type: str) -> None:
+    def made() -> Any:
+        return tiny_encoder("AutoModelForSequenceClassification", model_type, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+    plain, silent, dropped = made(), made(), made().train()
+    for name, parameter in silent.named_parameters():
+        if name.split("layer.")[-1].endswith(("output.dense.weight", "output.dense.bias")):
+            torch.nn.init.zeros_(parameter)  # what its blocks add
+    ids = INPUT[:, :8] % 256 + 5
+    assert not torch.allclose(plain(ids).logits, silent(ids).logits), "the blocks must count for something"
+
+    assert add_block_dropout(dropped, 1.0) == 2 * 2
+
+    torch.testing.assert_close(dropped(ids).logits, silent(ids).logits)
+
+
+@pytest.mark.parametrize("model_type", ["albert", "distilbert", "mobilebert", "mpnet"])
+def test_an_encoder_whose_blocks_it_cannot_tell_from_the_residual_is_refused(model_type: str) -> None:
+    with pytest.raises(InputError, match=r"^regularization\.dropout: cannot act on \w+: no (attention|feed-forward) block was found"):
+        add_block_dropout(tiny_encoder("AutoModelForSequenceClassification", model_type), 0.1)
+
+
+ACTS = [*PACKABLE, *(name for name in UNPACKABLE if name != "bloom")]
+
+
+@pytest.mark.parametrize("model_type", [*PACKABLE, *UNPACKABLE])
+def test_whatever_causal_model_is_known_it_acts_in_both_kinds_of_blocks_or_is_refused(model_type: str) -> None:
+    model = tiny(model_type)
+    if model_type not in ACTS:
+        with pytest.raises(InputError, match=r"^regularization\.dropout: cannot act on BloomForCausalLM: no attention block was found"):
+            add_block_dropout(model, 0.5)
+        return
+    before = model(INPUT % 61).logits
+
+    kinds = 1 if model_type == "mamba" else 2
+    assert add_block_dropout(model, 0.5) >= kinds * model.config.num_hidden_layers
+    assert torch.equal(model(INPUT % 61).logits, before)
+    assert not torch.allclose(model.train()(INPUT % 61).logits, before)
+
+
+@pytest.mark.parametrize("model_type", KINDS)
+def test_encoder_and_decoder_of_an_encoder_decoder_have_it(model_type: str) -> None:
+    assert add_block_dropout(tiny_seq2seq(model_type, 61), 0.5) == 2 * 2 + 2 * 3  # attention and feed-forward; and cross-attention
+
+
+def test_a_model_that_was_joined_of_two_has_it_in_both() -> None:
+    assert add_block_dropout(warm_start(61), 0.5) == 2 + 3  # of one layer each; the decoder has cross-attention
