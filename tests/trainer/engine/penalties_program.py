@@ -1,6 +1,6 @@
 """One rank of the engine tests of regularization: takes steps with penalties and noise through every engine and writes what it saw.
 
-Started by test_penalties.py as a program, as program.py is by test_invariance.py; rank 0 writes to the file it is given.
+Started by test_regularization.py as a program, as program.py is by test_invariance.py; rank 0 writes to the file it is given.
 """
 
 import json
