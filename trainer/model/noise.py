@@ -32,7 +32,8 @@ def add_embedding_noise(model: nn.Module, alpha: float) -> "EmbeddingNoise | Non
     """
     if alpha == 0:
         return None
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    whole: Any = model
+    base = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
     reader: Any = base.get_encoder() if base.config.is_encoder_decoder else base
     try:
         embeddings = reader.get_input_embeddings()
@@ -109,7 +110,8 @@ class EmbeddingNoise:
             raise InputError(FIELD, f"cannot act on {self.model}, which embeds rows in a form of its own", FIX)
         self.added += 1
         drawn = torch.rand(embedded.shape, device=embedded.device) * 2 - 1
-        return embedded + (drawn * scale.unsqueeze(-1)).to(embedded.dtype)
+        noisy: Tensor = embedded + (drawn * scale.unsqueeze(-1)).to(embedded.dtype)
+        return noisy
 
 
 def shares(inputs: Mapping[str, Any], embedded: Tensor) -> Tensor:

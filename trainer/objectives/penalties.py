@@ -64,7 +64,7 @@ def divergence_of_vocabularies(base: Tensor, log_probabilities: Tensor) -> Tenso
 
     `base` are logits of the same shape, in any type, without a graph. Only they are kept for the backward pass.
     """
-    found: Tensor = ChunkedDivergence.apply(log_probabilities, base)  # type: ignore[no-untyped-call]
+    found: Tensor = ChunkedDivergence.apply(log_probabilities, base)
     return found
 
 
