@@ -167,11 +167,14 @@ def checkpoint_of(run: Place, recorded: Ownership, say: Callable[[str], None]) -
     for warning in (*warnings, *faults):
         say(f"warning: {warning}")
     if best is not None:
-        say(f"step {best.record.step}, the best on the validation rows ({best.record.score})")
+        scored = f"the best on the validation rows ({best.record.score})"
+        say(f"step {best.record.step}, {scored if best.record.score is not None else 'the newest within the budget for general texts'}")
         return best
     if newest is None:
         fix = "name the folder of a run that reached its first checkpoint, whose checkpoints were not deleted"
         raise InputError("DIR", f"{run.uri()} has no valid checkpoint", fix)
+    if newest.record.within_budget is False:
+        say("warning: no checkpoint is within the job's budget for general texts (domainAdaptation.maxGeneralPerplexityIncreasePercent)")
     say(f"step {newest.record.step}, the newest checkpoint; none was measured on validation rows")
     return newest
 

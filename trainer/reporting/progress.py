@@ -116,6 +116,7 @@ class RayMetricsSink:
         "tokensPerSecond": "finetune_tokens_per_second",
         "learningRate": "finetune_learning_rate",
         "gradientNorm": "finetune_gradient_norm",
+        "general/perplexity": "finetune_general_perplexity",
     } | {f"validation/{name}": f"finetune_validation_{to_snake(name)}" for name in METRICS_OF_TASKS}
 
     def __init__(self, job: JobIdentity) -> None:

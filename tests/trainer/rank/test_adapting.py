@@ -14,7 +14,10 @@ from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import tiny_learner
 from tests.trainer.rank.test_results import run
+from trainer.export import checkpoint_of
 from trainer.rank.adapting import BudgetExceededError
+from trainer.storage.kinds import output_place
+from trainer.storage.ownership import Ownership
 
 DOMAIN = [f"the {color} {thing} is {color} and no other thing is {color}" for color in ("red", "green", "blue") for thing in
           ("apple", "river", "stone", "cloud", "house", "horse")]  # fmt: skip
@@ -177,3 +180,14 @@ def test_a_run_without_weights_within_the_budget_fails_and_says_what_to_do(folde
         with pytest.raises(BudgetExceededError, match=r"no checkpoint is within .* the smallest increase .* at step 2; lower training"):
             run(config(folder, "hopeless", domainAdaptation=section))
     assert not (folder / "hopeless" / "report.json").exists()
+
+
+def test_an_export_of_a_bounded_run_takes_the_newest_weights_within_the_budget_or_warns(folder: Path) -> None:
+    for name, step, words in (
+        ("unvalidated", 6, "the newest within the budget for general texts"),
+        ("hopeless", 2, "warning: no checkpoint is within the job's budget for general texts"),
+    ):
+        place, said = output_place(config(folder, name).output), list[str]()
+        found = checkpoint_of(place, Ownership.recorded(place), said.append)
+        assert found.record.step == step
+        assert any(words in line for line in said)
