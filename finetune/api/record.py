@@ -118,10 +118,10 @@ class Generalization(WireModel):
 class AdaptationFigures(WireModel):
     """How likely the model finds general texts, at the newest validation and at last, beside the base model."""
 
-    general_perplexity: float | None = None
-    general_pseudo_perplexity: float | None = None
+    general_perplexity: FiniteFloat | None = None
+    general_pseudo_perplexity: FiniteFloat | None = None
     """Of an encoder, which has no perplexity: exp of its masked loss."""
-    general_increase_percent: float | None = None
+    general_increase_percent: FiniteFloat | None = None
     within_budget: bool | None = None
     """None without a budget."""
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from finetune.api.metrics import MetricName
 from finetune.api.record import AdaptationFigures
+from trainer.evaluation.drift import increase_percent
 from trainer.evaluation.measurement import Measurement
-from trainer.evaluation.texts import increase_percent
 
 GENERAL, DOMAIN = "general", "domain"
 Curve = list[tuple[int, float]]

@@ -13,8 +13,9 @@ from finetune.api.errors import RunError
 from finetune.api.metrics import MetricName
 from finetune.api.record import REASON_BUDGET, AdaptationFigures
 from finetune.api.trainconfig import TrainConfig
+from trainer.evaluation.drift import increase_percent, likelihood
 from trainer.evaluation.measurement import Measurement
-from trainer.evaluation.texts import Texts, increase_percent, likelihood
+from trainer.evaluation.texts import Texts
 from trainer.model.lora import adapters_off
 from trainer.preflight.adapting import Shift
 from trainer.preflight.sides import texts_task

@@ -12,8 +12,8 @@ from finetune.api.metrics import MetricName
 from finetune.api.record import AdaptationFigures
 from trainer.evaluation.bootstrap import Interval
 from trainer.evaluation.comparison import compare
+from trainer.evaluation.drift import increase_interval, increase_percent, likelihood
 from trainer.evaluation.measurement import Measurement
-from trainer.evaluation.texts import increase_interval, increase_percent, likelihood
 
 RISE = "generalIncreasePercent"
 

@@ -86,6 +86,7 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({}, outcome("InputInvalid"), "Failed", "SomeReason", False),
         ({}, outcome("Failed"), "Failed", "SomeReason", True),
         ({}, outcome("Failed", "TrainingDiverged"), "Failed", "TrainingDiverged", False),
+        ({}, outcome("Failed", "GeneralBudgetExceeded"), "Failed", "GeneralBudgetExceeded", False),
         ({}, outcome("Failed", "ExportMismatch"), "Failed", "ExportMismatch", False),
         ({}, outcome("Interrupted"), "Interrupted", "SomeReason", True),
         ({"message": EXITED.format(2)}, None, "Failed", "InputInvalid", False),
@@ -100,7 +101,8 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({"deployment_status": "ValidationFailed", "message": "name"}, None, "Failed", "RayJobInvalid", False),
     ],
     ids=[
-        "success", "input at fault", "failed in own words", "diverged", "an export of another model", "asked to stop", "exit 2", "exit 3",
+        "success", "input at fault", "failed in own words", "diverged", "no weights within a budget", "an export of another model", "asked to stop", "exit 2",
+        "exit 3",
         "exit 1", "killed", "killed under a shell", "failed after its last word", "KubeRay's reason", "a reason that is none", "stopped",
         "refused by KubeRay",
     ],

@@ -58,6 +58,20 @@ def test_the_gap_between_training_and_validation_rows_is_in_the_status_and_stays
         assert folded.metrics.generalization.to_wire() == wanted
 
 
+def test_the_figures_of_general_texts_and_the_budget_are_in_the_status_and_stay_there() -> None:
+    found = {"generalPerplexity": 21.23456, "generalIncreasePercent": 4.321987, "withinBudget": True}
+    reported = [checkpoint(20, withinBudget=True), checkpoint(40, withinBudget=False)]
+    first = fold(status(attempt()), record(metrics={"adaptation": found}, checkpoints=reported))
+    second = fold(first, record(sequence=4))
+
+    for folded in (first, second):
+        assert folded.metrics is not None
+        assert folded.metrics.adaptation is not None
+        wanted = {"generalPerplexity": "21.235", "generalIncreasePercent": "4.322", "withinBudget": True}
+        assert folded.metrics.adaptation.to_wire() == wanted
+        assert [one.within_budget for one in folded.checkpoints or []] == [True, False]
+
+
 def test_what_a_record_leaves_out_stays() -> None:
     first = fold(
         status(attempt()),

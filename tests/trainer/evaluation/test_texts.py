@@ -16,9 +16,10 @@ from tests.trainer.fixtures.causal import tiny_model
 from tests.trainer.fixtures.tokenizers import byte_tokenizer
 from trainer.data.shards import Pieces, Shard, write_shard
 from trainer.engine.inference import OneProcess
+from trainer.evaluation.drift import increase_interval, increase_percent, likelihood
 from trainer.evaluation.measurement import Measurement, measured_from
 from trainer.evaluation.metrics.evidence import TokenRows
-from trainer.evaluation.texts import Texts, increase_interval, increase_percent, likelihood
+from trainer.evaluation.texts import Texts
 from trainer.objectives.base import probed_forward
 from trainer.tasks.registry import task_of
 from trainer.text.pieces import pieces_of
