@@ -22,6 +22,8 @@ class AdaptationState:
     def __init__(self) -> None:
         self.active = False
         """Whether the job adapts to a domain."""
+        self.follows_validation = False
+        """Whether the domain's curve is of the validation rows, because there are no other texts of the domain."""
         self.budget_percent: float | None = None
         """Of the job, which a checkpoint need not say."""
         self.base: dict[str, Measurement] = {}
@@ -39,7 +41,7 @@ class AdaptationState:
 
     def validated(self, step: int, figures: Mapping[MetricName, float]) -> None:
         """Take the perplexity of validation rows, if they are texts of the domain and there are no others."""
-        if self.active and MetricName.PERPLEXITY in figures:
+        if self.follows_validation and MetricName.PERPLEXITY in figures:
             self.note(DOMAIN, step, figures[MetricName.PERPLEXITY])
 
     @property

@@ -46,6 +46,7 @@ class Adapting:
         given = ((GENERAL, dataset.general, rows.general), (DOMAIN, dataset.domain, rows.domain))
         self._sides = {side: Texts(texts_task(measuring.task), len(texts), tokens) for side, texts, tokens in given if texts}
         self._state.active = self._section is not None
+        self._state.follows_validation = self._section is not None and DOMAIN not in self._sides
         self._state.budget_percent = self._section.max_general_perplexity_increase_percent if self._section is not None else None
 
     @property

@@ -101,10 +101,9 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({"deployment_status": "ValidationFailed", "message": "name"}, None, "Failed", "RayJobInvalid", False),
     ],
     ids=[
-        "success", "input at fault", "failed in own words", "diverged", "no weights within a budget", "an export of another model", "asked to stop", "exit 2",
-        "exit 3",
-        "exit 1", "killed", "killed under a shell", "failed after its last word", "KubeRay's reason", "a reason that is none", "stopped",
-        "refused by KubeRay",
+        "success", "input at fault", "failed in own words", "diverged", "no weights within a budget", "an export of another model",
+        "asked to stop", "exit 2", "exit 3", "exit 1", "killed", "killed under a shell", "failed after its last word",
+        "KubeRay's reason", "a reason that is none", "stopped", "refused by KubeRay",
     ],
 )  # fmt: skip
 def test_an_ending_has_outcome_reason_and_whether_another_attempt_may_help(

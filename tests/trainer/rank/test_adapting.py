@@ -102,6 +102,12 @@ def test_the_figures_before_and_after_are_those_of_the_models_alone(folder: Path
     assert low <= written["domainAdaptation"]["generalIncreasePercent"] <= high
     assert [point["step"] for point in general["curve"]] == [2, 4, 6]
     # Few texts: a validation measures all of them, and the chosen weights are those of one of the points.
+    domain = written["domainAdaptation"]["domainPerplexity"]
+    assert (domain["texts"], domain["curveTexts"], [point["step"] for point in domain["curve"]]) == (
+        "data.test",
+        "data.validation",
+        [2, 4, 6],
+    )
     assert general["after"] in [pytest.approx(point["value"], rel=1e-5) for point in general["curve"]]
 
 
@@ -131,6 +137,21 @@ def test_the_result_is_bit_for_bit_that_of_a_run_without_a_sweep(folder: Path, a
     [one, other] = [(folder / name / "model" / "merged" / "model.safetensors").read_bytes() for name in (method, f"{method}-plain")]
     assert one == other
     assert report(folder, f"{method}-plain")["domainAdaptation"]["sweep"] == []
+
+
+def test_texts_of_the_domain_are_measured_for_themselves(folder: Path) -> None:
+    write(folder / "domain.jsonl", [f"{text}, they say" for text in DOMAIN[14:]])
+    section = {"domainEvaluation": [{"path": str(folder / "domain.jsonl")}]}
+    run(config(folder, "domain", domainAdaptation=section))
+    written = report(folder, "domain")
+    found = written["domainAdaptation"]
+    assert found["domainPerplexity"]["texts"] == found["domainPerplexity"]["curveTexts"] == "domainAdaptation.domainEvaluation"
+    assert found["domainPerplexity"]["rows"] == 4
+    assert found["domainPerplexity"]["after"] != pytest.approx(written["final"]["perplexity"]["value"], rel=1e-3)
+    curve = {point["step"]: point["value"] for point in found["domainPerplexity"]["curve"]}
+    assert curve[found["chosenStep"]] == pytest.approx(found["domainPerplexity"]["after"], rel=1e-5)
+    assert "generalPerplexity" not in found
+    assert found["withinBudget"] is None
 
 
 def test_replayed_rows_are_a_quarter_of_what_was_drawn(adapted: tuple[str, dict[str, Any]]) -> None:
