@@ -44,6 +44,10 @@ def positions_of(measuring: Measuring, step: int, positions: Sequence[float], ou
     tuned = SavedTensors(output_place(config.output).fetch(checkpoint_name(step)))
     base = load_model(loaded.located, torch.float32, measuring.task.objective.family, seed=config.training.seed)
     mixed = Mixed(tuned, dict(base.named_parameters()))
+    others = sorted(set(mixed.names()[PARAMETERS]) - set(mixed.base))
+    if others:
+        outbox.warn(f"domainAdaptation.sweep: left out: the base model has no weight {others[0]}")
+        return
     try:
         for position in positions:
             loaded.engine.load_parameters(mixed.at(position))
@@ -54,7 +58,11 @@ def positions_of(measuring: Measuring, step: int, positions: Sequence[float], ou
 
 def not_scaled(model: nn.Module) -> str | None:
     """Return why an adapted model is not on the line when its adapters are scaled; None if it is."""
-    others = [name for name, parameter in model.named_parameters() if parameter.requires_grad and ".lora_" not in name]
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    magnitudes = [name for name in trained if "magnitude" in name]
+    if magnitudes:
+        return f"{magnitudes[0]} scales what base and adapter give together"
+    others = [name for name in trained if ".lora_" not in name]
     return f"{others[0]} is trained beside the adapters" if others else None
 
 

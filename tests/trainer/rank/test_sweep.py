@@ -6,11 +6,12 @@ The figures of a whole run's sweep are in test_adapting.py.
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from finetune.api.sections import Method, Regularization
 from tests.trainer.fixtures.causal import tiny_model
 from trainer.engine.state import EngineState
-from trainer.model.lora import apply_method
+from trainer.model.lora import apply_method, peft_warnings_silenced
 from trainer.model.loralinear import fuse_adapters
 from trainer.objectives.causal import CAUSAL
 from trainer.rank.sweep import Mixed, not_scaled, scaled_adapters
@@ -64,6 +65,14 @@ def test_what_is_trained_beside_adapters_is_named() -> None:
     assert not_scaled(model) is None
     model.get_submodule("base_model.model.model.norm").weight.requires_grad_(True)
     assert not_scaled(model) == "base_model.model.model.norm.weight is trained beside the adapters"
+
+
+def test_adapters_that_scale_the_base_too_are_not_on_the_line() -> None:
+    with peft_warnings_silenced():
+        model = get_peft_model(tiny_model(), LoraConfig(r=4, target_modules=["q_proj"], use_dora=True))
+    reason = not_scaled(model)
+    assert reason is not None
+    assert reason.endswith("scales what base and adapter give together")
 
 
 def test_every_range_of_a_mixed_weight_is_that_much_of_the_way() -> None:
