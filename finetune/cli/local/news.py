@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from finetune.api.metrics import METRICS, Compared, MetricName
-from finetune.api.record import CheckpointRecord, Metrics, ModelProvenance, ProgressRecord, Stage
+from finetune.api.record import AdaptationFigures, CheckpointRecord, Metrics, ModelProvenance, ProgressRecord, Stage
 
 STAGES = {
     Stage.READING: "reading rows and tokenizing them",
@@ -37,6 +37,9 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     # After a resume the record holds the validation of the run before; it is not news, unless this start measured it.
     if score is not None and score != known and (_is_later(score.step, record) or _is_measured_now(score.step, before, record)):
         lines.append(f"validation at step {score.step}: {score}{_losses(record.metrics, score.step)}")
+    general, known_general = record.metrics.adaptation, before.metrics.adaptation if before else None
+    if general is not None and general != known_general and before is not None and record.stage is Stage.TRAINING:
+        lines.append(_general(general))
     known_steps = {checkpoint.step for checkpoint in before.checkpoints} if before else set()
     # After a resume the record lists the checkpoints of the run before; they are not news.
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
@@ -96,6 +99,15 @@ def _losses(metrics: Metrics, step: int) -> str:
     if found is None or found.step != step:
         return ""
     return f"; loss {found.train_loss:.4f} on training rows, {found.validation_loss:.4f} on validation rows"
+
+
+def _general(found: AdaptationFigures) -> str:
+    value, what = found.general_perplexity, "perplexity"
+    if value is None:
+        value, what = found.general_pseudo_perplexity, "pseudo-perplexity"
+    rise = f" ({found.general_increase_percent:+.1f} % of the base model)" if found.general_increase_percent is not None else ""
+    bound = "" if found.within_budget is None else ", within the budget" if found.within_budget else ", beyond the budget"
+    return f"general texts: {what} {'not a number' if value is None else f'{value:.2f}'}{rise}{bound}"
 
 
 def _model(model: ModelProvenance) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from finetune.api.metrics import Compared
-from finetune.api.record import Generalization, Metrics, ModelProvenance, ProgressRecord, Stage
+from finetune.api.record import AdaptationFigures, Generalization, Metrics, ModelProvenance, ProgressRecord, Stage
 from finetune.cli.local.news import news, progress_line
 from tests.finetune.cli.records import checkpoint, losing, record, validated
 
@@ -18,6 +18,8 @@ COMPARED = Metrics(
 )
 
 
+GENERAL = Metrics(adaptation=AdaptationFigures(general_perplexity=21.234, general_increase_percent=4.32, within_budget=True))
+MASKED = Metrics(adaptation=AdaptationFigures(general_pseudo_perplexity=9.0, general_increase_percent=-1.0))
 GAP = Generalization(step=3, train_loss=1.5, validation_loss=2.25, gap=0.75)
 
 
@@ -36,6 +38,10 @@ GAP = Generalization(step=3, train_loss=1.5, validation_loss=2.25, gap=0.75)
         pytest.param(record(step=3, metrics=validated(3, 9.5)), ["validation at step 3: perplexity 9.50"], id="validation"),
         pytest.param(record(step=3, metrics=validated(3, 9.5).model_copy(update={"generalization": GAP})),
                      ["validation at step 3: perplexity 9.50; loss 1.5000 on training rows, 2.2500 on validation rows"], id="with losses"),
+        pytest.param(record(step=3, metrics=GENERAL), ["general texts: perplexity 21.23 (+4.3 % of the base model), within the budget"],
+                     id="general texts"),
+        pytest.param(record(step=3, metrics=MASKED), ["general texts: pseudo-perplexity 9.00 (-1.0 % of the base model)"],
+                     id="general texts of an encoder"),
         pytest.param(record(step=4, metrics=validated(3, 9.5)), ["validation at step 3: perplexity 9.50"],
                      id="validation-reported-a-step-later"),
         pytest.param(record(step=3, resumed_from_step=2, metrics=validated(2, 9.5)), ["resumed from step 2"],
