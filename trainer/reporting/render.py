@@ -90,7 +90,8 @@ def text_rows(adapted: Mapping[str, Any] | None, *, unchanged: bool, judged: boo
     for key, side in (adapted or {}).items():
         if key not in TEXT_HEADINGS or side["texts"] == "data.test":
             continue
-        heading = TEXT_HEADINGS[key] + ("" if judged else " (lower is better)")
+        # Of perplexity, as the line below says: the whole name would not fit 80 columns.
+        heading = f"{key.removesuffix('Perplexity').removesuffix('Pseudo').capitalize()} texts" + ("" if judged else " (lower is better)")
         numbers = [*([""] if unchanged else []), *(_number(side[name], facts.decimals) for name in ("before", "after"))]
         verdict = side["verdict"]
         change = _change(side["before"], side["after"], facts, verdict)
