@@ -1,27 +1,68 @@
 """The section of a job that says how training texts are varied. The trainer reads it as the user wrote it, but for the path of a table.
 
 A sentence under each field is its documentation: it appears in the CRD and so in `kubectl explain`. Tests:
-tests/finetune/api/test_schema.py, tests/integration/test_malformed_jobs.py.
+tests/finetune/api/test_augmentation.py, tests/finetune/api/test_schema.py, tests/integration/test_malformed_jobs.py.
 """
 
+from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from finetune.api.base import WireModel, exactly_one
+from finetune.api.base import WireModel, at_most_one, exactly_one
 from finetune.api.sources import FileSource
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+USUAL_SHARE = 0.3
+"""Share of the rows that are rewritten where a job says neither that nor how many copies it wants."""
+MOST_COPIES = 16
 
 
-class SynonymReplacement(WireModel):
-    """Replace words by WordNet synonyms (after Wei and Zou 2019, arXiv:1901.11196)."""
+class SynonymLanguage(StrEnum):
+    """Languages of the tables of synonyms that are shipped."""
 
-    probability: Probability = Field(0.1, description="Chance of each word that has a synonym.")
+    ENGLISH = "en"
+
+
+class NoiseKind(StrEnum):
+    """Whose errors are made."""
+
+    RANDOM = "random"
+    KEYBOARD = "keyboard"
+    OCR = "ocr"
+
+
+class SwapKind(StrEnum):
+    """Which words change places."""
+
+    NEIGHBORS = "neighbors"
+    ANY = "any"
+
+
+LANGUAGES = ", ".join(SynonymLanguage)
+
+
+class Synonyms(WireModel):
+    """Where synonyms come from."""
+
+    language: SynonymLanguage = Field(SynonymLanguage.ENGLISH, description=f"Language of the texts, of whose WordNet: {LANGUAGES}.")
     dictionary: FileSource | None = Field(
         None,
         description="Own table: one line per word: the word, a tab, and its synonyms separated by commas. Default: WordNet.",
     )
+
+
+class SynonymReplacement(Synonyms):
+    """Replace words by WordNet synonyms (after Wei and Zou 2019, arXiv:1901.11196)."""
+
+    probability: Probability = Field(0.1, description="Chance of each word that has a synonym.")
+
+
+class WordInsertion(Synonyms):
+    """Insert synonyms of words at other places (Wei and Zou 2019, arXiv:1901.11196)."""
+
+    probability: Probability = Field(0.05, description="Chance of each word that has a synonym; one is put before a random word.")
 
 
 class WordDropout(WireModel):
@@ -31,30 +72,100 @@ class WordDropout(WireModel):
 
 
 class WordSwap(WireModel):
-    """Swap a word with the one after it."""
+    """Swap a word with another one."""
 
     probability: Probability = Field(0.05, description="Chance of each word.")
+    kind: SwapKind = Field(SwapKind.NEIGHBORS, description="neighbors: with the word after it; any: with any word of the text.")
+
+
+class PunctuationInsertion(WireModel):
+    """Insert punctuation marks between words (AEDA, Karimi et al. 2021, arXiv:2108.13230)."""
+
+    probability: Probability = Field(0.15, description="Chance of each word: one of . ; ? : ! , is put before it.")
 
 
 class CharacterNoise(WireModel):
-    """Insert, delete, replace or swap a character, as typing errors do."""
+    """Insert, delete, replace or swap a character, as typing errors do, or confuse characters as a scanner does."""
 
     probability: Probability = Field(0.02, description="Chance of each letter; numbers are left alone.")
+    kind: NoiseKind = Field(
+        NoiseKind.RANDOM,
+        description="random: typing errors with any letter; keyboard: with letters beside it on a QWERTY keyboard;"
+        " ocr: characters that look alike (rn and m, O and 0, l and 1).",
+    )
+
+
+OPERATIONS = ("synonym_replacement", "word_insertion", "word_dropout", "word_swap", "punctuation_insertion", "character_noise")
+"""Members of an operation; one is given."""
 
 
 class AugmentationOperation(WireModel):
     """One way of changing a text; operations are applied in the order of the list."""
 
     synonym_replacement: SynonymReplacement | None = Field(None, description="Replace words by synonyms.")
+    word_insertion: WordInsertion | None = Field(None, description="Insert synonyms of words.")
     word_dropout: WordDropout | None = Field(None, description="Leave words out.")
-    word_swap: WordSwap | None = Field(None, description="Swap neighboring words.")
-    character_noise: CharacterNoise | None = Field(None, description="Make typing errors.")
+    word_swap: WordSwap | None = Field(None, description="Swap words.")
+    punctuation_insertion: PunctuationInsertion | None = Field(None, description="Insert punctuation marks.")
+    character_noise: CharacterNoise | None = Field(None, description="Make typing errors, or those of a scanner.")
 
-    rules = (exactly_one("synonym_replacement", "word_dropout", "word_swap", "character_noise", what="augmentation.operations"),)
+    rules = (exactly_one(*OPERATIONS, what="augmentation.operations"),)
+
+    @property
+    def name(self) -> str:
+        """The operation's name on the wire."""
+        fields = type(self).model_fields
+        return next(str(fields[name].alias) for name in OPERATIONS if getattr(self, name) is not None)
+
+    @property
+    def synonyms(self) -> Synonyms | None:
+        """Where its synonyms come from; None for an operation without any."""
+        return self.synonym_replacement or self.word_insertion
+
+
+Phrase = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
 
 
 class Augmentation(WireModel):
-    """Change training texts differently in every epoch: the user's turns of a chat, never the answers; all of a plain text."""
+    """Change what the model reads of training rows, differently in every epoch: never what it must answer.
+
+    Numbers, addresses, code, placeholders and negations stay as they are.
+    """
 
     operations: list[AugmentationOperation] = Field(min_length=1, max_length=16, description="What is done to a text, in order.")
-    augmented_share: Probability = Field(0.3, description="Share of the training rows that are changed in an epoch.")
+    augmented_share: Probability | None = Field(
+        None,
+        description="Share of the training rows that are changed in an epoch, in place of the rows as they are."
+        f" Default: {USUAL_SHARE}, without copiesPerRow.",
+    )
+    copies_per_row: Annotated[int, Field(ge=1, le=MOST_COPIES)] | None = Field(
+        None,
+        description="Changed copies of each training row, beside the row as it is: an epoch has the rows times copiesPerRow + 1.",
+    )
+    protected: list[Phrase] | None = Field(
+        None, min_length=1, max_length=256, description="Words and phrases that are never changed, in upper or lower case."
+    )
+
+    rules = (at_most_one("augmented_share", "copies_per_row", what="augmentation"),)
+
+    @property
+    def share(self) -> float | None:
+        """The share of the rows that are changed in place; None where copies stand beside them."""
+        if self.copies_per_row is not None:
+            return None
+        return USUAL_SHARE if self.augmented_share is None else self.augmented_share
+
+    def in_effect(self) -> "Augmentation":
+        """Return the section with the share that a job has which says nothing of it."""
+        return self.model_copy(update={"augmented_share": self.share})
+
+    @property
+    def row_versions(self) -> int:
+        """How often an epoch has each row: once, and its copies."""
+        return 1 + (self.copies_per_row or 0)
+
+    def dictionaries(self) -> Iterator[tuple[int, str, FileSource]]:
+        """Yield index, field and place of each operation's own table of synonyms."""
+        for index, operation in enumerate(self.operations):
+            if operation.synonyms is not None and operation.synonyms.dictionary is not None:
+                yield index, f"augmentation.operations[{index}].{operation.name}.dictionary", operation.synonyms.dictionary

@@ -121,14 +121,14 @@ def _resolve_source(source: S, field: str, resolve_file: ResolveFile) -> S:
 
 
 def _resolve_augmentation(augmentation: Augmentation, resolve_file: ResolveFile) -> Augmentation:
-    operations = []
-    for index, operation in enumerate(augmentation.operations):
-        replacement = operation.synonym_replacement
-        if replacement is not None and replacement.dictionary is not None:
-            field = f"augmentation.operations[{index}].synonymReplacement.dictionary"
-            dictionary = _resolve_source(replacement.dictionary, field, resolve_file)
-            operation = operation.model_copy(update={"synonym_replacement": replacement.model_copy(update={"dictionary": dictionary})})
-        operations.append(operation)
+    operations = list(augmentation.operations)
+    for index, field, dictionary in augmentation.dictionaries():
+        operation = operations[index]
+        table = operation.synonyms
+        if table is not None:
+            found = table.model_copy(update={"dictionary": _resolve_source(dictionary, field, resolve_file)})
+            name = "synonym_replacement" if operation.synonym_replacement is not None else "word_insertion"
+            operations[index] = operation.model_copy(update={name: found})
     return augmentation.model_copy(update={"operations": operations})
 
 
@@ -166,7 +166,7 @@ def build(
         method=spec.method,
         training=spec.training,
         regularization=spec.regularization or Regularization(),
-        augmentation=resolved.augmentation,
+        augmentation=resolved.augmentation.in_effect() if resolved.augmentation is not None else None,
         evaluation=spec.evaluation or Evaluation(),
         domain_adaptation=resolved.domain_adaptation,
         workers=workers,

@@ -132,6 +132,10 @@ class TrainConfig(WireModel):
             return self.output.export
         return [Export.ADAPTER] if self.method.lora is not None else [Export.MERGED]
 
+    def epoch_rows(self, rows: int) -> int:
+        """Return how many rows an epoch trains on, of so many training rows: these, and their copies."""
+        return rows * (self.augmentation.row_versions if self.augmentation is not None else 1)
+
     def judged_by(self, route: Route) -> MetricName:
         """Return the metric that chooses the best weights, and that the job is judged by."""
         return self.evaluation.best_metric or self.watched(route)

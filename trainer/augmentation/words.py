@@ -1,161 +1,118 @@
-"""Augmentation of a single text: synonyms, dropout, swaps, typos. Each operation marks the words that it changed.
+"""A text as the pieces that augmentation works on: words, what is protected, and the characters between them.
 
-A text is a list of pieces, words and the characters between them, so that punctuation and spacing survive. Tests:
-tests/trainer/augmentation/test_augmenter.py.
+So punctuation and spacing survive. Tests: tests/trainer/augmentation/test_augmenter.py, tests/trainer/augmentation/test_protection.py.
 """
 
 import random
-import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from trainer.augmentation.synonyms import Synonyms
+from trainer.augmentation.protection import Protection, negates
 from trainer.text.words import WORD
 
 
 @dataclass
 class Piece:
-    """A word, or the characters between two words."""
+    """A word, something that is protected, or the characters between two of them."""
 
     text: str
     is_word: bool
     changed: bool = False
     dropped: bool = False
+    inserted: bool = False
+    fixed: bool = False
+    """Must stay as it is, where it is."""
+    negates: bool = False
 
 
-Operation = Callable[[list[Piece], random.Random], None]
+Operation = Callable[[list[Piece], random.Random], int]
+"""Changes pieces; returns how many words it changed, dropped or inserted."""
+NOTHING_MORE = Protection()
 
 
-def cut(text: str) -> list[Piece]:
+def cut(text: str, protection: Protection = NOTHING_MORE) -> list[Piece]:
     """Split a text into pieces; `join` restores it."""
     pieces: list[Piece] = []
     end = 0
+    for start, until in protection.spans(text):
+        pieces += _plain(text[end:start])
+        part = text[start:until]
+        pieces.append(Piece(part, is_word=True, fixed=True, negates=any(map(negates, WORD.findall(part)))))
+        end = until
+    return [*pieces, *_plain(text[end:])]
+
+
+def _plain(text: str) -> Iterator[Piece]:
+    end = 0
     for match in WORD.finditer(text):
         if match.start() > end:
-            pieces.append(Piece(text[end : match.start()], is_word=False))
-        pieces.append(Piece(match.group(), is_word=True))
+            yield Piece(text[end : match.start()], is_word=False)
+        negation = negates(match.group())
+        yield Piece(match.group(), is_word=True, fixed=negation, negates=negation)
         end = match.end()
     if end < len(text):
-        pieces.append(Piece(text[end:], is_word=False))
-    return pieces
+        yield Piece(text[end:], is_word=False)
 
 
 def join(pieces: list[Piece]) -> str:
     """Return the text of the remaining pieces; the spaces before a dropped word are dropped with it."""
-    text = ""
+    parts: list[str] = []
     first_was_dropped = False
     for piece in pieces:
-        if piece.dropped:
-            text = text.rstrip(" ")
-            first_was_dropped = first_was_dropped or not text
-        else:
-            text += piece.text.lstrip(" ") if first_was_dropped and not text else piece.text
-    return text
-
-
-def replace_by_synonyms(table: Synonyms, probability: float) -> Operation:
-    """Return the operation that replaces each word in the table with `probability`, keeping its capitalization."""
-
-    def operate(pieces: list[Piece], rng: random.Random) -> None:
-        before = ""
-        for piece in _words(pieces):
-            word = piece.text.lower()
-            options = table.get(word, ())
-            if options and rng.random() < probability:
-                # "an answer" must not become "an reply".
-                fitting = [option for option in options if before not in ("a", "an") or _vowel(option) == _vowel(word)]
-                if fitting:
-                    _change(piece, _with_capitals_of(piece.text, rng.choice(fitting)))
-            before = word
-
-    return operate
-
-
-def drop_words(probability: float) -> Operation:
-    """Return the operation that drops each word with `probability`; at least one word stays."""
-
-    def operate(pieces: list[Piece], rng: random.Random) -> None:
-        words = _words(pieces)
-        chosen = [piece for piece in words if rng.random() < probability]
-        if chosen and len(chosen) == len(words):
-            chosen.pop(rng.randrange(len(chosen)))
-        for piece in chosen:
-            piece.dropped = True
-
-    return operate
-
-
-def swap_words(probability: float) -> Operation:
-    """Return the operation that swaps each word with the one after it with `probability`; no word moves twice."""
-
-    def operate(pieces: list[Piece], rng: random.Random) -> None:
-        words = _words(pieces)
-        index = 0
-        while index + 1 < len(words):
-            if rng.random() < probability:
-                first, second = words[index], words[index + 1]
-                texts = second.text, first.text
-                if index == 0 and first.text.istitle() and second.text.islower():
-                    texts = second.text.capitalize(), first.text if first.text == "I" else first.text.lower()
-                _change(first, texts[0])
-                _change(second, texts[1])
-                index += 1
-            index += 1
-
-    return operate
-
-
-def make_typing_errors(probability: float) -> Operation:
-    """Return the operation that makes a typo at each letter with `probability`: insert, delete, replace or swap. Digits stay."""
-
-    def operate(pieces: list[Piece], rng: random.Random) -> None:
-        for piece in _words(pieces):
-            text = _with_typing_errors(piece.text, probability, rng)
-            if text:
-                _change(piece, text)
-
-    return operate
-
-
-def _with_typing_errors(word: str, probability: float, rng: random.Random) -> str:
-    letters = list(word)
-    result: list[str] = []
-    index = 0
-    while index < len(letters):
-        letter = letters[index]
-        if not letter.isalpha() or rng.random() >= probability:
-            result.append(letter)
-            index += 1
+        if not piece.dropped:
+            text = piece.text.lstrip(" ") if first_was_dropped and not parts else piece.text
+            parts += [text] if text else []
             continue
-        kind = rng.choice(("insert", "delete", "replace", "swap"))
-        # Letters of other scripts than Latin are replaced by a letter of the same word.
-        other = rng.choice(string.ascii_lowercase if letter.isascii() else word)
-        other = other.upper() if letter.isupper() else other
-        if kind == "swap" and index + 1 < len(letters) and letters[index + 1].isalpha():
-            result += [letters[index + 1], letter]
-            index += 1
-        elif kind == "insert":
-            result += [letter, other]
-        elif kind != "delete":
-            result.append(other)
-        index += 1
-    return "".join(result)
+        while parts:
+            if rest := parts.pop().rstrip(" "):
+                parts.append(rest)
+                break
+        first_was_dropped = first_was_dropped or not parts
+    return "".join(parts)
 
 
-def _words(pieces: list[Piece]) -> list[Piece]:
+def words_of(pieces: list[Piece]) -> list[Piece]:
+    """Return the words that are left, and what is protected."""
     return [piece for piece in pieces if piece.is_word and not piece.dropped]
 
 
-def _change(piece: Piece, text: str) -> None:
-    piece.changed = piece.changed or text != piece.text
-    piece.text = text
+def free_words(pieces: list[Piece]) -> list[Piece]:
+    """Return the words that are left and may be changed."""
+    return [piece for piece in words_of(pieces) if not piece.fixed]
 
 
-def _with_capitals_of(model: str, word: str) -> str:
-    if len(model) > 1 and model.isupper():
-        return word.upper()
-    return word[:1].upper() + word[1:] if model[:1].isupper() else word
+def movable(words: list[Piece]) -> list[bool]:
+    """Return of each of these words whether it may change its place: not next to a negation, whose meaning hangs on its neighbors."""
+    return [
+        not (word.fixed or (index > 0 and words[index - 1].negates) or (index + 1 < len(words) and words[index + 1].negates))
+        for index, word in enumerate(words)
+    ]
 
 
-def _vowel(word: str) -> bool:
-    return word[:1].lower() in "aeiou"
+def droppable(words: list[Piece]) -> list[Piece]:
+    """Return the words that may be left out: not the one that is negated."""
+    return [word for index, word in enumerate(words) if not word.fixed and not (index > 0 and words[index - 1].negates)]
+
+
+def gaps(pieces: list[Piece]) -> list[Piece]:
+    """Return the words before which something may be inserted: after a space or at the beginning, and beside no negation."""
+    found: list[Piece] = []
+    before: Piece | None = None
+    between = ""
+    for piece in pieces:
+        if piece.dropped:
+            continue
+        if not piece.is_word:
+            between += piece.text
+            continue
+        apart = bool(between) or before is None
+        if apart and not between.strip() and not piece.negates and not (before is not None and before.negates):
+            found.append(piece)
+        before, between = piece, ""
+    return found
+
+
+def insert_before(pieces: list[Piece], place: Piece, *inserted: Piece) -> None:
+    """Insert pieces before another one, which is in the list."""
+    index = next(index for index, piece in enumerate(pieces) if piece is place)
+    pieces[index:index] = inserted

@@ -119,14 +119,18 @@ class Order:
         return np.concatenate([permuted[:begin], batches[turns].ravel(), permuted[begin + count * self._size :]])
 
 
-def order_of(training: Training, rows: Sequence[Sample], replayed: Sequence[Sample] = (), share: float = 0.0) -> Order:
+def order_of(
+    training: Training, rows: Sequence[Sample], replayed: Sequence[Sample] = (), share: float = 0.0, *, versions: int = 1
+) -> Order:
     """Return the order in which a job trains on its rows. Lengths are those on disk: augmentation may vary them by a few tokens.
 
-    `share` of the rows of an epoch are of `replayed`, if there are any.
+    With several `versions` of each row, an epoch has all: version v of row i is number `v * len(rows) + i`. `share` of the rows of an
+    epoch are of `replayed`, if there are any; they are numbered after all versions.
     """
-    replay = Replay(len(replayed), replayed_in_epoch(len(rows), share), training.seed) if replayed else None
-    lengths = np.concatenate([lengths_of(side) for side in (rows, replayed)]) if training.group_by_length else None
-    return Order(len(rows), training.global_batch_size, training.seed, lengths, replay)
+    own = len(rows) * versions
+    replay = Replay(len(replayed), replayed_in_epoch(own, share), training.seed) if replayed else None
+    lengths = np.concatenate([np.tile(lengths_of(rows), versions), lengths_of(replayed)]) if training.group_by_length else None
+    return Order(own, training.global_batch_size, training.seed, lengths, replay)
 
 
 def steps_total(rows: int, training: Training) -> int:

@@ -107,11 +107,11 @@ def divergence(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
 
 
 def epoch_rows(rows: int, config: TrainConfig, *, replays: bool = True) -> int:
-    """Return how many rows an epoch of `rows` training rows draws; `replays` says whether there are rows to replay."""
-    adaptation = config.domain_adaptation
+    """Return how many rows an epoch of `rows` training rows draws, with their copies; `replays`: whether there are rows to replay."""
+    adaptation, own = config.domain_adaptation, config.epoch_rows(rows)
     if adaptation is None or adaptation.replay is None or not replays:
-        return rows
-    return rows + replayed_in_epoch(rows, adaptation.replay.share)
+        return own
+    return own + replayed_in_epoch(own, adaptation.replay.share)
 
 
 def adaptation_lines(config: TrainConfig, dataset: Dataset, shift: Shift | None, replayed: int) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 from finetune.api.tasks import ModelFamily
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import OutputFolder, TrainConfig
+from trainer.augmentation.augmenter import Augmenter
+from trainer.augmentation.shown import pair_lines
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
@@ -39,6 +41,8 @@ from trainer.tasks.base import Task
 RANDOM = (
     "model.initialization: all weights begin as random numbers from training.seed: the base model's figures are those of an untrained model"
 )
+SHOWN = 3
+"""Rows of which `finetune check` shows what augmentation would make of them."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,9 @@ class Inputs:
             found[TIME_FIELD] = self.template_time
         if self.weights_digest is not None:
             found[self.located.field] = model_digest(self.located, self.weights_digest)
-        for index, operation in enumerate(config.augmentation.operations if config.augmentation else ()):
-            table = operation.synonym_replacement.dictionary if operation.synonym_replacement else None
-            if table is not None and table.path is not None:
-                found[f"augmentation.operations[{index}].synonymReplacement.dictionary"] = sha256_of(Path(table.path))
+        for _, field, table in config.augmentation.dictionaries() if config.augmentation else ():
+            if table.path is not None:
+                found[field] = sha256_of(Path(table.path))
         return found
 
     def describe(self, config: TrainConfig) -> list[str]:
@@ -111,7 +114,8 @@ class Inputs:
                 else []
             ),
             f"training    {about}{steps_total(drawn, training)} steps of {training.global_batch_size} rows",
-            *adaptation_lines(config, self.dataset, self.shift, drawn - counts["train"].pieces),
+            *adaptation_lines(config, self.dataset, self.shift, drawn - config.epoch_rows(counts["train"].pieces)),
+            *_varied(config, self.task, self.dataset, counts["train"].pieces),
             f"workers     {config.workers.world_size} {'rank' if config.workers.world_size == 1 else 'ranks'}, {engine}",
             *([f"tokens      those of {', '.join(self.found)} are reused from an earlier start"] if self.found else []),
             *(f"finding     {finding}" for finding in self.findings),
@@ -121,6 +125,18 @@ class Inputs:
 def _time_of_earlier(config: TrainConfig) -> str | None:
     """Return the time that the rows of the continued job have, None for a job that begins anew or whose template reads no clock."""
     return recorded_time(LocalFolder(Path(config.continue_from.fine_tune_job.path))) if config.continue_from is not None else None
+
+
+def _varied(config: TrainConfig, task: Task[Any], dataset: Dataset, rows: int) -> list[str]:
+    """Return what augmentation does to the rows of an epoch, with examples."""
+    if config.augmentation is None:
+        return []
+    copies = config.augmentation.copies_per_row
+    epoch = f"an epoch has {config.epoch_rows(rows)} rows: {rows}, and {rows * copies} varied copies" if copies else ""
+    share = "" if copies else f"{config.augmentation.share:.0%} of the rows are varied in each epoch, in place of the rows as they are"
+    examples = Augmenter(config.augmentation, config.training.seed).examples(task, dataset.train, SHOWN)
+    lines = pair_lines(examples) or ["none of the first rows comes out changed"]
+    return [f"augmented   {epoch or share}", *(f"varied      {line}" for line in lines)]
 
 
 def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | None = None) -> Any:

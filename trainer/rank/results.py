@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName
 from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, Stage
 from finetune.api.results import KEPT, MEASUREMENT, MODEL, PREDICTIONS, REPORT, missing_results, read_report
 from finetune.api.sections import Export
 from finetune.api.sources import Initialization
 from finetune.system.memory import peak_bytes
+from trainer.augmentation.augmenter import Augmenter
 from trainer.engine.base import Engine
 from trainer.engine.precision import DTYPES, exact_products
 from trainer.engine.state import PARAMETERS
@@ -59,6 +61,8 @@ from trainer.training.loop import Progress, StopReason
 
 NAMES_MAX = 100
 """Names of weights in the report; a random model has thousands of new ones."""
+EXAMPLES = 5
+"""Number of texts in the report that augmentation varies, before and after."""
 SAMPLE_ANSWERS = 3
 """Number of answers in the report, base next to tuned."""
 
@@ -242,7 +246,7 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
         generated_rows=len(figures.tuned.generated),
         cut_answers=(figures.base.cut_answers, figures.tuned.cut_answers),
         samples=() if figures_only(trained.work) else sample_answers(figures.base, figures.tuned),
-        augmentation=trained.start.words.to_report() if config.augmentation else None,
+        augmentation=augmented(trained),
         checkpoints=checkpoints,
         best=trained.start.ledger.metrics.best,
         early_stopping=early_stopping(trained),
@@ -285,6 +289,17 @@ def names_in_report(loaded: Loaded) -> dict[str, Any]:
         "newlyInitialized": list(names.new[:NAMES_MAX]), "newlyInitializedCount": len(names.new),
         "unused": list(names.unused[:NAMES_MAX]), "unusedCount": len(names.unused),
     }  # fmt: skip
+
+
+def augmented(trained: TrainedRun) -> dict[str, Any] | None:
+    """Return what augmentation did, for the report; None without it."""
+    config, work = trained.work.config.augmentation, trained.work
+    if config is None:
+        return None
+    examples: list[tuple[str, str]] = []
+    with contextlib.suppress(InputError):  # a table of the user's own that was removed since training began
+        examples = Augmenter(config, work.config.training.seed).examples(work.inputs.task, work.inputs.dataset.train, EXAMPLES)
+    return trained.start.varied.to_report([operation.name for operation in config.operations], examples)
 
 
 def training_summary(trained: TrainedRun) -> TrainingSummary:

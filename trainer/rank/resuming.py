@@ -11,13 +11,13 @@ from finetune.api.earlierjobs import ContinuedFrom, EarlierRun
 from finetune.api.errors import InputError
 from finetune.api.lineage import length_of
 from finetune.api.trainconfig import TrainConfig
+from trainer.augmentation.counts import AugmentedRows
 from trainer.engine.base import Engine
 from trainer.evaluation.measurement import Measurement
 from trainer.rank.assignment import Assignment
 from trainer.rank.ledger import Ledger
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox
-from trainer.rank.rows import AugmentedWords
 from trainer.rank.state import RunState
 from trainer.storage.checkpoint import CheckpointStore, SavedState, best_score
 from trainer.storage.localfolder import LocalFolder
@@ -38,7 +38,7 @@ class Start:
     stop_reason: StopReason | None = None
     """Why training had ended before, if it had: then nothing is left to train."""
     ledger: Ledger = field(default_factory=Ledger)
-    words: AugmentedWords = field(default_factory=AugmentedWords)
+    varied: AugmentedRows = field(default_factory=AugmentedRows)
     baseline: Measurement | None = None
     repeated_steps: int = 0
     continued: ContinuedFrom | None = None
@@ -48,7 +48,7 @@ class Start:
     def at(cls, state: RunState) -> "Start":
         """Return the start for the state of a checkpoint."""
         return cls(
-            state.step, state.tokens_seen, state.stop_reason, state.ledger, state.words, state.baseline, state.repeated_steps,
+            state.step, state.tokens_seen, state.stop_reason, state.ledger, state.varied, state.baseline, state.repeated_steps,
             state.continued,
         )  # fmt: skip
 

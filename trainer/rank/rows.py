@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
+from trainer.augmentation.counts import AugmentedRows
 from trainer.data.rows import Dataset, Sample
 from trainer.data.sampler import Order, order_of
 from trainer.data.shards import LINE, Pieces, Samples
@@ -55,39 +56,29 @@ class Rows:
 
 def order_for(config: TrainConfig, train: Pieces, replay: Pieces | None) -> Order:
     """Return the order in which a job trains on its rows, with those that it replays among them."""
-    adaptation = config.domain_adaptation
+    adaptation, versions = config.domain_adaptation, config.augmentation.row_versions if config.augmentation else 1
     if replay is None or adaptation is None or adaptation.replay is None:
-        return order_of(config.training, train.samples)
-    return order_of(config.training, train.samples, replay.samples, adaptation.replay.share)
-
-
-@dataclass
-class AugmentedWords:
-    """Number of words drawn so far, and of those that augmentation changed; over all ranks."""
-
-    changed: int = 0
-    seen: int = 0
-
-    def add(self, more: "AugmentedWords") -> None:
-        """Add the counts of a step."""
-        self.changed += more.changed
-        self.seen += more.seen
-
-    def to_state(self) -> list[int]:
-        """Return the counts as a checkpoint stores them."""
-        return [self.changed, self.seen]
-
-    def to_report(self) -> dict[str, float]:
-        """Return the counts and the changed share (0 to 1) as in report.json."""
-        return {"wordsChanged": self.changed, "words": self.seen, "changedShare": self.changed / max(1, self.seen)}
+        return order_of(config.training, train.samples, versions=versions)
+    return order_of(config.training, train.samples, replay.samples, adaptation.replay.share, versions=versions)
 
 
 @dataclass(frozen=True)
 class PreparedStep:
-    """What this rank computes in a step, and the words that all ranks draw in it, which count once the step is taken."""
+    """What this rank computes in a step, and what was varied for it on all ranks, which counts once the step is taken."""
 
     batches: StepBatches[Batch]
-    words: AugmentedWords
+    varied: AugmentedRows
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A row that a step trains on."""
+
+    epoch: int
+    index: int
+    """Of the training rows, and after them the replayed ones."""
+    version: int
+    """0: the row, or what stands in its place; else one of its copies."""
 
 
 class Batches:
@@ -104,6 +95,7 @@ class Batches:
         self._training, self._pieces, self._tokenizer, self._engine = config.training, pieces, tokenizer, engine
         self._replay = replay
         self._packed, self._deal = packed, deal_packed if packed else deal
+        self._versions = config.augmentation.row_versions if config.augmentation else 1
         self._order = order_for(config, pieces, replay)
         self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
         self._ranks = engine.ranks_aside() if self._augmenter is not None else None
@@ -111,47 +103,55 @@ class Batches:
     def prepare(self, step: int) -> PreparedStep:
         """Return what this rank computes in a step. With augmentation ranks exchange lengths, so all must call it, in order of steps."""
         training, engine = self._training, self._engine
-        drawn = self._order.batch(step)
+        drawn = self._drawn(step)
         share = self._share(drawn)
-        keys, units, words = self._keys(drawn, share)
+        keys, units, varied = self._keys(drawn, share)
         own = self._deal(keys, engine.rank, engine.world_size, training.micro_batch_size)
         micro_batches = [
             self._task.objective.collate(
-                [(share[place] if place in share else self._row(*drawn[place]))[0] for place in places], packed=self._packed
+                [(share[place] if place in share else self._row(drawn[place]))[0] for place in places], packed=self._packed
             )
             for places in own
         ]
-        return PreparedStep(StepBatches(micro_batches, units, tokens=sum(length for length, _ in keys)), words)
+        return PreparedStep(StepBatches(micro_batches, units, tokens=sum(length for length, _ in keys)), varied)
 
-    def _share(self, drawn: Sequence[tuple[int, int]]) -> dict[int, tuple[Sample, int, int]]:
+    def _drawn(self, step: int) -> list[Draw]:
+        found, rows = [], len(self._pieces)
+        for epoch, number in self._order.batch(step):
+            version, index = divmod(number, rows)
+            # Replayed rows are numbered after all versions of the training rows, and have no versions.
+            found.append(Draw(epoch, index, version) if version < self._versions else Draw(epoch, number - rows * (self._versions - 1), 0))
+        return found
+
+    def _share(self, drawn: Sequence[Draw]) -> dict[int, tuple[Sample, AugmentedRows]]:
         """Return the rows that this rank varies before it is known which rank trains them, by place; none without augmentation.
 
         Kept for the step, at most one `world_size`-th of its rows: those that this rank trains are not varied and tokenized again.
         """
         if self._augmenter is None:
             return {}
-        return {place: self._row(*drawn[place]) for place in range(self._engine.rank, len(drawn), self._engine.world_size)}
+        return {place: self._row(drawn[place]) for place in range(self._engine.rank, len(drawn), self._engine.world_size)}
 
     def _keys(
-        self, drawn: Sequence[tuple[int, int]], share: Mapping[int, tuple[Sample, int, int]]
-    ) -> tuple[list[tuple[int, str]], int, AugmentedWords]:
-        """Return length and id of each row of a step, which decide how the rows are dealt, and the tokens with loss and words of all.
+        self, drawn: Sequence[Draw], share: Mapping[int, tuple[Sample, AugmentedRows]]
+    ) -> tuple[list[tuple[int, str]], int, AugmentedRows]:
+        """Return length and id of each row of a step, which decide how the rows are dealt, and what all of them have:
+        tokens with loss, and words that were varied.
 
         A varied row's tokens are known only once it is tokenized, so all ranks exchange the counts of their shares.
         """
-        lines = self._lines([index for _, index in drawn])
+        lines = self._lines([draw.index for draw in drawn])
         names = [name.decode() for name in lines["id"].tolist()]
         if self._ranks is None:
             units = int(lines["loss_tokens"].sum(dtype=np.int64))
-            return list(zip(lines["length"].tolist(), names, strict=True)), units, AugmentedWords()
-        known = [0.0] * (len(drawn) + 3)
-        for place, (sample, changed, seen) in share.items():
-            known[place] = len(sample.input_ids)
-            known[-3] += sum(sample.loss_mask)
-            known[-2] += changed
-            known[-1] += seen
-        *lengths, units, changed_words, seen_words = map(int, self._ranks.sums(known))
-        return list(zip(lengths, names, strict=True)), units, AugmentedWords(changed_words, seen_words)
+            return list(zip(lines["length"].tolist(), names, strict=True)), units, AugmentedRows()
+        lengths, units, counts = [0.0] * len(drawn), 0, AugmentedRows()
+        for place, (sample, varied) in share.items():
+            lengths[place] = len(sample.input_ids)
+            units += sum(sample.loss_mask)
+            counts.add(varied)
+        known = list(map(int, self._ranks.sums([*lengths, units, *counts.to_state()])))
+        return list(zip(known, names, strict=False)), known[len(drawn)], AugmentedRows.from_state(known[len(drawn) + 1 :])
 
     def _lines(self, drawn: Sequence[int]) -> NDArray[Any]:
         """Return the lines of the shards' tables of these rows; replayed rows are numbered after the training rows."""
@@ -163,15 +163,16 @@ class Batches:
             lines[chosen] = shard.table[places[chosen] - first]
         return lines
 
-    def _row(self, epoch: int, index: int) -> tuple[Sample, int, int]:
-        """Return a training row in an epoch, the number of its words that were changed, and the number of its words."""
-        sample, changed, seen = self._varied(epoch, index)
-        return self._task.objective.redrawn(sample, epoch, self._training.seed), changed, seen
+    def _row(self, draw: Draw) -> tuple[Sample, AugmentedRows]:
+        """Return a training row as a step learns it, and what was varied in it."""
+        sample, varied = self._varied(draw)
+        # Copies are drawn anew, as an epoch is.
+        return self._task.objective.redrawn(sample, draw.epoch * self._versions + draw.version, self._training.seed), varied
 
-    def _varied(self, epoch: int, index: int) -> tuple[Sample, int, int]:
-        if self._replay is not None and index >= len(self._pieces):
-            return self._replay.shard.sample(index - len(self._pieces)), 0, 0
+    def _varied(self, draw: Draw) -> tuple[Sample, AugmentedRows]:
+        if self._replay is not None and draw.index >= len(self._pieces):
+            return self._replay.shard.sample(draw.index - len(self._pieces)), AugmentedRows()
         if self._augmenter is None:
-            return self._pieces.shard.sample(index), 0, 0
+            return self._pieces.shard.sample(draw.index), AugmentedRows()
         length = self._training.max_sequence_length
-        return self._augmenter.sample(self._task, self._pieces[index], epoch, self._tokenizer, length)
+        return self._augmenter.sample(self._task, self._pieces[draw.index], draw.epoch, draw.version, self._tokenizer, length)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.api.earlierjobs import ContinuedFrom
+from trainer.augmentation.counts import AugmentedRows
 from trainer.evaluation.measurement import Measurement
 from trainer.rank.ledger import Ledger
-from trainer.rank.rows import AugmentedWords
 from trainer.training.loop import StopReason
 
 
@@ -24,7 +24,7 @@ class RunState:
     stop_reason: StopReason | None
     """Why training is over; None if steps are left, also after an interruption."""
     ledger: Ledger
-    words: AugmentedWords
+    varied: AugmentedRows
     baseline: Measurement | None
     """None where the base model is measured after training."""
     weights: str
@@ -48,7 +48,7 @@ class RunState:
         baseline = self.baseline.to_state() if self.baseline is not None else None
         return {
             "step": self.step, "tokensSeen": self.tokens_seen, "worldSize": self.world_size, "stopReason": self.stop_reason,
-            "ledger": self.ledger.to_state(), "augmentation": self.words.to_state(), "baseline": baseline,
+            "ledger": self.ledger.to_state(), "augmentation": self.varied.to_state(), "baseline": baseline,
             "weights": self.weights, "revision": self.revision, "dtype": self.dtype,
             "lossScale": self.loss_scale, "repeatedSteps": self.repeated_steps, "known": list(self.known),
             "length": self.length, "continued": self.continued.to_wire() if self.continued is not None else None,
@@ -66,7 +66,7 @@ class RunState:
             world_size=int(wire["worldSize"]),
             stop_reason=StopReason(wire["stopReason"]) if wire["stopReason"] is not None else None,
             ledger=Ledger.from_state(wire["ledger"]),
-            words=AugmentedWords(*wire["augmentation"]),
+            varied=AugmentedRows.from_state(wire["augmentation"]),
             baseline=Measurement.from_state(wire["baseline"]) if wire["baseline"] is not None else None,
             weights=wire["weights"],
             revision=wire["revision"],

@@ -81,7 +81,7 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
 
         def batches(step: int) -> StepBatches[Batch]:
             prepared = ahead(step)
-            start.words.add(prepared.words)
+            start.varied.add(prepared.varied)
             return prepared.batches
 
         hooks = hooks_of(config, rows, measuring, adapting, sinks, checkpoints, clock)
@@ -162,7 +162,7 @@ def state_at(progress: Progress, loaded: Loaded, start: Start, baseline: Measure
         world_size=loaded.engine.world_size,
         stop_reason=progress.stop_reason if progress.stop_reason is not StopReason.INTERRUPTED else None,
         ledger=start.ledger,
-        words=start.words,
+        varied=start.varied,
         baseline=baseline,
         weights=loaded.provenance.digest,
         revision=loaded.provenance.revision,

@@ -288,6 +288,21 @@ MALFORMED = [
     ),
     Malformed("a part that no job has", resource(evaluation={"ablations": ["luck"]}), ("spec.evaluation.ablations[0]", "earlyStopping")),
     Malformed("no row to learn", resource(data={"train": TRAIN, "maxTrainRows": 0}), ("spec.data.maxTrainRows", "1")),
+    Malformed(
+        "copies beside a share",
+        resource(augmentation={"operations": [{"wordSwap": {}}], "augmentedShare": 0.5, "copiesPerRow": 2}),
+        ("spec.augmentation", "augmentation: give only one of augmentedShare, copiesPerRow"),
+    ),
+    Malformed(
+        "a protected phrase without words",
+        resource(augmentation={"operations": [{"wordSwap": {}}], "protected": [" "]}),
+        ("spec.augmentation.protected[0]", "\\S"),
+    ),
+    Malformed(
+        "more copies than there may be",
+        resource(augmentation={"operations": [{"wordSwap": {}}], "copiesPerRow": 17}),
+        ("spec.augmentation.copiesPerRow", "16"),
+    ),
     Malformed("more attempts than any job has", resource(runPolicy={"maxAttempts": 1000}), ("spec.runPolicy.maxAttempts", "100")),
     Malformed(
         "a toleration of nothing",

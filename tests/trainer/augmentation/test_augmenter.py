@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from finetune.api.augmentation import Augmentation
 from tests.trainer.fixtures.examples import chat, source, text
 from trainer.augmentation.augmenter import Augmenter
+from trainer.augmentation.counts import AugmentedRows
 from trainer.augmentation.words import cut, join
 from trainer.tasks.chat import CHAT
 from trainer.tasks.language_modeling import LANGUAGE_MODELING
@@ -35,19 +36,19 @@ def varied(words: str, *operations: dict[str, Any], epoch: int = 0) -> str:
 
 def test_only_the_users_turns_of_a_chat_are_varied() -> None:
     example = chat("Where is my large car?", "It is in the large house.", "Which large house?", "Mine.", system="Answer large questions.")
-    result, changed, words = augmenter({"synonymReplacement": {"probability": 1.0}}).augment(example, 0, VARY_CHAT)
+    result, counts = augmenter({"synonymReplacement": {"probability": 1.0}}).augment(example, 0, VARY_CHAT)
     assert result.messages is not None
     assert example.messages is not None
     for before, after in zip(example.messages, result.messages, strict=True):
         assert (before.content != after.content) == (before.role == "user")
     assert result.id == example.id
-    assert words == 8
-    assert 2 <= changed <= 8
+    assert counts.seen == 8
+    assert 2 <= counts.changed <= 8
 
 
 def test_the_whole_of_a_plain_text_is_varied() -> None:
-    result, changed, words = augmenter({"wordSwap": {"probability": 1.0}}).augment(text("one two three four"), 0, VARY)
-    assert (result.text, changed, words) == ("two one four three", 4, 4)
+    result, counts = augmenter({"wordSwap": {"probability": 1.0}}).augment(text("one two three four"), 0, VARY)
+    assert (result.text, counts.changed, counts.seen) == ("two one four three", 4, 4)
 
 
 @given(words=TEXTS, seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 1000))
@@ -66,10 +67,10 @@ def test_epochs_and_seeds_give_different_texts() -> None:
 @settings(max_examples=200)
 @given(words=TEXTS, epoch=st.integers(0, 3))
 def test_no_text_becomes_empty_and_counts_fit(words: str, epoch: int) -> None:
-    result, changed, total = augmenter(*EVERYTHING, {"wordDropout": {"probability": 1.0}}).augment(text(words), epoch, VARY)
+    result, counts = augmenter(*EVERYTHING, {"wordDropout": {"probability": 1.0}}).augment(text(words), epoch, VARY)
     assert bool(result.text.strip()) == bool(words.strip())
-    assert 0 <= changed <= total == len(WORD.findall(words))
-    assert changed > 0 or result.text == words
+    assert 0 <= counts.changed <= counts.seen == len(WORD.findall(words))
+    assert counts.unchanged == (result.text == words)
 
 
 @given(TEXTS)
@@ -80,17 +81,47 @@ def test_a_text_is_the_sum_of_its_pieces(words: str) -> None:
 
 def test_the_share_of_rows_that_vary_is_as_asked_and_chosen_again_in_each_epoch() -> None:
     varying = augmenter({"wordSwap": {"probability": 1.0}}, share=0.3)
-    chosen = [{number for number in range(1000) if varying.augment(text(f"row number {number}"), epoch, VARY)[1]} for epoch in range(2)]
+    chosen = [
+        {number for number in range(1000) if varying.augment(text(f"row number {number}"), epoch, VARY)[1].changed} for epoch in range(2)
+    ]
     assert all(len(rows) == pytest.approx(300, abs=45) for rows in chosen)  # three standard deviations
     assert chosen[0] != chosen[1]
 
 
 def test_words_of_rows_that_stay_count_as_words_without_a_change() -> None:
-    assert augmenter({"wordSwap": {"probability": 1.0}}, share=0.0).augment(text("a b c"), 0, VARY) == (
-        text("a b c"),
-        0,
-        3,
-    )
+    result, counts = augmenter({"wordSwap": {"probability": 1.0}}, share=0.0).augment(text("a b c"), 0, VARY)
+    assert (result, counts) == (text("a b c"), AugmentedRows(changed=0, seen=3, original=1))
+
+
+COPIES = {"operations": [{"wordSwap": {"probability": 1.0}}, {"punctuationInsertion": {"probability": 0.5}}], "copiesPerRow": 3}
+
+
+def test_copies_differ_from_the_row_and_from_each_other_and_the_row_itself_stays() -> None:
+    varying, example = Augmenter(Augmentation.model_validate(COPIES), 1), text("please show the large car and the quick answer")
+    results = [varying.augment(example, epoch, VARY, copy) for epoch in range(2) for copy in range(4)]
+    assert [found.text == example.text for found, _ in results] == [True, False, False, False] * 2
+    assert len({found.text for found, _ in results}) == 7
+    assert [(counts.original, counts.generated) for _, counts in results] == [(1, 0), (0, 1), (0, 1), (0, 1)] * 2
+
+
+def test_a_copy_that_comes_out_as_the_row_is_counted_as_unchanged() -> None:
+    _, counts = Augmenter(Augmentation.model_validate(COPIES), 1).augment(text("no"), 0, VARY, 1)
+    assert (counts.generated, counts.unchanged, counts.changed) == (1, 1, 0)
+
+
+def test_what_each_operation_did_is_counted() -> None:
+    _, counts = Augmenter(Augmentation.model_validate(COPIES), 1).augment(text("one two three four"), 0, VARY, 1)
+    report = counts.to_report(["wordSwap", "punctuationInsertion"])
+    assert report["operations"]["wordSwap"] == report["wordsChanged"] == 4
+    assert report["operations"]["punctuationInsertion"] > 0
+    assert report["rows"] == {"original": 0, "generated": 1}
+
+
+def test_examples_are_texts_that_an_epoch_learns_before_and_after() -> None:
+    varying = Augmenter(Augmentation.model_validate(COPIES), 1)
+    rows = [text("no"), *(text(f"row number {number} of many") for number in range(9))]
+    found = varying.examples(LANGUAGE_MODELING, rows, 3)
+    assert found == [(row.text, varying.augment(row, 0, VARY, 1)[0].text) for row in rows[1:4]]
 
 
 @pytest.mark.parametrize(
@@ -126,9 +157,9 @@ def test_dropped_words_take_their_space_along() -> None:
 
 
 def test_about_as_many_words_are_dropped_as_asked() -> None:
-    words = " ".join(f"word{number}" for number in range(5000))
-    _, changed, total = augmenter({"wordDropout": {"probability": 0.1}}).augment(text(words), 0, VARY)
-    assert (changed, total) == (pytest.approx(500, abs=65), 5000)
+    words = " ".join(["word"] * 5000)
+    _, counts = augmenter({"wordDropout": {"probability": 0.1}}).augment(text(words), 0, VARY)
+    assert (counts.changed, counts.seen) == (pytest.approx(500, abs=65), 5000)
 
 
 def test_a_swap_at_the_beginning_keeps_the_capital_in_front() -> None:

@@ -13,8 +13,9 @@ from tests.trainer.fixtures.learned import causal_task
 from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
 from tests.trainer.fixtures.stored import stored_pieces
 from trainer.augmentation.augmenter import Augmenter
+from trainer.augmentation.counts import AugmentedRows
 from trainer.data.shards import Pieces, Shard
-from trainer.rank.rows import AugmentedWords, Batches
+from trainer.rank.rows import Batches
 from trainer.text.pieces import pieces_of
 
 LONG = "The river is green. " * 40
@@ -33,11 +34,11 @@ def dealt(first_step: int, steps: int, *, ranks: int = 1, packed: bool = False, 
     config, tokenizer, pieces = long_texts(**changes)
 
     def take(rank: ThreadRank) -> tuple[list[Counter[int]], list[int]]:
-        words = AugmentedWords()
+        words = AugmentedRows()
         batches = Batches(causal_task(config), config, pieces, tokenizer, cast(Any, rank), packed=packed)
         prepared = [batches.prepare(first_step + step) for step in range(steps)]
         for step in prepared:
-            words.add(step.words)
+            words.add(step.varied)
         taken = [cast(Any, step.batches.micro_batches) for step in prepared]
         return [Counter(token for batch in own for token in batch.targets.tolist()) for own in taken], words.to_state()
 
@@ -102,9 +103,9 @@ def test_a_rank_varies_and_tokenizes_no_row_of_a_step_twice(ranks: int, monkeypa
     varied: list[tuple[int, str]] = []
     sample = Augmenter.sample
 
-    def note(augmenter: Augmenter, task: Any, piece: Any, epoch: int, tokenizer: Any, max_length: int) -> Any:
+    def note(augmenter: Augmenter, task: Any, piece: Any, *others: Any) -> Any:
         varied.append((threading.get_ident(), piece.tokens.id))
-        return sample(augmenter, task, piece, epoch, tokenizer, max_length)
+        return sample(augmenter, task, piece, *others)
 
     monkeypatch.setattr(Augmenter, "sample", note)
     training = {"epochs": 1, "globalBatchSize": 10, "microBatchSize": 1, "maxSequenceLength": 100}
@@ -113,9 +114,26 @@ def test_a_rank_varies_and_tokenizes_no_row_of_a_step_twice(ranks: int, monkeypa
     assert len({row for _, row in varied}) == 10
 
 
-def test_words_that_augmentation_changes_are_counted() -> None:
-    words = AugmentedWords(changed=3, seen=10)
-    words.add(AugmentedWords(1, 10))
-    assert words.to_state() == [4, 20]
-    assert words.to_report() == {"wordsChanged": 4, "words": 20, "changedShare": 0.2}
-    assert AugmentedWords().to_report()["changedShare"] == 0.0
+COPIES = {"operations": [{"wordSwap": {"probability": 0.3}}, {"punctuationInsertion": {"probability": 0.3}}], "copiesPerRow": 3}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_an_epoch_has_each_row_as_it_is_and_its_copies(grouped: bool) -> None:
+    training = {"epochs": 1, "globalBatchSize": 8, "microBatchSize": 1, "maxSequenceLength": 100, "groupByLength": grouped}
+    plain = sum(dealt(0, 5, training=training | {"globalBatchSize": 2})[0], Counter())  # 10 rows
+    with_copies, counts = dealt(0, 5, training=training, augmentation=COPIES)  # 40 rows
+    varied = AugmentedRows.from_state(counts)
+    assert (varied.original, varied.generated) == (10, 30)
+    assert sum((sum(with_copies, Counter()) - plain).values()) >= 3 * sum(plain.values())
+    # Words only change places and marks are put between them: every letter comes four times as often.
+    letters = [token for token in plain if chr(token).isalpha()]
+    assert letters
+    assert {sum(with_copies, Counter())[token] / plain[token] for token in letters} == {4.0}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_copies_depend_on_neither_ranks_nor_interruptions(grouped: bool) -> None:
+    training = {"epochs": 2, "globalBatchSize": 4, "microBatchSize": 1, "maxSequenceLength": 120, "groupByLength": grouped}
+    whole, counts = dealt(0, 20, training=training, augmentation=COPIES)
+    assert dealt(0, 20, ranks=2, training=training, augmentation=COPIES) == (whole, counts)
+    assert dealt(7, 13, ranks=2, packed=True, training=training, augmentation=COPIES)[0] == whole[7:]

@@ -10,13 +10,13 @@ import torch
 from finetune.api.metrics import MetricName
 from finetune.api.record import ModelProvenance
 from finetune.api.sections import Precision
+from trainer.augmentation.counts import AugmentedRows
 from trainer.engine.lossscale import LossScale
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.base import Figure
 from trainer.rank.ledger import Ledger
 from trainer.rank.loading import Loaded
 from trainer.rank.resuming import Start
-from trainer.rank.rows import AugmentedWords
 from trainer.rank.state import RunState
 from trainer.rank.training import state_at
 from trainer.training.loop import Progress, StopReason
@@ -31,7 +31,7 @@ def state_of(reason: StopReason | None, baseline: Measurement | None = BASELINE)
     engine = SimpleNamespace(rank=0, world_size=2, model=torch.nn.Linear(1, 1), loss_scale=LossScale(512.0, 3))
     loaded = Loaded(cast(Any, engine), cast(Any, None), cast(Any, None), None, Precision.FLOAT32, PROVENANCE, padded_because=None)
     progress = Progress(total_steps=9, steps_per_epoch=3.0, step=4, tokens_seen=80, stop_reason=reason, repeated_steps=7)
-    return state_at(progress, loaded, Start(ledger=ledger, words=AugmentedWords(1, 9)), baseline)
+    return state_at(progress, loaded, Start(ledger=ledger, varied=AugmentedRows(1, 9)), baseline)
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_a_state_comes_back_from_its_file_as_it_was(baseline: Measurement | None
     read = RunState.from_wire(json.loads(json.dumps(written.to_wire())))
     assert read.to_wire() == written.to_wire()
     assert (read.step, read.tokens_seen, read.world_size, read.weights, read.dtype) == (4, 80, 2, "sha256:0", "float32")
-    assert (read.words, read.baseline) == (AugmentedWords(1, 9), baseline)
+    assert (read.varied, read.baseline) == (AugmentedRows(1, 9), baseline)

@@ -1,0 +1,87 @@
+"""Numbers, addresses, code, placeholders, negations and the user's phrases survive all operations."""
+
+import itertools
+import random
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune.api.augmentation import Augmentation
+from tests.trainer.fixtures.examples import text
+from trainer.augmentation.augmenter import Augmenter
+from trainer.augmentation.protection import Protection
+from trainer.tasks.language_modeling import LANGUAGE_MODELING
+
+ALL = [
+    {"synonymReplacement": {"probability": 0.7}},
+    {"wordInsertion": {"probability": 0.5}},
+    {"wordSwap": {"probability": 0.7}},
+    {"wordSwap": {"probability": 0.7, "kind": "any"}},
+    {"characterNoise": {"probability": 0.5}},
+    {"characterNoise": {"probability": 0.5, "kind": "keyboard"}},
+    {"punctuationInsertion": {"probability": 0.5}},
+    {"wordDropout": {"probability": 0.7}},
+]
+SCANNER = {"characterNoise": {"probability": 0.5, "kind": "ocr"}}
+KEPT = (
+    "42", "3.14", "$1,234.50", "20%", "2024-05-06", "12:30", "covid19", "5pm", "A4", "https://example.org/a?b=c", "www.example.com",
+    "jane.doe@mail.example.org", "shop.example.com/cart", "`print(x)`", "```\nmake all\n```", "{name}", "{{account_id}}", "${HOME}",
+    "<tag>", "</s>", "<br />", "%s", "%(count)d", "[MASK]", "[INST]", "<|im_start|>user", "<extra_id_0>", "Gold Card", "gold  card", "ACME",
+)  # fmt: skip
+NEGATED = ("not", "no", "never", "don't", "isn’t", "without", "cannot", "Nobody", "nicht", "sin")
+WORDS = ("please", "show", "the", "large", "car", "know", "note", "answer", "buy", "big", "ist", "gold", "quick", "reply", "-", "and")
+
+
+def varied(words: str, *operations: dict[str, object], epoch: int = 0) -> str:
+    section = {"operations": list(operations), "copiesPerRow": 1, "protected": ["gold card", "Acme"]}
+    return Augmenter(Augmentation.model_validate(section), 1).augment(text(words), epoch, LANGUAGE_MODELING.vary, 1)[0].text
+
+
+def in_order(parts: list[str], whole: str) -> bool:
+    place = 0
+    for part in parts:
+        place = whole.find(part, place)
+        if place < 0:
+            return False
+        place += len(part)
+    return True
+
+
+@settings(max_examples=400)
+@given(parts=st.lists(st.sampled_from((*KEPT, *NEGATED, *WORDS)), min_size=1, max_size=12), epoch=st.integers(0, 5))
+@pytest.mark.parametrize("scanned", [False, True])
+def test_what_is_protected_survives_in_its_order(scanned: bool, parts: list[str], epoch: int) -> None:
+    result = varied(" ".join(parts), *ALL, *([SCANNER] if scanned else []), epoch=epoch)
+    assert in_order([part for part in parts if part in KEPT or part in NEGATED], result)
+    pattern = r"(?<!\w)(?:not|no|never|without|cannot|nobody|nicht|sin)(?!\w)|n['’]t(?!\w)"
+    assert len(re.findall(pattern, result, re.I)) == sum(part in NEGATED for part in parts)
+    if not scanned:  # a scanner takes an O for a 0
+        assert re.findall(r"\d", result) == re.findall(r"\d", " ".join(parts))
+
+
+@settings(max_examples=300)
+@given(words=st.text(st.sampled_from("ab no`{}<>|[]%@.:/3,'’- \nA_"), max_size=40), epoch=st.integers(0, 3))
+def test_every_protected_part_of_any_text_is_found_again(words: str, epoch: int) -> None:
+    spans = Protection(["gold card", "Acme"]).spans(words)
+    assert in_order([words[start:end] for start, end in spans], varied(words, *ALL, epoch=epoch))
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("part", KEPT)
+def test_a_protected_part_is_one_span(part: str) -> None:
+    whole = f"see {part} there"
+    assert [whole[start:end].strip() for start, end in Protection(["gold card", "Acme"]).spans(whole)] == [part]
+
+
+@pytest.mark.parametrize("words", ["golden cards", "acmeist", "know nothings", "a < b", "per cent", "end. Next"])
+def test_what_is_not_protected_may_change(words: str) -> None:
+    assert Protection(["gold card", "Acme"]).spans(words) == []
+
+
+def test_long_texts_are_read_in_linear_time() -> None:
+    for unit in ("a", "a.", "{", "<", "`", "a@", "1,", "www.", "<|", "[A", "-"):
+        Protection().spans(unit * 100_000)  # minutes, if a pattern reads the text again from each place
+    rng = random.Random(1)
+    Protection().spans("".join(rng.choice("ab.@{<`1 ") for _ in range(200_000)))
