@@ -1,15 +1,17 @@
-"""Distil the English synonym table of trainer/data/synonyms from the files of WordNet 3.0.
+"""Distil the English synonym table of trainer/augmentation/synonyms from the files of WordNet 3.0.
 
     apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wordnet
-    python scripts/distill_wordnet.py wordnet/usr/share/wordnet trainer/data/synonyms/wordnet.tsv.gz
+    python scripts/distill_wordnet.py wordnet/usr/share/wordnet trainer/augmentation/synonyms/wordnet.tsv.gz
 
-A word keeps the synonyms of its most frequent sense only, and of those the ones for which that sense is common too:
-«bank» becomes no slope. The result is the same byte for byte each time. Test: tests/trainer/augmentation/test_synonyms.py.
+A word is in the table only if one part of speech, and one sense of it, is by far its most common one: nothing tells whether «like» is
+a verb in a text. It keeps the synonyms of that sense, and of those the ones for which that sense is common too: «bank» becomes no slope.
+The result is the same byte for byte each time. Test: tests/trainer/augmentation/test_synonyms.py.
 """
 
 import argparse
 import gzip
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 PARTS_OF_SPEECH = {"noun": "1", "verb": "2", "adj": "3", "adv": "4"}
@@ -18,6 +20,10 @@ SHORTEST_WORD = 3
 MOST_SYNONYMS = 4
 COMMON_SENSES = 2
 """A synonym's first two senses count as common."""
+BY_FAR = 0.75
+"""Share of a word's occurrences that have its most common part of speech."""
+MOST = 0.5
+"""Share of those that have its most common sense."""
 # Words whose work is grammar: WordNet knows some of them as rare nouns (he: helium; or: Oregon).
 FUNCTION_WORDS = frozenset(
     """
@@ -54,25 +60,38 @@ def read_synsets(folder: Path) -> dict[tuple[str, str], list[str]]:
     return synsets
 
 
-def read_frequencies(folder: Path) -> dict[tuple[str, str], int]:
-    """Return (word, part of speech) -> how often the tagged texts of WordNet hold it."""
+def read_frequencies(folder: Path) -> dict[tuple[str, str], dict[int, int]]:
+    """Return (word, part of speech) -> number of the sense -> how often the tagged texts of WordNet hold it."""
     by_number = {number: part for part, number in PARTS_OF_SPEECH.items()} | {"5": "adj"}
-    frequencies: dict[tuple[str, str], int] = defaultdict(int)
+    frequencies: dict[tuple[str, str], dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for line in (folder / "cntlist.rev").read_text().splitlines():
-        sense_key, _, count = line.split()
+        sense_key, number, count = line.split()
         word, _, rest = sense_key.partition("%")
-        frequencies[word, by_number[rest[0]]] += int(count)
+        frequencies[word, by_number[rest[0]]][int(number)] += int(count)
     return frequencies
 
 
-def distil(folder: Path) -> dict[str, list[str]]:
-    """Return word -> synonyms, both single words in lower case."""
+def part_of(word: str, parts: Iterable[str], frequencies: Mapping[tuple[str, str], Mapping[int, int]]) -> str | None:
+    """Return the part of speech that a word nearly always has in its first sense; None if a text leaves that open.
+
+    A word that the tagged texts do not hold must have only one.
+    """
+    counts = {part: sum(frequencies.get((word, part), {}).values()) for part in parts}
+    best = max(counts, key=lambda part: counts[part])
+    if not counts[best]:
+        return best if len(counts) == 1 else None
+    first = frequencies[word, best].get(1, 0)
+    return best if counts[best] >= BY_FAR * sum(counts.values()) and first >= MOST * counts[best] else None
+
+
+def distil(folder: Path) -> dict[str, tuple[str, list[str]]]:
+    """Return word -> part of speech and synonyms, all single words in lower case."""
     senses, synsets, frequencies = read_senses(folder), read_synsets(folder), read_frequencies(folder)
     table = {}
     for word, by_part in senses.items():
-        if not _usable(word):
+        part = part_of(word, by_part, frequencies) if _usable(word) else None
+        if part is None:
             continue
-        part = max(by_part, key=lambda name: (frequencies[word, name], -list(PARTS_OF_SPEECH).index(name)))
         synset = by_part[part][0]
         others = [
             other
@@ -80,13 +99,13 @@ def distil(folder: Path) -> dict[str, list[str]]:
             if other != word and _usable(other) and synset in senses[other].get(part, [])[:COMMON_SENSES]
         ]
         if others:
-            table[word] = others[:MOST_SYNONYMS]
+            table[word] = part, others[:MOST_SYNONYMS]
     return table
 
 
-def write(table: dict[str, list[str]], path: Path) -> None:
-    """Write the table in the form of a user's own dictionary: word, tab, synonyms with commas between."""
-    lines = "".join(f"{word}\t{','.join(table[word])}\n" for word in sorted(table))
+def write(table: dict[str, tuple[str, list[str]]], path: Path) -> None:
+    """Write the table: word, tab, synonyms with commas between, tab, part of speech."""
+    lines = "".join(f"{word}\t{','.join(synonyms)}\t{part}\n" for word, (part, synonyms) in sorted(table.items()))
     # Without a time stamp or name inside, equal tables are equal files.
     with path.open("wb") as file, gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=9, mtime=0) as packed:
         packed.write(lines.encode())

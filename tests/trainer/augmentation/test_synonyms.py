@@ -35,6 +35,11 @@ def test_every_entry_of_the_table_is_a_single_word_that_differs_from_its_synonym
         assert all(synonym.isalpha() for synonym in synonyms)
 
 
+@pytest.mark.parametrize("word", ["like", "will", "account", "change", "need", "transfer", "answer"])
+def test_words_of_several_parts_of_speech_are_left_alone(word: str) -> None:
+    assert word not in wordnet()
+
+
 @pytest.mark.parametrize("word", ["the", "not", "who", "can", "have", "her", "one"])
 def test_words_whose_work_is_grammar_are_left_alone(word: str) -> None:
     assert word not in wordnet()
@@ -119,13 +124,29 @@ def small_wordnet(tmp_path: Path) -> Path:
 def test_a_word_keeps_the_synonyms_of_its_most_frequent_sense(script: ModuleType, small_wordnet: Path) -> None:
     table = script.distil(small_wordnet)
     assert table == {
-        "bank": ["depository"],
-        "depository": ["bank"],
-        "shore": ["bank"],
-        "quick": ["speedy"],
-        "speedy": ["quick"],
-        "rely": ["bank"],
+        "bank": ("noun", ["depository"]),
+        "depository": ("noun", ["bank"]),
+        "shore": ("noun", ["bank"]),
+        "quick": ("adj", ["speedy"]),
+        "speedy": ("adj", ["quick"]),
+        "rely": ("verb", ["bank"]),
     }
+
+
+@pytest.mark.parametrize(
+    ("counts", "kept"),
+    [
+        pytest.param("bank%1:14:00:: 1 20\nbank%2:31:00:: 1 6\n", True, id="a noun by far"),
+        pytest.param("bank%1:14:00:: 1 20\nbank%2:31:00:: 1 8\n", False, id="often a verb"),
+        pytest.param("bank%1:14:00:: 1 5\nbank%1:17:01:: 2 6\n", False, id="another sense is as common"),
+        pytest.param("", False, id="unknown"),
+    ],
+)
+def test_a_word_is_left_alone_whose_part_of_speech_or_sense_a_text_leaves_open(
+    script: ModuleType, small_wordnet: Path, counts: str, kept: bool
+) -> None:
+    (small_wordnet / "cntlist.rev").write_text(counts)
+    assert ("bank" in script.distil(small_wordnet)) == kept
 
 
 def test_distilling_twice_gives_the_same_bytes(small_wordnet: Path) -> None:
@@ -135,4 +156,4 @@ def test_distilling_twice_gives_the_same_bytes(small_wordnet: Path) -> None:
         subprocess.run([sys.executable, str(SCRIPT), str(small_wordnet), str(path)], check=True, capture_output=True, timeout=60)
         outputs.append(path.read_bytes())
     assert outputs[0] == outputs[1]
-    assert gzip.decompress(outputs[0]).decode().startswith("bank\tdepository\n")
+    assert gzip.decompress(outputs[0]).decode().startswith("bank\tdepository\tnoun\n")

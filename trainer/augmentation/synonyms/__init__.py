@@ -1,6 +1,6 @@
 """Reads synonym tables: the one derived from WordNet in this folder, or the user's own in the same format.
 
-A line is a word, a tab, and its synonyms separated by commas. Tests: tests/trainer/augmentation/test_synonyms.py.
+A line is a word, a tab, and its synonyms separated by commas; in the former a tab and the part of speech follow. Tests: tests/trainer/augmentation/test_synonyms.py.
 """
 
 import gzip
@@ -21,9 +21,10 @@ EXAMPLE = "write the word, a tab, and its synonyms separated by commas"
 
 @cache
 def wordnet() -> Synonyms:
-    """Return the English table; about 33,000 words."""
+    """Return the English table; about 31,000 words, each of which nearly always has one part of speech and one sense."""
     packed = files(__package__).joinpath("wordnet.tsv.gz").read_bytes()
-    return parse("wordnet.tsv.gz", "wordnet.tsv.gz", enumerate(gzip.decompress(packed).decode().splitlines(), start=1))
+    lines = (line.rpartition("\t")[0] for line in gzip.decompress(packed).decode().splitlines())  # without the part of speech
+    return parse("wordnet.tsv.gz", "wordnet.tsv.gz", enumerate(lines, start=1))
 
 
 def read_dictionary(field: str, path: Path) -> Synonyms:
