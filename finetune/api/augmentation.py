@@ -1,4 +1,5 @@
-"""The section of a job that says how training texts are varied. The trainer reads it as the user wrote it, but for the path of a table.
+"""The section of a job that says how training texts are varied. The trainer reads it as the user wrote it, but for the places of tables
+and models, which become paths.
 
 A sentence under each field is its documentation: it appears in the CRD and so in `kubectl explain`. Tests:
 tests/finetune/api/test_augmentation.py, tests/finetune/api/test_schema.py, tests/integration/test_malformed_jobs.py.
@@ -10,8 +11,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from finetune.api.base import WireModel, at_most_one, exactly_one
-from finetune.api.sources import FileSource
+from finetune.api.base import Rule, WireModel, at_most_one, exactly_one
+from finetune.api.sources import FileSource, ModelSource
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 USUAL_SHARE = 0.3
@@ -95,7 +96,62 @@ class CharacterNoise(WireModel):
     )
 
 
-OPERATIONS = ("synonym_replacement", "word_insertion", "word_dropout", "word_swap", "punctuation_insertion", "character_noise")
+PLACEHOLDER = "{text}"
+"""Stands for the text in a prompt."""
+REWRITING_PROMPT = (
+    "Rewrite the following text in other words. Keep its meaning, its language, and all names and numbers."
+    " Answer with the rewritten text alone.\n\n{text}"
+)
+
+
+def _no_token(name: str) -> Rule:
+    return Rule(
+        f"!has(self.{name}.tokenSecret)",
+        lambda operation: getattr(operation, name).token_secret is None,
+        f"{name}.tokenSecret: the token of spec.model.tokenSecret is used; remove it here",
+    )
+
+
+class Rewriting(WireModel):
+    """Replace whole texts by what a model wrote before training began."""
+
+    variants: Annotated[int, Field(ge=1, le=8)] = Field(2, description="Texts that are written for each one, of which one is drawn.")
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = Field(
+        128, description="Tokens of a written text, at most; one that reaches them is left out."
+    )
+    temperature: Annotated[float, Field(gt=0, le=5)] = Field(0.8, description="How freely the model writes.")
+    probability: Probability = Field(0.5, description="Chance of each text that has a variant.")
+
+
+class Paraphrase(Rewriting):
+    """Replace whole texts by what a model wrote in other words before training began."""
+
+    model: ModelSource = Field(description="The model that writes: one that follows instructions, or an encoder-decoder.")
+    prompt: str = Field(REWRITING_PROMPT, min_length=1, max_length=4096, description="What the model is told, with {text} in it.")
+
+    rules = (
+        Rule(
+            "self.prompt.contains('{text}')",
+            lambda paraphrase: PLACEHOLDER in paraphrase.prompt,
+            "paraphrase.prompt: has no {text}, which stands for the text to rewrite; add it",
+        ),
+        _no_token("model"),
+    )
+
+
+class BackTranslation(Rewriting):
+    """Replace whole texts by their translation into another language and back, made before training began."""
+
+    there: ModelSource = Field(description="An encoder-decoder that translates from the language of the texts into another one.")
+    back: ModelSource = Field(description="An encoder-decoder that translates back.")
+
+    rules = (_no_token("there"), _no_token("back"))
+
+
+OPERATIONS = (
+    "synonym_replacement", "word_insertion", "word_dropout", "word_swap", "punctuation_insertion", "character_noise", "paraphrase",
+    "back_translation",
+)  # fmt: skip
 """Members of an operation; one is given."""
 
 
@@ -109,6 +165,13 @@ class AugmentationOperation(WireModel):
     punctuation_insertion: PunctuationInsertion | None = Field(None, description="Insert punctuation marks.")
     character_noise: CharacterNoise | None = Field(None, description="Make typing errors, or those of a scanner.")
 
+    paraphrase: Paraphrase | None = Field(
+        None, description="Replace whole texts by paraphrases of a model. Comes before other operations. Not for language-modeling."
+    )
+    back_translation: BackTranslation | None = Field(
+        None, description="Replace whole texts by translations there and back. Comes before other operations. Not for language-modeling."
+    )
+
     rules = (exactly_one(*OPERATIONS, what="augmentation.operations"),)
 
     @property
@@ -116,6 +179,19 @@ class AugmentationOperation(WireModel):
         """The operation's name on the wire."""
         fields = type(self).model_fields
         return next(str(fields[name].alias) for name in OPERATIONS if getattr(self, name) is not None)
+
+    @property
+    def rewriting(self) -> Paraphrase | BackTranslation | None:
+        """How a model writes the variants of whole texts; None for an operation without a model."""
+        return self.paraphrase or self.back_translation
+
+    def models(self) -> Iterator[tuple[str, ModelSource]]:
+        """Yield the models that write, by the member that names them, in the order in which they are used."""
+        if self.paraphrase is not None:
+            yield "model", self.paraphrase.model
+        if self.back_translation is not None:
+            yield "there", self.back_translation.there
+            yield "back", self.back_translation.back
 
     @property
     def synonyms(self) -> Synonyms | None:
@@ -163,6 +239,12 @@ class Augmentation(WireModel):
     def row_versions(self) -> int:
         """How often an epoch has each row: once, and its copies."""
         return 1 + (self.copies_per_row or 0)
+
+    def models(self) -> Iterator[tuple[int, str, str, ModelSource]]:
+        """Yield index, member, field and place of each model that writes variants of texts."""
+        for index, operation in enumerate(self.operations):
+            for member, model in operation.models():
+                yield index, member, f"augmentation.operations[{index}].{operation.name}.{member}", model
 
     def dictionaries(self) -> Iterator[tuple[int, str, FileSource]]:
         """Yield index, field and place of each operation's own table of synonyms."""

@@ -97,9 +97,13 @@ def _resolve_model(model: ModelSource, resolve_file: ResolveFile, resolve_job: R
     if model.fine_tune_job is not None:
         earlier = resolve_job(NamedJob(MODEL_OF_JOB, model.fine_tune_job.name))
         return RunModel(path=f"{earlier.path}/{MODEL}/{Export.MERGED.value}", fine_tune_job=earlier)
+    return _resolve_place(model, resolve_file, "model")
+
+
+def _resolve_place(model: ModelSource, resolve_file: ResolveFile, field: str) -> ModelSource:
     if model.persistent_volume_claim is None and model.path is None:
         return model
-    path = resolve_file(FileReference("model", claim=model.persistent_volume_claim, path=model.path))
+    path = resolve_file(FileReference(field, claim=model.persistent_volume_claim, path=model.path))
     return model.model_copy(update={"persistent_volume_claim": None, "path": path})
 
 
@@ -122,13 +126,17 @@ def _resolve_source(source: S, field: str, resolve_file: ResolveFile) -> S:
 
 def _resolve_augmentation(augmentation: Augmentation, resolve_file: ResolveFile) -> Augmentation:
     operations = list(augmentation.operations)
+
+    def change(index: int, name: str, member: str, value: object) -> None:
+        part = getattr(operations[index], name)
+        operations[index] = operations[index].model_copy(update={name: part.model_copy(update={member: value})})
+
     for index, field, dictionary in augmentation.dictionaries():
-        operation = operations[index]
-        table = operation.synonyms
-        if table is not None:
-            found = table.model_copy(update={"dictionary": _resolve_source(dictionary, field, resolve_file)})
-            name = "synonym_replacement" if operation.synonym_replacement is not None else "word_insertion"
-            operations[index] = operation.model_copy(update={name: found})
+        name = "synonym_replacement" if operations[index].synonym_replacement is not None else "word_insertion"
+        change(index, name, "dictionary", _resolve_source(dictionary, field, resolve_file))
+    for index, member, field, model in augmentation.models():
+        name = "paraphrase" if operations[index].paraphrase is not None else "back_translation"
+        change(index, name, member, _resolve_place(model, resolve_file, field))
     return augmentation.model_copy(update={"operations": operations})
 
 

@@ -36,6 +36,8 @@ class TimedStage(StrEnum):
     """What the start of the ranks takes after the tokens: it begins beside the checks. Up to the first line of rank 0's own work.
 
     Its processor time is all that rank 0 has used until then."""
+    REWRITING = "rewriting"
+    """Models write variants of the training texts, for augmentation."""
     LOAD = "load"
     """Imports, weights and engine of rank 0."""
     RESUME = "resume"

@@ -16,6 +16,7 @@ from trainer.augmentation.counts import NAMES, AugmentedRows
 from trainer.augmentation.noise import make_errors
 from trainer.augmentation.operations import drop_words, insert_marks, insert_synonyms, replace_by_synonyms, swap_words
 from trainer.augmentation.protection import Protection
+from trainer.augmentation.rewritten import NONE, Rewritten, Variants
 from trainer.augmentation.synonyms import Synonyms, read_dictionary, wordnet
 from trainer.augmentation.words import Operation, cut, join
 from trainer.data.files import path_of
@@ -31,14 +32,23 @@ LOOKED_AT = 100
 
 
 class Augmenter:
-    """Applies the operations of a job; raises InputError if the user's dictionary is invalid."""
+    """Applies the operations of a job; raises InputError if the user's dictionary is invalid.
 
-    def __init__(self, augmentation: Augmentation, seed: int) -> None:
-        self._share, self._seed = augmentation.share, seed
+    `rewritten` is what models wrote for the operations that replace whole texts, which come first.
+    """
+
+    def __init__(self, augmentation: Augmentation, seed: int, rewritten: Rewritten = NONE) -> None:
+        self._share, self._seed, self._rewritten = augmentation.share, seed, rewritten
+        self._rewriting = [
+            (index, NAMES.index(operation.name), operation.rewriting.probability)
+            for index, operation in enumerate(augmentation.operations)
+            if operation.rewriting is not None
+        ]
         self._protection = Protection(augmentation.protected or ())
         self._operations = [
             (NAMES.index(operation.name), _operation(f"augmentation.operations[{index}]", operation))
             for index, operation in enumerate(augmentation.operations)
+            if operation.rewriting is None
         ]
 
     def sample(
@@ -98,11 +108,24 @@ class Augmenter:
         return random_for("augment", self._seed, epoch, example.id, *([copy] if copy else []))
 
     def _changed(self, text: str, rng: random.Random, counts: AugmentedRows) -> str:
-        pieces = cut(text, self._protection)
+        other = self._instead_of(text, rng, counts)
+        pieces = cut(other, self._protection)
         for name, operation in self._operations:
             counts.operations[name] += operation(pieces, rng)
-        counts.changed += sum((piece.changed or piece.dropped) and not piece.inserted for piece in pieces)
-        return join(pieces) if any(piece.changed or piece.dropped or piece.inserted for piece in pieces) else text
+        if other != text:
+            counts.changed += len(WORD.findall(text))
+        else:
+            counts.changed += sum((piece.changed or piece.dropped) and not piece.inserted for piece in pieces)
+        return join(pieces) if any(piece.changed or piece.dropped or piece.inserted for piece in pieces) else other
+
+    def _instead_of(self, text: str, rng: random.Random, counts: AugmentedRows) -> str:
+        """Return one of the variants that a model wrote of a text, or the text."""
+        for index, name, probability in self._rewriting:
+            variants = self._rewritten.get((index, text), Variants()).texts
+            if variants and rng.random() < probability:
+                counts.operations[name] += 1
+                return rng.choice(variants)
+        return text
 
 
 def _operation(field: str, operation: AugmentationOperation) -> Operation:

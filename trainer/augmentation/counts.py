@@ -30,7 +30,7 @@ class AugmentedRows:
     unchanged: int = 0
     """Those of them that came out as they were."""
     operations: list[int] = field(default_factory=lambda: [0] * len(NAMES))
-    """Words that each operation changed, moved, left out or inserted; marks, for punctuation."""
+    """Words that each operation changed, moved, left out or inserted; marks, for punctuation; texts, where a model wrote others."""
 
     @classmethod
     def from_state(cls, counts: Sequence[int]) -> Self:

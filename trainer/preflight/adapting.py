@@ -132,7 +132,7 @@ def replay_findings(config: TrainConfig, task: Task[Any], dataset: Dataset, toke
         return []
     length = config.training.max_sequence_length
     own, rows = (task.count(side, tokenizer, length).pieces for side in (dataset.train, dataset.replay))
-    replayed = epoch_rows(own, config) - own
+    replayed = epoch_rows(own, config) - config.epoch_rows(own)
     if replayed <= rows:
         return []
     return [f"{REPLAY}: an epoch draws {replayed} rows of {rows}, so each comes {replayed / rows:.3g} times; give more, or lower share"]

@@ -3,8 +3,8 @@
 Test: tests/trainer/preflight/test_inputs.py.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from trainer.preflight.architecture import configuration_of, limits_of, task_for
 from trainer.preflight.aside import ModelChecks
 from trainer.preflight.doctor import examine
 from trainer.preflight.prepare import prepare
+from trainer.preflight.rewriters import Rewriter, digests_of, rewriters_of
 from trainer.preflight.shardkeys import shard_keys
 from trainer.preflight.tokens import Tokens, found_earlier, on_disk, write_tokens
 from trainer.storage.digest import sha256_of
@@ -64,6 +65,8 @@ class Inputs:
     """How far domain and general texts are apart; None without plain texts of both."""
     found: tuple[str, ...] = ()
     """The data sets whose tokens an earlier start left in the output folder, such as data.train."""
+    rewriters: Mapping[str, Rewriter] = field(default_factory=dict)
+    """The models that write variants of training texts, by the fields that name them."""
     tokens: Tokens | None = None
     """All rows as the model sees them; None until `with_tokens`."""
 
@@ -86,15 +89,15 @@ class Inputs:
 
     def digests(self, config: TrainConfig) -> dict[str, str]:
         """Return the hex sha256 of the contents of the job's files, by the field that names them: paths do not identify content."""
-        found = {field: digest_of(rows) for field, rows in self.dataset.sides().items()}
+        found = {name: digest_of(rows) for name, rows in self.dataset.sides().items()}
         if self.template_time is not None:
             found[TIME_FIELD] = self.template_time
         if self.weights_digest is not None:
             found[self.located.field] = model_digest(self.located, self.weights_digest)
-        for _, field, table in config.augmentation.dictionaries() if config.augmentation else ():
+        for _, name, table in config.augmentation.dictionaries() if config.augmentation else ():
             if table.path is not None:
-                found[field] = sha256_of(Path(table.path))
-        return found
+                found[name] = sha256_of(Path(table.path))
+        return found | digests_of(self.rewriters)
 
     def describe(self, config: TrainConfig) -> list[str]:
         """Return what was found and what would be done, one line each, for `finetune check`."""
@@ -135,8 +138,13 @@ def _varied(config: TrainConfig, task: Task[Any], dataset: Dataset, rows: int) -
     epoch = f"an epoch has {config.epoch_rows(rows)} rows: {rows}, and {rows * copies} varied copies" if copies else ""
     share = "" if copies else f"{config.augmentation.share:.0%} of the rows are varied in each epoch, in place of the rows as they are"
     examples = Augmenter(config.augmentation, config.training.seed).examples(task, dataset.train, SHOWN)
-    lines = pair_lines(examples) or ["none of the first rows comes out changed"]
-    return [f"augmented   {epoch or share}", *(f"varied      {line}" for line in lines)]
+    written = any(operation.rewriting is not None for operation in config.augmentation.operations)
+    lines = pair_lines(examples) or (["none of the first rows comes out changed"] if not written else [])
+    return [
+        f"augmented   {epoch or share}",
+        *(f"varied      {line}" for line in lines),
+        *(["rewritten   texts are written by models once the run begins, before training"] if written else []),
+    ]
 
 
 def tokenizer_for(task: Task[Any], located: LocatedModel, template_time: str | None = None) -> Any:
@@ -181,6 +189,7 @@ def check_inputs(
             task.check_held_out(rows)
         tokenizer = tokenizer_for(task, located, template_time)
         task = task.fitting(tokenizer)
+        rewriters = rewriters_of(config, task)
         shown = template_time if task.depends_on_time(tokenizer) else None
         keys = shard_keys(task, config, dataset, tokenizer, shown)
         begin(TimedStage.DOCTOR)
@@ -198,7 +207,5 @@ def check_inputs(
         digest = model.weights_digest()
         if digest is not None:
             made_by(located.request, digest)  # refuses weights that an earlier job did not make
-    shift = shift_of(dataset, task, tokenizer)
-    return Inputs(
-        task, dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, shift, found_earlier(dataset, data, keys)
-    )
+    shift, earlier = shift_of(dataset, task, tokenizer), found_earlier(dataset, data, keys)
+    return Inputs(task, dataset, located, tokenizer, (*dataset.findings, *findings), digest, shown, shift, earlier, rewriters)

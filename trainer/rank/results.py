@@ -20,6 +20,7 @@ from finetune.api.sections import Export
 from finetune.api.sources import Initialization
 from finetune.system.memory import peak_bytes
 from trainer.augmentation.augmenter import Augmenter
+from trainer.augmentation.rewritten import to_report
 from trainer.engine.base import Engine
 from trainer.engine.precision import DTYPES, exact_products
 from trainer.engine.state import PARAMETERS
@@ -298,8 +299,10 @@ def augmented(trained: TrainedRun) -> dict[str, Any] | None:
         return None
     examples: list[tuple[str, str]] = []
     with contextlib.suppress(InputError):  # a table of the user's own that was removed since training began
-        examples = Augmenter(config, work.config.training.seed).examples(work.inputs.task, work.inputs.dataset.train, EXAMPLES)
-    return trained.start.varied.to_report([operation.name for operation in config.operations], examples)
+        varying = Augmenter(config, work.config.training.seed, trained.rows.rewritten)
+        examples = varying.examples(work.inputs.task, work.inputs.dataset.train, EXAMPLES)
+    report = trained.start.varied.to_report([operation.name for operation in config.operations], examples)
+    return report | ({"paraphrases": to_report(trained.rows.rewritten)} if trained.rows.rewritten else {})
 
 
 def training_summary(trained: TrainedRun) -> TrainingSummary:

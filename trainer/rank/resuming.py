@@ -43,13 +43,15 @@ class Start:
     repeated_steps: int = 0
     continued: ContinuedFrom | None = None
     """The run that this one went on from, now or in an earlier attempt."""
+    rewritten: str = ""
+    """Digest of what models wrote in place of training texts."""
 
     @classmethod
     def at(cls, state: RunState) -> "Start":
         """Return the start for the state of a checkpoint."""
         return cls(
             state.step, state.tokens_seen, state.stop_reason, state.ledger, state.varied, state.baseline, state.repeated_steps,
-            state.continued,
+            state.continued, state.rewritten,
         )  # fmt: skip
 
     def going_on(self, continued: ContinuedFrom) -> "Start":

@@ -4,7 +4,7 @@ Test: tests/trainer/rank/test_rows.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from finetune.api.trainconfig import TrainConfig
 from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.counts import AugmentedRows
+from trainer.augmentation.rewritten import NONE, Rewritten
 from trainer.data.rows import Dataset, Sample
 from trainer.data.sampler import Order, order_of
 from trainer.data.shards import LINE, Pieces, Samples
@@ -36,6 +37,8 @@ class Rows:
     """Rows of another domain that are trained along, never varied."""
     general: Sequence[Sample] = ()
     domain: Sequence[Sample] = ()
+    rewritten: Rewritten = field(default_factory=dict)
+    """What models wrote in place of training texts."""
 
     @classmethod
     def of(cls, dataset: Dataset, tokens: Tokens) -> "Rows":
@@ -89,7 +92,7 @@ class Batches:
 
     def __init__(
         self, task: Task[Any], config: TrainConfig, pieces: Pieces, tokenizer: Any, engine: Engine, *, packed: bool = False,
-        replay: Pieces | None = None,
+        replay: Pieces | None = None, rewritten: Rewritten = NONE,
     ) -> None:  # fmt: skip
         self._task = task
         self._training, self._pieces, self._tokenizer, self._engine = config.training, pieces, tokenizer, engine
@@ -97,7 +100,7 @@ class Batches:
         self._packed, self._deal = packed, deal_packed if packed else deal
         self._versions = config.augmentation.row_versions if config.augmentation else 1
         self._order = order_for(config, pieces, replay)
-        self._augmenter = Augmenter(config.augmentation, config.training.seed) if config.augmentation else None
+        self._augmenter = Augmenter(config.augmentation, config.training.seed, rewritten) if config.augmentation else None
         self._ranks = engine.ranks_aside() if self._augmenter is not None else None
 
     def prepare(self, step: int) -> PreparedStep:

@@ -5,8 +5,11 @@ The base model is measured last where training leaves it as it is (LoRA), so tha
 Test: tests/trainer/rank/test_run.py (real Ray, a small model), tests/trainer/rank/test_results.py (one rank, no Ray).
 """
 
+from dataclasses import replace
+
 from finetune.api.record import OutputRecord
 from finetune.api.timings import TimedStage
+from trainer.augmentation.rewritten import NONE, Rewritten
 from trainer.model.packing import layout_finding
 from trainer.rank.adapting import Adapting
 from trainer.rank.assignment import Assignment
@@ -19,6 +22,7 @@ from trainer.rank.outbox import Outbox
 from trainer.rank.recomputing import with_recomputation
 from trainer.rank.results import TestFigures, TrainedRun, add_exports, existing_report, write_results
 from trainer.rank.resuming import resume
+from trainer.rank.rewriting import check_same, rewrite
 from trainer.rank.rows import Rows
 from trainer.rank.training import train_model
 from trainer.reporting.messages import Silent
@@ -27,15 +31,20 @@ from trainer.training.loop import StopReason
 
 def execute(work: Assignment) -> None:
     """Run to the end, or until the driver asks to stop."""
+    if work.inputs.rewriters:
+        work.clock.begin(TimedStage.REWRITING)
+    rewritten = rewrite(work)
+    if rewritten is None:
+        return
     work.clock.begin(TimedStage.LOAD)
     loaded = load(work.config, work.inputs)
     collect_as_usual()
-    run_loaded(work, loaded)
+    run_loaded(work, loaded, rewritten)
     # Others may still read what rank 0 has given them, from its process. A rank that fails never comes here, and ends the wait.
     loaded.engine.wait_for_all()
 
 
-def run_loaded(work: Assignment, loaded: Loaded) -> None:
+def run_loaded(work: Assignment, loaded: Loaded, rewritten: Rewritten = NONE) -> None:
     """Do all that comes after loading."""
     config, dataset, store, clock = work.config, work.inputs.dataset, work.checkpoints(), work.clock
     outbox = Outbox(work.sender if loaded.engine.rank == 0 else Silent(), work.inputs.findings)
@@ -47,11 +56,12 @@ def run_loaded(work: Assignment, loaded: Loaded) -> None:
     for finding in loaded.findings:
         if finding not in outbox.warnings:
             outbox.warn(finding)
-    rows = Rows.of(dataset, work.inputs.written_tokens)
+    rows = replace(Rows.of(dataset, work.inputs.written_tokens), rewritten=rewritten)
     loaded = with_recomputation(config, loaded, at_once(config, rows, packed=loaded.packed))
 
     clock.begin(TimedStage.RESUME)
     start = resume(work, loaded, store, outbox)
+    check_same(start.rewritten, rewritten)
     measuring = Measuring(work.inputs.task, config, dataset, loaded, rows, start.ledger, outbox)
     adapting = Adapting(config, measuring)
     baseline = start.baseline or base_of_main(work, loaded)

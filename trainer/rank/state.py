@@ -42,6 +42,8 @@ class RunState:
     """The run that it went on from."""
     known: tuple[str, ...] = ()
     """What the task knew of the training rows, such as the names of the classes."""
+    rewritten: str = ""
+    """Digest of what models wrote in place of training texts; empty without any."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the content of the checkpoint's state.json."""
@@ -50,7 +52,7 @@ class RunState:
             "step": self.step, "tokensSeen": self.tokens_seen, "worldSize": self.world_size, "stopReason": self.stop_reason,
             "ledger": self.ledger.to_state(), "augmentation": self.varied.to_state(), "baseline": baseline,
             "weights": self.weights, "revision": self.revision, "dtype": self.dtype,
-            "lossScale": self.loss_scale, "repeatedSteps": self.repeated_steps, "known": list(self.known),
+            "lossScale": self.loss_scale, "repeatedSteps": self.repeated_steps, "known": list(self.known), "rewritten": self.rewritten,
             "length": self.length, "continued": self.continued.to_wire() if self.continued is not None else None,
         }  # fmt: skip
 
@@ -76,4 +78,5 @@ class RunState:
             known=tuple(wire.get("known", ())),
             length=wire.get("length"),
             continued=ContinuedFrom.model_validate(wire["continued"]) if wire.get("continued") is not None else None,
+            rewritten=wire.get("rewritten", ""),
         )

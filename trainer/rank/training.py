@@ -16,6 +16,7 @@ from finetune.api.sections import Regularization
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.memory import begin_peak
+from trainer.augmentation.rewritten import digest_of
 from trainer.data.sampler import steps_total
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.validation import ValidationResult
@@ -69,9 +70,12 @@ def train_model(work: Assignment, loaded: Loaded, rows: Rows, start: Start, base
 
     def state(progress: Progress) -> dict[str, Any]:
         at = state_at(progress, loaded, start, baseline)
-        return replace(at, known=work.inputs.task.known, length=length_of(config.lineage())).to_wire()
+        return replace(at, known=work.inputs.task.known, length=length_of(config.lineage()), rewritten=rewritten).to_wire()
 
-    prepare = Batches(work.inputs.task, config, rows.train, loaded.tokenizer, engine, packed=loaded.packed, replay=rows.replay).prepare
+    rewritten = digest_of(rows.rewritten) if rows.rewritten else ""
+    prepare = Batches(
+        work.inputs.task, config, rows.train, loaded.tokenizer, engine, packed=loaded.packed, replay=rows.replay, rewritten=rows.rewritten
+    ).prepare
     timers = Timers(lambda: clock.within(TimedStage.CHECKPOINTS), lambda: clock.beside(TimedStage.SAVING))
     with (
         open_sinks(work, engine.rank, start.step) as sinks,

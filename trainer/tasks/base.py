@@ -103,6 +103,8 @@ class Task(ABC, Generic[E]):
     """The kind of model that learns it in this way."""
     cuts: ClassVar[bool] = False
     """Whether a long example becomes several samples."""
+    rewritable: ClassVar[bool] = True
+    """Whether a model may write other texts in place of those that augmentation touches: not where they are what is learned."""
     answers: ClassVar[tuple[str, ...]] = ()
     """Columns (members of `columns`) that a row needs to be learned from, and not to be asked about."""
 

@@ -45,6 +45,7 @@ class Texts(Task[TextExample]):
 
     facts = FACTS[TaskName.LANGUAGE_MODELING]
     cuts = True
+    rewritable = False
 
     def choose_columns(self, field: str, given: Columns, names: list[str], first: FirstRows | None) -> Layout:
         """Choose the column that the job names, else the only one with a well-known name."""

@@ -21,7 +21,12 @@ EVERYTHING: dict[str, Any] = {
         "validation": [{"persistentVolumeClaim": {"claimName": "data", "path": "val.parquet"}}],
     },
     "augmentation": {
-        "operations": [{"wordSwap": {}}, {"synonymReplacement": {"dictionary": {"configMap": {"name": "words", "key": "w.tsv"}}}}]
+        "operations": [
+            {"wordSwap": {}},
+            {"synonymReplacement": {"dictionary": {"configMap": {"name": "words", "key": "w.tsv"}}}},
+            {"paraphrase": {"model": {"persistentVolumeClaim": {"claimName": "writers", "path": "small"}}}},
+            {"backTranslation": {"there": {"name": "org/there"}, "back": {"persistentVolumeClaim": {"claimName": "back"}}}},
+        ]
     },
 }
 
@@ -41,6 +46,8 @@ def test_every_place_is_listed_with_its_field() -> None:
         ("data.train[2]", "here.csv"),
         ("data.validation[0]", "data"),
         ("augmentation.operations[1].synonymReplacement.dictionary", "words"),
+        ("augmentation.operations[2].paraphrase.model", "writers"),
+        ("augmentation.operations[3].backTranslation.back", "back"),
     ]
     assert [reference.field for reference in local_paths(spec_of(**EVERYTHING))] == ["data.train[2]"]
 
@@ -55,6 +62,9 @@ def test_resolving_replaces_places_by_paths_and_nothing_else() -> None:
         {"path": "/files/data.train[2]", "format": "csv"},
     ]
     assert wire["augmentation"]["operations"][1]["synonymReplacement"]["dictionary"]["path"].endswith(".dictionary")
+    assert wire["augmentation"]["operations"][2]["paraphrase"]["model"] == {"path": "/files/augmentation.operations[2].paraphrase.model"}
+    there, back = (wire["augmentation"]["operations"][3]["backTranslation"][name] for name in ("there", "back"))
+    assert (there, back) == ({"name": "org/there"}, {"path": "/files/augmentation.operations[3].backTranslation.back"})
     assert wire["training"] == spec_of(**EVERYTHING).to_wire()["training"]
 
 

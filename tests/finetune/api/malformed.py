@@ -303,6 +303,16 @@ MALFORMED = [
         resource(augmentation={"operations": [{"wordSwap": {}}], "copiesPerRow": 17}),
         ("spec.augmentation.copiesPerRow", "16"),
     ),
+    Malformed(
+        "a prompt without the text",
+        resource(augmentation={"operations": [{"paraphrase": {"model": {"name": "a/b"}, "prompt": "Say it again."}}]}),
+        ("spec.augmentation.operations[0].paraphrase", "paraphrase.prompt: has no {text}"),
+    ),
+    Malformed(
+        "a token for a model that writes",
+        resource(augmentation={"operations": [{"paraphrase": {"model": {"name": "a/b", "tokenSecret": {"name": "a", "key": "b"}}}}]}),
+        ("spec.augmentation.operations[0].paraphrase", "model.tokenSecret: the token of spec.model.tokenSecret is used"),
+    ),
     Malformed("more attempts than any job has", resource(runPolicy={"maxAttempts": 1000}), ("spec.runPolicy.maxAttempts", "100")),
     Malformed(
         "a toleration of nothing",

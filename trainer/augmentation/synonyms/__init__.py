@@ -1,6 +1,7 @@
 """Reads synonym tables: the one derived from WordNet in this folder, or the user's own in the same format.
 
-A line is a word, a tab, and its synonyms separated by commas; in the former a tab and the part of speech follow. Tests: tests/trainer/augmentation/test_synonyms.py.
+A line is a word, a tab, and its synonyms separated by commas; in the former a tab and the part of speech follow.
+Tests: tests/trainer/augmentation/test_synonyms.py.
 """
 
 import gzip

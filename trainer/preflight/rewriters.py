@@ -1,0 +1,74 @@
+"""The models that write variants of training texts: found, known to write, and identified, before anything starts.
+
+Test: tests/trainer/preflight/test_rewriters.py.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from finetune.api.errors import InputError
+from finetune.api.sources import ModelSource
+from finetune.api.tasks import ModelFamily
+from finetune.api.trainconfig import TrainConfig
+from trainer.model.identity import model_digest
+from trainer.model.location import LocatedModel, locate
+from trainer.model.weights import weights_digest
+from trainer.preflight.architecture import configuration_of, family_of
+from trainer.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Rewriter:
+    """A model that writes."""
+
+    located: LocatedModel
+    kind: ModelFamily
+    digest: str
+    """Of weights and small files; of a model on the hub, its commit."""
+
+
+def rewriters_of(config: TrainConfig, task: Task[Any]) -> dict[str, Rewriter]:
+    """Return the models of a job's augmentation by the fields that name them; raises InputError for one that cannot write.
+
+    Those on the hub are checked without their weights.
+    """
+    found: dict[str, Rewriter] = {}
+    for index, member, field, model in config.augmentation.models() if config.augmentation else ():
+        if not task.rewritable:
+            problem = f"task {task.facts.name} learns the texts themselves, which a model may not replace"
+            raise InputError(f"augmentation.operations[{index}]", problem, "choose an operation on words")
+        with named(field):
+            located = located_at(field, model, weights=False)
+            kind = family_of(configuration_of(located))
+        wanted = (ModelFamily.CAUSAL, ModelFamily.SEQ2SEQ) if member == "model" else (ModelFamily.SEQ2SEQ,)
+        if kind not in wanted:
+            problem = f"{located.name} is {'no model that writes' if member == 'model' else 'no encoder-decoder, as translate'}"
+            raise InputError(field, problem, f"give one that is {' or '.join(kind.value for kind in wanted)}")
+        digest = located.revision or model_digest(located, weights_digest(located))
+        found[field] = Rewriter(located, kind, digest)
+    return found
+
+
+def digests_of(rewriters: Mapping[str, Rewriter]) -> dict[str, str]:
+    """Return what identifies local models, by field; those on the hub are identified by their names."""
+    return {field: found.digest for field, found in rewriters.items() if found.located.revision is None}
+
+
+def located_at(field: str, model: ModelSource, *, weights: bool = True) -> LocatedModel:
+    """Return a model that `field` names; errors name it."""
+    with named(field):
+        found = locate(model, weights=weights)
+    return replace(found, field=field + found.field.removeprefix("model"))
+
+
+@contextmanager
+def named(field: str) -> Iterator[None]:
+    """Have an error about the job's model name another field instead."""
+    try:
+        yield
+    except InputError as error:
+        if error.field.split(".")[0] != "model":
+            raise
+        raise InputError(field + error.field.removeprefix("model"), error.problem, error.fix) from error
