@@ -20,12 +20,6 @@ USUAL_SHARE = 0.3
 MOST_COPIES = 16
 
 
-class SynonymLanguage(StrEnum):
-    """Languages of the tables of synonyms that are shipped."""
-
-    ENGLISH = "en"
-
-
 class NoiseKind(StrEnum):
     """Whose errors are made."""
 
@@ -41,16 +35,13 @@ class SwapKind(StrEnum):
     ANY = "any"
 
 
-LANGUAGES = ", ".join(SynonymLanguage)
-
-
 class Synonyms(WireModel):
     """Where synonyms come from."""
 
-    language: SynonymLanguage = Field(SynonymLanguage.ENGLISH, description=f"Language of the texts, of whose WordNet: {LANGUAGES}.")
     dictionary: FileSource | None = Field(
         None,
-        description="Own table: one line per word: the word, a tab, and its synonyms separated by commas. Default: WordNet.",
+        description="Own table, in any language: one line per word: the word, a tab, and its synonyms separated by commas."
+        " Default: the English WordNet.",
     )
 
 

@@ -47,9 +47,9 @@ def test_protected_phrases_have_words_and_bounds(phrases: list[str]) -> None:
         Augmentation.model_validate({"operations": SWAPS, "protected": phrases})
 
 
-def test_an_unknown_language_lists_those_there_are() -> None:
-    with pytest.raises(ValidationError, match="Input should be 'en'"):
-        Augmentation.model_validate({"operations": [{"synonymReplacement": {"language": "xx"}}]})
+def test_an_unknown_kind_lists_those_there_are() -> None:
+    with pytest.raises(ValidationError, match="Input should be 'random', 'keyboard' or 'ocr'"):
+        Augmentation.model_validate({"operations": [{"characterNoise": {"kind": "touch"}}]})
 
 
 def test_every_operation_has_its_name_on_the_wire() -> None:
