@@ -194,7 +194,8 @@ Phrase = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=
 
 
 class Augmentation(WireModel):
-    """Change what the model reads of training rows, differently in every epoch: never what it must answer.
+    """Change what the model reads of training rows, differently in every epoch: prompts, questions, texts to classify or to
+    translate, the user's turns of a chat, all of a plain text; never answers, classes, or the text that answers are found in.
 
     Numbers, addresses, code, placeholders and negations stay as they are.
     """
