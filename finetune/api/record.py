@@ -40,6 +40,7 @@ class Stage(StrEnum):
 
     READING = "ReadingData"
     STARTING = "Starting"
+    REWRITING = "RewritingTexts"
     BASELINE = "EvaluatingBaseline"
     TRAINING = "Training"
     FINAL = "EvaluatingFinal"

@@ -89,8 +89,8 @@ class Progress(WireModel):
 
     stage: str | None = Field(
         None,
-        description="What the trainer is doing: ReadingData, Starting, EvaluatingBaseline, Training, EvaluatingFinal, Exporting or"
-        " Finished.",
+        description="What the trainer is doing: ReadingData, Starting, RewritingTexts, EvaluatingBaseline, Training, EvaluatingFinal,"
+        " Exporting or Finished.",
     )
     run: str | None = Field(
         None,

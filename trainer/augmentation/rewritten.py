@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.augmentation.protection import Protection
+from trainer.augmentation.protection import Protection, negates
+from trainer.text.words import WORD
 
 FILE = "rewritten.jsonl"
 """In the output folder."""
-EMPTY, EQUAL, CUT, REPEATED, LOST = "empty", "equal", "cut", "repeated", "lost"
-DROPPED = (EMPTY, EQUAL, CUT, REPEATED, LOST)
-"""Why a variant is not used: it has no words, is the text, reached the token limit, is an earlier variant, or lost what is protected."""
+EMPTY, EQUAL, CUT, REPEATED, LOST, NEGATED = "empty", "equal", "cut", "repeated", "lost", "negated"
+DROPPED = (EMPTY, EQUAL, CUT, REPEATED, LOST, NEGATED)
+"""Why a variant is not used: it has no words, is the text, reached the token limit, is an earlier variant, lost what is protected, or
+negates where the text does not, or the other way round."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,13 @@ def _fault(text: str, variant: str, earlier: Sequence[str], protection: Protecti
     if any(words == " ".join(other.split()) for other in earlier):
         return REPEATED
     kept, had = (_protected(part, protection) for part in (variant, text))
-    return LOST if had - kept else None
+    if had - kept:
+        return LOST
+    return NEGATED if _negates(variant) != _negates(text) else None
+
+
+def _negates(text: str) -> bool:
+    return any(map(negates, WORD.findall(text)))
 
 
 def _protected(text: str, protection: Protection) -> Counter[str]:

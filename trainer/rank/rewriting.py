@@ -16,6 +16,7 @@ import torch
 
 from finetune.api.augmentation import PLACEHOLDER, Augmentation, AugmentationOperation, Rewriting
 from finetune.api.errors import InputError
+from finetune.api.record import Stage
 from finetune.api.tasks import ModelFamily
 from finetune.api.using import Decoding
 from trainer.augmentation.protection import Protection
@@ -76,13 +77,24 @@ def rewrite(work: Assignment, ranks: RanksAside | None = None) -> Rewritten | No
         # Also without half a line that a killed attempt left.
         path.write_text("".join(f"{line}\n" for line in [head, *lines_of(found)]), encoding="utf-8")
     texts = texts_of(work)
+    missing = {
+        index: [text for text in texts if (index, text) not in found]
+        for index, operation in enumerate(config.operations)
+        if operation.rewriting is not None
+    }
+    if not any(missing.values()):
+        return found
+    _tell(work, ranks, Stage.REWRITING)
     for index, operation in enumerate(config.operations):
-        if operation.rewriting is None:
-            continue
-        missing = [text for text in texts if (index, text) not in found]
-        if missing and not _write_all(work, ranks, index, operation, missing, found):
+        if missing.get(index) and not _write_all(work, ranks, index, operation, missing[index], found):
             return None
+    _tell(work, ranks, Stage.STARTING)
     return found
+
+
+def _tell(work: Assignment, ranks: RanksAside, stage: Stage) -> None:
+    if ranks.rank == 0:
+        work.sender.send(stage=stage)
 
 
 def texts_of(work: Assignment) -> list[str]:

@@ -32,6 +32,8 @@ def hyperparameters(
     used["evaluation"]["everySteps"] = validation_every
     used["evaluation"]["metrics"] = [name.value for name in config.test_metrics(route)]
     used["evaluation"]["bestMetric"] = config.judged_by(route).value
+    if config.augmentation is not None:
+        used["augmentation"]["augmentedShare"] = config.augmentation.share
     generation = (config.evaluation.generation or Generation()).model_dump(mode="json", by_alias=True)
     measured = (*config.test_metrics(route), *config.validated_metrics(route))
     generates = any(METRICS[name].needs is Needs.GENERATED_TEXT for name in measured)

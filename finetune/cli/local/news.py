@@ -12,6 +12,7 @@ from finetune.api.record import AdaptationFigures, CheckpointRecord, Metrics, Mo
 STAGES = {
     Stage.READING: "reading rows and tokenizing them",
     Stage.STARTING: "starting the workers and loading the model",
+    Stage.REWRITING: "having models write variants of the training texts",
     Stage.BASELINE: "measuring the base model",
     Stage.TRAINING: "training",
     Stage.FINAL: "measuring the tuned model",

@@ -31,6 +31,7 @@ OTHER = "20 pounds for {name}: gold card, https://example.org/x"
         pytest.param(GOOD.replace("/x", "/y"), False, "lost", id="another address"),
         pytest.param(GOOD.replace("{name}", "name"), False, "lost", id="no placeholder"),
         pytest.param(GOOD.replace("Gold Card", "card"), False, "lost", id="no protected phrase"),
+        pytest.param(GOOD.replace("I pay", "I don't pay"), False, "negated", id="the opposite"),
     ],
 )
 def test_a_variant_is_used_unless_something_is_wrong_with_it(variant: str, cut: bool, reason: str | None) -> None:

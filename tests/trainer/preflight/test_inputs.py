@@ -242,6 +242,20 @@ def test_the_pieces_of_long_texts_are_counted_and_trained_on(folder: Path) -> No
     assert f"training    {math.ceil(2 * pieces / 4)} steps of 4 rows" in lines
 
 
+def test_what_augmentation_would_do_is_described_with_examples(folder: Path) -> None:
+    augmentation = {"operations": [{"punctuationInsertion": {"probability": 1.0}}], "copiesPerRow": 3}
+    job = train_config(folder, augmentation=augmentation, training={"epochs": 2, "globalBatchSize": 4})
+    inputs = check_inputs(job, data_folder(folder), rehearse_here=True)
+    count, lines = len(inputs.dataset.train), inputs.describe(job)
+    assert f"augmented   an epoch has {4 * count} rows: {count}, and {3 * count} varied copies" in lines
+    assert f"training    {math.ceil(2 * 4 * count / 4)} steps of 4 rows" in lines
+    shown = [line.removeprefix("varied      ").split(" → ") for line in lines if line.startswith("varied")]
+    assert len(shown) == min(3, count)
+    for before, after in shown:
+        assert "".join(sign for sign in after if sign.isalnum()) == "".join(sign for sign in before if sign.isalnum())
+        assert after != before
+
+
 def test_the_tokenizer_does_not_travel_to_the_ranks() -> None:
     inputs = Inputs(CHAT, Dataset((), (), ()), HUB_MODEL, tokenizer=object(), findings=("a finding",), weights_digest="sha256:0")
     arrived = pickle.loads(pickle.dumps(inputs))

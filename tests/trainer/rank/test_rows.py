@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,7 +16,9 @@ from tests.trainer.fixtures.stored import stored_pieces
 from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.counts import AugmentedRows
 from trainer.data.shards import Pieces, Shard
+from trainer.rank.resuming import Start
 from trainer.rank.rows import Batches
+from trainer.rank.training import progress_at, validation_every
 from trainer.text.pieces import pieces_of
 
 LONG = "The river is green. " * 40
@@ -138,3 +141,12 @@ def test_copies_depend_on_neither_ranks_nor_interruptions(grouped: bool) -> None
     whole, counts = dealt(0, 20, training=training, augmentation=COPIES)
     assert dealt(0, 20, ranks=2, training=training, augmentation=COPIES) == (whole, counts)
     assert dealt(7, 13, ranks=2, packed=True, training=training, augmentation=COPIES)[0] == whole[7:]
+
+
+def test_steps_epochs_and_validation_count_the_copies() -> None:
+    config = train_config(training={"epochs": 2, "globalBatchSize": 4}, augmentation=COPIES)
+    rows = cast(Any, SimpleNamespace(train=range(10), validation=range(2)))
+    progress = progress_at(Start(), config, rows)
+    assert (progress.total_steps, progress.steps_per_epoch) == (20, 10.0)  # 40 rows
+    assert validation_every(config, rows) == 10
+    assert validation_every(train_config(training={"epochs": 2, "globalBatchSize": 4}, augmentation=SWAPS), rows) == round(10 / 4)
