@@ -132,8 +132,8 @@ class TrainConfig(WireModel):
             return self.output.export
         return [Export.ADAPTER] if self.method.lora is not None else [Export.MERGED]
 
-    def epoch_rows(self, rows: int) -> int:
-        """Return how many rows an epoch trains on, of so many training rows: these, and their copies."""
+    def own_rows(self, rows: int) -> int:
+        """Return how many rows of an epoch are training rows, of which there are so many: these, and their copies."""
         return rows * (self.augmentation.row_versions if self.augmentation is not None else 1)
 
     def judged_by(self, route: Route) -> MetricName:

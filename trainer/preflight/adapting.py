@@ -108,7 +108,7 @@ def divergence(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
 
 def epoch_rows(rows: int, config: TrainConfig, *, replays: bool = True) -> int:
     """Return how many rows an epoch of `rows` training rows draws, with their copies; `replays`: whether there are rows to replay."""
-    adaptation, own = config.domain_adaptation, config.epoch_rows(rows)
+    adaptation, own = config.domain_adaptation, config.own_rows(rows)
     if adaptation is None or adaptation.replay is None or not replays:
         return own
     return own + replayed_in_epoch(own, adaptation.replay.share)
@@ -132,7 +132,7 @@ def replay_findings(config: TrainConfig, task: Task[Any], dataset: Dataset, toke
         return []
     length = config.training.max_sequence_length
     own, rows = (task.count(side, tokenizer, length).pieces for side in (dataset.train, dataset.replay))
-    replayed = epoch_rows(own, config) - config.epoch_rows(own)
+    replayed = epoch_rows(own, config) - config.own_rows(own)
     if replayed <= rows:
         return []
     return [f"{REPLAY}: an epoch draws {replayed} rows of {rows}, so each comes {replayed / rows:.3g} times; give more, or lower share"]

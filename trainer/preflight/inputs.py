@@ -117,7 +117,7 @@ class Inputs:
                 else []
             ),
             f"training    {about}{steps_total(drawn, training)} steps of {training.global_batch_size} rows",
-            *adaptation_lines(config, self.dataset, self.shift, drawn - config.epoch_rows(counts["train"].pieces)),
+            *adaptation_lines(config, self.dataset, self.shift, drawn - config.own_rows(counts["train"].pieces)),
             *_varied(config, self.task, self.dataset, counts["train"].pieces),
             f"workers     {config.workers.world_size} {'rank' if config.workers.world_size == 1 else 'ranks'}, {engine}",
             *([f"tokens      those of {', '.join(self.found)} are reused from an earlier start"] if self.found else []),
@@ -135,7 +135,7 @@ def _varied(config: TrainConfig, task: Task[Any], dataset: Dataset, rows: int) -
     if config.augmentation is None:
         return []
     copies = config.augmentation.copies_per_row
-    epoch = f"an epoch has {config.epoch_rows(rows)} rows: {rows}, and {rows * copies} varied copies" if copies else ""
+    epoch = f"an epoch has {config.own_rows(rows)} rows: {rows}, and {rows * copies} varied copies" if copies else ""
     share = "" if copies else f"{config.augmentation.share:.0%} of the rows are varied in each epoch, in place of the rows as they are"
     examples = Augmenter(config.augmentation, config.training.seed).examples(task, dataset.train, SHOWN)
     written = any(operation.rewriting is not None for operation in config.augmentation.operations)

@@ -25,13 +25,13 @@ def test_a_job_that_says_neither_rewrites_a_share_and_continues_a_run_of_a_versi
     recorded["augmentation"] = {"operations": SWAPS, "augmentedShare": 0.3}  # as that version wrote it
     assert differing_field(recorded, config.lineage()) is None
     assert config.augmentation is not None
-    assert (config.augmentation.share, config.epoch_rows(10)) == (0.3, 10)
+    assert (config.augmentation.share, config.own_rows(10)) == (0.3, 10)
 
 
 def test_copies_take_the_place_of_the_share_and_make_another_run() -> None:
     config = built(copiesPerRow=4)
     assert config.augmentation is not None
-    assert (config.augmentation.share, config.epoch_rows(10)) == (None, 50)
+    assert (config.augmentation.share, config.own_rows(10)) == (None, 50)
     assert differing_field(built().lineage(), config.lineage()) == "augmentation.copiesPerRow"
     assert differing_field(built(copiesPerRow=2).lineage(), config.lineage()) == "augmentation.copiesPerRow"
 

@@ -16,6 +16,7 @@ from trainer.text.pieces import pieces_of
 
 DIGITS = set(b"0123456789")
 SWAPS = {"operations": [{"wordSwap": {"probability": 1.0}}], "augmentedShare": 1.0}
+COPIES = {"operations": [{"wordSwap": {"probability": 1.0}}], "copiesPerRow": 2}
 TRAINING = {"epochs": 3, "globalBatchSize": 8, "microBatchSize": 2, "maxSequenceLength": 100}
 REPLAY = {"replay": {"sources": [{"path": "/replay.jsonl"}], "share": 0.25}}
 
@@ -41,7 +42,15 @@ def learned(first: int, steps: int, *, ranks: int = 1, packed: bool = False, tra
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"training": {"groupByLength": True}}, {"augmentation": SWAPS}], ids=["plain", "grouped", "varied"]
+    "changes",
+    [
+        {},
+        {"training": {"groupByLength": True}},
+        {"augmentation": SWAPS},
+        {"augmentation": COPIES},
+        {"augmentation": COPIES, "training": {"groupByLength": True}},
+    ],
+    ids=["plain", "grouped", "varied", "copies", "grouped copies"],
 )
 def test_what_a_step_learns_depends_on_neither_ranks_nor_layout_nor_interruptions(changes: dict[str, Any]) -> None:
     whole = learned(0, 9, **changes)
@@ -82,3 +91,15 @@ def test_epochs_count_what_is_drawn() -> None:
     assert rows.per_epoch(train_config(domainAdaptation=REPLAY)) == 8
     assert Rows(own, (), ()).per_epoch(train_config()) == 6
     assert rows.longest == 6
+
+
+def test_copies_are_rows_of_the_epoch_that_replayed_ones_have_their_share_of() -> None:
+    tokenizer = tokenizers.byte_tokenizer(None, eos="</s>")
+    config = train_config(training=TRAINING, domainAdaptation=REPLAY, augmentation=COPIES)
+    own, replayed = pieces(tokenizer, [chr(97 + number) for number in range(18)]), pieces(tokenizer, list("abcd"))
+    assert Rows(own, (), (), replayed).per_epoch(config) == 72  # three of each row, and a quarter of all
+    order = order_for(config, own, replayed)
+    drawn = Counter(row for step in range(9) for _, row in order.batch(step))
+    assert {row: drawn[row] for row in range(54)} == dict.fromkeys(range(54), 1)
+    assert sorted(drawn[row] for row in range(54, 58)) == [4, 4, 5, 5]
+    assert not any(row >= 58 for row in drawn)

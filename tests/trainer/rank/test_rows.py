@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +16,7 @@ from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.counts import AugmentedRows
 from trainer.data.shards import Pieces, Shard
 from trainer.rank.resuming import Start
-from trainer.rank.rows import Batches
+from trainer.rank.rows import Batches, Rows
 from trainer.rank.training import progress_at, validation_every
 from trainer.text.pieces import pieces_of
 
@@ -145,7 +144,7 @@ def test_copies_depend_on_neither_ranks_nor_interruptions(grouped: bool) -> None
 
 def test_steps_epochs_and_validation_count_the_copies() -> None:
     config = train_config(training={"epochs": 2, "globalBatchSize": 4}, augmentation=COPIES)
-    rows = cast(Any, SimpleNamespace(train=range(10), validation=range(2)))
+    rows = Rows(cast(Any, range(10)), cast(Any, range(2)), ())
     progress = progress_at(Start(), config, rows)
     assert (progress.total_steps, progress.steps_per_epoch) == (20, 10.0)  # 40 rows
     assert validation_every(config, rows) == 10
