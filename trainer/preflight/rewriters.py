@@ -43,7 +43,7 @@ def rewriters_of(config: TrainConfig, task: Task[Any]) -> dict[str, Rewriter]:
             located = located_at(field, model, weights=False)
             kind = family_of(configuration_of(located))
         wanted = (ModelFamily.CAUSAL, ModelFamily.SEQ2SEQ) if member == "model" else (ModelFamily.SEQ2SEQ,)
-        if kind not in wanted:
+        if kind is None or kind not in wanted:
             problem = f"{located.name} is {'no model that writes' if member == 'model' else 'no encoder-decoder, as translate'}"
             raise InputError(field, problem, f"give one that is {' or '.join(kind.value for kind in wanted)}")
         digest = located.revision or model_digest(located, weights_digest(located))

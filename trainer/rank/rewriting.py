@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from trainer.augmentation.rewritten import FILE, NONE, Key, Rewritten, Variants,
 from trainer.data.sampler import random_for
 from trainer.engine.aside import RanksAside
 from trainer.engine.inference import OneProcess
+from trainer.evaluation.beginning import is_seq2seq
 from trainer.evaluation.generation import Generated, generate
 from trainer.model.load import load_model
 from trainer.model.spill import give_back_freed_memory
@@ -56,7 +58,7 @@ class Writer:
         return generate(self.engine.model, self.tokenizer, prompts, settings.max_new_tokens, AT_ONCE, decoding=decoding)
 
     def _ids(self, prompt: str) -> list[int]:
-        if self.tokenizer.chat_template is None or self.engine.model.config.is_encoder_decoder:
+        if self.tokenizer.chat_template is None or is_seq2seq(self.engine.model):
             return list(self.tokenizer(prompt)["input_ids"])
         turns = [{"role": "user", "content": prompt}]
         written = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
@@ -70,7 +72,7 @@ def rewrite(work: Assignment, ranks: RanksAside | None = None) -> Rewritten | No
         return NONE
     ranks = ranks or RanksAside.of(int(os.environ.get("RANK", "0")), work.config.workers.world_size)
     path, head = work.directory / FILE, head_of(made_with(config, work.inputs.rewriters, work.config.training.seed))
-    found: dict[Key, Variants] = ranks.broadcast(read(path, head) if ranks.rank == 0 else None)
+    found: dict[Key, Variants] = ranks.broadcast(_read(work, path, head) if ranks.rank == 0 else None)
     if work.only_results:
         return found
     if ranks.rank == 0:
@@ -90,6 +92,12 @@ def rewrite(work: Assignment, ranks: RanksAside | None = None) -> Rewritten | No
             return None
     _tell(work, ranks, Stage.STARTING)
     return found
+
+
+def _read(work: Assignment, path: Path, head: str) -> dict[Key, Variants]:
+    """Return what was written before: of this run, or of the one that it is a control run of."""
+    derived = work.config.derived
+    return read(path, head) or (read(Path(derived.main) / FILE, head) if derived is not None else {})
 
 
 def _tell(work: Assignment, ranks: RanksAside, stage: Stage) -> None:

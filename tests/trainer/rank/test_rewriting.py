@@ -10,6 +10,7 @@ import pytest
 
 from finetune.api.augmentation import Rewriting
 from finetune.api.errors import InputError
+from finetune.api.trainconfig import DerivedRun
 from tests.builders import train_config
 from tests.outside import package
 from tests.trainer.fixtures.causal import save_tiny_model
@@ -97,6 +98,15 @@ def test_a_run_that_was_stopped_writes_only_what_is_missing(tmp_path: Path, mode
     assert asked == TEXTS[1:]
     assert on_all_ranks(1, lambda rank: rewrite(work(tmp_path / "stopped", model), cast(Any, rank))) == [whole]
     assert asked == TEXTS[1:]
+
+
+def test_a_control_run_takes_what_the_run_of_the_job_has_written(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = written(tmp_path / "run", model)
+    (tmp_path / "control").mkdir()
+    control = work(tmp_path / "control", model)
+    control.config = control.config.changed(derived=DerivedRun(name="ablation dropout", main=str(tmp_path / "run")))
+    monkeypatch.setattr(rewriting, "variants_of", lambda *_: pytest.fail("it was written again"))
+    assert on_all_ranks(1, lambda rank: rewrite(control, cast(Any, rank))) == [whole]
 
 
 def test_what_was_written_with_other_settings_is_written_anew(tmp_path: Path, model: Path) -> None:
