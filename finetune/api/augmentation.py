@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from finetune.api.base import Rule, WireModel, at_most_one, exactly_one
-from finetune.api.sources import FileSource, ModelSource
+from finetune.api.sources import FileSource, Initialization, ModelSource
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 USUAL_SHARE = 0.3
@@ -91,7 +91,7 @@ PLACEHOLDER = "{text}"
 """Stands for the text in a prompt."""
 REWRITING_PROMPT = (
     "Rewrite the following text in other words. Keep its meaning, its language, and all names and numbers."
-    " Answer with the rewritten text alone.\n\n{text}"
+    " Answer with the rewritten text alone. The text: {text}"
 )
 
 
@@ -100,6 +100,14 @@ def _no_token(name: str) -> Rule:
         f"!has(self.{name}.tokenSecret)",
         lambda operation: getattr(operation, name).token_secret is None,
         f"{name}.tokenSecret: the token of spec.model.tokenSecret is used; remove it here",
+    )
+
+
+def _trained(name: str) -> Rule:
+    return Rule(
+        f"self.{name}.initialization != 'random'",
+        lambda operation: getattr(operation, name).initialization is not Initialization.RANDOM,
+        f"{name}.initialization: a model with random weights writes nothing of use; remove it",
     )
 
 
@@ -127,6 +135,7 @@ class Paraphrase(Rewriting):
             "paraphrase.prompt: has no {text}, which stands for the text to rewrite; add it",
         ),
         _no_token("model"),
+        _trained("model"),
     )
 
 
@@ -136,7 +145,7 @@ class BackTranslation(Rewriting):
     there: ModelSource = Field(description="An encoder-decoder that translates from the language of the texts into another one.")
     back: ModelSource = Field(description="An encoder-decoder that translates back.")
 
-    rules = (_no_token("there"), _no_token("back"))
+    rules = (_no_token("there"), _trained("there"), _no_token("back"), _trained("back"))
 
 
 OPERATIONS = (

@@ -62,9 +62,9 @@ def test_resolving_replaces_places_by_paths_and_nothing_else() -> None:
         {"path": "/files/data.train[2]", "format": "csv"},
     ]
     assert wire["augmentation"]["operations"][1]["synonymReplacement"]["dictionary"]["path"].endswith(".dictionary")
-    assert wire["augmentation"]["operations"][2]["paraphrase"]["model"] == {"path": "/files/augmentation.operations[2].paraphrase.model"}
+    assert wire["augmentation"]["operations"][2]["paraphrase"]["model"]["path"] == "/files/augmentation.operations[2].paraphrase.model"
     there, back = (wire["augmentation"]["operations"][3]["backTranslation"][name] for name in ("there", "back"))
-    assert (there, back) == ({"name": "org/there"}, {"path": "/files/augmentation.operations[3].backTranslation.back"})
+    assert (there["name"], back["path"]) == ("org/there", "/files/augmentation.operations[3].backTranslation.back")
     assert wire["training"] == spec_of(**EVERYTHING).to_wire()["training"]
 
 

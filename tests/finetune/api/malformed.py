@@ -309,6 +309,11 @@ MALFORMED = [
         ("spec.augmentation.operations[0].paraphrase", "paraphrase.prompt: has no {text}"),
     ),
     Malformed(
+        "a writer of random weights",
+        resource(augmentation={"operations": [{"paraphrase": {"model": {"name": "a/b", "initialization": "random"}}}]}),
+        ("spec.augmentation.operations[0].paraphrase", "model.initialization: a model with random weights writes nothing"),
+    ),
+    Malformed(
         "a token for a model that writes",
         resource(augmentation={"operations": [{"paraphrase": {"model": {"name": "a/b", "tokenSecret": {"name": "a", "key": "b"}}}}]}),
         ("spec.augmentation.operations[0].paraphrase", "model.tokenSecret: the token of spec.model.tokenSecret is used"),
