@@ -103,6 +103,14 @@ def _no_token(name: str) -> Rule:
     )
 
 
+def _no_job(name: str) -> Rule:
+    return Rule(
+        f"!has(self.{name}.fineTuneJob)",
+        lambda operation: getattr(operation, name).fine_tune_job is None,
+        f"{name}.fineTuneJob: name the exported folder as persistentVolumeClaim or path instead",
+    )
+
+
 def _trained(name: str) -> Rule:
     return Rule(
         f"self.{name}.initialization != 'random'",
@@ -135,6 +143,7 @@ class Paraphrase(Rewriting):
             "paraphrase.prompt: has no {text}, which stands for the text to rewrite; add it",
         ),
         _no_token("model"),
+        _no_job("model"),
         _trained("model"),
     )
 
@@ -145,7 +154,7 @@ class BackTranslation(Rewriting):
     there: ModelSource = Field(description="An encoder-decoder that translates from the language of the texts into another one.")
     back: ModelSource = Field(description="An encoder-decoder that translates back.")
 
-    rules = (_no_token("there"), _trained("there"), _no_token("back"), _trained("back"))
+    rules = tuple(rule(name) for name in ("there", "back") for rule in (_no_token, _no_job, _trained))
 
 
 OPERATIONS = (

@@ -95,9 +95,11 @@ def rewrite(work: Assignment, ranks: RanksAside | None = None) -> Rewritten | No
 
 
 def _read(work: Assignment, path: Path, head: str) -> dict[Key, Variants]:
-    """Return what was written before: of this run, or of the one that it is a control run of."""
-    derived = work.config.derived
-    return read(path, head) or (read(Path(derived.main) / FILE, head) if derived is not None else {})
+    """Return what was written before: of this run, or of the one that it is a control run of or goes on from."""
+    derived, continued = work.config.derived, work.config.continue_from
+    folders = [derived.main] if derived is not None else []
+    folders += [continued.fine_tune_job.path] if continued is not None else []
+    return next((found for place in (path, *(Path(folder) / FILE for folder in folders)) if (found := read(place, head))), {})
 
 
 def _tell(work: Assignment, ranks: RanksAside, stage: Stage) -> None:
