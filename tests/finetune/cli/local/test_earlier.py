@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from finetune.api.earlierjobs import EarlierRun
 from finetune.api.errors import BadInputError
 from finetune.api.results import SMALL_FILES, WEIGHTS
 from finetune.api.sections import Export
@@ -48,7 +49,7 @@ def refused(folder: Path, jobs: dict[str, Path], **changes: Any) -> str:
 def test_the_model_of_an_earlier_run_is_its_merged_one(tmp_path: Path) -> None:
     folder = earlier(tmp_path, Export.MERGED)
     model = plan(tmp_path, {"first": folder}, **OF_MODEL).config.model
-    assert model.to_wire() == {"path": f"{folder}/model/merged", "fineTuneJob": {"name": "first", "path": str(folder)}}
+    assert (model.path, model.fine_tune_job) == (f"{folder}/model/merged", EarlierRun(name="first", path=str(folder)))
 
 
 def test_a_run_to_continue_needs_no_merged_model_and_one_from_a_cluster_keeps_its_uid(tmp_path: Path) -> None:
