@@ -29,6 +29,9 @@ def positions_of(measuring: Measuring, step: int, positions: Sequence[float], ou
     Nothing, with a warning, where the weights between cannot be made.
     """
     config, loaded = measuring.config, measuring.loaded
+    if config.method.osf is not None:
+        outbox.warn("domainAdaptation.sweep: left out: what OSF has changed is not on a line with its directions")
+        return
     if config.method.lora is not None:
         reason = not_scaled(loaded.engine.model)
         if reason is not None:
