@@ -59,6 +59,8 @@ class Ablation(StrEnum):
     WEIGHT_DECAY = "weightDecay"
     DROPOUT = "dropout"
     EARLY_STOPPING = "earlyStopping"
+    PRETRAINING = "pretraining"
+    """Trained from random weights; needs method.full."""
     DATA = "data"
     """Trained on shares of the rows, not without them."""
 
@@ -97,6 +99,7 @@ class Evaluation(WireModel):
         description="Parts of the job whose effect is measured. For each of them a control run is trained after the job's own, with the"
         " same seed and everything else alike, and the report says on the same test rows what the part brought, with its 95 % interval."
         " augmentation, weightDecay and dropout: without it (dropout is what the job sets, not what the model has of its own)."
+        " pretraining: from random weights (method.full only)."
         " earlyStopping: to the end, with the last weights. None has the budget of domainAdaptation."
         " data: on 25 % and on 50 % of the training rows, for as many epochs; each costs its share of the job's own training,"
         " every other one as much as that again.",

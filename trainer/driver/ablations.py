@@ -12,6 +12,7 @@ from typing import Any
 from finetune.api.errors import InputError
 from finetune.api.evaluation import DATA_SHARES, Ablation
 from finetune.api.results import ABLATIONS, REPORT
+from finetune.api.sources import Initialization
 from finetune.api.trainconfig import TrainConfig
 from trainer.data.fewer import least_rows
 from trainer.data.rowstore import contents_of
@@ -76,10 +77,22 @@ def _decay(config: TrainConfig) -> dict[str, Any]:
     return {"regularization.weightDecay": decay} if decay else {}
 
 
+def _pretraining(config: TrainConfig) -> dict[str, Any]:
+    """Return nothing where weights of the base model would stay as they are, random: that is no control."""
+    full = config.method.full
+    whole = full is not None and full.freeze is None
+    pretrained = config.model.initialization is Initialization.PRETRAINED
+    return {"model.initialization": Initialization.PRETRAINED.value} if whole and pretrained else {}
+
+
 PARTS = {
     Ablation.AUGMENTATION: Part("augmentation", _augmentation, lambda _: {"augmentation": None}),
     Ablation.WEIGHT_DECAY: Part(
         "weight decay", _decay, lambda config: {"regularization": config.regularization.changed(weight_decay=0.0)}
+    ),
+    Ablation.PRETRAINING: Part(
+        "pre-trained weights, all of which are trained (method.full),", _pretraining,
+        lambda config: {"model": config.model.changed(initialization=Initialization.RANDOM)},
     ),
     Ablation.DROPOUT: Part("dropout of its own", _dropout, _without_dropout),
     Ablation.EARLY_STOPPING: Part("early stopping", _stopping, _without_early_stopping, last_weights=True),

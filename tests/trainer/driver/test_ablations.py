@@ -57,6 +57,17 @@ def test_each_control_run_lacks_its_part_and_nothing_else() -> None:
     assert found[-1].evaluation.best_metric is MetricName.BLEU, "early stopping said by what the job is judged"
 
 
+def test_without_pretraining_all_weights_begin_at_random() -> None:
+    main, [control] = controls("pretraining", method={"full": {}})
+    assert differences(main, control) == {"model": {"initialization": "random"}}
+
+
+@pytest.mark.parametrize("changes", [{}, {"method": {"full": {"freeze": {"embeddings": True}}}}], ids=["adapters", "frozen weights"])
+def test_random_weights_that_are_not_trained_are_no_control(changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"^evaluation\.ablations\[0\]: the job has no pre-trained weights, all of which are trained"):
+        controls("pretraining", **changes)
+
+
 def test_data_is_learned_in_two_shares_of_the_rows() -> None:
     _, found = controls("data")
     assert [control.data.max_train_rows for control in found] == [76, 151]
