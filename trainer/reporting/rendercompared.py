@@ -90,9 +90,9 @@ def _difference(found: Mapping[str, Any] | None, facts: MetricFacts) -> tuple[st
 def _training(runs: Mapping[str, Mapping[str, Any]], called: Mapping[str, str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("run", "steps", "epochs", "best step", "train loss", "in steps", "seconds"):
-        table.add_column(heading, justify="left" if heading == "run" else "right")
+        table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=True)
     for name, run in runs.items():
-        early = " (stopped early)" if run["stoppedEarly"] else ""
+        early = ", early" if run["stoppedEarly"] else ""
         table.add_row(
             called[name], f"{run['steps']:,}{early}", _plain(run["epochs"], 2), _plain(run["bestStep"], 0), _plain(run["trainLoss"], 4),
             _plain(run["trainingSeconds"], 1), _plain(run["seconds"], 1),
