@@ -89,7 +89,7 @@ def _difference(found: Mapping[str, Any] | None, facts: MetricFacts) -> tuple[st
 
 def _training(runs: Mapping[str, Mapping[str, Any]], called: Mapping[str, str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("run", "steps", "epochs", "best step", "train loss", "in steps", "seconds"):
+    for heading in ("run", "steps", "epochs", "best", "loss", "s in steps", "s in all"):
         table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=True)
     for name, run in runs.items():
         early = ", early" if run["stoppedEarly"] else ""
