@@ -62,8 +62,9 @@ def document(variant: Variant) -> dict[str, Any]:
 def outcome_of(report: Mapping[str, Any], predictions: Sequence[str]) -> Outcome:
     """Return the outcome that a run's report and predictions hold."""
     figure, lines = report["final"]["accuracy"], [json.loads(line) for line in predictions]
-    interval = tuple(figure["interval"]) if figure.get("interval") else None
-    return Outcome(figure["value"], interval, [line["tuned"] == line["labels"] for line in lines], report["training"]["seconds"])
+    low, high = figure.get("interval") or (None, None)
+    interval = None if low is None else (100 * low, 100 * high)
+    return Outcome(100 * figure["value"], interval, [line["tuned"] == line["labels"] for line in lines], report["training"]["seconds"])
 
 
 def table_of(study: str, outcomes: Sequence[tuple[Variant, Outcome]]) -> str:

@@ -15,7 +15,7 @@ def outcome(right: list[bool]) -> Outcome:
 
 
 def test_an_outcome_is_read_from_what_a_run_leaves() -> None:
-    report = {"final": {"accuracy": {"value": 50.0, "interval": [20.0, 80.0]}}, "training": {"seconds": 3.5}}
+    report = {"final": {"accuracy": {"value": 0.5, "interval": [0.2, 0.8]}}, "training": {"seconds": 3.5}}
     lines = [json.dumps({"labels": ["a"], "tuned": [tuned]}) for tuned in ("a", "b")]
     found = outcome_of(report, lines)
     assert found == Outcome(50.0, (20.0, 80.0), [True, False], 3.5)
