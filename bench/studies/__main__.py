@@ -62,8 +62,8 @@ def document(variant: Variant) -> dict[str, Any]:
 def outcome_of(report: Mapping[str, Any], predictions: Sequence[str]) -> Outcome:
     """Return the outcome that a run's report and predictions hold."""
     figure, lines = report["final"]["accuracy"], [json.loads(line) for line in predictions]
-    low, high = figure.get("interval") or (None, None)
-    interval = None if low is None else (100 * low, 100 * high)
+    ends = figure.get("interval")
+    interval = (100 * ends[0], 100 * ends[1]) if ends else None
     return Outcome(100 * figure["value"], interval, [line["tuned"] == line["labels"] for line in lines], report["training"]["seconds"])
 
 
