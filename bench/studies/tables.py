@@ -1,4 +1,4 @@
-"""From the runs of a study to its table, and to the differences between its rows. Pure. Test: tests/bench/studies/test_tables.py."""
+"""From the runs of a study to its table, and to the differences between its rows. Pure. Test: tests/bench/studies/test_study_tables.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Ways to train fewer weights than all of them, besides adapters: which of method's members they belong to is in sections.py.
 
-Pydantic only. Tests: tests/finetune/api/test_methods.py, tests/integration/test_malformed_jobs.py.
+Pydantic only. Tests: tests/trainer/engine/test_methods.py, tests/integration/test_malformed_jobs.py.
 """
 
 from typing import Annotated

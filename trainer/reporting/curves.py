@@ -1,6 +1,6 @@
 """Draws the learning curves of runs as one picture: the validation figure and the training loss over steps.
 
-Imports matplotlib, which nothing else does, and only when something is drawn. Test: tests/trainer/reporting/test_curves.py.
+Imports matplotlib, which nothing else does, and only when something is drawn. Test: tests/trainer/reporting/test_compared.py.
 """
 
 from collections.abc import Sequence

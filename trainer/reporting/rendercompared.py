@@ -1,4 +1,4 @@
-"""Renders what `finetune compare` found for a terminal. Pure. Test: tests/trainer/reporting/test_rendercompared.py."""
+"""Renders what `finetune compare` found for a terminal. Pure. Test: tests/trainer/reporting/test_compared.py."""
 
 import json
 import string
