@@ -32,7 +32,7 @@ def test_each_part_has_its_difference_and_what_that_means() -> None:
     )
     last = {name: next(line for line in lines if name in line).split("  ")[-1].strip() for name in ("dropout", "weightDecay")}
     assert last == {"dropout": "helped", "weightDecay": "hurt"}
-    assert next(line for line in lines if "augmentation" in line).endswith("no clear difference")
+    assert next(line for line in lines if "augmentation" in line).endswith("unclear")
     assert next(line for line in lines if "earlyStopping" in line).endswith("no effect")
     assert "unclear: the 95 % interval of the difference includes 0" in lines
 
