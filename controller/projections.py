@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from controller.job.objects.safety import fields_unsafe
+from controller.job.parsing import DISRUPTED
 from controller.runtime.resources import KubeObject
 from finetune.api.record import RECORD_KEY, RECORD_MAX_BYTES
 from finetune.api.spec import GROUP, KIND
@@ -20,6 +21,9 @@ LABELS_MAX = 16
 OWNERS_MAX = 8
 """More than any object needs; whoever may patch an object could give it a mebibyte of them."""
 RAY_JOB_STATUS = ("jobStatus", "jobDeploymentStatus", "reason", "message", "rayClusterName")
+POD_CONDITIONS = ("PodScheduled", DISRUPTED)
+LAST_WORDS_MAX = 2048
+"""As much of a log as the kubelet puts into a pod's status; the pod itself may write twice as much there."""
 POD_CONTAINERS = ("initContainerStatuses", "containerStatuses")
 
 
@@ -36,11 +40,20 @@ def kept_of_ray_job(item: KubeObject) -> KubeObject:
 def kept_of_pod(item: KubeObject) -> KubeObject:
     """Keep what shows whether a pod has started, and what it waits for or died of."""
     status = item.get("status") or {}
-    containers = {
-        name: [_kept(container, ("state", "lastState")) for container in status[name]] for name in POD_CONTAINERS if status.get(name)
-    }
-    conditions = [condition for condition in status.get("conditions") or [] if condition.get("type") == "PodScheduled"]
-    return {"metadata": _metadata(item), "status": {**containers, "conditions": conditions}}
+    containers = {name: [_kept_of_container(container) for container in status[name]] for name in POD_CONTAINERS if status.get(name)}
+    conditions = [condition for condition in status.get("conditions") or [] if condition.get("type") in POD_CONDITIONS]
+    kept = {**_kept(status, ("reason",)), **containers, "conditions": conditions}
+    return {"metadata": _metadata(item), "spec": _kept(item.get("spec"), ("nodeName",)), "status": kept}
+
+
+def _kept_of_container(container: KubeObject) -> KubeObject:
+    """Keep a container's states; of what it wrote at its end, the last part."""
+    kept = _kept(container, ("state", "lastState"))
+    for name, state in kept.items():
+        message = ((state or {}).get("terminated") or {}).get("message") or ""
+        if len(message) > LAST_WORDS_MAX:
+            kept[name] = {**state, "terminated": {**state["terminated"], "message": message[-LAST_WORDS_MAX:]}}
+    return kept
 
 
 def kept_of_config_map(item: KubeObject) -> KubeObject:

@@ -1,14 +1,17 @@
-"""Condition changes that several policies make: accepted, refused, resumed, ended.
+"""Condition changes that several policies make: accepted, refused, resumed, ended, given up.
 
 Pure. Test: tests/controller/job/test_changes.py.
 """
 
 from dataclasses import replace
 
+from controller.job.pauses import SOON
 from controller.job.situation import Situation
 from controller.job.verdict import Verdict, exhausted, pronounce
+from finetune.api import attempts
+from finetune.api.attempts import Ending
 from finetune.api.conditions import Reason, get_condition, is_true
-from finetune.api.status import Attempt, ConditionType
+from finetune.api.status import Attempt, AttemptOutcome, ConditionType
 
 
 def accept(situation: Situation) -> Situation:
@@ -42,6 +45,17 @@ def finish(situation: Situation, kind: ConditionType, reason: str, message: str)
 def exhaust(situation: Situation, last: Attempt) -> Situation:
     """End the job because all attempts that it may have failed."""
     return finish(situation, ConditionType.FAILED, Reason.ATTEMPTS_EXHAUSTED, exhausted(situation.status, last))
+
+
+def give_up(situation: Situation, reason: Reason, message: str) -> Situation:
+    """End the job, and the attempt that could go on. What runs is deleted once this is written: its end would else count as a failure."""
+    attempt, ray_job = situation.attempt, situation.ray_job
+    if attempt is not None:
+        if ray_job is not None:
+            situation = situation.with_attempt(start_time=ray_job.created)
+        ending = Ending(AttemptOutcome.FAILED, reason, message)
+        situation = replace(situation, status=attempts.end(situation.status, ending, situation.now))
+    return finish(situation, ConditionType.FAILED, reason, message).wake_in(SOON)
 
 
 def over(situation: Situation) -> Situation:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.job.names import ROLE_SUBMITTER
-from finetune.api.spec import FineTuneJobSpec, RunPolicy
+from finetune.api.runpolicy import RunPolicy
+from finetune.api.spec import FineTuneJobSpec
 from finetune.api.status import Attempt, EarlierJob, FineTuneJobStatus
 
 CONFIG_ERROR = "CreateContainerConfigError"
@@ -79,6 +80,14 @@ class PodFacts:
     waiting_message: str = ""
     preparing_since: datetime | None = None
     out_of_memory: bool = False
+    node: str = ""
+    failed: bool = False
+    """Whether a container has ended with an error, or the pod was evicted or lost with its node."""
+    reasons: tuple[str, ...] = ()
+    """What Kubernetes says of its end, the most telling first: its own reason, that of a disruption, those of containers."""
+    exit_code: int | None = None
+    last_words: str = ""
+    """The end of the log of a container that failed, as the kubelet has kept it."""
 
     @property
     def trains(self) -> bool:

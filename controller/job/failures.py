@@ -7,12 +7,13 @@ Test: tests/controller/job/test_failures.py.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from controller.job.facts import PodFacts, RayJobFacts
 from finetune.api.attempts import Ending
 from finetune.api.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_BUDGET, REASON_DIVERGED, REASON_EXPORT, REASON_GENERIC, Outcome, Result
-from finetune.api.status import AttemptOutcome
+from finetune.api.status import LOG_LINES_MAX, AttemptOutcome
 from finetune.system.redaction import plain, redact
 
 
@@ -68,7 +69,10 @@ WHEN_COMPLETE: dict[str, RayJobState] = {
 }
 """By Ray's word once KubeRay says Complete: only SUCCEEDED is a success."""
 
-EXIT_CODE = re.compile(r"exit code (-?\d+)")
+EXIT_CODE = re.compile(r"exit code (-?\d{1,4})(?!\d)")
+"""The message also holds what the user's code wrote: a number of any length."""
+LOG_FOLLOWS = re.compile(r"last available logs[^\n]*?:[ \t]*\n?|last available logs,?[ \t]*")
+"""How Ray's message goes over to the end of the driver's log."""
 SIGNAL_EXIT_BASE = 128
 """A shell reports a child killed by a signal as 128 plus the signal's number, Python as minus the number."""
 CAUSE_MAX_LENGTH = 1024
@@ -85,6 +89,9 @@ class Cause(StrEnum):
     RAY_JOB_INVALID = "RayJobInvalid"
     RAY_JOB_DELETED = "RayJobDeleted"
     RAY_JOB_STOPPED = "RayJobStopped"
+    STALLED = "Stalled"
+    POD_DISRUPTED = "PodDisrupted"
+    """Kubernetes itself ended a pod: for a more important one, or with its node."""
 
 
 def ray_job_state(ray_job: RayJobFacts) -> RayJobState:
@@ -100,6 +107,31 @@ def ray_job_state(ray_job: RayJobFacts) -> RayJobState:
 
 def ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[PodFacts]) -> Ending:
     """Return how the attempt of a final RayJob ended: by the trainer's last report, else by the best evidence there is."""
+    ending = _ending_of(ray_job, outcome, pods)
+    if ending.outcome is AttemptOutcome.SUCCEEDED:
+        return ending
+    return replace(ending, exit_code=exit_code_in(ray_job.message), log_tail=log_tail(ray_job, pods))
+
+
+def exit_code_in(message: str) -> int | None:
+    """Return the driver's exit code that KubeRay's message names, as a shell has it: 128 + N for signal N."""
+    found = EXIT_CODE.search(message)
+    code = int(found[1]) if found is not None else None
+    return SIGNAL_EXIT_BASE - code if code is not None and code < 0 else code
+
+
+def log_tail(ray_job: RayJobFacts | None, pods: Sequence[PodFacts]) -> tuple[str, ...]:
+    """Return the last lines of the driver's log, else of the pod that failed, without tokens; empty if nothing was kept."""
+    found = LOG_FOLLOWS.search(ray_job.message) if ray_job is not None else None
+    kept = [ray_job.message[found.end() :]] if ray_job is not None and found is not None else []
+    # The submitter follows the driver's log.
+    kept += [pod.last_words for pod in sorted(pods, key=lambda pod: pod.trains) if pod.failed]
+    text = next((text for text in kept if text.strip()), "")
+    lines = [line.rstrip() for line in redact(plain(text)).splitlines()]
+    return tuple("".join(sign if sign.isprintable() else " " for sign in line) for line in lines if line)[-LOG_LINES_MAX:]
+
+
+def _ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[PodFacts]) -> Ending:
     state = ray_job_state(ray_job)
     if state is RayJobState.SUCCEEDED:
         return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", outcome.message if outcome else "")

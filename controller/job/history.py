@@ -11,7 +11,7 @@ from datetime import datetime
 from controller.job.facts import Job, RayJobFacts
 from controller.job.failures import RayJobState, deleted_ending, ending_of, ray_job_state
 from controller.job.names import attempt_of_ray_job
-from controller.job.verdict import reported_end
+from controller.job.verdict import GIVEN_UP, reported_end
 from finetune.api import folding
 from finetune.api.attempts import KEPT, Ending, attempt_name
 from finetune.api.conditions import shortened
@@ -36,7 +36,8 @@ def rebuilt(job: Job, ray_jobs: Sequence[RayJobFacts], reports: Sequence[Progres
 
     `ray_jobs` and `reports` are those that the job owns. The newest attempt that is found is left open, for it may still run:
     how it ended is then concluded as for any other, unless a condition says that the job has ended and no RayJob runs that
-    contradicts it. An attempt that counts as failed although its RayJob has succeeded is opened again.
+    contradicts it. An attempt that counts as failed although its RayJob has succeeded is opened again, unless
+    the job had been given up.
     """
     by_number = {
         attempt.number: attempt.model_copy(update={"ray_job_name": attempt_name(job.name, attempt.number)})
@@ -52,7 +53,7 @@ def rebuilt(job: Job, ray_jobs: Sequence[RayJobFacts], reports: Sequence[Progres
         attempts = attempts[-KEPT:]
         if end is not None and all(ray_job_state(ray_job).final for ray_job in ray_jobs):
             attempts[-1] = _ended_as_reported(attempts[-1], end)
-    if attempts and attempts[-1].outcome not in (None, AttemptOutcome.SUCCEEDED):
+    if attempts and attempts[-1].outcome not in (None, AttemptOutcome.SUCCEEDED) and attempts[-1].job_reason not in GIVEN_UP:
         ray_job = jobs.get(attempts[-1].number)
         if ray_job is not None and ray_job_state(ray_job) is RayJobState.SUCCEEDED:
             reopened = {"outcome": None, "reason": None, "message": None, "end_time": None, "job_reason": None}

@@ -5,7 +5,7 @@ stop the controller. Pure. Test: tests/controller/job/test_parsing.py.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,12 +16,15 @@ from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, UID_LABEL, attempt_o
 from controller.job.objects.safety import fields_unsafe
 from controller.runtime.resources import KubeObject
 from finetune.api.earlier import in_words_of_today
-from finetune.api.spec import FineTuneJobSpec, RunPolicy
+from finetune.api.runpolicy import RunPolicy
+from finetune.api.spec import FineTuneJobSpec
 from finetune.api.status import FineTuneJobStatus
 
 logger = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = "OOMKilled"
+DISRUPTED = "DisruptionTarget"
+"""The condition of a pod that Kubernetes itself ends: for a more important one, for a drained, tainted or lost node."""
 ORDINARY_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
 
 
@@ -46,6 +49,11 @@ def job_from(item: KubeObject) -> Job:
         run_policy=_run_policy_from(wire.get("runPolicy") or {}),
         status=status_from(item.get("status") or {}),
     )
+
+
+def is_managed_elsewhere(item: KubeObject) -> bool:
+    """Return whether another controller runs the FineTuneJob: nothing of it is read then, for its status may have any form."""
+    return _run_policy_from((item.get("spec") or {}).get("runPolicy") or {}).managed_elsewhere
 
 
 def ray_job_from(item: KubeObject, job_name: str) -> RayJobFacts:
@@ -80,6 +88,11 @@ def pod_from(item: KubeObject) -> PodFacts:
     metadata, status = item["metadata"], item.get("status") or {}
     reason, message = _waiting(status)
     states = [entry.get(state) or {} for entry in _containers(status) for state in ("state", "lastState")]
+    ends = [state["terminated"] for state in states if (state.get("terminated") or {}).get("exitCode")]
+    if metadata.get("deletionTimestamp"):
+        # A container that is told to stop ends with an error; what it died of before is known all the same.
+        ends = [end for end in ends if end.get("reason") == OUT_OF_MEMORY]
+    reasons = _reasons_of_end(status, ends)
     return PodFacts(
         name=metadata["name"],
         attempt=attempt_of(item),
@@ -88,7 +101,23 @@ def pod_from(item: KubeObject) -> PodFacts:
         waiting_message=message,
         preparing_since=_preparing_since(metadata, status),
         out_of_memory=any((state.get("terminated") or {}).get("reason") == OUT_OF_MEMORY for state in states),
+        node=(item.get("spec") or {}).get("nodeName") or "",
+        failed=bool(reasons),
+        reasons=reasons,
+        exit_code=next((end["exitCode"] for end in ends), None),
+        last_words=next((end["message"] for end in ends if end.get("message")), ""),
     )
+
+
+def _reasons_of_end(status: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return what Kubernetes says of a pod's failure; empty if it has not failed."""
+    disruption = [
+        condition.get("reason") or ""
+        for condition in status.get("conditions") or []
+        if condition.get("type") == DISRUPTED and condition.get("status") == "True"
+    ]
+    said = [status.get("reason") or "", *disruption, *(end.get("reason") or "Error" for end in ends)]
+    return tuple(dict.fromkeys(reason for reason in said if reason))
 
 
 def belongs_to(item: KubeObject, job: Job) -> bool:

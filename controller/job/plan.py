@@ -10,18 +10,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from controller.job.activity import settled
 from controller.job.facts import Observed
 from controller.job.policies.attempt_ended import attempt_ended
 from controller.job.policies.deleted import deleted
+from controller.job.policies.expired import expired
 from controller.job.policies.finished import finished
 from controller.job.policies.going import going
 from controller.job.policies.invalid import invalid
+from controller.job.policies.overdue import overdue
+from controller.job.policies.pending import pending
 from controller.job.policies.reported import reported
 from controller.job.policies.resumed import resumed
 from controller.job.policies.running import running
+from controller.job.policies.stalled import stalled
 from controller.job.policies.start import start
 from controller.job.policies.suspended import suspended
 from controller.job.policies.unsafe import unsafe
+from controller.job.policies.witnessed import witnessed
 from controller.job.situation import Plan, Situation
 from controller.job.verdict import without_false_ends
 from finetune.api.conditions import summarize
@@ -32,11 +38,16 @@ Policy = Callable[[Situation], Situation | Plan]
 POLICIES: tuple[Policy, ...] = (
     reported,
     deleted,
+    expired,
     finished,
     resumed,
     invalid,
     suspended,
+    witnessed,
     attempt_ended,
+    overdue,
+    pending,
+    stalled,
     unsafe,
     going,
     running,
@@ -50,7 +61,9 @@ def plan(observed: Observed, now: datetime, policies: tuple[Policy, ...] = POLIC
     decision = ask(situation, policies)
     if observed.job.deleting:
         return decision
-    return replace(decision, status=summarize(decision.status, generation=observed.job.generation, now=now))
+    generation = observed.job.generation
+    status = settled(observed.job.status, decision.status, generation=generation, now=now)
+    return replace(decision, status=summarize(status, generation=generation, now=now))
 
 
 def ask(situation: Situation, policies: tuple[Policy, ...]) -> Plan:

@@ -19,7 +19,7 @@ from controller.job.hindrance import CreationError
 from controller.job.limits import Limits, refusals
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.observe import observe
-from controller.job.parsing import StatusUnreadableError, job_from, status_from
+from controller.job.parsing import StatusUnreadableError, is_managed_elsewhere, job_from, status_from
 from controller.job.plan import plan
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.restores import Restores
@@ -86,6 +86,9 @@ class Reconciler:
 
     async def reconcile(self, key: str) -> float | None:
         """Reconcile the job `namespace/name` once; return after how many seconds to do so again at the latest."""
+        item = self._stores.jobs.get(key)
+        if item is not None and is_managed_elsewhere(item):
+            return None
         stuck_again = await self._release_stuck(key)
         try:
             again = await self._advance(key)

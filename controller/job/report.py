@@ -9,7 +9,12 @@ from typing import Any, Literal
 from finetune.api.conditions import Reason, get_condition
 from finetune.api.status import Condition, ConditionType, FineTuneJobStatus
 
-BAD_NEWS = {(ConditionType.ACCEPTED, "False"), (ConditionType.FAILED, "True"), (ConditionType.REPORTING, "False")}
+BAD_NEWS = {
+    (ConditionType.ACCEPTED, "False"),
+    (ConditionType.FAILED, "True"),
+    (ConditionType.REPORTING, "False"),
+    (ConditionType.STALLED, "True"),
+}
 BAD_REASONS = {Reason.RETRYING, Reason.KUBERAY_UNSAFE, Reason.PROGRESS_ALTERED, Reason.SUPPORTS_RESTORED, Reason.OBSERVATION_FAILED}
 
 

@@ -14,6 +14,8 @@ from finetune.api.conditions import Reason, get_condition, is_true, set_conditio
 from finetune.api.status import Attempt, AttemptOutcome, Condition, ConditionType, FineTuneJobStatus
 
 ENDS = (ConditionType.SUCCEEDED, ConditionType.FAILED)
+GIVEN_UP = frozenset({Reason.DEADLINE_EXCEEDED, Reason.PENDING_DEADLINE_EXCEEDED})
+"""Why the controller ends a job whose attempt could go on, or that waits for another one."""
 REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,99}")
 """What the API accepts as a condition's reason; a status that was edited may contain anything."""
 
@@ -52,7 +54,7 @@ def verdict_on(status: FineTuneJobStatus) -> Verdict | None:
         if found is not None and found.type == ConditionType.SUCCEEDED:
             return _as_reported(found)
         return Verdict(ConditionType.SUCCEEDED, Reason.SUCCEEDED, last.message or f"attempt {last.number} succeeded", last.end_time)
-    if last.outcome is not AttemptOutcome.FAILED:
+    if last.outcome is None or (last.outcome is not AttemptOutcome.FAILED and last.job_reason is None):
         return None
     failed = get_condition(status, ConditionType.FAILED)
     if failed is not None and failed.status == "True":
@@ -62,6 +64,8 @@ def verdict_on(status: FineTuneJobStatus) -> Verdict | None:
     if last.job_reason == Reason.ATTEMPTS_EXHAUSTED:
         return Verdict(ConditionType.FAILED, last.job_reason, exhausted(status, last), last.end_time)
     reason = last.job_reason if REASON.fullmatch(last.job_reason) else Cause.TRAINER_FAILED
+    if reason in GIVEN_UP and last.reason != reason:
+        return Verdict(ConditionType.FAILED, reason, f"the job's deadline passed after attempt {last.number} had ended", last.end_time)
     return Verdict(ConditionType.FAILED, reason, last.message or "", last.end_time)
 
 

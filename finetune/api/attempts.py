@@ -3,35 +3,44 @@
 Pure. Test: tests/finetune/api/test_attempts.py.
 """
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
 from finetune.api.conditions import shortened
-from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
+from finetune.api.runpolicy import FREE_RETRIES
+from finetune.api.status import LOG_LINE_MAX, LOG_LINES_MAX, Attempt, AttemptOutcome, FineTuneJobStatus
 
-KEPT = 100
-"""Entries kept: maxAttempts allows 100 failures; of more attempts (many suspensions) the oldest suspended ones go."""
+KEPT = 100 + FREE_RETRIES
+"""Entries kept: maxAttempts allows 100 failures, and some more are free; of more attempts (many suspensions) the oldest suspended ones go."""
+LOGS_KEPT = 3
+"""Newest failed attempts whose last log lines are kept."""
 
 RETRY_PAUSE_FIRST = timedelta(seconds=10)
 RETRY_PAUSE_LONGEST = timedelta(minutes=5)
+RETRY_SPREAD = 0.25
+"""Share by which a pause may be longer: jobs that one fault has ended must not all come back at once."""
 RETRIED = frozenset({AttemptOutcome.FAILED, AttemptOutcome.INTERRUPTED})
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How an attempt ended. `retry`: another attempt may end better; `charged`: it counts against maxAttempts."""
+    """How an attempt ended. `retry`: another attempt may end better; `free`: it failed, and does not count against maxAttempts."""
 
     outcome: AttemptOutcome
     reason: str
     message: str
     retry: bool = False
+    free: bool = False
+    exit_code: int | None = None
+    log_tail: tuple[str, ...] = ()
 
     @property
     def charged(self) -> bool:
         """Whether the attempt counts against maxAttempts."""
-        return self.outcome is AttemptOutcome.FAILED
+        return self.outcome is AttemptOutcome.FAILED and not self.free
 
 
 def attempt_name(job_name: str, attempt: int) -> str:
@@ -64,8 +73,23 @@ def update(status: FineTuneJobStatus, **fields: Any) -> FineTuneJobStatus:
 
 def end(status: FineTuneJobStatus, ending: Ending, now: datetime) -> FineTuneJobStatus:
     """Return the status with the newest attempt closed; the dashboard goes with it, and what is true of a running one only."""
-    message = shortened(ending.message) or None
-    return rested(update(status, end_time=now, outcome=ending.outcome, reason=str(ending.reason), message=message))
+    fields: dict[str, Any] = {
+        "message": shortened(ending.message) or None,
+        "charged": False if ending.free else None,
+        "exit_code": ending.exit_code,
+        "log_tail": [line[:LOG_LINE_MAX] for line in ending.log_tail[-LOG_LINES_MAX:]] or None,
+    }
+    status = update(status, end_time=now, outcome=ending.outcome, reason=str(ending.reason), **fields)
+    return rested(_without_old_logs(status))
+
+
+def _without_old_logs(status: FineTuneJobStatus) -> FineTuneJobStatus:
+    with_logs = [attempt.number for attempt in status.attempts or [] if attempt.log_tail]
+    old = set(with_logs[:-LOGS_KEPT])
+    if not old:
+        return status
+    kept = [attempt.model_copy(update={"log_tail": None}) if attempt.number in old else attempt for attempt in status.attempts or []]
+    return status.model_copy(update={"attempts": kept})
 
 
 def rested(status: FineTuneJobStatus) -> FineTuneJobStatus:
@@ -75,15 +99,21 @@ def rested(status: FineTuneJobStatus) -> FineTuneJobStatus:
 
 
 def charged(status: FineTuneJobStatus) -> int:
-    """Return how many attempts count against maxAttempts: those that failed, not those that were stopped."""
-    return sum(attempt.outcome is AttemptOutcome.FAILED for attempt in status.attempts or [])
+    """Return how many attempts count against maxAttempts: those that failed, not those that were stopped or that a rule has left free."""
+    return sum(attempt.outcome is AttemptOutcome.FAILED and attempt.charged is not False for attempt in status.attempts or [])
 
 
-def retry_wait(status: FineTuneJobStatus, now: datetime) -> timedelta:
+def freed(status: FineTuneJobStatus) -> int:
+    """Return how many failed attempts a rule has left uncharged."""
+    return sum(attempt.charged is False for attempt in status.attempts or [])
+
+
+def retry_wait(status: FineTuneJobStatus, now: datetime, uid: str = "") -> timedelta:
     """Return how long the next attempt must wait: the pause since the last end doubles with each failure or interruption in a row.
 
     A job that fails at once, or that is interrupted over and over, must not keep the cluster busy with starts. An attempt
-    that the user suspended starts the count again.
+    that the user suspended starts the count again. By up to a quarter, which depends on `uid`, the job's, and on the attempt, the
+    pause is longer: the same in every process and after every restart.
     """
     in_a_row = list(takewhile(lambda attempt: attempt.outcome in RETRIED, reversed(status.attempts or [])))
     end = in_a_row[0].end_time if in_a_row else None
@@ -92,7 +122,15 @@ def retry_wait(status: FineTuneJobStatus, now: datetime) -> timedelta:
     pause = RETRY_PAUSE_FIRST
     for _ in in_a_row[1:]:
         pause = min(2 * pause, RETRY_PAUSE_LONGEST)
-    return max(timedelta(0), end + pause - now)
+    return max(timedelta(0), end + pause + _spread(pause, uid, in_a_row[0].number) - now)
+
+
+def _spread(pause: timedelta, uid: str, attempt: int) -> timedelta:
+    """Return by how much the pause after an attempt is longer, in whole seconds as all times in status are."""
+    if not uid:
+        return timedelta(0)
+    share = int.from_bytes(hashlib.sha256(f"{uid}/{attempt}".encode()).digest()[:4]) / 2**32
+    return timedelta(seconds=round(pause.total_seconds() * RETRY_SPREAD * share))
 
 
 def unfinished(status: FineTuneJobStatus) -> Attempt | None:

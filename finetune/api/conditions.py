@@ -45,6 +45,11 @@ class Reason(StrEnum):
     CHECKPOINT_PUBLISHED = "CheckpointPublished"
     SUCCEEDED = "TrainingSucceeded"
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    PENDING_DEADLINE_EXCEEDED = "PendingDeadlineExceeded"
+    QUEUED = "Queued"
+    STALLED = "Stalled"
+    REPORTS_AGAIN = "ReportsAgain"
 
 
 WAITING = frozenset(
@@ -55,6 +60,7 @@ WAITING = frozenset(
         Reason.KUBERAY_UNSAFE,
         Reason.DELETION_FAILED,
         Reason.OBSERVATION_FAILED,
+        Reason.QUEUED,
     }
 )
 """Why a job does not run although nothing is wrong with it: somebody else must do something first."""
@@ -159,8 +165,8 @@ def _summary(status: FineTuneJobStatus) -> Summary | None:
     cursor = Cursor.parse(status.report_cursor)
     # Until an attempt reports, the figures are those that the one before reached; how long it would have taken concerns nobody.
     timed = phase(status) is Phase.RUNNING and (attempt is None or (cursor is not None and cursor.attempt == attempt))
-    score = _score(status)
-    if attempt is None and score is None and progress == Progress():
+    score, reason = _score(status), why_not_running(status)
+    if attempt is None and score is None and reason is None and progress == Progress():
         return None
     return Summary(
         step=None if progress.step is None else f"{progress.step}/{progress.total_steps}" if progress.total_steps else str(progress.step),
@@ -168,7 +174,24 @@ def _summary(status: FineTuneJobStatus) -> Summary | None:
         eta=None if progress.eta_seconds is None or not timed else age(progress.eta_seconds),
         score=score,
         attempt=attempt,
+        reason=reason,
     )
+
+
+def why_not_running(status: FineTuneJobStatus) -> str | None:
+    """Return the reason of the condition that keeps a job from running or getting on; None if nothing does, or nothing is known."""
+    keeps = (
+        (ConditionType.FAILED, "True"),
+        (ConditionType.SUSPENDED, "True"),
+        (ConditionType.STALLED, "True"),
+        (ConditionType.ACCEPTED, "False"),
+    )
+    for kind, value in keeps:
+        condition = get_condition(status, kind)
+        if condition is not None and condition.status == value:
+            return condition.reason
+    running = get_condition(status, ConditionType.RUNNING)
+    return None if running is None or running.status == "True" or is_true(status, ConditionType.SUCCEEDED) else running.reason
 
 
 def _score(status: FineTuneJobStatus) -> str | None:

@@ -27,6 +27,7 @@ from finetune.api.rules import (
     RANDOM_NEEDS_FULL,
     TASK_RULES,
 )
+from finetune.api.runpolicy import RunPolicy
 from finetune.api.sections import CheckpointPolicy, Deepspeed, Export, Method, Regularization, Training
 from finetune.api.sources import OBJECT_NAME, ClaimPath, Data, ModelSource
 from finetune.api.tasks import TASKS, TaskName
@@ -122,15 +123,6 @@ class Output(WireModel):
     )
 
 
-class RunPolicy(WireModel):
-    """How the controller runs the job."""
-
-    suspend: bool = Field(False, description="Stop and release all resources; false continues from the last checkpoint.")
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
-        3, description="Attempts that may fail before the job fails; suspension is not charged."
-    )
-
-
 BATCH_DIVIDES = Rule(
     "self.training.globalBatchSize % ((has(self.distributed) ? self.distributed.workers : 1)"
     " * (has(self.resources) && self.resources.gpus > 0 ? self.resources.gpus : 1)) == 0",
@@ -144,7 +136,7 @@ BATCH_DIVIDES = Rule(
 
 
 class FineTuneJobSpec(WireModel):
-    """What to fine-tune, on what, and how. Immutable except runPolicy.suspend and runPolicy.maxAttempts."""
+    """What to fine-tune, on what, and how. Immutable except for runPolicy.suspend, maxAttempts, deadlines and time to live."""
 
     task: TaskName = Field(
         description=f"What the model learns to do. {'; '.join(f'{name}: {facts.description}' for name, facts in TASKS.items())}."

@@ -15,6 +15,8 @@ from finetune.api.metrics import METRICS, Direction, MetricName, Needs
 from finetune.api.record import WARNINGS_MAX
 from finetune.api.sources import ClaimPath
 
+LOG_LINES_MAX, LOG_LINE_MAX = 20, 240
+"""Of an attempt's log in its status, which is read as a whole by whoever reads the job."""
 MEASURED = ", ".join(
     f"{name} ({facts.unit})" if facts.unit else name.value for name, facts in METRICS.items() if facts.needs is not Needs.TRAINING
 )
@@ -29,6 +31,8 @@ class ConditionType(StrEnum):
     RUNNING = "Running"
     REPORTING = "Reporting"
     """What the trainer reports reaches the status. Set only after something has prevented it."""
+    STALLED = "Stalled"
+    """The trainer has stopped reporting. Set only after it has."""
     CHECKPOINT_AVAILABLE = "CheckpointAvailable"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
@@ -39,7 +43,7 @@ class Condition(WireModel):
     """A standard Kubernetes condition."""
 
     type: Annotated[str, Field(max_length=316)] = Field(
-        description="Accepted, Running, Reporting, CheckpointAvailable, Suspended, Succeeded or Failed; at most one condition of each."
+        description="Accepted, Running, Reporting, Stalled, CheckpointAvailable, Suspended, Succeeded or Failed; at most one condition of each."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     observed_generation: int | None = Field(None, description="metadata.generation of the job when the condition was last set.")
@@ -60,6 +64,15 @@ class AttemptOutcome(StrEnum):
     """The pod was told to stop (SIGTERM), and left a checkpoint if training had begun; not charged."""
 
 
+class FailedPod(WireModel):
+    """The first pod of an attempt that was seen to fail, and where: what came after it is mostly its effect."""
+
+    name: str = Field(description="The pod.")
+    node: str | None = Field(None, description="The node that it ran on.")
+    reason: str | None = Field(None, description="What Kubernetes says of its end, such as OOMKilled, Evicted or Error.")
+    exit_code: int | None = Field(None, description="Exit code of the container that ended; 128 + N where signal N ended it.")
+
+
 class Attempt(WireModel):
     """One RayJob of this job. Written to status before the RayJob exists."""
 
@@ -74,6 +87,15 @@ class Attempt(WireModel):
     )
     reason: str | None = Field(None, description="Why it ended, in one word, such as OutOfMemory.")
     message: str | None = Field(None, description="Why it ended, in a sentence or two.")
+    charged: bool | None = Field(None, description="false where a failure rule left the attempt uncharged; missing otherwise.")
+    node: str | None = Field(None, description="Node of the Ray head, where the trainer's driver ran.")
+    exit_code: int | None = Field(None, description="Exit code of the trainer's driver, where KubeRay says it; 128 + N for signal N.")
+    failed_pod: FailedPod | None = Field(None, description="The first pod of the attempt that was seen to fail; missing if none was.")
+    log_tail: list[Annotated[str, Field(max_length=LOG_LINE_MAX)]] | None = Field(
+        None,
+        max_length=LOG_LINES_MAX,
+        description="The last lines that a failed attempt wrote, without tokens; kept of the newest three failed attempts.",
+    )
     last_step: int | None = Field(None, description="Optimizer steps finished by the newest report, those before a resume included.")
     resumed_from_step: int | None = Field(
         None, description="Step of the checkpoint that the attempt continued from; 0 for one that began at the start."
@@ -240,6 +262,7 @@ class Summary(WireModel):
     eta: str | None = Field(None, description="progress.etaSeconds as kubectl writes ages, such as 12m; missing when no attempt runs.")
     score: str | None = Field(None, description="metrics.score with its metric, such as perplexity 14.93.")
     attempt: int | None = Field(None, description="Number of the newest attempt.")
+    reason: str | None = Field(None, description="Why the job is not running, in one word; missing while it runs.")
 
 
 class FineTuneJobStatus(WireModel):
@@ -258,6 +281,16 @@ class FineTuneJobStatus(WireModel):
     )
     attempts: list[Attempt] | None = Field(
         None, max_length=200, description="The RayJobs of this job, oldest first; an entry is written before its RayJob exists."
+    )
+    waiting_since: datetime | None = Field(
+        None,
+        description="Since when the job waits for what it needs to run and to report; the condition Accepted or Running says for what."
+        " Missing while it runs, rests, pauses or is in a queue.",
+    )
+    active_seconds: int | None = Field(
+        None,
+        description="How long the job has run, over all its attempts, up to the last time that it stopped running; while it runs, the time"
+        " since the last transition of the condition Running is to be added.",
     )
     progress: Progress | None = Field(None, description="How far training is, by the trainer's newest report.")
     metrics: MetricsStatus | None = Field(

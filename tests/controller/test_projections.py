@@ -13,6 +13,7 @@ from controller.job.objects.rayjob import ray_job
 from controller.job.objects.rbac import role
 from controller.job.parsing import belongs_to, has_label_of, job_from, pod_from, ray_job_from
 from controller.projections import (
+    LAST_WORDS_MAX,
     kept_of_claim,
     kept_of_config_map,
     kept_of_job,
@@ -47,6 +48,8 @@ PLACED = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026
 FAILED = {
     "jobId": "j", "jobStatus": "FAILED", "jobDeploymentStatus": "Failed", "reason": "AppFailed", "message": "m", "rayClusterName": "c",
 }  # fmt: skip
+ENDED = {"name": "ray-head", "restartCount": 1, "state": {"terminated": {"reason": "Error", "exitCode": 1, "message": "KeyError"}}}
+DISRUPTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
 CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
 
 
@@ -74,6 +77,7 @@ def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
         (pod(containerStatuses=[WAITS]), kept_of_pod, pod_from),
         (pod(initContainerStatuses=[DIED]), kept_of_pod, pod_from),
         (pod(containerStatuses=[CREATING], conditions=PLACED), kept_of_pod, pod_from),
+        (pod(reason="Evicted", conditions=[*PLACED, DISRUPTED], containerStatuses=[ENDED]), kept_of_pod, pod_from),
         (pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "m"}]), kept_of_pod, pod_from),
     ],
     ids=[
@@ -85,6 +89,7 @@ def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
         "waiting pod",
         "killed pod",
         "pod on its way",
+        "evicted pod",
         "pod without a node",
     ],
 )
@@ -116,6 +121,13 @@ def test_of_config_maps_the_record_is_kept_alone() -> None:
     progress = stored(progress_config_map(job(), 2), data={"record.json": record_text(), "more": "x"})
     assert kept_of_config_map(progress)["data"] == {"record.json": record_text()}
     assert kept_of_config_map(stored(config_map(job(), 2)))["data"] == {}
+
+
+def test_of_what_a_pod_wrote_at_its_end_the_last_part_is_kept() -> None:
+    long = {"state": {"terminated": {"exitCode": 1, "message": "x" * 4096 + "KeyError"}}}
+    read = pod_from(kept_of_pod(pod(containerStatuses=[long])))
+    assert read.last_words.endswith("KeyError")
+    assert len(read.last_words) == LAST_WORDS_MAX
 
 
 def test_what_a_trainer_may_blow_up_is_kept_in_bounds() -> None:

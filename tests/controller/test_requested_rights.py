@@ -16,7 +16,7 @@ from tests.controller.job.builders import UID
 from tests.controller.job.world import OWNER
 from tests.controller.runtime.builders import until
 from tests.controller.test_main import holder, job, running, with_inputs
-from tests.fakes import FakeApi
+from tests.fakes import CREATED, FakeApi
 from tests.fakewire import Asked, as_asked, asked
 from tests.repository import REPOSITORY
 
@@ -54,6 +54,12 @@ async def test_every_right_that_is_granted_is_used_and_no_other_is_asked_for() -
         api.put(FINE_TUNE_JOBS, {**stored, "spec": {**stored["spec"], "runPolicy": {"suspend": True}}})
         await until(lambda: not api.objects(RAY_JOBS), seconds=20)
         await until(lambda: bool(api.objects(EVENTS)), seconds=20)
+        stored = api.objects(FINE_TUNE_JOBS)[0]
+        over = {"type": "Failed", "status": "True", "reason": "AttemptsExhausted", "message": "", "lastTransitionTime": CREATED}
+        ended = {"number": 1, "rayJobName": "bot-1", "outcome": "Failed", "endTime": CREATED}
+        spec = {**stored["spec"], "runPolicy": {"ttlSecondsAfterFinished": 0}}
+        api.put(FINE_TUNE_JOBS, {**stored, "spec": spec, "status": {"conditions": [over], "attempts": [ended]}})
+        await until(lambda: not api.objects(FINE_TUNE_JOBS), seconds=20)
     assert api.objects(LEASES)
     assert holder(api) == ""
 

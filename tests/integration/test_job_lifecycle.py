@@ -134,7 +134,7 @@ async def test_progress_and_success_reach_the_status_and_the_columns(operator: O
     metrics = {"baseline": {"perplexity": 18.42}, "latest": {"perplexity": 9.81}, "score": score}
     await report(operator, ray_job, metrics=metrics, checkpoints=[checkpoint(20)])
     await operator.pass_once()
-    assert await columns(operator) == ["bot", "Starting", "20/80", "25%", None, "perplexity 9.81", 1]
+    assert await columns(operator) == ["bot", "Starting", "20/80", "25%", None, "perplexity 9.81", 1, "Starting"]
 
     final = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 18.42 -> 9.64"}
     await report(operator, ray_job, sequence=4, metrics=metrics | {"final": {"perplexity": 9.64}}, outcome=final, stage="Finished")
@@ -151,14 +151,15 @@ async def test_progress_and_success_reach_the_status_and_the_columns(operator: O
 
 
 async def columns(operator: Operator) -> list[Any]:
-    """Return the row that `kubectl get ftj` shows, without the age."""
+    """Return the row that `kubectl get ftj -o wide` shows, without the age."""
     request = Request("GET", FINE_TUNE_JOBS.path(operator.namespace), accept="application/json;as=Table;g=meta.k8s.io;v=v1")
     transport = await KubernetesTransport.connect(operator.kubeconfig)
     try:
         answer = await transport.send(request)
     finally:
         await transport.close()
-    return list(json.loads(answer.body)["rows"][0]["cells"][:-1])
+    cells = list(json.loads(answer.body)["rows"][0]["cells"])
+    return [*cells[:-2], cells[-1]]
 
 
 async def test_a_failed_attempt_is_followed_by_another_when_its_pods_are_gone(operator: Operator) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from finetune.api import crd
+from finetune.api.patterns import Pattern
 from tests.builders import resource
 from tests.cluster.api import ApiError, ApiServer
 from tests.cluster.controlplane import ControlPlane
@@ -91,6 +92,32 @@ def test_suspension_and_attempts_may_change_at_any_time(api: ApiServer, existing
     changed = api.request("PATCH", existing, {"spec": {"runPolicy": {"suspend": True, "maxAttempts": 5}}}, MERGE)
     assert changed["spec"]["runPolicy"] == {"suspend": True, "maxAttempts": 5}
     assert api.request("PATCH", existing, {"spec": {"runPolicy": {"suspend": False}}}, MERGE)["metadata"]["generation"] == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"managedBy": "example.com/other"}, {"failureRules": [{"action": "Fail", "exitCodes": [1]}]}],
+    ids=["another controller", "a failure rule"],
+)
+def test_what_a_running_job_cannot_take_over_stays(api: ApiServer, existing: str, change: dict[str, Any]) -> None:
+    with pytest.raises(ApiError) as refused:
+        api.request("PATCH", existing, {"spec": {"runPolicy": change}}, MERGE)
+    [field] = change
+    assert f"runPolicy.{field}: cannot be changed once the job exists" in str(refused.value)
+
+
+def test_deadlines_may_change_at_any_time(api: ApiServer, existing: str) -> None:
+    limits = {"activeDeadlineSeconds": 60, "pendingDeadlineSeconds": 60, "stallTimeoutSeconds": 300, "ttlSecondsAfterFinished": 0}
+    changed = api.request("PATCH", existing, {"spec": {"runPolicy": limits}}, MERGE)
+    assert limits.items() <= changed["spec"]["runPolicy"].items()
+    api.request("PATCH", existing, {"spec": {"runPolicy": dict.fromkeys(limits)}}, MERGE)
+
+
+@pytest.mark.parametrize("pattern", [r"NCCL error.*\d+", r"^a|b$", r"[^a-z]\.(x|y)*?", "é+", "a$b"])
+def test_the_api_server_takes_the_patterns_that_can_be_searched_for(api: ApiServer, pattern: str) -> None:
+    Pattern(pattern)
+    rules = [{"action": "Fail", "messagePattern": pattern}]
+    api.request("POST", f"{JOBS}?dryRun=All", resource("patterned", runPolicy={"failureRules": rules}))
 
 
 def test_the_charts_copy_is_the_same_definition(api: ApiServer) -> None:

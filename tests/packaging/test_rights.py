@@ -84,6 +84,7 @@ def test_the_job_gets_an_account_that_may_patch_its_progress_alone(cluster: Clus
         ("watch", "finetunejobs"),
         ("patch", "finetunejobs/status"),
         ("delete", "rayjobs"),
+        ("delete", "finetunejobs"),
         ("patch", "configmaps"),
         ("list", "pods"),
     ],
@@ -97,7 +98,6 @@ def test_the_controllers_account_may(cluster: Cluster, verb: str, resource: str)
     [
         ("get", "secrets"),
         ("list", "secrets"),
-        ("delete", "finetunejobs"),
         ("patch", "finetunejobs"),
         ("delete", "persistentvolumeclaims"),
         ("create", "pods"),

@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 CONFIG_MAP_INTERVAL_SECONDS = 15.0
 FILE_INTERVAL_SECONDS = 0.5
+HEARTBEAT_SECONDS = 60.0
+"""The controller takes silence for a stall (runPolicy.stallTimeoutSeconds), so a record is repeated in stages that report nothing."""
+UNATTENDED = frozenset({Stage.READING, Stage.STARTING, Stage.EXPORTING, Stage.FINISHED})
+"""Stages whose steps give no sign of life. In the others the ranks do: a rank that hangs must not be hidden by a driver that lives."""
 POLL_SECONDS = 0.25
 FINAL_TRIES_SECONDS = 300.0
 Source = Callable[[], RecordUpdate]
@@ -31,9 +35,10 @@ URGENT_FIELDS = frozenset({"stage", "checkpoints", "outcome", "resumed_from_step
 
 
 class RecordTarget(Protocol):
-    """Where records go."""
+    """Where records go: how often at the most, and how often at the least."""
 
     interval_seconds: float
+    heartbeat_seconds: float
 
     def write(self, record: ProgressRecord) -> None:
         """Store a record in place of the one before; may raise anything."""
@@ -43,6 +48,8 @@ class FileTarget:
     """A JSON file that is replaced in one step."""
 
     interval_seconds = FILE_INTERVAL_SECONDS
+    heartbeat_seconds = float("inf")
+    """The command that reads it knows by itself that this program lives."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,6 +64,7 @@ class ConfigMapTarget:
     """One key of one ConfigMap, patched with the pod's own service account, which may do that and nothing else."""
 
     interval_seconds = CONFIG_MAP_INTERVAL_SECONDS
+    heartbeat_seconds = HEARTBEAT_SECONDS
 
     def __init__(self, namespace: str, name: str) -> None:
         from kubernetes import client, config
@@ -123,7 +131,8 @@ class Publisher:
         self._source = source
 
     def update(self, **changes: Unpack[RecordUpdate]) -> None:
-        """Take over changed fields of the record."""
+        """Take over changed fields of the record; a sign of life has the record repeated as it is."""
+        changes.pop("pulse", None)
         with self._lock:
             self._changed = True
             self._urgent = self._urgent or bool(URGENT_FIELDS & {key for key, value in changes.items() if self._state.get(key) != value})
@@ -179,8 +188,10 @@ class Publisher:
     def turn(self) -> None:
         """Fetch changes, and publish them if they are urgent or the last record is old enough: one turn of the thread."""
         self.fetch()
-        due = self._clock() - self._last_write >= self._target.interval_seconds
-        if self._changed and (due or self._urgent):
+        age = self._clock() - self._last_write
+        due, silent = age >= self._target.interval_seconds, age >= self._target.heartbeat_seconds
+        beats = silent and self._state.get("stage") in UNATTENDED
+        if beats or (self._changed and (due or self._urgent)):
             self.publish()
 
     def _run(self) -> None:

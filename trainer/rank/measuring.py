@@ -104,7 +104,7 @@ class Measuring:
         if not self.rows.test:
             return Measurement()
         names = self.config.test_metrics(self.task.route)
-        found = self._measure(self.dataset.test, self.rows.test, names)
+        found = self._measure(self.dataset.test, self.rows.test, names, self.outbox.gets_on)
         if self.loaded.engine.rank == 0:
             warn_left_out(found, model, self.outbox)
         return found

@@ -22,6 +22,8 @@ class RecordUpdate(TypedDict, total=False):
     output: OutputRecord
     warnings: list[str]
     outcome: Outcome
+    pulse: int
+    """A sign of life between two changes, a number that rises. No part of the record: that one more arrives says it."""
 
 
 class Sender(Protocol):

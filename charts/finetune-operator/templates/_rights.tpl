@@ -21,9 +21,10 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+# A job is deleted when its runPolicy.ttlSecondsAfterFinished is over.
 - apiGroups: [finetune.dev]
   resources: [finetunejobs]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, delete]
 # Where owner references are guarded, naming a job as the owner of a child takes this.
 - apiGroups: [finetune.dev]
   resources: [finetunejobs/finalizers]

@@ -28,6 +28,8 @@ TOKEN_SECONDS = 600
 """As short as the API server allows: if the account is created again, the pod gets a valid token only when this one is renewed."""
 SHARED_MEMORY_DIVISOR = 2
 """Shared memory counts towards the container's memory: half leaves room for the rest."""
+LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+"""The end of a failed container's log comes into the pod's status, which the controller watches; it has no right to read logs."""
 CONFIG_VOLUME = "finetune-config"
 TOKEN_VOLUME = "api-token"  # noqa: S105 - a volume's name
 
@@ -85,6 +87,7 @@ def submitter_template(job: Job, attempt: int, settings: TrainerSettings) -> Pod
         "image": settings.trainer_image,
         "imagePullPolicy": settings.image_pull_policy,
         "resources": _sizes(settings.submitter_cpu, settings.submitter_memory),
+        **LAST_WORDS,
         **copy.deepcopy(dict(safety.CONTAINER)),
         "env": [{"name": "HOME", "value": HOME}],
         "volumeMounts": [{"name": "home", "mountPath": HOME}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - a mount point
@@ -120,6 +123,7 @@ def _trainer_container(name: str, job: Job, settings: TrainerSettings, resources
         "imagePullPolicy": settings.image_pull_policy,
         "env": list(_environment(job, settings)),
         "resources": resources,
+        **LAST_WORDS,
         **copy.deepcopy(dict(safety.CONTAINER)),
         "volumeMounts": [
             {"name": CONFIG_VOLUME, "mountPath": names.CONFIG_DIRECTORY, "readOnly": True},

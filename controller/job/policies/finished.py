@@ -10,7 +10,7 @@ from controller.job.changes import accept, over
 from controller.job.remains import leftovers
 from controller.job.situation import Plan, Situation
 from controller.job.upkeep import releases
-from controller.job.verdict import pronounce, verdict_on
+from controller.job.verdict import GIVEN_UP, pronounce, verdict_on
 from finetune.api.conditions import get_condition
 from finetune.api.status import ConditionType
 
@@ -31,6 +31,7 @@ def finished(situation: Situation) -> Situation | Plan:
     situation = over(situation)
     last = situation.last_attempt
     for deletion in leftovers(situation):
-        ends = (last.end_time or now) + LINGERING if last is not None and deletion.name == last.ray_job_name else now
+        by_itself = last is not None and deletion.name == last.ray_job_name and verdict.reason not in GIVEN_UP
+        ends = (last.end_time or now) + LINGERING if last is not None and by_itself else now
         situation = situation.wake_at(ends) if ends > now else situation.do(deletion)
     return situation.do(*releases(situation)).ends()

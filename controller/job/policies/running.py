@@ -52,4 +52,5 @@ def _say_whether_it_runs(situation: Situation, attempt: Attempt, ray_job: RayJob
         message = f"attempt {attempt.number} runs in the Ray cluster {ray_job.cluster}"
         return situation.condition(ConditionType.RUNNING, "True", Reason.RUNNING, message)
     message = why_not_running(attempt, ray_job, pods, situation.now)
-    return situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, message)
+    reason = Reason.QUEUED if ray_job_state(ray_job) is RayJobState.SUSPENDED else Reason.STARTING
+    return situation.condition(ConditionType.RUNNING, "False", reason, message)

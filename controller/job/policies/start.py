@@ -38,7 +38,7 @@ def start(situation: Situation) -> Plan:
         return _starting(begun, attempt.number).wake_in(SOON).ends()  # what was lost from status is written before it is relied on
     if attempt is not None:
         return _starting(situation, attempt.number).do(CreateAttempt(attempt.number)).ends()
-    pause = attempts.retry_wait(situation.status, situation.now)
+    pause = attempts.retry_wait(situation.status, situation.now, situation.job.uid)
     return (_wait_to_retry(situation, pause) if pause else _begin(situation)).ends()
 
 

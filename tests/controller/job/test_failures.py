@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from controller.job.facts import PodFacts
 from controller.job.failures import (
     BY_DEPLOYMENT_STATUS,
     CAUSE_MAX_LENGTH,
@@ -160,3 +161,66 @@ def test_no_token_of_the_trainers_last_word_reaches_the_status() -> None:
 @pytest.mark.parametrize(("outcome_", "charged"), [("Failed", True), ("Suspended", False), ("Interrupted", False), ("Succeeded", False)])
 def test_only_failures_are_charged(outcome_: str, charged: bool) -> None:
     assert Ending(AttemptOutcome(outcome_), "Reason", "").charged is charged
+
+
+RAY_SAYS = "Job entrypoint command failed with exit code {}, last available logs (truncated to 20,000 chars):\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (RAY_SAYS.format(1), 1),
+        (RAY_SAYS.format(-9), 137),
+        (RAY_SAYS.format(143), 143),
+        ("exit code " + "9" * 5000, None),
+        ("no code", None),
+    ],
+    ids=["error", "killed", "under a shell", "nonsense", "none"],
+)
+def test_the_exit_code_is_as_a_shell_has_it(message: str, code: int | None) -> None:
+    assert ending_of(ray_job(1, "FAILED", "Failed", message=message), None, []).exit_code == code
+
+
+LOG = "\n".join(["\x1b[31mstep 1\x1b[0m", "", *(f"line {number}" for number in range(40)), "KeyError: hf_AbCdEfGhIjKlMnOpQrStUv"])
+SUBMITTER = pod(role="submitter", failed=True, reasons=("Error",), last_words="from the submitter")
+WORKER = pod(failed=True, reasons=("Error",), last_words="from the worker")
+
+
+@pytest.mark.parametrize(
+    ("message", "pods", "last"),
+    [
+        (RAY_SAYS.format(1) + LOG, [SUBMITTER], "KeyError: [redacted]"),
+        ("", [WORKER, SUBMITTER], "from the submitter"),
+        (RAY_SAYS.format(1), [WORKER], "from the worker"),
+    ],
+    ids=["of the driver", "as the submitter saw it", "of a pod"],
+)
+def test_the_last_lines_are_the_drivers_else_those_of_a_pod_that_failed(message: str, pods: list[PodFacts], last: str) -> None:
+    ended = attempts.end(status(attempt()), ending_of(ray_job(1, "FAILED", "Failed", message=message), None, pods), NOW)
+    assert ended.attempts is not None
+    lines = ended.attempts[-1].log_tail or []
+    assert lines[-1] == last
+    assert len(lines) == min(20, len(lines))
+    assert all(lines)
+
+
+def test_a_log_without_bounds_or_of_one_endless_line_stays_small() -> None:
+    final = ray_job(1, "FAILED", "Failed", message=RAY_SAYS.format(1) + "x" * 20_000 + "\n" + "\x07\n" * 5000)
+    ended = attempts.end(status(attempt()), ending_of(final, None, []), NOW)
+    assert ended.attempts is not None
+    lines = ended.attempts[-1].log_tail or []
+    assert len(lines) <= 20
+    assert all(len(line) <= 240 and line.isprintable() for line in lines)
+
+
+def test_only_the_newest_attempts_keep_their_log() -> None:
+    known = status()
+    for number in range(1, 6):
+        known = attempts.begin(known, "bot")
+        known = attempts.end(known, ending_of(ray_job(number, "FAILED", "Failed", message=RAY_SAYS.format(1) + "KeyError"), None, []), NOW)
+    assert [each.number for each in known.attempts or [] if each.log_tail] == [3, 4, 5]
+
+
+def test_a_success_keeps_no_log() -> None:
+    ending = ending_of(ray_job(1, "SUCCEEDED", "Complete", message=RAY_SAYS.format(0) + LOG), None, [])
+    assert (ending.log_tail, ending.exit_code) == ((), None)

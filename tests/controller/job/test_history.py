@@ -8,6 +8,7 @@ import pytest
 from controller.job.history import ProgressFacts, rebuilt
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS
+from finetune.api.attempts import KEPT
 from finetune.api.status import AttemptOutcome, Condition, FineTuneJobStatus, Summary
 from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, record_text, status
 from tests.controller.job.decisions import decide
@@ -123,7 +124,7 @@ def test_the_name_of_a_ray_job_is_not_believed() -> None:
 
 
 def test_a_bounded_number_of_attempts_comes_back() -> None:
-    assert len(rebuilt(job(), [ray_job(number) for number in range(1, 300)], []).attempts or []) == 100
+    assert len(rebuilt(job(), [ray_job(number) for number in range(1, 300)], []).attempts or []) == KEPT
 
 
 async def finished_world() -> World:

@@ -125,6 +125,33 @@ def test_a_container_that_ran_out_of_memory_is_found_after_its_restart_too(state
     assert pod_with(containerStatuses=[{state: {"terminated": {"reason": "OOMKilled"}}}]).out_of_memory
 
 
+ENDED = {"exitCode": 137, "reason": "Error", "message": "CUDA error: an illegal memory access"}
+PREEMPTED = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+
+
+@pytest.mark.parametrize(
+    ("status", "deleting", "reasons", "code"),
+    [
+        ({"containerStatuses": [{"state": {"terminated": ENDED}}]}, False, ("Error",), 137),
+        ({"containerStatuses": [{"state": {"running": {}}, "lastState": {"terminated": ENDED}}]}, False, ("Error",), 137),
+        ({"reason": "Evicted", "message": "The node was low on resource: memory"}, False, ("Evicted",), None),
+        ({"conditions": [PREEMPTED], "containerStatuses": [{"state": {"terminated": ENDED}}]}, True, ("PreemptionByScheduler",), None),
+        ({"containerStatuses": [{"state": {"terminated": ENDED}}]}, True, (), None),
+        ({"containerStatuses": [{"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}, True, ("OOMKilled",), 137),
+        ({"containerStatuses": [{"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}, False, (), None),
+        ({"conditions": [{**PREEMPTED, "status": "False"}]}, False, (), None),
+    ],
+    ids=["died", "restarted", "evicted", "preempted", "told to stop", "out of memory", "done", "spared"],
+)
+def test_what_a_pod_died_of_is_found_but_not_that_it_was_told_to_stop(
+    status: dict[str, Any], deleting: bool, reasons: tuple[str, ...], code: int | None
+) -> None:
+    metadata = {"name": "p", **({"deletionTimestamp": "2026-03-01T12:00:00Z"} if deleting else {})}
+    read = pod_from({"metadata": metadata, "spec": {"nodeName": "gpu-3"}, "status": status})
+    assert (read.failed, read.reasons, read.exit_code, read.node) == (bool(reasons), reasons, code, "gpu-3")
+    assert read.last_words == (ENDED["message"] if reasons == ("Error",) else "")
+
+
 @pytest.mark.parametrize(
     ("owners", "labels", "ours"),
     [

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from functools import partial
 from math import ceil
+from typing import Any
 
 import pytest
 
@@ -298,3 +299,26 @@ async def test_a_server_that_fails_while_a_job_is_observed_is_not_reported_to_th
     with pytest.raises(ServerError):
         await world.step()
     assert world.status == before
+
+
+@pytest.mark.parametrize("status", [{}, {"phase": "Baking", "attempts": [{"novelty": 1}]}], ids=["fresh", "in another form"])
+async def test_a_job_of_another_controller_is_left_alone(status: dict[str, Any]) -> None:
+    world = World(runPolicy={"managedBy": "example.com/other"})
+    job = world.api.objects(FINE_TUNE_JOBS)[0]
+    world.api.put(FINE_TUNE_JOBS, {**job, "status": status})
+    for _ in range(3):
+        assert await world.step() is None
+    assert world.api.requests == []
+    assert world.status == status
+
+
+async def test_a_job_whose_time_to_live_is_over_is_deleted_and_nothing_is_written_to_it() -> None:
+    world = World(runPolicy={"ttlSecondsAfterFinished": 60})
+    over = Condition(type="Failed", status="True", reason="AttemptsExhausted", message="words", last_transition_time=NOW)
+    world.set_status(attempt(1, outcome="Failed", end_time=NOW), conditions=[over])
+    assert await world.step() == 60
+    before = len(world.writes())
+    world.now += timedelta(seconds=60)
+    await world.step()
+    assert world.writes()[before:] == ["DELETE bot"]
+    assert world.api.objects(FINE_TUNE_JOBS) == []

@@ -319,6 +319,22 @@ MALFORMED = [
         ("spec.augmentation.operations[0].paraphrase", "model.tokenSecret: the token of spec.model.tokenSecret is used"),
     ),
     Malformed("more attempts than any job has", resource(runPolicy={"maxAttempts": 1000}), ("spec.runPolicy.maxAttempts", "100")),
+    Malformed("a stall that is none", resource(runPolicy={"stallTimeoutSeconds": 60}), ("spec.runPolicy.stallTimeoutSeconds", "300")),
+    Malformed("no time at all", resource(runPolicy={"activeDeadlineSeconds": 0}), ("spec.runPolicy.activeDeadlineSeconds", "1")),
+    Malformed("a manager that is no path", resource(runPolicy={"managedBy": "us"}), ("spec.runPolicy.managedBy",)),
+    Malformed(
+        "a rule that names nothing",
+        resource(runPolicy={"failureRules": [{"action": "Retry"}]}),
+        ("spec.runPolicy.failureRules[0]", "failureRules: give exitCodes, podReasons, reasons or messagePattern"),
+    ),
+    *(
+        Malformed(
+            f"a pattern such as {pattern}",
+            resource(runPolicy={"failureRules": [{"action": "Fail", "messagePattern": pattern}]}),
+            ("spec.runPolicy.failureRules[0]", "failureRules.messagePattern: not a regular expression that is supported"),
+        )
+        for pattern in ("a{9}", "(?i)cuda", r"\bword", r"\x41", "[[:alpha:]]", "(a", "a)", "[a", "a**", "*a", "[z-a]", "a\\", r"\é")
+    ),
     Malformed(
         "a toleration of nothing",
         resource(resources={"tolerations": [{"effect": "NoSchedule"}]}),

@@ -65,6 +65,18 @@ def test_the_pause_doubles_with_each_failure_or_interruption_in_a_row(outcomes: 
     assert attempts.retry_wait(status(*entries), NOW) == timedelta(seconds=seconds)
 
 
+def test_each_job_adds_a_share_of_its_own_which_is_the_same_after_every_restart() -> None:
+    known = status(attempt(1, outcome=FAILED, end_time=NOW))
+    pauses = [attempts.retry_wait(known, NOW, f"uid-{number}").total_seconds() for number in range(200)]
+    assert {10, 12} <= set(pauses) <= {10, 11, 12}
+    assert pauses == [attempts.retry_wait(known, NOW, f"uid-{number}").total_seconds() for number in range(200)]
+    long = status(*(attempt(number, outcome=FAILED, end_time=NOW) for number in range(1, 10)))
+    spread = [attempts.retry_wait(long, NOW, f"uid-{number}").total_seconds() for number in range(200)]
+    assert min(spread) >= 300
+    assert max(spread) <= 375
+    assert len(set(spread)) > 50
+
+
 @pytest.mark.parametrize(("passed", "seconds"), [(4, 6), (10, 0), (1000, 0), (-5, 0)], ids=["early", "due", "late", "clock went back"])
 def test_the_pause_runs_from_the_last_end(passed: int, seconds: int) -> None:
     known = status(attempt(1, outcome=FAILED, end_time=NOW))

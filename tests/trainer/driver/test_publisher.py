@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from finetune.api.folding import WRITE_INTERVAL
 from finetune.api.record import Metrics, Outcome, ProgressRecord, Result, Stage, TrainingProgress
+from finetune.api.runpolicy import STALL_TIMEOUT_MIN
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
-from trainer.driver.publisher import FileTarget, Publisher
+from trainer.driver.publisher import CONFIG_MAP_INTERVAL_SECONDS, HEARTBEAT_SECONDS, FileTarget, Publisher
+from trainer.rank.outbox import PULSE_SECONDS
 from trainer.reporting.messages import RecordUpdate
 
 
@@ -24,6 +27,7 @@ class CountingTarget:
 
     def __init__(self, refusals: int = 0, interval_seconds: float = 15.0) -> None:
         self.interval_seconds, self.refusals, self.records = interval_seconds, refusals, []
+        self.heartbeat_seconds = HEARTBEAT_SECONDS
         self.written = threading.Event()
 
     def write(self, record: ProgressRecord) -> None:
@@ -117,6 +121,35 @@ def test_plain_progress_is_throttled_and_a_checkpoint_is_not(tmp_path: Path) -> 
     assert len(target.records) == 3
     publisher.turn()
     assert len(target.records) == 3, "nothing has changed"
+
+
+@pytest.mark.parametrize(
+    ("stage", "records"),
+    [(Stage.READING, 6), (Stage.STARTING, 6), (Stage.EXPORTING, 6), (Stage.TRAINING, 1), (Stage.BASELINE, 1), (Stage.FINAL, 1)],
+)
+def test_the_driver_repeats_a_record_only_where_the_ranks_give_no_sign_of_life(tmp_path: Path, stage: Stage, records: int) -> None:
+    target, seconds = CountingTarget(), [0.0]
+    publisher = Publisher(config(tmp_path), target, clock=lambda: seconds[0])
+    publisher.update(stage=stage)
+    for second in range(330):
+        seconds[0] = float(second)
+        publisher.turn()
+    assert [record.sequence for record in target.records] == list(range(1, records + 1))
+
+
+def test_a_sign_of_life_of_the_ranks_has_the_record_repeated_as_it_is(tmp_path: Path) -> None:
+    target, seconds = CountingTarget(), [0.0]
+    publisher = Publisher(config(tmp_path), target, clock=lambda: seconds[0])
+    publisher.update(stage=Stage.FINAL)
+    for number in range(1, 6):
+        publisher.turn()
+        seconds[0] += 60.0
+        publisher.update(pulse=number)
+    assert [(record.sequence, record.stage) for record in target.records] == [(number, Stage.FINAL) for number in range(1, 6)]
+
+
+def test_silence_of_a_trainer_that_works_is_much_shorter_than_any_stall() -> None:
+    assert 2 * (max(HEARTBEAT_SECONDS, PULSE_SECONDS) + CONFIG_MAP_INTERVAL_SECONDS + WRITE_INTERVAL.total_seconds()) < STALL_TIMEOUT_MIN
 
 
 def test_a_lost_worker_side_does_not_stop_the_reports(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ class LastRecord:
     """Keeps the record that was written last."""
 
     interval_seconds = 15.0
+    heartbeat_seconds = float("inf")
     record: ProgressRecord
 
     def write(self, record: ProgressRecord) -> None:

@@ -39,3 +39,12 @@ def test_the_driver_gets_as_many_warnings_as_a_record_holds() -> None:
 def test_the_request_to_stop_is_the_drivers() -> None:
     outbox = Outbox(Driver())
     assert (outbox.stop_requested(), outbox.stop_requested(0.1)) == (False, True)
+
+
+def test_what_gets_on_without_news_gives_a_sign_of_life_once_a_minute() -> None:
+    driver, seconds = Driver(), [0.0]
+    outbox = Outbox(driver, clock=lambda: seconds[0])
+    for second in range(150):  # a batch a second
+        seconds[0] = float(second)
+        outbox.stop_requested() if second % 2 else outbox.gets_on()
+    assert driver.sent == [{"pulse": 1}, {"pulse": 2}]

@@ -159,3 +159,8 @@ def test_threads_on_a_shared_node_wait_asleep_unless_the_operator_says_otherwise
 def test_pods_are_found_by_job_attempt_and_role(role: str) -> None:
     labels = pod(role)["metadata"]["labels"]
     assert (labels["finetune.dev/job"], labels["finetune.dev/attempt"], labels["finetune.dev/role"]) == ("bot", "1", role)
+
+
+@pytest.mark.parametrize("role", BUILDERS)
+def test_the_end_of_a_failed_containers_log_comes_into_the_pods_status(role: str) -> None:
+    assert container(role)["terminationMessagePolicy"] == "FallbackToLogsOnError"

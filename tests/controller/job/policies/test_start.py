@@ -89,11 +89,11 @@ def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone() -> Non
 
     early = decide(observed(job(status=after(second)), failed), 3)
     assert last_attempt(early).number == 1
-    assert early.requeue_after == 7
-    assert "12:00:10" in condition(early, ConditionType.RUNNING).message
+    assert early.requeue_after == 8  # 10 s and this job's share of the spread
+    assert "12:00:11" in condition(early, ConditionType.RUNNING).message
     assert early.status.phase == "Retrying"
 
-    third = decide(observed(job(status=after(second)), failed, pods=[pod(role="submitter")]), 10)
+    third = decide(observed(job(status=after(second)), failed, pods=[pod(role="submitter")]), 11)
     assert last_attempt(third) == Attempt(number=2, ray_job_name="bot-2")
     fourth = decide(observed(job(status=after(third)), failed))
     assert fourth.actions == (CreateAttempt(2),)

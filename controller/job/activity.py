@@ -1,0 +1,88 @@
+"""How long a job has run, since when it waits, and for what: what deadlines count from.
+
+`settled` alone writes the first two; it compares the status before and after a pass. Pure.
+Test: tests/controller/job/test_activity.py.
+"""
+
+from datetime import datetime, timedelta
+
+from controller.job.failures import RayJobState, ray_job_state
+from controller.job.situation import Situation
+from finetune.api.attempts import unfinished
+from finetune.api.conditions import Phase, Reason, get_condition, is_true, phase, set_condition
+from finetune.api.cursor import Cursor
+from finetune.api.status import ConditionType, FineTuneJobStatus
+
+WAITS = frozenset({Phase.PENDING, Phase.WAITING, Phase.STARTING})
+"""A job that pauses before another attempt does not wait for anybody, and one whose spec is invalid waits in vain."""
+
+
+def running_since(status: FineTuneJobStatus) -> datetime | None:
+    """Return since when the job runs without a break, None if it does not."""
+    running = get_condition(status, ConditionType.RUNNING)
+    return running.last_transition_time if running is not None and running.status == "True" else None
+
+
+def active_time(status: FineTuneJobStatus, now: datetime) -> timedelta:
+    """Return how long the job has run, over all its attempts."""
+    since = running_since(status)
+    open_stretch = max(timedelta(0), now - since) if since is not None else timedelta(0)
+    return timedelta(seconds=status.active_seconds or 0) + open_stretch
+
+
+def settled(before: FineTuneJobStatus, after: FineTuneJobStatus, *, generation: int | None, now: datetime) -> FineTuneJobStatus:
+    """Return the status after a pass with the time that has been run, if the job has stopped running, and since when it waits.
+
+    An attempt that has ended stalls no more.
+    """
+    if is_true(after, ConditionType.STALLED) and unfinished(after) is None:
+        message = "the attempt has ended"
+        after = set_condition(after, ConditionType.STALLED, "False", Reason.FINISHED, message, generation=generation, now=now)
+    since, runs_on = running_since(before), running_since(after)
+    active = before.active_seconds
+    if since is not None and runs_on != since:
+        active = round((active_time(before, now)).total_seconds())
+    waits = _waits(after)
+    return after.model_copy(update={"active_seconds": active, "waiting_since": (before.waiting_since or now) if waits else None})
+
+
+def _waits(status: FineTuneJobStatus) -> bool:
+    word, running = phase(status), get_condition(status, ConditionType.RUNNING)
+    if word is Phase.RUNNING:
+        return not _reported_by_attempt(status)
+    accepted = get_condition(status, ConditionType.ACCEPTED)
+    refused = accepted is not None and accepted.status == "False"
+    queued = running is not None and running.reason == Reason.QUEUED and not refused
+    return word in WAITS and not queued and not (accepted is not None and accepted.reason == Reason.STATUS_UNREADABLE)
+
+
+def _reported_by_attempt(status: FineTuneJobStatus) -> bool:
+    cursor, attempts = Cursor.parse(status.report_cursor), status.attempts
+    return cursor is not None and bool(attempts) and attempts is not None and cursor.attempt == attempts[-1].number
+
+
+def has_reported(situation: Situation) -> bool:
+    """Return whether the attempt that has not ended has reported, in the Ray cluster that it runs in."""
+    attempt, ray_job, cursor = situation.attempt, situation.ray_job, Cursor.parse(situation.status.report_cursor)
+    if attempt is None or ray_job is None or cursor is None:
+        return False
+    return (cursor.attempt, cursor.cluster) == (attempt.number, ray_job.cluster)
+
+
+def still_waits(situation: Situation) -> bool:
+    """Return whether a job that was waiting in its last pass waits still: not if its attempt runs and reports, or is in a queue."""
+    ray_job = situation.ray_job
+    if ray_job is None:
+        return True
+    state = ray_job_state(ray_job)
+    return state is not RayJobState.SUSPENDED and not (state is RayJobState.RUNNING and has_reported(situation))
+
+
+def what_is_waited_for(status: FineTuneJobStatus) -> str:
+    """Return the message of the condition that says why the job does not run."""
+    accepted, running = get_condition(status, ConditionType.ACCEPTED), get_condition(status, ConditionType.RUNNING)
+    said = accepted if accepted is not None and accepted.status == "False" else running
+    if said is None:
+        return "nothing is known"
+    first_report = said is running and running is not None and running.status == "True"
+    return f"the trainer's first report; {said.message}" if first_report else said.message

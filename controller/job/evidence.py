@@ -1,0 +1,49 @@
+"""What is known of a failed attempt beside what the trainer and KubeRay say: how its pods ended, also those that are gone.
+
+Pure. Test: tests/controller/job/test_evidence.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from controller.job.facts import PodFacts
+from controller.job.failures import Cause
+from finetune.api.attempts import Ending
+from finetune.api.record import REASON_GENERIC
+from finetune.api.status import Attempt, AttemptOutcome
+
+DISRUPTIONS = frozenset({
+    "Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "PreemptionByScheduler", "DeletionByTaintManager",
+    "EvictionByEvictionAPI", "DeletionByPodGC", "TerminationByKubelet",
+})  # fmt: skip
+"""What Kubernetes says where it has ended a pod for reasons of its own."""
+UNEXPLAINED = frozenset({REASON_GENERIC, Cause.TRAINER_FAILED, Cause.TRAINER_KILLED})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Exit codes, and what Kubernetes says of pods that failed; `disruption` is a sentence about one that it ended itself."""
+
+    exit_codes: frozenset[int] = frozenset()
+    pod_reasons: frozenset[str] = frozenset()
+    disruption: str = ""
+
+    @classmethod
+    def of(cls, ending: Ending, attempt: Attempt, pods: Sequence[PodFacts]) -> Self:
+        """Gather it from the pods that are still there, and from what was noted of one that failed before."""
+        # The submitter only repeats that the driver has failed.
+        failed, noted = [pod for pod in pods if pod.failed and pod.trains], attempt.failed_pod
+        codes = {ending.exit_code, *(pod.exit_code for pod in failed), noted.exit_code if noted else None}
+        ends = [(pod.name, pod.node, reason) for pod in failed for reason in pod.reasons]
+        if noted is not None and noted.reason:
+            ends.insert(0, (noted.name, noted.node or "", noted.reason))
+        disrupted = next((f"pod {name}{f' on node {node}' if node else ''}: {why}" for name, node, why in ends if why in DISRUPTIONS), "")
+        return cls(frozenset(code for code in codes if code), frozenset(reason for _, _, reason in ends), disrupted)
+
+
+def explained(ending: Ending, evidence: Evidence) -> Ending:
+    """Return the ending of an attempt that lost a pod to Kubernetes itself, which the trainer sees only as an error of its own."""
+    if ending.outcome is not AttemptOutcome.FAILED or not evidence.disruption or ending.reason not in UNEXPLAINED:
+        return ending
+    return replace(ending, reason=Cause.POD_DISRUPTED, message=f"{evidence.disruption}; {ending.message}")

@@ -1,0 +1,112 @@
+"""A job that waits for longer than it may fails and says what it waited for."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from controller.job.facts import Missing, Observed
+from finetune.api.status import AttemptOutcome, ConditionType
+from tests.controller.job.builders import attempt, job, observed, pod, ray_job, record_text, status
+from tests.controller.job.decisions import after, condition, decide, deletion, ended, last_attempt
+
+LIMIT = {"runPolicy": {"pendingDeadlineSeconds": 300}}
+UNSCHEDULABLE = pod(waiting_reason="Unschedulable", waiting_message="0/5 nodes are available: 5 Insufficient nvidia.com/gpu")
+
+
+def waiting(**fields: Any) -> Observed:
+    """What is seen of an attempt that waits for a node."""
+    return observed(job(**LIMIT, status=status(attempt())), ray_job(1, "", "Initializing"), pods=[UNSCHEDULABLE], **fields)
+
+
+def again(what: Observed, seconds: float) -> Any:
+    """Decide twice, the second time so many seconds later over the status of the first."""
+    first = decide(what)
+    return decide(observed(job(**LIMIT, status=after(first)), *what.ray_jobs, pods=what.pods, missing=what.missing), seconds)
+
+
+def test_the_status_says_since_when_the_job_waits_until_it_reports() -> None:
+    first = decide(waiting())
+    assert first.status.waiting_since is not None
+    silent = decide(observed(job(**LIMIT, status=after(first)), ray_job()), 20)
+    assert silent.status.waiting_since == first.status.waiting_since
+    reports = decide(observed(job(**LIMIT, status=after(silent)), ray_job(), record=record_text()), 30)
+    assert reports.status.waiting_since is None
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (waiting(), "attempt 1: pod bot-1-worker waits: Unschedulable: 0/5 nodes are available: 5 Insufficient nvidia.com/gpu"),
+        (
+            observed(job(**LIMIT), missing=(Missing("output: there is no PersistentVolumeClaim models", watched=True),)),
+            "there is no Persist",
+        ),
+        (observed(job(**LIMIT, status=status(attempt())), ray_job()), "the trainer's first report; attempt 1 runs in the Ray cluster"),
+    ],
+    ids=["no node", "no claim", "no report"],
+)
+def test_a_job_that_waits_for_too_long_fails_with_what_it_waited_for(what: Observed, words: str) -> None:
+    early = again(what, 299)
+    assert early.due_within == 1
+    late = again(what, 300)
+    verdict = condition(late, ConditionType.FAILED)
+    assert (verdict.status, verdict.reason) == ("True", "PendingDeadlineExceeded")
+    assert words in verdict.message
+    assert late.actions == ()
+    assert late.status.phase == "Failed"
+
+
+def test_what_was_created_goes_once_the_end_is_written_down() -> None:
+    late = again(waiting(), 300)
+    assert last_attempt(late).outcome is AttemptOutcome.FAILED
+    tidied = decide(observed(job(**LIMIT, status=after(late)), ray_job(1, "", "Initializing")), 301)
+    assert tidied.actions == (deletion(1),)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        observed(job(**LIMIT, status=status(attempt())), ray_job(1, "", "Suspended")),
+        observed(job(runPolicy={"suspend": True, "pendingDeadlineSeconds": 300})),
+        observed(job(**LIMIT, status=status(attempt())), ray_job(), record=record_text()),
+    ],
+    ids=["in a queue", "suspended", "reports"],
+)
+def test_only_waiting_counts(what: Observed) -> None:
+    known = after(decide(what))
+    assert known.waiting_since is None
+    later = decide(observed(job(runPolicy=dict(what.job.run_policy.to_wire()), status=known), *what.ray_jobs), 10**6)
+    assert later.status.phase != "Failed"
+
+
+def test_a_pause_before_another_attempt_does_not_count_and_each_attempt_waits_anew() -> None:
+    first = decide(waiting())
+    failed = decide(observed(job(**LIMIT, status=after(first)), ray_job(1, "FAILED", "Failed")), 200)
+    assert failed.status.waiting_since is None
+    pause = decide(observed(job(**LIMIT, status=after(failed))), 205)
+    assert (pause.status.phase, pause.status.waiting_since) == ("Retrying", None)
+    second = decide(observed(job(**LIMIT, status=after(pause))), 400)
+    assert last_attempt(second).number == 2
+    assert first.status.waiting_since is not None
+    assert second.status.waiting_since == first.status.waiting_since + timedelta(seconds=400)
+
+
+def test_an_attempt_that_runs_at_the_last_moment_goes_on() -> None:
+    first = decide(waiting())
+    late = decide(observed(job(**LIMIT, status=after(first)), ray_job(), record=record_text()), 1000)
+    assert condition(late, ConditionType.RUNNING).status == "True"
+
+
+def test_a_job_that_failed_before_it_had_an_attempt_stays_failed() -> None:
+    late = again(observed(job(**LIMIT), missing=(Missing("no claim", watched=True),)), 300)
+    later = decide(observed(job(**LIMIT, status=after(late))), 400)
+    assert condition(later, ConditionType.FAILED).reason == "PendingDeadlineExceeded"
+    assert (later.actions, later.status.attempts) == ((), None)
+
+
+def test_an_attempt_that_was_interrupted_while_the_next_one_waits_is_no_success() -> None:
+    known = status(ended(1, AttemptOutcome.INTERRUPTED), attempt(2, start_time=None))
+    first = decide(observed(job(**LIMIT, status=known)))
+    late = decide(observed(job(**LIMIT, status=after(first))), 300)
+    assert condition(late, ConditionType.FAILED).reason == "PendingDeadlineExceeded"

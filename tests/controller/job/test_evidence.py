@@ -1,0 +1,54 @@
+"""A pod that Kubernetes itself ended explains a failure that the trainer cannot."""
+
+from typing import Any
+
+import pytest
+
+from controller.job.evidence import Evidence, explained
+from finetune.api.attempts import Ending
+from finetune.api.status import AttemptOutcome, FailedPod
+from tests.controller.job.builders import attempt, job, observed, pod, ray_job, record_text, status
+from tests.controller.job.decisions import decide, last_attempt
+
+DRAINED = pod(node="gpu-3", failed=True, reasons=("EvictionByEvictionAPI", "Error"), exit_code=137)
+LOST = FailedPod(name="bot-1-worker", node="gpu-3", reason="NodeLost")
+UNEXPLAINED = Ending(AttemptOutcome.FAILED, "TrainingError", "ActorDiedError: the worker died", retry=True, exit_code=1)
+
+
+def test_the_evidence_is_what_pods_that_train_died_of() -> None:
+    pods = [DRAINED, pod(role="head"), pod(role="submitter", failed=True, reasons=("Completed",), exit_code=9)]
+    evidence = Evidence.of(UNEXPLAINED, attempt(failed_pod=LOST), pods)
+    assert evidence.exit_codes == {1, 137}
+    assert evidence.pod_reasons == {"EvictionByEvictionAPI", "Error", "NodeLost"}
+
+
+@pytest.mark.parametrize(
+    ("noted", "pods", "words"),
+    [
+        (None, [DRAINED], "pod bot-1-worker on node gpu-3: EvictionByEvictionAPI; ActorDiedError"),
+        (LOST, [], "pod bot-1-worker on node gpu-3: NodeLost; ActorDiedError"),
+        (LOST, [DRAINED], "NodeLost"),
+    ],
+    ids=["there", "gone", "the first one counts"],
+)
+def test_an_attempt_that_lost_a_pod_with_its_node_is_told_from_one_that_failed(noted: Any, pods: list[Any], words: str) -> None:
+    outcome = {"result": "Failed", "reason": "TrainingError", "message": "ActorDiedError: the worker died"}
+    known, final = status(attempt(failed_pod=noted)), ray_job(1, "FAILED", "Failed")
+    decision = decide(observed(job(status=known), final, pods=pods, record=record_text(outcome=outcome)))
+    assert last_attempt(decision).reason == "PodDisrupted"
+    assert words in (last_attempt(decision).message or "")
+    assert decision.status.phase == "Retrying"
+
+
+@pytest.mark.parametrize(
+    ("ending", "pods"),
+    [
+        (UNEXPLAINED, [pod(failed=True, reasons=("Error",), exit_code=1)]),
+        (Ending(AttemptOutcome.FAILED, "TrainingDiverged", "the loss is no number"), [DRAINED]),
+        (Ending(AttemptOutcome.INTERRUPTED, "Interrupted", "asked to stop", retry=True), [DRAINED]),
+        (Ending(AttemptOutcome.SUCCEEDED, "Succeeded", ""), [DRAINED]),
+    ],
+    ids=["an error of its own", "explained already", "interrupted", "succeeded"],
+)
+def test_what_has_a_reason_of_its_own_keeps_it(ending: Ending, pods: list[Any]) -> None:
+    assert explained(ending, Evidence.of(ending, attempt(), pods)) is ending
