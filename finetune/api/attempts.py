@@ -14,7 +14,7 @@ from finetune.api.runpolicy import FREE_RETRIES
 from finetune.api.status import LOG_LINE_MAX, LOG_LINES_MAX, Attempt, AttemptOutcome, FineTuneJobStatus
 
 KEPT = 100 + FREE_RETRIES
-"""Entries kept: maxAttempts allows 100 failures, and some more are free; of more attempts (many suspensions) the oldest suspended ones go."""
+"""Entries kept: maxAttempts allows 100 failures, and some more are free; of more attempts the oldest suspended or interrupted ones go."""
 LOGS_KEPT = 3
 """Newest failed attempts whose last log lines are kept."""
 

@@ -84,8 +84,8 @@ class FailureRule(WireModel):
             f"!has(self.messagePattern) || (!self.messagePattern.matches(r'{REFUSED}')"
             " && (''.matches(self.messagePattern) || !''.matches(self.messagePattern)))",
             _can_be_searched,
-            "failureRules.messagePattern: not a regular expression that is supported; it may have letters, . [a-z] \\d \\w \\s ^ $ ( ) | * + ?"
-            " and a backslash before other signs, but no counts in braces and no (?",
+            "failureRules.messagePattern: not a regular expression that is supported; it may have letters, . [a-z] \\d \\w \\s ^ $ ( )"
+            " | * + ? and a backslash before other signs, but no counts in braces and no (?",
         ),
     )
 
@@ -105,7 +105,8 @@ class RunPolicy(WireModel):
     )
     active_deadline_seconds: Seconds | None = Field(
         None,
-        description="How long the job may run, over all its attempts; then it fails as DeadlineExceeded. Waiting and suspension do not count.",
+        description="How long the job may run, over all its attempts; then it fails as DeadlineExceeded. Waiting and suspension do"
+        " not count.",
     )
     pending_deadline_seconds: Seconds | None = Field(
         None,

@@ -43,7 +43,7 @@ class Condition(WireModel):
     """A standard Kubernetes condition."""
 
     type: Annotated[str, Field(max_length=316)] = Field(
-        description="Accepted, Running, Reporting, Stalled, CheckpointAvailable, Suspended, Succeeded or Failed; at most one condition of each."
+        description="Accepted, Running, Reporting, Stalled, CheckpointAvailable, Suspended, Succeeded or Failed; at most one of each."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     observed_generation: int | None = Field(None, description="metadata.generation of the job when the condition was last set.")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,6 +56,8 @@ class Operator:
         self.client, self.own_client, self.kubeconfig = client, own_client, kubeconfig
         self.namespace, self.log = namespace, EventLog()
         self.requeue_after: dict[str, float | None] = {}
+        self.ahead = timedelta(0)
+        """How far the controller's clock is ahead of the real one."""
 
     @classmethod
     async def connect(cls, kubeconfig: Path, own_kubeconfig: Path, namespace: str) -> Self:
@@ -88,7 +91,7 @@ class Operator:
         if not kuberay:
             stores.ray_jobs.replace([])
             stores.ray_jobs.state = StoreState.ABSENT
-        reconciler = Reconciler(stores, self.own_client, Settings(), self.log)
+        reconciler = Reconciler(stores, self.own_client, Settings(), self.log, clock=lambda: datetime.now(UTC) + self.ahead)
         for job in stores.jobs.all():
             key = object_key(job)
             try:

@@ -1,0 +1,254 @@
+"""Whatever happens to a job, in whatever order: the decisions keep to the rules, and the job ends when the world lets it.
+
+The world is a model: what KubeRay, the kubelet, the trainer, users and crashes may do at any time, and passes of the controller in
+between, which see everything and may die between two writes. Each decision is checked as it is made.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from controller.job.facts import Observed, PodFacts, RayJobFacts
+from controller.job.failures import ray_job_state
+from controller.job.history import rebuilt
+from controller.job.plan import plan
+from controller.job.situation import CreateAttempt, Delete, Plan
+from controller.kinds import FINE_TUNE_JOBS
+from finetune.api import attempts
+from finetune.api.conditions import Phase, get_condition, is_true
+from finetune.api.cursor import Cursor
+from finetune.api.runpolicy import FREE_RETRIES, RunPolicy
+from finetune.api.status import ConditionType, FineTuneJobStatus
+from tests.controller.job.builders import NOW, job, record_text
+
+ENDS = (ConditionType.SUCCEEDED, ConditionType.FAILED)
+WORDS = [("", ""), ("", "Initializing"), ("PENDING", "Running"), ("RUNNING", "Running"), ("", "Suspended"), ("DREAMING", "Baking")]
+FINAL_WORDS = [("SUCCEEDED", "Complete"), ("FAILED", "Failed"), ("STOPPED", "Complete"), ("", "ValidationFailed")]
+OUTCOMES = ["Succeeded", "Failed", "InputInvalid", "Interrupted"]
+RULES = [{"action": "RetryWithoutCharge", "podReasons": ["Evicted"]}, {"action": "Fail", "exitCodes": [42]}]
+LIMITS: dict[str, list[int | None]] = {
+    "max_attempts": [1, 2, 3],
+    "active_deadline_seconds": [None, 60, 600],
+    "pending_deadline_seconds": [None, 60, 600],
+    "stall_timeout_seconds": [None, 300],
+    "ttl_seconds_after_finished": [None, 0, 600],
+}
+PERMITTED = {
+    (None, "Succeeded"), (None, "Failed"), (None, "Suspended"), (None, "Interrupted"),
+    ("Suspended", "Succeeded"), ("Failed", "Succeeded"), ("Interrupted", "Succeeded"),
+}  # fmt: skip
+"""How the outcome of an attempt may change: once, and to a success if its RayJob succeeded after all."""
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """A job and its world."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now: datetime = NOW
+        self.policy = RunPolicy.model_validate({"failureRules": RULES})
+        self.most_attempts = self.policy.max_attempts
+        self.status = FineTuneJobStatus()
+        self.ray_jobs: dict[int, RayJobFacts] = {}
+        self.pods: dict[str, PodFacts] = {}
+        self.record: str | None = None
+        self.sequence = self.clusters = 0
+        self.gone = False
+
+    # What the controller does.
+
+    def observed(self) -> Observed:
+        present = tuple(self.ray_jobs.values())
+        seen = replace(job(status=self.status), run_policy=self.policy)
+        seen = replace(seen, status=rebuilt(seen, present, []))
+        return Observed(job=seen, ray_jobs=present, pods=tuple(self.pods.values()), record=self.record)
+
+    def a_pass(self, survives: int = 100) -> Plan:
+        """Decide, and carry out `survives` writes before the process dies."""
+        what = self.observed()
+        decision = plan(what, self.now)
+        self.check(what.job.status, decision)
+        for action in decision.actions[:survives]:
+            if isinstance(action, CreateAttempt):
+                self.create(action.number)
+            elif isinstance(action, Delete) and action.resource == FINE_TUNE_JOBS:
+                assert any(is_true(self.status, kind) for kind in ENDS)
+                self.gone = True
+                return decision
+            elif isinstance(action, Delete):
+                self.delete(next(each.attempt for each in self.ray_jobs.values() if each.name == action.name))
+        if survives >= len(decision.actions) + 1:
+            self.status = FineTuneJobStatus.model_validate(decision.status.to_wire())
+        return decision
+
+    def check(self, before: FineTuneJobStatus, decision: Plan) -> None:
+        """Compare what is decided with what is stored: what may never happen."""
+        after = decision.status
+        old, new = {a.number: a for a in before.attempts or []}, {a.number: a for a in after.attempts or []}
+        assert list(new) == sorted(new)
+        assert set(old) <= set(new)
+        assert len(new) - len(old) <= 1
+        for number, attempt in old.items():
+            change = (attempt.outcome, new[number].outcome)
+            assert change[0] == change[1] or change in PERMITTED, change
+        for kind in ENDS:
+            if is_true(self.status, kind):
+                succeeded = any(ray_job_state(each) == "Succeeded" for each in self.ray_jobs.values())
+                assert is_true(after, kind) or (kind is ConditionType.FAILED and succeeded)
+                assert set(new) == set(old), "no attempt follows an end"
+                assert not decision.creates
+        past, now = Cursor.parse(before.report_cursor), Cursor.parse(after.report_cursor)
+        if past is not None:
+            assert now is not None
+            assert (now.attempt, now.sequence) >= (past.attempt, past.sequence)
+        assert (after.active_seconds or 0) >= (before.active_seconds or 0)
+        assert attempts.freed(after) <= FREE_RETRIES
+        assert not (is_true(after, ConditionType.SUCCEEDED) and is_true(after, ConditionType.FAILED))
+        assert decision.requeue_after is None or decision.requeue_after >= 0
+        assert not (decision.creates and self.policy.suspend)
+
+    def create(self, number: int) -> None:
+        """Create the RayJob of an attempt, unless it is there: no other may be alive."""
+        assert not [each for each in self.ray_jobs.values() if each.attempt != number and not ray_job_state(each).final]
+        if number in self.ray_jobs:
+            return
+        assert not [each for each in self.pods.values() if each.trains], "two writers"
+        self.clusters += 1
+        name = f"bot-{number}"
+        self.ray_jobs[number] = RayJobFacts(name, f"uid-{self.clusters}", number, self.now, cluster=f"{name}-{self.clusters}")
+        self.pods[name] = PodFacts(f"{name}-head", number, "head")
+
+    def delete(self, number: int) -> None:
+        self.ray_jobs[number] = replace(self.ray_jobs[number], deleting=True)
+
+    @precondition(lambda self: not self.gone)
+    @rule(survives=st.sampled_from([0, 1, 2]))
+    def the_controller_dies(self, survives: int) -> None:
+        self.a_pass(survives)
+
+    @precondition(lambda self: not self.gone)
+    @rule(passes=st.integers(1, 6))
+    def the_controller_works(self, passes: int) -> None:
+        """Pass again and again, whenever the controller has asked to be called."""
+        for _ in range(passes):
+            again = self.a_pass().requeue_after
+            if self.gone:
+                return
+            self.now += timedelta(seconds=min(again or 0.0, 20.0))
+
+    @rule(seconds=st.sampled_from([15, 61, 301, 700]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    # What users do.
+
+    @rule(data=st.data())
+    def the_user_changes_the_job(self, data: st.DataObject) -> None:
+        field = data.draw(st.sampled_from(["suspend", *sorted(LIMITS)]))
+        if field == "suspend":
+            self.policy = self.policy.changed(suspend=not self.policy.suspend)
+            return
+        self.policy = self.policy.changed(**{field: data.draw(st.sampled_from(LIMITS[field]))})
+        self.most_attempts = max(self.most_attempts, self.policy.max_attempts)
+
+    @precondition(lambda self: self.ray_jobs)
+    @rule(data=st.data())
+    def somebody_deletes_a_ray_job(self, data: st.DataObject) -> None:
+        self.delete(data.draw(st.sampled_from(sorted(self.ray_jobs))))
+
+    # What KubeRay, the kubelet and the trainer do.
+
+    @precondition(lambda self: self.ray_jobs)
+    @rule(data=st.data(), words=st.sampled_from(WORDS))
+    def kuberay_goes_on(self, data: st.DataObject, words: tuple[str, str]) -> None:
+        number = data.draw(st.sampled_from(sorted(self.ray_jobs)))
+        self.say(number, *words)
+
+    @precondition(lambda self: self.ray_jobs)
+    @rule(data=st.data(), words=st.sampled_from(FINAL_WORDS), code=st.sampled_from([1, 2, 3, 42, 137]))
+    def a_ray_job_ends(self, data: st.DataObject, words: tuple[str, str], code: int) -> None:
+        number = data.draw(st.sampled_from(sorted(self.ray_jobs)))
+        self.say(number, *words, message=f"Job entrypoint command failed with exit code {code}")
+
+    def say(self, number: int, job_status: str, deployment_status: str, message: str = "") -> None:
+        present = self.ray_jobs[number]
+        if not ray_job_state(present).final:
+            self.ray_jobs[number] = replace(present, job_status=job_status, deployment_status=deployment_status, message=message)
+
+    @precondition(lambda self: any(each.deleting for each in self.ray_jobs.values()))
+    @rule()
+    def what_is_deleted_goes(self) -> None:
+        self.ray_jobs = {number: each for number, each in self.ray_jobs.items() if not each.deleting}
+
+    @precondition(lambda self: self.pods)
+    @rule(data=st.data())
+    def a_pod_fails(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.pods)))
+        reason = data.draw(st.sampled_from(["Evicted", "Error"]))
+        self.pods[name] = replace(self.pods[name], failed=True, reasons=(reason,), exit_code=137)
+
+    @precondition(lambda self: self.orphans())
+    @rule()
+    def pods_without_a_cluster_go(self) -> None:
+        self.pods = {name: pod for name, pod in self.pods.items() if name not in self.orphans()}
+
+    def orphans(self) -> set[str]:
+        alive = {each.attempt for each in self.ray_jobs.values() if not ray_job_state(each).final and not each.deleting}
+        return {name for name, pod in self.pods.items() if pod.attempt not in alive}
+
+    @precondition(lambda self: self.ray_jobs)
+    @rule(data=st.data(), outcome=st.sampled_from([None, None, None, *OUTCOMES]))
+    def the_trainer_reports(self, data: st.DataObject, outcome: str | None) -> None:
+        number = data.draw(st.sampled_from(sorted(self.ray_jobs)))
+        self.report(number, outcome)
+
+    def report(self, number: int, outcome: str | None) -> None:
+        self.sequence += 1
+        fields: dict[str, Any] = {"attempt": number, "cluster": self.ray_jobs[number].cluster, "sequence": self.sequence}
+        if outcome is not None:
+            fields["outcome"] = {"result": outcome, "reason": f"Was{outcome}", "message": "words"}
+        self.record = record_text(**fields)
+
+    # What must hold at any time.
+
+    @invariant()
+    def it_is_in_a_permitted_state(self) -> None:
+        known = self.status.attempts or []
+        assert all(each.outcome is not None for each in known[:-1])
+        assert attempts.charged(self.status) <= self.most_attempts
+        assert self.status.phase is None or self.status.phase in set(Phase)
+        for kind in ENDS:
+            if is_true(self.status, kind):
+                running = get_condition(self.status, ConditionType.RUNNING)
+                assert running is None or running.status == "False"
+
+    def teardown(self) -> None:
+        """Let the world be kind: KubeRay works, the trainer succeeds, nobody meddles. The job then ends, and nothing of it runs on."""
+        self.policy = self.policy.changed(suspend=False)
+        for _ in range(100):
+            if self.gone:
+                return
+            self.what_is_deleted_goes()
+            self.pods_without_a_cluster_go()
+            decision = self.a_pass()
+            attempt = attempts.unfinished(self.status)
+            if attempt is not None and attempt.number in self.ray_jobs and not self.ray_jobs[attempt.number].deleting:
+                self.say(attempt.number, "RUNNING", "Running")
+                self.report(attempt.number, "Succeeded")
+                self.say(attempt.number, "SUCCEEDED", "Complete")
+            ended = any(is_true(self.status, kind) for kind in ENDS)
+            alive = [each for each in self.ray_jobs.values() if not ray_job_state(each).final]
+            if ended and not alive:
+                return
+            self.now += timedelta(seconds=max(1.0, min(decision.requeue_after or 1.0, 400.0)))
+        raise AssertionError(f"the job does not end: {self.status}")
+
+
+Lifecycle.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+TestLifecycle = Lifecycle.TestCase
