@@ -115,4 +115,6 @@ class PartOfRecord:
             taken["stage"] = changes["stage"]
         if "progress" in changes:
             taken["progress"] = changes["progress"].model_copy(update={"run": self._name})
+        if "pulse" in changes:
+            taken["pulse"] = changes["pulse"]
         return taken

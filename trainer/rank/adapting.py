@@ -181,7 +181,8 @@ class Adapting:
     def _base(self) -> Any:
         return adapters_off(self._loaded.engine.model) if self._measuring.base_outlives_training else nullcontext()
 
-    def _measure(self, texts: Texts, between: Callable[[], None] = lambda: None, only: Any = None) -> Measurement:
+    def _measure(self, texts: Texts, between: Callable[[], None] | None = None, only: Any = None) -> Measurement:
+        between = between or self._measuring.outbox.gets_on
         return texts.measure(self._loaded.engine, self._loaded.forward, self._measuring.at_once, between, only)
 
 

@@ -65,6 +65,8 @@ def test_stage_and_progress_of_a_further_run_reach_the_record_under_its_name_and
     part.poll(lambda: RecordUpdate(progress=progress(5), model=None))
     assert kept.source is not None
     assert kept.source() == {"progress": progress(5).model_copy(update={"run": "ablation dropout"})}
+    part.poll(lambda: RecordUpdate(pulse=3))
+    assert kept.source() == {"pulse": 3}, "a control run that works is no stall"
     part.fetch(lambda: RecordUpdate(progress=progress(6), checkpoints=[]))
     assert kept.state["progress"] == progress(6).model_copy(update={"run": "ablation dropout"})
     assert kept.state["stage"] is Stage.TRAINING
