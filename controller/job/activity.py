@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from controller.job.failures import RayJobState, ray_job_state
 from controller.job.situation import Situation
-from finetune.api.attempts import unfinished
+from finetune.api.attempts import retry_wait, unfinished
 from finetune.api.conditions import Phase, Reason, get_condition, is_true, phase, set_condition
 from finetune.api.cursor import Cursor
 from finetune.api.status import ConditionType, FineTuneJobStatus
@@ -30,7 +30,7 @@ def active_time(status: FineTuneJobStatus, now: datetime) -> timedelta:
     return timedelta(seconds=status.active_seconds or 0) + open_stretch
 
 
-def settled(before: FineTuneJobStatus, after: FineTuneJobStatus, *, generation: int | None, now: datetime) -> FineTuneJobStatus:
+def settled(before: FineTuneJobStatus, after: FineTuneJobStatus, *, uid: str, generation: int | None, now: datetime) -> FineTuneJobStatus:
     """Return the status after a pass with the time that has been run, if the job has stopped running, and since when it waits.
 
     An attempt that has ended stalls no more.
@@ -42,14 +42,16 @@ def settled(before: FineTuneJobStatus, after: FineTuneJobStatus, *, generation: 
     active = before.active_seconds
     if since is not None and runs_on != since:
         active = round((active_time(before, now)).total_seconds())
-    waits = _waits(after)
+    waits = _waits(after, uid, now)
     return after.model_copy(update={"active_seconds": active, "waiting_since": (before.waiting_since or now) if waits else None})
 
 
-def _waits(status: FineTuneJobStatus) -> bool:
+def _waits(status: FineTuneJobStatus, uid: str, now: datetime) -> bool:
     word, running = phase(status), get_condition(status, ConditionType.RUNNING)
     if word is Phase.RUNNING:
         return not _reported_by_attempt(status)
+    if word is Phase.RETRYING:
+        return not retry_wait(status, now, uid)  # what is left of the attempt before may never go
     accepted = get_condition(status, ConditionType.ACCEPTED)
     refused = accepted is not None and accepted.status == "False"
     queued = running is not None and running.reason == Reason.QUEUED and not refused

@@ -62,7 +62,7 @@ def plan(observed: Observed, now: datetime, policies: tuple[Policy, ...] = POLIC
     if observed.job.deleting:
         return decision
     generation = observed.job.generation
-    status = settled(observed.job.status, decision.status, generation=generation, now=now)
+    status = settled(observed.job.status, decision.status, uid=observed.job.uid, generation=generation, now=now)
     return replace(decision, status=summarize(status, generation=generation, now=now))
 
 

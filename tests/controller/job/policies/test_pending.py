@@ -110,3 +110,16 @@ def test_an_attempt_that_was_interrupted_while_the_next_one_waits_is_no_success(
     first = decide(observed(job(**LIMIT, status=known)))
     late = decide(observed(job(**LIMIT, status=after(first))), 300)
     assert condition(late, ConditionType.FAILED).reason == "PendingDeadlineExceeded"
+
+
+def test_pods_of_an_earlier_attempt_that_never_go_are_waited_for_only_so_long() -> None:
+    stuck, failed = [pod()], ray_job(1, "FAILED", "Failed")
+    known = after(decide(observed(job(**LIMIT, status=status(attempt())), failed, pods=stuck)))
+    for seconds in (5, 20, 319):
+        decision = decide(observed(job(**LIMIT, status=known), failed, pods=stuck), seconds)
+        assert (decision.status.phase, decision.status.waiting_since is None) == ("Retrying", seconds == 5)
+        known = after(decision)
+    late = decide(observed(job(**LIMIT, status=known), failed, pods=stuck), 320)
+    verdict = condition(late, ConditionType.FAILED)
+    assert verdict.reason == "PendingDeadlineExceeded"
+    assert "waits for 1 pod of attempt 1 to stop" in verdict.message
