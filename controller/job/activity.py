@@ -14,7 +14,8 @@ from finetune.api.cursor import Cursor
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
 WAITS = frozenset({Phase.PENDING, Phase.WAITING, Phase.STARTING})
-"""A job that pauses before another attempt does not wait for anybody, and one whose spec is invalid waits in vain."""
+"""A job that pauses before another attempt does not wait for anybody, and one whose spec is invalid waits in vain. What an earlier job
+takes, its own deadlines bound."""
 
 
 def running_since(status: FineTuneJobStatus) -> datetime | None:
@@ -55,7 +56,8 @@ def _waits(status: FineTuneJobStatus, uid: str, now: datetime) -> bool:
     accepted = get_condition(status, ConditionType.ACCEPTED)
     refused = accepted is not None and accepted.status == "False"
     queued = running is not None and running.reason == Reason.QUEUED and not refused
-    return word in WAITS and not queued and not (accepted is not None and accepted.reason == Reason.STATUS_UNREADABLE)
+    held = accepted is not None and accepted.reason in (Reason.STATUS_UNREADABLE, Reason.EARLIER_JOB_NOT_READY)
+    return word in WAITS and not queued and not held
 
 
 def _reported_by_attempt(status: FineTuneJobStatus) -> bool:

@@ -111,7 +111,7 @@ class RunPolicy(WireModel):
     pending_deadline_seconds: Seconds | None = Field(
         None,
         description="How long an attempt may wait for its pods and for its first report; then the job fails as PendingDeadlineExceeded,"
-        " with what it waited for. Pauses between attempts, suspension and waiting in a queue do not count.",
+        " with what it waited for. Pauses between attempts, suspension, and waiting in a queue or for an earlier job do not count.",
     )
     stall_timeout_seconds: Annotated[int, Field(ge=STALL_TIMEOUT_MIN, le=SECONDS_MAX)] | None = Field(
         None,

@@ -48,11 +48,24 @@ def test_a_clock_that_went_back_takes_no_time_away() -> None:
         ([said("Running", "True", "TrainerRunning")], True),
         ([said("Accepted", "False", Reason.SPEC_INVALID)], False),
         ([said("Running", "False", Reason.QUEUED)], False),
+        ([said("Accepted", "False", Reason.EARLIER_JOB_NOT_READY)], False),
         ([said("Suspended", "True", Reason.SUSPENDED)], False),
         ([said("Failed", "True", "AttemptsExhausted")], False),
         ([said("Succeeded", "True", "TrainingSucceeded")], False),
     ],
-    ids=["new", "a reference", "starting", "quota", "no report yet", "invalid", "queued", "suspended", "failed", "succeeded"],
+    ids=[
+        "new",
+        "a reference",
+        "starting",
+        "quota",
+        "no report yet",
+        "invalid",
+        "queued",
+        "an earlier job",
+        "suspended",
+        "failed",
+        "succeeded",
+    ],
 )
 def test_a_job_waits_while_somebody_else_must_do_something(conditions: list[Condition], waits: bool) -> None:
     now = at(5, status(), status(attempt(), conditions=conditions)).waiting_since
