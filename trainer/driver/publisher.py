@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 from finetune.api.record import RECORD_KEY, ProgressRecord, Stage
 from finetune.api.trainconfig import ProgressTarget, TrainConfig
@@ -157,7 +157,7 @@ class Publisher:
         """Write the present state; log and return False when the target refuses it."""
         with self._lock:
             self._sequence += 1
-            sequence, state = self._sequence, RecordUpdate(**{**self._state, **self._last_words})
+            sequence, state = self._sequence, dict[str, Any]({**self._state, **self._last_words})
             self._changed = self._urgent = False
             self._last_write = self._clock()
         try:

@@ -7,7 +7,8 @@ from typing import Any
 
 from controller.job.facts import Job, Observed, PodFacts, RayJobFacts
 from finetune.api.record import ProgressRecord
-from finetune.api.spec import FineTuneJobSpec, RunPolicy
+from finetune.api.runpolicy import RunPolicy
+from finetune.api.spec import FineTuneJobSpec
 from finetune.api.status import Attempt, FineTuneJobStatus
 from tests.builders import wire_spec
 

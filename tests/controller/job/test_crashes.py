@@ -58,7 +58,7 @@ class Life:
     def __init__(self, at: int | None = None, *, answered: bool = False) -> None:
         self.world = World(**LIFE)
         self.transport = Dying(self.world.api, at, answered=answered)
-        self.world.client = Client(self.transport, field_manager="test")  # type: ignore[arg-type]
+        self.world.client = Client(self.transport, field_manager="test")
         self.world.restart()
         self.created = Counter[str]()
         self.alive_at_once = 0
@@ -177,7 +177,7 @@ async def test_a_controller_that_dies_over_and_over_gets_on(every: int) -> None:
 
     whole, life = Life(), Life()
     life.transport = OverAndOver(life.world.api, None, answered=every % 2 == 1)
-    life.world.client = Client(life.transport, field_manager="test")  # type: ignore[arg-type]
+    life.world.client = Client(life.transport, field_manager="test")
     life.world.restart()
     await whole.live()
     await life.live()

@@ -9,7 +9,7 @@ from finetune.api.status import AttemptOutcome, Condition, ConditionType, FineTu
 from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, record_text, status
 from tests.controller.job.decisions import after, condition, decide, deletion, ended, last_attempt
 
-LIMIT = {"runPolicy": {"activeDeadlineSeconds": 100}}
+LIMIT: dict[str, Any] = {"runPolicy": {"activeDeadlineSeconds": 100}}
 
 
 def running(seconds: float, *earlier: Any, active: int | None = None) -> FineTuneJobStatus:

@@ -10,7 +10,7 @@ from finetune.api.status import AttemptOutcome, ConditionType
 from tests.controller.job.builders import attempt, job, observed, pod, ray_job, record_text, status
 from tests.controller.job.decisions import after, condition, decide, deletion, ended, last_attempt
 
-LIMIT = {"runPolicy": {"pendingDeadlineSeconds": 300}}
+LIMIT: dict[str, Any] = {"runPolicy": {"pendingDeadlineSeconds": 300}}
 UNSCHEDULABLE = pod(waiting_reason="Unschedulable", waiting_message="0/5 nodes are available: 5 Insufficient nvidia.com/gpu")
 
 

@@ -13,7 +13,7 @@ from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, 
 from tests.controller.job.decisions import SUSPENDED, after, condition, decide, deletion, last_attempt
 
 TIMEOUT, GRACE_SECONDS = 300, int(GRACE.total_seconds())
-LIMIT = {"runPolicy": {"stallTimeoutSeconds": TIMEOUT}}
+LIMIT: dict[str, Any] = {"runPolicy": {"stallTimeoutSeconds": TIMEOUT}}
 
 
 def reported(**fields: Any) -> FineTuneJobStatus:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from finetune.api.spec import RunPolicy
+from finetune.api.runpolicy import RunPolicy
 from finetune.api.status import AttemptOutcome, ConditionType
 from tests.controller.job.builders import attempt, job, observed, pod, ray_job, record_text, status, unreadable
 from tests.controller.job.decisions import SUSPENDED, after, condition, decide, deletion, ended, last_attempt
