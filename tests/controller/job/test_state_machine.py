@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from controller.job.facts import Observed, PodFacts, RayJobFacts
 from controller.job.failures import ray_job_state
@@ -58,6 +58,11 @@ class Lifecycle(RuleBasedStateMachine):
         self.record: str | None = None
         self.sequence = self.clusters = 0
         self.gone = False
+
+    @initialize(limits=st.fixed_dictionaries({field: st.sampled_from(values) for field, values in LIMITS.items()}))
+    def a_job_is_created(self, limits: dict[str, int | None]) -> None:
+        self.policy = self.policy.changed(**limits)
+        self.most_attempts = self.policy.max_attempts
 
     # What the controller does.
 
@@ -212,6 +217,21 @@ class Lifecycle(RuleBasedStateMachine):
         if outcome is not None:
             fields["outcome"] = {"result": outcome, "reason": f"Was{outcome}", "message": "words"}
         self.record = record_text(**fields)
+
+    @precondition(lambda self: not self.gone)
+    @rule(seconds=st.sampled_from([0, 20, 301, 700]))
+    def an_attempt_trains(self, seconds: int) -> None:
+        """All goes well for a while: the newest attempt starts, reports, and is seen to; then nothing is heard for some time."""
+        for _ in range(3):
+            self.a_pass()
+            if self.gone or not self.ray_jobs:
+                continue
+            newest = max(self.ray_jobs)
+            self.say(newest, "RUNNING", "Running")
+            self.report(newest, None)
+        if not self.gone:
+            self.a_pass()
+            self.now += timedelta(seconds=seconds)
 
     # What must hold at any time.
 
