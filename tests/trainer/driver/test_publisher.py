@@ -125,7 +125,15 @@ def test_plain_progress_is_throttled_and_a_checkpoint_is_not(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("stage", "records"),
-    [(Stage.READING, 6), (Stage.STARTING, 6), (Stage.EXPORTING, 6), (Stage.TRAINING, 1), (Stage.BASELINE, 1), (Stage.FINAL, 1)],
+    [
+        (Stage.READING, 6),
+        (Stage.STARTING, 6),
+        (Stage.REWRITING, 6),
+        (Stage.EXPORTING, 6),
+        (Stage.TRAINING, 1),
+        (Stage.BASELINE, 1),
+        (Stage.FINAL, 1),
+    ],
 )
 def test_the_driver_repeats_a_record_only_where_the_ranks_give_no_sign_of_life(tmp_path: Path, stage: Stage, records: int) -> None:
     target, seconds = CountingTarget(), [0.0]
