@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup run test test-slow lint cluster cluster-down e2e bench bench-check gpu clean constraints
+.PHONY: help setup run test test-slow lint cluster cluster-down e2e bench bench-check bench-controller gpu clean constraints
 
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
@@ -59,6 +59,10 @@ bench: $(INSTALLED) ## finetune run beside a bare loop, HF Trainer and TRL (half
 
 bench-check: $(INSTALLED) ## the same, compared with the committed run: fails when a ratio fell by more than 10 %
 	$(PYTHON_IN_VENV) -m bench.trainer --check
+
+bench-controller: $(INSTALLED) ## the controller with 1,000 and 5,000 jobs on a real API server, beside KubeRay's operator; QUICK=1 shows that it works
+	$(PYTHON_IN_VENV) -m tests.cluster build --tier control-plane
+	$(PYTHON_IN_VENV) -m bench.controller $(if $(QUICK),--quick)
 
 gpu: ## tests and figures on a CUDA device, without a network: PYTHON has torch, WHEELS is a folder of what it lacks
 	scripts/gpu.sh

@@ -32,6 +32,8 @@ class ControlPlane:
     instance: Instance
     address: str
     ports: Mapping[str, int]
+    flags: tuple[str, ...] = ()
+    """More flags of the API server; `{directory}` in them is the instance's."""
 
     @property
     def directory(self) -> Path:
@@ -119,13 +121,15 @@ class ControlPlane:
         self.instance.tear_down()
 
 
-def start_control_plane() -> ControlPlane:
-    """Start a control plane without KubeRay; it ends with its `stop`."""
+def start_control_plane(flags: tuple[str, ...] = (), files: Mapping[str, str] | None = None) -> ControlPlane:
+    """Start a control plane without KubeRay; it ends with its `stop`. `files` are put into its directory for `flags` to name."""
     spare_addresses(SERVICE_RANGE)
     for attempt in range(1, START_ATTEMPTS + 1):
         instance = Instance.create(CONTROL_PLANE_TIER, this_process())
+        for name, text in (files or {}).items():
+            (instance.directory / name).write_text(text)
         try:
-            return launch_control_plane(instance, "127.0.0.1")
+            return launch_control_plane(instance, "127.0.0.1", flags)
         except ProcessError as error:
             instance.tear_down()
             # Between finding a free port and using it, somebody else may have taken it.
@@ -137,10 +141,10 @@ def start_control_plane() -> ControlPlane:
     raise AssertionError("the last attempt returns or raises")
 
 
-def launch_control_plane(instance: Instance, address: str) -> ControlPlane:
+def launch_control_plane(instance: Instance, address: str, flags: tuple[str, ...] = ()) -> ControlPlane:
     """Start the three programs in the instance's directory, serving on `address`, and wait until they are ready."""
     names = ("etcd", "etcd-peer", "api", "controllers", "scheduler", "kuberay")
-    plane = ControlPlane(instance, address, dict(zip(names, free_ports(len(names), address), strict=True)))
+    plane = ControlPlane(instance, address, dict(zip(names, free_ports(len(names), address), strict=True)), flags)
     credentials = Credentials.create(plane.directory / "credentials", [address, "127.0.0.1", SERVICE_ADDRESS])
     credentials.write_token_kubeconfig(plane.kubeconfig, plane.url, credentials.admin_token())
     _start_etcd(plane)
@@ -189,6 +193,7 @@ def _start_apiserver(plane: ControlPlane) -> None:
         "--kubelet-preferred-address-types=InternalIP",
         # Without a cluster network the watch on endpoints of old servers only delays the start and stop.
         "--shutdown-delay-duration=0s",
+        *(flag.format(directory=plane.directory) for flag in plane.flags),
     ]
     plane.processes.start("kube-apiserver", command)
     plane.processes.wait_until("kube-apiserver", plane.api.ready, "/readyz said ok")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.repository import REPOSITORY
 
-TARGETS = ("setup", "run", "test", "test-slow", "lint", "cluster", "cluster-down", "e2e", "bench", "bench-check", "gpu", "clean", "help")
+TARGETS = ("setup", "run", "test", "test-slow", "lint", "cluster", "cluster-down", "e2e", "bench", "bench-check", "bench-controller", "gpu", "clean", "help")
 
 
 # The tests themselves may have been started by make, and the makes below it then know that.
@@ -37,6 +37,7 @@ def test_help_lists_the_target_with_what_it_does(target: str) -> None:
         ("lint", "finetune.api.crd --check"),
         ("lint", "finetune.api.reference --check"),
         ("lint", "controller.rights --check"),
+        ("bench-controller", "-m bench.controller"),
         ("bench", "-m bench.trainer"),
         ("bench-check", "-m bench.trainer --check"),
         ("gpu", "scripts/gpu.sh"),
