@@ -2,7 +2,8 @@
 
 Objects are created once and not changed. Nothing is read to decide whether to write: a creation is judged by what comes back,
 a deletion names the UID that was observed. Three things are read all the same. The job, once before the first action, because
-the decision may rest on a stale cache. An object whose name is taken, because "already exists" is success if it is the job's.
+the decision may rest on a stale cache (not where this process has just written the job itself). An object whose name is taken,
+because "already exists" is success if it is the job's.
 An object that a quota or a policy refuses, because both are checked before the name is, and it may exist already.
 A RayJob is compared as it was stored, whoever created it, because its safety depends on every field having been kept.
 Tests: tests/controller/job/test_actions.py, tests/controller/job/test_unsafe_ray_jobs.py.
@@ -53,6 +54,10 @@ class Client(Reader, Protocol):
         """Merge into the status; raise Conflict if the object is not at this version."""
 
 
+class TakenError(Exception):
+    """An object that was to be the first of its name exists already: its job has a past."""
+
+
 class Actions:
     """Carries out actions one by one; raises CreationError when a creation is refused, and KubeError for the rest."""
 
@@ -72,13 +77,16 @@ class Actions:
             raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, on which the decision was based")
         return True
 
-    async def carry_out(self, observed: Observed, action: CreateAttempt | ReleaseProgress | Delete) -> None:
-        """Carry out one action; if it creates several objects, it stops at the first that is refused. See `restore` for the rest."""
+    async def carry_out(self, observed: Observed, action: CreateAttempt | ReleaseProgress | Delete, *, has_no_past: bool = False) -> None:
+        """Carry out one action; if it creates several objects, it stops at the first that is refused. See `restore` for the rest.
+
+        `has_no_past`: raise TakenError at the first object to create that exists already.
+        """
         job = observed.job
         match action:
             case CreateAttempt(number):
                 for each in objects_of(job, number, self._settings, observed.access_modes):
-                    await self._create(job, each)
+                    await self._create(job, each, has_no_past=has_no_past)
             case ReleaseProgress(name, number, uid):
                 await self._release(job, name, number, uid)
             case Delete(resource, name, uid):
@@ -97,11 +105,13 @@ class Actions:
                     refused.append(error)
         return refused
 
-    async def _create(self, job: Job, each: Object) -> None:
+    async def _create(self, job: Job, each: Object, *, has_no_past: bool = False) -> None:
         resource, item, name = each.resource, each.item, each.name
         try:
             stored = await self._client.create(resource, item, strict=resource == RAY_JOBS)
         except AlreadyExists as error:
+            if has_no_past:
+                raise TakenError from error
             try:
                 stored = await self._client.get(resource, name, job.namespace, metadata_only=resource != RAY_JOBS)
             except NotFound:

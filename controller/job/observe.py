@@ -3,6 +3,7 @@
 Reads only. Test: tests/controller/job/test_observe.py.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from controller.job.history import rebuilt
 from controller.job.names import UID_LABEL, attempt_of_ray_job
 from controller.job.objects.placement import access_modes, claims
 from controller.job.parsing import attempt_of, has_label_of, is_owned_by, is_ray_job_of, job_from, pod_from, ray_job_from
+from controller.job.recent import Recent
 from controller.job.remains import remains
 from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, supports_of
 from controller.job.verdict import verdict_on
@@ -35,11 +37,15 @@ RIGHTS = (
 )
 
 
-async def observe(key: str, stores: Stores, reader: Reader, *, put_off: bool = False) -> Observed | None:
+async def observe(
+    key: str, stores: Stores, reader: Reader, recent: Recent, *, put_off: bool = False, has_no_past: bool = False
+) -> Observed | None:
     """Return what is known about the job `namespace/name`, None if there is no such job.
 
     `put_off`: its next attempt is not going to be created in this pass. What only a creation needs to know is then not asked
     of the API server, for the job may wait for days; what is returned must not be taken for the basis of one.
+    `has_no_past`: its first attempt was written a moment ago, and nothing of it or of an earlier one can exist: the caches are enough,
+    and what was read a moment ago for other jobs.
     """
     item = stores.jobs.get(key)
     if item is None:
@@ -58,7 +64,7 @@ async def observe(key: str, stores: Stores, reader: Reader, *, put_off: bool = F
         ray_jobs += await _unseen_ray_jobs(job, ray_jobs, pods, reader)
     current = _ray_job_of(attempt, ray_jobs)
     unwatched = current in ray_jobs[cached:]
-    if installed and asks and not begun and current is None:
+    if installed and asks and not begun and current is None and not has_no_past:
         ray_jobs, pods, clusters = await _on_the_server(job, pods, reader)
         current = _ray_job_of(attempt, ray_jobs)
     report = await progress_of(job, current, stores, reader) if installed else None
@@ -75,20 +81,24 @@ async def observe(key: str, stores: Stores, reader: Reader, *, put_off: bool = F
         held=held(job, reports if report is None else [*reports, report]),
     )
     may_start = current is None and verdict_on(job.status) is None and not (job.deleting or job.suspended)
-    return await _with_references(observed, attempt, stores, reader, asks=asks) if may_start else observed
+    if not may_start:
+        return observed
+    return await _with_references(observed, attempt, stores, reader, recent, asks=asks, has_no_past=has_no_past)
 
 
-async def _with_references(observed: Observed, attempt: Attempt | None, stores: Stores, reader: Reader, *, asks: bool) -> Observed:
+async def _with_references(
+    observed: Observed, attempt: Attempt | None, stores: Stores, reader: Reader, recent: Recent, *, asks: bool, has_no_past: bool
+) -> Observed:
     """Return what is known with what the spec refers to: whether it exists and, before a creation, how claims may be mounted."""
     job, modes = observed.job, dict[str, list[str] | None]()
     earlier = earlier_of(job, lambda name: stores.jobs.get(f"{job.namespace}/{name}"))
     creates = attempt is not None and attempt.start_time is None and observed.kuberay_installed
     if asks and creates and not remains(observed, attempt):
-        modes = await _access_modes(job, reader)
+        modes = await (_recent_access_modes(job, recent) if has_no_past else _access_modes(job, reader))
     return replace(
         observed,
         access_modes={name: found for name, found in modes.items() if found is not None},
-        missing=(*await _missing(job, modes, stores, reader, asks=asks), *_missing_of_earlier(job, earlier, modes, stores)),
+        missing=(*await _missing(job, modes, stores, recent, asks=asks), *_missing_of_earlier(job, earlier, modes, stores)),
         earlier=earlier,
     )
 
@@ -152,6 +162,10 @@ async def _find(resource: Resource, name: str, job: Job, reader: Reader) -> Kube
         return None
 
 
+async def _recent_access_modes(job: Job, recent: Recent) -> dict[str, list[str] | None]:
+    return {name: await recent.modes(job.namespace, name) for name, _ in (claims(job.spec) if job.spec else [])}
+
+
 async def _access_modes(job: Job, reader: Reader) -> dict[str, list[str] | None]:
     """Return the access modes of the claims in use from the API server, None for a claim that does not exist.
 
@@ -161,7 +175,7 @@ async def _access_modes(job: Job, reader: Reader) -> dict[str, list[str] | None]
     return {name: None if item is None else access_modes(item) for name, item in found.items()}
 
 
-async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader: Reader, *, asks: bool) -> tuple[Missing, ...]:
+async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, recent: Recent, *, asks: bool) -> tuple[Missing, ...]:
     """Return what the spec refers to and does not exist in the namespace, each with its field and what to do.
 
     `modes` has the claims that were read from the server, None for those that do not exist; for others the cache decides.
@@ -171,7 +185,7 @@ async def _missing(job: Job, modes: Mapping[str, object], stores: Stores, reader
         return ()
     output = FileReference("output", claim=job.spec.output.persistent_volume_claim)
     problems: list[Missing] = []
-    keys = await _keys_of_config_maps(job, reader) if asks else {}
+    keys = await _keys_of_config_maps(job, recent) if asks else {}
     for reference in [*references(job.spec), output]:
         name = reference.claim.claim_name if reference.claim is not None else ""
         if name and modes.get(name, stores.claims.get(f"{job.namespace}/{name}")) is None:
@@ -197,17 +211,13 @@ def _missing_of_earlier(job: Job, earlier: Sequence[EarlierFacts], modes: Mappin
     return problems
 
 
-async def _keys_of_config_maps(job: Job, reader: Reader) -> dict[str, list[str] | None]:
+async def _keys_of_config_maps(job: Job, recent: Recent) -> dict[str, list[str] | None]:
     """Return the keys of each ConfigMap that the spec names, None for one that does not exist; each is read once."""
-    keys: dict[str, list[str] | None] = {}
-    for name in sorted({reference.config_map.name for reference in references(job.valid_spec) if reference.config_map is not None}):
-        try:
-            item = await reader.get(CONFIG_MAPS, name, job.namespace)
-        except NotFound:
-            keys[name] = None
-        else:
-            keys[name] = sorted([*(item.get("data") or {}), *(item.get("binaryData") or {})])
-    return keys
+    wanted = defaultdict[str, set[str]](set)
+    for reference in references(job.valid_spec):
+        if reference.config_map is not None:
+            wanted[reference.config_map.name].add(reference.config_map.key)
+    return {name: await recent.keys(job.namespace, name, keys) for name, keys in sorted(wanted.items())}
 
 
 def _config_map_problem(job: Job, reference: FileReference, keys: list[str] | None) -> list[Missing]:

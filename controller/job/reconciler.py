@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NoReturn, Protocol
 
-from controller.job.actions import Actions, Client
+from controller.job.actions import Actions, Client, TakenError
+from controller.job.beginnings import Beginnings
 from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError
 from controller.job.limits import Limits, refusals
@@ -21,17 +22,19 @@ from controller.job.objects.metadata import TrainerSettings
 from controller.job.observe import observe
 from controller.job.parsing import StatusUnreadableError, is_managed_elsewhere, job_from, status_from
 from controller.job.plan import plan
+from controller.job.recent import Recent
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.restores import Restores
 from controller.job.retries import Retries
 from controller.job.setbacks import after_failure, unobserved
-from controller.job.situation import Plan, RestoreSupports
+from controller.job.situation import CreateAttempt, Plan, RestoreSupports
 from controller.job.supports import stuck
 from controller.kinds import FINE_TUNE_JOBS
 from controller.runtime.errors import KubeError, NotFound, NotLeading, TerminalError, WaitingError
-from controller.runtime.resources import CONFIG_MAPS, KubeObject
+from controller.runtime.resources import CONFIG_MAPS, KubeObject, object_key
 from controller.runtime.rights import rights
 from controller.stores import OWNER_INDEX, Stores
+from finetune.api.attempts import attempt_name
 from finetune.api.conditions import Reason, get_condition, set_condition
 from finetune.api.status import ConditionType, FineTuneJobStatus
 
@@ -69,7 +72,7 @@ class Acted:
 
 
 class Reconciler:
-    """Reconciles jobs by key; remembers nothing but when to try again what was refused."""
+    """Reconciles jobs by key; remembers when to try again what was refused, and for moments what it has just done or read."""
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Reconciler:
         self._stores, self._client, self._settings, self._recorder, self._clock = stores, client, settings, recorder, clock
         self._actions = Actions(client, settings)
         self._retries, self._restores = Retries(stores, client, monotonic), Restores(self._actions, monotonic)
+        self._beginnings, self._recent = Beginnings(monotonic), Recent(client, monotonic)
 
     async def reconcile(self, key: str) -> float | None:
         """Reconcile the job `namespace/name` once; return after how many seconds to do so again at the latest."""
@@ -91,7 +95,11 @@ class Reconciler:
             return None
         stuck_again = await self._release_stuck(key)
         try:
-            again = await self._advance(key)
+            try:
+                again = await self._advance(key)
+            except TakenError:
+                self._beginnings.forget(key)
+                again = await self._advance(key)
         except StatusUnreadableError as error:
             again = await self._report_unreadable(key, error)
         return _soonest(stuck_again, again)
@@ -102,6 +110,9 @@ class Reconciler:
         While the job cannot be observed no policy is asked: what is due then waits until a retry succeeds, and retries may be
         MAX_DELAY_SECONDS (controller.runtime.workqueue) apart.
         """
+        awaited = self._beginnings.awaited_seconds(key, self._stores.ray_jobs)
+        if awaited is not None:
+            return awaited
         waits = self._retries.waits(key)
         observed = await self._observe(key, put_off=waits)
         if observed is None:
@@ -123,7 +134,7 @@ class Reconciler:
     async def _observe(self, key: str, *, put_off: bool = False) -> Observed | None:
         """Return what is known about the job; report what cannot be read, unless a retry alone will fix it."""
         try:
-            observed = await observe(key, self._stores, self._client, put_off=put_off)
+            observed = await observe(key, self._stores, self._client, self._recent, put_off=put_off, has_no_past=self._has_no_past(key))
         except KubeError as error:
             item = self._stores.jobs.get(key)
             if item is not None:
@@ -144,7 +155,8 @@ class Reconciler:
         if not any(isinstance(action, RestoreSupports) for action in decision.actions):
             self._restores.forget(key)
         with _due_within(decision.due_within):
-            if decision.actions and not await self._actions.is_there(observed.job):
+            known = self._has_no_past(key)
+            if decision.actions and not known and not await self._actions.is_there(observed.job):
                 return None
             acted = await self._act(key, observed, decision)
             await self._report(key, observed.job, acted.status)
@@ -166,7 +178,9 @@ class Reconciler:
                     status, seconds = await self._restores.restore(key, observed.job, status, action, self._now())
                     look_again = _soonest(look_again, seconds)
                 else:
-                    await self._actions.carry_out(observed, action)
+                    await self._actions.carry_out(observed, action, has_no_past=self._has_no_past(key))
+                    if isinstance(action, CreateAttempt):
+                        self._beginnings.created(key, f"{observed.job.namespace}/{attempt_name(observed.job.name, action.number)}")
             except CreationError as error:
                 held = self._retries.put_off(key, observed.job, status, error, self._now())
                 return Acted(held.status, _soonest(look_again, held.seconds), held=True)
@@ -193,6 +207,12 @@ class Reconciler:
                 logger.warning("%s: ConfigMap %s still has its finalizer: %s", key, stuck_name, error)
                 again = STUCK_POLL_SECONDS
         return again
+
+    def _has_no_past(self, key: str) -> bool:
+        """Return whether the job, as it is in the cache, was begun by this process a moment ago."""
+        item = self._stores.jobs.get(key)
+        metadata = item["metadata"] if item is not None else {}
+        return self._beginnings.has_no_past(key, metadata.get("uid", ""), metadata.get("resourceVersion", ""))
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
@@ -224,9 +244,12 @@ class Reconciler:
         """Write the status of a job that is still at `version`, then publish events for its transitions; skip a job that is gone."""
         metadata = item["metadata"]
         try:
-            await self._client.patch_status(FINE_TUNE_JOBS, metadata["name"], metadata["namespace"], patch, resource_version=version)
+            stored = await self._client.patch_status(
+                FINE_TUNE_JOBS, metadata["name"], metadata["namespace"], patch, resource_version=version
+            )
         except NotFound:
             return
+        self._beginnings.begun(object_key(item), item, stored, self._now())
         for condition in transitions(before, after):
             await self._recorder.record(item, event_type(condition), condition.reason, f"{condition.type}: {condition.message}")
 

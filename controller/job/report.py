@@ -33,7 +33,16 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 
 def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Condition]:
-    """Return the conditions whose status or reason changed, but not the False one of Succeeded and Failed, which are set together."""
+    """Return the conditions whose status or reason changed, but not the False one of Succeeded and Failed, which are set together.
+
+    That a new job was accepted and is starting is what everybody expects, and its status says so.
+    """
+    if not before.conditions:
+        return [condition for condition in _changed(before, after) if event_type(condition) == "Warning"]
+    return _changed(before, after)
+
+
+def _changed(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Condition]:
     moved = []
     for condition in after.conditions or []:
         old = get_condition(before, ConditionType(condition.type)) if condition.type in list(ConditionType) else None

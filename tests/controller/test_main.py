@@ -58,6 +58,8 @@ async def test_a_job_gets_its_ray_job_its_status_and_an_event() -> None:
     async with running(api):
         api.put(FINE_TUNE_JOBS, job())
         await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)
+        assert api.objects(EVENTS) == [], "that a job starts is no news"
+        api.put(RAY_JOBS, {**api.objects(RAY_JOBS)[0], "status": {"jobStatus": "RUNNING", "jobDeploymentStatus": "Running"}})
         await until(lambda: bool(api.objects(EVENTS)), seconds=20)
 
     assert api.objects(RAY_JOBS)[0]["metadata"]["name"] == "bot-1"
