@@ -7,6 +7,7 @@ Tests: tests/controller/test_projections.py.
 from collections.abc import Iterable
 from typing import Any
 
+from controller.job.objects.form import Form, form_of
 from controller.job.objects.safety import fields_unsafe
 from controller.job.parsing import DISRUPTED
 from controller.runtime.resources import KubeObject
@@ -33,8 +34,10 @@ def kept_of_job(item: KubeObject) -> KubeObject:
 
 
 def kept_of_ray_job(item: KubeObject) -> KubeObject:
-    """Keep the state that KubeRay reports, and which fields the spec lacks that safety depends on."""
-    return {"metadata": _metadata(item), "status": _kept(item.get("status"), RAY_JOB_STATUS), "unsafe": fields_unsafe(item)}
+    """Keep the state that KubeRay reports, which fields the spec lacks that safety depends on, and the attempt's form."""
+    form = form_of(item)
+    kept = {"form": form.to_wire()} if form != Form() else {}
+    return {"metadata": _metadata(item), "status": _kept(item.get("status"), RAY_JOB_STATUS), "unsafe": fields_unsafe(item), **kept}
 
 
 def kept_of_pod(item: KubeObject) -> KubeObject:

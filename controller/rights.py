@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 
 from controller import watching
-from controller.job import actions, observe, reconciler, remains, retries, supports
-from controller.job.objects import metadata, rbac
+from controller.job import accounts, actions, observe, reconciler, remains, retries, supports
+from controller.job.objects import metadata, policy, rbac
 from controller.job.plan import POLICIES
 from controller.runtime import events
 from controller.runtime.rights import VERBS, Right, declared_beside
@@ -28,6 +28,7 @@ RIGHTS: tuple[Right, ...] = (
     *watching.RIGHTS,
     *observe.RIGHTS,
     *supports.RIGHTS,
+    *accounts.RIGHTS,
     *actions.RIGHTS,
     *retries.RIGHTS,
     *remains.RIGHTS,
@@ -44,6 +45,8 @@ COMMENT_WIDTH = 120
 CHART = Path("charts/finetune-operator")
 CHART_TEMPLATE = CHART / "templates/_rights.tpl"
 MANIFEST = Path("manifests/rbac/rights.yaml")
+DRIVER_TEMPLATE = CHART / "templates/_driver.tpl"
+DRIVER_MANIFEST = Path("manifests/rbac/driver.yaml")
 NAME = "finetune-operator"
 """Of role and installation, where no release of Helm gives another."""
 
@@ -80,7 +83,6 @@ def chart_text() -> str:
 
 def manifest_text() -> str:
     """Return the ClusterRole for kubectl and kustomize."""
-    version = yaml.safe_load((ROOT / CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
     return (
         f"# {HEADER}\n"
         "apiVersion: rbac.authorization.k8s.io/v1\n"
@@ -88,16 +90,37 @@ def manifest_text() -> str:
         "metadata:\n"
         f"  name: {NAME}\n"
         "  labels:\n"
-        f"    app.kubernetes.io/name: {NAME}\n"
-        f"    app.kubernetes.io/instance: {NAME}\n"
-        f"    app.kubernetes.io/version: {version}\n"
-        "rules:\n" + textwrap.indent(rules(RIGHTS), "  ")
+        + "".join(f"    {name}: {value}\n" for name, value in _labels().items())
+        + "rules:\n"
+        + textwrap.indent(rules(RIGHTS), "  ")
     )
+
+
+def _labels() -> dict[str, str]:
+    version = yaml.safe_load((ROOT / CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
+    return {"app.kubernetes.io/name": NAME, "app.kubernetes.io/instance": NAME, "app.kubernetes.io/version": str(version)}
+
+
+def driver_chart_text() -> str:
+    """Return the spec of the policy for drivers as a named template."""
+    spec = yaml.safe_dump(dict(policy.SPEC), sort_keys=False, width=1000)
+    return f'{{{{- /* {HEADER} */ -}}}}\n{{{{- define "finetune-operator.driverPolicy" -}}}}\n{spec}{{{{- end -}}}}\n'
+
+
+def driver_manifest_text() -> str:
+    """Return the policy for drivers and its binding for kubectl and kustomize."""
+    items = [policy.policy(NAME, _labels()), policy.binding(NAME, _labels())]
+    return f"# {HEADER}\n" + yaml.safe_dump_all(items, sort_keys=False, width=1000)
 
 
 def copies() -> dict[Path, str]:
     """Return every committed copy, by its path in the repository, with the text that it must have."""
-    return {MANIFEST: manifest_text(), CHART_TEMPLATE: chart_text()}
+    return {
+        MANIFEST: manifest_text(),
+        CHART_TEMPLATE: chart_text(),
+        DRIVER_MANIFEST: driver_manifest_text(),
+        DRIVER_TEMPLATE: driver_chart_text(),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

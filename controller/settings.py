@@ -123,6 +123,12 @@ class Settings(BaseModel):
         ("*",), alias="ALLOWED_TOKEN_SECRETS", description="Secrets that jobs may name in model.tokenSecret, by patterns as hf-*"
     )
 
+    driver_policy: OptionalText = Field(
+        None,
+        alias="FINETUNE_DRIVER_POLICY",
+        description="ValidatingAdmissionPolicy that limits drivers, which then share an account; without it each attempt has its own.",
+    )
+
     @field_validator("allowed_priority_classes", "allowed_toleration_keys", "allowed_token_secrets")
     @classmethod
     def _only_stars(cls, value: tuple[str, ...]) -> tuple[str, ...]:

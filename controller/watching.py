@@ -6,6 +6,7 @@ deleted, and when a quota gets room for what it has refused the job. Tests: test
 
 from collections.abc import Callable, Iterable
 
+from controller.job.objects.form import SHARED_ACCOUNT
 from controller.job.quotas import Refusal
 from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS
 from controller.projections import (
@@ -60,6 +61,13 @@ def keys_of_child(change: Change) -> Iterable[str]:
     return {key for item in (change.old, change.new) if item is not None for key in owner_of(item)}
 
 
+def keys_of_account(stores: Stores, change: Change) -> Iterable[str]:
+    """Return the keys of the jobs in a namespace whose shared account, or a right of it, was deleted."""
+    if change.new is not None or change.key.partition("/")[2] != SHARED_ACCOUNT:
+        return ()
+    return [key for key in stores.jobs.keys() if key.startswith(change.key.removesuffix(SHARED_ACCOUNT))]  # noqa: SIM118 - no mapping
+
+
 def keys_of_claim(stores: Stores, change: Change) -> Iterable[str]:
     """Return the keys of the jobs that name a claim, if it was created or deleted; other changes do not matter here."""
     if change.old is not None and change.new is not None:
@@ -104,6 +112,10 @@ def build_reflectors(
         for key in keys_of_child(change):
             enqueue(key)
 
+    def on_right(change: Change) -> None:
+        for key in {*keys_of_child(change), *keys_of_account(stores, change)}:
+            enqueue(key)
+
     def on_claim(change: Change) -> None:
         for key in keys_of_claim(stores, change):
             enqueue(key)
@@ -140,9 +152,9 @@ def build_reflectors(
         reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, on_ray_state),
         reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
         reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map, page_limit=CONFIG_MAPS_PER_PAGE),
-        reflect(SERVICE_ACCOUNTS, stores.service_accounts, on_child, names_of_ours, kept_of_support),
-        reflect(ROLES, stores.roles, on_child, names_of_ours, kept_of_support),
-        reflect(ROLE_BINDINGS, stores.role_bindings, on_child, names_of_ours, kept_of_support),
+        reflect(SERVICE_ACCOUNTS, stores.service_accounts, on_right, names_of_ours, kept_of_support),
+        reflect(ROLES, stores.roles, on_right, names_of_ours, kept_of_support),
+        reflect(ROLE_BINDINGS, stores.role_bindings, on_right, names_of_ours, kept_of_support),
         reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(namespace, metadata_only=True), kept_of_claim),
         reflect(RESOURCE_QUOTAS, stores.quotas, on_quota, everything, kept_of_quota),
     ]

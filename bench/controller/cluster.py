@@ -73,6 +73,7 @@ class Cluster:
             "FINETUNE_HEALTH_HOST": "127.0.0.1",
             "FINETUNE_HEALTH_PORT": "0",
             "FINETUNE_LEASE_NAMESPACE": "finetune-system",
+            "FINETUNE_DRIVER_POLICY": "finetune-operator",
         }
         self.log.write_bytes(b"")
         began = time.time()

@@ -11,11 +11,13 @@ Tests: tests/controller/job/test_actions.py, tests/controller/job/test_unsafe_ra
 
 from typing import Protocol, assert_never
 
+from controller.job.accounts import Accounts
 from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError, Kind, kind_of
 from controller.job.objects import safety
-from controller.job.objects.attempt import KINDS, Object, objects_of, supporting
-from controller.job.objects.configmap import progress_config_map
+from controller.job.objects.attempt import KINDS, Object, objects_of, shared_objects, supporting
+from controller.job.objects.configmap import fits_inside, progress_config_map
+from controller.job.objects.form import Form
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.parsing import belongs_to
 from controller.job.situation import CreateAttempt, Delete, ReleaseProgress, RestoreSupports
@@ -61,8 +63,8 @@ class TakenError(Exception):
 class Actions:
     """Carries out actions one by one; raises CreationError when a creation is refused, and KubeError for the rest."""
 
-    def __init__(self, client: Client, settings: TrainerSettings) -> None:
-        self._client, self._settings = client, settings
+    def __init__(self, client: Client, settings: TrainerSettings, accounts: Accounts | None = None) -> None:
+        self._client, self._settings, self._accounts = client, settings, accounts
 
     async def is_there(self, job: Job) -> bool:
         """Return whether the job still exists; raise Conflict if it has changed since the decision was made.
@@ -85,7 +87,8 @@ class Actions:
         job = observed.job
         match action:
             case CreateAttempt(number):
-                for each in objects_of(job, number, self._settings, observed.access_modes):
+                form = await self._form(job, number)
+                for each in objects_of(job, number, self._settings, observed.access_modes, form):
                     await self._create(job, each, has_no_past=has_no_past)
             case ReleaseProgress(name, number, uid):
                 await self._release(job, name, number, uid)
@@ -97,7 +100,7 @@ class Actions:
     async def restore(self, job: Job, action: RestoreSupports) -> list[CreationError]:
         """Create again what an attempt has lost; return what was refused, which does not keep the others from being created."""
         refused: list[CreationError] = []
-        for each in supporting(job, action.number):
+        for each in [*supporting(job, action.number), *shared_objects(job.namespace)]:
             if (each.resource.kind, each.name) in action.lost:
                 try:
                     await self._create(job, each)
@@ -105,15 +108,24 @@ class Actions:
                     refused.append(error)
         return refused
 
+    async def _form(self, job: Job, number: int) -> Form:
+        """Return the form of an attempt that is created now; where heads share an account, it is there afterwards."""
+        if self._accounts is None or not await self._accounts.shared():
+            return Form()
+        await self._accounts.complete(job.namespace, lambda each: self._create(job, each))
+        return Form(config_inside=fits_inside(job, number), shared_account=True)
+
     async def _create(self, job: Job, each: Object, *, has_no_past: bool = False) -> None:
         resource, item, name = each.resource, each.item, each.name
         try:
-            stored = await self._client.create(resource, item, strict=resource == RAY_JOBS)
+            stored, made = await self._client.create(resource, item, strict=resource == RAY_JOBS), True
         except AlreadyExists as error:
+            if each.shared:
+                return
             if has_no_past:
                 raise TakenError from error
             try:
-                stored = await self._client.get(resource, name, job.namespace, metadata_only=resource != RAY_JOBS)
+                stored, made = await self._client.get(resource, name, job.namespace, metadata_only=resource != RAY_JOBS), False
             except NotFound:
                 raise Conflict(f"{resource.kind} {name} existed and was deleted while it was being read") from error
             words = _not_ours(stored, job, f"{resource.kind} {name}")
@@ -125,21 +137,22 @@ class Actions:
                 raise
             if resource == RAY_JOBS and refused:
                 raise CreationError(resource, item, safety.words(refused), Kind.UNSAFE) from error
-            if kind in (Kind.QUOTA, Kind.REFUSED) and resource != RAY_JOBS and await self._is_there_already(job, resource, name):
+            if kind in (Kind.QUOTA, Kind.REFUSED) and resource != RAY_JOBS and await self._is_there_already(job, each):
                 return
             raise CreationError(resource, item, str(error), kind) from error
-        if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored)):
+        # One that was there already may be of another form, which is no less safe.
+        if resource == RAY_JOBS and (lost := safety.fields_lost(item, stored) if made else safety.fields_unsafe(stored)):
             # At once: within seconds KubeRay has a pod that would answer without a token. If this fails, the next pass sees it.
             await self._delete(job, resource, name, stored["metadata"]["uid"])
             raise CreationError(resource, item, safety.words(lost), Kind.UNSAFE)
 
-    async def _is_there_already(self, job: Job, resource: Resource, name: str) -> bool:
+    async def _is_there_already(self, job: Job, each: Object) -> bool:
         """Return whether the refused object exists already: quotas and policies are checked before the name is."""
         try:
-            present = await self._client.get(resource, name, job.namespace, metadata_only=True)
+            present = await self._client.get(each.resource, each.name, job.namespace, metadata_only=True)
         except NotFound:
             return False
-        return not _not_ours(present, job, name)
+        return each.shared or not _not_ours(present, job, each.name)
 
     async def _release(self, job: Job, name: str, number: int, uid: str) -> None:
         wanted = progress_config_map(job, number)["metadata"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.job.names import ROLE_SUBMITTER
+from controller.job.objects.form import Form
 from finetune.api.runpolicy import RunPolicy
 from finetune.api.spec import FineTuneJobSpec
 from finetune.api.status import Attempt, EarlierJob, FineTuneJobStatus
@@ -64,6 +65,7 @@ class RayJobFacts:
     message: str = ""
     cluster: str = ""
     unsafe: tuple[str, ...] = ()
+    form: Form = field(default_factory=Form)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ async def observe(
         record=record_in(report),
         kuberay_installed=installed,
         unwatched=unwatched,
-        supports=await supports_of(job, attempt.number, report, stores, reader) if runs and attempt is not None else Supports(),
+        supports=await supports_of(job, attempt.number, report, stores, reader, current.form)
+        if runs and attempt is not None and current is not None
+        else Supports(),
         held=held(job, reports if report is None else [*reports, report]),
     )
     may_start = current is None and verdict_on(job.status) is None and not (job.deleting or job.suspended)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NoReturn, Protocol
 
+from controller.job.accounts import Accounts
 from controller.job.actions import Actions, Client, TakenError
 from controller.job.beginnings import Beginnings
 from controller.job.facts import Job, Observed
@@ -50,6 +51,10 @@ STUCK_POLL_SECONDS = 60.0
 class Settings(TrainerSettings, Limits, Protocol):
     """The operator's settings that concern jobs."""
 
+    @property
+    def driver_policy(self) -> str | None:
+        """Name of the admission policy that limits drivers to their own progress; None where there is none."""
+
 
 class Recorder(Protocol):
     """Publishes events."""
@@ -84,7 +89,7 @@ class Reconciler:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stores, self._client, self._settings, self._recorder, self._clock = stores, client, settings, recorder, clock
-        self._actions = Actions(client, settings)
+        self._actions = Actions(client, settings, Accounts(stores, client, settings.driver_policy, monotonic))
         self._retries, self._restores = Retries(stores, client, monotonic), Restores(self._actions, monotonic)
         self._beginnings, self._recent = Beginnings(monotonic), Recent(client, monotonic)
 

@@ -13,7 +13,8 @@ from controller.job.facts import Job, RayJobFacts, Supports
 from controller.job.failures import ray_job_state
 from controller.job.history import ProgressFacts
 from controller.job.names import UID_LABEL
-from controller.job.objects.attempt import SUPPORTS
+from controller.job.objects.attempt import SUPPORTS, supports
+from controller.job.objects.form import Form
 from controller.job.parsing import belongs_to, has_label_of
 from controller.kinds import JOB_LABEL
 from controller.runtime.client import ListPage
@@ -40,25 +41,26 @@ class Reader(Protocol):
         """Return all objects with these labels."""
 
 
-async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores: Stores, reader: Reader) -> Supports:
+async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores: Stores, reader: Reader, form: Form = Form()) -> Supports:
     """Return what a running attempt is missing, and what was done to its progress ConfigMap `report`.
 
     What a cache does not have is read from the server: the cache may lag, and an object that has lost its label is in none.
     """
     lost, foreign, watched = [], [], report is None or _is_watched(report)
-    for resource, name in ((support.resource, support.name(job, attempt)) for support in SUPPORTS):
+    for support in supports(form):
+        resource, name = support.resource, support.name(job, attempt)
         cache = stores.cache_of(resource)
         item = cache.get(f"{job.namespace}/{name}") if cache.state is StoreState.SYNCED else None
         if report is not None and name == report["metadata"]["name"]:
             continue
-        if item is None or not belongs_to(item, job):
+        if item is None or not (support.shared or belongs_to(item, job)):
             try:
                 item = await reader.get(resource, name, job.namespace, metadata_only=True)
             except NotFound:
                 lost.append((resource.kind, name))
                 continue
         watched = watched and _is_watched(item)
-        if not belongs_to(item, job):
+        if not (support.shared or belongs_to(item, job)):
             foreign.append((resource.kind, name))
     immutable = report is not None and bool(report.get("immutable"))
     return Supports(tuple(lost), tuple(foreign), "" if report is None else alterations(report, job), not immutable, watched)

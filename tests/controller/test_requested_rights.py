@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from controller.job.names import labels
+from controller.job.objects.policy import POLICIES, policy
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime import elector
 from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
@@ -46,7 +47,8 @@ async def test_every_right_that_is_granted_is_used_and_no_other_is_asked_for() -
     for kind in (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS):
         api.put(kind, already_there("bot-1"))
     api.put(CONFIG_MAPS, already_there("bot-1-config"))
-    async with running(api):
+    api.put(POLICIES, policy("ours"))  # without its binding, so that an attempt takes all that it may
+    async with running(api, driver_policy="ours"):
         whole = job()
         api.put(FINE_TUNE_JOBS, {**whole, "metadata": {**whole["metadata"], "uid": UID}})
         await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)

@@ -54,7 +54,7 @@ class Operator:
 
     def __init__(self, client: Client, own_client: Client, kubeconfig: Path, namespace: str) -> None:
         self.client, self.own_client, self.kubeconfig = client, own_client, kubeconfig
-        self.namespace, self.log = namespace, EventLog()
+        self.namespace, self.log, self.settings = namespace, EventLog(), Settings()
         self.requeue_after: dict[str, float | None] = {}
         self.ahead = timedelta(0)
         """How far the controller's clock is ahead of the real one."""
@@ -91,7 +91,7 @@ class Operator:
         if not kuberay:
             stores.ray_jobs.replace([])
             stores.ray_jobs.state = StoreState.ABSENT
-        reconciler = Reconciler(stores, self.own_client, Settings(), self.log, clock=lambda: datetime.now(UTC) + self.ahead)
+        reconciler = Reconciler(stores, self.own_client, self.settings, self.log, clock=lambda: datetime.now(UTC) + self.ahead)
         for job in stores.jobs.all():
             key = object_key(job)
             try:

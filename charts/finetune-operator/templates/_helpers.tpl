@@ -31,3 +31,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $repository := required (printf "%s.repository: name the image that you built and pushed, such as registry.example.com/finetune/controller" .value) .image.repository -}}
 {{- printf "%s:%s" $repository (default .root.Chart.AppVersion .image.tag) -}}
 {{- end -}}
+
+{{/* Whether heads share an account: the cluster has to serve the policy that limits them. */}}
+{{- define "finetune-operator.sharedAccount" -}}
+{{- and .Values.jobs.sharedAccount (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}

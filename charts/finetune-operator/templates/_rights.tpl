@@ -18,6 +18,10 @@
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get, list, watch, create]
+# Read before drivers share an account: the policy limits each of them to its own progress ConfigMap.
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
+  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

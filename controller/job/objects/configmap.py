@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.job import names
 from controller.job.facts import Job
+from controller.job.objects.form import CONFIG_INSIDE_MAX_BYTES
 from controller.job.objects.metadata import child, owner_reference
 from controller.job.trainconfig import train_config
 from controller.runtime.resources import CONFIG_MAPS
@@ -17,6 +18,16 @@ def config_map(job: Job, attempt: int) -> dict[str, Any]:
     """Return the trainer's configuration; immutable, so that nobody can change it under a running trainer."""
     text = json.dumps(train_config(job, attempt).to_wire(), indent=1)
     return child(CONFIG_MAPS, names.config_name(job.name, attempt), job, attempt, immutable=True, data={names.CONFIG_KEY: text})
+
+
+def config_text(job: Job, attempt: int) -> str:
+    """Return the trainer's configuration in one line, as it travels inside a RayJob."""
+    return json.dumps(train_config(job, attempt).to_wire(), separators=(",", ":"))
+
+
+def fits_inside(job: Job, attempt: int) -> bool:
+    """Return whether the configuration is small enough for that."""
+    return len(config_text(job, attempt).encode()) <= CONFIG_INSIDE_MAX_BYTES
 
 
 def progress_config_map(job: Job, attempt: int) -> dict[str, Any]:

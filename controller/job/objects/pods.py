@@ -12,6 +12,8 @@ from controller.job import names
 from controller.job.earlier import folder_of, recorded
 from controller.job.facts import Job
 from controller.job.objects import safety
+from controller.job.objects.configmap import config_text
+from controller.job.objects.form import CONFIG_ANNOTATION, CONFIG_VOLUME, SHARED_ACCOUNT, Form
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.objects.placement import claims, head_affinity, worker_affinity
 from controller.job.quantities import memory_bytes
@@ -30,13 +32,12 @@ SHARED_MEMORY_DIVISOR = 2
 """Shared memory counts towards the container's memory: half leaves room for the rest."""
 LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 """The end of a failed container's log comes into the pod's status, which the controller watches; it has no right to read logs."""
-CONFIG_VOLUME = "finetune-config"
 TOKEN_VOLUME = "api-token"  # noqa: S105 - a volume's name
 
 Pod = dict[str, Any]
 
 
-def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node: bool = False) -> Pod:
+def head_template(job: Job, attempt: int, settings: TrainerSettings, form: Form = Form(), *, one_node: bool = False) -> Pod:
     """Return the head's template: it runs the driver and no rank, and is the only pod with a token for the API server.
 
     With `one_node` head and workers share a node.
@@ -51,8 +52,12 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node
     container["volumeMounts"].append({"name": TOKEN_VOLUME, "mountPath": SERVICE_ACCOUNT_DIRECTORY, "readOnly": True})
     template = _template(job, attempt, names.ROLE_HEAD, settings, container)
     template["spec"]["volumes"] = [*_volumes(job, attempt, settings.head_memory), _token_volume()]
+    if form.config_inside:
+        template["metadata"]["annotations"] = {CONFIG_ANNOTATION: config_text(job, attempt)}
+        template["spec"]["volumes"][0] = _config_inside()
+    account = SHARED_ACCOUNT if form.shared_account else attempt_name(job.name, attempt)
     # The run's state dies with the head: the attempt must fail and the next one start, not a new head without that state.
-    template["spec"] |= {"serviceAccountName": attempt_name(job.name, attempt), "restartPolicy": "Never"}
+    template["spec"] |= {"serviceAccountName": account, "restartPolicy": "Never"}
     if one_node:
         template["spec"]["affinity"] = head_affinity(job, attempt)
         # It must tolerate the taints of the workers' node.
@@ -60,7 +65,7 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node
     return template
 
 
-def worker_template(job: Job, attempt: int, settings: TrainerSettings, *, one_node: bool = False) -> Pod:
+def worker_template(job: Job, attempt: int, settings: TrainerSettings, form: Form = Form(), *, one_node: bool = False) -> Pod:
     """Return the workers' template: each pod has `resources` and no token. With `one_node` all share a node."""
     resources = job_resources(job)
     sizes = _sizes(resources.cpu, resources.memory)
@@ -72,6 +77,10 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings, *, one_no
     container["ports"] = [{"name": "metrics", "containerPort": names.METRICS_PORT}]
     template = _template(job, attempt, names.ROLE_WORKER, settings, container)
     template["spec"]["volumes"] = _volumes(job, attempt, resources.memory)
+    if form.config_inside:
+        # The driver tells the ranks what they need.
+        for place in (template["spec"]["volumes"], container["volumeMounts"]):
+            place[:] = [each for each in place if each["name"] != CONFIG_VOLUME]
     if one_node:
         template["spec"]["affinity"] = worker_affinity(job, attempt)
     if resources.node_selector:
@@ -196,6 +205,12 @@ def _volumes(job: Job, attempt: int, memory: str) -> list[dict[str, Any]]:
         ),
         *({"name": f"configmap-{i}", "configMap": {"name": name}} for i, name in enumerate(_config_maps(spec))),
     ]
+
+
+def _config_inside() -> dict[str, Any]:
+    """Return the volume with the configuration from the pod's own annotation."""
+    source = {"fieldPath": f"metadata.annotations['{CONFIG_ANNOTATION}']"}
+    return {"name": CONFIG_VOLUME, "downwardAPI": {"items": [{"path": names.CONFIG_KEY, "fieldRef": source}]}}
 
 
 def _token_volume() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from controller.job import names
 from controller.job.facts import Job
 from controller.job.objects import safety
+from controller.job.objects.form import Form
 from controller.job.objects.metadata import TrainerSettings, child
 from controller.job.objects.placement import AccessModes, needs_one_node
 from controller.job.objects.pods import head_template, job_resources, submitter_template, worker_template
@@ -26,7 +27,7 @@ OBJECT_STORE_MIN_BYTES, OBJECT_STORE_MAX_BYTES = 80 * 2**20, 2 * 2**30
 """Ray refuses stores under 75 MiB; little passes through it here, and never a tensor."""
 
 
-def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: AccessModes) -> dict[str, Any]:
+def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: AccessModes, form: Form = Form()) -> dict[str, Any]:
     """Return the RayJob of attempt number `attempt`; `access_modes` are those of the claims that it mounts."""
     one_node = needs_one_node(job, access_modes)
     distributed = job.valid_spec.distributed
@@ -42,7 +43,7 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: Acc
             **safety.CLUSTER,
             "headGroupSpec": {
                 "rayStartParams": {"num-cpus": "0", **_start_parameters(settings.head_memory)},
-                "template": head_template(job, attempt, settings, one_node=one_node),
+                "template": head_template(job, attempt, settings, form, one_node=one_node),
             },
             "workerGroupSpecs": [
                 {
@@ -51,7 +52,7 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: Acc
                     "minReplicas": workers,
                     "maxReplicas": workers,
                     "rayStartParams": {"num-cpus": str(ray_cpus(resources)), **_start_parameters(resources.memory)},
-                    "template": worker_template(job, attempt, settings, one_node=one_node),
+                    "template": worker_template(job, attempt, settings, form, one_node=one_node),
                 }
             ],
         },

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from controller.job import names
+from controller.job.objects.form import SHARED_ACCOUNT, form_of
 
 IMAGE_USER = 1000
 """User and group of the trainer's image; volumes are made writable for the group."""
@@ -60,7 +61,8 @@ def fields_lost(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]
 
 def fields_unsafe(stored: Mapping[str, Any]) -> list[str]:
     """Return the paths of the fields that safety depends on and that differ in a stored RayJob from what we send."""
-    return fields_lost(_required(stored["metadata"]["name"]), stored)
+    account = SHARED_ACCOUNT if form_of(stored).shared_account else stored["metadata"]["name"]
+    return fields_lost(_required(account), stored)
 
 
 def words(fields: list[str]) -> str:
@@ -73,11 +75,11 @@ def words(fields: list[str]) -> str:
     )
 
 
-def _required(name: str) -> dict[str, Any]:
-    """Return the fields that safety depends on as every RayJob has them; its head's account has the same `name`."""
+def _required(account: str) -> dict[str, Any]:
+    """Return the fields that safety depends on as every RayJob has them, with the account of its head."""
     cluster = {
         **CLUSTER,
-        "headGroupSpec": {"template": _template(HEAD_CONTAINER, serviceAccountName=name)},
+        "headGroupSpec": {"template": _template(HEAD_CONTAINER, serviceAccountName=account)},
         "workerGroupSpecs": [{"template": _template(WORKER_CONTAINER)}],
     }
     return {"spec": {**RAY_JOB, "submitterPodTemplate": _template(SUBMITTER_CONTAINER), "rayClusterSpec": cluster}}

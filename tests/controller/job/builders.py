@@ -33,6 +33,7 @@ class Settings:
     allowed_priority_classes: Sequence[str] = ("*",)
     allowed_toleration_keys: Sequence[str] = ("*",)
     allowed_token_secrets: Sequence[str] = ("*",)
+    driver_policy: str | None = None
 
 
 def job(name: str = "bot", *, status: FineTuneJobStatus | None = None, deleting: bool = False, **sections: Any) -> Job:
