@@ -39,6 +39,8 @@ from controller.stores import CLAIM_INDEX, EARLIER_INDEX, QUOTA_INDEX, Stores, o
 
 CONFIG_MAPS_PER_PAGE = 50
 """Each may have a mebibyte, and every attempt has one that the trainer fills."""
+JOBS_PER_PAGE, RAY_JOBS_PER_PAGE = 250, 100
+"""Of tens of KiB each while they are decoded, most of it pod templates and managed fields."""
 
 WHY_SUPPORTS = "Watched without their contents: a job whose rights somebody deletes can report no more, so they are created again."
 RIGHTS = (
@@ -148,8 +150,8 @@ def build_reflectors(
     ours = Selection(namespace, label_selector=JOB_LABEL)
     names_of_ours = Selection(namespace, label_selector=JOB_LABEL, metadata_only=True)
     return [
-        reflect(FINE_TUNE_JOBS, stores.jobs, on_job, everything, kept_of_job),
-        reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, on_ray_state),
+        reflect(FINE_TUNE_JOBS, stores.jobs, on_job, everything, kept_of_job, page_limit=JOBS_PER_PAGE),
+        reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, on_ray_state, RAY_JOBS_PER_PAGE),
         reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
         reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map, page_limit=CONFIG_MAPS_PER_PAGE),
         reflect(SERVICE_ACCOUNTS, stores.service_accounts, on_right, names_of_ours, kept_of_support),

@@ -165,7 +165,7 @@ async def _find(resource: Resource, name: str, job: Job, reader: Reader) -> Kube
 
 
 async def _recent_access_modes(job: Job, recent: Recent) -> dict[str, list[str] | None]:
-    return {name: await recent.modes(job.namespace, name) for name, _ in (claims(job.spec) if job.spec else [])}
+    return {name: await recent.modes(job.namespace, name) for name, _ in (claims(job) if job.spec else [])}
 
 
 async def _access_modes(job: Job, reader: Reader) -> dict[str, list[str] | None]:

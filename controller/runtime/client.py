@@ -86,20 +86,31 @@ class Client:
     ) -> ListPage:
         """Return all objects as of one resourceVersion, read page by page and reduced by `project`."""
         items: list[KubeObject] = []
-        continue_token: str | None = None
+        pages = self.pages(resource, namespace, label_selector=label_selector, limit=limit, metadata_only=metadata_only)
+        async for page in pages:
+            items += map(project, page.items)
+            version = page.resource_version
+        return ListPage(items, version)
+
+    async def pages(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        limit: int = PAGE_LIMIT,
+        metadata_only: bool = False,
+    ) -> AsyncGenerator[ListPage, None]:
+        """Yield all objects as of one resourceVersion, page by page."""
+        token: str | None = None
         while True:
             page = await self.list(
-                resource,
-                namespace,
-                label_selector=label_selector,
-                limit=limit,
-                continue_token=continue_token,
-                metadata_only=metadata_only,
+                resource, namespace, label_selector=label_selector, limit=limit, continue_token=token, metadata_only=metadata_only
             )
-            items += map(project, page.items)
-            continue_token = page.continue_token
-            if continue_token is None:
-                return ListPage(items, page.resource_version)
+            yield page
+            token = page.continue_token
+            if token is None:
+                return
 
     async def watch(
         self,

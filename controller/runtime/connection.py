@@ -117,17 +117,17 @@ class KubernetesTransport:
         return answer
 
     async def _request_once(self, request: Request, total_seconds: float | None) -> aiohttp.ClientResponse:
-        parameters = await self._api.param_serialize(
+        # Bodies are plain JSON already: the library would copy them member by member.
+        method, url, headers, _, form = await self._api.param_serialize(
             request.method,
             request.path,
             query_params=list(request.query.items()),
             header_params={"Accept": request.accept, "Content-Type": request.content_type},
-            body=request.body,
             auth_settings=["BearerToken"],
         )
         timeout = aiohttp.ClientTimeout(total=total_seconds, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=request.read_timeout_seconds)
         _guard.set(request.guard)
-        answer = await self._api.call_api(*parameters, _request_timeout=timeout)
+        answer = await self._api.call_api(method, url, headers, request.body, form, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
 

@@ -18,7 +18,7 @@ from controller.runtime.client import PAGE_LIMIT, Client, Project, WatchEvent
 from controller.runtime.errors import Gone, KubeError, ResourceAbsent, ServerError, TooManyRequests, Unauthorized, Unreachable
 from controller.runtime.metrics import Metrics
 from controller.runtime.resources import KubeObject, Resource, object_key
-from controller.runtime.store import Change, Store, StoreState
+from controller.runtime.store import Change, Packed, Store, StoreState, packed
 
 log = logging.getLogger(__name__)
 
@@ -187,21 +187,26 @@ class Reflector:
 
     async def _list(self) -> str:
         chosen = self._selection
-        page = await self._client.list_all(
+        pages = self._client.pages(
             self.resource,
             chosen.namespace,
             label_selector=chosen.label_selector,
             limit=self._page_limit,
             metadata_only=chosen.metadata_only,
-            project=self._project,
         )
+        items, version = list[Packed](), ""
+        async with aclosing(pages):
+            async for page in pages:
+                # Packed at once: decoded, all of them would be the most memory that this process ever needs.
+                items += [packed(self._project(item)) for item in page.items]
+                version = page.resource_version
         self._missing = 0
-        changes = self.store.replace(page.items)
+        changes = self.store.replace(items)
         self._set_state(StoreState.SYNCED)
         for change in changes:
             self._on_change(change)
-        log.info("listed", extra={"resource": str(self.resource), "objects": len(page.items), "changes": len(changes)})
-        return page.resource_version
+        log.info("listed", extra={"resource": str(self.resource), "objects": len(items), "changes": len(changes)})
+        return version
 
     async def _watch(self, version: str) -> None:
         chosen = self._selection

@@ -10,7 +10,22 @@ import pytest
 
 from tests.repository import REPOSITORY
 
-TARGETS = ("setup", "run", "test", "test-slow", "lint", "cluster", "cluster-down", "e2e", "bench", "bench-check", "bench-controller", "gpu", "clean", "help")
+TARGETS = (
+    "setup",
+    "run",
+    "test",
+    "test-slow",
+    "lint",
+    "cluster",
+    "cluster-down",
+    "e2e",
+    "bench",
+    "bench-check",
+    "bench-controller",
+    "gpu",
+    "clean",
+    "help",
+)
 
 
 # The tests themselves may have been started by make, and the makes below it then know that.
