@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from bench.controller import phases, results
+from bench.controller import atrest, phases, results
 from bench.controller.cluster import TooSlowError
 from bench.scenarios import ROOT
 from bench.surroundings import machine
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, each in (("ours", ours), ("KubeRay's operator", kuberay)):
             print(f"{name}: {phases.describe(each.requests)}", flush=True)
         loads.append(round(os.getloadavg()[0], 2))
-        rest = phases.rest(OUTPUT, sizes)
+        rest = atrest.rest(OUTPUT, sizes)
         print(f"at rest: {phases.describe(rest.requests)}")
     except TooSlowError as error:
         print(f"{error}; the controller's log is {OUTPUT.relative_to(ROOT)}/controller.log", file=sys.stderr)

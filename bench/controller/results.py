@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.comparison import figure, ratio_of
-from bench.controller.phases import Burst, Reports, Rest
+from bench.controller.atrest import Rest
+from bench.controller.phases import Burst, Reports
 
 MEGABYTE = 10**6
-RESYNC_SECONDS = 600.0
-"""The controller looks at every job this often (FINETUNE_RESYNC_SECONDS)."""
 
 Entry = dict[str, Any]
 

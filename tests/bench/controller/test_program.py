@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.controller import phases, program
+from bench.controller import atrest, phases, program
 from bench.controller.cluster import TooSlowError
 from bench.surroundings import machine
 from tests.bench.controller.test_results import OURS, REPORTS, REST, THEIRS
@@ -22,7 +22,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(program, "DOCUMENT", tmp_path / "docs/figures.md")
     monkeypatch.setattr(program, "machine", lambda root: machine(Path.cwd()))
     monkeypatch.setattr(phases, "burst", lambda directory, sizes: (OURS, THEIRS, REPORTS))
-    monkeypatch.setattr(phases, "rest", lambda directory, sizes: REST)
+    monkeypatch.setattr(atrest, "rest", lambda directory, sizes: REST)
     return tmp_path
 
 
@@ -48,10 +48,10 @@ def test_a_part_of_the_bench_writes_no_results(checkout: Path, options: list[str
 def test_what_does_not_happen_in_time_ends_the_bench(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def too_slow(directory: Path, sizes: phases.Sizes) -> phases.Rest:
+    def too_slow(directory: Path, sizes: phases.Sizes) -> atrest.Rest:
         raise TooSlowError("after 900 s still not: all jobs were looked at")
 
-    monkeypatch.setattr(phases, "rest", too_slow)
+    monkeypatch.setattr(atrest, "rest", too_slow)
     assert program.main([]) == 1
     assert "still not: all jobs were looked at" in capsys.readouterr().err
     assert list((checkout / "bench/results").iterdir()) == []

@@ -1,4 +1,5 @@
-from bench.controller.phases import Burst, Reports, Rest
+from bench.controller.atrest import Rest
+from bench.controller.phases import Burst, Reports
 from bench.controller.results import entries_of, entry, table_of
 
 OURS = Burst([1.0, 2.0, 4.0], {"create rayjobs": 3, "patch finetunejobs/status": 6}, 0.045, 0.3, 100_000_000, 3)

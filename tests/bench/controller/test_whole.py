@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.controller import phases
+from bench.controller import atrest, phases
 from bench.controller.results import entries_of
 
 pytestmark = pytest.mark.integration
@@ -18,7 +18,7 @@ def test_a_few_jobs_give_every_figure(tmp_path: Path) -> None:
     assert kuberay.requests["create rayclusters"] >= 5
     assert reports.reported == 15
     assert reports.writes >= 5
-    rest = phases.rest(tmp_path, SIZES)
+    rest = atrest.rest(tmp_path, SIZES)
     assert rest.caught_up_seconds > 0
     assert "patch finetunejobs/status" not in rest.requests, "a job at rest was written"
     assert all(entry["ours"] >= 0 for entry in entries_of(ours, kuberay, reports, rest))
