@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.runtime.resources import KubeObject
-
 SHARED_ACCOUNT = "finetune-trainer"
 """Account, Role and RoleBinding of the drivers in a namespace. No attempt has this name: those end with a number."""
 CONFIG_ANNOTATION = "finetune.dev/config"
@@ -32,7 +30,7 @@ class Form:
         return {"configInside": self.config_inside, "sharedAccount": self.shared_account}
 
 
-def form_of(ray_job: KubeObject) -> Form:
+def form_of(ray_job: Mapping[str, Any]) -> Form:
     """Return the form of a stored RayJob, or of what a cache has kept of one."""
     kept = ray_job.get("form")
     if isinstance(kept, Mapping):
