@@ -40,6 +40,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few jobs: shows that everything works, and writes no results")
     parser.add_argument("--jobs", type=int, help=f"jobs that are created at once and then run (default {WHOLE.jobs})")
     parser.add_argument("--at-rest", type=int, help=f"jobs that have ended or wait (default {WHOLE.at_rest})")
+    parser.add_argument("--write", action="store_true", help="write the results although other numbers of jobs are given")
     return parser.parse_args(arguments)
 
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     surroundings |= {"loads": loads, "requests": {"ours": ours.requests, "reference": kuberay.requests}}
     table = results.caption(surroundings) + results.table_of(entries)
     print(f"\n{table}")
-    if not (options.quick or options.jobs or options.at_rest):
+    if options.write or not (options.quick or options.jobs or options.at_rest):
         RESULTS.write_text(json.dumps(entries, indent=1) + "\n")
         SURROUNDINGS.write_text(json.dumps(surroundings, indent=1) + "\n")
         DOCUMENT.write_text(with_table(DOCUMENT.read_text(), table))

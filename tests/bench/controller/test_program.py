@@ -45,6 +45,11 @@ def test_a_part_of_the_bench_writes_no_results(checkout: Path, options: list[str
     assert "old" in (checkout / "docs/figures.md").read_text()
 
 
+def test_results_of_other_numbers_of_jobs_are_written_on_request(checkout: Path) -> None:
+    assert program.main(["--jobs", "10", "--write"]) == 0
+    assert (checkout / "bench/results/controller.json").is_file()
+
+
 def test_what_does_not_happen_in_time_ends_the_bench(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
