@@ -78,15 +78,15 @@ async def _finish_many(cluster: Cluster, api: load.Api, sizes: Sizes) -> None:
     cluster.start_controller()
     await asyncio.to_thread(wait, cluster.leads, "our controller leads", 60)
     jobs, ray_jobs = load.JOBS.format(REST), load.RAY_JOBS.format(REST)
-    done = await api.send("POST", jobs, load.job("done"))
+    await api.send("POST", jobs, load.job("done"))
     await api.send("POST", jobs, load.job("waits", claim="missing"))
     await until(lambda: there(api, ray_jobs, 1), "a RayJob", 60)
-    progress = f"{load.CONFIG_MAPS.format(REST)}/done-1-progress-{done['metadata']['uid'][:8]}"
+    progress = load.progress_metadata(await api.send("GET", f"{ray_jobs}/done-1"))
     outcome = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 18.42 -> 9.64"}
     last = {**load.record("done-1-abcde", 9, load.now_text()), "stage": "Finished", "outcome": outcome}
     await api.send("PATCH", f"{ray_jobs}/done-1/status", {"status": load.running_status("done-1-abcde")}, load.MERGE)
     await asyncio.sleep(1)
-    await api.send("PATCH", progress, {"data": {load.RECORD_KEY: json.dumps(last)}}, load.MERGE)
+    await api.send("POST", load.CONFIG_MAPS.format(REST), {"metadata": progress, "data": {load.RECORD_KEY: json.dumps(last)}})
     await asyncio.sleep(1)
     ended = {"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Complete"}
     await api.send("PATCH", f"{ray_jobs}/done-1/status", {"status": ended}, load.MERGE)

@@ -25,6 +25,7 @@ CONFIG_MAPS = "/api/v1/namespaces/{}/configmaps"
 CLAIMS = "/api/v1/namespaces/{}/persistentvolumeclaims"
 MERGE = "application/merge-patch+json"
 RECORD_KEY = "record.json"
+FIRST_SEQUENCE = 1
 
 Object = dict[str, Any]
 
@@ -138,11 +139,19 @@ def copied(item: Mapping[str, Any], name: str, owner: tuple[str, str] | None = N
     return {**content, "metadata": kept}
 
 
+def progress_metadata(ray_job: Mapping[str, Any]) -> Object:
+    """Return the metadata that a driver creates its progress object with."""
+    metadata = ray_job["metadata"]
+    name = f"{metadata['name']}-progress-{metadata['ownerReferences'][0]['uid'][:8]}"
+    owners = [{**metadata["ownerReferences"][0], "blockOwnerDeletion": False}]
+    return {"name": name, "labels": metadata["labels"], "ownerReferences": owners}
+
+
 class Player:
     """KubeRay and the trainers of jobs that run: each reports every `interval` seconds, spread evenly."""
 
-    def __init__(self, api: Api, namespace: str, progress: Mapping[str, str], interval: float) -> None:
-        """`progress` is the name of the progress object of each Ray cluster."""
+    def __init__(self, api: Api, namespace: str, progress: Mapping[str, Object], interval: float) -> None:
+        """`progress` is the metadata of the progress object of each Ray cluster, which its first report creates."""
         self._api, self._namespace, self._progress, self._interval = api, namespace, dict(progress), interval
         self.reported = 0
 
@@ -154,13 +163,17 @@ class Player:
         number = 0
         while (due := begin + number * pause) < begin + seconds:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            task = asyncio.create_task(self._report(clusters[number % len(clusters)], 2 + number // len(clusters)))
+            task = asyncio.create_task(self._report(clusters[number % len(clusters)], FIRST_SEQUENCE + number // len(clusters)))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             number += 1
         await asyncio.gather(*tasks)
 
     async def _report(self, cluster: str, sequence: int) -> None:
-        path = f"{CONFIG_MAPS.format(self._namespace)}/{self._progress[cluster]}"
-        await self._api.send("PATCH", path, {"data": {RECORD_KEY: json.dumps(record(cluster, sequence, now_text()))}}, MERGE)
+        path, metadata = CONFIG_MAPS.format(self._namespace), self._progress[cluster]
+        data = {RECORD_KEY: json.dumps(record(cluster, sequence, now_text()))}
+        if sequence == FIRST_SEQUENCE:
+            await self._api.send("POST", path, {"metadata": metadata, "data": data})
+        else:
+            await self._api.send("PATCH", f"{path}/{metadata['name']}", {"data": data}, MERGE)
         self.reported += 1

@@ -133,10 +133,7 @@ async def _reports(cluster: Cluster, api: load.Api, sizes: Sizes) -> Reports:
         *(api.send("PATCH", f"{path}/{name}/status", {"status": load.running_status(of)}, load.MERGE) for name, of in clusters.items())
     )
     await settled(cluster, sizes.limit_seconds)
-    progress = {
-        clusters[f"{name}-1"]: f"{name}-1-progress-{ray_jobs[f'{name}-1']['metadata']['ownerReferences'][0]['uid'][:8]}"
-        for name in load.names(sizes.jobs)
-    }
+    progress = {clusters[name]: load.progress_metadata(item) for name, item in ray_jobs.items()}
     player = load.Player(api, BURST, progress, sizes.interval_seconds)
     begin, before, waiting = time.time(), cluster.ours(), list[float]()
     play = asyncio.create_task(player.run(sizes.reports_seconds))

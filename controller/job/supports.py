@@ -84,8 +84,9 @@ async def progress_of(job: Job, current: RayJobFacts | None, stores: Stores, rea
     name = names.progress_name(job.name, job.uid, attempts[-1].number)
     item = _ours(stores.progress.get(f"{job.namespace}/{name}"), job)
     ends = attempt is not None and (current is None or ray_job_state(current).final) and '"outcome"' not in (record_in(item) or "")
-    # One that has lost its label is in no cache, and may block the deletion of its job.
-    if ends or (item is None and (attempt is not None or job.deleting)):
+    # One that has lost its label is in no cache, and may block the deletion of its job. A driver that creates its own cannot do that.
+    to_come = current is not None and current.form.config_inside and stores.progress.state is StoreState.SYNCED
+    if ends or (item is None and ((attempt is not None and not to_come) or job.deleting)):
         try:
             item = _ours(await reader.get(CONFIG_MAPS, name, job.namespace), job)
         except NotFound:

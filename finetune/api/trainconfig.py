@@ -73,6 +73,8 @@ class ProgressTarget(WireModel):
 
     namespace: str | None = None
     config_map: str | None = None
+    metadata: dict[str, Any] | None = None
+    """Labels and owner of the ConfigMap, which the driver then creates with its first record; None: it is there already."""
     file: str | None = None
 
 

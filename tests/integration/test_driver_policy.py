@@ -22,9 +22,9 @@ from finetune.api.trainconfig import TrainConfig
 from tests.builders import resource
 from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
-from tests.controller.job.builders import Settings
+from tests.controller.job.builders import Settings, record_text
 from tests.integration.jobs import NAMESPACES, Operator
-from tests.integration.test_job_lifecycle import MANIFESTS, account, progress_of, report, started
+from tests.integration.test_job_lifecycle import MANIFESTS, account, progress_of, started
 
 __all__ = ["account"]
 
@@ -83,6 +83,16 @@ async def pods_of(operator: Operator, job: str, role: str) -> list[KubeObject]:
     return page.items
 
 
+def told(pod: KubeObject) -> KubeObject:
+    """Return the metadata that a head's configuration gives for its progress ConfigMap."""
+    progress = TrainConfig.model_validate_json(pod["metadata"]["annotations"][CONFIG_ANNOTATION]).progress
+    return {"name": progress.config_map, "namespace": progress.namespace, **(progress.metadata or {})}
+
+
+def config_map(metadata: KubeObject, **content: Any) -> KubeObject:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **content}
+
+
 async def refused(what: Any, words: str = "") -> None:
     """Fail unless a request is refused, for a reason that has these words in it."""
     with pytest.raises((Forbidden, Invalid)) as raised:
@@ -90,10 +100,10 @@ async def refused(what: Any, words: str = "") -> None:
     assert words in str(raised.value), raised.value
 
 
-async def test_a_job_takes_two_objects_and_its_head_reads_the_configuration_from_its_own_pod(operator: Operator) -> None:
+async def test_a_job_takes_one_object_and_its_head_reads_the_configuration_from_its_own_pod(operator: Operator) -> None:
     await operator.create(resource())
     ray_job = await started(operator)
-    assert await operator.names(CONFIG_MAPS) == [progress_of(ray_job)]
+    assert await operator.names(CONFIG_MAPS) == []
     for kind in (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS):
         assert await operator.names(kind) == [SHARED_ACCOUNT]
     [head], workers = await pods_of(operator, "bot", "head"), await pods_of(operator, "bot", "worker")
@@ -117,8 +127,38 @@ async def test_a_drivers_token_may_write_its_own_record_and_nothing_else(operato
     mine, theirs, alike = [progress_of(await started(operator, name)) for name in ("bot", "other", "bot-1-x")]
     [pod] = await pods_of(operator, "bot", "head")
     head, namespace = await heads.of(operator.namespace, pod), operator.namespace
-    before = await operator.client.get(CONFIG_MAPS, mine, namespace)
-    owned = "a driver may change the progress ConfigMap of its own attempt only"
+    owned, given = "a driver may change the progress ConfigMap of its own attempt only", "labels and the owner that its configuration gives"
+    metadata, data = told(pod), {"record.json": "{}"}
+
+    # It may not create another one, nor its own in another's name.
+    for job in ("other", "bot-1-x"):
+        [another] = await pods_of(operator, job, "head")
+        await refused(head.create(CONFIG_MAPS, config_map(told(another), data=data)), owned)
+        await (await heads.of(namespace, another)).create(CONFIG_MAPS, config_map(told(another), data=data))
+    for wrong in (
+        {"labels": {**metadata["labels"], "finetune.dev/job": "other"}},
+        {"labels": {**metadata["labels"], "finetune.dev/attempt": "2"}},
+        {"labels": {**metadata["labels"], "finetune.dev/job-uid": "0" * 36}},
+        {"labels": {**metadata["labels"], "more": "x"}},
+        {"labels": {}},
+        {"ownerReferences": []},
+        {"ownerReferences": [{**metadata["ownerReferences"][0], "blockOwnerDeletion": True}]},
+        {"ownerReferences": [{**metadata["ownerReferences"][0], "name": "other"}]},
+        {"ownerReferences": [{**metadata["ownerReferences"][0], "uid": "0" * 36}]},
+        {"ownerReferences": [metadata["ownerReferences"][0], {**metadata["ownerReferences"][0], "uid": "x", "controller": False}]},
+        {"finalizers": ["example.com/mine"]},
+        {"annotations": {"a": "b"}},
+    ):
+        await refused(head.create(CONFIG_MAPS, config_map({**metadata, **wrong}, data=data)), given)
+    for content in ({"immutable": True, "data": data}, {"data": {"more": "x"}}, {"binaryData": {"more": "eA=="}}):
+        await refused(head.create(CONFIG_MAPS, config_map(metadata, **content)), "of its progress ConfigMap only")
+    await refused(head.create(CONFIG_MAPS, config_map({**metadata, "name": "rows-2"}, data=data)), owned)
+    generated = {name: value for name, value in metadata.items() if name != "name"} | {"generateName": f"{mine}-"}
+    with pytest.raises((Forbidden, Invalid)):
+        await head.create(CONFIG_MAPS, config_map(generated, data=data))
+
+    # Allowed: its own, as it is told.
+    before = await head.create(CONFIG_MAPS, config_map(metadata, data=data))
 
     # Allowed: the record, again and again.
     for text in ("{}", "x" * RECORD_MAX_BYTES):
@@ -150,8 +190,7 @@ async def test_a_drivers_token_may_write_its_own_record_and_nothing_else(operato
         await refused(head.patch(CONFIG_MAPS, mine, namespace, content), "of its progress ConfigMap only")
 
     # Other verbs and kinds.
-    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new", "namespace": namespace}}
-    await refused(head.create(CONFIG_MAPS, made))
+    await refused(head.create(CONFIG_MAPS, config_map({"name": "new", "namespace": namespace})), owned)
     await refused(head.get(CONFIG_MAPS, mine, namespace))
     await refused(head.list(CONFIG_MAPS, namespace))
     await refused(head.delete(CONFIG_MAPS, mine, namespace))
@@ -164,12 +203,14 @@ async def test_a_drivers_token_may_write_its_own_record_and_nothing_else(operato
     async with await Operator.connect(operator.kubeconfig, account, f"else-{uuid.uuid4().hex[:8]}") as elsewhere:
         await elsewhere.config_map(mine)
         await refused(head.patch(CONFIG_MAPS, mine, elsewhere.namespace, record))
+        await refused(head.create(CONFIG_MAPS, config_map({**metadata, "name": "x", "namespace": elsewhere.namespace}, data=data)))
 
 
 async def test_a_token_that_no_head_holds_may_nothing(operator: Operator, heads: Heads) -> None:
     await operator.create(resource())
     mine = progress_of(await started(operator))
-    [worker] = await pods_of(operator, "bot", "worker")
+    [worker], [real] = await pods_of(operator, "bot", "worker"), await pods_of(operator, "bot", "head")
+    await (await heads.of(operator.namespace, real)).create(CONFIG_MAPS, config_map(told(real), data={}))
     container = {"name": "x", "image": "x", "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
     spec = {
         "containers": [container],
@@ -192,15 +233,27 @@ async def test_the_longest_name_and_a_head_whose_name_kuberay_cuts_can_report(op
     mine = progress_of(await started(operator, name))
     [pod] = await pods_of(operator, name, "head")
     head = await heads.of(operator.namespace, pod)
-    await head.patch(CONFIG_MAPS, mine, operator.namespace, {"data": {"record.json": "{}"}})
+    await head.create(CONFIG_MAPS, config_map(told(pod), data={"record.json": "{}"}))
+    await head.patch(CONFIG_MAPS, mine, operator.namespace, {"data": {"record.json": "[]"}})
 
 
-async def test_what_is_reported_reaches_the_status_and_the_end(operator: Operator) -> None:
-    await operator.create(resource())
+async def test_what_a_driver_reports_reaches_the_status_also_where_somebody_deletes_it(operator: Operator, heads: Heads) -> None:
+    job = await operator.create(resource())
     ray_job = await started(operator)
-    await report(operator, ray_job)
-    await operator.pass_once()
-    assert (await operator.status("bot"))["progress"]["step"] == 20
+    [pod] = await pods_of(operator, "bot", "head")
+    head, cluster = await heads.of(operator.namespace, pod), ray_job["status"]["rayClusterName"]
+    for sequence, step in ((1, 20), (2, 40)):
+        progress = {"step": step, "totalSteps": 80, "epoch": 0.5, "tokensSeen": 8192}
+        # An outcome is taken at once, a step only every 15 seconds.
+        outcome = {"outcome": {"result": "Failed", "reason": "OutOfMemory", "message": "words"}} if sequence == 2 else {}
+        text = record_text(cluster=cluster, sequence=sequence, progress=progress, **outcome)
+        made = await head.create(CONFIG_MAPS, config_map(told(pod), data={"record.json": text}))
+        assert made["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+        await operator.pass_once()
+        assert (await operator.status("bot"))["progress"]["step"] == step
+        assert await operator.condition("bot", "Reporting") == {}
+        if sequence == 1:
+            await operator.client.delete(CONFIG_MAPS, progress_of(ray_job), operator.namespace)
     await operator.end_ray_job("bot-1", jobStatus="FAILED", jobDeploymentStatus="Failed", reason="AppFailed")
     await operator.run_until(lambda: operator.has_condition("bot", "Running", "False", "Retrying"), "retrying")
 

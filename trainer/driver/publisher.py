@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, Unpack
@@ -29,6 +29,9 @@ UNATTENDED = frozenset({Stage.READING, Stage.STARTING, Stage.REWRITING, Stage.EX
 """Stages whose steps give no sign of life. In the others the ranks do: a rank that hangs must not be hidden by a driver that lives."""
 POLL_SECONDS = 0.25
 FINAL_TRIES_SECONDS = 300.0
+REQUEST_SECONDS = 5, 10
+"""To connect, and to wait for an answer."""
+NOT_FOUND = 404
 Source = Callable[[], RecordUpdate]
 """Returns what changed since the last call; may raise anything."""
 URGENT_FIELDS = frozenset({"stage", "checkpoints", "outcome", "resumed_from_step"})
@@ -60,22 +63,47 @@ class FileTarget:
         write_atomically(self._path, record_text(record))
 
 
+class ConfigMaps(Protocol):
+    """What is used of the client library; errors have the HTTP status in `status`."""
+
+    def patch_namespaced_config_map(self, name: str, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> object:
+        """Merge into a ConfigMap."""
+
+    def create_namespaced_config_map(self, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> object:
+        """Create a ConfigMap."""
+
+
 class ConfigMapTarget:
-    """One key of one ConfigMap, patched with the pod's own service account, which may do that and nothing else."""
+    """One key of one ConfigMap, written with the pod's own service account, which may do that and nothing else.
+
+    With `metadata` the ConfigMap is created where it is missing: by the first record, and when somebody has deleted it.
+    """
 
     interval_seconds = CONFIG_MAP_INTERVAL_SECONDS
     heartbeat_seconds = HEARTBEAT_SECONDS
 
-    def __init__(self, namespace: str, name: str) -> None:
-        from kubernetes import client, config
-
-        config.load_incluster_config()
-        self._api, self._namespace, self._name = client.CoreV1Api(), namespace, name
+    def __init__(self, namespace: str, name: str, metadata: Mapping[str, Any] | None = None, api: ConfigMaps | None = None) -> None:
+        self._api = _in_cluster() if api is None else api
+        self._namespace, self._name, self._metadata = namespace, name, metadata
 
     def write(self, record: ProgressRecord) -> None:
-        """Patch the ConfigMap; bounded in time."""
-        body = {"data": {RECORD_KEY: record_text(record)}}
-        self._api.patch_namespaced_config_map(self._name, self._namespace, body, _request_timeout=(5, 10))
+        """Patch the ConfigMap, or create it; bounded in time."""
+        body: dict[str, Any] = {"data": {RECORD_KEY: record_text(record)}}
+        try:
+            self._api.patch_namespaced_config_map(self._name, self._namespace, body, _request_timeout=REQUEST_SECONDS)
+        except Exception as error:
+            if self._metadata is None or getattr(error, "status", None) != NOT_FOUND:
+                raise
+            body["metadata"] = {**self._metadata, "name": self._name}
+            self._api.create_namespaced_config_map(self._namespace, body, _request_timeout=REQUEST_SECONDS)
+
+
+def _in_cluster() -> ConfigMaps:
+    from kubernetes import client, config
+
+    config.load_incluster_config()
+    api: ConfigMaps = client.CoreV1Api()
+    return api
 
 
 def record_text(record: ProgressRecord) -> str:
@@ -86,7 +114,7 @@ def record_text(record: ProgressRecord) -> str:
 def open_target(target: ProgressTarget) -> RecordTarget:
     """Return the place that the configuration names."""
     if target.config_map is not None and target.namespace is not None:
-        return ConfigMapTarget(target.namespace, target.config_map)
+        return ConfigMapTarget(target.namespace, target.config_map, target.metadata)
     if target.file is not None:
         return FileTarget(Path(target.file))
     raise ValueError("progress: neither a file nor a ConfigMap is configured")

@@ -18,16 +18,18 @@ variables:
 - name: pod
   expression: '''authentication.kubernetes.io/pod-name'' in request.userInfo.extra ? request.userInfo.extra[''authentication.kubernetes.io/pod-name''][0] : '''''
 - name: rayJob
-  expression: 'request.name.matches(''^[a-z]([-a-z0-9]*[a-z0-9])?-[1-9][0-9]*-progress-[0-9a-f]{8}$'') ? request.name.substring(0, size(request.name) - 18) : '''''
+  expression: 'object != null && object.metadata.name.matches(''^[a-z]([-a-z0-9]*[a-z0-9])?-[1-9][0-9]*-progress-[0-9a-f]{8}$'') ? object.metadata.name.substring(0, size(object.metadata.name) - 18) : '''''
 validations:
 - expression: request.userInfo.username == 'system:serviceaccount:' + request.namespace + ':finetune-trainer'
   message: the account of drivers works in its own namespace only
-- expression: request.operation == 'UPDATE'
-  message: a driver may change its progress ConfigMap, and neither create nor delete one
+- expression: request.operation in ['CREATE', 'UPDATE']
+  message: a driver may create and change its progress ConfigMap, and nothing else
 - expression: variables.rayJob != '' && variables.pod.startsWith(variables.rayJob + '-') && variables.pod.substring(size(variables.rayJob)).matches('^-[a-z0-9]{4,5}-head(-[a-z0-9]{5})?$')
   message: a driver may change the progress ConfigMap of its own attempt only
-- expression: 'request.operation == ''UPDATE'' && (has(object.data) ? object.data.all(key, (key == ''record.json'' && size(object.data[key]) <= 65536) || (has(oldObject.data) && key in oldObject.data && object.data[key] == oldObject.data[key])) : true) && !has(object.binaryData) && has(object.immutable) == has(oldObject.immutable)'
-  message: a driver may change record.json of its progress ConfigMap only, up to 65536 bytes
-- expression: 'request.operation == ''UPDATE'' && (has(object.metadata.labels) ? has(oldObject.metadata.labels) && object.metadata.labels == oldObject.metadata.labels : !has(oldObject.metadata.labels)) && (has(object.metadata.annotations) ? has(oldObject.metadata.annotations) && object.metadata.annotations == oldObject.metadata.annotations : !has(oldObject.metadata.annotations)) && (has(object.metadata.ownerReferences) ? has(oldObject.metadata.ownerReferences) && object.metadata.ownerReferences == oldObject.metadata.ownerReferences : !has(oldObject.metadata.ownerReferences)) && (has(object.metadata.finalizers) ? has(oldObject.metadata.finalizers) && object.metadata.finalizers == oldObject.metadata.finalizers : !has(oldObject.metadata.finalizers))'
+- expression: 'object != null && (has(object.data) ? object.data.all(key, (key == ''record.json'' && size(object.data[key]) <= 65536) || (oldObject != null && has(oldObject.data) && key in oldObject.data && object.data[key] == oldObject.data[key])) : true) && !has(object.binaryData) && (oldObject == null ? !has(object.immutable) : has(object.immutable) == has(oldObject.immutable))'
+  message: a driver may write record.json of its progress ConfigMap only, up to 65536 bytes
+- expression: 'oldObject == null || (has(object.metadata.labels) ? has(oldObject.metadata.labels) && object.metadata.labels == oldObject.metadata.labels : !has(oldObject.metadata.labels)) && (has(object.metadata.annotations) ? has(oldObject.metadata.annotations) && object.metadata.annotations == oldObject.metadata.annotations : !has(oldObject.metadata.annotations)) && (has(object.metadata.ownerReferences) ? has(oldObject.metadata.ownerReferences) && object.metadata.ownerReferences == oldObject.metadata.ownerReferences : !has(oldObject.metadata.ownerReferences)) && (has(object.metadata.finalizers) ? has(oldObject.metadata.finalizers) && object.metadata.finalizers == oldObject.metadata.finalizers : !has(oldObject.metadata.finalizers))'
   message: a driver may not change the metadata of its progress ConfigMap
+- expression: oldObject != null || (object != null && !has(object.metadata.finalizers) && !has(object.metadata.annotations) && has(object.metadata.labels) && size(object.metadata.labels) == 3 && ['finetune.dev/job', 'finetune.dev/job-uid', 'finetune.dev/attempt'].all(key, key in object.metadata.labels) && object.metadata.labels['finetune.dev/job'] + '-' + object.metadata.labels['finetune.dev/attempt'] == variables.rayJob && object.metadata.name.endsWith('-progress-' + object.metadata.labels['finetune.dev/job-uid'].substring(0, 8)) && has(object.metadata.ownerReferences) && size(object.metadata.ownerReferences) == 1 && object.metadata.ownerReferences.all(owner, owner.kind == 'FineTuneJob' && owner.apiVersion == 'finetune.dev/v1alpha1' && owner.name == object.metadata.labels['finetune.dev/job'] && owner.uid == object.metadata.labels['finetune.dev/job-uid'] && (!has(owner.blockOwnerDeletion) || !owner.blockOwnerDeletion)))
+  message: a driver creates its progress ConfigMap with the labels and the owner that its configuration gives
 {{- end -}}

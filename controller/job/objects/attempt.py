@@ -86,7 +86,7 @@ def _of_namespace(kind: Resource) -> Support:
 
 SUPPORTS: tuple[Support, ...] = (
     Support(CONFIG_MAPS, lambda job, attempt: names.config_name(job.name, attempt), config_map, _apart),
-    Support(CONFIG_MAPS, lambda job, attempt: names.progress_name(job.name, job.uid, attempt), progress_config_map),
+    Support(CONFIG_MAPS, lambda job, attempt: names.progress_name(job.name, job.uid, attempt), progress_config_map, _apart),
     Support(SERVICE_ACCOUNTS, _own, service_account, _alone),
     Support(ROLES, _own, role, _alone),
     Support(ROLE_BINDINGS, _own, role_binding, _alone),

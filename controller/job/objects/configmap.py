@@ -21,8 +21,11 @@ def config_map(job: Job, attempt: int) -> dict[str, Any]:
 
 
 def config_text(job: Job, attempt: int) -> str:
-    """Return the trainer's configuration in one line, as it travels inside a RayJob."""
-    return json.dumps(train_config(job, attempt).to_wire(), separators=(",", ":"))
+    """Return the trainer's configuration in one line, as it travels inside a RayJob. The driver then creates what it reports into."""
+    config, metadata = train_config(job, attempt), progress_config_map(job, attempt)["metadata"]
+    told = {name: metadata[name] for name in ("labels", "ownerReferences")}
+    config = config.model_copy(update={"progress": config.progress.model_copy(update={"metadata": told})})
+    return json.dumps(config.to_wire(), separators=(",", ":"))
 
 
 def fits_inside(job: Job, attempt: int) -> bool:
@@ -31,7 +34,7 @@ def fits_inside(job: Job, attempt: int) -> bool:
 
 
 def progress_config_map(job: Job, attempt: int) -> dict[str, Any]:
-    """Return the empty object that the trainer writes its records into; it may patch this one and create none.
+    """Return the object that the trainer writes its records into; it may patch this one and no other.
 
     It does not block the deletion of its owner: a finalizer that the trainer adds must not hold up a foreground deletion.
     """

@@ -20,7 +20,10 @@ CONFIG_INSIDE_MAX_BYTES = 32 * 1024
 
 @dataclass(frozen=True)
 class Form:
-    """`config_inside`: the configuration is an annotation of the head's pod; `shared_account`: the head uses the namespace's account."""
+    """`config_inside`: the configuration is an annotation of the head's pod, and the driver creates its progress ConfigMap itself.
+
+    `shared_account`: the head uses the account of its namespace.
+    """
 
     config_inside: bool = False
     shared_account: bool = False

@@ -1,19 +1,22 @@
 """The admission policy by which the API server limits every driver to its own progress ConfigMap.
 
-All drivers in a namespace share an account that may patch ConfigMaps. The token of a pod names the pod, and nobody but the
-API server can write that name into it. KubeRay names the head pod `RAYJOB-xxxxx-head-xxxxx`, and the progress ConfigMap is named
-`RAYJOB-progress-xxxxxxxx`: exactly one RayJob fits a pod's name, because a dash cannot be in any of the other parts. Of the
-ConfigMap a driver may change the record and nothing else. Chart and manifests have the policy (`python -m controller.rights
---write`); the controller compares what is installed with it. Pure. Tests: tests/controller/job/objects/test_policy.py,
-tests/integration/test_driver_policy.py.
+All drivers in a namespace share an account that may create and patch ConfigMaps. The token of a pod names the pod, and nobody
+but the API server can write that name into it. KubeRay names the head pod `RAYJOB-xxxxx-head-xxxxx`, and the progress ConfigMap
+is named `RAYJOB-progress-xxxxxxxx`: exactly one RayJob fits a pod's name, because a dash cannot be in any of the other parts. Of
+the ConfigMap a driver may change the record and nothing else; it creates it as the controller would, in the name of its own job.
+Chart and manifests have the policy (`python -m controller.rights --write`); the controller compares what is installed with it.
+Pure. Tests: tests/controller/job/objects/test_policy.py, tests/integration/test_driver_policy.py.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from controller.job.names import ATTEMPT_LABEL, UID_LABEL
 from controller.job.objects.form import SHARED_ACCOUNT
+from controller.kinds import JOB_LABEL
 from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
 from finetune.api.record import RECORD_KEY, RECORD_MAX_BYTES
+from finetune.api.spec import API_VERSION, KIND
 
 POLICIES = Resource("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False)
 BINDINGS = Resource(
@@ -36,8 +39,8 @@ SPEC: Mapping[str, Any] = {
         },
         {
             "name": "rayJob",
-            "expression": "request.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?-[1-9][0-9]*-progress-[0-9a-f]{8}$')"
-            " ? request.name.substring(0, size(request.name) - 18) : ''",
+            "expression": "object != null && object.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?-[1-9][0-9]*-progress-[0-9a-f]{8}$')"
+            " ? object.metadata.name.substring(0, size(object.metadata.name) - 18) : ''",
         },
     ],
     "validations": [
@@ -46,8 +49,8 @@ SPEC: Mapping[str, Any] = {
             "message": "the account of drivers works in its own namespace only",
         },
         {
-            "expression": "request.operation == 'UPDATE'",
-            "message": "a driver may change its progress ConfigMap, and neither create nor delete one",
+            "expression": "request.operation in ['CREATE', 'UPDATE']",
+            "message": "a driver may create and change its progress ConfigMap, and nothing else",
         },
         {
             # KubeRay cuts a cluster's name to 50 characters, which leaves at least four of the last five.
@@ -56,20 +59,33 @@ SPEC: Mapping[str, Any] = {
             "message": "a driver may change the progress ConfigMap of its own attempt only",
         },
         {
-            "expression": "request.operation == 'UPDATE' && (has(object.data) ? object.data.all(key,"
+            "expression": "object != null && (has(object.data) ? object.data.all(key,"
             f" (key == '{RECORD_KEY}' && size(object.data[key]) <= {RECORD_MAX_BYTES})"
-            " || (has(oldObject.data) && key in oldObject.data && object.data[key] == oldObject.data[key])) : true)"
-            " && !has(object.binaryData) && has(object.immutable) == has(oldObject.immutable)",
-            "message": f"a driver may change {RECORD_KEY} of its progress ConfigMap only, up to {RECORD_MAX_BYTES} bytes",
+            " || (oldObject != null && has(oldObject.data) && key in oldObject.data && object.data[key] == oldObject.data[key])) : true)"
+            " && !has(object.binaryData)"
+            " && (oldObject == null ? !has(object.immutable) : has(object.immutable) == has(oldObject.immutable))",
+            "message": f"a driver may write {RECORD_KEY} of its progress ConfigMap only, up to {RECORD_MAX_BYTES} bytes",
         },
         {
-            "expression": "request.operation == 'UPDATE' && "
+            "expression": "oldObject == null || "
             + " && ".join(
                 f"(has(object.metadata.{name}) ? has(oldObject.metadata.{name}) && object.metadata.{name} == oldObject.metadata.{name}"
                 f" : !has(oldObject.metadata.{name}))"
                 for name in ("labels", "annotations", "ownerReferences", "finalizers")
             ),
             "message": "a driver may not change the metadata of its progress ConfigMap",
+        },
+        {
+            "expression": "oldObject != null || (object != null && !has(object.metadata.finalizers) && !has(object.metadata.annotations)"
+            " && has(object.metadata.labels) && size(object.metadata.labels) == 3"
+            f" && ['{JOB_LABEL}', '{UID_LABEL}', '{ATTEMPT_LABEL}'].all(key, key in object.metadata.labels)"
+            f" && object.metadata.labels['{JOB_LABEL}'] + '-' + object.metadata.labels['{ATTEMPT_LABEL}'] == variables.rayJob"
+            f" && object.metadata.name.endsWith('-progress-' + object.metadata.labels['{UID_LABEL}'].substring(0, 8))"
+            " && has(object.metadata.ownerReferences) && size(object.metadata.ownerReferences) == 1"
+            " && object.metadata.ownerReferences.all(owner,"
+            f" owner.kind == '{KIND}' && owner.apiVersion == '{API_VERSION}' && owner.name == object.metadata.labels['{JOB_LABEL}']"
+            f" && owner.uid == object.metadata.labels['{UID_LABEL}'] && (!has(owner.blockOwnerDeletion) || !owner.blockOwnerDeletion)))",
+            "message": "a driver creates its progress ConfigMap with the labels and the owner that its configuration gives",
         },
     ],
 }

@@ -1,6 +1,6 @@
 """The identity of an attempt's head pod: it may read and patch its own progress ConfigMap, and nothing else.
 
-The account that the heads in a namespace share may patch ConfigMaps, and an admission policy limits it to what each may: see
+The account that the heads in a namespace share may create and patch ConfigMaps, and an admission policy limits it to what each may: see
 controller.job.objects.policy.
 
 Pure. Test: tests/controller/job/objects/test_rbac.py.
@@ -63,7 +63,7 @@ def shared_service_account(namespace: str) -> KubeObject:
 
 def shared_role(namespace: str) -> KubeObject:
     """Return what the shared account may do, within what the admission policy allows."""
-    rule = {"apiGroups": [CONFIG_MAPS.group], "resources": [CONFIG_MAPS.plural], "verbs": ["patch"]}
+    rule = {"apiGroups": [CONFIG_MAPS.group], "resources": [CONFIG_MAPS.plural], "verbs": ["create", "patch"]}
     return _shared(ROLES, namespace, rules=[rule])
 
 

@@ -15,7 +15,7 @@ from controller.runtime.errors import ServerError
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Response
 from controller.stores import Stores
-from tests.controller.job.builders import Settings
+from tests.controller.job.builders import Settings, record_text
 from tests.controller.job.running import reporting
 from tests.controller.job.world import World
 from tests.fakes import FakeApi
@@ -95,14 +95,14 @@ class Compact(World):
         )
 
 
-async def test_where_heads_share_an_account_a_job_takes_two_objects_and_two_status_writes() -> None:
+async def test_where_heads_share_an_account_a_job_takes_one_object_and_two_status_writes() -> None:
     world = Compact()
     for _ in range(4):
         await world.step()
     assert world.writes() == [
         "PATCH status",
         "POST serviceaccounts", "POST roles", "POST rolebindings",
-        "POST configmaps", "POST rayjobs",
+        "POST rayjobs",
         "PATCH status",
     ]  # fmt: skip
     assert reporting(world) is None
@@ -140,6 +140,21 @@ async def test_what_somebody_deletes_of_the_shared_account_is_made_again(kind: R
     await world.step()
     assert [item["metadata"]["name"] for item in world.api.objects(kind)] == [SHARED_ACCOUNT]
     assert reporting(world) == ("True", "DeletedAndRestored")
+
+
+async def test_a_driver_that_has_not_reported_yet_is_not_asked_after_and_its_progress_is_not_made_for_it() -> None:
+    world = await running(Compact())
+    count = len(world.api.requests)
+    await world.step()
+    assert len(world.api.requests) == count
+    world.put_child(CONFIG_MAPS, "bot-1-progress-0123abcd", 1, data={"record.json": record_text()})
+    await world.step()
+    assert world.status["progress"]["step"] == 20
+    world.api.remove(CONFIG_MAPS, "team", "bot-1-progress-0123abcd")
+    count = len(world.api.requests)
+    await world.step()
+    assert len(world.api.requests) == count
+    assert reporting(world) is None
 
 
 async def test_an_attempt_that_runs_keeps_its_form_whatever_becomes_of_the_policy() -> None:

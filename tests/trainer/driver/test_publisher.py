@@ -3,6 +3,7 @@
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from finetune.api.record import Metrics, Outcome, ProgressRecord, Result, Stage,
 from finetune.api.runpolicy import STALL_TIMEOUT_MIN
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
-from trainer.driver.publisher import CONFIG_MAP_INTERVAL_SECONDS, HEARTBEAT_SECONDS, FileTarget, Publisher
+from trainer.driver.publisher import CONFIG_MAP_INTERVAL_SECONDS, HEARTBEAT_SECONDS, ConfigMapTarget, FileTarget, Publisher
 from trainer.rank.outbox import PULSE_SECONDS
 from trainer.reporting.messages import RecordUpdate
 
@@ -36,6 +37,49 @@ class CountingTarget:
             raise ConnectionError("the API server is away")
         self.records.append(record)
         self.written.set()
+
+
+class FakeConfigMaps:
+    """An API server that has one ConfigMap or none, and what was asked of it."""
+
+    def __init__(self, there: bool = True, refusal: int = 0) -> None:
+        self.there, self.refusal, self.asked = there, refusal, list[tuple[str, Any]]()
+
+    def patch_namespaced_config_map(self, name: str, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> object:
+        self.asked.append(("patch", body))
+        if self.refusal or not self.there:
+            error = RuntimeError("refused")
+            error.status = self.refusal or 404  # type: ignore[attr-defined]
+            raise error
+        return body
+
+    def create_namespaced_config_map(self, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> object:
+        self.asked.append(("create", body))
+        self.there = True
+        return body
+
+
+RECORD = ProgressRecord.model_validate({"attempt": 1, "sequence": 1, "time": "2026-03-01T12:00:00Z", "stage": "Training"})
+METADATA = {"labels": {"finetune.dev/job": "bot"}, "ownerReferences": [{"kind": "FineTuneJob", "name": "bot", "uid": "1"}]}
+
+
+def test_the_first_record_creates_its_config_map_and_the_next_one_changes_it() -> None:
+    api = FakeConfigMaps(there=False)
+    target = ConfigMapTarget("team", "bot-1-progress", METADATA, api)
+    target.write(RECORD)
+    target.write(RECORD)
+    assert [verb for verb, _ in api.asked] == ["patch", "create", "patch"]
+    created = api.asked[1][1]
+    assert created["metadata"] == {**METADATA, "name": "bot-1-progress"}
+    assert json.loads(created["data"]["record.json"])["sequence"] == 1
+
+
+@pytest.mark.parametrize(("metadata", "refusal"), [(None, 404), (METADATA, 403), (METADATA, 422)])
+def test_what_was_to_be_there_or_is_refused_is_not_created(metadata: dict[str, Any] | None, refusal: int) -> None:
+    api = FakeConfigMaps(refusal=refusal)
+    with pytest.raises(RuntimeError, match="refused"):
+        ConfigMapTarget("team", "bot-1-progress", metadata, api).write(RECORD)
+    assert [verb for verb, _ in api.asked] == ["patch"]
 
 
 OUTCOME = Outcome(result=Result.SUCCEEDED, reason="Succeeded", message="done")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.job.objects.attempt import objects_of
-from controller.job.objects.configmap import config_map
+from controller.job.objects.configmap import config_map, progress_config_map
 from controller.job.objects.form import CONFIG_ANNOTATION, SHARED_ACCOUNT, Form, form_of
 from controller.job.objects.rayjob import ray_job
 from controller.job.objects.rbac import shared_role
@@ -25,14 +25,11 @@ def stored(form: Form) -> dict[str, Any]:
     return item
 
 
-def test_an_attempt_in_its_small_form_is_two_objects() -> None:
-    assert [(each.resource.kind, each.name) for each in objects_of(job(), 1, Settings(), {}, SMALL)] == [
-        ("ConfigMap", "bot-1-progress-0123abcd"),
-        ("RayJob", "bot-1"),
-    ]
+def test_an_attempt_in_its_small_form_is_one_object() -> None:
+    assert [(each.resource.kind, each.name) for each in objects_of(job(), 1, Settings(), {}, SMALL)] == [("RayJob", "bot-1")]
 
 
-def test_a_large_configuration_is_a_third() -> None:
+def test_with_a_large_configuration_it_is_three() -> None:
     names = [each.name for each in objects_of(job(), 1, Settings(), {}, Form(shared_account=True))]
     assert names == ["bot-1-config", "bot-1-progress-0123abcd", "bot-1"]
 
@@ -40,7 +37,9 @@ def test_a_large_configuration_is_a_third() -> None:
 def test_the_configuration_inside_is_the_one_that_the_config_map_would_have() -> None:
     head = stored(SMALL)["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
     inside = json.loads(head["metadata"]["annotations"][CONFIG_ANNOTATION])
+    metadata = inside["progress"].pop("metadata")
     assert inside == json.loads(config_map(job(), 1)["data"]["config.json"])
+    assert {"name": inside["progress"]["configMap"], "namespace": "team", **metadata} == progress_config_map(job(), 1)["metadata"]
     [mount] = [each for each in head["spec"]["containers"][0]["volumeMounts"] if each["name"] == "finetune-config"]
     assert mount == {"name": "finetune-config", "mountPath": "/etc/finetune", "readOnly": True}
 
@@ -68,4 +67,4 @@ def test_what_is_no_ray_job_of_ours_has_the_form_of_old(item: dict[str, Any]) ->
 def test_the_shared_account_may_patch_and_not_read() -> None:
     role = shared_role("team")
     assert role["metadata"]["name"] == SHARED_ACCOUNT
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "patch"]}]
