@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.controller import atrest, phases, results
@@ -40,6 +40,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few jobs: shows that everything works, and writes no results")
     parser.add_argument("--jobs", type=int, help=f"jobs that are created at once and then run (default {WHOLE.jobs})")
     parser.add_argument("--at-rest", type=int, help=f"jobs that have ended or wait (default {WHOLE.at_rest})")
+    parser.add_argument("--part", choices=["burst", "rest"], help="measure this part only, and take the other one from the last run")
     parser.add_argument("--write", action="store_true", help="write the results although other numbers of jobs are given")
     return parser.parse_args(arguments)
 
@@ -50,6 +51,21 @@ def sizes_of(options: argparse.Namespace) -> phases.Sizes:
     return dataclasses.replace(QUICK if options.quick else WHOLE, **given)
 
 
+KINDS: dict[str, tuple[type, ...]] = {"burst": (phases.Burst, phases.Burst, phases.Reports), "rest": (atrest.Rest,)}
+
+
+def _measured(name: str, part: str | None, measure: Callable[[], tuple[Any, ...]], loads: list[float]) -> tuple[Any, ...]:
+    """Return what a part gives: measured, or as it was when another part alone is measured. It is kept for that."""
+    kept = OUTPUT / f"{name}.json"
+    if part in (None, name):
+        load = round(os.getloadavg()[0], 2)
+        values = measure()
+        kept.write_text(json.dumps({"load": load, "values": [dataclasses.asdict(value) for value in values]}))
+    before = json.loads(kept.read_text())
+    loads.append(before["load"])
+    return tuple(kind(**fields) for kind, fields in zip(KINDS[name], before["values"], strict=True))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; 1 when something did not happen in time."""
     options = parse(arguments)
@@ -57,12 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     surroundings: dict[str, Any] = machine(ROOT)
     try:
-        loads.append(round(os.getloadavg()[0], 2))
-        ours, kuberay, reports = phases.burst(OUTPUT, sizes)
+        ours, kuberay, reports = _measured("burst", options.part, lambda: phases.burst(OUTPUT, sizes), loads)
         for name, each in (("ours", ours), ("KubeRay's operator", kuberay)):
             print(f"{name}: {phases.describe(each.requests)}", flush=True)
-        loads.append(round(os.getloadavg()[0], 2))
-        rest = atrest.rest(OUTPUT, sizes)
+        [rest] = _measured("rest", options.part, lambda: (atrest.rest(OUTPUT, sizes),), loads)
         print(f"at rest: {phases.describe(rest.requests)}")
     except TooSlowError as error:
         print(f"{error}; the controller's log is {OUTPUT.relative_to(ROOT)}/controller.log", file=sys.stderr)
@@ -71,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     surroundings |= {"loads": loads, "requests": {"ours": ours.requests, "reference": kuberay.requests}}
     table = results.caption(surroundings) + results.table_of(entries)
     print(f"\n{table}")
-    if options.write or not (options.quick or options.jobs or options.at_rest):
+    if options.write or not (options.quick or options.jobs or options.at_rest or options.part):
         RESULTS.write_text(json.dumps(entries, indent=1) + "\n")
         SURROUNDINGS.write_text(json.dumps(surroundings, indent=1) + "\n")
         DOCUMENT.write_text(with_table(DOCUMENT.read_text(), table))

@@ -50,6 +50,17 @@ def test_results_of_other_numbers_of_jobs_are_written_on_request(checkout: Path)
     assert (checkout / "bench/results/controller.json").is_file()
 
 
+def test_a_part_alone_takes_the_other_from_the_last_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert program.main(["--quick"]) == 0
+
+    def unexpected(directory: Path, sizes: phases.Sizes) -> tuple[phases.Burst, phases.Burst, phases.Reports]:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(phases, "burst", unexpected)
+    assert program.main(["--part", "rest", "--write"]) == 0
+    assert "| 3 jobs at once: time to the child, p99 | s | 4.00 | 8.00 | 2.00 |" in (checkout / "docs/figures.md").read_text()
+
+
 def test_what_does_not_happen_in_time_ends_the_bench(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
