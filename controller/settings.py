@@ -62,7 +62,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
 
     namespace: OptionalText = Field(None, alias="FINETUNE_NAMESPACE", description="Watch this namespace only; without it, all.")
-    workers: Annotated[int, Field(ge=1, le=64)] = Field(16, alias="FINETUNE_WORKERS", description="Jobs reconciled at the same time.")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(32, alias="FINETUNE_WORKERS", description="Jobs reconciled at the same time.")
     resync_seconds: Annotated[float, Field(ge=1)] = Field(
         600.0, alias="FINETUNE_RESYNC_SECONDS", description="Every job is looked at this often."
     )
