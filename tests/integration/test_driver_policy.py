@@ -280,6 +280,6 @@ async def test_where_the_policy_is_not_as_it_is_shipped_every_attempt_has_its_ow
         assert await operator.names(ROLES) == ["bot-1"]
         assert sorted(await operator.names(CONFIG_MAPS)) == ["bot-1-config", progress_of(ray_job)]
     finally:
-        kubectl = [str(binaries.kubectl()), f"--kubeconfig={operator.kubeconfig}"]
-        manifest = str(MANIFESTS / "rbac" / "driver.yaml")
-        await asyncio.to_thread(subprocess.run, [*kubectl, "replace", "-f", manifest], check=True, capture_output=True)
+        kubectl, manifest = [str(binaries.kubectl()), f"--kubeconfig={operator.kubeconfig}"], str(MANIFESTS / "rbac" / "driver.yaml")
+        for command in (["delete"], ["apply", "--server-side"]):  # so that it is as if nobody had changed it, for tests that apply it too
+            await asyncio.to_thread(subprocess.run, [*kubectl, *command, "-f", manifest], check=True, capture_output=True)
