@@ -42,11 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(variant: Variant, folder: Path, claim: str) -> Outcome:
-    """Run the job of a variant unless its report is there; return what it came to. Raises CalledProcessError where the run fails."""
+    """Run the job of a variant unless this very job has left its report; return what it came to. CalledProcessError where the run fails."""
     output, job = folder / variant.name, folder / f"{variant.name}.yaml"
-    if not (output / "report.json").is_file():
+    wanted = yaml.safe_dump(document(variant), sort_keys=False)
+    if not (output / "report.json").is_file() or not job.is_file() or job.read_text() != wanted:
         folder.mkdir(parents=True, exist_ok=True)
-        job.write_text(yaml.safe_dump(document(variant), sort_keys=False))
+        shutil.rmtree(output, ignore_errors=True)
+        job.write_text(wanted)
         command = [sys.executable, "-m", "finetune.cli", "run", str(job), "--claim", claim, "--output", str(output)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     for name in ("checkpoints", "model"):
@@ -79,7 +81,8 @@ def table_of(study: str, outcomes: Sequence[tuple[Variant, Outcome]]) -> str:
         runs.setdefault(variant.row, []).append(outcome)
     first = next(iter(runs))
     for row in runs:
-        cells[row]["difference, mean"] = "" if row == first else mean_difference(runs[row], runs[first]).shown
+        found = mean_difference(runs[row], runs[first])
+        cells[row] |= {} if row == first else {"difference, mean": found.shown, "of each seed": found.seeds_shown}
     return markdown("accuracy %", cells)
 
 
