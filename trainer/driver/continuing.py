@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from finetune.api.earlier import in_words_of_today
 from finetune.api.errors import InputError
 from finetune.api.lineage import LENGTH, differing_field, length_of, without_length
 from finetune.api.results import REPORT, read_report
@@ -21,7 +24,7 @@ from trainer.preflight.adapting import epoch_rows
 from trainer.preflight.inputs import Inputs
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.manifest import checkpoint_names
-from trainer.storage.ownership import Ownership
+from trainer.storage.ownership import RUN_FILE, Ownership
 
 FIELD = "continueFrom.fineTuneJob"
 MAY_DIFFER = ("evaluation", "continueFrom")
@@ -102,7 +105,7 @@ def lengthened(ownership: Ownership, config: TrainConfig, inputs: Inputs) -> Own
     before = ownership.shorter()
     if before is None:
         return ownership
-    shorter = config.model_copy(update={"training": Training.model_validate(before.lineage["training"])})
+    shorter = config.model_copy(update={"training": _training_of(before)})
     total, earlier = _steps(inputs, config), _steps(inputs, shorter)
     if total <= earlier:
         given = _length_field(config.lineage())
@@ -110,6 +113,17 @@ def lengthened(ownership: Ownership, config: TrainConfig, inputs: Inputs) -> Own
         raise InputError(f"training.{given}", problem, f"give more to continue it (it has {_in_words(before.lineage)})")
     keep_report(before)
     return replace(ownership, mark=before.owner)
+
+
+def _training_of(before: Ownership) -> Training:
+    """Return the recorded section; InputError where another version wrote what this one does not know."""
+    try:
+        return Training.model_validate(in_words_of_today(before.lineage).get("training"))
+    except ValidationError as error:
+        found = error.errors()[0]
+        path, problem = ".".join(("training", *map(str, found["loc"]))), found["msg"]
+        said = f"{before.place.uri(RUN_FILE)} records what this version cannot read: {problem}"
+        raise InputError(path, said, "continue the run with the version that trained it, or train anew in another folder") from error
 
 
 def schedule_in_words(config: TrainConfig) -> str:

@@ -152,6 +152,34 @@ def test_a_longer_run_takes_over_checkpoints_and_keeps_the_report(tmp_path: Path
     assert Ownership.recorded(LocalFolder(tmp_path / "out")).owner == before.owner
 
 
+def rewritten(folder: Path, **training: Any) -> None:
+    """Change what the run's record says of training."""
+    path = folder / "out" / "run.json"
+    record = json.loads(path.read_text())
+    record["lineage"]["training"] |= training
+    path.write_text(json.dumps(record))
+
+
+def test_a_run_that_an_earlier_version_recorded_in_its_own_words_may_become_longer(tmp_path: Path) -> None:
+    before = trained(tmp_path)
+    rewritten(tmp_path, gradientCheckpointing=False)
+    claim, job = longer(tmp_path)
+    assert lengthened(claim, job, INPUTS).owner != before.owner, "its checkpoints are marked with what it recorded"
+    assert (tmp_path / "out" / "report-20.json").exists()
+
+
+def test_a_record_of_another_version_that_cannot_be_read_is_said_with_its_field(tmp_path: Path) -> None:
+    trained(tmp_path)
+    claim, job = longer(tmp_path)
+    rewritten(tmp_path, scheduler="sawtooth")
+    with pytest.raises(InputError) as error:
+        lengthened(claim, job, INPUTS)
+    assert error.value.field == "training.scheduler"
+    assert "run.json records what this version cannot read: " in error.value.problem
+    assert error.value.fix == "continue the run with the version that trained it, or train anew in another folder"
+    assert not (tmp_path / "out" / "report-20.json").exists()
+
+
 def test_a_run_may_become_longer_again_and_again(tmp_path: Path) -> None:
     before = trained(tmp_path)
     for steps in (30, 40):
