@@ -43,10 +43,14 @@ def earlier_run(named: NamedJob, jobs: Mapping[str, Path]) -> tuple[EarlierRun, 
 
 
 def folders_in_use(jobs: Mapping[str, Path], read: Collection[str], output: Path) -> list[InputError]:
-    """Return an error for each folder of an earlier job that would also be written to."""
-    clashing = [name for name in sorted(read) if name in jobs and jobs[name].resolve() == output.resolve()]
+    """Return an error for each folder of an earlier job that would be written to, or into."""
     fix = "give another --output; to train the same job for longer in its own folder, use --continue without continueFrom"
-    return [InputError("--output", f"{output} is the folder of the job {name}, which is only read", fix) for name in clashing]
+    errors, written = [], output.resolve()
+    for name, folder in sorted((name, folder.resolve()) for name, folder in jobs.items() if name in read):
+        if written.is_relative_to(folder):
+            where = "is" if written == folder else "is in"
+            errors.append(InputError("--output", f"{output} {where} the folder of the job {name}, which is only read", fix))
+    return errors
 
 
 def not_longer(recorded: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> InputError | None:

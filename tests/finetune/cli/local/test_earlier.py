@@ -90,6 +90,15 @@ def test_nothing_is_written_into_the_folder_that_is_read(tmp_path: Path) -> None
     assert "is the folder of the job first, which is only read; give another --output" in refused(tmp_path, {"first": folder}, **OF_RUN)
 
 
+def test_nothing_is_written_into_a_folder_below_the_one_that_is_read(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"owner": {"name": "first"}, "finished": True}))
+    said = refused(tmp_path, {"first": tmp_path}, **OF_RUN)
+    assert f"{tmp_path / 'out'} is in the folder of the job first, which is only read; give another --output" in said
+    (tmp_path / "next").mkdir()
+    (tmp_path / "run.json").rename(tmp_path / "next" / "run.json")
+    plan(tmp_path, {"first": tmp_path / "next"}, **OF_RUN)
+
+
 def test_a_folder_that_is_given_for_nothing_is_named(tmp_path: Path) -> None:
     assert "--job other: the job names no such job; the folder is not used" in plan(tmp_path, {"other": tmp_path}).warnings
 
