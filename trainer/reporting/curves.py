@@ -46,7 +46,7 @@ def draw(runs: Sequence[FoundRun], metric: MetricName | None, file: Path) -> Non
 
 def _line(axis: Any, run: FoundRun, name: str, color: str, style: str) -> None:
     points = run.curve(name)
-    label = run.name if run.finished else f"{run.name} (not finished)"
+    label = _literal(run.name if run.finished else f"{run.name} (not finished)")
     steps, values = [step for step, _ in points], [value for _, value in points]
     if name == LOSS:
         steps, values = smoothed(steps, values)
@@ -56,6 +56,12 @@ def _line(axis: Any, run: FoundRun, name: str, color: str, style: str) -> None:
     best = ((run.report or {}).get("best") or {}).get("step")
     if best in steps:
         axis.plot([best], [values[steps.index(best)]], color=color, marker="o", markersize=9, fillstyle="none")
+
+
+def _literal(text: str) -> str:
+    """Return a name that matplotlib shows as it is: it reads what is between dollars as mathematics, and hides what begins with _."""
+    escaped = text.replace("$", r"\$")
+    return f"\u200b{escaped}" if escaped.startswith("_") else escaped
 
 
 def _label(name: str, metric: MetricName | None) -> str:

@@ -80,7 +80,7 @@ def source_rows(report: Mapping[str, Any], facts: MetricFacts, *, unchanged: boo
         before, verdict = base.get(source, {}).get("value"), changes.get(source, {}).get("verdict")
         numbers = [*([""] if unchanged else []), *(_number(value, facts.decimals) for value in (before, part["value"]))]
         change = _change(before, part["value"], facts, verdict)
-        found.append([heading, *numbers, Text(_interval(part.get("interval"), facts)), *change, Text(SHORT.get(verdict, ""))])
+        found.append([Text(heading), *numbers, Text(_interval(part.get("interval"), facts)), *change, Text(SHORT.get(verdict, ""))])
     return found
 
 

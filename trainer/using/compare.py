@@ -32,7 +32,7 @@ def compare(wanted: Compare) -> None:
     console = Console()
     console.print(render_compared(found))
     if wanted.plot is not None:
-        console.print(f"the learning curves are in {wanted.plot}", soft_wrap=True, highlight=False)
+        console.print(f"the learning curves are in {wanted.plot}", soft_wrap=True, highlight=False, markup=False)
 
 
 def found_in(folder: Path, name: str) -> FoundRun:

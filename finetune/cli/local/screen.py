@@ -72,7 +72,8 @@ class BarScreen:
     """A bar at the bottom of the terminal, lines above it."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[progress]}"), RunningTime())
+        words, figures = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[progress]}"))
+        columns = (words, BarColumn(), figures, RunningTime())
         self._progress = Progress(*columns, console=console, transient=True, get_time=clock)
         self._task: TaskID = self._progress.add_task("starting", total=None, progress="")
         self._progress.start()

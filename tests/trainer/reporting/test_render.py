@@ -185,7 +185,7 @@ def test_the_figure_that_a_job_is_judged_by_is_shown_for_each_source_of_the_test
         "data.test[1]": {"value": 0.5, "interval": None, "rows": 20},
     }
     document["change"]["accuracy"] |= {"verdict": "better", "sources": {"data.test[0]": {"verdict": "better"}}}
-    document["data"] |= {"sources": [{"field": "data.test[0]", "name": "target.csv"}, {"field": "data.test[1]", "name": "source.csv"}]}
+    document["data"] |= {"sources": [{"field": "data.test[0]", "name": "target.csv"}, {"field": "data.test[1]", "name": "[/]source.csv"}]}
     text = shown(document)
     assert line(text, "target.csv").split() == ["target.csv", "0.400", "0.900", "0.800–0.950", "▲", "+0.500", "+125", "%", "better"]
-    assert line(text, "source.csv").split() == ["source.csv", "0.600", "0.500", "▼", "-0.100", "-17", "%"]
+    assert line(text, "[/]source.csv").split() == ["[/]source.csv", "0.600", "0.500", "▼", "-0.100", "-17", "%"]

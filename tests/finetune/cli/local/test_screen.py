@@ -53,6 +53,16 @@ def test_on_a_terminal_lines_stand_above_the_bar_and_keep_their_colors() -> None
     assert "step 3/10" in stream.getvalue()
 
 
+def test_the_words_beside_the_bar_are_no_markup() -> None:
+    stream = io.StringIO()
+    screen = BarScreen(Console(file=stream, force_terminal=True, width=100))
+    shown = record(step=3)
+    assert shown.progress is not None
+    screen.show(shown.model_copy(update={"progress": shown.progress.model_copy(update={"run": "[/INST]"})}))
+    screen.close()
+    assert "[/INST]: training" in stream.getvalue()
+
+
 def test_the_time_goes_on_after_the_last_step() -> None:
     stream, clock = io.StringIO(), Clock()
     screen = BarScreen(Console(file=stream, force_terminal=True, width=100), clock)
