@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune.api.metrics import MetricName
+from pydantic import ValidationError
+
+from finetune.api.earlier import in_words_of_today
+from finetune.api.metrics import METRICS, MetricName
 from finetune.api.trainconfig import TrainConfig
 from trainer.evaluation.measured import Measured
 from trainer.reporting.effects import differences_to_wire
@@ -34,8 +37,8 @@ class FoundRun:
 
     @property
     def rows(self) -> str | None:
-        """What tells its test rows from others; None before it has figures."""
-        return None if self.report is None else self.report["data"].get("digests", {}).get("data.test", "unknown")
+        """What tells its test rows from others; None before it has figures, and of a version that did not write it."""
+        return None if self.report is None else self.report["data"].get("digests", {}).get("data.test")
 
     @property
     def steps(self) -> int:
@@ -49,16 +52,22 @@ class FoundRun:
 
 def compared_to_wire(runs: Sequence[FoundRun]) -> dict[str, Any]:
     """Return everything that is known of the runs beside each other; figures are compared with those of the first of each group."""
-    groups: dict[str, list[FoundRun]] = {}
-    for run in runs:
-        if run.rows is not None:
-            groups.setdefault(run.rows, []).append(run)
+    groups = _groups(runs)
     return {
         "runs": {run.name: _run(run) for run in runs},
         "settings": differing_settings(runs),
-        "figures": [_figures(group) for group in groups.values()],
-        "warnings": _warnings(runs, list(groups.values())),
+        "figures": [_figures(group) for group in groups],
+        "warnings": _warnings(runs, groups),
     }
+
+
+def _groups(runs: Sequence[FoundRun]) -> list[list[FoundRun]]:
+    """Return the runs that have figures, those of the same test rows together; one whose rows are unknown is compared with no other."""
+    groups: dict[str, list[FoundRun]] = {}
+    for run in runs:
+        if run.report is not None:
+            groups.setdefault(f"of {run.name}" if run.rows is None else run.rows, []).append(run)
+    return list(groups.values())
 
 
 def _run(run: FoundRun) -> dict[str, Any]:
@@ -86,7 +95,7 @@ def differing_settings(runs: Sequence[FoundRun]) -> dict[str, dict[str, Any]]:
 
 def _settings(run: FoundRun) -> dict[str, Any]:
     """Return the settings of a run by name; of files the digest of what they hold, because their paths are not recorded."""
-    filled = {name: _filled(name, value) for name, value in run.lineage.items()}
+    filled = {name: _filled(name, value) for name, value in in_words_of_today(run.lineage).items()}
     contents = {f"{name} (content)": digest[:12] for name, digest in run.digests.items()}
     return dict(_flat("", filled)) | contents
 
@@ -97,8 +106,28 @@ def _filled(name: str, value: Any) -> Any:
     section: Any = TrainConfig.model_fields[name].annotation
     try:
         return section.model_validate(value).to_wire()
-    except ValueError:  # of another version
+    except ValidationError as error:  # another version wrote it
+        known = value
+        for found in error.errors():
+            known = _without(known, found["loc"]) if found["loc"] else known
+    try:
+        return _merged(section.model_validate(known).to_wire(), value)
+    except ValidationError:
         return value
+
+
+def _without(tree: Mapping[str, Any], path: Sequence[Any]) -> dict[str, Any]:
+    """Return a tree without the member at a path, or without the last one on the way that it has."""
+    name, *rest = path
+    others, below = {member: value for member, value in tree.items() if member != name}, tree.get(name)
+    return {**others, name: _without(below, rest)} if rest and isinstance(below, Mapping) and rest[0] in below else others
+
+
+def _merged(filled: Any, recorded: Any) -> Any:
+    """Return what was recorded, with what `filled` has besides."""
+    if not isinstance(filled, Mapping) or not isinstance(recorded, Mapping):
+        return recorded
+    return {**filled, **{name: _merged(filled.get(name), value) for name, value in recorded.items()}}
 
 
 def _flat(path: str, value: Any) -> list[tuple[str, Any]]:
@@ -121,6 +150,7 @@ def _figures(group: Sequence[FoundRun]) -> dict[str, Any]:
         if first.measured is not None and run.measured is not None and first.measured.rows == run.measured.rows
     }
     return {
+        "runs": [run.name for run in group],
         "testRows": (first.report or {})["rows"]["evaluated"],
         "comparedWith": first.name,
         "metrics": {
@@ -145,11 +175,21 @@ _PARTS = {"value": "difference", "interval": "interval", "pValue": "pValue", "ve
 
 def _warnings(runs: Sequence[FoundRun], groups: Sequence[Sequence[FoundRun]]) -> list[str]:
     lines = [f"{run.name} is not finished: {run.steps} steps until now" for run in runs if not run.finished]
-    if len(groups) > 1:
-        apart = "; ".join(" and ".join(run.name for run in group) for group in groups)
+    known = [group for group in groups if group[0].rows is not None]
+    if len(known) > 1:
+        apart = "; ".join(" and ".join(run.name for run in group) for group in known)
         lines.append(f"the test rows are not the same, so that figures are not compared between: {apart}")
-    if any(run.rows == "unknown" for run in runs):
-        lines.append("a report of an earlier version does not say which test rows it is of")
+    lines += [
+        f"{run.name} has a report of an earlier version, which does not say what its test rows are: compared with no other run"
+        for [run, *_] in groups
+        if run.rows is None
+    ]
+    for run in runs:
+        report = run.report or {}
+        failed = [entry for member in ("ablations", "dataCurve") for entry in report.get(member) or () if "failed" in entry]
+        lines += [f"{run.name} has no figures of its control run {entry['name']}: {entry['failed']}" for entry in failed]
+        if unknown := [name for name in report.get("final", {}) if name not in METRICS]:
+            lines.append(f"{run.name} has figures of a newer version, which are left out: {', '.join(unknown)}")
     lines += [
         f"{run.name} has no measurement.json that can be read: without it a difference has no interval, only each figure has"
         for group in groups
@@ -163,6 +203,7 @@ def _warnings(runs: Sequence[FoundRun], groups: Sequence[Sequence[FoundRun]]) ->
 def validated_figure(runs: Sequence[FoundRun]) -> MetricName | None:
     """Return the figure of the validations that is drawn: what the first run is judged by, else the first one there is."""
     names = [name.removeprefix(VALIDATION) for run in runs for line in run.lines for name in line if name.startswith(VALIDATION)]
+    names = [name for name in names if name in METRICS]  # others are of a newer version
     judged = [run.report["judgedBy"] for run in runs if run.report is not None and "judgedBy" in run.report]
     found = next((name for name in judged if name in names), None) or next(iter(names), None)
     return None if found is None else MetricName(found)

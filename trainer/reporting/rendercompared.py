@@ -39,9 +39,9 @@ def _settings(found: Mapping[str, Any], called: Mapping[str, str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("setting", no_wrap=True)
     for heading in called.values():
-        table.add_column(heading, overflow="fold")
+        table.add_column(Text(heading), overflow="fold")
     for name, values in found["settings"].items():
-        table.add_row(name, *(_value(values[run]) for run in found["runs"]))
+        table.add_row(Text(name), *(Text(_value(values[run])) for run in found["runs"]))
     return table
 
 
@@ -56,6 +56,8 @@ def _figures(group: Mapping[str, Any], called: Mapping[str, str]) -> list[Render
     headings = ["", "value", "95 % interval", *(["difference", "95 % interval", ""] if differences else [])]
     blocks: dict[str, list[list[str]]] = {}
     for name, figures in group["metrics"].items():
+        if name not in METRICS:  # of a newer version; a warning has said so
+            continue
         facts = METRICS[MetricName(name)]
         blocks[facts.heading + (" (lower is better)" if facts.lower_is_better else "")] = [
             [called[run], *_figure(figure, facts), *_difference(figure.get("difference"), facts)] for run, figure in figures.items()
@@ -70,7 +72,8 @@ def _figures(group: Mapping[str, Any], called: Mapping[str, str]) -> list[Render
     lines = [Text(line(headings), style="bold")]
     for heading, block in blocks.items():
         lines += [Text(heading, style="bold"), *(Text(line(row)) for row in block)]
-    title = Text(f"figures on the same {group['testRows']} test rows", style="italic")
+    whose = "figures on the same" if len(group["runs"]) > 1 else f"figures of {first} on"
+    title = Text(f"{whose} {group['testRows']} test rows", style="italic")
     paired = Text(f"difference: to {first}, row by row; unclear: its interval includes 0")
     return [title, Text(), *lines, Text(), *([paired] if differences else [])]
 
@@ -94,8 +97,8 @@ def _training(runs: Mapping[str, Mapping[str, Any]], called: Mapping[str, str]) 
     for name, run in runs.items():
         early = ", early" if run["stoppedEarly"] else ""
         table.add_row(
-            called[name], f"{run['steps']:,}{early}", _plain(run["epochs"], 2), _plain(run["bestStep"], 0), _plain(run["trainLoss"], 4),
-            _plain(run["trainingSeconds"], 1), _plain(run["seconds"], 1),
+            Text(called[name]), f"{run['steps']:,}{early}", _plain(run["epochs"], 2), _plain(run["bestStep"], 0),
+            _plain(run["trainLoss"], 4), _plain(run["trainingSeconds"], 1), _plain(run["seconds"], 1),
         )  # fmt: skip
     return table
 

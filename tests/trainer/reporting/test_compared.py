@@ -1,5 +1,6 @@
 """Runs beside each other: which settings differ, which figures may be compared, and what is said where something is missing."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_only_settings_that_differ_are_named_as_a_job_names_them() -> None:
     assert differing_settings([first, second]) == {
         "training.learningRate": {"a": 2e-4, "b": 0.5},
         "augmentation.operations[0].wordSwap.probability": {"a": None, "b": 0.2},
-        "augmentation.augmentedShare": {"a": None, "b": 0.3},
+        "augmentation.operations[0].wordSwap.kind": {"a": None, "b": "neighbors"},
     }
 
 
@@ -53,6 +54,23 @@ def test_a_field_that_an_earlier_version_did_not_record_is_at_its_default() -> N
     older = found("older")
     lineage = {**older.lineage, "training": {name: value for name, value in older.lineage["training"].items() if name != "groupByLength"}}
     assert differing_settings([FoundRun("older", lineage, older.digests, True), found("newer")]) == {}
+
+
+def test_a_word_of_an_earlier_version_leaves_the_defaults_beside_it_filled_in() -> None:
+    older, newer = found("older"), found("newer", training__gradientCheckpointing="never", training__learningRate=0.5)
+    kept = {name: value for name, value in older.lineage["training"].items() if name != "groupByLength"}
+    older = FoundRun("older", {**older.lineage, "training": {**kept, "gradientCheckpointing": False}}, older.digests, True)
+    assert differing_settings([older, newer]) == {"training.learningRate": {"older": 2e-4, "newer": 0.5}}
+
+
+def test_a_member_that_this_version_does_not_know_leaves_the_defaults_beside_it_filled_in() -> None:
+    newer, older = found("newer"), found("older")
+    lora = {name: value for name, value in newer.lineage["method"]["lora"].items() if name not in ("dropout", "useDora")}
+    lineage = {**newer.lineage, "method": {"lora": {**lora, "useMagic": True, "rank": "all"}}}
+    newer = FoundRun("newer", lineage, newer.digests, True)
+    assert differing_settings([newer, older]) == {
+        "method.lora.rank": {"newer": "all", "older": 4}, "method.lora.useMagic": {"newer": True, "older": None},
+    }  # fmt: skip
 
 
 def test_files_are_told_apart_by_what_they_hold() -> None:
@@ -77,8 +95,51 @@ def test_figures_of_the_same_rows_are_compared_row_by_row() -> None:
 def test_figures_of_other_rows_stand_apart_with_a_warning() -> None:
     lines = shown(found("a"), found("b", rows="others"), found("c"))
     assert "warning: the test rows are not the same, so that figures are not compared between: a and c; b" in " ".join(lines)
-    assert lines.count("figures on the same 200 test rows") == 2
+    assert lines.count("figures on the same 200 test rows") == 1
+    assert "figures of b on 200 test rows" in lines
     assert not any(line.startswith("b 0.750") and len(line.split()) > 3 for line in lines), "a figure with its interval alone"
+
+
+def without_digest(name: str) -> FoundRun:
+    run = found(name, None)
+    assert run.report is not None
+    return replace(run, report={**run.report, "data": {}})
+
+
+def test_runs_that_do_not_say_what_their_test_rows_are_stand_each_alone() -> None:
+    wire = compared_to_wire([without_digest("a"), without_digest("b"), found("c"), found("d")])
+    assert [group["runs"] for group in wire["figures"]] == [["a"], ["b"], ["c", "d"]]
+    assert [warning.partition(" has a report of an earlier version")[0] for warning in wire["warnings"]] == ["a", "b"]
+    lines = shown(without_digest("a"), without_digest("b"))
+    assert [line for line in lines if line.startswith("figures")] == ["figures of a on 200 test rows", "figures of b on 200 test rows"]
+
+
+def test_brackets_of_users_are_shown_as_they_are() -> None:
+    phrases = {"operations": [{"wordSwap": {}}], "protected": ["[INST]", "[/INST]"]}
+    lines = shown(found("[red]a[/b]"), found("[/c]", augmentation=phrases))
+    assert any(line.startswith("setting [red]a[/b]") and line.endswith("[/c]") for line in lines)
+    assert all(phrase in "".join(lines) for phrase in ('"[INST]"', '"[/INST]"'))
+    assert sum(line.startswith("[red]a[/b] ") for line in lines) == 2, "figures, and how training went"
+
+
+def test_figures_of_a_newer_version_are_left_out_with_a_warning() -> None:
+    run = found("b")
+    assert run.report is not None
+    run = replace(run, report={**run.report, "final": {"insight": {"value": 1.0, "interval": None}, **run.report["final"]}})
+    run = replace(run, lines=[{"step": 1, "validation/insight": 0.5}, *run.lines])
+    lines = shown(found("a"), run)
+    assert "warning: b has figures of a newer version, which are left out: insight" in lines
+    assert any(line.startswith("b 0.750") for line in lines)
+    assert validated_figure([replace(run, report=None)]) is MetricName.ACCURACY
+
+
+def test_control_runs_that_failed_are_named() -> None:
+    run = found("b")
+    failed = [{"name": "dropout", "failed": "step 3: loss nan"}]
+    curve = [{"name": "25 % of the rows", "share": 0.25, "failed": "step 4: loss nan"}, {"rows": 200, "share": 1.0}]
+    lines = shown(found("a"), replace(run, report={**(run.report or {}), "ablations": failed, "dataCurve": curve}))
+    assert "warning: b has no figures of its control run dropout: step 3: loss nan" in lines
+    assert "warning: b has no figures of its control run 25 % of the rows: step 4: loss nan" in " ".join(lines)
 
 
 def test_without_the_rows_behind_them_figures_have_no_paired_difference() -> None:
@@ -114,6 +175,14 @@ def test_the_curves_are_drawn_with_a_legend_of_the_runs(tmp_path: Path) -> None:
         assert picture.width == 1200
         colors = {color for _, color in picture.convert("RGB").getcolors(2**24) or []}
     assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)} <= colors, "a line of each run"
+
+
+def test_names_of_folders_are_no_formulas_in_the_legend(tmp_path: Path) -> None:
+    runs = [FoundRun(name, {}, {}, True, lines=LINES) for name in ("$a$", "_b")]
+    draw(runs, None, tmp_path / "curves.svg")
+    text = (tmp_path / "curves.svg").read_text()
+    assert ">$a$</text>" in text
+    assert "_b</text>" in text
 
 
 def test_without_validations_the_training_loss_alone_is_drawn(tmp_path: Path) -> None:
