@@ -98,7 +98,8 @@ class Evaluation(WireModel):
         max_length=len(Ablation),
         description="Parts of the job whose effect is measured. For each of them a control run is trained after the job's own, with the"
         " same seed and everything else alike, and the report says on the same test rows what the part brought, with its 95 % interval."
-        " augmentation, weightDecay and dropout: without it (dropout is what the job sets, not what the model has of its own)."
+        " augmentation, weightDecay and dropout: without it (dropout is what the job sets, not what the model has of its own),"
+        " for as many steps, which are more epochs where augmentation copies rows."
         " pretraining: from random weights (method.full only)."
         " earlyStopping: to the end, with the last weights. None has the budget of domainAdaptation."
         " data: on 25 % and on 50 % of the training rows, for as many epochs; each costs its share of the job's own training,"

@@ -5,7 +5,7 @@ Test: tests/trainer/driver/test_ablations.py.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,8 @@ class Part:
     """Continues `the job has no`, where it does not use it."""
     settings: Callable[[TrainConfig], Mapping[str, Any]]
     """The settings that are taken away, by their fields; empty where the job does not use the part."""
-    without: Callable[[TrainConfig], dict[str, Any]]
-    """The fields of TrainConfig that change."""
+    without: Callable[[TrainConfig, Mapping[str, Any]], dict[str, Any]]
+    """The fields of TrainConfig that change, given the report of the job's own run."""
     last_weights: bool = False
 
 
@@ -47,13 +47,13 @@ def _dropout(config: TrainConfig) -> dict[str, Any]:
     return {field: value for field, value in found.items() if value}
 
 
-def _without_dropout(config: TrainConfig) -> dict[str, Any]:
+def _without_dropout(config: TrainConfig, _: Mapping[str, Any]) -> dict[str, Any]:
     lora = config.method.lora
     method = config.method if lora is None else config.method.changed(lora=lora.changed(dropout=0.0))
     return {"regularization": config.regularization.changed(dropout=0.0), "method": method}
 
 
-def _without_early_stopping(config: TrainConfig) -> dict[str, Any]:
+def _without_early_stopping(config: TrainConfig, _: Mapping[str, Any]) -> dict[str, Any]:
     """Return also by what the weights are judged, which early stopping may have said."""
     stopping, evaluation = config.regularization.early_stopping, config.evaluation
     judged = evaluation.best_metric or (stopping.metric if stopping is not None else None)
@@ -72,6 +72,22 @@ def _augmentation(config: TrainConfig) -> dict[str, Any]:
     return {} if config.augmentation is None else {"augmentation": config.augmentation.to_wire()}
 
 
+def _without_augmentation(config: TrainConfig, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return also as many steps and the same validations, where an epoch without the copies of rows would have fewer steps.
+
+    The question is what varied rows bring, not what more steps do.
+    """
+    changes: dict[str, Any] = {"augmentation": None}
+    if config.augmentation is not None and config.augmentation.row_versions > 1:
+        trained = report["training"]
+        if config.training.max_steps is None:
+            changes["training"] = config.training.changed(epochs=None, max_steps=trained["totalSteps"])
+        if config.evaluation.every_steps is None:
+            epoch = max(1, round(trained["steps"] / trained["epochs"]))
+            changes["evaluation"] = config.evaluation.changed(ablations=None, every_steps=epoch)
+    return changes
+
+
 def _decay(config: TrainConfig) -> dict[str, Any]:
     decay = config.regularization.weight_decay
     return {"regularization.weightDecay": decay} if decay else {}
@@ -86,13 +102,13 @@ def _pretraining(config: TrainConfig) -> dict[str, Any]:
 
 
 PARTS = {
-    Ablation.AUGMENTATION: Part("augmentation", _augmentation, lambda _: {"augmentation": None}),
+    Ablation.AUGMENTATION: Part("augmentation", _augmentation, _without_augmentation),
     Ablation.WEIGHT_DECAY: Part(
-        "weight decay", _decay, lambda config: {"regularization": config.regularization.changed(weight_decay=0.0)}
+        "weight decay", _decay, lambda config, _: {"regularization": config.regularization.changed(weight_decay=0.0)}
     ),
     Ablation.PRETRAINING: Part(
         "pre-trained weights, all of which are trained (method.full),", _pretraining,
-        lambda config: {"model": config.model.changed(initialization=Initialization.RANDOM)},
+        lambda config, _: {"model": config.model.changed(initialization=Initialization.RANDOM)},
     ),
     Ablation.DROPOUT: Part("dropout of its own", _dropout, _without_dropout),
     Ablation.EARLY_STOPPING: Part("early stopping", _stopping, _without_early_stopping, last_weights=True),
@@ -130,9 +146,9 @@ def _planned(ablation: Ablation) -> list[Planned]:
         return [_on_share(share) for share in DATA_SHARES]
     part, name = PARTS[ablation], run_name(ablation)
 
-    def configure(main: TrainConfig, _: Finished) -> TrainConfig:
+    def configure(main: TrainConfig, finished: Finished) -> TrainConfig:
         folder = f"{ABLATIONS}/{ablation.value}"
-        return derived(main, name, folder, figures_only=True, last_weights=part.last_weights, **part.without(main))
+        return derived(main, name, folder, figures_only=True, last_weights=part.last_weights, **part.without(main, finished[OWN].report))
 
     return [Planned(name, configure)]
 
@@ -164,7 +180,7 @@ def _check(config: TrainConfig, inputs: Inputs) -> None:
 
 def _check_two_passes(config: TrainConfig, field: str) -> None:
     """Raise InputError where R-Drop would compare equal passes without the job's dropout; another model may have its own."""
-    control = config.changed(**_without_dropout(config))
+    control = config.changed(**_without_dropout(config, {}))
     try:
         with ModelChecks(control, rehearse_here=False) as model:
             model.rehearse()
@@ -181,16 +197,21 @@ def _conclude(main: Done, finished: Finished) -> None:
     effects = [_effect(ablation, main, own, finished[run_name(ablation)]) for ablation in asked if ablation is not Ablation.DATA]
     entries: dict[str, Any] = {"ablations": effects}
     if Ablation.DATA in asked:
-        runs = [(finished[run_name(Ablation.DATA, share)], share) for share in DATA_SHARES]
+        names = {share: run_name(Ablation.DATA, share) for share in DATA_SHARES}
         steps = main.config.training.max_steps is not None
-        points = [(run.report, share, _measured(run)) for run, share in [*runs, (main, 1.0)]]
-        entries["dataCurve"], entries["dataCurveSays"] = curve_to_wire(points, str(main.report["judgedBy"]), same_steps=steps)
+        runs = [*((finished[name], share) for share, name in names.items()), (main, 1.0)]
+        points = [(run.report, share, _measured(run)) for run, share in runs if not run.failed]
+        curve, entries["dataCurveSays"] = curve_to_wire(points, str(main.report["judgedBy"]), same_steps=steps)
+        failed = [{"name": names[share], "share": share, "failed": run.failed} for run, share in runs if run.failed]
+        entries["dataCurve"] = sorted([*failed, *curve], key=lambda point: float(point["share"]))
     report = {**main.report, **entries}
     main.place.put(REPORT, json.dumps(report, indent=1, ensure_ascii=False))
     print_effects(report)
 
 
 def _effect(ablation: Ablation, main: Done, own: Measured, control: Done) -> dict[str, Any]:
+    if control.failed:
+        return {"name": ablation.value, "failed": control.failed}
     settings = PARTS[ablation].settings(main.config)
     return effect_to_wire(ablation.value, settings, own, _measured(control), control.report)
 
@@ -200,8 +221,3 @@ def _measured(run: Done) -> Measured:
     if found is None:
         raise InputError("output", f"{run.place.uri()} has no measurement that can be read", "start over with --overwrite")
     return found
-
-
-def names(plan: Plan) -> Sequence[str]:
-    """Return the names of the runs of a plan beside the job's own."""
-    return [planned.name for planned in (*plan.before, *plan.after)]

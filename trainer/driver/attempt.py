@@ -27,7 +27,7 @@ from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.ablations import ablation_plan
 from trainer.driver.continuing import begin_where_another_ended, continued_by, refuse_control_runs
 from trainer.driver.derived import OWN, Done, PartOfRecord, Plan, Planned
-from trainer.driver.exits import Exit, exit_of, interrupted
+from trainer.driver.exits import Exit, exit_of, failed_for_good, interrupted
 from trainer.driver.finished import print_report, progress_of, update_from_report
 from trainer.driver.here import go_first, prepare_environment, runs_here
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, Reports, open_target
@@ -133,19 +133,43 @@ class Job:
             self._publisher.update(stage=Stage.EXPORTING, progress=progress_of(self._finished[OWN].report))
         if own.was_finished and plan.after and not trained:
             print(f"{main.output.directory} holds this run and its control runs, finished. --overwrite trains them again.")
-        return f"{words}, and {len(trained)} further runs" if trained else words
+        failed = sum(done.failed is not None for done in self._finished.values())
+        return f"{words}, and {len(trained)} further runs{f', {failed} of which failed' if failed else ''}" if trained else words
 
     def _further(self, planned: Planned, base: TrainConfig) -> bool:
         """Train a further run unless it is finished; return whether it was trained."""
         config = planned.configure(base, self._finished)
         one = self._run_of(config, PartOfRecord(self._publisher, planned.name))
-        one.to_its_end(quiet=True)
+        failed = self._failure_of(one, control=figures_only(config))
         place = output_place(config.output)
-        self._finished[planned.name] = Done(config, read_report(place) or {})
-        if config.derived is not None and config.derived.figures_only:
+        self._finished[planned.name] = Done(config, {} if failed else read_report(place) or {}, failed)
+        if failed:
+            self._warn_of_failures()
+        if figures_only(config):
             place.remove(CHECKPOINTS)
         gc.collect()  # the model of this run, before that of the next is loaded
         return not one.was_finished
+
+    def _failure_of(self, one: "OneRun", *, control: bool) -> str | None:
+        """Train a further run; return why it failed if it is a control run that would fail again. Any other failure is raised.
+
+        The job's own model is finished by then, and another attempt would end in the same way.
+        """
+        try:
+            one.to_its_end(quiet=True)
+        except Exception as error:
+            said = failed_for_good(error) if control and not self._stop.wanted else None
+            if said is None:
+                raise
+            logger.warning("a control run failed, and the job goes on without its figures", exc_info=True)
+            return said
+        return None
+
+    def _warn_of_failures(self) -> None:
+        """Put the control runs that failed before the job's own warnings."""
+        failed = [f"{name} failed: {done.failed}" for name, done in self._finished.items() if done.failed]
+        own = self._finished[OWN].report.get("warnings", []) if OWN in self._finished else []
+        self._publisher.update(warnings=[*failed, *own][:WARNINGS_MAX])
 
     def _run_of(self, config: TrainConfig, reports: Reports, check: Callable[[Inputs], None] = lambda _: None) -> "OneRun":
         """Return the next run. The first one has the clock and the workers that the program began with."""

@@ -22,10 +22,13 @@ from trainer.storage.place import Place
 
 @dataclass(frozen=True)
 class Done:
-    """A run that is finished."""
+    """A run that is finished, or a control run that failed and would fail again."""
 
     config: TrainConfig
     report: Mapping[str, Any]
+    """Empty where it failed."""
+    failed: str | None = None
+    """Why it has no figures."""
 
     @property
     def place(self) -> Place:

@@ -15,6 +15,7 @@ from finetune.api.record import (
     EXIT_INPUT,
     EXIT_INTERRUPTED,
     EXIT_SUCCESS,
+    REASON_DIVERGED,
     REASON_GENERIC,
     REASON_MEMORY,
     REASON_STORAGE,
@@ -79,6 +80,15 @@ def failure(error: BaseException) -> Exit:
     # Our own errors are sentences for users; what another library raises may make no sense without its kind.
     message = str(cause) if isinstance(cause, RunError) else f"{type(cause).__name__}: {cause}"
     return Exit(outcome_of(Result.FAILED, reason, message), EXIT_FAILURE)
+
+
+def failed_for_good(error: BaseException) -> str | None:
+    """Return what is said of a failure that every further attempt would meet again; None of one that another attempt may get past.
+
+    The controller tries neither a training that diverged nor invalid input again.
+    """
+    outcome = failure(error).outcome
+    return outcome.message if outcome.reason in (REASON_DIVERGED, InputError.reason) else None
 
 
 def input_invalid(error: InputError) -> Exit:

@@ -310,6 +310,7 @@ def training_summary(trained: TrainedRun) -> TrainingSummary:
     progress, advance = trained.progress, trained.progress.to_record()
     return TrainingSummary(
         steps=progress.step,
+        total_steps=progress.total_steps,
         epochs=advance.epoch,
         tokens_seen=progress.tokens_seen,
         seconds=progress.step_seconds,

@@ -67,6 +67,8 @@ def curve_to_wire(points: Sequence[Point], judged_by: str, *, same_steps: bool) 
             "rows": report["data"]["train"], "share": share, "metrics": metrics, "steps": trained["steps"], "epochs": trained["epochs"],
             "seconds": _seconds(report),
         })  # fmt: skip
+    if len(points) < 2:
+        return curve, "The model was trained on all rows alone, which does not show whether more rows help."
     half, whole = points[-2], points[-1]
     slope = differences_to_wire(half[2], whole[2], ("before", "after")).get(judged_by)
     return curve, _sentence(MetricName(judged_by), slope, curve[-2]["rows"], curve[-1]["rows"], same_steps=same_steps)

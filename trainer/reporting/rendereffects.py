@@ -15,6 +15,9 @@ SHORT = {Verdict.BETTER: "helped", Verdict.WORSE: "hurt", Verdict.UNCLEAR: "uncl
 SAME = "no effect"
 """Both models answer every row alike, as where early stopping never acted and the last weights were the best."""
 
+FAILED = "failed"
+"""The control run has no figures."""
+
 
 def render_effects(report: Mapping[str, Any]) -> RenderableType:
     """Return a table of what each part brought, and one of the figures on shares of the rows with what they say."""
@@ -22,12 +25,17 @@ def render_effects(report: Mapping[str, Any]) -> RenderableType:
     if report.get("ablations"):
         judged = MetricName(report["judgedBy"])
         what = f"{METRICS[judged].heading} on the same test rows, with each part and without it"
-        parts += [Text(what, style="italic"), _effects(report)]
+        parts += [Text(what, style="italic"), _effects(report), *_failures(report["ablations"])]
         if any(_word(effect, judged) == SHORT[Verdict.UNCLEAR] for effect in report["ablations"]):
             parts.append(Text("unclear: the 95 % interval of the difference includes 0"))
     if report.get("dataCurve"):
-        parts += [Text("what more rows bring", style="italic"), _curve(report), Text(report["dataCurveSays"])]
+        parts += [Text("what more rows bring", style="italic"), _curve(report)]
+        parts += [*_failures(report["dataCurve"]), Text(report["dataCurveSays"])]
     return Group(*parts)
+
+
+def _failures(entries: Sequence[Mapping[str, Any]]) -> list[Text]:
+    return [Text(f"warning: no figures of {entry['name']}, whose run failed: {entry['failed']}") for entry in entries if "failed" in entry]
 
 
 def _effects(report: Mapping[str, Any]) -> Table:
@@ -36,10 +44,10 @@ def _effects(report: Mapping[str, Any]) -> Table:
     for heading in ("part", "without", "with", "difference", "95 % interval", ""):
         table.add_column(heading, justify="left" if heading == "part" else "right", no_wrap=True)
     for effect in report["ablations"]:
-        found = effect["metrics"].get(judged, {})
+        found = effect.get("metrics", {}).get(judged, {})
         difference = found.get("difference")
         table.add_row(
-            effect["name"],
+            Text(effect["name"]),
             *(_number(found.get(side), facts) for side in ("control", "main")),
             "-" if difference is None else f"{difference:+,.{facts.decimals}f}",
             _interval(found.get("interval"), facts, signed=True), Text(_word(effect, judged)),
@@ -48,6 +56,8 @@ def _effects(report: Mapping[str, Any]) -> Table:
 
 
 def _word(effect: Mapping[str, Any], judged: MetricName) -> str:
+    if "failed" in effect:
+        return FAILED
     found = effect["metrics"].get(judged, {})
     if found.get("interval") == [0, 0]:
         return SAME
@@ -59,6 +69,9 @@ def _curve(report: Mapping[str, Any]) -> Table:
     for heading in ("rows", "share", facts.heading, "95 % interval", "steps", "seconds"):
         table.add_column(heading, justify="right")
     for point in report["dataCurve"]:
+        if "failed" in point:
+            table.add_row("-", f"{100 * point['share']:g} %", FAILED, "", "-", "-")
+            continue
         figure = point["metrics"].get(report["judgedBy"], {})
         seconds = point["seconds"]
         table.add_row(

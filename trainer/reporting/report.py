@@ -53,6 +53,8 @@ class TrainingSummary:
     """Summary of training. `seconds` is the time in training steps of this attempt; tokens are of all ranks."""
 
     steps: int
+    total_steps: int
+    """Steps that were planned: more than `steps` where training stopped early."""
     epochs: float
     tokens_seen: int
     seconds: float
@@ -213,6 +215,7 @@ def _values(figures: Mapping[str, Any]) -> dict[MetricName, float]:
 def _training(training: TrainingSummary) -> dict[str, Any]:
     return {
         "steps": training.steps,
+        "totalSteps": training.total_steps,
         "epochs": training.epochs,
         "tokensSeen": training.tokens_seen,
         "seconds": training.seconds,

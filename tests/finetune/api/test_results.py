@@ -99,3 +99,11 @@ def test_control_runs_are_missing_until_the_report_has_their_effect(tmp_path: Pa
     assert missing_ablations(results, asked) == ["ablations/data"]
     (tmp_path / "report.json").write_text(json.dumps({"ablations": [{"name": "dropout"}], "dataCurve": [{"rows": 4}]}))
     assert missing_ablations(results, asked) == []
+
+
+def test_control_runs_that_failed_for_good_are_not_missing(tmp_path: Path) -> None:
+    results, asked = ResultsFolder(finished(tmp_path)), [Ablation.DROPOUT, Ablation.DATA]
+    failed = {"failed": "step 3: loss nan"}
+    report = {"ablations": [{"name": "dropout", **failed}], "dataCurve": [{"name": "25 % of the rows", "share": 0.25, **failed}]}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    assert missing_ablations(results, asked) == []

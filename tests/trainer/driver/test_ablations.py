@@ -18,6 +18,7 @@ from tests.trainer.fixtures.encoders import tiny_encoder
 from tests.trainer.fixtures.examples import chat
 from tests.trainer.fixtures.stored import stored
 from trainer.data.rows import Dataset
+from trainer.data.sampler import steps_total
 from trainer.driver.ablations import ablation_plan
 from trainer.driver.derived import OWN, Done
 from trainer.text.label import LabelExample
@@ -55,6 +56,34 @@ def test_each_control_run_lacks_its_part_and_nothing_else() -> None:
     ]
     assert [control.derived.last_weights for control in found if control.derived] == [False, False, False, True]
     assert found[-1].evaluation.best_metric is MetricName.BLEU, "early stopping said by what the job is judged"
+
+
+COPIES = {"augmentation": {"operations": [{"wordDropout": {}}], "copiesPerRow": 3}}
+
+
+def without_copies(training: dict[str, Any], **changes: Any) -> tuple[TrainConfig, TrainConfig]:
+    """Return a job of 100 rows with three copies of each, planned for 2 epochs of 400 / 8 steps, and its control run without them."""
+    main = train_config(**COPIES, **{"training": training, "evaluation": {"ablations": ["augmentation"]}, **changes})
+    done = {OWN: Done(main, {"training": {"steps": 75, "totalSteps": 100, "epochs": 1.5}})}
+    [planned] = ablation_plan(main).after
+    return main, planned.configure(main, done)
+
+
+def test_a_control_run_without_copies_of_rows_trains_for_as_many_steps_and_is_validated_as_often() -> None:
+    main, control = without_copies({"epochs": 2, "globalBatchSize": 8})
+    training = main.lineage()["training"]
+    del training["epochs"]
+    assert differences(main, control) == {
+        "augmentation": None,
+        "training": training | {"maxSteps": 100},
+        "evaluation": main.lineage()["evaluation"] | {"everySteps": 50},
+    }
+    assert steps_total(100, control.training) == steps_total(400, main.training) == 100
+
+
+def test_a_control_run_without_copies_keeps_steps_and_validations_that_the_job_gives() -> None:
+    main, control = without_copies({"maxSteps": 100}, evaluation={"ablations": ["augmentation"], "everySteps": 7})
+    assert differences(main, control) == {"augmentation": None}
 
 
 def test_without_pretraining_all_weights_begin_at_random() -> None:

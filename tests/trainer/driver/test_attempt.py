@@ -17,16 +17,21 @@ from finetune.api.metrics import MetricName, Score
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, Result, Stage
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
+from tests.trainer.fixtures.examples import chat
+from tests.trainer.fixtures.stored import stored
+from tests.trainer.reporting.test_effects import measured, right_on
 from trainer.data.datafolder import DataFolder
+from trainer.data.rows import Dataset
 from trainer.data.shards import Shard
 from trainer.driver.attempt import attempt, check, inspect, overseen, run
 from trainer.driver.exits import exit_of
-from trainer.driver.stopping import SIGNALS, StopRequest
+from trainer.driver.stopping import SIGNALS, InterruptedRunError, StopRequest
 from trainer.driver.workers import Workers
 from trainer.preflight.tokens import Tokens
 from trainer.reporting.stageclock import StageClock
 from trainer.storage.localfolder import LocalFolder
 from trainer.storage.ownership import Ownership
+from trainer.training.figures import TrainingDivergedError
 
 
 @pytest.fixture
@@ -297,6 +302,87 @@ def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_st
 
     with pytest.raises(InputError, match=r"output: the run in .* is finished, but no valid checkpoint of it is left"):
         attempted(config, Published(), StopRequest())
+
+
+class Trains:
+    """Leaves the figures of each run in its folder, but of a control run raises what it is told to."""
+
+    def __init__(self, **faults: Exception) -> None:
+        self.faults, self.trained = faults, list[str]()
+
+    def __call__(self, config: TrainConfig, *_: object, **__: object) -> None:
+        folder = Path(config.output.directory)
+        self.trained.append(folder.name)
+        (folder / "checkpoints" / "step-3").mkdir(parents=True, exist_ok=True)
+        if folder.name in self.faults:
+            raise self.faults[folder.name]
+        results(folder, "adapter")
+        report = json.loads((folder / "report.json").read_text())
+        training, data = {"steps": 6, "totalSteps": 6, "epochs": 2.0, "tokensSeen": 9}, {"train": 100}
+        report |= {"judgedBy": "accuracy", "training": training, "data": data, "warnings": ["two rows were cut"]}
+        (folder / "report.json").write_text(json.dumps(report))
+        (folder / "measurement.json").write_text(measured(right_on(150)).to_text())
+
+
+class RowsForAll(CheckedInputs):
+    """Valid input with test rows, of which shares can be taken."""
+
+    @property
+    def dataset(self) -> Dataset:
+        rows = [chat(f"question {number}", "yes") for number in range(9)]
+        return Dataset(stored(rows[:8]), (), stored(rows[8:]))
+
+
+def with_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trains: Trains) -> tuple[TrainConfig, Published]:
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: RowsForAll())
+    monkeypatch.setattr("trainer.driver.attempt.fit", trains)
+    monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
+    ablations = ["weightDecay", "dropout", "data"]
+    config = train_config(
+        output={"directory": str(tmp_path), "export": ["adapter"]}, regularization={"weightDecay": 0.1, "dropout": 0.2},
+        evaluation={"ablations": ablations},
+    )  # fmt: skip
+    return config, Published()
+
+
+def test_a_control_run_that_diverges_costs_its_own_figures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trains = Trains(weightDecay=TrainingDivergedError("step 3: loss nan"), **{"data-50": TrainingDivergedError("step 4: loss nan")})
+    config, published = with_controls(tmp_path, monkeypatch, trains)
+    words = attempted(config, published, StopRequest())
+    assert words.endswith(", and 4 further runs, 2 of which failed")
+    assert trains.trained == [tmp_path.name, "weightDecay", "dropout", "data-25", "data-50"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    failed, dropout = report["ablations"]
+    assert failed == {"name": "weightDecay", "failed": "step 3: loss nan"}
+    assert dropout["metrics"]["accuracy"]["difference"] == 0
+    quarter, half, whole = report["dataCurve"]
+    assert half == {"name": "50 % of the rows", "share": 0.5, "failed": "step 4: loss nan"}
+    assert [point["metrics"]["accuracy"]["value"] for point in (quarter, whole)] == [0.75, 0.75]
+    assert published.fields["warnings"] == [
+        "ablation weightDecay failed: step 3: loss nan", "50 % of the rows failed: step 4: loss nan", "two rows were cut",
+    ]  # fmt: skip
+    assert not list((tmp_path / "ablations").glob("*/checkpoints")), "nobody needs them"
+    assert "warning: no figures of weightDecay, whose run failed: step 3: loss nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", [MemoryError("no room"), OSError("the disk is full"), InterruptedRunError("stopped on request")])
+def test_what_another_attempt_may_get_past_ends_the_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    trains = Trains(weightDecay=fault)
+    config, published = with_controls(tmp_path, monkeypatch, trains)
+    with pytest.raises(type(fault)):
+        attempted(config, published, StopRequest())
+    assert trains.trained == [tmp_path.name, "weightDecay"]
+    assert (tmp_path / "ablations" / "weightDecay" / "checkpoints").is_dir(), "the next attempt goes on from there"
+
+
+def test_a_job_whose_own_run_diverges_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trains = Trains(**{tmp_path.name: TrainingDivergedError("step 3: loss nan")})
+    config, published = with_controls(tmp_path, monkeypatch, trains)
+    with pytest.raises(TrainingDivergedError):
+        attempted(config, published, StopRequest())
+    assert trains.trained == [tmp_path.name]
 
 
 @pytest.mark.parametrize("asked", [True, False])

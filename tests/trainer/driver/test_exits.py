@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from finetune.api.errors import InputError, RunError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
 from trainer.driver.attempt import MissingResultsError
-from trainer.driver.exits import exit_of, outcome_of
+from trainer.driver.exits import exit_of, failed_for_good, outcome_of
 from trainer.driver.raystart import RayNotStartedError
 from trainer.driver.stopping import InterruptedRunError
 from trainer.hub.connection import HubUnavailable
@@ -144,3 +144,24 @@ def test_sigterm_inside_a_library_that_takes_every_exception_for_bad_input_is_st
             raise InputError("model.name", "cannot be loaded") from error
 
     assert exit_of(library).exit_code == EXIT_INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TrainingDivergedError("step 3: loss nan"), "step 3: loss nan"),
+        (of_workers(TrainingDivergedError("step 3: loss nan"), RuntimeError("a peer is gone")), "step 3: loss nan"),
+        (InputError("model", "is not there", "name another"), "model: is not there; name another"),
+        (MemoryError(), None),
+        (OSError("the disk is full"), None),
+        (TornCheckpointError("half a checkpoint"), None),
+        (HubUnavailable("no answer"), None),
+        (RayNotStartedError("no Ray"), None),
+        (MissingResultsError("no report"), None),
+        (InterruptedRunError("stopped"), None),
+        (RuntimeError("a fault of its own"), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_what_another_attempt_would_meet_again_is_a_failure_for_good(error: Exception, said: str | None) -> None:
+    assert failed_for_good(error) == said

@@ -33,6 +33,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "data": DataCounts(train=300, validation=20, test=40),
         "training": TrainingSummary(
             steps=10,
+            total_steps=12,
             epochs=2.0,
             tokens_seen=5000,
             seconds=12.5,

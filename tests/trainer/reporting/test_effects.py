@@ -79,6 +79,12 @@ def test_the_sentence_says_what_the_rows_show(half: int, whole: int, same_steps:
     assert sentence.endswith(ends[half] if whole > half else "or to too short a training.")
 
 
+def test_without_a_share_to_compare_with_the_sentence_says_that_nothing_shows() -> None:
+    curve, sentence = curve_to_wire([(report(100), 1.0, measured(right_on(90)))], "accuracy", same_steps=False)
+    assert [point["share"] for point in curve] == [1.0]
+    assert sentence == "The model was trained on all rows alone, which does not show whether more rows help."
+
+
 def test_a_handful_of_test_rows_shows_nothing() -> None:
     few = [(report(rows), share, measured(np.array([True, False]))) for rows, share in ((25, 0.25), (50, 0.5), (100, 1.0))]
     _, sentence = curve_to_wire(few, "accuracy", same_steps=False)

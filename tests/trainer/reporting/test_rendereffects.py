@@ -42,6 +42,20 @@ def test_what_unclear_means_is_not_said_where_nothing_is() -> None:
     assert not any(line.startswith("unclear") for line in lines)
 
 
+def test_control_runs_that_failed_have_a_line_and_their_reason() -> None:
+    point = {"rows": 1500, "share": 1.0, "metrics": {"accuracy": {"value": 0.5, "interval": [0.4, 0.6]}}, "steps": 12, "seconds": None}
+    failed = {"name": "25 % of the rows", "share": 0.25, "failed": "step 4: [loss] nan"}
+    lines = rendered({
+        "ablations": [{"name": "dropout", "failed": "step 3: [/loss] nan"}, effect("weightDecay", -0.05, [-0.09, -0.01], "worse")],
+        "dataCurve": [failed, point], "dataCurveSays": "nothing",
+    })  # fmt: skip
+    assert next(line for line in lines if "dropout" in line).split() == ["dropout", "-", "-", "-", "failed"]
+    assert "warning: no figures of dropout, whose run failed: step 3: [/loss] nan" in lines
+    assert next(line for line in lines if "25 %" in line).split() == ["-", "25", "%", "failed", "-", "-"]
+    assert "warning: no figures of 25 % of the rows, whose run failed: step 4: [loss] nan" in lines
+    assert any("hurt" in line for line in lines)
+
+
 def test_the_curve_of_rows_has_each_share_and_its_sentence() -> None:
     point = {"rows": 1500, "share": 0.25, "metrics": {"accuracy": {"value": 0.5, "interval": [0.4, 0.6]}}, "steps": 12, "seconds": None}
     lines = rendered({"dataCurve": [point], "dataCurveSays": "more rows still help"})
