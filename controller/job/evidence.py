@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from controller.job.facts import PodFacts
-from controller.job.failures import Cause
+from controller.job.failures import Cause, out_of_memory
+from controller.job.parsing import OUT_OF_MEMORY
 from finetune.api.attempts import Ending
 from finetune.api.record import REASON_GENERIC
 from finetune.api.status import Attempt, AttemptOutcome
@@ -23,11 +24,15 @@ UNEXPLAINED = frozenset({REASON_GENERIC, Cause.TRAINER_FAILED, Cause.TRAINER_KIL
 
 @dataclass(frozen=True)
 class Evidence:
-    """Exit codes, and what Kubernetes says of pods that failed; `disruption` is a sentence about one that it ended itself."""
+    """Exit codes, and what Kubernetes says of pods that failed.
+
+    `disruption` is a sentence about one that it ended itself, `killed` the name of one that ran out of memory.
+    """
 
     exit_codes: frozenset[int] = frozenset()
     pod_reasons: frozenset[str] = frozenset()
     disruption: str = ""
+    killed: str = ""
 
     @classmethod
     def of(cls, ending: Ending, attempt: Attempt, pods: Sequence[PodFacts]) -> Self:
@@ -39,11 +44,19 @@ class Evidence:
         if noted is not None and noted.reason:
             ends.insert(0, (noted.name, noted.node or "", noted.reason))
         disrupted = next((f"pod {name}{f' on node {node}' if node else ''}: {why}" for name, node, why in ends if why in DISRUPTIONS), "")
-        return cls(frozenset(code for code in codes if code), frozenset(reason for _, _, reason in ends), disrupted)
+        killed = next((name for name, _, reason in ends if reason == OUT_OF_MEMORY), "")
+        return cls(frozenset(code for code in codes if code), frozenset(reason for _, _, reason in ends), disrupted, killed)
 
 
 def explained(ending: Ending, evidence: Evidence) -> Ending:
-    """Return the ending of an attempt that lost a pod to Kubernetes itself, which the trainer sees only as an error of its own."""
-    if ending.outcome is not AttemptOutcome.FAILED or not evidence.disruption or ending.reason not in UNEXPLAINED:
+    """Return the ending of an attempt that lost a pod, which the trainer sees only as an error of its own.
+
+    The pod ran out of memory, or Kubernetes itself ended it.
+    """
+    if ending.outcome is not AttemptOutcome.FAILED or ending.reason not in UNEXPLAINED:
         return ending
-    return replace(ending, reason=Cause.POD_DISRUPTED, message=f"{evidence.disruption}; {ending.message}")
+    if evidence.killed:
+        return replace(ending, reason=Cause.OUT_OF_MEMORY, message=f"{out_of_memory(evidence.killed)}; {ending.message}")
+    if evidence.disruption:
+        return replace(ending, reason=Cause.POD_DISRUPTED, message=f"{evidence.disruption}; {ending.message}")
+    return ending

@@ -188,7 +188,12 @@ def _by_evidence(ray_job: RayJobFacts, pods: Sequence[PodFacts]) -> Ending:
 def _out_of_memory(pods: Sequence[PodFacts]) -> str | None:
     """Return a message that names the pod that ran out of memory, None if none did."""
     name = next((pod.name for pod in pods if pod.out_of_memory), None)
-    return None if name is None else f"pod {name} ran out of memory; raise resources.memory or lower training.microBatchSize"
+    return None if name is None else out_of_memory(name)
+
+
+def out_of_memory(pod: str) -> str:
+    """Return the message that names the pod, and says what to do."""
+    return f"pod {pod} ran out of memory; raise resources.memory or lower training.microBatchSize"
 
 
 def _last_lines(message: str) -> str:

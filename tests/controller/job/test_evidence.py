@@ -40,6 +40,30 @@ def test_an_attempt_that_lost_a_pod_with_its_node_is_told_from_one_that_failed(n
     assert decision.status.phase == "Retrying"
 
 
+KILLED = FailedPod(name="bot-1-worker", node="gpu-3", reason="OOMKilled", exit_code=137)
+MORE_MEMORY: dict[str, Any] = {"runPolicy": {"failureRules": [{"reasons": ["OutOfMemory"], "action": "Fail"}]}}
+
+
+@pytest.mark.parametrize(
+    "outcome", [{"result": "Failed", "reason": "TrainingError", "message": "ActorDiedError"}, None], ids=["generic", "none"]
+)
+@pytest.mark.parametrize("pods", [[], [DRAINED]], ids=["gone", "another is drained"])
+def test_a_pod_that_ran_out_of_memory_and_is_gone_still_explains_the_failure(outcome: Any, pods: list[Any]) -> None:
+    known, final = status(attempt(failed_pod=KILLED)), ray_job(1, "FAILED", "Failed")
+    text = record_text(outcome=outcome) if outcome else None
+    decision = decide(observed(job(**MORE_MEMORY, status=known), final, pods=pods, record=text))
+    last = last_attempt(decision)
+    assert last.reason == "OutOfMemory"
+    assert "pod bot-1-worker ran out of memory; raise resources.memory" in (last.message or "")
+    assert "runPolicy.failureRules[0]: Fail" in (last.message or "")
+    assert decision.status.phase == "Failed"
+
+
+def test_what_failed_for_a_reason_of_its_own_did_not_run_out_of_memory() -> None:
+    ending = Ending(AttemptOutcome.FAILED, "TrainingDiverged", "the loss is no number")
+    assert explained(ending, Evidence.of(ending, attempt(failed_pod=KILLED), [])) is ending
+
+
 @pytest.mark.parametrize(
     ("ending", "pods"),
     [
