@@ -6,6 +6,7 @@ Test: tests/controller/job/test_activity.py.
 
 from datetime import datetime, timedelta
 
+from controller.job.facts import Job, RayJobFacts
 from controller.job.failures import RayJobState, ray_job_state
 from controller.job.situation import Situation
 from finetune.api.attempts import retry_wait, unfinished
@@ -31,26 +32,26 @@ def active_time(status: FineTuneJobStatus, now: datetime) -> timedelta:
     return timedelta(seconds=status.active_seconds or 0) + open_stretch
 
 
-def settled(before: FineTuneJobStatus, after: FineTuneJobStatus, *, uid: str, generation: int | None, now: datetime) -> FineTuneJobStatus:
+def settled(before: FineTuneJobStatus, after: FineTuneJobStatus, job: Job, ray_job: RayJobFacts | None, now: datetime) -> FineTuneJobStatus:
     """Return the status after a pass with the time that has been run, if the job has stopped running, and since when it waits.
 
-    An attempt that has ended stalls no more.
+    `ray_job` is that of the attempt that has not ended. An attempt that has ended stalls no more.
     """
     if is_true(after, ConditionType.STALLED) and unfinished(after) is None:
         message = "the attempt has ended"
-        after = set_condition(after, ConditionType.STALLED, "False", Reason.FINISHED, message, generation=generation, now=now)
+        after = set_condition(after, ConditionType.STALLED, "False", Reason.FINISHED, message, generation=job.generation, now=now)
     since, runs_on = running_since(before), running_since(after)
     active = before.active_seconds
     if since is not None and runs_on != since:
         active = round((active_time(before, now)).total_seconds())
-    waits = _waits(after, uid, now)
+    waits = _waits(after, ray_job, job.uid, now)
     return after.model_copy(update={"active_seconds": active, "waiting_since": (before.waiting_since or now) if waits else None})
 
 
-def _waits(status: FineTuneJobStatus, uid: str, now: datetime) -> bool:
+def _waits(status: FineTuneJobStatus, ray_job: RayJobFacts | None, uid: str, now: datetime) -> bool:
     word, running = phase(status), get_condition(status, ConditionType.RUNNING)
     if word is Phase.RUNNING:
-        return not _reported_by_attempt(status)
+        return ray_job is not None and not _reported_in(status, ray_job)
     if word is Phase.RETRYING:
         return not retry_wait(status, now, uid)  # what is left of the attempt before may never go
     accepted = get_condition(status, ConditionType.ACCEPTED)
@@ -60,17 +61,15 @@ def _waits(status: FineTuneJobStatus, uid: str, now: datetime) -> bool:
     return word in WAITS and not queued and not held
 
 
-def _reported_by_attempt(status: FineTuneJobStatus) -> bool:
-    cursor, attempts = Cursor.parse(status.report_cursor), status.attempts
-    return cursor is not None and bool(attempts) and attempts is not None and cursor.attempt == attempts[-1].number
-
-
 def has_reported(situation: Situation) -> bool:
     """Return whether the attempt that has not ended has reported, in the Ray cluster that it runs in."""
-    attempt, ray_job, cursor = situation.attempt, situation.ray_job, Cursor.parse(situation.status.report_cursor)
-    if attempt is None or ray_job is None or cursor is None:
-        return False
-    return (cursor.attempt, cursor.cluster) == (attempt.number, ray_job.cluster)
+    return situation.ray_job is not None and _reported_in(situation.status, situation.ray_job)
+
+
+def _reported_in(status: FineTuneJobStatus, ray_job: RayJobFacts) -> bool:
+    """Return whether the attempt has reported in this RayJob's cluster: a queue that evicts it lets it begin again in another one."""
+    attempt, cursor = unfinished(status), Cursor.parse(status.report_cursor)
+    return attempt is not None and cursor is not None and (cursor.attempt, cursor.cluster) == (attempt.number, ray_job.cluster)
 
 
 def still_waits(situation: Situation) -> bool:

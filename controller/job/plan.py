@@ -30,6 +30,7 @@ from controller.job.policies.unsafe import unsafe
 from controller.job.policies.witnessed import witnessed
 from controller.job.situation import Plan, Situation
 from controller.job.verdict import without_false_ends
+from finetune.api.attempts import unfinished
 from finetune.api.conditions import summarize
 
 Policy = Callable[[Situation], Situation | Plan]
@@ -61,9 +62,10 @@ def plan(observed: Observed, now: datetime, policies: tuple[Policy, ...] = POLIC
     decision = ask(situation, policies)
     if observed.job.deleting:
         return decision
-    generation = observed.job.generation
-    status = settled(observed.job.status, decision.status, uid=observed.job.uid, generation=generation, now=now)
-    return replace(decision, status=summarize(status, generation=generation, now=now))
+    attempt = unfinished(decision.status)
+    ray_job = observed.ray_job_of(attempt) if attempt is not None else None
+    status = settled(observed.job.status, decision.status, observed.job, ray_job, now)
+    return replace(decision, status=summarize(status, generation=observed.job.generation, now=now))
 
 
 def ask(situation: Situation, policies: tuple[Policy, ...]) -> Plan:

@@ -8,7 +8,7 @@ import pytest
 from controller.job.activity import active_time, settled, what_is_waited_for
 from finetune.api.conditions import Reason
 from finetune.api.status import AttemptOutcome, Condition, FineTuneJobStatus
-from tests.controller.job.builders import NOW, attempt, status
+from tests.controller.job.builders import NOW, attempt, job, ray_job, status
 from tests.controller.job.decisions import ended
 
 
@@ -17,7 +17,8 @@ def said(kind: str, value: Any, reason: str = "Starting", since: int = 0, messag
 
 
 def at(seconds: int, before: FineTuneJobStatus, after: FineTuneJobStatus) -> FineTuneJobStatus:
-    return settled(before, after, uid="", generation=1, now=NOW + timedelta(seconds=seconds))
+    number = after.attempts[-1].number if after.attempts else 1
+    return settled(before, after, job(), ray_job(number, cluster="c"), NOW + timedelta(seconds=seconds))
 
 
 RUNS = status(attempt(), conditions=[said("Running", "True", "TrainerRunning")])
@@ -79,6 +80,8 @@ def test_waiting_goes_on_until_the_attempt_reports() -> None:
     assert at(40, running, RUNS.model_copy(update={"report_cursor": "1/c/1"})).waiting_since is None
     other = status(ended(1, AttemptOutcome.FAILED), attempt(2), conditions=RUNS.conditions, report_cursor="1/c/1")
     assert at(50, RUNS, other).waiting_since == NOW + timedelta(seconds=50)
+    elsewhere = RUNS.model_copy(update={"report_cursor": "1/evicted/1"})
+    assert at(60, RUNS, elsewhere).waiting_since == NOW + timedelta(seconds=60)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from controller.job.facts import Missing, Observed
 from finetune.api.status import AttemptOutcome, ConditionType
-from tests.controller.job.builders import attempt, job, observed, pod, ray_job, record_text, status
+from tests.controller.job.builders import NOW, attempt, job, observed, pod, ray_job, record_text, status
 from tests.controller.job.decisions import after, condition, decide, deletion, ended, last_attempt
 
 LIMIT: dict[str, Any] = {"runPolicy": {"pendingDeadlineSeconds": 300}}
@@ -62,6 +62,32 @@ def test_what_was_created_goes_once_the_end_is_written_down() -> None:
     assert last_attempt(late).outcome is AttemptOutcome.FAILED
     tidied = decide(observed(job(**LIMIT, status=after(late)), ray_job(1, "", "Initializing")), 301)
     assert tidied.actions == (deletion(1),)
+
+
+def test_an_attempt_that_a_queue_evicted_and_admitted_again_waits_for_its_first_report_in_the_new_cluster() -> None:
+    known = decide(observed(job(**LIMIT, status=status(attempt())), ray_job(), record=record_text())).status
+    assert known.waiting_since is None
+
+    def later(seconds: int, *words: str, cluster: str = "bot-1-second", record: str | None = None) -> Any:
+        return decide(observed(job(**LIMIT, status=known), ray_job(1, *words, cluster=cluster), record=record), seconds)
+
+    known = later(10, "", "Suspended", cluster="").status
+    assert known.waiting_since is None
+    known = later(20, "", "Initializing").status
+    assert known.waiting_since == NOW + timedelta(seconds=20)
+    # What the evicted cluster reported is no report of this one.
+    known = later(30, record=record_text(sequence=9)).status
+    assert (known.phase, known.waiting_since) == ("Running", NOW + timedelta(seconds=20))
+    assert later(319).due_within == 1
+    late = condition(later(320), ConditionType.FAILED)
+    assert (late.reason, "the trainer's first report" in late.message) == ("PendingDeadlineExceeded", True)
+    assert later(40, record=record_text(cluster="bot-1-second", sequence=1)).status.waiting_since is None
+
+
+def test_a_restart_that_no_pass_saw_is_waited_for_too() -> None:
+    known = decide(observed(job(**LIMIT, status=status(attempt())), ray_job(), record=record_text())).status
+    elsewhere = decide(observed(job(**LIMIT, status=known), ray_job(cluster="bot-1-second")), 10)
+    assert elsewhere.status.waiting_since == NOW + timedelta(seconds=10)
 
 
 @pytest.mark.parametrize(
