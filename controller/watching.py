@@ -35,7 +35,7 @@ from controller.runtime.resources import (
 )
 from controller.runtime.rights import rights
 from controller.runtime.store import Change, Store, StoreState
-from controller.stores import CLAIM_INDEX, EARLIER_INDEX, QUOTA_INDEX, Stores, owner_of, quota_words
+from controller.stores import CLAIM_INDEX, EARLIER_INDEX, QUOTA_INDEX, Stores, earlier_jobs_of, owner_of, quota_words
 
 CONFIG_MAPS_PER_PAGE = 50
 """Each may have a mebibyte, and every attempt has one that the trainer fills."""
@@ -78,9 +78,11 @@ def keys_of_claim(stores: Stores, change: Change) -> Iterable[str]:
 
 
 def keys_of_job(stores: Stores, change: Change) -> Iterable[str]:
-    """Return the key of a job, and of those that name it to start from, if it came, went, ended or has another state."""
+    """Return the key of a job; of those that name it to start from, if it came, went, ended or has another state; and of those that it
+    names, which may be waiting with their deletion, if it has found them, ended or went."""
     waiting = [] if _state(change.old) == _state(change.new) else _keys(stores.jobs.by_index(EARLIER_INDEX, change.key))
-    return (change.key, *waiting)
+    named = [] if _needs(change.old) == _needs(change.new) else list(earlier_jobs_of(change.new or change.old or {}))
+    return (change.key, *waiting, *named)
 
 
 def _state(job: KubeObject | None) -> tuple[object, ...]:
@@ -89,6 +91,11 @@ def _state(job: KubeObject | None) -> tuple[object, ...]:
         return ()
     status, metadata = job.get("status") or {}, job["metadata"]
     return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), status.get("phase")
+
+
+def _needs(job: KubeObject | None) -> tuple[object, ...]:
+    """Return what jobs that this one starts from wait for before they are deleted."""
+    return (*_state(job), ((job or {}).get("status") or {}).get("earlierJobs"))
 
 
 def keys_of_quota(stores: Stores, change: Change) -> Iterable[str]:

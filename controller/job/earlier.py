@@ -1,15 +1,15 @@
-"""The earlier jobs that a job starts from: whether they have succeeded, and which were found before the first attempt.
+"""The earlier jobs that a job starts from: whether they have succeeded, and which were found then.
 
 A job waits until every job that it names has succeeded, whatever became of that one meanwhile: it may be created again, or get more
 attempts. What was found then is kept in status, so that neither a deletion nor another job of the same name changes what an attempt reads.
 Pure. Test: tests/controller/job/test_earlier.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from controller.job.facts import EarlierFacts, Job
 from controller.job.names import output_folder
-from controller.job.parsing import StatusUnreadableError, job_from
+from controller.job.parsing import StatusUnreadableError, is_managed_elsewhere, job_from
 from controller.job.verdict import verdict_on
 from controller.namedjobs import names_of_earlier
 from controller.runtime.resources import KubeObject
@@ -77,6 +77,25 @@ def look_at(job: Job, named: NamedJob, item: KubeObject | None, find: Find) -> E
     return EarlierFacts(EarlierJob(spec_field=named.field, name=earlier.name, uid=earlier.uid, output=claim))
 
 
+def needed_by(item: KubeObject, others: Iterable[KubeObject]) -> tuple[str, ...]:
+    """Return the names of those `others` that will start from this job as it is, and have not written down yet that they found it."""
+    return tuple(other["metadata"]["name"] for other in others if _needs(other, item))
+
+
+def _needs(other: KubeObject, item: KubeObject) -> bool:
+    if other["metadata"].get("deletionTimestamp") or is_managed_elsewhere(other):
+        return False
+    try:
+        job = job_from(other)
+    except StatusUnreadableError:
+        return True  # what it has written down is known to another version of this program, and a deletion is final
+    if job.spec is None or verdict_on(job.status) is not None:
+        return False
+    written = {each.spec_field for each in recorded(job)}
+    named = [each for each in named_jobs(job.spec) if each.name == item["metadata"]["name"] and each.field not in written]
+    return any(look_at(job, each, item, lambda name: None).job is not None for each in named)
+
+
 def waits_for_itself(job: Job, find: Find) -> list[str]:
     """Return the jobs of a circle that this one is part of, by name; empty if it is in none."""
     reached, waiting = [job.name], _names_of(job)
@@ -103,7 +122,7 @@ def folder_of(earlier: EarlierJob) -> str:
 
 
 def run_of(job: Job, named: NamedJob) -> EarlierRun:
-    """Return where an attempt's pods find an earlier job's output; ValueError if it was not found before the first attempt."""
+    """Return where an attempt's pods find an earlier job's output; ValueError if status has none."""
     found = next((each for each in recorded(job) if each.spec_field == named.field), None)
     if found is None:
         raise ValueError(f"{job.namespace}/{job.name}: {named.field}: status does not say which job {named.name} was found")

@@ -137,6 +137,7 @@ class Observed:
     claims in use, by name) come from the API server, not from a cache.
     `unwatched`: the attempt's RayJob has lost its label, so no watch reports it. `refused` lists what the job asks for and the
     administrator does not allow. `held` are progress ConfigMaps, by name and UID, that would outlive the job in their present state.
+    `needed_by` names the jobs that start from this one, which has succeeded, and have not written down yet that they found it.
     """
 
     job: Job
@@ -151,6 +152,7 @@ class Observed:
     unwatched: bool = False
     supports: Supports = Supports()
     held: tuple[tuple[str, str], ...] = ()
+    needed_by: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
     def ray_job_of(self, attempt: Attempt) -> RayJobFacts | None:

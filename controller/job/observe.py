@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from controller.job.earlier import earlier_of
+from controller.job.earlier import earlier_of, needed_by
 from controller.job.facts import EarlierFacts, Job, Missing, Observed, PodFacts, RayJobFacts, Supports
 from controller.job.failures import ray_job_state
 from controller.job.history import rebuilt
@@ -23,7 +23,7 @@ from controller.runtime.errors import NotFound, ResourceAbsent
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, KubeObject, Resource
 from controller.runtime.rights import rights
 from controller.runtime.store import StoreState
-from controller.stores import OWNER_INDEX, Stores
+from controller.stores import EARLIER_INDEX, OWNER_INDEX, Stores
 from finetune.api.attempts import attempt_name, unfinished
 from finetune.api.resolve import FileReference, references
 from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
@@ -82,8 +82,13 @@ async def observe(
         else Supports(),
         held=held(job, reports if report is None else [*reports, report]),
     )
-    may_start = current is None and verdict_on(job.status) is None and not (job.deleting or job.suspended)
-    if not may_start:
+    if verdict_on(job.status) is not None:
+        goes = job.run_policy.ttl_seconds_after_finished is not None
+        return replace(observed, needed_by=needed_by(item, stores.jobs.by_index(EARLIER_INDEX, key))) if goes else observed
+    if current is not None or job.deleting:
+        return observed
+    observed = replace(observed, earlier=earlier_of(job, lambda name: stores.jobs.get(f"{job.namespace}/{name}")))
+    if job.suspended:
         return observed
     return await _with_references(observed, attempt, stores, reader, recent, asks=asks, has_no_past=has_no_past)
 
@@ -93,15 +98,13 @@ async def _with_references(
 ) -> Observed:
     """Return what is known with what the spec refers to: whether it exists and, before a creation, how claims may be mounted."""
     job, modes = observed.job, dict[str, list[str] | None]()
-    earlier = earlier_of(job, lambda name: stores.jobs.get(f"{job.namespace}/{name}"))
     creates = attempt is not None and attempt.start_time is None and observed.kuberay_installed
     if asks and creates and not remains(observed, attempt):
         modes = await (_recent_access_modes(job, recent) if has_no_past else _access_modes(job, reader))
     return replace(
         observed,
         access_modes={name: found for name, found in modes.items() if found is not None},
-        missing=(*await _missing(job, modes, stores, recent, asks=asks), *_missing_of_earlier(job, earlier, modes, stores)),
-        earlier=earlier,
+        missing=(*await _missing(job, modes, stores, recent, asks=asks), *_missing_of_earlier(job, observed.earlier, modes, stores)),
     )
 
 

@@ -20,6 +20,7 @@ from controller.job.policies.going import going
 from controller.job.policies.invalid import invalid
 from controller.job.policies.overdue import overdue
 from controller.job.policies.pending import pending
+from controller.job.policies.remembered import remembered
 from controller.job.policies.reported import reported
 from controller.job.policies.resumed import resumed
 from controller.job.policies.running import running
@@ -42,6 +43,7 @@ POLICIES: tuple[Policy, ...] = (
     expired,
     finished,
     resumed,
+    remembered,
     invalid,
     suspended,
     witnessed,

@@ -119,7 +119,9 @@ class RunPolicy(WireModel):
         " trainer that works reports at least every 75 seconds; give more than the longest training step and checkpoint take.",
     )
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=SECONDS_MAX)] | None = Field(
-        None, description="The job is deleted so long after it has ended; its output stays. Without it, it stays until somebody deletes it."
+        None,
+        description="The job is deleted so long after it has ended, but not before every job that starts from it has noted in its status"
+        " that it has succeeded; its output stays. Without it, it stays until somebody deletes it.",
     )
     managed_by: str | None = Field(
         None,

@@ -231,7 +231,7 @@ class ModelStatus(WireModel):
 
 
 class EarlierJob(JobReference):
-    """A job that the spec names, as it was found before the first attempt. Another one of its name is not taken for it."""
+    """A job that the spec names, as it was found once it had succeeded. Another one of its name is not taken for it."""
 
     spec_field: Annotated[str, Field(max_length=64)] = Field(description="Field that names it: model.fineTuneJob or continueFrom.")
     name: JobName = Field(description="Name of the job.")
@@ -304,7 +304,7 @@ class FineTuneJobStatus(WireModel):
     earlier_jobs: list[EarlierJob] | None = Field(
         None,
         max_length=2,
-        description="The jobs that the spec names, as they were found before the first attempt. They may be deleted since: the claims that"
+        description="The jobs that the spec names, as each was found once it had succeeded. They may be deleted since: the claims that"
         " their results are on must stay.",
     )
     output: OutputStatus | None = Field(None, description="Where the results are.")

@@ -140,6 +140,20 @@ async def test_an_earlier_job_that_comes_changes_its_state_or_goes_concerns_the_
     assert await keys_after(api, change) == [*all_three, *all_three, "team-a/first", *all_three, *all_three]
 
 
+async def test_a_job_that_finds_an_earlier_one_ends_or_goes_concerns_that_one() -> None:
+    api, spec = FakeApi(), {"spec": {"model": {"fineTuneJob": {"name": "first"}}}}
+    api.put(FINE_TUNE_JOBS, item("second") | spec | {"status": {"phase": "Suspended"}})
+
+    def change() -> None:
+        noted = {"phase": "Suspended", "earlierJobs": [{"name": "first"}]}
+        api.put(FINE_TUNE_JOBS, item("second") | spec | {"status": noted})
+        api.put(FINE_TUNE_JOBS, item("second") | spec | {"status": noted | {"progress": {"step": 1}}})
+        api.remove(FINE_TUNE_JOBS, "team-a", "second")
+
+    both = ["team-a/second", "team-a/first"]
+    assert await keys_after(api, change) == [*both, "team-a/second", *both]
+
+
 def quota(hard: str, pods: str = "1", name: str = "few") -> KubeObject:
     hards, used = {"count/rayjobs.ray.io": hard, "pods": "9"}, {"count/rayjobs.ray.io": "1", "pods": pods}
     return {"metadata": {"name": name, "namespace": "team-a"}, "spec": {"hard": hards}, "status": {"used": used}}

@@ -16,7 +16,10 @@ RIGHTS = rights(FINE_TUNE_JOBS, "delete", why="A job is deleted when its runPoli
 
 
 def expired(situation: Situation) -> Situation | Plan:
-    """Delete the job; the garbage collector takes what it owns, and the output stays."""
+    """Delete the job; the garbage collector takes what it owns, and the output stays.
+
+    A job that starts from this one and has not written that down yet would wait for ever; its next change asks for another pass.
+    """
     verdict, seconds, job = verdict_on(situation.status), situation.job.run_policy.ttl_seconds_after_finished, situation.job
     if verdict is None or seconds is None:
         return situation
@@ -27,4 +30,6 @@ def expired(situation: Situation) -> Situation | Plan:
     expires = ended + timedelta(seconds=seconds)
     if expires > situation.now:
         return situation.wake_at(expires)
+    if situation.observed.needed_by:
+        return situation
     return situation.do(*releases(situation), Delete(FINE_TUNE_JOBS, job.name, job.uid)).ends()

@@ -34,8 +34,8 @@ def start(situation: Situation) -> Plan:
     remaining = remains(situation.observed, situation.attempt)
     if remaining:
         return _wait_until_gone(situation, remaining).ends()
-    if attempt is not None and (begun := _with_earlier(situation)) != situation:
-        return _starting(begun, attempt.number).wake_in(SOON).ends()  # what was lost from status is written before it is relied on
+    if attempt is not None and situation.status.earlier_jobs != situation.job.status.earlier_jobs:
+        return _starting(situation, attempt.number).wake_in(SOON).ends()  # what was lost from status is written before it is relied on
     if attempt is not None:
         return _starting(situation, attempt.number).do(CreateAttempt(attempt.number)).ends()
     pause = attempts.retry_wait(situation.status, situation.now, situation.job.uid)
@@ -75,13 +75,7 @@ def _begin(situation: Situation) -> Situation:
     output = output_of(situation.job)
     if situation.status.output is None:
         situation = situation.with_status(output=OutputStatus(uri=output.uri or output.directory))
-    return _starting(_with_earlier(situation), number)
-
-
-def _with_earlier(situation: Situation) -> Situation:
-    """Write down which earlier jobs were found: every attempt starts from those."""
-    found = [earlier.job for earlier in situation.observed.earlier if earlier.job is not None]
-    return situation.with_status(earlier_jobs=found) if found and found != situation.status.earlier_jobs else situation
+    return _starting(situation, number)
 
 
 def _starting(situation: Situation, number: int) -> Situation:

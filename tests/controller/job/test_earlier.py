@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.job.earlier import earlier_of, recorded, run_of, waits_for_itself
+from controller.job.earlier import earlier_of, needed_by, recorded, run_of, waits_for_itself
 from controller.job.facts import EarlierFacts, Job
 from controller.job.objects.attempt import objects_of
 from controller.job.objects.placement import claims
@@ -191,6 +191,62 @@ async def test_a_job_starts_when_the_other_has_succeeded_and_goes_on_without_it(
     assert world.ray_jobs() == ["bot-1"]
     config = next(item for item in world.api.objects(CONFIG_MAPS) if item["metadata"]["name"] == "bot-1-config")
     assert "/mnt/claims/models/team/first-aaaabbbb/model/merged" in config["data"]["config.json"]
+
+
+NEEDS = stored("second", **OF_MODEL)
+
+
+@pytest.mark.parametrize(
+    ("other", "needs"),
+    [
+        (NEEDS, True),
+        (stored("second", **OF_MODEL, runPolicy={"suspend": True}), True),
+        (stored("second", **OF_RUN), True),
+        (stored("second", **OF_MODEL, state=status(earlier_jobs=[pin()]).to_wire()), False),
+        (stored("second", **OF_MODEL, state=status(earlier_jobs=[pin(uid="of-before")]).to_wire()), False),
+        (stored("second", **OF_MODEL, **OF_RUN, state=status(earlier_jobs=[pin()]).to_wire()), True),
+        (stored("second", **OF_MODEL, state=FAILED.to_wire()), False),
+        (deleted(NEEDS), False),
+        (stored("second", **OF_MODEL, runPolicy={"managedBy": "example.com/other"}), False),
+        (stored("second", **OF_MODEL, state={"attempts": "many"}), True),
+        (stored("second", model={"fineTuneJob": {"name": "third"}}), False),
+    ],
+    ids=[
+        "waits", "suspended", "continues", "has found it", "has found one before it", "has found one of two", "has failed", "is deleted",
+        "managed elsewhere", "odd status", "another",
+    ],
+)  # fmt: skip
+def test_a_job_is_needed_until_those_that_start_from_it_have_found_it(other: KubeObject, needs: bool) -> None:
+    assert needed_by(stored(state=SUCCEEDED), [other]) == (("second",) if needs else ())
+
+
+@pytest.mark.parametrize(
+    "item",
+    [stored(state=FAILED.to_wire()), stored(state=SUCCEEDED, output__export=["adapter"])],
+    ids=["failed", "no model"],
+)
+def test_a_job_that_nothing_can_start_from_is_not_needed(item: KubeObject) -> None:
+    assert needed_by(item, [NEEDS]) == ()
+
+
+async def test_a_suspended_job_starts_from_one_that_its_time_to_live_has_removed() -> None:
+    world = World(**OF_MODEL, runPolicy={"suspend": True})
+    world.api.put(FINE_TUNE_JOBS, stored(state=SUCCEEDED, runPolicy={"ttlSecondsAfterFinished": 0}))
+    world.catch_up()
+
+    async def first_is_there() -> bool:
+        world.catch_up()
+        await world.reconciler.reconcile("team/first")
+        return any(item["metadata"]["name"] == "first" for item in world.api.objects(FINE_TUNE_JOBS))
+
+    assert await first_is_there()
+    await world.step()
+    assert world.status["earlierJobs"][0]["uid"] == FIRST_UID
+    assert not await first_is_there()
+    world.change_job({"runPolicy": {"suspend": False}})
+    for _ in range(3):
+        await world.step()
+    assert world.ray_jobs() == ["bot-1"]
 
 
 async def test_a_claim_that_is_gone_is_named_with_the_job_that_wrote_to_it() -> None:

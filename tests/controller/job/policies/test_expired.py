@@ -31,6 +31,14 @@ def test_the_job_is_deleted_when_its_time_is_over(seconds: int | None, passed: i
     assert (decision.actions, decision.requeue_after) == (actions, again)
 
 
+def test_a_job_that_another_one_has_yet_to_find_stays() -> None:
+    policy = {"ttlSecondsAfterFinished": 60}
+    decision = decide(observed(job(runPolicy=policy, status=over()), needed_by=("second",)), 10**6)
+    assert (decision.actions, decision.requeue_after) == ((), None)
+    early = decide(observed(job(runPolicy=policy, status=over()), needed_by=("second",)), 59)
+    assert early.requeue_after == 1
+
+
 def test_a_job_that_goes_on_is_never_deleted() -> None:
     decision = decide(observed(job(runPolicy={"ttlSecondsAfterFinished": 0}, status=status(attempt())), ray_job()), 10**6)
     assert DELETION not in decision.actions
