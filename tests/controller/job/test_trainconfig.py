@@ -55,7 +55,7 @@ def test_every_place_is_listed_with_its_field() -> None:
 def test_resolving_replaces_places_by_paths_and_nothing_else() -> None:
     resolved = resolve(spec_of(**EVERYTHING), lambda reference: f"/files/{reference.field}")
     wire = resolved.to_wire()
-    assert wire["model"] == {"path": "/files/model"}
+    assert wire["model"] == {"path": "/files/model", "initialization": "pretrained"}
     assert wire["data"]["train"] == [
         {"path": "/files/data.train[0]", "columns": {"prompt": "q"}},
         {"huggingFace": {"name": "org/set", "split": "train"}},
