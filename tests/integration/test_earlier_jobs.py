@@ -85,6 +85,22 @@ async def test_what_the_trainer_says_of_the_earlier_job_is_in_status_and_the_del
     assert await operator.has_condition("second", "Accepted", "True")
 
 
+async def test_a_suspended_job_finds_the_earlier_one_before_its_time_to_live_removes_it(operator: Operator) -> None:
+    await operator.create(resource("second", continueFrom={"fineTuneJob": "first"}, runPolicy={"suspend": True}))
+    first = await operator.create(resource("first", output=MERGED, runPolicy={"ttlSecondsAfterFinished": 0}))
+    await report(operator, await started(operator, "first"), outcome=SUCCESS, stage="Finished")
+    await operator.end_ray_job("first-1", jobStatus="SUCCEEDED", jobDeploymentStatus="Complete")
+
+    async def gone() -> bool:
+        return await operator.find(FINE_TUNE_JOBS, "first") is None
+
+    await operator.run_until(gone, "first is deleted")
+    status = await operator.status("second")
+    assert (status["phase"], status["earlierJobs"][0]["uid"]) == ("Suspended", first["metadata"]["uid"])
+    await operator.client.patch(FINE_TUNE_JOBS, "second", operator.namespace, {"spec": {"runPolicy": {"suspend": False}}})
+    await started(operator, "second")
+
+
 async def test_the_job_to_start_from_cannot_be_changed_nor_be_the_job_itself(operator: Operator) -> None:
     await operator.create(resource("second", continueFrom={"fineTuneJob": "first"}))
     with pytest.raises(Invalid, match="continueFrom: cannot be changed once the job exists"):
