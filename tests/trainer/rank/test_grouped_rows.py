@@ -22,6 +22,7 @@ from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
 from trainer.objectives.base import probed_forward
 from trainer.objectives.classification import ClassBatch, ClassificationObjective
+from trainer.objectives.penalties import Penalties
 from trainer.rank.rows import Batches
 from trainer.text.pieces import pieces_of
 from trainer.training.loop import backward
@@ -110,7 +111,7 @@ def test_the_gradient_of_a_step_does_not_depend_on_its_micro_batches(micro: int)
         config = train_config(training=training(grouped=True, micro=micro))
         batches = Batches(cast(Any, SimpleNamespace(objective=OBJECTIVE)), config, texts(), None, engine).prepare(4).batches
         assert len(batches.micro_batches) == -(-BATCH // micro)
-        backward(engine, OBJECTIVE, forward, cast(Any, batches), 0.0)
+        backward(engine, OBJECTIVE, forward, cast(Any, batches), Penalties())
         return torch.cat([values.flatten() for values in engine.full_gradients().values()])
 
     whole = gradient(BATCH)

@@ -14,7 +14,8 @@ def test_defaults_are_filled_in_and_what_was_left_to_the_machine_is_resolved() -
     assert used["training"]["seed"] == 42
     assert (used["training"]["learningRate"], used["training"]["precision"]) == (2e-4, "bfloat16")
     assert used["training"]["packing"] == "always"
-    assert used["method"]["lora"] == {"rank": 4, "alpha": 32, "dropout": 0.0, "targetModules": "all-linear", "quantization": None}
+    defaults = {"alpha": 32, "dropout": 0.0, "targetModules": "all-linear", "quantization": None, "useRslora": False, "useDora": False}
+    assert used["method"]["lora"] == {"rank": 4, **defaults}
     assert used["regularization"]["weightDecay"] == 0.0
     assert used["evaluation"]["everySteps"] == 7
     assert {"perplexity", "bleu"} <= set(used["evaluation"]["metrics"])
