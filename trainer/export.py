@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from finetune.api.adaptation import CORPUS
 from finetune.api.errors import InputError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS
-from finetune.api.results import MODEL, REPORT, read_report
+from finetune.api.results import ADAPTATION, MODEL, REPORT, read_report
 from finetune.api.sections import Export, Method, Regularization
 from finetune.api.sources import Initialization, ModelSource
 from finetune.api.tasks import TaskName
@@ -191,12 +192,23 @@ def state_of(saved: SavedState) -> tuple[RunState, torch.dtype]:
 
 def base_of(request: ExportOptions, recorded: Ownership, state: RunState) -> LocatedModel:
     """Find the base model and check that its weights are those that were trained."""
-    located = _locate(request, recorded.lineage["model"], state.revision)
+    if request.base is None and (recorded.lineage.get("domainAdaptation") or {}).get("corpus") is not None:
+        located = _of_corpus(request.run)
+    else:
+        located = _locate(request, recorded.lineage["model"], state.revision)
     digest, wanted = weights_digest(located), state.weights
     if digest != wanted:
         problem = f"the weights in {located.path} ({digest}) are not those that the run was trained on ({wanted})"
         raise InputError("--base" if request.base else located.field, problem, "name the folder of the right ones with --base")
     return located
+
+
+def _of_corpus(run: Path) -> LocatedModel:
+    """Find the model that learned a corpus before the run's task."""
+    try:
+        return locate(ModelSource(path=str((run / ADAPTATION / MODEL / Export.MERGED.value).absolute())))
+    except InputError as error:
+        raise InputError(CORPUS, error.problem, "restore the model that learned the corpus, or name its folder with --base") from error
 
 
 def _locate(request: ExportOptions, model: dict[str, Any], revision: str | None) -> LocatedModel:

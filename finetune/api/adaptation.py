@@ -1,4 +1,4 @@
-"""The section of a job that adapts a model to a domain and bounds what it forgets: replay, general texts, a budget, a sweep.
+"""The section of a job that adapts a model to a domain and bounds what it forgets: a corpus, replay, general texts, a budget, a sweep.
 
 The trainer reads it as the user wrote it, but for the paths of its sources. A sentence under each field is its documentation: it
 appears in the CRD and so in `kubectl explain`. Tests: tests/finetune/api/test_adaptation.py, tests/integration/test_malformed_jobs.py.
@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from finetune.api.base import Rule, WireModel
-from finetune.api.sources import Source
+from finetune.api.base import Rule, WireModel, exactly_one
+from finetune.api.sources import Fraction, Source
 
 SOURCES_MAX = 8
 """Sources of a list; the API server bounds what the rules of all sources may cost together."""
@@ -18,6 +18,7 @@ SWEEP_MAX = 9
 Between = Annotated[float, Field(gt=0, lt=1)]
 REPLAY, GENERAL, DOMAIN = "domainAdaptation.replay", "domainAdaptation.generalEvaluation", "domainAdaptation.domainEvaluation"
 """The fields that name rows, as the trainer calls their data sets."""
+CORPUS = "domainAdaptation.corpus"
 
 
 class Replay(WireModel):
@@ -36,9 +37,36 @@ class Replay(WireModel):
     )
 
 
+class Corpus(WireModel):
+    """Plain texts of the domain that the model learns before the task (Gururangan et al. 2020, arXiv:2004.10964)."""
+
+    sources: list[Source] = Field(min_length=1, max_length=SOURCES_MAX, description="Sources of plain texts.")
+    epochs: Annotated[float, Field(gt=0, le=1000)] | None = Field(None, description="Passes over the texts.")
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="Optimizer steps, instead of epochs.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Peak learning rate. Default: training.learningRate."
+    )
+    max_sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] | None = Field(
+        None, description="Tokens of a piece of a text. Default: training.maxSequenceLength."
+    )
+    validation_fraction: Fraction = Field(0.05, description="Share of the texts that choose the best weights of this stage.")
+    test_fraction: Fraction = Field(
+        0.05, description="Share of the texts that this stage is measured on, beside domainEvaluation, if that is given."
+    )
+
+    rules = (exactly_one("epochs", "max_steps", what=CORPUS),)
+
+
 class DomainAdaptation(WireModel):
     """Adapt to a domain, and measure and bound what is forgotten of others."""
 
+    corpus: Corpus | None = Field(
+        None,
+        description="Plain texts of the domain that are learned before the task, in a run of its own below the output (adaptation): an"
+        " encoder fills in masked words, a causal model predicts the next token; an encoder-decoder is refused. Its model is what the task"
+        " begins with. The job's method, training, weightDecay and dropout hold in it, and what this section says: replay has plain texts"
+        " then, and texts are measured, bounded and swept in it alone. The report's base figures stay those of the untouched model.",
+    )
     replay: Replay | None = Field(None, description="Rows of other domains that are mixed into training.")
     general_evaluation: list[Source] | None = Field(
         None,
@@ -69,9 +97,9 @@ class DomainAdaptation(WireModel):
 
     rules = (
         Rule(
-            "has(self.replay) || has(self.generalEvaluation) || has(self.domainEvaluation)",
-            lambda section: any((section.replay, section.general_evaluation, section.domain_evaluation)),
-            "domainAdaptation: give at least one of replay, generalEvaluation, domainEvaluation",
+            "has(self.corpus) || has(self.replay) || has(self.generalEvaluation) || has(self.domainEvaluation)",
+            lambda section: any((section.corpus, section.replay, section.general_evaluation, section.domain_evaluation)),
+            "domainAdaptation: give at least one of corpus, replay, generalEvaluation, domainEvaluation",
         ),
         Rule(
             "!has(self.maxGeneralPerplexityIncreasePercent) || has(self.generalEvaluation)",

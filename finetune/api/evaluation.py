@@ -61,6 +61,7 @@ class Ablation(StrEnum):
     EARLY_STOPPING = "earlyStopping"
     PRETRAINING = "pretraining"
     """Trained from random weights; needs method.full."""
+    DOMAIN_ADAPTATION = "domainAdaptation"
     DATA = "data"
     """Trained on shares of the rows, not without them."""
 
@@ -101,7 +102,8 @@ class Evaluation(WireModel):
         " augmentation, weightDecay and dropout: without it (dropout is what the job sets, not what the model has of its own),"
         " for as many steps, which are more epochs where augmentation copies rows."
         " pretraining: from random weights (method.full only)."
-        " earlyStopping: to the end, with the last weights. None has the budget of domainAdaptation."
+        " earlyStopping: to the end, with the last weights. domainAdaptation: from the untouched model, without corpus and replay."
+        " None has the budget of domainAdaptation."
         " data: on 25 % and on 50 % of the training rows, for as many epochs; each costs its share of the job's own training,"
         " every other one as much as that again.",
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from finetune.api.adaptation import DOMAIN, GENERAL, REPLAY, DomainAdaptation
+from finetune.api.adaptation import CORPUS, DOMAIN, GENERAL, REPLAY, DomainAdaptation
 from finetune.api.augmentation import Augmentation
 from finetune.api.earlierjobs import Continued, EarlierRun
 from finetune.api.evaluation import Evaluation
@@ -144,9 +144,10 @@ def _resolve_adaptation(section: DomainAdaptation, resolve_file: ResolveFile) ->
     def all_of(field: str, sources: Sequence[Source]) -> list[Source]:
         return [_resolve_source(source, f"{field}[{index}]", resolve_file) for index, source in enumerate(sources)]
 
-    replay, general, domain = section.replay, section.general_evaluation, section.domain_evaluation
+    corpus, replay, general, domain = section.corpus, section.replay, section.general_evaluation, section.domain_evaluation
     return section.model_copy(
         update={
+            "corpus": corpus and corpus.model_copy(update={"sources": all_of(f"{CORPUS}.sources", corpus.sources)}),
             "replay": replay and replay.model_copy(update={"sources": all_of(f"{REPLAY}.sources", replay.sources)}),
             "general_evaluation": general and all_of(GENERAL, general),
             "domain_evaluation": domain and all_of(DOMAIN, domain),

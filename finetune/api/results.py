@@ -18,6 +18,8 @@ MEASUREMENT = "measurement.json"
 """What the figures on the test rows were computed from, row by row, so that runs can be compared pair by pair."""
 ABLATIONS = "ablations"
 """Folder of the control runs."""
+ADAPTATION, BASE_ONLY = "adaptation", "adaptation/base"
+"""Folders of the run that learns domainAdaptation.corpus, and of the one that measures the untouched model."""
 KEPT = {"predictions": PREDICTIONS, "measurement": MEASUREMENT}
 """Files that a report names, by the member that does."""
 SMALL_FILES = {Export.ADAPTER: "adapter_config.json", Export.MERGED: "config.json"}

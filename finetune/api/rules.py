@@ -11,7 +11,7 @@ from finetune.api.base import Rule
 from finetune.api.metrics import MetricName, Needs
 from finetune.api.sections import Export
 from finetune.api.sources import Initialization
-from finetune.api.tasks import TASKS, ModelFamily, TaskFacts, in_words
+from finetune.api.tasks import TASKS, ModelFamily, TaskFacts, TaskName, in_words
 
 ADAPTER_NEEDS_LORA = Rule(
     "!has(self.output.export) || !self.output.export.exists(e, e == 'adapter') || !has(self.method.full)",
@@ -99,6 +99,24 @@ COMPARING_TWO_PASSES = tuple(
     if any(set(route.measured_from) & {Needs.CLASSES, Needs.SPANS} for route in facts.routes if route.family is ModelFamily.ENCODER)
 )
 """Tasks in which an encoder chooses one of few things, where R-Drop is defined."""
+CORPUS = "has(self.domainAdaptation) && has(self.domainAdaptation.corpus)"
+
+
+def _has_corpus(spec: Any) -> bool:
+    return spec.domain_adaptation is not None and spec.domain_adaptation.corpus is not None
+
+
+CORPUS_BEFORE_A_TASK = Rule(
+    f"self.task != 'language-modeling' || !({CORPUS})",
+    lambda spec: spec.task is not TaskName.LANGUAGE_MODELING or not _has_corpus(spec),
+    "domainAdaptation.corpus: the texts that task language-modeling learns are data.train; name them there",
+)
+CORPUS_FROM_THE_BEGINNING = Rule(
+    f"!has(self.continueFrom) || !({CORPUS})",
+    lambda spec: spec.continue_from is None or not _has_corpus(spec),
+    "domainAdaptation.corpus: a job that continues another one learns no corpus first; begin with that job's model (model.fineTuneJob)",
+)
+
 R_DROP_NEEDS_CHOICES = Rule(
     "!has(self.regularization) || self.regularization.rDropAlpha == 0.0"
     f" || self.task in [{', '.join(repr(name.value) for name in COMPARING_TWO_PASSES)}]",

@@ -18,6 +18,8 @@ from finetune.api.rules import (
     ADAPTER_NEEDS_LORA,
     BASE_KL_NEEDS_LORA,
     COMPILES_PLAIN_LAYERS,
+    CORPUS_BEFORE_A_TASK,
+    CORPUS_FROM_THE_BEGINNING,
     DORA_NEEDS_WHOLE_WEIGHTS,
     LAYERWISE_NEEDS_FULL,
     OFFLOAD_NEEDS_GPUS,
@@ -148,7 +150,9 @@ class FineTuneJobSpec(WireModel):
     regularization: Regularization | None = Field(None, description="What keeps the model from learning the rows by heart.")
     augmentation: Augmentation | None = Field(None, description="How training texts are varied.")
     evaluation: Evaluation | None = Field(None, description="What is measured, and when.")
-    domain_adaptation: DomainAdaptation | None = Field(None, description="What keeps the model from forgetting what it could do.")
+    domain_adaptation: DomainAdaptation | None = Field(
+        None, description="How the model adapts to a domain, and what keeps it from forgetting others."
+    )
     distributed: Distributed | None = Field(None, description="How training is spread over workers.")
     resources: Resources | None = Field(None, description="Resources of one worker pod.")
     checkpoint: CheckpointPolicy | None = Field(None, description="When training state is saved.")
@@ -172,6 +176,8 @@ class FineTuneJobSpec(WireModel):
         COMPILES_PLAIN_LAYERS,
         BASE_KL_NEEDS_LORA,
         R_DROP_NEEDS_CHOICES,
+        CORPUS_BEFORE_A_TASK,
+        CORPUS_FROM_THE_BEGINNING,
         *TASK_RULES,
         BATCH_DIVIDES,
     )

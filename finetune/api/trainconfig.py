@@ -28,10 +28,18 @@ LINEAGE_FIELDS = (
 )  # fmt: skip
 
 
+class AdaptedModel(WireModel):
+    """The model that learned domainAdaptation.corpus, made from the one that the job names: the folder in which it was exported."""
+
+    path: str
+
+
 class RunModel(ModelSource):
     """The pre-trained model of a run. That of an earlier job is a path, with the job that made it."""
 
     fine_tune_job: EarlierRun | None = None
+    adapted: AdaptedModel | None = None
+    """What the run begins with instead of the model named, once a corpus was learned."""
 
     rules = ()  # the spec's own hold for what the user wrote
 
@@ -89,6 +97,8 @@ class DerivedRun(WireModel):
     """Nobody uses its model: no export, no answers, and no checkpoint once its figures are there."""
     last_weights: bool = False
     """The last weights are the result, whichever were best on the validation rows."""
+    base_only: bool = False
+    """Nothing is trained: the base model is measured, for a run that begins with another one."""
 
 
 class TrainConfig(WireModel):
@@ -128,6 +138,12 @@ class TrainConfig(WireModel):
         return self.on_cluster or self.dashboard
 
     @property
+    def adaptation(self) -> DomainAdaptation | None:
+        """What of domainAdaptation holds in this run: nothing of a section with a corpus, for whose own run the rest is meant."""
+        section = self.domain_adaptation
+        return None if section is None or section.corpus is not None else section
+
+    @property
     def exports(self) -> list[Export]:
         """Forms of the model to write; by default the adapter of a LoRA run, else the whole model."""
         if self.output.export is not None:
@@ -164,10 +180,11 @@ class TrainConfig(WireModel):
         """Return the fields that a checkpoint's continuation must share, in wire form.
 
         Where files lie is left out, so that a folder may be moved: what is in them is compared instead (rows, weights). So is what is
-        measured by other runs: it changes nothing about this one.
+        measured by other runs: it changes nothing about this one. So is what another run makes of the model named, which has a lineage.
         """
         wire = self.to_wire()
         wire["evaluation"].pop("ablations", None)
+        wire["model"].pop("adapted", None)
         return {name: _without_paths(wire.get(name)) for name in LINEAGE_FIELDS}
 
     def lineage_digest(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.api.adaptation import CORPUS, REPLAY
 from finetune.api.errors import InputError
 from finetune.api.evaluation import DATA_SHARES, Ablation
 from finetune.api.results import ABLATIONS, REPORT
@@ -101,6 +102,20 @@ def _pretraining(config: TrainConfig) -> dict[str, Any]:
     return {"model.initialization": Initialization.PRETRAINED.value} if whole and pretrained else {}
 
 
+def _adaptation(config: TrainConfig) -> dict[str, Any]:
+    section = config.domain_adaptation
+    parts = {} if section is None else {CORPUS: section.corpus, REPLAY: section.replay}
+    return {field: part.to_wire() for field, part in parts.items() if part is not None}
+
+
+def _without_adaptation(config: TrainConfig, _: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the model as it was named; without a corpus, for which the section is meant then, texts are measured as before."""
+    section = config.domain_adaptation
+    measures = section is not None and section.corpus is None and (section.general_evaluation or section.domain_evaluation)
+    rest = section.changed(replay=None, max_general_perplexity_increase_percent=None, sweep=None) if section and measures else None
+    return {"model": config.model.changed(adapted=None), "domain_adaptation": rest}
+
+
 PARTS = {
     Ablation.AUGMENTATION: Part("augmentation", _augmentation, _without_augmentation),
     Ablation.WEIGHT_DECAY: Part(
@@ -108,9 +123,10 @@ PARTS = {
     ),
     Ablation.PRETRAINING: Part(
         "pre-trained weights, all of which are trained (method.full),", _pretraining,
-        lambda config, _: {"model": config.model.changed(initialization=Initialization.RANDOM)},
+        lambda config, _: {"model": config.model.changed(initialization=Initialization.RANDOM, adapted=None)},
     ),
     Ablation.DROPOUT: Part("dropout of its own", _dropout, _without_dropout),
+    Ablation.DOMAIN_ADAPTATION: Part("corpus and no replay", _adaptation, _without_adaptation),
     Ablation.EARLY_STOPPING: Part("early stopping", _stopping, _without_early_stopping, last_weights=True),
 }  # fmt: skip
 

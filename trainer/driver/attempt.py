@@ -26,6 +26,7 @@ from finetune.api.trainconfig import TrainConfig
 from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
 from trainer.driver.ablations import ablation_plan
 from trainer.driver.continuing import begin_where_another_ended, continued_by, refuse_control_runs
+from trainer.driver.corpus import with_corpus
 from trainer.driver.derived import OWN, Done, PartOfRecord, Plan, Planned
 from trainer.driver.exits import Exit, exit_of, failed_for_good, interrupted
 from trainer.driver.finished import print_report, progress_of, update_from_report
@@ -107,7 +108,7 @@ def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock:
 def plan_of(config: TrainConfig) -> Plan:
     """Return which runs a job is made of; raises InputError for settings that ask for one that cannot be."""
     refuse_control_runs(config)
-    return ablation_plan(config)
+    return with_corpus(config, ablation_plan(config))
 
 
 class Job:
@@ -121,6 +122,8 @@ class Job:
     def run(self, config: TrainConfig) -> str:
         """Train what is not finished; return the closing words."""
         plan = self._plan
+        if not plan.begun(config):
+            plan.ahead(config)
         for planned in plan.before:
             self._further(planned, config)
         main = plan.main(config, self._finished)
@@ -140,7 +143,9 @@ class Job:
         """Train a further run unless it is finished; return whether it was trained."""
         config = planned.configure(base, self._finished)
         one = self._run_of(config, PartOfRecord(self._publisher, planned.name))
-        failed = self._failure_of(one, control=figures_only(config))
+        control = figures_only(config) and not (config.derived is not None and config.derived.base_only)
+        with planned.naming_fields_of_the_job():
+            failed = self._failure_of(one, control=control)
         place = output_place(config.output)
         self._finished[planned.name] = Done(config, {} if failed else read_report(place) or {}, failed)
         if failed:
@@ -267,6 +272,7 @@ def inspect(config: TrainConfig) -> str:
     directory = Path(config.output.directory)
     plan = plan_of(config)
     Ownership.of(config, {}).check_configuration()
+    config = plan.today(config)
     with data_of_a_check(directory) as data:
         inputs = check_inputs(config, data, rehearse_here=False)
         plan.check(config, inputs)
@@ -275,6 +281,8 @@ def inspect(config: TrainConfig) -> str:
         if earlier is not None:
             earlier.check(ownership)
         for line in inputs.describe(config):
+            print(line)
+        for line in plan.ahead(config):
             print(line)
         for planned in (*plan.before, *plan.after):
             print(f"further run {planned.name}")

@@ -5,11 +5,13 @@ not trained again once it is finished. Their progress goes into the job's record
 Test: tests/trainer/driver/test_derived.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
 
+from finetune.api.errors import InputError
 from finetune.api.record import Stage, TrainingProgress
 from finetune.api.sections import Export
 from finetune.api.trainconfig import DerivedRun, OutputFolder, TrainConfig
@@ -52,6 +54,22 @@ class Planned:
 
     Made by `derived`.
     """
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """The user's names of fields that its configuration has under other names."""
+
+    def in_fields_of_the_job(self, text: str) -> str:
+        """Return a text in which fields have the names that they have in the job."""
+        for own, given in self.fields.items():
+            text = text.replace(own, given)
+        return text
+
+    @contextmanager
+    def naming_fields_of_the_job(self) -> Iterator[None]:
+        """Raise InputErrors of this run with the names that fields have in the job."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(*map(self.in_fields_of_the_job, (error.field, error.problem, error.fix))) from error
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,12 @@ class Plan:
 
     before: Sequence[Planned] = ()
     after: Sequence[Planned] = ()
+    ahead: Callable[[TrainConfig], Sequence[str]] = lambda _: ()
+    """Checks the input of the runs before the job's own, which may hold results; returns what there is to say of it, a line each."""
+    begun: Callable[[TrainConfig], bool] = lambda _: True
+    """Whether these runs have begun, so that their input was checked."""
+    today: Callable[[TrainConfig], TrainConfig] = lambda config: config
+    """Returns the configuration that the job's own run would have if it began with what the runs before it have made so far."""
     main: Callable[[TrainConfig, Finished], TrainConfig] = lambda config, _: config
     """Returns the configuration of the job's own run, which may begin with what a run before it has made."""
     check: Callable[[TrainConfig, Inputs], None] = lambda *_: None
@@ -68,7 +92,7 @@ class Plan:
     """Puts the figures of the runs after the job's own into its report, and shows them."""
 
 
-def derived(main: TrainConfig, name: str, folder: str, *, figures_only: bool = False, last_weights: bool = False,
+def derived(main: TrainConfig, name: str, folder: str, *, figures_only: bool = False, last_weights: bool = False, base_only: bool = False,
             export: Sequence[Export] | None = None, **changes: Any) -> TrainConfig:  # fmt: skip
     """Return the configuration of a further run in a folder below the job's own output; `changes` are fields of TrainConfig.
 
@@ -86,7 +110,9 @@ def derived(main: TrainConfig, name: str, folder: str, *, figures_only: bool = F
         "checkpoint": main.checkpoint.changed(keep=1) if figures_only else main.checkpoint,
         **changes,
         "output": output,
-        "derived": DerivedRun(name=name, main=main.output.directory, figures_only=figures_only, last_weights=last_weights),
+        "derived": DerivedRun(
+            name=name, main=main.output.directory, figures_only=figures_only, last_weights=last_weights, base_only=base_only
+        ),
     }
     return main.changed(**fields)
 

@@ -34,7 +34,7 @@ def merged_card(origin: Origin, kind: str | None, *, frozen: bool = False) -> st
 
 def _card(origin: Origin, form: str, made: str, code: list[str], on_base: list[str], *, adapter: bool) -> str:
     report, located = origin.report, origin.located
-    base = located.name if located.request.name is not None or located.revision is not None else None
+    base = located.request.name  # of a model that learned a corpus too, whose own name is a folder
     model = Described(origin.job, origin.task, origin.family, adapter, base, license_beside(located.path))
     use = Use(bool(getattr(origin.tokenizer, "chat_template", None)), origin.wording, _new_tokens(origin))
     parts = [

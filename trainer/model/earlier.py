@@ -14,11 +14,25 @@ from finetune.api.sources import CLAIMS_DIRECTORY, ModelSource
 from finetune.api.trainconfig import RunModel
 
 FIELD = "model.fineTuneJob"
+ADAPTER_NEEDS_STAGE = (
+    "output.export: the adapter belongs to the model that learned domainAdaptation.corpus, which has to be kept (adaptation/model/merged in"
+    " the output); export merged for a model that needs no other"
+)
 
 
 def earlier_run(model: ModelSource) -> EarlierRun | None:
     """Return the earlier job whose model this is, None for a model from elsewhere."""
     return model.fine_tune_job if isinstance(model, RunModel) else None
+
+
+def adapted_folder(model: ModelSource) -> str | None:
+    """Return the folder of the model that learned a corpus in place of this one, None where none was."""
+    return model.adapted.path if isinstance(model, RunModel) and model.adapted is not None else None
+
+
+def untouched(model: ModelSource) -> ModelSource:
+    """Return the request for the model as it was before it learned a corpus."""
+    return model.model_copy(update={"adapted": None}) if adapted_folder(model) is not None else model
 
 
 def field_of(model: ModelSource) -> str:
@@ -35,12 +49,12 @@ def source_of(model: ModelSource, path: Path) -> str:
 
 
 def made_by(model: ModelSource, digest: str) -> FineTunedModel | None:
-    """Return which model of which earlier job has weights of this digest; None for a model from elsewhere.
+    """Return which model of which earlier job has weights of this digest; None for a model from elsewhere, or that learned a corpus since.
 
     Raises InputError where the earlier job's report says that it exported other weights.
     """
     earlier = earlier_run(model)
-    if earlier is None:
+    if earlier is None or adapted_folder(model) is not None:  # what learned a corpus is no longer what the earlier job made
         return None
     exported = _exported(earlier)
     recorded = exported.get("digest")  # a report of a version that recorded none has nothing to compare with

@@ -3,13 +3,13 @@
 Reads only safetensors and runs no code of the model's repository. Test: tests/trainer/model/test_load.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import transformers
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from finetune.api.errors import InputError
 from finetune.api.record import ModelProvenance
@@ -19,7 +19,7 @@ from trainer.model.earlier import made_by
 from trainer.model.faults import FIX, first_line
 from trainer.model.folder import weight_files
 from trainer.model.head import POOLER, has_head, head_of, is_class_of
-from trainer.model.location import LocatedModel, ModelKind, folder_of
+from trainer.model.location import LocatedModel, ModelKind, folder_of, untouched_folder
 from trainer.model.quantization import check_available, in_words, load_options, settle
 from trainer.model.weights import parameter_count, weights_digest
 from trainer.objectives.family import Family
@@ -76,6 +76,7 @@ def load_with_names(
                 **family.settings,
                 **options,
             )
+            missing = set(info["missing_keys"]) - _carried_over(model, located, info["missing_keys"], dtype)
             begun_again = new_head and saved is not None and is_class_of(saved, family)
             if begun_again:
                 _begin_again(model)
@@ -84,11 +85,11 @@ def load_with_names(
     # transformers fills in random numbers for what does not fit, and only warns.
     head = tuple(f"{name}." for name in head_of(model)) if new_head else ()
     kept = tuple(name for name in head if name.endswith(f"{POOLER}."))
-    missing, mismatched = (
+    absent, mismatched = (
         {name for name in names if not name.startswith(head)} if head else names
-        for names in (set(info["missing_keys"]), {str(key[0]) for key in info["mismatched_keys"]})
+        for names in (missing, {str(key[0]) for key in info["mismatched_keys"]})
     )
-    faults = [("lack", missing - mismatched), ("have another shape for", mismatched)]
+    faults = [("lack", absent - mismatched), ("have another shape for", mismatched)]
     for fault, names in faults:
         if names:
             problem = f"the weights in {located.path} {fault} {len(names)} tensors of the architecture, such as {min(names)}"
@@ -96,8 +97,28 @@ def load_with_names(
     if quantization is not None:
         settle(model)
     drawn_again = [name for name, _ in model.named_parameters() if begun_again and name.startswith(head) and not name.startswith(kept)]
-    new = {*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"]), *drawn_again}
+    new = {*missing, *(str(key[0]) for key in info["mismatched_keys"]), *drawn_again}
     return model, WeightNames(tuple(sorted(new)), tuple(sorted(info["unexpected_keys"])))
+
+
+def _carried_over(model: PreTrainedModel, located: LocatedModel, missing: Iterable[str], dtype: torch.dtype) -> set[str]:
+    """Take the pooler, which a model that fills in words does without, from the weights that learned the corpus; return the names.
+
+    Not of a model that ranks share (ZeRO stage 3), whose pooler is new.
+    """
+    prefix = f"{model.base_model_prefix}."
+    names = {name for name in missing if name.startswith(f"{prefix}{POOLER}.") and not hasattr(model.get_parameter(name), "ds_id")}
+    folder = untouched_folder(located) if names else None
+    if folder is None:
+        return set()
+    with torch.random.fork_rng(), torch.no_grad():
+        before, info = AutoModel.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+        carried = {name for name in names if name.removeprefix(prefix) not in info["missing_keys"]}
+        for name in carried:
+            model.get_parameter(name).copy_(before.get_parameter(name.removeprefix(prefix)))
+    return carried
 
 
 def _begin_again(model: PreTrainedModel) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from finetune.api.adaptation import CORPUS
 from finetune.api.errors import InputError
 from finetune.api.sources import Initialization, ModelSource
 from trainer.hub import models as hub
 from trainer.model import package
-from trainer.model.earlier import field_of, source_of
+from trainer.model.earlier import adapted_folder, field_of, source_of, untouched
 from trainer.model.folder import check_folder
 from trainer.model.gguf import cached_folder, dequantized_folder
 
@@ -49,7 +50,7 @@ class LocatedModel:
     @property
     def draws(self) -> bool:
         """Whether the job asks for random weights in place of those that lie there."""
-        return self.request.initialization is Initialization.RANDOM
+        return self.request.initialization is Initialization.RANDOM and adapted_folder(self.request) is None
 
     def pinned(self) -> ModelSource:
         """Return the request that finds the same weights on another node: with the hub's commit, otherwise unchanged."""
@@ -63,6 +64,9 @@ def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
     tokenizer. Where all weights will be random no weight file is asked for, anywhere.
     Raises InputError for what the user must change, HubUnavailable when another attempt may succeed.
     """
+    adapted = adapted_folder(model)
+    if adapted is not None:
+        return _adapted(model, Path(adapted), weights=weights)
     draws = model.initialization is Initialization.RANDOM
     weights = weights and not draws
     if model.name is None:
@@ -82,6 +86,20 @@ def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
         request=model,
         revision=snapshot.commit,
     )
+
+
+def _adapted(model: ModelSource, path: Path, *, weights: bool) -> LocatedModel:
+    """Return the model that learned a corpus."""
+    check_folder(path, CORPUS, weights=weights)
+    source = f"{model.name or model.path}, which learned {CORPUS}, folder {path}"
+    return LocatedModel(name=str(path), field=CORPUS, path=path, kind=ModelKind.FOLDER, source=source, request=model)
+
+
+def untouched_folder(located: LocatedModel) -> Path | None:
+    """Return the folder of the weights that a model which learned a corpus was made from; None for any other model."""
+    if adapted_folder(located.request) is None or located.request.initialization is Initialization.RANDOM:
+        return None
+    return folder_of(locate(untouched(located.request)))
 
 
 def _folder(model: ModelSource, *, weights: bool) -> LocatedModel:

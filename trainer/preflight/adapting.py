@@ -35,7 +35,7 @@ REASONS = {
 
 def refuse_unlikely(config: TrainConfig, task: Task[Any]) -> None:
     """Raise InputError for plain texts that this kind of model gives no likelihood to."""
-    adaptation = config.domain_adaptation
+    adaptation = config.adaptation
     if adaptation is None or task.family is ModelFamily.CAUSAL or task.facts.name is TaskName.LANGUAGE_MODELING:
         return
     for field, given in ((GENERAL, adaptation.general_evaluation), (DOMAIN, adaptation.domain_evaluation)):
@@ -108,7 +108,7 @@ def divergence(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
 
 def epoch_rows(rows: int, config: TrainConfig, *, replays: bool = True) -> int:
     """Return how many rows an epoch of `rows` training rows draws, with their copies; `replays`: whether there are rows to replay."""
-    adaptation, own = config.domain_adaptation, config.own_rows(rows)
+    adaptation, own = config.adaptation, config.own_rows(rows)
     if adaptation is None or adaptation.replay is None or not replays:
         return own
     return own + replayed_in_epoch(own, adaptation.replay.share)
@@ -116,7 +116,7 @@ def epoch_rows(rows: int, config: TrainConfig, *, replays: bool = True) -> int:
 
 def adaptation_lines(config: TrainConfig, dataset: Dataset, shift: Shift | None, replayed: int) -> list[str]:
     """Return what `finetune check` says of the section; `replayed` are the replay rows that an epoch draws."""
-    adaptation = config.domain_adaptation
+    adaptation = config.adaptation
     if adaptation is None:
         return []
     counts = [f"{len(rows)} {what}" for rows, what in ((dataset.general, "general"), (dataset.domain, "domain")) if rows]

@@ -71,7 +71,7 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     findings.extend(fewer)
     sides = {"train": train, "validation": validation or held_out_validation, "test": test or held_out_test}
     adapting = dict(zip(("general", "domain"), measured.values(), strict=False))
-    if config.domain_adaptation is not None and config.domain_adaptation.replay is not None:
+    if config.adaptation is not None and config.adaptation.replay is not None:
         others = {**{f"data.{name}": rows for name, rows in sides.items()}, **measured}
         replay, left_out = _learned(REPLAY, leak_free(REPLAY, rows_of(f"{REPLAY}.sources"), others), unlearned)
         findings.extend(left_out)
@@ -108,7 +108,7 @@ class ReadSource:
 
 def task_sources(config: TrainConfig) -> dict[str, Source]:
     """Return the sources of rows of the job's task by their fields, such as data.train[0]."""
-    data, adaptation = config.data, config.domain_adaptation
+    data, adaptation = config.data, config.adaptation
     replay = adaptation.replay.sources if adaptation is not None and adaptation.replay is not None else None
     sides = {"data.train": data.train, "data.validation": data.validation, "data.test": data.test, f"{REPLAY}.sources": replay}
     return {f"{name}[{index}]": source for name, sources in sides.items() for index, source in enumerate(sources or ())}
@@ -116,7 +116,7 @@ def task_sources(config: TrainConfig) -> dict[str, Source]:
 
 def _read_texts(config: TrainConfig, folder: Path) -> dict[str, ReadSource]:
     """Return what was read of the plain texts that are only measured, by field; they have a store of their own, in `folder`."""
-    adaptation = config.domain_adaptation
+    adaptation = config.adaptation
     sides = {} if adaptation is None else {GENERAL: adaptation.general_evaluation, DOMAIN: adaptation.domain_evaluation}
     named = {f"{name}[{index}]": source for name, sources in sides.items() for index, source in enumerate(sources or ())}
     if not named:

@@ -41,7 +41,7 @@ class Adapting:
     def __init__(self, config: TrainConfig, measuring: Measuring) -> None:
         self._config, self._measuring = config, measuring
         self._loaded: Loaded = measuring.loaded
-        self._section: DomainAdaptation | None = config.domain_adaptation
+        self._section: DomainAdaptation | None = config.adaptation
         rows, dataset = measuring.rows, measuring.dataset
         given = ((GENERAL, dataset.general, rows.general), (DOMAIN, dataset.domain, rows.domain))
         self._sides = {side: Texts(texts_task(measuring.task), len(texts), tokens) for side, texts, tokens in given if texts}

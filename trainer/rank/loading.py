@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from finetune.api.record import ModelProvenance
-from finetune.api.sections import GradientCheckpointing, Method, Precision
+from finetune.api.sections import Export, GradientCheckpointing, Method, Precision
 from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine
 from trainer.engine.factory import build_engine
 from trainer.engine.fragments import shape_of
 from trainer.engine.precision import exact_products, precision_of, set_matrix_products, weights_dtype
 from trainer.model.compiling import compile_layers
+from trainer.model.earlier import ADAPTER_NEEDS_STAGE, adapted_folder
 from trainer.model.freezing import tied_finding
 from trainer.model.layers import depths
 from trainer.model.load import WeightNames, load_with_names, provenance_of
@@ -95,6 +96,8 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
         compile_layers(engine.model, device)
     with exact_products():
         padded = padded_because(engine.model, forward.compute, forward.arguments, config.training.packing, engine.gather)
+    if adapted_folder(located.request) is not None and Export.ADAPTER in config.exports:
+        findings = (*findings, ADAPTER_NEEDS_STAGE)
     always = config.training.gradient_checkpointing is GradientCheckpointing.ALWAYS
     return Loaded(engine, forward, located, tokenizer, precision, provenance, padded, family, names, always, findings)
 

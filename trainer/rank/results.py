@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +16,11 @@ from torch import Tensor
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName
 from finetune.api.record import CheckpointRecord, ModelProvenance, OutputRecord, Stage
-from finetune.api.results import KEPT, MEASUREMENT, MODEL, PREDICTIONS, REPORT, missing_results, read_report
+from finetune.api.results import ADAPTATION, KEPT, MEASUREMENT, MODEL, PREDICTIONS, REPORT, missing_results, read_report
 from finetune.api.sections import Export
 from finetune.api.sources import Initialization
+from finetune.api.timings import TimedStage
+from finetune.api.trainconfig import OutputFolder
 from finetune.system.memory import peak_bytes
 from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.rewritten import to_report
@@ -30,6 +33,7 @@ from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.turns import in_turns
 from trainer.evaluation.unchanged import unchanged
 from trainer.model.beside import Origin
+from trainer.model.earlier import adapted_folder
 from trainer.model.exporter import Exported, TrainedTensors, base_dtype, export
 from trainer.model.quantization import quantization_of
 from trainer.model.verification import PROBE_ROWS, Probe
@@ -37,11 +41,13 @@ from trainer.objectives.family import Family
 from trainer.rank.assignment import Assignment
 from trainer.rank.basefigures import measured_of
 from trainer.rank.loading import Loaded
+from trainer.rank.measuring import Measuring
 from trainer.rank.outbox import Outbox
 from trainer.rank.resuming import Start
 from trainer.rank.rows import Rows
 from trainer.rank.training import validation_every
 from trainer.reporting.adaptation import Adapted
+from trainer.reporting.corpus import corpus_to_wire
 from trainer.reporting.hyperparameters import hyperparameters
 from trainer.reporting.predictions import json_lines, predictions_of
 from trainer.reporting.report import (
@@ -56,6 +62,8 @@ from trainer.reporting.report import (
 )
 from trainer.reporting.sources import languages_in, pairs_in, sources_of
 from trainer.reporting.steering import early_stopping_entry, generalization_entry
+from trainer.storage.kinds import output_place
+from trainer.storage.localfolder import LocalFolder
 from trainer.storage.manifest import checkpoint_name
 from trainer.storage.tensors import SavedTensors
 from trainer.training.loop import Progress, StopReason
@@ -141,6 +149,13 @@ def write_results(trained: TrainedRun, figures: TestFigures, checkpoints: Sequen
         whole = replace(result, training=training_summary(trained), exports=forms, warnings=outbox.warnings, timings=clock.timings())
         write_report(trained, build_report(config, whole), outbox)
     trained.loaded.engine.broadcast(None)
+
+
+def write_base(trained: TrainedRun, measuring: Measuring, outbox: Outbox) -> None:
+    """Measure the base model, and write that as the result of a run that trains nothing."""
+    trained.work.clock.begin(TimedStage.BASE)
+    base = measuring.baseline()
+    write_results(trained, TestFigures(base, base), (), outbox)
 
 
 def write_measurement(trained: TrainedRun, figures: TestFigures) -> dict[str, Any] | None:
@@ -264,7 +279,18 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
         unchanged=unchanged(figures.tuned) if task.facts.unchanged else None,
         adapted=figures.adapted,
         continued=trained.start.continued,
+        corpus=corpus(trained.work),
     )
+
+
+def corpus(work: Assignment) -> dict[str, Any] | None:
+    """Return the report's entry on the corpus that was learned before; None where none was."""
+    folder = adapted_folder(work.config.model)
+    if folder is None:
+        return None
+    stage = LocalFolder(Path(folder).parent.parent)
+    main = work.config.output if work.config.derived is None else OutputFolder(directory=work.config.derived.main)
+    return corpus_to_wire(read_report(stage) or {}, output_place(main).uri(f"{ADAPTATION}/{REPORT}"))
 
 
 def early_stopping(trained: TrainedRun) -> dict[str, Any] | None:
@@ -284,9 +310,11 @@ def generalization(trained: TrainedRun) -> dict[str, Any] | None:
 
 def names_in_report(loaded: Loaded) -> dict[str, Any]:
     """Return what the report says of the weights besides where they are from: whether they are random, which are new or not used."""
+    adapted = adapted_folder(loaded.located.request) is not None
+    named = {"adaptedFrom": loaded.located.request.name or loaded.located.request.path} if adapted else {}
     names, kind = loaded.names, Initialization.RANDOM if loaded.located.draws else Initialization.PRETRAINED
     return {
-        "initialization": kind.value,
+        **named, "initialization": kind.value,
         "newlyInitialized": list(names.new[:NAMES_MAX]), "newlyInitializedCount": len(names.new),
         "unused": list(names.unused[:NAMES_MAX]), "unusedCount": len(names.unused),
     }  # fmt: skip

@@ -59,7 +59,7 @@ class Rows:
 
 def order_for(config: TrainConfig, train: Pieces, replay: Pieces | None) -> Order:
     """Return the order in which a job trains on its rows, with those that it replays among them."""
-    adaptation, versions = config.domain_adaptation, config.augmentation.row_versions if config.augmentation else 1
+    adaptation, versions = config.adaptation, config.augmentation.row_versions if config.augmentation else 1
     if replay is None or adaptation is None or adaptation.replay is None:
         return order_of(config.training, train.samples, versions=versions)
     return order_of(config.training, train.samples, replay.samples, adaptation.replay.share, versions=versions)

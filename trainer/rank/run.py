@@ -13,18 +13,18 @@ from trainer.augmentation.rewritten import NONE, Rewritten
 from trainer.model.packing import layout_finding
 from trainer.rank.adapting import Adapting
 from trainer.rank.assignment import Assignment
-from trainer.rank.basefigures import base_of_main
+from trainer.rank.basefigures import base_of_another
 from trainer.rank.best import take_best_weights, within_budget
 from trainer.rank.launch import collect_as_usual
 from trainer.rank.loading import Loaded, load
 from trainer.rank.measuring import Measuring, at_once
 from trainer.rank.outbox import Outbox
 from trainer.rank.recomputing import with_recomputation
-from trainer.rank.results import TestFigures, TrainedRun, add_exports, existing_report, write_results
+from trainer.rank.results import TestFigures, TrainedRun, add_exports, existing_report, write_base, write_results
 from trainer.rank.resuming import resume
 from trainer.rank.rewriting import check_same, rewrite
 from trainer.rank.rows import Rows
-from trainer.rank.training import train_model
+from trainer.rank.training import progress_at, train_model
 from trainer.reporting.messages import Silent
 from trainer.training.loop import StopReason
 
@@ -64,7 +64,12 @@ def run_loaded(work: Assignment, loaded: Loaded, rewritten: Rewritten = NONE) ->
     check_same(start.rewritten, rewritten)
     measuring = Measuring(work.inputs.task, config, dataset, loaded, rows, start.ledger, outbox)
     adapting = Adapting(config, measuring)
-    baseline = start.baseline or base_of_main(work, loaded)
+    if config.derived is not None and config.derived.base_only:
+        write_base(TrainedRun(work, loaded, rows, start, progress_at(start, config, rows), start.step), measuring, outbox)
+        return
+    baseline = start.baseline or base_of_another(work, loaded)
+    if baseline is not None and config.derived is None:
+        start.ledger.note(baseline=baseline.values())
     if start.baseline is None and not measuring.base_outlives_training:
         clock.begin(TimedStage.BASE)
         baseline = baseline or measuring.baseline()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetune.api.metrics import METRICS, MetricName, Verdict
-from trainer.evaluation.comparison import Difference, certainty_of, compare
+from trainer.evaluation.comparison import Comparison, Difference, certainty_of, compare
 from trainer.evaluation.measured import Measured
 
 Point = tuple[Mapping[str, Any], float, Measured]
@@ -34,14 +34,28 @@ def differences_to_wire(before: Measured, after: Measured, called: tuple[str, st
     """Return, by metric, both values and the difference after - before with its paired 95 % interval; OtherRowsError on other rows."""
     if before.rows != after.rows:
         raise OtherRowsError("the test rows of the two runs are not the same")
-    found = compare(before.tuned, after.tuned).difference
+    found = compare(before.tuned, after.tuned)
     left, right = before.tuned.values(), after.tuned.values()
     return {
-        name.value: {called[0]: _finite(left[name]), called[1]: _finite(right[name]), "difference": _finite(right[name] - left[name])}
-        | _certainty(found.get(name))
+        name.value: _values(left[name], right[name], called) | _certainty(found.difference.get(name)) | _by_source(found, name, called)
         for name in right
         if name in left
     }
+
+
+def _values(before: float, after: float, called: tuple[str, str]) -> dict[str, Any]:
+    return {called[0]: _finite(before), called[1]: _finite(after), "difference": _finite(after - before)}
+
+
+def _by_source(found: Comparison, name: MetricName, called: tuple[str, str]) -> dict[str, Any]:
+    """Return the same of the rows of each data source, if there are several, as where a job is tested on two domains."""
+    parts = {source: (part.value, found.tuned[name].sources[source].value) for source, part in found.base[name].sources.items()}
+    sources = {
+        source: _values(before, after, called) | _certainty(found.by_source.get(name, {}).get(source))
+        for source, (before, after) in parts.items()
+        if before is not None and after is not None
+    }
+    return {"sources": sources} if sources else {}
 
 
 def _certainty(found: Difference | None) -> dict[str, Any]:

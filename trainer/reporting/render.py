@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune.api.metrics import METRICS, MetricFacts, MetricName, Verdict
+from trainer.reporting.corpus import corpus_lines
 from trainer.reporting.steering import steering_remarks
 
 MAX_SAMPLES = 3
@@ -145,6 +146,7 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
     lines += _groups(report)
     lines += steering_remarks(report)
     lines += text_lines(report.get("domainAdaptation"))
+    lines += corpus_lines(report.get("domainAdaptation"))
     if any(change.get("verdict") == Verdict.UNCLEAR for change in report.get("change", {}).values()):
         lines.append(f"unclear: {Verdict.UNCLEAR}, the 95 % interval of the difference on the test rows includes 0")
     answers = report.get("answers") or {}
@@ -172,7 +174,8 @@ def _title(report: Mapping[str, Any]) -> str:
     rows = report.get("rows", {})
     what = "base against tuned" if "baseline" in report else report["model"]["what"]
     answered = f", {rows['generated']} of them answered" if rows.get("generated") else ""
-    return f"{report['model']['name']}: {what} ({rows.get('evaluated', 0)} test rows{answered})"
+    name = report["model"].get("adaptedFrom") or report["model"]["name"]
+    return f"{name}: {what} ({rows.get('evaluated', 0)} test rows{answered})"
 
 
 def _interval(interval: Sequence[float] | None, facts: MetricFacts) -> str:

@@ -12,6 +12,8 @@ from finetune.api.metrics import METRICS, MetricFacts, MetricName, Verdict
 
 SHORT = {Verdict.BETTER: "helped", Verdict.WORSE: "hurt", Verdict.UNCLEAR: "unclear"}
 """What a part did to a figure, so that a table fits a terminal."""
+CALLED = {"domainAdaptation": "adaptation"}
+"""Names that are too long for a table of 80 columns."""
 SAME = "no effect"
 """Both models answer every row alike, as where early stopping never acted and the last weights were the best."""
 
@@ -26,7 +28,8 @@ def render_effects(report: Mapping[str, Any]) -> RenderableType:
         judged = MetricName(report["judgedBy"])
         what = f"{METRICS[judged].heading} on the same test rows, with each part and without it"
         parts += [Text(what, style="italic"), _effects(report), *_failures(report["ablations"])]
-        if any(_word(effect, judged) == SHORT[Verdict.UNCLEAR] for effect in report["ablations"]):
+        figures = [effect.get("metrics", {}).get(judged, {}) for effect in report["ablations"]]
+        if any(_word(found) == SHORT[Verdict.UNCLEAR] for found in figures):
             parts.append(Text("unclear: the 95 % interval of the difference includes 0"))
     if report.get("dataCurve"):
         parts += [Text("what more rows bring", style="italic"), _curve(report)]
@@ -43,22 +46,30 @@ def _effects(report: Mapping[str, Any]) -> Table:
     facts = METRICS[judged]
     for heading in ("part", "without", "with", "difference", "95 % interval", ""):
         table.add_column(heading, justify="left" if heading == "part" else "right", no_wrap=True)
+    names = {source["field"]: source["name"] for source in report.get("data", {}).get("sources", ())}
     for effect in report["ablations"]:
         found = effect.get("metrics", {}).get(judged, {})
-        difference = found.get("difference")
-        table.add_row(
-            Text(effect["name"]),
-            *(_number(found.get(side), facts) for side in ("control", "main")),
-            "-" if difference is None else f"{difference:+,.{facts.decimals}f}",
-            _interval(found.get("interval"), facts, signed=True), Text(_word(effect, judged)),
-        )  # fmt: skip
+        parts = found.get("sources", {})
+        shown = [names.get(source, source) for source in parts]
+        table.add_row(*_row(CALLED.get(effect["name"], effect["name"]), found, facts, failed="failed" in effect))
+        for source, part in parts.items():
+            name = names.get(source, source)
+            table.add_row(*_row(f"  {name if shown.count(name) == 1 else source}", part, facts))
     return table
 
 
-def _word(effect: Mapping[str, Any], judged: MetricName) -> str:
-    if "failed" in effect:
-        return FAILED
-    found = effect["metrics"].get(judged, {})
+def _row(heading: str, found: Mapping[str, Any], facts: MetricFacts, *, failed: bool = False) -> list[str | Text]:
+    difference = found.get("difference")
+    return [
+        Text(heading),
+        *(_number(found.get(side), facts) for side in ("control", "main")),
+        "-" if difference is None else f"{difference:+,.{facts.decimals}f}",
+        _interval(found.get("interval"), facts, signed=True),
+        Text(FAILED if failed else _word(found)),
+    ]
+
+
+def _word(found: Mapping[str, Any]) -> str:
     if found.get("interval") == [0, 0]:
         return SAME
     return SHORT[Verdict(found["verdict"])] if "verdict" in found else ""

@@ -113,6 +113,8 @@ class RunResult:
     augmentation: Mapping[str, Any] | None = None
     adapted: Adapted | None = None
     """Of a job that adapts to a domain."""
+    corpus: Mapping[str, Any] | None = None
+    """Of a job that learned a corpus before its task, as in trainer/reporting/corpus.py."""
     checkpoints: Sequence[CheckpointRecord] = ()
     best: Score | None = None
     early_stopping: Mapping[str, Any] | None = None
@@ -164,7 +166,7 @@ def build_report(config: TrainConfig, result: RunResult) -> dict[str, Any]:
         "predictions": dict(result.predictions) if result.predictions is not None else None,
         "measurement": dict(result.measurement) if result.measurement is not None else None,
         "augmentation": dict(result.augmentation) if result.augmentation is not None else None,
-        "domainAdaptation": result.adapted.to_wire() if result.adapted is not None else None,
+        "domainAdaptation": _adaptation(result),
         "checkpoints": [checkpoint.to_wire() for checkpoint in result.checkpoints],
         "exports": [dict(export) for export in result.exports],
         "warnings": list(result.warnings),
@@ -198,6 +200,13 @@ def metrics_of(report: Mapping[str, Any]) -> Metrics:
     score = None if step is None else score_of(final, metric, step)
     return Metrics(baseline=baseline, final=final, best=report["best"], score=score, compared=_compared(report),
                    adaptation=adaptation_figures(report.get("domainAdaptation")))  # fmt: skip
+
+
+def _adaptation(result: RunResult) -> dict[str, Any] | None:
+    if result.adapted is None and result.corpus is None:
+        return None
+    texts = result.adapted.to_wire() if result.adapted is not None else {}
+    return texts | ({"corpus": dict(result.corpus)} if result.corpus is not None else {})
 
 
 def _compared(report: Mapping[str, Any]) -> dict[MetricName, Compared]:

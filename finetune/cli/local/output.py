@@ -25,6 +25,7 @@ OWN_FILES = (
     "checkpoints",
     "model",
     "ablations",
+    "adaptation",
     "tensorboard",
     "report.json",
     "predictions.jsonl",
