@@ -40,7 +40,11 @@ class Replay(WireModel):
 class Corpus(WireModel):
     """Plain texts of the domain that the model learns before the task (Gururangan et al. 2020, arXiv:2004.10964)."""
 
-    sources: list[Source] = Field(min_length=1, max_length=SOURCES_MAX, description="Sources of plain texts.")
+    sources: list[Source] = Field(
+        min_length=1,
+        max_length=SOURCES_MAX,
+        description="Sources of plain texts. Texts of test rows that are among them are learned, without their answers: leave them out.",
+    )
     epochs: Annotated[float, Field(gt=0, le=1000)] | None = Field(None, description="Passes over the texts.")
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="Optimizer steps, instead of epochs.")
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(

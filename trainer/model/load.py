@@ -76,9 +76,12 @@ def load_with_names(
                 **family.settings,
                 **options,
             )
-            missing = set(info["missing_keys"]) - _carried_over(model, located, info["missing_keys"], dtype)
+            carried = _carried_over(model, located, info["missing_keys"], dtype)
+            missing = set(info["missing_keys"]) - carried
             begun_again = new_head and saved is not None and is_class_of(saved, family)
-            if begun_again:
+            if carried:
+                torch.manual_seed(seed)  # the rest of the head begins as it would without the corpus
+            if begun_again or carried:
                 _begin_again(model)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise InputError(located.field, f"the model in {located.path} cannot be loaded: {first_line(error)}", FIX) from error

@@ -53,7 +53,22 @@ MALFORMED = [
     Malformed(
         "an adaptation to nothing",
         resource(domainAdaptation={}),
-        ("spec.domainAdaptation", "domainAdaptation: give at least one of replay, generalEvaluation, domainEvaluation"),
+        ("spec.domainAdaptation", "domainAdaptation: give at least one of corpus, replay, generalEvaluation, domainEvaluation"),
+    ),
+    Malformed(
+        "a corpus that is learned without end",
+        resource(domainAdaptation={"corpus": {"sources": TRAIN}}),
+        ("spec.domainAdaptation.corpus", "domainAdaptation.corpus: give exactly one of epochs, maxSteps"),
+    ),
+    Malformed(
+        "a corpus before texts",
+        resource(task="language-modeling", domainAdaptation={"corpus": {"sources": TRAIN, "epochs": 1}}),
+        ("spec", "domainAdaptation.corpus: the texts that task language-modeling learns are data.train; name them there"),
+    ),
+    Malformed(
+        "a corpus in the middle of training",
+        resource(continueFrom={"fineTuneJob": "earlier"}, domainAdaptation={"corpus": {"sources": TRAIN, "epochs": 1}}),
+        ("spec", "domainAdaptation.corpus: a job that continues another one learns no corpus first"),
     ),
     Malformed(
         "a budget without texts",

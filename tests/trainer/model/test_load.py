@@ -8,8 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finetune.api.errors import InputError
+from finetune.api.trainconfig import RunModel
 from tests.trainer.fixtures.causal import located_folder, tiny_model
-from trainer.model.load import load_model, provenance_of
+from tests.trainer.fixtures.encoders import classes_family, save_encoder
+from trainer.model.load import load_model, load_with_names, provenance_of
+from trainer.model.location import locate
 from trainer.model.tokenizer import load_tokenizer
 from trainer.objectives.family import CAUSAL_LM
 
@@ -114,3 +117,20 @@ def test_an_architecture_that_needs_its_own_code_is_refused(folder: Path) -> Non
 
     with pytest.raises(InputError, match=r"model\.path: the model in .* cannot be loaded"):
         load_model(located_folder(folder), torch.float32, CAUSAL_LM)
+
+
+def test_an_encoder_that_learned_a_corpus_keeps_its_pooler_and_begins_with_the_head_that_it_would_have_had(tmp_path: Path) -> None:
+    save_encoder(tmp_path / "untouched", seed=3)
+    save_encoder(tmp_path / "adapted", "AutoModelForMaskedLM", seed=4)  # has no pooler
+    request = RunModel.model_validate({"path": str(tmp_path / "untouched"), "adapted": {"path": str(tmp_path / "adapted")}})
+    adapted, names = load_with_names(locate(request), torch.float32, classes_family(), seed=7)
+    before, names_before = load_with_names(located_folder(tmp_path / "untouched"), torch.float32, classes_family(), seed=7)
+    alone = load_model(located_folder(tmp_path / "adapted"), torch.float32, classes_family(), seed=7)
+
+    assert names.new == names_before.new == ("classifier.bias", "classifier.weight")
+    for name, parameter in adapted.named_parameters():
+        expected = before if name.startswith(("classifier.", "bert.pooler.")) else alone
+        assert torch.equal(parameter, expected.get_parameter(name)), name
+    embeddings = "bert.embeddings.word_embeddings.weight"
+    assert not torch.equal(before.get_parameter(embeddings), alone.get_parameter(embeddings))
+    assert not torch.equal(before.get_parameter("bert.pooler.dense.weight"), alone.get_parameter("bert.pooler.dense.weight"))
