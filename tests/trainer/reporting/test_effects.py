@@ -8,7 +8,7 @@ import pytest
 from finetune.api.metrics import MetricName, Needs, Verdict
 from trainer.evaluation.measured import Measured
 from trainer.evaluation.measurement import Measurement, measured_from
-from trainer.evaluation.metrics.evidence import Classified, ClassPrediction, Tags
+from trainer.evaluation.metrics.evidence import Classified, ClassPrediction
 from trainer.reporting.effects import OtherRowsError, curve_to_wire, differences_to_wire, effect_to_wire
 
 ROWS = 200
@@ -44,12 +44,12 @@ def test_the_difference_is_that_of_the_same_rows() -> None:
 
 
 def test_each_source_of_the_rows_has_a_difference_of_its_own() -> None:
-    tags = Tags.of(("near", "far")[number % 2] for number in range(ROWS))
-
     def of(near: int, far: int) -> Measured:
         right = [number // 2 < (far if number % 2 else near) for number in range(ROWS)]
-        predictions = tuple(ClassPrediction((0,), (0.9, 0.1) if one else (0.1, 0.9)) for one in right)
-        tuned = measured_from(Needs.CLASSES, Classified(("yes", "no"), predictions, source=tags), [MetricName.ACCURACY])
+        predictions = tuple(
+            ClassPrediction((0,), (0.9, 0.1) if one else (0.1, 0.9), source=("near", "far")[number % 2]) for number, one in enumerate(right)
+        )
+        tuned = measured_from(Needs.CLASSES, Classified(("yes", "no"), predictions), [MetricName.ACCURACY])
         return Measured("rows", "conditions", 9, Measurement(), tuned)
 
     found = differences_to_wire(of(50, 80), of(90, 80), ("control", "main"))["accuracy"]["sources"]
