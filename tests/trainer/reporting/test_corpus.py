@@ -51,9 +51,13 @@ def test_without_texts_of_their_own_the_domains_are_those_that_were_held_out() -
     figures = {"baseline": {"maskedLoss": {"value": 3.0, "interval": [2.0, 4.0]}}, "final": {"maskedLoss": {"value": 2.0, "rows": 7}}}
     found = corpus_to_wire({**STAGE, **figures, "domainAdaptation": None, "change": {"maskedLoss": {"verdict": "better"}}}, "")
     assert found["domainPseudoPerplexity"] == {
-        "texts": "domainAdaptation.corpus", "rows": 7, "before": pytest.approx(math.exp(3)),
-        "beforeInterval": [pytest.approx(math.exp(2)), pytest.approx(math.exp(4))], "after": pytest.approx(math.exp(2)), "verdict": "better",
-    }  # fmt: skip
+        "texts": "domainAdaptation.corpus",
+        "rows": 7,
+        "before": pytest.approx(math.exp(3)),
+        "beforeInterval": [pytest.approx(math.exp(2)), pytest.approx(math.exp(4))],
+        "after": pytest.approx(math.exp(2)),
+        "verdict": "better",
+    }
     assert "generalPerplexity" not in found
     causal = {"baseline": {"perplexity": {"value": 3.0}}, "final": {"perplexity": {"value": 2.0, "rows": 7}}}
     assert corpus_to_wire(causal, "")["domainPerplexity"] == {"texts": "domainAdaptation.corpus", "rows": 7, "before": 3.0, "after": 2.0}
