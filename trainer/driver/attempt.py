@@ -142,10 +142,12 @@ class Job:
     def _further(self, planned: Planned, base: TrainConfig) -> bool:
         """Train a further run unless it is finished; return whether it was trained."""
         config = planned.configure(base, self._finished)
-        one = self._run_of(config, PartOfRecord(self._publisher, planned.name))
-        control = figures_only(config) and not (config.derived is not None and config.derived.base_only)
+        # What is measured before the job's own run has the rows of it, and is no control run.
+        base_only = config.derived is not None and config.derived.base_only
+        check = partial(self._plan.check, base) if base_only else lambda _: None
+        one = self._run_of(config, PartOfRecord(self._publisher, planned.name), check)
         with planned.naming_fields_of_the_job():
-            failed = self._failure_of(one, control=control)
+            failed = self._failure_of(one, control=figures_only(config) and not base_only)
         place = output_place(config.output)
         self._finished[planned.name] = Done(config, {} if failed else read_report(place) or {}, failed)
         if failed:
@@ -180,6 +182,8 @@ class Job:
         """Return the next run. The first one has the clock and the workers that the program began with."""
         if self._first:
             self._first, self._workers = False, self._workers.of(config)
+        elif self._stop.wanted:
+            raise InterruptedRunError(STOPPED)
         else:
             self._clock = StageClock("driver", time.time())
             self._workers = self._workers.following(config, self._clock)

@@ -6,7 +6,7 @@ corpus is not learned for rows that are refused then. Tests: tests/trainer/drive
 (whole runs).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from trainer.driver.derived import Plan, Planned, derived
 from trainer.model.earlier import ADAPTER_NEEDS_STAGE, untouched
 from trainer.model.location import locate
 from trainer.preflight.architecture import configuration_of, family_of
-from trainer.preflight.inputs import check_inputs
+from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.storage.kinds import output_place
 from trainer.storage.ownership import RUN_FILE, Ownership
 
@@ -46,7 +46,7 @@ def with_corpus(config: TrainConfig, plan: Plan) -> Plan:
     return replace(
         plan,
         before=[*untouched, stage],
-        ahead=lambda main: look_ahead(main, stage),
+        ahead=lambda main: look_ahead(main, stage, plan.check),
         begun=lambda main: RUN_FILE in output_place(stage_of(main).output).names(),
         today=adapted_today,
         main=lambda main, _: begin_adapted(main),
@@ -129,12 +129,12 @@ def adapted_today(main: TrainConfig) -> TrainConfig:
     return main
 
 
-def look_ahead(main: TrainConfig, stage: Planned) -> Sequence[str]:
+def look_ahead(main: TrainConfig, stage: Planned, check: Callable[[TrainConfig, Inputs], None]) -> Sequence[str]:
     """Check the corpus, and the job's own rows if no run before its own reads them; return what `finetune check` says of the corpus."""
     config, directory = stage.configure(main, {}), Path(main.output.directory)
     if not has_test_rows(main):
         with data_of_a_check(directory) as data:
-            check_inputs(main, data, rehearse_here=False)
+            check(main, check_inputs(main, data, rehearse_here=False))
     refuse_encoder_decoder(main)
     with stage.naming_fields_of_the_job(), data_of_a_check(directory) as data:
         inputs = check_inputs(config, data, rehearse_here=False)

@@ -120,6 +120,14 @@ def test_a_corpus_that_cannot_be_learned_is_refused_before_anything_is_measured(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_control_run_that_cannot_be_compared_is_refused_before_the_corpus_is_learned(tmp_path: Path) -> None:
+    tiny_learner(tmp_path / "model")
+    config = rows(tmp_path, "".join(f'{{"text": "text {number}"}}\n' for number in range(50)))
+    config = config.changed(data=config.data.changed(test_fraction=None), evaluation={"ablations": ["domainAdaptation"]})
+    with pytest.raises(InputError, match=r"^evaluation\.ablations: there are no test rows to compare runs on"):
+        plan_of(config).ahead(config)
+
+
 def test_a_check_says_how_much_of_the_corpus_is_learned_and_for_how_long(tmp_path: Path) -> None:
     tiny_learner(tmp_path / "model")
     config = rows(tmp_path, "".join(f'{{"text": "text {number}"}}\n' for number in range(200)))
