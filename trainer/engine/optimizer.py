@@ -88,7 +88,8 @@ def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((1.0 if factors is None else factors[name], decays(name, parameter)), []).append(parameter)
+            owner = model.get_submodule(name.rpartition(".")[0])
+            groups.setdefault((1.0 if factors is None else factors[name], decays(name, parameter, owner)), []).append(parameter)
     ordered = sorted(groups.items(), key=lambda group: (-group[0][0], not group[0][1]))
     return [
         {"params": parameters, "weight_decay": weight_decay if decayed else 0.0, RATE_FACTOR: factor}
@@ -102,8 +103,13 @@ def set_learning_rate(groups: list[dict[str, Any]], learning_rate: float) -> Non
         group["lr"] = learning_rate * group.get(RATE_FACTOR, 1.0)
 
 
-def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Return whether a parameter gets weight decay: matrices, and not what only has their shape."""
+def decays(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
+    """Return whether a parameter of `owner` gets weight decay: matrices, and not what only has their shape.
+
+    Norms of each head have two dimensions, as in Cohere; transformers has a class of its own for almost every model's norm.
+    """
+    if isinstance(owner, nn.LayerNorm | nn.RMSNorm) or "Norm" in type(owner).__name__:
+        return False
     # Under ZeRO-3 a parameter is an empty placeholder; its real shape is in ds_shape.
     dimensions = len(getattr(parameter, "ds_shape", parameter.shape))
     return dimensions >= 2 and not name.endswith(NO_MATRICES)

@@ -53,6 +53,12 @@ def other(model_type: str) -> nn.Module:
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, vocab_size=61, d_model=32, n_layer=1, n_head=4, d_inner=48))
 
 
+def cohere() -> nn.Module:
+    """Return a model whose norms of queries and keys have weights for each head: two dimensions."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model("cohere", vocab_size=61, pad_token_id=0, use_qk_norm=True, **sizes))
+
+
 FAMILIES = {
     **{name: lambda name=name: tiny(name) for name in (*PACKABLE, *UNPACKABLE)},
     **{name: lambda name=name: tiny_seq2seq(name, 61) for name in KINDS},
@@ -61,6 +67,7 @@ FAMILIES = {
         for name in ("bert", "roberta", "deberta-v2", "electra", "modernbert", "distilbert", "albert", "mpnet", "longformer")
     },
     "xlnet": lambda: other("xlnet"),
+    "cohere": cohere,
 }
 
 
@@ -84,6 +91,7 @@ def test_in_every_family_norms_and_biases_are_exempt_and_matrices_are_not(family
         ("xlnet", ["transformer.layer.0.rel_attn.r_w_bias"]),
         ("mamba", ["backbone.layers.0.mixer.A_log", "backbone.layers.0.mixer.D"]),
         ("gemma3_text", ["model.layers.0.self_attn.q_norm.weight", "model.norm.weight"]),
+        ("cohere", ["model.layers.0.self_attn.q_norm.weight", "model.layers.0.self_attn.k_norm.weight"]),
     ],
 )
 def test_what_only_has_the_shape_of_a_matrix_is_exempt(family: str, names: list[str]) -> None:
