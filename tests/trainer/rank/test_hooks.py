@@ -16,6 +16,7 @@ from tests.builders import train_config
 from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
 from trainer.engine.state import EngineState, Keep, StatePart, cloned
 from trainer.evaluation.validation import ValidationResult
+from trainer.rank.adaptationstate import GENERAL
 from trainer.rank.hooks.checkpoints import SaveCheckpoints, Timers
 from trainer.rank.hooks.figures import LogFigures
 from trainer.rank.hooks.order import Hooks
@@ -195,6 +196,17 @@ def test_the_curve_and_the_watched_best_survive_a_resume() -> None:
     assert again.watched == ledger.watched == Score.of(MetricName.PERPLEXITY, 9.0, 1)
     earlier = {name: value for name, value in ledger.to_state().items() if name not in ("watched", "generalization", "owesValidation")}
     assert (Ledger.from_state(earlier).generalization, Ledger.from_state(earlier).watched) == ([], None)
+
+
+def test_a_step_beyond_the_budget_for_general_texts_is_neither_the_best_nor_what_early_stopping_calls_it() -> None:
+    ledger, listener = Ledger(), Listener()
+    ledger.adaptation.budget_percent, ledger.adaptation.reference = 10.0, 20.0
+    for step, general in ((1, 21.0), (2, 40.0)):
+        ledger.adaptation.note(GENERAL, step, general)
+    hook = validating(ledger, listener, finding(9.0, 5.0))
+    for step in (1, 2):
+        hook.validate(progress_at(step))
+    assert (ledger.metrics.best, ledger.watched) == (Score.of(MetricName.PERPLEXITY, 9.0, 1),) * 2
 
 
 @pytest.mark.parametrize(("requested", "reason"), [(True, StopReason.INTERRUPTED), (False, None)])

@@ -66,7 +66,7 @@ class Validate:
 
     def _keep_watched(self, found: ValidationResult, step: int) -> None:
         watched = score_of(found.figures, found.watched, step)
-        if watched is not None and better(watched, self._ledger.watched):
+        if watched is not None and better(watched, self._ledger.watched) and self._ledger.adaptation.within(step) is not False:
             self._ledger.watched = watched
 
     def _note_generalization(self, found: ValidationResult, step: int) -> None:
