@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune.api.errors import InputError
 from finetune.api.method import Freeze
-from finetune.api.sections import Method
+from finetune.api.sections import Method, Training
 from trainer.model.head import own_modules
 from trainer.model.layers import embedding_names, layers_of
 from trainer.objectives.family import Family
@@ -48,17 +48,21 @@ def frozen_names(model: Any, wanted: Freeze, family: Family) -> set[str]:
     return frozen
 
 
-def tied_finding(model: Any, method: Method) -> str | None:
-    """Return what the report has to say where frozen embeddings are the output layer too; None where they are not."""
-    wanted = method.full.freeze if method.full is not None else None
-    if wanted is None or not (wanted.embeddings or wanted.body):
-        return None
-    output = model.get_output_embeddings()
-    weight = getattr(output, "weight", None)
-    if weight is None or weight.requires_grad or not any(parameter is weight for parameter in model.get_input_embeddings().parameters()):
-        return None
-    part = "embeddings" if wanted.embeddings else "body"
-    return f"{FIELD}.{part}: the output layer of this model has the weights of its embeddings (they are tied), so it is frozen too"
+def tied_findings(model: Any, method: Method, training: Training) -> tuple[str, ...]:
+    """Return what the report has to say where the output layer is the embeddings too, and so is frozen, or learns at another rate."""
+    if method.full is None:
+        return ()
+    weight = getattr(model.get_output_embeddings(), "weight", None)
+    if weight is None or not any(parameter is weight for parameter in model.get_input_embeddings().parameters()):
+        return ()
+    tied, wanted = "the output layer of this model has the weights of its embeddings (they are tied)", method.full.freeze
+    if not weight.requires_grad:
+        if wanted is None or not (wanted.embeddings or wanted.body):
+            return ()
+        return (f"{FIELD}.{'embeddings' if wanted.embeddings else 'body'}: {tied}, so it is frozen too",)
+    if training.layerwise_learning_rate_decay == 1:
+        return ()
+    return (f"training.layerwiseLearningRateDecay: {tied}, so it learns at their rate, the lowest",)
 
 
 def _inside(names: Iterable[str], modules: Iterable[str]) -> set[str]:

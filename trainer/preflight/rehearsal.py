@@ -16,7 +16,7 @@ from finetune.api.errors import InputError
 from finetune.api.sections import GradientCheckpointing
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.faults import first_line
-from trainer.model.freezing import tied_finding
+from trainer.model.freezing import tied_findings
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
 from trainer.model.loralinear import fuse_adapters
@@ -52,7 +52,8 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
     forward = probed_forward(whole, lambda **inputs: logits_of(whole(**inputs)), family)
     reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])
     finding = layout_finding(config.training, reason, may_pack=not family.targets_follow)
-    return Rehearsed(built=True, findings=tuple(found for found in (finding, tied_finding(model, config.method)) if found is not None))
+    tied = tied_findings(model, config.method, config.training)
+    return Rehearsed(built=True, findings=(*([finding] if finding is not None else []), *tied))
 
 
 def bare_model(located: LocatedModel, config: TrainConfig) -> Any:

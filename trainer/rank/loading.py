@@ -19,7 +19,7 @@ from trainer.engine.fragments import shape_of
 from trainer.engine.precision import exact_products, precision_of, set_matrix_products, weights_dtype
 from trainer.model.compiling import compile_layers
 from trainer.model.earlier import ADAPTER_NEEDS_STAGE, adapted_folder
-from trainer.model.freezing import tied_finding
+from trainer.model.freezing import tied_findings
 from trainer.model.layers import depths
 from trainer.model.load import WeightNames, load_with_names, provenance_of
 from trainer.model.location import LocatedModel, locate
@@ -80,7 +80,7 @@ def load(config: TrainConfig, inputs: Inputs) -> Loaded:
 
     def loaded_model() -> Any:
         model, names = trainable_model(config, family, located, dtype, device)
-        found.append((names, weight_findings(model, config.method, names, drawn=located.draws)))
+        found.append((names, weight_findings(model, config, names, drawn=located.draws)))
         return model
 
     engine = build_engine(config, loaded_model, device, by_depth)
@@ -115,12 +115,11 @@ def trainable_model(
     return trained, names
 
 
-def weight_findings(model: Any, method: Method, names: WeightNames, *, drawn: bool) -> tuple[str, ...]:
-    """Return what the report has to say of new weights, and of weights that are frozen because others are."""
-    tied = tied_finding(model, method)
-    new = None
+def weight_findings(model: Any, config: TrainConfig, names: WeightNames, *, drawn: bool) -> tuple[str, ...]:
+    """Return what the report has to say of new weights, and of weights that others are too."""
+    findings = tied_findings(model, config.method, config.training)
     if names.new and not drawn:  # of a random model all are
         shown, more = names.new[:NAMED], len(names.new) - NAMED
         rest = f" and {more} more" if more > 0 else ""
-        new = f"model: the weights have no {', '.join(shown)}{rest}: drawn from training.seed"
-    return tuple(finding for finding in (tied, new) if finding is not None)
+        findings = (*findings, f"model: the weights have no {', '.join(shown)}{rest}: drawn from training.seed")
+    return findings

@@ -11,7 +11,7 @@ import transformers
 
 from finetune.api.errors import InputError
 from finetune.api.method import Freeze
-from finetune.api.sections import Export, FullMethod, Method, Regularization
+from finetune.api.sections import Export, FullMethod, Method, Regularization, Training
 from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_gpt2, tiny_model
 from tests.trainer.fixtures.encoders import classes_family, save_encoder, tiny_encoder
@@ -21,7 +21,8 @@ from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
 from trainer.model.beside import Origin
 from trainer.model.exporter import TrainedTensors, export
-from trainer.model.freezing import tied_finding
+from trainer.model.freezing import tied_findings
+from trainer.model.layers import depths
 from trainer.model.load import load_model, provenance_of
 from trainer.model.lora import apply_method
 from trainer.model.tokenizer import load_tokenizer
@@ -33,6 +34,7 @@ from trainer.outputs import logits_of
 from trainer.storage.localfolder import LocalFolder
 
 CLASSES = classes_family()
+PLAIN, BY_LAYER = Training(epochs=1), Training(epochs=1, layerwiseLearningRateDecay=0.9)
 
 
 def method(**wanted: Any) -> Method:
@@ -94,11 +96,21 @@ def test_a_model_of_which_nothing_is_left_to_train_is_refused() -> None:
 
 def test_frozen_embeddings_of_a_tied_model_freeze_its_output_layer_and_that_is_said() -> None:
     tied, untied = frozen(tiny_model(), embeddings=True), frozen(tiny_model(tied=False), embeddings=True)
-    found = tied_finding(tied, method(embeddings=True))
-    assert found is not None
+    [found] = tied_findings(tied, method(embeddings=True), PLAIN)
     assert found.startswith("method.full.freeze.embeddings: the output layer of this model has the weights of its embeddings")
-    assert tied_finding(untied, method(embeddings=True)) is None
-    assert tied_finding(frozen(tiny_model(), layers=1), method(layers=1)) is None
+    assert tied_findings(tied, method(embeddings=True), BY_LAYER) == (found,), "what is frozen has no rate"
+    assert tied_findings(untied, method(embeddings=True), PLAIN) == ()
+    assert tied_findings(frozen(tiny_model(), layers=1), method(layers=1), PLAIN) == ()
+
+
+def test_that_a_tied_output_layer_learns_at_the_rate_of_the_embeddings_is_said() -> None:
+    whole = Method(full=FullMethod())
+    [found] = tied_findings(tiny_model(), whole, BY_LAYER)
+    assert found.startswith("training.layerwiseLearningRateDecay: the output layer of this model has the weights of its embeddings")
+    assert tied_findings(tiny_model(), whole, PLAIN) == ()
+    assert tied_findings(tiny_model(tied=False), whole, BY_LAYER) == ()
+    assert depths(tiny_model())["model.embed_tokens.weight"] == 3, "so the output layer has no rate of its own"
+    assert "lm_head.weight" not in depths(tiny_model())
 
 
 def trained(model: Any, steps: int = 3) -> DdpEngine:
