@@ -19,18 +19,6 @@ ADAPTER_NEEDS_LORA = Rule(
     "output.export: adapter needs method.lora or method.osf; with method.full export merged",
 )
 
-QUANTIZATION_NEEDS_WHOLE_WEIGHTS = Rule(
-    "!has(self.method.lora) || !has(self.method.lora.quantization) || !has(self.distributed) || !has(self.distributed.deepspeed)"
-    " || self.distributed.deepspeed.zeroStage < 3",
-    lambda spec: (
-        spec.method.lora is None
-        or spec.method.lora.quantization is None
-        or spec.distributed is None
-        or spec.distributed.deepspeed is None
-        or spec.distributed.deepspeed.zero_stage < 3
-    ),
-    "method.lora.quantization: ZeRO stage 3 cannot shard weights of 4 bits; set distributed.deepspeed.zeroStage to 2, or leave it out",
-)
 WHOLE_WEIGHTS = "!has(self.distributed) || !has(self.distributed.deepspeed) || self.distributed.deepspeed.zeroStage < 3"
 
 
@@ -38,16 +26,35 @@ def _has_whole_weights(spec: Any) -> bool:
     return spec.distributed is None or spec.distributed.deepspeed is None or spec.distributed.deepspeed.zero_stage < 3
 
 
+def _is_quantized(spec: Any) -> bool:
+    return spec.method.lora is not None and spec.method.lora.quantization is not None
+
+
+QUANTIZATION_NEEDS_WHOLE_WEIGHTS = Rule(
+    f"!has(self.method.lora) || !has(self.method.lora.quantization) || {WHOLE_WEIGHTS}",
+    lambda spec: not _is_quantized(spec) or _has_whole_weights(spec),
+    "method.lora.quantization: ZeRO stage 3 cannot shard weights of 4 bits; set distributed.deepspeed.zeroStage to 2, or leave it out",
+)
 DORA_NEEDS_WHOLE_WEIGHTS = Rule(
     f"!has(self.method.lora) || !self.method.lora.useDora || {WHOLE_WEIGHTS}",
     lambda spec: spec.method.lora is None or not spec.method.lora.use_dora or _has_whole_weights(spec),
     "method.lora.useDora: the length of a row cannot be computed where ZeRO stage 3 shards the weights; set distributed.deepspeed.zeroStage"
     " to 2, or useDora to false",
 )
+DORA_NEEDS_PLAIN_WEIGHTS = Rule(
+    "!has(self.method.lora) || !self.method.lora.useDora || !has(self.method.lora.quantization)",
+    lambda spec: spec.method.lora is None or not spec.method.lora.use_dora or not _is_quantized(spec),
+    "method.lora.useDora: not tried with quantized weights; leave method.lora.quantization out, or set useDora to false",
+)
 OSF_NEEDS_WHOLE_WEIGHTS = Rule(
     f"!has(self.method.osf) || {WHOLE_WEIGHTS}",
     lambda spec: spec.method.osf is None or _has_whole_weights(spec),
     "method.osf: weights that ZeRO stage 3 shards cannot be decomposed; set distributed.deepspeed.zeroStage to 2, or leave it out",
+)
+OSF_DECAYS_NOTHING = Rule(
+    "!has(self.method.osf) || !has(self.regularization) || self.regularization.weightDecay == 0.0",
+    lambda spec: spec.method.osf is None or spec.regularization is None or spec.regularization.weight_decay == 0,
+    "regularization.weightDecay: with method.osf it would shrink the base model's weak directions, not what was learned; set it to 0",
 )
 RANDOM_NEEDS_FULL = Rule(
     "self.model.initialization != 'random' || has(self.method.full)",
@@ -74,8 +81,7 @@ OFFLOAD_NEEDS_GPUS = Rule(
 
 def _compiles(spec: Any) -> bool:
     sharded = spec.distributed is not None and spec.distributed.deepspeed is not None
-    quantized = spec.method.lora is not None and spec.method.lora.quantization is not None
-    return not spec.training.compile or not (sharded or quantized)
+    return not spec.training.compile or not (sharded or _is_quantized(spec))
 
 
 COMPILES_PLAIN_LAYERS = Rule(
@@ -90,7 +96,8 @@ COMPILES_PLAIN_LAYERS = Rule(
 BASE_KL_NEEDS_LORA = Rule(
     "!has(self.regularization) || self.regularization.baseKlWeight == 0.0 || has(self.method.lora)",
     lambda spec: spec.regularization is None or spec.regularization.base_kl_weight == 0 or spec.method.lora is not None,
-    "regularization.baseKlWeight: the base model is the one without its adapters, so it needs method.lora; set it to 0 with method.full",
+    "regularization.baseKlWeight: the base model is the one without its adapters, so it needs method.lora; set it to 0 with method.full"
+    " and with method.osf, where it was not tried",
 )
 
 COMPARING_TWO_PASSES = tuple(

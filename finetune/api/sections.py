@@ -62,7 +62,7 @@ class LoraMethod(WireModel):
     use_dora: bool = Field(
         False,
         description="Learn the length of each row of a weight matrix beside its direction, to which the adapter is added (DoRA; Liu et al."
-        " 2024, arXiv:2402.09353). Each step takes longer than with plain LoRA.",
+        " 2024, arXiv:2402.09353). Each step takes longer than with plain LoRA. Not with quantization.",
     )
     quantization: Quantization | None = Field(
         None,
@@ -160,7 +160,8 @@ class Training(WireModel):
         1.0,
         description="Factor from a layer to the one below it: what is above the layers learns at learningRate, layer i of n at"
         " learningRate * decay^(n + 1 - i), the embeddings at learningRate * decay^(n + 1) (Howard and Ruder 2018, arXiv:1801.06146; Clark"
-        " et al. 2020, arXiv:2003.10555). Only with method.full.",
+        " et al. 2020, arXiv:2003.10555). An output layer that has the weights of the embeddings learns at their rate. Only with"
+        " method.full.",
     )
     max_sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = Field(
         1024, description="Tokens per row; longer conversations are cut and counted, longer texts become several rows."
@@ -218,7 +219,7 @@ class Regularization(WireModel):
     """What keeps the model from learning the training rows by heart."""
 
     weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="Decoupled weight decay of AdamW; biases and norms are exempt."
+        0.0, description="Decoupled weight decay of AdamW; biases and norms are exempt. Not with method.osf."
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Dropout on the output of every attention and feed-forward block."

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from finetune.api.record import ModelProvenance
-from finetune.api.sections import Export, GradientCheckpointing, Method, Precision
+from finetune.api.sections import Export, GradientCheckpointing, Precision
 from finetune.api.trainconfig import TrainConfig
 from trainer.engine.base import Engine
 from trainer.engine.factory import build_engine

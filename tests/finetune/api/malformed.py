@@ -177,6 +177,16 @@ MALFORMED = [
         ("spec", "method.lora.useDora: the length of a row cannot be computed where ZeRO stage 3 shards the weights"),
     ),
     Malformed(
+        "lengths of quantized weights",
+        resource(method={"lora": {"useDora": True, "quantization": {}}}),
+        ("spec", "method.lora.useDora: not tried with quantized weights; leave method.lora.quantization out"),
+    ),
+    Malformed(
+        "decay of weak directions",
+        resource(method={"osf": {}}, regularization={"weightDecay": 0.01}),
+        ("spec", "regularization.weightDecay: with method.osf it would shrink the base model's weak directions"),
+    ),
+    Malformed(
         "directions of sharded weights",
         resource(method={"osf": {}}, distributed={"deepspeed": {"zeroStage": 3}}),
         ("spec", "method.osf: weights that ZeRO stage 3 shards cannot be decomposed"),
@@ -256,6 +266,11 @@ MALFORMED = [
         "a pull to a base that full fine-tuning does not keep",
         resource(method={"full": {}}, regularization={"baseKlWeight": 0.1}),
         ("spec", "regularization.baseKlWeight: the base model is the one without its adapters, so it needs method.lora"),
+    ),
+    Malformed(
+        "a pull to a base that weak directions leave",
+        resource(method={"osf": {}}, regularization={"baseKlWeight": 0.1}),
+        ("spec", "set it to 0 with method.full and with method.osf, where it was not tried"),
     ),
     Malformed(
         "two passes of a task that writes",
