@@ -45,9 +45,9 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
     lora, deepspeed = config.method.lora, config.workers.deepspeed
     if lora is not None and deepspeed is not None and deepspeed.zero_stage == 3:
         refuse_sharded_embeddings(model, lora.target_modules)
+    whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
     if config.training.gradient_checkpointing is GradientCheckpointing.ALWAYS:
         _recompute(model)
-    whole = apply_method(model, config.method, config.regularization, config.training.seed, family)
     refuse_unheard_noise(whole, family)
     forward = probed_forward(whole, lambda **inputs: logits_of(whole(**inputs)), family)
     reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])

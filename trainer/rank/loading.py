@@ -108,10 +108,10 @@ def trainable_model(
     """Load the weights and apply the job's method, such as LoRA, with the adapters' arithmetic fused; return which weights were new."""
     model, names = load_with_names(located, dtype, family, quantization_of(config.method), device, seed=config.training.seed)
     give_back_freed_memory()  # what was gathered or converted tensor by tensor, between what is kept
-    if config.training.gradient_checkpointing is GradientCheckpointing.ALWAYS:
-        model = recompute_activations(model)
     trained = apply_method(model, config.method, config.regularization, config.training.seed, family)
     fuse_adapters(trained)
+    if config.training.gradient_checkpointing is GradientCheckpointing.ALWAYS:
+        recompute_activations(trained)
     return trained, names
 
 

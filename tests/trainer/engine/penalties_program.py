@@ -45,16 +45,14 @@ CHOOSING = ClassificationObjective(CLASSES)
 
 def adapted_model(*, recomputed: bool = False, noise: float = 0.0) -> nn.Module:
     """Return the model with adapters that act already."""
-    base = new_model()
-    model = recompute_activations(base) if recomputed else base
     regularization = Regularization(neftuneNoiseAlpha=noise)
-    adapted = apply_method(model, Method(lora=LoraMethod(rank=4, alpha=8)), regularization, seed=6, family=CAUSAL_LM)
+    adapted = apply_method(new_model(), Method(lora=LoraMethod(rank=4, alpha=8)), regularization, seed=6, family=CAUSAL_LM)
     torch.manual_seed(7)
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.3)
     fuse_adapters(adapted)
-    return adapted
+    return recompute_activations(adapted) if recomputed else adapted
 
 
 def choosing_model() -> nn.Module:
