@@ -1,4 +1,4 @@
-"""How many bytes a model keeps for the backward pass: counted on torch's meta device, which has shapes but no data.
+"""How many bytes a step needs besides weights and optimizer: counted on torch's meta device, which has shapes but no data.
 
 Test: tests/trainer/model/test_activations.py.
 """
@@ -30,6 +30,22 @@ def activation_bytes(model: Any, dtype: torch.dtype, tokens: int, family: Family
         return round(_kept_bytes(model.to(dtype).train(), family) * tokens / PROBE_TOKENS)
     except Exception:  # an architecture may need data where there are none
         return None
+
+
+def logits_bytes(model: Any, dtype: torch.dtype, positions: int, *, pulled: bool) -> int:
+    """Return what the loss of `positions` takes where the logits of all of them exist; 0 for a model that predicts no tokens.
+
+    They are there as the model gives them and, chosen, once more, both in `dtype`; in 16 bits then in float32; and as log-probabilities
+    in float32. The backward pass takes no more. A model that is `pulled` to its base has the base's chosen logits too.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    layer = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
+    if layer is None:
+        return 0
+    exact = torch.float32.itemsize
+    chosen = dtype.itemsize if dtype is torch.float32 else dtype.itemsize + exact
+    each = dtype.itemsize + chosen + exact + (dtype.itemsize if pulled else 0)
+    return positions * int(layer.weight.shape[0]) * each
 
 
 def _kept_bytes(model: Any, family: Family) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from finetune.api.tasks import ModelFamily
 from trainer.data.rows import Sample
 from trainer.objectives.family import Family, decoder_start_of
-from trainer.objectives.outputlayer import plain_output_layer
+from trainer.objectives.outputlayer import is_frozen, plain_output_layer
 from trainer.objectives.penalties import NO_PENALTIES, Penalties
 
 
@@ -77,6 +77,11 @@ class Forward:
     """The layer that the logits come out of, if an objective may compute them itself; see `plain_output_layer`."""
     decoder_start: int | None = None
     """The token that an encoder-decoder's answers begin after; None for other models."""
+
+    @property
+    def chunked_layer(self) -> nn.Linear | None:
+        """The output layer where an objective trains with it, a few positions at a time, because it is frozen; None elsewhere."""
+        return self.output_layer if self.output_layer is not None and is_frozen(self.output_layer) else None
 
 
 def probed_forward(model: Any, compute: Callable[..., Tensor], family: Family) -> Forward:

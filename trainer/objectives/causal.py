@@ -16,7 +16,7 @@ from trainer.objectives.base import FixedTargets, Forward, LossSums
 from trainer.objectives.documents import Documents
 from trainer.objectives.family import CAUSAL_LM
 from trainer.objectives.loss import TokenBatch, chosen_logits, loss_sums, nll_of_units, sums_each
-from trainer.objectives.outputlayer import is_frozen, loss_of_hidden, nll_of_hidden, without_output_layer
+from trainer.objectives.outputlayer import loss_of_hidden, nll_of_hidden, without_output_layer
 from trainer.objectives.penalties import NO_PENALTIES, Penalties
 from trainer.objectives.reading import padded
 
@@ -45,8 +45,8 @@ class CausalObjective(FixedTargets):
 
     def loss(self, forward: Forward, batch: CausalBatch, penalties: Penalties = NO_PENALTIES) -> LossSums:
         """Return the sums of one batch over its tokens with loss."""
-        layer = forward.output_layer
-        if layer is not None and is_frozen(layer):  # that of the base model too
+        layer = forward.chunked_layer
+        if layer is not None:  # that of the base model too
             base = penalties.of_base(lambda: _hidden(forward, layer, batch))
             return LossSums(*loss_of_hidden(_hidden(forward, layer, batch), layer, batch.targets, penalties, base))
         base = penalties.of_base(lambda: chosen_logits(_logits(forward, batch), batch.places))

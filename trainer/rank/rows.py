@@ -52,6 +52,12 @@ class Rows:
         """Number of tokens of the longest row that is trained on."""
         return max(self.train.shard.longest, self.replay.shard.longest if self.replay is not None else 0)
 
+    @property
+    def longest_target(self) -> int:
+        """Number of tokens of the longest target, of rows whose targets follow what is read."""
+        shards = [self.train.shard, *([self.replay.shard] if self.replay is not None else [])]
+        return max(int(shard.table["tail"].max(initial=0)) for shard in shards)
+
     def per_epoch(self, config: TrainConfig) -> int:
         """Return how many rows an epoch draws."""
         return epoch_rows(len(self.train), config, replays=self.replay is not None)

@@ -57,7 +57,7 @@ def run_loaded(work: Assignment, loaded: Loaded, rewritten: Rewritten = NONE) ->
         if finding not in outbox.warnings:
             outbox.warn(finding)
     rows = replace(Rows.of(dataset, work.inputs.written_tokens), rewritten=rewritten)
-    loaded = with_recomputation(config, loaded, at_once(config, rows, packed=loaded.packed))
+    loaded = with_recomputation(config, loaded, at_once(config, rows, packed=loaded.packed), rows.longest_target)
 
     clock.begin(TimedStage.RESUME)
     start = resume(work, loaded, store, outbox)
