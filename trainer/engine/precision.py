@@ -67,7 +67,8 @@ def weights_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
     """Return the type to load the weights in.
 
     That of the arithmetic where they are frozen (LoRA) or DeepSpeed keeps float32 masters of them (stages 1 to 3). Without masters a
-    trained weight has to be float32: in 16 bits a small update of it would be rounded away.
+    trained weight has to be float32: in 16 bits a small update of it would be rounded away. So have those under OSF, although they are
+    frozen: its export is the merged model, where such an update would be lost, and its directions take ten times as much memory.
     """
     masters = config.workers.deepspeed is not None and config.workers.deepspeed.zero_stage > 0
     held = masters or config.method.lora is not None

@@ -16,10 +16,9 @@ from trainer.engine.precision import exact_products, precision_of, refuse_float1
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
-def config(precision: str, *, full: bool = False, zero_stage: int | None = None) -> TrainConfig:
+def config(precision: str, *, method: str = "lora", zero_stage: int | None = None) -> TrainConfig:
     workers: dict[str, Any] = {"workers": 1} | ({} if zero_stage is None else {"deepspeed": {"zeroStage": zero_stage}})
-    method: dict[str, Any] = {"full": {}} if full else {"lora": {}}
-    return train_config(training={"epochs": 1, "precision": precision}, method=method, workers=workers)
+    return train_config(training={"epochs": 1, "precision": precision}, method={method: {}}, workers=workers)
 
 
 @pytest.fixture
@@ -48,12 +47,17 @@ def test_a_cpu_computes_in_float32_unless_sixteen_bits_are_asked_for(wanted: str
 
 
 @pytest.mark.parametrize(
-    ("full", "zero_stage", "held"),
-    [(False, None, torch.float16), (True, None, torch.float32), (True, 0, torch.float32), (True, 1, torch.float16)],
-    ids=["frozen", "trained", "trained, stage 0", "trained, with masters"],
+    ("method", "zero_stage", "held"),
+    [
+        pytest.param("lora", None, torch.float16, id="frozen"),
+        pytest.param("full", None, torch.float32, id="trained"),
+        pytest.param("full", 0, torch.float32, id="trained, stage 0"),
+        pytest.param("full", 1, torch.float16, id="trained, with masters"),
+        pytest.param("osf", None, torch.float32, id="merged with what is trained"),
+    ],
 )
-def test_weights_are_held_in_sixteen_bits_where_nothing_is_lost_by_it(full: bool, zero_stage: int | None, held: torch.dtype) -> None:
-    assert weights_dtype(config("float16", full=full, zero_stage=zero_stage), CPU) is held
+def test_weights_are_held_in_sixteen_bits_where_nothing_is_lost_by_it(method: str, zero_stage: int | None, held: torch.dtype) -> None:
+    assert weights_dtype(config("float16", method=method, zero_stage=zero_stage), CPU) is held
 
 
 @pytest.mark.parametrize(
