@@ -5,6 +5,7 @@ called pseudo-perplexity here, because it is not comparable with a perplexity. P
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ class Figures:
 
 CAUSAL = Figures(Needs.TOKEN_SUMS, (MetricName.PERPLEXITY, MetricName.BITS_PER_BYTE), "Perplexity")
 MASKED = Figures(Needs.MASKED_SUMS, (MetricName.MASKED_LOSS,), "PseudoPerplexity")
+LIKELIHOODS = frozenset({MetricName.PERPLEXITY, MetricName.MASKED_LOSS})
+"""Figures of which a likelihood is known."""
 
 
 def figures_of(family: ModelFamily) -> Figures:
@@ -38,7 +41,11 @@ def figures_of(family: ModelFamily) -> Figures:
 
 def likelihood(found: Measurement) -> float:
     """Return exp of the mean loss of a token; nan of no tokens, infinity beyond the largest float."""
-    values = found.values()
+    return likelihood_of(found.values())
+
+
+def likelihood_of(values: Mapping[MetricName, float]) -> float:
+    """Return the same from figures."""
     if MetricName.PERPLEXITY in values:
         return values[MetricName.PERPLEXITY]
     loss = values.get(MetricName.MASKED_LOSS, math.nan)

@@ -67,12 +67,14 @@ def prepare(config: TrainConfig, folder: Path) -> Dataset:
     findings.extend(returned)
     train, left_out = _learned("data.train", train, unlearned)
     findings.extend(left_out)
+    every_training_row = train
     train, fewer = fewer_rows(train, config.data.max_train_rows, config.training.seed)
     findings.extend(fewer)
     sides = {"train": train, "validation": validation or held_out_validation, "test": test or held_out_test}
     adapting = dict(zip(("general", "domain"), measured.values(), strict=False))
     if config.adaptation is not None and config.adaptation.replay is not None:
-        others = {**{f"data.{name}": rows for name, rows in sides.items()}, **measured}
+        # Also rows that data.maxTrainRows left out: a run with fewer rows must not see them all the same.
+        others = {**{f"data.{name}": rows for name, rows in sides.items()}, "data.train": every_training_row, **measured}
         replay, left_out = _learned(REPLAY, leak_free(REPLAY, rows_of(f"{REPLAY}.sources"), others), unlearned)
         findings.extend(left_out)
         adapting["replay"] = replay

@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune.api.metrics import MetricName
 from finetune.api.record import AdaptationFigures
-from trainer.evaluation.drift import increase_percent
+from trainer.evaluation.drift import LIKELIHOODS, increase_percent, likelihood_of
 from trainer.evaluation.measurement import Measurement
 
 GENERAL, DOMAIN = "general", "domain"
@@ -40,9 +40,9 @@ class AdaptationState:
         self.curves[side] = [point for point in self.curves[side] if point[0] != step] + [(step, value)]
 
     def validated(self, step: int, figures: Mapping[MetricName, float]) -> None:
-        """Take the perplexity of validation rows, if they are texts of the domain and there are no others."""
-        if self.follows_validation and MetricName.PERPLEXITY in figures:
-            self.note(DOMAIN, step, figures[MetricName.PERPLEXITY])
+        """Take how likely validation rows are, if they are texts of the domain and there are no others."""
+        if self.follows_validation and not LIKELIHOODS.isdisjoint(figures):
+            self.note(DOMAIN, step, likelihood_of(figures))
 
     @property
     def limit(self) -> float | None:

@@ -122,6 +122,12 @@ def test_rows_that_are_measured_are_neither_trained_nor_replayed(tmp_path: Path)
         assert sum(finding.startswith(words) for finding in found.findings) == 1, other
 
 
+def test_training_rows_that_were_not_drawn_are_not_replayed_either(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {"train": list("abcdefgh"), "replay": ["r", *"abcdefgh"]})
+    found = prepare(config.changed(data=config.data.changed(max_train_rows=2)), tmp_path / "rows")
+    assert (len(found.train), [row.text for row in found.replay]) == (2, ["r"])
+
+
 def test_an_epoch_that_repeats_replay_rows_is_a_finding(tmp_path: Path) -> None:
     config = config_of(tmp_path, {"train": ["a", "b", "c", "d"], "replay": ["r"]})
     found = prepare(config, tmp_path / "rows")

@@ -9,7 +9,7 @@ import pytest
 from finetune.api.metrics import MetricName, Needs
 from trainer.evaluation.measurement import measured_from
 from trainer.evaluation.metrics.evidence import TokenRows
-from trainer.rank.adaptationstate import GENERAL, AdaptationState
+from trainer.rank.adaptationstate import DOMAIN, GENERAL, AdaptationState
 from trainer.rank.ledger import Ledger
 
 
@@ -40,6 +40,18 @@ def test_a_point_is_replaced_where_a_resumed_run_measures_it_again() -> None:
     found = state(at_10=21.0)
     found.note(GENERAL, 10, 25.0)
     assert found.curves[GENERAL] == [(10, 25.0)]
+
+
+def test_the_curve_of_the_domain_follows_the_validation_rows_whatever_the_model() -> None:
+    for figures, value in (
+        ({MetricName.PERPLEXITY: 5.0}, 5.0),
+        ({MetricName.MASKED_LOSS: 2.0}, math.exp(2)),
+        ({MetricName.BLEU: 3.0}, None),
+    ):
+        found = state()
+        found.follows_validation = True
+        found.validated(3, figures)
+        assert found.curves[DOMAIN] == ([] if value is None else [(3, pytest.approx(value))])
 
 
 def test_the_record_has_the_newest_figures_that_are_numbers() -> None:

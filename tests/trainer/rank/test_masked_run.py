@@ -1,6 +1,7 @@
 """Masked language modeling from plain texts to a model that plain transformers loads."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def test_the_masked_loss_falls_and_the_model_keeps_its_tied_output_layer(tmp_pat
     save_encoder(tmp_path / "base", tokenizer=word_tokenizer(WORDS), spread=0.05)
     for name, count, offset in (("train", 40, 0), ("validation", 12, 40), ("test", 12, 52)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts(count, offset)))
+    (tmp_path / "general.jsonl").write_text("".join(json.dumps({"text": " ".join(WORDS[number::9])}) + "\n" for number in range(9)))
     wanted = train_config(
         tmp_path,
         task="language-modeling",
@@ -38,6 +40,7 @@ def test_the_masked_loss_falls_and_the_model_keeps_its_tied_output_layer(tmp_pat
         evaluation={"everySteps": 30},
         checkpoint={"everySteps": 30, "keep": 2},
         output={"directory": str(tmp_path / "run"), "export": ["merged"]},
+        domainAdaptation={"generalEvaluation": [{"path": str(tmp_path / "general.jsonl")}]},
     )
 
     run(wanted)
@@ -47,5 +50,10 @@ def test_the_masked_loss_falls_and_the_model_keeps_its_tied_output_layer(tmp_pat
     assert tuned < base - 0.1
     assert list(report["final"]) == ["maskedLoss"]
     assert any("are new, because its weights have none" in warning for warning in report["warnings"])
+    figures = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["validation/maskedLoss"] for line in figures if "validation/maskedLoss" in line}
+    curve = {point["step"]: point["value"] for point in report["domainAdaptation"]["domainPseudoPerplexity"]["curve"]}
+    assert curve == pytest.approx({step: math.exp(loss) for step, loss in losses.items()}, rel=1e-4)
+    assert set(curve) == {30, 60}
     merged = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "model" / "merged")
     assert merged.get_output_embeddings().weight is merged.get_input_embeddings().weight
