@@ -23,10 +23,11 @@ from trainer.data.sampler import steps_total
 from trainer.preflight.adapting import epoch_rows
 from trainer.preflight.inputs import Inputs
 from trainer.storage.localfolder import LocalFolder
-from trainer.storage.manifest import checkpoint_names
+from trainer.storage.manifest import MANIFEST_FILE, TornCheckpointError, checkpoint_names, read_manifest
 from trainer.storage.ownership import RUN_FILE, Ownership
 
 FIELD = "continueFrom.fineTuneJob"
+BUDGET_FIELD = "domainAdaptation.maxGeneralPerplexityIncreasePercent"
 MAY_DIFFER = ("evaluation", "continueFrom")
 """What a job that continues another may change, besides how long it trains."""
 WHEN = "everySteps"
@@ -65,6 +66,7 @@ class Earlier:
         if trained == 0:
             problem = f"{self.claim.place.uri()} has no checkpoints of the job {self.name}"
             raise InputError(FIELD, problem, "restore them, or leave continueFrom out")
+        refuse_beyond_budget(self.claim)
         if total <= trained:
             problem = f"makes {total} steps, and the job {self.name} has trained {trained}"
             raise InputError(f"training.{_length_field(config.lineage())}", problem, "give more to continue it")
@@ -97,6 +99,20 @@ def refuse_control_runs(config: TrainConfig) -> None:
         raise InputError("evaluation.ablations", problem, "leave it out, or train from the beginning")
 
 
+def refuse_beyond_budget(before: Ownership) -> None:
+    """Raise InputError where the newest weights of a run are beyond its budget: training from there would end before its first step."""
+    newest = max(checkpoint_names(before.place).items(), default=None)
+    if newest is None:
+        return
+    try:
+        record = read_manifest(before.place.fetch(f"{newest[1]}/{MANIFEST_FILE}"), before.owner).record
+    except (OSError, TornCheckpointError):
+        return  # whoever loads it says what is wrong
+    if record.within_budget is False:
+        problem = f"the run in {before.place.uri()} ended at step {newest[0]} because it was beyond this budget, and would end there again"
+        raise InputError(BUDGET_FIELD, problem, "train a new run with a larger budget, a lower training.learningRate or more replay")
+
+
 def lengthened(ownership: Ownership, config: TrainConfig, inputs: Inputs) -> Ownership:
     """Return the claim of a run that goes on in its folder, whose earlier report is kept; unchanged for any other run.
 
@@ -111,6 +127,7 @@ def lengthened(ownership: Ownership, config: TrainConfig, inputs: Inputs) -> Own
         given = _length_field(config.lineage())
         problem = f"makes {total} steps, and the run in {ownership.place.uri()} was made for {earlier}"
         raise InputError(f"training.{given}", problem, f"give more to continue it (it has {_in_words(before.lineage)})")
+    refuse_beyond_budget(before)
     keep_report(before)
     return replace(ownership, mark=before.owner)
 

@@ -13,7 +13,7 @@ from finetune.api.errors import RunError
 from finetune.api.metrics import MetricName
 from finetune.api.record import REASON_BUDGET, AdaptationFigures
 from finetune.api.trainconfig import TrainConfig
-from trainer.evaluation.drift import increase_percent, likelihood
+from trainer.evaluation.drift import LIKELIHOODS, increase_percent, likelihood
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.texts import Texts
 from trainer.model.lora import adapters_off
@@ -27,6 +27,8 @@ from trainer.rank.outbox import Outbox
 from trainer.rank.rows import order_for
 from trainer.rank.sweep import positions_of
 from trainer.reporting.adaptation import Adapted, Side, SweepPoint
+
+FIELDS = {GENERAL: "domainAdaptation.generalEvaluation", DOMAIN: "domainAdaptation.domainEvaluation"}
 
 
 class BudgetExceededError(RunError):
@@ -45,6 +47,9 @@ class Adapting:
         rows, dataset = measuring.rows, measuring.dataset
         given = ((GENERAL, dataset.general, rows.general), (DOMAIN, dataset.domain, rows.domain))
         self._sides = {side: Texts(texts_task(measuring.task), len(texts), tokens) for side, texts, tokens in given if texts}
+        for side, found in self._sides.items():
+            if (warning := found.warning(FIELDS[side])) is not None and warning not in measuring.outbox.warnings:
+                measuring.outbox.warn(warning)
         self._state.active = self._section is not None
         self._state.follows_validation = self._section is not None and DOMAIN not in self._sides
         self._state.budget_percent = self._section.max_general_perplexity_increase_percent if self._section is not None else None
@@ -108,7 +113,7 @@ class Adapting:
         self.measure_base()
         tuned = {side: self._measure(texts) for side, texts in self._sides.items()}
         base = dict(self._state.base)
-        where = {GENERAL: "domainAdaptation.generalEvaluation", DOMAIN: "domainAdaptation.domainEvaluation"}
+        where = dict(FIELDS)
         curve_of = {side: where[side] for side in self._sides}
         if DOMAIN not in tuned and _has_likelihood(final):
             base[DOMAIN], tuned[DOMAIN], where[DOMAIN], curve_of[DOMAIN] = baseline, final, "data.test", "data.validation"
@@ -187,4 +192,4 @@ class Adapting:
 
 
 def _has_likelihood(found: Measurement) -> bool:
-    return any(name in found.values() for name in (MetricName.PERPLEXITY, MetricName.MASKED_LOSS))
+    return not LIKELIHOODS.isdisjoint(found.values())

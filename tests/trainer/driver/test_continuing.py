@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from finetune.api.errors import InputError
+from finetune.api.record import CheckpointRecord
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import REMOVED, train_config
 from trainer.data.shards import Shard
@@ -15,6 +17,7 @@ from trainer.driver.continuing import Earlier, continued_by, lengthened, refuse_
 from trainer.preflight.inputs import Inputs
 from trainer.preflight.tokens import Tokens
 from trainer.storage.localfolder import LocalFolder
+from trainer.storage.manifest import write_manifest
 from trainer.storage.ownership import Ownership
 
 DIGESTS = {"data.train": "rows", "model.path": "weights"}
@@ -178,6 +181,26 @@ def test_a_record_of_another_version_that_cannot_be_read_is_said_with_its_field(
     assert "run.json records what this version cannot read: " in error.value.problem
     assert error.value.fix == "continue the run with the version that trained it, or train anew in another folder"
     assert not (tmp_path / "out" / "report-20.json").exists()
+
+
+def newest_is(claim: Ownership, folder: Path, within: bool | None) -> None:
+    record = CheckpointRecord(
+        step=20, uri="x", size_bytes=1, created_time=datetime.now(UTC), attempt=1, within_budget=within, verified=True
+    )
+    write_manifest(folder / "out" / "checkpoints" / "step-20", record, claim.owner, {})
+
+
+@pytest.mark.parametrize("within", [None, True, False])
+def test_a_run_that_ended_beyond_its_budget_is_not_continued(tmp_path: Path, within: bool | None) -> None:
+    newest_is(trained(tmp_path), tmp_path, within)
+    claim, job = longer(tmp_path)
+    for continued in (lambda: check(next_job(tmp_path)), lambda: lengthened(claim, job, INPUTS)):
+        if within is not False:
+            continued()
+            continue
+        with pytest.raises(InputError, match=r"^domainAdaptation\.maxGeneralPerplexityIncreasePercent: .* ended at step 20 .* new run"):
+            continued()
+    assert (tmp_path / "out" / "report-20.json").exists() is (within is not False)
 
 
 def test_a_run_may_become_longer_again_and_again(tmp_path: Path) -> None:

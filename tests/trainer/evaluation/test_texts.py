@@ -55,11 +55,21 @@ def test_a_sample_has_as_many_tokens_as_it_may_and_is_always_the_same() -> None:
     sizes = [len(f"text {number} " * (1 + number % 4)) for number in range(30)]  # a byte is a token; the first has no loss, the end has
     chosen = found.sample(200)
     total = sum(sizes[number] for number in chosen)
-    assert 200 - max(sizes) < total <= 200
+    assert 200 - min(sizes) < total <= 200
+    assert all(total + size > 200 for number, size in enumerate(sizes) if number not in chosen), "what fits is taken"
     assert list(chosen) == sorted(set(chosen.tolist()))
     assert np.array_equal(found.sample(200), chosen)
     assert len(found.sample(1)) == 1
     assert list(found.sample(10**6)) == list(range(30))
+
+
+def test_a_small_sample_is_warned_of() -> None:
+    _, found = texts()
+    tokens = sum(len(f"text {number} " * (1 + number % 4)) for number in range(30))
+    warning = found.warning("domainAdaptation.generalEvaluation")
+    assert warning is not None
+    assert warning.startswith(f"domainAdaptation.generalEvaluation: a validation measures {tokens} tokens of it, fewer than 1,000")
+    assert texts(60)[1].warning("x") is None
 
 
 def test_the_figures_of_a_sample_are_those_of_its_texts_alone() -> None:
