@@ -215,7 +215,7 @@ class Augmentation(WireModel):
     """Change what the model reads of training rows, differently in every epoch: prompts, questions, texts to classify or to
     translate, the user's turns of a chat, all of a plain text; never answers, classes, or the text that answers are found in.
 
-    Numbers, addresses, code, placeholders and negations stay as they are.
+    Numbers, addresses, code, placeholders and negations stay as they are: see `protected`.
     """
 
     operations: list[AugmentationOperation] = Field(min_length=1, max_length=16, description="What is done to a text, in order.")
@@ -229,7 +229,13 @@ class Augmentation(WireModel):
         description="Changed copies of each training row, beside the row as it is: an epoch has the rows times copiesPerRow + 1.",
     )
     protected: list[Phrase] | None = Field(
-        None, min_length=1, max_length=256, description="Words and phrases that are never changed, in upper or lower case."
+        None,
+        min_length=1,
+        max_length=256,
+        description="Words and phrases that are never changed, in upper or lower case,"
+        " beside what never is: numbers, addresses, placeholders, code (marked as such, or a path, a name in snake_case or camelCase, a"
+        " call), and words that negate in English, German, Dutch, Swedish, Danish, Norwegian, French, Spanish, Portuguese, Italian, Polish,"
+        " Russian or Finnish.",
     )
 
     rules = (at_most_one("augmented_share", "copies_per_row", what="augmentation"),)

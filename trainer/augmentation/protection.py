@@ -1,5 +1,8 @@
 """What of a text augmentation leaves as it is: numbers, addresses, code, placeholders, the user's phrases, and negations.
 
+Code is what is marked as such, and what prose does not look like: paths, names in snake_case and camelCase, and calls, but for those with
+plain words alone between their parentheses.
+
 Pure. Test: tests/trainer/augmentation/test_protection.py.
 """
 
@@ -9,6 +12,10 @@ from collections.abc import Sequence
 
 from trainer.text.words import WORD
 
+_NAME = r"\.?[\w@~+-]++(?:\.[\w@~+-]++)*+"
+"""Of a file or folder in a path."""
+_PROSE = r"(?:[^\W\d_]|[\s/-]){1,200}"
+"""Between parentheses in prose: item(s), child(ren), and a remark that lacks its space."""
 # Every part reads a text once: it begins where its kind of characters does, and gives none back.
 _PATTERNS = (
     r"```.*?(?:```|\Z)",  # a fenced block, also one that does not end
@@ -23,29 +30,53 @@ _PATTERNS = (
     r"(?:https?|ftp|file|mailto)://?\S+|(?<![\w.])www\.\S+",
     r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)*",
     r"(?<![\w.-])(?:[\w-]{1,63}\.)+(?:com|org|net|edu|gov|io|dev|de|uk|fr|es|it|eu|co|info)(?![\w-])(?:/\S*)?",
+    rf"(?<![\w/.~])(?:~|\.{{1,2}})(?:/{_NAME})++/?|(?<![\w/.~])(?:/{_NAME}){{2,}}+/?",  # ~/notes, ../src, /usr/local/bin
+    r"(?<!\w)[A-Za-z]:\\[^\s:*?\"<>|,;]*+",  # C:\Users\x
+    rf"(?<![\w.'’-])[^\W\d][\w.]{{0,99}}+\((?!{_PROSE}\))(?:[^()\n]|\([^()\n]{{0,200}}\)){{0,200}}+\)",  # open("a.txt", 3)
+    r"(?<!\w)_{0,2}[^\W_]++(?:_++[^\W_]++)++_{0,2}(?!\w)",  # snake_case
+    r"(?<![\w'’-])[a-z][a-z0-9]*+[A-Z][A-Za-z0-9]*+(?!\w)",  # camelCase
     r"[-+−±]?[$€£¥]?\d++(?:[.,:/’'-]?\d++)*+(?:\s?%(?![\w(]))?",
 )
 _ALWAYS = "|".join(_PATTERNS)
 
-NEGATIONS = frozenset(
-    """
-    no not never none nobody nothing nowhere neither nor without cannot cant dont doesnt didnt isnt arent wasnt werent wont wouldnt
-    shouldnt couldnt hasnt havent hadnt aint hardly barely scarcely unless except lacks lacking
-    kein keine keinen keinem keiner keines nicht nichts nie niemals niemand nirgends weder ohne
-    ni nunca jamás nadie nada ningún ninguno ninguna sin tampoco
-    ne n pas jamais rien personne aucun aucune sans guère
-    non né mai niente nulla nessuno nessuna senza mica
-    não nem nenhum nenhuma ninguém sem
-    ei en et emme ette eivät älä ilman koskaan
-    """.split()  # noqa: SIM905 - a list literal would fill a screen
-)
-"""Words that negate, of several languages; those that end in n't besides."""
+_BY_LANGUAGE = {
+    "English": """no not never none nobody nothing nowhere neither nor without cannot cant dont doesnt didnt isnt arent wasnt werent wont
+        wouldnt shouldnt couldnt hasnt havent hadnt aint hardly barely scarcely unless except lacks lacking""",
+    "German": "kein keine keinen keinem keiner keines nicht nichts nie niemals niemand niemanden nirgends weder ohne",
+    "Dutch": "niet niets geen nooit niemand nergens zonder",
+    "Swedish": "inte ingen inget inga aldrig ingenting ingenstans varken utan icke ej",
+    "Danish": "ikke ingen intet aldrig ingenting uden hverken",
+    "Norwegian": "ikke ingen intet aldri ingenting uten verken",
+    "French": "ne pas jamais rien personne aucun aucune sans guère ni",
+    "Spanish": "no ni nunca jamás nadie nada ningún ninguno ninguna sin tampoco",
+    "Portuguese": "não nem nunca jamais ninguém nada nenhum nenhuma sem tampouco",
+    "Italian": "no non né mai niente nulla nessun nessuno nessuna senza mica",
+    "Polish": "nie nigdy nic nikt nikogo żaden żadna żadne bez ani",
+    "Russian": "не нет ни никогда никто никого ничего ничто нигде без нельзя",
+    "Finnish": "en et ei emme ette eivät älä ilman koskaan",
+}
+NEGATIONS = frozenset(word for words in _BY_LANGUAGE.values() for word in words.split())
+"""Words that negate; those that end in n't or begin with n' besides."""
+AMBIGUOUS = frozenset("en et ne ni mai sin".split())  # noqa: SIM905
+"""Of these, words that are common in another of these languages and negate nothing there: Spanish, French and Danish `en`, French `et`,
+Italian `ne`, Swedish `ni`, French and German `mai`, Danish and Swedish `sin`. French `ne` and Italian `mai` have a second negation beside
+them, which counts."""
 
 
 def negates(word: str) -> bool:
-    """Return whether a word turns what is said into its opposite."""
-    plain = word.casefold().replace("’", "'")
+    """Return whether a word, in one of these languages, may turn what is said into its opposite."""
+    plain = _plain(word)
     return plain in NEGATIONS or plain.endswith("n't") or plain.startswith("n'")
+
+
+def negations(text: str) -> int:
+    """Return how many words of a text negate, without those that may mean something else."""
+    found = (_plain(word) for word in WORD.findall(text))
+    return sum((word in NEGATIONS and word not in AMBIGUOUS) or word.endswith("n't") for word in found)
+
+
+def _plain(word: str) -> str:
+    return word.casefold().replace("’", "'")
 
 
 class Protection:

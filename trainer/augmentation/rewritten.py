@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.augmentation.protection import Protection, negates
-from trainer.text.words import WORD
+from finetune.system.files import write_atomically
+from trainer.augmentation.protection import Protection, negations
 
 FILE = "rewritten.jsonl"
 """In the output folder."""
-EMPTY, EQUAL, CUT, REPEATED, LOST, NEGATED = "empty", "equal", "cut", "repeated", "lost", "negated"
-DROPPED = (EMPTY, EQUAL, CUT, REPEATED, LOST, NEGATED)
-"""Why a variant is not used: it has no words, is the text, reached the token limit, is an earlier variant, lost what is protected, or
-negates where the text does not, or the other way round."""
+EMPTY, EQUAL, CUT, REPEATED, LOST, ADDED, NEGATED = "empty", "equal", "cut", "repeated", "lost", "added", "negated"
+DROPPED = (EMPTY, EQUAL, CUT, REPEATED, LOST, ADDED, NEGATED)
+"""Why a variant is not used: it has no words, is the text, reached the token limit, is an earlier variant, lost what is protected, has
+such a part that the text does not have (a number, an address, a placeholder), or negates more or less often than the text."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,9 @@ def _fault(text: str, variant: str, earlier: Sequence[str], protection: Protecti
     kept, had = (_protected(part, protection) for part in (variant, text))
     if had - kept:
         return LOST
-    return NEGATED if _negates(variant) != _negates(text) else None
-
-
-def _negates(text: str) -> bool:
-    return any(map(negates, WORD.findall(text)))
+    if kept.keys() - had.keys():
+        return ADDED
+    return NEGATED if negations(variant) != negations(text) else None
 
 
 def _protected(text: str, protection: Protection) -> Counter[str]:
@@ -101,17 +99,34 @@ def read(path: Path, head: str) -> dict[Key, Variants]:
     """Return what a table holds; nothing where there is none, or one that was made with something else. Half a last line is left out."""
     if not path.is_file():
         return {}
-    first, *lines = path.read_text(encoding="utf-8").split("\n")
+    # Cut before it is decoded: a write that was cut off may end within a character.
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    first, *lines = whole.decode().split("\n")
     found: dict[Key, Variants] = {}
-    for line in lines[:-1] if first == head else ():
+    for line in lines if first == head else ():
         wire = json.loads(line)
         found[wire["operation"], wire["text"]] = Variants(tuple(wire["variants"]), wire["dropped"])
     return found
 
 
+def add(path: Path, found: Rewritten) -> None:
+    """Add lines to a table."""
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # as `write_atomically` writes
+        file.writelines(f"{line}\n" for line in lines_of(found))
+
+
+def replace_unless_whole(path: Path, head: str, found: Rewritten) -> None:
+    """Have a table hold these variants, each in a whole line: one that does is left as it is."""
+    if path.is_file() and path.read_bytes().endswith(b"\n") and read(path, head) == found:
+        with path.open(encoding="utf-8") as file:
+            if file.readline() == f"{head}\n":
+                return
+    write_atomically(path, "".join(f"{line}\n" for line in [head, *lines_of(found)]))
+
+
 def digest_of(found: Rewritten) -> str:
     """Return the sha256, in hex, of all texts and variants, in whatever order they were written."""
-    return hashlib.sha256("\n".join(sorted(lines_of(found))).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(lines_of(found))).encode(errors="backslashreplace")).hexdigest()
 
 
 def to_report(found: Rewritten) -> dict[str, Any]:

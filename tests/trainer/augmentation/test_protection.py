@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from finetune.api.augmentation import Augmentation
 from tests.trainer.fixtures.examples import text
 from trainer.augmentation.augmenter import Augmenter
-from trainer.augmentation.protection import Protection
+from trainer.augmentation.protection import Protection, negates, negations
 from trainer.tasks.language_modeling import LANGUAGE_MODELING
 
 ALL = [
@@ -29,6 +29,13 @@ KEPT = (
     "42", "3.14", "$1,234.50", "20%", "2024-05-06", "12:30", "covid19", "5pm", "A4", "https://example.org/a?b=c", "www.example.com",
     "jane.doe@mail.example.org", "shop.example.com/cart", "`print(x)`", "```\nmake all\n```", "{name}", "{{account_id}}", "${HOME}",
     "<tag>", "</s>", "<br />", "%s", "%(count)d", "[MASK]", "[INST]", "<|im_start|>user", "<extra_id_0>", "Gold Card", "gold  card", "ACME",
+    "/usr/local/bin", "~/notes.txt", "../src/main", "C:\\Users\\x", "snake_case", "camelCase", "getHTTPResponse",
+    'open("a.txt", 3)', "os.path.join(a, b)", "run()",
+)  # fmt: skip
+PROSE = (
+    "and/or", "he/she/they", "w/o", "e.g.", "i.e.", "o'clock", "don't", "l'Oréal", "d’Artagnan", "O'Neil", "rock'n'roll", "item(s)",
+    "child(ren)", "Lehrer(innen)", "(see below)", "McDonald", "NATO", "A", "well-known", "/kæt/", "_so_", "___", "C:", "yes/no/maybe.",
+    "...", "Well,", "etc.",
 )  # fmt: skip
 NEGATED = ("not", "no", "never", "don't", "isn’t", "without", "cannot", "Nobody", "nicht", "sin")
 WORDS = ("please", "show", "the", "large", "car", "know", "note", "answer", "buy", "big", "ist", "gold", "quick", "reply", "-", "and")
@@ -75,13 +82,59 @@ def test_a_protected_part_is_one_span(part: str) -> None:
     assert [whole[start:end].strip() for start, end in Protection(["gold card", "Acme"]).spans(whole)] == [part]
 
 
+@settings(max_examples=300)
+@given(words=st.lists(st.sampled_from((*PROSE, *(word for word in WORDS if word != "gold"))), min_size=1, max_size=12))
+def test_prose_is_not_taken_for_code(words: list[str]) -> None:
+    assert Protection().spans(" ".join(words)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("I do not know, and never did", 2), ("Isn’t it?", 1), ("Ich weiß nicht, kein Wort", 2), ("Ik weet het niet, geen idee", 2),
+        ("Jag vet inte", 1), ("Jeg ved ikke hvorfor, aldrig", 2), ("Jeg vet ikke, aldri", 2), ("Je n'ai pas le temps", 1),
+        ("No lo sé, nunca", 2), ("Não sei nada", 2), ("Non ho mai tempo", 1), ("Nie wiem, nigdy", 2), ("Я не знаю, никогда", 2),
+        ("Hän ei tiedä", 1),
+        # Of another language, these words negate nothing.
+        ("vive en Madrid", 0), ("toi et moi", 0), ("en bil", 0), ("sin bil", 0), ("im Mai, en mai", 0), ("ne parlo", 0),
+        ("ni kommer", 0), ("rock 'n' roll", 0),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_words_that_negate_are_counted_in_each_language(text: str, count: int) -> None:
+    assert negations(text) == count
+    assert all(map(negates, ("en", "sin", "n'est", "don’t", "ikke", "geen", "без"))), "what may negate is protected all the same"
+
+
 @pytest.mark.parametrize("words", ["golden cards", "acmeist", "know nothings", "a < b", "per cent", "end. Next"])
 def test_what_is_not_protected_may_change(words: str) -> None:
     assert Protection(["gold card", "Acme"]).spans(words) == []
 
 
 def test_long_texts_are_read_in_linear_time() -> None:
-    for unit in ("a", "a.", "{", "<", "`", "a@", "1,", "www.", "<|", "[A", "-"):
+    for unit in (
+        "a",
+        "a.",
+        "{",
+        "<",
+        "`",
+        "a@",
+        "1,",
+        "www.",
+        "<|",
+        "[A",
+        "-",
+        "/",
+        "/a",
+        "/a.",
+        "../",
+        "a_",
+        "_",
+        "a(",
+        "aA",
+        "(",
+        "C:\\",
+    ):
         Protection().spans(unit * 100_000)  # minutes, if a pattern reads the text again from each place
     rng = random.Random(1)
     Protection().spans("".join(rng.choice("ab.@{<`1 ") for _ in range(200_000)))
