@@ -25,7 +25,7 @@ CONFIG_MAP_INTERVAL_SECONDS = 15.0
 FILE_INTERVAL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 60.0
 """The controller takes silence for a stall (runPolicy.stallTimeoutSeconds), so a record is repeated in stages that report nothing."""
-UNATTENDED = frozenset({Stage.READING, Stage.STARTING, Stage.REWRITING, Stage.EXPORTING, Stage.FINISHED})
+UNATTENDED = frozenset({Stage.READING, Stage.STARTING, Stage.EXPORTING, Stage.FINISHED})
 """Stages whose steps give no sign of life. In the others the ranks do: a rank that hangs must not be hidden by a driver that lives."""
 POLL_SECONDS = 0.25
 FINAL_TRIES_SECONDS = 300.0

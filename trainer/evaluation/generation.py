@@ -61,6 +61,7 @@ def generate(
     synced: bool = False,
     decoding: Decoding = GREEDY,
     firsts: Sequence[int] = (),
+    between: Callable[[], None] = lambda: None,
 ) -> list[Generated]:
     """Return the answer to each prompt (token ids), up to the first stop token, without special tokens; the greedy one by default.
 
@@ -70,7 +71,7 @@ def generate(
 
     The prompts of an encoder-decoder are what its encoder reads, and lose their end where they are too long. Each of its answers
     is made to begin with the token for it in `firsts`, such as a language; without any, with that of the model's own settings, if it
-    has one. Such a token is no part of the answer.
+    has one. Such a token is no part of the answer. `between` is called after each batch.
     """
     if any(not prompt for prompt in prompts):
         raise ValueError("a prompt has no tokens")
@@ -87,6 +88,7 @@ def generate(
             tokens = _answer(generator, *given, stops, max_new_tokens, decoding, synced=synced)
             for row, (answer, cut) in zip(rows, tokens, strict=True):
                 answers[row] = Generated(text_of(answer, tokenizer, form), cut)
+            between()
     return [answers[row] for row in range(len(kept))]
 
 

@@ -1,14 +1,15 @@
 """Has models write variants of training texts before training begins: each rank those of its share, all in one table.
 
 The models are loaded before the one that is trained, and freed before it is loaded: memory holds at most one operation's models at once.
-What is written is a function of (seed, text, number of the variant): neither ranks nor batches nor a resume change it.
+What is written is a function of (seed, text, number of the variant), up to rounding: texts that are written at once are padded alike, and
+a tie between two tokens may fall otherwise. So the table is what counts: it is written once, and all ranks and attempts read it.
 Test: tests/trainer/rank/test_rewriting.py.
 """
 
 import gc
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,19 @@ from finetune.api.record import Stage
 from finetune.api.tasks import ModelFamily
 from finetune.api.using import Decoding
 from trainer.augmentation.protection import Protection
-from trainer.augmentation.rewritten import FILE, NONE, Key, Rewritten, Variants, chosen, digest_of, head_of, lines_of, read
+from trainer.augmentation.rewritten import (
+    FILE,
+    NONE,
+    Key,
+    Rewritten,
+    Variants,
+    add,
+    chosen,
+    digest_of,
+    head_of,
+    read,
+    replace_unless_whole,
+)
 from trainer.data.sampler import random_for
 from trainer.engine.aside import RanksAside
 from trainer.engine.inference import OneProcess
@@ -34,13 +47,19 @@ from trainer.objectives.family import CAUSAL_LM
 from trainer.objectives.seq2seq import SEQ2SEQ_LM
 from trainer.preflight.rewriters import Rewriter, located_at
 from trainer.rank.assignment import Assignment
+from trainer.rank.outbox import Outbox
+from trainer.reporting.messages import Silent
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Texts that a model writes variants of at once."""
 ROUND = 32
-"""Texts of each rank after which what was written is stored, and a request to stop is heard."""
+"""Texts of each rank after which what was written is stored: as many are lost when the run is stopped."""
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -50,12 +69,15 @@ class Writer:
     engine: OneProcess
     tokenizer: Any
     prompt: str
+    gets_on: Callable[[], None] = _nothing
+    """Called after each batch."""
 
     def write(self, texts: Sequence[str], settings: Rewriting, seed: int) -> list[Generated]:
         """Return what it writes for each text; the same for a text whatever the others are."""
         prompts = [self._ids(self.prompt.replace(PLACEHOLDER, text)) for text in texts]
         decoding = Decoding(temperature=settings.temperature, seed=seed)
-        return generate(self.engine.model, self.tokenizer, prompts, settings.max_new_tokens, AT_ONCE, decoding=decoding)
+        return generate(self.engine.model, self.tokenizer, prompts, settings.max_new_tokens, AT_ONCE, decoding=decoding,
+                        between=self.gets_on)  # fmt: skip
 
     def _ids(self, prompt: str) -> list[int]:
         if self.tokenizer.chat_template is None or is_seq2seq(self.engine.model):
@@ -65,8 +87,8 @@ class Writer:
         return list(self.tokenizer(written, add_special_tokens=False)["input_ids"])
 
 
-def rewrite(work: Assignment, ranks: RanksAside | None = None) -> Rewritten | None:
-    """Return what models write for the training texts of a run, on every rank; None if the driver asked to stop meanwhile."""
+def rewrite(work: Assignment, ranks: RanksAside | None = None) -> Rewritten:
+    """Return what models write for the training texts of a run, on every rank."""
     config = work.config.augmentation
     if config is None or not work.inputs.rewriters:
         return NONE
@@ -76,8 +98,7 @@ def rewrite(work: Assignment, ranks: RanksAside | None = None) -> Rewritten | No
     if work.only_results:
         return found
     if ranks.rank == 0:
-        # Also without half a line that a killed attempt left.
-        path.write_text("".join(f"{line}\n" for line in [head, *lines_of(found)]), encoding="utf-8")
+        replace_unless_whole(path, head, found)
     texts = texts_of(work)
     missing = {
         index: [text for text in texts if (index, text) not in found]
@@ -86,11 +107,9 @@ def rewrite(work: Assignment, ranks: RanksAside | None = None) -> Rewritten | No
     }
     if not any(missing.values()):
         return found
-    _tell(work, ranks, Stage.REWRITING)
     for index, operation in enumerate(config.operations):
-        if missing.get(index) and not _write_all(work, ranks, index, operation, missing[index], found):
-            return None
-    _tell(work, ranks, Stage.STARTING)
+        if missing.get(index):
+            _write_all(work, ranks, index, operation, missing[index], found)
     return found
 
 
@@ -100,11 +119,6 @@ def _read(work: Assignment, path: Path, head: str) -> dict[Key, Variants]:
     folders = [derived.main] if derived is not None else []
     folders += [continued.fine_tune_job.path] if continued is not None else []
     return next((found for place in (path, *(Path(folder) / FILE for folder in folders)) if (found := read(place, head))), {})
-
-
-def _tell(work: Assignment, ranks: RanksAside, stage: Stage) -> None:
-    if ranks.rank == 0:
-        work.sender.send(stage=stage)
 
 
 def texts_of(work: Assignment) -> list[str]:
@@ -143,32 +157,30 @@ def check_same(recorded: str, found: Rewritten) -> None:
 
 def _write_all(
     work: Assignment, ranks: RanksAside, index: int, operation: AugmentationOperation, texts: Sequence[str], found: dict[Key, Variants]
-) -> bool:
-    """Add what one operation's models write for these texts; returns False if the driver asked to stop meanwhile."""
+) -> None:
+    """Add what one operation's models write for these texts."""
     augmentation, settings = work.config.augmentation, operation.rewriting
     if augmentation is None or settings is None:
-        return True
+        return
     protection = Protection(augmentation.protected or ())
-    writers = list(_writers(work, index, operation))
+    outbox = Outbox(work.sender if ranks.rank == 0 else Silent())
+    writers = list(_writers(work, index, operation, outbox.gets_on))
+    # Only from here on do batches give signs of life; a model that is loaded is one of the stages that give none.
+    outbox.send(stage=Stage.REWRITING)
     for start in range(0, len(texts), ROUND * ranks.world_size):
         own = texts[start : start + ROUND * ranks.world_size][ranks.rank :: ranks.world_size]
         made = variants_of(own, writers, settings, work.config.training.seed, index, protection) if own else {}
-        stop = ranks.rank == 0 and work.sender.stop_requested()
-        of_ranks = ranks.gather((made, stop))
-        new = {(index, text): variants for part, _ in of_ranks for text, variants in part.items()}
+        new = {(index, text): variants for part in ranks.gather(made) for text, variants in part.items()}
         found.update(new)
         if ranks.rank == 0:
-            with (work.directory / FILE).open("a", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in lines_of(new))
+            add(work.directory / FILE, new)
             logger.info("%s: %d of %d texts written", operation.name, min(start + ROUND * ranks.world_size, len(texts)), len(texts))
-        if of_ranks[0][1]:
-            return False
+    outbox.send(stage=Stage.STARTING)
     writers.clear()
     gc.collect()
     give_back_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return True
 
 
 def variants_of(
@@ -188,7 +200,7 @@ def variants_of(
     return {text: chosen(text, variants, protection) for text, variants in written.items()}
 
 
-def _writers(work: Assignment, index: int, operation: AugmentationOperation) -> Iterable[Writer]:
+def _writers(work: Assignment, index: int, operation: AugmentationOperation, gets_on: Callable[[], None] = _nothing) -> Iterable[Writer]:
     on_gpu = work.config.workers.gpus_per_worker > 0
     device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
     dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
@@ -199,4 +211,4 @@ def _writers(work: Assignment, index: int, operation: AugmentationOperation) -> 
         model = load_model(located, dtype, CAUSAL_LM if rewriter.kind is ModelFamily.CAUSAL else SEQ2SEQ_LM)
         prompt = operation.paraphrase.prompt if operation.paraphrase is not None else PLACEHOLDER
         logger.info("%s is written by %s, from %s", operation.name, located.name, located.source)
-        yield Writer(OneProcess(model, device), load_tokenizer(located), prompt)
+        yield Writer(OneProcess(model, device), load_tokenizer(located), prompt, gets_on)

@@ -34,8 +34,6 @@ def execute(work: Assignment) -> None:
     if work.inputs.rewriters:
         work.clock.begin(TimedStage.REWRITING)
     rewritten = rewrite(work)
-    if rewritten is None:
-        return
     work.clock.begin(TimedStage.LOAD)
     loaded = load(work.config, work.inputs)
     collect_as_usual()

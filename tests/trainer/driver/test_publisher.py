@@ -172,7 +172,7 @@ def test_plain_progress_is_throttled_and_a_checkpoint_is_not(tmp_path: Path) -> 
     [
         (Stage.READING, 6),
         (Stage.STARTING, 6),
-        (Stage.REWRITING, 6),
+        (Stage.REWRITING, 1),
         (Stage.EXPORTING, 6),
         (Stage.TRAINING, 1),
         (Stage.BASELINE, 1),

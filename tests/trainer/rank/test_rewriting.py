@@ -10,6 +10,7 @@ import pytest
 
 from finetune.api.augmentation import Rewriting
 from finetune.api.errors import InputError
+from finetune.api.record import Stage
 from finetune.api.trainconfig import DerivedRun
 from tests.builders import train_config
 from tests.outside import package
@@ -20,7 +21,7 @@ from trainer.augmentation.protection import Protection
 from trainer.augmentation.rewritten import FILE, Rewritten, digest_of
 from trainer.model.load import load_model
 from trainer.preflight.rewriters import rewriters_of
-from trainer.rank import rewriting
+from trainer.rank import outbox, rewriting
 from trainer.rank.rewriting import check_same, rewrite, variants_of
 from trainer.reporting.messages import Silent
 from trainer.tasks.chat import CHAT
@@ -28,9 +29,12 @@ from trainer.tasks.chat import CHAT
 TEXTS = [f"question {'and more ' * number}number {number}" for number in range(5)]
 
 
-class StopsAtOnce(Silent):
-    def stop_requested(self, wait_seconds: float = 0.0) -> bool:
-        return True
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, **changes: Any) -> None:
+        self.sent += changes.items()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,6 @@ def written(folder: Path, model: Path, ranks: int = 1, **changes: Any) -> Rewrit
     folder.mkdir()
     found = on_all_ranks(ranks, lambda rank: rewrite(work(folder, model, **changes), cast(Any, rank)))
     assert all(one == found[0] for one in found)
-    assert found[0] is not None
     return found[0]
 
 
@@ -85,19 +88,38 @@ def test_the_table_has_each_text_once_however_many_ranks_write_it(tmp_path: Path
 def test_a_run_that_was_stopped_writes_only_what_is_missing(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = written(tmp_path / "whole", model)
     (tmp_path / "stopped").mkdir()
-    assert on_all_ranks(1, lambda rank: rewrite(work(tmp_path / "stopped", model, StopsAtOnce()), cast(Any, rank))) == [None]
     asked: list[str] = []
 
     def note(texts: Sequence[str], *others: Any) -> Any:
+        if len(asked) == 1 and killed:
+            raise KeyboardInterrupt
         asked.extend(texts)
         return variants_of(texts, *others)
 
     monkeypatch.setattr(rewriting, "variants_of", note)
+    killed = True
+    with pytest.raises(KeyboardInterrupt):
+        rewrite(work(tmp_path / "stopped", model))
+    killed = False
+    asked.clear()
     again = on_all_ranks(1, lambda rank: rewrite(work(tmp_path / "stopped", model), cast(Any, rank)))
     assert again == [whole]
     assert asked == TEXTS[1:]
     assert on_all_ranks(1, lambda rank: rewrite(work(tmp_path / "stopped", model), cast(Any, rank))) == [whole]
     assert asked == TEXTS[1:]
+
+
+def test_rank_0_gives_a_sign_of_life_after_each_batch_from_the_moment_the_models_are_loaded(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "PULSE_SECONDS", 0.0)
+    heard = Heard()
+    rewrite(work(tmp_path, model, heard))
+    pulses = [("pulse", number) for number in range(1, 2 * len(TEXTS) + 1)]  # two variants, one text at once
+    assert heard.sent == [("stage", Stage.REWRITING), *pulses, ("stage", Stage.STARTING)]
+    heard.sent.clear()
+    rewrite(work(tmp_path, model, heard))
+    assert heard.sent == [], "nothing was missing"
 
 
 def test_a_control_run_takes_what_the_run_of_the_job_has_written(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
