@@ -76,6 +76,9 @@ def test_only_a_table_that_is_not_whole_is_written_anew(tmp_path: Path) -> None:
         replace_unless_whole(path, head, TABLE)
         assert (path.stat().st_ino == file) is same
         assert path.read_text().splitlines() == [head, *lines_of(TABLE)]
+    more = TABLE | {(3, "of another run"): Variants(("g",))}
+    replace_unless_whole(path, head, more)
+    assert read(path, head) == more
     replace_unless_whole(path, head_of({"seed": 2}), {})
     assert path.read_text() == head_of({"seed": 2}) + "\n"
     add(path, {(1, "half \ud83d"): Variants(("x",))})
