@@ -20,7 +20,7 @@ AS_TRUE_OR_FALSE = "put quotes around it; yes, no, on, off, y and n without quot
 NAMING_FIELDS = ("name", "path", "claimName")
 """Fields that a text alone may have been meant for, where an object is expected."""
 NESTED_FIELDS = ("train", "persistentVolumeClaim")
-SAME_AS_TRAIN, MOST_PLACES = {"validation[]", "test[]"}, 2
+SAME_AS_TRAIN, MOST_PLACES = {"validation[]", "test[]", "sources[]", "generalEvaluation[]", "domainEvaluation[]"}, 2
 EVERY_LAYER = ("all-linear", "all")
 OTHER_TOOLS = {
     "numtrainepochs": "training.epochs",

@@ -50,7 +50,7 @@ def main(base: Path, folder: Path) -> None:
     located = located_folder(base)
     tokenizer = load_tokenizer(located)
     device = torch.device("cpu")
-    engine = build_engine(config, lambda: trainable_model(config, CAUSAL_LM, located, torch.float32, device), device)
+    engine = build_engine(config, lambda: trainable_model(config, CAUSAL_LM, located, torch.float32, device)[0], device)
     state = engine.broadcast(engine.state())
     generator = torch.Generator().manual_seed(4)
     for parameter in state.parameters.values():

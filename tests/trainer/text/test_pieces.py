@@ -176,11 +176,11 @@ def test_augmentation_varies_a_piece_within_its_borders_and_the_same_each_time(t
     pieces = pieces_of(text(STORY), tokenizer, 64)
     assert len(pieces) > 3
     for piece in pieces:
-        tokens, changed, words = augmenter.sample(LANGUAGE_MODELING, piece, 2, tokenizer, 64)
-        assert 0 < changed <= words < 25
-        assert tokens == augmenter.sample(LANGUAGE_MODELING, piece, 2, tokenizer, 64)[0]
+        tokens, counts = augmenter.sample(LANGUAGE_MODELING, piece, 2, 0, tokenizer, 64)
+        assert 0 < counts.changed <= counts.seen < 25
+        assert tokens == augmenter.sample(LANGUAGE_MODELING, piece, 2, 0, tokenizer, 64)[0]
         assert tokens != piece.tokens
-        assert tokens != augmenter.sample(LANGUAGE_MODELING, piece, 3, tokenizer, 64)[0]
+        assert tokens != augmenter.sample(LANGUAGE_MODELING, piece, 3, 0, tokenizer, 64)[0]
         assert tokens.id == piece.tokens.id
         assert len(tokens.input_ids) <= 64
         if not piece.first:
@@ -193,17 +193,17 @@ def test_a_piece_that_augmentation_leaves_alone_keeps_its_tokens() -> None:
     nothing = {"augmentedShare": 1.0, "operations": [{"wordSwap": {"probability": 0.0}}]}
     augmenter = Augmenter(Augmentation.model_validate(nothing), 1)
     for piece in pieces_of(text(STORY), BYTES, 64):
-        tokens, changed, words = augmenter.sample(LANGUAGE_MODELING, piece, 0, BYTES, 64)
+        tokens, counts = augmenter.sample(LANGUAGE_MODELING, piece, 0, 0, BYTES, 64)
         assert tokens is piece.tokens
-        assert changed == 0 < words
+        assert counts.changed == 0 < counts.seen
 
 
 def test_the_words_of_a_piece_tokenized_alone_are_its_tokens() -> None:
     # Two words change places twice: what is tokenized again is the piece's own words.
     augmenter = Augmenter(Augmentation.model_validate({"augmentedShare": 1.0, "operations": [{"wordSwap": {"probability": 1.0}}] * 2}), 1)
     for piece in pieces_of(text("ab cd " * 40), BYTES, 32):
-        tokens, changed, _ = augmenter.sample(LANGUAGE_MODELING, piece, 0, BYTES, 64)
-        assert changed > 0
+        tokens, counts = augmenter.sample(LANGUAGE_MODELING, piece, 0, 0, BYTES, 64)
+        assert counts.changed > 0
         assert sorted(tokens.input_ids) == sorted(piece.tokens.input_ids)
 
 
