@@ -14,6 +14,8 @@ from tests.cluster.controlplane import ControlPlane
 from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, ROWS, Process, create, reason_of, wait
 from tests.integration.wire import Wire
 
+RAY_JOBS = "/apis/ray.io/v1/namespaces/{}/rayjobs"
+
 pytestmark = pytest.mark.integration
 
 JOBS_BEFORE = 20
@@ -81,6 +83,6 @@ def test_a_job_that_is_created_after_an_outage_gets_its_first_child_soon(
         end()
     name = f"after-{begin.__name__.replace('_', '-')}"
     create(control_plane, namespace, JOBS, resource(name))
-    first_child = f"{CONFIG_MAPS.format(namespace)}/{name}-1-config"
+    first_child = f"{RAY_JOBS.format(namespace)}/{name}-1"
     wait(lambda: control_plane.api.exists(first_child), f"a child; the log is {process.log}", seconds=BOUND_SECONDS)
     assert process.process.poll() is None

@@ -34,7 +34,8 @@ def merged_card(origin: Origin, kind: str | None, *, frozen: bool = False) -> st
 
 def _card(origin: Origin, form: str, made: str, code: list[str], on_base: list[str], *, adapter: bool) -> str:
     report, located = origin.report, origin.located
-    base = located.request.name  # of a model that learned a corpus too, whose own name is a folder
+    # A model that has learned a corpus is a folder, made from the one that the job names.
+    base = located.request.name or (located.name if located.revision is not None else None)
     model = Described(origin.job, origin.task, origin.family, adapter, base, license_beside(located.path))
     use = Use(bool(getattr(origin.tokenizer, "chat_template", None)), origin.wording, _new_tokens(origin))
     parts = [

@@ -67,7 +67,11 @@ def test_recursive_lists_every_field_below(capsys: pytest.CaptureFixture[str]) -
     ("asked", "said"),
     [
         ("training.learning_rate", "spec.training.learning_rate: there is no such field; did you mean learningRate?"),
-        ("learningRate", "spec.learningRate: there is no such field; it belongs at spec.training.learningRate"),
+        (
+            "learningRate",
+            "spec.learningRate: there is no such field; it belongs at spec.training.learningRate or"
+            " spec.domainAdaptation.corpus.learningRate",
+        ),
         ("lr", "spec.lr: there is no such field; the closest here is spec.training.learningRate"),
         ("data.train[0].colums", "spec.data.train[].colums: there is no such field; did you mean columns?"),
         ("status.progress.stp", "status.progress.stp: there is no such field; did you mean step?"),
