@@ -27,6 +27,8 @@ SAMPLED_ROWS = 200
 default batch, and a mean over them is off by a fourteenth of the spread between rows."""
 WORSE = 2
 """Validations in a row before the warning: one alone may be chance."""
+LEAST_RISE = 0.01
+"""Nats for each unit, 1 % of perplexity: by less the loss of a model that is nearly always right moves from validation to validation."""
 
 
 def count_sampled(rows: int, wanted: int) -> int:
@@ -75,15 +77,16 @@ def point_of(step: int, train_loss: float, validation_loss: float) -> Generaliza
 def warning_of(curve: Sequence[Generalization], *, stops_early: bool) -> str | None:
     """Return what is to be said of a curve, in order of steps, in which the gap grew while unseen rows became less likely.
 
-    That is so after `WORSE` validations in a row that are worse than the best one, with a larger gap. `stops_early`: the job has early
-    stopping already.
+    That is so after `WORSE` validations in a row that are worse than the best one by `LEAST_RISE`, with a larger gap. `stops_early`: the
+    job has early stopping already.
     """
     best, worse = None, 0
     for point in curve:
         if best is None or point.validation_loss <= best.validation_loss:
             best, worse = point, 0
             continue
-        worse = worse + 1 if point.gap > best.gap else 0
+        rise = point.validation_loss - best.validation_loss
+        worse = worse + 1 if point.gap > best.gap and rise >= LEAST_RISE else 0
         if worse == WORSE:
             tried = ["regularization.earlyStopping"] if not stops_early else []
             tried += ["fewer training.epochs", "more of regularization (dropout, weightDecay)", "augmentation", "more rows"]

@@ -59,6 +59,8 @@ def run_of(record: ProgressRecord) -> str | None:
 def stage_line(record: ProgressRecord) -> str:
     """Return what the trainer does, and for which run if that is not the job's own."""
     run = run_of(record)
+    if run is not None and record.stage is Stage.EXPORTING:
+        return f"{run}: writing the results"  # most further runs keep figures and no model
     return STAGES[record.stage] if run is None else f"{run}: {STAGES[record.stage]}"
 
 

@@ -96,6 +96,11 @@ def test_the_gap_is_what_unseen_rows_lose_more() -> None:
     assert point.to_wire() == {"step": 10, "trainLoss": 0.5, "validationLoss": 2.0, "gap": 1.5}
 
 
+def test_a_model_that_is_nearly_always_right_is_not_accused_for_the_last_digits_of_its_loss() -> None:
+    assert warning_of(curve((0.0002, 0.0002), (0.0002, 0.0004), (0.0001, 0.0006)), stops_early=False) is None
+    assert warning_of(curve((0.0002, 0.0002), (0.0002, 0.02), (0.0001, 0.03)), stops_early=False) is not None
+
+
 @pytest.mark.parametrize(
     ("losses", "warned"),
     [

@@ -103,6 +103,8 @@ def test_a_further_run_is_named_with_each_of_its_stages_and_has_no_loss_of_the_j
     training, own = reading.model_copy(update={"stage": Stage.TRAINING}), before.model_copy(update={"stage": Stage.TRAINING})
     assert news(before, reading) == ["ablation dropout: reading rows and tokenizing them"]
     assert news(reading, training) == ["ablation dropout: training"]
+    writing = training.model_copy(update={"stage": Stage.EXPORTING})
+    assert news(training, writing) == ["ablation dropout: writing the results"], "a control run keeps no model"
     assert news(training, training) == []
     assert news(training, own) == ["training"], "the same stage of another run"
     assert "loss" in progress_line(own)
