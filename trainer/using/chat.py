@@ -23,6 +23,7 @@ from trainer.using.loading import Loaded, Side, new_tokens
 HELP = "/system TEXT sets the system message, /reset forgets what was said, /save FILE adds it to FILE as a row for training, /exit leaves"
 UNLEARNED = "nothing is saved: no answer came to its end, so there is none to learn from"
 PROMPT = "> "
+SIGNAL_SECONDS = 0.5
 Say = Callable[[str], None]
 """Tells the user something that is no answer."""
 
@@ -189,14 +190,35 @@ def chat(wanted: Chat, loaded: Loaded, say: Say) -> None:
             return
 
 
+@contextlib.contextmanager
+def noticing_signals() -> Iterator[None]:
+    """Interrupt the main thread's system calls every SIGNAL_SECONDS, so that a handler in Python runs.
+
+    `input` waits in select. A signal that comes just before it waits, or that the system hands to another thread, does not interrupt
+    that: Python would run its handler only after the next key.
+    """
+    earlier = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, SIGNAL_SECONDS, SIGNAL_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, earlier)
+
+
 def typed(say: Say) -> Iterator[str]:
-    """Yield the lines that are typed on a terminal, with a history of lines; Ctrl-D ends them, Ctrl-C what is being typed."""
+    """Yield the lines that are typed on a terminal, with a history of lines; Ctrl-D ends them, Ctrl-C what is being typed.
+
+    Signals take effect within SIGNAL_SECONDS. It is to be called in the main thread.
+    """
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  gives `input` its editing
     say(f"{HELP}; Ctrl-C stops an answer")
     while True:
         try:
-            yield input(PROMPT)
+            with noticing_signals():
+                line = input(PROMPT)
+            yield line
         except EOFError:
             return
         except KeyboardInterrupt:

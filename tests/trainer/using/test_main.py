@@ -54,6 +54,35 @@ def test_lines_of_a_pipe_are_turns(run: Path, tmp_path: Path) -> None:
     assert not saved.exists()
 
 
+TYPING = f"""
+import signal, threading, time
+from trainer.using.chat import typed
+
+def end(*_): raise SystemExit({EXIT_INTERRUPTED})
+
+signal.signal(signal.SIGTERM, end)
+threading.Thread(target=time.sleep, args=[120], daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the thread takes it, which interrupts nothing in the main thread
+list(typed(print))
+"""
+
+
+def test_a_signal_is_noticed_that_does_not_interrupt_the_wait_for_a_key() -> None:
+    ours, theirs = pty.openpty()
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    process = subprocess.Popen([sys.executable, "-P", "-c", TYPING], stdin=theirs, stdout=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while PROMPT.encode() not in shown:
+        assert select.select([ours], [], [], 120)[0], "no prompt came"
+        shown += os.read(ours, 1024)
+
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(timeout=120) == EXIT_INTERRUPTED
+    os.close(ours)
+
+
 def test_a_talk_on_a_terminal_ends_when_the_program_is_to_end(run: Path) -> None:
     ours, theirs = pty.openpty()
     process = started("chat", Chat(model=ChosenModel(name=str(run))), stdin=theirs, stdout=theirs)
