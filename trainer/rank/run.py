@@ -20,10 +20,11 @@ from trainer.rank.loading import Loaded, load
 from trainer.rank.measuring import Measuring, at_once
 from trainer.rank.outbox import Outbox
 from trainer.rank.recomputing import with_recomputation
-from trainer.rank.results import TestFigures, TrainedRun, add_exports, existing_report, write_base, write_results
+from trainer.rank.results import add_exports, existing_report, write_base, write_results
 from trainer.rank.resuming import resume
 from trainer.rank.rewriting import check_same, rewrite
 from trainer.rank.rows import Rows
+from trainer.rank.summary import TestFigures, TrainedRun
 from trainer.rank.training import progress_at, train_model
 from trainer.reporting.messages import Silent
 from trainer.training.loop import StopReason
