@@ -164,10 +164,14 @@ def _adaptation(found: AdaptationFigures | None) -> AdaptationStatus | None:
 
 def _compared(metrics: Metrics) -> dict[str, str]:
     return {
-        name.value: compared.words(name, metrics.baseline.get(name), metrics.final[name])
+        name.value: compared.words(name, metrics.baseline.get(name), metrics.final[name]) + _of_rows(compared.rows)
         for name, compared in metrics.compared.items()
         if name in metrics.final
     }
+
+
+def _of_rows(rows: int | None) -> str:
+    return "" if rows is None else f", {rows} row{'' if rows == 1 else 's'}"
 
 
 def _as_texts(figures: Mapping[MetricName, float]) -> dict[str, str]:

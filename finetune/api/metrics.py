@@ -216,6 +216,8 @@ class Compared(WireModel):
     """95 % interval of the tuned model's value."""
     verdict: Verdict | None = None
     """None where it cannot be told, as with one row."""
+    rows: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """Number of test rows that the figure is of; None in records of earlier versions."""
 
     def words(self, metric: MetricName, base: float | None, tuned: float) -> str:
         """Return it as people read it: 14.93 → 9.81 [9.50, 10.10], better."""

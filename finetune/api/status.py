@@ -187,8 +187,8 @@ class MetricsStatus(WireModel):
     final: dict[str, str] | None = Field(None, description="Of the tuned model on the same test rows as baseline, by metric.")
     compared: dict[str, str] | None = Field(
         None,
-        description="Baseline and final by metric, with the 95 % interval of final and whether it is better, such as"
-        " 14.93 → 9.81 [9.50, 10.10], better.",
+        description="Baseline and final by metric, with the 95 % interval of final, whether it is better, and the number of test rows,"
+        " such as 14.93 → 9.81 [9.50, 10.10], better, 72 rows.",
     )
     generalization: GeneralizationStatus | None = Field(
         None, description="How much better the model knows its training rows than the validation rows, at the newest validation."

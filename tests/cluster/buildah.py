@@ -84,6 +84,12 @@ class Buildah:
             return False
         return True
 
+    def forget(self, image: str) -> None:
+        """Remove an image and the layers that only it has."""
+        if self.has(image):
+            self.run("rmi", "--force", image)
+        self.run("rmi", "--prune", "--force")
+
     @contextlib.contextmanager
     def container(self, source: str) -> Iterator[str]:
         """A working container from `source`, removed afterwards."""
@@ -113,9 +119,12 @@ class Buildah:
             *trust,
             *passed,
         ]
-        self.run("bud", *options, "--target", target, "--tag", name, "--file", str(context / "Dockerfile"), str(context))
-        # Each new build leaves the layers of the last one behind, gigabytes at a time.
-        self.run("rmi", "--prune", "--force")
+        try:
+            self.run("bud", *options, "--target", target, "--tag", name, "--file", str(context / "Dockerfile"), str(context))
+        finally:
+            # Each new build leaves the layers of the last one behind, gigabytes at a time, and one that failed its container.
+            self.run("rm", "--all")
+            self.run("rmi", "--prune", "--force")
 
     def _command(self, *arguments: str) -> list[str]:
         places = ["--root", str(self.store / "storage"), "--runroot", str(self.store / "run")]

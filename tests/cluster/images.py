@@ -33,6 +33,7 @@ CONTROLLER_IMAGE = "docker.io/finetune-operator/controller:dev"
 TRAINER_IMAGE = "docker.io/finetune-operator/trainer:dev"
 DEBIAN_RELEASE = "bookworm"
 UPDATE_PEAK_BYTES = 4 << 30
+NO_SPACE = "no space left on device"
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,31 @@ def load_images(runtime: ContainerRuntime, images: Iterable[Image]) -> None:
         started = time.monotonic()
         print(f"building image {image.name}", file=sys.stderr, flush=True)
         with Buildah() as buildah:
-            image.build(buildah)
-            built = time.monotonic()
-            transfer(buildah, runtime, image.name)
+            try:
+                built = _make(image, buildah, runtime)
+            except (ImageError, OSError, RuntimeError) as error:
+                if NO_SPACE not in str(error).lower() or image.name not in present:
+                    raise
+                # Other packages make other layers, beside which the earlier ones are still there: without those there may be room.
+                print(f"the disk is full; removing the earlier {image.name}, and building again", file=sys.stderr, flush=True)
+                buildah.forget(image.name)
+                runtime.forget(image.name)
+                _check_disk(image.name, image.peak_bytes)
+                built = _make(image, buildah, runtime)
         _write_record({**_read_record(), image.name: image.digest})
         print(
             f"built {image.name} in {built - started:.0f} s, loaded in {time.monotonic() - built:.0f} s",
             file=sys.stderr,
             flush=True,
         )
+
+
+def _make(image: Image, buildah: Buildah, runtime: ContainerRuntime) -> float:
+    """Build an image and hand it to containerd; return when it was built, on the monotonic clock."""
+    image.build(buildah)
+    built = time.monotonic()
+    transfer(buildah, runtime, image.name)
+    return built
 
 
 def _build_pause(buildah: Buildah) -> None:

@@ -116,6 +116,12 @@ class ContainerRuntime:
         yield
         self._forget_replaced_images()
 
+    def forget(self, name: str) -> None:
+        """Remove an image with the layers that only it has; its name in the record of images.py no longer counts."""
+        if name in self.images():
+            self.ctr("images", "remove", "--sync", name)
+            self._forget_replaced_images()
+
     def _collect_garbage(self) -> None:
         """Remove layers that an earlier containerd had given up but was ended before it deleted them: gigabytes.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from finetune.api.metrics import METRICS, Compared, MetricName, Verdict
 from trainer.evaluation.bootstrap import Interval, interval_of, p_value, resampled_sums
 from trainer.evaluation.measurement import Measurement
+from trainer.evaluation.metrics.base import Figure
 from trainer.evaluation.metrics.evidence import Evidence, Floats, Integers
 from trainer.evaluation.metrics.registry import implementations
 
@@ -65,12 +66,13 @@ class Comparison:
     by_source: Mapping[MetricName, Mapping[str, Difference]] = field(default_factory=dict)
     """Of the rows of each data source, if there are several."""
 
-    def in_short(self) -> dict[MetricName, Compared]:
-        """Return the tuned model's intervals and the verdicts, for the progress record."""
+    def in_short(self, tuned: Mapping[MetricName, Figure]) -> dict[MetricName, Compared]:
+        """Return the intervals, verdicts and rows of the tuned model's figures, for the progress record."""
         return {
             name: Compared(
                 interval=(found.interval.low, found.interval.high) if found.interval is not None else None,
                 verdict=self.difference[name].verdict if name in self.difference else None,
+                rows=tuned[name].rows if name in tuned else None,
             )
             for name, found in self.tuned.items()
         }

@@ -72,7 +72,7 @@ class Measuring:
         if self.loaded.engine.rank != 0:
             return Comparison()
         found = compare(base, tuned)
-        self.ledger.note(compared=found.in_short())
+        self.ledger.note(compared=found.in_short(tuned.figures))
         return found
 
     def validate(self, between: Callable[[], None]) -> ValidationResult:

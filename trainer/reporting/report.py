@@ -211,7 +211,9 @@ def _adaptation(result: RunResult) -> dict[str, Any] | None:
 
 def _compared(report: Mapping[str, Any]) -> dict[MetricName, Compared]:
     return {
-        MetricName(name): Compared(interval=figure.get("interval"), verdict=report["change"].get(name, {}).get("verdict"))
+        MetricName(name): Compared(
+            interval=figure.get("interval"), verdict=report["change"].get(name, {}).get("verdict"), rows=figure.get("rows")
+        )
         for name, figure in report["final"].items()
         if figure["value"] is not None
     }

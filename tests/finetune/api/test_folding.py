@@ -88,9 +88,9 @@ def test_what_a_record_leaves_out_stays() -> None:
     assert second.metrics.baseline == {"perplexity": "18.42"}
     assert second.metrics.final == {"bleu": "31.2"}
     assert second.metrics.compared is None
-    compared = {"bleu": {"interval": [29.0, 33.0], "verdict": "better"}}
+    compared = {"bleu": {"interval": [29.0, 33.0], "verdict": "better", "rows": 72}}
     third = fold(second, record(sequence=5, metrics={"baseline": {"bleu": 3.1}, "final": {"bleu": 31.2}, "compared": compared}))
-    assert third.metrics.compared == {"bleu": "3.1 → 31.2 [29.0, 33.0], better"}
+    assert third.metrics.compared == {"bleu": "3.1 → 31.2 [29.0, 33.0], better, 72 rows"}
     assert fold(third, record(sequence=6)).metrics.compared == third.metrics.compared
     assert (second.checkpoints, second.model, second.output, second.warnings) == (
         first.checkpoints,

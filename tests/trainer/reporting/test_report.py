@@ -49,7 +49,7 @@ def test_figures_have_intervals_and_parts_and_changes_say_what_the_rows_show() -
     change = written["change"]["perplexity"]
     assert (change["interval"], change["pValue"], change["verdict"]) == ([-13.0, -11.0], 0.002, "better")
     assert "verdict" not in written["change"]["bleu"]
-    assert metrics_of(written).compared[MetricName.PERPLEXITY] == Compared(interval=(7.0, 9.0), verdict=Verdict.BETTER)
+    assert metrics_of(written).compared[MetricName.PERPLEXITY] == Compared(interval=(7.0, 9.0), verdict=Verdict.BETTER, rows=40)
 
 
 def test_a_figure_without_an_interval_says_why() -> None:
