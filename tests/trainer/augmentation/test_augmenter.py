@@ -131,7 +131,7 @@ def test_examples_are_texts_that_an_epoch_learns_before_and_after() -> None:
         pytest.param("Buy it!", "Purchase it!", id="capital"),
         pytest.param("BUY IT", "PURCHASE IT", id="capitals"),
         pytest.param("  (buy)  it,\n\tbuy.", "  (purchase)  it,\n\tpurchase.", id="spacing and punctuation"),
-        pytest.param("buyer", "purchaser", id="whole words only"),
+        pytest.param("buyer", "buyer", id="whole words only"),
         pytest.param("xyzzy", "xyzzy", id="unknown"),
     ],
 )

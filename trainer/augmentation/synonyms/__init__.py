@@ -22,7 +22,7 @@ EXAMPLE = "write the word, a tab, and its synonyms separated by commas"
 
 @cache
 def wordnet() -> Synonyms:
-    """Return the English table; about 31,000 words, each of which nearly always has one part of speech and one sense."""
+    """Return the English table: about 1,000 words, forms included, each of which nearly always means one thing."""
     packed = files(__package__).joinpath("wordnet.tsv.gz").read_bytes()
     lines = (line.rpartition("\t")[0] for line in gzip.decompress(packed).decode().splitlines())  # without the part of speech
     return parse("wordnet.tsv.gz", "wordnet.tsv.gz", enumerate(lines, start=1))
