@@ -40,43 +40,55 @@ _PATTERNS = (
 _ALWAYS = "|".join(_PATTERNS)
 
 _BY_LANGUAGE = {
-    "English": """no not never none nobody nothing nowhere neither nor without cannot cant dont doesnt didnt isnt arent wasnt werent wont
-        wouldnt shouldnt couldnt hasnt havent hadnt aint hardly barely scarcely unless except lacks lacking""",
-    "German": "kein keine keinen keinem keiner keines nicht nichts nie niemals niemand niemanden nirgends weder ohne",
-    "Dutch": "niet niets geen nooit niemand nergens zonder",
-    "Swedish": "inte ingen inget inga aldrig ingenting ingenstans varken utan icke ej",
-    "Danish": "ikke ingen intet aldrig ingenting uden hverken",
-    "Norwegian": "ikke ingen intet aldri ingenting uten verken",
-    "French": "ne pas jamais rien personne aucun aucune sans guère ni",
-    "Spanish": "no ni nunca jamás nadie nada ningún ninguno ninguna sin tampoco",
-    "Portuguese": "não nem nunca jamais ninguém nada nenhum nenhuma sem tampouco",
-    "Italian": "no non né mai niente nulla nessun nessuno nessuna senza mica",
-    "Polish": "nie nigdy nic nikt nikogo żaden żadna żadne bez ani",
-    "Russian": "не нет ни никогда никто никого ничего ничто нигде без нельзя",
-    "Finnish": "en et ei emme ette eivät älä ilman koskaan",
+    "English": """no nope nah nay not never none nobody noone no-one nothing nowhere neither nor naught nought without cannot cant dont
+        doesnt didnt isnt arent wasnt werent wont wouldnt shouldnt couldnt hasnt havent hadnt mustnt neednt mightnt oughtnt shant darent
+        aint hardly barely scarcely rarely seldom unless except lack lacks lacked lacking""",
+    "German": """nein nee nö kein keine keinen keinem keiner keines keins keinerlei keineswegs nicht nichts nix nie niemals nimmer niemand
+        niemanden niemandem niemandes nirgends nirgendwo nirgendwohin mitnichten weder ohne kaum selten fehlt fehlen fehlte fehlten""",
+    "Dutch": """nee neen niet niets niks geen geeneen nooit nimmer niemand nergens noch evenmin zonder nauwelijks amper zelden ontbreekt
+        ontbreken ontbrak""",
+    "Swedish": """nej nä inte ingen inget inga ingens ingendera aldrig ingenting ingenstans varken utan icke ej knappt knappast sällan
+        saknar saknas saknade saknades""",
+    "Danish": "nej ikke ingen intet ingens aldrig ingenting ingenlunde uden hverken næppe sjældent mangler manglede",
+    "Norwegian": "nei ikke ikkje ingen inga intet aldri ingenting uten verken hverken neppe knapt sjelden mangler manglet",
+    "French": """non ne pas jamais rien personne aucun aucune aucuns aucunes aucunement nul nulle nuls nulles nullement sans guère ni
+        rarement manque manquent manquait""",
+    "Spanish": """no ni nunca jamás nadie nada ningún ninguno ninguna ningunos ningunas sin tampoco apenas raramente falta faltan faltaba
+        carece carecen""",
+    "Portuguese": """não nao nem nunca jamais ninguém ninguem nada nenhum nenhuma nenhuns nenhumas sem tampouco sequer raramente falta
+        faltam faltava carece carecem""",
+    "Italian": """no non né mai niente nulla nessun nessuno nessuna senza mica neanche neppure nemmeno raramente manca mancano
+        mancava""",
+    "Polish": """nie nigdy nic niczego niczemu niczym nikt nikogo nikomu nikim żaden żadna żadne żadni żadnego żadnej żadnemu żadną żadnym
+        żadnych żadnymi nigdzie bez ani ledwo ledwie rzadko brak brakuje brakowało""",
+    "Russian": """не нет нету ни никогда никто никого никому никем ничего ничто ничему ничем нигде никуда никак никакой никакая никакое
+        никакие никакого никакую никаким никаких никакими без нельзя едва редко""",
+    "Finnish": """en et ei emme ette eivät enkä etkä eikä emmekä ettekä eivätkä ellei älä älkää ilman koskaan tuskin harvoin puuttuu
+        puuttuvat puuttui""",
 }
 NEGATIONS = frozenset(word for words in _BY_LANGUAGE.values() for word in words.split())
-"""Words that negate; those that end in n't or begin with n' besides."""
-AMBIGUOUS = frozenset("en et ne ni mai sin".split())  # noqa: SIM905
+"""Words that negate, or say that something is rare or missing; those that end in n't, or begin with n' or nessun', besides."""
+AMBIGUOUS = frozenset("en et ne ni mai sin nei nah lack noch nul apenas".split())  # noqa: SIM905
 """Of these, words that are common in another of these languages and negate nothing there: Spanish, French and Danish `en`, French `et`,
-Italian `ne`, Swedish `ni`, French and German `mai`, Danish and Swedish `sin`. French `ne` and Italian `mai` have a second negation beside
-them, which counts."""
+Italian `ne` and `nei`, Swedish `ni`, French and German `mai`, Danish and Swedish `sin`, German `nah`, `Lack` and `noch`, Dutch and Danish
+`nul`, Portuguese `apenas`. French `ne` and Italian `mai` have a second negation beside them, which counts."""
+_APOSTROPHES = str.maketrans("’´ʼ＇", "''''")
 
 
 def negates(word: str) -> bool:
     """Return whether a word, in one of these languages, may turn what is said into its opposite."""
     plain = _plain(word)
-    return plain in NEGATIONS or plain.endswith("n't") or plain.startswith("n'")
+    return plain in NEGATIONS or plain.endswith("n't") or plain.startswith(("n'", "nessun'"))
 
 
 def negations(text: str) -> int:
     """Return how many words of a text negate, without those that may mean something else."""
     found = (_plain(word) for word in WORD.findall(text))
-    return sum((word in NEGATIONS and word not in AMBIGUOUS) or word.endswith("n't") for word in found)
+    return sum((word in NEGATIONS and word not in AMBIGUOUS) or word.endswith("n't") or word.startswith("nessun'") for word in found)
 
 
 def _plain(word: str) -> str:
-    return word.casefold().replace("’", "'")
+    return word.casefold().translate(_APOSTROPHES)
 
 
 class Protection:

@@ -97,13 +97,39 @@ def test_prose_is_not_taken_for_code(words: list[str]) -> None:
         ("Hän ei tiedä", 1),
         # Of another language, these words negate nothing.
         ("vive en Madrid", 0), ("toi et moi", 0), ("en bil", 0), ("sin bil", 0), ("im Mai, en mai", 0), ("ne parlo", 0),
-        ("ni kommer", 0), ("rock 'n' roll", 0),
+        ("ni kommer", 0), ("rock 'n' roll", 0), ("nei giorni", 0), ("nah am Lack", 0), ("noch einmal", 0), ("isso é apenas um", 0),
+        ("nul euro", 0),
+        # Answers, rarity, lack, and what is written without an apostrophe or with another sign.
+        ("nope, I rarely pay", 2), ("I mustnt and neednt", 2), ("I can´t, I donʼt", 2), ("he lacked it", 1),
+        ("nein, kaum", 2), ("nej, sällan", 2), ("nessun'altra", 1), ("non, nulle part", 2), ("eikä tuskin", 2), ("nikomu", 1),
     ],
     ids=str,
 )  # fmt: skip
 def test_words_that_negate_are_counted_in_each_language(text: str, count: int) -> None:
     assert negations(text) == count
     assert all(map(negates, ("en", "sin", "n'est", "don’t", "ikke", "geen", "без"))), "what may negate is protected all the same"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("nope nah nay noone no-one seldom rarely lack lacks lacked lacking mustnt neednt shant mightnt oughtnt", id="en"),
+        pytest.param("nein nee nö keins keinerlei keineswegs kaum selten nirgendwo niemandem nix mitnichten fehlt fehlen", id="de"),
+        pytest.param("nee neen niks geeneen nimmer evenmin nauwelijks amper zelden ontbreekt noch", id="nl"),
+        pytest.param("nej nä knappt knappast sällan saknar saknas ingens", id="sv"),
+        pytest.param("nej næppe sjældent ingenlunde mangler", id="da"),
+        pytest.param("nei ikkje inga neppe knapt sjelden mangler hverken", id="no"),
+        pytest.param("non nul nulle nuls nulles nullement aucunement rarement manque manquent", id="fr"),
+        pytest.param("no ningunos ningunas apenas raramente falta faltan", id="es"),
+        pytest.param("não nao nenhuns nenhumas raramente sequer falta faltam", id="pt"),
+        pytest.param("non neanche neppure nemmeno nessun'altro nulla raramente manca mancano", id="it"),
+        pytest.param("nie nikomu niczego niczym żadnego żadnej żadnych nigdzie ledwo rzadko brak brakuje", id="pl"),
+        pytest.param("нет никому никем ничем никак никакой никаких никуда нету едва редко", id="ru"),
+        pytest.param("ei eikä enkä eivätkä älkää ellei tuskin harvoin puuttuu", id="fi"),
+    ],
+)
+def test_each_language_has_its_answers_pronouns_and_adverbs(words: str) -> None:
+    assert [word for word in words.split() if not negates(word)] == []
 
 
 @pytest.mark.parametrize("words", ["golden cards", "acmeist", "know nothings", "a < b", "per cent", "end. Next"])
