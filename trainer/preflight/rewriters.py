@@ -14,9 +14,15 @@ from finetune.api.tasks import ModelFamily
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel, locate
+from trainer.model.tokenizer import load_tokenizer
 from trainer.model.weights import weights_digest
 from trainer.preflight.architecture import configuration_of, family_of
 from trainer.tasks.base import Task
+from trainer.text.directions import reads_languages
+
+ONE_WAY = "give a model of one direction, such as one of Marian's (Helsinki-NLP/opus-mt-en-de)"
+TOLD_IN_WORDS = frozenset({"longt5", "mt5", "switch_transformers", "t5", "t5gemma", "t5gemma2", "umt5"})
+"""Model types that read words such as `translate English to German: ` in front of a text."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +47,27 @@ def rewriters_of(config: TrainConfig, task: Task[Any]) -> dict[str, Rewriter]:
             raise InputError(f"augmentation.operations[{index}]", problem, "choose an operation on words")
         with named(field):
             located = located_at(field, model, weights=False)
-            kind = family_of(configuration_of(located))
+            configuration = configuration_of(located)
+            kind = family_of(configuration)
         wanted = (ModelFamily.CAUSAL, ModelFamily.SEQ2SEQ) if member == "model" else (ModelFamily.SEQ2SEQ,)
         if kind is None or kind not in wanted:
-            problem = f"{located.name} is {'no model that writes' if member == 'model' else 'no encoder-decoder, as translate'}"
-            raise InputError(field, problem, f"give one that is {' or '.join(kind.value for kind in wanted)}")
+            problem = f"{located.name} is {'no model that writes' if member == 'model' else 'not a translation model (encoder-decoder)'}"
+            raise InputError(
+                field, problem, f"give one that is {' or '.join(kind.value for kind in wanted)}" if member == "model" else ONE_WAY
+            )
+        if member != "model" and _must_be_told(field, located, configuration.model_type):
+            problem = f"{located.name} must be told the languages with each text, and a back-translation gives it the text alone"
+            raise InputError(field, problem, ONE_WAY)
         digest = located.revision or model_digest(located, weights_digest(located))
         found[field] = Rewriter(located, kind, digest)
     return found
+
+
+def _must_be_told(field: str, located: LocatedModel, model_type: str) -> bool:
+    if model_type in TOLD_IN_WORDS:
+        return True
+    with named(field):
+        return reads_languages(load_tokenizer(located))
 
 
 def digests_of(rewriters: Mapping[str, Rewriter]) -> dict[str, str]:

@@ -48,6 +48,11 @@ def is_multilingual(tokenizer: Any) -> bool:
     return bool(_codes(tokenizer)) or hasattr(tokenizer, "supported_language_codes")
 
 
+def reads_languages(tokenizer: Any) -> bool:
+    """Return whether a tokenizer has codes or tokens for several languages, of which a text needs one."""
+    return bool(_codes(tokenizer)) or bool(getattr(tokenizer, "supported_language_codes", None))
+
+
 @contextmanager
 def reading(direction: Direction, tokenizer: Any) -> Iterator[None]:
     """Have the tokenizer turn texts into what the model reads."""
