@@ -1,4 +1,5 @@
-"""Reads synonym tables: the one derived from WordNet in this folder, or the user's own in the same format.
+"""Reads synonym tables: the one derived from WordNet in this folder, or the user's own in the same format, or in that of the Open
+Multilingual Wordnet.
 
 A line is a word, a tab, and its synonyms separated by commas; in the former a tab and the part of speech follow.
 Tests: tests/trainer/augmentation/test_synonyms.py.
@@ -11,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from finetune.api.errors import InputError
+from trainer.augmentation.synonyms.multilingual import parse_tab, recognized
 from trainer.data.files import check_file, unreadable
 from trainer.data.records import shown
 from trainer.data.streams import numbered_lines
@@ -32,7 +34,8 @@ def read_dictionary(field: str, path: Path) -> Synonyms:
     """Return the user's own table; raises InputError naming the line."""
     check_file(field, path)
     try:
-        table = parse(field, str(path), numbered_lines(field, path))
+        multilingual, lines = recognized(numbered_lines(field, path))
+        table = (parse_tab if multilingual else parse)(field, str(path), lines)
     except OSError as error:
         raise unreadable(field, path, error) from error
     if not table:
