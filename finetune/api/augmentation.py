@@ -40,8 +40,9 @@ class Synonyms(WireModel):
 
     dictionary: FileSource | None = Field(
         None,
-        description="Own table, in any language: one line per word: the word, a tab, and its synonyms separated by commas."
-        " Default: the English WordNet.",
+        description="Own table, in any language: one line per word: the word, a tab, and its synonyms separated by commas; or a file of"
+        " the Open Multilingual Wordnet (.tab), whose words of several meanings are left alone."
+        " Default: English words of the WordNet that nearly always mean the same, about one in 70 of a text.",
     )
 
 
@@ -151,8 +152,11 @@ class Paraphrase(Rewriting):
 class BackTranslation(Rewriting):
     """Replace whole texts by their translation into another language and back, made before training began."""
 
-    there: ModelSource = Field(description="An encoder-decoder that translates from the language of the texts into another one.")
-    back: ModelSource = Field(description="An encoder-decoder that translates back.")
+    there: ModelSource = Field(
+        description="An encoder-decoder that translates from the language of the texts into another one, and is not told which: a model of"
+        " one direction, such as those of Marian; T5, mBART, M2M100 and NLLB are refused."
+    )
+    back: ModelSource = Field(description="An encoder-decoder that translates back, of one direction, too.")
 
     rules = tuple(rule(name) for name in ("there", "back") for rule in (_no_token, _no_job, _trained))
 
@@ -212,11 +216,7 @@ Phrase = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=
 
 
 class Augmentation(WireModel):
-    """Change what the model reads of training rows, differently in every epoch: prompts, questions, texts to classify or to
-    translate, the user's turns of a chat, all of a plain text; never answers, classes, or the text that answers are found in.
-
-    Numbers, addresses, code, placeholders and negations stay as they are: see `protected`.
-    """
+    """Change training texts, of each task those that the description of the job's field names."""
 
     operations: list[AugmentationOperation] = Field(min_length=1, max_length=16, description="What is done to a text, in order.")
     augmented_share: Probability | None = Field(

@@ -225,7 +225,9 @@ class Regularization(WireModel):
         0.0, description="Dropout on the output of every attention and feed-forward block."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Probability mass spread evenly over the vocabulary; training loss only."
+        0.0,
+        description="Probability mass spread evenly over all choices: the vocabulary, the classes, or the positions of a text;"
+        " training loss only.",
     )
     neftune_noise_alpha: Annotated[float, Field(ge=0)] = Field(
         0.0,

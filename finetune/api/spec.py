@@ -150,7 +150,13 @@ class FineTuneJobSpec(WireModel):
     method: Method = Field(description="Which weights are trained.")
     training: Training = Field(description="How long and how to train.")
     regularization: Regularization | None = Field(None, description="What keeps the model from learning the rows by heart.")
-    augmentation: Augmentation | None = Field(None, description="How training texts are varied.")
+    augmentation: Augmentation | None = Field(
+        None,
+        description="How training texts are varied, differently in every epoch: only what the model reads of a row, which is of chat the"
+        " user's turns, of text-generation the prompt, of translation the source, of transcript-correction the hypothesis, of"
+        " question-answering the question, of text-classification the text. System messages, answers, classes and contexts stay as they"
+        " are. Of language-modeling the whole text, so that the varied text is what is learned.",
+    )
     evaluation: Evaluation | None = Field(None, description="What is measured, and when.")
     domain_adaptation: DomainAdaptation | None = Field(
         None, description="How the model adapts to a domain, and what keeps it from forgetting others."

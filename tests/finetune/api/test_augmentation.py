@@ -7,6 +7,7 @@ from finetune.api.augmentation import OPERATIONS, Augmentation, AugmentationOper
 from finetune.api.lineage import differing_field
 from finetune.api.resolve import build
 from finetune.api.spec import FineTuneJobSpec
+from finetune.api.tasks import TaskName
 from finetune.api.trainconfig import JobIdentity, OutputFolder, ProgressTarget, TrainConfig, Workers
 from tests.builders import wire_spec
 
@@ -50,6 +51,12 @@ def test_protected_phrases_have_words_and_bounds(phrases: list[str]) -> None:
 def test_an_unknown_kind_lists_those_there_are() -> None:
     with pytest.raises(ValidationError, match="Input should be 'random', 'keyboard' or 'ocr'"):
         Augmentation.model_validate({"operations": [{"characterNoise": {"kind": "touch"}}]})
+
+
+def test_the_field_says_of_each_task_which_texts_are_varied() -> None:
+    description = str(FineTuneJobSpec.model_fields["augmentation"].description)
+    assert [task for task in TaskName if task not in description] == []
+    assert "language-modeling the whole text, so that the varied text is what is learned" in description
 
 
 def test_every_operation_has_its_name_on_the_wire() -> None:
