@@ -12,7 +12,7 @@ from typing import Any
 from finetune.api.tasks import ModelFamily
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import OutputFolder, TrainConfig
-from trainer.augmentation.augmenter import Augmenter
+from trainer.augmentation.augmenter import LOOKED_AT, Augmenter
 from trainer.augmentation.shown import pair_lines
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
@@ -139,7 +139,8 @@ def _varied(config: TrainConfig, task: Task[Any], dataset: Dataset, rows: int) -
     share = "" if copies else f"{config.augmentation.share:.0%} of the rows are varied in each epoch, in place of the rows as they are"
     examples = Augmenter(config.augmentation, config.training.seed).examples(task, dataset.train, SHOWN)
     written = any(operation.rewriting is not None for operation in config.augmentation.operations)
-    lines = pair_lines(examples) or (["none of the first rows comes out changed"] if not written else [])
+    tried = min(LOOKED_AT, len(dataset.train))
+    lines = pair_lines(examples) or ([f"none of the first {tried} rows comes out changed"] if not written else [])
     return [
         f"augmented   {epoch or share}",
         *(f"varied      {line}" for line in lines),

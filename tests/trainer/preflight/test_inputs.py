@@ -256,6 +256,15 @@ def test_what_augmentation_would_do_is_described_with_examples(folder: Path) -> 
         assert after != before
 
 
+def test_where_no_row_changes_it_is_said_how_many_were_tried(folder: Path) -> None:
+    augmentation = {"operations": [{"wordSwap": {"probability": 0.0}}]}
+    job = train_config(folder, augmentation=augmentation)
+    inputs = check_inputs(job, data_folder(folder), rehearse_here=True)
+    many = replace(inputs, dataset=replace(inputs.dataset, train=tuple(inputs.dataset.train) * 99))
+    for given, tried in ((inputs, len(inputs.dataset.train)), (many, 100)):
+        assert f"varied      none of the first {tried} rows comes out changed" in given.describe(job)
+
+
 def test_the_tokenizer_does_not_travel_to_the_ranks() -> None:
     inputs = Inputs(CHAT, Dataset((), (), ()), HUB_MODEL, tokenizer=object(), findings=("a finding",), weights_digest="sha256:0")
     arrived = pickle.loads(pickle.dumps(inputs))
