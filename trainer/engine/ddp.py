@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer.engine.base import Engine, EngineSettings
 from trainer.engine.lossscale import LossScale
 from trainer.engine.optimizer import set_learning_rate
+from trainer.engine.precision import check_masters
 from trainer.engine.state import PARAMETERS, EngineState, Keep, StateSource, check_names, check_state, cloned
 from trainer.outputs import logits_of
 
@@ -24,6 +25,7 @@ class DdpEngine(Engine):
     """The whole model on every rank; gradients averaged at the last micro-batch of a step."""
 
     def __init__(self, model: nn.Module, settings: EngineSettings, device: torch.device, *, dtype: torch.dtype = torch.float32) -> None:
+        check_masters(model)
         self.model = model.to(device)
         self.device = device
         distributed = torch.distributed.is_initialized()
@@ -86,7 +88,7 @@ class DdpEngine(Engine):
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the parameters, on rank 0."""
-        return {name: parameter.detach().float().cpu() for name, parameter in self.trainable()} if self.rank == 0 else {}
+        return {name: parameter.detach().cpu() for name, parameter in self.trainable()} if self.rank == 0 else {}
 
     def load_state(self, state: StateSource, steps_done: int) -> None:
         """Take over parameters and slots, each tensor by itself."""

@@ -23,6 +23,7 @@ from trainer.engine.fragments import gathered, is_sharded, part_of, range_of, re
 from trainer.engine.gathering import gathered_parts
 from trainer.engine.lossscale import FIRST_SCALE, LossScale
 from trainer.engine.optimizer import set_learning_rate
+from trainer.engine.precision import check_masters
 from trainer.engine.room import has_room
 from trainer.engine.state import PARAMETERS, EngineState, Keep, StatePart, StateSource, check_names, check_state, cloned
 from trainer.outputs import logits_of
@@ -119,10 +120,12 @@ class DeepspeedEngine(Engine):
         self, model: nn.Module, section: Deepspeed, settings: EngineSettings, device: torch.device, *, dtype: torch.dtype = torch.float32
     ) -> None:
         refuse_offload_of_experts(section, (name for name, parameter in model.named_parameters() if parameter.requires_grad))
+        zero_stage = section.zero_stage
+        if zero_stage == 0:
+            check_masters(model)
         start_deepspeed(device)
         import deepspeed
 
-        zero_stage = section.zero_stage
         self.rank, self.world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         self.device, self.optimizer, self._stage, self.clipping = device, settings.optimizer, zero_stage, settings.gradient_clipping
         self.shards_parameters, self.shards_state = zero_stage == 3, zero_stage > 0

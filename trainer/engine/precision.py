@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from finetune.api.errors import InputError
 from finetune.api.sections import Deepspeed, Precision
@@ -67,12 +68,20 @@ def weights_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
     """Return the type to load the weights in.
 
     That of the arithmetic where they are frozen (LoRA) or DeepSpeed keeps float32 masters of them (stages 1 to 3). Without masters a
-    trained weight has to be float32: in 16 bits a small update of it would be rounded away. So have those under OSF, although they are
-    frozen: its export is the merged model, where such an update would be lost, and its directions take ten times as much memory.
+    trained weight has to be float32: in 16 bits a small update of it would be rounded away (`check_masters`). So have those under OSF,
+    although they are frozen: its export is the merged model, where such an update would be lost, and its directions take ten times as
+    much memory.
     """
     masters = config.workers.deepspeed is not None and config.workers.deepspeed.zero_stage > 0
     held = masters or config.method.lora is not None
     return DTYPES[precision_of(config, device)] if held else torch.float32
+
+
+def check_masters(model: nn.Module) -> None:
+    """Raise RuntimeError where an engine without float32 masters is given weights to train that are not float32 themselves."""
+    rounded = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.dtype is not torch.float32]
+    if rounded:
+        raise RuntimeError(f"{len(rounded)} weights, such as {rounded[0]}, would be trained in 16 bits, which lose small updates")
 
 
 def refuse_float16_on_this_cpu(section: Deepspeed, dtype: torch.dtype, device: torch.device) -> None:

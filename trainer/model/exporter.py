@@ -167,8 +167,9 @@ def method_in_words(adapter: LoraConfig | OSFConfig | None) -> str | None:
 
 
 def base_dtype(model: nn.Module) -> torch.dtype:
-    """Return the type of the base weights; adapters may be kept in a wider one."""
-    held = (parameter.dtype for name, parameter in model.named_parameters() if "lora_" not in name and "osf_" not in name)
+    """Return the type of the base weights; adapters and the head beside them may be kept in a wider one."""
+    beside = ("lora_", "osf_", "modules_to_save")
+    held = (parameter.dtype for name, parameter in model.named_parameters() if not any(part in name for part in beside))
     return next(dtype for dtype in held if dtype.is_floating_point)  # quantized ones are bytes
 
 

@@ -50,6 +50,8 @@ def apply_method(model: PreTrainedModel, method: Method, regularization: Regular
                 parameter.requires_grad_(False)
         if method.full is not None and method.full.freeze is not None:
             freeze(model, method.full.freeze, family)
+    if method.adapts:
+        _hold_masters(whole)
     # After the adapters, so that dropout applies to what they add to a block's output too.
     add_block_dropout(model, regularization.dropout)
     add_embedding_noise(whole, regularization.neftune_noise_alpha)
@@ -74,6 +76,13 @@ def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int, family: 
                 raise InputError("method.lora", f"does not fit this model: {said}", fix) from error
             raise InputError("method.lora.targetModules", f"cannot have adapters: {said}", f"it has {', '.join(linear)}") from error
     return adapted
+
+
+def _hold_masters(model: nn.Module) -> None:
+    """Hold what is trained beside a frozen base in float32: PEFT casts adapters, but leaves its copy of a new head in the base's type."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # the parameter itself stays, with its hooks and ties
 
 
 @contextmanager

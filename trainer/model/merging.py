@@ -28,10 +28,12 @@ PRODUCT_ERROR = 1e-5
 def check_adapter(adapted: PeftModel, tensors: Mapping[str, Tensor], scaling: float | None) -> None:
     """Raise ExportMismatchError unless the adapter of a model that was read back is `tensors` bit for bit, and is active as trained.
 
-    `scaling` is that of LoRA; None for adapters without one.
+    PEFT holds a head in the type of the base, so it is `tensors` rounded to that. `scaling` is that of LoRA; None for adapters without
+    one.
     """
     read = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    differing = sorted(read.keys() ^ tensors.keys()) or [name for name in tensors if not torch.equal(read[name].float(), tensors[name])]
+    differing = sorted(read.keys() ^ tensors.keys())
+    differing = differing or [name for name, value in tensors.items() if not torch.equal(read[name], value.to(read[name].dtype))]
     if differing:
         raise ExportMismatchError(
             f"the adapter is not the one that was trained: read back from disk {len(differing)} of its tensors differ, such as "

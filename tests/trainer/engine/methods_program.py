@@ -18,7 +18,8 @@ from torch import Tensor
 
 from finetune.api.method import Freeze, OsfMethod
 from finetune.api.sections import FullMethod, LoraMethod, Method, Regularization
-from tests.trainer.engine.program import new_engine, new_model, one_step, states_equal
+from tests.trainer.engine.program import ROWS, new_engine, new_model, one_step, states_equal
+from tests.trainer.fixtures.encoders import classes_family, tiny_encoder
 from trainer.engine.base import Engine
 from trainer.engine.optimizer import AdamW
 from trainer.model.layers import depths
@@ -27,6 +28,8 @@ from trainer.model.loralinear import fuse_adapters
 from trainer.objectives.family import CAUSAL_LM
 
 STEPS, MICRO = 2, 2
+SMALL_STEPS, SMALL_RATE = 4, 1e-5
+"""The rate is a hundredth of the distance of numbers of bfloat16 between 0.25 and 0.5, which the head's weights are about."""
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
 DECAY = 0.5
 METHODS: dict[str, tuple[Method, AdamW]] = {
@@ -80,6 +83,26 @@ def trained(name: str, method: str, world_size: int) -> dict[str, object]:
     }
 
 
+def small_steps(name: str, world_size: int) -> dict[str, object]:
+    """Train a new head beside adapters, computing in bfloat16, by steps that are lost where its weights are held in that too.
+
+    Return how far each tensor has moved on average, in learning rates.
+    """
+    base = tiny_encoder("AutoModelForSequenceClassification", num_labels=3).bfloat16()
+    model = apply_method(base, Method(lora=LoraMethod(rank=4)), Regularization(), seed=6, family=classes_family())
+    engine, generator = new_engine(name, 1, world_size, optimizer=AdamW(0.0), dtype=torch.bfloat16, model=model), torch.Generator()
+    before = engine.state()
+    for _ in range(SMALL_STEPS):
+        for left in reversed(range(ROWS // world_size)):
+            ids = torch.randint(5, 200, (1, 9), generator=generator)
+            with engine.accumulating(last=not left):
+                engine.backward(engine.forward(input_ids=ids).float().square().sum(), last=not left)
+        engine.step(SMALL_RATE)
+    after = engine.state()
+    apart = {key: after.parameters[key] - value for key, value in before.parameters.items()}
+    return {"moved": {key: float(value.abs().mean()) / SMALL_RATE for key, value in apart.items()}}
+
+
 def untouched(engine: Engine, before: dict[str, Tensor]) -> bool:
     """Return whether what is not trained is bit for bit as it was; under stage 3 it is gathered."""
     from contextlib import nullcontext
@@ -101,6 +124,7 @@ def main() -> None:
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     results: dict[str, object] = {}
     for name in ENGINES:
+        results[f"small/{name}"] = small_steps(name, world_size)
         for method in METHODS:
             if not (name == "zero3" and method in WHOLE):
                 results[f"{method}/{name}"] = trained(name, method, world_size)

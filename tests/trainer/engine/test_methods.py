@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.engine.methods_program import ENGINES, METHODS, WHOLE, built
+from tests.trainer.engine.methods_program import ENGINES, METHODS, SMALL_STEPS, WHOLE, built
 from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
 
 PROGRAM = Path(__file__).with_name("methods_program.py")
@@ -53,3 +53,13 @@ def test_rates_by_layer_move_lower_layers_less(results, engine: str) -> None:
     head, upper, lower = moved("lm_head.weight"), moved("model.layers.1.mlp.up_proj.weight"), moved("model.layers.0.mlp.up_proj.weight")
     assert upper / head == pytest.approx(0.5, rel=0.2)
     assert lower / head == pytest.approx(0.25, rel=0.2)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_head_beside_a_bfloat16_base_takes_steps_that_bfloat16_would_round_away(results, world_size: int, engine: str) -> None:
+    """AdamW moves a number by about the rate in each step."""
+    moved = results[world_size][f"small/{engine}"]["moved"]
+    head = {name: value for name, value in moved.items() if "modules_to_save" in name and name.endswith("weight")}
+    assert len(head) == 2
+    assert all(0.5 * SMALL_STEPS < value <= 1.01 * SMALL_STEPS for value in head.values()), head

@@ -18,7 +18,7 @@ from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder
 from tests.trainer.fixtures.encoders import CLASSES, MASKED, SPANS, classes_family, save_encoder, tiny_encoder
 from trainer.model.beside import Origin
-from trainer.model.exporter import TrainedTensors, export
+from trainer.model.exporter import TrainedTensors, base_dtype, export
 from trainer.model.head import has_head, head_findings, own_modules
 from trainer.model.load import load_model, provenance_of
 from trainer.model.lora import apply_method, peft_warnings_silenced
@@ -193,6 +193,36 @@ def test_plain_libraries_load_the_exports_and_give_the_same_logits(
                 kind.from_pretrained(located.path, **family.settings), tmp_path / "model" / "adapter"
             ).eval()
         torch.testing.assert_close(logits_of(adapted(input_ids=ids)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", [THREE, MASKED, SPANS], ids=["classes", "masked tokens", "spans"])
+@pytest.mark.parametrize("model_type", ["bert", "modernbert"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_head_beside_a_16_bit_base_is_written_in_float32_and_merged_in_the_type_of_the_base(
+    tmp_path: Path, dtype: torch.dtype, model_type: str, family: Family
+) -> None:
+    located = located_folder(save_encoder(tmp_path / "base", model_type=model_type))
+    model = moved(apply_method(load_model(located, dtype, family, seed=4), LORA, Regularization(), seed=1, family=family))
+    trained = TrainedTensors.of(model, dict(model.named_parameters()), step=7)
+    assert base_dtype(model) is dtype
+    origin = Origin(located, load_tokenizer(located), provenance_of(located, dtype), "job", dtype, family, TaskName.CHAT)
+
+    def measured(**inputs: Any) -> Any:
+        with torch.autocast("cpu", dtype):
+            return logits_of(model(**inputs))
+
+    probe = Probe.take(measured, [[2, 30, 40, 50, 3]], dtype, family)
+    exported = export(trained, origin, BOTH.exports, LocalFolder(tmp_path / "model"), probe)
+
+    written, whole = (load_file(next((tmp_path / "model" / form).glob("*model.safetensors"))) for form in ("adapter", "merged"))
+    head = {name.removeprefix("base_model.model."): value for name, value in written.items() if "lora_" not in name}
+    assert head
+    for name, value in head.items():
+        [parameter] = (kept for found, kept in model.named_parameters() if found.replace(".modules_to_save.default", "").endswith(name))
+        assert torch.equal(value, parameter)
+        assert not torch.equal(value, value.to(dtype).float()), "training has moved it between numbers of 16 bits"
+        assert torch.equal(whole[name], value.to(dtype))
+    assert all(form.difference.relative < form.difference.tolerance for form in exported)
 
 
 def test_a_tied_output_layer_is_still_tied_in_the_merged_model(tmp_path: Path) -> None:

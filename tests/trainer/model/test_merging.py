@@ -15,6 +15,7 @@ from finetune.api.sections import Regularization
 from finetune.api.tasks import TaskName
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import located_folder, random_prompts, tiny_gpt2, tiny_model
+from tests.trainer.fixtures.encoders import tiny_encoder
 from trainer.model.beside import Origin
 from trainer.model.exporter import TrainedTensors, export
 from trainer.model.load import load_model, provenance_of
@@ -125,6 +126,22 @@ def test_an_adapter_that_was_read_back_as_another_is_refused(change: Callable[[P
 
     with pytest.raises(ExportMismatchError, match=words):
         check_adapter(model, written, 2.0)
+
+
+def test_a_head_that_was_read_back_in_the_base_s_type_is_the_trained_one_rounded_to_it_and_no_other() -> None:
+    base = tiny_encoder("AutoModelForSequenceClassification", num_labels=3).bfloat16()
+    with peft_warnings_silenced():
+        model = get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=["query"]))
+    written, name = tensors(model), "base_model.model.classifier.weight"
+    assert written[name].dtype is torch.bfloat16
+    trained = {key: value.float() for key, value in written.items()}
+    trained[name] *= 1 + 2**-10  # less than half of bfloat16's step
+    check_adapter(model, trained, 2.0)
+
+    trained[name][0, 0] *= 1 + 2**-6
+
+    with pytest.raises(ExportMismatchError, match=r"1 of its tensors differ, such as .*classifier\.weight"):
+        check_adapter(model, trained, 2.0)
 
 
 @pytest.mark.parametrize("lost", ["adapter", "merge"])

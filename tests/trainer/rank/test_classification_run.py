@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from finetune.api.sections import Export
@@ -65,6 +66,18 @@ def test_a_model_learns_the_classes_and_other_programs_give_its_logits(tmp_path:
         assert torch.tensor(found["logits"][0]).argmax(dim=1).tolist() == [0, 1, 2]
         assert figures["accuracy"]["value"] == 1.0
     assert any("are new, because its weights have none" in warning for warning in report_of(folder / "run")["warnings"])
+
+
+def test_a_run_in_bfloat16_exports_the_head_that_it_trained_in_float32(tmp_path: Path) -> None:
+    folder = prepare(tmp_path)
+
+    run(config(folder, method=METHODS["lora"], output__export=BOTH, training__precision="bfloat16"))
+
+    adapter, merged = (load_file(next((folder / "run" / "model" / form).glob("*model.safetensors"))) for form in BOTH)
+    trained = adapter["base_model.model.classifier.weight"]
+    assert not torch.equal(trained, trained.bfloat16().float())
+    assert torch.equal(merged["classifier.weight"], trained.bfloat16())
+    assert [entry["dtype"] for entry in report_of(folder / "run")["exports"]] == ["float32", "bfloat16"]
 
 
 def test_a_later_export_from_the_checkpoint_knows_the_classes(tmp_path: Path) -> None:
