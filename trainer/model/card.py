@@ -4,6 +4,8 @@ Its parts are in cardmetadata.py, cardcode.py and cardtables.py. Pure text, but 
 own card. Test: tests/trainer/model/test_card.py.
 """
 
+from collections.abc import Sequence
+
 from finetune.api.record import ModelProvenance
 from finetune.api.sources import CLAIMS_DIRECTORY
 from finetune.api.tasks import TASKS, TaskName
@@ -15,9 +17,12 @@ from trainer.model.location import LocatedModel, ModelKind
 from trainer.model.quantization import in_words
 
 
-def adapter_card(origin: Origin, base: str, revision: str | None, kind: str | None = "LoRA") -> str:
-    """Return the card of an adapter, of a `kind` such as LoRA, for the model that `base` (and the hub's commit `revision`) loads."""
-    code = loading(origin.family, base, revision, str(origin.dtype).removeprefix("torch."), origin.quantization)
+def adapter_card(origin: Origin, base: str, revision: str | None, kind: str | None = "LoRA", head: Sequence[str] = ()) -> str:
+    """Return the card of an adapter, of a `kind` such as LoRA, for the model that `base` (and the hub's commit `revision`) loads.
+
+    `head` names the modules that were trained as a whole.
+    """
+    code = loading(origin.family, base, revision, str(origin.dtype).removeprefix("torch."), origin.quantization, head)
     made = f"{'An' if kind == 'OSF' else 'A'} {kind} adapter, trained by the job {origin.job} {_task(origin.task)}"
     return _card(origin, "adapter", made, code, [_elsewhere(origin.located, base, revision)], adapter=True)
 

@@ -3,7 +3,7 @@
 Pure text. The lines are run by tests/trainer/model/test_card.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,13 @@ class Use:
     """The most tokens of an answer when it was measured."""
 
 
-def loading(family: Family, base: str | None, revision: str | None, dtype: str, quantization: Quantization | None) -> list[str]:
-    """Return the lines that load tokenizer and model from the card's folder; `base` is that of an adapter."""
+def loading(
+    family: Family, base: str | None, revision: str | None, dtype: str, quantization: Quantization | None, whole: Sequence[str] = ()
+) -> list[str]:
+    """Return the lines that load tokenizer and model from the card's folder; `base` is that of an adapter.
+
+    Modules of `whole` are not quantized with the others.
+    """
     names = [family.auto_class, "AutoTokenizer", *(["BitsAndBytesConfig"] if base and quantization is not None else [])]
     lines = [
         *(["from peft import PeftModel"] if base else []),
@@ -43,7 +48,7 @@ def loading(family: Family, base: str | None, revision: str | None, dtype: str, 
     if revision:
         options.insert(0, f"revision={revision!r}")
     if quantization is not None:
-        before += _quantized(quantization, dtype)
+        before += _quantized(quantization, dtype, whole)
         options.append("quantization_config=quantized")
     if family.settings:
         before += _settings(family.settings)
@@ -132,11 +137,12 @@ def _settings(settings: Mapping[str, Any]) -> list[str]:
     return ["settings = {", *(f"    {name!r}: {value!r}," for name, value in settings.items()), "}"]
 
 
-def _quantized(quantization: Quantization, dtype: str) -> list[str]:
+def _quantized(quantization: Quantization, dtype: str, whole: Sequence[str]) -> list[str]:
     """Return the lines that quantize the base as it was in training."""
     return [
         "quantized = BitsAndBytesConfig(",
         f"    load_in_4bit=True, bnb_4bit_quant_type={quantization.type.value!r}, bnb_4bit_compute_dtype={dtype!r},",
         f"    bnb_4bit_use_double_quant={quantization.double_quantization},",
+        *([f"    llm_int8_skip_modules={list(whole)!r},  # trained itself"] if whole else []),
         ")",
     ]

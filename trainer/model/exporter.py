@@ -30,6 +30,7 @@ from finetune.api.results import MODEL
 from finetune.api.sections import Export, Quantization
 from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
+from trainer.model.head import head_of
 from trainer.model.load import load_model
 from trainer.model.location import base_reference
 from trainer.model.lora import peft_warnings_silenced, scaling_of
@@ -202,7 +203,9 @@ class _Writer:
         held = self.origin.dtype if merged is None or dtype == self.origin.dtype else torch.float32
         measured_in = held if quantization is None else self.origin.dtype
         adapted = self._read_adapter(adapter, measured_in, quantization)
-        write_beside(adapter, self.origin, adapted, adapter_card(self.origin, base, revision, method_in_words(self.trained.adapter)))
+        head = head_of(adapted.get_base_model()) if self.origin.family.new_head else []
+        card = adapter_card(self.origin, base, revision, method_in_words(self.trained.adapter), head)
+        write_beside(adapter, self.origin, adapted, card)
         found = {Export.ADAPTER: Verified(torch.float32, self.probe.compare(adapted, "adapter", measured_in))}
         if merged is None:
             return found

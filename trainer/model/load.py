@@ -6,10 +6,12 @@ Reads only safetensors and runs no code of the model's repository. Test: tests/t
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from finetune.api.errors import InputError
 from finetune.api.record import ModelProvenance
@@ -22,7 +24,7 @@ from trainer.model.head import POOLER, has_head, head_of, is_class_of
 from trainer.model.location import LocatedModel, ModelKind, folder_of, untouched_folder
 from trainer.model.quantization import check_available, in_words, load_options, settle
 from trainer.model.weights import parameter_count, weights_digest
-from trainer.objectives.family import Family
+from trainer.objectives.family import Family, configured
 
 CPU = torch.device("cpu")
 
@@ -56,7 +58,6 @@ def load_with_names(
     """Return what `load_model` does, and which weights are new or not used."""
     transformers.utils.logging.disable_progress_bar()
     check_available(quantization)
-    options = load_options(quantization, dtype, device) if quantization is not None else {}
     folder = folder_of(located)  # that a disk is full while it is made is no fault of the files
     try:
         if located.draws:
@@ -64,6 +65,9 @@ def load_with_names(
             return drawn, WeightNames(new=tuple(sorted(name for name, _ in drawn.named_parameters())))
         saved = AutoConfig.from_pretrained(folder, local_files_only=True) if family.new_head else None
         new_head = saved is not None and not has_head(saved, family)
+        options: dict[str, Any] = {}
+        if quantization is not None:
+            options = load_options(quantization, dtype, device, _head_names(saved, family) if saved is not None else ())
         with _making_a_head(seed) if new_head else nullcontext():
             model, info = getattr(transformers, family.auto_class).from_pretrained(
                 folder,
@@ -102,6 +106,12 @@ def load_with_names(
     drawn_again = [name for name, _ in model.named_parameters() if begun_again and name.startswith(head) and not name.startswith(kept)]
     new = {*missing, *(str(key[0]) for key in info["mismatched_keys"]), *drawn_again}
     return model, WeightNames(tuple(sorted(new)), tuple(sorted(info["unexpected_keys"])))
+
+
+def _head_names(saved: PreTrainedConfig, family: Family) -> list[str]:
+    """Return the names of the head's modules, before any weight is read."""
+    with torch.device("meta"), no_init_weights():
+        return head_of(getattr(transformers, family.auto_class).from_config(configured(saved, family), trust_remote_code=False))
 
 
 def _carried_over(model: PreTrainedModel, located: LocatedModel, missing: Iterable[str], dtype: torch.dtype) -> set[str]:

@@ -4,6 +4,7 @@ bitsandbytes is an extra. PEFT imports it wherever it is installed, which takes 
 trainer's own packages. The checks use this module without torch. Test: tests/trainer/model/test_quantization.py.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,13 @@ def finding_of(quantization: Quantization) -> str:
     )
 
 
-def load_options(quantization: Quantization, compute_dtype: "torch.dtype", device: "torch.device") -> dict[str, Any]:
-    """Return the arguments with which transformers loads weights quantized, on the device, one tensor after the other."""
+def load_options(
+    quantization: Quantization, compute_dtype: "torch.dtype", device: "torch.device", whole: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the arguments with which transformers loads weights quantized, on the device, one tensor after the other.
+
+    The modules of `whole` are not quantized: a head that is trained itself. By default transformers leaves out the output layer.
+    """
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(
@@ -52,6 +58,7 @@ def load_options(quantization: Quantization, compute_dtype: "torch.dtype", devic
         bnb_4bit_quant_type=quantization.type.value,
         bnb_4bit_use_double_quant=quantization.double_quantization,
         bnb_4bit_compute_dtype=compute_dtype,
+        llm_int8_skip_modules=list(whole) or None,  # its name is older than 4 bits
     )
     return {"quantization_config": config, "device_map": {"": device}}
 

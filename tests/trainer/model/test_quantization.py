@@ -13,6 +13,7 @@ from finetune.api.errors import InputError
 from finetune.api.sections import Export, Method, Quantization, Regularization
 from finetune.api.tasks import TaskName
 from tests.trainer.fixtures.causal import located_folder, random_prompts, save_tiny_model, tiny_gpt2, tiny_model
+from tests.trainer.fixtures.encoders import MASKED, SPANS, classes_family, save_encoder
 from trainer.model import quantization as module
 from trainer.model.beside import Origin
 from trainer.model.exporter import TrainedTensors, base_dtype, export
@@ -21,8 +22,9 @@ from trainer.model.lora import adapters_off, apply_method, peft_warnings_silence
 from trainer.model.loralinear import fuse_adapters
 from trainer.model.quantization import check_available, quantization_of, refuse_unfit, settle
 from trainer.model.tokenizer import load_tokenizer
-from trainer.model.verification import Probe
-from trainer.objectives.family import CAUSAL_LM
+from trainer.model.verification import TOLERANCES, Probe, difference_of
+from trainer.objectives.family import CAUSAL_LM, Family
+from trainer.outputs import logits_of
 from trainer.storage.localfolder import LocalFolder
 
 INPUT = torch.tensor(random_prompts([12]))
@@ -43,16 +45,28 @@ def base(tmp_path: Path) -> Path:
     return save_tiny_model(tmp_path / "base", tied=True, width=64)
 
 
-def trained(base: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """Return a quantized model whose adapters have moved, as if by training."""
-    loaded = load_model(located_folder(base), dtype, CAUSAL_LM, QUANTIZATION)
-    model = apply_method(loaded, METHOD, Regularization(), seed=1, family=CAUSAL_LM)
+def trained(base: Path, dtype: torch.dtype = torch.float32, family: Family = CAUSAL_LM) -> Any:
+    """Return a quantized model whose trained weights have moved, as if by training."""
+    loaded = load_model(located_folder(base), dtype, family, QUANTIZATION)
+    model = apply_method(loaded, METHOD, Regularization(), seed=1, family=family)
     torch.manual_seed(9)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.05 * torch.randn_like(parameter)
     return model.eval()
+
+
+def loaded_by_its_card(folder: Path) -> dict[str, Any]:
+    """Return what the card's lines define up to the model, which they do not ask: on some CPUs that would round the scales."""
+    loading, found, _ = (
+        (folder / "README.md").read_text().split("```python")[1].partition("model = PeftModel.from_pretrained(base, folder)")
+    )
+    defined: dict[str, Any] = {}
+    with peft_warnings_silenced():
+        exec((loading + found).replace('"."', repr(str(folder))), defined)  # noqa: S102
+    settle(defined["model"])
+    return defined
 
 
 @needs_bitsandbytes
@@ -108,11 +122,7 @@ def test_the_adapter_gives_what_was_measured_and_the_merged_model_is_the_origina
     assert merged.to_wire()["differenceFromMeasured"] > 1e-3, "the original weights are not the quantized ones"
 
     folder = tmp_path / "model"
-    card = (folder / "adapter" / "README.md").read_text()
-    quantized: dict[str, Any] = {}
-    with peft_warnings_silenced():
-        exec(card.split("```python")[1].split("```")[0].replace('"."', repr(str(folder / "adapter"))), quantized)  # noqa: S102
-    settle(quantized["model"])  # the user's evaluation on such a CPU would round the scales
+    quantized = loaded_by_its_card(folder / "adapter")
     torch.testing.assert_close(quantized["model"].eval()(INPUT).logits, model(INPUT).logits, rtol=1e-4, atol=1e-4)
     with peft_warnings_silenced():
         original = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder / "adapter").eval()
@@ -120,6 +130,44 @@ def test_the_adapter_gives_what_was_measured_and_the_merged_model_is_the_origina
     torch.testing.assert_close(whole(INPUT).logits, original(INPUT).logits, rtol=1e-4, atol=1e-4)
     assert "merged into the original weights" in (folder / "merged" / "README.md").read_text()
     assert isinstance(quantized["quantized"], BitsAndBytesConfig)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("model_type", "auto_class", "family"),
+    [
+        pytest.param("bert", "AutoModel", classes_family(), id="new head, pooler kept"),
+        pytest.param("roberta", "AutoModelForSequenceClassification", classes_family(), id="head kept"),
+        pytest.param("roberta", "AutoModelForMaskedLM", MASKED, id="tied head kept"),
+        pytest.param("bert", "AutoModel", SPANS, id="spans"),
+    ],
+)
+def test_a_head_beside_a_quantized_base_is_whole_is_trained_in_float32_and_loads_by_its_card(
+    tmp_path: Path, model_type: str, auto_class: str, family: Family, dtype: torch.dtype
+) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 64} | (classes_family().settings if "Sequence" in auto_class else {})
+    located = located_folder(save_encoder(tmp_path / "base", auto_class, model_type, **sizes))
+    model = trained(Path(located.path), dtype, family)
+    held = {name: parameter.dtype for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert set(held.values()) == {torch.float32}
+    assert any("modules_to_save" in name for name in held)
+    assert any(parameter.dtype is torch.uint8 for parameter in model.parameters())
+
+    def measured(**inputs: Any) -> Any:
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+            return logits_of(model(**inputs))
+
+    ids = torch.tensor([[2, first, 2 * first, first + 50, 3] for first in (30, 60, 90, 120)])
+    probe, expected = Probe.take(measured, ids.tolist(), dtype, family), measured(input_ids=ids).detach()
+    provenance = provenance_of(located, dtype, None, QUANTIZATION)
+    origin = Origin(located, load_tokenizer(located), provenance, "bot", dtype, family, TaskName.CHAT, QUANTIZATION)
+    tensors = TrainedTensors.of(model, dict(model.named_parameters()), step=7)
+    export(tensors, origin, list(Export), LocalFolder(tmp_path / "model"), probe)
+
+    loaded = loaded_by_its_card(tmp_path / "model" / "adapter")["model"]
+    found = logits_of(loaded.eval()(input_ids=ids)).detach()
+    assert difference_of(found, expected, TOLERANCES[dtype]).relative < TOLERANCES[dtype]
 
 
 @pytest.mark.parametrize(
