@@ -79,10 +79,16 @@ def _with_adapters(model: PreTrainedModel, lora: LoraMethod, seed: int, family: 
 
 
 def _hold_masters(model: nn.Module) -> None:
-    """Hold what is trained beside a frozen base in float32: PEFT casts adapters, but leaves its copy of a new head in the base's type."""
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()  # the parameter itself stays, with its hooks and ties
+    """Hold what is trained beside a frozen base in float32: PEFT casts adapters, but leaves its copy of a new head in the base's type.
+
+    Where ranks share the base (ZeRO stage 3), DeepSpeed has float32 masters, computes without autocast in the types that it is given, and
+    takes one type only of what is trained: there adapters get the type of the head.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    shared = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+    held = min((parameter.dtype for parameter in trained), key=lambda dtype: dtype.itemsize) if shared else torch.float32
+    for parameter in trained:
+        parameter.data = parameter.data.to(held)  # the parameter itself stays, with its hooks and ties
 
 
 @contextmanager

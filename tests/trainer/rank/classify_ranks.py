@@ -58,16 +58,20 @@ def main(output: Path) -> None:
     folder = output.parent
     found: dict[str, Any] = {}
     with joined(lambda: prepare(folder)) as first:
-        for method, how in METHODS.items():
-            for engine, workers in ENGINES.items():
-                name = f"{method}-{engine}"
-                run(config(folder, name, method=how, workers=workers, training__maxSteps=4))
-                torch.distributed.barrier()
-                if first:
-                    report = json.loads((folder / name / "report.json").read_text())
-                    weights = load_file(folder / name / "model" / "merged" / "model.safetensors")
-                    found[name] = {"report": report, "classifier": weights["classifier.weight"].tolist()}
-                torch.distributed.barrier()
+        cases = {f"{method}-{engine}": (how, ENGINES[engine], "float32") for method, how in METHODS.items() for engine in ENGINES}
+        cases |= {f"bfloat16-{engine}": (METHODS["lora"], workers, "bfloat16") for engine, workers in ENGINES.items()}
+        for name, (how, workers, precision) in cases.items():
+            changes = {"output__export": ["adapter", "merged"]} if precision == "bfloat16" else {}
+            run(config(folder, name, method=how, workers=workers, training__maxSteps=4, training__precision=precision, **changes))
+            torch.distributed.barrier()
+            if first:
+                report = json.loads((folder / name / "report.json").read_text())
+                weights = load_file(folder / name / "model" / "merged" / "model.safetensors")
+                found[name] = {"report": report, "classifier": weights["classifier.weight"].tolist()}
+                if precision == "bfloat16":
+                    adapter = load_file(folder / name / "model" / "adapter" / "adapter_model.safetensors")
+                    found[name]["trained"] = adapter["base_model.model.classifier.weight"].tolist()
+            torch.distributed.barrier()
         if first:
             output.write_text(json.dumps(found))
 

@@ -113,3 +113,16 @@ def test_two_ranks_train_the_same_new_head_under_every_engine(ranks: dict[str, A
 
     torch.testing.assert_close(torch.tensor(found["classifier"]), torch.tensor(expected["classifier"]), rtol=1e-3, atol=1e-4)
     assert found["report"]["final"]["accuracy"] == expected["report"]["final"]["accuracy"]
+
+
+@pytest.mark.timeout(RANKS_SECONDS)
+@pytest.mark.xdist_group("ranks")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_ranks_in_bfloat16_train_a_head_in_float32_under_every_engine(ranks: dict[str, Any], engine: str) -> None:
+    found, exact = ranks[f"bfloat16-{engine}"], torch.tensor(ranks["lora-ddp"]["classifier"])
+
+    trained = torch.tensor(found["trained"])
+    assert not torch.equal(trained, trained.bfloat16().float())
+    assert torch.equal(torch.tensor(found["classifier"]), trained.bfloat16().float())
+    torch.testing.assert_close(trained, exact, rtol=0, atol=0.01)  # four steps of at most 0.005, of gradients whose small ones are rounded
+    assert [entry["dtype"] for entry in found["report"]["exports"]] == ["float32", "bfloat16"]
