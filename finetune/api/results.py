@@ -20,6 +20,8 @@ ABLATIONS = "ablations"
 """Folder of the control runs."""
 ADAPTATION, BASE_ONLY = "adaptation", "adaptation/base"
 """Folders of the run that learns domainAdaptation.corpus, and of the one that measures the untouched model."""
+LOGS = "logs"
+"""Folder of what driver and ranks wrote, a folder an attempt."""
 KEPT = {"predictions": PREDICTIONS, "measurement": MEASUREMENT}
 """Files that a report names, by the member that does."""
 SMALL_FILES = {Export.ADAPTER: "adapter_config.json", Export.MERGED: "config.json"}

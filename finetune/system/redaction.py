@@ -1,20 +1,62 @@
-"""Takes tokens out of texts that people read: the controller's own log, and what pods say of themselves in a job's status.
+"""Takes secrets out of texts that people read: the controller's own log, what pods say of themselves in a job's status, kept logs.
 
-Pure. Tests: tests/finetune/system/test_redaction.py.
+Two ways: by form, which works everywhere, and by value, where the environment that holds the secrets is at hand. Words about
+tokens of a text ("pad_token: </s>", "tokens/s 2527") are no secrets. Pure. Tests: tests/finetune/system/test_redaction.py.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 
-SECRET = re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|\bhf_[A-Za-z0-9]{16,}")
-"""Authorization headers, JSON web tokens (service accounts), tokens of the Hugging Face hub."""
+SECRET = re.compile(
+    r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]{8,}"
+    r"|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
+    r"|\bhf_[A-Za-z0-9]{16,}"
+    r"|(?-i:\b(?:AKIA|ASIA)[A-Z0-9]{16}\b)"
+    r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}|\bglpat-[A-Za-z0-9_-]{20,}"
+    r"|\bsk-[A-Za-z0-9_-]{32,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+)
+"""Authorization headers, JSON web tokens (service accounts), tokens of the Hugging Face hub, key ids of AWS, tokens of GitHub, GitLab and
+model services, private keys."""
+IN_ADDRESS = re.compile(r"(?<=://)(?:[^/\s:@'\"]*:[^/\s@'\"]+|[^/\s:@'\"]{16,})(?=@)")
+"""User and password, or a token, before the host of an address."""
+IN_QUERY = re.compile(r"(?i)([?&](?:[\w.-]{0,40}(?:token|signature|credential|secret|password|key)|sig)=)[^&\s'\"<>)]+")
+"""What signs an address: S3, Azure, Google."""
+ASSIGNED = re.compile(
+    r"(?i)((?:passw(?:or)?d|[_-]secret|secret[_-]?(?:access[_-]?)?key|api[_-]?key|private[_-]?key"
+    r"|(?:access|auth|session|security|refresh|hub)[_-]?token)[\"']?\s*[=:]\s*[\"']?)(?!\[redacted\])[^\s\"'&,;)}\]]{6,}"
+)
+"""A value after a name that says it is secret, as in settings, JSON and headers."""
+VARIABLE = re.compile(r"(\b[A-Z][A-Z0-9_]*_(?:TOKEN|KEY|SECRET|PASSWORD)=[\"']?)(?!\[redacted\])[A-Za-z0-9+/=_.~-]{8,}")
 REDACTED = "[redacted]"
 COLOR = re.compile(r"(?:\x1b)?\[[0-9;]*m")
 """A terminal's color codes, also where the escape character before them was lost on the way."""
 
+SECRET_WORDS = frozenset({"TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "CREDENTIALS", "KEY", "APIKEY", "PAT"})
+"""Words of a variable's name that say that its value is secret."""
+NAMES_OF_FILES = frozenset({"FILE", "PATH", "DIR", "HOME"})
+VALUE_MIN_LENGTH = 8
+"""Shorter values are settings such as `token`, and would be found inside other words."""
 
-def redact(text: str) -> str:
-    """Return the text with every token replaced."""
-    return SECRET.sub(REDACTED, text)
+
+def redact(text: str, values: Iterable[str] = ()) -> str:
+    """Return the text with everything replaced that looks like a secret, and with each of `values`, the longest first."""
+    for value in values:
+        text = text.replace(value, REDACTED)
+    text = IN_ADDRESS.sub(REDACTED, SECRET.sub(REDACTED, text))
+    for pattern in (IN_QUERY, ASSIGNED, VARIABLE):
+        text = pattern.sub(rf"\g<1>{REDACTED}", text)
+    return text
+
+
+def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values of variables whose names say that they are secret, the longest first; of several lines each."""
+    found = set[str]()
+    for name, value in environment.items():
+        words = name.upper().split("_")
+        if SECRET_WORDS.intersection(words) and words[-1] not in NAMES_OF_FILES:
+            found.update(line.strip() for line in value.splitlines())
+    return tuple(sorted((value for value in found if len(value) >= VALUE_MIN_LENGTH), key=len, reverse=True))
 
 
 def plain(text: str) -> str:

@@ -31,9 +31,11 @@ from trainer.driver.derived import OWN, Done, PartOfRecord, Plan, Planned
 from trainer.driver.exits import Exit, exit_of, failed_for_good, interrupted
 from trainer.driver.finished import print_report, progress_of, update_from_report
 from trainer.driver.here import go_first, prepare_environment, runs_here
+from trainer.driver.lastwords import show_last_words
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, Reports, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import Workers, fit
+from trainer.logs.starting import DRIVER, keep_log
 from trainer.model.torchless import import_torch_beside
 from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.rank.launch import collect_rarely
@@ -59,11 +61,13 @@ def run(config: TrainConfig) -> Exit:
         go_first()
         collect_rarely()
         import_torch_beside()
+    if config.on_cluster:  # elsewhere `finetune run` keeps it, in trainer.log
+        keep_log(config, DRIVER, "the driver")
     publisher = Publisher(config, open_target(config.progress))
     publisher.start()
     clock = StageClock("driver", started_by(otherwise=time.time()))
     workers = Workers(config, clock)
-    end = overseen(lambda stop: attempt(config, publisher, stop, clock, workers))
+    end = overseen(lambda stop: attempt(config, publisher, stop, clock, workers), show=partial(show_last_words, config))
     if end.unfinished:
         publisher.poll(None)  # Ray is not waited for any more
     publish(publisher, end)
@@ -80,11 +84,11 @@ def check(config: TrainConfig) -> Exit:
     return end
 
 
-def overseen(work: Callable[[StopRequest], str]) -> Exit:
-    """Do the work, which a signal may stop, and return how it ended; no signal has an effect afterwards."""
+def overseen(work: Callable[[StopRequest], str], show: Callable[[BaseException], object] = lambda error: None) -> Exit:
+    """Do the work, which a signal may stop, and return how it ended; no signal has an effect afterwards. See exit_of for `show`."""
     stop = StopRequest()
     stop.install()
-    end = stop.oversee(lambda: exit_of(lambda: work(stop)))
+    end = stop.oversee(lambda: exit_of(lambda: work(stop), show))
     stop.disregard()
     if end is None:
         return replace(interrupted(STOPPED), unfinished=True)

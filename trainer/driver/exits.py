@@ -6,7 +6,7 @@ leave the program. Pure. Test: tests/trainer/driver/test_exits.py.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from finetune.api.errors import InputError, RunError
@@ -54,8 +54,8 @@ class Exit:
     """Threads may still be there and are not waited for: the process has to leave without them."""
 
 
-def exit_of(work: Callable[[], str]) -> Exit:
-    """Do the work, which returns its closing words, and return how it ended, well or not."""
+def exit_of(work: Callable[[], str], show: Callable[[BaseException], object] = lambda error: None) -> Exit:
+    """Do the work, which returns its closing words, and return how it ended, well or not. `show` adds to the log of a failure."""
     try:
         message = work()
     except InputError as error:
@@ -65,18 +65,25 @@ def exit_of(work: Callable[[], str]) -> Exit:
         return interrupted(str(error))
     except (Exception, SystemExit) as error:  # whatever it is, the controller must learn of it
         logger.exception("the run failed")
+        show(error)
         return failure(error)
     return Exit(outcome_of(Result.SUCCEEDED, "Succeeded", message), EXIT_SUCCESS)
 
 
 def failure(error: BaseException) -> Exit:
-    """Return the exit for an exception of the driver or of its workers: the first one with a reason of its own explains it."""
+    """Return the exit for an exception of the driver or of its workers: the first one with a reason of its own explains it.
+
+    Without one, a rank whose process is gone does: the others only lost their connection to it.
+    """
     causes = worker_errors(error)
     for cause in causes:
         if isinstance(cause, InputError):
             return input_invalid(cause)
     explained = ((reason_of(cause), cause) for cause in causes)
     reason, cause = next(((reason, cause) for reason, cause in explained if reason != REASON_GENERIC), (REASON_GENERIC, causes[0]))
+    dead = dead_ranks(error)
+    if dead and reason == REASON_GENERIC:
+        return Exit(outcome_of(Result.FAILED, reason, _death_of(dead[0], error)), EXIT_FAILURE)
     # Our own errors are sentences for users; what another library raises may make no sense without its kind.
     message = str(cause) if isinstance(cause, RunError) else f"{type(cause).__name__}: {cause}"
     return Exit(outcome_of(Result.FAILED, reason, message), EXIT_FAILURE)
@@ -106,11 +113,29 @@ def worker_errors(error: BaseException) -> list[BaseException]:
 
     Ray Train's classes are known by their attributes, because an error that came from elsewhere must not import Ray.
     """
-    error = getattr(error, "controller_failure", None) or error
-    failures = getattr(error, "worker_failures", None)
+    failures = _failures(error)
     if not failures:
-        return [error]
+        return [getattr(error, "controller_failure", None) or error]
     return [_unwrapped(failure) for failure in failures.values()]
+
+
+def dead_ranks(error: BaseException) -> list[int]:
+    """Return the ranks whose process is gone, as Ray says, the lowest first."""
+    return sorted(rank for rank, failure in _failures(error).items() if _died(_unwrapped(failure)))
+
+
+def _failures(error: BaseException) -> Mapping[int, BaseException]:
+    return getattr(getattr(error, "controller_failure", None) or error, "worker_failures", None) or {}
+
+
+def _died(error: BaseException) -> bool:
+    return any(kind.__name__ == "RayActorError" and kind.__module__.startswith("ray.") for kind in type(error).__mro__)
+
+
+def _death_of(rank: int, error: BaseException) -> str:
+    """Return what is said of a rank that was killed or crashed, with Ray's last sentence, which has its exit type."""
+    said = str(_unwrapped(_failures(error)[rank])).strip().splitlines()
+    return f"rank {rank} died: its process was killed, or it crashed. {said[-1].strip() if said else ''}"
 
 
 def _unwrapped(failure: BaseException) -> BaseException:

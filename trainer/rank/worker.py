@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from finetune.api.trainconfig import TrainConfig
+from trainer.logs.starting import keep_log, rank_name
 from trainer.rank.imports import import_for_rank
 from trainer.rank.launch import use_threads
 from trainer.rank.processgroup import take_device
@@ -35,6 +36,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     payload: Payload = settings["payload"]
     config = TrainConfig.model_validate(payload.config)
+    if config.on_cluster:
+        keep_log_of_rank(config)
     if config.workers.gpus_per_worker > 0:
         take_device()
     use_threads()
@@ -44,9 +47,17 @@ def train_worker(settings: dict[str, Any]) -> None:
     from trainer.reporting.progress import RayMetricsSink, WorkerProgress
 
     order = await_order(payload.box)
+    if not config.on_cluster:  # the output folder may hold another run until the input has passed its checks
+        keep_log_of_rank(config)
     sinks = [partial(RayMetricsSink, config.job)] if os.environ["RANK"] == "0" and config.has_dashboard and config.derived is None else []
     inputs, sender = pickle.loads(order.inputs), WorkerProgress(payload.box)  # noqa: S301 - the driver pickled it
     execute(Assignment(config, inputs, order.owner, sender, sinks, order.only_results, order.clock))
+
+
+def keep_log_of_rank(config: TrainConfig) -> None:
+    """Have what this rank writes copied to the output, from its first line on."""
+    rank = int(os.environ["RANK"])
+    keep_log(config, rank_name(rank), f"rank {rank} of {config.workers.world_size}")
 
 
 def await_order(box: Any, pause: Callable[[float], None] = time.sleep) -> Order:

@@ -15,6 +15,7 @@ from typing import Any
 
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.lineage import differing_field, without_length
+from finetune.api.results import LOGS
 from finetune.api.trainconfig import TrainConfig
 from finetune.cli.local.configuration import Folders
 from finetune.cli.local.earlier import not_longer
@@ -33,6 +34,7 @@ OWN_FILES = (
     "metrics.jsonl",
     "status.json",
     "trainer.log",
+    LOGS,
     "run.json",
 )
 EARLIER_REPORTS = "report-[0-9]*.json"

@@ -1,8 +1,9 @@
 import pytest
 
-from finetune.system.redaction import plain, redact
+from finetune.system.redaction import plain, redact, secret_values
 
 WEB_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl"
+AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 
 @pytest.mark.parametrize(
@@ -12,11 +13,64 @@ WEB_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl"
         (f"token={WEB_TOKEN}, sent", "token=[redacted], sent"),
         ("HF_TOKEN=hf_AbCdEfGhIjKlMnOpQrStUv\nnext line", "HF_TOKEN=[redacted]\nnext line"),
         ("the bearer of news read hf_dataset", "the bearer of news read hf_dataset"),
+        ("key AKIAIOSFODNN7EXAMPLE of a user", "key [redacted] of a user"),
+        (f"aws_secret_access_key = {AWS_SECRET}", "aws_secret_access_key = [redacted]"),
+        (f"{{'AWS_SECRET_ACCESS_KEY': '{AWS_SECRET}', 'x': 1}}", "{'AWS_SECRET_ACCESS_KEY': '[redacted]', 'x': 1}"),
+        ("x-amz-security-token: IQoJb3JpZ2luX2VjEJr", "x-amz-security-token: [redacted]"),
+        ("get https://me:pa55word@hub.example/a@b.json", "get https://[redacted]@hub.example/a@b.json"),
+        ("clone https://a1b2c3d4e5f6a7b8c9d0@git.example/x", "clone https://[redacted]@git.example/x"),
+        (
+            "GET https://b.s3.amazonaws.com/x?X-Amz-Credential=AB%2F1&X-Amz-Signature=1f2e&X-Amz-Expires=60",
+            "GET https://b.s3.amazonaws.com/x?X-Amz-Credential=[redacted]&X-Amz-Signature=[redacted]&X-Amz-Expires=60",
+        ),
+        ("https://c.blob.example/x?sv=2024&sig=ab%3D", "https://c.blob.example/x?sv=2024&sig=[redacted]"),
+        ("https://hub.example/x?token=abc for it", "https://hub.example/x?token=[redacted] for it"),
+        ("ghp_0123456789abcdefghijABCDEFGHIJ012345", "[redacted]"),
+        ("MIRROR_TOKEN=0123abcd4567 was set", "MIRROR_TOKEN=[redacted] was set"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nnext", "[redacted]\nnext"),
     ],
-    ids=["header", "web token", "hub token", "no secret"],
-)
+    ids=[
+        "header", "web token", "hub token", "no secret", "AWS key id", "AWS secret", "AWS secret in a mapping", "AWS session token",
+        "password in an address", "token in an address", "signed S3 address", "signed Azure address", "token in a query", "GitHub token",
+        "variable", "private key",
+    ],
+)  # fmt: skip
 def test_tokens_are_replaced_and_nothing_else(text: str, redacted: str) -> None:
     assert redact(text) == redacted
+    assert redact(redacted) == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step 1/4000  loss 5.5418  gradient norm 0.254  learning rate 8.26e-05  tokens/s     2527",
+        "pad_token=<|endoftext|>, eos_token: '<|im_end|>', max_new_tokens=128",
+        "signature: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.5.1",
+        "model.tokenSecret: {name: hub-login, key: token}",
+        "secret hub-login has no key token",
+        "KeyError: 'input_ids'; key: value",
+        "pvc://models/support-bot-1f2e/logs/attempt-1, s3://bucket/a:b@c, ssh://git@host/x",
+        "weights sha256:382c95c1a531b595b3c583050f9196e0c472061476b673875f33d35537370e0c",
+    ],
+)
+def test_words_about_tokens_and_keys_stay(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_values_of_secret_variables_are_replaced_wherever_they_stand() -> None:
+    environment = {
+        "MIRROR_PASSWORD": "korrekt-pferd",
+        "REGISTRY_KEY": "korrekt-pferd-batterie",
+        "RAY_AUTH_MODE": "token",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token",
+        "TOKENIZERS_PARALLELISM": "disabled",
+        "SHORT_TOKEN": "token",
+        "SERVICE_CREDENTIALS": "first-line\nsecond-line\n",
+    }
+    values = secret_values(environment)
+    assert values == ("korrekt-pferd-batterie", "korrekt-pferd", "second-line", "first-line")
+    said = "401 for korrekt-pferd-batterie, then korrekt-pferd; a token from /var/run/token is disabled; second-line"
+    assert redact(said, values) == "401 for [redacted], then [redacted]; a token from /var/run/token is disabled; [redacted]"
 
 
 @pytest.mark.parametrize(
