@@ -7,7 +7,7 @@ which may hang or be gone, so it waits for a bounded time. Tests: tests/trainer/
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from finetune.api.results import LOGS
@@ -37,13 +37,13 @@ def show_last_words(config: TrainConfig, error: BaseException, patience_seconds:
         logger.error("the logs of all ranks are in the folder %s/%s of the output", LOGS, log_of(config, "").parent.name)
 
 
-def last_lines(logs: Mapping[int, Path], number: int, patience_seconds: float, clock: Callable[[], float] = time.monotonic) -> dict[int, list[str]]:
+def last_lines(logs: Mapping[int, Path], number: int, patience_seconds: float) -> dict[int, list[str]]:
     """Return so many last lines of each log, once its follower has written the end of it; none of a log that cannot be read in time."""
     found: dict[int, list[str]] = {}
 
     def read() -> None:
-        deadline = clock() + patience_seconds
-        while clock() < deadline and not all(lines and lines[-1].startswith(END_OF_LOG) for lines in map(found.get, logs)):
+        deadline = time.monotonic() + patience_seconds
+        while time.monotonic() < deadline and not all(lines and lines[-1].startswith(END_OF_LOG) for lines in map(found.get, logs)):
             for rank, path in logs.items():
                 found[rank] = _end_of(path)[-number:]
             time.sleep(0.1)

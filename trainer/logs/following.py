@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +32,8 @@ STOPPED_SECONDS = 1.0
 """How long a process is still followed when this program is told to end."""
 NICENESS = 10
 CHUNK_BYTES = 64 * 2**10
+TURN_CHUNKS = 64
+"""Of each source, so that a process that writes without end is still seen to end."""
 LINE_MAX_LENGTH = 4000
 BEHIND_MAX_BYTES, CAUGHT_UP_BYTES = 4 * 2**20, 2**19
 """So far behind, a follower goes on nearer to the end: a file keeps no more."""
@@ -77,16 +80,22 @@ class Source:
 
     def read(self, *, ended: bool = False) -> str:
         """Return the next lines, clean; empty at the end of the file. With `ended` also a last one without an end."""
-        left_out = self._skip()
-        data = self._file.read(CHUNK_BYTES)
+        text, data = self._skip(), b"more"
+        while data and not text:
+            data = self._file.read(CHUNK_BYTES)
+            text = self._cleaned(data, last=ended and not data)
+        return text
+
+    def _cleaned(self, data: bytes, *, last: bool) -> str:
         lines = (self._begun + data).split(b"\n")
         # The first part of a line without an end, so that no half of a secret is at the border of what is shown.
         self._begun = _going_on(lines.pop())[:CHUNK_BYTES]
-        if ended and not data and self._begun:
+        if last and self._begun:
             lines, self._begun = [*lines, self._begun], b""
-        text = "\n".join(_shown(line).decode("utf-8", "replace") for line in lines)
-        cleaned = redact(plain(text), self._values).split("\n") if lines else []
-        return left_out + "".join(f"{_short(line)}\n" for line in cleaned if not RAYS_MARKS.match(line))
+        if not lines:
+            return ""
+        text = redact(plain("\n".join(_shown(line).decode("utf-8", "replace") for line in lines)), self._values)
+        return "".join(f"{_short(line)}\n" for line in text.split("\n") if not RAYS_MARKS.match(line))
 
     def _skip(self) -> str:
         behind = os.fstat(self._file.fileno()).st_size - self._file.tell()
@@ -117,7 +126,7 @@ class Follower:
     """Copies from sources to a log. What could not be written is kept, and nothing more is read until it is."""
 
     def __init__(self, sources: Sequence[Source], begin: Callable[[], KeptLog], say: Callable[[str], None], first: str) -> None:
-        """`begin` returns the log, and is called until it does. `say` is told once that the output takes no log. `first`: the first line."""
+        """`begin` returns the log, and is called until it does. `say` is told once that the output takes none. `first` is its first line."""
         self._sources, self._begin, self._say = sources, begin, say
         self._log: KeptLog | None = None
         self._unwritten, self._failed, self._ended = first, False, False
@@ -126,10 +135,12 @@ class Follower:
         """Copy what there is; return whether all is written."""
         if not self._write(""):
             return False
-        for source in self._sources:
-            while text := source.read(ended=ended):
-                if not self._write(text):
-                    return False
+        for _ in count() if ended else range(TURN_CHUNKS):
+            read = [source.read(ended=ended) for source in self._sources]
+            if not any(read):
+                break
+            if not self._write("".join(read)):
+                return False
         return True
 
     def end(self, last: str) -> bool:

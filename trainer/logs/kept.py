@@ -16,7 +16,7 @@ BEGINNING_BYTES, END_BYTES = 64 * 2**10, 192 * 2**10
 """What stays of a file that has reached its size. Their sum is half of it, so that it is written anew seldom."""
 ATTEMPTS_KEPT = 5
 ATTEMPT = "attempt-"
-GAP = re.compile(rb"\[(\d+) bytes left out\]\n")
+GAP = re.compile(rb"(?m)^\[(\d+) bytes left out\]\n")
 
 
 def folder_of_attempt(logs: Path, attempt: int) -> Path:

@@ -61,7 +61,7 @@ def keep_log(config: TrainConfig, name: str, title: str) -> bool:
 
 
 def written_files() -> list[str]:
-    """Return the files that stdout and stderr of this process go to, each once; none where they are no files, or where there is no /proc."""
+    """Return the files that stdout and stderr of this process go to, each once; none where they are no files, or without a /proc."""
     found: dict[tuple[int, int], str] = {}
     for descriptor in (1, 2):
         try:

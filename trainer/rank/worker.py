@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
 from trainer.logs.starting import keep_log, rank_name
 from trainer.rank.imports import import_for_rank
 from trainer.rank.launch import use_threads
 from trainer.rank.processgroup import take_device
 from trainer.reporting.progress import Order
+
+logger = logging.getLogger(__name__)
 
 ORDER_POLL_SECONDS = 0.1
 
@@ -50,6 +53,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     if not config.on_cluster:  # the output folder may hold another run until the input has passed its checks
         keep_log_of_rank(config)
     sinks = [partial(RayMetricsSink, config.job)] if os.environ["RANK"] == "0" and config.has_dashboard and config.derived is None else []
+    if os.environ["RANK"] != "0":  # rank 0 has figures to log; of the others a log says at least how far they came
+        order.clock.tell = say_stage
     inputs, sender = pickle.loads(order.inputs), WorkerProgress(payload.box)  # noqa: S301 - the driver pickled it
     execute(Assignment(config, inputs, order.owner, sender, sinks, order.only_results, order.clock))
 
@@ -58,6 +63,11 @@ def keep_log_of_rank(config: TrainConfig) -> None:
     """Have what this rank writes copied to the output, from its first line on."""
     rank = int(os.environ["RANK"])
     keep_log(config, rank_name(rank), f"rank {rank} of {config.workers.world_size}")
+
+
+def say_stage(stage: TimedStage) -> None:
+    """Log that a stage begins, with the time: Ray Train's own lines have none."""
+    logger.info("%sZ rank %s: %s", time.strftime("%H:%M:%S", time.gmtime()), os.environ["RANK"], stage.value)
 
 
 def await_order(box: Any, pause: Callable[[float], None] = time.sleep) -> Order:

@@ -26,6 +26,8 @@ class StageClock:
         self._since, self._cpu_since = started, 0.0
         self._again = False
         """The present stage goes on after one within it."""
+        self.tell: Callable[[TimedStage], object] | None = None
+        """Is told of each stage that begins; not passed on to another clock."""
 
     def begin(self, stage: TimedStage) -> None:
         """End the present stage and begin another; nothing happens if it is the present one."""
@@ -33,6 +35,8 @@ class StageClock:
             return
         self._done = self._with_present()
         self._stage, self._since, self._cpu_since, self._again = stage, self._wall(), self._cpu(), False
+        if self.tell is not None:
+            self.tell(stage)
 
     @contextlib.contextmanager
     def within(self, stage: TimedStage) -> Iterator[None]:

@@ -1,0 +1,68 @@
+"""A log file of bounded size, and the folders of attempts of which the newest stay."""
+
+import re
+import resource
+from pathlib import Path
+
+import pytest
+
+from trainer.logs.kept import ATTEMPTS_KEPT, BEGINNING_BYTES, END_BYTES, FILE_MAX_BYTES, KeptLog, begin_attempt
+
+MAX, ENDS = 1000, (200, 300)
+
+
+def lines(first: int, last: int) -> str:
+    return "".join(f"line {number:05}\n" for number in range(first, last))
+
+
+def test_a_short_log_is_whole(tmp_path: Path) -> None:
+    log = KeptLog(tmp_path / "log")
+    log.add("begun\n")
+    log.add("a word: \ud83d, Grüße\n")
+    assert (tmp_path / "log").read_text() == "begun\na word: ?, Grüße\n"
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 90, 1000])
+def test_a_long_log_keeps_its_first_and_last_lines_and_counts_every_byte_between(tmp_path: Path, at_once: int) -> None:
+    log, path, said = KeptLog(tmp_path / "log", MAX, ENDS), tmp_path / "log", lines(0, 2000)
+    for first in range(0, 2000, at_once):
+        log.add(lines(first, min(first + at_once, 2000)))
+        assert path.stat().st_size <= MAX
+    beginning, left_out, end = re.fullmatch(r"(.*)\[(\d+) bytes left out\]\n(.*)", path.read_text(), re.DOTALL).groups()
+    assert said.startswith(beginning)
+    assert said.endswith(end)
+    assert len(beginning) + int(left_out) + len(end) == len(said)
+    assert len(beginning) > ENDS[0] - 20
+    assert len(end) > ENDS[1] - 20
+
+
+def test_what_is_kept_of_a_long_log_fits_into_its_size() -> None:
+    assert BEGINNING_BYTES + END_BYTES < FILE_MAX_BYTES
+
+
+def test_a_disk_that_fails_in_the_middle_of_an_addition_leaves_the_lines_before_it(tmp_path: Path) -> None:
+    log, path = KeptLog(tmp_path / "log"), tmp_path / "log"
+    log.add("kept\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            log.add(lines(0, 9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_text() == "kept\n"
+    log.add("more\n")
+    assert path.read_text() == "kept\nmore\n"
+
+
+def test_only_the_newest_attempts_stay_and_nothing_else_is_removed(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    (tmp_path / "outside").mkdir()
+    for number in range(1, 13):
+        (begin_attempt(logs, number) / "rank-0.log").write_text("a line\n")
+        (logs / "attempt-old").mkdir(exist_ok=True)
+    kept = [f"attempt-{number}" for number in range(13 - ATTEMPTS_KEPT, 13)]
+    assert sorted(path.name for path in logs.iterdir()) == sorted([*kept, "attempt-old"])
+    assert begin_attempt(logs, 12) == logs / "attempt-12"
+    assert (logs / "attempt-12" / "rank-0.log").read_text() == "a line\n"
+    assert begin_attempt(logs, 2).is_dir(), "an attempt keeps its own folder, whatever its number"
