@@ -126,7 +126,7 @@ class Follower:
     """Copies from sources to a log. What could not be written is kept, and nothing more is read until it is."""
 
     def __init__(self, sources: Sequence[Source], begin: Callable[[], KeptLog], say: Callable[[str], None], first: str) -> None:
-        """`begin` returns the log, and is called until it does. `say` is told once that the output takes none. `first` is its first line."""
+        """`begin` returns the log, and is called until it does. `say` is told once that the output takes none. `first`: its first line."""
         self._sources, self._begin, self._say = sources, begin, say
         self._log: KeptLog | None = None
         self._unwritten, self._failed, self._ended = first, False, False

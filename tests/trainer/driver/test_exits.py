@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from finetune.api.errors import InputError, RunError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
 from trainer.driver.attempt import MissingResultsError
-from trainer.driver.exits import exit_of, failed_for_good, outcome_of
+from trainer.driver.exits import dead_ranks, exit_of, failed_for_good, outcome_of
 from trainer.driver.raystart import RayNotStartedError
 from trainer.driver.stopping import InterruptedRunError
 from trainer.hub.connection import HubUnavailable
@@ -99,6 +99,22 @@ def test_an_end_that_is_no_failure_has_an_exit_code_of_its_own(error: BaseExcept
 def test_a_failure_has_the_reason_that_explains_it(error: BaseException, reason: str) -> None:
     end = exit_of(raising(error))
     assert (end.exit_code, end.outcome.result, end.outcome.reason) == (EXIT_FAILURE, Result.FAILED, reason)
+
+
+def test_a_rank_that_was_killed_explains_the_failure_and_not_those_that_lost_their_connection_to_it() -> None:
+    lost, killed = RuntimeError("gloo: Connection reset by peer"), actor_died(PROCESS_DIED.format(kind="SYSTEM_ERROR"))
+    error = of_workers(lost, WorkerHealthCheckFailedError("A worker health check failed.", killed), lost)
+    outcome = exit_of(raising(error)).outcome
+    assert outcome.message.startswith("rank 1 died: its process was killed, or it crashed. The actor is dead")
+    assert "Worker exit type: SYSTEM_ERROR" in outcome.message
+    assert dead_ranks(error) == [1]
+    assert dead_ranks(of_workers(lost, lost)) == dead_ranks(ValueError("x")) == []
+
+
+def test_a_reason_that_a_rank_knows_comes_before_the_death_of_another() -> None:
+    killed = WorkerHealthCheckFailedError("A worker health check failed.", actor_died(PROCESS_DIED.format(kind="SYSTEM_ERROR")))
+    outcome = exit_of(raising(of_workers(killed, torch.OutOfMemoryError("CUDA out of memory")))).outcome
+    assert (outcome.reason, outcome.message) == ("OutOfMemory", "OutOfMemoryError: CUDA out of memory")
 
 
 def test_a_run_that_fails_while_another_thread_imports_ray_has_its_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_a_process_that_crashes_below_python_leaves_where_it_was(tmp_path: Path,
 
 
 def test_no_secret_of_the_environment_or_of_an_address_is_in_any_file_of_the_output(tmp_path: Path, start: Start) -> None:
-    secrets = {"HF_TOKEN": "hf_AbCdEfGhIjKlMnOpQrStUv", "MIRROR_PASSWORD": "korrekt-pferd", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG"}
+    secrets = {"HF_TOKEN": "hf_AbCdEfGhIjKlMnOpQrStUv", "MIRROR_PASSWORD": "korrekt-pferd", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7"}
     rest = (
         "print(dict(os.environ)); print(*os.environ.values());"
         "print('GET https://me:pa55@h.example/x?X-Amz-Signature=f00dcafe&X-Amz-Expires=60');" + KILLED
@@ -129,7 +129,8 @@ def test_output_to_a_pipe_is_not_kept_and_that_is_no_error(tmp_path: Path) -> No
     program = "from finetune.api.trainconfig import TrainConfig; import sys; from trainer.logs.starting import keep_log;"
     program += "print(keep_log(TrainConfig.model_validate_json(sys.argv[1]), 'driver', 'the driver'))"
     config = train_config(tmp_path, output={"directory": str(tmp_path / "out")})
-    done = subprocess.run([sys.executable, "-c", program, config.model_dump_json(by_alias=True)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program, config.model_dump_json(by_alias=True)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert not (tmp_path / "out").exists()
 
