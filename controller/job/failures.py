@@ -12,8 +12,18 @@ from enum import StrEnum
 
 from controller.job.facts import PodFacts, RayJobFacts
 from finetune.api.attempts import Ending
-from finetune.api.record import EXIT_INPUT, EXIT_INTERRUPTED, REASON_BUDGET, REASON_DIVERGED, REASON_EXPORT, REASON_GENERIC, Outcome, Result
-from finetune.api.status import LOG_LINES_MAX, AttemptOutcome
+from finetune.api.record import (
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    LOG_LINES_MAX,
+    REASON_BUDGET,
+    REASON_DIVERGED,
+    REASON_EXPORT,
+    REASON_GENERIC,
+    Outcome,
+    Result,
+)
+from finetune.api.status import AttemptOutcome
 from finetune.system.redaction import plain, redact
 
 
@@ -110,7 +120,7 @@ def ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[PodF
     ending = _ending_of(ray_job, outcome, pods)
     if ending.outcome is AttemptOutcome.SUCCEEDED:
         return ending
-    return replace(ending, exit_code=exit_code_in(ray_job.message), log_tail=log_tail(ray_job, pods))
+    return replace(ending, exit_code=exit_code_in(ray_job.message), log_tail=log_tail(ray_job, pods, outcome))
 
 
 def exit_code_in(message: str) -> int | None:
@@ -120,10 +130,14 @@ def exit_code_in(message: str) -> int | None:
     return SIGNAL_EXIT_BASE - code if code is not None and code < 0 else code
 
 
-def log_tail(ray_job: RayJobFacts | None, pods: Sequence[PodFacts]) -> tuple[str, ...]:
-    """Return the last lines of the driver's log, else of the pod that failed, without tokens; empty if nothing was kept."""
+def log_tail(ray_job: RayJobFacts | None, pods: Sequence[PodFacts], outcome: Outcome | None = None) -> tuple[str, ...]:
+    """Return the last lines of what failed as the trainer told them, else of the driver's log, else of the pod that failed.
+
+    Without tokens; empty if nothing was kept.
+    """
     found = LOG_FOLLOWS.search(ray_job.message) if ray_job is not None else None
-    kept = [ray_job.message[found.end() :]] if ray_job is not None and found is not None else []
+    kept = ["\n".join(outcome.last_lines or ())] if outcome is not None else []
+    kept += [ray_job.message[found.end() :]] if ray_job is not None and found is not None else []
     # The submitter follows the driver's log.
     kept += [pod.last_words for pod in sorted(pods, key=lambda pod: pod.trains) if pod.failed]
     text = next((text for text in kept if text.strip()), "")
@@ -147,7 +161,7 @@ def deleted_ending(ray_job_name: str, outcome: Outcome | None = None, pods: Sequ
     if outcome is not None and outcome.result is Result.SUCCEEDED:
         return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", outcome.message)
     if outcome is not None:
-        return _by_last_word(outcome, pods)
+        return replace(_by_last_word(outcome, pods), log_tail=log_tail(None, pods, outcome))
     return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_DELETED, f"RayJob {ray_job_name} was deleted while it ran", retry=True)
 
 

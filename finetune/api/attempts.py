@@ -10,8 +10,9 @@ from itertools import takewhile
 from typing import Any
 
 from finetune.api.conditions import shortened
+from finetune.api.record import LOG_LINE_MAX, LOG_LINES_MAX
 from finetune.api.runpolicy import FREE_RETRIES
-from finetune.api.status import LOG_LINE_MAX, LOG_LINES_MAX, Attempt, AttemptOutcome, FineTuneJobStatus
+from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
 
 KEPT = 100 + FREE_RETRIES
 """Entries kept: maxAttempts allows 100 failures, and some more are free; of more attempts the oldest suspended or interrupted ones go."""

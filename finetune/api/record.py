@@ -22,6 +22,8 @@ RECORD_MAX_BYTES = 64 * 1024
 """Larger records are refused by the controller; a real one has 1 to 4 KiB."""
 WARNINGS_MAX = 20
 """The first warnings are the ones that a record holds."""
+LOG_LINES_MAX, LOG_LINE_MAX = 20, 240
+"""What is told of the log of what failed, in a record and in a status, which is read as a whole by whoever reads the job."""
 COUNT_MAX = 2**53
 """Beyond it JSON readers round integers, and the status has no more than 64 bits for one."""
 Name = TypeVar("Name", bound=str)
@@ -78,6 +80,8 @@ class Outcome(WireModel):
     result: Result
     reason: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=64)]
     message: Annotated[str, Field(max_length=2048)]
+    last_lines: Annotated[list[Annotated[str, Field(max_length=LOG_LINE_MAX)]], Field(max_length=LOG_LINES_MAX)] | None = None
+    """Of what failed: the rank that explains the failure, or the driver. Ray itself tells 10 lines of the driver."""
 
 
 class TrainingProgress(WireModel):

@@ -12,11 +12,9 @@ from pydantic import Field
 from finetune.api.base import WireModel
 from finetune.api.earlierjobs import ContinuedFrom, FineTunedModel, JobName, JobReference
 from finetune.api.metrics import METRICS, Direction, MetricName, Needs
-from finetune.api.record import WARNINGS_MAX
+from finetune.api.record import LOG_LINE_MAX, LOG_LINES_MAX, WARNINGS_MAX
 from finetune.api.sources import ClaimPath
 
-LOG_LINES_MAX, LOG_LINE_MAX = 20, 240
-"""Of an attempt's log in its status, which is read as a whole by whoever reads the job."""
 MEASURED = ", ".join(
     f"{name} ({facts.unit})" if facts.unit else name.value for name, facts in METRICS.items() if facts.needs is not Needs.TRAINING
 )
@@ -94,7 +92,7 @@ class Attempt(WireModel):
     log_tail: list[Annotated[str, Field(max_length=LOG_LINE_MAX)]] | None = Field(
         None,
         max_length=LOG_LINES_MAX,
-        description="The last lines that a failed attempt wrote, without tokens; kept of the newest three failed attempts.",
+        description="The last lines of what failed, a rank or the driver, without tokens; kept of the newest three failed attempts.",
     )
     last_step: int | None = Field(None, description="Optimizer steps finished by the newest report, those before a resume included.")
     resumed_from_step: int | None = Field(

@@ -28,10 +28,10 @@ from trainer.driver.ablations import ablation_plan
 from trainer.driver.continuing import begin_where_another_ended, continued_by, refuse_control_runs
 from trainer.driver.corpus import with_corpus
 from trainer.driver.derived import OWN, Done, PartOfRecord, Plan, Planned
-from trainer.driver.exits import Exit, exit_of, failed_for_good, interrupted
+from trainer.driver.exits import Exit, LastWords, exit_of, failed_for_good, interrupted
 from trainer.driver.finished import print_report, progress_of, update_from_report
 from trainer.driver.here import go_first, prepare_environment, runs_here
-from trainer.driver.lastwords import show_last_words
+from trainer.driver.lastwords import last_words_of
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, Reports, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.workers import Workers, fit
@@ -67,7 +67,7 @@ def run(config: TrainConfig) -> Exit:
     publisher.start()
     clock = StageClock("driver", started_by(otherwise=time.time()))
     workers = Workers(config, clock)
-    end = overseen(lambda stop: attempt(config, publisher, stop, clock, workers), show=partial(show_last_words, config))
+    end = overseen(lambda stop: attempt(config, publisher, stop, clock, workers), partial(last_words_of, config))
     if end.unfinished:
         publisher.poll(None)  # Ray is not waited for any more
     publish(publisher, end)
@@ -84,11 +84,11 @@ def check(config: TrainConfig) -> Exit:
     return end
 
 
-def overseen(work: Callable[[StopRequest], str], show: Callable[[BaseException], object] = lambda error: None) -> Exit:
-    """Do the work, which a signal may stop, and return how it ended; no signal has an effect afterwards. See exit_of for `show`."""
+def overseen(work: Callable[[StopRequest], str], last_words: LastWords = lambda error: []) -> Exit:
+    """Do the work, which a signal may stop, and return how it ended; no signal has an effect afterwards."""
     stop = StopRequest()
     stop.install()
-    end = stop.oversee(lambda: exit_of(lambda: work(stop), show))
+    end = stop.oversee(lambda: exit_of(lambda: work(stop), last_words))
     stop.disregard()
     if end is None:
         return replace(interrupted(STOPPED), unfinished=True)

@@ -7,7 +7,7 @@ leave the program. Pure. Test: tests/trainer/driver/test_exits.py.
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune.api.errors import InputError, RunError
 from finetune.api.record import (
@@ -54,8 +54,12 @@ class Exit:
     """Threads may still be there and are not waited for: the process has to leave without them."""
 
 
-def exit_of(work: Callable[[], str], show: Callable[[BaseException], object] = lambda error: None) -> Exit:
-    """Do the work, which returns its closing words, and return how it ended, well or not. `show` adds to the log of a failure."""
+LastWords = Callable[[BaseException], list[str]]
+"""Returns the last lines of what failed, and adds them to the driver's log where they are not in it."""
+
+
+def exit_of(work: Callable[[], str], last_words: LastWords = lambda error: []) -> Exit:
+    """Do the work, which returns its closing words, and return how it ended, well or not."""
     try:
         message = work()
     except InputError as error:
@@ -65,27 +69,30 @@ def exit_of(work: Callable[[], str], show: Callable[[BaseException], object] = l
         return interrupted(str(error))
     except (Exception, SystemExit) as error:  # whatever it is, the controller must learn of it
         logger.exception("the run failed")
-        show(error)
-        return failure(error)
+        end = failure(error)
+        return _with_last_lines(end, lambda: last_words(error)) if end.outcome.result is Result.FAILED else end
     return Exit(outcome_of(Result.SUCCEEDED, "Succeeded", message), EXIT_SUCCESS)
 
 
-def failure(error: BaseException) -> Exit:
-    """Return the exit for an exception of the driver or of its workers: the first one with a reason of its own explains it.
+def _with_last_lines(end: Exit, last_words: Callable[[], list[str]]) -> Exit:
+    try:
+        return replace(end, outcome=end.outcome.changed(last_lines=last_words() or None))
+    except Exception:  # the outcome counts, and goes out without them
+        logger.warning("the last lines of what failed could not be found", exc_info=True)
+        return end
 
-    Without one, a rank whose process is gone does: the others only lost their connection to it.
-    """
-    causes = worker_errors(error)
-    for cause in causes:
+
+def failure(error: BaseException) -> Exit:
+    """Return the exit for an exception of the driver or of its workers."""
+    for cause in worker_errors(error):
         if isinstance(cause, InputError):
             return input_invalid(cause)
-    explained = ((reason_of(cause), cause) for cause in causes)
-    reason, cause = next(((reason, cause) for reason, cause in explained if reason != REASON_GENERIC), (REASON_GENERIC, causes[0]))
-    dead = dead_ranks(error)
-    if dead and reason == REASON_GENERIC:
-        return Exit(outcome_of(Result.FAILED, reason, _death_of(dead[0], error)), EXIT_FAILURE)
+    rank, cause = cause_of(error)
     # Our own errors are sentences for users; what another library raises may make no sense without its kind.
     message = str(cause) if isinstance(cause, RunError) else f"{type(cause).__name__}: {cause}"
+    reason = reason_of(cause)
+    if rank is not None and _died(cause) and reason == REASON_GENERIC:
+        message = f"rank {rank} died: its process was killed, or it crashed. {_last_line(cause)}"
     return Exit(outcome_of(Result.FAILED, reason, message), EXIT_FAILURE)
 
 
@@ -119,9 +126,27 @@ def worker_errors(error: BaseException) -> list[BaseException]:
     return [_unwrapped(failure) for failure in failures.values()]
 
 
+def cause_of(error: BaseException) -> tuple[int | None, BaseException]:
+    """Return what explains a failure: the first exception with a reason of its own, and the rank that raised it, None for the driver.
+
+    Without one, a rank whose process is gone explains it: the others only lost their connection to that one.
+    """
+    causes = {rank: _unwrapped(failure) for rank, failure in sorted(_failures(error).items())}
+    if not causes:
+        return None, worker_errors(error)[0]
+    explained = [rank for rank, cause in causes.items() if reason_of(cause) != REASON_GENERIC]
+    rank = next(iter([*explained, *dead_ranks(error), *causes]))
+    return rank, causes[rank]
+
+
 def dead_ranks(error: BaseException) -> list[int]:
     """Return the ranks whose process is gone, as Ray says, the lowest first."""
     return sorted(rank for rank, failure in _failures(error).items() if _died(_unwrapped(failure)))
+
+
+def told_by(error: BaseException, rank: int) -> str:
+    """Return what Ray Train knows of the failure of a rank: the traceback of what it raised."""
+    return str(_failures(error)[rank])
 
 
 def _failures(error: BaseException) -> Mapping[int, BaseException]:
@@ -129,13 +154,14 @@ def _failures(error: BaseException) -> Mapping[int, BaseException]:
 
 
 def _died(error: BaseException) -> bool:
-    return any(kind.__name__ == "RayActorError" and kind.__module__.startswith("ray.") for kind in type(error).__mro__)
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("ray.")}
+    return bool(kinds & {"RayActorError", "OutOfMemoryError"})
 
 
-def _death_of(rank: int, error: BaseException) -> str:
-    """Return what is said of a rank that was killed or crashed, with Ray's last sentence, which has its exit type."""
-    said = str(_unwrapped(_failures(error)[rank])).strip().splitlines()
-    return f"rank {rank} died: its process was killed, or it crashed. {said[-1].strip() if said else ''}"
+def _last_line(error: BaseException) -> str:
+    """Return Ray's last sentence, which has the exit type."""
+    said = str(error).strip().splitlines()
+    return said[-1].strip() if said else ""
 
 
 def _unwrapped(failure: BaseException) -> BaseException:

@@ -1,45 +1,58 @@
-"""Ends the driver's log with what ranks wrote last whose process is gone: they can tell nobody themselves.
+"""The last lines of what failed, for the record: a rank, which may have been killed and can tell nobody itself, or the driver.
 
-The last lines of the driver's log become `logTail` of the attempt in a job's status. Reads the logs that followers keep in the output,
-which may hang or be gone, so it waits for a bounded time. Tests: tests/trainer/driver/test_lastwords.py (one with real Ray).
+Those of a rank whose process is gone are read from the log that its follower keeps in the output, which may hang or be gone: it is
+waited for a bounded time. They also end the driver's log. Tests: tests/trainer/driver/test_lastwords.py (one with real Ray).
 """
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Mapping
+import traceback
 from pathlib import Path
 
+from finetune.api.record import LOG_LINE_MAX, LOG_LINES_MAX
 from finetune.api.results import LOGS
 from finetune.api.trainconfig import TrainConfig
-from trainer.driver.exits import dead_ranks
+from finetune.system.files import whole_letters
+from finetune.system.redaction import plain, redact, secret_values
+from trainer.driver.exits import cause_of, dead_ranks, told_by
 from trainer.logs.following import END_OF_LOG
 from trainer.logs.starting import log_of, rank_name
 
 logger = logging.getLogger(__name__)
 
-LINES = 16
-"""Of all ranks together: a status keeps 20 lines, and these have a line before each rank, and one after them."""
 RANKS_SHOWN = 3
 PATIENCE_SECONDS = 3.0
 """A follower copies the end of its log half a second after the end of its rank; a pod that is gone took it along."""
 READ_BYTES = 64 * 2**10
 
 
-def show_last_words(config: TrainConfig, error: BaseException, patience_seconds: float = PATIENCE_SECONDS) -> None:
-    """Log the last lines of the ranks that died, and where all logs are. Never raises."""
-    dead = dead_ranks(error)
-    if dead:
-        logs = {rank: log_of(config, rank_name(rank)) for rank in dead[:RANKS_SHOWN]}
-        for rank, lines in last_lines(logs, LINES // len(logs), patience_seconds).items():
-            logger.error("the log of rank %d ends with:%s", rank, "".join(f"\n  {line}" for line in lines))
+def last_words_of(config: TrainConfig, error: BaseException, patience_seconds: float = PATIENCE_SECONDS) -> list[str]:
+    """Return the last lines of what explains a failure, as a record has them; log those of ranks that died, and where all logs are."""
+    rank, cause = cause_of(error)
+    dead = dead_ranks(error)[:RANKS_SHOWN]
+    logs = last_lines({number: log_of(config, rank_name(number)) for number in dead}, LOG_LINES_MAX, patience_seconds)
+    for number, lines in logs.items():
+        logger.error("the log of rank %d ends with:%s", number, "".join(f"\n  {line}" for line in lines))
     if config.on_cluster:
         logger.error("the logs of all ranks are in the folder %s/%s of the output", LOGS, log_of(config, "").parent.name)
+    if rank is None:
+        return presentable("".join(traceback.format_exception(cause)))
+    return presentable("\n".join(logs[rank]) if rank in logs else told_by(error, rank))
 
 
-def last_lines(logs: Mapping[int, Path], number: int, patience_seconds: float) -> dict[int, list[str]]:
+def presentable(text: str) -> list[str]:
+    """Return the last lines as a record takes them: few, short, without secrets."""
+    lines = redact(plain(whole_letters(text)), secret_values(os.environ)).splitlines()
+    return [line.rstrip()[:LOG_LINE_MAX] for line in lines if line.strip()][-LOG_LINES_MAX:]
+
+
+def last_lines(logs: dict[int, Path], number: int, patience_seconds: float) -> dict[int, list[str]]:
     """Return so many last lines of each log, once its follower has written the end of it; none of a log that cannot be read in time."""
     found: dict[int, list[str]] = {}
+    if not logs:
+        return found
 
     def read() -> None:
         deadline = time.monotonic() + patience_seconds

@@ -44,7 +44,8 @@ def take(status: FineTuneJobStatus, record: ProgressRecord) -> FineTuneJobStatus
 
 
 def _end(status: FineTuneJobStatus, outcome: Outcome, now: datetime) -> FineTuneJobStatus:
-    status = attempts.end(status, Ending(OUTCOMES[outcome.result], outcome.reason, outcome.message), now)
+    ending = Ending(OUTCOMES[outcome.result], outcome.reason, outcome.message, log_tail=tuple(outcome.last_lines or ()))
+    status = attempts.end(status, ending, now)
     status = set_condition(status, ConditionType.RUNNING, "False", Reason.FINISHED, "the trainer has ended", generation=1, now=now)
     if outcome.result is Result.INTERRUPTED:  # as of a suspended job: nothing runs, and the next start continues
         return set_condition(status, ConditionType.SUSPENDED, "True", outcome.reason, outcome.message, generation=1, now=now)

@@ -11,12 +11,13 @@ from controller.job.failures import (
     WHEN_COMPLETE,
     WHILE_RUNNING,
     RayJobState,
+    deleted_ending,
     ending_of,
     ray_job_state,
 )
 from finetune.api import attempts
 from finetune.api.attempts import Ending
-from finetune.api.record import Outcome
+from finetune.api.record import Outcome, Result
 from finetune.api.status import AttemptOutcome
 from tests.controller.job.builders import NOW, attempt, pod, ray_job, status
 
@@ -202,6 +203,17 @@ def test_the_last_lines_are_the_drivers_else_those_of_a_pod_that_failed(message:
     assert lines[-1] == last
     assert len(lines) == min(20, len(lines))
     assert all(lines)
+
+
+def test_the_last_lines_are_those_that_the_trainer_told_where_it_did_and_are_trusted_no_more_than_others() -> None:
+    told = Outcome(
+        result=Result.FAILED, reason="TrainingError", message="rank 1 died", last_lines=["step 7", "\x1b[31mhf_AbCdEfGhIjKlMnOpQr", "\x07"]
+    )
+    failed = ray_job(1, "FAILED", "Failed", message=RAY_SAYS.format(1) + LOG)
+    for ending in (ending_of(failed, told, [WORKER]), deleted_ending("bot-1", told, [WORKER])):
+        ended = attempts.end(status(attempt()), ending, NOW)
+        assert ended.attempts is not None
+        assert ended.attempts[-1].log_tail == ["step 7", "[redacted]", " "]
 
 
 def test_a_log_without_bounds_or_of_one_endless_line_stays_small() -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from finetune.api.errors import InputError, RunError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
 from trainer.driver.attempt import MissingResultsError
-from trainer.driver.exits import dead_ranks, exit_of, failed_for_good, outcome_of
+from trainer.driver.exits import LastWords, dead_ranks, exit_of, failed_for_good, outcome_of
 from trainer.driver.raystart import RayNotStartedError
 from trainer.driver.stopping import InterruptedRunError
 from trainer.hub.connection import HubUnavailable
@@ -109,6 +109,20 @@ def test_a_rank_that_was_killed_explains_the_failure_and_not_those_that_lost_the
     assert "Worker exit type: SYSTEM_ERROR" in outcome.message
     assert dead_ranks(error) == [1]
     assert dead_ranks(of_workers(lost, lost)) == dead_ranks(ValueError("x")) == []
+
+
+@pytest.mark.parametrize(
+    ("last_words", "told"),
+    [
+        pytest.param(lambda error: ["step 7", f"{error}"], ["step 7", "x"], id="found"),
+        pytest.param(lambda error: [], None, id="none"),
+        pytest.param(lambda error: 1 / 0, None, id="an error"),
+        pytest.param(lambda error: ["x" * 999], None, id="more than a record takes"),
+    ],
+)
+def test_an_outcome_has_the_last_lines_of_what_failed_where_they_are_found(last_words: LastWords, told: list[str] | None) -> None:
+    end = exit_of(raising(ValueError("x")), last_words)
+    assert (end.exit_code, end.outcome.message, end.outcome.last_lines) == (EXIT_FAILURE, "ValueError: x", told)
 
 
 def test_a_reason_that_a_rank_knows_comes_before_the_death_of_another() -> None:

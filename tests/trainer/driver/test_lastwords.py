@@ -12,13 +12,14 @@ import pytest
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError
 from ray.train import WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 
+from finetune.api.record import LOG_LINES_MAX
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.learning import learner_with_rows
 from tests.trainer.fixtures.programs import config, finish, kill_tree, record, start, steps_logged, wait_until
-from trainer.driver.lastwords import LINES, show_last_words
+from trainer.driver.lastwords import last_words_of
 from trainer.logs.following import END_OF_LOG
 
 ENDED = f"{END_OF_LOG} rank 1 of 2, 2026-11-27T21:00:00Z ---"
@@ -41,33 +42,53 @@ def keep(folder: Path, rank: int, *lines: str) -> Path:
     return path
 
 
-def test_the_last_lines_of_a_rank_that_died_end_the_drivers_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_last_lines_of_a_rank_that_died_are_told_and_end_the_drivers_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     keep(tmp_path, 0, "of a rank that lives")
     keep(tmp_path, 1, *(f"line {number}" for number in range(40)), ENDED)
-    show_last_words(job(tmp_path), killed(1))
+    told = last_words_of(job(tmp_path), killed(1))
+    assert told == [*(f"line {number}" for number in range(21, 40)), ENDED]
+    assert len(told) == LOG_LINES_MAX
     first, *lines = caplog.messages[-1].splitlines()
     assert first == "the log of rank 1 ends with:"
-    assert [line.strip() for line in lines] == [*(f"line {number}" for number in range(41 - LINES, 40)), ENDED]
-    assert "of a rank that lives" not in caplog.text
+    assert [line.strip() for line in lines] == told
 
 
-def test_of_many_ranks_that_died_some_are_shown_and_all_fit_into_what_a_status_keeps(
+def test_of_many_ranks_that_died_some_are_shown_and_the_logs_of_all_are_pointed_at(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for rank in range(8):
-        keep(tmp_path, rank, *["a line"] * 40, ENDED)
+        keep(tmp_path, rank, *[f"of {rank}"] * 40, ENDED)
     on_cluster = job(tmp_path, progress={"namespace": "default", "configMap": "progress"})
-    show_last_words(on_cluster, killed(*range(8)))
+    assert last_words_of(on_cluster, killed(*range(2, 8)))[0] == "of 2"
     said = "\n".join(caplog.messages).splitlines()
-    assert [line for line in said if "ends with" in line] == [f"the log of rank {rank} ends with:" for rank in range(3)]
+    assert [line for line in said if "ends with" in line] == [f"the log of rank {rank} ends with:" for rank in (2, 3, 4)]
     assert said[-1] == "the logs of all ranks are in the folder logs/attempt-1 of the output"
-    assert len(said) <= 20
 
 
-def test_an_error_that_a_rank_raised_is_in_the_drivers_log_already(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    keep(tmp_path, 0, "a line", ENDED)
-    show_last_words(job(tmp_path), WorkerGroupError("failed", {0: ValueError("x")}))
-    assert caplog.messages == []
+def test_of_a_rank_that_raised_an_error_its_traceback_is_told_without_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIRROR_PASSWORD", "korrekt-pferd")
+    trace = "".join(f'  File "a.py", line {number}\n' for number in range(40)) + "ValueError: 401 for korrekt-pferd " + "x" * 500
+    raised = UserExceptionWithTraceback(ValueError("401 for korrekt-pferd"), trace)
+    told = last_words_of(job(tmp_path), WorkerGroupError("failed", {0: raised}))
+    assert len(told) == LOG_LINES_MAX
+    assert told[-2] == '  File "a.py", line 39'
+    assert told[-1].startswith("ValueError: 401 for [redacted] xxx")
+    assert max(map(len, told)) == 240
+    assert caplog.messages == [], "it is in the driver's log already"
+
+
+def test_of_a_driver_that_failed_its_traceback_is_told(tmp_path: Path) -> None:
+    def work() -> None:
+        raise OSError(28, "No space left on device")
+
+    try:
+        work()
+    except OSError as error:
+        told = last_words_of(job(tmp_path), error)
+    assert told[0] == "Traceback (most recent call last):"
+    assert told[-1] == "OSError: [Errno 28] No space left on device"
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["a log that hangs", "no log"])
@@ -78,7 +99,7 @@ def test_a_log_that_cannot_be_read_delays_the_end_by_seconds_only(tmp_path: Path
         os.mkfifo(path)  # whoever opens it to read waits for a writer
     caplog.set_level(logging.ERROR)
     since = time.monotonic()
-    show_last_words(job(tmp_path), killed(1), patience_seconds=0.2)
+    assert last_words_of(job(tmp_path), killed(1), patience_seconds=0.2)[0] == "health check"
     assert time.monotonic() - since < 30
     assert caplog.messages == []
 
@@ -99,7 +120,9 @@ def test_a_rank_that_is_killed_is_named_and_its_log_and_those_of_the_others_are_
     finally:
         if process.poll() is None:
             kill_tree(process)
-    assert record(folder, "out")["outcome"]["message"].startswith("rank 1 died: its process was killed, or it crashed.")
+    outcome = record(folder, "out")["outcome"]
+    assert outcome["message"].startswith("rank 1 died: its process was killed, or it crashed.")
+    assert any("Z rank 1: first step" in line for line in outcome["lastLines"])
     of_others, of_killed = ((logs / f"rank-{rank}.log").read_text() for rank in (0, 1))
     assert "Z rank 1: first step\n" in of_killed
     assert of_killed.splitlines()[-1].startswith(END_OF_LOG)
