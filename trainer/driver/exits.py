@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from finetune.api.errors import InputError, RunError
 from finetune.api.record import (
@@ -70,7 +71,7 @@ def exit_of(work: Callable[[], str], last_words: LastWords = lambda error: []) -
     except (Exception, SystemExit) as error:  # whatever it is, the controller must learn of it
         logger.exception("the run failed")
         end = failure(error)
-        return _with_last_lines(end, lambda: last_words(error)) if end.outcome.result is Result.FAILED else end
+        return _with_last_lines(end, partial(last_words, error)) if end.outcome.result is Result.FAILED else end
     return Exit(outcome_of(Result.SUCCEEDED, "Succeeded", message), EXIT_SUCCESS)
 
 

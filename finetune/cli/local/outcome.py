@@ -11,7 +11,7 @@ from types import MappingProxyType
 from finetune.api.errors import BadInputError, InputError
 from finetune.api.metrics import Needs, metrics_needing
 from finetune.api.record import STOPPED, Outcome, Result
-from finetune.api.results import MODEL, PREDICTIONS, REPORT, ResultsFolder, read_report
+from finetune.api.results import LOGS, MODEL, PREDICTIONS, REPORT, ResultsFolder, read_report
 from finetune.api.spec import FineTuneJobSpec
 from finetune.api.tasks import TASKS
 from finetune.api.trainconfig import TrainConfig
@@ -93,7 +93,8 @@ def _report_failure(ended: Ended, folders: Folders, tail: LogTail, again: str, s
         for line in tail.last_lines():
             screen.say(f"  {line}")
     _say_message(ended.outcome.message, f"failed ({ended.outcome.reason}): ", screen)
-    screen.say(f"the full log is in {folders.log}")
+    ranks = f", what each rank wrote in {folders.output / LOGS}" if (folders.output / LOGS).is_dir() else ""
+    screen.say(f"the full log is in {folders.log}{ranks}")
     if ended.run is not None:
         screen.say(f"{ended.run} was under way, and what was done before it is kept; fix the cause, then continue with: {again}")
     elif ended.last_checkpoint:

@@ -43,6 +43,17 @@ def test_an_interruption_that_lost_something_says_so(tmp_path: Path, message: st
     assert screen.lines == [*before, "interrupted after the checkpoint at step 12; continue with: finetune run job.yaml"]
 
 
+@pytest.mark.parametrize(("ranks", "more"), [(True, ", what each rank wrote in {0}/logs"), (False, "")], ids=["several ranks", "one rank"])
+def test_a_failure_names_the_logs_that_there_are(tmp_path: Path, *, ranks: bool, more: str) -> None:
+    if ranks:
+        (tmp_path / "logs").mkdir()
+    screen, ended = Said(), Ended(Outcome(result=Result.FAILED, reason="TrainingError", message="x"), reported=True, last_checkpoint=None)
+
+    report_end(ended, Folders(tmp_path, tmp_path), LogTail(tmp_path / "log", 0), Commands("finetune run job.yaml", ()), screen)
+
+    assert f"the full log is in {tmp_path}/trainer.log{more.format(tmp_path)}" in screen.lines
+
+
 def test_an_interruption_of_a_further_run_names_it(tmp_path: Path) -> None:
     outcome = Outcome(result=Result.INTERRUPTED, reason="Interrupted", message=STOPPED)
     screen, ended = Said(), Ended(outcome, reported=True, last_checkpoint=12, run="ablation dropout")

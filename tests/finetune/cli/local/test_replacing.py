@@ -10,7 +10,13 @@ from finetune.cli.local.configuration import Folders
 from finetune.cli.local.replacing import discard_once_replaced, set_aside, settle
 from finetune.system.scratch import DATA
 
-RUN = {"run.json": "old", "model/adapter/weights": "old", "trainer.log": "old\n", ".finetune/config.json": "old"}
+RUN = {
+    "run.json": "old",
+    "model/adapter/weights": "old",
+    "trainer.log": "old\n",
+    "logs/attempt-1/rank-0.log": "old",
+    ".finetune/config.json": "old",
+}
 OTHERS = {"notes.txt": "mine", "models/mine": "mine"}
 
 
