@@ -33,6 +33,8 @@ MESSAGE_MAX_LENGTH = 2048
 KILLED_FOR_MEMORY = re.compile(r"killed due to the node running low on memory|Worker exit type: NODE_OUT_OF_MEMORY")
 """What Ray says of a worker that its memory monitor killed. "Killed by the OOM killer" is no evidence: Ray guesses so of every crash."""
 
+RAY_GUESSES = "Some common causes include:"
+
 REASONS = {
     ("builtins", "MemoryError"): REASON_MEMORY,
     ("torch", "OutOfMemoryError"): REASON_MEMORY,
@@ -160,9 +162,9 @@ def _died(error: BaseException) -> bool:
 
 
 def _last_line(error: BaseException) -> str:
-    """Return Ray's last sentence, which has the exit type."""
+    """Return Ray's last line, which has the exit type, without the causes that it guesses of every death."""
     said = str(error).strip().splitlines()
-    return said[-1].strip() if said else ""
+    return said[-1].partition(RAY_GUESSES)[0].strip() if said else ""
 
 
 def _unwrapped(failure: BaseException) -> BaseException:

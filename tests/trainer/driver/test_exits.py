@@ -107,6 +107,7 @@ def test_a_rank_that_was_killed_explains_the_failure_and_not_those_that_lost_the
     outcome = exit_of(raising(error)).outcome
     assert outcome.message.startswith("rank 1 died: its process was killed, or it crashed. The actor is dead")
     assert "Worker exit type: SYSTEM_ERROR" in outcome.message
+    assert outcome.message.endswith("connection error code 2. End of file.")
     assert dead_ranks(error) == [1]
     assert dead_ranks(of_workers(lost, lost)) == dead_ranks(ValueError("x")) == []
 
