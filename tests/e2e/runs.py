@@ -74,3 +74,10 @@ def note_pods(kubectl: Kubectl, name: str, status: dict[str, Any], observed: Obs
     numbers = {int(pod["metadata"]["labels"]["finetune.dev/attempt"]) for pod in pods if pod["status"]["phase"] in ("Pending", "Running")}
     attempts = status.get("attempts") or [{"number": 0}]
     observed.pods_of_attempts.append((numbers, attempts[-1]["number"]))
+
+
+def volume_folder(kubectl: Kubectl, status: dict[str, Any]) -> Path:
+    """Return the job's folder on the host side of its claim's volume."""
+    claim, folder = status["output"]["uri"].removeprefix("pvc://").split("/", 1)
+    volume = kubectl.get("persistentvolumeclaim", claim)["spec"]["volumeName"]
+    return Path(kubectl.get("persistentvolume", volume)["spec"]["hostPath"]["path"]) / folder

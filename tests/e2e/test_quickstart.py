@@ -16,7 +16,7 @@ from tests.cluster.images import TRAINER_IMAGE
 from tests.cluster.node import NodeCluster
 from tests.e2e.dashboard import Dashboard, scrape
 from tests.e2e.kubectl import Kubectl, condition, wait_until
-from tests.e2e.runs import Observed, quickstart_documents, watch
+from tests.e2e.runs import Observed, quickstart_documents, volume_folder, watch
 from tests.repository import REPOSITORY
 
 QUICKSTART_SECONDS = 600.0
@@ -145,16 +145,9 @@ def test_prometheus_can_scrape_the_figure_from_rays_metrics_port(run: Quickstart
     assert all(float(line.rsplit(" ", 1)[1]) > 0 for line in lines)
 
 
-def volume_folder(cluster: NodeCluster, run: Quickstart) -> Path:
-    """Return the job's folder on the host side of its claim's volume."""
-    claim, folder = run.observed.status["output"]["uri"].removeprefix("pvc://").split("/", 1)
-    volume = run.kubectl.get("persistentvolumeclaim", claim)["spec"]["volumeName"]
-    return Path(run.kubectl.get("persistentvolume", volume)["spec"]["hostPath"]["path"]) / folder
-
-
 # peft asks transformers by a name that transformers has replaced.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(installed: NodeCluster, run: Quickstart) -> None:
+def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(run: Quickstart) -> None:
     import torch
     from peft import PeftModel
 
@@ -163,7 +156,7 @@ def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(install
     from trainer.model.location import locate
     from trainer.objectives.family import CAUSAL_LM
 
-    folder = volume_folder(installed, run)
+    folder = volume_folder(run.kubectl, run.observed.status)
     base = load_model(locate(ModelSource(name="HuggingFaceTB/SmolLM2-135M-Instruct")), torch.float32, CAUSAL_LM)
     ids = torch.tensor([[1, 4093, 198, 1780, 314]])
     with torch.no_grad():
@@ -172,6 +165,16 @@ def test_the_adapter_on_the_volume_loads_with_peft_and_changes_the_model(install
     assert not torch.allclose(before, after)
     assert (folder / "report.json").is_file()
     assert not [path.name for path in (folder / "checkpoints").iterdir() if not path.name.startswith("step-")]
+
+
+def test_the_logs_of_driver_and_ranks_outlive_the_ray_cluster(run: Quickstart) -> None:
+    wait_until("the Ray cluster is left", lambda: not run.kubectl.names("rayclusters"), 120.0)
+    logs = volume_folder(run.kubectl, run.observed.status) / "logs" / "attempt-1"
+    kept = {path.name: path.read_text() for path in logs.iterdir()}
+    assert sorted(kept) == ["driver.log", "rank-0.log", "rank-1.log"]
+    assert "step 1/" in kept["driver.log"]
+    assert "step 1/" in kept["rank-0.log"]
+    assert kept["rank-1.log"].startswith("--- rank 1 of 2 of attempt 1, process ")
 
 
 def readme_block(words: str) -> str:
@@ -197,7 +200,7 @@ def test_the_commands_of_the_readme_copy_the_model_off_the_claim(installed: Node
     assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
     copied = tmp_path / "adapter" / "adapter_model.safetensors"
     assert copied.is_file(), sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
-    assert copied.read_bytes() == (volume_folder(installed, run) / "model" / "adapter" / copied.name).read_bytes()
+    assert copied.read_bytes() == (volume_folder(run.kubectl, run.observed.status) / "model" / "adapter" / copied.name).read_bytes()
 
 
 def test_deleting_the_job_removes_every_child_and_leaves_the_claim(run: Quickstart) -> None:

@@ -17,12 +17,6 @@ RUN = {
     "logs/attempt-1/rank-0.log": "old",
     ".finetune/config.json": "old",
 }
-    "run.json": "old",
-    "model/adapter/weights": "old",
-    "trainer.log": "old\n",
-    "logs/attempt-1/rank-0.log": "old",
-    ".finetune/config.json": "old",
-}
 OTHERS = {"notes.txt": "mine", "models/mine": "mine"}
 
 
