@@ -44,6 +44,7 @@ FORBIDDEN = {
     - {"pydantic"},
     "what all programs share needs the standard library alone": {"controller", "trainer", "finetune.api", "finetune.cli", *third_party()},
     "places need the standard library alone": third_party(),
+    "the program that copies a log needs the standard library alone: there is one for each rank": third_party(),
     "storage keeps what it is given and knows no other room": ROOMS - {"trainer.storage"},
     "an objective knows samples alone": ROOMS - {"trainer.objectives"},
     "job files and local runs know no subcommand": modules_in("finetune/cli") - {"finetune.cli.jobfile", "finetune.cli.local"},
