@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.trainer.fixtures.programs import (
     steps_logged,
     wait_until,
 )
+from trainer.logs.following import END_OF_LOG
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 
@@ -48,6 +50,16 @@ def test_a_run_leaves_report_checkpoints_model_and_a_last_record(folder: Path, u
     assert [line["step"] for line in map(json.loads, (unbroken / "metrics.jsonl").read_text().splitlines()) if "trainLoss" in line] == list(
         range(1, 13)
     )
+
+
+def test_a_run_that_ends_well_leaves_the_logs_of_its_ranks_to_their_ends(unbroken: Path) -> None:
+    logs = unbroken / "logs" / "attempt-1"
+    deadline = time.monotonic() + 30
+    while not all((logs / f"rank-{rank}.log").read_text().splitlines()[-1].startswith(END_OF_LOG) for rank in (0, 1)):
+        assert time.monotonic() < deadline, "a follower was ended before it had copied all, or never ended"
+        time.sleep(0.1)
+    assert "step 12/12" in (logs / "rank-0.log").read_text()
+    assert "Z rank 1: export\n" in (logs / "rank-1.log").read_text()
 
 
 def test_the_report_says_how_far_each_export_is_from_the_model_measured_and_with_which_settings_it_was_trained(unbroken: Path) -> None:
