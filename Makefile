@@ -42,6 +42,7 @@ lint: $(INSTALLED) ## style, types, import rules, and that generated files are u
 	$(PYTHON_IN_VENV) -m finetune.api.crd --check
 	$(PYTHON_IN_VENV) -m finetune.api.reference --check
 	$(PYTHON_IN_VENV) -m controller.rights --check
+	$(PYTHON_IN_VENV) -m scripts.chart_readme --check
 
 cluster: $(INSTALLED) ## start a real one-node Kubernetes with the operator installed, and leave it up (root)
 	$(PYTHON_IN_VENV) -m tests.cluster up

@@ -1,6 +1,7 @@
 """Renders the chart and the plain manifests with the real programs, for tests that look at what comes out."""
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,14 +15,20 @@ IMAGES = {
     "image.repository": "registry.example.com/finetune/controller",
     "trainer.image.repository": "registry.example.com/finetune/trainer",
 }
+CI = sorted((CHART / "ci").glob("*-values.yaml"))
+"""Files of values that the chart shows to its users."""
+FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Objects = dict[tuple[str, str], dict[str, Any]]
 
 
 def helm_template(**values: str) -> subprocess.CompletedProcess[str]:
     """Run `helm template`; a double underscore in a keyword stands for the dot of a value's path."""
     given = {name.replace("__", "."): value for name, value in values.items()}
-    settings = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
-    command = [str(binary("helm")), "template", "finetune-operator", str(CHART), "--namespace", NAMESPACE, *settings]
+    return run_template(*(part for name, value in given.items() for part in ("--set", f"{name}={value}")), "--skip-tests")
+
+
+def run_template(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(binary("helm")), "template", "finetune-operator", str(CHART), "--namespace", NAMESPACE, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -33,10 +40,17 @@ def chart(**values: str) -> Objects:
     return by_name(done.stdout)
 
 
+def chart_with(values: Path, *arguments: str) -> list[dict[str, Any]]:
+    """All objects with this file of values, those of `helm test` too."""
+    done = run_template("--values", str(values), *arguments)
+    assert done.returncode == 0, done.stderr
+    return [item for item in yaml.load_all(done.stdout, Loader=FAST) if item]
+
+
 def kustomization() -> Objects:
     """The objects of `kubectl apply -k manifests`."""
     return by_name(subprocess.run([kubectl(), "kustomize", REPOSITORY / "manifests"], capture_output=True, text=True, check=True).stdout)
 
 
 def by_name(text: str) -> Objects:
-    return {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(text) if item}
+    return {(item["kind"], item["metadata"]["name"]): item for item in yaml.load_all(text, Loader=FAST) if item}

@@ -52,6 +52,7 @@ def test_help_lists_the_target_with_what_it_does(target: str) -> None:
         ("lint", "finetune.api.crd --check"),
         ("lint", "finetune.api.reference --check"),
         ("lint", "controller.rights --check"),
+        ("lint", "scripts.chart_readme --check"),
         ("bench-controller", "-m bench.controller"),
         ("bench", "-m bench.trainer"),
         ("bench-check", "-m bench.trainer --check"),

@@ -55,9 +55,11 @@ def test_printed_is_the_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert yaml.safe_load(capsys.readouterr().out) == crd.definition()
 
 
-def test_helm_keeps_the_definition_when_the_release_goes_and_sees_no_template_in_it() -> None:
+def test_helm_gives_the_definition_labels_and_annotations_and_sees_no_template_in_its_texts() -> None:
     text = crd.chart_text().removeprefix(crd.CHART_BEGIN).removesuffix(crd.CHART_END)
-    assert yaml.safe_load(text)["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    before, after = text.split(crd.CHART_METADATA)
+    assert before.splitlines()[-2:] == ["metadata:", f"  name: {crd.definition()['metadata']['name']}"]
+    text = before + after
     assert text.count("{{") == text.count('{{ "{{" }}') * 2
 
 

@@ -1,0 +1,104 @@
+"""The schema of the chart's values: it knows every value, has no open door, and the real helm refuses what is wrong by its name."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.packaging.rendered import CHART, IMAGES, run_template
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+OF_OLDER_CHARTS = {"crd"}
+"""Values that are taken from `--reuse-values` and have other names in this chart."""
+OF_PARENTS = {"global"}
+
+
+def schemas(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "type" in node and not isinstance(node["type"], dict):
+            yield path, node
+        for name, below in node.items():
+            yield from schemas(below, f"{path}/{name}")
+    elif isinstance(node, list):
+        for below in node:
+            yield from schemas(below, path)
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    return resolved(SCHEMA["$defs"][node["$ref"].rpartition("/")[2]]) if "$ref" in node else node
+
+
+def paths(schema: dict[str, Any], document: Any, prefix: str = "") -> Iterator[tuple[str, bool, bool]]:
+    """The values of both, each with whether the schema and values.yaml know it; maps of free keys and lists are one value."""
+    known = resolved(schema).get("properties", {})
+    if not known:
+        return
+    for name in {*known, *(document or {})}:
+        there = name in (document or {})
+        yield prefix + name, name in known, there
+        below = (document or {}).get(name)
+        if name in known and isinstance(below, dict) and below:
+            yield from paths(known[name], below, f"{prefix}{name}.")
+
+
+def test_no_object_of_the_schema_is_open() -> None:
+    objects = dict(schemas(SCHEMA)) | {"": SCHEMA}
+    opened = [path for path, node in objects.items() if node["type"] == "object" and node.get("additionalProperties") is not False]
+    assert opened == ["/properties/global"]
+
+
+def test_schema_and_values_know_the_same_values() -> None:
+    different = {path for path, in_schema, in_values in paths(SCHEMA, VALUES) if in_schema != in_values}
+    optional = {"resources.requests.ephemeral-storage", "resources.limits.ephemeral-storage", "resources.limits.cpu"}
+    assert different == OF_OLDER_CHARTS | OF_PARENTS | optional
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("values", "messages"),
+    [
+        ({"trainer.sizes": 1}, ["/trainer", "additional properties 'sizes' not allowed"]),
+        ({"replica": 2}, ["additional properties 'replica' not allowed"]),
+        ({"replicas": "two"}, ["/replicas", "got string, want integer"]),
+        ({"replicas": -1}, ["/replicas"]),
+        ({"trainer.head.cpu": "fast"}, ["/trainer/head/cpu"]),
+        ({"logLevel": "loud"}, ["/logLevel", "'debug', 'info', 'warning', 'error'"]),
+        ({"image.pullPolicy": "Sometimes"}, ["/image/pullPolicy"]),
+        ({"image.digest": "sha256:12"}, ["/image/digest"]),
+        ({"image.repository": "my image"}, ["/image/repository"]),
+        ({"trainer.env": {"DEBUG": 1}}, ["/trainer/env/DEBUG"]),
+        ({"trainer.env": {"NO-WAY": "1"}}, ["/trainer/env", "NO-WAY"]),
+        ({"jobs.allowedTokenSecrets": ["^hf"]}, ["/jobs/allowedTokenSecrets/0"]),
+        ({"jobs.allowedSecrets": "x"}, ["additional properties 'allowedSecrets' not allowed"]),
+        ({"crds.install": True}, ["/crds", "additional properties 'install' not allowed"]),
+        ({"leaderElection.enabled": False}, ["/leaderElection", "additional properties 'enabled' not allowed"]),
+        ({"leaderElection.leaseSeconds": 5}, ["leaderElection: retrySeconds (2) must be less than renewDeadlineSeconds (10)"]),
+        ({"podDisruptionBudget.maxUnavailable": "0%"}, ["/podDisruptionBudget/maxUnavailable"]),
+        ({"topologySpreadConstraints": [{"topologyKey": "zone"}]}, ["/topologySpreadConstraints/0", "missing properties"]),
+        ({"tolerations": [{"key": "gpu", "opertor": "Exists"}]}, ["/tolerations/0", "'opertor'"]),
+        ({"affinity": {"nodeAfinity": {}}}, ["/affinity", "'nodeAfinity'"]),
+        ({"resources.limits.memory": "lots"}, ["/resources/limits/memory"]),
+        ({"metrics.podMonitor.interval": "often"}, ["/metrics/podMonitor/interval"]),
+        ({"networkPolicy.apiServer.cidrs": ["10.0.0.1"]}, ["/networkPolicy/apiServer/cidrs/0"]),
+        ({"networkPolicy.jobs.enabled": True}, ["networkPolicy.jobs.namespaces: name the namespaces in which jobs run"]),
+        ({"networkPolicy.metricsFrom": [{"podSelector": {"app": "x"}}]}, ["/networkPolicy/metricsFrom/0/podSelector", "'app'"]),
+        ({"commonLabels": {"a": "not a label"}}, ["/commonLabels/a"]),
+        ({"podAnnotations": {"not a key": "a"}}, ["/podAnnotations", "'not a key'"]),
+        ({"commonLabels": {"app.kubernetes.io/name": "x"}}, ["commonLabels: the chart sets app.kubernetes.io/name itself"]),
+        ({"podLabels": {"app.kubernetes.io/instance": "x"}}, ["podLabels: the chart sets app.kubernetes.io/instance itself"]),
+        ({"podLabels": {"a": "b"}, "commonLabels": {"a": "b"}}, ["podLabels: a is also in commonLabels"]),
+        ({"serviceAccount.create": False}, ["serviceAccount.name: name the ServiceAccount to use"]),
+        ({"image.repository": ""}, ["image.repository: name the image that you built"]),
+        ({"trainer.image.repository": ""}, ["trainer.image.repository: name the image that you built"]),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else None,
+)
+def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], messages: list[str]) -> None:
+    given = {**IMAGES, **values}
+    done = run_template(*(part for name, value in given.items() for part in ("--set-json", f"{name}={json.dumps(value)}")))
+    assert done.returncode != 0
+    missing = [message for message in messages if message not in done.stderr]
+    assert missing == [], done.stderr
