@@ -27,8 +27,8 @@ def helm_template(**values: str) -> subprocess.CompletedProcess[str]:
     return run_template(*(part for name, value in given.items() for part in ("--set", f"{name}={value}")), "--skip-tests")
 
 
-def run_template(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(binary("helm")), "template", "finetune-operator", str(CHART), "--namespace", NAMESPACE, *arguments]
+def run_template(*arguments: str, namespace: str = NAMESPACE) -> subprocess.CompletedProcess[str]:
+    command = [str(binary("helm")), "template", "finetune-operator", str(CHART), "--namespace", namespace, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -168,7 +168,7 @@ def test_the_dashboard_asks_for_metrics_and_labels_that_the_controller_serves(ex
     assert metrics <= set(known)
     labels = {label for metric in metrics for label in known[metric]} | OF_PROMETHEUS
     used = set(re.findall(r"(\w+)=~?\"", bare)) | {each.strip() for by in re.findall(r"by \(([^)]*)\)", bare) for each in by.split(",")}
-    used |= {name for name in re.findall(r"label_values\(.*, (\w+)\)", bare)}
+    used |= set(re.findall(r"label_values\(.*, (\w+)\)", bare))
     assert used <= labels
     assert set(re.findall(r"(\w+)\(", bare)) <= FUNCTIONS
 
