@@ -39,6 +39,17 @@ def make_namespace(plane: ControlPlane, prefix: str) -> str:
     return name
 
 
+def owner_of(plane: ControlPlane, namespace: str) -> Path:
+    """Return the kubeconfig of a user who may do everything in the namespace and nothing elsewhere."""
+    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    every = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    plane.api.request("POST", f"{roles}/roles", {"metadata": {"name": "owner"}, "rules": [every]})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "owner"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"owner-of-{namespace}"}
+    plane.api.request("POST", f"{roles}/rolebindings", {"metadata": {"name": "owner"}, "roleRef": role, "subjects": [subject]})
+    return plane.kubeconfig_for(subject["name"])
+
+
 def settings(values: dict[str, Any]) -> list[str]:
     return [part for name, value in values.items() for part in ("--set-json", f"{name}={json.dumps(value)}")]
 
@@ -101,7 +112,7 @@ class Release:
 
     @property
     def full_name(self) -> str:
-        return f"{self.name}-finetune-operator"
+        return self.name if "finetune-operator" in self.name else f"{self.name}-finetune-operator"
 
     def deployment(self) -> dict[str, Any]:
         return self.plane.api.get(self._deployment)

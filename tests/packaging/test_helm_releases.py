@@ -25,6 +25,7 @@ from tests.packaging.releases import (
     identity,
     jobs_of,
     make_namespace,
+    owner_of,
     ray_jobs,
     submit,
 )
@@ -33,6 +34,8 @@ from tests.packaging.rendered import CI, run_template
 pytestmark = pytest.mark.integration
 
 FILES = [pytest.param(path, id=path.stem.removesuffix("-values")) for path in CI]
+[NAMESPACED] = [path for path in CI if path.stem == "namespaced-values"]
+NewRelease = Callable[..., Release]
 WITHOUT_DEFINITION = ("--set", "crds.enabled=false")
 
 
@@ -63,12 +66,12 @@ def test_the_api_server_would_refuse_a_field_that_it_does_not_know(defined: Cont
 
 
 @pytest.fixture
-def new_release(control_plane: ControlPlane) -> Iterator[Callable[[str, str], Release]]:
+def new_release(control_plane: ControlPlane) -> Iterator[NewRelease]:
     """Return a function that names a release; what is installed goes after the test."""
     made: list[Release] = []
 
-    def name(name: str, namespace: str) -> Release:
-        made.append(Release(control_plane, name, namespace))
+    def name(name: str, namespace: str, kubeconfig: Path | None = None) -> Release:
+        made.append(Release(control_plane, name, namespace, kubeconfig))
         return made[-1]
 
     yield name
@@ -77,7 +80,7 @@ def new_release(control_plane: ControlPlane) -> Iterator[Callable[[str, str], Re
 
 
 def test_jobs_outlive_an_upgrade_from_the_previous_chart_a_rollback_and_the_release(
-    bare: ControlPlane, new_release: Callable[[str, str], Release], tmp_path: Path
+    bare: ControlPlane, new_release: NewRelease, tmp_path: Path
 ) -> None:
     team = make_namespace(bare, "team")
     release = new_release("tuning", make_namespace(bare, "ops"))
@@ -117,7 +120,7 @@ def test_jobs_outlive_an_upgrade_from_the_previous_chart_a_rollback_and_the_rele
 
 
 def test_a_definition_belongs_to_one_release_and_goes_only_with_one_that_does_not_keep_it(
-    bare: ControlPlane, new_release: Callable[[str, str], Release]
+    bare: ControlPlane, new_release: NewRelease
 ) -> None:
     keeps, deletes = (new_release(name, make_namespace(bare, name)) for name in ("keeps", "deletes"))
     keeps.install()
@@ -130,13 +133,13 @@ def test_a_definition_belongs_to_one_release_and_goes_only_with_one_that_does_no
     assert gone(bare, DEFINITION)
 
 
-def test_two_releases_side_by_side_run_the_jobs_of_their_own_namespaces(
-    defined: ControlPlane, new_release: Callable[[str, str], Release], tmp_path: Path
+def test_owners_of_two_namespaces_run_a_release_each_without_a_right_outside_and_each_runs_its_own_jobs(
+    defined: ControlPlane, new_release: NewRelease, tmp_path: Path
 ) -> None:
     teams = [make_namespace(defined, name) for name in ("team-a", "team-b")]
-    one, two = (new_release(f"of-{team}", team) for team in teams)
+    one, two = (new_release("finetune-operator", team, owner_of(defined, team)) for team in teams)
     for release in (one, two):
-        release.install(crds__enabled=False, watchNamespace=release.namespace, **QUICK_ELECTION)
+        release.install("--values", str(NAMESPACED), watchNamespace=release.namespace, **QUICK_ELECTION)
         submit(defined, release.namespace, "bot")
     with one.controller(tmp_path / "one.log") as first, two.controller(tmp_path / "two.log") as second:
         for controller, release in ((first, one), (second, two)):
@@ -148,9 +151,7 @@ def test_two_releases_side_by_side_run_the_jobs_of_their_own_namespaces(
         assert not release.may("list", "finetunejobs.finetune.dev", other.namespace)
 
 
-def test_pods_are_admitted_where_the_restricted_level_is_enforced(
-    defined: ControlPlane, new_release: Callable[[str, str], Release]
-) -> None:
+def test_pods_are_admitted_where_the_restricted_level_is_enforced(defined: ControlPlane, new_release: NewRelease) -> None:
     """The Deployment's, made by the cluster's own controllers. The test of upgrades has those of jobs and of `helm test`."""
     release = new_release("restricted", make_namespace(defined, "ops"))
     release.install(crds__enabled=False, replicas=2)
