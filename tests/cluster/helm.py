@@ -1,4 +1,4 @@
-"""Installs, upgrades and removes the project's chart with the images that were built here."""
+"""Installs, upgrades, tests and removes the project's chart with the images that were built here."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def install(kubeconfig: Path, values: Mapping[str, str] | None = None) -> None:
     for key, value in {**_image_values(), **(values or {})}.items():
         arguments += ["--set-string", f"{key}={value}"]
     helm(kubeconfig, *arguments)
+
+
+def test(kubeconfig: Path) -> str:
+    """Run the chart's own test; its pod asks the controller whether it is ready."""
+    return helm(kubeconfig, "test", RELEASE, "--namespace", NAMESPACE, "--timeout", WAIT)
 
 
 def uninstall(kubeconfig: Path) -> None:

@@ -99,6 +99,7 @@ def test_jobs_outlive_the_operator_and_are_picked_up_again(
     assert kubectl.run("get", "crd", "finetunejobs.finetune.dev")
     kubectl.run("patch", "finetunejob", "kept", "--type=merge", "--patch", '{"spec": {"runPolicy": {"suspend": false}}}')
     helm.install(installed.kubeconfig)
+    assert "Succeeded" in helm.test(installed.kubeconfig)
 
     def started() -> list[dict[str, Any]]:
         """Return the attempts once the first has a start time: it is written a pass after the attempt."""
