@@ -9,7 +9,7 @@ import pytest
 from controller.main import METRICS_PREFIX
 from controller.runtime.metrics import Metrics
 from controller.settings import load_settings
-from tests.packaging.rendered import CHART, CI, Objects, chart, chart_with
+from tests.packaging.rendered import CHART, CI, Objects, chart, chart_with, run_template
 from tests.packaging.test_chart import NAME, container, environment
 
 pytestmark = pytest.mark.integration
@@ -194,3 +194,19 @@ def test_panels_do_not_overlap() -> None:
         for cell in ((x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])):
             assert cell not in taken, f"{panel['title']} lies on {taken[cell]}"
             taken[cell] = panel["title"]
+
+
+@pytest.mark.parametrize(("version", "shared"), [("1.29.0", False), ("1.30.0", True), ("1.36.4", True)])
+def test_heads_share_an_account_where_the_cluster_serves_the_policy_that_limits_them(version: str, shared: bool) -> None:
+    objects = chart_with(CI[0], "--kube-version", version, "--set", "crds.enabled=false")
+    assert ("ValidatingAdmissionPolicy" in {item["kind"] for item in objects}) == shared
+    [deployment] = [item for item in objects if item["kind"] == "Deployment"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    [policy] = [each["value"] for each in container["env"] if each["name"] == "FINETUNE_DRIVER_POLICY"]
+    assert bool(policy) == shared
+
+
+def test_a_cluster_that_is_too_old_is_refused() -> None:
+    done = run_template("--values", str(CI[0]), "--kube-version", "1.28.9")
+    assert done.returncode != 0
+    assert ">=1.29.0-0" in done.stderr
