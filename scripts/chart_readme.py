@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -52,8 +52,11 @@ A value that is not listed here is refused, as is one of the wrong kind.
 """
 
 
+GROUP: Final = object()
+
+
 class Value(NamedTuple):
-    """A key of values.yaml by its path; `default` is None where it only groups others."""
+    """A key of values.yaml by its path; `default` is GROUP where it only holds others."""
 
     path: str
     default: Any
@@ -90,7 +93,7 @@ def _comments(text: str) -> dict[str, str]:
 def _keys(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in document.items():
         if isinstance(value, dict) and value:
-            yield prefix + name, None
+            yield prefix + name, GROUP
             yield from _keys(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
@@ -98,7 +101,7 @@ def _keys(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _row(value: Value) -> str:
     description = value.description.replace("|", "\\|")
-    if value.default is None:
+    if value.default is GROUP:
         return f"| **{value.path}** | | {description} |"
     return f"| `{value.path}` | `{json.dumps(value.default, ensure_ascii=False)}` | {description} |"
 

@@ -18,6 +18,11 @@ def test_a_value_without_a_comment_is_refused_by_its_path() -> None:
 
 
 def test_a_comment_of_several_lines_is_one_text_and_keys_of_lists_are_no_values() -> None:
-    text = "# A\n# group.\na:\n  # One.\n  b:\n    - c: 1\n      d: 2\n  # Two | three.\n  e: {}\n"
+    text = "# A\n# group.\na:\n  # One.\n  b:\n    - c: 1\n      d: 2\n  # Two | three.\n  e: {}\n# Three.\nf: null\n"
     found = chart_readme.values(text)
-    assert found == [("a", None, "A group."), ("a.b", [{"c": 1, "d": 2}], "One."), ("a.e", {}, "Two | three.")]
+    assert found == [
+        ("a", chart_readme.GROUP, "A group."),
+        ("a.b", [{"c": 1, "d": 2}], "One."),
+        ("a.e", {}, "Two | three."),
+        ("f", None, "Three."),
+    ]
