@@ -176,26 +176,31 @@ def submit(plane: ControlPlane, namespace: str, name: str) -> None:
     """Create a job with what it names, where that is missing."""
     plane.api.wait_for(DEFINITION, "Established")
     for path, item in ((CLAIMS, CLAIM), (CONFIG_MAPS, ROWS), (JOBS, resource(name))):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                plane.api.request("POST", path.format(namespace), item)
-            except ApiError as error:
-                # A definition that was created anew is not served in one moment.
-                if error.status in {404, 429} and time.monotonic() < deadline:
-                    time.sleep(0.2)
-                    continue
-                if error.status != 409:
-                    raise
-            break
+        try:
+            served(plane, "POST", path.format(namespace), item)
+        except ApiError as error:
+            if error.status != 409:
+                raise
 
 
 def jobs_of(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:
-    return list(plane.api.get(JOBS.format(namespace))["items"])
+    return list(served(plane, "GET", JOBS.format(namespace))["items"])
 
 
 def ray_jobs(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:
     return list(plane.api.get(RAY_JOBS.format(namespace))["items"])
+
+
+def served(plane: ControlPlane, method: str, path: str, item: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Send a request that may come before the server has taken over a new or changed definition."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return plane.api.request(method, path, item)
+        except ApiError as error:
+            if error.status not in {404, 429} or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def gone(plane: ControlPlane, path: str) -> bool:
