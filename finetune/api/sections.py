@@ -82,7 +82,7 @@ class Method(WireModel):
 
     lora: LoraMethod | None = Field(None, description="Low-rank adapters.")
     full: FullMethod | None = Field(None, description="All weights.")
-    osf: OsfMethod | None = Field(None, description="The weak singular directions of each weight matrix.")
+    osf: OsfMethod | None = Field(None, description="Orthogonal subspace fine-tuning: trains the smallest singular directions of each matrix and keeps the largest.")
 
     rules = (exactly_one("lora", "full", "osf", what="method"),)
 
@@ -139,7 +139,7 @@ class Training(WireModel):
     )
     group_by_length: bool = Field(
         False,
-        description="Draw rows of like length for each step, among 50 batches of random rows, so that padding hardly costs time. The order"
+        description="Draw rows of similar length for each step, among 50 batches of random rows, so that padding hardly costs time. The order"
         " of the steps is random. Steps are then less alike than those of random rows. Packed rows have no padding to save.",
     )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(2e-4, description="Peak learning rate.")
@@ -222,7 +222,9 @@ class Regularization(WireModel):
         0.0, description="Decoupled weight decay of AdamW; biases and norms are exempt. Not with method.osf."
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Dropout on the output of every attention and feed-forward block."
+        0.0,
+        description="Dropout on the output of every attention and feed-forward block, in addition to the model's own. Models whose blocks"
+        " cannot be told from the residual, such as DistilBERT, ALBERT, MPNet, MobileBERT and Bloom, are refused.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,

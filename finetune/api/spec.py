@@ -149,7 +149,7 @@ class FineTuneJobSpec(WireModel):
     data: Data = Field(description="Rows to train on and to measure on.")
     method: Method = Field(description="Which weights are trained.")
     training: Training = Field(description="How long and how to train.")
-    regularization: Regularization | None = Field(None, description="What keeps the model from learning the rows by heart.")
+    regularization: Regularization | None = Field(None, description="Settings against overfitting.")
     augmentation: Augmentation | None = Field(
         None,
         description="How training texts are varied, differently in every epoch: only what the model reads of a row, which is of chat the"
@@ -167,9 +167,8 @@ class FineTuneJobSpec(WireModel):
     output: Output = Field(description="Where results are written.")
     continue_from: ContinueFrom | None = Field(
         None,
-        description="Go on training where another job ended: from its last checkpoint, with its optimizer state, to this job's number of"
-        " steps, which must be higher. Task, model, data, method and all else but the length of training, evaluation and checkpoints must"
-        " be that job's. The learning rate follows the schedule of the new length.",
+        description="Continue another job from its last checkpoint and optimizer state; epochs or maxSteps must exceed that job's. Task,"
+        " model, data, method and all else but the length of training, evaluation and checkpoints must be that job's. The learning rate follows the schedule of the new length.",
     )
     run_policy: RunPolicy | None = Field(None, description="How the controller runs the job.")
 

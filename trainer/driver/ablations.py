@@ -33,7 +33,7 @@ class Part:
     """A part of a job that a control run does without."""
 
     missing: str
-    """Continues `the job has no`, where it does not use it."""
+    """What is wrong where the job does not use it."""
     settings: Callable[[TrainConfig], Mapping[str, Any]]
     """The settings that are taken away, by their fields; empty where the job does not use the part."""
     without: Callable[[TrainConfig, Mapping[str, Any]], dict[str, Any]]
@@ -117,17 +117,17 @@ def _without_adaptation(config: TrainConfig, _: Mapping[str, Any]) -> dict[str, 
 
 
 PARTS = {
-    Ablation.AUGMENTATION: Part("augmentation", _augmentation, _without_augmentation),
+    Ablation.AUGMENTATION: Part("the job has no augmentation to leave out", _augmentation, _without_augmentation),
     Ablation.WEIGHT_DECAY: Part(
-        "weight decay", _decay, lambda config, _: {"regularization": config.regularization.changed(weight_decay=0.0)}
+        "the job has no weight decay to leave out", _decay, lambda config, _: {"regularization": config.regularization.changed(weight_decay=0.0)}
     ),
     Ablation.PRETRAINING: Part(
-        "pre-trained weights, all of which are trained (method.full),", _pretraining,
+        "this ablation needs method.full without freeze and a pre-trained model", _pretraining,
         lambda config, _: {"model": config.model.changed(initialization=Initialization.RANDOM, adapted=None)},
     ),
-    Ablation.DROPOUT: Part("dropout of its own", _dropout, _without_dropout),
-    Ablation.DOMAIN_ADAPTATION: Part("corpus and no replay", _adaptation, _without_adaptation),
-    Ablation.EARLY_STOPPING: Part("early stopping", _stopping, _without_early_stopping, last_weights=True),
+    Ablation.DROPOUT: Part("the job sets no dropout to ablate", _dropout, _without_dropout),
+    Ablation.DOMAIN_ADAPTATION: Part("the job has neither corpus nor replay", _adaptation, _without_adaptation),
+    Ablation.EARLY_STOPPING: Part("the job has no early stopping to leave out", _stopping, _without_early_stopping, last_weights=True),
 }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def ablation_plan(config: TrainConfig) -> Plan:
         part = PARTS.get(ablation)
         if part is not None and not part.settings(config):
             fix = f"remove {ablation.value} from the list, or give the job what is to be measured"
-            raise InputError(f"{FIELD}[{index}]", f"the job has no {part.missing} to leave out", fix)
+            raise InputError(f"{FIELD}[{index}]", part.missing, fix)
     after = [planned for ablation in asked for planned in _planned(ablation)]
     return Plan(after=after, check=_check, conclude=_conclude) if after else Plan()
 

@@ -141,7 +141,8 @@ class Job:
         if own.was_finished and plan.after and not trained:
             print(f"{main.output.directory} holds this run and its control runs, finished. --overwrite trains them again.")
         failed = sum(done.failed is not None for done in self._finished.values())
-        return f"{words}, and {len(trained)} further runs{f', {failed} of which failed' if failed else ''}" if trained else words
+        count = "1 further run" if len(trained) == 1 else f"{len(trained)} further runs"
+        return f"{words}, and {count}{_failures(failed, len(trained))}" if trained else words
 
     def _further(self, planned: Planned, base: TrainConfig) -> bool:
         """Train a further run unless it is finished; return whether it was trained."""
@@ -268,6 +269,13 @@ class OneRun:
             except Exception as error:  # the run is done and written; a terminal that cannot show it changes nothing
                 logger.warning("the report could not be shown: %s", error)
         return "the model is trained, measured and written"
+
+
+def _failures(failed: int, trained: int) -> str:
+    """Return how many control runs failed; `trained` of them were trained."""
+    if not failed:
+        return ""
+    return ", which failed" if failed == trained == 1 else f", {failed} of which failed"
 
 
 def figures_only(config: TrainConfig) -> bool:

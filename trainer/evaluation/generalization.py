@@ -91,8 +91,13 @@ def warning_of(curve: Sequence[Generalization], *, stops_early: bool) -> str | N
             tried = ["regularization.earlyStopping"] if not stops_early else []
             tried += ["fewer training.epochs", "more of regularization (dropout, weightDecay)", "augmentation", "more rows"]
             return (
-                f"the model begins to learn the training rows by heart since step {best.step}: until step {point.step} the loss on"
-                f" validation rows went from {best.validation_loss:.4f} to {point.validation_loss:.4f} nats, that on training rows from"
-                f" {best.train_loss:.4f} to {point.train_loss:.4f}; try {', '.join(tried[:-1])} or {tried[-1]}"
+                f"overfitting since step {best.step}: by step {point.step} validation loss rose from {best.validation_loss:.4f} to"
+                f" {point.validation_loss:.4f} nats while training loss {_moved(best.train_loss, point.train_loss)};"
+                f" try {', '.join(tried[:-1])} or {tried[-1]}"
             )
     return None
+
+
+def _moved(before: float, after: float) -> str:
+    """Return how a loss moved: the gap may also open while both rise."""
+    return f"{'rose' if after > before else 'fell'} from {before:.4f} to {after:.4f}"

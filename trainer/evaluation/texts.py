@@ -65,7 +65,7 @@ class Texts:
         if tokens >= FEW_TOKENS:
             return None
         few = f"a validation measures {tokens} tokens of it, fewer than {FEW_TOKENS:,}"
-        return f"{field}: {few}: what it finds may be off by percents; give more"
+        return f"{field}: {few}: the measured change may be off by several percent; add texts"
 
     def _tokens(self) -> Integers:
         return np.bincount(examples_of(self.rows), loss_tokens_of(self.rows), self.count).astype(np.int64)

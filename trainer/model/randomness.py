@@ -20,7 +20,7 @@ def refuse_same_passes(model: nn.Module, regularization: Regularization, family:
     if regularization.r_drop_alpha == 0:
         return
     if family.kind is not ModelFamily.ENCODER:
-        problem = f"compares the choices of an encoder; {type(_base(model)).__name__} writes its answers"
+        problem = f"R-Drop needs an encoder; {type(_base(model)).__name__} generates text"
         raise InputError(FIELD, problem, "set it to 0, or give an encoder")
     if not (regularization.dropout or regularization.neftune_noise_alpha or _drops(model)):
         problem = "has no effect: nothing of this model is drawn at random, because every dropout is 0"

@@ -147,8 +147,8 @@ class Adapting:
         within = None if budget is None else rise <= budget
         if within is False:
             outbox.warn(
-                f"domainAdaptation: on all general texts the weights of step {step} are {rise:.2f} % above the base model, beyond the"
-                f" budget of {budget:g} %; on those that validations measure they are within it"
+                f"general perplexity at step {step} is {rise:.2f} % above the base model on all texts, over the budget of {budget:g} %;"
+                " on the validation sample it was within it"
             )
         self._ledger.note(adaptation=AdaptationFigures.of(self._word, tuned, rise, within))
         return within

@@ -82,7 +82,7 @@ def curve_to_wire(points: Sequence[Point], judged_by: str, *, same_steps: bool) 
             "seconds": _seconds(report),
         })  # fmt: skip
     if len(points) < 2:
-        return curve, "The model was trained on all rows alone, which does not show whether more rows help."
+        return curve, "Only the run on all rows has figures, so the effect of more rows is unknown."
     half, whole = points[-2], points[-1]
     slope = differences_to_wire(half[2], whole[2], ("before", "after")).get(judged_by)
     return curve, _sentence(MetricName(judged_by), slope, curve[-2]["rows"], curve[-1]["rows"], same_steps=same_steps)
@@ -102,7 +102,7 @@ def _sentence(metric: MetricName, slope: Mapping[str, Any] | None, before: int, 
         return f"{change}{interval}: more rows still help."
     if slope["verdict"] == Verdict.WORSE:
         return f"{change}{interval}: more rows made it worse, which points to rows that contradict each other or to too short a training."
-    return f"{change}{interval}: whether more rows would help does not show, because the interval includes 0."
+    return f"{change}{interval}: it is unclear whether more rows would help: the interval includes 0."
 
 
 def _seconds(report: Mapping[str, Any]) -> float | None:

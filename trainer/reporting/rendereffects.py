@@ -32,7 +32,7 @@ def render_effects(report: Mapping[str, Any]) -> RenderableType:
         if any(_word(found) == SHORT[Verdict.UNCLEAR] for found in figures):
             parts.append(Text("unclear: the 95 % interval of the difference includes 0"))
     if report.get("dataCurve"):
-        parts += [Text("what more rows bring", style="italic"), _curve(report)]
+        parts += [Text("Effect of more training rows", style="italic"), _curve(report)]
         parts += [*_failures(report["dataCurve"]), Text(report["dataCurveSays"])]
     return Group(*parts)
 

@@ -39,7 +39,7 @@ def steering_remarks(report: Mapping[str, Any]) -> list[str]:
     lines, stopping, generalization = [], report.get("earlyStopping"), report.get("generalization")
     if stopping and stopping["stoppedAtStep"] is not None:
         best = METRICS[MetricName(stopping["metric"])].named(stopping["best"]) if stopping["best"] is not None else stopping["metric"]
-        lines.append(f"Stopped early at step {stopping['stoppedAtStep']}: no better than {best} of step {stopping['bestStep']} since")
+        lines.append(f"Stopped early at step {stopping['stoppedAtStep']}: no improvement on {best} (step {stopping['bestStep']})")
     if generalization:
         last = generalization["curve"][-1]
         train, validation, gap = (last[name] for name in ("trainLoss", "validationLoss", "gap"))

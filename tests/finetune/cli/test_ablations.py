@@ -164,7 +164,7 @@ def test_the_terminal_shows_what_each_part_brought(killed: Killed) -> None:
     assert lines[begin + 2] == "part without with difference 95 % interval"
     assert [line.split()[0] for line in lines[begin + 4 : begin + 6]] == ["weightDecay", "dropout"]
     assert max(len(line) for line in killed.second.splitlines()[begin : begin + 7] if "warning" not in line) <= 80
-    assert "what more rows bring" in lines
+    assert "Effect of more training rows" in lines
 
 
 def test_a_job_whose_control_runs_are_finished_is_left_alone_and_another_part_is_measured_later(killed: Killed) -> None:

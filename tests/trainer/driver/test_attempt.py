@@ -367,6 +367,19 @@ def test_a_control_run_that_diverges_costs_its_own_figures_alone(
     assert "warning: no figures of weightDecay, whose run failed: step 3: loss nan" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("faults", "words"),
+    [({}, ", and 1 further run"), ({"weightDecay": TrainingDivergedError("loss nan")}, ", and 1 further run, which failed")],
+    ids=["done", "failed"],
+)
+def test_one_further_run_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exception], words: str
+) -> None:
+    config, published = with_controls(tmp_path, monkeypatch, Trains(**faults))
+    config = config.changed(evaluation=config.evaluation.changed(ablations=["weightDecay"]))
+    assert attempted(config, published, StopRequest()).endswith(f"the model is trained, measured and written{words}")
+
+
 @pytest.mark.parametrize("fault", [MemoryError("no room"), OSError("the disk is full"), InterruptedRunError("stopped on request")])
 def test_what_another_attempt_may_get_past_ends_the_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
     trains = Trains(weightDecay=fault)

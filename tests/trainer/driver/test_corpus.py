@@ -87,7 +87,7 @@ def test_without_domain_adaptation_the_task_begins_with_the_untouched_model() ->
     assert section is not None
     assert section.to_wire() == {"generalEvaluation": [{"path": "/general"}]}
     with pytest.raises(
-        InputError, match=r"^evaluation\.ablations\[0\]: the job has no corpus and no replay to leave out; remove domainAda"
+        InputError, match=r"^evaluation\.ablations\[0\]: the job has neither corpus nor replay; remove domainAda"
     ):
         ablation_plan(train_config(evaluation__ablations=["domainAdaptation"]))
 

@@ -119,9 +119,15 @@ def test_learning_by_heart_is_said_after_two_validations_in_a_row(losses: list[t
     assert (found is not None) is warned
     if found is not None:
         assert found.startswith(
-            "the model begins to learn the training rows by heart since step 20: until step 40 the loss on validation rows"
+            "overfitting since step 20: by step 40 validation loss rose from 1.5000 to 1.8000 nats while training loss fell from 1.0000 to"
+            " 0.2000; try regularization.earlyStopping, "
         )
-        assert "went from 1.5000 to 1.8000 nats, that on training rows from 1.0000 to 0.2000; try regularization.earlyStopping, " in found
+
+
+def test_a_training_loss_that_rises_less_than_the_other_is_not_said_to_fall() -> None:
+    found = warning_of(curve((2, 2), (1, 1.5), (1.1, 1.8), (1.2, 1.9)), stops_early=False)
+    assert found is not None
+    assert "while training loss rose from 1.0000 to 1.2000; try" in found
 
 
 def test_early_stopping_is_not_advised_to_a_job_that_has_it() -> None:

@@ -54,5 +54,5 @@ def test_it_is_refused_where_nothing_is_drawn(method: Method) -> None:
     ("make", "family"), [(tiny_model, CAUSAL_LM), (lambda: tiny_seq2seq("t5", 320), SEQ2SEQ_LM)], ids=["causal", "encoder-decoder"]
 )
 def test_it_is_refused_for_models_that_write(make: Any, family: Family) -> None:
-    with pytest.raises(InputError, match=r"^regularization\.rDropAlpha: compares the choices of an encoder; \w+ writes its answers"):
+    with pytest.raises(InputError, match=r"^regularization\.rDropAlpha: R-Drop needs an encoder; \w+ generates text"):
         apply_method(make(), FULL, Regularization(rDropAlpha=1, dropout=0.1), 1, family)

@@ -1,5 +1,6 @@
 """Figures that will be missing or rough are reported before training, with the share and the value that would help."""
 
+from dataclasses import replace
 from typing import Any
 
 import jiwer
@@ -192,3 +193,11 @@ def test_settings_that_nothing_uses_are_reported(tokenizer: Any) -> None:
         "evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction",
         "evaluation.generation: without effect, no answers are generated for task language-modeling",
     ]
+
+
+@pytest.mark.parametrize("side", ["general", "domain"])
+def test_an_interval_at_which_plain_texts_are_measured_has_an_effect(tokenizer: Any, side: str) -> None:
+    texts = [text(f"a text with number {number}") for number in range(3)]
+    settings = train_config(task="language-modeling", evaluation={"everySteps": 5})
+    given = replace(dataset(texts, [], texts), **{side: texts})
+    assert evaluation_findings(causal_task(settings), given, tokenizer, settings, ModelLimits()) == []

@@ -178,7 +178,7 @@ def test_training_stops_beyond_the_budget_and_the_best_weights_within_it_are_the
     assert found["generalIncreasePercent"] == pytest.approx(rise[2], abs=0.01)
     kept = {one["step"]: (one["best"], one["withinBudget"]) for one in written["checkpoints"]}
     assert kept == {2: (True, True), 4: (False, False)}
-    assert any("at step 4 the general texts are beyond the budget" in warning for warning in written["warnings"])
+    assert f"general perplexity exceeded the budget of {budget:g} % at step 4; training stopped" in written["warnings"]
     assert sent.fields["metrics"].adaptation.within_budget is True
 
     # The same run again finds itself finished: nothing is trained on, and the results are made from the same weights.

@@ -79,7 +79,13 @@ def test_training_ends_beyond_the_budget_if_there_is_one(budget: float | None, r
     known, seen, progress = ledger(budget), Seen(), at(10)
     hook(known, {10: 22.5}, seen).after_step(progress)
     assert progress.stop_reason is reason
-    assert len(seen.warnings) == (reason is not None)
+    assert seen.warnings == ["general perplexity exceeded the budget of 10 % at step 10; training stopped"] * (reason is not None)
+
+
+def test_beyond_the_budget_at_the_last_step_nothing_was_stopped() -> None:
+    known, seen = ledger(), Seen()
+    hook(known, {25: 22.5}, seen).after_step(at(25))
+    assert seen.warnings == ["general perplexity exceeded the budget of 10 % at step 25"]
 
 
 def validation(known: Ledger, values: list[float | None]) -> Validate:

@@ -138,6 +138,17 @@ def test_training_stops_early_when_patience_runs_out(perplexities, patience, min
     assert validate([float(value) for value in perplexities], rule)[2] == stopped_at
 
 
+def test_patience_that_runs_out_at_the_last_step_has_stopped_nothing() -> None:
+    reasons = []
+    for total in (3, 4):
+        hook, progress = validating(Ledger(), Listener(), finding(9.0, 9.5, 9.6), EarlyStopping(patience=2)), progress_at(0, total)
+        for step in (1, 2, 3):
+            progress.step = step
+            hook.after_step(progress)
+        reasons.append(progress.stop_reason)
+    assert reasons == [None, StopReason.EARLY]
+
+
 def test_a_watched_metric_that_is_undefined_at_first_starts_patience_once_it_has_a_value() -> None:
     ledger, found = Ledger(), [{MetricName.PERPLEXITY: 9.0}] * 3 + [{MetricName.PERPLEXITY: 9.0, MetricName.BITS_PER_BYTE: 2.0}] * 3
     rule, stopped = EarlyStopping(patience=2, metric=MetricName.BITS_PER_BYTE), []
@@ -181,7 +192,7 @@ def test_the_gap_between_training_and_validation_rows_is_recorded_and_warned_of_
     # Each hook is that of an attempt: the fifth begins with the warning of the fourth, whose record is gone.
     assert len(warned) == 2
     assert warned[0] == warned[1]
-    assert "since step 2: until step 4" in warned[0]
+    assert "overfitting since step 2: by step 4 " in warned[0]
 
 
 def test_the_curve_and_the_watched_best_survive_a_resume() -> None:

@@ -89,14 +89,14 @@ def test_the_sentence_says_what_the_rows_show(half: int, whole: int, same_steps:
         low <= point["metrics"]["accuracy"]["value"] <= high for point in curve for low, high in [point["metrics"]["accuracy"]["interval"]]
     )
     assert sentence.startswith(says)
-    ends = {120: "more rows still help.", 150: "does not show, because the interval includes 0."}
+    ends = {120: "more rows still help.", 150: "it is unclear whether more rows would help: the interval includes 0."}
     assert sentence.endswith(ends[half] if whole > half else "or to too short a training.")
 
 
 def test_without_a_share_to_compare_with_the_sentence_says_that_nothing_shows() -> None:
     curve, sentence = curve_to_wire([(report(100), 1.0, measured(right_on(90)))], "accuracy", same_steps=False)
     assert [point["share"] for point in curve] == [1.0]
-    assert sentence == "The model was trained on all rows alone, which does not show whether more rows help."
+    assert sentence == "Only the run on all rows has figures, so the effect of more rows is unknown."
 
 
 def test_a_handful_of_test_rows_shows_nothing() -> None:

@@ -17,7 +17,7 @@ def test_an_early_stop_names_its_step_and_the_best_one() -> None:
     entry = early_stopping_entry(RULE, MetricName.ACCURACY, BEST, 50)
 
     assert entry == {"stoppedAtStep": 50, "bestStep": 20, "metric": "accuracy", "best": 0.875, "patience": 3, "minDelta": 0.01}
-    assert steering_remarks({"earlyStopping": entry}) == ["Stopped early at step 50: no better than accuracy 0.875 of step 20 since"]
+    assert steering_remarks({"earlyStopping": entry}) == ["Stopped early at step 50: no improvement on accuracy 0.875 (step 20)"]
 
 
 def test_training_that_ended_by_itself_was_not_stopped() -> None:

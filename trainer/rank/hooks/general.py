@@ -45,10 +45,8 @@ class MeasureTexts:
         self._sinks.log(progress.step, found)
         if state.within(progress.step) is False:
             progress.stop_reason = StopReason.BUDGET
-            self._outbox.warn(
-                f"domainAdaptation: at step {progress.step} the general texts are beyond the budget of {state.budget_percent:g} %:"
-                " training ended"
-            )
+            stopped = "; training stopped" if progress.step < progress.total_steps else ""
+            self._outbox.warn(f"general perplexity exceeded the budget of {state.budget_percent:g} % at step {progress.step}{stopped}")
         self._outbox.send(metrics=self._ledger.metrics)
         progress.pause()
 

@@ -51,7 +51,8 @@ class Validate:
         self._keep_best(found, progress.step)
         self._keep_watched(found, progress.step)
         self._note_generalization(found, progress.step)
-        if self._patience_is_over(found):
+        # At the last step patience has run out too late to stop anything.
+        if self._patience_is_over(found) and progress.step < progress.total_steps:
             progress.stop_reason = progress.stop_reason or StopReason.EARLY
         self._sender.send(metrics=self._ledger.metrics)
         progress.pause()
