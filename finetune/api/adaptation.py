@@ -18,7 +18,7 @@ SWEEP_MAX = 9
 Between = Annotated[float, Field(gt=0, lt=1)]
 REPLAY, GENERAL, DOMAIN = "domainAdaptation.replay", "domainAdaptation.generalEvaluation", "domainAdaptation.domainEvaluation"
 """The fields that name rows, as the trainer calls their data sets."""
-CORPUS = "domainAdaptation.corpus"
+CORPUS, BUDGET = "domainAdaptation.corpus", "domainAdaptation.maxGeneralPerplexityIncreasePercent"
 
 
 class Replay(WireModel):
@@ -66,10 +66,11 @@ class DomainAdaptation(WireModel):
 
     corpus: Corpus | None = Field(
         None,
-        description="Plain texts of the domain that are learned before the task, in a run of its own below the output (adaptation): an"
-        " encoder fills in masked words, a causal model predicts the next token; an encoder-decoder is refused. Its model is what the task"
-        " begins with. The job's method, training, weightDecay and dropout hold in it, and what this section says: replay has plain texts"
-        " then, and texts are measured, bounded and swept in it alone. The report's base figures stay those of the untouched model.",
+        description="Plain texts of the domain that are learned before the task, not mixed with it, in a run of its own below the output"
+        " (adaptation): an encoder fills in masked words, a causal model predicts the next token; an encoder-decoder is refused. Its model"
+        " is what the task begins with. The job's method, training, weightDecay and dropout hold in it. With a corpus, replay takes plain"
+        " texts, and generalEvaluation, domainEvaluation, budget and sweep apply to this stage only. The report's base figures stay those"
+        " of the untouched model.",
     )
     replay: Replay | None = Field(None, description="Rows of other domains that are mixed into training.")
     general_evaluation: list[Source] | None = Field(
@@ -84,19 +85,23 @@ class DomainAdaptation(WireModel):
         None,
         min_length=1,
         max_length=SOURCES_MAX,
-        description="Plain texts of the domain, measured in the same way. Default: for language-modeling the test rows.",
+        description="Plain texts of the domain, measured in the same way. Default: the test rows of language-modeling, and the answers of"
+        " the test rows of another task whose perplexity is measured.",
     )
     max_general_perplexity_increase_percent: Annotated[float, Field(gt=0, le=1000)] | None = Field(
         None,
         description="Budget: at a validation at which the perplexity of the general texts is more than this above the base model's,"
-        " training stops. The best weights are chosen among those within the budget; without any the run fails.",
+        " training stops. The best weights are chosen among those within the budget; without any the run fails. Refused for a base that"
+        " guesses: an encoder whose weights have no head that fills in words, and random weights.",
     )
     sweep: list[Between] | None = Field(
         None,
         min_length=1,
         max_length=SWEEP_MAX,
         description="Positions between the base model's weights (0) and the tuned ones (1) that are measured at the end, for the trade-off"
-        " between domain and general texts (WiSE-FT; Wortsman et al. 2022, arXiv:2109.01903). 0 and 1 are always measured.",
+        " between domain and general texts (WiSE-FT; Wortsman et al. 2022, arXiv:2109.01903). 0 and 1 are always measured. Left out, as"
+        " finetune check says, for method.osf, useDora, adapters of a model whose head is trained beside them, and method.full under"
+        " ZeRO stage 3.",
     )
 
     rules = (

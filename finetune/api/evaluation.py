@@ -101,6 +101,7 @@ class Evaluation(WireModel):
         " same seed and everything else alike, and the report says on the same test rows what the part brought, with its 95 % interval."
         " augmentation, weightDecay and dropout: without it (dropout is what the job sets, not what the model has of its own),"
         " for as many steps, which are more epochs where augmentation copies rows."
+        " With domainAdaptation.corpus these begin with the same adapted model as the job."
         " pretraining: from random weights (method.full only)."
         " earlyStopping: to the end, with the last weights. domainAdaptation: from the untouched model, without corpus and replay."
         " None has the budget of domainAdaptation."

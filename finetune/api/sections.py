@@ -216,7 +216,7 @@ class Training(WireModel):
 
 
 class Regularization(WireModel):
-    """What keeps the model from learning the training rows by heart."""
+    """Settings against overfitting."""
 
     weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="Decoupled weight decay of AdamW; biases and norms are exempt. Not with method.osf."

@@ -6,7 +6,7 @@ Touches the output folder, and Ray through `Workers`. Tests: tests/trainer/drive
 import gc
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -121,6 +121,8 @@ class Job:
     def __init__(self, plan: Plan, publisher: Publisher, stop: StopRequest, clock: StageClock, workers: Workers) -> None:
         self._plan, self._publisher, self._stop, self._clock, self._workers = plan, publisher, stop, clock, workers
         self._finished: dict[str, Done] = {}
+        self._warnings: list[str] = []
+        """Of the runs that made what the job's own begins with."""
         self._first = True
 
     def run(self, config: TrainConfig) -> str:
@@ -131,7 +133,7 @@ class Job:
         for planned in plan.before:
             self._further(planned, config)
         main = plan.main(config, self._finished)
-        own = self._run_of(main, self._publisher, check=partial(plan.check, main))
+        own = self._run_of(main, self._publisher, check=partial(plan.check, main), warnings=self._warnings)
         words = own.to_its_end(quiet=bool(plan.after))
         self._finished[OWN] = Done(main, read_report(output_place(main.output)) or {})
         trained = [planned for planned in plan.after if self._further(planned, main)]
@@ -150,7 +152,8 @@ class Job:
         # What is measured before the job's own run has the rows of it, and is no control run.
         base_only = config.derived is not None and config.derived.base_only
         check = partial(self._plan.check, base) if base_only else lambda _: None
-        one = self._run_of(config, PartOfRecord(self._publisher, planned.name), check)
+        part = PartOfRecord(self._publisher, planned.name, None if figures_only(config) else planned.warning)
+        one = self._run_of(config, part, check)
         with planned.naming_fields_of_the_job():
             failed = self._failure_of(one, control=figures_only(config) and not base_only)
         place = output_place(config.output)
@@ -159,6 +162,8 @@ class Job:
             self._warn_of_failures()
         if figures_only(config):
             place.remove(CHECKPOINTS)
+        else:
+            self._warnings += map(planned.warning, self._finished[planned.name].report.get("warnings", ()))
         gc.collect()  # the model of this run, before that of the next is loaded
         return not one.was_finished
 
@@ -183,7 +188,8 @@ class Job:
         own = self._finished[OWN].report.get("warnings", []) if OWN in self._finished else []
         self._publisher.update(warnings=[*failed, *own][:WARNINGS_MAX])
 
-    def _run_of(self, config: TrainConfig, reports: Reports, check: Callable[[Inputs], None] = lambda _: None) -> "OneRun":
+    def _run_of(self, config: TrainConfig, reports: Reports, check: Callable[[Inputs], None] = lambda _: None,
+                warnings: Sequence[str] = ()) -> "OneRun":  # fmt: skip
         """Return the next run. The first one has the clock and the workers that the program began with."""
         if self._first:
             self._first, self._workers = False, self._workers.of(config)
@@ -192,15 +198,19 @@ class Job:
         else:
             self._clock = StageClock("driver", time.time())
             self._workers = self._workers.following(config, self._clock)
-        return OneRun(config, reports, self._stop, self._clock, self._workers, check)
+        return OneRun(config, reports, self._stop, self._clock, self._workers, check, warnings)
 
 
 class OneRun:
-    """One run, from its check to its results; `check` looks at the input that was found to be valid."""
+    """One run, from its check to its results; `check` looks at the input that was found to be valid.
+
+    `warnings` of runs before it stand in its report and record after those on its own input.
+    """
 
     def __init__(self, config: TrainConfig, reports: Reports, stop: StopRequest, clock: StageClock, workers: Workers,
-                 check: Callable[[Inputs], None] = lambda _: None) -> None:  # fmt: skip
+                 check: Callable[[Inputs], None] = lambda _: None, warnings: Sequence[str] = ()) -> None:  # fmt: skip
         self._config, self._reports, self._stop, self._clock, self._workers, self._check = config, reports, stop, clock, workers, check
+        self._earlier = warnings
         self.was_finished = False
         """Whether nothing was left to do."""
 
@@ -218,6 +228,8 @@ class OneRun:
         reports.update(stage=Stage.READING)
         inputs = check_inputs(config, data, self._clock.begin, rehearse_here=runs_here(config))
         self._check(inputs)
+        if self._earlier:
+            inputs = replace(inputs, findings=(*inputs.findings, *self._earlier))
         ownership = Ownership.of(config, inputs.digests(config)).as_recorded()
         directory, place = Path(config.output.directory), ownership.place
         finished = ownership.finished()

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from finetune.api.adaptation import BUDGET
 from finetune.api.earlier import in_words_of_today
 from finetune.api.errors import InputError
 from finetune.api.lineage import LENGTH, differing_field, length_of, without_length
@@ -27,7 +28,6 @@ from trainer.storage.manifest import MANIFEST_FILE, TornCheckpointError, checkpo
 from trainer.storage.ownership import RUN_FILE, Ownership
 
 FIELD = "continueFrom.fineTuneJob"
-BUDGET_FIELD = "domainAdaptation.maxGeneralPerplexityIncreasePercent"
 MAY_DIFFER = ("evaluation", "continueFrom")
 """What a job that continues another may change, besides how long it trains."""
 WHEN = "everySteps"
@@ -110,7 +110,7 @@ def refuse_beyond_budget(before: Ownership) -> None:
         return  # whoever loads it says what is wrong
     if record.within_budget is False:
         problem = f"the run in {before.place.uri()} ended at step {newest[0]} because it was beyond this budget, and would end there again"
-        raise InputError(BUDGET_FIELD, problem, "train a new run with a larger budget, a lower training.learningRate or more replay")
+        raise InputError(BUDGET, problem, "train a new run with a larger budget, a lower training.learningRate or more replay")
 
 
 def lengthened(ownership: Ownership, config: TrainConfig, inputs: Inputs) -> Ownership:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from finetune.api.errors import InputError
-from finetune.api.record import Stage, TrainingProgress
+from finetune.api.record import WARNINGS_MAX, Metrics, Stage, TrainingProgress
 from finetune.api.sections import Export
 from finetune.api.trainconfig import DerivedRun, OutputFolder, TrainConfig
 from trainer.driver.publisher import Reports, Source
@@ -62,6 +62,10 @@ class Planned:
         for own, given in self.fields.items():
             text = text.replace(own, given)
         return text
+
+    def warning(self, text: str) -> str:
+        """Return one of its warnings as the job has it."""
+        return f"{self.name}: {self.in_fields_of_the_job(text)}"
 
     @contextmanager
     def naming_fields_of_the_job(self) -> Iterator[None]:
@@ -118,10 +122,14 @@ def derived(main: TrainConfig, name: str, folder: str, *, figures_only: bool = F
 
 
 class PartOfRecord:
-    """Takes what a further run reports into the job's record: what it does and how far it is. Its warnings are in its own report."""
+    """Takes what a further run reports into the job's record: what it does and how far it is.
 
-    def __init__(self, reports: Reports, name: str) -> None:
-        self._reports, self._name = reports, name
+    Of a run that makes what the job's own begins with, also its warnings, by `warning`, and its validations. Those of other runs are in
+    their own reports.
+    """
+
+    def __init__(self, reports: Reports, name: str, warning: Callable[[str], str] | None = None) -> None:
+        self._reports, self._name, self._warning, self._begun_at = reports, name, warning, 0
         progress = TrainingProgress(step=0, total_steps=0, epoch=0, tokens_seen=0, run=name)
         reports.update(stage=Stage.READING, progress=progress)
 
@@ -146,4 +154,15 @@ class PartOfRecord:
             taken["progress"] = changes["progress"].model_copy(update={"run": self._name})
         if "pulse" in changes:
             taken["pulse"] = changes["pulse"]
+        if self._warning is not None:
+            if "warnings" in changes:
+                taken["warnings"] = [self._warning(text) for text in changes["warnings"]][:WARNINGS_MAX]
+            self._begun_at = changes.get("resumed_from_step") or self._begun_at
+            if "metrics" in changes:
+                taken["metrics"] = self._of_metrics(changes["metrics"])
         return taken
+
+    def _of_metrics(self, found: Metrics) -> Metrics:
+        """Return the newest validation, if it is of this attempt, and the figures of general texts."""
+        known = found.validated is None or found.validated.step <= self._begun_at
+        return Metrics(validated=None if known else found.validated, adaptation=found.adaptation)

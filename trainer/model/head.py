@@ -7,12 +7,14 @@ torch to say which. Test: tests/trainer/model/test_head.py.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from finetune.api.adaptation import BUDGET
 from finetune.api.errors import InputError
 from trainer.objectives.family import Family
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+GUESSES = "so its base guesses, and its perplexity of general texts is no bound"
 POOLER = "pooler"
 """transformers' name of the layer between the base and a head of classes, which some weights lack: it belongs to the head."""
 LABELS, PROBLEM = "id2label", "problem_type"
@@ -58,12 +60,16 @@ def head_findings(configuration: "PreTrainedConfig", family: Family) -> list[str
     ]
 
 
-def refuse_new_head(configuration: "PreTrainedConfig", family: Family, base_kl_weight: float) -> None:
+def refuse_new_head(configuration: "PreTrainedConfig", family: Family, base_kl_weight: float, budget_percent: float | None) -> None:
     """Raise InputError where the tuned model is to stay near a base whose head is new: it would stay near random answers."""
-    if base_kl_weight and not has_wanted_head(configuration, family):
-        problem = f"the layers on top of {configuration.model_type} are new, because {_why_new(configuration, family)}"
+    if has_wanted_head(configuration, family):
+        return
+    problem = f"the layers on top of {configuration.model_type} are new, because {_why_new(configuration, family)}"
+    if base_kl_weight:
         fix = "so its base answers at random; set it to 0, or give a model that was trained for this"
         raise InputError("regularization.baseKlWeight", problem, fix)
+    if budget_percent is not None:
+        raise InputError(BUDGET, problem, f"{GUESSES}; remove it, or give a model that was trained to fill in words")
 
 
 def has_wanted_head(configuration: "PreTrainedConfig", family: Family) -> bool:

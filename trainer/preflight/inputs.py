@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from finetune.api.adaptation import BUDGET
+from finetune.api.errors import InputError
 from finetune.api.tasks import ModelFamily
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import OutputFolder, TrainConfig
@@ -19,7 +21,7 @@ from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.sampler import steps_total
 from trainer.model.earlier import made_by
-from trainer.model.head import head_findings, refuse_new_head
+from trainer.model.head import GUESSES, head_findings, refuse_new_head
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel
 from trainer.model.quantization import check_available, finding_of, quantization_of
@@ -199,11 +201,14 @@ def check_inputs(
         first = [finding_of(quantization)] if quantization is not None else []
         # Only an encoder has a head of its own; to ask the objectives of other models would import torch for nothing.
         heads = []
+        budget = config.adaptation.max_general_perplexity_increase_percent if config.adaptation is not None else None
         if located.draws:
             heads = [RANDOM]
+            if budget is not None:
+                raise InputError(BUDGET, "all weights begin as random numbers (model.initialization)", f"{GUESSES}; remove it")
         elif task.family is ModelFamily.ENCODER:
             heads = head_findings(configuration, task.objective.family)
-            refuse_new_head(configuration, task.objective.family, config.regularization.base_kl_weight)
+            refuse_new_head(configuration, task.objective.family, config.regularization.base_kl_weight, budget)
         findings = (*first, *heads, *model.rehearse(), *findings)
         digest = model.weights_digest()
         if digest is not None:

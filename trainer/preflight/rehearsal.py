@@ -17,6 +17,7 @@ from finetune.api.sections import GradientCheckpointing
 from finetune.api.trainconfig import TrainConfig
 from trainer.model.faults import first_line
 from trainer.model.freezing import tied_findings
+from trainer.model.line import left_out
 from trainer.model.location import LocatedModel
 from trainer.model.lora import apply_method, refuse_sharded_embeddings
 from trainer.model.loralinear import fuse_adapters
@@ -53,7 +54,10 @@ def rehearse(located: LocatedModel, config: TrainConfig) -> Rehearsed:
     reason = padded_because(whole, forward.compute, forward.arguments, config.training.packing, gather=lambda found: [found])
     finding = layout_finding(config.training, reason, may_pack=not family.targets_follow)
     tied = tied_findings(model, config.method, config.training)
-    return Rehearsed(built=True, findings=(*([finding] if finding is not None else []), *tied))
+    sharded, sweep = deepspeed is not None and deepspeed.zero_stage == 3, None
+    if config.adaptation is not None and config.adaptation.sweep is not None:
+        sweep = left_out(config.method, whole, sharded=sharded)
+    return Rehearsed(built=True, findings=(*filter(None, (finding, sweep)), *tied))
 
 
 def bare_model(located: LocatedModel, config: TrainConfig) -> Any:

@@ -26,6 +26,8 @@ class AdaptationState:
         """Whether the domain's curve is of the validation rows, because there are no other texts of the domain."""
         self.budget_percent: float | None = None
         """Of the job, which a checkpoint need not say."""
+        self.guesses = False
+        """Whether the base model guesses, so that nothing is said of the distance to it. Of the job, too."""
         self.base: dict[str, Measurement] = {}
         """Of the base model on all texts, by side; measured before or after training."""
         self.reference: float | None = None
@@ -67,7 +69,11 @@ class AdaptationState:
         value = dict(self.curves[GENERAL]).get(step)
         if value is None or self.reference is None:
             return None
-        return AdaptationFigures.of(word, value, increase_percent(self.reference, value), self.within(step))
+        return AdaptationFigures.of(word, value, self.increase(self.reference, value), self.within(step))
+
+    def increase(self, base: float, value: float) -> float:
+        """Return by how many percent a figure is above the base model's; nan where that one guesses."""
+        return math.nan if self.guesses else increase_percent(base, value)
 
     def to_state(self) -> dict[str, Any]:
         """Return the JSON that a checkpoint stores; nan and infinity are null."""

@@ -50,7 +50,7 @@ class Adapting:
         for side, found in self._sides.items():
             if (warning := found.warning(FIELDS[side])) is not None and warning not in measuring.outbox.warnings:
                 measuring.outbox.warn(warning)
-        self._state.active = self._section is not None
+        self._state.active, self._state.guesses = self._section is not None, self._loaded.guesses
         self._state.follows_validation = self._section is not None and DOMAIN not in self._sides
         self._state.budget_percent = self._section.max_general_perplexity_increase_percent if self._section is not None else None
 
@@ -117,7 +117,8 @@ class Adapting:
         curve_of = {side: where[side] for side in self._sides}
         if DOMAIN not in tuned and _has_likelihood(final):
             base[DOMAIN], tuned[DOMAIN], where[DOMAIN], curve_of[DOMAIN] = baseline, final, "data.test", "data.validation"
-        sides = {side: Side(where[side], base[side], tuned[side], tuple(self._state.curves[side]), curve_of[side]) for side in tuned}
+        curves = {side: tuple(self._state.curves[side]) for side in tuned}
+        sides = {side: Side(where[side], base[side], tuned[side], curves[side], curve_of[side], self._state.guesses) for side in tuned}
         within = self._finally_within(sides.get(GENERAL), step, outbox)
         return Adapted(
             word=self._word,
@@ -143,7 +144,7 @@ class Adapting:
         if general is None:
             return None
         base, tuned = likelihood(general.base), likelihood(general.tuned)
-        rise, budget = increase_percent(base, tuned), self._state.budget_percent
+        rise, budget = self._state.increase(base, tuned), self._state.budget_percent
         within = None if budget is None else rise <= budget
         if within is False:
             outbox.warn(

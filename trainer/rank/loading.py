@@ -66,6 +66,16 @@ class Loaded:
         """Whether the model reads packed rows."""
         return self.padded_because is None
 
+    @property
+    def head_is_new(self) -> bool:
+        """Whether the layers on top of an encoder began with random numbers; other weights of its files may not be missing."""
+        return self.family.new_head and bool(self.names.new) and not self.located.draws
+
+    @property
+    def guesses(self) -> bool:
+        """Whether the base model knows nothing of what it is measured by."""
+        return self.located.draws or self.head_is_new
+
 
 def load(config: TrainConfig, inputs: Inputs) -> Loaded:
     """Load tokenizer and model, and wrap the model in an engine."""

@@ -24,8 +24,9 @@ from trainer.rank.results import add_exports, existing_report, write_base, write
 from trainer.rank.resuming import resume
 from trainer.rank.rewriting import check_same, rewrite
 from trainer.rank.rows import Rows
-from trainer.rank.summary import TestFigures, TrainedRun
+from trainer.rank.summary import TestFigures, TrainedRun, corpus
 from trainer.rank.training import progress_at, train_model
+from trainer.reporting.adaptation import adaptation_figures
 from trainer.reporting.messages import Silent
 from trainer.training.loop import StopReason
 
@@ -66,6 +67,8 @@ def run_loaded(work: Assignment, loaded: Loaded, rewritten: Rewritten = NONE) ->
     if config.derived is not None and config.derived.base_only:
         write_base(TrainedRun(work, loaded, rows, start, progress_at(start, config, rows), start.step), measuring, outbox)
         return
+    if config.derived is None and (learned := corpus(work)) is not None:
+        start.ledger.note(adaptation=adaptation_figures(learned))
     baseline = start.baseline or base_of_another(work, loaded)
     if baseline is not None and config.derived is None:
         start.ledger.note(baseline=baseline.values())

@@ -32,7 +32,7 @@ from trainer.rank.resuming import Start
 from trainer.rank.rows import Rows
 from trainer.rank.training import validation_every
 from trainer.reporting.adaptation import Adapted
-from trainer.reporting.corpus import corpus_to_wire
+from trainer.reporting.corpus import adapted_before
 from trainer.reporting.hyperparameters import hyperparameters
 from trainer.reporting.report import (
     DataCounts,
@@ -123,13 +123,13 @@ def result_of(trained: TrainedRun, provenance: ModelProvenance, figures: TestFig
 
 
 def corpus(work: Assignment) -> dict[str, Any] | None:
-    """Return the report's entry on the corpus that was learned before; None where none was."""
+    """Return what the report says of domain adaptation where a corpus was learned before; None where none was."""
     folder = adapted_folder(work.config.model)
     if folder is None:
         return None
     stage = LocalFolder(Path(folder).parent.parent)
     main = work.config.output if work.config.derived is None else OutputFolder(directory=work.config.derived.main)
-    return corpus_to_wire(read_report(stage) or {}, output_place(main).uri(f"{ADAPTATION}/{REPORT}"))
+    return adapted_before(read_report(stage) or {}, output_place(main).uri(f"{ADAPTATION}/{REPORT}"))
 
 
 def early_stopping(trained: TrainedRun) -> dict[str, Any] | None:
@@ -153,7 +153,7 @@ def names_in_report(loaded: Loaded) -> dict[str, Any]:
     named = {"adaptedFrom": loaded.located.request.name or loaded.located.request.path} if adapted else {}
     names, kind = loaded.names, Initialization.RANDOM if loaded.located.draws else Initialization.PRETRAINED
     return {
-        **named, "initialization": kind.value,
+        **named, "initialization": kind.value, "headIsNew": loaded.head_is_new,
         "newlyInitialized": list(names.new[:NAMES_MAX]), "newlyInitializedCount": len(names.new),
         "unused": list(names.unused[:NAMES_MAX]), "unusedCount": len(names.unused),
     }  # fmt: skip

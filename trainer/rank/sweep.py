@@ -15,6 +15,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from trainer.engine.state import PARAMETERS, StateSource
+from trainer.model.line import SWEEP, left_out
 from trainer.model.load import load_model
 from trainer.rank.measuring import Measuring
 from trainer.rank.outbox import Outbox
@@ -29,27 +30,22 @@ def positions_of(measuring: Measuring, step: int, positions: Sequence[float], ou
     Nothing, with a warning, where the weights between cannot be made.
     """
     config, loaded = measuring.config, measuring.loaded
-    if config.method.osf is not None:
-        outbox.warn("domainAdaptation.sweep: left out: what OSF has changed is not on a line with its directions")
+    finding = left_out(config.method, loaded.engine.model, sharded=loaded.engine.shards_parameters)
+    if finding is not None:
+        if finding not in outbox.warnings:  # the checks have usually found it
+            outbox.warn(finding)
         return
     if config.method.lora is not None:
-        reason = not_scaled(loaded.engine.model)
-        if reason is not None:
-            outbox.warn(f"domainAdaptation.sweep: left out: {reason}")
-            return
         for position in positions:
             with scaled_adapters(loaded.engine.model, position):
                 yield position
-        return
-    if loaded.engine.shards_parameters:
-        outbox.warn("domainAdaptation.sweep: left out: no rank holds whole weights under ZeRO stage 3")
         return
     tuned = SavedTensors(output_place(config.output).fetch(checkpoint_name(step)))
     base = load_model(loaded.located, torch.float32, measuring.task.objective.family, seed=config.training.seed)
     mixed = Mixed(tuned, dict(base.named_parameters()))
     others = sorted(set(mixed.names()[PARAMETERS]) - set(mixed.base))
     if others:
-        outbox.warn(f"domainAdaptation.sweep: left out: the base model has no weight {others[0]}")
+        outbox.warn(f"{SWEEP}: left out: the base model has no weight {others[0]}")
         return
     try:
         for position in positions:
@@ -57,16 +53,6 @@ def positions_of(measuring: Measuring, step: int, positions: Sequence[float], ou
             yield position
     finally:
         loaded.engine.load_parameters(tuned)
-
-
-def not_scaled(model: nn.Module) -> str | None:
-    """Return why an adapted model is not on the line when its adapters are scaled; None if it is."""
-    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    magnitudes = [name for name in trained if "magnitude" in name]
-    if magnitudes:
-        return f"{magnitudes[0]} scales what base and adapter give together"
-    others = [name for name in trained if ".lora_" not in name]
-    return f"{others[0]} is trained beside the adapters" if others else None
 
 
 @contextmanager

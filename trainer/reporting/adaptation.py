@@ -29,6 +29,8 @@ class Side:
     curve: Sequence[tuple[int, float]] = ()
     curve_texts: str = ""
     """The field that names what the curve was measured on."""
+    guessed: bool = False
+    """Whether the base model guesses, because its head is new: then its figures say nothing of what is learned or forgotten."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class Adapted:
         general = self.sides.get("general")
         if general is not None:
             rise = increase_percent(likelihood(general.base), likelihood(general.tuned))
-            found[RISE] = _finite(rise)
-            found["generalIncreaseInterval"] = _interval(increase_interval(general.base, general.tuned))
+            found[RISE] = None if general.guessed else _finite(rise)
+            found["generalIncreaseInterval"] = None if general.guessed else _interval(increase_interval(general.base, general.tuned))
         shift = dict(self.shift) if self.shift is not None else {}
         bits = {
             name: side.base.values()[MetricName.BITS_PER_BYTE]
@@ -87,7 +89,7 @@ class Adapted:
         general = self.sides["general"]
         rise = increase_percent(likelihood(general.base), likelihood(point.figures["general"]))
         within = None if self.budget_percent is None else rise <= self.budget_percent
-        return {"position": point.position, **figures, RISE: _finite(rise), "withinBudget": within}
+        return {"position": point.position, **figures, RISE: None if general.guessed else _finite(rise), "withinBudget": within}
 
 
 def adaptation_figures(written: Mapping[str, Any] | None) -> AdaptationFigures | None:
@@ -108,9 +110,10 @@ def _side(side: Side) -> dict[str, Any]:
         "rows": side.tuned.figures[name].rows,
         "before": _finite(likelihood(side.base)),
         "beforeInterval": _likely(compared.base[name].interval if name in compared.base else None, name),
+        "beforeIsGuessing": side.guessed,
         "after": _finite(likelihood(side.tuned)),
         "interval": _likely(compared.tuned[name].interval if name in compared.tuned else None, name),
-        "verdict": change.verdict.value if change is not None else None,
+        "verdict": change.verdict.value if change is not None and not side.guessed else None,
         "curve": [{"step": step, "value": _finite(value)} for step, value in side.curve],
         "curveTexts": side.curve_texts or None,
     }

@@ -1,35 +1,39 @@
 """What a job's report says of the corpus that was learned before its task, from the report of the run that learned it; and in words.
 
-Pure. Test: tests/trainer/reporting/test_corpus.py.
+The figures of texts are those of that run, in the places that they have in any report. Pure. Test: tests/trainer/reporting/test_corpus.py.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from finetune.api.adaptation import CORPUS
 from finetune.api.metrics import MetricName
+from finetune.api.sources import Initialization
 
-KEPT = ("texts", "rows", "before", "beforeInterval", "after", "interval", "verdict")
-TAKEN = ("generalIncreasePercent", "generalIncreaseInterval", "budgetPercent", "withinBudget")
+EMPTY = {
+    "budgetPercent": None, "withinBudget": None, "chosenStep": None, "exceededAtStep": None, "shift": None, "sweep": [], "replay": None,
+}  # fmt: skip
+"""What a report says of domain adaptation without texts to measure."""
+NAMED = {"texts", "curveTexts", "domainTexts"}
+"""Keys whose values are names of data sets."""
 
 
-def corpus_to_wire(report: Mapping[str, Any], uri: str) -> dict[str, Any]:
-    """Return the entry; `report` is that of the run that learned the corpus, `uri` says where it is."""
-    adapted = report.get("domainAdaptation") or {}
-    sides = {key: _side(side) for key, side in adapted.items() if isinstance(side, Mapping) and key.endswith("erplexity")}
-    if not any(key.startswith("domain") for key in sides):
-        sides |= _of_test_rows(report)
-    training, data = report.get("training", {}), report.get("data", {})
-    return {
+def adapted_before(report: Mapping[str, Any], uri: str) -> dict[str, Any]:
+    """Return the job's domainAdaptation; `report` is that of the run that learned the corpus, `uri` says where it is."""
+    training, timings = report.get("training") or {}, report.get("timings") or {}
+    learned = {
         "report": uri,
-        "texts": data.get("train"),
+        "texts": (report.get("data") or {}).get("train"),
         "steps": training.get("steps"),
-        "seconds": (report.get("timings") or {}).get("seconds"),
+        "totalSteps": training.get("totalSteps"),
+        "seconds": timings.get("seconds"),
         "measuredStep": report.get("measuredStep"),
-        **sides,
-        **{name: adapted[name] for name in TAKEN if adapted.get(name) is not None},
     }
+    adapted = report.get("domainAdaptation") or EMPTY | {"chosenStep": report.get("measuredStep")}
+    held_out = {} if any(key.startswith("domain") for key in adapted) else _of_test_rows(report)
+    found: dict[str, Any] = _in_names_of_the_job({**held_out, **adapted})
+    return found | {"corpus": learned}
 
 
 def corpus_lines(adapted: Mapping[str, Any] | None) -> list[str]:
@@ -37,21 +41,19 @@ def corpus_lines(adapted: Mapping[str, Any] | None) -> list[str]:
     corpus = (adapted or {}).get("corpus")
     if corpus is None:
         return []
-    lines = [
-        f"Before the task {corpus['steps']} steps on {corpus['texts']:,} texts of the domain were learned; base is the model before that."
-    ]
-    for key, side in corpus.items():
-        if key.endswith("erplexity"):
-            kind = "pseudo-perplexity" if "Pseudo" in key else "perplexity"
-            before, after = (_number(side.get(name)) for name in ("before", "after"))
-            lines.append(f"  {kind} of {'general' if key.startswith('general') else 'domain'} texts {before} before, {after} after")
+    lines = [f"Domain stage: {corpus['steps']} steps on {corpus['texts']:,} texts. The base figures are from before this stage."]
+    if any(key.endswith("erplexity") for key in adapted or {}):
+        lines.append("General and domain texts are measured before and after this stage, not after the task.")
     return lines
 
 
-def _side(side: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of the figures of plain texts. What that run calls its test rows are texts of the corpus."""
-    found = {name: side[name] for name in KEPT if side.get(name) is not None}
-    return found | ({"texts": CORPUS} if found.get("texts") == "data.test" else {})
+def _in_names_of_the_job(found: Any) -> Any:
+    """Return an entry in which what that run calls its training, validation and test rows are texts of the corpus."""
+    if not isinstance(found, Mapping):
+        return found
+    return {
+        key: CORPUS if key in NAMED and str(value).startswith("data.") else _in_names_of_the_job(value) for key, value in found.items()
+    }
 
 
 def _of_test_rows(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,22 +62,31 @@ def _of_test_rows(report: Mapping[str, Any]) -> dict[str, Any]:
     for metric, key in names.items():
         base, tuned = ((report.get(model) or {}).get(metric) for model in ("baseline", "final"))
         if base is not None and tuned is not None and None not in (base["value"], tuned["value"]):
-            likelihood = (lambda value: value) if metric is MetricName.PERPLEXITY else math.exp
-            verdict = (report.get("change") or {}).get(metric, {}).get("verdict")
-            figures = {
-                "before": base["value"],
-                "beforeInterval": base.get("interval"),
-                "after": tuned["value"],
-                "interval": tuned.get("interval"),
-            }
-            found = {
-                name: [likelihood(end) for end in value] if isinstance(value, list) else likelihood(value)
-                for name, value in figures.items()
-                if value is not None
-            }
-            return {key: {"texts": CORPUS, "rows": tuned["rows"], **found, **({"verdict": verdict} if verdict else {})}}
+            return {key: _held_out(report, metric, base, tuned)}
     return {}
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.2f}"
+def _held_out(report: Mapping[str, Any], metric: MetricName, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
+    likelihood: Callable[[float], float] = math.exp if metric is MetricName.MASKED_LOSS else float
+
+    def likely(interval: list[float] | None) -> list[float] | None:
+        return None if interval is None else [likelihood(end) for end in interval]
+
+    model = report.get("model") or {}
+    guessing = model.get("headIsNew", False) or model.get("initialization") == Initialization.RANDOM
+    verdict = (report.get("change") or {}).get(metric, {}).get("verdict")
+    # The mean loss of validation rows, of which both figures are exp.
+    points = (report.get("generalization") or {}).get("curve") or ()
+    curve = [{"step": point["step"], "value": math.exp(point["validationLoss"])} for point in points]
+    return {
+        "texts": "data.test",
+        "rows": tuned.get("rows"),
+        "before": likelihood(base["value"]),
+        "beforeInterval": likely(base.get("interval")),
+        "beforeIsGuessing": guessing,
+        "after": likelihood(tuned["value"]),
+        "interval": likely(tuned.get("interval")),
+        "verdict": None if guessing else verdict,
+        "curve": curve,
+        "curveTexts": "data.validation" if curve else None,
+    }

@@ -19,12 +19,14 @@ MAX_SAMPLES = 3
 SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tuned", "tuned", "green"), ("reference", "expected", "dim"))
 SHORT = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.UNCLEAR: "unclear"}
 """Verdicts, so that a table fits a terminal."""
+LIKELIHOODS = {MetricName.PERPLEXITY, MetricName.MASKED_LOSS, MetricName.BITS_PER_BYTE}
 TEXT_HEADINGS = {
     f"{side}{word}": f"{side.capitalize()} {heading}"
     for word, heading in (("Perplexity", "perplexity"), ("PseudoPerplexity", "pseudo-perplexity"))
     for side in ("general", "domain")
 }
 """Of plain texts, by their names in a report."""
+GUESSED = "The base model's figures of texts are those of guessing, so they do not show what was learned or forgotten."
 PERCENT_MAX = 1000
 """From ten times the base on, a percentage is a long number that depends on how small the base happened to be."""
 
@@ -56,10 +58,12 @@ def metrics_table(report: Mapping[str, Any]) -> Table:
         values = [*([before.get(name, {}).get("value")] if before else []), base["value"], tuned]
         figures = [_number(value, facts.decimals) for value in values]
         certainty = _interval(report["final"].get(name, {}).get("interval"), facts)
-        verdict = report["change"].get(name, {}).get("verdict")
+        guessed = name in LIKELIHOODS and report["model"].get("headIsNew")
+        verdict = None if guessed else report["change"].get(name, {}).get("verdict")
+        change: tuple[str | Text, str | Text] = ("", "") if guessed else _change(base["value"], tuned, facts, verdict)
         table.add_row(
             facts.heading + (" (lower is better)" if facts.lower_is_better and not judged else ""),
-            *figures, Text(certainty), *_change(base["value"], tuned, facts, verdict), Text(SHORT.get(verdict, "")),
+            *figures, Text(certainty), *change, Text(SHORT.get(verdict or "", "")),
         )  # fmt: skip
         if name == report.get("judgedBy"):
             for row in source_rows(report, facts, unchanged=bool(before)):
@@ -95,27 +99,42 @@ def text_rows(adapted: Mapping[str, Any] | None, *, unchanged: bool, judged: boo
         heading = f"{key.removesuffix('Perplexity').removesuffix('Pseudo').capitalize()} texts" + ("" if judged else " (lower is better)")
         numbers = [*([""] if unchanged else []), *(_number(side[name], facts.decimals) for name in ("before", "after"))]
         verdict = side["verdict"]
-        change = _change(side["before"], side["after"], facts, verdict)
+        # Better than guessing is no gain.
+        change = ("", "") if side.get("beforeIsGuessing") else _change(side["before"], side["after"], facts, verdict)
         found.append([heading, *numbers, Text(_interval(side["interval"], facts)), *change, Text(SHORT.get(verdict, ""))])
     return found
 
 
-def text_lines(adapted: Mapping[str, Any] | None) -> list[str]:
+def text_lines(report: Mapping[str, Any]) -> list[str]:
     """Return what a table has no room for: the rise of general texts with its interval and budget, and the weights between."""
-    if not adapted or adapted.get("generalIncreasePercent") is None:
+    adapted = report.get("domainAdaptation")
+    if not adapted:
         return []
-    low_high = adapted["generalIncreaseInterval"]
-    interval = f" [{', '.join(f'{end:+.1f}' for end in low_high)}]" if low_high else ""
-    budget = adapted["budgetPercent"]
-    bound = "" if budget is None else f"; budget {budget:g} %, {'kept' if adapted['withinBudget'] else 'exceeded'}"
-    stopped = f", training ended at step {adapted['exceededAtStep']}" if adapted["exceededAtStep"] is not None else ""
-    lines = [
-        f"General texts: {adapted['generalIncreasePercent']:+.1f} %{interval}{bound}{stopped}, weights of step {adapted['chosenStep']}"
-    ]
+    sides = {key: adapted[key] for key in TEXT_HEADINGS if key in adapted}
+    lines = []
+    if adapted.get("generalIncreasePercent") is not None:
+        lines.append(_rise(adapted, adapted.get("corpus") or report.get("training") or {}))
+    # Of other tasks than language-modeling the test rows are answers, which say what was learned and are no texts of the domain.
+    named = {
+        key: f"{TEXT_HEADINGS[key].removeprefix('Domain ')} of the test rows" if side["texts"] == "data.test" else TEXT_HEADINGS[key].lower()
+        for key, side in sides.items()
+    }
     for point in adapted["sweep"]:
-        named = [f"{TEXT_HEADINGS[key].lower()} {_number(point[key], 2)}" for key in TEXT_HEADINGS if key in point]
-        lines.append(f"{point['position']:.2f} of the way from base to tuned: {', '.join(named)}")
+        figures = [f"{name} {_number(point[key], 2)}" for key, name in named.items() if key in point]
+        lines.append(f"Interpolated weights, {100 * point['position']:g} % tuned: {', '.join(figures)}")
     return lines
+
+
+def _rise(adapted: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    heading = next(heading for key, heading in TEXT_HEADINGS.items() if key in adapted)
+    low_high, budget, exceeded = adapted["generalIncreaseInterval"], adapted["budgetPercent"], adapted["exceededAtStep"]
+    interval = f" [{', '.join(f'{end:+.1f}' for end in low_high)}]" if low_high else ""
+    bound = "" if budget is None else f", {'within' if adapted['withinBudget'] else 'over'} the budget of {budget:g} %"
+    stopped = "" if exceeded is None else f" training stopped at step {exceeded},"
+    if exceeded is not None and exceeded == training.get("totalSteps"):
+        stopped = f" exceeded at the last step ({exceeded}),"
+    kept = "weights after the domain stage" if adapted.get("corpus") else "exported weights"
+    return f"{heading}: {adapted['generalIncreasePercent']:+.1f} %{interval}{bound};{stopped} {kept}: step {adapted['chosenStep']}"
 
 
 def figures_table(report: Mapping[str, Any]) -> Table:
@@ -145,8 +164,9 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
             lines += [f"{heading} of the {model} model is left out: {reason}" for model, reason in reasons.items() if reason]
     lines += _groups(report)
     lines += steering_remarks(report)
-    lines += text_lines(report.get("domainAdaptation"))
     lines += corpus_lines(report.get("domainAdaptation"))
+    lines += text_lines(report)
+    lines += [GUESSED] if _guesses(report) else []
     if any(change.get("verdict") == Verdict.UNCLEAR for change in report.get("change", {}).values()):
         lines.append(f"unclear: {Verdict.UNCLEAR}, the 95 % interval of the difference on the test rows includes 0")
     answers = report.get("answers") or {}
@@ -155,6 +175,13 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
         parts = ", ".join(f"{share:.0%} of the {model} model's" for model, share in shares.items())
         lines.append(f"Answers cut at {answers['maxNewTokens']} new tokens: {parts}")
     return lines
+
+
+def _guesses(report: Mapping[str, Any]) -> bool:
+    """Return whether the base model, whose head is new, guesses how likely texts are."""
+    sides = [side for key, side in (report.get("domainAdaptation") or {}).items() if key in TEXT_HEADINGS]
+    own = report["model"].get("headIsNew") and not LIKELIHOODS.isdisjoint(report.get("baseline", ()))
+    return bool(own) or any(side.get("beforeIsGuessing") for side in sides)
 
 
 def _groups(report: Mapping[str, Any]) -> list[str]:

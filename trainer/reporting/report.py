@@ -114,7 +114,7 @@ class RunResult:
     adapted: Adapted | None = None
     """Of a job that adapts to a domain."""
     corpus: Mapping[str, Any] | None = None
-    """Of a job that learned a corpus before its task, as in trainer/reporting/corpus.py."""
+    """Of a job that learned a corpus before its task: its domainAdaptation, as in trainer/reporting/corpus.py."""
     checkpoints: Sequence[CheckpointRecord] = ()
     best: Score | None = None
     early_stopping: Mapping[str, Any] | None = None
@@ -203,10 +203,9 @@ def metrics_of(report: Mapping[str, Any]) -> Metrics:
 
 
 def _adaptation(result: RunResult) -> dict[str, Any] | None:
-    if result.adapted is None and result.corpus is None:
-        return None
-    texts = result.adapted.to_wire() if result.adapted is not None else {}
-    return texts | ({"corpus": dict(result.corpus)} if result.corpus is not None else {})
+    if result.corpus is not None:  # for whose run the section was meant
+        return dict(result.corpus)
+    return result.adapted.to_wire() if result.adapted is not None else None
 
 
 def _compared(report: Mapping[str, Any]) -> dict[MetricName, Compared]:

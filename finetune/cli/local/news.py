@@ -37,10 +37,10 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
     score, known = record.metrics.validated, before.metrics.validated if before else None
     # After a resume the record holds the validation of the run before; it is not news, unless this start measured it.
     if score is not None and score != known and (_is_later(score.step, record) or _is_measured_now(score.step, before, record)):
-        lines.append(f"validation at step {score.step}: {score}{_losses(record.metrics, score.step)}")
+        lines.append(f"{whose_run(record)}validation at step {score.step}: {score}{_losses(record.metrics, score.step)}")
     general, known_general = record.metrics.adaptation, before.metrics.adaptation if before else None
     if general is not None and general != known_general and before is not None and record.stage is Stage.TRAINING:
-        lines.append(_general(general))
+        lines.append(f"{whose_run(record)}{_general(general)}")
     known_steps = {checkpoint.step for checkpoint in before.checkpoints} if before else set()
     # After a resume the record lists the checkpoints of the run before; they are not news.
     lines += [_checkpoint(checkpoint) for checkpoint in record.checkpoints if _is_new(checkpoint, record, known_steps)]
@@ -54,6 +54,12 @@ def news(before: ProgressRecord | None, record: ProgressRecord) -> list[str]:
 def run_of(record: ProgressRecord) -> str | None:
     """Return which further run of the job a record is of; None for the job's own."""
     return record.progress.run if record.progress is not None else None
+
+
+def whose_run(record: ProgressRecord) -> str:
+    """Return how a figure of a further run begins; empty for the job's own."""
+    run = run_of(record)
+    return "" if run is None else f"{run}: "
 
 
 def stage_line(record: ProgressRecord) -> str:

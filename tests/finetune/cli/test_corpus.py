@@ -56,6 +56,8 @@ class Stopped:
 
     folder: Path
     ends: list[int]
+    while_learned: str
+    """What was printed from the corpus on, before the kill in it."""
     stage_written: list[int]
     """When the report of the corpus had been written, at the kill in the task and at the end."""
     last: str
@@ -72,16 +74,17 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     texts(folder / "general.txt", 20, ("cat", "dog", "tree"))
     section = {"corpus": {"sources": [{"path": "corpus.txt"}], "maxSteps": 200}, "generalEvaluation": [{"path": "general.txt"}]}
     job, out = job_file(folder, **SETTINGS, domainAdaptation=section), folder / "out"
-    ends = [
-        stopped_at(job, out, "adaptation/checkpoints/step-20", signal.SIGTERM)[0],
-        stopped_at(job, out, "adaptation/checkpoints/step-80", signal.SIGKILL)[0],
-        stopped_at(job, out, "checkpoints/step-20", signal.SIGKILL)[0],
+    ended = [
+        stopped_at(job, out, "adaptation/checkpoints/step-20", signal.SIGTERM),
+        stopped_at(job, out, "adaptation/checkpoints/step-80", signal.SIGKILL),
+        stopped_at(job, out, "checkpoints/step-20", signal.SIGKILL),
     ]
     report = out / "adaptation" / "report.json"
     before = report.stat().st_mtime_ns
     again = finetune("run", job, "--output", out)
     assert again.returncode == 0, again.stdout + again.stderr
-    return Stopped(folder, ends, [before, report.stat().st_mtime_ns], again.stdout)
+    ends = [code for code, _ in ended]
+    return Stopped(folder, ends, ended[1][1], [before, report.stat().st_mtime_ns], again.stdout)
 
 
 def test_it_goes_on_where_it_was_and_what_is_done_is_not_done_again(stopped: Stopped) -> None:
@@ -127,12 +130,29 @@ def test_the_report_says_what_the_corpus_brought_and_cost(stopped: Stopped) -> N
     corpus = main["domainAdaptation"]["corpus"]
     assert corpus["report"] == str(stopped.out / "adaptation" / "report.json")
     assert (corpus["steps"], corpus["texts"]) == (200, stage["data"]["train"])
-    found = stage["domainAdaptation"]
+    adapted, found = main["domainAdaptation"], stage["domainAdaptation"]
+    assert set(adapted) == {*found, "corpus"}
     for name in ("domainPerplexity", "generalPerplexity"):
-        assert {side: corpus[name][side] for side in ("before", "after")} == {side: found[name][side] for side in ("before", "after")}
-    assert corpus["domainPerplexity"]["texts"] == "domainAdaptation.corpus"
-    assert corpus["domainPerplexity"]["after"] < 0.7 * corpus["domainPerplexity"]["before"]
-    assert "texts of the domain were learned; base is the model" in " ".join(stopped.last.split())
+        kept = ("before", "after", "curve", "verdict")
+        assert [adapted[name][key] for key in kept] == [found[name][key] for key in kept]
+        assert adapted[name]["curve"]
+    assert adapted["domainPerplexity"]["texts"] == "domainAdaptation.corpus"
+    assert adapted["domainPerplexity"]["after"] < 0.7 * adapted["domainPerplexity"]["before"]
+    said = " ".join(stopped.last.split())
+    assert f"Domain stage: 200 steps on {corpus['texts']} texts. The base figures are from before this stage." in said
+    assert f"General perplexity: {adapted['generalIncreasePercent']:+.1f} %" in said
+
+
+def test_status_and_terminal_have_the_figures_and_warnings_of_the_corpus(stopped: Stopped) -> None:
+    main, stage = read(stopped.out / "report.json"), read(stopped.out / "adaptation" / "report.json")
+    status = read(stopped.out / "status.json")
+    general = stage["domainAdaptation"]["generalPerplexity"]["after"]
+    assert float(status["metrics"]["adaptation"]["generalPerplexity"]) == pytest.approx(general, rel=1e-4)
+    [few] = [warning for warning in stage["warnings"] if "add texts" in warning]
+    assert f"domain corpus: {few}" in main["warnings"]
+    assert f"domain corpus: {few}" in status["warnings"]
+    assert f"warning: domain corpus: {few}" in stopped.while_learned
+    assert "domain corpus: validation at step " in stopped.while_learned
 
 
 def test_a_finished_job_is_left_alone_and_another_corpus_is_refused(stopped: Stopped) -> None:
@@ -168,8 +188,11 @@ def test_an_encoder_fills_in_words_first_and_the_effect_is_shown_for_each_test_s
     ran = finetune("run", job, "--output", tmp_path / "out")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     report = read(tmp_path / "out" / "report.json")
-    learned = report["domainAdaptation"]["corpus"]["domainPseudoPerplexity"]
+    learned = report["domainAdaptation"]["domainPseudoPerplexity"]
     assert learned["after"] < learned["before"]
+    assert (learned["beforeIsGuessing"], learned["verdict"]) == (True, None), "the encoder has no head that fills in words"
+    assert [point["step"] for point in learned["curve"]][-1] == 40
+    assert "are those of guessing" in ran.stdout
     new = report["model"]["newlyInitialized"]
     assert new == ["classifier.bias", "classifier.weight"], "the pooler, which filling in words does not need, is kept"
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName, Score
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, Result, Stage
+from finetune.api.sections import Export
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.examples import chat
@@ -23,7 +25,8 @@ from tests.trainer.reporting.test_effects import measured, right_on
 from trainer.data.datafolder import DataFolder
 from trainer.data.rows import Dataset
 from trainer.data.shards import Shard
-from trainer.driver.attempt import attempt, check, inspect, overseen, run
+from trainer.driver.attempt import Job, attempt, check, inspect, overseen, run
+from trainer.driver.derived import Plan, Planned, derived
 from trainer.driver.exits import exit_of
 from trainer.driver.stopping import SIGNALS, InterruptedRunError, StopRequest
 from trainer.driver.workers import Workers
@@ -378,6 +381,38 @@ def test_one_further_run_is_told_as_one(
     config, published = with_controls(tmp_path, monkeypatch, Trains(**faults))
     config = config.changed(evaluation=config.evaluation.changed(ablations=["weightDecay"]))
     assert attempted(config, published, StopRequest()).endswith(f"the model is trained, measured and written{words}")
+
+
+@dataclass(frozen=True)
+class FindingInputs(CheckedInputs):
+    """Valid inputs of which there is something to say."""
+
+    findings: tuple[str, ...] = ("a row was cut",)
+
+
+@pytest.mark.parametrize("figures_only", [False, True], ids=["what the job begins with", "figures"])
+def test_warnings_of_what_the_job_begins_with_reach_its_record_and_its_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures_only: bool
+) -> None:
+    class Keeps(Trains):
+        def __call__(self, config: TrainConfig, inputs: Any, *rest: object, **options: object) -> None:
+            super().__call__(config, *rest, **options)
+            self.findings = inputs.findings
+
+    trains, published = Keeps(), Published()
+    config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
+    stage = derived(config, "stage", "stage", figures_only=figures_only, export=[Export.ADAPTER])
+    plan = Plan(before=[Planned("stage", lambda *_: stage, {"two rows": "data.train"})])
+    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: FindingInputs())
+    monkeypatch.setattr("trainer.driver.attempt.fit", trains)
+    monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
+    for _ in range(2):  # and where it was finished before
+        Job(plan, published, StopRequest(), StageClock("driver", 0.0), LateWorkers(config)).run(config)  # type: ignore[arg-type]
+        expected = ["a row was cut", *([] if figures_only else ["stage: data.train were cut"])]
+        assert list(trains.findings) == published.fields["warnings"] == expected
+        (tmp_path / "report.json").unlink()
+        shutil.rmtree(tmp_path / "model")
+    assert trains.trained == ["stage", tmp_path.name, tmp_path.name]
 
 
 @pytest.mark.parametrize("fault", [MemoryError("no room"), OSError("the disk is full"), InterruptedRunError("stopped on request")])

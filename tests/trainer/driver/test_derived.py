@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Unpack
 
-from finetune.api.record import Metrics, Stage, TrainingProgress
+from finetune.api.metrics import METRICS, MetricName, Score
+from finetune.api.record import AdaptationFigures, Metrics, Stage, TrainingProgress
 from finetune.api.sections import Export
 from tests.builders import train_config
-from trainer.driver.derived import PartOfRecord, derived
+from trainer.driver.derived import PartOfRecord, Planned, derived
 from trainer.driver.publisher import Source
 from trainer.reporting.messages import RecordUpdate
 
@@ -27,6 +28,10 @@ class Kept:
     def fetch(self, source: Source | None = None) -> None:
         if (source := source or self.source) is not None:
             self.update(**source())
+
+
+SCORE = Score(metric=MetricName.PERPLEXITY, value=9.0, direction=METRICS[MetricName.PERPLEXITY].direction, step=20)
+FIGURES = AdaptationFigures(general_perplexity=20.0)
 
 
 def progress(step: int) -> TrainingProgress:
@@ -72,3 +77,22 @@ def test_stage_and_progress_of_a_further_run_reach_the_record_under_its_name_and
     assert kept.state["stage"] is Stage.TRAINING
     assert {name: kept.state.get(name) for name in ("metrics", "warnings")} == {name: own[name] for name in ("metrics", "warnings")}
     assert not {"resumed_from_step", "checkpoints", "model"} & set(kept.state)
+
+
+def test_what_the_job_begins_with_tells_its_warnings_and_validations() -> None:
+    kept, planned = Kept(), Planned("domain corpus", lambda main, _: main, {"data.train": "domainAdaptation.corpus.sources"})
+    part = PartOfRecord(kept, planned.name, planned.warning)
+    found = Metrics(validated=SCORE, best=SCORE, score=SCORE, adaptation=FIGURES)
+    part.update(warnings=["data.train: two rows were cut"], metrics=found)
+    assert kept.state["warnings"] == ["domain corpus: domainAdaptation.corpus.sources: two rows were cut"]
+    assert kept.state["metrics"] == Metrics(validated=SCORE, adaptation=FIGURES), "the job is not judged by them"
+
+
+def test_a_validation_of_the_attempt_before_is_not_told_again() -> None:
+    kept, planned = Kept(), Planned("domain corpus", lambda main, _: main)
+    part = PartOfRecord(kept, planned.name, planned.warning)
+    part.update(resumed_from_step=20)
+    part.update(metrics=Metrics(validated=SCORE))
+    assert kept.state["metrics"].validated is None
+    part.update(metrics=Metrics(validated=SCORE.model_copy(update={"step": 30})))
+    assert kept.state["metrics"].validated is not None

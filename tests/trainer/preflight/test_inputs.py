@@ -186,6 +186,69 @@ def test_what_does_not_suit_the_model_is_reported_before_any_weight_is_loaded(
     assert refused.value.field == field
 
 
+def of_texts(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Return a job on plain texts, some of them general ones that a budget is measured on."""
+    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": f"the valve {number} is open"}) + "\n" for number in range(40)))
+    (folder / "general.jsonl").write_text("".join(json.dumps({"text": f"the cat {number} is here"}) + "\n" for number in range(9)))
+    section = {"generalEvaluation": [{"path": str(folder / "general.jsonl")}]} | changes.pop("domainAdaptation", {})
+    return {
+        "task": "language-modeling", "data": {"train": [{"path": str(folder / "texts.jsonl")}]}, "training__maxSequenceLength": 32,
+        "domainAdaptation": section, **changes,
+    }  # fmt: skip
+
+
+BUDGET = {"maxGeneralPerplexityIncreasePercent": 10}
+
+
+def test_a_budget_above_a_base_that_guesses_is_refused(folder: Path) -> None:
+    save_encoder(folder / "bare")
+    save_encoder(folder / "masked", "AutoModelForMaskedLM")
+    bare, masked = ({"model": {"path": str(folder / name)}, "method": {"full": {}}} for name in ("bare", "masked"))
+    guesses = "so its base guesses, and its perplexity of general texts is no bound; remove it"
+    with pytest.raises(InputError) as refused:
+        checked(folder, **of_texts(folder, **bare, domainAdaptation=BUDGET))
+    assert str(refused.value) == (
+        "domainAdaptation.maxGeneralPerplexityIncreasePercent: the layers on top of bert are new, because its weights have none;"
+        f" {guesses}, or give a model that was trained to fill in words"
+    )
+    drawn = {"model": {"path": str(folder / "model"), "initialization": "random"}, "method": {"full": {}}}
+    with pytest.raises(InputError, match=rf"IncreasePercent: all weights begin as random numbers \(model.initialization\); {guesses}$"):
+        checked(folder, **of_texts(folder, **drawn, domainAdaptation=BUDGET))
+    for allowed in (of_texts(folder, **masked, domainAdaptation=BUDGET), of_texts(folder, **bare), of_texts(folder, **drawn)):
+        assert not any("is no bound" in finding for finding in checked(folder, **allowed).findings)
+
+
+@pytest.mark.parametrize(
+    ("method", "encoder", "reason"),
+    [
+        ({"lora": {"rank": 2}}, False, None),
+        ({"full": {}}, False, None),
+        ({"full": {}}, True, None),
+        ({"osf": {}}, False, "what OSF has changed is not on a line with its directions"),
+        ({"lora": {"rank": 2, "useDora": True}}, False, "DoRA scales what base and adapter give together"),
+        ({"lora": {"rank": 2}}, True, "the layers on top of the model are trained beside the adapters"),
+    ],
+    ids=["lora", "full", "full encoder", "osf", "dora", "encoder"],
+)
+def test_a_sweep_that_will_be_left_out_is_said_before_training(
+    folder: Path, method: dict[str, Any], encoder: bool, reason: str | None
+) -> None:
+    if encoder:
+        save_encoder(folder / "masked", "AutoModelForMaskedLM")
+    model = {"path": str(folder / ("masked" if encoder else "model"))}
+    for sweep in (None, [0.5]):
+        section = {} if sweep is None else {"sweep": sweep}
+        findings = checked(folder, **of_texts(folder, model=model, method=method, domainAdaptation=section)).findings
+        said = [finding for finding in findings if finding.startswith("domainAdaptation.sweep")]
+        assert said == ([f"domainAdaptation.sweep: left out: {reason}"] if sweep and reason else [])
+
+
+def test_whole_weights_that_no_rank_holds_are_not_swept(folder: Path) -> None:
+    workers = {"workers": {"workers": 2, "deepspeed": {"zeroStage": 3}}}
+    findings = checked(folder, **of_texts(folder, method={"full": {}}, domainAdaptation={"sweep": [0.5]}, **workers)).findings
+    assert "domainAdaptation.sweep: left out: no rank holds whole weights under ZeRO stage 3" in findings
+
+
 def test_another_model_at_the_same_path_is_recognized_by_its_digest(folder: Path) -> None:
     job = train_config(folder)
     inputs = check_inputs(job, data_folder(folder), rehearse_here=True)

@@ -13,6 +13,7 @@ import pytest
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
 from tests.trainer.fixtures.causal import tiny_learner
+from tests.trainer.fixtures.encoders import save_encoder
 from tests.trainer.rank.test_results import run
 from trainer.export import checkpoint_of
 from trainer.rank.adapting import BudgetExceededError
@@ -185,6 +186,24 @@ def test_training_stops_beyond_the_budget_and_the_best_weights_within_it_are_the
     (folder / "bounded" / "report.json").unlink()
     run(config(folder, "bounded", domainAdaptation=section), only_results=True)
     assert report(folder, "bounded")["domainAdaptation"]["chosenStep"] == 2
+
+
+@pytest.mark.parametrize(("kind", "guesses"), [("AutoModel", True), ("AutoModelForMaskedLM", False)], ids=["new head", "kept head"])
+def test_what_an_encoder_whose_head_is_new_found_before_is_told_as_guesses(folder: Path, kind: str, guesses: bool) -> None:
+    name = f"encoder-{kind}"
+    model = save_encoder(folder / name / "base", kind)
+    sent = run(config(folder, f"{name}/out", model={"path": str(model)}, method={"full": {}}))
+    written = report(folder, f"{name}/out")
+    found, adaptation = written["domainAdaptation"], sent.fields["metrics"].adaptation
+    for side in ("general", "domain"):
+        entry = found[f"{side}PseudoPerplexity"]
+        assert entry["beforeIsGuessing"] is guesses
+        assert entry["before"] > 0
+        assert (entry["verdict"] is None) or not guesses
+    assert (found["generalIncreasePercent"] is None) is guesses
+    assert (adaptation.general_increase_percent is None) is guesses
+    assert adaptation.general_pseudo_perplexity == pytest.approx(found["generalPseudoPerplexity"]["after"])
+    assert written["model"]["headIsNew"] is guesses
 
 
 def test_without_validation_rows_the_newest_weights_within_the_budget_are_the_result(folder: Path) -> None:

@@ -67,6 +67,23 @@ def test_an_encoders_figures_are_named_as_what_they_are() -> None:
     assert figures.general_pseudo_perplexity == pytest.approx(math.exp(2.5))
 
 
+def test_beside_a_base_that_guesses_there_is_no_verdict_and_no_increase() -> None:
+    general, domain = (Side(GENERAL, measured(9.0), measured(2.0), guessed=guessed) for guessed in (True, True))
+    known = Side(GENERAL, measured(9.0), measured(2.0))
+    points = [SweepPoint(0.5, {"general": measured(3.0)})]
+    wire, other = (
+        Adapted("Perplexity", {"general": one, "domain": domain}, sweep=points).to_wire() for one in (general, known)
+    )
+    assert (wire["generalPerplexity"]["verdict"], wire["generalPerplexity"]["beforeIsGuessing"]) == (None, True)
+    assert wire["generalPerplexity"]["before"] == pytest.approx(math.exp(9.0))
+    assert (wire["generalIncreasePercent"], wire["generalIncreaseInterval"], wire["sweep"][0]["generalIncreasePercent"]) == (None,) * 3
+    assert (other["generalPerplexity"]["verdict"], other["generalPerplexity"]["beforeIsGuessing"]) == ("better", False)
+    assert other["generalIncreasePercent"] == pytest.approx(100 * (math.exp(-7.0) - 1))
+    figures = adaptation_figures(wire)
+    assert figures is not None
+    assert figures.to_wire() == {"generalPerplexity": pytest.approx(math.exp(2.0))}
+
+
 def test_a_job_that_only_replays_has_no_figures() -> None:
     wire = Adapted("Perplexity", {}, replay={"rows": 3, "share": 0.1, "drawn": 9}).to_wire()
     assert (wire["shift"], wire["sweep"], wire["replay"]["drawn"]) == (None, [], 9)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tests.trainer.evaluation.builders import report
 from trainer.evaluation.metrics.base import Figure
-from trainer.reporting.render import render_table
+from trainer.reporting.render import remarks, render_table
 
 
 def shown(document: dict[str, Any], width: int = 120) -> str:
@@ -167,8 +167,64 @@ def test_general_and_domain_texts_have_rows_and_the_budget_a_line() -> None:
     general, domain = line(text, "General texts").split(), line(text, "Domain texts").split()
     assert general == ["General", "texts", "20.00", "21.00", "20.50–21.50", "▲", "+1.00", "+5", "%", "worse"]
     assert domain == ["Domain", "texts", "40.00", "30.00", "29.00–31.00", "▼", "-10.00", "-25", "%", "better"]
-    assert "General texts: +5.0 % [+2.5, +7.5]; budget 10 %, kept, training ended at step 30," in text
-    assert "0.50 of the way from base to tuned: general perplexity 20.40" in text
+    flat = " ".join(text.split())
+    rise = "General perplexity: +5.0 % [+2.5, +7.5], within the budget of 10 %;"
+    assert f"{rise} training stopped at step 30, exported weights: step 20" in flat
+    assert "Interpolated weights, 50 % tuned: general perplexity 20.40, domain perplexity 33.00" in flat
+    assert "guessing" not in flat
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({"budgetPercent": None, "withinBudget": None, "exceededAtStep": None}, " [+2.5, +7.5]; exported weights: step 20"),
+        ({"withinBudget": False, "exceededAtStep": None}, ", over the budget of 10 %; exported weights: step 20"),
+        ({"exceededAtStep": 40}, "budget of 10 %; exceeded at the last step (40), exported weights: step 20"),
+        ({"corpus": {"steps": 30, "totalSteps": 40, "texts": 9}},
+         "budget of 10 %; training stopped at step 30, weights after the domain stage: step 20"),
+    ],
+    ids=["no budget", "over it", "over it at the last step", "of a corpus"],
+)  # fmt: skip
+def test_the_line_on_general_texts_says_what_the_budget_did(changes: dict[str, Any], ends: str) -> None:
+    document = report() | {"domainAdaptation": ADAPTED | changes}
+    document["training"]["totalSteps"] = 40
+    [line] = [line for line in remarks(document) if line.startswith("General perplexity: +5.0 %")]
+    assert line.endswith(ends)
+
+
+def test_a_job_with_a_corpus_has_the_rows_and_lines_of_any_other() -> None:
+    corpus = {"report": "", "texts": 1200, "steps": 30, "totalSteps": 40, "seconds": 1.0, "measuredStep": 20}
+    text = shown(report() | {"domainAdaptation": ADAPTED | {"corpus": corpus}})
+    assert " 20.00 21.00 " in " ".join(line(text, "General texts").split())
+    assert " 40.00 30.00 " in " ".join(line(text, "Domain texts").split())
+    assert "Domain stage: 30 steps on 1,200 texts." in text
+    assert "Interpolated weights, 50 % tuned:" in text
+
+
+def test_figures_of_a_base_that_guesses_have_no_verdict_and_no_change() -> None:
+    sides = {name: ADAPTED[name] | {"beforeIsGuessing": True, "verdict": None} for name in ("generalPerplexity", "domainPerplexity")}  # type: ignore[operator]
+    document = report() | {"domainAdaptation": ADAPTED | sides | {"generalIncreasePercent": None, "generalIncreaseInterval": None}}
+    text = " ".join(shown(document).split())
+    assert "General texts (lower is better) 20.00 21.00 20.50–21.50 Domain texts" in text
+    assert "figures of texts are those of guessing, so they do not show what was learned or forgotten." in text
+    assert "General perplexity: " not in text
+
+
+def test_the_likelihood_of_test_rows_has_no_verdict_beside_a_head_that_guesses() -> None:
+    document = report() | {"domainAdaptation": None}
+    document["change"]["perplexity"]["verdict"] = "better"
+    assert "better" in line(shown(document), "Perplexity")
+    document["model"]["headIsNew"] = True
+    text = shown(document)
+    assert not {"better", "▼"} & set(line(text, "Perplexity").split())
+    assert "are those of guessing" in text
+
+
+def test_answers_are_not_called_texts_of_the_domain() -> None:
+    adapted = ADAPTED | {"domainPerplexity": ADAPTED["domainPerplexity"] | {"texts": "data.test"}}  # type: ignore[operator]
+    assert "Interpolated weights, 50 % tuned: general perplexity 20.40, perplexity of the test rows 33.00" in remarks(
+        report() | {"domainAdaptation": adapted}
+    )
 
 
 def test_test_rows_that_are_the_domain_have_no_second_row() -> None:

@@ -104,6 +104,11 @@ def test_a_further_run_is_named_with_each_of_its_stages_and_has_no_loss_of_the_j
     assert news(before, reading) == ["ablation dropout: reading rows and tokenizing them"]
     assert news(reading, training) == ["ablation dropout: training"]
     writing = training.model_copy(update={"stage": Stage.EXPORTING})
+    measured = training.model_copy(update={"metrics": GENERAL.model_copy(update={"validated": validated(4, 8.5).validated})})
+    assert news(training, measured) == [
+        "ablation dropout: validation at step 4: perplexity 8.50",
+        "ablation dropout: general texts: perplexity 21.23 (+4.3 % of the base model), within the budget",
+    ]
     assert news(training, writing) == ["ablation dropout: writing the results"], "a control run keeps no model"
     assert news(training, training) == []
     assert news(training, own) == ["training"], "the same stage of another run"
