@@ -82,7 +82,9 @@ class Method(WireModel):
 
     lora: LoraMethod | None = Field(None, description="Low-rank adapters.")
     full: FullMethod | None = Field(None, description="All weights.")
-    osf: OsfMethod | None = Field(None, description="Orthogonal subspace fine-tuning: trains the smallest singular directions of each matrix and keeps the largest.")
+    osf: OsfMethod | None = Field(
+        None, description="Orthogonal subspace fine-tuning: trains the smallest singular directions of each matrix and keeps the largest."
+    )
 
     rules = (exactly_one("lora", "full", "osf", what="method"),)
 
@@ -139,8 +141,8 @@ class Training(WireModel):
     )
     group_by_length: bool = Field(
         False,
-        description="Draw rows of similar length for each step, among 50 batches of random rows, so that padding hardly costs time. The order"
-        " of the steps is random. Steps are then less alike than those of random rows. Packed rows have no padding to save.",
+        description="Draw rows of similar length for each step, among 50 batches of random rows, so that padding hardly costs time. The"
+        " order of the steps is random. Steps are then less alike than those of random rows. Packed rows have no padding to save.",
     )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(2e-4, description="Peak learning rate.")
     scheduler: Scheduler = Field(

@@ -168,7 +168,8 @@ class FineTuneJobSpec(WireModel):
     continue_from: ContinueFrom | None = Field(
         None,
         description="Continue another job from its last checkpoint and optimizer state; epochs or maxSteps must exceed that job's. Task,"
-        " model, data, method and all else but the length of training, evaluation and checkpoints must be that job's. The learning rate follows the schedule of the new length.",
+        " model, data, method and all else but the length of training, evaluation and checkpoints must be that job's. The"
+        " learning rate follows the schedule of the new length.",
     )
     run_policy: RunPolicy | None = Field(None, description="How the controller runs the job.")
 

@@ -119,7 +119,8 @@ def _without_adaptation(config: TrainConfig, _: Mapping[str, Any]) -> dict[str, 
 PARTS = {
     Ablation.AUGMENTATION: Part("the job has no augmentation to leave out", _augmentation, _without_augmentation),
     Ablation.WEIGHT_DECAY: Part(
-        "the job has no weight decay to leave out", _decay, lambda config, _: {"regularization": config.regularization.changed(weight_decay=0.0)}
+        "the job has no weight decay to leave out", _decay,
+        lambda config, _: {"regularization": config.regularization.changed(weight_decay=0.0)},
     ),
     Ablation.PRETRAINING: Part(
         "this ablation needs method.full without freeze and a pre-trained model", _pretraining,

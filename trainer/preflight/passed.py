@@ -43,7 +43,8 @@ class Passed:
         sections = (config.method, config.training, config.regularization, config.workers)
         parts = [
             sys.version, [version(name) for name in LIBRARIES], digest_of_code(Path(trainer.__file__).parent, ROOMS), config.task,
-            [section.to_wire() for section in sections], config.adaptation is not None and bool(config.adaptation.sweep), (folder / "config.json").read_text(encoding="utf-8"),
+            [section.to_wire() for section in sections], config.adaptation is not None and bool(config.adaptation.sweep),
+            (folder / "config.json").read_text(encoding="utf-8"),
         ]  # fmt: skip
         return cls(cache_directory() / "rehearsals" / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32])
 

@@ -51,9 +51,7 @@ def _in_names_of_the_job(found: Any) -> Any:
     """Return an entry in which what that run calls its training, validation and test rows are texts of the corpus."""
     if not isinstance(found, Mapping):
         return found
-    return {
-        key: CORPUS if key in NAMED and str(value).startswith("data.") else _in_names_of_the_job(value) for key, value in found.items()
-    }
+    return {key: CORPUS if key in NAMED and str(value).startswith("data.") else _in_names_of_the_job(value) for key, value in found.items()}
 
 
 def _of_test_rows(report: Mapping[str, Any]) -> dict[str, Any]:

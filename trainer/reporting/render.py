@@ -116,7 +116,9 @@ def text_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(_rise(adapted, adapted.get("corpus") or report.get("training") or {}))
     # Of other tasks than language-modeling the test rows are answers, which say what was learned and are no texts of the domain.
     named = {
-        key: f"{TEXT_HEADINGS[key].removeprefix('Domain ')} of the test rows" if side["texts"] == "data.test" else TEXT_HEADINGS[key].lower()
+        key: f"{TEXT_HEADINGS[key].removeprefix('Domain ')} of the test rows"
+        if side["texts"] == "data.test"
+        else TEXT_HEADINGS[key].lower()
         for key, side in sides.items()
     }
     for point in adapted["sweep"]:

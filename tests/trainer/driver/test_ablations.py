@@ -93,7 +93,9 @@ def test_without_pretraining_all_weights_begin_at_random() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"method": {"full": {"freeze": {"embeddings": True}}}}], ids=["adapters", "frozen weights"])
 def test_random_weights_that_are_not_trained_are_no_control(changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"^evaluation\.ablations\[0\]: this ablation needs method\.full without freeze and a pre-trained model; remove"):
+    with pytest.raises(
+        InputError, match=r"^evaluation\.ablations\[0\]: this ablation needs method\.full without freeze and a pre-trained model; remove"
+    ):
         controls("pretraining", **changes)
 
 

@@ -375,9 +375,7 @@ def test_a_control_run_that_diverges_costs_its_own_figures_alone(
     [({}, ", and 1 further run"), ({"weightDecay": TrainingDivergedError("loss nan")}, ", and 1 further run, which failed")],
     ids=["done", "failed"],
 )
-def test_one_further_run_is_told_as_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exception], words: str
-) -> None:
+def test_one_further_run_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exception], words: str) -> None:
     config, published = with_controls(tmp_path, monkeypatch, Trains(**faults))
     config = config.changed(evaluation=config.evaluation.changed(ablations=["weightDecay"]))
     assert attempted(config, published, StopRequest()).endswith(f"the model is trained, measured and written{words}")

@@ -86,9 +86,7 @@ def test_without_domain_adaptation_the_task_begins_with_the_untouched_model() ->
     section = planned.configure(main, {OWN: Done(main, {})}).adaptation
     assert section is not None
     assert section.to_wire() == {"generalEvaluation": [{"path": "/general"}]}
-    with pytest.raises(
-        InputError, match=r"^evaluation\.ablations\[0\]: the job has neither corpus nor replay; remove domainAda"
-    ):
+    with pytest.raises(InputError, match=r"^evaluation\.ablations\[0\]: the job has neither corpus nor replay; remove domainAda"):
         ablation_plan(train_config(evaluation__ablations=["domainAdaptation"]))
 
 

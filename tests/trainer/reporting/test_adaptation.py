@@ -71,9 +71,7 @@ def test_beside_a_base_that_guesses_there_is_no_verdict_and_no_increase() -> Non
     general, domain = (Side(GENERAL, measured(9.0), measured(2.0), guessed=guessed) for guessed in (True, True))
     known = Side(GENERAL, measured(9.0), measured(2.0))
     points = [SweepPoint(0.5, {"general": measured(3.0)})]
-    wire, other = (
-        Adapted("Perplexity", {"general": one, "domain": domain}, sweep=points).to_wire() for one in (general, known)
-    )
+    wire, other = (Adapted("Perplexity", {"general": one, "domain": domain}, sweep=points).to_wire() for one in (general, known))
     assert (wire["generalPerplexity"]["verdict"], wire["generalPerplexity"]["beforeIsGuessing"]) == (None, True)
     assert wire["generalPerplexity"]["before"] == pytest.approx(math.exp(9.0))
     assert (wire["generalIncreasePercent"], wire["generalIncreaseInterval"], wire["sweep"][0]["generalIncreasePercent"]) == (None,) * 3
