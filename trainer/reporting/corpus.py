@@ -11,7 +11,7 @@ from finetune.api.adaptation import CORPUS
 from finetune.api.metrics import MetricName
 from finetune.api.sources import Initialization
 
-EMPTY = {
+EMPTY: dict[str, Any] = {
     "budgetPercent": None, "withinBudget": None, "chosenStep": None, "exceededAtStep": None, "shift": None, "sweep": [], "replay": None,
 }  # fmt: skip
 """What a report says of domain adaptation without texts to measure."""

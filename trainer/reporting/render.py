@@ -63,7 +63,7 @@ def metrics_table(report: Mapping[str, Any]) -> Table:
         change: tuple[str | Text, str | Text] = ("", "") if guessed else _change(base["value"], tuned, facts, verdict)
         table.add_row(
             facts.heading + (" (lower is better)" if facts.lower_is_better and not judged else ""),
-            *figures, Text(certainty), *change, Text(SHORT.get(verdict or "", "")),
+            *figures, Text(certainty), *change, Text(SHORT[Verdict(verdict)] if verdict else ""),
         )  # fmt: skip
         if name == report.get("judgedBy"):
             for row in source_rows(report, facts, unchanged=bool(before)):
