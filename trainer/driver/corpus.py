@@ -33,6 +33,8 @@ FIELDS = {
     "data.train": f"{CORPUS}.sources",
     "data.validationFraction": f"{CORPUS}.validationFraction",
     "data.testFraction": f"{CORPUS}.testFraction",
+    "data.validation": f"{CORPUS} (validation)",
+    "data.test": f"{CORPUS} (test)",
 }
 """What a run that learns texts calls the parts of the corpus, and what they are called in the job."""
 

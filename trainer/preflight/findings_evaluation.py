@@ -152,7 +152,9 @@ def stopping_findings(dataset: Dataset, tokenizer: Any, task: Task[Any], config:
 def idle_findings(route: Route, dataset: Dataset, config: TrainConfig, names: Sequence[MetricName]) -> list[str]:
     """Find evaluation settings that have no effect."""
     evaluation, findings = config.evaluation, []
-    if evaluation.every_steps is not None and not (dataset.validation or dataset.general or dataset.domain):
+    # The stage of a corpus is validated at the same interval.
+    measured = dataset.validation or dataset.general or dataset.domain or (config.domain_adaptation and config.domain_adaptation.corpus)
+    if evaluation.every_steps is not None and not measured:
         findings.append("evaluation.everySteps: without effect, there are no validation rows; give data.validationFraction")
     if evaluation.generation is not None and not route.generates:
         findings.append(f"evaluation.generation: without effect, no answers are generated for task {config.task.value}")

@@ -71,6 +71,10 @@ def test_the_task_begins_with_what_the_corpus_made() -> None:
     assert adapted is not None
     assert adapted.path == "/nowhere/out/adaptation/model/merged"
     assert stage_of(begin_adapted(main)).model == main.model, "the corpus is learned by the model as it was named"
+    warning = plan.before[1].warning("data.test: only 7 rows; set data.testFraction to more")
+    assert warning == ("domain corpus: domainAdaptation.corpus (test): only 7 rows; set domainAdaptation.corpus.testFraction to more"), (
+        "the job has test rows of its own"
+    )
     assert [planned.name for planned in with_corpus(job(data__testFraction=None), Plan()).before] == ["domain corpus"], "nothing to measure"
     assert with_corpus(train_config(), Plan()) == Plan()
 

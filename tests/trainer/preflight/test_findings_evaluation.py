@@ -201,3 +201,11 @@ def test_an_interval_at_which_plain_texts_are_measured_has_an_effect(tokenizer: 
     settings = train_config(task="language-modeling", evaluation={"everySteps": 5})
     given = replace(dataset(texts, [], texts), **{side: texts})
     assert evaluation_findings(causal_task(settings), given, tokenizer, settings, ModelLimits()) == []
+
+
+def test_an_interval_at_which_the_stage_of_a_corpus_is_validated_has_an_effect(tokenizer: Any) -> None:
+    rows, corpus = asked([SENTENCE] * 5), {"sources": [{"path": "/texts"}], "maxSteps": 9}
+    for section in ({"corpus": corpus}, {"replay": {"sources": [{"path": "/rows"}]}}):
+        settings = train_config(evaluation={"everySteps": 5}, domainAdaptation=section)
+        findings = evaluation_findings(causal_task(settings), dataset(rows, [], rows), tokenizer, settings, ModelLimits())
+        assert any(finding.startswith("evaluation.everySteps: without effect") for finding in findings) is ("corpus" not in section)
