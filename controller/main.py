@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from controller.job.reconciler import Reconciler
-from controller.kinds import FINE_TUNE_JOBS
+from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
 from controller.runtime.connectivity import Connectivity, ObservedTransport
@@ -21,10 +21,10 @@ from controller.runtime.events import EventRecorder
 from controller.runtime.health import HealthServer
 from controller.runtime.logs import set_up_logging
 from controller.runtime.metrics import Metrics
-from controller.runtime.reflector import Reflector
-from controller.runtime.store import StoreState
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, Resource
+from controller.runtime.store import Store, StoreState
 from controller.runtime.transport import Transport
-from controller.runtime.workers import Reconcile, Workers
+from controller.runtime.workers import Workers
 from controller.runtime.workqueue import WorkQueue
 from controller.settings import Settings, SettingsError, load_settings
 from controller.stores import Stores
@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 NAME = "finetune-operator"
 """Field manager, reporter of events, user agent."""
 METRICS_PREFIX = "finetune_controller"
+ESSENTIAL = (FINE_TUNE_JOBS, RAY_JOBS, PODS, CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS)
+"""What every decision needs to know."""
+LACKING_POLL_SECONDS = 10.0
+"""Where a namespace's own rights are incomplete; that they come is seen by the caches only."""
 DRAIN_SECONDS = 5.0
 """For work in progress at SIGTERM: enough for several requests, and well within the 30 s that a pod has."""
 
@@ -61,26 +65,37 @@ class Controller:
         )
         self.metrics.leader.set_function(lambda: float(self.elector.leading()))
         client = Client(FencedTransport(transport, self.elector.leading), field_manager=NAME)
-        self.reflectors: list[Reflector] = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespace=settings.namespace)
+        self.reflectors = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespaces=settings.namespaces)
         # No decision is wrong without the others: the controller also works with a role of an older release, which lacks them.
-        stores = self.stores
-        needed = (stores.jobs, stores.ray_jobs, stores.pods, stores.progress, stores.claims)
-        self._essential = [each for each in self.reflectors if any(each.store is store for store in needed)]
+        self._essential = [each for each in self.reflectors if each.resource in ESSENTIAL]
         for each in self.reflectors:
             self.connectivity.on_recovery(each.reconnect)
         self.connectivity.on_recovery(self.queue.hurry)
         recorder = EventRecorder(client, NAME, self.elector.identity)
-        self._reconcile: Reconcile = Reconciler(self.stores, client, settings, recorder, monotonic=clock).reconcile
+        self._reconciler = Reconciler(self.stores, client, settings, recorder, monotonic=clock)
 
     def not_ready(self) -> list[str]:
         """Return which caches are not complete yet. A replica that waits for the lease is ready: it could take over.
 
         Without KubeRay the jobs still get a status that says so; without the definition of FineTuneJob there is nothing to do.
         """
-        problems = [f"{each.resource}: not listed yet" for each in self._essential if each.store.state is StoreState.SYNCING]
+        problems = [f"{resource}: not listed yet" for resource, store in self._needed() if store.state is StoreState.SYNCING]
         if self.stores.jobs.state is StoreState.ABSENT:
             problems.append(f"{FINE_TUNE_JOBS}: the cluster does not serve it; install the CustomResourceDefinition")
         return problems
+
+    def _needed(self) -> list[tuple[Resource, Store]]:
+        stores = self.stores
+        return list(zip(ESSENTIAL, (stores.jobs, stores.ray_jobs, stores.pods, stores.progress, stores.claims), strict=True))
+
+    async def _reconcile(self, key: str) -> float | None:
+        """Reconcile a job once everything in its namespace is known: part of it may not be listed there, or not yet."""
+        namespace = key.partition("/")[0]
+        lacking = [each for each in self._essential if each.namespace == namespace and each.store.state is StoreState.SYNCING]
+        if lacking:
+            log.debug("not all of the namespace is listed", extra={"key": key, "resources": [str(each.resource) for each in lacking]})
+            return LACKING_POLL_SECONDS
+        return await self._reconciler.reconcile(key)
 
     def not_live(self) -> list[str]:
         """Return which reflectors hang."""
@@ -109,8 +124,8 @@ class Controller:
 
     async def _lead(self) -> None:
         """Wait for caches and lease, work while the lease lasts, and start over when it is lost."""
-        for each in self._essential:
-            await each.store.wait_until_known()
+        for _, store in self._needed():
+            await store.wait_until_known()
         while not self.queue.closed:
             await self.elector.acquire()
             self.queue.hurry()

@@ -76,9 +76,21 @@ def _reasons(held: Iterable[Right]) -> str:
     return "".join(f"# {line}\n" for reason in reasons for line in textwrap.wrap(reason, COMMENT_WIDTH))
 
 
+IN_NAMESPACES = tuple(right for right in RIGHTS if right.resource.namespaced)
+ON_CLUSTER = tuple(right for right in RIGHTS if not right.resource.namespaced)
+"""What no Role can grant."""
+
+
 def chart_text() -> str:
-    """Return the rules as a named template, which rbac.yaml puts into a Role or a ClusterRole."""
-    return f'{{{{- /* {HEADER} */ -}}}}\n{{{{- define "finetune-operator.rules" -}}}}\n{rules(RIGHTS)}{{{{- end -}}}}\n'
+    """Return the rules as named templates, which rbac.yaml puts into a ClusterRole, or into Roles of the watched namespaces."""
+    parts = {"rules": IN_NAMESPACES, "clusterRules": ON_CLUSTER}
+    defined = [f'{{{{- define "finetune-operator.{name}" -}}}}\n{rules(part)}{{{{- end -}}}}\n' for name, part in parts.items()]
+    return f"{{{{- /* {HEADER} */ -}}}}\n{''.join(defined)}"
+
+
+def all_rules() -> str:
+    """Return the rules of an account that works in all namespaces."""
+    return rules(IN_NAMESPACES) + rules(ON_CLUSTER)
 
 
 def manifest_text() -> str:
@@ -92,7 +104,7 @@ def manifest_text() -> str:
         "  labels:\n"
         + "".join(f"    {name}: {value}\n" for name, value in _labels().items())
         + "rules:\n"
-        + textwrap.indent(rules(RIGHTS), "  ")
+        + textwrap.indent(all_rules(), "  ")
     )
 
 
@@ -126,7 +138,7 @@ def copies() -> dict[Path, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print, write or check the rules; returns the exit code."""
     description = "The rights of the controller's account."
-    return run_generator("controller.rights", description, lambda root: copies(), lambda: rules(RIGHTS), arguments)
+    return run_generator("controller.rights", description, lambda root: copies(), all_rules, arguments)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from controller.joblimits import JobLimits, Most, Patterns, blank_is_none, from_list
 from controller.runtime.elector import LONGEST_DURATION_SECONDS
 from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 
@@ -36,20 +37,13 @@ def _from_json(value: Any) -> Any:
         raise ValueError(f'is not a JSON object such as {{"HF_ENDPOINT": "https://…"}}: {error}') from error
 
 
-def _from_list(value: Any) -> Any:
-    return tuple(part for part in (piece.strip() for piece in value.split(",")) if part) if isinstance(value, str) else value
-
-
-def _blank_is_none(value: Any) -> Any:
-    return None if value == "" else value
-
-
-PATTERN = re.compile(r"[-A-Za-z0-9._/*]+")
-"""A name, in which * matches any text."""
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_from_list)]
+NAMESPACES_MAX = 64
+"""Nine watches are open for each; for more, watch all."""
+NamespaceName = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+GPU_RESOURCE = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
 Cpu = Annotated[str, Field(pattern=CPU_QUANTITY)]
 Memory = Annotated[str, Field(pattern=MEMORY_QUANTITY)]
-OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
+OptionalText = Annotated[str | None, BeforeValidator(blank_is_none)]
 
 
 class SettingsError(Exception):
@@ -61,12 +55,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
 
-    namespace: OptionalText = Field(None, alias="FINETUNE_NAMESPACE", description="Watch this namespace only; without it, all.")
+    namespaces: Annotated[tuple[NamespaceName, ...], BeforeValidator(from_list), Field(max_length=NAMESPACES_MAX)] = Field(
+        (), alias="FINETUNE_NAMESPACES", description="Watch these namespaces only, separated by commas; without it, all."
+    )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(32, alias="FINETUNE_WORKERS", description="Jobs reconciled at the same time.")
     resync_seconds: Annotated[float, Field(ge=1)] = Field(
         600.0, alias="FINETUNE_RESYNC_SECONDS", description="Every job is looked at this often."
     )
-    kubeconfig: Annotated[Path | None, BeforeValidator(_blank_is_none)] = Field(
+    kubeconfig: Annotated[Path | None, BeforeValidator(blank_is_none)] = Field(
         None, alias="KUBECONFIG", description="File with the cluster's address and credentials; without it, those of the pod."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -97,7 +93,7 @@ class Settings(BaseModel):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         "IfNotPresent", alias="TRAINER_IMAGE_PULL_POLICY", description="As in a pod."
     )
-    image_pull_secrets: Annotated[tuple[str, ...], BeforeValidator(_from_list)] = Field(
+    image_pull_secrets: Annotated[tuple[str, ...], BeforeValidator(from_list)] = Field(
         (), alias="TRAINER_IMAGE_PULL_SECRETS", description="Names of Secrets in the job's namespace, separated by commas."
     )
     trainer_env: Annotated[dict[str, str], BeforeValidator(_from_json)] = Field(
@@ -105,6 +101,9 @@ class Settings(BaseModel):
     )
     ray_version: str = Field(
         "2.60.0", alias="RAY_VERSION", pattern=r"^\d+\.\d+\.\d+$", description="Version of Ray in the trainer's image."
+    )
+    gpu_resource: Annotated[str, Field(max_length=317, pattern=GPU_RESOURCE)] = Field(
+        "nvidia.com/gpu", alias="GPU_RESOURCE", description="Resource that resources.gpus asks for, as the device plugin names it."
     )
     head_cpu: Cpu = Field("300m", alias="HEAD_CPU", description="CPU request of the Ray head.")
     head_memory: Memory = Field("4Gi", alias="HEAD_MEMORY", description="Memory request and limit of the Ray head.")
@@ -122,6 +121,14 @@ class Settings(BaseModel):
     allowed_token_secrets: Patterns = Field(
         ("*",), alias="ALLOWED_TOKEN_SECRETS", description="Secrets that jobs may name in model.tokenSecret, by patterns as hf-*"
     )
+    allowed_models: Patterns = Field(
+        ("*",), alias="ALLOWED_MODELS", description="Models that jobs may name, by patterns as org/*, claim:NAME/* for those on a claim"
+    )
+    max_workers: Most = Field(None, alias="MAX_WORKERS", description="Most workers of a job.")
+    max_gpus: Most = Field(None, alias="MAX_GPUS", description="Most GPUs of a job, of all its workers together.")
+    namespace_limits: Annotated[dict[NamespaceName, JobLimits], BeforeValidator(_from_json)] = Field(
+        {}, alias="NAMESPACE_LIMITS", description='What jobs of some namespaces may ask for instead: {"team-a": {"maxGpus": 8}}.'
+    )
 
     driver_policy: OptionalText = Field(
         None,
@@ -129,13 +136,10 @@ class Settings(BaseModel):
         description="ValidatingAdmissionPolicy that limits drivers, which then share an account; without it each attempt has its own.",
     )
 
-    @field_validator("allowed_priority_classes", "allowed_toleration_keys", "allowed_token_secrets")
+    @field_validator("namespaces")
     @classmethod
-    def _only_stars(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        wrong = [pattern for pattern in value if not PATTERN.fullmatch(pattern)]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)}: write names, in which only * matches any text")
-        return value
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
 
     @field_validator("trainer_env")
     @classmethod
@@ -159,6 +163,11 @@ class Settings(BaseModel):
                 "FINETUNE_LEASE_DURATION_SECONDS: otherwise a leader keeps working after its lease has expired"
             )
         return self
+
+    def limits_in(self, namespace: str) -> JobLimits:
+        """Return what the jobs of a namespace may ask for."""
+        own = JobLimits(**{name: getattr(self, name) for name in JobLimits.model_fields})
+        return own.but(self.namespace_limits.get(namespace))
 
     @property
     def election_namespace(self) -> str:

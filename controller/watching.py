@@ -4,7 +4,8 @@ A job's key goes into the queue when the job or anything with its label changes,
 deleted, and when a quota gets room for what it has refused the job. Tests: tests/controller/test_watching.py.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from controller.job.objects.form import SHARED_ACCOUNT
 from controller.job.quotas import Refusal
@@ -34,7 +35,7 @@ from controller.runtime.resources import (
     object_key,
 )
 from controller.runtime.rights import rights
-from controller.runtime.store import Change, Store, StoreState
+from controller.runtime.store import Change, Filled, Store, StoreState
 from controller.stores import CLAIM_INDEX, EARLIER_INDEX, QUOTA_INDEX, Stores, earlier_jobs_of, owner_of, quota_words
 
 CONFIG_MAPS_PER_PAGE = 50
@@ -109,9 +110,12 @@ def _keys(jobs: Iterable[KubeObject]) -> list[str]:
 
 
 def build_reflectors(
-    stores: Stores, client: Client, metrics: Metrics, enqueue: Enqueue, *, namespace: str | None = None, timings: Timings = Timings()
+    stores: Stores, client: Client, metrics: Metrics, enqueue: Enqueue, *, namespaces: Sequence[str] = (), timings: Timings = Timings()
 ) -> list[Reflector]:
-    """Return one reflector per store of `stores`; they call `enqueue` with the keys of the jobs to reconcile."""
+    """Return one reflector per store of `stores`, or per store and namespace where only some namespaces are watched.
+
+    They call `enqueue` with the keys of the jobs to reconcile.
+    """
 
     def on_job(change: Change) -> None:
         for key in keys_of_job(stores, change):
@@ -133,11 +137,12 @@ def build_reflectors(
         for key in keys_of_quota(stores, change):
             enqueue(key)
 
-    def on_ray_state(state: StoreState) -> None:
-        # KubeRay was installed or removed, which concerns every job.
-        keys = stores.jobs.keys()
-        for key in keys:
-            enqueue(key)
+    def wake(namespace: str | None) -> Callable[[StoreState], None]:
+        def on_state(state: StoreState) -> None:
+            for key in [key for key in stores.jobs.keys() if namespace is None or key.startswith(f"{namespace}/")]:  # noqa: SIM118 - no mapping
+                enqueue(key)
+
+        return on_state
 
     def reflect(
         resource: Resource,
@@ -145,25 +150,28 @@ def build_reflectors(
         on_change: Callable[[Change], None],
         selection: Selection,
         project: Project,
-        on_state: Callable[[StoreState], None] = lambda state: None,
         page_limit: int = PAGE_LIMIT,
-    ) -> Reflector:
-        return Reflector(
-            client, resource, store, metrics,
-            on_change=on_change, on_state=on_state, selection=selection, project=project, timings=timings, page_limit=page_limit,
-        )  # fmt: skip
+    ) -> Iterator[Reflector]:
+        parts: list[tuple[Filled, Selection]] = [(store.part(each), replace(selection, namespace=each)) for each in namespaces]
+        for filled, selected in parts or [(store, selection)]:
+            # KubeRay was installed or removed, or the last that a namespace lacked may be listed.
+            on_state = wake(selected.namespace) if resource is RAY_JOBS or selected.namespace else lambda state: None
+            yield Reflector(
+                client, resource, filled, metrics,
+                on_change=on_change, on_state=on_state, selection=selected, project=project, timings=timings, page_limit=page_limit,
+            )  # fmt: skip
 
-    everything = Selection(namespace)
-    ours = Selection(namespace, label_selector=JOB_LABEL)
-    names_of_ours = Selection(namespace, label_selector=JOB_LABEL, metadata_only=True)
+    everything = Selection()
+    ours = Selection(label_selector=JOB_LABEL)
+    names_of_ours = Selection(label_selector=JOB_LABEL, metadata_only=True)
     return [
-        reflect(FINE_TUNE_JOBS, stores.jobs, on_job, everything, kept_of_job, page_limit=JOBS_PER_PAGE),
-        reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, on_ray_state, RAY_JOBS_PER_PAGE),
-        reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
-        reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map, page_limit=CONFIG_MAPS_PER_PAGE),
-        reflect(SERVICE_ACCOUNTS, stores.service_accounts, on_right, names_of_ours, kept_of_support),
-        reflect(ROLES, stores.roles, on_right, names_of_ours, kept_of_support),
-        reflect(ROLE_BINDINGS, stores.role_bindings, on_right, names_of_ours, kept_of_support),
-        reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(namespace, metadata_only=True), kept_of_claim),
-        reflect(RESOURCE_QUOTAS, stores.quotas, on_quota, everything, kept_of_quota),
+        *reflect(FINE_TUNE_JOBS, stores.jobs, on_job, everything, kept_of_job, JOBS_PER_PAGE),
+        *reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, RAY_JOBS_PER_PAGE),
+        *reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
+        *reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map, CONFIG_MAPS_PER_PAGE),
+        *reflect(SERVICE_ACCOUNTS, stores.service_accounts, on_right, names_of_ours, kept_of_support),
+        *reflect(ROLES, stores.roles, on_right, names_of_ours, kept_of_support),
+        *reflect(ROLE_BINDINGS, stores.role_bindings, on_right, names_of_ours, kept_of_support),
+        *reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(metadata_only=True), kept_of_claim),
+        *reflect(RESOURCE_QUOTAS, stores.quotas, on_quota, everything, kept_of_quota),
     ]

@@ -1,4 +1,4 @@
-"""What the administrator lets a job ask for: priority classes, tolerations and the Secret with the token of the hub.
+"""What the administrator lets a job ask for: models, workers, GPUs, priority classes, tolerations, the Secret with the token of the hub.
 
 KubeRay creates a job's pods, not the job's author, so the policies for the author's own pods do not apply to them: the
 controller's rights must not become those of everybody who may create a job. Pure. Test: tests/controller/job/test_limits.py.
@@ -17,8 +17,15 @@ RESERVED_TAINTS = ("node.kubernetes.io/", "node-role.kubernetes.io/", "node.clou
 RESERVED_SECRETS = ("sh.helm.release.",)
 
 
+CLAIM = "claim:"
+"""Before the name of a claim and the folder on it, where a model is not from the hub."""
+
+
 class Limits(Protocol):
-    """Patterns of the names that jobs may use; `*` matches any text, but not what Kubernetes reserves for itself."""
+    """Patterns of the names that jobs may use, and numbers for each job.
+
+    `*` matches any text, but not what Kubernetes reserves for itself.
+    """
 
     @property
     def allowed_priority_classes(self) -> Sequence[str]:
@@ -31,6 +38,18 @@ class Limits(Protocol):
     @property
     def allowed_token_secrets(self) -> Sequence[str]:
         """For model.tokenSecret.name."""
+
+    @property
+    def allowed_models(self) -> Sequence[str]:
+        """For every model that a job names: by its name on the hub, or as `claim:CLAIM/FOLDER`."""
+
+    @property
+    def max_workers(self) -> int | None:
+        """For distributed.workers; None for no limit."""
+
+    @property
+    def max_gpus(self) -> int | None:
+        """For the GPUs of all workers together."""
 
 
 def refusals(spec: FineTuneJobSpec, limits: Limits) -> tuple[str, ...]:
@@ -54,6 +73,28 @@ def _refusals(spec: FineTuneJobSpec, limits: Limits) -> Iterator[str]:
             yield _words(f"{field}.key", toleration.key, allowed, RESERVED_TAINTS, "taints")
     if secret is not None and not allows(limits.allowed_token_secrets, secret.name, RESERVED_SECRETS):
         yield _words("model.tokenSecret.name", secret.name, limits.allowed_token_secrets, RESERVED_SECRETS, "Secrets")
+    yield from _models(spec, limits.allowed_models)
+    yield from _sizes(spec.distributed.workers if spec.distributed else 1, resources.gpus, limits)
+
+
+def _models(spec: FineTuneJobSpec, allowed: Sequence[str]) -> Iterator[str]:
+    """Return the models that may not be used. That of another job was looked at when that one was started."""
+    others = spec.augmentation.models() if spec.augmentation else ()
+    for field, model in (("model", spec.model), *((field, model) for _, _, field, model in others)):
+        claim = model.persistent_volume_claim
+        name = f"{CLAIM}{claim.claim_name}/{claim.path}" if claim is not None else model.name
+        if name is not None and not allows(allowed, name, ()):
+            yield _words(f"{field}.{'name' if claim is None else 'persistentVolumeClaim'}", name, allowed, (), "models")
+
+
+def _sizes(workers: int, gpus: int, limits: Limits) -> Iterator[str]:
+    fewer = "in a new job, or ask the administrator"
+    if limits.max_workers is not None and workers > limits.max_workers:
+        most = f"the administrator allows a job of this namespace at most {limits.max_workers}"
+        yield f"distributed.workers: {workers} workers are too many: {most}; ask for fewer, {fewer}"
+    if limits.max_gpus is not None and workers * gpus > limits.max_gpus:
+        most = f"the administrator allows a job of this namespace at most {limits.max_gpus} in all"
+        yield f"resources.gpus: {workers} x {gpus} GPUs are too many: {most}; ask for fewer GPUs or workers, {fewer}"
 
 
 def allows(patterns: Sequence[str], name: str, reserved: Sequence[str]) -> bool:
@@ -68,8 +109,8 @@ def _matches(pattern: str, name: str) -> bool:
 
 def _words(field: str, name: str, patterns: Sequence[str], reserved: Sequence[str], kind: str) -> str:
     return (
-        f"{field}: {name} is not allowed by the administrator; allowed {kind}: {_listed(patterns, reserved)}; name one of these or leave "
-        "it out, in a new job, or ask the administrator"
+        f"{field}: {name} is not allowed by the administrator; allowed {kind}: {_listed(patterns, reserved)}; name one of these"
+        f"{' or leave it out' if reserved else ''}, in a new job, or ask the administrator"
     )
 
 
@@ -77,4 +118,4 @@ def _listed(patterns: Sequence[str], reserved: Sequence[str]) -> str:
     if not patterns:
         return "none"
     exceptions = " and ".join(f"{prefix}…" for prefix in reserved)
-    return ", ".join(f"all but {exceptions}" if pattern == "*" else pattern for pattern in patterns)
+    return ", ".join(f"all but {exceptions}" if pattern == "*" and reserved else pattern for pattern in patterns)

@@ -51,7 +51,7 @@ async def observe(
     if item is None:
         return None
     job = job_from(item)
-    installed = stores.ray_jobs.state is not StoreState.ABSENT
+    installed = stores.ray_jobs.state_in(job.namespace) is not StoreState.ABSENT
     children = [child for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if is_ray_job_of(child, job)]
     ray_jobs = [ray_job_from(child, job.name) for child in children]
     pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if has_label_of(pod, job)]

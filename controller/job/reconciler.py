@@ -48,8 +48,11 @@ STUCK_POLL_SECONDS = 60.0
 """A policy or a webhook refuses, and no watch reports when it stops refusing."""
 
 
-class Settings(TrainerSettings, Limits, Protocol):
+class Settings(TrainerSettings, Protocol):
     """The operator's settings that concern jobs."""
+
+    def limits_in(self, namespace: str) -> Limits:
+        """Return what the jobs of a namespace may ask for."""
 
     @property
     def driver_policy(self) -> str | None:
@@ -148,7 +151,7 @@ class Reconciler:
             _raise_for_the_queue(error)
         if observed is None or observed.job.spec is None:
             return observed
-        return replace(observed, refused=refusals(observed.job.spec, self._settings))
+        return replace(observed, refused=refusals(observed.job.spec, self._settings.limits_in(observed.job.namespace)))
 
     async def _follow(self, key: str, observed: Observed, decision: Plan, *, waits: bool = False) -> float | None:
         """Act on a decision and report it; return after how many seconds to look again at the latest.

@@ -63,7 +63,7 @@ class Retries:
         if hindrance is None:
             return False
         changed = item is None or item["metadata"].get("deletionTimestamp") or hindrance.job != _identity(item)
-        absent = self._stores.ray_jobs.state is StoreState.ABSENT
+        absent = self._stores.ray_jobs.state_in(key.partition("/")[0]) is StoreState.ABSENT
         if item is None or changed or absent or self._has_started(key, job_from(item), hindrance):
             self.forget(key)
             return False

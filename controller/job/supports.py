@@ -50,7 +50,7 @@ async def supports_of(job: Job, attempt: int, report: KubeObject | None, stores:
     for support in supports(form):
         resource, name = support.resource, support.name(job, attempt)
         cache = stores.cache_of(resource)
-        item = cache.get(f"{job.namespace}/{name}") if cache.state is StoreState.SYNCED else None
+        item = cache.get(f"{job.namespace}/{name}") if cache.state_in(job.namespace) is StoreState.SYNCED else None
         if report is not None and name == report["metadata"]["name"]:
             continue
         if item is None or not (support.shared or belongs_to(item, job)):
@@ -85,7 +85,7 @@ async def progress_of(job: Job, current: RayJobFacts | None, stores: Stores, rea
     item = _ours(stores.progress.get(f"{job.namespace}/{name}"), job)
     ends = attempt is not None and (current is None or ray_job_state(current).final) and '"outcome"' not in (record_in(item) or "")
     # One that has lost its label is in no cache, and may block the deletion of its job. A driver that creates its own cannot do that.
-    to_come = current is not None and current.form.config_inside and stores.progress.state is StoreState.SYNCED
+    to_come = current is not None and current.form.config_inside and stores.progress.state_in(job.namespace) is StoreState.SYNCED
     if ends or (item is None and ((attempt is not None and not to_come) or job.deleting)):
         try:
             item = _ours(await reader.get(CONFIG_MAPS, name, job.namespace), job)

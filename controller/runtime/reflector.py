@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from controller.runtime.backoff import Jitter, backoff_seconds
 from controller.runtime.client import PAGE_LIMIT, Client, Project, WatchEvent
-from controller.runtime.errors import Gone, KubeError, ResourceAbsent, ServerError, TooManyRequests, Unauthorized, Unreachable
+from controller.runtime.errors import Forbidden, Gone, KubeError, ResourceAbsent, ServerError, TooManyRequests, Unauthorized, Unreachable
 from controller.runtime.metrics import Metrics
 from controller.runtime.resources import KubeObject, Resource, object_key
-from controller.runtime.store import Change, Packed, Store, StoreState, packed
+from controller.runtime.store import Change, Filled, Packed, StoreState, packed
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Reflector:
         self,
         client: Client,
         resource: Resource,
-        store: Store,
+        store: Filled,
         metrics: Metrics,
         *,
         on_change: Callable[[Change], None] = lambda change: None,
@@ -100,7 +100,12 @@ class Reflector:
         self._missing = 0
         self._active_at = time.monotonic()
         self._reconnect = asyncio.Event()
-        metrics.follow_objects(str(resource), lambda: len(store))
+        metrics.follow_objects(str(resource), store.count)
+
+    @property
+    def namespace(self) -> str | None:
+        """The only namespace whose objects are kept, None for all."""
+        return self._selection.namespace
 
     @property
     def live(self) -> bool:
@@ -179,6 +184,8 @@ class Reflector:
         if isinstance(problem, (TooManyRequests, Unauthorized)):
             # Neither invalidates the resourceVersion to resume from, and a list costs the server more than a watch.
             return type(problem).__name__
+        if isinstance(problem, Forbidden):
+            self.store.refuse()
         self._refused_resumes += 1
         if not isinstance(problem, ServerError) or self._refused_resumes >= RESUME_ATTEMPTS:
             self._version = None

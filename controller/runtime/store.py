@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import overload
+from typing import Protocol, overload
 
 from controller.runtime.resources import KubeObject, object_key
 
@@ -81,8 +81,32 @@ class Changes(Sequence[Change]):
         return Change(key, None if old is None else old.unpacked(), None if new is None else new.unpacked())
 
 
+class Filled(Protocol):
+    """What a reflector fills: a whole store, or the part of it for one namespace."""
+
+    state: StoreState
+
+    def count(self) -> int:
+        """Return how many objects the whole store has."""
+
+    def put(self, item: KubeObject) -> Change:
+        """Add an object, or replace the one with its key."""
+
+    def remove(self, key: str) -> Change | None:
+        """Remove the object with this key."""
+
+    def replace(self, items: Iterable["KubeObject | Packed"]) -> Changes:
+        """Make the contents equal to `items`."""
+
+    def refuse(self) -> None:
+        """Note that the objects may not be listed."""
+
+
 class Store:
-    """Objects of one kind by key (`namespace/name`) and by the values of named indexes. Each reader gets its own copy."""
+    """Objects of one kind by key (`namespace/name`) and by the values of named indexes. Each reader gets its own copy.
+
+    A store is filled as a whole, or by parts for the namespaces that are watched.
+    """
 
     def __init__(self, indexers: Mapping[str, Indexer] | None = None) -> None:
         self._indexers = dict(indexers or {})
@@ -90,10 +114,15 @@ class Store:
         self._indexes: dict[str, dict[str, set[str]]] = {name: {} for name in self._indexers}
         self._state = StoreState.SYNCING
         self._known = asyncio.Event()
+        self._parts: dict[str, Part] = {}
+
+    def part(self, namespace: str) -> "Part":
+        """Return the part for one namespace, which a reflector of its own fills."""
+        return self._parts.setdefault(namespace, Part(self, namespace))
 
     @property
     def state(self) -> StoreState:
-        """Whether the contents are complete; set by the reflector."""
+        """Whether the contents are complete; set by the reflector, or of those parts that may be listed."""
         return self._state
 
     @state.setter
@@ -102,12 +131,30 @@ class Store:
         if state is not StoreState.SYNCING:
             self._known.set()
 
+    def state_in(self, namespace: str) -> StoreState:
+        """Return whether what a namespace has is complete."""
+        part = self._parts.get(namespace)
+        return self._state if part is None else part.state
+
+    def refuse(self) -> None:
+        """Go on waiting: without the right to list there is nothing to work on."""
+
+    def follow_parts(self) -> None:
+        """Take the state of the parts. One that may not be listed holds up no other, unless there is no other."""
+        states = {each.state for each in self._parts.values() if not each.refused}
+        order = (StoreState.SYNCING, StoreState.ABSENT, StoreState.SYNCED)
+        self.state = next((state for state in order if state in states), StoreState.SYNCING)
+
     async def wait_until_known(self) -> None:
         """Return once the first list has arrived, or the resource is known to be absent."""
         await self._known.wait()
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    def count(self) -> int:
+        """Return how many objects there are."""
+        return len(self)
 
     def get(self, key: str) -> KubeObject | None:
         """Return the object with this key, None if there is none."""
@@ -150,14 +197,16 @@ class Store:
         self._unfile(key, old)
         return Change(key, old, None)
 
-    def replace(self, items: Iterable[KubeObject | Packed]) -> "Changes":
+    def replace(self, items: Iterable[KubeObject | Packed], prefix: str = "") -> Changes:
         """Make the contents equal to `items` and return the differences, including deletions that no watch reported.
+
+        With a `prefix`, only those whose keys begin with it; `items` are then all of these.
 
         An object with the same resourceVersion is not a change. One that was deleted and created again under the same name is
         one change, from the old to the new: readers compare UIDs.
         """
         given = {each.key: each for each in (item if isinstance(item, Packed) else packed(item) for item in items)}
-        gone = [(key, self._objects[key], None) for key in self.keys() if key not in given]
+        gone = [(key, self._objects[key], None) for key in self.keys() if key.startswith(prefix) and key not in given]
         for key, _, _ in gone:
             self.remove(key)
         before = [(key, self._objects.get(key), new) for key, new in given.items()]
@@ -174,3 +223,45 @@ class Store:
                     keys.discard(key)
                     if not keys:
                         del self._indexes[name][value]
+
+
+class Part:
+    """The objects of one namespace in a store, as a reflector of that namespace fills them."""
+
+    def __init__(self, whole: Store, namespace: str) -> None:
+        self._whole, self._prefix = whole, f"{namespace}/"
+        self._state = StoreState.SYNCING
+        self.refused = False
+        """Whether these objects may not be listed, and never could be: the namespace or the Role in it is missing."""
+
+    @property
+    def state(self) -> StoreState:
+        """Whether the part is complete; set by the reflector."""
+        return self._state
+
+    @state.setter
+    def state(self, state: StoreState) -> None:
+        self._state, self.refused = state, False
+        self._whole.follow_parts()
+
+    def refuse(self) -> None:
+        """Note that the objects may not be listed; what was listed before stays as it was."""
+        if self._state is StoreState.SYNCING:
+            self.refused = True
+            self._whole.follow_parts()
+
+    def count(self) -> int:
+        """Return how many objects the whole store has."""
+        return len(self._whole)
+
+    def put(self, item: KubeObject) -> Change:
+        """Add an object of the namespace, or replace the one with its key."""
+        return self._whole.put(item)
+
+    def remove(self, key: str) -> Change | None:
+        """Remove the object with this key; None if there was none."""
+        return self._whole.remove(key)
+
+    def replace(self, items: Iterable[KubeObject | Packed]) -> Changes:
+        """Make what the store has of the namespace equal to `items`, and return the differences."""
+        return self._whole.replace(items, self._prefix)

@@ -5,9 +5,11 @@ for nothing else, after its size, form, attempt, Ray cluster and sequence number
 `finetune run` fold records by the same function. Pure. Test: tests/finetune/api/test_folding.py.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -34,7 +36,7 @@ from finetune.api.status import (
     Progress,
     ScoreStatus,
 )
-from finetune.system.redaction import redact
+from finetune.system.redaction import printable, redact
 
 WRITE_INTERVAL = timedelta(seconds=15)
 """A job's status is written at most this often for progress: thousands of jobs report to one etcd."""
@@ -50,11 +52,29 @@ def parse(text: str) -> ProgressRecord:
     if len(text.encode(errors="replace")) > RECORD_MAX_BYTES:
         raise RecordError(f"the progress record is over the limit of {RECORD_MAX_BYTES} bytes")
     try:
-        return ProgressRecord.model_validate_json(text)
+        return ProgressRecord.model_validate_json(_for_people(text))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"the progress record is not readable: {where}: {first['msg']}"[:TEXT_MAX_LENGTH]) from error
+
+
+def _for_people(text: str) -> str:
+    """Return a record's JSON without characters that a terminal obeys: people read its messages in one."""
+    if text.isascii() and "\\u" not in text:
+        return text
+    try:
+        return json.dumps(_without_control(json.loads(text)))
+    except (ValueError, RecursionError):
+        return text  # the error is found where the record is read
+
+
+def _without_control(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {name: _without_control(each) for name, each in value.items()}
+    return [_without_control(each) for each in value] if isinstance(value, list) else value
 
 
 def check_origin(record: ProgressRecord, attempt: int, cluster: str | None) -> None:

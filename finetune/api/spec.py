@@ -89,7 +89,7 @@ class Resources(WireModel):
 
     cpu: str = Field("1", max_length=32, description="CPU request; there is no CPU limit.")
     memory: str = Field("4Gi", max_length=32, description="Memory request and limit.")
-    gpus: Annotated[int, Field(ge=0, le=64)] = Field(0, description="NVIDIA GPUs; one rank of training per GPU.")
+    gpus: Annotated[int, Field(ge=0, le=64)] = Field(0, description="GPUs; one rank of training per GPU.")
     node_selector: dict[str, Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]] | None = Field(
         None, max_length=32, description="Labels of the nodes that workers may run on."
     )

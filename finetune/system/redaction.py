@@ -62,3 +62,11 @@ def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
 def plain(text: str) -> str:
     """Return the text without color codes, for places that are no terminal."""
     return COLOR.sub("", text)
+
+
+def printable(text: str) -> str:
+    """Return the text without what makes a terminal act or reorder: color codes go, other control and format characters become blanks.
+
+    Line ends and tabs stay.
+    """
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else " " for sign in plain(text))

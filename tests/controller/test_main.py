@@ -116,6 +116,38 @@ async def test_it_works_with_rights_that_are_older_than_the_look_at_what_only_ha
         assert controller.not_ready() == []
 
 
+def in_namespace(namespace: str) -> dict[str, Any]:
+    return {**job(), "metadata": {**job()["metadata"], "namespace": namespace}}
+
+
+async def test_a_namespace_that_may_not_be_listed_holds_up_no_other_and_nothing_is_done_in_it_before_all_of_it_is_known() -> None:
+    api = with_inputs(FakeApi())
+    api.put(PERSISTENT_VOLUME_CLAIMS, {"metadata": {"name": "models", "namespace": "team-b"}})
+    api.put(CONFIG_MAPS, {"metadata": {"name": "rows", "namespace": "team-b"}, "data": {"train.jsonl": "{}"}})
+    api.fail(Response(403, b"{}"), method="GET", path="/api/v1/namespaces/team-b/pods", times=1000)
+    api.fail(Response(403, b"{}"), method="GET", path="/namespaces/team-c/", times=1000)
+    async with running(api, namespaces=("team-a", "team-b", "team-c")) as (controller, _):
+        for namespace in ("team-b", "team-a"):
+            api.put(FINE_TUNE_JOBS, in_namespace(namespace))
+        await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)
+        assert controller.not_ready() == []
+        await asyncio.sleep(0.3)
+        assert [each["metadata"]["namespace"] for each in api.objects(RAY_JOBS)] == ["team-a"]
+        written = [request.path for request in api.requests if request.method != "GET"]
+        assert not [path for path in written if "team-b" in path or "team-c" in path]
+
+        api.heal()
+        await until(lambda: len(api.objects(RAY_JOBS)) == 2, seconds=8)  # before the next look that nothing calls for
+
+
+async def test_it_is_not_ready_where_no_namespace_may_be_listed() -> None:
+    api = FakeApi()
+    api.fail(Response(403, b"{}"), method="GET", path="/namespaces/team-a/", times=1000)
+    async with running(api, namespaces=("team-a",)) as (controller, _):
+        await asyncio.sleep(0.3)
+        assert "pods: not listed yet" in controller.not_ready()
+
+
 async def test_it_is_not_ready_where_there_are_no_finetunejobs_until_their_definition_comes() -> None:
     api = FakeApi()
     api.absent.add(str(FINE_TUNE_JOBS))

@@ -2,8 +2,10 @@ import json
 
 import pytest
 import yaml
+from pydantic.alias_generators import to_camel
 
-from controller.settings import PATTERN, Settings, SettingsError, load_settings
+from controller.joblimits import PATTERN, JobLimits
+from controller.settings import GPU_RESOURCE, Settings, SettingsError, load_settings
 from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 from tests.repository import REPOSITORY
 
@@ -16,7 +18,7 @@ def test_the_environment_is_read() -> None:
         [],
         {
             **LEAST,
-            "FINETUNE_NAMESPACE": "team-a",
+            "FINETUNE_NAMESPACES": "team-a, team-b,team-a",
             "FINETUNE_WORKERS": "8",
             "TRAINER_IMAGE_PULL_SECRETS": "one, two",
             "TRAINER_ENV": '{"HF_ENDPOINT": "https://hub.example", "TOKENIZERS_PARALLELISM": "false"}',
@@ -25,7 +27,7 @@ def test_the_environment_is_read() -> None:
         },
     )
 
-    assert (settings.namespace, settings.workers, settings.head_memory) == ("team-a", 8, "3Gi")
+    assert (settings.namespaces, settings.workers, settings.head_memory) == (("team-a", "team-b"), 8, "3Gi")
     assert settings.image_pull_secrets == ("one", "two")
     assert settings.trainer_env["HF_ENDPOINT"] == "https://hub.example"
 
@@ -61,8 +63,29 @@ def test_chart_and_controller_agree_about_what_jobs_may_ask_for() -> None:
     assert tuple(jobs["allowedPriorityClasses"]) == settings.allowed_priority_classes
     assert tuple(jobs["allowedTolerationKeys"]) == settings.allowed_toleration_keys
     assert tuple(jobs["allowedTokenSecrets"]) == settings.allowed_token_secrets
+    assert tuple(jobs["allowedModels"]) == settings.allowed_models
+    assert (jobs["maxWorkers"], jobs["maxGpus"], jobs["namespaces"]) == (settings.max_workers, settings.max_gpus, settings.namespace_limits)
+    properties = json.loads((CHART / "values.schema.json").read_text())["properties"]["jobs"]["properties"]
+    assert set(properties["namespaces"]["additionalProperties"]["properties"]) == {to_camel(name) for name in JobLimits.model_fields}
+    assert set(properties) == {to_camel(name) for name in JobLimits.model_fields} | {"namespaces", "sharedAccount"}
     definitions = json.loads((CHART / "values.schema.json").read_text())["$defs"]
     assert definitions["patterns"]["items"]["pattern"] == f"^{PATTERN.pattern}$"
+
+
+def test_chart_and_controller_agree_about_what_a_gpu_is_called() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["trainer"]["properties"]["gpuResource"]
+    assert schema["pattern"] == GPU_RESOURCE
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["trainer"]["gpuResource"] == Settings(trainer_image="t").gpu_resource
+
+
+@pytest.mark.parametrize("name", ["amd.com/gpu", "gpu.intel.com/i915", "nvidia.com/mig-1g.10gb"])
+def test_gpus_may_be_called_as_any_device_plugin_calls_them(name: str) -> None:
+    assert load_settings([], {**LEAST, "GPU_RESOURCE": name}).gpu_resource == name
+
+
+def test_an_image_may_be_named_by_its_digest() -> None:
+    image = f"registry.example:5000/finetune/trainer@sha256:{'0' * 64}"
+    assert load_settings([], {"TRAINER_IMAGE": image}).trainer_image == image
 
 
 def test_an_empty_list_of_what_jobs_may_ask_for_allows_nothing() -> None:
@@ -75,10 +98,10 @@ def test_a_flag_wins_over_the_environment() -> None:
 
 
 def test_what_a_chart_leaves_blank_is_not_set() -> None:
-    blank = {"FINETUNE_NAMESPACE": "", "KUBECONFIG": "", "POD_NAME": "", "TRAINER_IMAGE_PULL_SECRETS": "", "TRAINER_ENV": ""}
+    blank = {"FINETUNE_NAMESPACES": "", "KUBECONFIG": "", "POD_NAME": "", "TRAINER_IMAGE_PULL_SECRETS": "", "TRAINER_ENV": ""}
     settings = load_settings([], {**LEAST, **blank})
 
-    assert (settings.namespace, settings.kubeconfig, settings.image_pull_secrets, settings.trainer_env) == (None, None, (), {})
+    assert (settings.namespaces, settings.kubeconfig, settings.image_pull_secrets, settings.trainer_env) == ((), None, (), {})
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ def item(name: str, *, job: str | None = None, namespace: str = "team-a", claim:
 class Watching:
     """All reflectors on a fake API server, and the keys that they asked to look at."""
 
-    def __init__(self, api: FakeApi, namespace: str | None = None) -> None:
+    def __init__(self, api: FakeApi, *namespaces: str) -> None:
         self.stores, self.keys = Stores(), list[str]()
         client = Client(api, field_manager="test")
-        self.reflectors = build_reflectors(self.stores, client, Metrics("test"), self.keys.append, namespace=namespace)
+        self.reflectors = build_reflectors(self.stores, client, Metrics("test"), self.keys.append, namespaces=namespaces)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -199,7 +199,7 @@ async def test_one_namespace_is_watched_where_one_is_set() -> None:
     api = FakeApi()
     api.put(FINE_TUNE_JOBS, item("ours"))
     api.put(FINE_TUNE_JOBS, item("theirs", namespace="team-b"))
-    watching = Watching(api, namespace="team-a")
+    watching = Watching(api, "team-a")
     with watching.running():
         await watching.settle()
 
@@ -216,3 +216,19 @@ async def test_of_claims_only_the_metadata_is_asked_for() -> None:
     asked = [request.accept for request in api.requests if "persistentvolumeclaims" in request.path]
     assert asked
     assert all("PartialObjectMetadata" in accept for accept in asked)
+
+
+async def test_several_namespaces_are_watched_each_by_itself_and_no_other_is_asked_for() -> None:
+    api = FakeApi()
+    for namespace in ("team-a", "team-b", "team-c"):
+        api.put(FINE_TUNE_JOBS, item("bot", namespace=namespace))
+    watching = Watching(api, "team-a", "team-b")
+    with watching.running():
+        await watching.settle()
+        assert watching.stores.jobs.keys() == ["team-a/bot", "team-b/bot"]
+        watching.keys.clear()
+        api.put(PODS, item("pod", job="bot", namespace="team-b"))
+        api.put(PODS, item("pod", job="bot", namespace="team-c"))
+        await watching.settle()
+    assert watching.keys == ["team-b/bot"]
+    assert all("/namespaces/team-a/" in request.path or "/namespaces/team-b/" in request.path for request in api.requests)

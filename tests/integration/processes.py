@@ -23,7 +23,7 @@ WAIT_SECONDS = 90.0
 class Process:
     """A controller that runs, with its log and its probes."""
 
-    def __init__(self, kubeconfig: Path, directory: Path, name: str) -> None:
+    def __init__(self, kubeconfig: Path, directory: Path, name: str, **settings: str) -> None:
         self.log = directory / f"{name}.log"
         environment = {
             **os.environ,
@@ -36,6 +36,7 @@ class Process:
             "FINETUNE_LEASE_DURATION_SECONDS": str(LEASE_SECONDS),
             "FINETUNE_LEASE_RENEW_DEADLINE_SECONDS": "2.5",
             "FINETUNE_LEASE_RETRY_SECONDS": "0.5",
+            **settings,
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "controller"], cwd=REPOSITORY, env=environment, stderr=log)

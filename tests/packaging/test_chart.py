@@ -4,9 +4,11 @@ import copy
 from typing import Any
 
 import pytest
+import yaml
 
+from controller.joblimits import JobLimits
 from controller.settings import Settings, load_settings
-from tests.packaging.rendered import Objects, chart, kustomization
+from tests.packaging.rendered import IMAGES, Objects, chart, helm_template, kustomization
 
 pytestmark = pytest.mark.integration
 
@@ -82,12 +84,32 @@ def test_the_controller_holds_what_it_grants_to_a_job(rendered: Objects) -> None
     assert {"get", "patch"} <= set(rule["verbs"])
 
 
-def test_a_watched_namespace_bounds_the_rights_to_it() -> None:
+def test_watched_namespaces_bound_the_rights_to_them() -> None:
+    done = helm_template(**{name.replace(".", "__"): value for name, value in IMAGES.items()}, watchNamespaces="{team-a,team-b}")
+    items = [item for item in yaml.safe_load_all(done.stdout) if item and item["metadata"]["name"] == NAME]
+    held = [(item["kind"], item["metadata"].get("namespace")) for item in items if item["kind"].endswith(("Role", "RoleBinding"))]
+    assert sorted(held, key=str) == [
+        ("ClusterRole", None), ("ClusterRoleBinding", None),
+        ("Role", "team-a"), ("Role", "team-b"), ("RoleBinding", "team-a"), ("RoleBinding", "team-b"),
+    ]  # fmt: skip
+    [everywhere] = [item for item in items if item["kind"] == "ClusterRole"]
+    [policies] = everywhere["rules"]
+    assert (policies["apiGroups"], policies["verbs"]) == (["admissionregistration.k8s.io"], ["get"])
+    assert environment({(item["kind"], item["metadata"]["name"]): item for item in items})["FINETUNE_NAMESPACES"] == "team-a,team-b"
+
+
+def test_a_namespace_that_values_of_an_earlier_chart_name_is_one_of_the_watched() -> None:
     objects = chart(watchNamespace="team-a")
-    assert ("ClusterRole", NAME) not in objects
     assert objects["Role", NAME]["metadata"]["namespace"] == "team-a"
-    assert objects["RoleBinding", NAME]["metadata"]["namespace"] == "team-a"
-    assert environment(objects)["FINETUNE_NAMESPACE"] == "team-a"
+    assert environment(objects)["FINETUNE_NAMESPACES"] == "team-a"
+    both = chart(watchNamespace="team-a", watchNamespaces="{team-a,team-b}")
+    assert environment(both)["FINETUNE_NAMESPACES"] == "team-a,team-b"
+
+
+def test_watched_namespaces_without_a_shared_account_take_no_right_on_the_cluster() -> None:
+    objects = chart(watchNamespaces="{team-a}", jobs__sharedAccount="false")
+    assert not {("ClusterRole", NAME), ("ClusterRoleBinding", NAME)} & set(objects)
+    assert ("Role", NAME) in objects
 
 
 def test_the_pod_keeps_to_the_restricted_profile(rendered: Objects) -> None:
@@ -116,8 +138,27 @@ def test_the_settings_of_the_pod_are_settings_that_the_controller_takes() -> Non
     assert settings.allowed_token_secrets == ("hf-*",)
     assert settings.allowed_priority_classes == ("low", "batch-*")
     assert settings.allowed_toleration_keys == ("*",)
-    assert settings.namespace is None
+    assert settings.namespaces == ()
     assert settings.lease_name == NAME
+
+
+def test_limits_of_the_values_are_those_of_the_controller() -> None:
+    objects = chart(
+        **{"jobs.maxGpus": "0", "jobs.namespaces.team-a.maxGpus": "8", "jobs.namespaces.team-a.allowedModels": "{Qwen/*,claim:models/*}"},
+        trainer__gpuResource="amd.com/gpu",
+    )
+    settings = load_settings([], environment(objects))
+    here, elsewhere = settings.limits_in("team-a"), settings.limits_in("team-b")
+    assert (here.max_gpus, here.allowed_models) == (8, ("Qwen/*", "claim:models/*"))
+    assert (elsewhere.max_gpus, elsewhere.max_workers, elsewhere.allowed_models) == (0, None, ("*",))
+    assert settings.gpu_resource == "amd.com/gpu"
+
+
+def test_values_of_an_older_chart_limit_nothing() -> None:
+    objects = chart(jobs__allowedModels="null", jobs__maxGpus="null", jobs__namespaces="null", trainer__gpuResource="null")
+    settings = load_settings([], environment(objects))
+    assert settings.limits_in("team-a") == JobLimits()
+    assert settings.gpu_resource == "nvidia.com/gpu"
 
 
 def test_probes_ask_where_the_controller_answers(rendered: Objects) -> None:

@@ -46,8 +46,11 @@ def paths(schema: dict[str, Any], document: Any, prefix: str = "") -> Iterator[t
 
 def test_no_object_of_the_schema_is_open() -> None:
     objects = dict(schemas(SCHEMA)) | {"": SCHEMA}
-    opened = [path for path, node in objects.items() if node["type"] == "object" and node.get("additionalProperties") is not False]
-    assert opened == ["/properties/global"]
+    opened = {path: node.get("additionalProperties") for path, node in objects.items() if node["type"] == "object"}
+    opened = {path: others for path, others in opened.items() if others is not False}
+    limits = opened.pop("/properties/jobs/properties/namespaces")  # by namespace, and each of these is closed
+    assert limits["additionalProperties"] is False
+    assert list(opened) == ["/properties/global"]
 
 
 def test_schema_and_values_know_the_same_values() -> None:
@@ -72,6 +75,12 @@ def test_schema_and_values_know_the_same_values() -> None:
         ({"trainer.env": {"DEBUG": 1}}, ["/trainer/env/DEBUG"]),
         ({"trainer.env": {"NO-WAY": "1"}}, ["/trainer/env", "NO-WAY"]),
         ({"jobs.allowedTokenSecrets": ["^hf"]}, ["/jobs/allowedTokenSecrets/0"]),
+        ({"jobs.allowedModels": ["Qwen 3"]}, ["/jobs/allowedModels/0"]),
+        ({"jobs.maxGpus": -1}, ["/jobs/maxGpus"]),
+        ({"jobs.namespaces": {"Team_A": {"maxGpus": 1}}}, ["'Team_A' does not match pattern"]),
+        ({"jobs.namespaces": {"team-a": {"maxGpu": 1}}}, ["additional properties 'maxGpu' not allowed"]),
+        ({"trainer.gpuResource": "gpu"}, ["/trainer/gpuResource"]),
+        ({"watchNamespaces": ["Team_A"]}, ["/watchNamespaces/0"]),
         ({"jobs.allowedSecrets": "x"}, ["additional properties 'allowedSecrets' not allowed"]),
         ({"crds.install": True}, ["/crds", "additional properties 'install' not allowed"]),
         ({"leaderElection.enabled": False}, ["/leaderElection", "additional properties 'enabled' not allowed"]),

@@ -32,7 +32,7 @@ def log(control_plane: ControlPlane, cluster: Cluster, tmp_path: Path) -> Iterat
     environment = {
         **os.environ,
         "KUBECONFIG": str(control_plane.kubeconfig_for_service_account(NAMESPACE, ACCOUNT)),
-        "FINETUNE_NAMESPACE": cluster.namespace,
+        "FINETUNE_NAMESPACES": cluster.namespace,
         "FINETUNE_LEASE_NAMESPACE": NAMESPACE,
         # Who creates the Lease waits for its duration.
         "FINETUNE_LEASE_DURATION_SECONDS": "4",

@@ -272,7 +272,7 @@ class _Writer:
             staged, self.origin, model, merged_card(self.origin, method_in_words(self.trained.adapter), frozen=bool(self.trained.frozen))
         )
         model.to("meta")  # frees its memory even where the model is still referenced
-        read = getattr(transformers, self.origin.family.auto_class).from_pretrained(staged, local_files_only=True)
+        read = getattr(transformers, self.origin.family.auto_class).from_pretrained(staged, local_files_only=True, trust_remote_code=False)
         if fingerprints(read) != written:
             raise RuntimeError(f"{staged} was not read back as it was written")
         return probe.compare(read, "merged model" if self.trained.adapter is not None else "whole model", dtype)

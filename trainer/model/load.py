@@ -63,7 +63,7 @@ def load_with_names(
         if located.draws:
             drawn = drawn_model(folder, dtype, family, seed)
             return drawn, WeightNames(new=tuple(sorted(name for name, _ in drawn.named_parameters())))
-        saved = AutoConfig.from_pretrained(folder, local_files_only=True) if family.new_head else None
+        saved = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False) if family.new_head else None
         new_head = saved is not None and not has_head(saved, family)
         options: dict[str, Any] = {}
         if quantization is not None:

@@ -28,7 +28,7 @@
 
 {{- /* The namespaces whose jobs are run, separated by commas; empty for all. */ -}}
 {{- define "finetune-operator.watched" -}}
-{{- concat (.Values.watchNamespaces | default list) (compact (list .Values.watchNamespace)) | join "," -}}
+{{- concat (.Values.watchNamespaces | default list) (compact (list .Values.watchNamespace)) | uniq | join "," -}}
 {{- end -}}
 
 {{- /* Where policies for jobs are made, separated by commas. */ -}}

@@ -95,3 +95,8 @@ labels: {{- toYaml . | nindent 2 }}
 topologySpreadConstraints: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
+
+{{/* A whole number, or nothing for null; 0 is a number. */}}
+{{- define "finetune-operator.number" -}}
+{{- if not (kindIs "invalid" .) }}{{ int64 . }}{{ end -}}
+{{- end -}}

@@ -18,10 +18,6 @@
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get, list, watch, create]
-# Read before drivers share an account: the policy limits each of them to its own progress ConfigMap.
-- apiGroups: [admissionregistration.k8s.io]
-  resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
-  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
@@ -47,4 +43,10 @@
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [rolebindings, roles]
   verbs: [get, list, watch, create]
+{{- end -}}
+{{- define "finetune-operator.clusterRules" -}}
+# Read before drivers share an account: the policy limits each of them to its own progress ConfigMap.
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [validatingadmissionpolicies, validatingadmissionpolicybindings]
+  verbs: [get]
 {{- end -}}

@@ -41,6 +41,10 @@ class TrainerSettings(Protocol):
         """Environment of head and workers, such as a proxy or HF_ENDPOINT."""
 
     @property
+    def gpu_resource(self) -> str:
+        """Name of the resource that GPUs are asked for by."""
+
+    @property
     def head_cpu(self) -> str:
         """CPU request of the head."""
 

@@ -23,7 +23,6 @@ from finetune.api.sources import CLAIMS_DIRECTORY
 from finetune.api.spec import FineTuneJobSpec, Resources
 from finetune.system.threads import THREADS_ENVIRONMENT
 
-GPU_RESOURCE = "nvidia.com/gpu"
 HOME = "/home/finetune"
 SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 600
@@ -72,7 +71,7 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings, form: For
     container = _trainer_container(safety.WORKER_CONTAINER, job, settings, sizes)
     if resources.gpus:
         for kind in ("requests", "limits"):
-            sizes[kind][GPU_RESOURCE] = str(resources.gpus)
+            sizes[kind][settings.gpu_resource] = str(resources.gpus)
         container["env"].append({"name": "NCCL_DEBUG", "value": "WARN"})
     container["ports"] = [{"name": "metrics", "containerPort": names.METRICS_PORT}]
     template = _template(job, attempt, names.ROLE_WORKER, settings, container)

@@ -17,6 +17,7 @@ from controller.job.quantities import memory_bytes
 from controller.job.trainconfig import ray_cpus
 from controller.kinds import RAY_JOBS
 from finetune.api.attempts import attempt_name
+from finetune.api.spec import Resources
 
 CLUSTER_TTL_SECONDS = 10
 """How long the cluster outlives its job: the next attempt waits for its pods to be gone."""
@@ -51,7 +52,7 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: Acc
                     "replicas": workers,
                     "minReplicas": workers,
                     "maxReplicas": workers,
-                    "rayStartParams": {"num-cpus": str(ray_cpus(resources)), **_start_parameters(resources.memory)},
+                    "rayStartParams": {**_compute(resources), **_start_parameters(resources.memory)},
                     "template": worker_template(job, attempt, settings, form, one_node=one_node),
                 }
             ],
@@ -61,6 +62,11 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: Acc
     # KubeRay copies it to the RayCluster: a head that died must not be replaced by one without the run's state.
     item["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
     return item
+
+
+def _compute(resources: Resources) -> dict[str, str]:
+    """Return what Ray counts of a worker. KubeRay knows GPUs by the end of their resource's name, which not all of them have."""
+    return {"num-cpus": str(ray_cpus(resources)), **({"num-gpus": str(resources.gpus)} if resources.gpus else {})}
 
 
 def _start_parameters(memory: str) -> dict[str, str]:

@@ -30,10 +30,18 @@ class Settings:
     submitter_cpu: str = "100m"
     submitter_memory: str = "512Mi"
     ray_version: str = "2.60.0"
+    gpu_resource: str = "nvidia.com/gpu"
     allowed_priority_classes: Sequence[str] = ("*",)
     allowed_toleration_keys: Sequence[str] = ("*",)
     allowed_token_secrets: Sequence[str] = ("*",)
+    allowed_models: Sequence[str] = ("*",)
+    max_workers: int | None = None
+    max_gpus: int | None = None
     driver_policy: str | None = None
+
+    def limits_in(self, namespace: str) -> "Settings":
+        """The same everywhere."""
+        return self
 
 
 def job(name: str = "bot", *, status: FineTuneJobStatus | None = None, deleting: bool = False, **sections: Any) -> Job:

@@ -27,6 +27,26 @@ def secret(name: str) -> dict[str, Any]:
     return {"model": {"name": "org/model", "tokenSecret": {"name": name, "key": "token"}}}
 
 
+def model(**source: Any) -> dict[str, Any]:
+    return {"model": source}
+
+
+def on_claim(claim: str, path: str = "") -> dict[str, Any]:
+    return {"persistentVolumeClaim": {"claimName": claim, "path": path}}
+
+
+def size(workers: int, gpus: int) -> dict[str, Any]:
+    return {"distributed": {"workers": workers}, "resources": {"gpus": gpus}, "training": {"epochs": 1, "globalBatchSize": 64}}
+
+
+def written_by(name: str) -> dict[str, Any]:
+    operation = {"backTranslation": {"there": {"name": "org/there"}, "back": {"name": name}}}
+    return {"augmentation": {"operations": [operation]}}
+
+
+QWEN = {"allowed_models": ("Qwen/*", "claim:models/approved/*")}
+
+
 @pytest.mark.parametrize(
     ("sections", "limits", "refused"),
     [
@@ -58,12 +78,47 @@ def secret(name: str) -> dict[str, Any]:
         (secret("hfx"), {"allowed_token_secrets": ("hf.",)}, "hfx is not allowed"),
         (secret("sh.helm.release.v1.app.v3"), {}, "model.tokenSecret.name: sh.helm.release.v1.app.v3"),
         (secret("any"), {"allowed_token_secrets": ()}, "allowed Secrets: none"),
+        (model(name="Qwen/Qwen3-8B"), QWEN, None),
+        (
+            model(name="org/model"),
+            QWEN,
+            "org/model is not allowed by the administrator; allowed models: Qwen/*, claim:models/a",
+        ),
+        (model(name="Qwen"), QWEN, "model.name: Qwen is not allowed"),
+        (model(name="xQwen/Qwen3-8B"), QWEN, "model.name: xQwen/Qwen3-8B is not allowed"),
+        (model(name="org/model"), {"allowed_models": ()}, "allowed models: none"),
+        (model(**on_claim("models", "approved/llama")), QWEN, None),
+        (model(**on_claim("models", "mine")), QWEN, "model.persistentVolumeClaim: claim:models/mine is not allowed"),
+        (model(**on_claim("models", "./approved/x")), QWEN, "model.persistentVolumeClaim: claim:models/./approved/x is not allowed"),
+        (model(**on_claim("models2", "approved/x")), QWEN, "model.persistentVolumeClaim: claim:models2/approved/x is not allowed"),
+        (model(**on_claim("anything")), {}, None),
+        (model(fineTuneJob={"name": "earlier"}), QWEN, None),
+        (size(4, 2), {"max_workers": 4, "max_gpus": 8}, None),
+        (
+            size(8, 0),
+            {"max_workers": 4},
+            "distributed.workers: 8 workers are too many: the administrator allows a job",
+        ),
+        (
+            size(4, 4),
+            {"max_gpus": 8},
+            "resources.gpus: 4 x 4 GPUs are too many: the administrator allows a job",
+        ),
+        (size(1, 1), {"max_gpus": 0}, "at most 0 in all; ask for fewer GPUs or workers, in a new job, or ask the administrator"),
+        ({}, {"max_gpus": 0, "max_workers": 1}, None),
     ],
 )
 def test_what_a_job_may_not_ask_for_is_refused_by_its_field(sections: dict[str, Any], limits: dict[str, Any], refused: str | None) -> None:
     found = refusals(FineTuneJobSpec.model_validate(wire_spec(**sections)), Settings(**limits))
     assert (len(found), refused is None or refused in found[0]) == (0 if refused is None else 1, True)
     assert all("in a new job" in words for words in found)
+
+
+def test_models_that_write_texts_are_models_too() -> None:
+    sections = written_by("org/back") | model(name="Qwen/Qwen3-8B")
+    found = refusals(FineTuneJobSpec.model_validate(wire_spec(**sections)), Settings(**QWEN))
+    fields = ["augmentation.operations[0].backTranslation.there.name", "augmentation.operations[0].backTranslation.back.name"]
+    assert [words.split(":")[0] for words in found] == fields
 
 
 def test_everything_that_is_refused_is_reported_at_once() -> None:

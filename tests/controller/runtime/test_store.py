@@ -93,3 +93,35 @@ def test_an_index_always_agrees_with_a_search_through_all_objects(steps: list[tu
 
         for color in "rgb":
             assert store.by_index("color", color) == [each for each in store.all() if color in colors(each)]
+
+
+def test_a_part_replaces_what_its_namespace_has_and_nothing_else() -> None:
+    store = store_with()
+    first, second = store.part("team-a"), store.part("team-a-2")
+    first.replace([widget("a", colors=["red"]), widget("b")])
+    second.replace([widget("a", namespace="team-a-2", colors=["red"])])
+
+    changes = first.replace([widget("b")])
+
+    assert [(change.key, change.new) for change in changes] == [("team-a/a", None)]
+    assert store.keys() == ["team-a-2/a", "team-a/b"]
+    assert [item["metadata"]["namespace"] for item in store.by_index("color", "red")] == ["team-a-2"]
+
+
+def test_a_store_is_complete_once_its_parts_are_those_that_may_be_listed() -> None:
+    store = Store()
+    first, second = store.part("team-a"), store.part("team-b")
+    first.state = StoreState.SYNCED
+    assert (store.state, store.state_in("team-a"), store.state_in("team-b")) == ("syncing", "synced", "syncing")
+    second.refuse()
+    assert (store.state, store.state_in("team-b")) == ("synced", "syncing")
+    second.state = StoreState.ABSENT
+    assert (store.state, store.state_in("team-a"), store.state_in("team-b")) == ("absent", "synced", "absent")
+    second.refuse()
+    assert store.state_in("team-b") == "absent", "what was listed once stays"
+
+
+def test_a_store_is_not_complete_while_no_part_may_be_listed() -> None:
+    store = Store()
+    store.part("team-a").refuse()
+    assert store.state == "syncing"

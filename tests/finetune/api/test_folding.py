@@ -263,3 +263,16 @@ def test_a_cursor_reads_what_it_writes() -> None:
 def test_a_job_is_written_for_progress_every_15_seconds_at_most(seconds_ago: int | None, fields: dict[str, Any], waits: int) -> None:
     last = None if seconds_ago is None else Progress(last_report_time=NOW - timedelta(seconds=seconds_ago))
     assert wait_before_taking(FineTuneJobStatus(progress=last), record(**fields), NOW) == timedelta(seconds=waits)
+
+
+def test_no_text_of_a_record_makes_a_terminal_act() -> None:
+    said = json.loads(record_text(outcome={"result": "Failed", "reason": "TrainingError", "message": "no"}))
+    said["outcome"]["message"] = "\x1b[2J\x1b]0;owned\x07<b>no</b>"
+    said["warnings"] = ["a\u202eb", "größer"]
+    said["checkpoints"] = [json.loads(json.dumps(checkpoint(20), default=str)) | {"uri": "pvc://x\r\x9b1A"}]
+    for text in (json.dumps(said), json.dumps(said, ensure_ascii=False)):
+        taken = parse(text)
+        assert taken.outcome is not None
+        assert taken.outcome.message == " [2J ]0;owned <b>no</b>"
+        assert taken.warnings == ["a b", "größer"]
+        assert taken.checkpoints[0].uri == "pvc://x  1A"

@@ -1,6 +1,6 @@
 import pytest
 
-from finetune.system.redaction import plain, redact, secret_values
+from finetune.system.redaction import plain, printable, redact, secret_values
 
 WEB_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -80,3 +80,17 @@ def test_values_of_secret_variables_are_replaced_wherever_they_stand() -> None:
 )
 def test_color_codes_are_taken_out_and_nothing_else(text: str, expected: str) -> None:
     assert plain(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b[31mred\x1b[0m\n\tnext", "red\n\tnext"),
+        ("\x1b]0;title\x07 \x1b[2J", " ]0;title   [2J"),
+        ("a\u202eb\x9b1A\x00\r", "a b 1A  "),
+        ("<script>alert(1)</script> Größe 漢字", "<script>alert(1)</script> Größe 漢字"),
+    ],
+    ids=["colors", "title and clear", "order of writing, C1, return", "harmless in a terminal"],
+)
+def test_what_a_terminal_obeys_is_taken_out_and_nothing_else(text: str, expected: str) -> None:
+    assert printable(text) == expected

@@ -120,6 +120,20 @@ def test_gpus_are_requested_and_limited_on_workers_only() -> None:
     assert "nvidia.com/gpu" not in str(pod("head", **sections)) + str(pod("submitter", **sections)) + str(pod("worker"))
 
 
+def test_gpus_are_asked_for_by_the_name_that_the_operator_gives() -> None:
+    settings, sections = Settings(gpu_resource="amd.com/gpu"), {"resources": {"gpus": 2}, "training": {"epochs": 1, "globalBatchSize": 32}}
+    sizes = container("worker", settings, **sections)["resources"]
+    assert (sizes["requests"]["amd.com/gpu"], sizes["limits"]["amd.com/gpu"]) == ("2", "2")
+    assert "nvidia.com" not in str(sizes)
+
+
+@pytest.mark.parametrize("role", BUILDERS)
+def test_every_container_has_the_operators_image_and_a_digest_stays_one(role: str) -> None:
+    image = f"registry.example/finetune/trainer@sha256:{'0' * 64}"
+    spec = pod(role, Settings(trainer_image=image))["spec"]
+    assert {each["image"] for each in [*spec["containers"], *spec.get("initContainers", [])]} == {image}
+
+
 def test_the_hub_token_is_a_reference_for_the_kubelet() -> None:
     model = {"name": "org/gated", "tokenSecret": {"name": "hub", "key": "token"}}
     for role in ("head", "worker"):

@@ -43,6 +43,15 @@ def test_the_head_offers_no_cpu_and_workers_offer_what_they_request() -> None:
     assert [group[name] for name in ("replicas", "minReplicas", "maxReplicas")] == [4, 4, 4]
 
 
+def test_ray_is_told_of_gpus_whatever_their_resource_is_called() -> None:
+    groups = [
+        ray_job(job(resources={"gpus": gpus}, training={"epochs": 1, "globalBatchSize": 8}), 1, Settings(gpu_resource=name), {})
+        for gpus, name in ((4, "gpu.intel.com/i915"), (0, "gpu.intel.com/i915"))
+    ]
+    started = [each["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["rayStartParams"].get("num-gpus") for each in groups]
+    assert started == ["4", None]
+
+
 @pytest.mark.parametrize(
     ("memory", "bytes_"), [("100Mi", 80 * 2**20), ("4Gi", 2**30), ("512Gi", 2 * 2**30)], ids=["smallest", "a quarter", "largest"]
 )
