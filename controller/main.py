@@ -15,7 +15,7 @@ from controller.job.reconciler import Reconciler
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
-from controller.runtime.connectivity import Connectivity, ObservedTransport
+from controller.runtime.connectivity import OUTAGE_SECONDS, Connectivity, ObservedTransport
 from controller.runtime.elector import Elector, FencedTransport, LeaseTimings, clock_with_suspend
 from controller.runtime.events import EventRecorder
 from controller.runtime.health import HealthServer
@@ -49,7 +49,9 @@ class Controller:
     def __init__(self, settings: Settings, transport: Transport, *, clock: Callable[[], float] = clock_with_suspend) -> None:
         self.settings = settings
         self.metrics = Metrics(METRICS_PREFIX)
-        self.connectivity = Connectivity(clock)
+        lease = LeaseTimings(settings.lease_duration_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds)
+        # No request for the lease goes without an answer for longer, and one is sent every few seconds.
+        self.connectivity = Connectivity(clock, min(OUTAGE_SECONDS, lease.request))
         transport = ObservedTransport(transport, self.connectivity)
         self.stores = Stores()
         self.queue = WorkQueue(clock)
@@ -60,7 +62,7 @@ class Controller:
             namespace=settings.election_namespace,
             name=settings.lease_name,
             identity=settings.election_identity,
-            timings=LeaseTimings(settings.lease_duration_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds),
+            timings=lease,
             clock=clock,
         )
         self.metrics.leader.set_function(lambda: float(self.elector.leading()))

@@ -47,6 +47,8 @@ class FakeApi:
         self.black_hole = False
         """Nothing is answered any more, as when a firewall drops packets."""
         self.closed = False
+        self.renewals = 0
+        """How often new connections were asked for."""
         self.unknown_fields: Callable[[KubeObject], list[str]] = lambda item: []
         """Which fields of a new object its definition does not know."""
         self.admission: Callable[[KubeObject], object] = lambda item: None
@@ -151,6 +153,9 @@ class FakeApi:
             yield Stream(refusal.status, split_lines(refusal.body), refusal.headers)
             return
         yield Stream(200, self._events(request, target))
+
+    def renew(self) -> None:
+        self.renewals += 1
 
     async def close(self) -> None:
         self.closed = True

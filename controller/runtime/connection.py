@@ -19,7 +19,7 @@ from kubernetes.aio import client as kubernetes_client
 from kubernetes.aio import config as kubernetes_config
 
 from controller.runtime.errors import Unreachable
-from controller.runtime.transport import Request, Response, Stream
+from controller.runtime.transport import READ_TIMEOUT_SECONDS, Request, Response, Stream
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class KubernetesTransport:
         self._kubeconfig = kubeconfig
         self._reloading = asyncio.Lock()
         self._reloaded_at = float("-inf")
+        self._retiring: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None = None, *, user_agent: str = "finetune-operator") -> "KubernetesTransport":
@@ -96,15 +97,29 @@ class KubernetesTransport:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
         """Send and read line by line; Unreachable when the connection is cut or silent for the read time-out."""
-        with _unreachable(request):
-            answer = await self._request(request, total_seconds=None)
+        # Silence is what an open stream is mostly made of; a server that does not even open it is gone.
+        opening_seconds = min(request.read_timeout_seconds, READ_TIMEOUT_SECONDS)
+        with _unreachable(request, opening_seconds):
+            async with asyncio.timeout(opening_seconds):
+                answer = await self._request(request, total_seconds=None)
         try:
             yield Stream(answer.status, _lines(request, answer), answer.headers)
         finally:
             _abort(answer)
 
+    def renew(self) -> None:
+        """Connect anew for what is sent from now on; what is under way on old connections may still end well."""
+        old, self._api.rest_client.pool_manager = self._api.rest_client.pool_manager, None
+        if old is not None:
+            retiring = asyncio.create_task(_close_later(old))
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+
     async def close(self) -> None:
         """Close all connections."""
+        for retiring in self._retiring:
+            retiring.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         await self._api.close()
         # An aborted connection closes its socket in the next turn of the event loop.
         await asyncio.sleep(0)
@@ -164,6 +179,14 @@ def _guarding() -> aiohttp.TraceConfig:
     return trace
 
 
+async def _close_later(session: aiohttp.ClientSession) -> None:
+    """Close a session once none of its requests can still be answered in time."""
+    try:
+        await asyncio.sleep(CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS)
+    finally:
+        await session.close()
+
+
 def _abort(answer: aiohttp.ClientResponse) -> None:
     """Drop the connection of a stream that nobody reads to its end, without a TLS shutdown: the peer may be long dead."""
     connection = answer.connection
@@ -186,10 +209,10 @@ async def _lines(request: Request, answer: aiohttp.ClientResponse) -> AsyncItera
 
 
 @contextmanager
-def _unreachable(request: Request) -> Iterator[None]:
+def _unreachable(request: Request, seconds: float | None = None) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise Unreachable(f"{request}: no answer within {request.read_timeout_seconds:g} s") from error
+        raise Unreachable(f"{request}: no answer within {seconds or request.read_timeout_seconds:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
         raise Unreachable(f"{request}: {type(error).__name__}: {error}") from error

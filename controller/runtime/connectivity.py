@@ -1,8 +1,8 @@
 """Knows from the answers to all requests whether the API server can be reached, and calls listeners when it can be again.
 
-An outage is not the fault of any one key or watch. What was put off during it is due when it is over, and a watch that was
-open before may be dead without a sign, for a firewall that has forgotten its connection sends nothing. Tests:
-tests/controller/runtime/test_connectivity.py.
+An outage is not the fault of any one key or watch. What was put off during it is due when it is over, and connections that
+were open before, of watches and idle ones, may be dead without a sign: a firewall that has forgotten them sends nothing. Tests:
+tests/controller/runtime/test_connectivity.py, tests/integration/test_outages.py.
 """
 
 import asyncio
@@ -17,40 +17,46 @@ from controller.runtime.transport import Request, Response, Stream, Transport
 log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 5.0
-"""A single lost answer is not an outage: it takes two this far apart, and no answer to any request between them."""
+"""A lost answer is an outage once no request has had an answer for this long; the elector asks more often."""
 STANDSTILL_SECONDS = 10.0
 PULSE_SECONDS = 1.0
 
 
 class Connectivity:
-    """Records how every request ended; calls its listeners when an outage or a standstill is over."""
+    """Records how every request ended; calls its listeners when an outage begins, and when one or a standstill is over."""
 
-    def __init__(self, clock: Callable[[], float] = clock_with_suspend) -> None:
+    def __init__(self, clock: Callable[[], float] = clock_with_suspend, outage_seconds: float = OUTAGE_SECONDS) -> None:
         self._clock = clock
-        self._listeners: list[Callable[[], None]] = []
-        self._first_failure: float | None = None
+        self._outage_seconds = outage_seconds
+        self._on_loss: list[Callable[[], None]] = []
+        self._on_recovery: list[Callable[[], None]] = []
+        self._answered_at = clock()
         self.down = False
 
+    def on_loss(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the connections that are open may be dead."""
+        self._on_loss.append(listener)
+
     def on_recovery(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever requests may succeed again, and connections from before may be dead."""
-        self._listeners.append(listener)
+        """Call `listener` whenever requests may succeed again, and what was open before may be dead."""
+        self._on_recovery.append(listener)
 
     def answered(self) -> None:
         """Record that the server answered, whatever the answer was."""
-        self._first_failure = None
+        self._answered_at = self._clock()
         if self.down:
             self.down = False
             log.info("the API server answers again")
-            self._tell()
+            _tell(self._on_recovery)
 
     def failed(self) -> None:
         """Record that a request got no answer."""
-        now = self._clock()
-        if self._first_failure is None:
-            self._first_failure = now
-        elif not self.down and now - self._first_failure >= OUTAGE_SECONDS:
+        silent_seconds = self._clock() - self._answered_at
+        if not self.down and silent_seconds >= self._outage_seconds:
             self.down = True
-            log.warning("the API server does not answer")
+            log.warning("the API server does not answer", extra={"silent_seconds": f"{silent_seconds:.1f}"})
+            # Or else each request of the next minutes might be lost on one of them, beside a way that is open again.
+            _tell(self._on_loss)
 
     async def watch_for_standstills(self) -> None:
         """Treat a time when this process was stopped, or the machine asleep, as an outage that is over; runs until cancelled."""
@@ -60,11 +66,13 @@ class Connectivity:
             stood_still = self._clock() - before - PULSE_SECONDS
             if stood_still > STANDSTILL_SECONDS:
                 log.warning("this process stood still", extra={"seconds": f"{stood_still:.0f}"})
-                self._tell()
+                _tell(self._on_loss)
+                _tell(self._on_recovery)
 
-    def _tell(self) -> None:
-        for listener in self._listeners:
-            listener()
+
+def _tell(listeners: list[Callable[[], None]]) -> None:
+    for listener in listeners:
+        listener()
 
 
 class ObservedTransport:
@@ -72,6 +80,7 @@ class ObservedTransport:
 
     def __init__(self, transport: Transport, connectivity: Connectivity) -> None:
         self._transport, self._connectivity = transport, connectivity
+        connectivity.on_loss(transport.renew)
 
     async def send(self, request: Request) -> Response:
         """Send and read the whole answer."""
@@ -93,6 +102,10 @@ class ObservedTransport:
         async with self._transport.stream(request) as stream:
             self._connectivity.answered()
             yield stream
+
+    def renew(self) -> None:
+        """Use no connection from before for what is sent from now on."""
+        self._transport.renew()
 
     async def close(self) -> None:
         """Close all connections."""

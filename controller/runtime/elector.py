@@ -46,6 +46,11 @@ class LeaseTimings:
     renew_deadline: float = 10.0
     retry: float = 2.0
 
+    @property
+    def request(self) -> float:
+        """Two requests fit before the deadline, so that one lost packet does not end the leadership."""
+        return self.renew_deadline / 2
+
 
 def clock_with_suspend() -> float:
     """Return seconds that also count while the machine is suspended; Linux's monotonic clock stops then."""
@@ -92,7 +97,7 @@ class Elector:
     async def acquire(self) -> None:
         """Return once we hold the lease and no other can still work in its name."""
         while not self.leading():
-            await self._attempt(self._timings.renew_deadline / 2)
+            await self._attempt(self._timings.request)
             if self.leading():
                 break
             pause = self._timings.retry * (1.0 + 0.2 * self._jitter())
@@ -107,8 +112,7 @@ class Elector:
             remaining = self._leads_until - self._clock()
             if remaining <= 0:
                 break
-            # Two requests fit before the deadline, so that one lost packet does not end the leadership.
-            await self._attempt(min(remaining, self._timings.renew_deadline / 2))
+            await self._attempt(min(remaining, self._timings.request))
         self._leads_until = float("-inf")
         log.error("leadership lost", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
 
@@ -251,6 +255,10 @@ class FencedTransport:
     def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
         """Streams only read."""
         return self._transport.stream(request)
+
+    def renew(self) -> None:
+        """Use no connection from before for what is sent from now on."""
+        self._transport.renew()
 
     async def close(self) -> None:
         """Close all connections."""

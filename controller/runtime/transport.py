@@ -60,6 +60,10 @@ class Transport(Protocol):
         """Send and read line by line until the answer ends."""
         ...
 
+    def renew(self) -> None:
+        """Use no connection from before for what is sent from now on: they may be dead."""
+        ...
+
     async def close(self) -> None:
         """Close all connections."""
         ...

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp import web
@@ -50,21 +51,23 @@ class Sent:
 
 
 class Wire:
-    """One client's way to the API server. `cut` swallows everything; what was connected by then stays dead."""
+    """One client's way to the API server. `cut` swallows everything, `forget` what is connected; that stays dead."""
 
     def __init__(self, plane: ControlPlane, account: Path, directory: Path, name: str) -> None:
         self.sent: list[Sent] = []
         self._plane, self._account = plane, account
         self.kubeconfig = directory / f"wire-{name}"
         self._cuts, self._swallows = 0, False
-        self._born: dict[int, int] = {}
+        # By the transports themselves: a number of an object that is gone may soon be that of another.
+        self._born: WeakKeyDictionary[asyncio.Transport, int] = WeakKeyDictionary()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"wire {name}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         port = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(20)
-        text = self._account.read_text().replace(self._plane.url, f"http://127.0.0.1:{port}")
+        self.url = f"http://127.0.0.1:{port}"
+        text = self._account.read_text().replace(self._plane.url, self.url)
         self.kubeconfig.write_text("\n".join(line for line in text.splitlines() if "certificate-authority" not in line))
         return self
 
@@ -81,6 +84,10 @@ class Wire:
     def reconnect(self) -> None:
         """Let new connections through again."""
         self._swallows = False
+
+    def forget(self) -> None:
+        """Swallow everything on what is connected by now, as a firewall that was restarted; new connections pass."""
+        self._cuts += 1
 
     def between(self, begin: float, end: float) -> list[Sent]:
         """Return what was sent in this time but for the Lease and the opening of watches."""
@@ -114,12 +121,13 @@ class Wire:
         await asyncio.sleep(0)  # the turn in which closed connections are forgotten
 
     def _dead(self, request: web.Request) -> bool:
-        born = self._born.setdefault(id(request.protocol), self._cuts)
+        if request.transport is None:  # the client has gone
+            return self._swallows
+        born = self._born.setdefault(request.transport, -1 if self._swallows else self._cuts)
         return self._swallows or born < self._cuts
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         if self._dead(request):
-            self._born[id(request.protocol)] = -1
             await asyncio.sleep(3600)
         body = await request.read()
         index = len(self.sent)

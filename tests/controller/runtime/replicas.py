@@ -56,5 +56,8 @@ class Line:
     def stream(self, request: Request) -> AbstractAsyncContextManager[Stream]:
         return self.api.stream(request)
 
+    def renew(self) -> None:
+        self.api.renew()
+
     async def close(self) -> None:
         await self.api.close()

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from controller.runtime import connection
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
 from controller.runtime.errors import NotLeading, Unreachable
 from controller.runtime.transport import Request
+from tests.controller.runtime.builders import until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -142,6 +144,50 @@ async def test_a_server_that_does_not_answer_is_unreachable_after_the_time_out(t
     async with connected(tmp_path, handle, token="t") as transport:
         with pytest.raises(Unreachable, match=r"GET /x: no answer within 0\.2 s"):
             await transport.send(Request("GET", "/x", read_timeout_seconds=0.2))
+
+
+async def test_after_a_renewal_nothing_is_sent_on_an_old_connection_and_what_is_under_way_ends_well(tmp_path: Path) -> None:
+    connections: list[object] = []
+    go_on = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.Response:
+        connections.append(request.transport)
+        if request.path == "/slow":
+            await go_on.wait()
+        return web.json_response({})
+
+    async with connected(tmp_path, handle, token="t") as transport:
+        await transport.send(Request("GET", "/x"))
+        await transport.send(Request("GET", "/x"))
+        assert connections[0] is connections[1]
+        under_way = asyncio.create_task(transport.send(Request("GET", "/slow")))
+        await until(lambda: len(connections) == 3)
+        transport.renew()
+        await transport.send(Request("GET", "/x"))
+        transport.renew()
+        await transport.send(Request("GET", "/x"))
+        go_on.set()
+        assert (await under_way).status == 200
+
+    assert len({id(each) for each in connections}) == 3
+
+
+async def test_a_stream_that_is_not_even_opened_is_unreachable_before_an_open_one_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "READ_TIMEOUT_SECONDS", 0.2)
+
+    async def handle(request: web.Request) -> web.Response:
+        await asyncio.sleep(30)
+        return web.json_response({})
+
+    async def open_one(transport: KubernetesTransport) -> None:
+        async with transport.stream(Request("GET", "/x", read_timeout_seconds=120.0)):
+            raise AssertionError("nothing was answered")
+
+    async with connected(tmp_path, handle, token="t") as transport:
+        with pytest.raises(Unreachable, match=r"no answer within 0\.2 s"):
+            await open_one(transport)
 
 
 async def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ class Observed:
     """A client whose requests are observed, and when recoveries were reported."""
 
     def __init__(self) -> None:
-        self.api, self.recoveries = FakeApi(), list[float]()
+        self.api, self.recoveries, self.losses = FakeApi(), list[float](), list[float]()
         self.connectivity = Connectivity(now)
+        self.connectivity.on_loss(lambda: self.losses.append(now()))
         self.connectivity.on_recovery(lambda: self.recoveries.append(now()))
         self.client = Client(ObservedTransport(self.api, self.connectivity), field_manager="test")
 
@@ -87,6 +88,30 @@ def test_a_black_hole_is_an_outage_though_everybody_gives_up_before_the_time_out
     assert play(act).recoveries == [15]
 
 
+def test_a_single_lost_answer_is_an_outage_if_nothing_was_answered_for_long() -> None:
+    async def act(observed: Observed) -> None:
+        await observed.ask()
+        observed.api.black_hole = True
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(observed.ask(), OUTAGE_SECONDS)
+        observed.api.black_hole = False
+        await asyncio.sleep(1)
+        await observed.ask()
+
+    observed = play(act)
+    assert (observed.losses, observed.recoveries) == ([OUTAGE_SECONDS], [OUTAGE_SECONDS + 1])
+
+
+def test_an_outage_has_new_connections_made_once() -> None:
+    async def act(observed: Observed) -> None:
+        observed.api.fail(Unreachable("silent"), times=10)
+        await observed.ask_for(60)
+
+    observed = play(act)
+    assert observed.losses == [6]
+    assert observed.api.renewals == 1
+
+
 def test_work_that_is_cancelled_while_others_get_their_answers_is_no_outage() -> None:
     async def act(observed: Observed) -> None:
         for _ in range(20):
@@ -119,6 +144,8 @@ def test_a_process_that_stood_still_takes_it_as_an_outage_that_is_over() -> None
     async def main() -> list[float]:
         stopped = 0.0
         connectivity, recoveries = Connectivity(lambda: now() + stopped), list[float]()
+        api = FakeApi()
+        ObservedTransport(api, connectivity)
         connectivity.on_recovery(lambda: recoveries.append(now()))
         watching = asyncio.create_task(connectivity.watch_for_standstills())
         await asyncio.sleep(100)
@@ -126,6 +153,7 @@ def test_a_process_that_stood_still_takes_it_as_an_outage_that_is_over() -> None
         stopped = 60.0
         await asyncio.sleep(100)
         watching.cancel()
+        assert api.renewals == 1
         return recoveries
 
     [recovery] = run_in_virtual_time(main())
