@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 JOBS_BEFORE = 20
 BUSY_JOBS = 4
-"""As many as there are workers: each leaves an idle connection behind."""
+"""They are looked at side by side, and each may leave an idle connection behind."""
 OUTAGE_SECONDS = 20.0
 """Long enough for the lease to be lost, for an outage to be noticed, and for back-offs to grow beyond the bound."""
 SHORT_SECONDS = 3.0
