@@ -53,7 +53,7 @@ class Client:
     async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
         """Return the object; NotFound if there is none. With `metadata_only` the API server sends no more than its metadata."""
         accept = METADATA_ONLY if metadata_only else "application/json"
-        return await self._send(Request("GET", resource.path(namespace, name), accept=accept))
+        return await self._object(Request("GET", resource.path(namespace, name), accept=accept))
 
     async def list(
         self,
@@ -68,11 +68,15 @@ class Client:
         """Return one page of the objects, of all namespaces without `namespace`; Gone if `continue_token` is too old."""
         query = _given({"labelSelector": label_selector, "limit": str(limit), "continue": continue_token})
         accept = METADATA_ONLY_LIST if metadata_only else "application/json"
-        answer = await self._send(Request("GET", resource.path(namespace), query, accept=accept))
-        metadata = answer.get("metadata") or {}
+        request = Request("GET", resource.path(namespace), query, accept=accept)
+        answer = await self._send(request)
+        given = answer.get("items") or []
+        # Taken for an empty list, something else would delete everything.
+        if not (_has_version(answer) and isinstance(given, list) and all(_is_named(item) for item in given)):
+            raise ServerError(f"{request}: the answer is not a list of objects: {str(answer)[:100]}")
         # In lists of built-in kinds the items lack apiVersion and kind.
-        items = [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in answer.get("items") or []]
-        return ListPage(items, metadata.get("resourceVersion", ""), metadata.get("continue") or None)
+        items = [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in given]
+        return ListPage(items, answer["metadata"]["resourceVersion"], answer["metadata"].get("continue") or None)
 
     async def list_all(
         self,
@@ -145,12 +149,14 @@ class Client:
                 body = b"\n".join([line async for line in stream.lines])
                 raise error_from_status(stream.status, _json_object(body), what, stream.headers.get("Retry-After"))
             async for line in stream.lines:
-                event = _json_object(line)
-                if event is None or "object" not in event:
+                event = _json_object(line) or {}
+                kind, item = event.get("type"), event.get("object")
+                if kind == "ERROR" and isinstance(item, dict):
+                    code = item.get("code")
+                    raise error_from_status(code if isinstance(code, int) else 500, item, what)
+                if not (isinstance(kind, str) and (_has_version(item) if kind == "BOOKMARK" else _is_named(item) and _has_version(item))):
                     raise ServerError(f"{what}: not a watch event: {line[:100]!r}")
-                if event["type"] == "ERROR":
-                    raise error_from_status(event["object"].get("code", 500), event["object"], what)
-                yield WatchEvent(event["type"], event["object"])
+                yield WatchEvent(kind, event["object"])
 
     async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
         """Create the object and return it as stored; AlreadyExists if its name is taken.
@@ -159,11 +165,11 @@ class Client:
         """
         options = {"dryRun": "All" if dry_run else None, "fieldValidation": "Strict" if strict else None}
         query = _given({"fieldManager": self._field_manager, **options})
-        return await self._send(Request("POST", resource.path(item["metadata"].get("namespace")), query, item))
+        return await self._object(Request("POST", resource.path(item["metadata"].get("namespace")), query, item))
 
     async def replace(self, resource: Resource, item: KubeObject) -> KubeObject:
         """Write the whole object; Conflict if it is no longer at the resourceVersion of `item`."""
-        return await self._send(Request("PUT", _path_of(resource, item), {"fieldManager": self._field_manager}, item))
+        return await self._object(Request("PUT", _path_of(resource, item), {"fieldManager": self._field_manager}, item))
 
     async def patch(
         self, resource: Resource, name: str, namespace: str | None, patch: Mapping[str, Any], *, subresource: str | None = None
@@ -171,7 +177,7 @@ class Client:
         """Merge `patch` into the object; None deletes a member, lists are replaced whole."""
         query = {"fieldManager": self._field_manager}
         path = resource.path(namespace, name, subresource)
-        return await self._send(Request("PATCH", path, query, dict(patch), content_type="application/merge-patch+json"))
+        return await self._object(Request("PATCH", path, query, dict(patch), content_type="application/merge-patch+json"))
 
     async def patch_status(
         self, resource: Resource, name: str, namespace: str | None, status: Mapping[str, Any], *, resource_version: str | None = None
@@ -192,6 +198,13 @@ class Client:
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
+
+    async def _object(self, request: Request) -> KubeObject:
+        answer = await self._send(request)
+        # Something between us and the server may answer in its place, and who reads an object relies on its metadata.
+        if not _is_named(answer):
+            raise ServerError(f"{request}: the answer is not an object: {str(answer)[:100]}")
+        return answer
 
     async def _send(self, request: Request) -> KubeObject:
         response = await self._transport.send(request)
@@ -219,6 +232,16 @@ def _json_object(body: bytes) -> KubeObject | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _has_version(item: Any) -> bool:
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("resourceVersion"), str) and metadata["resourceVersion"] != ""
+
+
+def _is_named(item: Any) -> bool:
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
 
 
 def _log_warning(request: Request, response: Response) -> None:

@@ -99,9 +99,10 @@ def error_from_status(http_status: int, answer: Mapping[str, Any] | None, what: 
     `retry_after` is the header of that name, in seconds.
     """
     status = answer or {}
-    details = status.get("details") or {}
+    details = status.get("details")
+    details = details if isinstance(details, dict) else {}
     message = f"{what}: {status.get('message') or f'HTTP {http_status}'}"
-    wait = details.get("retryAfterSeconds") or _seconds(retry_after)
+    wait = _seconds(details.get("retryAfterSeconds")) or _seconds(retry_after)
     kind = _BY_STATUS.get(http_status)
     if http_status == 409 and status.get("reason") == "AlreadyExists":
         kind = AlreadyExists
@@ -113,9 +114,9 @@ def error_from_status(http_status: int, answer: Mapping[str, Any] | None, what: 
     return kind(message, status=http_status, retry_after_seconds=float(wait) if wait else None)
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: Any) -> float | None:
     try:
         seconds = float(text) if text else None
-    except ValueError:  # the header may also be a date
+    except (TypeError, ValueError):  # the header may also be a date
         return None
     return seconds if seconds is not None and math.isfinite(seconds) else None

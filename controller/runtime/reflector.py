@@ -239,8 +239,13 @@ class Reflector:
 
     def _take(self, event: WatchEvent) -> None:
         self._active_at = time.monotonic()
-        self._refused_resumes = self._missing = 0
         version = event.object["metadata"]["resourceVersion"]
+        if version == self._version:
+            return
+        if _is_older(version, self._version):
+            # The server sends changes in their order. Which of them are missing, doubled or late, only a list can tell.
+            raise Gone(f"watch {self.resource}: a change of version {version} came after one of {self._version}")
+        self._refused_resumes = self._missing = 0
         change: Change | None = None
         if event.type == "DELETED":
             change = self.store.remove(object_key(event.object))
@@ -265,3 +270,8 @@ class Reflector:
             level = logging.WARNING if state is StoreState.ABSENT else logging.INFO
             log.log(level, "cache is now " + state, extra={"resource": str(self.resource)})
             self._on_state(state)
+
+
+def _is_older(version: str, than: str | None) -> bool:
+    """Return whether a resourceVersion comes before another; those of the API server are numbers."""
+    return than is not None and version.isdecimal() and than.isdecimal() and int(version) < int(than)

@@ -130,6 +130,8 @@ class Wire:
         if self._dead(request):
             await asyncio.sleep(3600)
         body = await request.read()
+        if (instead := await self._instead(request)) is not None:
+            return instead
         index = len(self.sent)
         self.sent.append(Sent(time.monotonic(), request.method, request.path, request.query_string))
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
@@ -137,15 +139,27 @@ class Wire:
         try:
             async with self._session.request(request.method, url, headers=headers, data=body) as answer:
                 self.sent[index] = Sent(**{**vars(self.sent[index]), "status": answer.status})
+                await self._answered(request)
                 passed = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
                 response = web.StreamResponse(status=answer.status, headers=passed)
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
                     if self._dead(request):
                         await asyncio.sleep(3600)
-                    await response.write(chunk)
+                    await self._write(request, response, chunk)
                 return response
         except aiohttp.ClientError:
             if request.transport is not None:  # the server has gone, and not the client
                 request.transport.abort()
             return web.Response(status=502)
+
+    async def _instead(self, request: web.Request) -> web.StreamResponse | None:
+        """Return an answer that is not the server's; for wires that do more than swallow."""
+        return None
+
+    async def _answered(self, request: web.Request) -> None:
+        """Do something between the server's answer and what the client gets of it."""
+
+    async def _write(self, request: web.Request, response: web.StreamResponse, chunk: bytes) -> None:
+        """Hand on a part of an answer."""
+        await response.write(chunk)

@@ -125,8 +125,45 @@ async def test_an_answer_that_is_no_json_is_the_servers_fault(api: FakeApi, clie
         await client.get(WIDGETS, "a", "team-a")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        '{"items": []}',
+        '{"metadata": {"resourceVersion": ""}, "items": []}',
+        '{"metadata": {"resourceVersion": "1"}, "items": {"a": 1}}',
+        '{"metadata": {"resourceVersion": "1"}, "items": [{"metadata": {}}]}',
+        '{"metadata": {"resourceVersion": "1"}, "items": [null]}',
+    ],
+)
+async def test_an_answer_that_is_no_list_is_not_taken_for_an_empty_one(api: FakeApi, client: Client, body: str) -> None:
+    api.fail(Response(200, body.encode()))
+
+    with pytest.raises(errors.ServerError, match="not a list of objects"):
+        await client.list_all(WIDGETS)
+
+
+async def test_an_answer_that_is_no_object_is_the_servers_fault(api: FakeApi, client: Client) -> None:
+    api.fail(Response(200, b'{"kind": "Hello"}'), times=4)
+
+    for asking in (
+        client.get(WIDGETS, "a", "team-a"),
+        client.create(WIDGETS, widget("a")),
+        client.replace(WIDGETS, widget("a")),
+        client.patch(WIDGETS, "a", "team-a", {}),
+    ):
+        with pytest.raises(errors.ServerError, match="not an object"):
+            await asking
+
+
 async def test_what_the_server_warns_of_is_logged(api: FakeApi, client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    api.fail(Response(201, b"{}", {"Warning": '299 - "unknown field spec.sise"'}))
+    api.fail(
+        Response(
+            201,
+            json.dumps(widget("a") | {"metadata": {"name": "a", "resourceVersion": "1"}}).encode(),
+            {"Warning": '299 - "unknown field spec.sise"'},
+        )
+    )
 
     with caplog.at_level(logging.WARNING):
         await client.create(WIDGETS, widget("a"))
