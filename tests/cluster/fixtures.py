@@ -13,6 +13,7 @@ from types import FrameType
 
 import pytest
 
+from tests.cluster import audit
 from tests.cluster.controlplane import ControlPlane, start_control_plane
 from tests.cluster.hoststate import HostState, left_by
 from tests.cluster.instances import sweep
@@ -40,7 +41,7 @@ def control_plane() -> Iterator[ControlPlane]:
     """A control plane with KubeRay's definitions and operator: any user, no pods run."""
     sweep()
     with interrupted_by_sigterm():
-        plane = start_control_plane()
+        plane = start_control_plane(audit.FLAGS, audit.FILES)
         try:
             plane.start_kuberay()
             yield plane

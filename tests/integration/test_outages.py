@@ -16,7 +16,7 @@ from tests.integration.wire import Wire
 
 RAY_JOBS = "/apis/ray.io/v1/namespaces/{}/rayjobs"
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 JOBS_BEFORE = 20
 BUSY_JOBS = 4
@@ -85,8 +85,9 @@ OUTAGES = [
     pytest.param(lose_the_way, SHORT_SECONDS, id="the way is lost for a moment"),
     pytest.param(lose_the_connections, 0.0, id="connections die silently"),
     pytest.param(end_the_server, OUTAGE_SECONDS, id="the server ends"),
-    # Each costs half a minute, and they delay less than the others.
+    # Each costs half a minute or more, and they delay less than the others.
     pytest.param(pause_the_server, OUTAGE_SECONDS, id="the server is paused", marks=pytest.mark.slow),
+    pytest.param(lose_the_way, 120.0, id="the way is half-open for two minutes", marks=pytest.mark.slow),
     pytest.param(pause_the_controller, OUTAGE_SECONDS, id="the controller is paused", marks=pytest.mark.slow),
 ]
 

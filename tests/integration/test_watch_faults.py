@@ -196,3 +196,18 @@ async def test_a_server_that_is_killed_and_started_again_has_told_everything_in_
         assert here.reported("old-0") == ["added", "deleted"]
         assert here.reported("new") == ["added"]
         assert [here.reported(f"old-{still}") for still in range(1, OBJECTS)] == [["added"]] * (OBJECTS - 1)
+
+
+@pytest.mark.slow
+async def test_a_watch_that_is_half_open_for_two_minutes_misses_no_deletion(control_plane: ControlPlane, tmp_path: Path) -> None:
+    async with place(control_plane, tmp_path, "fault-half-open", Timings()) as here:
+        here.wire.faults = [Fault(is_watch, times=10**6, damage=wires.swallow)]
+        before = len(here.wire.sent)
+        await here.delete("old-0")
+        await here.create("new")
+        await asyncio.sleep(118)
+        assert "fault-half-open/old-0" in here.following.store.keys()  # noqa: SIM118 - no mapping
+        here.wire.faults = []
+        await here.settle()
+        assert here.reported("old-0") == ["added", "deleted"]
+        assert len(here.wire.sent) - before <= 3

@@ -55,7 +55,7 @@ class Wire:
 
     def __init__(self, plane: ControlPlane, account: Path, directory: Path, name: str) -> None:
         self.sent: list[Sent] = []
-        self._plane, self._account = plane, account
+        self._plane, self._account, self._name = plane, account, name
         self.kubeconfig = directory / f"wire-{name}"
         self._cuts, self._swallows = 0, False
         # By the transports themselves: a number of an object that is gone may soon be that of another.
@@ -135,6 +135,8 @@ class Wire:
         index = len(self.sent)
         self.sent.append(Sent(time.monotonic(), request.method, request.path, request.query_string))
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        # In the audit log all clients of one account look alike otherwise.
+        headers["User-Agent"] = f"{headers.get('User-Agent', '')} {self._name}"
         url = f"{self._plane.url}{request.path_qs}"
         try:
             async with self._session.request(request.method, url, headers=headers, data=body) as answer:

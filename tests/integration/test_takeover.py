@@ -1,0 +1,116 @@
+"""Two controllers with the lease times of production: who writes is read from the API server's audit log, and a lost leader is
+replaced within 20 s.
+"""
+
+import contextlib
+import itertools
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import audit
+from tests.cluster.controlplane import ControlPlane
+from tests.integration.processes import Process, wait
+from tests.integration.test_leadership import Work
+from tests.integration.wire import Wire
+
+pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.slow]
+
+PRODUCTION = {
+    "FINETUNE_LEASE_DURATION_SECONDS": "15",
+    "FINETUNE_LEASE_RENEW_DEADLINE_SECONDS": "10",
+    "FINETUNE_LEASE_RETRY_SECONDS": "2",
+}
+BOUND_SECONDS = 20.0
+PAUSE_SECONDS = 60.0
+AFTERWARDS_SECONDS = 10.0
+"""Enough for one that comes back to write what it had begun, and for the other to write as well."""
+
+
+@dataclass
+class Replica:
+    name: str
+    process: Process
+    wire: Wire
+
+
+def lose_by_kill(leader: Replica) -> Callable[[], None]:
+    leader.process.process.kill()
+    return lambda: None
+
+
+def lose_by_pause(leader: Replica) -> Callable[[], None]:
+    leader.process.process.send_signal(signal.SIGSTOP)
+    return lambda: leader.process.process.send_signal(signal.SIGCONT)
+
+
+def lose_by_cut(leader: Replica) -> Callable[[], None]:
+    leader.wire.cut()
+    return leader.wire.reconnect
+
+
+LOSSES = [
+    pytest.param(lose_by_kill, 0.0, id="killed"),
+    pytest.param(lose_by_pause, PAUSE_SECONDS, id="paused for a minute"),
+    pytest.param(lose_by_cut, PAUSE_SECONDS, id="cut off for a minute"),
+]
+
+
+@pytest.mark.parametrize(("lose", "seconds"), LOSSES)
+def test_a_lost_leader_is_replaced_within_20_s_and_the_audit_log_shows_one_writer_at_a_time(
+    control_plane: ControlPlane,
+    account: Path,
+    namespace: str,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    lose: Callable[[Replica], Callable[[], None]],
+    seconds: float,
+) -> None:
+    work = Work(control_plane, namespace)
+    with contextlib.ExitStack() as stack:
+        replicas = []
+        for name in ("first", "second"):
+            wire = stack.enter_context(Wire(control_plane, account, tmp_path, f"{namespace}-{name}"))
+            process = Process(wire.kubeconfig, tmp_path, name, PRODUCTION)
+            stack.callback(process.end)
+            replicas.append(Replica(f"{namespace}-{name}", process, wire))
+        for each in replicas:
+            wait(each.process.ready, f"ready; its log is {each.process.log}")
+        wait(lambda: any(each.process.leads() for each in replicas), "one leads")
+        leader, standby = replicas if replicas[0].process.leads() else replicas[::-1]
+        work.give()
+        wait(work.is_handled, "the first job was handled")
+
+        lost, lost_at = time.monotonic(), stamp()
+        come_back = lose(leader)
+        while time.monotonic() - lost < BOUND_SECONDS + 5.0:
+            work.give()
+            time.sleep(0.5)
+        time.sleep(max(0.0, seconds - (time.monotonic() - lost)))
+        come_back()
+        end = time.monotonic() + AFTERWARDS_SECONDS
+        while time.monotonic() < end:
+            work.give()
+            time.sleep(0.5)
+        wait(work.is_handled, "the newest job was handled")
+
+    names = {each.name for each in replicas}
+    written = [each for each in audit.writes(control_plane.directory) if each.agent.rpartition(" ")[2] in names]
+    acting = [each for each in written if each.resource != "leases"]
+    turns = [each.agent.rpartition(" ")[2] for each in acting]
+    assert set(turns) == names, "both wrote, the first one before it was lost"
+    assert sum(one != other for one, other in itertools.pairwise(turns)) == 1, "they took turns"
+    first = next(each for each in acting if each.agent.endswith(standby.name))
+    took = (datetime.fromisoformat(first.at) - datetime.fromisoformat(lost_at)).total_seconds()
+    record_property("takeover_seconds", took)
+    print(f"taken over after {took:.1f} s")
+    assert took <= BOUND_SECONDS
+
+
+def stamp() -> str:
+    return datetime.now(UTC).isoformat()
