@@ -101,8 +101,10 @@ class Elector:
             if self.leading():
                 break
             pause = self._timings.retry * (1.0 + 0.2 * self._jitter())
-            waits = self._not_before - self._clock()
-            await asyncio.sleep(min(pause, waits + CLOCK_SECONDS) if waits > 0 else pause)
+            # The moment when it may be ours is known: nobody has to lead for a whole pause longer.
+            expires = self._seen[1] + self._longest if self._seen is not None else float("-inf")
+            waits = [moment - self._clock() for moment in (self._not_before, expires)]
+            await asyncio.sleep(min(pause, *(wait + CLOCK_SECONDS for wait in waits if wait > 0)) if max(waits) > 0 else pause)
         log.info("leading", extra={"lease": f"{self.namespace}/{self.name}", "identity": self.identity})
 
     async def keep(self) -> None:

@@ -52,6 +52,25 @@ def test_a_lease_that_was_released_is_taken_over_at_once() -> None:
     play(act)
 
 
+def test_a_lease_is_taken_over_at_the_moment_from_which_it_may_be() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        took = []
+        for tenths in range(0, 24, 2):
+            await a.acquire()
+            waiting = asyncio.create_task(b.acquire())
+            await asyncio.sleep(tenths / 10)
+            await a._attempt(1.0)
+            renewed = now()
+            await waiting
+            took.append(now() - renewed)
+            await b.release()
+        # The other has seen the last renewal a pause later at most.
+        assert TIMINGS.duration < min(took)
+        assert max(took) <= TIMINGS.duration + 1.1 * TIMINGS.retry + 0.01
+
+    play(act)
+
+
 def test_the_lease_of_a_leader_that_was_killed_is_taken_over_after_it_expired_and_not_before() -> None:
     async def act(api: FakeApi, a: Elector, b: Elector) -> None:
         await a.acquire()
