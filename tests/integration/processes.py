@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ class Process:
     """A controller that runs, with its log and its probes."""
 
     def __init__(self, kubeconfig: Path, directory: Path, name: str, **settings: str) -> None:
-    def __init__(self, kubeconfig: Path, directory: Path, name: str, settings: Mapping[str, str] | None = None) -> None:
         self.log = directory / f"{name}.log"
         environment = {
             **os.environ,
@@ -38,7 +37,6 @@ class Process:
             "FINETUNE_LEASE_RENEW_DEADLINE_SECONDS": "2.5",
             "FINETUNE_LEASE_RETRY_SECONDS": "0.5",
             **settings,
-            **(settings or {}),
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "controller"], cwd=REPOSITORY, env=environment, stderr=log)

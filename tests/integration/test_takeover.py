@@ -78,7 +78,7 @@ def test_a_lost_leader_is_replaced_within_20_s_and_the_audit_log_shows_one_write
         replicas = []
         for name in ("first", "second"):
             wire = stack.enter_context(Wire(control_plane, account, tmp_path, f"{namespace}-{name}"))
-            process = Process(wire.kubeconfig, tmp_path, name, PRODUCTION)
+            process = Process(wire.kubeconfig, tmp_path, name, **PRODUCTION)
             stack.callback(process.end)
             replicas.append(Replica(f"{namespace}-{name}", process, wire))
         for each in replicas:
