@@ -9,7 +9,7 @@ import hashlib
 import math
 import random
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -53,16 +53,23 @@ class Replay:
 class Order:
     """The rows of every step of a run. With `lengths`, of each row, batches are of rows of like length, else of any rows.
 
-    Replayed rows are numbered after the training rows, `lengths` too.
+    Of `versions` of each row, all of one come before a second of any: a batch of versions of few rows would be a step towards these alone.
+    Version v of row i is number `v * (rows / versions) + i`. Replayed rows are numbered after the training rows, `lengths` too.
     """
 
     def __init__(
-        self, rows: int, global_batch_size: int, seed: int, lengths: NDArray[np.int32] | None = None, replay: Replay | None = None
+        self,
+        rows: int,
+        global_batch_size: int,
+        seed: int,
+        lengths: NDArray[np.int32] | None = None,
+        replay: Replay | None = None,
+        versions: int = 1,
     ) -> None:
-        """Raise ValueError without rows."""
+        """Raise ValueError without rows. `rows` counts all versions."""
         if rows < 1:
             raise ValueError("no rows to sample from")
-        self._train, self._replay = rows, replay
+        self._train, self._replay, self._versions = rows, replay, versions
         self._rows = rows + (replay.count if replay is not None else 0)
         self._size, self._seed, self._lengths = global_batch_size, seed, lengths
         self._epoch = lru_cache(maxsize=4)(self._order_of)
@@ -86,8 +93,17 @@ class Order:
         return [(epoch, int(self._epoch(epoch)[place])) for epoch, place in places]
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
-        permuted = self._mixed(_permutation(self._train, "order", self._seed, epoch), epoch)
+        permuted = self._mixed(self._permuted(epoch), epoch)
         return permuted if self._lengths is None else self._grouped(permuted, epoch, self._lengths)
+
+    def _permuted(self, epoch: int) -> NDArray[np.int64]:
+        if self._versions == 1:
+            return _permutation(self._train, "order", self._seed, epoch)
+        rows = self._train // self._versions
+        # In round r, row i comes in the version (first[i] + r) % versions.
+        first = _permutation(self._train, "versions", self._seed, epoch)[:rows] % self._versions
+        rounds = [(turn, _permutation(rows, "order", self._seed, epoch, turn)) for turn in range(self._versions)]
+        return np.concatenate([(first[order] + turn) % self._versions * rows + order for turn, order in rounds])
 
     def _mixed(self, permuted: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         if self._replay is None:
@@ -101,22 +117,32 @@ class Order:
     def _grouped(self, permuted: NDArray[np.int64], epoch: int, lengths: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return an epoch's order with the rows of each window sorted by length, cut into batches, and all its batches shuffled.
 
-        A batch that two epochs share keeps the rows that it has: what is left of a permutation is random rows.
+        A batch that two epochs share, or two rounds of versions, keeps the rows that it has: they are random ones.
         """
         begin = -epoch * self._rows % self._size  # the epoch before has begun a batch, which these rows fill
         count = max(0, self._rows - begin) // self._size
         batches = permuted[begin : begin + count * self._size].reshape(count, self._size)
-        for first in range(0, count, WINDOW_BATCHES):
-            window = batches[first : first + WINDOW_BATCHES].ravel()
+        for first, last in self._windows(begin, count):
+            window = batches[first:last].ravel()
             # Replayed rows stay at places of replayed rows, so that every batch keeps its share of them.
             for kind in (window < self._train, window >= self._train):
                 rows = window[kind]
                 # Stable: rows of equal length stay in the random order of the epoch.
                 window[kind] = rows[np.argsort(lengths[rows], kind="stable")]
-            batches[first : first + WINDOW_BATCHES] = window.reshape(-1, self._size)
+            batches[first:last] = window.reshape(-1, self._size)
         turns = list(range(count))
         random_for("batches", self._seed, epoch).shuffle(turns)
         return np.concatenate([permuted[:begin], batches[turns].ravel(), permuted[begin + count * self._size :]])
+
+    def _windows(self, begin: int, count: int) -> Iterator[tuple[int, int]]:
+        """Yield the first batch and the one after the last of each window; `count` batches begin at place `begin` of the epoch."""
+        ends = [self._rows * (turn + 1) // self._versions for turn in range(self._versions)]
+        start = 0
+        for end in ends:
+            whole = min(count, (end - begin) // self._size)  # the batches before it that do not reach beyond this round
+            for first in range(start, whole, WINDOW_BATCHES):
+                yield first, min(whole, first + WINDOW_BATCHES)
+            start = max(start, -((begin - end) // self._size))  # the first that begins after it
 
 
 def order_of(
@@ -130,7 +156,7 @@ def order_of(
     own = len(rows) * versions
     replay = Replay(len(replayed), replayed_in_epoch(own, share), training.seed) if replayed else None
     lengths = np.concatenate([np.tile(lengths_of(rows), versions), lengths_of(replayed)]) if training.group_by_length else None
-    return Order(own, training.global_batch_size, training.seed, lengths, replay)
+    return Order(own, training.global_batch_size, training.seed, lengths, replay, versions)
 
 
 def steps_total(rows: int, training: Training) -> int:

@@ -148,3 +148,31 @@ def test_the_number_of_steps_covers_the_epochs(rows: int, training: dict[str, fl
 def test_no_rows_is_a_fault_of_the_caller() -> None:
     with pytest.raises(ValueError, match="no rows"):
         Order(0, 4, 1)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_versions_of_a_row_are_spread_over_an_epoch(grouped: bool) -> None:
+    rows, versions, batch = 70, 5, 16
+    lengths = np.tile(skewed(rows), versions)
+    order = Order(rows * versions, batch, 4, lengths if grouped else None, versions=versions)
+    drawn = [pair for step in range(3 * rows * versions // batch) for pair in order.batch(step)]
+
+    for epoch in range(3):
+        of_epoch = [number for drawn_in, number in drawn if drawn_in == epoch]
+        assert epoch == 2 or sorted(of_epoch) == list(range(rows * versions)), "each version once"
+    for step in range(2 * rows * versions // batch):
+        of_batch = [number % rows for _, number in order.batch(step)]
+        assert len(set(of_batch)) >= batch - batch // 3, "only a batch that two rounds share can have two versions of a row"
+    if not grouped:
+        first = [number for _, number in drawn[:rows]]
+        assert sorted(number % rows for number in first) == list(range(rows)), "every row before a second version of any"
+        assert len({number // rows for number in first}) == versions, "in different versions"
+
+
+def test_batches_of_versions_are_still_of_like_length() -> None:
+    rows, versions, batch = 320, 4, 16
+    lengths = np.tile(skewed(rows), versions)
+
+    grouped = Order(rows * versions, batch, 4, lengths, versions=versions)
+
+    assert computed_to_real(grouped, lengths, 80, batch) < 0.7 * computed_to_real(Order(rows * versions, batch, 4), lengths, 80, batch)
