@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-REQUEST_TIMEOUT_SECONDS = 10.0
+REQUEST_TIMEOUT_SECONDS = 60.0
 PROBE_TIMEOUT_SECONDS = 1.0
 FIELD_MANAGER = "tests-cluster"
 APPLY = "application/apply-patch+yaml"

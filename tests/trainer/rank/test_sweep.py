@@ -6,15 +6,15 @@ The figures of a whole run's sweep are in test_adapting.py.
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 
 from finetune.api.sections import Method, Regularization
 from tests.trainer.fixtures.causal import tiny_model
 from trainer.engine.state import EngineState
-from trainer.model.lora import apply_method, peft_warnings_silenced
+from trainer.model.line import left_out
+from trainer.model.lora import apply_method
 from trainer.model.loralinear import fuse_adapters
 from trainer.objectives.causal import CAUSAL
-from trainer.rank.sweep import Mixed, not_scaled, scaled_adapters
+from trainer.rank.sweep import Mixed, scaled_adapters
 
 IDS = torch.arange(3, 13).unsqueeze(0)
 
@@ -60,19 +60,11 @@ def test_adapters_are_restored_where_a_measurement_fails() -> None:
         assert torch.equal(model(input_ids=IDS).logits, before)
 
 
-def test_what_is_trained_beside_adapters_is_named() -> None:
-    model = adapted()
-    assert not_scaled(model) is None
+def test_what_is_trained_beside_adapters_leaves_a_sweep_out() -> None:
+    model, method = adapted(), Method.model_validate({"lora": {}})
+    assert left_out(method, model, sharded=False) is None
     model.get_submodule("base_model.model.model.norm").weight.requires_grad_(True)
-    assert not_scaled(model) == "base_model.model.model.norm.weight is trained beside the adapters"
-
-
-def test_adapters_that_scale_the_base_too_are_not_on_the_line() -> None:
-    with peft_warnings_silenced():
-        model = get_peft_model(tiny_model(), LoraConfig(r=4, target_modules=["q_proj"], use_dora=True))
-    reason = not_scaled(model)
-    assert reason is not None
-    assert reason.endswith("scales what base and adapter give together")
+    assert (left_out(method, model, sharded=False) or "").endswith("trained beside the adapters")
 
 
 def test_every_range_of_a_mixed_weight_is_that_much_of_the_way() -> None:
