@@ -28,6 +28,9 @@ RELOAD_PAUSE_SECONDS = 10.0
 """While credentials are wrong, they are not read again with every request."""
 DEFAULT_KUBECONFIG = Path("~/.kube/config")
 UNAUTHORIZED = 401
+NO_LIMIT = 0
+"""Of connections. Each open watch keeps one, nine for every watched namespace: of the library's 100 a dozen namespaces leave none, and
+renewals of the lease wait until it is lost. Who sends requests is bounded: the watches, the workers, the elector."""
 
 _guard: ContextVar[Callable[[], None] | None] = ContextVar("guard", default=None)
 """The guard of the request that this task sends: the client library has no way to pass it along."""
@@ -72,6 +75,7 @@ class KubernetesTransport:
 
     def __init__(self, configuration: kubernetes_client.Configuration, kubeconfig: Path | None, user_agent: str) -> None:
         configuration.trace_configs = [_guarding()]
+        configuration.connection_pool_maxsize = NO_LIMIT
         self._api = kubernetes_client.ApiClient(configuration)
         self._api.user_agent = user_agent
         self._kubeconfig = kubeconfig

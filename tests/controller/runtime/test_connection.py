@@ -14,6 +14,7 @@ from controller.runtime import connection
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
 from controller.runtime.errors import NotLeading, Unreachable
 from controller.runtime.transport import Request
+from controller.settings import NAMESPACES_MAX
 from tests.controller.runtime.builders import until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -255,3 +256,32 @@ async def test_an_unsafe_or_broken_kubeconfig_is_refused(tmp_path: Path, server:
 async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConnectionSettingsError, match="missing: no such file; set KUBECONFIG"):
         await KubernetesTransport.connect(tmp_path / "missing")
+
+
+async def test_a_request_gets_through_beside_the_watches_of_as_many_namespaces_as_may_be_named(tmp_path: Path) -> None:
+    watches, opened, done = 9 * NAMESPACES_MAX, 0, asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal opened
+        if request.path != "/watch":
+            return web.json_response({})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        opened += 1
+        await done.wait()
+        return response
+
+    async def watch(transport: KubernetesTransport) -> None:
+        async with transport.stream(Request("GET", "/watch")):
+            await done.wait()
+
+    async with connected(tmp_path, handle) as transport, asyncio.TaskGroup() as group:
+        try:
+            for _ in range(watches):
+                group.create_task(watch(transport))
+            # What waits for a connection would not fail within any test's patience: the time-out of a stream is longer.
+            await until(lambda: opened == watches)
+            renewal = await transport.send(Request("PUT", "/lease", body={}, read_timeout_seconds=2.0))
+            assert renewal.status == 200
+        finally:
+            done.set()
