@@ -58,6 +58,9 @@ class Settings(BaseModel):
     namespaces: Annotated[tuple[NamespaceName, ...], BeforeValidator(from_list), Field(max_length=NAMESPACES_MAX)] = Field(
         (), alias="FINETUNE_NAMESPACES", description="Watch these namespaces only, separated by commas; without it, all."
     )
+    namespace: Annotated[NamespaceName | None, BeforeValidator(blank_is_none)] = Field(
+        None, alias="FINETUNE_NAMESPACE", description="One more of these: the name that charts of version 0.1.0 give."
+    )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(32, alias="FINETUNE_WORKERS", description="Jobs reconciled at the same time.")
     resync_seconds: Annotated[float, Field(ge=1)] = Field(
         600.0, alias="FINETUNE_RESYNC_SECONDS", description="Every job is looked at this often."
@@ -136,11 +139,6 @@ class Settings(BaseModel):
         description="ValidatingAdmissionPolicy that limits drivers, which then share an account; without it each attempt has its own.",
     )
 
-    @field_validator("namespaces")
-    @classmethod
-    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(value))
-
     @field_validator("trainer_env")
     @classmethod
     def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
@@ -163,6 +161,17 @@ class Settings(BaseModel):
                 "FINETUNE_LEASE_DURATION_SECONDS: otherwise a leader keeps working after its lease has expired"
             )
         return self
+
+    @model_validator(mode="after")
+    def _not_too_many_namespaces(self) -> Self:
+        if len(self.watched) > NAMESPACES_MAX:
+            raise ValueError(f"FINETUNE_NAMESPACES and FINETUNE_NAMESPACE name {len(self.watched)} namespaces, at most {NAMESPACES_MAX} can be")
+        return self
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The namespaces whose jobs are run, each once; none for all."""
+        return tuple(dict.fromkeys([*self.namespaces, *filter(None, [self.namespace])]))
 
     def limits_in(self, namespace: str) -> JobLimits:
         """Return what the jobs of a namespace may ask for."""

@@ -27,9 +27,20 @@ def test_the_environment_is_read() -> None:
         },
     )
 
-    assert (settings.namespaces, settings.workers, settings.head_memory) == (("team-a", "team-b"), 8, "3Gi")
+    assert (settings.watched, settings.workers, settings.head_memory) == (("team-a", "team-b"), 8, "3Gi")
     assert settings.image_pull_secrets == ("one", "two")
     assert settings.trainer_env["HF_ENDPOINT"] == "https://hub.example"
+
+
+def test_the_namespace_of_an_earlier_chart_bounds_what_is_watched() -> None:
+    """A new image under an old chart must not watch all namespaces."""
+    assert load_settings([], {**LEAST, "FINETUNE_NAMESPACE": "team-a"}).watched == ("team-a",)
+    both = {"FINETUNE_NAMESPACES": "team-b,team-a", "FINETUNE_NAMESPACE": "team-a"}
+    assert load_settings([], {**LEAST, **both}).watched == ("team-b", "team-a")
+    many = ",".join(f"team-{number}" for number in range(64))
+    assert len(load_settings([], {**LEAST, "FINETUNE_NAMESPACES": many, "FINETUNE_NAMESPACE": "team-1"}).watched) == 64
+    with pytest.raises(SettingsError, match="name 65 namespaces"):
+        load_settings([], {**LEAST, "FINETUNE_NAMESPACES": many, "FINETUNE_NAMESPACE": "team-a"})
 
 
 @pytest.mark.parametrize(
@@ -98,10 +109,10 @@ def test_a_flag_wins_over_the_environment() -> None:
 
 
 def test_what_a_chart_leaves_blank_is_not_set() -> None:
-    blank = {"FINETUNE_NAMESPACES": "", "KUBECONFIG": "", "POD_NAME": "", "TRAINER_IMAGE_PULL_SECRETS": "", "TRAINER_ENV": ""}
+    blank = {"FINETUNE_NAMESPACES": "", "FINETUNE_NAMESPACE": "", "KUBECONFIG": "", "POD_NAME": "", "TRAINER_IMAGE_PULL_SECRETS": "", "TRAINER_ENV": ""}
     settings = load_settings([], {**LEAST, **blank})
 
-    assert (settings.namespaces, settings.kubeconfig, settings.image_pull_secrets, settings.trainer_env) == ((), None, (), {})
+    assert (settings.watched, settings.kubeconfig, settings.image_pull_secrets, settings.trainer_env) == ((), None, (), {})
 
 
 @pytest.mark.parametrize(

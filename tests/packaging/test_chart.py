@@ -102,8 +102,10 @@ def test_a_namespace_that_values_of_an_earlier_chart_name_is_one_of_the_watched(
     objects = chart(watchNamespace="team-a")
     assert objects["Role", NAME]["metadata"]["namespace"] == "team-a"
     assert environment(objects)["FINETUNE_NAMESPACES"] == "team-a"
+    assert environment(objects)["FINETUNE_NAMESPACE"] == "team-a", "an image of an earlier version would watch all namespaces"
     both = chart(watchNamespace="team-a", watchNamespaces="{team-a,team-b}")
     assert environment(both)["FINETUNE_NAMESPACES"] == "team-a,team-b"
+    assert "FINETUNE_NAMESPACE" not in environment(both)
 
 
 def test_watched_namespaces_without_a_shared_account_take_no_right_on_the_cluster() -> None:
@@ -132,7 +134,7 @@ def test_the_settings_of_the_pod_are_settings_that_the_controller_takes() -> Non
     known = {field.alias for field in Settings.model_fields.values()}
     assert {entry["name"] for entry in container(objects)["env"]} <= known
     settings = load_settings([], environment(objects))
-    assert settings.trainer_image == "registry.example.com/finetune/trainer:0.1.0"
+    assert settings.trainer_image == "registry.example.com/finetune/trainer:0.2.0"
     assert settings.trainer_env == {"HF_ENDPOINT": "https://hub.example.com"}
     assert settings.image_pull_secrets == ("registry", "mirror")
     assert settings.allowed_token_secrets == ("hf-*",)

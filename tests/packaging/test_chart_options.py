@@ -65,7 +65,7 @@ def test_a_constraint_without_a_selector_counts_the_controllers_pods_and_one_wit
 @pytest.mark.parametrize(
     ("values", "image"),
     [
-        ({}, "registry.example.com/finetune/controller:0.1.0"),
+        ({}, "registry.example.com/finetune/controller:0.2.0"),
         ({"image__tag": "main"}, "registry.example.com/finetune/controller:main"),
         ({"image__digest": DIGEST}, f"registry.example.com/finetune/controller@{DIGEST}"),
         ({"image__digest": DIGEST, "image__tag": "main"}, f"registry.example.com/finetune/controller:main@{DIGEST}"),
