@@ -47,9 +47,10 @@ HEAD, WORKER, SUBMITTER = (job_pod(role) for role in (ROLE_HEAD, ROLE_WORKER, RO
 
 
 @cache
-def policies(internet: bool) -> list[dict[str, Any]]:
+def policies(internet: bool, cidrs: bool = True) -> list[dict[str, Any]]:
     [path] = [path for path in CI if path.stem == "network-values"]
-    objects = chart_with(path, "--set", f"networkPolicy.jobs.internet={str(internet).lower()}")
+    anywhere = () if cidrs else ("--set-json", 'networkPolicy.apiServer={"cidrs":[],"ports":[443,6443]}')
+    objects = chart_with(path, "--set", f"networkPolicy.jobs.internet={str(internet).lower()}", *anywhere)
     return [item for item in objects if item["kind"] == "NetworkPolicy"]
 
 
@@ -151,6 +152,15 @@ def test_nothing_else_passes(sender: End, receiver: End, port: int) -> None:
 def test_names_are_resolved(sender: End) -> None:
     assert reaches(sender, DNS, 53, "UDP")
     assert reaches(sender, DNS, 53)
+
+
+def test_without_the_api_servers_addresses_heads_reach_its_ports_anywhere_and_others_do_not() -> None:
+    """As docs/guarantees.md says; together with `internet: false` the chart refuses it."""
+    rules = policies(internet=True, cidrs=False)
+    for address in (OTHER_API, METADATA):
+        assert passes("Egress", HEAD, address, 443, "TCP", rules)
+        assert not passes("Egress", HEAD, address, 80, "TCP", rules)
+        assert not passes("Egress", WORKER, address, 443, "TCP", rules)
 
 
 def test_the_internet_is_public_addresses_at_one_port() -> None:

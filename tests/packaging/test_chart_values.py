@@ -93,6 +93,10 @@ def test_schema_and_values_know_the_same_values() -> None:
         ({"metrics.podMonitor.interval": "often"}, ["/metrics/podMonitor/interval"]),
         ({"networkPolicy.apiServer.cidrs": ["10.0.0.1"]}, ["/networkPolicy/apiServer/cidrs/0"]),
         ({"networkPolicy.jobs.enabled": True}, ["networkPolicy.jobs.namespaces: name the namespaces in which jobs run"]),
+        (
+            {"networkPolicy.jobs": {"enabled": True, "namespaces": ["team-a"], "internet": False}},
+            ["networkPolicy.apiServer.cidrs: name the API server's addresses"],
+        ),
         ({"networkPolicy.metricsFrom": [{"podSelector": {"app": "x"}}]}, ["/networkPolicy/metricsFrom/0/podSelector", "'app'"]),
         ({"commonLabels": {"a": "not a label"}}, ["/commonLabels/a"]),
         ({"podAnnotations": {"not a key": "a"}}, ["/podAnnotations", "'not a key'"]),

@@ -24,6 +24,9 @@
 {{- if and $jobs.enabled (not (include "finetune-operator.jobNamespaces" .)) -}}
 {{- fail "networkPolicy.jobs.namespaces: name the namespaces in which jobs run; the release watches all, and a policy is an object of one namespace" -}}
 {{- end -}}
+{{- if and $jobs.enabled (not $jobs.internet) (not ((.Values.networkPolicy).apiServer).cidrs) -}}
+{{- fail "networkPolicy.apiServer.cidrs: name the API server's addresses; without them heads reach its ports at any address, and networkPolicy.jobs.internet: false keeps nobody in" -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* The namespaces whose jobs are run, separated by commas; empty for all. */ -}}
