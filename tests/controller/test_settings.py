@@ -66,6 +66,7 @@ def test_chart_and_controller_agree_about_what_a_quantity_is() -> None:
     definitions = json.loads((CHART / "values.schema.json").read_text())["$defs"]
     assert definitions["cpu"]["pattern"] == CPU_QUANTITY
     assert definitions["memory"]["pattern"] == MEMORY_QUANTITY
+    assert definitions["size"]["required"] == ["cpu", "memory"]
     assert definitions["size"]["properties"] == {"cpu": {"$ref": "#/$defs/cpu"}, "memory": {"$ref": "#/$defs/memory"}}
 
 

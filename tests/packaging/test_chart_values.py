@@ -97,6 +97,22 @@ def test_schema_and_values_know_the_same_values() -> None:
             {"networkPolicy.jobs": {"enabled": True, "namespaces": ["team-a"], "internet": False}},
             ["networkPolicy.apiServer.cidrs: name the API server's addresses"],
         ),
+        (
+            {"networkPolicy.controller.enabled": True, "metrics.podMonitor.enabled": True},
+            ["networkPolicy.metricsFrom: name where Prometheus runs; networkPolicy.controller would keep it"],
+        ),
+        (
+            {"networkPolicy.jobs": {"enabled": True, "namespaces": ["team-a"]}, "metrics.jobs.enabled": True},
+            ["networkPolicy.metricsFrom: name where Prometheus runs; networkPolicy.jobs would keep it"],
+        ),
+        (
+            {"watchNamespaces": [f"team-{number}" for number in range(64)], "watchNamespace": "team-a"},
+            ["watchNamespaces: with watchNamespace these are 65 namespaces, and at most 64"],
+        ),
+        (
+            {"metrics.jobs": {"enabled": True, "interval": "1m", "scrapeTimeout": "1m1s"}},
+            ["metrics.jobs.scrapeTimeout: 1m1s is longer than the interval, 1m"],
+        ),
         ({"networkPolicy.metricsFrom": [{"podSelector": {"app": "x"}}]}, ["/networkPolicy/metricsFrom/0/podSelector", "'app'"]),
         ({"commonLabels": {"a": "not a label"}}, ["/commonLabels/a"]),
         ({"podAnnotations": {"not a key": "a"}}, ["/podAnnotations", "'not a key'"]),
@@ -115,3 +131,40 @@ def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], messages: list
     assert done.returncode != 0
     missing = [message for message in messages if message not in done.stderr]
     assert missing == [], done.stderr
+
+
+REQUIRED = [
+    f"{prefix}{name}"
+    for prefix, schema in [("", SCHEMA), *((f"{name}.", resolved(SCHEMA["properties"][name])) for name in SCHEMA["properties"])]
+    for name in schema.get("required", [])
+]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("path", [*REQUIRED, "trainer.head.cpu", "trainer.image.pullPolicy", "metrics.service.port"])
+def test_a_value_that_is_taken_away_is_refused_by_name_where_a_template_needs_it(path: str) -> None:
+    parent, _, name = path.rpartition(".")
+    images = () if path in IMAGES else tuple(f"{key}={value}" for key, value in IMAGES.items() if not key.startswith(path))
+    done = run_template(*(part for setting in (*images, f"{path}=null") for part in ("--set", setting)))
+    assert done.returncode != 0
+    where = parent.replace(".", "/")
+    assert f"missing property '{name}'" in done.stderr or f"'/{where}/{name}': got null" in done.stderr.replace("//", "/"), done.stderr
+    assert where in done.stderr
+    assert "nil pointer" not in done.stderr
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"watchNamespaces": [f"team-{number}" for number in range(64)], "watchNamespace": "team-1"}, id="64 namespaces"),
+        pytest.param({"metrics.jobs": {"enabled": True, "interval": "1m", "scrapeTimeout": "60s"}}, id="a time-out as long as the interval"),
+        pytest.param({"metrics.jobs": {"enabled": True, "scrapeTimeout": "60s"}}, id="a time-out beside Prometheus' own interval"),
+        pytest.param({name: None for name in ("crds", "leaderElection", "podDisruptionBudget", "networkPolicy", "userRoles")}, id="no groups"),
+        pytest.param({f"metrics.{name}": None for name in ("podMonitor", "serviceMonitor", "jobs", "dashboard")}, id="no monitors"),
+    ],
+)
+def test_what_is_at_the_border_or_may_be_absent_is_taken(values: dict[str, Any]) -> None:
+    given = {**IMAGES, **values}
+    done = run_template(*(part for name, value in given.items() for part in ("--set-json", f"{name}={json.dumps(value)}")))
+    assert done.returncode == 0, done.stderr

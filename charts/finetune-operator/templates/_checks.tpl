@@ -27,6 +27,34 @@
 {{- if and $jobs.enabled (not $jobs.internet) (not ((.Values.networkPolicy).apiServer).cidrs) -}}
 {{- fail "networkPolicy.apiServer.cidrs: name the API server's addresses; without them heads reach its ports at any address, and networkPolicy.jobs.internet: false keeps nobody in" -}}
 {{- end -}}
+{{- $metrics := .Values.metrics -}}
+{{- if not (.Values.networkPolicy).metricsFrom -}}
+{{- if and $jobs.enabled ($metrics.jobs).enabled -}}
+{{- fail "networkPolicy.metricsFrom: name where Prometheus runs; networkPolicy.jobs would keep it from the metrics that metrics.jobs has it read" -}}
+{{- end -}}
+{{- if and ((.Values.networkPolicy).controller).enabled (or ($metrics.podMonitor).enabled ($metrics.serviceMonitor).enabled ($metrics.service).enabled) -}}
+{{- fail "networkPolicy.metricsFrom: name where Prometheus runs; networkPolicy.controller would keep it from the metrics that a monitor or Service of metrics has it read" -}}
+{{- end -}}
+{{- end -}}
+{{- $watched := compact (splitList "," (include "finetune-operator.watched" .)) -}}
+{{- if gt (len $watched) 64 -}}
+{{- fail (printf "watchNamespaces: with watchNamespace these are %d namespaces, and at most 64 can be watched one by one; for more, name none and watch all" (len $watched)) -}}
+{{- end -}}
+{{- range $name := list "podMonitor" "serviceMonitor" "jobs" -}}
+{{- $monitor := index $metrics $name | default dict -}}
+{{- if and $monitor.enabled $monitor.interval $monitor.scrapeTimeout -}}
+{{- if gt (include "finetune-operator.seconds" $monitor.scrapeTimeout | int) (include "finetune-operator.seconds" $monitor.interval | int) -}}
+{{- fail (printf "metrics.%s.scrapeTimeout: %s is longer than the interval, %s; Prometheus refuses such a monitor" $name $monitor.scrapeTimeout $monitor.interval) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A duration such as 1m30s in seconds. */ -}}
+{{- define "finetune-operator.seconds" -}}
+{{- $hours := regexFind "[0-9]+h" . | trimSuffix "h" | int -}}
+{{- $minutes := regexFind "[0-9]+m" . | trimSuffix "m" | int -}}
+{{- add (mul 3600 $hours) (mul 60 $minutes) (regexFind "[0-9]+s" . | trimSuffix "s" | int) -}}
 {{- end -}}
 
 {{- /* The namespaces whose jobs are run, separated by commas; empty for all. */ -}}
