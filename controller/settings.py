@@ -165,7 +165,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _not_too_many_namespaces(self) -> Self:
         if len(self.watched) > NAMESPACES_MAX:
-            raise ValueError(f"FINETUNE_NAMESPACES and FINETUNE_NAMESPACE name {len(self.watched)} namespaces, at most {NAMESPACES_MAX} can be")
+            raise ValueError(
+                f"FINETUNE_NAMESPACES and FINETUNE_NAMESPACE name {len(self.watched)} namespaces, at most {NAMESPACES_MAX} can be"
+            )
         return self
 
     @property

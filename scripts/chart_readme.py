@@ -36,9 +36,12 @@ helm test finetune-operator --namespace finetune-system
 Chart {version}, Kubernetes {kubernetes}. What it renders is accepted by the API server of Kubernetes {tested}, on which it is tested.
 
 - **Upgrade**: build, push and set (`image.tag`, `trainer.image.tag`) the images of the same version first: an older image ignores what
-  it does not know, such as new limits of jobs. `helm upgrade` also upgrades the definition of FineTuneJob; jobs stay, and those that run go on. Values of an earlier release
-  are taken over by `--reset-then-reuse-values`, which also knows the defaults of new ones.
-- **Uninstall**: the definition stays, and with it all jobs, unless `crds.keep` is false.
+  it does not know, such as new limits of jobs. `helm upgrade` also upgrades the definition of FineTuneJob; jobs stay, and those that run
+  go on. Values of an earlier release are taken over by `--reset-then-reuse-values`, which also knows the defaults of new ones.
+- **Uninstall**: the definition stays, and with it all jobs, unless `crds.keep` is false. The admission policy that limits heads of jobs
+  and its binding stay too, because the shared accounts of heads do; the same release takes them over when it is installed again, another
+  one of that name with `--take-ownership`. Once no job runs:
+  `kubectl delete validatingadmissionpolicybinding,validatingadmissionpolicy NAME`.
 - **Two releases** watch different namespaces, and one of them has `crds.enabled: false`. Releases with objects outside namespaces need
   different names.
 - [ci/](ci) has values for common cases: several replicas, monitoring, network policies, one namespace, pinned images.

@@ -110,7 +110,14 @@ def test_a_flag_wins_over_the_environment() -> None:
 
 
 def test_what_a_chart_leaves_blank_is_not_set() -> None:
-    blank = {"FINETUNE_NAMESPACES": "", "FINETUNE_NAMESPACE": "", "KUBECONFIG": "", "POD_NAME": "", "TRAINER_IMAGE_PULL_SECRETS": "", "TRAINER_ENV": ""}
+    blank = {
+        "FINETUNE_NAMESPACES": "",
+        "FINETUNE_NAMESPACE": "",
+        "KUBECONFIG": "",
+        "POD_NAME": "",
+        "TRAINER_IMAGE_PULL_SECRETS": "",
+        "TRAINER_ENV": "",
+    }
     settings = load_settings([], {**LEAST, **blank})
 
     assert (settings.watched, settings.kubeconfig, settings.image_pull_secrets, settings.trainer_env) == ((), None, (), {})

@@ -64,6 +64,13 @@ def test_the_definition_outlives_the_release(rendered: Objects) -> None:
     assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
+def test_the_policy_that_limits_heads_outlives_the_release_as_their_shared_accounts_do(rendered: Objects) -> None:
+    for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+        assert rendered[kind, NAME]["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    annotated = chart(commonAnnotations__owner="platform")["ValidatingAdmissionPolicy", NAME]["metadata"]["annotations"]
+    assert annotated == {"owner": "platform", "helm.sh/resource-policy": "keep"}
+
+
 def test_the_definition_can_be_left_to_the_release_that_installed_it(rendered: Objects) -> None:
     assert set(rendered) - set(chart(crds__enabled="false")) == {("CustomResourceDefinition", "finetunejobs.finetune.dev")}
 

@@ -36,6 +36,9 @@ pytestmark = pytest.mark.integration
 FILES = [pytest.param(path, id=path.stem.removesuffix("-values")) for path in CI]
 [NAMESPACED] = [path for path in CI if path.stem == "namespaced-values"]
 NewRelease = Callable[..., Release]
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+KEPT = (f"{ADMISSION}/validatingadmissionpolicybindings/{{}}", f"{ADMISSION}/validatingadmissionpolicies/{{}}")
+"""What stays when a release goes, beside the definition."""
 WITHOUT_DEFINITION = ("--set", "crds.enabled=false")
 
 
@@ -77,6 +80,9 @@ def new_release(control_plane: ControlPlane) -> Iterator[NewRelease]:
     yield name
     for release in made:
         release.helm("uninstall", release.name, "--ignore-not-found")
+        for path in (kept.format(release.full_name) for kept in KEPT):
+            if control_plane.api.exists(path):
+                control_plane.api.request("DELETE", path)
 
 
 def test_jobs_outlive_an_upgrade_from_the_previous_chart_a_rollback_and_the_release(
@@ -115,7 +121,12 @@ def test_jobs_outlive_an_upgrade_from_the_previous_chart_a_rollback_and_the_rele
     release.helm("uninstall", release.name)
     assert not release.deployed()
     assert there() == left
+    # Heads that still run share an account, which only these limit to their own progress.
+    policies = [kept.format(release.full_name) for kept in KEPT]
+    assert [bare.api.exists(path) for path in policies] == [True, True]
     release.install()
+    release.upgrade("--reuse-values", jobs__sharedAccount=False)
+    assert [bare.api.exists(path) for path in policies] == [True, True]
     assert there() == left
 
 
