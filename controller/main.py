@@ -39,6 +39,7 @@ ESSENTIAL = (FINE_TUNE_JOBS, RAY_JOBS, PODS, CONFIG_MAPS, PERSISTENT_VOLUME_CLAI
 """What every decision needs to know."""
 LACKING_POLL_SECONDS = 10.0
 """Where a namespace's own rights are incomplete; that they come is seen by the caches only."""
+JOBS_WAIT = "rights are missing; jobs wait until the controller's account has its Role in the namespace, or it is not watched"
 DRAIN_SECONDS = 5.0
 """For work in progress at SIGTERM: enough for several requests, and well within the 30 s that a pod has."""
 
@@ -86,6 +87,33 @@ class Controller:
             problems.append(f"{FINE_TUNE_JOBS}: the cluster does not serve it; install the CustomResourceDefinition")
         return problems
 
+    def refused(self) -> dict[str, list[str]]:
+        """Return what may not be listed and watched, by namespace; the empty name is for all. Elsewhere the controller works on."""
+        found: dict[str, list[str]] = {}
+        for each in self.reflectors:
+            if each.refused:
+                found.setdefault(each.namespace or "", []).append(str(each.resource))
+        return dict(sorted(found.items()))
+
+    def remarks(self) -> list[str]:
+        """Return what whoever asks for readiness should know, and what is no reason not to be ready."""
+        return [f"{_place(namespace)}: no right to list and watch {', '.join(kinds)}" for namespace, kinds in self.refused().items()]
+
+    async def _tell_refusals(self) -> None:
+        """Warn once about each namespace whose rights are incomplete: nothing else would show that its jobs wait."""
+        told: dict[str, list[str]] = {}
+        while True:
+            await asyncio.sleep(LACKING_POLL_SECONDS)
+            refused = self.refused()
+            for namespace, kinds in refused.items():
+                if told.get(namespace) != kinds:
+                    waiting = any(str(kind) in kinds for kind in ESSENTIAL)
+                    message = JOBS_WAIT if waiting else "rights are missing; jobs run, some later than they could"
+                    log.warning(message, extra={"namespace": namespace or "all", "verbs": ["list", "watch"], "resources": kinds})
+            for namespace in told.keys() - refused.keys():
+                log.info("no right is missing any more", extra={"namespace": namespace or "all"})
+            told = refused
+
     def _needed(self) -> list[tuple[Resource, Store]]:
         stores = self.stores
         return list(zip(ESSENTIAL, (stores.jobs, stores.ray_jobs, stores.pods, stores.progress, stores.claims), strict=True))
@@ -101,16 +129,18 @@ class Controller:
 
     def not_live(self) -> list[str]:
         """Return which reflectors hang."""
-        return [f"{each.resource}: the watch hangs" for each in self.reflectors if not each.live]
+        return [f"{each.resource} of {_place(each.namespace)}: the watch hangs" for each in self.reflectors if not each.live]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the work in progress and release the lease."""
         settings = self.settings
-        server = HealthServer(settings.health_host, settings.health_port, live=self.not_live, ready=self.not_ready, metrics=self.metrics)
+        checks = {"live": self.not_live, "ready": self.not_ready, "remarks": self.remarks}
+        server = HealthServer(settings.health_host, settings.health_port, **checks, metrics=self.metrics)
         async with server, asyncio.TaskGroup() as group:
             log.info("started", extra={"identity": self.elector.identity, "health_port": server.port})
             background = [group.create_task(each.run(), name=f"reflect {each.resource}") for each in self.reflectors]
             background.append(group.create_task(self._resync(), name="resync"))
+            background.append(group.create_task(self._tell_refusals(), name="tell refusals"))
             background.append(group.create_task(self.connectivity.watch_for_standstills(), name="standstills"))
             leading = group.create_task(self._lead(), name="lead")
             await stop.wait()
@@ -154,6 +184,10 @@ class Controller:
             keys = self.stores.jobs.keys()
             for key in keys:
                 self.queue.add_after(key, random.uniform(0.0, self.settings.resync_seconds / 10))  # noqa: S311
+
+
+def _place(namespace: str | None) -> str:
+    return f"namespace {namespace}" if namespace else "all namespaces"
 
 
 async def run(settings: Settings) -> None:

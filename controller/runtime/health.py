@@ -17,16 +17,17 @@ Check = Callable[[], Sequence[str]]
 class HealthServer:
     """Serves while it is entered: `async with HealthServer(…) as server`.
 
-    `live` says why the process should be restarted, `ready` why it cannot work yet. Any answer shows that the event loop runs.
+    `live` says why the process should be restarted, `ready` why it cannot work yet, and `remarks` what the answer about readiness says
+    besides. Any answer shows that the event loop runs.
     """
 
-    def __init__(self, host: str, port: int, *, live: Check, ready: Check, metrics: Metrics) -> None:
+    def __init__(self, host: str, port: int, *, live: Check, ready: Check, metrics: Metrics, remarks: Check = tuple) -> None:
         self._host = host
         self._port = port
         self._metrics = metrics
         application = web.Application()
         application.router.add_get("/healthz", _handler(live))
-        application.router.add_get("/readyz", _handler(ready))
+        application.router.add_get("/readyz", _handler(ready, remarks))
         application.router.add_get("/metrics", self._serve_metrics)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
 
@@ -47,9 +48,9 @@ class HealthServer:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _handler(check: Check) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _handler(check: Check, remarks: Check = tuple) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def answer(request: web.Request) -> web.Response:
         problems = check()
-        return web.Response(text="\n".join(problems) + "\n" if problems else "ok\n", status=503 if problems else 200)
+        return web.Response(text="\n".join([*(problems or ["ok"]), *remarks()]) + "\n", status=503 if problems else 200)
 
     return answer

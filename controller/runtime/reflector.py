@@ -98,6 +98,9 @@ class Reflector:
         self._retry_after_seconds = 0.0
         self._refused_resumes = 0
         self._missing = 0
+        self.refused = False
+        """Whether the last list or watch was forbidden."""
+        self._about = {"resource": str(resource), **({"namespace": selection.namespace} if selection.namespace else {})}
         self._active_at = time.monotonic()
         self._reconnect = asyncio.Event()
         metrics.follow_objects(str(resource), store.count)
@@ -160,7 +163,7 @@ class Reflector:
             await self._watch(self._version)
         except KubeError as problem:
             reason = self._explain(problem)
-            log.warning("watch failed", extra={"resource": str(self.resource), "reason": reason, "error": str(problem)})
+            log.warning("watch failed", extra={**self._about, "reason": reason, "error": str(problem)})
         else:
             reason = "ended"
         self._metrics.watch_restarts.labels(str(self.resource), reason).inc()
@@ -185,6 +188,7 @@ class Reflector:
             # Neither invalidates the resourceVersion to resume from, and a list costs the server more than a watch.
             return type(problem).__name__
         if isinstance(problem, Forbidden):
+            self.refused = True
             self.store.refuse()
         self._refused_resumes += 1
         if not isinstance(problem, ServerError) or self._refused_resumes >= RESUME_ATTEMPTS:
@@ -208,11 +212,12 @@ class Reflector:
                 items += [packed(self._project(item)) for item in page.items]
                 version = page.resource_version
         self._missing = 0
+        self.refused = False
         changes = self.store.replace(items)
         self._set_state(StoreState.SYNCED)
         for change in changes:
             self._on_change(change)
-        log.info("listed", extra={"resource": str(self.resource), "objects": len(items), "changes": len(changes)})
+        log.info("listed", extra={**self._about, "objects": len(items), "changes": len(changes)})
         return version
 
     async def _watch(self, version: str) -> None:
@@ -268,7 +273,7 @@ class Reflector:
         self.store.state = state
         if changed:
             level = logging.WARNING if state is StoreState.ABSENT else logging.INFO
-            log.log(level, "cache is now " + state, extra={"resource": str(self.resource)})
+            log.log(level, "cache is now " + state, extra=self._about)
             self._on_state(state)
 
 

@@ -1,10 +1,14 @@
 """The whole controller against an API server in memory, with real time and a lease that is measured in tenths of seconds."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
+from controller import main
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.main import Controller
 from controller.rights import RIGHTS
@@ -138,6 +142,39 @@ async def test_a_namespace_that_may_not_be_listed_holds_up_no_other_and_nothing_
 
         api.heal()
         await until(lambda: len(api.objects(RAY_JOBS)) == 2, seconds=8)  # before the next look that nothing calls for
+
+
+async def test_a_namespace_without_its_role_is_named_once_in_the_log_and_in_the_answer_about_readiness(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "LACKING_POLL_SECONDS", 0.2)
+    caplog.set_level(logging.INFO)
+    api = with_inputs(FakeApi())
+    api.fail(Response(403, b"{}"), method="GET", path="/api/v1/namespaces/team-b/resourcequotas", times=1000)
+    api.fail(Response(403, b"{}"), method="GET", path="/namespaces/team-c/", times=1000)
+
+    def told(words: str) -> list[logging.LogRecord]:
+        return [each for each in caplog.records if words in each.getMessage()]
+
+    async with running(api, namespaces=("team-a", "team-b", "team-c")) as (controller, _):
+        await until(lambda: len(told("rights are missing")) == 2 and controller.not_ready() == [], seconds=20)
+        await asyncio.sleep(0.6)
+        quotas, everything = told("rights are missing")
+        assert (quotas.namespace, quotas.resources) == ("team-b", ["resourcequotas"])  # type: ignore[attr-defined]
+        assert "jobs run" in quotas.getMessage()
+        assert everything.namespace == "team-c"  # type: ignore[attr-defined]
+        assert "jobs wait until" in everything.getMessage()
+        assert {"finetunejobs.finetune.dev", "pods"} < set(everything.resources)  # type: ignore[attr-defined]
+        assert controller.remarks()[0] == "namespace team-b: no right to list and watch resourcequotas"
+        assert controller.remarks()[1].startswith(
+            "namespace team-c: no right to list and watch finetunejobs.finetune.dev, rayjobs.ray.io, pods,"
+        )
+        assert {each.namespace for each in told("watch failed")} == {"team-b", "team-c"}  # type: ignore[attr-defined]
+        assert {each.namespace for each in told("listed")} == {"team-a", "team-b"}  # type: ignore[attr-defined]
+
+        api.heal()
+        await until(lambda: len(told("no right is missing any more")) == 2, seconds=40)
+        assert controller.remarks() == []
 
 
 async def test_it_is_not_ready_where_no_namespace_may_be_listed() -> None:

@@ -23,6 +23,13 @@ async def test_a_probe_fails_with_the_reason_and_passes_when_it_is_gone(path: st
         assert await ask(server.port, path) == (200, "ok\n")
 
 
+async def test_a_remark_is_told_and_does_not_make_the_process_unready() -> None:
+    remarks = ["namespace team-c: no right to list and watch pods"]
+    async with HealthServer("127.0.0.1", 0, live=tuple, ready=tuple, metrics=Metrics("test"), remarks=lambda: remarks) as server:
+        assert await ask(server.port, "/readyz") == (200, f"ok\n{remarks[0]}\n")
+        assert await ask(server.port, "/healthz") == (200, "ok\n")
+
+
 async def test_prometheus_can_read_the_metrics() -> None:
     metrics = Metrics("finetune")
     metrics.queue_adds.inc()
