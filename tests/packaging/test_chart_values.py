@@ -162,9 +162,7 @@ def test_a_value_that_is_taken_away_is_refused_by_name_where_a_template_needs_it
             {"metrics.jobs": {"enabled": True, "interval": "1m", "scrapeTimeout": "60s"}}, id="a time-out as long as the interval"
         ),
         pytest.param({"metrics.jobs": {"enabled": True, "scrapeTimeout": "60s"}}, id="a time-out beside Prometheus' own interval"),
-        pytest.param(
-            {name: None for name in ("crds", "leaderElection", "podDisruptionBudget", "networkPolicy", "userRoles")}, id="no groups"
-        ),
+        pytest.param(dict.fromkeys(("crds", "leaderElection", "podDisruptionBudget", "networkPolicy", "userRoles")), id="no groups"),
         pytest.param({f"metrics.{name}": None for name in ("podMonitor", "serviceMonitor", "jobs", "dashboard")}, id="no monitors"),
     ],
 )
