@@ -65,10 +65,8 @@ def _refusals(spec: FineTuneJobSpec, limits: Limits) -> Iterator[str]:
     for index, toleration in enumerate(resources.tolerations or []):
         field, allowed = f"resources.tolerations[{index}]", limits.allowed_toleration_keys
         if toleration.key is None and ANYTHING not in allowed:
-            yield (
-                f"{field}: without a key it tolerates every taint, which the administrator does not allow; name the taints that the job "
-                f"may tolerate ({_listed(allowed, RESERVED_TAINTS)}), in a new job"
-            )
+            instead = f"name the taints that the job may tolerate ({_listed(allowed, RESERVED_TAINTS)})" if allowed else "leave it out"
+            yield f"{field}: without a key it tolerates every taint, which the administrator does not allow; {instead}, in a new job"
         if toleration.key is not None and not allows(allowed, toleration.key, RESERVED_TAINTS):
             yield _words(f"{field}.key", toleration.key, allowed, RESERVED_TAINTS, "taints")
     if secret is not None and not allows(limits.allowed_token_secrets, secret.name, RESERVED_SECRETS):
@@ -108,6 +106,9 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _words(field: str, name: str, patterns: Sequence[str], reserved: Sequence[str], kind: str) -> str:
+    if not patterns:
+        rest = " leave it out, in a new job, or" if reserved else ""
+        return f"{field}: {name} is not allowed: the administrator allows no {kind} here;{rest} ask the administrator"
     return (
         f"{field}: {name} is not allowed by the administrator; allowed {kind}: {_listed(patterns, reserved)}; name one of these"
         f"{' or leave it out' if reserved else ''}, in a new job, or ask the administrator"
@@ -115,7 +116,5 @@ def _words(field: str, name: str, patterns: Sequence[str], reserved: Sequence[st
 
 
 def _listed(patterns: Sequence[str], reserved: Sequence[str]) -> str:
-    if not patterns:
-        return "none"
     exceptions = " and ".join(f"{prefix}…" for prefix in reserved)
     return ", ".join(f"all but {exceptions}" if pattern == "*" and reserved else pattern for pattern in patterns)

@@ -58,7 +58,7 @@ QWEN = {"allowed_models": ("Qwen/*", "claim:models/approved/*")}
         (priority("systematic"), {}, None),
         (priority("batch"), {"allowed_priority_classes": ("low", "batch-*")}, "resources.priorityClassName: batch is not allowed"),
         (priority("batch-7"), {"allowed_priority_classes": ("low", "batch-*")}, None),
-        (priority("batch"), {"allowed_priority_classes": ()}, "allowed PriorityClasses: none"),
+        (priority("batch"), {"allowed_priority_classes": ()}, "the administrator allows no PriorityClasses here; leave it out, in a new job, or ask"),
         (priority("system-node-critical"), {"allowed_priority_classes": ("*", "system-node-critical")}, None),
         (priority("system-node-critical"), {"allowed_priority_classes": ("system-*",)}, None),
         (priority("system-node-critical"), {"allowed_priority_classes": ("*-critical",)}, "system-node-critical is not allowed"),
@@ -66,6 +66,8 @@ QWEN = {"allowed_models": ("Qwen/*", "claim:models/approved/*")}
         (tolerates("nvidia.com/gpu", "dedicated"), {}, None),
         (tolerates("nvidia.com/gpu", None), {}, "resources.tolerations[1]: without a key it tolerates every taint"),
         (tolerates(None), {"allowed_toleration_keys": ("dedicated",)}, "resources.tolerations[0]: without a key"),
+        (tolerates(None), {"allowed_toleration_keys": ()}, "which the administrator does not allow; leave it out, in a new job"),
+        (tolerates("dedicated"), {"allowed_toleration_keys": ()}, "the administrator allows no taints here; leave it out, in a new job"),
         (tolerates(None, "node.kubernetes.io/unreachable"), {"allowed_toleration_keys": ("**",)}, None),
         (tolerates("node-role.kubernetes.io/control-plane"), {}, "resources.tolerations[0].key: node-role.kubernetes.io/control-plane"),
         (tolerates("node.kubernetes.io/not-ready"), {}, "resources.tolerations[0].key: node.kubernetes.io/not-ready"),
@@ -77,7 +79,7 @@ QWEN = {"allowed_models": ("Qwen/*", "claim:models/approved/*")}
         (secret("xhf-team"), {"allowed_token_secrets": ("hf-*",)}, "allowed Secrets: hf-*"),
         (secret("hfx"), {"allowed_token_secrets": ("hf.",)}, "hfx is not allowed"),
         (secret("sh.helm.release.v1.app.v3"), {}, "model.tokenSecret.name: sh.helm.release.v1.app.v3"),
-        (secret("any"), {"allowed_token_secrets": ()}, "allowed Secrets: none"),
+        (secret("any"), {"allowed_token_secrets": ()}, "the administrator allows no Secrets here; leave it out, in a new job, or ask"),
         (model(name="Qwen/Qwen3-8B"), QWEN, None),
         (
             model(name="org/model"),
@@ -86,7 +88,7 @@ QWEN = {"allowed_models": ("Qwen/*", "claim:models/approved/*")}
         ),
         (model(name="Qwen"), QWEN, "model.name: Qwen is not allowed"),
         (model(name="xQwen/Qwen3-8B"), QWEN, "model.name: xQwen/Qwen3-8B is not allowed"),
-        (model(name="org/model"), {"allowed_models": ()}, "allowed models: none"),
+        (model(name="org/model"), {"allowed_models": ()}, "org/model is not allowed: the administrator allows no models here; ask the administrator"),
         (model(**on_claim("models", "approved/llama")), QWEN, None),
         (model(**on_claim("models", "mine")), QWEN, "model.persistentVolumeClaim: claim:models/mine is not allowed"),
         (model(**on_claim("models", "./approved/x")), QWEN, "model.persistentVolumeClaim: claim:models/./approved/x is not allowed"),
@@ -111,7 +113,8 @@ QWEN = {"allowed_models": ("Qwen/*", "claim:models/approved/*")}
 def test_what_a_job_may_not_ask_for_is_refused_by_its_field(sections: dict[str, Any], limits: dict[str, Any], refused: str | None) -> None:
     found = refusals(FineTuneJobSpec.model_validate(wire_spec(**sections)), Settings(**limits))
     assert (len(found), refused is None or refused in found[0]) == (0 if refused is None else 1, True)
-    assert all("in a new job" in words for words in found)
+    assert all("in a new job" in words or "no models here" in words for words in found)
+    assert not any("none" in words for words in found)
 
 
 def test_models_that_write_texts_are_models_too() -> None:
