@@ -77,6 +77,24 @@ def look_at(job: Job, named: NamedJob, item: KubeObject | None, find: Find) -> E
     return EarlierFacts(EarlierJob(spec_field=named.field, name=earlier.name, uid=earlier.uid, output=claim))
 
 
+def base_of(job: Job, find: Find) -> FineTuneJobSpec | None:
+    """Return the spec that names the weights which this job's earlier jobs began with; None if it names none, or one of them is gone."""
+    if job.spec is None or job.spec.model.fine_tune_job is None:
+        return None
+    for _ in range(LONGEST_CHAIN):
+        source = job.spec.model.fine_tune_job if job.spec is not None else None
+        if source is None:
+            return job.spec
+        item, known = find(source.name), {each.uid for each in recorded(job) if each.spec_field == MODEL_OF_JOB}
+        if item is None or (known and item["metadata"].get("uid") not in known):
+            return None
+        try:
+            job = job_from(item)
+        except StatusUnreadableError:
+            return None
+    return None
+
+
 def needed_by(item: KubeObject, others: Iterable[KubeObject]) -> tuple[str, ...]:
     """Return the names of those `others` that will start from this job as it is, and have not written down yet that they found it."""
     return tuple(other["metadata"]["name"] for other in others if _needs(other, item))

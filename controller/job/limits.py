@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from finetune.api.sources import ModelSource
 from finetune.api.spec import FineTuneJobSpec, Resources
 
 ANYTHING = "**"
@@ -52,9 +53,12 @@ class Limits(Protocol):
         """For the GPUs of all workers together."""
 
 
-def refusals(spec: FineTuneJobSpec, limits: Limits) -> tuple[str, ...]:
-    """Return what the job asks for and may not have, each with its field, what is allowed and what to do."""
-    return tuple(_refusals(spec, limits))
+def refusals(spec: FineTuneJobSpec, limits: Limits, base: FineTuneJobSpec | None = None) -> tuple[str, ...]:
+    """Return what the job asks for and may not have, each with its field, what is allowed and what to do.
+
+    `base` is the earlier job's that names the weights, where `model.fineTuneJob` is used and that job is known.
+    """
+    return (*_refusals(spec, limits), *_base(base, limits.allowed_models))
 
 
 def _refusals(spec: FineTuneJobSpec, limits: Limits) -> Iterator[str]:
@@ -76,13 +80,24 @@ def _refusals(spec: FineTuneJobSpec, limits: Limits) -> Iterator[str]:
 
 
 def _models(spec: FineTuneJobSpec, allowed: Sequence[str]) -> Iterator[str]:
-    """Return the models that may not be used. That of another job was looked at when that one was started."""
     others = spec.augmentation.models() if spec.augmentation else ()
     for field, model in (("model", spec.model), *((field, model) for _, _, field, model in others)):
-        claim = model.persistent_volume_claim
-        name = f"{CLAIM}{claim.claim_name}/{claim.path}" if claim is not None else model.name
+        name = _name(model)
         if name is not None and not allows(allowed, name, ()):
+            claim = model.persistent_volume_claim
             yield _words(f"{field}.{'name' if claim is None else 'persistentVolumeClaim'}", name, allowed, (), "models")
+
+
+def _base(base: FineTuneJobSpec | None, allowed: Sequence[str]) -> Iterator[str]:
+    """Return that the model which an earlier job began with may not be used: the list may have changed since."""
+    name = _name(base.model) if base is not None else None
+    if name is not None and not allows(allowed, name, ()):
+        yield _words("model.fineTuneJob", f"{name}, which that job began with,", allowed, (), "models")
+
+
+def _name(model: ModelSource) -> str | None:
+    claim = model.persistent_volume_claim
+    return f"{CLAIM}{claim.claim_name}/{claim.path}" if claim is not None else model.name
 
 
 def _sizes(workers: int, gpus: int, limits: Limits) -> Iterator[str]:

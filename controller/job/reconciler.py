@@ -16,6 +16,7 @@ from typing import Literal, NoReturn, Protocol
 from controller.job.accounts import Accounts
 from controller.job.actions import Actions, Client, TakenError
 from controller.job.beginnings import Beginnings
+from controller.job.earlier import base_of
 from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError
 from controller.job.limits import Limits, refusals
@@ -151,7 +152,9 @@ class Reconciler:
             _raise_for_the_queue(error)
         if observed is None or observed.job.spec is None:
             return observed
-        return replace(observed, refused=refusals(observed.job.spec, self._settings.limits_in(observed.job.namespace)))
+        job, limits = observed.job, self._settings.limits_in(observed.job.namespace)
+        base = base_of(job, lambda name: self._stores.jobs.get(f"{job.namespace}/{name}"))
+        return replace(observed, refused=refusals(observed.job.spec, limits, base))
 
     async def _follow(self, key: str, observed: Observed, decision: Plan, *, waits: bool = False) -> float | None:
         """Act on a decision and report it; return after how many seconds to look again at the latest.

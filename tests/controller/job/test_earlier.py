@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from controller.job.earlier import earlier_of, needed_by, recorded, run_of, waits_for_itself
+from controller.job.earlier import base_of, earlier_of, needed_by, recorded, run_of, waits_for_itself
 from controller.job.facts import EarlierFacts, Job
+from controller.job.limits import refusals
 from controller.job.objects.attempt import objects_of
 from controller.job.objects.placement import claims
 from controller.job.situation import CreateAttempt
@@ -23,6 +24,7 @@ from tests.controller.job.world import World
 
 FIRST_UID = "aaaabbbb-1111-2222-3333-444455556666"
 OF_MODEL: dict[str, Any] = {"model": {"fineTuneJob": {"name": "first"}}}
+OF_SECOND: dict[str, Any] = {"model": {"fineTuneJob": {"name": "second"}}}
 OF_RUN: dict[str, Any] = {"continueFrom": {"fineTuneJob": "first"}}
 EXPORTS = {"output": {"persistentVolumeClaim": {"claimName": "models", "path": "team"}, "export": ["merged"]}}
 SUCCEEDED = status(ended(1, AttemptOutcome.SUCCEEDED)).to_wire()
@@ -191,6 +193,42 @@ async def test_a_job_starts_when_the_other_has_succeeded_and_goes_on_without_it(
     assert world.ray_jobs() == ["bot-1"]
     config = next(item for item in world.api.objects(CONFIG_MAPS) if item["metadata"]["name"] == "bot-1-config")
     assert "/mnt/claims/models/team/first-aaaabbbb/model/merged" in config["data"]["config.json"]
+
+
+async def test_the_list_of_models_holds_for_the_model_that_an_earlier_job_began_with() -> None:
+    world = World(**OF_MODEL)
+    world.api.put(FINE_TUNE_JOBS, stored(state=SUCCEEDED, model={"name": "org/model"}))
+    world.restart(Settings(allowed_models=("Qwen/*",)))
+    await world.step()
+    words = "model.fineTuneJob: org/model, which that job began with, is not allowed by the administrator; allowed models: Qwen/*"
+    assert words in world.condition("Accepted")["message"]
+    await world.step()
+    assert world.ray_jobs() == []
+
+    world.restart(Settings(allowed_models=("Qwen/*", "org/*")))
+    for _ in range(2):
+        await world.step()
+    assert world.ray_jobs() == ["bot-1"]
+
+
+def test_the_model_that_jobs_began_with_is_found_along_their_chain() -> None:
+    on_claim = {"model": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}}
+    items = {name: stored(name, **model) for name, model in {"first": OF_SECOND, "second": on_claim}.items()}
+    base = base_of(job(**OF_MODEL), items.get)
+    assert base is not None
+    assert base.model.persistent_volume_claim == ClaimPath(claim_name="weights", path="llama")
+    [words] = refusals(job(**OF_MODEL).valid_spec, Settings(allowed_models=("Qwen/*",)), base)
+    assert words.startswith("model.fineTuneJob: claim:weights/llama, which that job began with, is not allowed")
+
+
+def test_the_model_of_an_earlier_job_that_is_gone_or_was_created_again_is_not_known() -> None:
+    pinned = job(**OF_MODEL, status=status(earlier_jobs=[pin()]))
+    assert base_of(pinned, {"first": stored(model={"name": "org/model"})}.get) is not None
+    assert base_of(pinned, {"first": stored(uid="another", model={"name": "org/model"})}.get) is None
+    assert base_of(pinned, {}.get) is None
+    assert base_of(job(model={"name": "org/model"}), {}.get) is None
+    circle = {"first": stored("first", **OF_SECOND), "second": stored("second", **OF_MODEL)}
+    assert base_of(job(**OF_MODEL), circle.get) is None
 
 
 NEEDS = stored("second", **OF_MODEL)

@@ -58,10 +58,10 @@ class World:
         self.api.put(CONFIG_MAPS, rows)
         self.catch_up()
 
-    def restart(self) -> None:
+    def restart(self, settings: Settings = Settings()) -> None:
         """Let another process take over: what is remembered is lost."""
         self.reconciler = Reconciler(
-            self.stores, self.client, Settings(), self.log, clock=self.clock, monotonic=lambda: (self.now - NOW).total_seconds()
+            self.stores, self.client, settings, self.log, clock=self.clock, monotonic=lambda: (self.now - NOW).total_seconds()
         )
 
     def clock(self) -> datetime:
