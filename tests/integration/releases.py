@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
+from tests.integration.processes import wait
 from tests.packaging.rendered import CHART, IMAGES
 
 CHART_NAME = "finetune-operator"
@@ -56,4 +57,6 @@ def installed(plane: ControlPlane, release: str, *settings: str) -> Iterator[Rel
 
 
 def create_namespace(plane: ControlPlane, name: str) -> None:
+    """Create a namespace, and wait for its default account, without which it takes no pod."""
     plane.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    wait(lambda: plane.api.exists(f"/api/v1/namespaces/{name}/serviceaccounts/default"), f"the default account of {name}")
