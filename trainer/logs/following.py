@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from finetune.system.redaction import plain, redact, secret_values
+from finetune.system.redaction import plain, printable, redact, secret_values
 from trainer.logs.kept import KeptLog, begin_attempt
 
 POLL_SECONDS = 0.5
@@ -40,7 +40,13 @@ BEHIND_MAX_BYTES, CAUGHT_UP_BYTES = 4 * 2**20, 2**19
 ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 END_OF_LOG = "--- end of the log of"
 RAYS_MARKS = re.compile(r":(?:job_id|actor_name|task_name):")
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+COMMANDS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+"""What moves a terminal's cursor, clears its lines or names its window."""
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+"""Control and format characters, which take no place in a line: inside a secret they would hide it from `redact`."""
+KEY_EDGE = re.compile(r"-----(BEGIN|END) [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
+KEY_MAX_LENGTH = 2**14
+"""Of a private key, which lasts for several lines. What has no end after so much is none, and lines are shown again."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class Source:
         self._file, self._values = file, values
         self._begun = b""
         """A line that has no end yet."""
+        self._key_left = 0
+        """How much longer a private key may be of which the last part that was read had no end."""
 
     def read(self, *, ended: bool = False) -> str:
         """Return the next lines, clean; empty at the end of the file. With `ended` also a last one without an end."""
@@ -94,8 +102,26 @@ class Source:
             lines, self._begun = [*lines, self._begun], b""
         if not lines:
             return ""
-        text = redact(plain("\n".join(_shown(line).decode("utf-8", "replace") for line in lines)), self._values)
-        return "".join(f"{_short(line)}\n" for line in text.split("\n") if not RAYS_MARKS.match(line))
+        cleaned = self._without_begun_key("\n".join(_seen(_shown(line).decode("utf-8", "replace")) for line in lines))
+        if cleaned is None:
+            return ""
+        return "".join(f"{_short(line)}\n" for line in redact(cleaned, self._values).split("\n") if not RAYS_MARKS.match(line))
+
+    def _without_begun_key(self, text: str) -> str | None:
+        """Return what follows the end of a private key that an earlier part began; None where all is of the key."""
+        if self._key_left:
+            end = next((edge for edge in KEY_EDGE.finditer(text) if edge[1] == "END"), None)
+            if end is None:
+                self._key_left = max(0, self._key_left - len(text) - 1)
+                return None
+            self._key_left, text = 0, text[end.end() :]
+            if not text:
+                return None
+            text = text.removeprefix("\n")
+        *_, last = (None, *KEY_EDGE.finditer(text))
+        if last is not None and last[1] == "BEGIN":
+            self._key_left = max(0, KEY_MAX_LENGTH - len(text) + last.end())
+        return text
 
     def _skip(self) -> str:
         behind = os.fstat(self._file.fileno()).st_size - self._file.tell()
@@ -117,8 +143,13 @@ def _going_on(line: bytes) -> bytes:
     return _shown(line) + (b"\r" if line.endswith(b"\r") else b"")
 
 
+def _seen(line: str) -> str:
+    """Return a line without what a terminal does not show; other signs that it may not show, such as rare blanks, become blanks."""
+    line = UNSEEN.sub("", COMMANDS.sub("", plain(line)))
+    return line if line.isprintable() else printable(line)
+
+
 def _short(line: str) -> str:
-    line = UNSEEN.sub("", line)
     return line if len(line) <= LINE_MAX_LENGTH else f"{line[:LINE_MAX_LENGTH]}… [{len(line) - LINE_MAX_LENGTH} characters left out]"
 
 
@@ -161,7 +192,7 @@ class Follower:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                self._say(f"logs cannot be kept in the output, and training goes on without: {error}")
+                self._say(f"cannot write logs to the output; training continues: {error}")
             return False
         self._unwritten = ""
         return True

@@ -44,10 +44,33 @@ def written(tmp_path: Path) -> Iterator[Written]:
         pytest.param(b"401 for korrekt-pferd\n", "401 for [redacted]\n", id="the value of a secret variable"),
         pytest.param(b":job_id:01000000\n:actor_name:RayTrainWorker\nx\n", "x\n", id="marks of Ray"),
         pytest.param(b"a\x07\x1bb\xff\n", "ab\ufffd\n", id="what no terminal should be sent"),
+        pytest.param("a\x85\x9b\u202e\u2066\u200bb\u2028c\td\n".encode(), "ab c\td\n", id="further controls and directions"),
+        pytest.param(f"{TOKEN[:9]}\x07{TOKEN[9:]} x\n".encode(), "[redacted] x\n", id="a token with a bell inside"),
+        pytest.param(f"{TOKEN[:9]}\u200b\u202e{TOKEN[9:]} x\n".encode(), "[redacted] x\n", id="a token with directions inside"),
+        pytest.param(f"{TOKEN[:9]}\x1b[K{TOKEN[9:]} x\n".encode(), "[redacted] x\n", id="a token with a command inside"),
+        pytest.param(b"401 for korrekt-\x01pferd\n", "401 for [redacted]\n", id="the value of a secret variable with a control inside"),
     ],
 )
 def test_lines_arrive_as_a_terminal_shows_them_and_without_secrets(written: Written, data: bytes, expected: str) -> None:
     assert written(data) == expected
+
+
+KEY = ["-----BEGIN RSA PRIVATE KEY-----", *(f"MIIEowIBAAKCAQEA{number:04}" for number in range(24)), "-----END RSA PRIVATE KEY-----"]
+
+
+@pytest.mark.parametrize("at", range(1, len(KEY)))
+def test_a_private_key_that_is_read_in_parts_leaves_none_of_them(written: Written, at: int) -> None:
+    def data(*lines: str) -> bytes:
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    read = written(data("before", *KEY[:at])) + written(data(*KEY[at : at + 3])) + written(data(*KEY[at + 3 :], "after", ""))
+    assert read == "before\n[redacted]\nafter\n\n"
+    assert written(data("more")) == "more\n"
+
+
+def test_what_only_looks_like_the_beginning_of_a_key_does_not_end_the_log(written: Written) -> None:
+    assert written(f"no {KEY[0]} in the file\n".encode()) == "no [redacted]\n"
+    assert "step 999\n" in "".join(written(f"step {number}\n".encode() * 10) for number in range(1000))
 
 
 def test_a_line_arrives_when_it_is_whole_and_the_last_one_at_the_end(written: Written) -> None:
@@ -115,7 +138,7 @@ def test_an_output_that_fails_for_a_while_is_complained_of_once_and_gets_every_l
         for _ in range(5):
             assert not follower.turn()
         assert len(said) == 1
-        assert "training goes on without" in said[0]
+        assert "training continues" in said[0]
         log.parent.mkdir()
         follow(Process(3), follower, "rank 0", clock.wait, clock)  # type: ignore[arg-type]
     first, *lines, last = log.read_text().splitlines()

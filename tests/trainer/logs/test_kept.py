@@ -1,5 +1,7 @@
 """A log file of bounded size, and the folders of attempts of which the newest stay."""
 
+import fcntl
+import multiprocessing
 import re
 import resource
 from pathlib import Path
@@ -34,6 +36,36 @@ def test_a_long_log_keeps_its_first_and_last_lines_and_counts_every_byte_between
     assert len(beginning) + int(left_out) + len(end) == len(said)
     assert len(beginning) > ENDS[0] - 20
     assert len(end) > ENDS[1] - 20
+
+
+def add_lines(path: Path, name: str) -> None:
+    log = KeptLog(path, MAX, ENDS)
+    for number in range(300):
+        log.add(f"{name} {number:05}\n")
+
+
+def test_several_writers_of_one_log_lose_no_line_and_break_none(tmp_path: Path) -> None:
+    path, context = tmp_path / "log", multiprocessing.get_context("fork")
+    writers = [context.Process(target=add_lines, args=(path, name)) for name in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    beginning, left_out, end = re.fullmatch(r"(.*)\[(\d+) bytes left out\]\n(.*)", path.read_text(), re.DOTALL).groups()
+    assert [line for line in (beginning + end).splitlines() if not re.fullmatch(r"[abc] \d{5}", line)] == []
+    assert len(beginning) + int(left_out) + len(end) == 3 * 300 * len("a 00000\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_log_that_another_holds_takes_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    log, path = KeptLog(tmp_path / "log"), tmp_path / "log"
+    with path.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="unavailable"):
+            log.add("a line\n")
+    log.add("a line\n")
+    assert path.read_text() == "a line\n"
 
 
 def test_what_is_kept_of_a_long_log_fits_into_its_size() -> None:
