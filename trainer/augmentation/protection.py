@@ -39,52 +39,76 @@ _PATTERNS = (
 )
 _ALWAYS = "|".join(_PATTERNS)
 
-_BY_LANGUAGE = {
-    "English": """no nope nah nay not never none nobody noone no-one nothing nowhere neither nor naught nought without cannot cant dont
-        doesnt didnt isnt arent wasnt werent wont wouldnt shouldnt couldnt hasnt havent hadnt mustnt neednt mightnt oughtnt shant darent
-        aint hardly barely scarcely rarely seldom unless except lack lacks lacked lacking""",
-    "German": """nein nee nö kein keine keinen keinem keiner keines keins keinerlei keineswegs nicht nichts nix nie niemals nimmer niemand
-        niemanden niemandem niemandes nirgends nirgendwo nirgendwohin mitnichten weder ohne kaum selten fehlt fehlen fehlte fehlten""",
-    "Dutch": """nee neen niet niets niks geen geeneen nooit nimmer niemand nergens noch evenmin zonder nauwelijks amper zelden ontbreekt
-        ontbreken ontbrak""",
-    "Swedish": """nej nä inte ingen inget inga ingens ingendera aldrig ingenting ingenstans varken utan icke ej knappt knappast sällan
-        saknar saknas saknade saknades""",
-    "Danish": "nej ikke ingen intet ingens aldrig ingenting ingenlunde uden hverken næppe sjældent mangler manglede",
-    "Norwegian": "nei ikke ikkje ingen inga intet aldri ingenting uten verken hverken neppe knapt sjelden mangler manglet",
-    "French": """non ne pas jamais rien personne aucun aucune aucuns aucunes aucunement nul nulle nuls nulles nullement sans guère ni
-        rarement manque manquent manquait""",
-    "Spanish": """no ni nunca jamás nadie nada ningún ninguno ninguna ningunos ningunas sin tampoco apenas raramente falta faltan faltaba
-        carece carecen""",
-    "Portuguese": """não nao nem nunca jamais ninguém ninguem nada nenhum nenhuma nenhuns nenhumas sem tampouco sequer raramente falta
-        faltam faltava carece carecem""",
-    "Italian": """no non né mai niente nulla nessun nessuno nessuna senza mica neanche neppure nemmeno raramente manca mancano
-        mancava""",
-    "Polish": """nie nigdy nic niczego niczemu niczym nikt nikogo nikomu nikim żaden żadna żadne żadni żadnego żadnej żadnemu żadną żadnym
-        żadnych żadnymi nigdzie bez ani ledwo ledwie rzadko brak brakuje brakowało""",
-    "Russian": """не нет нету ни никогда никто никого никому никем ничего ничто ничему ничем нигде никуда никак никакой никакая никакое
-        никакие никакого никакую никаким никаких никакими без нельзя едва редко""",
-    "Finnish": """en et ei emme ette eivät enkä etkä eikä emmekä ettekä eivätkä ellei älä älkää ilman koskaan tuskin harvoin puuttuu
-        puuttuvat puuttui""",
+_NEGATIONS = {
+    "English": """no nope nah nay not never none nobody noone no-one nothing nowhere neither nor naught nought without cannot cant
+        dont doesnt didnt isnt arent wasnt werent wont wouldnt shouldnt couldnt hasnt havent hadnt mustnt neednt mightnt oughtnt
+        shant darent aint lack lacks lacked lacking""",
+    "German": """nein nee nö kein keine keinen keinem keiner keines keins keinerlei keineswegs nicht nichts nix nie niemals nimmer
+        niemand niemanden niemandem niemandes nirgends nirgendwo nirgendwohin mitnichten weder ohne""",
+    "Dutch": "nee neen niet niets niks geen geeneen nooit nimmer niemand nergens noch evenmin zonder",
+    "Swedish": "nej nä inte ingen inget inga ingens ingendera aldrig ingenting ingenstans varken utan icke ej",
+    "Danish": "nej ikke ingen intet ingens aldrig ingenting ingenlunde uden hverken",
+    "Norwegian": "nei ikke ikkje ingen inga intet aldri ingenting uten verken hverken",
+    "French": "non ne pas jamais rien personne aucun aucune aucuns aucunes aucunement nul nulle nuls nulles nullement sans guère ni",
+    "Spanish": "no ni nunca jamás nadie nada ningún ninguno ninguna ningunos ningunas sin tampoco",
+    "Portuguese": "não nao nem nunca jamais ninguém ninguem nada nenhum nenhuma nenhuns nenhumas sem tampouco sequer",
+    "Italian": "no non né mai niente nulla nessun nessuno nessuna senza mica neanche neppure nemmeno",
+    "Polish": """nie nigdy nic niczego niczemu niczym nikt nikogo nikomu nikim żaden żadna żadne żadni żadnego żadnej żadnemu żadną
+        żadnym żadnych żadnymi nigdzie bez ani""",
+    "Russian": """не нет нету ни никогда никто никого никому никем ничего ничто ничему ничем нигде никуда никак никакой никакая
+        никакое никакие никакого никакую никаким никаких никакими без нельзя""",
+    "Finnish": "en et ei emme ette eivät enkä etkä eikä emmekä ettekä eivätkä ellei älä älkää ilman koskaan",
 }
-NEGATIONS = frozenset(word for words in _BY_LANGUAGE.values() for word in words.split())
-"""Words that negate, or say that something is rare or missing; those that end in n't, or begin with n' or nessun', besides."""
-AMBIGUOUS = frozenset("en et ne ni mai sin nei nah lack noch nul apenas".split())  # noqa: SIM905
+_RARELY = {
+    "English": "hardly barely scarcely rarely seldom unless except",
+    "German": "kaum selten fehlt fehlen fehlte fehlten",
+    "Dutch": "nauwelijks amper zelden ontbreekt ontbreken ontbrak",
+    "Swedish": "knappt knappast sällan saknar saknas saknade saknades",
+    "Danish": "næppe sjældent mangler manglede",
+    "Norwegian": "neppe knapt sjelden mangler manglet",
+    "French": "rarement manque manquent manquait",
+    "Spanish": "apenas raramente falta faltan faltaba carece carecen",
+    "Portuguese": "raramente falta faltam faltava carece carecem",
+    "Italian": "raramente manca mancano mancava",
+    "Polish": "ledwo ledwie rzadko brak brakuje brakowało",
+    "Russian": "едва редко",
+    "Finnish": "tuskin harvoin puuttuu puuttuvat puuttui",
+}
+NEGATIONS = frozenset(word for words in _NEGATIONS.values() for word in words.split())
+"""Words that negate, of which a variant has as many as its text; those that end in n't, or begin with n' or nessun', besides."""
+PROTECTED = NEGATIONS.union(word for words in _RARELY.values() for word in words.split())
+"""These, and words that say that something is rare or missing: no edit of single words touches them, but who writes a text anew may say
+`not` instead."""
+AMBIGUOUS = frozenset("en et ne ni mai sin nei nah noch nul personne".split())  # noqa: SIM905
 """Of these, words that are common in another of these languages and negate nothing there: Spanish, French and Danish `en`, French `et`,
-Italian `ne` and `nei`, Swedish `ni`, French and German `mai`, Danish and Swedish `sin`, German `nah`, `Lack` and `noch`, Dutch and Danish
-`nul`, Portuguese `apenas`. French `ne` and Italian `mai` have a second negation beside them, which counts."""
+Italian `ne` and `nei`, Swedish `ni`, French and German `mai`, Danish and Swedish `sin`, German `nah` and `noch`, Dutch and Danish
+`nul`; and French `personne`, which is a person, too. Italian `mai` has a second negation beside it, which counts."""
+WITH_NE = frozenset(
+    """pas jamais rien personne aucun aucune aucuns aucunes aucunement nul nulle nuls nulles nullement guère ni plus point""".split()  # noqa: SIM905
+)
+"""What negates together with French `ne`, however many of them: `Nul ne vient`, `il ne dit jamais rien`."""
+_CLAUSE_END = re.compile(r"[.,;:!?()\n]")
 _APOSTROPHES = str.maketrans("’´ʼ＇", "''''")
 
 
 def negates(word: str) -> bool:
     """Return whether a word, in one of these languages, may turn what is said into its opposite."""
     plain = _plain(word)
-    return plain in NEGATIONS or plain.endswith("n't") or plain.startswith(("n'", "nessun'"))
+    return plain in PROTECTED or plain.endswith("n't") or plain.startswith(("n'", "nessun'"))
 
 
 def negations(text: str) -> int:
-    """Return how many words of a text negate, without those that may mean something else."""
-    found = (_plain(word) for word in WORD.findall(text))
-    return sum((word in NEGATIONS and word not in AMBIGUOUS) or word.endswith("n't") or word.startswith("nessun'") for word in found)
+    """Return how many words of a text negate, without those that may mean something else; French `ne` and what goes with it are one."""
+    return sum(_negations_of_clause(WORD.findall(clause)) for clause in _CLAUSE_END.split(text))
+
+
+def _negations_of_clause(words: Sequence[str]) -> int:
+    found = [_plain(word) for word in words if word != "Lack"]  # German for varnish
+    first = sum(word == "ne" or word.startswith("n'") for word in found)
+    second = sum(word in WITH_NE for word in found) if first else 0
+    rest = [word for word in found if not second or word not in WITH_NE]
+    alone = sum((word in NEGATIONS and word not in AMBIGUOUS) or word.endswith("n't") or word.startswith("nessun'") for word in rest)
+    return min(first, second) + alone
 
 
 def _plain(word: str) -> str:

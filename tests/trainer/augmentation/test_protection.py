@@ -100,8 +100,15 @@ def test_prose_is_not_taken_for_code(words: list[str]) -> None:
         ("ni kommer", 0), ("rock 'n' roll", 0), ("nei giorni", 0), ("nah am Lack", 0), ("noch einmal", 0), ("isso é apenas um", 0),
         ("nul euro", 0),
         # Answers, rarity, lack, and what is written without an apostrophe or with another sign.
-        ("nope, I rarely pay", 2), ("I mustnt and neednt", 2), ("I can´t, I donʼt", 2), ("he lacked it", 1),
-        ("nein, kaum", 2), ("nej, sällan", 2), ("nessun'altra", 1), ("non, nulle part", 2), ("eikä tuskin", 2), ("nikomu", 1),
+        ("nope, I cannot pay", 2), ("I mustnt and neednt", 2), ("I can´t, I donʼt", 2), ("he lacked it", 1), ("I lack funds", 1),
+        ("nein, keins", 2), ("nej, ingen", 2), ("nessun'altra", 1), ("non, nulle part", 2), ("eikä mitään", 1), ("nikomu", 1),
+        # French says it in two parts, of which one may stand anywhere.
+        ("Nul ne vient", 1), ("Personne ne vient", 1), ("Une personne vient", 0), ("On vient", 0), ("Il n’y a jamais personne", 1),
+        ("Il ne travaille plus", 1), ("Il travaille plus", 0), ("Elle n'a ni argent ni amis", 1), ("Je ne crains pas qu'il ne vienne", 1),
+        ("Je ne sais pas, et je ne veux rien savoir", 2), ("Je sais pas", 1), ("Pas grave, je ne sais pas", 2),
+        # Rare or missing is protected, but may be told with a negation.
+        ("He rarely pays unless asked", 0), ("Mir fehlt Geld, das kommt selten vor", 0), ("Il manque une carte", 0), ("Falta una carta", 0),
+        ("Brak karty", 0), ("Manca la carta", 0), ("nej, sällan", 1), ("tuskin", 0),
     ],
     ids=str,
 )  # fmt: skip
