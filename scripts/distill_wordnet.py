@@ -6,8 +6,8 @@
 A wrong word is worse than none: nothing tells in a text whether «like» is a verb. So a word is in the table only if the tagged texts of
 WordNet (SemCor) hold it, nearly always as one part of speech and mostly in one sense. Of the synonyms of that sense it keeps those that
 the texts hold in it too, not much more rarely than the word, and not mostly in another one: «week» becomes no «hebdomad». Forms of other
-words (checked, an adjective) and abbreviations and names (ATM, John) are left out, and what a reader of the whole table found wrong.
-Plurals and forms of verbs follow the words where they are regular: «cars» become «automobiles», and «bought» becomes «purchased».
+words (checked, an adjective) and negations, abbreviations and names (ATM, John) are left out, and what a reader of the whole table found
+wrong. Plurals and forms of verbs follow the words where they are regular: «cars» become «automobiles», and «bought» becomes «purchased».
 The result is the same byte for byte each time. Test: tests/trainer/augmentation/test_synonyms.py.
 """
 
@@ -16,6 +16,8 @@ import gzip
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+
+from trainer.augmentation.protection import negates
 
 PARTS_OF_SPEECH = {"noun": "1", "verb": "2", "adj": "3", "adv": "4"}
 """Endings of the files, and the number of the part of speech in a sense key. Adjective satellites (5) are adjectives."""
@@ -61,21 +63,21 @@ FUNCTION_WORDS = frozenset(
 # no code was merged. Others fit the sense and not the place: require no «necessitate», percent no «percentage».
 NEVER_REPLACED = frozenset(
     """
-    absolutely adopt altogether approve assurance authority babe badly battle build career cattle commission committee computing
-    confirm conquer consistently constantly contradict controversy cowboy crawl curtain darned definitely defy destine director
-    discrepancy dismiss distort district earnings element employ enact encompass encourage enroll ensure enterprise everyday
-    examination exceed extra extremely facility fairly financial foliage forever frustrate glue goddamn gravely guardian haired highly
-    household idiot imitate impression inevitably inhibit injury instal install instance integrate invariably involvement irony isolate
-    jimdandy ketosis kind lash leaf lid majority mamma manifest manners merge mix mode objection opinion oxen packet pant pecs penalty
-    percent percentage perish pertain pitcher populate prescribe presently process promote promotion publicity publish purely puzzle
-    queer reactivity recommend recreate religious remarkable remarkably reporter require resign respective rip saloon satire scheme
-    scope seriously shuffle silently simulate soil soon sort sprinkle static strategy strictly style suppress swear teen tend theme
-    toad tub underground understandable unity visualize vivid war warfare withstand
+    absolutely adopt agency altogether apparatus approve assurance authority babe badly battle beset build career cattle commission
+    committee comprehend computing confirm conquer consistently constantly contradict controversy cowboy crawl curtain darned definitely
+    defy destine director discrepancy dismiss distort district doctrine earnings element employ enact encompass encourage enroll ensure
+    enterprise everyday examination exceed extra extremely facility fairly financial foliage forever frustrate glue goddamn gravely
+    guardian haired hence highly household however idiot imitate impression inevitably inhibit injury instal install instance integrate
+    invariably involvement irony isolate jimdandy ketosis kind lash leaf lid majority mamma manifest manners merge mix mode objection
+    opinion oxen packet pant pecs penalty percent percentage perish pertain pitcher populate prescribe presently process promote promotion
+    publicity publish purely puzzle queer rattlesnake reactivity recommend recreate religious remarkable remarkably reporter require
+    resign respective rip saloon satire scheme scope seriously shuffle silently simulate soil soon sort sprinkle static strategy strictly
+    style suppress swear teen tend theme toad tub underground understandable unity visualize vivid war warfare withstand
     """.split()  # noqa: SIM905
 )
 NEVER_INSTEAD = frozenset(
     """
-    altogether babe bask beast blithely chief commit drapery gay ginmill insure ism mode observe plain puncher queer quitted style
+    altogether babe bask beast blithely chief commit drapery gay ginmill insure ism mode observe plain pretty puncher queer quitted style
     """.split()  # noqa: SIM905
 )
 NEVER = {"help": {"assist"}}  # «I need help» has a noun
@@ -191,9 +193,9 @@ class WordNet:
         return sorted(kept, key=lambda other: (-counts[other], other))
 
     def _usable(self, word: str) -> bool:
-        """Return whether a word is one as a text has it: none of grammar, no name or abbreviation, and no form of another."""
+        """Return whether a word is one as a text has it: none of grammar, no negation, name or abbreviation, and no form of another."""
         plain = len(word) >= SHORTEST_WORD and word.isascii() and word.isalpha() and word.islower()
-        if not plain or word in FUNCTION_WORDS or word in self._names:
+        if not plain or word in FUNCTION_WORDS or word in self._names or negates(word):
             return False
         return all(self._total(word) >= max(1, ITS_OWN * self._total(base)) for base in self.bases(word))
 

@@ -12,6 +12,7 @@ import pytest
 
 from finetune.api.errors import InputError
 from tests.repository import REPOSITORY
+from trainer.augmentation.protection import negates
 from trainer.augmentation.synonyms import read_dictionary, wordnet
 
 FIELD = "augmentation.operations[0].synonymReplacement.dictionary"
@@ -46,11 +47,20 @@ def test_the_table_has_forms_of_words_with_the_same_forms_of_their_synonyms() ->
         pytest.param("The server does not open the file.", id="words of computing"),
         pytest.param("John needs 5 percent of it by means of a found code", id="a name, and forms that are rare adverbs and verbs"),
         pytest.param("The process will merge the packet into a theme at an extra commission.", id="words read by hand"),
+        pytest.param("However, the agency is hence beset by a doctrine", id="words whose synonyms a reader of the table refused"),
     ],
 )
 def test_words_that_a_synonym_would_make_wrong_stay(sentence: str) -> None:
     found = {word: wordnet().get(word.lower().strip(".,"), ()) for word in sentence.split()}
     assert {word: synonyms for word, synonyms in found.items() if synonyms} == {}
+
+
+def test_no_entry_negates_or_is_a_word_of_another_register() -> None:
+    words = {word for word, synonyms in wordnet().items() for word in (word, *synonyms)}
+    assert {word for word in words if negates(word)} == set()
+    assert words.isdisjoint({"apprehend", "bureau", "harass", "pretty", "setup", "rattler", "rattlers"})
+    assert "philosophy" not in wordnet().get("doctrine", ())
+    assert wordnet()["happen"] == ("occur",)
 
 
 def test_every_entry_of_the_table_is_a_single_word_that_differs_from_its_synonyms() -> None:
