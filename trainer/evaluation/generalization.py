@@ -77,8 +77,8 @@ def point_of(step: int, train_loss: float, validation_loss: float) -> Generaliza
 def warning_of(curve: Sequence[Generalization], *, stops_early: bool) -> str | None:
     """Return what is to be said of a curve, in order of steps, in which the gap grew while unseen rows became less likely.
 
-    That is so after `WORSE` validations in a row that are worse than the best one by `LEAST_RISE`, with a larger gap. `stops_early`: the
-    job has early stopping already.
+    That is so after `WORSE` validations in a row that are worse than the best one by `LEAST_RISE`, with a larger gap. Where training rows
+    became less likely too, something else is said. `stops_early`: the job has early stopping already.
     """
     best, worse = None, 0
     for point in curve:
@@ -88,16 +88,21 @@ def warning_of(curve: Sequence[Generalization], *, stops_early: bool) -> str | N
         rise = point.validation_loss - best.validation_loss
         worse = worse + 1 if point.gap > best.gap and rise >= LEAST_RISE else 0
         if worse == WORSE:
-            tried = ["regularization.earlyStopping"] if not stops_early else []
-            tried += ["fewer training.epochs", "more of regularization (dropout, weightDecay)", "augmentation", "more rows"]
-            return (
-                f"overfitting since step {best.step}: by step {point.step} validation loss rose from {best.validation_loss:.4f} to"
-                f" {point.validation_loss:.4f} nats while training loss {_moved(best.train_loss, point.train_loss)};"
-                f" try {', '.join(tried[:-1])} or {tried[-1]}"
-            )
+            return _said(best, point, stops_early=stops_early)
     return None
 
 
-def _moved(before: float, after: float) -> str:
-    """Return how a loss moved: the gap may also open while both rise."""
-    return f"{'rose' if after > before else 'fell'} from {before:.4f} to {after:.4f}"
+def _said(best: Generalization, point: Generalization, *, stops_early: bool) -> str:
+    """Return the warning: where training rows become less likely too, the steps are too large, and nothing is overfitted."""
+    validation = f"by step {point.step} validation loss rose from {best.validation_loss:.4f} to {point.validation_loss:.4f} nats"
+    if point.train_loss > best.train_loss:
+        return (
+            f"both losses rise since step {best.step}: {validation}, and training loss from {best.train_loss:.4f} to"
+            f" {point.train_loss:.4f}; try a lower training.learningRate, or a longer training.warmupRatio"
+        )
+    tried = ["regularization.earlyStopping"] if not stops_early else []
+    tried += ["fewer training.epochs", "more of regularization (dropout, weightDecay)", "augmentation", "more rows"]
+    return (
+        f"overfitting since step {best.step}: {validation} while training loss fell from {best.train_loss:.4f} to {point.train_loss:.4f};"
+        f" try {', '.join(tried[:-1])} or {tried[-1]}"
+    )
