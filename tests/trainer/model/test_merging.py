@@ -106,6 +106,10 @@ def change_the_scaling(model: PeftModel) -> None:
     next(module for module in model.modules() if isinstance(module, Linear)).scaling["default"] = 1.0
 
 
+def round_to_half(model: PeftModel) -> None:
+    next(module for name, module in model.named_modules() if name.endswith("lora_B.default")).bfloat16()
+
+
 def disable(model: PeftModel) -> None:
     model.base_model.disable_adapter_layers()
 
@@ -114,6 +118,7 @@ def disable(model: PeftModel) -> None:
     ("change", "words"),
     [
         pytest.param(change_one_number, "1 of its tensors differ, such as .*lora_B", id="one number"),
+        pytest.param(round_to_half, "1 of its tensors differ, such as .*lora_B", id="rounded"),
         pytest.param(change_the_scaling, "q_proj does not act with the scaling 2 ", id="scaling"),
         pytest.param(disable, "q_proj does not act", id="disabled"),
     ],
