@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune.api.adaptation import CORPUS
 from finetune.api.metrics import MetricName
-from finetune.api.sources import Initialization
+from trainer.reporting.guessing import guesses
 
 EMPTY: dict[str, Any] = {
     "budgetPercent": None, "withinBudget": None, "chosenStep": None, "exceededAtStep": None, "shift": None, "sweep": [], "replay": None,
@@ -41,7 +41,9 @@ def corpus_lines(adapted: Mapping[str, Any] | None) -> list[str]:
     corpus = (adapted or {}).get("corpus")
     if corpus is None:
         return []
-    lines = [f"Domain stage: {corpus['steps']} steps on {corpus['texts']:,} texts. The base figures are from before this stage."]
+    counts = ((corpus.get("steps"), "{:,} steps"), (corpus.get("texts"), "on {:,} texts"))
+    stage = " ".join(words.format(count) for count, words in counts if count is not None)
+    lines = [f"Domain stage: {stage or 'its report is missing'}. The base figures are from before this stage."]
     if any(key.endswith("erplexity") for key in adapted or {}):
         lines.append("General and domain texts are measured before and after this stage, not after the task.")
     return lines
@@ -70,8 +72,7 @@ def _held_out(report: Mapping[str, Any], metric: MetricName, base: Mapping[str, 
     def likely(interval: list[float] | None) -> list[float] | None:
         return None if interval is None else [likelihood(end) for end in interval]
 
-    model = report.get("model") or {}
-    guessing = model.get("headIsNew", False) or model.get("initialization") == Initialization.RANDOM
+    guessing = guesses(report)
     verdict = (report.get("change") or {}).get(metric, {}).get("verdict")
     # The mean loss of validation rows, of which both figures are exp.
     points = (report.get("generalization") or {}).get("curve") or ()

@@ -13,13 +13,13 @@ from rich.text import Text
 
 from finetune.api.metrics import METRICS, MetricFacts, MetricName, Verdict
 from trainer.reporting.corpus import corpus_lines
+from trainer.reporting.guessing import LIKELIHOODS, guesses
 from trainer.reporting.steering import steering_remarks
 
 MAX_SAMPLES = 3
 SAMPLE_LINES = (("prompt", "prompt", "bold"), ("base", "base", "yellow"), ("tuned", "tuned", "green"), ("reference", "expected", "dim"))
 SHORT = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.UNCLEAR: "unclear"}
 """Verdicts, so that a table fits a terminal."""
-LIKELIHOODS = {MetricName.PERPLEXITY, MetricName.MASKED_LOSS, MetricName.BITS_PER_BYTE}
 TEXT_HEADINGS = {
     f"{side}{word}": f"{side.capitalize()} {heading}"
     for word, heading in (("Perplexity", "perplexity"), ("PseudoPerplexity", "pseudo-perplexity"))
@@ -58,7 +58,7 @@ def metrics_table(report: Mapping[str, Any]) -> Table:
         values = [*([before.get(name, {}).get("value")] if before else []), base["value"], tuned]
         figures = [_number(value, facts.decimals) for value in values]
         certainty = _interval(report["final"].get(name, {}).get("interval"), facts)
-        guessed = name in LIKELIHOODS and report["model"].get("headIsNew")
+        guessed = name in LIKELIHOODS and guesses(report)
         verdict = None if guessed else report["change"].get(name, {}).get("verdict")
         change: tuple[str | Text, str | Text] = ("", "") if guessed else _change(base["value"], tuned, facts, verdict)
         table.add_row(
@@ -66,14 +66,14 @@ def metrics_table(report: Mapping[str, Any]) -> Table:
             *figures, Text(certainty), *change, Text(SHORT[Verdict(verdict)] if verdict else ""),
         )  # fmt: skip
         if name == report.get("judgedBy"):
-            for row in source_rows(report, facts, unchanged=bool(before)):
+            for row in source_rows(report, facts, unchanged=bool(before), guessed=guessed):
                 table.add_row(*row)
     for row in text_rows(report.get("domainAdaptation"), unchanged=bool(before), judged=judged):
         table.add_row(*row)
     return table
 
 
-def source_rows(report: Mapping[str, Any], facts: MetricFacts, *, unchanged: bool) -> list[list[str | Text]]:
+def source_rows(report: Mapping[str, Any], facts: MetricFacts, *, unchanged: bool, guessed: bool = False) -> list[list[str | Text]]:
     """Return a row for each data source of the test rows, if there are several: what the job is judged by, on its rows alone."""
     base, tuned = (report[side].get(facts.name, {}).get("sources", {}) for side in ("baseline", "final"))
     changes, found = report["change"].get(facts.name, {}).get("sources", {}), list[list[str | Text]]()
@@ -82,9 +82,9 @@ def source_rows(report: Mapping[str, Any], facts: MetricFacts, *, unchanged: boo
     for source, part in tuned.items():
         name = names.get(source, source)
         heading = f"  {name if shown.count(name) == 1 else source}"
-        before, verdict = base.get(source, {}).get("value"), changes.get(source, {}).get("verdict")
+        before, verdict = base.get(source, {}).get("value"), None if guessed else changes.get(source, {}).get("verdict")
         numbers = [*([""] if unchanged else []), *(_number(value, facts.decimals) for value in (before, part["value"]))]
-        change = _change(before, part["value"], facts, verdict)
+        change: tuple[str | Text, str | Text] = ("", "") if guessed else _change(before, part["value"], facts, verdict)
         found.append([Text(heading), *numbers, Text(_interval(part.get("interval"), facts)), *change, Text(SHORT.get(verdict, ""))])
     return found
 
@@ -93,15 +93,15 @@ def text_rows(adapted: Mapping[str, Any] | None, *, unchanged: bool, judged: boo
     """Return the table's rows of plain texts; those of the test rows are the task's own figures, which have rows already."""
     facts, found = METRICS[MetricName.PERPLEXITY], list[list[str | Text]]()
     for key, side in (adapted or {}).items():
-        if key not in TEXT_HEADINGS or side["texts"] == "data.test":
+        if key not in TEXT_HEADINGS or not side or side.get("texts") == "data.test":
             continue
         # Of perplexity, as the line below says: the whole name would not fit 80 columns.
         heading = f"{key.removesuffix('Perplexity').removesuffix('Pseudo').capitalize()} texts" + ("" if judged else " (lower is better)")
-        numbers = [*([""] if unchanged else []), *(_number(side[name], facts.decimals) for name in ("before", "after"))]
-        verdict = side["verdict"]
+        numbers = [*([""] if unchanged else []), *(_number(side.get(name), facts.decimals) for name in ("before", "after"))]
+        verdict = side.get("verdict")
         # Better than guessing is no gain.
-        change = ("", "") if side.get("beforeIsGuessing") else _change(side["before"], side["after"], facts, verdict)
-        found.append([heading, *numbers, Text(_interval(side["interval"], facts)), *change, Text(SHORT.get(verdict, ""))])
+        change = ("", "") if side.get("beforeIsGuessing") else _change(side.get("before"), side.get("after"), facts, verdict)
+        found.append([heading, *numbers, Text(_interval(side.get("interval"), facts)), *change, Text(SHORT.get(verdict, ""))])
     return found
 
 
@@ -110,33 +110,33 @@ def text_lines(report: Mapping[str, Any]) -> list[str]:
     adapted = report.get("domainAdaptation")
     if not adapted:
         return []
-    sides = {key: adapted[key] for key in TEXT_HEADINGS if key in adapted}
+    sides = {key: adapted[key] for key in TEXT_HEADINGS if adapted.get(key)}
     lines = []
     if adapted.get("generalIncreasePercent") is not None:
         lines.append(_rise(adapted, adapted.get("corpus") or report.get("training") or {}))
     # Of other tasks than language-modeling the test rows are answers, which say what was learned and are no texts of the domain.
     named = {
         key: f"{TEXT_HEADINGS[key].removeprefix('Domain ')} of the test rows"
-        if side["texts"] == "data.test"
+        if side.get("texts") == "data.test"
         else TEXT_HEADINGS[key].lower()
         for key, side in sides.items()
     }
-    for point in adapted["sweep"]:
+    for point in adapted.get("sweep") or ():
         figures = [f"{name} {_number(point[key], 2)}" for key, name in named.items() if key in point]
         lines.append(f"Interpolated weights, {100 * point['position']:g} % tuned: {', '.join(figures)}")
     return lines
 
 
 def _rise(adapted: Mapping[str, Any], training: Mapping[str, Any]) -> str:
-    heading = next(heading for key, heading in TEXT_HEADINGS.items() if key in adapted)
-    low_high, budget, exceeded = adapted["generalIncreaseInterval"], adapted["budgetPercent"], adapted["exceededAtStep"]
+    heading = next((heading for key, heading in TEXT_HEADINGS.items() if key in adapted), "General perplexity")
+    low_high, budget, exceeded = (adapted.get(name) for name in ("generalIncreaseInterval", "budgetPercent", "exceededAtStep"))
     interval = f" [{', '.join(f'{end:+.1f}' for end in low_high)}]" if low_high else ""
-    bound = "" if budget is None else f", {'within' if adapted['withinBudget'] else 'over'} the budget of {budget:g} %"
+    bound = "" if budget is None else f", {'within' if adapted.get('withinBudget') else 'over'} the budget of {budget:g} %"
     stopped = "" if exceeded is None else f" training stopped at step {exceeded},"
     if exceeded is not None and exceeded == training.get("totalSteps"):
         stopped = f" exceeded at the last step ({exceeded}),"
     kept = "weights after the domain stage" if adapted.get("corpus") else "exported weights"
-    return f"{heading}: {adapted['generalIncreasePercent']:+.1f} %{interval}{bound};{stopped} {kept}: step {adapted['chosenStep']}"
+    return f"{heading}: {adapted['generalIncreasePercent']:+.1f} %{interval}{bound};{stopped} {kept}: step {adapted.get('chosenStep', '?')}"
 
 
 def figures_table(report: Mapping[str, Any]) -> Table:
@@ -168,7 +168,7 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
     lines += steering_remarks(report)
     lines += corpus_lines(report.get("domainAdaptation"))
     lines += text_lines(report)
-    lines += [GUESSED] if _guesses(report) else []
+    lines += [GUESSED] if _base_guesses(report) else []
     if any(change.get("verdict") == Verdict.UNCLEAR for change in report.get("change", {}).values()):
         lines.append(f"unclear: {Verdict.UNCLEAR}, the 95 % interval of the difference on the test rows includes 0")
     answers = report.get("answers") or {}
@@ -179,11 +179,11 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _guesses(report: Mapping[str, Any]) -> bool:
-    """Return whether the base model, whose head is new, guesses how likely texts are."""
-    sides = [side for key, side in (report.get("domainAdaptation") or {}).items() if key in TEXT_HEADINGS]
-    own = report["model"].get("headIsNew") and not LIKELIHOODS.isdisjoint(report.get("baseline", ()))
-    return bool(own) or any(side.get("beforeIsGuessing") for side in sides)
+def _base_guesses(report: Mapping[str, Any]) -> bool:
+    """Return whether the report has likelihoods of a base model that guesses them."""
+    sides = [side for key, side in (report.get("domainAdaptation") or {}).items() if key in TEXT_HEADINGS and side]
+    own = guesses(report) and not LIKELIHOODS.isdisjoint(report.get("baseline", ()))
+    return own or any(side.get("beforeIsGuessing") for side in sides)
 
 
 def _groups(report: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from tests.trainer.evaluation.builders import report
 from trainer.evaluation.metrics.base import Figure
+from trainer.reporting.corpus import adapted_before, corpus_lines
 from trainer.reporting.render import remarks, render_table
 
 
@@ -210,14 +211,42 @@ def test_figures_of_a_base_that_guesses_have_no_verdict_and_no_change() -> None:
     assert "General perplexity: " not in text
 
 
-def test_the_likelihood_of_test_rows_has_no_verdict_beside_a_head_that_guesses() -> None:
+@pytest.mark.parametrize("new", [{"headIsNew": True}, {"initialization": "random"}], ids=["head", "all"])
+def test_the_likelihood_of_test_rows_has_no_verdict_beside_a_base_that_guesses(new: dict[str, Any]) -> None:
     document = report() | {"domainAdaptation": None}
     document["change"]["perplexity"]["verdict"] = "better"
     assert "better" in line(shown(document), "Perplexity")
-    document["model"]["headIsNew"] = True
+    for side, value in (("baseline", 20.0), ("final", 8.0)):
+        document[side]["perplexity"]["sources"] = {"data.test[0]": {"value": value, "rows": 20, "interval": None}}
+    document["change"]["perplexity"]["sources"] = {"data.test[0]": {"verdict": "better"}}
+    document |= {"judgedBy": "perplexity"}
+    assert "better" in line(shown(document), "data.test[0]")
+    document["model"] |= new
     text = shown(document)
+    assert not {"better", "▼"} & set(line(text, "data.test[0]").split())
     assert not {"better", "▼"} & set(line(text, "Perplexity").split())
     assert "are those of guessing" in text
+
+
+KEYS = ["sweep", "budgetPercent", "withinBudget", "chosenStep", "exceededAtStep", "generalIncreasePercent", "generalIncreaseInterval"]
+
+
+@pytest.mark.parametrize("missing", [*KEYS, "generalPerplexity", "domainPerplexity"])
+def test_an_adaptation_without_an_entry_is_shown_without_it(missing: str) -> None:
+    adapted = {key: value for key, value in ADAPTED.items() if key != missing}
+    assert "Perplexity" in shown(report() | {"domainAdaptation": adapted})
+
+
+@pytest.mark.parametrize("missing", ["before", "after", "interval", "verdict", "texts"])
+def test_texts_without_a_figure_are_shown_without_it(missing: str) -> None:
+    side = {key: value for key, value in ADAPTED["generalPerplexity"].items() if key != missing}  # type: ignore[attr-defined]
+    assert line(shown(report() | {"domainAdaptation": ADAPTED | {"generalPerplexity": side}}), "General texts")
+
+
+def test_a_stage_without_a_report_is_said_to_have_none() -> None:
+    document = report() | {"domainAdaptation": adapted_before({}, "report.json")}
+    assert "Domain stage: its report is missing. The base figures are from before this stage." in " ".join(shown(document).split())
+    assert corpus_lines({"corpus": {"steps": 3}})[0].startswith("Domain stage: 3 steps. ")
 
 
 def test_answers_are_not_called_texts_of_the_domain() -> None:
