@@ -14,7 +14,6 @@ from trainer.objectives.family import Family
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-GUESSES = "so its base guesses, and its perplexity of general texts is no bound"
 POOLER = "pooler"
 """transformers' name of the layer between the base and a head of classes, which some weights lack: it belongs to the head."""
 LABELS, PROBLEM = "id2label", "problem_type"
@@ -69,7 +68,8 @@ def refuse_new_head(configuration: "PreTrainedConfig", family: Family, base_kl_w
         fix = "so its base answers at random; set it to 0, or give a model that was trained for this"
         raise InputError("regularization.baseKlWeight", problem, fix)
     if budget_percent is not None:
-        raise InputError(BUDGET, problem, f"{GUESSES}; remove it, or give a model that was trained to fill in words")
+        why = "the untrained head makes the base perplexity meaningless as a limit"
+        raise InputError(BUDGET, problem, f"{why}; remove it, or give a model that was trained to fill in words")
 
 
 def has_wanted_head(configuration: "PreTrainedConfig", family: Family) -> bool:

@@ -18,7 +18,7 @@ def left_out(method: Method, model: nn.Module, *, sharded: bool) -> str | None:
 
 def _why_not(method: Method, model: nn.Module, *, sharded: bool) -> str | None:
     if method.osf is not None:
-        return "what OSF has changed is not on a line with its directions"
+        return "OSF weights cannot be interpolated"
     if method.lora is not None:
         return _not_scaled(model)
     return "no rank holds whole weights under ZeRO stage 3" if sharded else None
@@ -28,7 +28,7 @@ def _not_scaled(model: nn.Module) -> str | None:
     """Return why an adapted model is not on the line when its adapters are scaled; None if it is."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     if any("magnitude" in name for name in trained):
-        return "DoRA scales what base and adapter give together"
+        return "DoRA weights cannot be interpolated"
     if any(".lora_" not in name for name in trained):
         return "the layers on top of the model are trained beside the adapters"
     return None

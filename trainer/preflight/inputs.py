@@ -21,7 +21,7 @@ from trainer.data.rows import Dataset
 from trainer.data.rowstore import digest_of
 from trainer.data.sampler import steps_total
 from trainer.model.earlier import made_by
-from trainer.model.head import GUESSES, head_findings, refuse_new_head
+from trainer.model.head import head_findings, refuse_new_head
 from trainer.model.identity import model_digest
 from trainer.model.location import LocatedModel
 from trainer.model.quantization import check_available, finding_of, quantization_of
@@ -142,7 +142,7 @@ def _varied(config: TrainConfig, task: Task[Any], dataset: Dataset, rows: int) -
     examples = Augmenter(config.augmentation, config.training.seed).examples(task, dataset.train, SHOWN)
     written = any(operation.rewriting is not None for operation in config.augmentation.operations)
     tried = min(LOOKED_AT, len(dataset.train))
-    lines = pair_lines(examples) or ([f"none of the first {tried} rows comes out changed"] if not written else [])
+    lines = pair_lines(examples) or ([f"augmentation changed none of the first {tried} rows"] if not written else [])
     return [
         f"augmented   {epoch or share}",
         *(f"varied      {line}" for line in lines),
@@ -205,7 +205,8 @@ def check_inputs(
         if located.draws:
             heads = [RANDOM]
             if budget is not None:
-                raise InputError(BUDGET, "all weights begin as random numbers (model.initialization)", f"{GUESSES}; remove it")
+                fix = "untrained weights make the base perplexity meaningless as a limit; remove it"
+                raise InputError(BUDGET, "all weights begin as random numbers (model.initialization)", fix)
         elif task.family is ModelFamily.ENCODER:
             heads = head_findings(configuration, task.objective.family)
             refuse_new_head(configuration, task.objective.family, config.regularization.base_kl_weight, budget)

@@ -51,12 +51,13 @@ def rewriters_of(config: TrainConfig, task: Task[Any]) -> dict[str, Rewriter]:
             kind = family_of(configuration)
         wanted = (ModelFamily.CAUSAL, ModelFamily.SEQ2SEQ) if member == "model" else (ModelFamily.SEQ2SEQ,)
         if kind is None or kind not in wanted:
-            problem = f"{located.name} is {'no model that writes' if member == 'model' else 'not a translation model (encoder-decoder)'}"
+            lacking = "does not generate text" if member == "model" else "is not a translation model (encoder-decoder)"
+            problem = f"{located.name} {lacking}"
             raise InputError(
                 field, problem, f"give one that is {' or '.join(kind.value for kind in wanted)}" if member == "model" else ONE_WAY
             )
         if member != "model" and _must_be_told(field, located, configuration.model_type):
-            problem = f"{located.name} must be told the languages with each text, and a back-translation gives it the text alone"
+            problem = f"{located.name} must be told the languages with each text, and back-translation passes only the text"
             raise InputError(field, problem, ONE_WAY)
         digest = located.revision or model_digest(located, weights_digest(located))
         found[field] = Rewriter(located, kind, digest)

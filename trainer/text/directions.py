@@ -49,7 +49,7 @@ def is_multilingual(tokenizer: Any) -> bool:
 
 
 def reads_languages(tokenizer: Any) -> bool:
-    """Return whether a tokenizer has codes or tokens for several languages, of which a text needs one."""
+    """Return whether each text needs the code or the token of a language; a tokenizer that has one alone asks for that one."""
     return bool(_codes(tokenizer)) or bool(getattr(tokenizer, "supported_language_codes", None))
 
 

@@ -41,7 +41,7 @@ def test_a_model_that_is_not_there_is_reported_with_its_field(tmp_path: Path) ->
 
 def test_a_model_that_does_not_write_is_refused(tmp_path: Path) -> None:
     encoder, writer = save_encoder(tmp_path / "encoder"), save_tiny_model(tmp_path / "writer")
-    with pytest.raises(InputError, match=r"paraphrase\.model: .* is no model that writes; give one that is causal or encoder-decoder"):
+    with pytest.raises(InputError, match=r"paraphrase\.model: .* does not generate text; give one that is causal or encoder-decoder"):
         found(paraphrase={"model": {"path": str(encoder)}})
     with pytest.raises(InputError, match=r"backTranslation\.there: .* is not a translation model \(encoder-decoder\)"):
         found(backTranslation={"there": {"path": str(writer)}, "back": {"path": str(writer)}})
@@ -58,21 +58,22 @@ def tagged(folder: Path, *tags: str) -> Any:
         pytest.param("t5", None, id="told in words"),
         pytest.param("bart", nllb_tokenizer, id="a code for each language"),
         pytest.param("bart", mbart_tokenizer, id="a code behind the text"),
-        pytest.param("marian", ">>deu<<", id="several targets"),
+        pytest.param("marian", (">>deu<<",), id="the token of one target"),
+        pytest.param("marian", (">>deu<<", ">>fra<<"), id="tokens of several targets"),
     ],
 )
 def test_a_translation_model_that_must_be_told_the_languages_is_refused(tmp_path: Path, kind: str, tokenizer: Any) -> None:
     one_way = save_tiny_seq2seq(tmp_path / "one", "marian")
-    read = tagged(tmp_path / "files", tokenizer) if isinstance(tokenizer, str) else tokenizer and tokenizer()
+    read = tagged(tmp_path / "files", *tokenizer) if isinstance(tokenizer, tuple) else tokenizer and tokenizer()
     told = save_tiny_seq2seq(tmp_path / "told", kind, read)
-    problem = r"backTranslation\.back: .* must be told the languages .*; give a model of one direction, such as one of Marian's"
+    problem = r"backTranslation\.back: .* must be told the languages with each text, and back-translation passes only the text; give"
     with pytest.raises(InputError, match=problem):
         found(backTranslation={"there": {"path": str(one_way)}, "back": {"path": str(told)}})
     assert found(paraphrase={"model": {"path": str(told)}}), "a paraphrase is asked for in words"
 
 
 @pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
-def test_a_marian_model_of_one_pair_translates_back(tmp_path: Path) -> None:
+def test_a_marian_model_without_a_token_of_a_language_translates_back(tmp_path: Path) -> None:
     model = str(save_tiny_seq2seq(tmp_path / "one", "marian", tagged(tmp_path / "files")))
     assert len(found(backTranslation={"there": {"path": model}, "back": {"path": model}})) == 2
 

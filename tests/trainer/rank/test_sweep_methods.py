@@ -21,8 +21,8 @@ def loaded(model: Any) -> Any:
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ({"lora": {"rank": 2, "useDora": True}}, "DoRA scales what base and adapter give together"),
-        ({"osf": {}}, "what OSF has changed"),
+        ({"lora": {"rank": 2, "useDora": True}}, "DoRA weights cannot be interpolated"),
+        ({"osf": {}}, "OSF weights cannot be interpolated"),
     ],
 )
 def test_no_position_is_measured_and_the_reason_is_said(method: dict[str, Any], words: str) -> None:

@@ -9,7 +9,7 @@ from finetune.api.errors import InputError
 from tests.trainer.fixtures.multilingual import marian_tokenizer, mbart_tokenizer, nllb_tokenizer
 from tests.trainer.fixtures.seq2seq import word_tokenizer
 from trainer.text.answering import answered, source_ids
-from trainer.text.directions import Direction, direction_of, is_multilingual
+from trainer.text.directions import Direction, direction_of, is_multilingual, reads_languages
 
 FIELD = "data.train[0]"
 
@@ -67,6 +67,15 @@ def test_a_token_in_the_source_names_the_language_that_marian_writes(tmp_path: P
     assert "<unk>" not in written, "the target must be cut by the target's own pieces"
     assert "".join(written[:-1]).replace("▁", " ").strip() == "das haus"
     assert tokenizer.current_spm is tokenizer.spm_source
+
+
+@pytest.mark.parametrize(
+    ("tags", "needed"), [((), False), ((">>deu<<",), True), ((">>deu<<", ">>por<<"), True)], ids=["none", "one", "two"]
+)
+def test_marian_needs_the_token_of_a_language_where_it_has_any(tmp_path: Path, tags: tuple[str, ...], *, needed: bool) -> None:
+    tokenizer = marian_tokenizer(tmp_path, tags)
+    assert reads_languages(tokenizer) is needed
+    assert bool(direction_of("en-de", tokenizer, FIELD).prefix) is needed
 
 
 def test_a_marian_tokenizer_of_one_pair_is_told_nothing(tmp_path: Path) -> None:
