@@ -127,10 +127,11 @@ class Source:
         behind = os.fstat(self._file.fileno()).st_size - self._file.tell()
         if behind <= BEHIND_MAX_BYTES:
             return ""
+        left_out = len(self._begun) + behind - CAUGHT_UP_BYTES
         self._file.seek(behind - CAUGHT_UP_BYTES, os.SEEK_CUR)
-        self._file.readline()
+        left_out += len(self._file.readline())
         self._begun = b""
-        return "[too much at once: a part is left out]\n"
+        return f"[too much at once: {left_out} bytes left out]\n"
 
 
 def _shown(line: bytes) -> bytes:

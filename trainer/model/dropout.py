@@ -20,7 +20,7 @@ FEED_FORWARD = ("MLP", "Mlp", "FeedForward", "SparseMoeBlock", "SparseMoEBlock",
 IN_THE_LAYER = ("fc1", "fc2")
 """OPT, XGLM and BioGPT have no feed-forward block: its two linear layers are in the layer itself."""
 WITHIN, OF_MIXING, SUM_WITH = "Output", "SelfOutput", "input_tensor"
-"""BERT and its kin compute a block's output in a module of these endings, which takes what it is added to by that name: dropout is then
+"""BERT-like models compute a block's output in a module of these endings, which takes what it is added to by that name: dropout is then
 on its linear layer, where their own is."""
 WITH_RESIDUAL = ("XLNet",)
 """Beginnings of the names of classes that add the residual themselves, without taking it as an argument."""
