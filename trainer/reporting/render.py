@@ -85,7 +85,15 @@ def source_rows(report: Mapping[str, Any], facts: MetricFacts, *, unchanged: boo
         before, verdict = base.get(source, {}).get("value"), None if guessed else changes.get(source, {}).get("verdict")
         numbers = [*([""] if unchanged else []), *(_number(value, facts.decimals) for value in (before, part["value"]))]
         change: tuple[str | Text, str | Text] = ("", "") if guessed else _change(before, part["value"], facts, verdict)
-        found.append([Text(heading), *numbers, Text(_interval(part.get("interval"), facts)), *change, Text(SHORT.get(verdict, ""))])
+        found.append(
+            [
+                Text(heading),
+                *numbers,
+                Text(_interval(part.get("interval"), facts)),
+                *change,
+                Text(SHORT[Verdict(verdict)] if verdict else ""),
+            ]
+        )
     return found
 
 
