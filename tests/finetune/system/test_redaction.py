@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from finetune.system.redaction import plain, printable, redact, secret_values
@@ -27,12 +29,28 @@ AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
         ("https://hub.example/x?token=abc for it", "https://hub.example/x?token=[redacted] for it"),
         ("ghp_0123456789abcdefghijABCDEFGHIJ012345", "[redacted]"),
         ("MIRROR_TOKEN=0123abcd4567 was set", "MIRROR_TOKEN=[redacted] was set"),
+        ("Authorization: Basic dXNlcjpwYXNz, sent", "Authorization: Basic [redacted], sent"),
+        ('{"authorization": "Basic dXNlcjpwYXNz"}', '{"authorization": "Basic [redacted]"}'),
+        ("X-Ray-Authorization: s3cr3t-1 and more", "X-Ray-Authorization: [redacted] and more"),
+        ("authorization=abcdefghijklmnop", "authorization=[redacted]"),
+        ('{"HF_TOKEN": "abcdefghijklmnop"}', '{"HF_TOKEN": "[redacted]"}'),
+        ("HF_TOKEN: abcdefghijklmnop", "HF_TOKEN: [redacted]"),
+        (r'{"error": "{\"HF_TOKEN\": \"abcdefghijklmnop\"}"}', r'{"error": "{\"HF_TOKEN\": \"[redacted]\"}"}'),
+        ('{"hf_token": "abcdefghijklmnop"}', '{"hf_token": "[redacted]"}'),
+        (r"{\"password\": \"hunter2222\"}", r"{\"password\": \"[redacted]\"}"),
+        ("serve --token abcdefgh --verbose", "serve --token [redacted] --verbose"),
+        ("serve --hub-token='abcdefgh' x", "serve --hub-token='[redacted]' x"),
+        ("AccountName=me;AccountKey=ab+cd/ef==;EndpointSuffix=x", "AccountName=me;AccountKey=[redacted];EndpointSuffix=x"),
+        ("https://user:pa/ss@host/x", "https://[redacted]@host/x"),
+        ("mysql://root:p@ss@host:3306/db", "mysql://[redacted]@host:3306/db"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nnext", "[redacted]\nnext"),
     ],
     ids=[
         "header", "web token", "hub token", "no secret", "AWS key id", "AWS secret", "AWS secret in a mapping", "AWS session token",
         "password in an address", "token in an address", "signed S3 address", "signed Azure address", "token in a query", "GitHub token",
-        "variable", "private key",
+        "variable", "basic", "basic in JSON", "header of its own name", "no scheme", "variable in JSON", "variable in YAML",
+        "variable in JSON in JSON", "hub token in JSON", "password in JSON in JSON", "option", "option with its value", "connection string",
+        "slash in a password", "at in a password", "private key",
     ],
 )  # fmt: skip
 def test_tokens_are_replaced_and_nothing_else(text: str, redacted: str) -> None:
@@ -49,6 +67,10 @@ def test_tokens_are_replaced_and_nothing_else(text: str, redacted: str) -> None:
         "model.tokenSecret: {name: hub-login, key: token}",
         "secret hub-login has no key token",
         "KeyError: 'input_ids'; key: value",
+        "token: 5, 'token': 'internationalization', PAD_TOKEN: endoftext, --eos-token im_end_mark, --pad-token <|endoftext|>",
+        "the --token argument is deprecated, pass --token or set HF_TOKEN",
+        "authorization: required, Authorization header; RBAC authorization mode: Webhook",
+        "http://ray-head:8265/api/jobs/a@b, docker://registry.example:5000/x/y@sha256:00, http://[::1]:8080/x@y",
         "pvc://models/support-bot-1f2e/logs/attempt-1, s3://bucket/a:b@c, ssh://git@host/x",
         "weights sha256:382c95c1a531b595b3c583050f9196e0c472061476b673875f33d35537370e0c",
     ],
@@ -94,3 +116,23 @@ def test_color_codes_are_taken_out_and_nothing_else(text: str, expected: str) ->
 )
 def test_what_a_terminal_obeys_is_taken_out_and_nothing_else(text: str, expected: str) -> None:
     assert printable(text) == expected
+
+
+LONG = 60_000
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "eyJ-", "eyJa.", "eyJa.eyJ-", "bearer ", "bearer\t\t", "-----BEGIN ", "-----BEGIN PRIVATE KEY", "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY----------END A ", "hf_", "sk-", "glpat-", "://", "://a:", "://a:/", "://a:b/c", "://a:b@", "://a@b", "?",
+        "?a-", "&token", "password", "password ", "password=", "password:\\", "api-key", "secret-", "authorization", "authorization: ",
+        "-authorization:basic ", "A", "A_", "A_KEY", "A_KEY ", "-", "--a-", "--token ", "--token-", "--token=", " --", "\\", "=", "a", " ",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("start", ["", "https://a:"])
+def test_no_text_takes_long(start: str, part: str) -> None:
+    text = start + part * (LONG // len(part)) + "!"
+    began = time.process_time()
+    redact(text)
+    assert time.process_time() - began < 1.0
