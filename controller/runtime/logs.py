@@ -1,4 +1,4 @@
-"""One line per log record: JSON for machines, text for people at a terminal. Bearer tokens are removed.
+"""One line per log record: JSON for machines, text for people at a terminal. Known forms of secrets are removed.
 
 Messages are constant; what they are about goes into `extra`. Tests: tests/controller/runtime/test_logs.py.
 """
@@ -6,6 +6,7 @@ Messages are constant; what they are about goes into `extra`. Tests: tests/contr
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -17,6 +18,23 @@ STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return what the caller gave as `extra`; names with an underscore are other libraries' own (Ray adds one to every record)."""
     return {name: value for name, value in vars(record).items() if name not in STANDARD_ATTRIBUTES and not name.startswith("_")}
+
+
+def _redacted(value: Any, name: str = "") -> Any:
+    """Return the value without secrets in its texts, before they are encoded: what is taken out of JSON takes quotes along.
+
+    A value counts as secret also by the name of its member.
+    """
+    if isinstance(value, str):
+        text, named = redact(value), redact(f"{name}={value}")
+        return text if named == f"{name}={text}" else named.removeprefix(f"{name}=")
+    if isinstance(value, Mapping):
+        return {str(each): _redacted(found, str(each)) for each, found in value.items()}
+    return [_redacted(each, name) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=lambda each: redact(str(each)), ensure_ascii=False)
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -37,7 +55,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return redact(json.dumps(entry, default=str, ensure_ascii=False))
+        return _json(_redacted(entry))
 
 
 class TextFormatter(logging.Formatter):
@@ -45,11 +63,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text."""
-        about = "".join(f" {name}={json.dumps(value, default=str, ensure_ascii=False)}" for name, value in _fields(record).items())
-        line = f"{_time(record)} {record.levelname.lower():7} {record.getMessage()}{about}"
+        about = "".join(f" {name}={_json(value)}" for name, value in _redacted(_fields(record)).items())
+        line = f"{_time(record)} {record.levelname.lower():7} {redact(record.getMessage())}{about}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return redact(line)
+            line += "\n" + redact(self.formatException(record.exc_info))
+        return line
 
 
 def set_up_logging(level: str, stream: TextIO | None = None) -> None:

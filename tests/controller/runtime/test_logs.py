@@ -1,7 +1,8 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -87,3 +88,46 @@ def test_tokens_never_reach_the_log(secret: str, stream: type[io.StringIO]) -> N
 
     assert secret not in out.getvalue()
     assert "[redacted]" in out.getvalue()
+
+
+PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('url "https://h/?token=abcdefgh" failed', 'url "https://h/?token=[redacted]" failed'),
+        ('{"password": "hunter2222"}', '{"password": "[redacted]"}'),
+        (f"read {PRIVATE_KEY}", "read [redacted]"),
+        ('password: "hunter2222\\"', 'password: "[redacted]\\"'),
+    ],
+    ids=["address in quotes", "JSON", "unclosed private key", "backslash before a quote"],
+)
+@pytest.mark.parametrize(
+    "wrap", [lambda text: text, lambda text: {"about": [text]}, lambda text: (text, 1)], ids=["text", "object", "tuple"]
+)
+def test_a_line_stays_json_whatever_is_taken_out_of_it(text: str, shown: str, wrap: Callable[[Any], Any]) -> None:
+    stream = io.StringIO()
+    set_up_logging("info", stream)
+    logging.getLogger("x").info("said %s", text, extra={"answer": wrap(text), "after": "whole"})
+
+    entry = json.loads(stream.getvalue())
+    assert (entry["message"], entry["answer"], entry["after"]) == (f"said {shown}", json.loads(json.dumps(wrap(shown))), "whole")
+
+
+class Request:
+    def __str__(self) -> str:
+        return "GET https://me:pa55word@h/"
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_secrets_in_members_and_in_objects_are_not_shown(stream: type[io.StringIO]) -> None:
+    out = stream()
+    set_up_logging("info", out)
+    about = {"answer": {"password": "hunter2222", "kind": "x"}, "api_key": "hunter2222", "request": Request(), "key": "team-a/bot-long"}
+    logging.getLogger("x").info("sent", extra=about)
+
+    shown = out.getvalue()
+    assert "hunter2222" not in shown
+    assert "pa55word" not in shown
+    assert all(part in shown for part in ("https://[redacted]@h/", "team-a/bot-long", '"password": "[redacted]"', '"kind": "x"'))
