@@ -86,6 +86,8 @@ LOG_FOLLOWS = re.compile(r"last available logs[^\n]*?:[ \t]*\n?|last available l
 SIGNAL_EXIT_BASE = 128
 """A shell reports a child killed by a signal as 128 plus the signal's number, Python as minus the number."""
 CAUSE_MAX_LENGTH = 1024
+SEEN_MAX_LENGTH = 32 * 1024
+"""More of the end of a text is not looked at: KubeRay's message has up to 20,000 characters of log."""
 
 
 class Cause(StrEnum):
@@ -141,7 +143,7 @@ def log_tail(ray_job: RayJobFacts | None, pods: Sequence[PodFacts], outcome: Out
     # The submitter follows the driver's log.
     kept += [pod.last_words for pod in sorted(pods, key=lambda pod: pod.trains) if pod.failed]
     text = next((text for text in kept if text.strip()), "")
-    lines = [line.rstrip() for line in redact(plain(text)).splitlines()]
+    lines = [line.rstrip() for line in redact(plain(text[-SEEN_MAX_LENGTH:])).splitlines()]
     return tuple("".join(sign if sign.isprintable() else " " for sign in line) for line in lines if line)[-LOG_LINES_MAX:]
 
 
@@ -212,5 +214,5 @@ def out_of_memory(pod: str) -> str:
 
 def _last_lines(message: str) -> str:
     """Return the end of KubeRay's message, without secrets: it has up to 20,000 characters of log, and the cause comes last."""
-    message = redact(plain(message))  # before cutting: half a token would not be recognized
+    message = redact(plain(message[-SEEN_MAX_LENGTH:]))  # before cutting: half a token would not be recognized
     return message if len(message) <= CAUSE_MAX_LENGTH else "…" + message[-CAUSE_MAX_LENGTH:]

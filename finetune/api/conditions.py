@@ -13,6 +13,8 @@ from finetune.api.status import Condition, ConditionType, FineTuneJobStatus, Pro
 from finetune.system.redaction import redact
 
 MESSAGE_MAX_LENGTH = 2048
+SEEN_MAX_LENGTH = 32 * 1024
+"""More of a text than its two ends is not looked at."""
 
 
 class Reason(StrEnum):
@@ -120,8 +122,12 @@ def set_condition(
 
 def shortened(text: str, length: int = MESSAGE_MAX_LENGTH) -> str:
     """Return printable text of at most `length` characters without tokens, cut in the middle: causes are at the ends."""
-    text = redact(text)
+    text = redact(_cut(text, SEEN_MAX_LENGTH))  # before the last cut: half a token would not be recognized
     text = "".join(character if character.isprintable() or character == "\n" else " " for character in text).strip()
+    return _cut(text, length)
+
+
+def _cut(text: str, length: int) -> str:
     if len(text) <= length:
         return text
     head = length // 3

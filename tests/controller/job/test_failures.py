@@ -1,5 +1,6 @@
 """KubeRay's words, and why attempts end."""
 
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from controller.job.failures import (
     RayJobState,
     deleted_ending,
     ending_of,
+    log_tail,
     ray_job_state,
 )
 from finetune.api import attempts
@@ -34,6 +36,17 @@ DEPLOYMENT_STATUSES = {
 def test_every_word_of_kuberay_has_a_row() -> None:
     assert set(BY_DEPLOYMENT_STATUS) == DEPLOYMENT_STATUSES
     assert set(WHILE_RUNNING) == set(WHEN_COMPLETE) == JOB_STATUSES
+
+
+def test_a_message_of_any_length_is_looked_through_at_once() -> None:
+    message = "Job failed. last available logs: " + "password " * 300_000 + "\nHF_TOKEN=hf_abcdefghijklmnopqrst is wrong"
+    failed = ray_job(1, "FAILED", "Failed", message=message)
+    began = time.process_time()
+    found = ending_of(failed, None, ())
+    tail = log_tail(failed, ())
+    assert time.process_time() - began < 1.0
+    assert tail[-1] == "HF_TOKEN=[redacted] is wrong"
+    assert found.message.endswith(tail[-1])
 
 
 @pytest.mark.parametrize("job_status", sorted(JOB_STATUSES | {"NEW IN 1.9"}))

@@ -1,5 +1,6 @@
 """Conditions, phase and columns."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,14 @@ LATER = NOW + timedelta(minutes=5)
 
 def with_condition(status: FineTuneJobStatus, kind: ConditionType, value: Any, reason: str = "Reason", at: Any = NOW) -> FineTuneJobStatus:
     return set_condition(status, kind, value, reason, "words", generation=2, now=at)
+
+
+def test_a_message_of_any_length_is_shortened_at_once() -> None:
+    began = time.process_time()
+    text = shortened("the first cause " + "password " * 300_000 + "HF_TOKEN=hf_abcdefghijklmnopqrst the last cause")
+    assert time.process_time() - began < 1.0
+    assert text.startswith("the first cause")
+    assert text.endswith("HF_TOKEN=[redacted] the last cause")
 
 
 def test_the_transition_time_moves_with_the_value_only() -> None:
