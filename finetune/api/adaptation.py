@@ -91,8 +91,8 @@ class DomainAdaptation(WireModel):
     max_general_perplexity_increase_percent: Annotated[float, Field(gt=0, le=1000)] | None = Field(
         None,
         description="Budget: at a validation at which the perplexity of the general texts is more than this above the base model's,"
-        " training stops. The best weights are chosen among those within the budget; without any the run fails. Refused for a base that"
-        " guesses: an encoder whose weights have no head that fills in words, and random weights.",
+        " training stops. The best weights are chosen among those within the budget; without any the run fails. Refused for a base with"
+        " a randomly initialized head (an encoder whose weights have no head that fills in words) and for random weights.",
     )
     sweep: list[Between] | None = Field(
         None,

@@ -42,7 +42,7 @@ class Synonyms(WireModel):
         None,
         description="Own table, in any language: one line per word: the word, a tab, and its synonyms separated by commas; or a file of"
         " the Open Multilingual Wordnet (.tab), whose words of several meanings are left alone."
-        " Default: English words of the WordNet that nearly always mean the same, about one in 70 of a text.",
+        " Default: English words of WordNet with one dominant meaning, about one in 70 of a text.",
     )
 
 
@@ -153,10 +153,10 @@ class BackTranslation(Rewriting):
     """Replace whole texts by their translation into another language and back, made before training began."""
 
     there: ModelSource = Field(
-        description="An encoder-decoder that translates from the language of the texts into another one, and is not told which: a model of"
-        " one direction, such as those of Marian; T5, mBART, M2M100 and NLLB are refused."
+        description="An encoder-decoder that translates from the language of the texts into another one: a single-direction model"
+        " (such as Marian); T5, mBART, M2M100 and NLLB are refused."
     )
-    back: ModelSource = Field(description="An encoder-decoder that translates back, of one direction, too.")
+    back: ModelSource = Field(description="A single-direction encoder-decoder that translates back.")
 
     rules = tuple(rule(name) for name in ("there", "back") for rule in (_no_token, _no_job, _trained))
 

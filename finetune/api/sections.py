@@ -226,7 +226,7 @@ class Regularization(WireModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description="Dropout on the output of every attention and feed-forward block, in addition to the model's own. Models whose blocks"
-        " cannot be told from the residual, such as DistilBERT, ALBERT, MPNet, MobileBERT and Bloom, are refused.",
+        " cannot be separated from the residual connection, such as DistilBERT, ALBERT, MPNet, MobileBERT and Bloom, are refused.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,

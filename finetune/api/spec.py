@@ -152,10 +152,10 @@ class FineTuneJobSpec(WireModel):
     regularization: Regularization | None = Field(None, description="Settings against overfitting.")
     augmentation: Augmentation | None = Field(
         None,
-        description="How training texts are varied, differently in every epoch: only what the model reads of a row, which is of chat the"
-        " user's turns, of text-generation the prompt, of translation the source, of transcript-correction the hypothesis, of"
-        " question-answering the question, of text-classification the text. System messages, answers, classes and contexts stay as they"
-        " are. Of language-modeling the whole text, so that the varied text is what is learned.",
+        description="How training texts are varied, differently in every epoch: only what the model reads of a row. chat: the user's"
+        " turns; text-generation: the prompt; translation: the source; transcript-correction: the hypothesis; question-answering: the"
+        " question; text-classification: the text; language-modeling: the whole text, which is then also the target. System messages,"
+        " answers, classes and contexts stay as they are.",
     )
     evaluation: Evaluation | None = Field(None, description="What is measured, and when.")
     domain_adaptation: DomainAdaptation | None = Field(

@@ -1,4 +1,4 @@
-"""What lies in one namespace changes nothing about a job in another, whatever its names, labels and owners say.
+"""Objects in one namespace change nothing about a job in another, whatever their names, labels and owners say.
 
 The controller watches all namespaces here, so that everything is in its caches.
 """

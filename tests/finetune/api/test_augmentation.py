@@ -56,7 +56,7 @@ def test_an_unknown_kind_lists_those_there_are() -> None:
 def test_the_field_says_of_each_task_which_texts_are_varied() -> None:
     description = str(FineTuneJobSpec.model_fields["augmentation"].description)
     assert [task for task in TaskName if task not in description] == []
-    assert "language-modeling the whole text, so that the varied text is what is learned" in description
+    assert "language-modeling: the whole text, which is then also the target" in description
 
 
 def test_every_operation_has_its_name_on_the_wire() -> None:
