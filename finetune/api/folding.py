@@ -52,24 +52,17 @@ def parse(text: str) -> ProgressRecord:
     if len(text.encode(errors="replace")) > RECORD_MAX_BYTES:
         raise RecordError(f"the progress record is over the limit of {RECORD_MAX_BYTES} bytes")
     try:
-        return ProgressRecord.model_validate_json(_for_people(text))
+        return ProgressRecord.model_validate(_without_control(json.loads(text)))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"the progress record is not readable: {where}: {first['msg']}"[:TEXT_MAX_LENGTH]) from error
-
-
-def _for_people(text: str) -> str:
-    """Return a record's JSON without characters that a terminal obeys: people read its messages in one."""
-    if text.isascii() and "\\u" not in text:
-        return text
-    try:
-        return json.dumps(_without_control(json.loads(text)))
-    except (ValueError, RecursionError):
-        return text  # the error is found where the record is read
+        says = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    except (ValueError, RecursionError) as error:
+        says = str(error)
+    raise RecordError(printable(f"the progress record is not readable: {says}"[:TEXT_MAX_LENGTH]))
 
 
 def _without_control(value: Any) -> Any:
+    """Return what JSON holds without characters that a terminal obeys: people read its texts in one. Names are compared with known ones."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):

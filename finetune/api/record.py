@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Self, TypeVar
 
-from pydantic import AwareDatetime, Field, FiniteFloat, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, Field, FiniteFloat, PlainSerializer
 
 from finetune.api.base import WireModel
 from finetune.api.earlierjobs import ContinuedFrom, FineTunedModel
@@ -22,12 +22,15 @@ RECORD_MAX_BYTES = 64 * 1024
 """Larger records are refused by the controller; a real one has 1 to 4 KiB."""
 WARNINGS_MAX = 20
 """The first warnings are the ones that a record holds."""
+WARNING_MAX_LENGTH = 4096
+"""Longer ones are cut."""
 LOG_LINES_MAX, LOG_LINE_MAX = 20, 240
 """What is told of the log of what failed, in a record and in a status, which is read as a whole by whoever reads the job."""
 COUNT_MAX = 2**53
 """Beyond it JSON readers round integers, and the status has no more than 64 bits for one."""
 Name = TypeVar("Name", bound=str)
 Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+Warned = Annotated[str, AfterValidator(lambda text: text[:WARNING_MAX_LENGTH])]
 
 EXIT_SUCCESS = 0
 EXIT_FAILURE = 1
@@ -214,5 +217,5 @@ class ProgressRecord(WireModel):
     checkpoints: Annotated[list[CheckpointRecord], Field(max_length=64)] = []
     model: ModelProvenance | None = None
     output: OutputRecord | None = None
-    warnings: Annotated[list[str], Field(max_length=WARNINGS_MAX)] = []
+    warnings: Annotated[list[Warned], Field(max_length=WARNINGS_MAX)] = []
     outcome: Outcome | None = None

@@ -90,4 +90,5 @@ def printable(text: str) -> str:
 
     Line ends and tabs stay.
     """
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else " " for sign in plain(text))
+    text = plain(text)
+    return text if text.isprintable() else "".join(sign if sign.isprintable() or sign in "\n\t" else " " for sign in text)

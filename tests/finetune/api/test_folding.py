@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from finetune.api.cursor import Cursor
 from finetune.api.folding import RecordError, fold, is_news, number, parse, wait_before_taking
-from finetune.api.record import RECORD_MAX_BYTES
+from finetune.api.record import RECORD_MAX_BYTES, WARNING_MAX_LENGTH
 from finetune.api.status import FineTuneJobStatus, Progress, ScoreStatus
 from tests.controller.job.builders import NOW, attempt, checkpoint, record, record_text, status
 
@@ -276,3 +276,28 @@ def test_no_text_of_a_record_makes_a_terminal_act() -> None:
         assert taken.outcome.message == " [2J ]0;owned <b>no</b>"
         assert taken.warnings == ["a b", "größer"]
         assert taken.checkpoints[0].uri == "pvc://x  1A"
+
+
+@pytest.mark.parametrize("sign", ["\r", "\b", "\f", "\x7f", "\x1b", "\x00"])
+def test_what_a_terminal_obeys_is_taken_out_of_a_record_however_it_is_written(sign: str) -> None:
+    model = {"name": f"m{sign}x", "source": f"hub{sign}", "precision": "bfloat16", "digest": "sha256:0"}
+    said = json.loads(record_text()) | {"warnings": [f"all is well{sign}no"], "model": model, "output": {"uri": f"pvc://{sign}x"}}
+    for text in (json.dumps(said), json.dumps(said, ensure_ascii=False)):
+        taken = parse(text)
+        assert taken.model is not None
+        assert taken.output is not None
+        assert (taken.warnings, taken.model.name, taken.model.source) == (["all is well no"], "m x", "hub ")
+        assert taken.output.uri == "pvc:// x"
+
+
+def test_a_refusal_quotes_no_control_characters() -> None:
+    with pytest.raises(RecordError) as error:
+        parse(json.dumps(json.loads(record_text()) | {"x\ry": 1}))
+    assert str(error.value).isprintable()
+
+
+def test_a_long_warning_is_cut_and_not_refused() -> None:
+    [taken] = parse(record_text(warnings=["a token: " + "eyJ-" * 15_000])).warnings
+    assert len(taken) == WARNING_MAX_LENGTH
+    [shown] = fold(FineTuneJobStatus(), record(warnings=[taken])).warnings or []
+    assert len(shown) <= 1024
