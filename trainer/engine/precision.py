@@ -78,8 +78,9 @@ def weights_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
 
 
 def check_masters(model: nn.Module) -> None:
-    """Raise RuntimeError where an engine without float32 masters is given weights to train that are not float32 themselves."""
-    rounded = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.dtype is not torch.float32]
+    """Raise RuntimeError where an engine without float32 masters is given weights of 16 bits to train."""
+    narrow = (torch.float16, torch.bfloat16)
+    rounded = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.dtype in narrow]
     if rounded:
         raise RuntimeError(f"{len(rounded)} weights, such as {rounded[0]}, would be trained in 16 bits, which lose small updates")
 

@@ -14,6 +14,7 @@ import pytest
 from finetune.api.trainconfig import DerivedRun
 from tests.builders import train_config
 from tests.repository import REPOSITORY
+from trainer.logs.following import END_OF_LOG
 from trainer.logs.kept import FILE_MAX_BYTES
 from trainer.logs.starting import log_of, logs_folder
 
@@ -64,12 +65,12 @@ def followers(folder: Path) -> list[psutil.Process]:
 
 
 def log_when_ended(folder: Path) -> str:
-    """Return the kept log once its follower has gone."""
-    deadline = time.monotonic() + 60
-    while followers(folder):
+    """Return the kept log once its follower has written the end of it and has gone."""
+    deadline, log = time.monotonic() + 60, folder / "out" / "logs" / "attempt-1" / "rank-1.log"
+    while not log.exists() or END_OF_LOG not in log.read_text() or followers(folder):
         assert time.monotonic() < deadline, "the follower did not end"
         time.sleep(0.05)
-    return (folder / "out" / "logs" / "attempt-1" / "rank-1.log").read_text()
+    return log.read_text()
 
 
 def test_a_process_that_is_killed_leaves_all_that_it_wrote(tmp_path: Path, start: Start) -> None:
