@@ -87,11 +87,13 @@ class Release:
             pod = self._test_pod(helm_test)
             [container] = pod["spec"]["containers"]
             *script, url, seconds = [*container["command"], *container["args"]]
-            assert url == f"http://{self.full_name}-test:8080/readyz"
+            host = f"{self.full_name}-test.{self.namespace}.svc:8080"
+            assert url == f"http://{host}/readyz"
+            assert pod["metadata"]["name"] != host.partition(":")[0], "a pod's own name leads to the pod"
             service = self.plane.api.get(f"/api/v1/namespaces/{self.namespace}/services/{self.full_name}-test")
             [template] = [self.deployment()["spec"]["template"]]
             assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
-            here = url.replace(f"{self.full_name}-test:8080", f"127.0.0.1:{controller.port()}")
+            here = url.replace(host, f"127.0.0.1:{controller.port()}")
             done = subprocess.run([sys.executable, *script[1:], here, seconds], capture_output=True, text=True, check=False)
             phase = "Failed" if done.returncode else "Succeeded"
             path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}/status"
