@@ -54,6 +54,13 @@ def test_lines_of_a_pipe_are_turns(run: Path, tmp_path: Path) -> None:
     assert not saved.exists()
 
 
+def wait_for_prompt(terminal: int) -> None:
+    shown = b""
+    while PROMPT.encode() not in shown:
+        assert select.select([terminal], [], [], 120)[0], "no prompt came"
+        shown += os.read(terminal, 1024)
+
+
 TYPING = f"""
 import signal, threading, time
 from trainer.using.chat import typed
@@ -72,10 +79,7 @@ def test_a_signal_is_noticed_that_does_not_interrupt_the_wait_for_a_key() -> Non
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     process = subprocess.Popen([sys.executable, "-P", "-c", TYPING], stdin=theirs, stdout=theirs, env=environment)
     os.close(theirs)
-    shown = b""
-    while PROMPT.encode() not in shown:
-        assert select.select([ours], [], [], 120)[0], "no prompt came"
-        shown += os.read(ours, 1024)
+    wait_for_prompt(ours)
 
     process.send_signal(signal.SIGTERM)
 
@@ -87,10 +91,7 @@ def test_a_talk_on_a_terminal_ends_when_the_program_is_to_end(run: Path) -> None
     ours, theirs = pty.openpty()
     process = started("chat", Chat(model=ChosenModel(name=str(run))), stdin=theirs, stdout=theirs)
     os.close(theirs)
-    shown = b""
-    while PROMPT.encode() not in shown:
-        assert select.select([ours], [], [], 120)[0], "no prompt came"
-        shown += os.read(ours, 1024)
+    wait_for_prompt(ours)
 
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
