@@ -6,6 +6,7 @@ Nothing here is meant for the tests themselves; they use a real client with `.ku
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import time
@@ -100,10 +101,10 @@ def _reason(body: bytes) -> str:
 
 
 def http_ok(url: str) -> bool:
-    """Whether a health end point of this machine answers with 200."""
+    """Whether a health end point of this machine answers with 200; what speaks no HTTP there is not it."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=PROBE_TIMEOUT_SECONDS) as response:
             return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.05
+SERVER_PORTS = range(20000, 30000)  # above Ray's worker ports, below NodePorts and the ports Linux gives away
 
 
 class ProcessError(RuntimeError):
@@ -155,9 +157,20 @@ class ProcessTable:
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
-    """Ports that nobody listens on now; all are held until the last is found, so that none comes twice."""
+    """Ports that nobody listens on now, outside the range that the kernel gives to whoever asks for any port.
+
+    A program may start on its port minutes after it was chosen. Out of that range, no worker that binds port 0 or
+    opens a connection in the meantime is given it.
+    """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind((address, 0))
-        return [int(listener.getsockname()[1]) for listener in sockets]
+        ports: list[int] = []
+        candidates = iter(random.sample(SERVER_PORTS, len(SERVER_PORTS)))
+        while len(ports) < count:
+            port = next(candidates, None)
+            if port is None:
+                raise ProcessError(f"{address} has fewer than {count} free ports in {SERVER_PORTS}")
+            listener = stack.enter_context(socket.socket())  # held until the last is found, so that none comes twice
+            with contextlib.suppress(OSError):
+                listener.bind((address, port))
+                ports.append(port)
+        return ports

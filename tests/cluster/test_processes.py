@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import processes
 from tests.cluster.processes import ProcessError, ProcessIdentity, ProcessTable, free_ports, stop
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -72,3 +74,17 @@ def test_an_early_end_is_reported_with_the_log(table: ProcessTable) -> None:
 
 def test_ports_are_all_different() -> None:
     assert len(set(free_ports(20))) == 20
+
+
+def test_the_kernel_gives_no_chosen_port_to_a_program_that_asks_for_any() -> None:
+    first, last = (int(port) for port in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert not [port for port in free_ports(20) if first <= port <= last]
+
+
+def test_a_port_on_which_somebody_listens_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        [port] = free_ports(1)
+        taken.bind(("127.0.0.1", port))
+        monkeypatch.setattr(processes, "SERVER_PORTS", range(port, port + 1))
+        with pytest.raises(ProcessError, match="fewer than 1 free ports"):
+            free_ports(1)
