@@ -103,7 +103,8 @@ class Evaluation(WireModel):
         " for as many steps, which are more epochs where augmentation copies rows."
         " With domainAdaptation.corpus these begin with the same adapted model as the job."
         " pretraining: from random weights (method.full only)."
-        " earlyStopping: to the end, with the last weights. domainAdaptation: from the untouched model, without corpus and replay."
+        " earlyStopping: to the end, with the last weights. domainAdaptation: from the untouched model, without corpus and replay;"
+        " where training.epochs is set, with as many epochs of the labelled rows, which are fewer steps than with replay."
         " None has the budget of domainAdaptation."
         " data: on 25 % and on 50 % of the training rows, for as many epochs; each costs its share of the job's own training,"
         " every other one as much as that again.",

@@ -115,34 +115,40 @@ class Order:
         return mixed
 
     def _grouped(self, permuted: NDArray[np.int64], epoch: int, lengths: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return an epoch's order with the rows of each window sorted by length, cut into batches, and all its batches shuffled.
+        """Return an epoch's order with the rows of each window sorted by length, cut into batches, and the batches of each round shuffled.
 
-        A batch that two epochs share, or two rounds of versions, keeps the rows that it has: they are random ones.
+        A batch that two epochs share, or two rounds of versions, keeps its place and the rows that it has: they are random ones.
         """
         begin = -epoch * self._rows % self._size  # the epoch before has begun a batch, which these rows fill
         count = max(0, self._rows - begin) // self._size
         batches = permuted[begin : begin + count * self._size].reshape(count, self._size)
-        for first, last in self._windows(begin, count):
-            window = batches[first:last].ravel()
-            # Replayed rows stay at places of replayed rows, so that every batch keeps its share of them.
-            for kind in (window < self._train, window >= self._train):
-                rows = window[kind]
-                # Stable: rows of equal length stay in the random order of the epoch.
-                window[kind] = rows[np.argsort(lengths[rows], kind="stable")]
-            batches[first:last] = window.reshape(-1, self._size)
-        turns = list(range(count))
-        random_for("batches", self._seed, epoch).shuffle(turns)
+        turns, shuffler = np.arange(count), random_for("batches", self._seed, epoch)
+        for start, end in self._rounds(begin, count):
+            for first in range(start, end, WINDOW_BATCHES):
+                self._sort(batches[first : min(end, first + WINDOW_BATCHES)], lengths)
+            of_round = list(range(start, end))
+            shuffler.shuffle(of_round)
+            turns[start:end] = of_round
         return np.concatenate([permuted[:begin], batches[turns].ravel(), permuted[begin + count * self._size :]])
 
-    def _windows(self, begin: int, count: int) -> Iterator[tuple[int, int]]:
-        """Yield the first batch and the one after the last of each window; `count` batches begin at place `begin` of the epoch."""
-        ends = [self._rows * (turn + 1) // self._versions for turn in range(self._versions)]
+    def _rounds(self, begin: int, count: int) -> Iterator[tuple[int, int]]:
+        """Yield, for each round, the first and the one after the last of its whole batches; `count` batches begin at place `begin`."""
         start = 0
-        for end in ends:
+        for turn in range(self._versions):
+            end = self._rows * (turn + 1) // self._versions
             whole = min(count, (end - begin) // self._size)  # the batches before it that do not reach beyond this round
-            for first in range(start, whole, WINDOW_BATCHES):
-                yield first, min(whole, first + WINDOW_BATCHES)
+            if start < whole:
+                yield start, whole
             start = max(start, -((begin - end) // self._size))  # the first that begins after it
+
+    def _sort(self, window: NDArray[np.int64], lengths: NDArray[np.int32]) -> None:
+        """Sort the rows of a window, (batches, rows), by length in their places."""
+        flat = window.reshape(-1)
+        # Replayed rows stay at places of replayed rows, so that every batch keeps its share of them.
+        for kind in (flat < self._train, flat >= self._train):
+            rows = flat[kind]
+            # Stable: rows of equal length stay in the random order of the epoch.
+            flat[kind] = rows[np.argsort(lengths[rows], kind="stable")]
 
 
 def order_of(

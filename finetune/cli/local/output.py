@@ -34,11 +34,12 @@ OWN_FILES = (
     "metrics.jsonl",
     "status.json",
     "trainer.log",
-    LOGS,
     "run.json",
 )
 EARLIER_REPORTS = "report-[0-9]*.json"
 """What a run that was continued keeps of the reports before."""
+ATTEMPTS = f"{LOGS}/attempt-[0-9]*"
+"""The folders of the ranks' logs; beside them there may be logs of other programs."""
 OWN_PRIVATE_FILES = ("progress.json", "dashboard.json", "configmaps", "config.json")
 """All in the folder of the command but the lock and the tokens (finetune.system.scratch.DATA): the names of the tokens say what they
 were made from, so that the run that replaces this one takes those that fit; the trainer removes the others once its input has passed."""
@@ -109,7 +110,7 @@ def refuse_foreign_files(folders: Folders) -> None:
     """Raise BadInputError where there is a file with a run's name that no run wrote: it would be overwritten."""
     if (folders.output / "run.json").is_file() or folders.config.is_file():
         return
-    foreign = [name for name in OWN_FILES if (folders.output / name).exists()]
+    foreign = [name for name in own_files(folders.output) if (folders.output / name).exists()]
     if foreign:
         problem = f"{folders.output} has {', '.join(foreign)}, which no run of finetune wrote"
         raise BadInputError([InputError("--output", problem, "give another folder")])
@@ -124,11 +125,20 @@ def remove_run(folders: Folders) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    leave_logs(folders)
+
+
+def leave_logs(folders: Folders) -> None:
+    """Remove the folder of logs if nothing is left in it."""
+    with contextlib.suppress(OSError):
+        (folders.output / LOGS).rmdir()
 
 
 def own_files(output: Path) -> list[str]:
     """Return the names that a run writes in its folder, run.json last."""
-    return [*sorted(path.name for path in output.glob(EARLIER_REPORTS)), *OWN_FILES]
+    logs = LOGS if (output / LOGS).is_symlink() else ATTEMPTS  # of a link the link alone
+    found = sorted(path for pattern in (EARLIER_REPORTS, logs) for path in output.glob(pattern))
+    return [*(str(path.relative_to(output)) for path in found), *OWN_FILES]
 
 
 def _refuse(error: InputError | None) -> None:

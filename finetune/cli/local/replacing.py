@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from finetune.cli.local.configuration import Folders
-from finetune.cli.local.output import OWN_PRIVATE_FILES, own_files, remove_run
+from finetune.cli.local.output import OWN_PRIVATE_FILES, leave_logs, own_files, remove_run
 
 
 def set_aside(folders: Folders) -> bool:
@@ -76,4 +76,5 @@ def _move(source: Folders, target: Folders) -> bool:
     for path, place in there:
         place.parent.mkdir(parents=True, exist_ok=True)
         path.rename(place)
+    leave_logs(source)
     return bool(there)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from finetune.api.sections import Training
 from trainer.data.rows import Sample
-from trainer.data.sampler import WINDOW_BATCHES, Order, order_of, random_for, steps_total
+from trainer.data.sampler import WINDOW_BATCHES, Order, Replay, order_of, random_for, steps_total
 from trainer.training.batches import deal
 
 SIZES = st.integers(1, 60)
@@ -151,22 +151,33 @@ def test_no_rows_is_a_fault_of_the_caller() -> None:
 
 
 @pytest.mark.parametrize("grouped", [True, False])
-def test_versions_of_a_row_are_spread_over_an_epoch(grouped: bool) -> None:
-    rows, versions, batch = 70, 5, 16
-    lengths = np.tile(skewed(rows), versions)
-    order = Order(rows * versions, batch, 4, lengths if grouped else None, versions=versions)
-    drawn = [pair for step in range(3 * rows * versions // batch) for pair in order.batch(step)]
+@pytest.mark.parametrize("replayed", [0, 20])
+def test_each_version_of_a_row_waits_for_a_version_of_all_others(grouped: bool, replayed: int) -> None:
+    rows, versions, batch, epochs = 70, 5, 16, 3
+    lengths = np.concatenate([np.tile(skewed(rows), versions), skewed(40)])
+    replay = Replay(40, replayed, 4) if replayed else None
+    order = Order(rows * versions, batch, 4, lengths if grouped else None, replay, versions)
+    drawn = [pair for step in range(epochs * order.rows // batch + 1) for pair in order.batch(step)]
 
-    for epoch in range(3):
+    for epoch in range(epochs):
         of_epoch = [number for drawn_in, number in drawn if drawn_in == epoch]
-        assert epoch == 2 or sorted(of_epoch) == list(range(rows * versions)), "each version once"
-    for step in range(2 * rows * versions // batch):
-        of_batch = [number % rows for _, number in order.batch(step)]
-        assert len(set(of_batch)) >= batch - batch // 3, "only a batch that two rounds share can have two versions of a row"
-    if not grouped:
-        first = [number for _, number in drawn[:rows]]
-        assert sorted(number % rows for number in first) == list(range(rows)), "every row before a second version of any"
-        assert len({number // rows for number in first}) == versions, "in different versions"
+        assert sorted(number for number in of_epoch if number < rows * versions) == list(range(rows * versions)), "each version once"
+        for turn in range(versions):
+            first, last = (order.rows * end // versions for end in (turn, turn + 1))
+            of_round = [number for number in of_epoch[first:last] if number < rows * versions]
+            # Replayed rows lie between them, so that a round ends a row earlier or later.
+            assert len({number % rows for number in of_round}) >= len(of_round) - (1 if replayed else 0)
+            assert len({number // rows for number in of_round}) == versions, "in different versions"
+
+
+@pytest.mark.parametrize("versions", [1, 4])
+def test_batches_of_like_length_come_in_random_order(versions: int) -> None:
+    rows, batch = 320, 16
+    lengths = np.tile(skewed(rows), versions)
+    order = Order(rows * versions, batch, 4, lengths, versions=versions)
+    longest = [max(int(lengths[number]) for _, number in order.batch(step)) for step in range(rows // batch)]
+    assert longest != sorted(longest)
+    assert longest != sorted(longest, reverse=True)
 
 
 def test_batches_of_versions_are_still_of_like_length() -> None:

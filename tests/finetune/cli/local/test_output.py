@@ -130,12 +130,20 @@ def test_a_damaged_record_of_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_files_of_a_run_are_removed(tmp_path: Path) -> None:
-    of_a_run = ("checkpoints/step-1/state", "model/adapter/x", "run.json", ".run.json.finetune-staged", ".finetune/config.json")
-    for name in (*of_a_run, "notes.txt", "models/mine"):
+    of_a_run = ("checkpoints/step-1/state", "model/adapter/x", "logs/attempt-1/rank-0.log", "run.json")
+    in_passing = (".run.json.finetune-staged", ".finetune/config.json")
+    for name in (*of_a_run, *in_passing, "notes.txt", "models/mine", "logs/nightly.log"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     remove_run(Folders(tmp_path))
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == ["models/mine", "notes.txt"]
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["logs/nightly.log", "models/mine", "notes.txt"]
+
+
+def test_no_empty_folder_of_logs_is_left(tmp_path: Path) -> None:
+    (tmp_path / "logs/attempt-1").mkdir(parents=True)
+    remove_run(Folders(tmp_path))
+    assert not (tmp_path / "logs").exists()
 
 
 def test_a_link_is_removed_and_not_what_it_points_to(tmp_path: Path) -> None:

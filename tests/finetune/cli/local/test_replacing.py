@@ -17,7 +17,7 @@ RUN = {
     "logs/attempt-1/rank-0.log": "old",
     ".finetune/config.json": "old",
 }
-OTHERS = {"notes.txt": "mine", "models/mine": "mine"}
+OTHERS = {"notes.txt": "mine", "models/mine": "mine", "logs/nightly.log": "mine"}
 
 
 def write(folder: Path, files: dict[str, str]) -> Folders:
@@ -77,10 +77,12 @@ def test_tokens_stay_where_they_are_for_whichever_run_fits_them(tmp_path: Path, 
 def test_a_link_is_moved_and_not_what_it_points_to(tmp_path: Path) -> None:
     folders = write(tmp_path / "out", {"run.json": "old"})
     (tmp_path / "disk").mkdir()
-    (tmp_path / "out/checkpoints").symlink_to(tmp_path / "disk")
+    for name in ("checkpoints", "logs"):
+        (tmp_path / "out" / name).symlink_to(tmp_path / "disk")
     set_aside(folders)
     assert settle(folders)
-    assert (tmp_path / "out/checkpoints").resolve() == tmp_path / "disk"
+    for name in ("checkpoints", "logs"):
+        assert (tmp_path / "out" / name).resolve() == tmp_path / "disk"
 
 
 class Killed(BaseException):
