@@ -9,23 +9,26 @@ A RayJob is compared as it was stored, whoever created it, because its safety de
 Tests: tests/controller/job/test_actions.py, tests/controller/job/test_unsafe_ray_jobs.py.
 """
 
+from contextlib import suppress
 from typing import Protocol, assert_never
 
 from controller.job.accounts import Accounts
 from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError, Kind, kind_of
+from controller.job.names import progress_name
 from controller.job.objects import safety
 from controller.job.objects.attempt import KINDS, Object, objects_of, shared_objects, supporting
 from controller.job.objects.configmap import fits_inside, progress_config_map
 from controller.job.objects.form import Form
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.parsing import belongs_to
-from controller.job.situation import CreateAttempt, Delete, ReleaseProgress, RestoreSupports
+from controller.job.situation import AskToStop, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
 from controller.job.supports import Reader
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound
 from controller.runtime.resources import CONFIG_MAPS, KubeObject, Resource
 from controller.runtime.rights import rights
+from finetune.api.record import STOP_ANNOTATION
 
 RIGHTS = (
     *rights(FINE_TUNE_JOBS, "get"),
@@ -79,7 +82,9 @@ class Actions:
             raise Conflict(f"{job.namespace}/{job.name} has changed since version {job.resource_version}, on which the decision was based")
         return True
 
-    async def carry_out(self, observed: Observed, action: CreateAttempt | ReleaseProgress | Delete, *, has_no_past: bool = False) -> None:
+    async def carry_out(
+        self, observed: Observed, action: CreateAttempt | ReleaseProgress | AskToStop | Delete, *, has_no_past: bool = False
+    ) -> None:
         """Carry out one action; if it creates several objects, it stops at the first that is refused. See `restore` for the rest.
 
         `has_no_past`: raise TakenError at the first object to create that exists already.
@@ -92,6 +97,8 @@ class Actions:
                     await self._create(job, each, has_no_past=has_no_past)
             case ReleaseProgress(name, number, uid):
                 await self._release(job, name, number, uid)
+            case AskToStop(number):
+                await self._ask_to_stop(job, number)
             case Delete(resource, name, uid):
                 await self._delete(job, resource, name, uid)
             case _:
@@ -165,6 +172,11 @@ class Actions:
             if UID_MISMATCH in str(error):
                 raise Conflict(f"ConfigMap {name} is not the one that was observed") from error
             raise
+
+    async def _ask_to_stop(self, job: Job, number: int) -> None:
+        name = progress_name(job.name, job.uid, number)  # nobody else's: the job's UID is in it
+        with suppress(NotFound):
+            await self._client.patch(CONFIG_MAPS, name, job.namespace, {"metadata": {"annotations": {STOP_ANNOTATION: "suspended"}}})
 
     async def _delete(self, job: Job, resource: Resource, name: str, uid: str) -> None:
         """Delete the object with this UID; another one of the same name is left alone, and Conflict is raised.

@@ -10,7 +10,7 @@ from controller.job.situation import Situation
 from controller.job.verdict import Verdict, exhausted, pronounce
 from finetune.api import attempts
 from finetune.api.attempts import Ending
-from finetune.api.conditions import Reason, get_condition, is_true
+from finetune.api.conditions import Reason, get_condition
 from finetune.api.status import Attempt, AttemptOutcome, ConditionType
 
 
@@ -28,8 +28,9 @@ def refuse(situation: Situation, reason: str, message: str) -> Situation:
 
 
 def resume(situation: Situation) -> Situation:
-    """Say that a job is not suspended any more, if its conditions say that it is."""
-    if not is_true(situation.status, ConditionType.SUSPENDED):
+    """Say that a job is not suspended any more, if its conditions say that it is, or is about to be."""
+    condition = get_condition(situation.status, ConditionType.SUSPENDED)
+    if condition is None or (condition.status != "True" and condition.reason != Reason.STOPPING):
         return situation
     message = "the job resumes from its last checkpoint, if there is one"
     return situation.condition(ConditionType.SUSPENDED, "False", Reason.RESUMED, message)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, assert_never
 
 from controller.job.facts import Job
-from controller.job.situation import Action, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
+from controller.job.situation import Action, AskToStop, CreateAttempt, Delete, ReleaseProgress, RestoreSupports
 from controller.job.verdict import verdict_on
 from controller.runtime.errors import KubeError, RetryableError
 from finetune.api.conditions import Reason, get_condition, set_condition, summarize
@@ -23,7 +23,7 @@ def after_failure(job: Job, status: FineTuneJobStatus, action: Action, error: Ku
     match action:
         case CreateAttempt():
             return _with(job, status, ConditionType.RUNNING, Reason.CREATION_FAILED, words, now, value="False")
-        case RestoreSupports() | ReleaseProgress():
+        case RestoreSupports() | ReleaseProgress() | AskToStop():
             return _with(job, status, ConditionType.REPORTING, Reason.CREATION_FAILED, words, now, value="False")
         case Delete():
             return _not_deleted(job, status, words, now)

@@ -51,7 +51,14 @@ class ReleaseProgress:
     uid: str
 
 
-Action = CreateAttempt | Delete | RestoreSupports | ReleaseProgress
+@dataclass(frozen=True)
+class AskToStop:
+    """Ask the trainer of an attempt to write a checkpoint and end; it is answered by its last report, or not at all."""
+
+    attempt: int
+
+
+Action = CreateAttempt | Delete | RestoreSupports | ReleaseProgress | AskToStop
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     RETRYING = "Retrying"
     WAITING_FOR_PODS = "WaitingForPods"
     SUSPENDED = "Suspended"
+    STOPPING = "Stopping"
     RESUMED = "Resumed"
     FINISHED = "Finished"
     REPORTING = "Reporting"

@@ -93,7 +93,7 @@ class FailureRule(WireModel):
 class RunPolicy(WireModel):
     """How the controller runs the job."""
 
-    suspend: bool = Field(False, description="Stop and release all resources; false continues from the last checkpoint.")
+    suspend: bool = Field(False, description="Write a checkpoint, stop and release all resources; false continues from the checkpoint.")
     max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
         3, description="Attempts that may fail before the job fails; suspension is not charged."
     )

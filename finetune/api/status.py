@@ -77,6 +77,10 @@ class Attempt(WireModel):
     number: Annotated[int, Field(ge=1)] = Field(description="1 for the first attempt; the next one is one higher.")
     ray_job_name: str = Field(description="The RayJob, in the job's namespace; the log is `kubectl logs job/NAME` with this name.")
     start_time: datetime | None = Field(None, description="When the RayJob was created.")
+    stop_requested_time: datetime | None = Field(
+        None,
+        description="When the trainer was asked to write a checkpoint and end, because the job was suspended; missing if it was not asked.",
+    )
     end_time: datetime | None = Field(None, description="When the attempt was seen to have ended; missing while it runs.")
     outcome: AttemptOutcome | None = Field(
         None,

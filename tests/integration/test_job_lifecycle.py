@@ -17,6 +17,7 @@ from controller.runtime.errors import Forbidden
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
 from finetune.api import crd
+from finetune.api.record import STOP_ANNOTATION
 from tests.builders import resource
 from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
@@ -237,6 +238,29 @@ async def test_suspending_takes_everything_down_and_resuming_starts_the_next_att
     await operator.set_suspend("bot", False)
     await started(operator, attempt=2)
     assert await operator.has_condition("bot", "Suspended", "False")
+
+
+async def test_a_job_that_trains_is_asked_for_a_checkpoint_before_its_pods_go(operator: Operator) -> None:
+    await operator.create(resource())
+    ray_job = await started(operator)
+    await report(operator, ray_job, checkpoints=[checkpoint(10)])
+    await operator.pass_once()
+    await operator.set_suspend("bot", True)
+    await operator.run_until(lambda: operator.has_condition("bot", "Suspended", "False", "Stopping"), "asked to stop")
+    assert await operator.names(RAY_JOBS) == ["bot-1"]
+    progress = await operator.client.get(CONFIG_MAPS, progress_of(ray_job), operator.namespace)
+    assert progress["metadata"]["annotations"][STOP_ANNOTATION] == "suspended"
+
+    outcome = {"result": "Interrupted", "reason": "Interrupted", "message": "stopped on request"}
+    await report(operator, ray_job, sequence=9, stage="Finished", outcome=outcome, checkpoints=[checkpoint(10), checkpoint(20)])
+
+    async def nothing_left() -> bool:
+        return await operator.names(RAY_JOBS) == [] and await operator.names(PODS) == []
+
+    await operator.run_until(nothing_left, "empty")
+    status = await operator.status("bot")
+    assert (status["phase"], status["attempts"][0]["outcome"]) == ("Suspended", "Suspended")
+    assert [each["step"] for each in status["checkpoints"]] == [10, 20]
 
 
 async def test_a_job_created_suspended_has_no_ray_job_until_it_is_resumed(operator: Operator) -> None:

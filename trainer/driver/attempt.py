@@ -106,6 +106,7 @@ def publish(publisher: Publisher, end: Exit) -> None:
 
 def attempt(config: TrainConfig, publisher: Publisher, stop: StopRequest, clock: StageClock, workers: Workers) -> str:
     """Check, train and report, the job's own run and those before and after it; return the closing words. Raises what went wrong."""
+    publisher.on_stop(stop.ask)
     return Job(plan_of(config), publisher, stop, clock, workers).run(config)
 
 

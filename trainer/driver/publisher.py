@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
-from finetune.api.record import RECORD_KEY, ProgressRecord, Stage
+from finetune.api.record import RECORD_KEY, STOP_ANNOTATION, ProgressRecord, Stage
 from finetune.api.trainconfig import ProgressTarget, TrainConfig
 from finetune.system.files import whole_letters, write_atomically
 from trainer.reporting.messages import RecordUpdate
@@ -42,6 +42,8 @@ class RecordTarget(Protocol):
 
     interval_seconds: float
     heartbeat_seconds: float
+    stop_requested: bool
+    """Whether the answer to a record was that the run is to stop."""
 
     def write(self, record: ProgressRecord) -> None:
         """Store a record in place of the one before; may raise anything."""
@@ -53,6 +55,8 @@ class FileTarget:
     interval_seconds = FILE_INTERVAL_SECONDS
     heartbeat_seconds = float("inf")
     """The command that reads it knows by itself that this program lives."""
+    stop_requested = False
+    """It stops this program by a signal."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -66,8 +70,8 @@ class FileTarget:
 class ConfigMaps(Protocol):
     """What is used of the client library; errors have the HTTP status in `status`."""
 
-    def patch_namespaced_config_map(self, name: str, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> object:
-        """Merge into a ConfigMap."""
+    def patch_namespaced_config_map(self, name: str, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> Any:
+        """Merge into a ConfigMap, and return what became of it."""
 
     def create_namespaced_config_map(self, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> object:
         """Create a ConfigMap."""
@@ -85,12 +89,14 @@ class ConfigMapTarget:
     def __init__(self, namespace: str, name: str, metadata: Mapping[str, Any] | None = None, api: ConfigMaps | None = None) -> None:
         self._api = _in_cluster() if api is None else api
         self._namespace, self._name, self._metadata = namespace, name, metadata
+        self.stop_requested = False
 
     def write(self, record: ProgressRecord) -> None:
         """Patch the ConfigMap, or create it; bounded in time."""
         body: dict[str, Any] = {"data": {RECORD_KEY: record_text(record)}}
         try:
-            self._api.patch_namespaced_config_map(self._name, self._namespace, body, _request_timeout=REQUEST_SECONDS)
+            stored = self._api.patch_namespaced_config_map(self._name, self._namespace, body, _request_timeout=REQUEST_SECONDS)
+            self.stop_requested = STOP_ANNOTATION in (stored.metadata.annotations or {})
         except Exception as error:
             if self._metadata is None or getattr(error, "status", None) != NOT_FOUND:
                 raise
@@ -148,6 +154,7 @@ class Publisher:
         self._last_write = float("-inf")
         self._closed = threading.Event()
         self._source: Source | None = None
+        self._on_stop: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def start(self) -> None:
@@ -157,6 +164,10 @@ class Publisher:
     def poll(self, source: Source | None) -> None:
         """Have the thread fetch changes from `source` (the actor of the workers) from now on; None: from nowhere."""
         self._source = source
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Call `stop` when the answer to a record is that the run is to stop, and at every record after it."""
+        self._on_stop = stop
 
     def update(self, **changes: Unpack[RecordUpdate]) -> None:
         """Take over changed fields of the record; a sign of life has the record repeated as it is."""
@@ -196,6 +207,8 @@ class Publisher:
             with self._lock:
                 self._changed = True
             return False
+        if self._target.stop_requested:
+            self._on_stop()
         return True
 
     def fetch(self, source: Source | None = None) -> None:

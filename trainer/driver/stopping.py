@@ -27,7 +27,7 @@ class InterruptedRunError(BaseException):
 
 
 class StopRequest:
-    """The driver's answer to SIGTERM, Ctrl-C and a closed terminal.
+    """The driver's answer to SIGTERM, Ctrl-C, a closed terminal and a suspended job.
 
     While the workers train, they are to write a checkpoint first, and `wanted` says so. At every other moment, and at the
     second signal, the run is over at once: its checkpoints are published whole, so a process may go at any time.
@@ -48,6 +48,10 @@ class StopRequest:
     def due(self) -> bool:
         """Whether the run has to end now, without waiting for its workers."""
         return self._signals > 1 or (self._signals == 1 and not self._training)
+
+    def ask(self) -> None:
+        """Stop as at the first signal; asked again, nothing more. Called from any thread."""
+        self._signals = self._signals or 1
 
     def install(self) -> None:
         """Answer signals from now on."""

@@ -1,18 +1,26 @@
-"""Policy: a job that the user suspends gives its resources back.
+"""Policy: a job that the user suspends writes a checkpoint and gives its resources back.
 
 Pure. Test: tests/controller/job/policies/test_suspended.py.
 """
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from controller.job.failures import ray_job_state
 from controller.job.pauses import SOON
 from controller.job.remains import leftovers
-from controller.job.situation import Plan, Situation
+from controller.job.situation import AskToStop, Plan, Situation
+from controller.runtime.resources import CONFIG_MAPS
+from controller.runtime.rights import rights
 from finetune.api import attempts
 from finetune.api.attempts import Ending
-from finetune.api.conditions import Reason
-from finetune.api.status import AttemptOutcome, ConditionType
+from finetune.api.conditions import Reason, is_true
+from finetune.api.record import Result, Stage
+from finetune.api.status import Attempt, AttemptOutcome, ConditionType
+
+RIGHTS = rights(CONFIG_MAPS, "patch")
+STOP_PATIENCE = timedelta(minutes=5)
+"""For a step, the report that brings the request, and a checkpoint. Whoever suspends wants the machines back."""
 
 
 def suspended(situation: Situation) -> Situation | Plan:
@@ -21,6 +29,9 @@ def suspended(situation: Situation) -> Situation | Plan:
         return situation
     attempt, ray_job = situation.attempt, situation.ray_job
     if attempt is not None:
+        deadline = _stops_until(situation, attempt)
+        if deadline is not None:
+            return _stopping(situation, attempt, deadline)
         if ray_job is not None:
             situation = situation.with_attempt(start_time=ray_job.created)
         ending = Ending(AttemptOutcome.SUSPENDED, Reason.SUSPENDED, "the job was suspended")
@@ -39,5 +50,24 @@ def suspended(situation: Situation) -> Situation | Plan:
 
 def _has_ended(situation: Situation) -> bool:
     """Return whether the attempt ended before the request to suspend reached it."""
-    ray_job = situation.ray_job
-    return ray_job_state(ray_job).final if ray_job is not None else situation.outcome is not None
+    attempt, ray_job, outcome = situation.attempt, situation.ray_job, situation.outcome
+    if attempt is not None and attempt.stop_requested_time is not None and outcome is not None and outcome.result is Result.INTERRUPTED:
+        return False  # it ended because of the request
+    return ray_job_state(ray_job).final if ray_job is not None else outcome is not None
+
+
+def _stops_until(situation: Situation, attempt: Attempt) -> datetime | None:
+    """Return until when the trainer may take to write a checkpoint; None where it is not waited for: it does not train, or hangs."""
+    progress, ray_job = situation.status.progress, situation.ray_job
+    trains = progress is not None and progress.stage == Stage.TRAINING and attempt.last_step is not None
+    if not trains or ray_job is None or ray_job.deleting or is_true(situation.status, ConditionType.STALLED):
+        return None
+    deadline = (attempt.stop_requested_time or situation.now) + STOP_PATIENCE
+    return deadline if situation.now < deadline else None
+
+
+def _stopping(situation: Situation, attempt: Attempt, deadline: datetime) -> Plan:
+    if attempt.stop_requested_time is None:
+        situation = situation.do(AskToStop(attempt.number)).with_attempt(stop_requested_time=situation.now)
+    message = f"attempt {attempt.number} writes a checkpoint and ends, at the latest at {deadline:%H:%M:%S} UTC"
+    return situation.condition(ConditionType.SUSPENDED, "False", Reason.STOPPING, message).wake_at(deadline).ends()

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 from controller.job import remains
 from controller.job.facts import Observed
 from controller.job.plan import POLICIES, Policy, plan
-from controller.job.situation import Action, CreateAttempt, Delete, Plan, ReleaseProgress, RestoreSupports, Situation
+from controller.job.situation import Action, AskToStop, CreateAttempt, Delete, Plan, ReleaseProgress, RestoreSupports, Situation
 from controller.kinds import RAY_JOBS
 from controller.runtime.rights import Right, declared_beside, rights
 from finetune.api.conditions import get_condition
@@ -39,7 +39,7 @@ def needed_for(action: Action) -> tuple[Right, ...]:
     match action:
         case Delete(resource):
             return rights(resource, "delete")
-        case CreateAttempt() | RestoreSupports() | ReleaseProgress():
+        case CreateAttempt() | RestoreSupports() | ReleaseProgress() | AskToStop():
             return ()
         case _:
             assert_never(action)

@@ -3,7 +3,8 @@
 import pytest
 
 from controller.job.actions import Actions
-from controller.job.situation import RestoreSupports
+from controller.job.names import progress_name
+from controller.job.situation import AskToStop, RestoreSupports
 from controller.kinds import RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.errors import Conflict
@@ -121,6 +122,17 @@ async def test_only_a_ray_job_is_created_strictly() -> None:
     await world.step()
     strict = {r.path.rsplit("/", 1)[-1] for r in world.api.requests if r.query.get("fieldValidation")}
     assert strict == {"rayjobs"}
+
+
+async def test_the_request_to_stop_goes_to_the_progress_of_its_attempt_and_to_no_other_object() -> None:
+    world = World()
+    world.api.put(CONFIG_MAPS, {"metadata": {"name": progress_name("bot", UID, 2), "namespace": "team"}, "data": {"record.json": "{}"}})
+    of = observed(job())
+    for number in (1, 2):
+        await Actions(Client(world.api, field_manager="test"), Settings()).carry_out(of, AskToStop(number))
+    [asked] = [each for each in world.api.objects(CONFIG_MAPS) if (each["metadata"].get("annotations") or {})]
+    assert asked["metadata"]["annotations"] == {"finetune.dev/stop": "suspended"}
+    assert asked["data"] == {"record.json": "{}"}
 
 
 async def test_an_action_that_nobody_knows_how_to_carry_out_is_not_skipped_in_silence() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.client import V1ConfigMap, V1ObjectMeta
 
 from finetune.api.folding import WRITE_INTERVAL
-from finetune.api.record import Metrics, Outcome, ProgressRecord, Result, Stage, TrainingProgress
+from finetune.api.record import STOP_ANNOTATION, Metrics, Outcome, ProgressRecord, Result, Stage, TrainingProgress
 from finetune.api.runpolicy import STALL_TIMEOUT_MIN
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
@@ -28,7 +29,7 @@ class CountingTarget:
 
     def __init__(self, refusals: int = 0, interval_seconds: float = 15.0) -> None:
         self.interval_seconds, self.refusals, self.records = interval_seconds, refusals, []
-        self.heartbeat_seconds = HEARTBEAT_SECONDS
+        self.heartbeat_seconds, self.stop_requested = HEARTBEAT_SECONDS, False
         self.written = threading.Event()
 
     def write(self, record: ProgressRecord) -> None:
@@ -44,14 +45,15 @@ class FakeConfigMaps:
 
     def __init__(self, there: bool = True, refusal: int = 0) -> None:
         self.there, self.refusal, self.asked = there, refusal, list[tuple[str, Any]]()
+        self.annotations: dict[str, str] | None = None
 
-    def patch_namespaced_config_map(self, name: str, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> object:
+    def patch_namespaced_config_map(self, name: str, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> Any:
         self.asked.append(("patch", body))
         if self.refusal or not self.there:
             error = RuntimeError("refused")
             error.status = self.refusal or 404  # type: ignore[attr-defined]
             raise error
-        return body
+        return V1ConfigMap(metadata=V1ObjectMeta(name=name, annotations=self.annotations))
 
     def create_namespaced_config_map(self, namespace: str, body: Any, *, _request_timeout: tuple[int, int]) -> object:
         self.asked.append(("create", body))
@@ -72,6 +74,19 @@ def test_the_first_record_creates_its_config_map_and_the_next_one_changes_it() -
     created = api.asked[1][1]
     assert created["metadata"] == {**METADATA, "name": "bot-1-progress"}
     assert json.loads(created["data"]["record.json"])["sequence"] == 1
+
+
+def test_the_answer_to_a_record_brings_the_request_to_stop(tmp_path: Path) -> None:
+    api, requests = FakeConfigMaps(), list[str]()
+    publisher = Publisher(config(tmp_path), ConfigMapTarget("team", "bot-1-progress", METADATA, api))
+    publisher.on_stop(lambda: requests.append("stop"))
+    for annotations in (None, {"other": "x"}):
+        api.annotations = annotations
+        assert publisher.publish()
+    assert requests == []
+    api.annotations = {STOP_ANNOTATION: "suspended"}
+    assert publisher.publish()
+    assert requests == ["stop"]
 
 
 @pytest.mark.parametrize(("metadata", "refusal"), [(None, 404), (METADATA, 403), (METADATA, 422)])

@@ -68,6 +68,20 @@ def test_a_request_that_the_last_step_did_not_see_ends_the_run_after_it(stop: St
     assert stop.oversee(work) is None
 
 
+def test_a_request_that_is_repeated_is_one_and_a_signal_after_it_ends_the_run(stop: StopRequest) -> None:
+    def work() -> str:
+        stop.note(Stage.TRAINING)
+        for _ in range(3):
+            stop.ask()
+        assert stop.wanted
+        assert not stop.due
+        send()
+        DEAF.wait()
+        return "done"
+
+    assert stop.oversee(work) is None
+
+
 def test_a_second_signal_ends_a_run_that_trains(stop: StopRequest) -> None:
     def work() -> str:
         stop.note(Stage.TRAINING)

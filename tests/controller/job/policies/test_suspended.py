@@ -1,12 +1,15 @@
 """Suspending a job, decision by decision."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from controller.job.facts import Observed
+from controller.job.situation import AskToStop
 from finetune.api.runpolicy import RunPolicy
-from finetune.api.status import AttemptOutcome, ConditionType
-from tests.controller.job.builders import attempt, job, observed, pod, ray_job, record_text, status, unreadable
+from finetune.api.status import AttemptOutcome, Condition, ConditionType, Progress
+from tests.controller.job.builders import NOW, attempt, checkpoint, job, observed, pod, ray_job, record_text, status, unreadable
 from tests.controller.job.decisions import SUSPENDED, after, condition, decide, deletion, ended, last_attempt
 
 
@@ -36,6 +39,85 @@ def test_suspending_ends_the_attempt_uncharged_and_only_then_deletes_its_ray_job
     second = decide(observed(job(runPolicy=SUSPENDED, status=after(first)), ray_job(), pods=pods))
     assert second.actions == (deletion(1),)
     assert second.status == first.status
+
+
+def said(kind: str) -> Condition:
+    return Condition(type=kind, status="True", reason="Said", message="", last_transition_time=NOW)
+
+
+def suspended_in_training(**fields: Any) -> Observed:
+    """A job that is suspended at step 20 of an attempt; `fields` of its status."""
+    usual: dict[str, Any] = {"progress": Progress.model_validate({"stage": "Training", "step": 20}), "conditions": [said("Running")]}
+    known = status(attempt(last_step=20), **(usual | fields))
+    return observed(job(runPolicy=SUSPENDED, status=known), ray_job(), pods=[pod(role="head"), pod()])
+
+
+def test_a_trainer_that_trains_is_asked_for_a_checkpoint_once_and_waited_for() -> None:
+    what = suspended_in_training()
+    first = decide(what)
+    assert first.actions == (AskToStop(1),)
+    assert last_attempt(first).stop_requested_time == NOW
+    assert last_attempt(first).outcome is None
+    assert first.status.phase == "Running"
+    stopping = condition(first, ConditionType.SUSPENDED)
+    assert (stopping.status, stopping.reason) == ("False", "Stopping")
+    assert stopping.message == "attempt 1 writes a checkpoint and ends, at the latest at 12:05:00 UTC"
+    again = decide(replace(what, job=replace(what.job, status=after(first))), 200)
+    assert (again.actions, again.requeue_after) == ((), 100)
+    assert again.status == first.status
+
+
+def test_a_trainer_that_was_asked_and_has_stopped_was_suspended_and_not_interrupted() -> None:
+    first = decide(suspended_in_training())
+    outcome = {"result": "Interrupted", "reason": "Interrupted", "message": "stopped on request"}
+    told = record_text(outcome=outcome, stage="Finished", checkpoints=[checkpoint(21)])
+    for of_it in (ray_job(), ray_job(1, "FAILED", "Failed")):
+        what = observed(job(runPolicy=SUSPENDED, status=after(first)), of_it, record=told)
+        decision = decide(what, 30)
+        assert last_attempt(decision).outcome is AttemptOutcome.SUSPENDED
+        assert decision.status.phase == "Suspended"
+        assert [each.step for each in decision.status.checkpoints or []] == [21]
+
+
+def test_a_trainer_that_does_not_stop_loses_its_pods_after_five_minutes() -> None:
+    what = suspended_in_training()
+    first = decide(what)
+    decision = decide(replace(what, job=replace(what.job, status=after(first))), 300)
+    assert last_attempt(decision).outcome is AttemptOutcome.SUSPENDED
+    second = decide(replace(what, job=replace(what.job, status=after(decision))), 301)
+    assert second.actions == (deletion(1),)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"progress": Progress.model_validate({"stage": "ReadingData"})},
+        {"progress": Progress.model_validate({"stage": "Exporting", "step": 20})},
+        {"conditions": [said("Running"), said("Stalled")]},
+    ],
+    ids=["before training", "after training", "stalled"],
+)
+def test_a_trainer_that_has_nothing_to_save_or_hangs_is_not_waited_for(fields: dict[str, Any]) -> None:
+    decision = decide(suspended_in_training(**fields))
+    assert decision.actions == ()
+    assert last_attempt(decision).outcome is AttemptOutcome.SUSPENDED
+
+
+def test_the_progress_of_an_earlier_attempt_is_nothing_to_wait_for() -> None:
+    known = status(ended(1, AttemptOutcome.FAILED), attempt(2), progress=Progress.model_validate({"stage": "Training", "step": 20}))
+    decision = decide(observed(job(runPolicy=SUSPENDED, status=known), ray_job(2)))
+    assert last_attempt(decision).outcome is AttemptOutcome.SUSPENDED
+
+
+def test_a_wish_that_is_withdrawn_while_the_trainer_stops_ends_in_another_attempt() -> None:
+    first = decide(suspended_in_training())
+    outcome = {"result": "Interrupted", "reason": "Interrupted", "message": "stopped on request"}
+    going_on = decide(observed(job(status=after(first)), ray_job()), 10)
+    assert condition(going_on, ConditionType.SUSPENDED).reason == "Resumed"
+    stopped = observed(job(status=after(going_on)), ray_job(1, "FAILED", "Failed"), record=record_text(outcome=outcome, stage="Finished"))
+    decision = decide(stopped, 30)
+    assert last_attempt(decision).outcome is AttemptOutcome.INTERRUPTED
+    assert decision.status.phase == "Retrying"
 
 
 def test_a_suspended_job_says_how_many_pods_are_left() -> None:
