@@ -1,5 +1,6 @@
-"""A driver that is killed half-way costs the steps since the last checkpoint and nothing else."""
+"""A driver that is killed half-way costs the steps since the last checkpoint and nothing else; a suspended job costs none."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,30 @@ def test_a_killed_driver_leads_to_a_second_attempt_that_resumes_and_succeeds(nam
     of_killed = (logs / "attempt-1" / "driver.log").read_text()
     assert "step 1/" in of_killed
     assert of_killed.splitlines()[-1].startswith("--- end of the log of the driver, ")
+
+
+def test_a_suspended_job_loses_no_step_and_resumes_where_it_stopped(namespace: Callable[[str], Kubectl], artifacts: Path) -> None:
+    kubectl = namespace("suspension")
+    kubectl.run("apply", "--filename", "-", stdin=quickstart_documents("paused"))
+    pods_left: list[int] = []
+
+    def suspend(yes: bool) -> None:
+        kubectl.run("patch", "finetunejob", "paused", "--type=merge", "--patch", json.dumps({"spec": {"runPolicy": {"suspend": yes}}}))
+
+    def look(status: dict[str, Any]) -> None:
+        said = condition(status, "Suspended")
+        if pods_left:
+            return
+        if said.get("status") == "True" and "no pods run" in said["message"]:
+            pods_left.append(len(kubectl.pods("paused", "head")))
+            suspend(False)
+        elif ((status.get("progress") or {}).get("step") or 0) >= 2:
+            suspend(True)
+
+    status = watch(kubectl, "paused", artifacts, look, RECOVERY_SECONDS).status
+    assert condition(status, "Succeeded").get("status") == "True", status.get("conditions")
+    first, second = status["attempts"]
+    assert (first["outcome"], second["outcome"]) == ("Suspended", "Succeeded")
+    assert first["stopRequestedTime"]
+    assert first["lastStep"] == second["resumedFromStep"] >= 2
+    assert pods_left == [0]
