@@ -48,7 +48,11 @@ def likelihood_of(values: Mapping[MetricName, float]) -> float:
     """Return the same from figures."""
     if MetricName.PERPLEXITY in values:
         return values[MetricName.PERPLEXITY]
-    loss = values.get(MetricName.MASKED_LOSS, math.nan)
+    return exp_of(values.get(MetricName.MASKED_LOSS, math.nan))
+
+
+def exp_of(loss: float) -> float:
+    """Return exp of a loss in nats; infinity near the largest float and beyond, where math.exp would raise OverflowError."""
     return math.inf if loss > 700 else math.exp(loss)
 
 

@@ -12,7 +12,7 @@ from finetune.api.metrics import MetricName
 from finetune.api.record import AdaptationFigures
 from trainer.evaluation.bootstrap import Interval
 from trainer.evaluation.comparison import compare
-from trainer.evaluation.drift import increase_interval, increase_percent, likelihood
+from trainer.evaluation.drift import exp_of, increase_interval, increase_percent, likelihood
 from trainer.evaluation.measurement import Measurement
 
 RISE = "generalIncreasePercent"
@@ -64,7 +64,7 @@ class Adapted:
         general = self.sides.get("general")
         if general is not None:
             rise = increase_percent(likelihood(general.base), likelihood(general.tuned))
-            found[RISE] = None if general.guessed else _finite(rise)
+            found[RISE] = None if general.guessed else finite(rise)
             found["generalIncreaseInterval"] = None if general.guessed else _interval(increase_interval(general.base, general.tuned))
         shift = dict(self.shift) if self.shift is not None else {}
         bits = {
@@ -85,11 +85,11 @@ class Adapted:
         }
 
     def _point(self, point: SweepPoint) -> dict[str, Any]:
-        figures = {f"{name}{self.word}": _finite(likelihood(found)) for name, found in point.figures.items()}
+        figures = {f"{name}{self.word}": finite(likelihood(found)) for name, found in point.figures.items()}
         general = self.sides["general"]
         rise = increase_percent(likelihood(general.base), likelihood(point.figures["general"]))
         within = None if self.budget_percent is None else rise <= self.budget_percent
-        return {"position": point.position, **figures, RISE: None if general.guessed else _finite(rise), "withinBudget": within}
+        return {"position": point.position, **figures, RISE: None if general.guessed else finite(rise), "withinBudget": within}
 
 
 def adaptation_figures(written: Mapping[str, Any] | None) -> AdaptationFigures | None:
@@ -108,13 +108,13 @@ def _side(side: Side) -> dict[str, Any]:
     wire: dict[str, Any] = {
         "texts": side.texts,
         "rows": side.tuned.figures[name].rows,
-        "before": _finite(likelihood(side.base)),
+        "before": finite(likelihood(side.base)),
         "beforeInterval": _likely(compared.base[name].interval if name in compared.base else None, name),
         "beforeIsGuessing": side.guessed,
-        "after": _finite(likelihood(side.tuned)),
+        "after": finite(likelihood(side.tuned)),
         "interval": _likely(compared.tuned[name].interval if name in compared.tuned else None, name),
         "verdict": change.verdict.value if change is not None and not side.guessed else None,
-        "curve": [{"step": step, "value": _finite(value)} for step, value in side.curve],
+        "curve": [{"step": step, "value": finite(value)} for step, value in side.curve],
         "curveTexts": side.curve_texts or None,
     }
     if bits in side.tuned.values():
@@ -126,12 +126,14 @@ def _likely(interval: Interval | None, name: MetricName) -> list[float] | None:
     """Return the interval of a likelihood, from that of the figure that it is made of."""
     if interval is None or name is MetricName.PERPLEXITY:
         return _interval(interval)
-    return [math.exp(interval.low), math.exp(interval.high)]
+    ends = [exp_of(interval.low), exp_of(interval.high)]
+    return ends if all(map(math.isfinite, ends)) else None
 
 
 def _interval(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return None for nan and infinity, which are not valid JSON."""
     return value if math.isfinite(value) else None

@@ -9,6 +9,8 @@ from typing import Any
 
 from finetune.api.adaptation import CORPUS
 from finetune.api.metrics import MetricName
+from trainer.evaluation.drift import exp_of
+from trainer.reporting.adaptation import finite
 from trainer.reporting.guessing import guesses
 
 EMPTY: dict[str, Any] = {
@@ -67,23 +69,24 @@ def _of_test_rows(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _held_out(report: Mapping[str, Any], metric: MetricName, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
-    likelihood: Callable[[float], float] = math.exp if metric is MetricName.MASKED_LOSS else float
+    likelihood: Callable[[float], float] = exp_of if metric is MetricName.MASKED_LOSS else float
 
     def likely(interval: list[float] | None) -> list[float] | None:
-        return None if interval is None else [likelihood(end) for end in interval]
+        ends = [likelihood(end) for end in interval or ()]
+        return ends if ends and all(map(math.isfinite, ends)) else None
 
     guessing = guesses(report)
     verdict = (report.get("change") or {}).get(metric, {}).get("verdict")
     # The mean loss of validation rows, of which both figures are exp.
     points = (report.get("generalization") or {}).get("curve") or ()
-    curve = [{"step": point["step"], "value": math.exp(point["validationLoss"])} for point in points]
+    curve = [{"step": point["step"], "value": finite(exp_of(point["validationLoss"]))} for point in points]
     return {
         "texts": "data.test",
         "rows": tuned.get("rows"),
-        "before": likelihood(base["value"]),
+        "before": finite(likelihood(base["value"])),
         "beforeInterval": likely(base.get("interval")),
         "beforeIsGuessing": guessing,
-        "after": likelihood(tuned["value"]),
+        "after": finite(likelihood(tuned["value"])),
         "interval": likely(tuned.get("interval")),
         "verdict": None if guessing else verdict,
         "curve": curve,

@@ -67,6 +67,15 @@ def test_an_encoders_figures_are_named_as_what_they_are() -> None:
     assert figures.general_pseudo_perplexity == pytest.approx(math.exp(2.5))
 
 
+def test_a_loss_beyond_the_largest_float_has_neither_figure_nor_interval() -> None:
+    nats = np.linspace(711.0, 713.0, len(TOKENS))
+    base = measured_from(Needs.MASKED_SUMS, TokenRows(nats * TOKENS, TOKENS, 4 * TOKENS), [MetricName.MASKED_LOSS])
+    side = Side(GENERAL, base, measured(2.0, Needs.MASKED_SUMS))
+    wire = json.loads(json.dumps(Adapted("PseudoPerplexity", {"general": side}).to_wire(), allow_nan=False))["generalPseudoPerplexity"]
+    assert (wire["before"], wire["beforeInterval"]) == (None, None)
+    assert wire["after"] == pytest.approx(math.exp(2.0))
+
+
 def test_beside_a_base_that_guesses_there_is_no_verdict_and_no_increase() -> None:
     general, domain = (Side(GENERAL, measured(9.0), measured(2.0), guessed=guessed) for guessed in (True, True))
     known = Side(GENERAL, measured(9.0), measured(2.0))

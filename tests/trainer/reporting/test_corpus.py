@@ -84,6 +84,16 @@ def test_without_texts_of_their_own_the_domains_are_those_that_were_held_out() -
     assert not any(name.startswith("domain") for name in adapted_before({"baseline": {}, "final": {}}, ""))
 
 
+def test_losses_beyond_the_largest_float_have_no_likelihood_and_the_job_goes_on() -> None:
+    curve = [{"step": 10, "trainLoss": 1.0, "validationLoss": loss} for loss in (712.0, 699.0)]
+    base, tuned = ({"maskedLoss": {"value": value, "interval": [2.0, 712.0], "rows": 7}} for value in (712.0, 2.0))
+    found = adapted_before({"baseline": base, "final": tuned, "generalization": {"curve": curve}}, "")
+    side = json.loads(json.dumps(found, allow_nan=False))["domainPseudoPerplexity"]
+    assert (side["before"], side["after"]) == (None, pytest.approx(math.exp(2)))
+    assert (side["beforeInterval"], side["interval"]) == (None, None)
+    assert [point["value"] for point in side["curve"]] == [None, pytest.approx(math.exp(699))]
+
+
 @pytest.mark.parametrize("model", [{"headIsNew": True}, {"headIsNew": False, "initialization": "random"}], ids=["head", "all"])
 def test_no_verdict_is_given_beside_a_base_that_guesses(model: dict[str, Any]) -> None:
     side = adapted_before({**STAGE, **HELD_OUT, "domainAdaptation": None, "model": model}, "")["domainPseudoPerplexity"]
