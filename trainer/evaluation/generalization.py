@@ -74,35 +74,44 @@ def point_of(step: int, train_loss: float, validation_loss: float) -> Generaliza
     return Generalization(step=step, train_loss=train_loss, validation_loss=validation_loss, gap=validation_loss - train_loss)
 
 
-def warning_of(curve: Sequence[Generalization], *, stops_early: bool) -> str | None:
+def warnings_of(curve: Sequence[Generalization], *, stops_early: bool) -> list[str]:
     """Return what is to be said of a curve, in order of steps, in which the gap grew while unseen rows became less likely.
 
     That is so after `WORSE` validations in a row that are worse than the best one by `LEAST_RISE`, with a larger gap. Where training rows
-    became less likely too, something else is said. `stops_early`: the job has early stopping already.
+    became less likely too, something else is said, once, and the rows may be learned by heart later. A longer curve has the same warnings
+    first. `stops_early`: the job has early stopping already.
     """
-    best, worse = None, 0
+    best, worse, said = None, 0, list[str]()
     for point in curve:
         if best is None or point.validation_loss <= best.validation_loss:
             best, worse = point, 0
             continue
         rise = point.validation_loss - best.validation_loss
         worse = worse + 1 if point.gap > best.gap and rise >= LEAST_RISE else 0
-        if worse == WORSE:
-            return _said(best, point, stops_early=stops_early)
-    return None
+        if worse < WORSE:
+            continue
+        if point.train_loss <= best.train_loss:
+            return [*said, _overfits(best, point, stops_early=stops_early)]
+        said, worse = said or [_both_rise(best, point)], 0
+    return said
 
 
-def _said(best: Generalization, point: Generalization, *, stops_early: bool) -> str:
-    """Return the warning: where training rows become less likely too, the steps are too large, and nothing is overfitted."""
-    validation = f"by step {point.step} validation loss rose from {best.validation_loss:.4f} to {point.validation_loss:.4f} nats"
-    if point.train_loss > best.train_loss:
-        return (
-            f"both losses rise since step {best.step}: {validation}, and training loss from {best.train_loss:.4f} to"
-            f" {point.train_loss:.4f}; try a lower training.learningRate, or a longer training.warmupRatio"
-        )
+def _both_rise(best: Generalization, point: Generalization) -> str:
+    """Return the warning where training rows become less likely too: the steps are too large, and nothing is overfitted."""
+    return (
+        f"both losses rise since step {best.step}: {_risen(best, point)}, and training loss from {best.train_loss:.4f} to"
+        f" {point.train_loss:.4f}; try a lower training.learningRate, or a longer training.warmupRatio"
+    )
+
+
+def _overfits(best: Generalization, point: Generalization, *, stops_early: bool) -> str:
     tried = ["regularization.earlyStopping"] if not stops_early else []
     tried += ["fewer training.epochs", "more of regularization (dropout, weightDecay)", "augmentation", "more rows"]
     return (
-        f"overfitting since step {best.step}: {validation} while training loss fell from {best.train_loss:.4f} to {point.train_loss:.4f};"
-        f" try {', '.join(tried[:-1])} or {tried[-1]}"
+        f"overfitting since step {best.step}: {_risen(best, point)} while training loss fell from {best.train_loss:.4f} to"
+        f" {point.train_loss:.4f}; try {', '.join(tried[:-1])} or {tried[-1]}"
     )
+
+
+def _risen(best: Generalization, point: Generalization) -> str:
+    return f"by step {point.step} validation loss rose from {best.validation_loss:.4f} to {point.validation_loss:.4f} nats"

@@ -27,11 +27,14 @@ def early_stopping_entry(
     }
 
 
-def generalization_entry(curve: Sequence[Generalization], rows: int, warning: str | None) -> dict[str, Any] | None:
-    """Return the entry on generalization; None where no validation measured it. `rows` is the number of sampled training rows."""
+def generalization_entry(curve: Sequence[Generalization], rows: int, warnings: Sequence[str]) -> dict[str, Any] | None:
+    """Return the entry on generalization; None where no validation measured it. `rows` is the number of sampled training rows.
+
+    Of several warnings it has the last, which is what the run ended with.
+    """
     if not curve:
         return None
-    return {"rows": rows, "curve": [point.to_wire() for point in curve], "warning": warning}
+    return {"rows": rows, "curve": [point.to_wire() for point in curve], "warning": warnings[-1] if warnings else None}
 
 
 def steering_remarks(report: Mapping[str, Any]) -> list[str]:

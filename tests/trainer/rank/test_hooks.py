@@ -195,6 +195,18 @@ def test_the_gap_between_training_and_validation_rows_is_recorded_and_warned_of_
     assert "overfitting since step 2: by step 4 " in warned[0]
 
 
+def test_each_kind_of_warning_of_the_losses_is_told_once_by_a_hook() -> None:
+    losses = [(2.0, 2.1), (2.5, 2.8), (2.6, 2.9), (2.6, 3.0), (2.6, 3.0), (1.5, 1.7), (0.4, 2.0), (0.2, 2.6), (0.1, 3.2), (0.05, 3.8)]
+    ledger, listener, warned = Ledger(), Listener(), []
+    given = iter(ValidationResult({}, MetricName.PERPLEXITY, MetricName.PERPLEXITY, pair) for pair in losses)
+    hook = Validate(lambda: next(given), 1, None, ledger, listener, listener, warned.append)
+    for step in range(1, len(losses) + 1):
+        hook.validate(progress_at(step))
+    assert [text.partition(":")[0] for text in warned] == ["both losses rise since step 1", "overfitting since step 6"]
+    Validate(lambda: next(given), 1, None, ledger, listener, listener, (again := []).append)
+    assert again == warned, "those of the attempt before ended with it"
+
+
 def test_the_curve_and_the_watched_best_survive_a_resume() -> None:
     ledger, listener = Ledger(), Listener()
     for step in (1, 2):

@@ -36,7 +36,7 @@ def test_a_metric_that_was_never_defined_has_no_best() -> None:
 
 
 def test_the_curve_and_the_warning_are_shown() -> None:
-    entry = generalization_entry(CURVE, 80, "by heart")
+    entry = generalization_entry(CURVE, 80, ["both losses rise", "by heart"])
 
     assert entry is not None
     assert entry["rows"] == 80
@@ -47,5 +47,5 @@ def test_the_curve_and_the_warning_are_shown() -> None:
 
 
 def test_without_validation_there_is_neither() -> None:
-    assert generalization_entry([], 0, None) is None
+    assert generalization_entry([], 0, []) is None
     assert steering_remarks({}) == []

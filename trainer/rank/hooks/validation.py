@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from finetune.api.evaluation import EarlyStopping
 from finetune.api.metrics import METRICS, better, score_of
-from trainer.evaluation.generalization import point_of, warning_of
+from trainer.evaluation.generalization import point_of, warnings_of
 from trainer.evaluation.validation import ValidationResult
 from trainer.rank.hooks.stop import MeasurementStoppedError
 from trainer.rank.ledger import Ledger
@@ -24,7 +24,7 @@ class Validate:
                  sinks: MetricsSink, sender: Sender, warn: Callable[[str], None] = lambda _: None) -> None:  # fmt: skip
         self._evaluate, self._every, self._early_stopping = evaluate, every_steps, early_stopping
         self._ledger, self._sinks, self._sender, self._warn = ledger, sinks, sender, warn
-        if (known := self._overfits()) is not None:  # of an attempt before, whose warnings ended with it
+        for known in self._findings():  # of an attempt before, whose warnings ended with it
             warn(known)
 
     def due(self, progress: Progress) -> bool:
@@ -74,15 +74,15 @@ class Validate:
         point = point_of(step, *found.losses) if found.losses is not None else None
         if point is None:
             return
-        warned = self._overfits() is not None
+        known = len(self._findings())
         self._ledger.add(point)
         names = {"trainLoss": point.train_loss, "validationLoss": point.validation_loss, "gap": point.gap}
         self._sinks.log(step, {f"generalization/{name}": value for name, value in names.items()})
-        if not warned and (warning := self._overfits()) is not None:
+        for warning in self._findings()[known:]:
             self._warn(warning)
 
-    def _overfits(self) -> str | None:
-        return warning_of(self._ledger.generalization, stops_early=self._early_stopping is not None)
+    def _findings(self) -> list[str]:
+        return warnings_of(self._ledger.generalization, stops_early=self._early_stopping is not None)
 
     def _patience_is_over(self, found: ValidationResult) -> bool:
         """Return whether the job's patience has run out. It begins at the first finite value of the watched metric."""
