@@ -4,8 +4,8 @@ Works on measurements, which keep the rows, so that it can be done long after. P
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,14 @@ class Comparison:
     difference: Mapping[MetricName, Difference] = field(default_factory=dict)
     by_source: Mapping[MetricName, Mapping[str, Difference]] = field(default_factory=dict)
     """Of the rows of each data source, if there are several."""
+
+    def without_verdict(self, names: Collection[MetricName]) -> "Comparison":
+        """Return it without what is said of both models' difference in these figures."""
+        return replace(
+            self,
+            difference={name: found for name, found in self.difference.items() if name not in names},
+            by_source={name: found for name, found in self.by_source.items() if name not in names},
+        )
 
     def in_short(self, tuned: Mapping[MetricName, Figure]) -> dict[MetricName, Compared]:
         """Return the intervals, verdicts and rows of the tuned model's figures, for the progress record."""

@@ -12,13 +12,15 @@ from typing import Any
 
 from finetune.api.errors import RunError
 from finetune.api.results import BASE_ONLY, read_report
-from finetune.api.trainconfig import OutputFolder
+from finetune.api.trainconfig import OutputFolder, TrainConfig
 from trainer.evaluation.measured import Measured, digest_of_conditions, measured_in
 from trainer.evaluation.measurement import Measurement
 from trainer.model.earlier import adapted_folder
 from trainer.rank.assignment import Assignment
 from trainer.rank.loading import Loaded
+from trainer.reporting.guessing import guesses
 from trainer.storage.kinds import output_place
+from trainer.storage.localfolder import LocalFolder
 from trainer.storage.place import Place
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,13 @@ def base_of_another(work: Assignment, loaded: Loaded) -> Measurement | None:
             logger.info("the base model was measured by the job's own run")
     taken: Measurement | None = loaded.engine.broadcast(found)
     return taken
+
+
+def base_guesses(config: TrainConfig, loaded: Loaded) -> bool:
+    """Return whether the base model knows nothing of what it is measured by: where a corpus was learned, the model before it."""
+    folder = adapted_folder(config.model)
+    before = read_report(LocalFolder(Path(folder).parent.parent)) if folder is not None else None
+    return loaded.guesses or guesses(before or {})
 
 
 def _untouched(work: Assignment, loaded: Loaded) -> Measurement:

@@ -26,6 +26,7 @@ from trainer.rank.ledger import Ledger, MetricsUpdate
 from trainer.rank.loading import Loaded
 from trainer.rank.outbox import Outbox
 from trainer.rank.rows import Rows
+from trainer.reporting.guessing import LIKELIHOODS
 from trainer.tasks.base import Task
 from trainer.training.batches import AtOnce
 
@@ -67,11 +68,15 @@ class Measuring:
         self.ledger.note(final=found.values(), score=found.score(self.config.judged_by(self.task.route), step) or self.ledger.metrics.score)
         return found
 
-    def compared(self, base: Measurement, tuned: Measurement) -> Comparison:
-        """Return how certain the figures are, and whether the models differ. On rank 0: other ranks get nothing, and need not wait."""
+    def compared(self, base: Measurement, tuned: Measurement, *, guessed: bool) -> Comparison:
+        """Return how certain the figures are, and whether the models differ. On rank 0: other ranks get nothing, and need not wait.
+
+        Beside a base model that guessed no likelihood is better or worse: any training lowers that of guessing.
+        """
         if self.loaded.engine.rank != 0:
             return Comparison()
         found = compare(base, tuned)
+        found = found.without_verdict(LIKELIHOODS) if guessed else found
         self.ledger.note(compared=found.in_short(tuned.figures))
         return found
 

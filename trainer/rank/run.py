@@ -13,7 +13,7 @@ from trainer.augmentation.rewritten import NONE, Rewritten
 from trainer.model.packing import layout_finding
 from trainer.rank.adapting import Adapting
 from trainer.rank.assignment import Assignment
-from trainer.rank.basefigures import base_of_another
+from trainer.rank.basefigures import base_guesses, base_of_another
 from trainer.rank.best import take_best_weights, within_budget
 from trainer.rank.launch import collect_as_usual
 from trainer.rank.loading import Loaded, load
@@ -97,6 +97,7 @@ def run_loaded(work: Assignment, loaded: Loaded, rewritten: Rewritten = NONE) ->
         clock.begin(TimedStage.FINAL)
     final = measuring.final(step)
     adapted = adapting.finish(step, progress.step, baseline, final, work.inputs.shift, outbox)
-    figures = TestFigures(baseline, final, measuring.compared(baseline, final), adapted)
+    comparison = measuring.compared(baseline, final, guessed=base_guesses(config, loaded))
+    figures = TestFigures(baseline, final, comparison, adapted)
     clock.begin(TimedStage.EXPORT)
     write_results(trained, figures, store.records, outbox)

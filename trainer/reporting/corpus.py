@@ -31,6 +31,7 @@ def adapted_before(report: Mapping[str, Any], uri: str) -> dict[str, Any]:
         "totalSteps": training.get("totalSteps"),
         "seconds": timings.get("seconds"),
         "measuredStep": report.get("measuredStep"),
+        "baseIsGuessing": guesses(report),
     }
     adapted = report.get("domainAdaptation") or EMPTY | {"chosenStep": report.get("measuredStep")}
     held_out = {} if any(key.startswith("domain") for key in adapted) else _of_test_rows(report)

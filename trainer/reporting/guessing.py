@@ -13,6 +13,9 @@ LIKELIHOODS = frozenset({MetricName.PERPLEXITY, MetricName.MASKED_LOSS, MetricNa
 
 
 def guesses(report: Mapping[str, Any]) -> bool:
-    """Return whether a job's base model began with a new head or with random weights; a report may be partial."""
-    model = report.get("model") or {}
-    return bool(model.get("headIsNew")) or model.get("initialization") == Initialization.RANDOM
+    """Return whether a job's base model began with a new head or with random weights; a report may be partial.
+
+    Where a corpus was learned, the base is the model before that.
+    """
+    model, corpus = report.get("model") or {}, (report.get("domainAdaptation") or {}).get("corpus") or {}
+    return bool(model.get("headIsNew") or corpus.get("baseIsGuessing")) or model.get("initialization") == Initialization.RANDOM

@@ -189,7 +189,10 @@ def test_training_stops_beyond_the_budget_and_the_best_weights_within_it_are_the
 
 
 @pytest.mark.parametrize(("kind", "guesses"), [("AutoModel", True), ("AutoModelForMaskedLM", False)], ids=["new head", "kept head"])
-def test_what_an_encoder_whose_head_is_new_found_before_is_told_as_guesses(folder: Path, kind: str, guesses: bool) -> None:
+def test_what_an_encoder_whose_head_is_new_found_before_is_told_as_guesses(
+    folder: Path, kind: str, guesses: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.evaluation.comparison.LEAST_ROWS", 2)
     name = f"encoder-{kind}"
     model = save_encoder(folder / name / "base", kind)
     sent = run(config(folder, f"{name}/out", model={"path": str(model)}, method={"full": {}}))
@@ -204,6 +207,8 @@ def test_what_an_encoder_whose_head_is_new_found_before_is_told_as_guesses(folde
     assert (adaptation.general_increase_percent is None) is guesses
     assert adaptation.general_pseudo_perplexity == pytest.approx(found["generalPseudoPerplexity"]["after"])
     assert written["model"]["headIsNew"] is guesses
+    assert ("verdict" in written["change"]["maskedLoss"]) is not guesses
+    assert (sent.fields["metrics"].compared["maskedLoss"].verdict is None) is guesses
 
 
 def test_without_validation_rows_the_newest_weights_within_the_budget_are_the_result(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """A validation gives the figures that the task promises; an undefined figure is reported once, as a warning with its reason."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from tests.trainer.fixtures.learned import causal_task
 from tests.trainer.fixtures.stored import examples_of, stored_pieces
 from tests.trainer.tasks.samples import SAMPLES
 from trainer.data.records import Record
+from trainer.driver.corpus import begin_adapted
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
@@ -24,6 +27,7 @@ from trainer.evaluation.metrics.base import Figure
 from trainer.evaluation.metrics.registry import left_out_finding
 from trainer.model.lora import apply_method
 from trainer.model.loralinear import fuse_adapters
+from trainer.rank.basefigures import base_guesses
 from trainer.rank.ledger import Ledger
 from trainer.rank.measuring import Measuring, warn_left_out
 from trainer.rank.outbox import Outbox
@@ -97,10 +101,36 @@ def test_the_models_are_compared_on_rank_0_alone(monkeypatch: pytest.MonkeyPatch
     measuring = measuring_of(train_config(evaluation={"metrics": ["chrf"], "generation": {"maxNewTokens": 4, "samples": 3}}))
     found = measuring.final(3)
 
-    assert set(measuring.compared(found, found).difference) == {"perplexity", "bitsPerByte", "chrf"}
+    assert set(measuring.compared(found, found, guessed=False).difference) == {"perplexity", "bitsPerByte", "chrf"}
     assert measuring.ledger.metrics.compared[MetricName.PERPLEXITY].verdict == "no clear difference"
     measuring.loaded.engine.rank = 1
-    assert measuring.compared(found, found).base == {}
+    assert measuring.compared(found, found, guessed=False).base == {}
+
+
+def test_no_likelihood_is_better_or_worse_than_that_of_a_base_that_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.evaluation.comparison.LEAST_ROWS", 2)
+    measuring = measuring_of(train_config(evaluation={"metrics": ["chrf"], "generation": {"maxNewTokens": 4, "samples": 3}}))
+    found = measuring.final(3)
+
+    compared = measuring.compared(found, found, guessed=True)
+
+    assert set(compared.difference) == {"chrf"}
+    noted = measuring.ledger.metrics.compared
+    assert {name: one.verdict for name, one in noted.items()} == {"perplexity": None, "bitsPerByte": None, "chrf": "no clear difference"}
+    assert compared.tuned[MetricName.PERPLEXITY].interval is not None
+    assert noted[MetricName.PERPLEXITY].interval is not None, "the tuned model's own figure is as certain as any"
+
+
+@pytest.mark.parametrize(("kind", "guessed"), [("random", True), ("pretrained", False)])
+def test_where_a_corpus_was_learned_the_base_that_may_guess_is_the_model_before_it(tmp_path: Path, kind: str, guessed: bool) -> None:
+    adapted = begin_adapted(train_config(tmp_path))
+    stage = Path(adapted.output.directory) / "adaptation" / "report.json"
+    stage.parent.mkdir(parents=True)
+    stage.write_text(json.dumps({"model": {"initialization": kind, "headIsNew": False}}))
+    knows, drawn = (cast(Any, SimpleNamespace(guesses=guesses)) for guesses in (False, True))
+    assert base_guesses(adapted, knows) is guessed
+    assert base_guesses(train_config(tmp_path), knows) is False
+    assert base_guesses(train_config(tmp_path), drawn) is True
 
 
 @pytest.mark.parametrize("name", LEARNED)

@@ -8,6 +8,7 @@ import pytest
 
 from trainer.reporting.adaptation import adaptation_figures
 from trainer.reporting.corpus import adapted_before, corpus_lines
+from trainer.reporting.guessing import guesses
 
 CORPUS = "domainAdaptation.corpus"
 CURVE = [{"step": 10, "value": 10.5}, {"step": 20, "value": 11.0}]
@@ -36,7 +37,15 @@ STAGE: dict[str, Any] = {
         "replay": {"rows": 3, "share": 0.1, "drawn": 9},
     },
 }
-LEARNED = {"report": "/out/report.json", "texts": 1200, "steps": 30, "totalSteps": 40, "seconds": 4.5, "measuredStep": 20}
+LEARNED = {
+    "report": "/out/report.json",
+    "texts": 1200,
+    "steps": 30,
+    "totalSteps": 40,
+    "seconds": 4.5,
+    "measuredStep": 20,
+    "baseIsGuessing": False,
+}
 
 
 def test_the_report_of_the_job_has_all_that_the_run_that_learned_it_says_in_the_same_places() -> None:
@@ -96,8 +105,10 @@ def test_losses_beyond_the_largest_float_have_no_likelihood_and_the_job_goes_on(
 
 @pytest.mark.parametrize("model", [{"headIsNew": True}, {"headIsNew": False, "initialization": "random"}], ids=["head", "all"])
 def test_no_verdict_is_given_beside_a_base_that_guesses(model: dict[str, Any]) -> None:
-    side = adapted_before({**STAGE, **HELD_OUT, "domainAdaptation": None, "model": model}, "")["domainPseudoPerplexity"]
+    found = adapted_before({**STAGE, **HELD_OUT, "domainAdaptation": None, "model": model}, "")
+    side = found["domainPseudoPerplexity"]
     assert (side["beforeIsGuessing"], side["verdict"]) == (True, None)
+    assert guesses({"model": {"headIsNew": False, "initialization": "pretrained"}, "domainAdaptation": found}), "what the task begins with"
 
 
 def test_the_terminal_is_told_that_the_base_is_the_model_before_it() -> None:
