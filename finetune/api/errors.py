@@ -5,7 +5,7 @@ command collects what is wrong with a job in a BadInputError before it starts an
 Test: tests/finetune/api/test_errors.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from finetune.api.record import REASON_GENERIC
@@ -16,6 +16,10 @@ class RunError(Exception):
 
     reason: ClassVar[str] = REASON_GENERIC
     """CamelCase, as in a condition; the controller decides by it whether another attempt may succeed."""
+
+    def reword(self, change: Callable[[str], str]) -> None:
+        """Change the words of its message, in place: an error of workers is inside another, and keeps its traceback."""
+        self.args = tuple(change(arg) if isinstance(arg, str) else arg for arg in self.args)
 
 
 class InputError(RunError):
@@ -30,6 +34,11 @@ class InputError(RunError):
     def __init__(self, field: str, problem: str, fix: str = "") -> None:
         self.field, self.problem, self.fix = field, problem, fix
         super().__init__(f"{field}: {problem}" + (f"; {fix}" if fix else ""))
+
+    def reword(self, change: Callable[[str], str]) -> None:
+        """Change field, problem and fix, too."""
+        self.field, self.problem, self.fix = map(change, (self.field, self.problem, self.fix))
+        super().reword(change)
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
         """Let the error travel between processes: Ray pickles what a worker raises."""

@@ -29,21 +29,14 @@ from trainer.storage.ownership import RUN_FILE, Ownership
 
 STAGE, UNTOUCHED = "domain corpus", "untouched model"
 """Names of the two runs."""
-FIELDS = {
-    "data.train": f"{CORPUS}.sources",
-    "data.validationFraction": f"{CORPUS}.validationFraction",
-    "data.testFraction": f"{CORPUS}.testFraction",
-    "data.validation": f"{CORPUS} (validation)",
-    "data.test": f"{CORPUS} (test)",
-}
-"""What a run that learns texts calls the parts of the corpus, and what they are called in the job."""
 
 
 def with_corpus(config: TrainConfig, plan: Plan) -> Plan:
     """Return the plan of a job with the runs that come before its own; unchanged for a job without a corpus."""
-    if corpus_of(config) is None:
+    corpus = corpus_of(config)
+    if corpus is None:
         return plan
-    stage = Planned(STAGE, lambda main, _: stage_of(main), FIELDS)
+    stage = Planned(STAGE, lambda main, _: stage_of(main), fields_of(corpus))
     untouched = [Planned(UNTOUCHED, lambda main, _: untouched_of(main))] if has_test_rows(config) else []
     return replace(
         plan,
@@ -58,6 +51,22 @@ def with_corpus(config: TrainConfig, plan: Plan) -> Plan:
 def corpus_of(config: TrainConfig) -> Corpus | None:
     """Return the corpus that a job learns before its task."""
     return config.domain_adaptation.corpus if config.domain_adaptation is not None else None
+
+
+def fields_of(corpus: Corpus) -> dict[str, str]:
+    """Return what the run that learns a corpus calls its settings, and what they are called in the job, whose own do nothing in it."""
+    length = "epochs" if corpus.max_steps is None else "maxSteps"  # it has one of them
+    found = {
+        "data.train": f"{CORPUS}.sources",
+        "data.validationFraction": f"{CORPUS}.validationFraction",
+        "data.testFraction": f"{CORPUS}.testFraction",
+        "data.validation": f"{CORPUS} (validation)",
+        "data.test": f"{CORPUS} (test)",
+        "training.epochs": f"{CORPUS}.{length}",
+        "training.maxSteps": f"{CORPUS}.{length}",
+        "training.maxSequenceLength": f"{CORPUS}.maxSequenceLength",
+    }
+    return found | ({"training.learningRate": f"{CORPUS}.learningRate"} if corpus.learning_rate is not None else {})
 
 
 def has_test_rows(config: TrainConfig) -> bool:

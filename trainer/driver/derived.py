@@ -5,16 +5,18 @@ not trained again once it is finished. Their progress goes into the job's record
 Test: tests/trainer/driver/test_derived.py.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
 
-from finetune.api.errors import InputError
+from finetune.api.errors import RunError
 from finetune.api.record import WARNINGS_MAX, Metrics, Stage, TrainingProgress
 from finetune.api.sections import Export
 from finetune.api.trainconfig import DerivedRun, OutputFolder, TrainConfig
+from trainer.driver.exits import worker_errors
 from trainer.driver.publisher import Reports, Source
 from trainer.preflight.inputs import Inputs
 from trainer.reporting.messages import RecordUpdate
@@ -59,9 +61,8 @@ class Planned:
 
     def in_fields_of_the_job(self, text: str) -> str:
         """Return a text in which fields have the names that they have in the job."""
-        for own, given in self.fields.items():
-            text = text.replace(own, given)
-        return text
+        names = "|".join(map(re.escape, self.fields))
+        return re.sub(rf"(?<![\w./])({names})(?!\w)", lambda found: self.fields[found[1]], text) if names else text
 
     def warning(self, text: str) -> str:
         """Return one of its warnings as the job has it."""
@@ -69,11 +70,14 @@ class Planned:
 
     @contextmanager
     def naming_fields_of_the_job(self) -> Iterator[None]:
-        """Raise InputErrors of this run with the names that fields have in the job."""
+        """Raise errors of this run, also of its workers, with the names that fields have in the job."""
         try:
             yield
-        except InputError as error:
-            raise InputError(*map(self.in_fields_of_the_job, (error.field, error.problem, error.fix))) from error
+        except Exception as error:
+            for cause in worker_errors(error):
+                if isinstance(cause, RunError):
+                    cause.reword(self.in_fields_of_the_job)
+            raise
 
 
 @dataclass(frozen=True)

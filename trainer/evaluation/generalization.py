@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from finetune.api.record import Generalization
+from finetune.api.trainconfig import TrainConfig
 from trainer.data.rows import Sample
 from trainer.data.sampler import random_for
 from trainer.data.shards import Chosen, loss_tokens_of
@@ -29,6 +30,20 @@ WORSE = 2
 """Validations in a row before the warning: one alone may be chance."""
 LEAST_RISE = 0.01
 """Nats for each unit, 1 % of perplexity: by less the loss of a model that is nearly always right moves from validation to validation."""
+
+
+STOPPING, AUGMENTATION = "regularization.earlyStopping", "augmentation"
+REMEDIES = (STOPPING, "fewer training.epochs", "more of regularization (dropout, weightDecay)", AUGMENTATION, "more rows")
+
+
+def remedies_of(config: TrainConfig) -> list[str]:
+    """Return what a user can do against the overfitting of a run.
+
+    One whose model is used beside the job's own learns a corpus, which the job's early stopping and augmentation do not act on.
+    """
+    of_corpus = config.derived is not None and not config.derived.figures_only
+    useless = {STOPPING} if config.regularization.early_stopping is not None else set[str]()
+    return [remedy for remedy in REMEDIES if remedy not in useless | ({STOPPING, AUGMENTATION} if of_corpus else set())]
 
 
 def count_sampled(rows: int, wanted: int) -> int:
@@ -74,12 +89,12 @@ def point_of(step: int, train_loss: float, validation_loss: float) -> Generaliza
     return Generalization(step=step, train_loss=train_loss, validation_loss=validation_loss, gap=validation_loss - train_loss)
 
 
-def warnings_of(curve: Sequence[Generalization], *, stops_early: bool) -> list[str]:
+def warnings_of(curve: Sequence[Generalization], remedies: Sequence[str]) -> list[str]:
     """Return what is to be said of a curve, in order of steps, in which the gap grew while unseen rows became less likely.
 
     That is so after `WORSE` validations in a row that are worse than the best one by `LEAST_RISE`, with a larger gap. Where training rows
     became less likely too, something else is said, once, and the rows may be learned by heart later. A longer curve has the same warnings
-    first. `stops_early`: the job has early stopping already.
+    first. `remedies`: what helps against overfitting, in words.
     """
     best, worse, said = None, 0, list[str]()
     for point in curve:
@@ -91,7 +106,7 @@ def warnings_of(curve: Sequence[Generalization], *, stops_early: bool) -> list[s
         if worse < WORSE:
             continue
         if point.train_loss <= best.train_loss:
-            return [*said, _overfits(best, point, stops_early=stops_early)]
+            return [*said, _overfits(best, point, remedies)]
         said, worse = said or [_both_rise(best, point)], 0
     return said
 
@@ -104,12 +119,10 @@ def _both_rise(best: Generalization, point: Generalization) -> str:
     )
 
 
-def _overfits(best: Generalization, point: Generalization, *, stops_early: bool) -> str:
-    tried = ["regularization.earlyStopping"] if not stops_early else []
-    tried += ["fewer training.epochs", "more of regularization (dropout, weightDecay)", "augmentation", "more rows"]
+def _overfits(best: Generalization, point: Generalization, remedies: Sequence[str]) -> str:
     return (
         f"overfitting since step {best.step}: {_risen(best, point)} while training loss fell from {best.train_loss:.4f} to"
-        f" {point.train_loss:.4f}; try {', '.join(tried[:-1])} or {tried[-1]}"
+        f" {point.train_loss:.4f}; try {', '.join(remedies[:-1])} or {remedies[-1]}"
     )
 
 

@@ -21,7 +21,7 @@ from finetune.system.memory import peak_bytes
 from trainer.augmentation.augmenter import Augmenter
 from trainer.augmentation.rewritten import to_report
 from trainer.evaluation.comparison import Comparison
-from trainer.evaluation.generalization import count_sampled, warnings_of
+from trainer.evaluation.generalization import count_sampled, remedies_of, warnings_of
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.turns import in_turns
 from trainer.evaluation.unchanged import unchanged
@@ -143,7 +143,7 @@ def early_stopping(trained: TrainedRun) -> dict[str, Any] | None:
 def generalization(trained: TrainedRun) -> dict[str, Any] | None:
     """Return the report's entry on the losses of training and validation rows."""
     curve, rows = trained.start.ledger.generalization, trained.rows
-    warnings = warnings_of(curve, stops_early=trained.work.config.regularization.early_stopping is not None)
+    warnings = warnings_of(curve, remedies_of(trained.work.config))
     return generalization_entry(curve, count_sampled(len(rows.train), len(rows.validation)), warnings)
 
 

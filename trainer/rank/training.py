@@ -18,6 +18,7 @@ from finetune.api.trainconfig import TrainConfig
 from finetune.system.memory import begin_peak
 from trainer.augmentation.rewritten import digest_of
 from trainer.data.sampler import steps_total
+from trainer.evaluation.generalization import remedies_of
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.validation import ValidationResult
 from trainer.model.exporter import base_dtype
@@ -134,7 +135,9 @@ def hooks_of(config: TrainConfig, rows: Rows, measuring: Measuring, adapting: Ad
 
     return Hooks(
         figures=LogFigures(ledger, sinks, outbox, logger.info) if engine.rank == 0 else None,
-        validation=Validate(validate, every, stopping, ledger, sinks, outbox, warn) if every and rows.validation else None,
+        validation=Validate(validate, every, stopping, ledger, sinks, outbox, warn, remedies=remedies_of(config))
+        if every and rows.validation
+        else None,
         stop=stop,
         checkpoints=checkpoints,
         texts=MeasureTexts(measure_texts, every, ledger, sinks, outbox) if every and adapting.measures else None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.train import WorkerGroupError
 
 from finetune.api.errors import InputError
 from finetune.api.sections import Export
@@ -19,6 +20,9 @@ from trainer.driver.ablations import ablation_plan
 from trainer.driver.attempt import plan_of
 from trainer.driver.corpus import begin_adapted, stage_of, untouched_of, with_corpus
 from trainer.driver.derived import OWN, Done, Plan
+from trainer.driver.exits import failure
+from trainer.rank.adapting import BudgetExceededError
+from trainer.training.figures import TrainingDivergedError
 
 CORPUS = {"sources": [{"path": "/texts"}], "maxSteps": 9, "learningRate": 0.5, "maxSequenceLength": 64, "testFraction": 0.1}
 SECTION = {"corpus": CORPUS, "generalEvaluation": [{"path": "/general"}], "maxGeneralPerplexityIncreasePercent": 10, "sweep": [0.5]}
@@ -77,6 +81,55 @@ def test_the_task_begins_with_what_the_corpus_made() -> None:
     )
     assert [planned.name for planned in with_corpus(job(data__testFraction=None), Plan()).before] == ["domain corpus"], "nothing to measure"
     assert with_corpus(train_config(), Plan()) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        pytest.param(
+            {"maxSteps": 9, "learningRate": 0.5},
+            "fewer domainAdaptation.corpus.maxSteps, domainAdaptation.corpus.learningRate, a longer training.warmupRatio",
+            id="steps and a rate of its own",
+        ),
+        pytest.param(
+            {"epochs": 2},
+            "fewer domainAdaptation.corpus.epochs, training.learningRate, a longer training.warmupRatio",
+            id="the job's rate",
+        ),
+    ],
+)
+def test_what_is_said_of_the_corpus_names_the_fields_that_act_on_it(section: dict[str, Any], said: str) -> None:
+    stage = with_corpus(job(domainAdaptation={"corpus": {"sources": [{"path": "/texts"}], **section}}), Plan()).before[1]
+    own = "fewer training.epochs, training.learningRate, a longer training.warmupRatio"
+    assert stage.warning(own) == f"domain corpus: {said}"
+    assert stage.warning("raise training.maxSequenceLength") == "domain corpus: raise domainAdaptation.corpus.maxSequenceLength"
+    assert stage.warning("/folder/data.train and data.trainer, x.data.train") == (
+        "domain corpus: /folder/data.train and data.trainer, x.data.train"
+    ), "no other name that has one of a field in it"
+
+
+def test_every_run_error_of_the_corpus_names_the_fields_that_act_on_it_and_stays_what_it_was() -> None:
+    stage = with_corpus(job(), Plan()).before[1]
+    errors: list[Exception] = [
+        BudgetExceededError("lower training.learningRate, replay more (domainAdaptation.replay.share)"),
+        WorkerGroupError("rank 0 failed", {0: TrainingDivergedError("step 3: loss nan; lower training.learningRate")}),
+        InputError("training.maxSequenceLength", "data.train has nothing in it", "raise it"),
+        WorkerGroupError("rank 1 failed", {0: InputError("data.train", "no texts", "give some"), 1: ValueError("training.learningRate")}),
+    ]
+    said = []
+    for error in errors:
+        with pytest.raises(type(error)) as raised, stage.naming_fields_of_the_job():
+            raise error
+        assert raised.value is error
+        said.append(failure(error).outcome)
+    rate = "lower domainAdaptation.corpus.learningRate"
+    assert [(end.reason, end.message) for end in said] == [
+        ("GeneralBudgetExceeded", f"{rate}, replay more (domainAdaptation.replay.share)"),
+        ("TrainingDiverged", f"step 3: loss nan; {rate}"),
+        ("InputInvalid", "domainAdaptation.corpus.maxSequenceLength: domainAdaptation.corpus.sources has nothing in it; raise it"),
+        ("InputInvalid", "domainAdaptation.corpus.sources: no texts; give some"),
+    ]
+    assert (errors[2].field, errors[2].fix) == ("domainAdaptation.corpus.maxSequenceLength", "raise it")  # type: ignore[attr-defined]
 
 
 def test_without_domain_adaptation_the_task_begins_with_the_untouched_model() -> None:

@@ -7,16 +7,29 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.api.metrics import MetricName, Needs
+from finetune.api.metrics import Needs
 from finetune.api.record import Generalization
 from finetune.api.sections import FullMethod, Method, Regularization
+from finetune.api.trainconfig import TrainConfig
+from tests.builders import train_config
 from tests.trainer.fixtures.batches import forward_of
 from tests.trainer.fixtures.causal import random_prompts, tiny_model
 from trainer.data.rows import Sample
+from trainer.driver.derived import derived
 from trainer.engine.base import EngineSettings
 from trainer.engine.ddp import DdpEngine
 from trainer.engine.optimizer import AdamW
-from trainer.evaluation.generalization import SAMPLED_ROWS, WORSE, mean_loss, measured_loss, point_of, sampled, warnings_of
+from trainer.evaluation.generalization import (
+    REMEDIES,
+    SAMPLED_ROWS,
+    WORSE,
+    mean_loss,
+    measured_loss,
+    point_of,
+    remedies_of,
+    sampled,
+    warnings_of,
+)
 from trainer.evaluation.measurement import Measurement
 from trainer.evaluation.metrics.evidence import Answers, Classified, ClassPrediction, TokenRows
 from trainer.model.lora import apply_method
@@ -97,8 +110,8 @@ def test_the_gap_is_what_unseen_rows_lose_more() -> None:
 
 
 def test_a_model_that_is_nearly_always_right_is_not_accused_for_the_last_digits_of_its_loss() -> None:
-    assert warnings_of(curve((0.0002, 0.0002), (0.0002, 0.0004), (0.0001, 0.0006)), stops_early=False) == []
-    assert len(warnings_of(curve((0.0002, 0.0002), (0.0002, 0.02), (0.0001, 0.03)), stops_early=False)) == 1
+    assert warnings_of(curve((0.0002, 0.0002), (0.0002, 0.0004), (0.0001, 0.0006)), REMEDIES) == []
+    assert len(warnings_of(curve((0.0002, 0.0002), (0.0002, 0.02), (0.0001, 0.03)), REMEDIES)) == 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +127,7 @@ def test_a_model_that_is_nearly_always_right_is_not_accused_for_the_last_digits_
 )
 def test_learning_by_heart_is_said_after_two_validations_in_a_row(losses: list[tuple[float, float]], warned: bool) -> None:
     assert WORSE == 2
-    found = warnings_of(curve(*losses), stops_early=False)
+    found = warnings_of(curve(*losses), REMEDIES)
 
     assert len(found) == int(warned)
     if warned:
@@ -125,7 +138,7 @@ def test_learning_by_heart_is_said_after_two_validations_in_a_row(losses: list[t
 
 
 def test_a_training_loss_that_rises_too_is_no_overfitting_and_another_learning_rate_is_advised() -> None:
-    found = warnings_of(curve((2, 2), (1, 1.5), (1.1, 1.8), (1.2, 1.9)), stops_early=False)
+    found = warnings_of(curve((2, 2), (1, 1.5), (1.1, 1.8), (1.2, 1.9)), REMEDIES)
     assert found == [
         "both losses rise since step 20: by step 40 validation loss rose from 1.5000 to 1.9000 nats, and training loss from 1.0000 to"
         " 1.2000; try a lower training.learningRate, or a longer training.warmupRatio"
@@ -135,17 +148,25 @@ def test_a_training_loss_that_rises_too_is_no_overfitting_and_another_learning_r
 def test_rows_that_are_learned_by_heart_after_both_losses_rose_are_told_too() -> None:
     spike = [(2.0, 2.1), (2.5, 2.8), (2.6, 2.9), (2.6, 3.0), (2.6, 3.0)]
     later = [(1.5, 1.7), (0.8, 1.6), (0.4, 2.0), (0.2, 2.6), (0.1, 3.2), (0.05, 3.8)]
-    [risen] = warnings_of(curve(*spike), stops_early=False)
+    [risen] = warnings_of(curve(*spike), REMEDIES)
     assert risen.startswith("both losses rise since step 10: by step 30 ")
-    first, second = warnings_of(curve(*spike, *later), stops_early=False)
+    first, second = warnings_of(curve(*spike, *later), REMEDIES)
     assert first == risen
     assert second.startswith(
         "overfitting since step 70: by step 90 validation loss rose from 1.6000 to 2.6000 nats while training loss fell"
     )
 
 
-def test_early_stopping_is_not_advised_to_a_job_that_has_it() -> None:
-    [found] = warnings_of(curve((2, 2), (1, 1.5), (0.5, 1.6), (0.2, 1.8)), stops_early=True)
+def test_what_does_nothing_in_a_run_is_not_advised_to_it() -> None:
+    overfits = curve((2, 2), (1, 1.5), (0.5, 1.6), (0.2, 1.8))
 
-    assert "earlyStopping" not in found
-    assert MetricName.TRAIN_LOSS not in found
+    def advised(config: TrainConfig) -> str:
+        [found] = warnings_of(overfits, remedies_of(config))
+        return found.partition("; try ")[2]
+
+    plain, stopping = train_config(), train_config(regularization={"earlyStopping": {}}, data__validationFraction=0.1)
+    rest = "fewer training.epochs, more of regularization (dropout, weightDecay)"
+    assert advised(plain) == f"regularization.earlyStopping, {rest}, augmentation or more rows"
+    assert advised(stopping) == f"{rest}, augmentation or more rows"
+    assert advised(derived(plain, "domain corpus", "adaptation")) == f"{rest} or more rows"
+    assert advised(derived(plain, "ablation dropout", "ablations/dropout", figures_only=True)) == advised(plain)

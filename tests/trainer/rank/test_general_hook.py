@@ -95,7 +95,7 @@ def validation(known: Ledger, values: list[float | None]) -> Validate:
             raise MeasurementStoppedError
         return ValidationResult({MetricName.PERPLEXITY: value}, MetricName.PERPLEXITY, MetricName.PERPLEXITY)
 
-    return Validate(evaluate, 10, None, known, Seen(), Seen())
+    return Validate(evaluate, 10, None, known, Seen(), Seen(), remedies=())
 
 
 def test_weights_beyond_the_budget_are_never_the_best_however_good_they_are() -> None:

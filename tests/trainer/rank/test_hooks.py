@@ -15,6 +15,7 @@ from finetune.api.sections import CheckpointPolicy
 from tests.builders import train_config
 from tests.trainer.fixtures.ranks import Ranks, ThreadRank, on_all_ranks
 from trainer.engine.state import EngineState, Keep, StatePart, cloned
+from trainer.evaluation.generalization import REMEDIES
 from trainer.evaluation.validation import ValidationResult
 from trainer.rank.adaptationstate import GENERAL
 from trainer.rank.hooks.checkpoints import SaveCheckpoints, Timers
@@ -82,7 +83,7 @@ def validating(
     early_stopping: EarlyStopping | None = None,
     every: int = 1,
 ) -> Validate:
-    return Validate(evaluate, every, early_stopping, ledger, listener, listener)
+    return Validate(evaluate, every, early_stopping, ledger, listener, listener, remedies=REMEDIES)
 
 
 def result(figures: dict[MetricName, float]) -> ValidationResult:
@@ -179,7 +180,7 @@ def losses_of(step: int) -> ValidationResult:
 def test_the_gap_between_training_and_validation_rows_is_recorded_and_warned_of_once() -> None:
     ledger, listener, warned = Ledger(), Listener(), []
     for step in range(1, 6):
-        hook = Validate(lambda step=step: losses_of(step), 1, None, ledger, listener, listener, warned.append)
+        hook = Validate(lambda step=step: losses_of(step), 1, None, ledger, listener, listener, warned.append, remedies=REMEDIES)
         hook.validate(progress_at(step))
         if step < 4:
             assert warned == []
@@ -199,18 +200,18 @@ def test_each_kind_of_warning_of_the_losses_is_told_once_by_a_hook() -> None:
     losses = [(2.0, 2.1), (2.5, 2.8), (2.6, 2.9), (2.6, 3.0), (2.6, 3.0), (1.5, 1.7), (0.4, 2.0), (0.2, 2.6), (0.1, 3.2), (0.05, 3.8)]
     ledger, listener, warned = Ledger(), Listener(), []
     given = iter(ValidationResult({}, MetricName.PERPLEXITY, MetricName.PERPLEXITY, pair) for pair in losses)
-    hook = Validate(lambda: next(given), 1, None, ledger, listener, listener, warned.append)
+    hook = Validate(lambda: next(given), 1, None, ledger, listener, listener, warned.append, remedies=REMEDIES)
     for step in range(1, len(losses) + 1):
         hook.validate(progress_at(step))
     assert [text.partition(":")[0] for text in warned] == ["both losses rise since step 1", "overfitting since step 6"]
-    Validate(lambda: next(given), 1, None, ledger, listener, listener, (again := []).append)
+    Validate(lambda: next(given), 1, None, ledger, listener, listener, (again := []).append, remedies=REMEDIES)
     assert again == warned, "those of the attempt before ended with it"
 
 
 def test_the_curve_and_the_watched_best_survive_a_resume() -> None:
     ledger, listener = Ledger(), Listener()
     for step in (1, 2):
-        Validate(lambda step=step: losses_of(step), 1, None, ledger, listener, listener).validate(progress_at(step))
+        Validate(lambda step=step: losses_of(step), 1, None, ledger, listener, listener, remedies=REMEDIES).validate(progress_at(step))
 
     again = Ledger.from_state(json.loads(json.dumps(ledger.to_state())))
 

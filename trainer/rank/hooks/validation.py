@@ -4,7 +4,7 @@ Does not know how the model is evaluated: `evaluate` does that.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from finetune.api.evaluation import EarlyStopping
 from finetune.api.metrics import METRICS, better, score_of
@@ -18,12 +18,16 @@ from trainer.training.loop import Progress, StopReason
 
 
 class Validate:
-    """Runs due validations. `evaluate` runs on every rank, and raises MeasurementStoppedError on all or none; `warn` says it to people."""
+    """Runs due validations. `evaluate` runs on every rank, and raises MeasurementStoppedError on all or none; `warn` says it to people.
+
+    `remedies`: what helps against overfitting, in words.
+    """
 
     def __init__(self, evaluate: Callable[[], ValidationResult], every_steps: int, early_stopping: EarlyStopping | None, ledger: Ledger,
-                 sinks: MetricsSink, sender: Sender, warn: Callable[[str], None] = lambda _: None) -> None:  # fmt: skip
+                 sinks: MetricsSink, sender: Sender, warn: Callable[[str], None] = lambda _: None, *,
+                 remedies: Sequence[str]) -> None:  # fmt: skip
         self._evaluate, self._every, self._early_stopping = evaluate, every_steps, early_stopping
-        self._ledger, self._sinks, self._sender, self._warn = ledger, sinks, sender, warn
+        self._ledger, self._sinks, self._sender, self._warn, self._remedies = ledger, sinks, sender, warn, remedies
         for known in self._findings():  # of an attempt before, whose warnings ended with it
             warn(known)
 
@@ -82,7 +86,7 @@ class Validate:
             self._warn(warning)
 
     def _findings(self) -> list[str]:
-        return warnings_of(self._ledger.generalization, stops_early=self._early_stopping is not None)
+        return warnings_of(self._ledger.generalization, self._remedies)
 
     def _patience_is_over(self, found: ValidationResult) -> bool:
         """Return whether the job's patience has run out. It begins at the first finite value of the watched metric."""
