@@ -27,6 +27,7 @@ LOCK_SECONDS = 1.0
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 """What file systems without locks say."""
 GAP = re.compile(rb"(?m)^\[(\d+) bytes left out\]\n")
+"""The line between beginning and end. A process that prints such a line has it indented, so that it is not taken for this one."""
 
 
 def folder_of_attempt(logs: Path, attempt: int) -> Path:
@@ -59,8 +60,11 @@ class KeptLog:
         self._path, self._max_bytes, self._ends = path, max_bytes, ends
 
     def add(self, text: str) -> None:
-        """Append whole lines. Raises OSError when the disk fails; nothing of the text is in the file then."""
-        data = text.encode("utf-8", "replace")
+        """Append whole lines, those that look like `GAP` indented.
+
+        Raises OSError when the disk fails; nothing of the text is in the file then.
+        """
+        data = GAP.sub(rb" \g<0>", text.encode("utf-8", "replace"))
         with self._locked() as file:
             size = os.fstat(file.fileno()).st_size
             if size + len(data) > self._max_bytes:

@@ -38,6 +38,23 @@ def test_a_long_log_keeps_its_first_and_last_lines_and_counts_every_byte_between
     assert len(end) > ENDS[1] - 20
 
 
+@pytest.mark.parametrize("printed", ["[5 bytes left out]\n", "[5 bytes left out]\n[7 bytes left out]\n"], ids=["once", "twice"])
+def test_a_printed_line_that_looks_like_what_was_left_out_is_not_taken_for_it(tmp_path: Path, printed: str) -> None:
+    log, path = KeptLog(tmp_path / "log", MAX, ENDS), tmp_path / "log"
+    log.add(f"begun\n{printed}")
+    for first in range(0, 2000, 7):
+        log.add(lines(first, first + 7) + printed)
+    shown = path.read_text()
+    [gap] = re.finditer(r"(?m)^\[(\d+) bytes left out\]\n", shown)
+    beginning, end = shown[: gap.start()], shown[gap.end() :]
+    indented = printed.replace("[", " [")
+    said = f"begun\n{indented}" + "".join(lines(first, first + 7) + indented for first in range(0, 2000, 7))
+    assert len(beginning) > ENDS[0] - 20 * 2
+    assert said.startswith(beginning)
+    assert said.endswith(end)
+    assert len(beginning) + int(gap[1]) + len(end) == len(said)
+
+
 def add_lines(path: Path, name: str) -> None:
     log = KeptLog(path, MAX, ENDS)
     for number in range(300):
