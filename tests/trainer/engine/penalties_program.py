@@ -36,7 +36,7 @@ from trainer.objectives.penalties import Penalties
 from trainer.training.loop import Progress, StepBatches, Supervision, train
 
 ENGINES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
-SPLITS = [("plain", engine, micro) for engine in ENGINES for micro in (1, 4)] + [
+SPLITS = [("plain", "ddp", 1), ("plain", "zero3", 1), *(("plain", engine, 4) for engine in ENGINES)] + [
     (kind, engine, 2) for kind in ("packed", "recomputed") for engine in ("ddp", "zero3")
 ]
 BASE_KL, SMOOTHING, ALPHA, NOISE = 0.7, 0.1, 1.3, 5.0

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,11 @@ from tests.trainer.engine.program import (
     BFLOAT16_MASTERS,
     ENGINES,
     LABEL_SMOOTHING,
-    MICRO_BATCHES,
     NEW_TOKENS,
     PACKED_MICRO_BATCHES,
     PROMPTS,
     ROWS,
+    SPLITS,
     SUMS,
     TOO_LARGE,
     UNEVEN,
@@ -24,12 +24,11 @@ from tests.trainer.engine.program import (
 )
 from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
 from tests.trainer.fixtures.optimizers import Momentum
-from trainer.data.rows import Sample
 from trainer.engine.optimizer import AdamW, Optimizer
 
 PROGRAM = Path(__file__).with_name("program.py")
 PACKED = [(world, engine, micro) for world in (1, 2) for engine in ENGINES for micro in PACKED_MICRO_BATCHES]
-SPLITS = [(world, engine, micro) for world in (1, 2) for engine in ENGINES for micro in MICRO_BATCHES if world * micro <= ROWS]
+DEALT = [(world, engine, micro) for world in (1, 2) for engine, micro in SPLITS if world * micro <= ROWS]
 
 pytestmark = [pytest.mark.timeout(2 * RANKS_SECONDS), pytest.mark.xdist_group("ranks")]
 
@@ -44,7 +43,7 @@ def reference(results: dict[int, dict[str, dict]]) -> dict:
     return results[1][f"step/ddp/{ROWS}"]
 
 
-@pytest.mark.parametrize(("world_size", "engine", "micro"), SPLITS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("world_size", "engine", "micro"), DEALT, ids=lambda value: str(value))
 def test_loss_and_gradients_are_those_of_the_unsplit_batch(results, reference, world_size: int, engine: str, micro: int) -> None:
     found = results[world_size][f"step/{engine}/{micro}"]
     assert found["loss"] == pytest.approx(reference["loss"], rel=1e-5)
@@ -79,14 +78,15 @@ def test_every_engine_trains_adapters_as_one_process_with_plain_peft_does(result
     assert_same_gradients(found["gradients"], expected["gradients"])
 
 
-def by_hand(rows: Sequence[Sample], smoothing: float) -> tuple[float, dict[str, list[float]]]:
-    """Return mean loss and gradient in float64, row by row without padding, by PyTorch's cross-entropy."""
+@cache
+def by_hand(count: int, smoothing: float) -> tuple[float, dict[str, list[float]]]:
+    """Return mean loss and gradient of the first rows in float64, row by row without padding, by PyTorch's cross-entropy."""
     from torch.nn.functional import cross_entropy
 
     from tests.trainer.engine.program import new_model
 
     model, nll, objective, tokens = new_model().double().eval(), 0.0, torch.zeros((), dtype=torch.float64), 0
-    for row in rows:
+    for row in rows_of_step(0)[:count]:
         ids, wanted = torch.tensor(row.input_ids), torch.tensor(row.loss_mask, dtype=torch.bool)[1:]
         logits, targets = model(ids[None]).logits[0, :-1][wanted], ids[1:][wanted]
         nll += float(cross_entropy(logits.detach(), targets, reduction="sum"))
@@ -97,26 +97,31 @@ def by_hand(rows: Sequence[Sample], smoothing: float) -> tuple[float, dict[str, 
 
 
 def test_the_reference_is_what_an_independent_computation_gives(reference) -> None:
-    loss, gradients = by_hand(rows_of_step(0), LABEL_SMOOTHING)
+    loss, gradients = by_hand(ROWS, LABEL_SMOOTHING)
     assert reference["loss"] == pytest.approx(loss, rel=1e-5)
     assert_same_gradients(reference["gradients"], gradients)
 
 
-@pytest.mark.parametrize(("world_size", "engine", "batch_size"), SPLITS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("world_size", "engine", "batch_size"), DEALT, ids=lambda value: str(value))
 def test_perplexity_is_that_of_all_rows_however_they_are_dealt(results, world_size: int, engine: str, batch_size: int) -> None:
-    nll, _ = by_hand(rows_of_step(0)[:UNEVEN], 0.0)
+    nll, _ = by_hand(UNEVEN, 0.0)
     assert results[world_size][f"perplexity/{engine}/{batch_size}"]["value"] == pytest.approx(math.exp(nll), rel=1e-6)
+
+
+@cache
+def answers_alone() -> list[str]:
+    from tests.trainer.engine.program import new_model
+    from tests.trainer.fixtures.causal import tiny_tokenizer
+    from trainer.evaluation.generation import generate
+
+    return [generate(new_model(), tiny_tokenizer(), [prompt], NEW_TOKENS)[0].text for prompt in PROMPTS]
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("engine", [*ENGINES, "zero3-sharded"])
 @pytest.mark.parametrize("count", [1, len(PROMPTS)], ids=["one prompt", "uneven prompts"])
 def test_answers_are_those_to_each_prompt_alone_however_they_are_dealt(results, world_size: int, engine: str, count: int) -> None:
-    from tests.trainer.engine.program import new_model
-    from tests.trainer.fixtures.causal import tiny_tokenizer
-    from trainer.evaluation.generation import generate
-
-    expected = [generate(new_model(), tiny_tokenizer(), [prompt], NEW_TOKENS)[0].text for prompt in PROMPTS[:count]]
+    expected = answers_alone()[:count]
     assert len(set(expected)) == count, "the test needs prompts with different answers"
     assert results[world_size][f"answers/{engine}/{count}"]["texts"] == expected
 

@@ -1,5 +1,6 @@
 """Penalties and noise through every engine: what a step computes does not depend on how rows are dealt to micro-batches and ranks."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def assert_alike(found: dict[str, list[float]], expected: dict[str, list[float]]
         assert found[name] == pytest.approx(values, rel=1e-4, abs=1e-5 * scale), name
 
 
+@cache
 def pulled_by_hand() -> tuple[float, dict[str, list[float]]]:
     """Return mean likelihood and the gradient of what is minimized, in float64, row by row; the base is a model of its own."""
     model, base = adapted_model().double().eval(), new_model().double().eval()

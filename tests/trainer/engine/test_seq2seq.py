@@ -1,5 +1,6 @@
 """Encoder-decoders through every engine: loss, gradients and answers do not depend on how rows are dealt to micro-batches and ranks."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from tests.trainer.engine.program import ROWS
 from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
 from tests.trainer.engine.seq2seq_program import (
     ENGINES,
@@ -24,7 +26,6 @@ from tests.trainer.engine.seq2seq_program import (
 )
 from tests.trainer.engine.test_invariance import assert_same_gradients
 from tests.trainer.fixtures.seq2seq import KINDS, PAD, word_tokenizer
-from trainer.data.rows import Sample
 from trainer.evaluation.generation import generate
 
 PROGRAM = Path(__file__).with_name("seq2seq_program.py")
@@ -38,11 +39,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
     return fork_ranks(PROGRAM, tmp_path_factory.mktemp("seq2seq-ranks"), (1, 2))
 
 
-def by_hand(kind: str, samples: list[Sample], smoothing: float) -> tuple[float, dict[str, list[float]], float]:
-    """Return mean loss, its gradient and the summed likelihood in float64, row by row without padding, by PyTorch's cross-entropy."""
+@cache
+def by_hand(kind: str, count: int, smoothing: float) -> tuple[float, dict[str, list[float]], float]:
+    """Return mean loss, its gradient and the summed likelihood of the first rows, by PyTorch in float64, row by row without padding."""
     model = new_model(kind).double().eval()
     nll, objective, tokens = 0.0, torch.zeros((), dtype=torch.float64), 0
-    for row in samples:
+    for row in rows()[:count]:
         cut = len(row.input_ids) - sum(row.loss_mask)
         source, target = torch.tensor(row.input_ids[:cut]), torch.tensor(row.input_ids[cut:])
         read = torch.cat([torch.tensor([PAD]), target[:-1]])
@@ -57,7 +59,7 @@ def by_hand(kind: str, samples: list[Sample], smoothing: float) -> tuple[float, 
 @WORLDS
 @pytest.mark.parametrize(("kind", "engine", "micro"), SPLITS, ids=str)
 def test_loss_and_gradients_are_those_of_each_row_alone(results, world_size: int, kind: str, engine: str, micro: int) -> None:
-    loss, gradients, _ = by_hand(kind, rows(), 0.1)
+    loss, gradients, _ = by_hand(kind, ROWS, 0.1)
     found = results[world_size][f"step/{kind}/{engine}/{micro}"]
     assert found["losses"] == pytest.approx([loss], rel=1e-5)
     assert found["gradients"].keys() == gradients.keys()
@@ -72,15 +74,20 @@ def test_loss_and_gradients_are_those_of_each_row_alone(results, world_size: int
 def test_likelihoods_of_an_uneven_number_of_rows_are_those_of_each_alone(
     results, world_size: int, kind: str, engine: str, micro: int
 ) -> None:
-    *_, nll = by_hand(kind, rows()[:UNEVEN], 0.0)
+    *_, nll = by_hand(kind, UNEVEN, 0.0)
     assert results[world_size][f"nll/{kind}/{engine}/{micro}"] == pytest.approx(nll, rel=1e-6)
+
+
+@cache
+def answers_alone() -> list[str]:
+    model, tokenizer = new_model("t5"), word_tokenizer(WORDS)
+    return [generate(model, tokenizer, [one], NEW_TOKENS, firsts=[first])[0].text for one, first in zip(PROMPTS, FIRSTS, strict=True)]
 
 
 @WORLDS
 @pytest.mark.parametrize("engine", ENGINES)
 def test_answers_are_those_to_each_source_alone_and_keep_their_own_first_token(results, world_size: int, engine: str) -> None:
-    model, tokenizer = new_model("t5"), word_tokenizer(WORDS)
-    expected = [generate(model, tokenizer, [one], NEW_TOKENS, firsts=[first])[0].text for one, first in zip(PROMPTS, FIRSTS, strict=True)]
+    expected = answers_alone()
     assert len(set(expected)) > 1, "the test needs sources with different answers"
     assert results[world_size][f"answers/{engine}"] == expected
 

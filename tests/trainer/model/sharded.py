@@ -1,6 +1,7 @@
 """One rank of the test of sharded models: loads one under ZeRO-3, gives it an adapter that acts, answers prompts, exports, differentiates.
 
-Started by test_sharded.py with RANK and WORLD_SIZE in the environment; writes its answers to FOLDER/answers-RANK.json.
+Started by test_sharded.py with RANK and WORLD_SIZE in the environment and an output: the model is beside it, in `base`, and so is
+what it writes, such as its answers, to answers-RANK.json.
 """
 
 import json
@@ -37,7 +38,8 @@ STOPS = 160
 """Half of the vocabulary ends an answer, so that rows and ranks stop at different steps."""
 
 
-def main(base: Path, folder: Path) -> None:
+def main(output: Path) -> None:
+    folder = output.parent
     torch.distributed.init_process_group("gloo")
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # it would be compiled here
     deepspeed.init_distributed(dist_backend="gloo", verbose=False)
@@ -47,7 +49,7 @@ def main(base: Path, folder: Path) -> None:
         workers={"workers": 2, "deepspeed": {"zeroStage": 3}},
         output={"directory": str(folder), "export": ["adapter", "merged"]},
     )
-    located = located_folder(base)
+    located = located_folder(folder / "base")
     tokenizer = load_tokenizer(located)
     device = torch.device("cpu")
     engine = build_engine(config, lambda: trainable_model(config, CAUSAL_LM, located, torch.float32, device)[0], device)
@@ -65,7 +67,7 @@ def main(base: Path, folder: Path) -> None:
     if rank == 0:
         origin = Origin(located, tokenizer, provenance_of(located, torch.float32), "sharded", torch.float32, CAUSAL_LM, TaskName.CHAT)
         export(TrainedTensors.of(engine.model, gathered, step=1), origin, [Export.ADAPTER, Export.MERGED], LocalFolder(folder), probe)
-        (folder / "sizes.json").write_text(json.dumps(sorted(sizes)))
+        output.write_text(json.dumps(sorted(sizes)))
     engine.model.train()
     engine.backward(engine.forward(input_ids=torch.tensor(PROMPTS[0][1:2]), use_cache=False).logsumexp(dim=-1).sum(), last=True)
     gradients = engine.full_gradients()
@@ -78,4 +80,4 @@ def main(base: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -1,10 +1,6 @@
 """A model whose parameters are shards answers and is exported as if it were whole."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +9,13 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.repository import REPOSITORY
+from tests.trainer.engine.ranks import RANKS_SECONDS, fork_ranks
 from tests.trainer.fixtures.causal import random_prompts, tiny_tokenizer
 from tests.trainer.model.sharded import NEW_TOKENS, PROMPTS, STOPS
 from trainer.evaluation.generation import generate
 from trainer.model.lora import peft_warnings_silenced
 
-pytestmark = pytest.mark.xdist_group("ranks")
+pytestmark = [pytest.mark.timeout(RANKS_SECONDS), pytest.mark.xdist_group("ranks")]
 
 PROGRAM = Path(__file__).with_name("sharded.py")
 INPUT = torch.tensor(random_prompts([12]))
@@ -28,23 +24,8 @@ INPUT = torch.tensor(random_prompts([12]))
 @pytest.fixture(scope="module")
 def results(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    base = os.environ | {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    base |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, str(PROGRAM), str(saved_model), str(folder)]
-    ranks = [
-        subprocess.Popen(command, env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        errors = [rank.communicate(timeout=240)[1] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(error[-3000:] for error in errors)
+    (folder / "base").symlink_to(saved_model)
+    fork_ranks(PROGRAM, folder, [2])
     return folder
 
 
@@ -54,7 +35,7 @@ def reloaded(saved_model: Path, results: Path) -> PeftModel:
 
 
 def test_parameters_were_really_sharded(results: Path) -> None:
-    assert json.loads((results / "sizes.json").read_text()) == [0]
+    assert json.loads((results / "2.json").read_text()) == [0]
 
 
 def test_ranks_that_stop_at_different_steps_answer_as_the_whole_model_does(saved_model: Path, results: Path) -> None:
