@@ -7,7 +7,7 @@ import pytest
 from bench.controller import atrest, phases
 from bench.controller.results import entries_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SIZES = phases.Sizes(jobs=5, at_rest=10, reports_seconds=6, rest_seconds=3, interval_seconds=2)
 
 

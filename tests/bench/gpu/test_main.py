@@ -29,7 +29,8 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.xdist_group("ranks")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("shapes", [pytest.param([0, 1], marks=pytest.mark.slow, id="texts"), pytest.param([2], id="conversations")])
+@pytest.mark.slow
+@pytest.mark.parametrize("shapes", [pytest.param([0, 1], id="texts"), pytest.param([2], id="conversations")])
 def test_on_a_cpu_all_programs_are_measured_on_small_shapes(shapes: list[int], tmp_path: Path) -> None:
     chosen = [option for number in shapes for option in ("--shape", str(number))]
     done = run(tmp_path, "--device", "cpu", "--only", "figures", "--output", str(tmp_path / "gpu.json"), *chosen)
