@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from controller.job.reconciler import Reconciler
+from controller.jobmetrics import JobMetrics
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime.client import Client
 from controller.runtime.connection import ConnectionSettingsError, KubernetesTransport
@@ -50,6 +51,8 @@ class Controller:
     def __init__(self, settings: Settings, transport: Transport, *, clock: Callable[[], float] = clock_with_suspend) -> None:
         self.settings = settings
         self.metrics = Metrics(METRICS_PREFIX)
+        self.job_metrics = JobMetrics(self.metrics.registry, METRICS_PREFIX)
+        self.job_metrics.namespaces_without_rights.set_function(lambda: len(self.refused()))
         lease = LeaseTimings(settings.lease_duration_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds)
         # No request for the lease goes without an answer for longer, and one is sent every few seconds.
         self.connectivity = Connectivity(clock, min(OUTAGE_SECONDS, lease.request))
@@ -75,7 +78,9 @@ class Controller:
             self.connectivity.on_recovery(each.reconnect)
         self.connectivity.on_recovery(self.queue.hurry)
         recorder = EventRecorder(client, NAME, self.elector.identity)
-        self._reconciler = Reconciler(self.stores, client, settings, recorder, monotonic=clock)
+        self._reconciler = Reconciler(
+            self.stores, client, settings, recorder, monotonic=clock, count_refused=self.job_metrics.count_refused_report
+        )
 
     def not_ready(self) -> list[str]:
         """Return which caches are not complete yet. A replica that waits for the lease is ready: it could take over.

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from controller.job.names import ROLE_SUBMITTER
 from controller.job.objects.form import Form
+from controller.job.refusals import Refused
 from finetune.api.runpolicy import RunPolicy
 from finetune.api.spec import FineTuneJobSpec
 from finetune.api.status import Attempt, EarlierJob, FineTuneJobStatus
@@ -64,6 +65,8 @@ class RayJobFacts:
     reason: str = ""
     message: str = ""
     cluster: str = ""
+    cluster_trouble: str = ""
+    """What KubeRay says keeps the Ray cluster from running."""
     unsafe: tuple[str, ...] = ()
     form: Form = field(default_factory=Form)
 
@@ -154,6 +157,8 @@ class Observed:
     held: tuple[tuple[str, str], ...] = ()
     needed_by: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    strays: tuple[Refused, ...] = ()
+    """Reports that nobody reads, because they are of an attempt that has ended, or of another object than this job."""
 
     def ray_job_of(self, attempt: Attempt) -> RayJobFacts | None:
         """Return the RayJob of an attempt."""

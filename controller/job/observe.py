@@ -16,7 +16,7 @@ from controller.job.objects.placement import access_modes, claims
 from controller.job.parsing import attempt_of, has_label_of, is_owned_by, is_ray_job_of, job_from, pod_from, ray_job_from
 from controller.job.recent import Recent
 from controller.job.remains import remains
-from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, supports_of
+from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, strays, supports_of
 from controller.job.verdict import verdict_on
 from controller.kinds import RAY_CLUSTERS, RAY_JOBS
 from controller.runtime.errors import NotFound, ResourceAbsent
@@ -55,7 +55,8 @@ async def observe(
     children = [child for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if is_ray_job_of(child, job)]
     ray_jobs = [ray_job_from(child, job.name) for child in children]
     pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if has_label_of(pod, job)]
-    reports = [report for report in stores.progress.by_index(OWNER_INDEX, key) if is_progress_of(report, job)]
+    named = stores.progress.by_index(OWNER_INDEX, key)
+    reports = [report for report in named if is_progress_of(report, job)]
     job = replace(job, status=_with_history(job, children, reports))
     attempt, clusters, cached = unfinished(job.status), list[int](), len(ray_jobs)
     begun = attempt is None or attempt.start_time is not None
@@ -81,6 +82,7 @@ async def observe(
         if runs and attempt is not None and current is not None
         else Supports(),
         held=held(job, reports if report is None else [*reports, report]),
+        strays=strays(job, named),
     )
     if verdict_on(job.status) is not None:
         goes = job.run_policy.ttl_seconds_after_finished is not None

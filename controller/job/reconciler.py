@@ -25,6 +25,7 @@ from controller.job.observe import observe
 from controller.job.parsing import StatusUnreadableError, is_managed_elsewhere, job_from, status_from
 from controller.job.plan import plan
 from controller.job.recent import Recent
+from controller.job.refusals import Refusals
 from controller.job.report import event_type, merge_patch, transitions
 from controller.job.restores import Restores
 from controller.job.retries import Retries
@@ -91,16 +92,20 @@ class Reconciler:
         recorder: Recorder,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
+        count_refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._stores, self._client, self._settings, self._recorder, self._clock = stores, client, settings, recorder, clock
         self._actions = Actions(client, settings, Accounts(stores, client, settings.driver_policy, monotonic))
         self._retries, self._restores = Retries(stores, client, monotonic), Restores(self._actions, monotonic)
         self._beginnings, self._recent = Beginnings(monotonic), Recent(client, monotonic)
+        self._refusals = Refusals(count_refused)
 
     async def reconcile(self, key: str) -> float | None:
         """Reconcile the job `namespace/name` once; return after how many seconds to do so again at the latest."""
         item = self._stores.jobs.get(key)
-        if item is not None and is_managed_elsewhere(item):
+        if item is None:
+            self._refusals.forget(key)
+        elif is_managed_elsewhere(item):
             return None
         stuck_again = await self._release_stuck(key)
         try:
@@ -161,8 +166,7 @@ class Reconciler:
 
         `waits`: a creation that was refused is put off further. Raises what failed, for the queue to try again.
         """
-        for note in decision.notes:
-            logger.warning("%s: %s", key, note)
+        self._refusals.take(key, (*observed.strays, *decision.refused))
         if not any(isinstance(action, RestoreSupports) for action in decision.actions):
             self._restores.forget(key)
         with _due_within(decision.due_within):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from controller.job.facts import Job, Observed, RayJobFacts
+from controller.job.refusals import Refused
 from controller.runtime.resources import Resource
 from finetune.api import attempts
 from finetune.api.conditions import set_condition
@@ -63,7 +64,7 @@ Action = CreateAttempt | Delete | RestoreSupports | ReleaseProgress | AskToStop
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done about a job now, in this order: actions, then one status write. `notes` are for the controller's log."""
+    """What is to be done about a job now, in this order: actions, then one status write. `refused` is what was reported in vain."""
 
     status: FineTuneJobStatus
     actions: tuple[Action, ...] = ()
@@ -71,7 +72,7 @@ class Plan:
     """Seconds after which to look again at the latest; None: only when something changes."""
     due_within: float | None = None
     """Seconds until something is due that a failure of something else must not delay; None: nothing is."""
-    notes: tuple[str, ...] = ()
+    refused: tuple[Refused, ...] = ()
 
     @property
     def creates(self) -> bool:
@@ -98,7 +99,7 @@ class Situation:
     actions: tuple[Action, ...] = ()
     due: datetime | None = None
     poll: datetime | None = None
-    notes: tuple[str, ...] = ()
+    refused: tuple[Refused, ...] = ()
 
     @property
     def job(self) -> Job:
@@ -146,16 +147,16 @@ class Situation:
         """Return the situation with another look after a pause, because no watch reports what changes; failures may make it longer."""
         return replace(self, poll=_earliest(self.poll, self.now + pause))
 
-    def note(self, words: str) -> "Situation":
-        """Return the situation with a line for the controller's log."""
-        return replace(self, notes=(*self.notes, words))
+    def refuse(self, report: Refused) -> "Situation":
+        """Return the situation with a report that was not taken over."""
+        return replace(self, refused=(*self.refused, report))
 
     def ends(self) -> Plan:
         """End the pass here: no later policy is asked."""
         again, due = (
             None if time is None else max(0.0, (time - self.now).total_seconds()) for time in (_earliest(self.due, self.poll), self.due)
         )
-        return Plan(self.status, self.actions, again, due, self.notes)
+        return Plan(self.status, self.actions, again, due, self.refused)
 
 
 def _earliest(*times: datetime | None) -> datetime | None:

@@ -16,6 +16,7 @@ from controller.job.names import UID_LABEL
 from controller.job.objects.attempt import SUPPORTS, supports
 from controller.job.objects.form import Form
 from controller.job.parsing import belongs_to, has_label_of
+from controller.job.refusals import ENDED_ATTEMPT, OTHER_JOB, Refused
 from controller.kinds import JOB_LABEL
 from controller.runtime.client import ListPage
 from controller.runtime.errors import NotFound
@@ -103,6 +104,22 @@ def is_progress_of(item: KubeObject, job: Job) -> bool:
     metadata = item["metadata"]
     ours = belongs_to(item, job) or not metadata.get("ownerReferences")
     return ours and names.attempt_of_progress(metadata["name"], job.name, job.uid) is not None
+
+
+def strays(job: Job, items: Iterable[KubeObject]) -> tuple[Refused, ...]:
+    """Return the reports among ConfigMaps that name the job which nobody reads: of attempts that have ended, while another one goes on,
+    and of objects that are not this job's, such as an older job's of the same name."""
+    attempt = unfinished(job.status)
+    found = []
+    for item in items:
+        text, name = record_in(item), item["metadata"]["name"]
+        number = names.attempt_of_progress(name, job.name, job.uid) if is_progress_of(item, job) else None
+        if text and number is None:
+            found.append(Refused(OTHER_JOB, name, "the report is in an object that is not this job's", hash(text)))
+        elif text and number is not None and attempt is not None and number < attempt.number:
+            words = f"the report is of attempt {number}, which has ended; attempt {attempt.number} runs"
+            found.append(Refused(ENDED_ATTEMPT, name, words, hash(text), late=True))
+    return tuple(found)
 
 
 def record_in(item: KubeObject | None) -> str | None:

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from pydantic import ValidationError
@@ -43,14 +44,28 @@ WRITE_INTERVAL = timedelta(seconds=15)
 TEXT_MAX_LENGTH = 1024
 
 
+class Refusal(StrEnum):
+    """Why a record is not taken over, in one word."""
+
+    TOO_LARGE = "TooLarge"
+    UNREADABLE = "Unreadable"
+    OTHER_ATTEMPT = "OtherAttempt"
+    OTHER_CLUSTER = "OtherCluster"
+    LOWER_SEQUENCE = "LowerSequence"
+
+
 class RecordError(Exception):
     """A record that is not taken over; the message says why."""
+
+    def __init__(self, refusal: Refusal, words: str) -> None:
+        super().__init__(words)
+        self.refusal = refusal
 
 
 def parse(text: str) -> ProgressRecord:
     """Return the record in `text`; raise RecordError if it is too large or not a record."""
     if len(text.encode(errors="replace")) > RECORD_MAX_BYTES:
-        raise RecordError(f"the progress record is over the limit of {RECORD_MAX_BYTES} bytes")
+        raise RecordError(Refusal.TOO_LARGE, f"the progress record is over the limit of {RECORD_MAX_BYTES} bytes")
     try:
         return ProgressRecord.model_validate(_without_control(json.loads(text)))
     except ValidationError as error:
@@ -58,7 +73,7 @@ def parse(text: str) -> ProgressRecord:
         says = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     except (ValueError, RecursionError) as error:
         says = str(error)
-    raise RecordError(printable(f"the progress record is not readable: {says}"[:TEXT_MAX_LENGTH]))
+    raise RecordError(Refusal.UNREADABLE, printable(f"the progress record is not readable: {says}"[:TEXT_MAX_LENGTH]))
 
 
 def _without_control(value: Any) -> Any:
@@ -73,9 +88,19 @@ def _without_control(value: Any) -> Any:
 def check_origin(record: ProgressRecord, attempt: int, cluster: str | None) -> None:
     """Raise RecordError for a record of another attempt, or of another Ray cluster of the same attempt than `cluster` if it is known."""
     if record.attempt != attempt:
-        raise RecordError(f"the progress record is of attempt {record.attempt}, attempt {attempt} runs")
+        raise RecordError(Refusal.OTHER_ATTEMPT, f"the progress record is of attempt {record.attempt}, attempt {attempt} runs")
     if cluster is not None and record.cluster != cluster:
-        raise RecordError(f"the progress record is of Ray cluster {record.cluster!r}, the attempt runs in {cluster!r}")
+        words = f"the progress record is of Ray cluster {record.cluster!r}, the attempt runs in {cluster!r}"
+        raise RecordError(Refusal.OTHER_CLUSTER, words)
+
+
+def check_order(status: FineTuneJobStatus, record: ProgressRecord) -> None:
+    """Raise RecordError for a record whose sequence number is lower than that of one that was taken over before."""
+    cursor = Cursor.parse(status.report_cursor)
+    same = cursor is not None and (cursor.attempt, cursor.cluster) == (record.attempt, record.cluster)
+    if cursor is not None and same and record.sequence < cursor.sequence:
+        words = f"the progress record has the sequence number {record.sequence}, after {cursor.sequence}"
+        raise RecordError(Refusal.LOWER_SEQUENCE, words)
 
 
 def is_news(status: FineTuneJobStatus, record: ProgressRecord) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controller.jobmetrics import JobMetrics
 from controller.main import METRICS_PREFIX
 from controller.runtime.metrics import Metrics
 from controller.settings import load_settings
@@ -137,6 +138,7 @@ def test_what_the_test_makes_is_found_by_no_selector_of_the_controller() -> None
 def served() -> dict[str, set[str]]:
     """The controller's metrics as Prometheus stores them, each with the labels that its samples have."""
     metrics = Metrics(METRICS_PREFIX)
+    JobMetrics(metrics.registry, METRICS_PREFIX)
     for counter, labels in (
         (metrics.reconcile_errors, ["retryable"]),
         (metrics.watch_restarts, ["pods", "gone"]),

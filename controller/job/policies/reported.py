@@ -6,6 +6,7 @@ Pure. Test: tests/controller/job/policies/test_reported.py.
 from dataclasses import replace
 
 from controller.job.failures import ray_job_state
+from controller.job.refusals import Refused
 from controller.job.situation import Situation
 from finetune.api import attempts, folding
 from finetune.api.cursor import Cursor
@@ -15,7 +16,7 @@ from finetune.api.status import Attempt
 def reported(situation: Situation) -> Situation:
     """Fold the trainer's newest record into the status, if it is this attempt's, new, and due; wake when it will be due.
 
-    A record that is refused stops nothing; the log says why it was refused. For an attempt that has ended, a record is taken
+    A record that is refused stops nothing, and is counted. For an attempt that has ended, a record is taken
     only where the status has lost what was reported.
     """
     attempt, text = situation.attempt, situation.observed.record
@@ -27,8 +28,9 @@ def reported(situation: Situation) -> Situation:
     try:
         record = folding.parse(text)
         folding.check_origin(record, attempt.number, _cluster(situation, attempt))
+        folding.check_order(situation.status, record)
     except folding.RecordError as error:
-        return situation.note(str(error))
+        return situation.refuse(Refused(error.refusal, f"attempt {attempt.number}", str(error), hash(text)))
     if not folding.is_news(situation.status, record):
         return replace(situation, outcome=record.outcome)
     wait = folding.wait_before_taking(situation.status, record, situation.now)

@@ -10,12 +10,15 @@ import pytest
 from controller.job import policies
 from controller.job.facts import Observed
 from controller.job.plan import POLICIES, ask
+from controller.job.refusals import Refused
 from controller.job.situation import Delete, Plan, Situation
 from controller.kinds import FINE_TUNE_JOBS
 from controller.runtime.rights import rights
 from finetune.api.status import AttemptOutcome, ConditionType
 from tests.controller.job.builders import NOW, UID, attempt, checkpoint, job, observed, pod, ray_job, record_text, status
 from tests.controller.job.decisions import SUSPENDED, condition, decide, deletion, ended, within_rights
+
+REFUSED = Refused("Unreadable", "attempt 1", "no JSON", 7)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +51,12 @@ def test_a_policy_is_one_file_with_a_test_of_its_own_and_has_its_place_in_the_or
 
 def test_what_a_policy_adds_on_the_way_is_done_though_a_later_one_ends_the_pass() -> None:
     def deadline(situation: Situation) -> Situation:
-        return situation.do(deletion(7)).wake_in(timedelta(seconds=3)).note("a deadline")
+        return situation.do(deletion(7)).wake_in(timedelta(seconds=3)).refuse(REFUSED)
 
     known = status(attempt())
     situation = Situation(observed(job(status=known), ray_job(), unwatched=True), known, NOW)
     decision = ask(situation, (deadline, *POLICIES))
-    assert (decision.actions, decision.requeue_after, decision.notes) == ((deletion(7),), 3, ("a deadline",))
+    assert (decision.actions, decision.requeue_after, decision.refused) == ((deletion(7),), 3, (REFUSED,))
     assert condition(decision, ConditionType.RUNNING).status == "True"
     assert ask(situation, POLICIES).requeue_after == 30
 

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from controller.job.refusals import Refused
 from controller.job.situation import CreateAttempt, Situation
 from finetune.api.status import AttemptOutcome, ConditionType
 from tests.controller.job.builders import NOW, attempt, job, observed, ray_job, status
 from tests.controller.job.decisions import condition, deletion
 
 SECOND = timedelta(seconds=1)
+REFUSED = Refused("Unreadable", "attempt 1", "no JSON", 7)
 
 
 def situation() -> Situation:
@@ -46,9 +48,11 @@ def test_actions_keep_their_order_and_each_is_done_once() -> None:
 
 def test_what_a_policy_changes_is_seen_by_the_next_and_leaves_the_earlier_situation_as_it_was() -> None:
     before = situation()
-    after = before.condition(ConditionType.RUNNING, "False", "Why", "words").with_attempt(outcome=AttemptOutcome.INTERRUPTED).note("a line")
+    after = (
+        before.condition(ConditionType.RUNNING, "False", "Why", "words").with_attempt(outcome=AttemptOutcome.INTERRUPTED).refuse(REFUSED)
+    )
     assert condition(after.ends(), ConditionType.RUNNING).reason == "Why"
-    assert (after.attempt, after.ray_job, after.ends().notes) == (None, None, ("a line",))
+    assert (after.attempt, after.ray_job, after.ends().refused) == (None, None, (REFUSED,))
     assert before == situation()
 
 
@@ -61,7 +65,7 @@ def test_a_misspelled_change_is_refused_where_it_is_made(fields: dict[str, Any])
 
 
 def test_a_plan_that_is_held_back_creates_nothing_and_still_does_the_rest_in_time() -> None:
-    decided = situation().do(deletion(1), CreateAttempt(2)).wake_in(30 * SECOND).note("a line").ends()
+    decided = situation().do(deletion(1), CreateAttempt(2)).wake_in(30 * SECOND).refuse(REFUSED).ends()
     held = decided.held_back(status())
     assert (decided.creates, held.creates) == (True, False)
-    assert (held.status, held.actions, held.requeue_after, held.notes) == (status(), (deletion(1),), 30, ("a line",))
+    assert (held.status, held.actions, held.requeue_after, held.refused) == (status(), (deletion(1),), 30, (REFUSED,))

@@ -36,7 +36,27 @@ def test_a_report_of_a_predecessor_changes_nothing(fields: dict[str, Any]) -> No
 def test_a_report_that_cannot_be_read_is_noted_and_changes_nothing() -> None:
     decision = decide(observed(job(status=status(attempt())), ray_job(), record="{"))
     assert decision.status.progress is None
-    assert "not readable" in decision.notes[0]
+    [refused] = decision.refused
+    assert (refused.reason, refused.source) == ("Unreadable", "attempt 1")
+    assert "not readable" in refused.words
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({"attempt": 2}, "OtherAttempt"), ({"cluster": "bot-1-older"}, "OtherCluster"), ({"sequence": 2}, "LowerSequence")],
+)
+def test_a_report_that_is_refused_says_why_and_decides_nothing(fields: dict[str, Any], reason: str) -> None:
+    """Not even that the trainer has ended."""
+    known = status(attempt(), report_cursor="1/bot-1-x7k2p/3")
+    outcome = {"result": "InputInvalid", "reason": "DataInvalid", "message": "x"}
+    decision = decide(observed(job(status=known), ray_job(), record=record_text(outcome=outcome, **fields)))
+    assert [refused.reason for refused in decision.refused] == [reason]
+    assert last_attempt(decision).outcome is None
+
+
+def test_the_report_that_was_taken_over_last_is_not_refused_when_it_is_seen_again() -> None:
+    decision = decide(observed(job(status=status(attempt(), report_cursor="1/bot-1-x7k2p/3")), ray_job(), record=record_text()))
+    assert decision.refused == ()
 
 
 def test_reports_wait_for_their_turn_and_are_looked_at_when_it_comes() -> None:
