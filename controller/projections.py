@@ -10,6 +10,7 @@ from typing import Any
 from controller.job.objects.form import Form, form_of
 from controller.job.objects.safety import fields_unsafe
 from controller.job.parsing import DISRUPTED
+from controller.job.rayclusters import kept_of_cluster
 from controller.runtime.resources import KubeObject
 from finetune.api.record import RECORD_KEY, RECORD_MAX_BYTES
 from finetune.api.spec import GROUP, KIND
@@ -37,7 +38,10 @@ def kept_of_ray_job(item: KubeObject) -> KubeObject:
     """Keep the state that KubeRay reports, which fields the spec lacks that safety depends on, and the attempt's form."""
     form = form_of(item)
     kept = {"form": form.to_wire()} if form != Form() else {}
-    return {"metadata": _metadata(item), "status": _kept(item.get("status"), RAY_JOB_STATUS), "unsafe": fields_unsafe(item), **kept}
+    status = item.get("status") or {}
+    cluster = kept_of_cluster(status.get("rayClusterStatus"))
+    words = {**_kept(status, RAY_JOB_STATUS), **({"rayClusterStatus": cluster} if cluster else {})}
+    return {"metadata": _metadata(item), "status": words, "unsafe": fields_unsafe(item), **kept}
 
 
 def kept_of_pod(item: KubeObject) -> KubeObject:

@@ -102,6 +102,8 @@ class Cause(StrEnum):
     RAY_JOB_DELETED = "RayJobDeleted"
     RAY_JOB_STOPPED = "RayJobStopped"
     STALLED = "Stalled"
+    KUBERAY_REMOVED = "KubeRayRemoved"
+    """The cluster served no RayJobs for a while, and the attempt's RayJob is gone with their definition."""
     POD_DISRUPTED = "PodDisrupted"
     """Kubernetes itself ended a pod: for a more important one, or with its node."""
 
@@ -158,12 +160,20 @@ def _ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[Pod
     return _by_evidence(ray_job, pods)
 
 
-def deleted_ending(ray_job_name: str, outcome: Outcome | None = None, pods: Sequence[PodFacts] = ()) -> Ending:
-    """Return how an attempt ended whose RayJob is gone: by the trainer's last report, for a finished RayJob may be cleaned up."""
+def deleted_ending(
+    ray_job_name: str, outcome: Outcome | None = None, pods: Sequence[PodFacts] = (), *, with_kuberay: bool = False
+) -> Ending:
+    """Return how an attempt ended whose RayJob is gone: by the trainer's last report, for a finished RayJob may be cleaned up.
+
+    `with_kuberay`: all RayJobs are gone, for their definition was removed, which is nobody's failure.
+    """
     if outcome is not None and outcome.result is Result.SUCCEEDED:
         return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", outcome.message)
     if outcome is not None:
         return replace(_by_last_word(outcome, pods), log_tail=log_tail(None, pods, outcome))
+    if with_kuberay:
+        message = f"RayJob {ray_job_name} is gone: KubeRay's definitions were removed from the cluster while it ran"
+        return Ending(AttemptOutcome.INTERRUPTED, Cause.KUBERAY_REMOVED, message, retry=True)
     return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_DELETED, f"RayJob {ray_job_name} was deleted while it ran", retry=True)
 
 

@@ -15,6 +15,7 @@ from controller.job.facts import Job, PodFacts, RayJobFacts
 from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, UID_LABEL, attempt_of_ray_job
 from controller.job.objects.form import form_of
 from controller.job.objects.safety import fields_unsafe
+from controller.job.rayclusters import trouble_in
 from controller.runtime.resources import KubeObject
 from finetune.api.earlier import in_words_of_today
 from finetune.api.runpolicy import RunPolicy
@@ -71,6 +72,7 @@ def ray_job_from(item: KubeObject, job_name: str) -> RayJobFacts:
         reason=status.get("reason") or "",
         message=status.get("message") or "",
         cluster=status.get("rayClusterName") or "",
+        cluster_trouble=trouble_in(status.get("rayClusterStatus")),
         unsafe=tuple(fields_unsafe_in(item)),
         form=form_of(item),
     )

@@ -18,6 +18,7 @@ from controller.job.policies.expired import expired
 from controller.job.policies.finished import finished
 from controller.job.policies.going import going
 from controller.job.policies.invalid import invalid
+from controller.job.policies.kuberay_gone import kuberay_gone
 from controller.job.policies.overdue import overdue
 from controller.job.policies.pending import pending
 from controller.job.policies.remembered import remembered
@@ -54,6 +55,7 @@ POLICIES: tuple[Policy, ...] = (
     unsafe,
     going,
     running,
+    kuberay_gone,
     start,
 )
 

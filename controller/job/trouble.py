@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
 from controller.job.failures import RayJobState, ray_job_state
+from controller.job.kuberay import PATIENCE, left_alone, waits_for_kuberay
 from controller.job.names import ROLE_HEAD, ROLE_SUBMITTER, ROLE_WORKER
 from finetune.api.status import Attempt
 
@@ -33,8 +34,13 @@ def patience_ends(pods: Sequence[PodFacts], now: datetime) -> datetime | None:
     return min((end for end in ends if end > now), default=None)
 
 
-def why_not_running(attempt: Attempt, ray_job: RayJobFacts, pods: Sequence[PodFacts], now: datetime) -> str:
-    """Return the message that says what an attempt waits for."""
+def kuberay_patience_ends(ray_job: RayJobFacts, pods: Sequence[PodFacts], since: datetime, now: datetime) -> datetime | None:
+    """Return when KubeRay will have left the attempt alone for too long, None if it has begun with it, or that is said already."""
+    return since + PATIENCE if waits_for_kuberay(ray_job, pods) and since + PATIENCE > now else None
+
+
+def why_not_running(attempt: Attempt, ray_job: RayJobFacts, pods: Sequence[PodFacts], since: datetime, now: datetime) -> str:
+    """Return the message that says what an attempt waits for; `since` is when it began to wait for KubeRay."""
     trouble = trouble_of(pods)
     slow = [pod for pod in pods if pod.preparing_since is not None and now - pod.preparing_since >= PREPARING_PATIENCE]
     if trouble is None and slow:
@@ -51,6 +57,9 @@ def why_not_running(attempt: Attempt, ray_job: RayJobFacts, pods: Sequence[PodFa
         return f"attempt {attempt.number}: KubeRay reports {words}, which this version does not know; waiting for a state that it knows"
     if state is RayJobState.SUSPENDED:
         return f"attempt {attempt.number}: the RayJob {ray_job.name} was suspended by somebody else, perhaps a queue"
+    alone = left_alone(ray_job, pods, since, now)
+    if ray_job.cluster_trouble or alone:
+        return f"attempt {attempt.number}: {ray_job.cluster_trouble or alone}"
     if ray_job.deployment_status == "Running":
         return f"attempt {attempt.number}: the Ray cluster is up, the trainer is starting"
     return f"attempt {attempt.number}: KubeRay is starting the Ray cluster"

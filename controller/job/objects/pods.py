@@ -33,6 +33,9 @@ LAST_WORDS = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 """The end of a failed container's log comes into the pod's status, which the controller watches; it has no right to read logs."""
 TOKEN_VOLUME = "api-token"  # noqa: S105 - a volume's name
 
+SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(names.METRICS_PORT), "prometheus.io/path": "/metrics"}
+"""Where a Prometheus finds Ray's metrics that goes by annotations; one of the Prometheus operator goes by the chart's PodMonitor."""
+
 Pod = dict[str, Any]
 
 
@@ -50,9 +53,10 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings, form: Form 
     ]
     container["volumeMounts"].append({"name": TOKEN_VOLUME, "mountPath": SERVICE_ACCOUNT_DIRECTORY, "readOnly": True})
     template = _template(job, attempt, names.ROLE_HEAD, settings, container)
+    template["metadata"]["annotations"] = dict(SCRAPED)
     template["spec"]["volumes"] = [*_volumes(job, attempt, settings.head_memory), _token_volume()]
     if form.config_inside:
-        template["metadata"]["annotations"] = {CONFIG_ANNOTATION: config_text(job, attempt)}
+        template["metadata"]["annotations"][CONFIG_ANNOTATION] = config_text(job, attempt)
         template["spec"]["volumes"][0] = _config_inside()
     account = SHARED_ACCOUNT if form.shared_account else attempt_name(job.name, attempt)
     # The run's state dies with the head: the attempt must fail and the next one start, not a new head without that state.
@@ -75,6 +79,7 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings, form: For
         container["env"].append({"name": "NCCL_DEBUG", "value": "WARN"})
     container["ports"] = [{"name": "metrics", "containerPort": names.METRICS_PORT}]
     template = _template(job, attempt, names.ROLE_WORKER, settings, container)
+    template["metadata"]["annotations"] = dict(SCRAPED)
     template["spec"]["volumes"] = _volumes(job, attempt, resources.memory)
     if form.config_inside:
         # The driver tells the ranks what they need.

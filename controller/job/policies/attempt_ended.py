@@ -5,6 +5,7 @@ Pure. Test: tests/controller/job/policies/test_attempt_ended.py.
 
 from controller.job.conclude import conclude
 from controller.job.failures import deleted_ending, ending_of, ray_job_state
+from controller.job.kuberay import were_away
 from controller.job.situation import Plan, Situation
 from controller.job.upkeep import releases
 from finetune.api.attempts import Ending
@@ -27,7 +28,7 @@ def _ending(situation: Situation, attempt: Attempt) -> Ending | None:
     if ray_job is None:
         if attempt.start_time is None or not situation.observed.kuberay_installed:
             return None
-        return deleted_ending(attempt.ray_job_name, outcome, pods)
+        return deleted_ending(attempt.ray_job_name, outcome, pods, with_kuberay=were_away(situation.status))
     if ray_job_state(ray_job).final:
         return ending_of(ray_job, outcome, pods)
     if outcome is not None and outcome.result is Result.INPUT_INVALID:

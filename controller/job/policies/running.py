@@ -3,6 +3,8 @@
 Pure. Test: tests/controller/job/policies/test_running.py.
 """
 
+from datetime import datetime
+
 from controller.job.changes import accept, refuse
 from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
 from controller.job.failures import RayJobState, ray_job_state
@@ -10,7 +12,7 @@ from controller.job.names import DASHBOARD_PORT, head_service, token_secret
 from controller.job.pauses import UNWATCHED_POLL
 from controller.job.remains import leftovers
 from controller.job.situation import Plan, Situation
-from controller.job.trouble import patience_ends, trouble_of, why_not_running
+from controller.job.trouble import kuberay_patience_ends, patience_ends, trouble_of, why_not_running
 from controller.job.upkeep import report_supports, restores
 from finetune.api.conditions import Reason
 from finetune.api.status import Attempt, ConditionType, Dashboard
@@ -28,14 +30,20 @@ def running(situation: Situation) -> Situation | Plan:
     pods = situation.observed.pods_of(attempt)
     situation = _say_whether_it_runs(_say_whether_pods_can_start(situation, pods), attempt, ray_job, pods)
     situation = report_supports(situation)
-    patience = patience_ends(pods, situation.now)
-    if patience is not None:
-        situation = situation.wake_at(patience)
+    since = _waits_since(situation, ray_job)
+    for patience in (patience_ends(pods, situation.now), kuberay_patience_ends(ray_job, pods, since, situation.now)):
+        if patience is not None:
+            situation = situation.wake_at(patience)
     supports = situation.observed.supports
     if situation.observed.unwatched or supports.foreign or not supports.watched:
         situation = situation.wake_in(UNWATCHED_POLL)
     # An attempt before this one must not write beside it, whoever made its RayJob, and however late.
     return situation.do(*leftovers(situation), *restores(situation, attempt.number)).ends()
+
+
+def _waits_since(situation: Situation, ray_job: RayJobFacts) -> datetime:
+    """Return since when KubeRay may begin with the attempt: a queue may have held its RayJob for long, or released it again."""
+    return max(ray_job.created, situation.status.waiting_since or situation.now)
 
 
 def _say_whether_pods_can_start(situation: Situation, pods: list[PodFacts]) -> Situation:
@@ -51,6 +59,6 @@ def _say_whether_it_runs(situation: Situation, attempt: Attempt, ray_job: RayJob
     if ray_job_state(ray_job) is RayJobState.RUNNING:
         message = f"attempt {attempt.number} runs in the Ray cluster {ray_job.cluster}"
         return situation.condition(ConditionType.RUNNING, "True", Reason.RUNNING, message)
-    message = why_not_running(attempt, ray_job, pods, situation.now)
+    message = why_not_running(attempt, ray_job, pods, _waits_since(situation, ray_job), situation.now)
     reason = Reason.QUEUED if ray_job_state(ray_job) is RayJobState.SUSPENDED else Reason.STARTING
     return situation.condition(ConditionType.RUNNING, "False", reason, message)

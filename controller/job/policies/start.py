@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from controller.job.changes import accept, exhaust, refuse
+from controller.job.kuberay import NOT_SERVED
 from controller.job.pauses import PODS_GONE_POLL, PODS_GONE_POLL_LONGEST, REFERENCE_POLL, REFERENCE_POLL_LONGEST, SOON, growing
 from controller.job.remains import leftovers, remains
 from controller.job.situation import CreateAttempt, Plan, Situation
@@ -21,8 +22,7 @@ def start(situation: Situation) -> Plan:
     if situation.observed.missing:
         return _wait_for_references(situation).ends()
     if not situation.observed.kuberay_installed:
-        message = "the cluster serves no RayJobs (ray.io/v1): install KubeRay 1.6 or newer, the job then starts by itself"
-        return refuse(situation, Reason.KUBERAY_MISSING, message).ends()
+        return refuse(situation, Reason.KUBERAY_MISSING, f"{NOT_SERVED}; the job then starts by itself").ends()
     waits_for = [earlier.problem for earlier in situation.observed.earlier if earlier.job is None]
     if waits_for:
         return refuse(situation, Reason.EARLIER_JOB_NOT_READY, "; ".join(waits_for)).ends()
