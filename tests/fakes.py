@@ -8,12 +8,14 @@ because of them. It validates nothing. What it is told to do wrong, it does: see
 import asyncio
 import copy
 import itertools
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from controller.kinds import RAY_CLUSTERS, RAY_JOBS
 from controller.runtime.errors import Unreachable
 from controller.runtime.resources import KubeObject, Resource
 from controller.runtime.transport import Request, Response, Stream
@@ -44,6 +46,8 @@ class FakeApi:
         self.requests: list[Request] = []
         self.absent: set[str] = set()
         """Resources (as `str(resource)` has them) that are not served."""
+        self.leaving: set[str] = set()
+        """Resources whose definition is being deleted: they are served, and new ones are not taken."""
         self.black_hole = False
         """Nothing is answered any more, as when a firewall drops packets."""
         self.closed = False
@@ -130,6 +134,8 @@ class FakeApi:
         answer = self._failure(request)
         if answer is not None:
             return answer
+        if len(request.path.split("/")) == 4 and request.path.startswith("/apis/"):
+            return self._discovery(request.path.split("/")[2])
         target = Target.of(request.path)
         if served_name(target.collection) in self.absent:
             return Response(404, b"404 page not found\n")
@@ -159,6 +165,13 @@ class FakeApi:
 
     async def close(self) -> None:
         self.closed = True
+
+    def _discovery(self, group: str) -> Response:
+        served = [each for each in (RAY_JOBS, RAY_CLUSTERS) if each.group == group and str(each) not in self.absent]
+        if not served:
+            return Response(404, b"404 page not found\n")
+        resources = [{"name": each.plural, "verbs": ["get", "list"] + ["create"] * (str(each) not in self.leaving)} for each in served]
+        return Response(200, json.dumps({"kind": "APIResourceList", "resources": resources}).encode())
 
     def _failure(self, request: Request) -> Response | None:
         """Return what the request gets instead of an answer, or raise it; None if nothing is to go wrong."""

@@ -152,6 +152,8 @@ class Observed:
     missing: tuple[Missing, ...] = ()
     earlier: tuple[EarlierFacts, ...] = ()
     kuberay_installed: bool = True
+    kuberay_leaving: bool = False
+    """The definition of RayJob is being deleted, and all RayJobs with it."""
     unwatched: bool = False
     supports: Supports = Supports()
     held: tuple[tuple[str, str], ...] = ()

@@ -153,6 +153,11 @@ def _ending_of(ray_job: RayJobFacts, outcome: Outcome | None, pods: Sequence[Pod
     state = ray_job_state(ray_job)
     if state is RayJobState.SUCCEEDED:
         return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", outcome.message if outcome else "")
+    if state is RayJobState.INVALID and ray_job.cluster and outcome is not None:
+        return deleted_ending(ray_job.name, outcome, pods)  # the trainer has ended, whatever somebody made of its RayJob
+    if state is RayJobState.INVALID and ray_job.cluster:
+        words = f"KubeRay refuses the RayJob {ray_job.name}, which it had accepted before; somebody has changed it: {ray_job.message}"
+        return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_INVALID, words, retry=True)
     if state is RayJobState.INVALID:
         return Ending(AttemptOutcome.FAILED, Cause.RAY_JOB_INVALID, f"KubeRay refused the RayJob: {ray_job.message}")
     if outcome is not None and outcome.result is not Result.SUCCEEDED:

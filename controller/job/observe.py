@@ -69,6 +69,7 @@ async def observe(
         ray_jobs, pods, clusters = await _on_the_server(job, pods, reader)
         current = _ray_job_of(attempt, ray_jobs)
     report = await progress_of(job, current, stores, reader) if installed else None
+    leaving = installed and attempt is not None and begun and current is None and not await reader.takes_new(RAY_JOBS)
     runs = attempt is not None and current is not None and not ray_job_state(current).final
     observed = Observed(
         job=job,
@@ -76,7 +77,8 @@ async def observe(
         pods=tuple(pods),
         clusters=tuple(clusters),
         record=record_in(report),
-        kuberay_installed=installed,
+        kuberay_installed=installed and not leaving,
+        kuberay_leaving=leaving,
         unwatched=unwatched,
         supports=await supports_of(job, attempt.number, report, stores, reader, current.form)
         if runs and attempt is not None and current is not None

@@ -4,7 +4,7 @@ Pure. Test: tests/controller/job/test_remains.py.
 """
 
 from controller.job.facts import Observed, RayJobFacts
-from controller.job.failures import ray_job_state
+from controller.job.failures import RayJobState, ray_job_state
 from controller.job.situation import Delete, Situation
 from controller.kinds import RAY_JOBS
 from controller.runtime.rights import rights
@@ -22,12 +22,18 @@ def deletion_of(ray_job: RayJobFacts) -> Delete:
 def leftovers(situation: Situation) -> list[Delete]:
     """Return the deletions of RayJobs whose attempt is over.
 
+    KubeRay takes the cluster of a final one away, but not where it refuses the RayJob since somebody changed it.
     A RayJob of a later attempt than the status knows is left alone: what is old is not the RayJob but the status that was read.
     """
     newest = situation.last_attempt.number if situation.last_attempt is not None else 0
     over = newest if situation.attempt is None else newest - 1
-    going = (ray_job for ray_job in situation.observed.ray_jobs if not ray_job.deleting and not ray_job_state(ray_job).final)
+    going = (ray_job for ray_job in situation.observed.ray_jobs if not ray_job.deleting and _holds_a_cluster(ray_job))
     return sorted((deletion_of(ray_job) for ray_job in going if ray_job.attempt <= over), key=lambda deletion: deletion.name)
+
+
+def _holds_a_cluster(ray_job: RayJobFacts) -> bool:
+    state = ray_job_state(ray_job)
+    return not state.final or (state is RayJobState.INVALID and bool(ray_job.cluster))
 
 
 def remains(observed: Observed, attempt: Attempt | None) -> str:

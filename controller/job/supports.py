@@ -36,6 +36,9 @@ class Reader(Protocol):
     async def get(self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False) -> KubeObject:
         """Return an object; raise NotFound."""
 
+    async def takes_new(self, resource: Resource) -> bool:
+        """Return whether the API server takes new objects of this kind."""
+
     async def list_all(
         self, resource: Resource, namespace: str | None = None, *, label_selector: str | None = None, metadata_only: bool = False
     ) -> ListPage:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.runtime.errors import ServerError, error_from_status
+from controller.runtime.errors import Forbidden, NotFound, ServerError, error_from_status
 from controller.runtime.resources import KubeObject, Resource
 from controller.runtime.transport import Request, Response, Transport
 
@@ -157,6 +157,23 @@ class Client:
                 if not (isinstance(kind, str) and (_has_version(item) if kind == "BOOKMARK" else _is_named(item) and _has_version(item))):
                     raise ServerError(f"{what}: not a watch event: {line[:100]!r}")
                 yield WatchEvent(kind, event["object"])
+
+    async def takes_new(self, resource: Resource) -> bool:
+        """Return whether the API server takes new objects of this kind: not if it is not served, nor while its definition is being deleted.
+
+        It says so to every account, unless somebody has taken that from all of them; then it is believed to.
+        """
+        try:
+            answer = await self._send(Request("GET", f"/apis/{resource.api_version}"))
+        except NotFound:
+            return False
+        except Forbidden:
+            return True
+        listed = answer.get("resources")
+        if not isinstance(listed, list):
+            raise ServerError(f"discovery of {resource.api_version}: the answer is not a list of resources: {str(answer)[:100]}")
+        named = [each for each in listed if isinstance(each, dict) and each.get("name") == resource.plural]
+        return any("create" in (each.get("verbs") or []) for each in named)
 
     async def create(self, resource: Resource, item: KubeObject, *, dry_run: bool = False, strict: bool = False) -> KubeObject:
         """Create the object and return it as stored; AlreadyExists if its name is taken.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -85,6 +86,12 @@ def build(names: Iterable[str]) -> dict[str, Path]:
 def kuberay_definitions() -> list[Path]:
     """KubeRay's own CustomResourceDefinitions, as they lie in its module."""
     return sorted((binary("kuberay-operator").parent / "crds").glob("*.yaml"))
+
+
+def kuberay_source() -> Path:
+    """The source of the KubeRay that is built, which has its constants; fetched where Go's module cache lacks it."""
+    answer = json.loads(_go(RECIPES["kuberay-operator"], "mod", "download", "-json", KUBERAY_MODULE))
+    return Path(answer["Dir"])
 
 
 def kubectl() -> Path:

@@ -261,7 +261,7 @@ async def ray_jobs_served(operator: Operator) -> None:
                 return
 
 
-async def test_where_the_definition_of_ray_jobs_is_too_old_for_tokens_nothing_is_started(
+async def test_where_the_definition_of_ray_jobs_lacks_fields_that_are_set_nothing_is_started(
     operator: Operator, control_plane: ControlPlane
 ) -> None:
     api, path = control_plane.api, f"{DEFINITIONS}/rayjobs.ray.io"
@@ -270,13 +270,15 @@ async def test_where_the_definition_of_ray_jobs_is_too_old_for_tokens_nothing_is
     for version in old["spec"]["versions"]:
         spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
         spec["rayClusterSpec"]["properties"].pop("authOptions", None)
+        for name in ("backoffLimit", "submitterConfig"):
+            spec.pop(name, None)
     api.request("PUT", path, old)
     try:
         await ray_jobs_served(operator)
         await operator.create(resource())
         await operator.run_until(lambda: operator.has_condition("bot", "Running", "False", "KubeRayUnsafe"), "refused")
         message = (await operator.condition("bot", "Running"))["message"]
-        assert "does not keep spec.rayClusterSpec.authOptions" in message
+        assert "does not keep spec.backoffLimit, spec.rayClusterSpec.authOptions, spec.submitterConfig: " in message
         assert "KubeRay 1.6" in message
         assert await operator.names(RAY_JOBS) == []
     finally:

@@ -113,12 +113,16 @@ def outcome(result: str, reason: str = "SomeReason", message: str = "its words")
         ({"reason": "SubmissionFailed", "message": "no head"}, None, "Failed", "SubmissionFailed", True),
         ({"reason": "what is this?"}, None, "Failed", "TrainerFailed", True),
         ({"job_status": "STOPPED", "deployment_status": "Complete"}, None, "Failed", "RayJobStopped", True),
-        ({"deployment_status": "ValidationFailed", "message": "name"}, None, "Failed", "RayJobInvalid", False),
+        ({"deployment_status": "ValidationFailed", "message": "name", "cluster": ""}, None, "Failed", "RayJobInvalid", False),
+        ({"deployment_status": "ValidationFailed", "message": "ttl"}, None, "Failed", "RayJobInvalid", True),
+        ({"deployment_status": "ValidationFailed", "message": "ttl"}, outcome("InputInvalid"), "Failed", "SomeReason", False),
+        ({"deployment_status": "ValidationFailed", "message": "ttl"}, outcome("Succeeded"), "Succeeded", "Succeeded", False),
     ],
     ids=[
         "success", "input at fault", "failed in own words", "diverged", "no weights within a budget", "an export of another model",
         "asked to stop", "exit 2", "exit 3", "exit 1", "killed", "killed under a shell", "failed after its last word",
         "KubeRay's reason", "a reason that is none", "stopped", "refused by KubeRay",
+        "refused once it ran", "refused after the input was", "refused after its success",
     ],
 )  # fmt: skip
 def test_an_ending_has_outcome_reason_and_whether_another_attempt_may_help(

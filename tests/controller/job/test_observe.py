@@ -1,5 +1,8 @@
 """What is asked of the server, because caches must not answer it."""
 
+import pytest
+
+from controller.job.pauses import UNWATCHED_POLL
 from controller.kinds import RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS
 from controller.runtime.transport import Response
@@ -42,6 +45,21 @@ async def test_a_ray_job_that_is_gone_without_a_last_word_was_deleted() -> None:
     await world.step()
     assert world.status["attempts"][0]["reason"] == "RayJobDeleted"
     assert world.status["attempts"][0]["lastStep"] == 20
+
+
+@pytest.mark.parametrize("how", ["leaving", "absent"])
+async def test_a_ray_job_that_went_with_its_definition_was_not_deleted_by_somebody(how: str) -> None:
+    """The API server deletes all RayJobs before it serves them no more, and the cache believes in their absence later still."""
+    world = World()
+    world.set_status(attempt())
+    getattr(world.api, how).add(str(RAY_JOBS))
+    assert await world.step() == UNWATCHED_POLL.total_seconds()
+    assert "outcome" not in world.status["attempts"][0]
+    assert world.condition("Running")["reason"] == "KubeRayMissing"
+
+    getattr(world.api, how).clear()
+    await world.step()
+    assert (world.status["attempts"][0]["outcome"], world.status["attempts"][0]["reason"]) == ("Interrupted", "KubeRayRemoved")
 
 
 async def test_a_cache_that_has_lost_the_ray_job_is_not_believed() -> None:

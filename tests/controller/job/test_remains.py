@@ -23,11 +23,22 @@ def situation(*attempts: Attempt, **fields: object) -> Situation:
         ((OVER,), (ray_job(1),), ["bot-1"]),
         ((OVER,), (ray_job(1, deleting=True),), []),
         ((OVER,), (ray_job(1, "FAILED", "Failed"),), []),
+        ((OVER,), (ray_job(1, "", "ValidationFailed"),), ["bot-1"]),
+        ((OVER,), (ray_job(1, "", "ValidationFailed", cluster=""),), []),
         ((OVER, RUNS), (ray_job(1), ray_job(2)), ["bot-1"]),
         ((OVER,), (ray_job(2),), []),
         ((), (ray_job(1),), []),
     ],
-    ids=["ended", "going", "final", "one runs", "later than the status knows", "the status knows none"],
+    ids=[
+        "ended",
+        "going",
+        "final",
+        "refused with its cluster",
+        "refused before it had one",
+        "one runs",
+        "later than the status knows",
+        "the status knows none",
+    ],
 )
 def test_ray_jobs_of_attempts_that_are_over_are_deleted(
     attempts: tuple[Attempt, ...], ray_jobs: tuple[RayJobFacts, ...], names: list[str]

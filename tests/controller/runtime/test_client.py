@@ -189,3 +189,29 @@ async def test_closing_closes_the_transport(api: FakeApi, client: Client) -> Non
     await client.close()
 
     assert api.closed
+
+
+@pytest.mark.parametrize(
+    ("response", "takes"),
+    [
+        (Response(200, b'{"resources": [{"name": "widgets", "verbs": ["get", "create"]}]}'), True),
+        (Response(200, b'{"resources": [{"name": "widgets", "verbs": ["get", "delete"]}]}'), False),
+        (Response(200, b'{"resources": [{"name": "widgets"}, {"name": "widgets/status", "verbs": ["create"]}, 7]}'), False),
+        (Response(200, b'{"resources": []}'), False),
+        (Response(404, b"404 page not found\n"), False),
+        (Response(403, b'{"kind": "Status", "message": "cannot get path"}'), True),
+    ],
+    ids=["served", "its definition is being deleted", "no verbs", "another kind of the group", "not served", "discovery is forbidden"],
+)
+async def test_whether_new_objects_of_a_kind_are_taken_is_told_by_discovery(response: Response, takes: bool) -> None:
+    api = FakeApi()
+    api.fail(response)
+    assert await Client(api, field_manager="t").takes_new(WIDGETS) is takes
+    assert api.requests[-1].path == "/apis/test.dev/v1"
+
+
+async def test_an_answer_that_is_no_list_of_kinds_says_nothing_about_them() -> None:
+    api = FakeApi()
+    api.fail(Response(200, b"{}"))
+    with pytest.raises(errors.ServerError):
+        await Client(api, field_manager="t").takes_new(WIDGETS)
