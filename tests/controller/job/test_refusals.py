@@ -73,10 +73,11 @@ class Counting:
         return dict(self.counted)
 
 
-async def test_the_report_that_is_taken_over_is_not_counted() -> None:
+async def test_reports_that_are_taken_over_are_not_counted() -> None:
     job = Counting()
-    job.report(2, record_text(attempt=2, cluster="bot-2-x7k2p", sequence=4))
-    assert await job.passes() == {}
+    for sequence in (4, 5):
+        job.report(2, record_text(attempt=2, cluster="bot-2-x7k2p", sequence=sequence))
+        assert await job.passes() == {}
     assert job.world.status["progress"]["step"] == 20
 
 
