@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tests.cluster.api import ApiServer, http_ok
 from tests.cluster.binaries import binary, kuberay_definitions
@@ -25,6 +28,12 @@ def apply_definitions(api: ApiServer) -> list[str]:
     for name in names:
         api.wait_for(f"{DEFINITIONS}/{name}", "Established")
     return names
+
+
+def rayjob_definition() -> dict[str, Any]:
+    """KubeRay's CustomResourceDefinition of RayJob, which the library's Python parser reads for half a minute."""
+    [path] = [path for path in kuberay_definitions() if path.name.endswith("_rayjobs.yaml")]
+    return dict(yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506 - both are safe
 
 
 def start_operator(processes: ProcessTable, kubeconfig: Path, port: int) -> None:

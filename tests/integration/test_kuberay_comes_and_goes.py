@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from finetune.api import crd
 from tests.builders import resource
@@ -17,7 +16,7 @@ from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane, start_control_plane
 from tests.cluster.fixtures import interrupted_by_sigterm
 from tests.cluster.instances import sweep
-from tests.cluster.kuberay import DEFINITIONS
+from tests.cluster.kuberay import DEFINITIONS, rayjob_definition
 from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, DEFINITION, JOBS, ROWS, Process, create, wait
 from tests.integration.wire import Wire
 from tests.repository import REPOSITORY
@@ -54,9 +53,7 @@ def account(bare: ControlPlane) -> Path:
 
 @pytest.fixture(scope="module")
 def definition() -> dict[str, Any]:
-    """KubeRay's definition of RayJob."""
-    [path] = [path for path in binaries.kuberay_definitions() if path.name.endswith("_rayjobs.yaml")]
-    return dict(yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506 - the fast safe one
+    return rayjob_definition()
 
 
 def serving(definition: dict[str, Any], *versions: str) -> dict[str, Any]:

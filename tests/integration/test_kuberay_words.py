@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from controller.job.facts import RayJobFacts
 from controller.job.failures import BY_DEPLOYMENT_STATUS, WHEN_COMPLETE, WHILE_RUNNING, ending_of
@@ -12,7 +12,8 @@ from controller.job.objects.rayjob import ray_job
 from controller.job.rayclusters import BY_CONDITION, BY_STATE, PODS_REFUSED, trouble_in
 from controller.projections import RAY_JOB_STATUS
 from finetune.api.status import AttemptOutcome
-from tests.cluster.binaries import kuberay_definitions, kuberay_source
+from tests.cluster.binaries import kuberay_source
+from tests.cluster.kuberay import rayjob_definition
 from tests.controller.job import builders
 
 pytestmark = pytest.mark.integration
@@ -55,7 +56,7 @@ def test_every_reason_of_a_ray_job_is_one_that_was_looked_at_and_ends_the_attemp
     assert constants["JobFailedReason"] == KNOWN_REASONS
     for reason in sorted(KNOWN_REASONS):
         status = "ValidationFailed" if reason == "ValidationFailed" else "Failed"
-        ending = ending_of(builders.ray_job(1, "", status, reason=reason, message="KubeRay's words"), None, ())
+        ending = ending_of(builders.ray_job(1, "", status, reason=reason, message="KubeRay's words", cluster=""), None, ())
         assert (ending.outcome, ending.retry) == (AttemptOutcome.FAILED, reason != "ValidationFailed")
         assert ending.reason == {"AppFailed": "TrainerFailed", "ValidationFailed": "RayJobInvalid"}.get(reason, reason)
         assert "KubeRay's words" in ending.message
@@ -70,15 +71,15 @@ def test_every_reason_why_pods_are_missing_is_told(source: Path) -> None:
         assert trouble_in({"conditions": [condition]}) == f"{PODS_REFUSED}: {reason}: why"
 
 
-def definition() -> dict[str, object]:
-    [path] = [path for path in kuberay_definitions() if path.name.endswith("_rayjobs.yaml")]
-    [version] = [each for each in yaml.safe_load(path.read_text())["spec"]["versions"] if each["name"] == "v1"]
+@pytest.fixture(scope="module")
+def definition() -> dict[str, Any]:
+    """The schema of a RayJob."""
+    [version] = [each for each in rayjob_definition()["spec"]["versions"] if each["name"] == "v1"]
     return dict(version["schema"]["openAPIV3Schema"]["properties"])
 
 
-def test_the_definition_has_every_member_of_the_status_that_is_read() -> None:
-    status = definition()["status"]
-    assert isinstance(status, dict)
+def test_the_definition_has_every_member_of_the_status_that_is_read(definition: dict[str, Any]) -> None:
+    status = definition["status"]
     assert {*RAY_JOB_STATUS, "rayClusterStatus"} <= set(status["properties"])
     assert {"state", "reason", "conditions"} <= set(status["properties"]["rayClusterStatus"]["properties"])
     assert not [name for name in ("jobStatus", "jobDeploymentStatus") if "enum" in status["properties"][name]]
@@ -99,10 +100,10 @@ def fields_missing(schema: object, item: object, path: str) -> list[str]:
     return found
 
 
-def test_the_definition_has_every_field_that_is_set() -> None:
+def test_the_definition_has_every_field_that_is_set(definition: dict[str, Any]) -> None:
     spec = ray_job(builders.job(), 1, builders.Settings(), {})["spec"]
-    assert fields_missing(definition()["spec"], spec, "spec") == []
-    assert fields_missing(definition()["spec"], {**spec, "authOption": {}}, "spec") == ["spec.authOption"]
+    assert fields_missing(definition["spec"], spec, "spec") == []
+    assert fields_missing(definition["spec"], {**spec, "authOption": {}}, "spec") == ["spec.authOption"]
 
 
 def test_a_ray_job_without_a_status_is_one_that_kuberay_has_not_taken_up() -> None:
