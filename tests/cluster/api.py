@@ -81,7 +81,7 @@ class ApiServer:
         except ApiError:
             return False
 
-    def wait_for(self, path: str, condition: str, seconds: float = 30.0) -> None:
+    def wait_for(self, path: str, condition: str, seconds: float = 90.0) -> None:
         """Wait until `.status.conditions` of the object at `path` holds `condition` with status True."""
         deadline = time.monotonic() + seconds
         while True:
