@@ -9,8 +9,9 @@ from typing import Any
 
 from controller.job.objects.form import Form, form_of
 from controller.job.objects.safety import fields_unsafe
-from controller.job.parsing import DISRUPTED
+from controller.job.parsing import DISRUPTED, is_suspended
 from controller.job.rayclusters import kept_of_cluster
+from controller.kinds import PRIORITY_LABEL, QUEUE_LABEL, RAY_JOBS
 from controller.runtime.resources import KubeObject
 from finetune.api.record import RECORD_KEY, RECORD_MAX_BYTES
 from finetune.api.spec import GROUP, KIND
@@ -19,6 +20,7 @@ METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "labels", "ownerReferences", "creationTimestamp", "deletionTimestamp",
 )  # fmt: skip
 LABEL_PREFIX = "finetune.dev/"
+QUEUE_LABELS = (QUEUE_LABEL, PRIORITY_LABEL)
 LABELS_MAX = 16
 OWNERS_MAX = 8
 """More than any object needs; whoever may patch an object could give it a mebibyte of them."""
@@ -26,6 +28,10 @@ RAY_JOB_STATUS = ("jobStatus", "jobDeploymentStatus", "reason", "message", "rayC
 POD_CONDITIONS = ("PodScheduled", DISRUPTED)
 LAST_WORDS_MAX = 2048
 """As much of a log as the kubelet puts into a pod's status; the pod itself may write twice as much there."""
+WORKLOAD_CONDITIONS = ("QuotaReserved", "Admitted", "Evicted")
+WORKLOAD_WORDS_MAX = 1024
+"""Of a message of Kueue's; one for many pod sets and flavors may be longer."""
+CHECKS_MAX = 8
 POD_CONTAINERS = ("initContainerStatuses", "containerStatuses")
 
 
@@ -38,10 +44,39 @@ def kept_of_ray_job(item: KubeObject) -> KubeObject:
     """Keep the state that KubeRay reports, which fields the spec lacks that safety depends on, and the attempt's form."""
     form = form_of(item)
     kept = {"form": form.to_wire()} if form != Form() else {}
+    kept |= {"suspended": True} if is_suspended(item) else {}
     status = item.get("status") or {}
     cluster = kept_of_cluster(status.get("rayClusterStatus"))
     words = {**_kept(status, RAY_JOB_STATUS), **({"rayClusterStatus": cluster} if cluster else {})}
     return {"metadata": _metadata(item), "status": words, "unsafe": fields_unsafe(item), **kept}
+
+
+def kept_of_workload(item: KubeObject) -> KubeObject:
+    """Keep what Kueue says of a RayJob; of the workloads of other kinds, of which a cluster may have many, that they exist."""
+    metadata = _kept(item["metadata"], ("name", "namespace", "uid", "resourceVersion"))
+    owners = [_kept(each, ("kind", "name", "uid")) for each in item["metadata"].get("ownerReferences") or [] if _is_ray_job(each)]
+    if not owners:
+        return {"metadata": metadata}
+    status = item.get("status") or {}
+    conditions = [_shortened(each) for each in status.get("conditions") or [] if each.get("type") in WORKLOAD_CONDITIONS]
+    checks = [_shortened(_kept(each, ("name", "state", "message"))) for each in (status.get("admissionChecks") or [])[:CHECKS_MAX]]
+    return {
+        "metadata": {**metadata, "ownerReferences": owners[:1]},
+        "spec": _kept(item.get("spec"), ("queueName", "active")),
+        "status": {
+            "conditions": conditions,
+            **({"admission": _kept(status["admission"], ("clusterQueue",))} if status.get("admission") else {}),
+            **({"admissionChecks": checks} if checks else {}),
+        },
+    }
+
+
+def _shortened(said: KubeObject) -> KubeObject:
+    return {**said, "message": str(said.get("message") or "")[:WORKLOAD_WORDS_MAX]}
+
+
+def _is_ray_job(reference: KubeObject) -> bool:
+    return reference.get("kind") == RAY_JOBS.kind and str(reference.get("apiVersion", "")).startswith(f"{RAY_JOBS.group}/")
 
 
 def kept_of_pod(item: KubeObject) -> KubeObject:
@@ -93,7 +128,7 @@ def _metadata(item: KubeObject) -> dict[str, Any]:
     metadata = _kept(item["metadata"], METADATA)
     if "labels" in metadata:
         ours = [(name, value) for name, value in metadata["labels"].items() if name.startswith(LABEL_PREFIX)]
-        metadata["labels"] = dict(ours[:LABELS_MAX])
+        metadata["labels"] = dict(ours[:LABELS_MAX]) | _kept(metadata["labels"], QUEUE_LABELS)
     if "ownerReferences" in metadata:
         jobs_first = sorted(metadata["ownerReferences"], key=lambda reference: not _is_job(reference))
         metadata["ownerReferences"] = [_kept_of_owner(reference) for reference in jobs_first[:OWNERS_MAX]]

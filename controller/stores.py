@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.kinds import JOB_LABEL, RAY_JOBS
+from controller.kinds import JOB_LABEL, QUEUE_LABEL, RAY_JOBS
 from controller.namedjobs import names_of_earlier
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
 from controller.runtime.store import Store
@@ -25,6 +25,12 @@ CLAIM_INDEX = "claim"
 
 QUOTA_INDEX = "quota"
 """Index of jobs that wait for a ResourceQuota: its value is their namespace."""
+
+QUEUED_INDEX = "queued"
+"""Index of jobs whose label names a queue: its values are their namespace and, for all namespaces, the empty text."""
+
+RAY_JOB_INDEX = "rayjob"
+"""Index of Kueue's workloads: its value is the key `namespace/name` of the RayJob that one was made for."""
 
 NAMESPACE_INDEX = "namespace"
 """Index of quotas by their namespace."""
@@ -70,6 +76,18 @@ def quota_words(job: KubeObject) -> list[str]:
     return [str(each.get("message", "")) for each in found if each.get("reason") == Reason.QUOTA_EXCEEDED]
 
 
+def with_queue(job: KubeObject) -> Iterable[str]:
+    """Return under what a job is found whose label names a queue."""
+    return (job["metadata"]["namespace"], "") if (job["metadata"].get("labels") or {}).get(QUEUE_LABEL) else ()
+
+
+def ray_job_of(workload: KubeObject) -> Iterable[str]:
+    """Return the key of the RayJob that Kueue has made a workload for."""
+    metadata = workload["metadata"]
+    owners = metadata.get("ownerReferences") or []
+    return [f"{metadata['namespace']}/{each['name']}" for each in owners if each.get("kind") == RAY_JOBS.kind and "name" in each]
+
+
 def namespace_of(item: KubeObject) -> Iterable[str]:
     """Return the namespace of an object."""
     return (item["metadata"]["namespace"],)
@@ -96,7 +114,9 @@ class Stores:
     """One store per kind. `ray_jobs.state` is `absent` where KubeRay is not installed."""
 
     jobs: Store = field(
-        default_factory=lambda: Store({CLAIM_INDEX: claims_of, QUOTA_INDEX: refused_by_quota, EARLIER_INDEX: earlier_jobs_of})
+        default_factory=lambda: Store(
+            {CLAIM_INDEX: claims_of, QUOTA_INDEX: refused_by_quota, EARLIER_INDEX: earlier_jobs_of, QUEUED_INDEX: with_queue}
+        )
     )
     ray_jobs: Store = field(default_factory=_children)
     pods: Store = field(default_factory=_children)
@@ -110,6 +130,9 @@ class Stores:
     """PersistentVolumeClaims, metadata only: they show that a claim exists."""
     quotas: Store = field(default_factory=lambda: Store({NAMESPACE_INDEX: namespace_of}))
     """ResourceQuotas: their changes may admit jobs that they have refused."""
+
+    workloads: Store = field(default_factory=lambda: Store({RAY_JOB_INDEX: ray_job_of}))
+    """Kueue's workloads: why a job in a queue waits. Its state is `absent` where Kueue is not installed."""
 
     def cache_of(self, resource: Resource) -> Store:
         """Return the store of one of the kinds that an attempt is made of."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from controller.job.objects.form import SHARED_ACCOUNT
 from controller.job.quotas import Refusal
-from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, WORKLOADS
 from controller.projections import (
     kept_of_claim,
     kept_of_config_map,
@@ -18,6 +18,7 @@ from controller.projections import (
     kept_of_quota,
     kept_of_ray_job,
     kept_of_support,
+    kept_of_workload,
 )
 from controller.runtime.client import PAGE_LIMIT, Client, Project
 from controller.runtime.metrics import Metrics
@@ -36,11 +37,21 @@ from controller.runtime.resources import (
 )
 from controller.runtime.rights import rights
 from controller.runtime.store import Change, Filled, Store, StoreState
-from controller.stores import CLAIM_INDEX, EARLIER_INDEX, QUOTA_INDEX, Stores, earlier_jobs_of, owner_of, quota_words
+from controller.stores import (
+    CLAIM_INDEX,
+    EARLIER_INDEX,
+    QUEUED_INDEX,
+    QUOTA_INDEX,
+    Stores,
+    earlier_jobs_of,
+    owner_of,
+    quota_words,
+    ray_job_of,
+)
 
 CONFIG_MAPS_PER_PAGE = 50
 """Each may have a mebibyte, and every attempt has one that the trainer fills."""
-JOBS_PER_PAGE, RAY_JOBS_PER_PAGE = 250, 100
+JOBS_PER_PAGE, RAY_JOBS_PER_PAGE, WORKLOADS_PER_PAGE = 250, 100, 100
 """Of tens of KiB each while they are decoded, most of it pod templates and managed fields."""
 
 WHY_SUPPORTS = "Watched without their contents: a job whose rights somebody deletes can report no more, so they are created again."
@@ -54,6 +65,7 @@ RIGHTS = (
     *rights(ROLE_BINDINGS, "list", "watch", why=WHY_SUPPORTS),
     *rights(PERSISTENT_VOLUME_CLAIMS, "list", "watch"),
     *rights(RESOURCE_QUOTAS, "list", "watch", why="A quota that has room again is a reason to retry the jobs that it refused."),
+    *rights(WORKLOADS, "list", "watch", why="Kueue's: they say what a job in a queue waits for, and why it was evicted."),
 )
 
 Enqueue = Callable[[str], None]
@@ -105,6 +117,13 @@ def keys_of_quota(stores: Stores, change: Change) -> Iterable[str]:
     return _keys(job for job in waiting if any(Refusal.read(words).concerns(change.old, change.new) for words in quota_words(job)))
 
 
+def keys_of_workload(stores: Stores, change: Change) -> Iterable[str]:
+    """Return the keys of the jobs whose RayJob a workload was made for. A RayJob that is not known yet brings its job's key itself."""
+    ray_jobs = {key for item in (change.old, change.new) if item is not None for key in ray_job_of(item)}
+    known = [item for item in map(stores.ray_jobs.get, sorted(ray_jobs)) if item is not None]
+    return {key for item in known for key in owner_of(item)}
+
+
 def _keys(jobs: Iterable[KubeObject]) -> list[str]:
     return [object_key(job) for job in jobs]
 
@@ -137,6 +156,17 @@ def build_reflectors(
         for key in keys_of_quota(stores, change):
             enqueue(key)
 
+    def on_workload(change: Change) -> None:
+        for key in keys_of_workload(stores, change):
+            enqueue(key)
+
+    def wake_queued(namespace: str | None) -> Callable[[StoreState], None]:
+        def on_state(state: StoreState) -> None:
+            for key in _keys(stores.jobs.by_index(QUEUED_INDEX, namespace or "")):
+                enqueue(key)
+
+        return on_state
+
     def wake(namespace: str | None) -> Callable[[StoreState], None]:
         def on_state(state: StoreState) -> None:
             for key in [key for key in stores.jobs.keys() if namespace is None or key.startswith(f"{namespace}/")]:  # noqa: SIM118 - no mapping
@@ -156,9 +186,12 @@ def build_reflectors(
         for filled, selected in parts or [(store, selection)]:
             # KubeRay was installed or removed, or the last that a namespace lacked may be listed.
             on_state = wake(selected.namespace) if resource is RAY_JOBS or selected.namespace else lambda state: None
+            if resource is WORKLOADS:  # Kueue was installed or removed
+                on_state = wake_queued(selected.namespace)
             yield Reflector(
                 client, resource, filled, metrics,
                 on_change=on_change, on_state=on_state, selection=selected, project=project, timings=timings, page_limit=page_limit,
+                optional=resource is WORKLOADS,
             )  # fmt: skip
 
     everything = Selection()
@@ -174,4 +207,5 @@ def build_reflectors(
         *reflect(ROLE_BINDINGS, stores.role_bindings, on_right, names_of_ours, kept_of_support),
         *reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(metadata_only=True), kept_of_claim),
         *reflect(RESOURCE_QUOTAS, stores.quotas, on_quota, everything, kept_of_quota),
+        *reflect(WORKLOADS, stores.workloads, on_workload, everything, kept_of_workload, WORKLOADS_PER_PAGE),
     ]

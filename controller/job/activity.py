@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from controller.job.facts import Job, RayJobFacts
 from controller.job.failures import RayJobState, ray_job_state
+from controller.job.queueing import hold_of, is_held
 from controller.job.situation import Situation
 from finetune.api.attempts import retry_wait, unfinished
 from finetune.api.conditions import Phase, Reason, get_condition, is_true, phase, set_condition
@@ -35,11 +36,12 @@ def active_time(status: FineTuneJobStatus, now: datetime) -> timedelta:
 def settled(before: FineTuneJobStatus, after: FineTuneJobStatus, job: Job, ray_job: RayJobFacts | None, now: datetime) -> FineTuneJobStatus:
     """Return the status after a pass with the time that has been run, if the job has stopped running, and since when it waits.
 
-    `ray_job` is that of the attempt that has not ended. An attempt that has ended stalls no more.
+    `ray_job` is that of the attempt that has not ended. An attempt that has ended neither stalls nor is in a queue.
     """
-    if is_true(after, ConditionType.STALLED) and unfinished(after) is None:
-        message = "the attempt has ended"
-        after = set_condition(after, ConditionType.STALLED, "False", Reason.FINISHED, message, generation=job.generation, now=now)
+    for kind in (ConditionType.STALLED, ConditionType.QUEUED):
+        if is_true(after, kind) and unfinished(after) is None:
+            message = "the attempt has ended"
+            after = set_condition(after, kind, "False", Reason.FINISHED, message, generation=job.generation, now=now)
     since, runs_on = running_since(before), running_since(after)
     active = before.active_seconds
     if since is not None and runs_on != since:
@@ -77,8 +79,10 @@ def still_waits(situation: Situation) -> bool:
     ray_job = situation.ray_job
     if ray_job is None:
         return True
-    state = ray_job_state(ray_job)
-    return state is not RayJobState.SUSPENDED and not (state is RayJobState.RUNNING and has_reported(situation))
+    if is_held(ray_job, situation.observed.workload):
+        hold = hold_of(situation)
+        return hold is not None and not hold.in_queue
+    return not (ray_job_state(ray_job) is RayJobState.RUNNING and has_reported(situation))
 
 
 def what_is_waited_for(status: FineTuneJobStatus) -> str:

@@ -6,6 +6,7 @@ controller.job.parsing reads them from objects, controller.job.observe gathers t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from controller.job.names import ROLE_SUBMITTER
 from controller.job.objects.form import Form
@@ -32,6 +33,10 @@ class Job:
     run_policy: RunPolicy
     """Parsed on its own, so that a running job can be stopped even if the rest of its spec is of another version."""
     status: FineTuneJobStatus
+    queue: str = ""
+    """The LocalQueue that its label names."""
+    priority_class: str = ""
+    """The WorkloadPriorityClass that its label names."""
 
     @property
     def valid_spec(self) -> FineTuneJobSpec:
@@ -53,7 +58,10 @@ class Job:
 
 @dataclass(frozen=True)
 class RayJobFacts:
-    """A RayJob of the job, as KubeRay reports it. `unsafe` lists the fields that safety depends on and that it lacks."""
+    """A RayJob of the job, as KubeRay reports it. `unsafe` lists the fields that safety depends on and that it lacks.
+
+    `queue` is the LocalQueue that its label names, and `suspended` what its spec says: nobody has admitted it, or it was evicted.
+    """
 
     name: str
     uid: str
@@ -69,6 +77,33 @@ class RayJobFacts:
     """What KubeRay says keeps the Ray cluster from running."""
     unsafe: tuple[str, ...] = ()
     form: Form = field(default_factory=Form)
+    queue: str = ""
+    suspended: bool = False
+
+
+class Kueue(StrEnum):
+    """What is known of Kueue."""
+
+    WATCHED = "Watched"
+    ABSENT = "Absent"
+    """The cluster does not serve its workloads."""
+    UNKNOWN = "Unknown"
+    """Its workloads are not listed yet, or may not be."""
+
+
+@dataclass(frozen=True)
+class WorkloadFacts:
+    """What Kueue says of a RayJob: whether it is admitted, and if not, in which word and words it says why."""
+
+    name: str
+    queue: str
+    cluster_queue: str = ""
+    """That has reserved the quota."""
+    admitted: bool = False
+    evicted: bool = False
+    """It was admitted before."""
+    reason: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,8 +173,9 @@ class Observed:
 
     Before an attempt is created, RayJobs, pods, `clusters` (the attempts that have a RayCluster) and `access_modes` (of the
     claims in use, by name) come from the API server, not from a cache.
-    `unwatched`: the attempt's RayJob has lost its label, so no watch reports it. `refused` lists what the job asks for and the
-    administrator does not allow. `held` are progress ConfigMaps, by name and UID, that would outlive the job in their present state.
+    `unwatched`: the attempt's RayJob has lost its label, so no watch reports it. `workload` is what Kueue has made for that RayJob.
+    `refused` lists what the job asks for and the administrator does not allow. `held` are progress ConfigMaps, by name and UID, that
+    would outlive the job in their present state.
     `needed_by` names the jobs that start from this one, which has succeeded, and have not written down yet that they found it.
     """
 
@@ -155,6 +191,8 @@ class Observed:
     kuberay_leaving: bool = False
     """The definition of RayJob is being deleted, and all RayJobs with it."""
     unwatched: bool = False
+    kueue: Kueue = Kueue.UNKNOWN
+    workload: WorkloadFacts | None = None
     supports: Supports = Supports()
     held: tuple[tuple[str, str], ...] = ()
     needed_by: tuple[str, ...] = ()

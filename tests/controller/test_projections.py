@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from controller.job.objects.configmap import config_map, progress_config_map
 from controller.job.objects.rayjob import ray_job
 from controller.job.objects.rbac import role
 from controller.job.parsing import belongs_to, has_label_of, job_from, pod_from, ray_job_from
+from controller.kinds import QUEUE_LABEL
 from controller.projections import (
     LAST_WORDS_MAX,
     kept_of_claim,
@@ -30,6 +32,8 @@ from tests.controller.job.builders import UID, Settings, job, record_text
 
 SERVER_SIDE = {"uid": "u", "resourceVersion": "7", "generation": 2, "creationTimestamp": "2026-03-01T12:00:00Z", "managedFields": [{}]}
 JOB = {**resource(), "metadata": {"name": "bot", "namespace": "team", "annotations": {"last-applied": "{}"}, **SERVER_SIDE, "uid": UID}}
+QUEUED = {"queue": "team-a", "priority_class": "high"}
+MANY_LABELS = {f"finetune.dev/label-{number}": "x" for number in range(40)}
 LABELS = {**labels("bot", UID, 2, "head"), "app.kubernetes.io/name": "kuberay"}
 
 
@@ -71,6 +75,8 @@ def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
             ray_job_of_bot,
         ),
         (stored(ray_job(job(), 2, Settings(), {})), kept_of_ray_job, ray_job_of_bot),
+        (stored(ray_job(replace(job(), **QUEUED), 2, Settings(), {})), kept_of_ray_job, ray_job_of_bot),
+        ({**JOB, "metadata": {**JOB["metadata"], "labels": {**MANY_LABELS, QUEUE_LABEL: "team-a"}}}, kept_of_job, job_from),
         (without_token(stored(ray_job(job(), 2, Settings(), {}))), kept_of_ray_job, ray_job_of_bot),
         (JOB, kept_of_job, job_from),
         ({**JOB, "status": {"attempts": [{"number": 1, "rayJobName": "bot-1"}]}}, kept_of_job, job_from),
@@ -83,6 +89,8 @@ def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
     ids=[
         "RayJob",
         "fresh RayJob",
+        "queued RayJob",
+        "queued job",
         "unsafe RayJob",
         "job",
         "job with status",

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, QUEUE_LABEL, RAY_JOBS, WORKLOADS
 from controller.runtime.client import Client
 from controller.runtime.metrics import Metrics
 from controller.runtime.resources import (
@@ -121,6 +121,41 @@ async def test_the_coming_and_going_of_a_claim_concerns_the_jobs_that_name_it() 
         api.remove(PERSISTENT_VOLUME_CLAIMS, "team-a", "models")
 
     assert await keys_after(api, change) == ["team-a/bot", "team-a/bot"]
+
+
+def workload(of: str, kind: str = "RayJob", **status: object) -> KubeObject:
+    owner = {"apiVersion": "ray.io/v1" if kind == "RayJob" else "batch/v1", "kind": kind, "name": of, "uid": "u"}
+    return {"metadata": {"name": f"{kind.lower()}-{of}", "namespace": "team-a", "ownerReferences": [owner]}, "status": status}
+
+
+async def test_what_kueue_says_of_a_ray_job_concerns_its_job_and_what_it_says_of_others_nobody() -> None:
+    api = FakeApi()
+    api.put(RAY_JOBS, item("bot-1", job="bot"))
+
+    assert await keys_after(api, lambda: api.put(WORKLOADS, workload("bot-1"))) == ["team-a/bot"]
+    assert await keys_after(api, lambda: api.remove(WORKLOADS, "team-a", "rayjob-bot-1")) == ["team-a/bot"]
+    assert await keys_after(api, lambda: api.put(WORKLOADS, workload("bot-1", "Job"))) == []
+    assert await keys_after(api, lambda: api.put(WORKLOADS, workload("of-somebody-1"))) == []
+
+
+async def test_kueue_that_is_installed_or_removed_concerns_jobs_with_a_queue() -> None:
+    api = FakeApi()
+    api.absent.add(str(WORKLOADS))
+    api.put(FINE_TUNE_JOBS, item("plain"))
+    queued = item("queued")
+    queued["metadata"]["labels"] = {QUEUE_LABEL: "team-a"}
+    api.put(FINE_TUNE_JOBS, queued)
+    watching = Watching(api)
+    [reflector] = [each for each in watching.reflectors if each.resource is WORKLOADS]
+    with watching.running():
+        await watching.settle()
+        assert watching.stores.workloads.state is StoreState.ABSENT
+        watching.keys.clear()
+        api.absent.clear()
+        reflector.reconnect()
+        await watching.settle()
+        assert watching.stores.workloads.state is StoreState.SYNCED
+    assert watching.keys == ["team-a/queued"]
 
 
 async def test_an_earlier_job_that_comes_changes_its_state_or_goes_concerns_the_jobs_that_start_from_it() -> None:

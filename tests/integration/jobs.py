@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from controller.job.reconciler import Reconciler
-from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, WORKLOADS
 from controller.runtime.client import Client
 from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Conflict, NotFound, ResourceAbsent, TooManyRequests
@@ -86,6 +86,7 @@ class Operator:
             (stores.service_accounts, SERVICE_ACCOUNTS, JOB_LABEL),
             (stores.roles, ROLES, JOB_LABEL),
             (stores.role_bindings, ROLE_BINDINGS, JOB_LABEL),
+            (stores.workloads, WORKLOADS, None),
         ):
             await self._fill(store, resource, selector)
         if not kuberay:

@@ -32,6 +32,10 @@
 - apiGroups: [finetune.dev]
   resources: [finetunejobs/status]
   verbs: [patch]
+# Kueue's: they say what a job in a queue waits for, and why it was evicted.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list, watch]
 # Listed before an attempt starts: the cluster of an earlier attempt may still write to the output.
 - apiGroups: [ray.io]
   resources: [rayclusters]

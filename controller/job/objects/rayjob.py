@@ -15,7 +15,7 @@ from controller.job.objects.placement import AccessModes, needs_one_node
 from controller.job.objects.pods import head_template, job_resources, submitter_template, worker_template
 from controller.job.quantities import memory_bytes
 from controller.job.trainconfig import ray_cpus
-from controller.kinds import RAY_JOBS
+from controller.kinds import PRIORITY_LABEL, QUEUE_LABEL, RAY_JOBS
 from finetune.api.attempts import attempt_name
 from finetune.api.spec import Resources
 
@@ -58,10 +58,18 @@ def ray_job(job: Job, attempt: int, settings: TrainerSettings, access_modes: Acc
             ],
         },
     }
+    if job.queue:
+        spec["suspend"] = True  # whoever admits it takes this back; it is never written again
     item = child(RAY_JOBS, attempt_name(job.name, attempt), job, attempt, spec=spec)
+    item["metadata"]["labels"] |= _queue_labels(job)
     # KubeRay copies it to the RayCluster: a head that died must not be replaced by one without the run's state.
     item["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
     return item
+
+
+def _queue_labels(job: Job) -> dict[str, str]:
+    named = {QUEUE_LABEL: job.queue, PRIORITY_LABEL: job.priority_class}
+    return {label: name for label, name in named.items() if name} if job.queue else {}
 
 
 def _compute(resources: Resources) -> dict[str, str]:

@@ -26,8 +26,10 @@ def reported(situation: Situation) -> Situation:
         return situation
     ray_job = situation.observed.ray_job_of(attempt)
     try:
-        record = folding.parse(text)
-        folding.check_origin(record, attempt.number, _cluster(situation, attempt))
+        record, cluster = folding.parse(text), _cluster(situation, attempt)
+        if cluster is not None and record.cluster != cluster and not folding.is_news(situation.status, record):
+            return situation  # the last one of a cluster that a queue has taken down, which was taken over while it ran
+        folding.check_origin(record, attempt.number, cluster)
         folding.check_order(situation.status, record)
     except folding.RecordError as error:
         return situation.refuse(Refused(error.refusal, f"attempt {attempt.number}", str(error), hash(text)))

@@ -10,6 +10,7 @@ from controller.job.facts import CONFIG_ERROR, PodFacts, RayJobFacts
 from controller.job.failures import RayJobState, ray_job_state
 from controller.job.names import DASHBOARD_PORT, head_service, token_secret
 from controller.job.pauses import UNWATCHED_POLL
+from controller.job.queueing import hold_of, is_held
 from controller.job.remains import leftovers
 from controller.job.situation import Plan, Situation
 from controller.job.trouble import kuberay_patience_ends, patience_ends, trouble_of, why_not_running
@@ -24,7 +25,7 @@ def running(situation: Situation) -> Situation | Plan:
     if attempt is None or ray_job is None:
         return situation
     situation = situation.with_attempt(start_time=ray_job.created)
-    if ray_job.cluster:
+    if ray_job.cluster and not is_held(ray_job, situation.observed.workload):
         service, secret = head_service(ray_job.cluster), token_secret(ray_job.cluster)
         situation = situation.with_status(dashboard=Dashboard(service=service, port=DASHBOARD_PORT, token_secret=secret))
     pods = situation.observed.pods_of(attempt)
@@ -56,9 +57,17 @@ def _say_whether_pods_can_start(situation: Situation, pods: list[PodFacts]) -> S
 
 
 def _say_whether_it_runs(situation: Situation, attempt: Attempt, ray_job: RayJobFacts, pods: list[PodFacts]) -> Situation:
+    hold = hold_of(situation)
+    if hold is not None:
+        reason = Reason.QUEUED if hold.in_queue else hold.reason
+        return situation.condition(ConditionType.RUNNING, "False", reason, hold.message)
     if ray_job_state(ray_job) is RayJobState.RUNNING:
         message = f"attempt {attempt.number} runs in the Ray cluster {ray_job.cluster}"
         return situation.condition(ConditionType.RUNNING, "True", Reason.RUNNING, message)
+    suspended = ray_job_state(ray_job) is RayJobState.SUSPENDED
+    if suspended and not is_held(ray_job, situation.observed.workload):
+        message = f"attempt {attempt.number}: Kueue has admitted it, KubeRay is about to start the Ray cluster"
+        return situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, message)
     message = why_not_running(attempt, ray_job, pods, _waits_since(situation, ray_job), situation.now)
-    reason = Reason.QUEUED if ray_job_state(ray_job) is RayJobState.SUSPENDED else Reason.STARTING
+    reason = Reason.QUEUED if suspended else Reason.STARTING
     return situation.condition(ConditionType.RUNNING, "False", reason, message)

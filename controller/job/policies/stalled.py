@@ -25,7 +25,7 @@ def stalled(situation: Situation) -> Situation | Plan:
     """
     attempt, ray_job, seconds = situation.attempt, situation.ray_job, situation.job.run_policy.stall_timeout_seconds
     last = situation.status.progress.last_report_time if situation.status.progress else None
-    runs = ray_job is not None and ray_job_state(ray_job) is RayJobState.RUNNING and not ray_job.deleting
+    runs = ray_job is not None and ray_job_state(ray_job) is RayJobState.RUNNING and not ray_job.deleting and not ray_job.suspended
     if attempt is None or seconds is None or last is None or not runs or not has_reported(situation):
         return _reports_again(situation, "nothing is expected to be reported")
     ends = last + timedelta(seconds=seconds)

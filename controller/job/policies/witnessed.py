@@ -5,6 +5,7 @@ Pure. Test: tests/controller/job/policies/test_witnessed.py.
 """
 
 from controller.job.names import ROLE_HEAD
+from controller.job.queueing import is_held
 from controller.job.situation import Situation
 from finetune.api.status import FailedPod
 
@@ -12,8 +13,8 @@ from finetune.api.status import FailedPod
 def witnessed(situation: Situation) -> Situation:
     """Note the node of the head, and the first pod that has failed."""
     attempt = situation.attempt
-    if attempt is None:
-        return situation
+    if attempt is None or (situation.ray_job is not None and is_held(situation.ray_job, situation.observed.workload)):
+        return situation  # what a queue takes down has not failed, and the attempt goes on elsewhere
     pods = [pod for pod in situation.observed.pods_of(attempt) if pod.trains]
     node = next((pod.node for pod in pods if pod.role == ROLE_HEAD and pod.node), None)
     if node is not None and attempt.node is None:

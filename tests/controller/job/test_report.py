@@ -53,6 +53,21 @@ def test_a_condition_whose_value_or_reason_changed_is_news() -> None:
         assert [c.reason for c in transitions(before, condition(before, ConditionType.RUNNING, value, reason))] == [reason]
 
 
+def test_what_a_queue_does_is_told_once() -> None:
+    before = condition(FineTuneJobStatus(), ConditionType.RUNNING, "False", "Starting")
+    waits = condition(condition(before, ConditionType.QUEUED, "True", "Pending"), ConditionType.RUNNING, "False", "Queued")
+    assert [(c.type, c.reason, event_type(c)) for c in transitions(before, waits)] == [("Queued", "Pending", "Normal")]
+    evicted = condition(waits, ConditionType.QUEUED, "True", "Preempted")
+    assert [(c.type, c.reason) for c in transitions(waits, evicted)] == [("Queued", "Preempted")]
+    missing = condition(condition(before, ConditionType.QUEUED, "False", "KueueMissing"), ConditionType.RUNNING, "False", "KueueMissing")
+    assert [(c.type, event_type(c)) for c in transitions(before, missing)] == [("Queued", "Warning")]
+
+
+def test_that_a_ray_job_was_suspended_without_a_queue_is_told() -> None:
+    before = condition(FineTuneJobStatus(), ConditionType.RUNNING, "False", "Starting")
+    assert [c.type for c in transitions(before, condition(before, ConditionType.RUNNING, "False", "Queued"))] == ["Running"]
+
+
 def test_that_a_job_which_failed_did_not_succeed_is_no_news() -> None:
     after = condition(FineTuneJobStatus(), ConditionType.FAILED, "True", "Why")
     after = condition(after, ConditionType.SUCCEEDED, "False", "Why")

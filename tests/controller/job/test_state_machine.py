@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from controller.job.facts import Observed, PodFacts, RayJobFacts
+from controller.job.facts import Kueue, Observed, PodFacts, RayJobFacts, WorkloadFacts
 from controller.job.failures import ray_job_state
 from controller.job.history import rebuilt
 from controller.job.plan import plan
@@ -42,6 +42,8 @@ PERMITTED = {
     ("Suspended", "Succeeded"), ("Failed", "Succeeded"), ("Interrupted", "Succeeded"),
 }  # fmt: skip
 """How the outcome of an attempt may change: once, and to a success if its RayJob succeeded after all."""
+ENDS_IN_A_QUEUE = {"DeadlineExceeded", "PendingDeadlineExceeded", "WasInputInvalid"}
+"""What an attempt may fail of while a queue holds it: its user's own limits, and what its driver found before."""
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -58,9 +60,14 @@ class Lifecycle(RuleBasedStateMachine):
         self.record: str | None = None
         self.sequence = self.clusters = 0
         self.gone = False
+        self.queue, self.evicted = "", dict[int, str]()
+        """The job's queue, and by attempt the last Ray cluster that was evicted."""
 
-    @initialize(limits=st.fixed_dictionaries({field: st.sampled_from(values) for field, values in LIMITS.items()}))
-    def a_job_is_created(self, limits: dict[str, int | None]) -> None:
+    @initialize(
+        limits=st.fixed_dictionaries({field: st.sampled_from(values) for field, values in LIMITS.items()}), queue=st.sampled_from(["", "a"])
+    )
+    def a_job_is_created(self, limits: dict[str, int | None], queue: str) -> None:
+        self.queue = queue
         self.policy = self.policy.changed(**limits)
         self.most_attempts = self.policy.max_attempts
 
@@ -70,7 +77,15 @@ class Lifecycle(RuleBasedStateMachine):
         present = tuple(self.ray_jobs.values())
         seen = replace(job(status=self.status), run_policy=self.policy)
         seen = replace(seen, status=rebuilt(seen, present, []))
-        return Observed(job=seen, ray_jobs=present, pods=tuple(self.pods.values()), record=self.record)
+        workload = self.workload(self.ray_jobs.get(seen.status.attempts[-1].number)) if seen.status.attempts else None
+        facts = {"record": self.record, "kueue": Kueue.WATCHED, "workload": workload}
+        return Observed(job=seen, ray_jobs=present, pods=tuple(self.pods.values()), **facts)  # type: ignore[arg-type]
+
+    def workload(self, ray_job: RayJobFacts | None) -> WorkloadFacts | None:
+        if ray_job is None or not ray_job.queue:
+            return None
+        evicted = ray_job.suspended and ray_job.attempt in self.evicted
+        return WorkloadFacts("w", "a", admitted=not ray_job.suspended, evicted=evicted, reason="Preempted" if evicted else "Pending")
 
     def a_pass(self, survives: int = 100) -> Plan:
         """Decide, and carry out `survives` writes before the process dies."""
@@ -106,7 +121,13 @@ class Lifecycle(RuleBasedStateMachine):
                 assert is_true(after, kind) or (kind is ConditionType.FAILED and succeeded)
                 assert set(new) == set(old), "no attempt follows an end"
                 assert not decision.creates
+        for each in self.ray_jobs.values():
+            held = each.suspended and each.queue and not each.deleting and not ray_job_state(each).final
+            if held and each.attempt in old and old[each.attempt].outcome is None and new[each.attempt].outcome == "Failed":
+                assert new[each.attempt].reason in ENDS_IN_A_QUEUE, "an eviction is no failure"
         past, now = Cursor.parse(before.report_cursor), Cursor.parse(after.report_cursor)
+        if now is not None and now != past and now.attempt in self.ray_jobs:
+            assert now.cluster == self.ray_jobs[now.attempt].cluster, "a report of a cluster that was evicted"
         if past is not None:
             assert now is not None
             assert (now.attempt, now.sequence) >= (past.attempt, past.sequence)
@@ -124,7 +145,15 @@ class Lifecycle(RuleBasedStateMachine):
         assert not [each for each in self.pods.values() if each.trains], "two writers"
         self.clusters += 1
         name = f"bot-{number}"
-        self.ray_jobs[number] = RayJobFacts(name, f"uid-{self.clusters}", number, self.now, cluster=f"{name}-{self.clusters}")
+        self.ray_jobs[number] = RayJobFacts(name, f"uid-{self.clusters}", number, self.now, queue=self.queue, suspended=bool(self.queue))
+        self.evicted.pop(number, None)
+        if not self.queue:
+            self.start(number)
+
+    def start(self, number: int) -> None:
+        self.clusters += 1
+        name = f"bot-{number}"
+        self.ray_jobs[number] = replace(self.ray_jobs[number], suspended=False, cluster=f"{name}-{self.clusters}")
         self.pods[name] = PodFacts(f"{name}-head", number, "head")
 
     def delete(self, number: int) -> None:
@@ -184,6 +213,44 @@ class Lifecycle(RuleBasedStateMachine):
         if not ray_job_state(present).final:
             self.ray_jobs[number] = replace(present, job_status=job_status, deployment_status=deployment_status, message=message)
 
+    # What Kueue does.
+
+    @precondition(lambda self: self.held())
+    @rule()
+    def kueue_admits(self) -> None:
+        number = self.held()[-1]
+        self.start(number)
+        self.say(number, "", "Initializing")
+
+    def held(self) -> list[int]:
+        there = sorted(self.ray_jobs.items())
+        return [number for number, each in there if each.suspended and not each.deleting and not ray_job_state(each).final]
+
+    @precondition(lambda self: self.queue)
+    @rule(words=st.sampled_from([("RUNNING", "Running"), ("RUNNING", "Suspending"), ("", "Suspended")]))
+    def kueue_evicts(self, words: tuple[str, str]) -> None:
+        """Take the newest attempt's cluster down; its driver is asked to stop, and says so."""
+        running = [n for n, each in self.ray_jobs.items() if not each.suspended and not each.deleting and not ray_job_state(each).final]
+        if not running:
+            return
+        number = max(running)
+        present = self.ray_jobs[number]
+        self.report(number, "Interrupted")
+        self.evicted[number] = present.cluster
+        gone = words[1] == "Suspended"
+        self.ray_jobs[number] = replace(present, suspended=True, cluster="" if gone else present.cluster)
+        self.say(number, *words)
+        if gone:
+            self.pods.pop(f"bot-{number}", None)
+
+    @precondition(lambda self: self.evicted)
+    @rule(data=st.data(), outcome=st.sampled_from([None, *OUTCOMES]))
+    def an_evicted_cluster_reports_late(self, data: st.DataObject, outcome: str | None) -> None:
+        number = data.draw(st.sampled_from(sorted(self.evicted)))
+        present = self.ray_jobs.get(number)
+        if present is not None and present.cluster != self.evicted[number]:
+            self.report(number, outcome, self.evicted[number])
+
     @precondition(lambda self: any(each.deleting for each in self.ray_jobs.values()))
     @rule()
     def what_is_deleted_goes(self) -> None:
@@ -211,9 +278,12 @@ class Lifecycle(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.ray_jobs)))
         self.report(number, outcome)
 
-    def report(self, number: int, outcome: str | None) -> None:
+    def report(self, number: int, outcome: str | None, cluster: str = "") -> None:
+        cluster = cluster or self.ray_jobs[number].cluster
+        if not cluster:
+            return
         self.sequence += 1
-        fields: dict[str, Any] = {"attempt": number, "cluster": self.ray_jobs[number].cluster, "sequence": self.sequence}
+        fields: dict[str, Any] = {"attempt": number, "cluster": cluster, "sequence": self.sequence}
         if outcome is not None:
             fields["outcome"] = {"result": outcome, "reason": f"Was{outcome}", "message": "words"}
         self.record = record_text(**fields)
@@ -227,6 +297,8 @@ class Lifecycle(RuleBasedStateMachine):
             if self.gone or not self.ray_jobs:
                 continue
             newest = max(self.ray_jobs)
+            if newest in self.held():
+                self.start(newest)
             self.say(newest, "RUNNING", "Running")
             self.report(newest, None)
         if not self.gone:
@@ -257,6 +329,8 @@ class Lifecycle(RuleBasedStateMachine):
             decision = self.a_pass()
             attempt = attempts.unfinished(self.status)
             if attempt is not None and attempt.number in self.ray_jobs and not self.ray_jobs[attempt.number].deleting:
+                if attempt.number in self.held():
+                    self.start(attempt.number)
                 self.say(attempt.number, "RUNNING", "Running")
                 self.report(attempt.number, "Succeeded")
                 self.say(attempt.number, "SUCCEEDED", "Complete")

@@ -6,7 +6,7 @@ from typing import Any
 from controller.job import names
 from controller.job.objects.rayjob import ray_job
 from controller.job.reconciler import Reconciler
-from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_CLUSTERS, RAY_JOBS
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_CLUSTERS, RAY_JOBS, WORKLOADS
 from controller.rights import RIGHTS
 from controller.runtime.client import Client
 from controller.runtime.resources import (
@@ -70,7 +70,7 @@ class World:
     def catch_up(self) -> None:
         """Let the caches see what is on the server."""
         for store, kind in self.kinds():
-            all_of_them = kind in (FINE_TUNE_JOBS, PERSISTENT_VOLUME_CLAIMS, RESOURCE_QUOTAS)
+            all_of_them = kind in (FINE_TUNE_JOBS, PERSISTENT_VOLUME_CLAIMS, RESOURCE_QUOTAS, WORKLOADS)
             objects = self.api.objects(kind)
             store.replace(item for item in objects if all_of_them or JOB_LABEL in (item["metadata"].get("labels") or {}))
             store.state = StoreState.SYNCED
@@ -81,6 +81,7 @@ class World:
             (stores.jobs, FINE_TUNE_JOBS), (stores.ray_jobs, RAY_JOBS), (stores.pods, PODS), (stores.progress, CONFIG_MAPS),
             (stores.claims, PERSISTENT_VOLUME_CLAIMS), (stores.quotas, RESOURCE_QUOTAS),
             (stores.service_accounts, SERVICE_ACCOUNTS), (stores.roles, ROLES), (stores.role_bindings, ROLE_BINDINGS),
+            (stores.workloads, WORKLOADS),
         ]  # fmt: skip
 
     async def step(self) -> float | None:

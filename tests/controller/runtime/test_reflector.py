@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -310,6 +311,23 @@ def test_a_kind_that_is_not_installed_is_absent_and_found_when_it_comes() -> Non
         return watched
 
     assert run_in_virtual_time(main()).states == [StoreState.ABSENT, StoreState.SYNCED]
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_that_a_kind_is_not_installed_is_told_once_and_is_no_warning_where_it_need_not_be(
+    optional: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        api = FakeApi()
+        api.absent.add(str(WIDGETS))
+        watched = Watched(api, optional=optional)
+        async with running(watched):
+            await asyncio.sleep(3600)
+
+    caplog.set_level(logging.INFO)
+    run_in_virtual_time(main())
+    told = [each.levelname for each in caplog.records if getattr(each, "resource", "") == str(WIDGETS)]
+    assert told == (["INFO"] if optional else ["WARNING", "WARNING"])
 
 
 def test_a_kind_that_is_uninstalled_takes_its_objects_along() -> None:

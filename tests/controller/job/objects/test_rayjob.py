@@ -1,12 +1,15 @@
 """The RayJob of an attempt."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controller.job.objects.rayjob import ray_job
+from controller.job.objects.safety import fields_unsafe
+from controller.kinds import PRIORITY_LABEL, QUEUE_LABEL
 from tests.controller.job.builders import Settings, job
 
 
@@ -82,3 +85,17 @@ def test_state_tracking_is_switched_on_by_the_name_that_ray_reads(ray_package: P
     assert name is not None
     environment = spec_of()["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
     assert {"name": name[1], "value": "1"} in environment
+
+
+def test_with_a_queue_it_is_created_suspended_for_that_queue_and_priority() -> None:
+    item = ray_job(replace(job(), queue="team-a", priority_class="high"), 1, Settings(), {})
+    plain = ray_job(job(), 1, Settings(), {})
+    assert item["spec"] == {**plain["spec"], "suspend": True}
+    assert item["metadata"]["labels"] == {**plain["metadata"]["labels"], QUEUE_LABEL: "team-a", PRIORITY_LABEL: "high"}
+    assert fields_unsafe(item) == []
+
+
+def test_without_a_queue_nobody_has_to_admit_it() -> None:
+    item = ray_job(replace(job(), priority_class="high"), 1, Settings(), {})
+    assert "suspend" not in item["spec"]
+    assert not [label for label in item["metadata"]["labels"] if "kueue" in label]

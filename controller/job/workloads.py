@@ -1,0 +1,63 @@
+"""What Kueue's Workload of a RayJob says: whether it is admitted, and if not, why.
+
+Pure. Test: tests/controller/job/test_workloads.py.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from controller.job.facts import WorkloadFacts
+from controller.job.parsing import is_owned_by
+from controller.runtime.resources import KubeObject
+
+QUEUED = "Queued"
+DEACTIVATED = "Deactivated"
+ADMISSION_CHECKS = "AdmissionChecks"
+REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
+READY = "Ready"
+"""The state of an admission check that holds nothing up."""
+
+
+def workload_of(ray_job_uid: str, items: Iterable[KubeObject]) -> WorkloadFacts | None:
+    """Return what Kueue says of the RayJob with this UID; None if it has made no Workload for it."""
+    return next((workload_from(item) for item in items if is_owned_by(item, ray_job_uid)), None)
+
+
+def workload_from(item: KubeObject) -> WorkloadFacts:
+    """Read a Workload. What it waits for now comes after what it was evicted for: both are needed to act."""
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    said = {each.get("type"): each for each in status.get("conditions") or []}
+    admitted, evicted, reserved = _true(said, "Admitted"), _true(said, "Evicted"), _true(said, "QuotaReserved")
+    reason, words = QUEUED, list[str]()
+    if reserved:
+        reason, words = ADMISSION_CHECKS, [_checks(status)]
+    elif "QuotaReserved" in said:
+        reason, words = said["QuotaReserved"].get("reason") or QUEUED, [said["QuotaReserved"].get("message") or ""]
+    if spec.get("active") is False:
+        reason = DEACTIVATED
+        words.insert(0, "the Workload is deactivated; set its spec.active to true to queue it again")
+    if evicted:
+        reason = said["Evicted"].get("reason") or reason
+        words.insert(0, said["Evicted"].get("message") or "")
+    message = "; ".join(dict.fromkeys(each.strip() for each in map(str, words) if each.strip()))
+    return WorkloadFacts(
+        name=item["metadata"]["name"],
+        queue=str(spec.get("queueName") or ""),
+        cluster_queue=str((status.get("admission") or {}).get("clusterQueue") or ""),
+        admitted=admitted and not evicted,
+        evicted=evicted,
+        reason=str(reason) if REASON.fullmatch(str(reason)) else QUEUED,
+        message=message,
+    )
+
+
+def _true(said: Mapping[Any, Mapping[str, Any]], kind: str) -> bool:
+    return kind in said and said[kind].get("status") == "True"
+
+
+def _checks(status: Mapping[str, Any]) -> str:
+    queue = (status.get("admission") or {}).get("clusterQueue") or "the ClusterQueue"
+    waits = [f"{each.get('name')} ({each.get('state')}) {each.get('message') or ''}".strip() for each in status.get("admissionChecks") or []
+             if each.get("state") != READY]  # fmt: skip
+    return f"{queue} has reserved the quota" + (f" and waits for its admission checks: {', '.join(waits)}" if waits else "")

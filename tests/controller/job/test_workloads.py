@@ -1,0 +1,87 @@
+"""What Kueue's Workload says of a RayJob; the objects are as Kueue 0.15 writes them."""
+
+from typing import Any
+
+import pytest
+
+from controller.job.workloads import workload_from, workload_of
+from controller.projections import kept_of_workload
+
+PENDING = {
+    "type": "QuotaReserved", "status": "False", "reason": "Pending",
+    "message": "couldn't assign flavors to pod set workers: insufficient quota for cpu in flavor default",
+}  # fmt: skip
+RESERVED = {"type": "QuotaReserved", "status": "True", "reason": "QuotaReserved", "message": "Quota reserved in ClusterQueue gpus"}
+ADMITTED = {"type": "Admitted", "status": "True", "reason": "Admitted", "message": "The workload is admitted"}
+UNADMITTED = {"type": "Admitted", "status": "False", "reason": "NoReservation", "message": "The workload has no reservation"}
+PREEMPTED = {"type": "Evicted", "status": "True", "reason": "Preempted", "message": "Preempted to accommodate a workload (UID: u)"}
+WAS_EVICTED = {**PREEMPTED, "status": "False", "reason": "QuotaReserved", "message": "Previously: Preempted to accommodate a workload"}
+
+
+def workload(*conditions: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    """Return a Workload as the cache keeps it."""
+    owner = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "bot-1", "uid": "uid-of-bot-1", "controller": True}
+    metadata = {"name": "rayjob-bot-1-0d9f1", "namespace": "team", "uid": "w", "resourceVersion": "3", "ownerReferences": [owner]}
+    spec = {"queueName": "team-a", "active": True, "podSets": [{"name": "head"}], **parts.get("spec", {})}
+    status = {"conditions": list(conditions), **parts.get("status", {})}
+    return kept_of_workload({"metadata": metadata, "spec": spec, "status": status})
+
+
+def test_before_kueue_has_looked_at_it_the_job_is_queued() -> None:
+    facts = workload_from(workload())
+    assert (facts.queue, facts.admitted, facts.evicted, facts.reason, facts.message) == ("team-a", False, False, "Queued", "")
+
+
+def test_what_is_missing_is_told_in_kueues_words() -> None:
+    facts = workload_from(workload(PENDING))
+    assert (facts.reason, facts.admitted) == ("Pending", False)
+    assert facts.message == PENDING["message"]
+
+
+def test_an_admitted_one_waits_for_nothing() -> None:
+    facts = workload_from(
+        workload(RESERVED, ADMITTED, WAS_EVICTED, status={"admission": {"clusterQueue": "gpus", "podSetAssignments": []}})
+    )
+    assert (facts.admitted, facts.evicted, facts.cluster_queue) == (True, False, "gpus")
+
+
+def test_admission_checks_are_named() -> None:
+    checks = [{"name": "nodes", "state": "Pending", "message": "3 of 4"}, {"name": "budget", "state": "Ready", "message": "ok"}]
+    facts = workload_from(workload(RESERVED, UNADMITTED, status={"admission": {"clusterQueue": "gpus"}, "admissionChecks": checks}))
+    assert (facts.admitted, facts.reason) == (False, "AdmissionChecks")
+    assert facts.message == "gpus has reserved the quota and waits for its admission checks: nodes (Pending) 3 of 4"
+
+
+def test_an_evicted_one_says_what_for_and_what_it_waits_for() -> None:
+    facts = workload_from(workload(PENDING, UNADMITTED, PREEMPTED))
+    assert (facts.evicted, facts.admitted, facts.reason) == (True, False, "Preempted")
+    assert facts.message == f"{PREEMPTED['message']}; {PENDING['message']}"
+
+
+def test_one_that_is_evicted_before_its_admission_is_taken_back_is_not_admitted() -> None:
+    assert not workload_from(workload(RESERVED, ADMITTED, PREEMPTED)).admitted
+
+
+def test_a_deactivated_one_waits_for_somebody() -> None:
+    facts = workload_from(workload(PENDING, spec={"active": False}))
+    assert facts.reason == "Deactivated"
+    assert facts.message.startswith("the Workload is deactivated; set its spec.active to true")
+
+
+@pytest.mark.parametrize("reason", ["", "no word", None, 7, "Ends_"], ids=["empty", "two words", "null", "a number", "ends badly"])
+def test_a_reason_that_a_condition_cannot_have_is_replaced(reason: Any) -> None:
+    assert workload_from(workload({**PENDING, "reason": reason})).reason in ("Queued", "Ends_")
+
+
+def test_it_is_found_by_the_uid_of_its_ray_job() -> None:
+    assert workload_of("uid-of-bot-1", [workload(PENDING)]) == workload_from(workload(PENDING))
+    assert workload_of("uid-of-one-before", [workload(PENDING)]) is None
+
+
+def test_of_the_workloads_of_other_kinds_nothing_is_kept() -> None:
+    item = {
+        "metadata": {"name": "job-x", "namespace": "team", "uid": "w", "resourceVersion": "3", "labels": {"a": "b"},
+                     "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "x", "uid": "u"}]},
+        "spec": {"queueName": "team-a"}, "status": {"conditions": [PENDING]},
+    }  # fmt: skip
+    assert kept_of_workload(item) == {"metadata": {"name": "job-x", "namespace": "team", "uid": "w", "resourceVersion": "3"}}
