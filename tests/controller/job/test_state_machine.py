@@ -226,14 +226,11 @@ class Lifecycle(RuleBasedStateMachine):
         there = sorted(self.ray_jobs.items())
         return [number for number, each in there if each.suspended and not each.deleting and not ray_job_state(each).final]
 
-    @precondition(lambda self: self.queue)
+    @precondition(lambda self: self.admitted())
     @rule(words=st.sampled_from([("RUNNING", "Running"), ("RUNNING", "Suspending"), ("", "Suspended")]))
     def kueue_evicts(self, words: tuple[str, str]) -> None:
         """Take the newest attempt's cluster down; its driver is asked to stop, and says so."""
-        running = [n for n, each in self.ray_jobs.items() if not each.suspended and not each.deleting and not ray_job_state(each).final]
-        if not running:
-            return
-        number = max(running)
+        number = self.admitted()[-1]
         present = self.ray_jobs[number]
         self.report(number, "Interrupted")
         self.evicted[number] = present.cluster
@@ -243,13 +240,34 @@ class Lifecycle(RuleBasedStateMachine):
         if gone:
             self.pods.pop(f"bot-{number}", None)
 
-    @precondition(lambda self: self.evicted)
-    @rule(data=st.data(), outcome=st.sampled_from([None, *OUTCOMES]))
-    def an_evicted_cluster_reports_late(self, data: st.DataObject, outcome: str | None) -> None:
-        number = data.draw(st.sampled_from(sorted(self.evicted)))
-        present = self.ray_jobs.get(number)
-        if present is not None and present.cluster != self.evicted[number]:
-            self.report(number, outcome, self.evicted[number])
+    def admitted(self) -> list[int]:
+        there = sorted(self.ray_jobs.items())
+        return [n for n, each in there if each.queue and not (each.suspended or each.deleting or ray_job_state(each).final)]
+
+    @precondition(lambda self: self.outlived())
+    @rule(outcome=st.sampled_from([None, *OUTCOMES]))
+    def an_evicted_cluster_reports_late(self, outcome: str | None) -> None:
+        number = self.outlived()[-1]
+        self.report(number, outcome, self.evicted[number])
+
+    def outlived(self) -> list[int]:
+        """Return the attempts whose evicted cluster is not the present one."""
+        return [n for n, cluster in sorted(self.evicted.items()) if n in self.ray_jobs and self.ray_jobs[n].cluster != cluster]
+
+    @precondition(lambda self: self.queue and not self.gone)
+    @rule(outcome=st.sampled_from([None, *OUTCOMES]), admitted=st.booleans())
+    def an_attempt_is_evicted_in_mid_run(self, outcome: str | None, admitted: bool) -> None:
+        """The whole of it: the attempt trains, is evicted, and its driver reports late, perhaps beside the next cluster."""
+        self.an_attempt_trains(0)
+        if self.admitted():
+            self.kueue_evicts(("", "Suspended"))
+            self.the_controller_works(1)
+            if admitted and self.held() and not self.gone:
+                self.kueue_admits()
+            if self.outlived() and not self.gone:
+                self.an_evicted_cluster_reports_late(outcome)
+                self.now += timedelta(seconds=20)
+                self.the_controller_works(1)
 
     @precondition(lambda self: any(each.deleting for each in self.ray_jobs.values()))
     @rule()
