@@ -5,6 +5,7 @@ Touches the output folder, and Ray through `Workers`. Tests: tests/trainer/drive
 
 import gc
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -34,6 +35,7 @@ from trainer.driver.here import go_first, prepare_environment, runs_here
 from trainer.driver.lastwords import last_words_of
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, Reports, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
+from trainer.driver.succession import Succession
 from trainer.driver.workers import Workers, fit
 from trainer.logs.starting import DRIVER, keep_log
 from trainer.model.torchless import import_torch_beside
@@ -67,7 +69,14 @@ def run(config: TrainConfig) -> Exit:
     publisher.start()
     clock = StageClock("driver", started_by(otherwise=time.time()))
     workers = Workers(config, clock)
-    end = overseen(lambda stop: attempt(config, publisher, stop, clock, workers), partial(last_words_of, config))
+    succession = Succession(config, os.environ.get("RAY_CLUSTER_NAME", ""))
+
+    def work(stop: StopRequest) -> str:
+        succession.begin()
+        return attempt(config, publisher, stop, clock, workers)
+
+    end = overseen(work, partial(last_words_of, config))
+    succession.end()
     if end.unfinished:
         publisher.poll(None)  # Ray is not waited for any more
     publish(publisher, end)
