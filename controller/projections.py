@@ -43,7 +43,7 @@ def kept_of_job(item: KubeObject) -> KubeObject:
 def kept_of_ray_job(item: KubeObject) -> KubeObject:
     """Keep the state that KubeRay reports, which fields the spec lacks that safety depends on, and the attempt's form."""
     form = form_of(item)
-    kept = {"form": form.to_wire()} if form != Form() else {}
+    kept: dict[str, Any] = {"form": form.to_wire()} if form != Form() else {}
     kept |= {"suspended": True} if is_suspended(item) else {}
     status = item.get("status") or {}
     cluster = kept_of_cluster(status.get("rayClusterStatus"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -141,14 +140,13 @@ def _build(name: str, recipe: Recipe, published: Path) -> None:
     _go(
         recipe,
         "build",
-        *_overlay(recipe, partial),
         "-trimpath",
         "-buildvcs=false",
         "-ldflags",
         recipe.linker_flags,
         "-o",
         str(partial / name),
-        recipe.package,
+        _source(recipe, partial),
     )
     if recipe.definitions is not None:
         module, folder = recipe.definitions
@@ -161,19 +159,18 @@ def _build(name: str, recipe: Recipe, published: Path) -> None:
     print(f"built {name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def _overlay(recipe: Recipe, partial: Path) -> list[str]:
-    """Return the flags that build the recipe's change of main.go; the module itself stays as it was verified."""
+def _source(recipe: Recipe, partial: Path) -> str:
+    """Return what is built: the package, or a copy of its main.go with the recipe's change."""
     if recipe.changed is None:
-        return []
+        return recipe.package
     source = Path(_go(recipe, "list", "-f", "{{.Dir}}", recipe.package).strip()) / "main.go"
     old, new = recipe.changed
     text = source.read_text()
     if text.count(old) != 1:
         raise BuildError(f"{source} does not have {old} exactly once")
-    changed, overlay = partial / "main.go", partial / "overlay.json"
+    changed = partial / "main.go"
     changed.write_text(text.replace(old, new))
-    overlay.write_text(json.dumps({"Replace": {str(source): str(changed)}}))
-    return [f"-overlay={overlay}"]
+    return str(changed)
 
 
 def _go(recipe: Recipe, *arguments: str) -> str:

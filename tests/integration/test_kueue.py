@@ -3,6 +3,7 @@
 No pods run; the test plays the driver, and the Ray job's state.
 """
 
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from controller.kinds import FINE_TUNE_JOBS, PRIORITY_LABEL, QUEUE_LABEL, RAY_CLUSTERS, RAY_JOBS, WORKLOADS
+from controller.runtime.errors import AlreadyExists
 from controller.runtime.resources import CONFIG_MAPS, PODS, Resource
 from tests.builders import resource
 from tests.cluster.controlplane import ControlPlane, start_control_plane
@@ -68,17 +70,23 @@ def queued_job(name: str = "bot", *, priority: str | None = None, **sections: An
     return {**job, "metadata": {**job["metadata"], "labels": labels}}
 
 
+async def create(operator: Operator, kind: Resource, name: str, **content: Any) -> None:
+    """Create an object of Kueue's, unless an earlier test has."""
+    namespace = {"namespace": operator.namespace} if kind.namespaced else {}
+    item = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name, **namespace}, **content}
+    with contextlib.suppress(AlreadyExists):
+        await operator.client.create(kind, item)
+
+
 async def queue(operator: Operator, **quota: str) -> str:
     """Create the queue of the namespace; return the name of its ClusterQueue, in which higher priorities preempt."""
     name = operator.namespace
-    if not [each for each in (await operator.client.list_all(FLAVORS)).items if each["metadata"]["name"] == "default"]:
-        await operator.client.create(FLAVORS, {"metadata": {"name": "default"}, "spec": {}})
+    await create(operator, FLAVORS, "default", spec={})
     flavor = {"name": "default", "resources": [{"name": each, "nominalQuota": amount} for each, amount in quota.items()]}
     groups = [{"coveredResources": list(quota), "flavors": [flavor]}]
     spec = {"namespaceSelector": {}, "resourceGroups": groups, "preemption": {"withinClusterQueue": "LowerPriority"}}
-    await operator.client.create(CLUSTER_QUEUES, {"metadata": {"name": name}, "spec": spec})
-    local = {"metadata": {"name": "team-a", "namespace": name}, "spec": {"clusterQueue": name}}
-    await operator.client.create(LOCAL_QUEUES, local)
+    await create(operator, CLUSTER_QUEUES, name, spec=spec)
+    await create(operator, LOCAL_QUEUES, "team-a", spec={"clusterQueue": name})
     return name
 
 
@@ -204,8 +212,7 @@ async def test_a_job_that_is_evicted_in_mid_run_goes_on_in_the_same_attempt_and_
 async def test_a_job_of_higher_priority_preempts_one_which_says_so_and_comes_back(operator: Operator) -> None:
     await queue(operator, **ENOUGH_FOR_ONE)
     for name, value in (("low", 1), ("high", 100)):
-        if not [each for each in (await operator.client.list_all(PRIORITIES)).items if each["metadata"]["name"] == name]:
-            await operator.client.create(PRIORITIES, {"metadata": {"name": name}, "value": value, "description": name})
+        await create(operator, PRIORITIES, name, value=value, description=name)
     await operator.create(queued_job("bot", priority="low"))
     first = await running(operator)
     await operator.create(queued_job("urgent", priority="high"))
