@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from controller.job.failures import ray_job_state
 from controller.job.pauses import SOON
+from controller.job.queueing import is_held
 from controller.job.remains import leftovers
 from controller.job.situation import AskToStop, Plan, Situation
 from controller.runtime.resources import CONFIG_MAPS
@@ -60,7 +61,8 @@ def _stops_until(situation: Situation, attempt: Attempt) -> datetime | None:
     """Return until when the trainer may take to write a checkpoint; None where it is not waited for: it does not train, or hangs."""
     progress, ray_job = situation.status.progress, situation.ray_job
     trains = progress is not None and progress.stage == Stage.TRAINING and attempt.last_step is not None
-    if not trains or ray_job is None or ray_job.deleting or is_true(situation.status, ConditionType.STALLED):
+    goes = ray_job is None or ray_job.deleting or is_held(ray_job, situation.observed.workload)
+    if not trains or goes or is_true(situation.status, ConditionType.STALLED):
         return None
     deadline = (attempt.stop_requested_time or situation.now) + STOP_PATIENCE
     return deadline if situation.now < deadline else None

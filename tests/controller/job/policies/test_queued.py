@@ -175,6 +175,13 @@ def test_suspended_by_its_user_a_queued_job_leaves_the_queue() -> None:
     assert second.actions == (deletion(1),)
 
 
+def test_of_an_evicted_attempt_no_checkpoint_is_waited_for() -> None:
+    held = decide(observed(job(status=ran()), ray_job(1, "", "Suspended", **HELD), workload=STOPPED))
+    suspended = decide(observed(job(status=after(held), runPolicy=SUSPENDED), ray_job(1, "", "Suspended", **HELD), workload=STOPPED))
+    assert (last_attempt(suspended).outcome, suspended.status.phase) == ("Suspended", "Suspended")
+    assert suspended.actions == ()
+
+
 def test_a_ray_job_that_somebody_else_suspends_is_said_to_be() -> None:
     decision = decide(observed(job(status=status(attempt())), ray_job(1, "", "Suspended", suspended=True), kueue=Kueue.WATCHED))
     assert get_condition(decision.status, QUEUED) is None
