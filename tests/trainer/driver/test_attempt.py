@@ -98,6 +98,9 @@ class Published:
     def update(self, **fields: object) -> None:
         self.fields |= fields
 
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Nobody asks to stop."""
+
 
 class LateWorkers(Workers):
     """Workers that are asked for, and never come up."""
