@@ -99,13 +99,14 @@ def test_a_late_report_of_the_evicted_cluster_is_refused() -> None:
     runs = decide(observed(job(status=after(held)), again, workload=ADMITTED, record=late), 60)
     for decision in (held, runs):
         assert decision.status.report_cursor == "1/bot-1-x7k2p/3"
-        assert "the progress record is of Ray cluster 'bot-1-x7k2p'" in decision.notes[0]
+        assert [each.reason for each in decision.refused] == ["OtherCluster"]
+        assert "is of Ray cluster 'bot-1-x7k2p'" in decision.refused[0].words
         assert last_attempt(decision).outcome is None
 
 
 def test_the_last_report_that_was_taken_is_not_refused_over_and_over() -> None:
     held = decide(observed(job(status=ran()), ray_job(1, "", "Suspended", **HELD), workload=STOPPED, record=RECORD))
-    assert held.notes == ()
+    assert held.refused == ()
 
 
 def test_admitted_again_the_same_attempt_reports_from_another_cluster() -> None:
