@@ -60,7 +60,14 @@ def _waits(status: FineTuneJobStatus, ray_job: RayJobFacts | None, uid: str, now
     refused = accepted is not None and accepted.status == "False"
     queued = running is not None and running.reason == Reason.QUEUED and not refused
     held = accepted is not None and accepted.reason in (Reason.STATUS_UNREADABLE, Reason.EARLIER_JOB_NOT_READY)
-    return word in WAITS and not queued and not held
+    unseen = accepted is not None and accepted.reason == Reason.KUBERAY_MISSING and _has_begun(status)
+    return word in WAITS and not queued and not held and not unseen
+
+
+def _has_begun(status: FineTuneJobStatus) -> bool:
+    """Return whether an attempt has begun and not ended. While no RayJobs are served, its pods may train on, and nobody sees it."""
+    attempt = unfinished(status)
+    return attempt is not None and attempt.start_time is not None
 
 
 def has_reported(situation: Situation) -> bool:
@@ -75,10 +82,11 @@ def _reported_in(status: FineTuneJobStatus, ray_job: RayJobFacts) -> bool:
 
 
 def still_waits(situation: Situation) -> bool:
-    """Return whether a job that was waiting in its last pass waits still: not if its attempt runs and reports, or is in a queue."""
+    """Return whether a job that was waiting in its last pass waits still: not if its attempt runs and reports, is in a queue, or has
+    begun where no RayJobs are served any more."""
     ray_job = situation.ray_job
     if ray_job is None:
-        return True
+        return situation.observed.kuberay_installed or not _has_begun(situation.status)
     if is_held(ray_job, situation.observed.workload):
         hold = hold_of(situation)
         return hold is not None and not hold.in_queue

@@ -106,6 +106,24 @@ def test_only_waiting_counts(what: Observed) -> None:
     assert later.status.phase != "Failed"
 
 
+@pytest.mark.parametrize("reports", [True, False], ids=["trains", "waits for a node"])
+def test_an_attempt_that_has_begun_is_not_ended_because_no_ray_jobs_are_served(reports: bool) -> None:
+    known = after(decide(observed(job(**LIMIT, status=status(attempt())), ray_job(), record=record_text()) if reports else waiting()))
+    assert (known.waiting_since is None) is reports
+    for seconds in (300, 601, 10**6):
+        away = decide(observed(job(**LIMIT, status=known), pods=[pod(role="head")], kuberay_installed=False), seconds)
+        assert (away.status.phase, away.status.waiting_since, last_attempt(away).outcome) == ("Waiting", None, None)
+        known = after(away)
+    back = decide(observed(job(**LIMIT, status=known), ray_job(1, "", "Initializing"), pods=[UNSCHEDULABLE]), 10**6 + 1)
+    assert back.status.waiting_since == NOW + timedelta(seconds=10**6 + 1)
+
+
+def test_an_attempt_that_has_not_begun_waits_for_ray_jobs_only_so_long() -> None:
+    known = after(decide(observed(job(**LIMIT), kuberay_installed=False)))
+    late = decide(observed(job(**LIMIT, status=known), kuberay_installed=False), 300)
+    assert "the cluster serves no RayJobs" in condition(late, ConditionType.FAILED).message
+
+
 def test_a_pause_before_another_attempt_does_not_count_and_each_attempt_waits_anew() -> None:
     first = decide(waiting())
     failed = decide(observed(job(**LIMIT, status=after(first)), ray_job(1, "FAILED", "Failed")), 200)
