@@ -87,8 +87,10 @@ class Kueue(StrEnum):
     WATCHED = "Watched"
     ABSENT = "Absent"
     """The cluster does not serve its workloads."""
+    FORBIDDEN = "Forbidden"
+    """Its workloads may not be listed."""
     UNKNOWN = "Unknown"
-    """Its workloads are not listed yet, or may not be."""
+    """Its workloads are not listed yet."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class WorkloadFacts:
     admitted: bool = False
     evicted: bool = False
     """It was admitted before."""
+    in_vain: bool = False
+    """Nobody is going to admit it until somebody puts something right."""
     reason: str = ""
     message: str = ""
 

@@ -83,7 +83,7 @@ async def observe(
         kuberay_installed=installed and not leaving,
         kuberay_leaving=leaving,
         unwatched=unwatched,
-        kueue=KUEUE.get(stores.workloads.state_in(job.namespace), Kueue.UNKNOWN),
+        kueue=_kueue(stores, job.namespace),
         workload=None
         if current is None
         else workload_of(current.uid, stores.workloads.by_index(RAY_JOB_INDEX, f"{job.namespace}/{current.name}")),
@@ -102,6 +102,12 @@ async def observe(
     if job.suspended:
         return observed
     return await _with_references(observed, attempt, stores, reader, recent, asks=asks, has_no_past=has_no_past)
+
+
+def _kueue(stores: Stores, namespace: str) -> Kueue:
+    if stores.workloads.refused_in(namespace):
+        return Kueue.FORBIDDEN
+    return KUEUE.get(stores.workloads.state_in(namespace), Kueue.UNKNOWN)
 
 
 async def _with_references(

@@ -19,6 +19,11 @@ PATIENCE = timedelta(seconds=15)
 """Kueue makes a Workload within a second; after this, something is not set up."""
 SERVED = f"{WORKLOADS.kind}s ({WORKLOADS.api_version})"
 OTHERWISE = "or take the label off the job, suspend it and resume it: it then runs without a queue"
+REMEDY = "put that right, or name another queue in the label of the job, suspend the job and resume it"
+NO_RIGHT = (
+    f"the controller may not list and watch {WORKLOADS.plural}.{WORKLOADS.group} in this namespace: its role lacks that right, which the "
+    "chart of this version gives it"
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def hold_of(situation: Situation) -> Hold | None:
     if attempt is None or ray_job is None or not is_held(ray_job, workload):
         return None
     if workload is not None:
-        return Hold(True, workload.reason, _words(situation, attempt, workload))
+        return Hold(not workload.in_vain, workload.reason, _words(situation, attempt, workload))
     if not ray_job.queue:
         return None
     held = f"attempt {attempt.number} does not start: the RayJob {ray_job.name} is suspended for the queue {ray_job.queue}, and"
@@ -55,7 +60,8 @@ def hold_of(situation: Situation) -> Hold | None:
             f"limited to some namespaces, with this one among them, {OTHERWISE}"
         )
         return Hold(False, Reason.WORKLOAD_MISSING, message)
-    return Hold(True, Reason.QUEUED, f"attempt {attempt.number} waits in the queue {ray_job.queue}")
+    unknown = f"; why is not known, because {NO_RIGHT}" if situation.observed.kueue is Kueue.FORBIDDEN else ""
+    return Hold(True, Reason.QUEUED, f"attempt {attempt.number} waits in the queue {ray_job.queue}{unknown}")
 
 
 def patience_is_over(situation: Situation) -> bool:
@@ -66,7 +72,10 @@ def patience_is_over(situation: Situation) -> bool:
 def _words(situation: Situation, attempt: Attempt, workload: WorkloadFacts) -> str:
     said = get_condition(situation.status, ConditionType.QUEUED)
     since = said.last_transition_time if said is not None and said.status == "True" else situation.now
-    waits = "was evicted and waits again" if workload.evicted else "waits"
     resumes = "; it goes on from the last checkpoint" if workload.evicted else ""
     why = f": {workload.message}" if workload.message else ""
+    if workload.in_vain:
+        waits = "was evicted and is not" if workload.evicted else "is not"
+        return f"attempt {attempt.number} {waits} going to be admitted from the queue {workload.queue}{resumes}{why}; {REMEDY}"
+    waits = "was evicted and waits again" if workload.evicted else "waits"
     return f"attempt {attempt.number} {waits} in the queue {workload.queue} since {since:%Y-%m-%d %H:%M:%S} UTC{resumes}{why}"

@@ -23,8 +23,10 @@ BAD_REASONS = {
     Reason.OBSERVATION_FAILED,
     Reason.KUEUE_MISSING,
     Reason.WORKLOAD_MISSING,
+    Reason.DEACTIVATED,
+    Reason.INADMISSIBLE,
 }
-OF_QUEUES = (Reason.QUEUED, Reason.KUEUE_MISSING, Reason.WORKLOAD_MISSING)
+OF_QUEUES = (Reason.QUEUED, Reason.KUEUE_MISSING, Reason.WORKLOAD_MISSING, Reason.DEACTIVATED, Reason.INADMISSIBLE)
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from typing import Any
 from controller.job.facts import WorkloadFacts
 from controller.job.parsing import is_owned_by
 from controller.runtime.resources import KubeObject
+from finetune.api.conditions import Reason
 
 QUEUED = "Queued"
-DEACTIVATED = "Deactivated"
 ADMISSION_CHECKS = "AdmissionChecks"
 REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
+PAUSED = re.compile(r"Queue \S+ is (inactive|stopped)")
+"""In the message of a Workload that is inadmissible because its administrator has stopped the queue: that is waiting in a queue."""
 READY = "Ready"
 """The state of an admission check that holds nothing up."""
 
@@ -29,16 +31,17 @@ def workload_from(item: KubeObject) -> WorkloadFacts:
     spec, status = item.get("spec") or {}, item.get("status") or {}
     said = {each.get("type"): each for each in status.get("conditions") or []}
     admitted, evicted, reserved = _true(said, "Admitted"), _true(said, "Evicted"), _true(said, "QuotaReserved")
-    reason, words = QUEUED, list[str]()
+    reason, words, in_vain = QUEUED, list[str](), False
     if reserved:
         reason, words = ADMISSION_CHECKS, [_checks(status)]
     elif "QuotaReserved" in said:
         reason, words = said["QuotaReserved"].get("reason") or QUEUED, [said["QuotaReserved"].get("message") or ""]
+        in_vain = reason == Reason.INADMISSIBLE and not PAUSED.search(str(words[0]))
     if spec.get("active") is False:
-        reason = DEACTIVATED
+        reason, in_vain = Reason.DEACTIVATED, True
         words.insert(0, "the Workload is deactivated; set its spec.active to true to queue it again")
     if evicted:
-        reason = said["Evicted"].get("reason") or reason
+        reason = reason if in_vain else said["Evicted"].get("reason") or reason
         words.insert(0, said["Evicted"].get("message") or "")
     message = "; ".join(dict.fromkeys(each.strip() for each in map(str, words) if each.strip()))
     return WorkloadFacts(
@@ -47,6 +50,7 @@ def workload_from(item: KubeObject) -> WorkloadFacts:
         cluster_queue=str((status.get("admission") or {}).get("clusterQueue") or ""),
         admitted=admitted and not evicted,
         evicted=evicted,
+        in_vain=in_vain,
         reason=str(reason) if REASON.fullmatch(str(reason)) else QUEUED,
         message=message,
     )

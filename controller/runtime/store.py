@@ -113,6 +113,7 @@ class Store:
         self._objects: dict[str, Packed] = {}
         self._indexes: dict[str, dict[str, set[str]]] = {name: {} for name in self._indexers}
         self._state = StoreState.SYNCING
+        self._refused = False
         self._known = asyncio.Event()
         self._parts: dict[str, Part] = {}
 
@@ -127,7 +128,7 @@ class Store:
 
     @state.setter
     def state(self, state: StoreState) -> None:
-        self._state = state
+        self._state, self._refused = state, False
         if state is not StoreState.SYNCING:
             self._known.set()
 
@@ -136,8 +137,14 @@ class Store:
         part = self._parts.get(namespace)
         return self._state if part is None else part.state
 
+    def refused_in(self, namespace: str) -> bool:
+        """Return whether what a namespace has may not be listed, and never could be."""
+        part = self._parts.get(namespace)
+        return self._refused if part is None else part.refused
+
     def refuse(self) -> None:
-        """Go on waiting: without the right to list there is nothing to work on."""
+        """Note that the objects may not be listed, and go on waiting: without that right there is nothing to work on."""
+        self._refused = self._state is StoreState.SYNCING
 
     def follow_parts(self) -> None:
         """Take the state of the parts. One that may not be listed holds up no other, unless there is no other."""

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     QUEUED = "Queued"
     KUEUE_MISSING = "KueueMissing"
     WORKLOAD_MISSING = "WorkloadMissing"
+    DEACTIVATED = "Deactivated"
+    INADMISSIBLE = "Inadmissible"
     ADMITTED = "Admitted"
     STALLED = "Stalled"
     REPORTS_AGAIN = "ReportsAgain"
@@ -69,6 +71,8 @@ WAITING = frozenset(
         Reason.QUEUED,
         Reason.KUEUE_MISSING,
         Reason.WORKLOAD_MISSING,
+        Reason.DEACTIVATED,
+        Reason.INADMISSIBLE,
     }
 )
 """Why a job does not run although nothing is wrong with it: somebody else must do something first."""

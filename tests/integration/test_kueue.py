@@ -6,6 +6,7 @@ No pods run; the test plays the driver, and the Ray job's state.
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -142,6 +143,32 @@ async def test_a_job_waits_for_quota_and_says_what_is_missing_until_it_is_admitt
     said = await operator.condition("bot", "Queued")
     assert (said["status"], said["reason"]) == ("False", "Admitted")
     assert said["message"] == f"attempt 1 was admitted by the ClusterQueue {cluster_queue}"
+
+
+@pytest.mark.usefixtures("kueue")
+async def test_a_job_whose_queue_is_not_there_says_so_and_fails_once_it_has_waited_for_too_long(operator: Operator) -> None:
+    await operator.create(queued_job(runPolicy={"pendingDeadlineSeconds": 600}))
+    await told(operator, "bot", "False", "Inadmissible", "LocalQueue team-a doesn't exist; put that right")
+    status = await operator.status("bot")
+    assert (status["phase"], status["summary"]["reason"]) == ("Waiting", "Inadmissible")
+    operator.ahead = timedelta(seconds=601)
+    await operator.run_until(lambda: operator.has_condition("bot", "Failed", "True"), "failed")
+    failed = await operator.condition("bot", "Failed")
+    assert failed["reason"] == "PendingDeadlineExceeded"
+    assert "LocalQueue team-a doesn't exist" in failed["message"]
+
+
+@pytest.mark.usefixtures("kueue")
+async def test_a_job_in_a_stopped_queue_waits_in_it_and_one_that_is_deactivated_waits_for_somebody(operator: Operator) -> None:
+    cluster_queue = await queue(operator, cpu="1", memory="6Gi")
+    await operator.create(queued_job())
+    await told(operator, "bot", "True", "Pending")
+    await operator.client.patch(CLUSTER_QUEUES, cluster_queue, None, {"spec": {"stopPolicy": "Hold"}})
+    await told(operator, "bot", "True", "Inadmissible", f"ClusterQueue {cluster_queue} is inactive")
+    [workload] = await operator.names(WORKLOADS, None)
+    await operator.client.patch(WORKLOADS, workload, operator.namespace, {"spec": {"active": False}})
+    await told(operator, "bot", "False", "Deactivated", "set its spec.active to true")
+    assert (await operator.status("bot"))["phase"] == "Waiting"
 
 
 async def running(operator: Operator, name: str = "bot") -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import pytest
 
 from controller.job.pauses import UNWATCHED_POLL
-from controller.kinds import RAY_JOBS
+from controller.kinds import FINE_TUNE_JOBS, QUEUE_LABEL, RAY_JOBS
 from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS
+from controller.runtime.store import StoreState
 from controller.runtime.transport import Response
 from tests.controller.job.builders import attempt, record_text
 from tests.controller.job.world import KEY, World
@@ -25,6 +26,19 @@ async def test_a_config_map_is_asked_for_once_however_many_keys_of_it_are_named(
     message = world.condition("Accepted")["message"]
     assert "data.train[1].configMap: ConfigMap rows has no key b.jsonl" in message
     assert "data.train[2].configMap: ConfigMap rows has no key c.jsonl" in message
+
+
+async def test_that_workloads_may_not_be_listed_is_no_reason_to_blame_kueue_and_is_said() -> None:
+    world = World()
+    world.edit(FINE_TUNE_JOBS, "bot", labels={QUEUE_LABEL: "team-a"})
+    while not world.ray_jobs():
+        await world.step()
+    world.catch_up()
+    world.stores.workloads.state = StoreState.SYNCING
+    world.stores.workloads.refuse()
+    await world.reconciler.reconcile(KEY)
+    assert (world.status["phase"], world.condition("Queued")["reason"]) == ("Queued", "Queued")
+    assert "may not list and watch workloads.kueue.x-k8s.io" in world.condition("Queued")["message"]
 
 
 async def test_a_success_whose_ray_job_was_cleared_away_is_a_success() -> None:

@@ -1,5 +1,6 @@
 """Whether a queue holds an attempt back, and in which words."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -74,10 +75,33 @@ def test_a_workload_that_does_not_come_is_missed_after_a_while() -> None:
     assert "no Workload was made for it: have Kueue run with ray.io/rayjob among its integrations.frameworks" in after.message
 
 
+MISSING = WorkloadFacts("w", "nope", in_vain=True, reason="Inadmissible", message="LocalQueue nope doesn't exist")
+
+
+def test_what_nobody_is_going_to_admit_is_in_no_queue_and_says_what_to_do() -> None:
+    hold = hold_of(situation(workload=MISSING))
+    assert hold is not None
+    assert (hold.in_queue, hold.reason) == (False, "Inadmissible")
+    assert hold.message == (
+        "attempt 1 is not going to be admitted from the queue nope: LocalQueue nope doesn't exist; put that right, or name another queue in "
+        "the label of the job, suspend the job and resume it"
+    )
+    evicted = hold_of(situation(workload=replace(MISSING, evicted=True)))
+    assert evicted is not None
+    assert "was evicted and is not going to be admitted from the queue nope; it goes on from the last checkpoint: Local" in evicted.message
+
+
+def test_without_the_right_to_see_workloads_the_job_says_which_one_is_missing() -> None:
+    hold = hold_of(situation(kueue=Kueue.FORBIDDEN, created=timedelta(hours=1)))
+    assert hold is not None
+    assert (hold.in_queue, hold.reason) == (True, "Queued")
+    assert "waits in the queue team-a; why is not known, because the controller may not list and watch workloads.kueue.x-k8s.io" in hold.message
+
+
 def test_while_workloads_are_not_known_nobody_is_blamed() -> None:
     hold = hold_of(situation(kueue=Kueue.UNKNOWN, created=timedelta(hours=1)))
     assert hold is not None
-    assert (hold.in_queue, hold.reason) == (True, "Queued")
+    assert (hold.in_queue, hold.reason, hold.message) == (True, "Queued", "attempt 1 waits in the queue team-a")
 
 
 def test_a_ray_job_without_a_queue_is_suspended_by_somebody_else() -> None:

@@ -64,8 +64,28 @@ def test_one_that_is_evicted_before_its_admission_is_taken_back_is_not_admitted(
 
 def test_a_deactivated_one_waits_for_somebody() -> None:
     facts = workload_from(workload(PENDING, spec={"active": False}))
-    assert facts.reason == "Deactivated"
+    assert (facts.reason, facts.in_vain) == ("Deactivated", True)
     assert facts.message.startswith("the Workload is deactivated; set its spec.active to true")
+
+
+@pytest.mark.parametrize(
+    ("words", "evicted", "in_vain"),
+    [
+        ("LocalQueue nope doesn't exist", False, True),
+        ("ClusterQueue gpus doesn't exist", False, True),
+        ("LocalQueue team-a is terminating or missing", False, True),
+        ("LocalQueue team-a doesn't exist", True, True),
+        ("LocalQueue team-a is inactive", False, False),
+        ("ClusterQueue gpus is stopped", False, False),
+        ("ClusterQueue gpus is inactive", True, False),
+    ],
+)
+def test_a_queue_that_is_not_there_admits_nobody_and_one_that_is_stopped_is_still_a_queue(words: str, evicted: bool, in_vain: bool) -> None:
+    said = {"type": "QuotaReserved", "status": "False", "reason": "Inadmissible", "message": words}
+    facts = workload_from(workload(said, *([PREEMPTED] if evicted else [])))
+    assert (facts.in_vain, facts.evicted) == (in_vain, evicted)
+    assert facts.reason == ("Preempted" if evicted and not in_vain else "Inadmissible")
+    assert words in facts.message
 
 
 @pytest.mark.parametrize("reason", ["", "no word", None, 7, "Ends_"], ids=["empty", "two words", "null", "a number", "ends badly"])

@@ -115,10 +115,21 @@ def test_a_store_is_complete_once_its_parts_are_those_that_may_be_listed() -> No
     assert (store.state, store.state_in("team-a"), store.state_in("team-b")) == ("syncing", "synced", "syncing")
     second.refuse()
     assert (store.state, store.state_in("team-b")) == ("synced", "syncing")
+    assert (store.refused_in("team-a"), store.refused_in("team-b")) == (False, True)
     second.state = StoreState.ABSENT
     assert (store.state, store.state_in("team-a"), store.state_in("team-b")) == ("absent", "synced", "absent")
     second.refuse()
     assert store.state_in("team-b") == "absent", "what was listed once stays"
+
+
+def test_a_store_that_may_not_be_listed_says_so_until_it_may() -> None:
+    store = Store()
+    assert not store.refused_in("team-a")
+    store.refuse()
+    assert (store.state, store.refused_in("team-a")) == ("syncing", True)
+    store.state = StoreState.SYNCED
+    store.refuse()
+    assert not store.refused_in("team-a"), "what was listed once stays"
 
 
 def test_a_store_is_not_complete_while_no_part_may_be_listed() -> None:

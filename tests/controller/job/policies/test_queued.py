@@ -1,5 +1,6 @@
 """An attempt in a queue: what is said of it, and that an eviction neither ends nor charges it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from controller.job.facts import Kueue, WorkloadFacts
 from controller.job.queueing import PATIENCE
+from controller.job.report import transitions
 from finetune.api.conditions import get_condition
 from finetune.api.status import ConditionType, Dashboard, FailedPod, FineTuneJobStatus, Progress
 from tests.controller.job.builders import NOW, attempt, checkpoint, job, observed, pod, ray_job, record_text, status
@@ -15,6 +17,7 @@ from tests.controller.job.decisions import SUSPENDED, after, condition, decide, 
 PENDING = WorkloadFacts("w", "team-a", reason="Pending", message="8 cpu are missing")
 STOPPED = WorkloadFacts("w", "team-a", evicted=True, reason="ClusterQueueStopped", message="The ClusterQueue is stopped")
 ADMITTED = WorkloadFacts("w", "team-a", "gpus", admitted=True)
+MISSING = WorkloadFacts("w", "nope", in_vain=True, reason="Inadmissible", message="LocalQueue nope doesn't exist")
 QUEUED, RUNNING = ConditionType.QUEUED, ConditionType.RUNNING
 HELD: dict[str, Any] = {"queue": "team-a", "suspended": True, "cluster": ""}
 ADMITTED_RAY_JOB: dict[str, Any] = {"queue": "team-a", "suspended": False}
@@ -127,11 +130,13 @@ def test_admitted_again_the_same_attempt_reports_from_another_cluster() -> None:
     [
         ({"workload": PENDING, "kueue": Kueue.WATCHED}, False),
         ({"workload": STOPPED, "kueue": Kueue.WATCHED}, False),
+        ({"workload": MISSING, "kueue": Kueue.WATCHED}, True),
+        ({"kueue": Kueue.FORBIDDEN}, False),
         ({"kueue": Kueue.UNKNOWN}, False),
         ({"kueue": Kueue.WATCHED}, True),
         ({"kueue": Kueue.ABSENT}, True),
     ],
-    ids=["waits", "evicted", "not known", "no Workload", "no Kueue"],
+    ids=["waits", "evicted", "no such queue", "no right", "not known", "no Workload", "no Kueue"],
 )
 def test_the_pending_deadline_counts_only_where_nobody_will_admit_the_job(fields: dict[str, Any], ends: bool) -> None:
     policy = {"pendingDeadlineSeconds": 300}
@@ -139,6 +144,17 @@ def test_the_pending_deadline_counts_only_where_nobody_will_admit_the_job(fields
     first = decide(observed(job(status=status(attempt()), runPolicy=policy), what, **fields))
     second = decide(observed(job(status=after(first), runPolicy=policy), what, **fields), seconds=301)
     assert (second.status.phase == "Failed") is ends
+
+
+@pytest.mark.parametrize("reason", ["Inadmissible", "Deactivated"])
+def test_a_job_that_nobody_is_going_to_admit_waits_and_says_so_once(reason: str) -> None:
+    what, workload = ray_job(1, "", "Suspended", **HELD), replace(MISSING, reason=reason)
+    first = decide(observed(job(status=status(attempt())), what, workload=workload, kueue=Kueue.WATCHED))
+    assert (first.status.phase, first.status.waiting_since) == ("Waiting", NOW)
+    assert [(condition(first, each).status, condition(first, each).reason) for each in (QUEUED, RUNNING)] == [("False", reason)] * 2
+    assert [each.type for each in transitions(status(attempt()), first.status)] == ["Queued"]
+    second = decide(observed(job(status=after(first)), what, workload=workload, kueue=Kueue.WATCHED), seconds=60)
+    assert second.status == first.status
 
 
 def test_a_job_that_comes_into_a_queue_after_all_has_not_waited_in_vain() -> None:
