@@ -71,7 +71,8 @@ class Controller:
         )
         self.metrics.leader.set_function(lambda: float(self.elector.leading()))
         client = Client(FencedTransport(transport, self.elector.leading), field_manager=NAME)
-        self.reflectors = build_reflectors(self.stores, client, self.metrics, self.queue.add, namespaces=settings.watched)
+        add, add_after = self.queue.add, self.queue.add_after
+        self.reflectors = build_reflectors(self.stores, client, self.metrics, add, add_after, namespaces=settings.watched)
         # No decision is wrong without the others: the controller also works with a role of an older release, which lacks them.
         self._essential = [each for each in self.reflectors if each.resource in ESSENTIAL]
         for each in self.reflectors:

@@ -54,14 +54,15 @@ def kept_of_ray_job(item: KubeObject) -> KubeObject:
 def kept_of_workload(item: KubeObject) -> KubeObject:
     """Keep what Kueue says of a RayJob; of the workloads of other kinds, of which a cluster may have many, that they exist."""
     metadata = _kept(item["metadata"], ("name", "namespace", "uid", "resourceVersion"))
-    owners = [_kept(each, ("kind", "name", "uid")) for each in item["metadata"].get("ownerReferences") or [] if _is_ray_job(each)]
+    owners = [each for each in item["metadata"].get("ownerReferences") or [] if each.get("controller") is True and _is_ray_job(each)]
     if not owners:
         return {"metadata": metadata}
+    times = _kept(item["metadata"], ("creationTimestamp", "deletionTimestamp"))
     status = item.get("status") or {}
     conditions = [_shortened(each) for each in status.get("conditions") or [] if each.get("type") in WORKLOAD_CONDITIONS]
     checks = [_shortened(_kept(each, ("name", "state", "message"))) for each in (status.get("admissionChecks") or [])[:CHECKS_MAX]]
     return {
-        "metadata": {**metadata, "ownerReferences": owners[:1]},
+        "metadata": {**metadata, **times, "ownerReferences": [_kept(owners[0], ("kind", "name", "uid", "controller"))]},
         "spec": _kept(item.get("spec"), ("queueName", "active")),
         "status": {
             "conditions": conditions,

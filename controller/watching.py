@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from controller.job.objects.form import SHARED_ACCOUNT
 from controller.job.quotas import Refusal
+from controller.job.workloads import says_the_same
 from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL, RAY_JOBS, WORKLOADS
 from controller.projections import (
     kept_of_claim,
@@ -69,6 +70,9 @@ RIGHTS = (
 )
 
 Enqueue = Callable[[str], None]
+EnqueueAfter = Callable[[str, float], None]
+REWORDED_SECONDS = 15.0
+"""Kueue rewords why a job waits whenever others in the queue come and go; each pass that repeats it writes the job's status."""
 
 
 def keys_of_child(change: Change) -> Iterable[str]:
@@ -129,11 +133,18 @@ def _keys(jobs: Iterable[KubeObject]) -> list[str]:
 
 
 def build_reflectors(
-    stores: Stores, client: Client, metrics: Metrics, enqueue: Enqueue, *, namespaces: Sequence[str] = (), timings: Timings = Timings()
+    stores: Stores,
+    client: Client,
+    metrics: Metrics,
+    enqueue: Enqueue,
+    enqueue_after: EnqueueAfter,
+    *,
+    namespaces: Sequence[str] = (),
+    timings: Timings = Timings(),
 ) -> list[Reflector]:
     """Return one reflector per store of `stores`, or per store and namespace where only some namespaces are watched.
 
-    They call `enqueue` with the keys of the jobs to reconcile.
+    They call `enqueue` with the keys of the jobs to reconcile, and `enqueue_after` with those that have so many seconds time.
     """
 
     def on_job(change: Change) -> None:
@@ -157,8 +168,9 @@ def build_reflectors(
             enqueue(key)
 
     def on_workload(change: Change) -> None:
+        reworded = says_the_same(change.old, change.new)
         for key in keys_of_workload(stores, change):
-            enqueue(key)
+            enqueue_after(key, REWORDED_SECONDS) if reworded else enqueue(key)
 
     def wake_queued(namespace: str | None) -> Callable[[StoreState], None]:
         def on_state(state: StoreState) -> None:

@@ -5,10 +5,10 @@ Pure. Test: tests/controller/job/test_workloads.py.
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from controller.job.facts import WorkloadFacts
-from controller.job.parsing import is_owned_by
 from controller.runtime.resources import KubeObject
 from finetune.api.conditions import Reason
 
@@ -17,13 +17,25 @@ ADMISSION_CHECKS = "AdmissionChecks"
 REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
 PAUSED = re.compile(r"Queue \S+ is (inactive|stopped)")
 """In the message of a Workload that is inadmissible because its administrator has stopped the queue: that is waiting in a queue."""
+IDENTITY = ("uid", "ownerReferences", "deletionTimestamp")
 READY = "Ready"
 """The state of an admission check that holds nothing up."""
 
 
 def workload_of(ray_job_uid: str, items: Iterable[KubeObject]) -> WorkloadFacts | None:
-    """Return what Kueue says of the RayJob with this UID; None if it has made no Workload for it."""
-    return next((workload_from(item) for item in items if is_owned_by(item, ray_job_uid)), None)
+    """Return what Kueue says of the RayJob with this UID; None if it has made no Workload for it.
+
+    Of several, the newest is the one that Kueue goes on with; one that is being deleted counts only where there is no other.
+    """
+    last = max((item for item in items if _is_controlled_by(item, ray_job_uid)), key=_rank, default=None)
+    return None if last is None else workload_from(last)
+
+
+def says_the_same(old: KubeObject | None, new: KubeObject | None) -> bool:
+    """Return whether no more than the words have changed of a Workload, which Kueue puts in others as often as it tries."""
+    if old is None or new is None or any(old["metadata"].get(name) != new["metadata"].get(name) for name in IDENTITY):
+        return False
+    return replace(workload_from(old), message="") == replace(workload_from(new), message="")
 
 
 def workload_from(item: KubeObject) -> WorkloadFacts:
@@ -54,6 +66,16 @@ def workload_from(item: KubeObject) -> WorkloadFacts:
         reason=str(reason) if REASON.fullmatch(str(reason)) else QUEUED,
         message=message,
     )
+
+
+def _is_controlled_by(item: KubeObject, uid: str) -> bool:
+    owners = item["metadata"].get("ownerReferences") or []
+    return any(each.get("uid") == uid and each.get("controller") is True for each in owners)
+
+
+def _rank(item: KubeObject) -> tuple[bool, str, str]:
+    metadata = item["metadata"]
+    return "deletionTimestamp" not in metadata, str(metadata.get("creationTimestamp") or ""), metadata["name"]
 
 
 def _true(said: Mapping[Any, Mapping[str, Any]], kind: str) -> bool:

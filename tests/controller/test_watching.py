@@ -35,9 +35,11 @@ class Watching:
     """All reflectors on a fake API server, and the keys that they asked to look at."""
 
     def __init__(self, api: FakeApi, *namespaces: str) -> None:
-        self.stores, self.keys = Stores(), list[str]()
+        self.stores, self.keys, self.later = Stores(), list[str](), list[tuple[str, float]]()
         client = Client(api, field_manager="test")
-        self.reflectors = build_reflectors(self.stores, client, Metrics("test"), self.keys.append, namespaces=namespaces)
+        self.reflectors = build_reflectors(
+            self.stores, client, Metrics("test"), self.keys.append, lambda *due: self.later.append(due), namespaces=namespaces
+        )
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -124,7 +126,7 @@ async def test_the_coming_and_going_of_a_claim_concerns_the_jobs_that_name_it() 
 
 
 def workload(of: str, kind: str = "RayJob", **status: object) -> KubeObject:
-    owner = {"apiVersion": "ray.io/v1" if kind == "RayJob" else "batch/v1", "kind": kind, "name": of, "uid": "u"}
+    owner = {"apiVersion": "ray.io/v1" if kind == "RayJob" else "batch/v1", "kind": kind, "name": of, "uid": "u", "controller": True}
     return {"metadata": {"name": f"{kind.lower()}-{of}", "namespace": "team-a", "ownerReferences": [owner]}, "status": status}
 
 
@@ -136,6 +138,28 @@ async def test_what_kueue_says_of_a_ray_job_concerns_its_job_and_what_it_says_of
     assert await keys_after(api, lambda: api.remove(WORKLOADS, "team-a", "rayjob-bot-1")) == ["team-a/bot"]
     assert await keys_after(api, lambda: api.put(WORKLOADS, workload("bot-1", "Job"))) == []
     assert await keys_after(api, lambda: api.put(WORKLOADS, workload("of-somebody-1"))) == []
+
+
+async def test_a_job_whose_workload_is_only_reworded_is_looked_at_a_little_later() -> None:
+    def pending(message: str, reason: str = "Pending") -> KubeObject:
+        return workload("bot-1", conditions=[{"type": "QuotaReserved", "status": "False", "reason": reason, "message": message}])
+
+    api = FakeApi()
+    api.put(RAY_JOBS, item("bot-1", job="bot"))
+    api.put(WORKLOADS, pending("8 cpu are missing"))
+    watching = Watching(api)
+    with watching.running():
+        await watching.settle()
+        watching.keys.clear()
+        api.put(WORKLOADS, pending("7 cpu are missing"))
+        await watching.settle()
+        assert (watching.keys, watching.later) == ([], [("team-a/bot", 15.0)])
+        changed = pending("7 cpu are missing", "Inadmissible"), workload("bot-1", conditions=[{"type": "Admitted", "status": "True"}])
+        for each in changed:
+            api.put(WORKLOADS, each)
+            await watching.settle()
+        assert watching.keys == ["team-a/bot"] * len(changed)
+        assert len(watching.later) == 1
 
 
 async def test_kueue_that_is_installed_or_removed_concerns_jobs_with_a_queue() -> None:

@@ -83,8 +83,8 @@ def test_what_nobody_is_going_to_admit_is_in_no_queue_and_says_what_to_do() -> N
     assert hold is not None
     assert (hold.in_queue, hold.reason) == (False, "Inadmissible")
     assert hold.message == (
-        "attempt 1 is not going to be admitted from the queue nope: LocalQueue nope doesn't exist; put that right, or name another queue in "
-        "the label of the job, suspend the job and resume it"
+        "attempt 1 is not going to be admitted from the queue nope: LocalQueue nope doesn't exist; put that right, or name another queue "
+        "in the label of the job, suspend the job and resume it"
     )
     evicted = hold_of(situation(workload=replace(MISSING, evicted=True)))
     assert evicted is not None
@@ -95,7 +95,7 @@ def test_without_the_right_to_see_workloads_the_job_says_which_one_is_missing() 
     hold = hold_of(situation(kueue=Kueue.FORBIDDEN, created=timedelta(hours=1)))
     assert hold is not None
     assert (hold.in_queue, hold.reason) == (True, "Queued")
-    assert "waits in the queue team-a; why is not known, because the controller may not list and watch workloads.kueue.x-k8s.io" in hold.message
+    assert "waits in the queue team-a; why is not known, because the controller may not list and watch workloads.kueue" in hold.message
 
 
 def test_while_workloads_are_not_known_nobody_is_blamed() -> None:

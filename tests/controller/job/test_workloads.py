@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.job.workloads import workload_from, workload_of
+from controller.job.workloads import says_the_same, workload_from, workload_of
 from controller.projections import kept_of_workload
 
 PENDING = {
@@ -96,6 +96,49 @@ def test_a_reason_that_a_condition_cannot_have_is_replaced(reason: Any) -> None:
 def test_it_is_found_by_the_uid_of_its_ray_job() -> None:
     assert workload_of("uid-of-bot-1", [workload(PENDING)]) == workload_from(workload(PENDING))
     assert workload_of("uid-of-one-before", [workload(PENDING)]) is None
+
+
+def made(name: str, seconds: int, message: str, owner: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
+    """Return a Workload that the cache keeps, created so many seconds after midnight."""
+    owner = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "bot-1", "uid": "uid-of-bot-1", "controller": True, **(owner or {})}
+    times = {"creationTimestamp": f"2026-03-01T00:00:{seconds:02}Z", **metadata}
+    names = {"name": name, "namespace": "team", "uid": name, "resourceVersion": "3"}
+    return kept_of_workload(
+        {"metadata": {**names, **times, "ownerReferences": [owner]}, "status": {"conditions": [{**PENDING, "message": message}]}}
+    )
+
+
+GOING = {"deletionTimestamp": "2026-03-01T00:01:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ([made("a", 1, "old"), made("b", 2, "new")], "new"),
+        ([made("b", 1, "old"), made("a", 2, "new")], "new"),
+        ([made("a", 1, "old"), made("b", 2, "goes", **GOING)], "old"),
+        ([made("a", 1, "goes", **GOING)], "goes"),
+        ([made("a", 1, "Kueue's"), made("b", 2, "forged", {"controller": False})], "Kueue's"),
+        ([made("b", 2, "forged", {"controller": None})], None),
+        ([made("b", 2, "forged", {"apiVersion": "v1"})], None),
+    ],
+    ids=["newest", "newest by time", "one goes", "the only one goes", "no controller", "no controller alone", "no RayJob"],
+)
+def test_of_several_the_newest_that_its_ray_job_controls_is_believed(items: list[dict[str, Any]], told: str | None) -> None:
+    facts = workload_of("uid-of-bot-1", items)
+    assert (facts.message if facts is not None else None) == told
+
+
+def test_only_the_words_may_change_for_a_workload_to_say_the_same() -> None:
+    said = workload(PENDING)
+    assert says_the_same(said, workload({**PENDING, "message": "other words"}))
+    for other in (workload({**PENDING, "reason": "Waiting"}), workload(RESERVED, ADMITTED), workload(PENDING, PREEMPTED), None):
+        assert not says_the_same(said, other)
+        assert not says_the_same(other, said)
+    first, second = made("a", 1, "words"), made("a", 1, "words", {"uid": "of-another"})
+    assert says_the_same(first, first)
+    assert not says_the_same(first, second)
+    assert not says_the_same(first, made("a", 1, "words", **GOING))
 
 
 def test_of_the_workloads_of_other_kinds_nothing_is_kept() -> None:
