@@ -27,7 +27,8 @@ def reported(situation: Situation) -> Situation:
     ray_job = situation.observed.ray_job_of(attempt)
     try:
         record, cluster = folding.parse(text), _cluster(situation, attempt)
-        if cluster is not None and record.cluster != cluster and not folding.is_news(situation.status, record):
+        elsewhere = cluster is not None and record.attempt == attempt.number and record.cluster != cluster
+        if elsewhere and not folding.is_news(situation.status, record):
             return situation  # the last one of a cluster that a queue has taken down, which was taken over while it ran
         folding.check_origin(record, attempt.number, cluster)
         folding.check_order(situation.status, record)
