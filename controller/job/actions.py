@@ -97,8 +97,8 @@ class Actions:
                     await self._create(job, each, has_no_past=has_no_past)
             case ReleaseProgress(name, number, uid):
                 await self._release(job, name, number, uid)
-            case AskToStop(number):
-                await self._ask_to_stop(job, number)
+            case AskToStop(number, cluster):
+                await self._ask_to_stop(job, number, cluster)
             case Delete(resource, name, uid):
                 await self._delete(job, resource, name, uid)
             case _:
@@ -173,10 +173,11 @@ class Actions:
                 raise Conflict(f"ConfigMap {name} is not the one that was observed") from error
             raise
 
-    async def _ask_to_stop(self, job: Job, number: int) -> None:
+    async def _ask_to_stop(self, job: Job, number: int, cluster: str) -> None:
+        """Ask; the trainer that makes the object anew, when it is lost, is asked in the pass after it."""
         name = progress_name(job.name, job.uid, number)  # nobody else's: the job's UID is in it
         with suppress(NotFound):
-            await self._client.patch(CONFIG_MAPS, name, job.namespace, {"metadata": {"annotations": {STOP_ANNOTATION: "suspended"}}})
+            await self._client.patch(CONFIG_MAPS, name, job.namespace, {"metadata": {"annotations": {STOP_ANNOTATION: cluster}}})
 
     async def _delete(self, job: Job, resource: Resource, name: str, uid: str) -> None:
         """Delete the object with this UID; another one of the same name is left alone, and Conflict is raised.

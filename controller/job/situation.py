@@ -54,9 +54,10 @@ class ReleaseProgress:
 
 @dataclass(frozen=True)
 class AskToStop:
-    """Ask the trainer of an attempt to write a checkpoint and end; it is answered by its last report, or not at all."""
+    """Ask the trainer of an attempt, in this Ray cluster, to write a checkpoint and end; its last report answers, or nothing does."""
 
     attempt: int
+    cluster: str
 
 
 Action = CreateAttempt | Delete | RestoreSupports | ReleaseProgress | AskToStop

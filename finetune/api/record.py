@@ -19,8 +19,8 @@ from finetune.api.metrics import Compared, MetricName, Score
 RECORD_KEY = "record.json"
 """Key of the progress ConfigMap that holds the record."""
 STOP_ANNOTATION = "finetune.dev/stop"
-"""On the progress ConfigMap: the trainer is to write a checkpoint and end. It sees it in the answer to its next report, so that it needs
-no right to read."""
+"""On the progress ConfigMap, with the name of a Ray cluster: the trainer there is to write a checkpoint and end. It sees it in the answer
+to its next report, so that it needs no right to read. The next cluster of an attempt that a queue evicted is not meant."""
 RECORD_MAX_BYTES = 64 * 1024
 """Larger records are refused by the controller; a real one has 1 to 4 KiB."""
 WARNINGS_MAX = 20

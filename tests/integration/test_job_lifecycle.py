@@ -249,7 +249,7 @@ async def test_a_job_that_trains_is_asked_for_a_checkpoint_before_its_pods_go(op
     await operator.run_until(lambda: operator.has_condition("bot", "Suspended", "False", "Stopping"), "asked to stop")
     assert await operator.names(RAY_JOBS) == ["bot-1"]
     progress = await operator.client.get(CONFIG_MAPS, progress_of(ray_job), operator.namespace)
-    assert progress["metadata"]["annotations"][STOP_ANNOTATION] == "suspended"
+    assert progress["metadata"]["annotations"][STOP_ANNOTATION] == ray_job["status"]["rayClusterName"]
 
     outcome = {"result": "Interrupted", "reason": "Interrupted", "message": "stopped on request"}
     await report(operator, ray_job, sequence=9, stage="Finished", outcome=outcome, checkpoints=[checkpoint(10), checkpoint(20)])

@@ -42,8 +42,8 @@ class RecordTarget(Protocol):
 
     interval_seconds: float
     heartbeat_seconds: float
-    stop_requested: bool
-    """Whether the answer to a record was that the run is to stop."""
+    stop_requested: str
+    """In which Ray cluster the run is to stop, as the answer to the last record says; empty: in none."""
 
     def write(self, record: ProgressRecord) -> None:
         """Store a record in place of the one before; may raise anything."""
@@ -55,7 +55,7 @@ class FileTarget:
     interval_seconds = FILE_INTERVAL_SECONDS
     heartbeat_seconds = float("inf")
     """The command that reads it knows by itself that this program lives."""
-    stop_requested = False
+    stop_requested = ""
     """It stops this program by a signal."""
 
     def __init__(self, path: Path) -> None:
@@ -89,14 +89,14 @@ class ConfigMapTarget:
     def __init__(self, namespace: str, name: str, metadata: Mapping[str, Any] | None = None, api: ConfigMaps | None = None) -> None:
         self._api = _in_cluster() if api is None else api
         self._namespace, self._name, self._metadata = namespace, name, metadata
-        self.stop_requested = False
+        self.stop_requested = ""
 
     def write(self, record: ProgressRecord) -> None:
         """Patch the ConfigMap, or create it; bounded in time."""
         body: dict[str, Any] = {"data": {RECORD_KEY: record_text(record)}}
         try:
             stored = self._api.patch_namespaced_config_map(self._name, self._namespace, body, _request_timeout=REQUEST_SECONDS)
-            self.stop_requested = STOP_ANNOTATION in (stored.metadata.annotations or {})
+            self.stop_requested = (stored.metadata.annotations or {}).get(STOP_ANNOTATION, "")
         except Exception as error:
             if self._metadata is None or getattr(error, "status", None) != NOT_FOUND:
                 raise
@@ -207,7 +207,7 @@ class Publisher:
             with self._lock:
                 self._changed = True
             return False
-        if self._target.stop_requested:
+        if self._cluster and self._target.stop_requested == self._cluster:
             self._on_stop()
         return True
 

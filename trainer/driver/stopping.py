@@ -34,7 +34,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self._signals = 0
+        self._signals, self._asked = 0, False
         self._training = False
         # A signal that is ignored already (nohup) stays ignored.
         self._numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -42,16 +42,16 @@ class StopRequest:
     @property
     def wanted(self) -> bool:
         """Whether a stop was requested."""
-        return self._signals > 0
+        return self._asked or self._signals > 0
 
     @property
     def due(self) -> bool:
         """Whether the run has to end now, without waiting for its workers."""
-        return self._signals > 1 or (self._signals == 1 and not self._training)
+        return self._signals > 1 or (self.wanted and not self._training)
 
     def ask(self) -> None:
-        """Stop as at the first signal; asked again, nothing more. Called from any thread."""
-        self._signals = self._signals or 1
+        """Stop as at the first signal, from any thread; asked again, nothing more. A signal after it does not cut a checkpoint short."""
+        self._asked = True
 
     def install(self) -> None:
         """Answer signals from now on."""

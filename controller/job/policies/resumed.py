@@ -9,4 +9,8 @@ from controller.job.situation import Situation
 
 def resumed(situation: Situation) -> Situation:
     """Take the condition Suspended back once runPolicy.suspend is false."""
-    return situation if situation.job.suspended else resume(situation)
+    if situation.job.suspended:
+        return situation
+    if situation.attempt is not None and situation.attempt.stop_requested_time is not None:
+        situation = situation.with_attempt(stop_requested_time=None)  # another suspension has its own five minutes
+    return resume(situation)

@@ -6,6 +6,7 @@ Pure. Test: tests/controller/job/policies/test_suspended.py.
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from controller.job.activity import has_reported
 from controller.job.failures import ray_job_state
 from controller.job.pauses import SOON
 from controller.job.queueing import is_held
@@ -60,7 +61,7 @@ def _has_ended(situation: Situation) -> bool:
 def _stops_until(situation: Situation, attempt: Attempt) -> datetime | None:
     """Return until when the trainer may take to write a checkpoint; None where it is not waited for: it does not train, or hangs."""
     progress, ray_job = situation.status.progress, situation.ray_job
-    trains = progress is not None and progress.stage == Stage.TRAINING and attempt.last_step is not None
+    trains = progress is not None and progress.stage == Stage.TRAINING and has_reported(situation)
     goes = ray_job is None or ray_job.deleting or is_held(ray_job, situation.observed.workload)
     if not trains or goes or is_true(situation.status, ConditionType.STALLED):
         return None
@@ -69,7 +70,9 @@ def _stops_until(situation: Situation, attempt: Attempt) -> datetime | None:
 
 
 def _stopping(situation: Situation, attempt: Attempt, deadline: datetime) -> Plan:
-    if attempt.stop_requested_time is None:
-        situation = situation.do(AskToStop(attempt.number)).with_attempt(stop_requested_time=situation.now)
+    if situation.ray_job is not None:
+        # In each pass, which is a write in the first alone: one that failed, or met no object, would otherwise cost all of the patience.
+        situation = situation.do(AskToStop(attempt.number, situation.ray_job.cluster))
+    situation = situation.with_attempt(stop_requested_time=attempt.stop_requested_time or situation.now)
     message = f"attempt {attempt.number} writes a checkpoint and ends, at the latest at {deadline:%H:%M:%S} UTC"
     return situation.condition(ConditionType.SUSPENDED, "False", Reason.STOPPING, message).wake_at(deadline).ends()

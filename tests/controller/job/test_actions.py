@@ -129,9 +129,9 @@ async def test_the_request_to_stop_goes_to_the_progress_of_its_attempt_and_to_no
     world.api.put(CONFIG_MAPS, {"metadata": {"name": progress_name("bot", UID, 2), "namespace": "team"}, "data": {"record.json": "{}"}})
     of = observed(job())
     for number in (1, 2):
-        await Actions(Client(world.api, field_manager="test"), Settings()).carry_out(of, AskToStop(number))
+        await Actions(Client(world.api, field_manager="test"), Settings()).carry_out(of, AskToStop(number, "bot-2-x7k2p"))
     [asked] = [each for each in world.api.objects(CONFIG_MAPS) if (each["metadata"].get("annotations") or {})]
-    assert asked["metadata"]["annotations"] == {"finetune.dev/stop": "suspended"}
+    assert asked["metadata"]["annotations"] == {"finetune.dev/stop": "bot-2-x7k2p"}
     assert asked["data"] == {"record.json": "{}"}
 
 

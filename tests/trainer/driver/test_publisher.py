@@ -29,7 +29,7 @@ class CountingTarget:
 
     def __init__(self, refusals: int = 0, interval_seconds: float = 15.0) -> None:
         self.interval_seconds, self.refusals, self.records = interval_seconds, refusals, []
-        self.heartbeat_seconds, self.stop_requested = HEARTBEAT_SECONDS, False
+        self.heartbeat_seconds, self.stop_requested = HEARTBEAT_SECONDS, ""
         self.written = threading.Event()
 
     def write(self, record: ProgressRecord) -> None:
@@ -76,15 +76,16 @@ def test_the_first_record_creates_its_config_map_and_the_next_one_changes_it() -
     assert json.loads(created["data"]["record.json"])["sequence"] == 1
 
 
-def test_the_answer_to_a_record_brings_the_request_to_stop(tmp_path: Path) -> None:
+def test_the_answer_to_a_record_brings_the_request_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_CLUSTER_NAME", "bot-1-x7k2p")
     api, requests = FakeConfigMaps(), list[str]()
     publisher = Publisher(config(tmp_path), ConfigMapTarget("team", "bot-1-progress", METADATA, api))
     publisher.on_stop(lambda: requests.append("stop"))
-    for annotations in (None, {"other": "x"}):
+    for annotations in (None, {"other": "x"}, {STOP_ANNOTATION: "bot-1-evicted"}):
         api.annotations = annotations
         assert publisher.publish()
     assert requests == []
-    api.annotations = {STOP_ANNOTATION: "suspended"}
+    api.annotations = {STOP_ANNOTATION: "bot-1-x7k2p"}
     assert publisher.publish()
     assert requests == ["stop"]
 

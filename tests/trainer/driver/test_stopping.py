@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from finetune.api.record import Stage
-from trainer.driver.stopping import SIGNALS, InterruptedRunError, StopRequest
+from trainer.driver.stopping import SIGNALS, TURN_SECONDS, InterruptedRunError, StopRequest
 
 DEAF = threading.Event()
 """Never set: what waits for it does not notice a stop."""
@@ -68,14 +68,23 @@ def test_a_request_that_the_last_step_did_not_see_ends_the_run_after_it(stop: St
     assert stop.oversee(work) is None
 
 
-def test_a_request_that_is_repeated_is_one_and_a_signal_after_it_ends_the_run(stop: StopRequest) -> None:
+def test_a_request_that_is_repeated_or_followed_by_a_signal_leaves_time_for_a_checkpoint(stop: StopRequest) -> None:
     def work() -> str:
         stop.note(Stage.TRAINING)
         for _ in range(3):
             stop.ask()
         assert stop.wanted
-        assert not stop.due
         send()
+        time.sleep(5 * TURN_SECONDS)
+        assert not stop.due
+        return "the workers have ended"
+
+    assert stop.oversee(work) == "the workers have ended"
+
+
+def test_a_request_ends_a_run_that_does_not_train_at_once(stop: StopRequest) -> None:
+    def work() -> str:
+        stop.ask()
         DEAF.wait()
         return "done"
 

@@ -81,7 +81,7 @@ class LastRecord:
 
     interval_seconds = 15.0
     heartbeat_seconds = float("inf")
-    stop_requested = False
+    stop_requested = ""
     record: ProgressRecord
 
     def write(self, record: ProgressRecord) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from controller.job.facts import Observed
 from controller.job.situation import AskToStop
+from finetune.api.cursor import Cursor
 from finetune.api.runpolicy import RunPolicy
 from finetune.api.status import AttemptOutcome, Condition, ConditionType, Progress
 from tests.controller.job.builders import NOW, attempt, checkpoint, job, observed, pod, ray_job, record_text, status, unreadable
@@ -41,6 +42,9 @@ def test_suspending_ends_the_attempt_uncharged_and_only_then_deletes_its_ray_job
     assert second.status == first.status
 
 
+CURSOR = str(Cursor(1, "bot-1-x7k2p", 3))
+
+
 def said(kind: str) -> Condition:
     return Condition(type=kind, status="True", reason="Said", message="", last_transition_time=NOW)
 
@@ -48,14 +52,15 @@ def said(kind: str) -> Condition:
 def suspended_in_training(**fields: Any) -> Observed:
     """A job that is suspended at step 20 of an attempt; `fields` of its status."""
     usual: dict[str, Any] = {"progress": Progress.model_validate({"stage": "Training", "step": 20}), "conditions": [said("Running")]}
+    usual["report_cursor"] = CURSOR
     known = status(attempt(last_step=20), **(usual | fields))
     return observed(job(runPolicy=SUSPENDED, status=known), ray_job(), pods=[pod(role="head"), pod()])
 
 
-def test_a_trainer_that_trains_is_asked_for_a_checkpoint_once_and_waited_for() -> None:
+def test_a_trainer_that_trains_is_asked_for_a_checkpoint_and_waited_for() -> None:
     what = suspended_in_training()
     first = decide(what)
-    assert first.actions == (AskToStop(1),)
+    assert first.actions == (AskToStop(1, "bot-1-x7k2p"),)
     assert last_attempt(first).stop_requested_time == NOW
     assert last_attempt(first).outcome is None
     assert first.status.phase == "Running"
@@ -63,14 +68,14 @@ def test_a_trainer_that_trains_is_asked_for_a_checkpoint_once_and_waited_for() -
     assert (stopping.status, stopping.reason) == ("False", "Stopping")
     assert stopping.message == "attempt 1 writes a checkpoint and ends, at the latest at 12:05:00 UTC"
     again = decide(replace(what, job=replace(what.job, status=after(first))), 200)
-    assert (again.actions, again.requeue_after) == ((), 100)
+    assert (again.actions, again.requeue_after) == (first.actions, 100), "one that failed is repeated"
     assert again.status == first.status
 
 
 def test_a_trainer_that_was_asked_and_has_stopped_was_suspended_and_not_interrupted() -> None:
     first = decide(suspended_in_training())
     outcome = {"result": "Interrupted", "reason": "Interrupted", "message": "stopped on request"}
-    told = record_text(outcome=outcome, stage="Finished", checkpoints=[checkpoint(21)])
+    told = record_text(sequence=4, outcome=outcome, stage="Finished", checkpoints=[checkpoint(21)])
     for of_it in (ray_job(), ray_job(1, "FAILED", "Failed")):
         what = observed(job(runPolicy=SUSPENDED, status=after(first)), of_it, record=told)
         decision = decide(what, 30)
@@ -109,11 +114,19 @@ def test_the_progress_of_an_earlier_attempt_is_nothing_to_wait_for() -> None:
     assert last_attempt(decision).outcome is AttemptOutcome.SUSPENDED
 
 
+def test_what_an_evicted_cluster_reported_is_nothing_to_wait_for() -> None:
+    what = suspended_in_training()
+    decision = decide(replace(what, ray_jobs=(ray_job(1, "", "Initializing", cluster="bot-1-next"),)))
+    assert decision.actions == ()
+    assert last_attempt(decision).outcome is AttemptOutcome.SUSPENDED
+
+
 def test_a_wish_that_is_withdrawn_while_the_trainer_stops_ends_in_another_attempt() -> None:
     first = decide(suspended_in_training())
     outcome = {"result": "Interrupted", "reason": "Interrupted", "message": "stopped on request"}
     going_on = decide(observed(job(status=after(first)), ray_job()), 10)
     assert condition(going_on, ConditionType.SUSPENDED).reason == "Resumed"
+    assert last_attempt(going_on).stop_requested_time is None, "another suspension has its own five minutes"
     stopped = observed(job(status=after(going_on)), ray_job(1, "FAILED", "Failed"), record=record_text(outcome=outcome, stage="Finished"))
     decision = decide(stopped, 30)
     assert last_attempt(decision).outcome is AttemptOutcome.INTERRUPTED
