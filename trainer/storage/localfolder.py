@@ -5,6 +5,7 @@ replaces another needs two renames; if a kill comes between them, the earlier on
 Test: tests/trainer/storage/test_place.py.
 """
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from trainer.storage.place import checked_name, inner_name
 
 REPLACED, REMOVED = ".finetune-replaced", ".finetune-removed"
 """Endings of hidden names: a folder that makes way for one that was written, one that is being deleted."""
+
+
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,19 @@ class LocalFolder:
             # On a full disk, half a folder would leave no room for anything else.
             shutil.rmtree(begun.folder, ignore_errors=True)
 
-    def put(self, name: str, text: str) -> None:
-        """Write a file atomically and durably."""
-        write_atomically(self._target(name), text, durable=True)
+    def put(self, name: str, text: str, *, durable: bool = True) -> None:
+        """Write a file atomically, and by default durably."""
+        write_atomically(self._target(name), text, durable=durable)
 
     def fetch(self, name: str) -> Path:
         """Return the path, which may be in a folder that a killed writer moved aside."""
         path = self._find(name)
-        if not path.exists():
-            raise FileNotFoundError(f"there is no {self.uri(name)}")
+        try:
+            path.stat()
+        except OSError as error:  # exists() takes any error for absence in newer Pythons, and a folder that fails for an empty one
+            if error.errno not in ABSENT:
+                raise
+            raise FileNotFoundError(f"there is no {self.uri(name)}") from None
         return path
 
     def names(self, folder: str = "") -> list[str]:

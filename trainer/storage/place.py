@@ -42,8 +42,8 @@ class Place(Protocol):
     def stage(self, name: str) -> AbstractContextManager[Staged]:
         """Begin a folder that appears whole or not at all; if the context ends before it is published, it is deleted."""
 
-    def put(self, name: str, text: str) -> None:
-        """Write one small file: a reader sees the old text or the new, also after a power cut. Only for its one writer."""
+    def put(self, name: str, text: str, *, durable: bool = True) -> None:
+        """Write one small file: a reader sees the old text or the new, if `durable` also after a power cut. Only for its one writer."""
 
     def fetch(self, name: str) -> Path:
         """Return a local path of a file or folder, to read only. FileNotFoundError when the name is not there."""

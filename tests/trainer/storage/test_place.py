@@ -128,6 +128,15 @@ def test_what_is_removed_is_gone_and_what_is_not_there_need_not_be_removed(place
     assert place.names("model") == []
 
 
+def test_what_cannot_be_read_is_not_taken_for_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "run.json").symlink_to("x" * 300)  # longer than a name may be
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="File name too long"):
+        LocalFolder(tmp_path).fetch("run.json")
+    with pytest.raises(FileNotFoundError):
+        LocalFolder(tmp_path).fetch("loop")
+
+
 def test_a_folder_of_a_place_is_a_place(place: Place) -> None:
     below = place.below("model")
     assert below.names() == []
