@@ -72,13 +72,17 @@ def run(config: TrainConfig) -> Exit:
     succession = Succession(config, os.environ.get("RAY_CLUSTER_NAME", ""))
 
     def work(stop: StopRequest) -> str:
-        succession.begin()
+        succession.begin(stop)
         return attempt(config, publisher, stop, clock, workers)
 
     end = overseen(work, partial(last_words_of, config))
-    succession.end()
     if end.unfinished:
         publisher.poll(None)  # Ray is not waited for any more
+    else:  # what still goes on in a thread may write, and the sign says so until this program is gone
+        succession.end()
+    if succession.taken_by:  # whose report counts, and must not be replaced by one of this cluster
+        logger.error("the Ray cluster %s has taken the place of this one, which ends without a report", succession.taken_by)
+        return replace(interrupted(f"the Ray cluster {succession.taken_by} has taken the place of this one"), unfinished=True)
     publish(publisher, end)
     # Libraries of a rank start threads of their own, and none of them may keep a run that has ended from leaving. Nor may workers that
     # were started for an input that turned out to be wrong.

@@ -38,6 +38,7 @@ class StopRequest:
         self._training = False
         # A signal that is ignored already (nohup) stays ignored.
         self._numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._given_up = False
 
     @property
     def wanted(self) -> bool:
@@ -52,6 +53,10 @@ class StopRequest:
     def ask(self) -> None:
         """Stop as at the first signal, from any thread; asked again, nothing more. A signal after it does not cut a checkpoint short."""
         self._asked = True
+
+    def give_up(self) -> None:
+        """End the run at once, from any thread, without asking its workers for a checkpoint: others write in its place."""
+        self._given_up = True
 
     def install(self) -> None:
         """Answer signals from now on."""
@@ -88,7 +93,7 @@ class StopRequest:
         # A handler may run in the middle of this wait, so it sets no event: events hold a lock while they are waited for.
         while not ended.wait(TURN_SECONDS):
             self.install()  # Ray puts a handler of its own there, below Python, that aborts the program
-            if self.due:
+            if self.due or self._given_up:
                 return None
         if faults:
             raise faults[0]

@@ -15,7 +15,7 @@ import pytest
 
 from finetune.api.errors import InputError
 from finetune.api.metrics import MetricName, Score
-from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, Result, Stage
+from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, ProgressRecord, Result, Stage
 from finetune.api.sections import Export
 from finetune.api.trainconfig import TrainConfig
 from tests.builders import train_config
@@ -29,6 +29,7 @@ from trainer.driver.attempt import Job, attempt, check, inspect, overseen, run
 from trainer.driver.derived import Plan, Planned, derived
 from trainer.driver.exits import exit_of
 from trainer.driver.stopping import SIGNALS, InterruptedRunError, StopRequest
+from trainer.driver.succession import SIGN
 from trainer.driver.workers import Workers
 from trainer.preflight.tokens import Tokens
 from trainer.reporting.stageclock import StageClock
@@ -263,6 +264,67 @@ def test_workers_that_wait_for_an_input_that_is_refused_go_with_the_program(tmp_
     end = run(config)
     assert (end.exit_code, end.unfinished) == (EXIT_INPUT, True)
     assert json.loads((tmp_path / "progress.json").read_text())["outcome"]["result"] == "InputInvalid"
+
+
+class KeptRecords:
+    """A progress ConfigMap."""
+
+    interval_seconds = heartbeat_seconds = float("inf")
+    stop_requested = ""
+
+    def __init__(self) -> None:
+        self.records: list[ProgressRecord] = []
+
+    def write(self, record: ProgressRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> KeptRecords:
+    """Those of a run in the Ray cluster bot-1-first."""
+    kept = KeptRecords()
+    monkeypatch.setenv("RAY_CLUSTER_NAME", "bot-1-first")
+    monkeypatch.setattr("trainer.driver.attempt.open_target", lambda _: kept)
+    monkeypatch.setattr("trainer.driver.attempt.keep_log", lambda *_: True)
+    return kept
+
+
+def in_a_queue(folder: Path) -> TrainConfig:
+    progress = {"namespace": "team", "configMap": "bot-1-progress"}
+    return train_config(folder, job={"name": "bot", "uid": "u"}, output={"directory": str(folder)}, progress=progress)
+
+
+@pytest.mark.usefixtures("signals_restored")
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_the_next_cluster_is_not_let_in_while_work_still_goes_on_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: KeptRecords, unfinished: bool
+) -> None:
+    def work(*_: object) -> str:
+        if unfinished:
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait()
+        return "done"
+
+    monkeypatch.setattr("trainer.driver.attempt.attempt", work)
+    assert run(in_a_queue(tmp_path)).unfinished == unfinished
+    assert json.loads((tmp_path / SIGN).read_text())["ended"] == (not unfinished)
+    assert records.records[-1].outcome is not None
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_run_whose_place_another_cluster_has_taken_leaves_at_once_and_reports_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: KeptRecords
+) -> None:
+    def work(*_: object) -> str:
+        (tmp_path / SIGN).write_text('{"attempt": 1, "cluster": "bot-1-second", "renewals": 1}')
+        return "done"
+
+    monkeypatch.setattr("trainer.driver.attempt.attempt", work)
+    end = run(in_a_queue(tmp_path))
+    assert (end.exit_code, end.unfinished) == (EXIT_INTERRUPTED, True)
+    assert end.outcome.message == "the Ray cluster bot-1-second has taken the place of this one"
+    assert [record.outcome for record in records.records if record.outcome] == []
+    assert json.loads((tmp_path / SIGN).read_text())["cluster"] == "bot-1-second"
 
 
 def test_the_checkpoints_of_a_version_that_lacked_a_field_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

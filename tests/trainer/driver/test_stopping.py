@@ -56,6 +56,17 @@ def test_a_run_that_trains_is_left_to_its_workers(stop: StopRequest) -> None:
     assert stop.oversee(work) == "the workers have ended"
 
 
+def test_a_run_that_is_given_up_ends_at_once_also_in_training_and_its_workers_are_not_asked(stop: StopRequest) -> None:
+    def work() -> str:
+        stop.note(Stage.TRAINING)
+        stop.give_up()
+        DEAF.wait()
+        return "done"
+
+    assert stop.oversee(work) is None
+    assert not stop.wanted
+
+
 def test_a_request_that_the_last_step_did_not_see_ends_the_run_after_it(stop: StopRequest) -> None:
     def work() -> str:
         stop.note(Stage.TRAINING)
