@@ -8,7 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,9 @@ class Published:
 
     def update(self, **fields: object) -> None:
         self.fields |= fields
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Nobody asks to stop."""
 
 
 def test_what_the_rank_sends_is_published_and_its_stage_decides_what_a_signal_means() -> None:
