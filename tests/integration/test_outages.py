@@ -87,7 +87,7 @@ OUTAGES = [
     pytest.param(end_the_server, OUTAGE_SECONDS, id="the server ends"),
     # Each costs half a minute or more, and they delay less than the others.
     pytest.param(pause_the_server, OUTAGE_SECONDS, id="the server is paused", marks=pytest.mark.slow),
-    pytest.param(lose_the_way, 120.0, id="the way is half-open for two minutes", marks=pytest.mark.slow),
+    pytest.param(lose_the_way, 120.0, id="half-open for two minutes", marks=pytest.mark.slow),
     pytest.param(pause_the_controller, OUTAGE_SECONDS, id="the controller is paused", marks=pytest.mark.slow),
 ]
 

@@ -87,6 +87,6 @@ def test_a_run_that_is_being_measured_after_training_ends_at_the_first_signal_an
 ) -> None:
     out = folder / f"{wanted}-{number.name}"
     # The base model is measured first, in full where the tuned one is waited for.
-    said = interrupted_while(wanted, folder, out, number, evaluation={"generation": {"maxNewTokens": 100, "samples": 100}})
+    said = interrupted_while(wanted, folder, out, number, evaluation={"generation": {"maxNewTokens": 100, "samples": 300}})
     assert said[-1].startswith("interrupted after the checkpoint at step 4; continue with: finetune run ")
     assert (out / "checkpoints/step-4/manifest.json").is_file()
