@@ -1,19 +1,16 @@
 """The real control plane for all tests of this folder, with the controller's definition, account and rights."""
 
 import contextlib
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from finetune.api import crd
-from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fixtures import control_plane
-from tests.integration.processes import DEFINITION, Process
-from tests.repository import REPOSITORY
+from tests.integration.accounts import controllers_account
+from tests.integration.processes import Process
 
 __all__ = ["control_plane"]
 
@@ -21,12 +18,7 @@ __all__ = ["control_plane"]
 @pytest.fixture(scope="module")
 def account(control_plane: ControlPlane) -> Path:
     """The controller's account with the rights that the manifests give it, and no others."""
-    control_plane.api.apply(DEFINITION, crd.manifest_text().encode())
-    control_plane.api.wait_for(DEFINITION, "Established")
-    kubectl = [str(binaries.kubectl()), f"--kubeconfig={control_plane.kubeconfig}", "apply", "--server-side"]
-    manifests = REPOSITORY / "manifests"
-    subprocess.run([*kubectl, "-f", str(manifests / "namespace.yaml"), "-f", str(manifests / "rbac")], check=True, capture_output=True)
-    return control_plane.kubeconfig_for_service_account("finetune-system", "finetune-operator")
+    return controllers_account(control_plane)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A job's life on the real API server with the real KubeRay operator; no node, so the test plays the driver's end."""
 
 import json
-import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,31 +15,16 @@ from controller.runtime.connection import KubernetesTransport
 from controller.runtime.errors import Forbidden
 from controller.runtime.resources import CONFIG_MAPS, PODS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from controller.runtime.transport import Request
-from finetune.api import crd
 from finetune.api.record import STOP_ANNOTATION
 from tests.builders import resource
-from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.fakes import fake_node, remove_fake_node
 from tests.controller.job.builders import checkpoint, record_text
 from tests.integration.jobs import NAMESPACES, Operator
-from tests.repository import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
-DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/finetunejobs.finetune.dev"
-MANIFESTS = REPOSITORY / "manifests"
 CHILDREN = (RAY_JOBS, RAY_CLUSTERS, PODS, CONFIG_MAPS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)
-
-
-@pytest.fixture(scope="module")
-def account(control_plane: ControlPlane) -> Path:
-    """The controller's account with the rights that the manifests give it, and no others."""
-    control_plane.api.apply(DEFINITION, crd.manifest_text().encode())
-    control_plane.api.wait_for(DEFINITION, "Established")
-    kubectl = [str(binaries.kubectl()), f"--kubeconfig={control_plane.kubeconfig}", "apply", "--server-side"]
-    subprocess.run([*kubectl, "-f", str(MANIFESTS / "namespace.yaml"), "-f", str(MANIFESTS / "rbac")], check=True, capture_output=True)
-    return control_plane.kubeconfig_for_service_account("finetune-system", "finetune-operator")
 
 
 @pytest.fixture

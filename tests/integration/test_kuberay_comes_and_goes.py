@@ -1,7 +1,6 @@
 """KubeRay's definitions come late, are too old, go and come back: jobs say so and go on by themselves, on an API server without KubeRay."""
 
 import json
-import subprocess
 import time
 import uuid
 from collections import Counter
@@ -11,16 +10,14 @@ from typing import Any
 
 import pytest
 
-from finetune.api import crd
 from tests.builders import resource
-from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane, start_control_plane
 from tests.cluster.fixtures import interrupted_by_sigterm
 from tests.cluster.instances import sweep
 from tests.cluster.kuberay import DEFINITIONS, rayjob_definition
-from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, DEFINITION, JOBS, ROWS, Process, create, wait
+from tests.integration.accounts import controllers_account
+from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, ROWS, Process, create, wait
 from tests.integration.wire import Wire
-from tests.repository import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
@@ -44,12 +41,7 @@ def bare() -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="module")
 def account(bare: ControlPlane) -> Path:
-    bare.api.apply(DEFINITION, crd.manifest_text().encode())
-    bare.api.wait_for(DEFINITION, "Established")
-    kubectl = [str(binaries.kubectl()), f"--kubeconfig={bare.kubeconfig}", "apply", "--server-side"]
-    manifests = REPOSITORY / "manifests"
-    subprocess.run([*kubectl, "-f", str(manifests / "namespace.yaml"), "-f", str(manifests / "rbac")], check=True, capture_output=True)
-    return bare.kubeconfig_for_service_account("finetune-system", "finetune-operator")
+    return controllers_account(bare)
 
 
 @pytest.fixture(scope="module")
