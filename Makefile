@@ -39,6 +39,8 @@ lint: $(INSTALLED) ## style, types, import rules, and that generated files are u
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	@# A test that cannot be imported fails no other test: whoever runs some of them would not see it.
+	$(PYTHON_IN_VENV) -m pytest --collect-only -qq > $(VENV)/collected.txt 2>&1 || { tail -n 60 $(VENV)/collected.txt; false; }
 	$(PYTHON_IN_VENV) -m finetune.api.crd --check
 	$(PYTHON_IN_VENV) -m finetune.api.reference --check
 	$(PYTHON_IN_VENV) -m controller.rights --check

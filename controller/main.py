@@ -54,8 +54,8 @@ class Controller:
         self.job_metrics = JobMetrics(self.metrics.registry, METRICS_PREFIX)
         self.job_metrics.namespaces_without_rights.set_function(lambda: len(self.refused()))
         lease = LeaseTimings(settings.lease_duration_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds)
-        # No request for the lease goes without an answer for longer, and one is sent every few seconds.
-        self.connectivity = Connectivity(clock, min(OUTAGE_SECONDS, lease.request))
+        # A request for the lease is sent every few seconds and given up after a little longer than this.
+        self.connectivity = Connectivity(clock, min(OUTAGE_SECONDS, 0.8 * lease.request))
         transport = ObservedTransport(transport, self.connectivity)
         self.stores = Stores()
         self.queue = WorkQueue(clock)

@@ -16,14 +16,20 @@ from controller.runtime.transport import Request, Response, Stream, Transport
 
 log = logging.getLogger(__name__)
 
-OUTAGE_SECONDS = 5.0
-"""A lost answer is an outage once no request has had an answer for this long; the elector asks more often."""
+OUTAGE_SECONDS = 4.0
+"""A lost answer is an outage once no request has had an answer for this long. The elector and the writer of events wait for 5 s."""
+DOUBT_PAUSE_SECONDS = 30.0
+"""A slow server loses answers too, and gets slower if all watches are opened again with each of them."""
 STANDSTILL_SECONDS = 10.0
 PULSE_SECONDS = 1.0
 
 
 class Connectivity:
-    """Records how every request ended; calls its listeners when an outage begins, and when one or a standstill is over."""
+    """Records how every request ended; calls its listeners when an outage begins, and when one or a standstill is over.
+
+    A firewall or a load balancer may also lose some connections and not others. Then requests on new ones are answered, and the
+    watches on old ones are silent: so an answer that is lost while others come is taken for an outage that is over already.
+    """
 
     def __init__(self, clock: Callable[[], float] = clock_with_suspend, outage_seconds: float = OUTAGE_SECONDS) -> None:
         self._clock = clock
@@ -31,6 +37,7 @@ class Connectivity:
         self._on_loss: list[Callable[[], None]] = []
         self._on_recovery: list[Callable[[], None]] = []
         self._answered_at = clock()
+        self._connected_at = self._doubted_at = float("-inf")
         self.down = False
 
     def on_loss(self, listener: Callable[[], None]) -> None:
@@ -47,16 +54,29 @@ class Connectivity:
         if self.down:
             self.down = False
             log.info("the API server answers again")
-            _tell(self._on_recovery)
+            self._recover()
 
-    def failed(self) -> None:
-        """Record that a request got no answer."""
-        silent_seconds = self._clock() - self._answered_at
-        if not self.down and silent_seconds >= self._outage_seconds:
+    def failed(self, sent_at: float) -> None:
+        """Record that a request got no answer, and when it was sent, by our clock."""
+        now = self._clock()
+        silent_seconds = now - self._answered_at
+        if self.down:
+            return
+        if silent_seconds >= self._outage_seconds:
             self.down = True
             log.warning("the API server does not answer", extra={"silent_seconds": f"{silent_seconds:.1f}"})
             # Or else each request of the next minutes might be lost on one of them, beside a way that is open again.
             _tell(self._on_loss)
+        # One that was sent before the last outage was over tells nothing about the connections since.
+        elif sent_at > self._connected_at and now - sent_at >= self._outage_seconds and now - self._doubted_at >= DOUBT_PAUSE_SECONDS:
+            self._doubted_at = now
+            log.warning("a request got no answer while others did; connecting anew", extra={"waited_seconds": f"{now - sent_at:.1f}"})
+            _tell(self._on_loss)
+            self._recover()
+
+    def now(self) -> float:
+        """Return the time by the clock that `failed` counts by."""
+        return self._clock()
 
     async def watch_for_standstills(self) -> None:
         """Treat a time when this process was stopped, or the machine asleep, as an outage that is over; runs until cancelled."""
@@ -67,7 +87,11 @@ class Connectivity:
             if stood_still > STANDSTILL_SECONDS:
                 log.warning("this process stood still", extra={"seconds": f"{stood_still:.0f}"})
                 _tell(self._on_loss)
-                _tell(self._on_recovery)
+                self._recover()
+
+    def _recover(self) -> None:
+        self._connected_at = self._clock()
+        _tell(self._on_recovery)
 
 
 def _tell(listeners: list[Callable[[], None]]) -> None:
@@ -84,11 +108,12 @@ class ObservedTransport:
 
     async def send(self, request: Request) -> Response:
         """Send and read the whole answer."""
+        sent_at = self._connectivity.now()
         try:
             response = await self._transport.send(request)
         except (Unreachable, asyncio.CancelledError):
             # A request that was given up had no answer; if all is well, another request gets one.
-            self._connectivity.failed()
+            self._connectivity.failed(sent_at)
             raise
         self._connectivity.answered()
         return response

@@ -24,9 +24,8 @@ from tests.cluster import binaries
 from tests.cluster.controlplane import ControlPlane
 from tests.controller.job.builders import Settings, record_text
 from tests.integration.jobs import NAMESPACES, Operator
-from tests.integration.test_job_lifecycle import MANIFESTS, account, progress_of, started
-
-__all__ = ["account"]
+from tests.integration.test_job_lifecycle import progress_of, started
+from tests.repository import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
@@ -280,6 +279,7 @@ async def test_where_the_policy_is_not_as_it_is_shipped_every_attempt_has_its_ow
         assert await operator.names(ROLES) == ["bot-1"]
         assert sorted(await operator.names(CONFIG_MAPS)) == ["bot-1-config", progress_of(ray_job)]
     finally:
-        kubectl, manifest = [str(binaries.kubectl()), f"--kubeconfig={operator.kubeconfig}"], str(MANIFESTS / "rbac" / "driver.yaml")
+        kubectl = [str(binaries.kubectl()), f"--kubeconfig={operator.kubeconfig}"]
+        manifest = str(REPOSITORY / "manifests" / "rbac" / "driver.yaml")
         for command in (["delete"], ["apply", "--server-side"]):  # so that it is as if nobody had changed it, for tests that apply it too
             await asyncio.to_thread(subprocess.run, [*kubectl, *command, "-f", manifest], check=True, capture_output=True)

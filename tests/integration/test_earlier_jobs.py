@@ -10,9 +10,9 @@ from controller.runtime.errors import Invalid
 from controller.runtime.resources import CONFIG_MAPS
 from tests.builders import resource
 from tests.integration.jobs import Operator
-from tests.integration.test_job_lifecycle import account, operator, report, started
+from tests.integration.test_job_lifecycle import operator, report, started
 
-__all__ = ["account", "operator"]
+__all__ = ["operator"]
 
 pytestmark = pytest.mark.integration
 

@@ -16,9 +16,9 @@ from tests.builders import resource
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.kuberay import DEFINITIONS
 from tests.integration.jobs import Operator
-from tests.integration.test_job_lifecycle import account, operator, progress_of, report, started
+from tests.integration.test_job_lifecycle import operator, progress_of, report, started
 
-__all__ = ["account", "operator"]
+__all__ = ["operator"]
 
 pytestmark = pytest.mark.integration
 

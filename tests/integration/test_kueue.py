@@ -21,9 +21,7 @@ from tests.cluster.instances import sweep
 from tests.cluster.kueue import start_kueue
 from tests.controller.job.builders import checkpoint
 from tests.integration.jobs import Operator
-from tests.integration.test_job_lifecycle import account, columns, report
-
-__all__ = ["account"]
+from tests.integration.test_job_lifecycle import columns, report
 
 pytestmark = pytest.mark.integration
 

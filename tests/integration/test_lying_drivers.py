@@ -19,10 +19,10 @@ from tests.builders import resource
 from tests.cluster.controlplane import ControlPlane
 from tests.controller.job.builders import record_text
 from tests.integration.jobs import Operator
-from tests.integration.test_driver_policy import Heads, account, config_map, heads, operator, pods_of, told
+from tests.integration.test_driver_policy import Heads, config_map, heads, operator, pods_of, told
 from tests.integration.test_job_lifecycle import progress_of, started
 
-__all__ = ["account", "heads", "operator"]
+__all__ = ["heads", "operator"]
 
 pytestmark = pytest.mark.integration
 

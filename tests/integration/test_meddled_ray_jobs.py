@@ -9,9 +9,9 @@ from controller.runtime.resources import PODS, Resource
 from tests.builders import resource
 from tests.controller.job.builders import checkpoint
 from tests.integration.jobs import Operator
-from tests.integration.test_job_lifecycle import account, operator, report, started
+from tests.integration.test_job_lifecycle import operator, report, started
 
-__all__ = ["account", "operator"]
+__all__ = ["operator"]
 
 pytestmark = pytest.mark.integration
 

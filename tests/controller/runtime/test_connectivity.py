@@ -1,11 +1,12 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import pytest
 
 from controller.runtime.client import Client
-from controller.runtime.connectivity import OUTAGE_SECONDS, Connectivity, ObservedTransport
+from controller.runtime.connectivity import DOUBT_PAUSE_SECONDS, OUTAGE_SECONDS, Connectivity, ObservedTransport
 from controller.runtime.errors import KubeError, Unreachable
 from controller.runtime.transport import Response
 from tests.controller.runtime.builders import WIDGETS, widget
@@ -108,7 +109,7 @@ def test_an_outage_has_new_connections_made_once() -> None:
         await observed.ask_for(60)
 
     observed = play(act)
-    assert observed.losses == [6]
+    assert observed.losses == [4]
     assert observed.api.renewals == 1
 
 
@@ -123,6 +124,57 @@ def test_work_that_is_cancelled_while_others_get_their_answers_is_no_outage() ->
         assert not observed.connectivity.down
 
     assert play(act).recoveries == []
+
+
+def losing_some(observed: Observed, seconds: float, waiting_seconds: float) -> Callable[[], Awaitable[None]]:
+    """Return what loses an answer again and again while others come."""
+
+    async def lose() -> None:
+        end = now() + seconds
+        while now() < end:
+            observed.api.black_hole = True
+            lost = asyncio.create_task(observed.ask())
+            await asyncio.sleep(0.01)
+            observed.api.black_hole = False
+            for _ in range(round(waiting_seconds)):
+                await observed.ask()
+                await asyncio.sleep(1)
+            lost.cancel()
+            await asyncio.gather(lost, return_exceptions=True)
+
+    return lose
+
+
+def test_an_answer_that_is_lost_while_others_come_makes_all_connect_anew() -> None:
+    async def act(observed: Observed) -> None:
+        await losing_some(observed, 5, waiting_seconds=5)()
+        assert not observed.connectivity.down
+
+    observed = play(act)
+    assert observed.losses == observed.recoveries == [pytest.approx(5, abs=0.1)]
+    assert observed.api.renewals == 1
+
+
+def test_a_server_that_loses_an_answer_now_and_then_is_not_asked_for_everything_each_time() -> None:
+    observed = play(lambda observed: losing_some(observed, 10 * DOUBT_PAUSE_SECONDS, waiting_seconds=5)())
+    assert len(observed.recoveries) == len(observed.losses) == 10
+    assert min(later - earlier for earlier, later in pairwise(observed.recoveries)) >= DOUBT_PAUSE_SECONDS
+
+
+def test_an_answer_that_was_lost_in_an_outage_does_not_count_after_it() -> None:
+    async def act(observed: Observed) -> None:
+        observed.api.black_hole = True
+        lost = [asyncio.create_task(observed.ask()) for _ in range(2)]
+        await asyncio.sleep(OUTAGE_SECONDS + 1)
+        lost[0].cancel()
+        await asyncio.sleep(1)
+        observed.api.black_hole = False
+        await observed.ask()
+        lost[1].cancel()
+        await asyncio.gather(*lost, return_exceptions=True)
+
+    observed = play(act)
+    assert (observed.losses, observed.recoveries) == ([OUTAGE_SECONDS + 1], [OUTAGE_SECONDS + 2])
 
 
 def test_a_watch_that_opens_is_an_answer() -> None:
