@@ -95,7 +95,8 @@ def _without_old_logs(status: FineTuneJobStatus) -> FineTuneJobStatus:
 
 def rested(status: FineTuneJobStatus) -> FineTuneJobStatus:
     """Return the status without what is true of an attempt only while it runs."""
-    progress = status.progress.model_copy(update={"eta_seconds": None, "tokens_per_second": None}) if status.progress else None
+    passing = {"eta_seconds": None, "tokens_per_second": None, "slower_percent": None}
+    progress = status.progress.model_copy(update=passing) if status.progress else None
     return status.model_copy(update={"dashboard": None, "progress": progress})
 
 

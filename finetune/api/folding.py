@@ -42,6 +42,8 @@ from finetune.system.redaction import printable, redact
 WRITE_INTERVAL = timedelta(seconds=15)
 """A job's status is written at most this often for progress: thousands of jobs report to one etcd."""
 TEXT_MAX_LENGTH = 1024
+SLOWER_PERCENT = 25
+"""The rate of twenty steps varies with the lengths of their texts; what is below its highest by less is no news."""
 
 
 class Refusal(StrEnum):
@@ -127,9 +129,17 @@ def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime |
     `received` is the reader's time; without it the record's own time is noted.
     """
     training = record.progress
-    status = status.model_copy(
+    own = training if training is not None and training.run is None else None  # an attempt counts the steps of the job's own run
+    rate = _rate(own)
+    seen = {
+        "last_step": own.step if own else None,
+        "resumed_from_step": record.resumed_from_step,
+        "peak_tokens_per_second": _peak(status, rate),
+    }
+    status = attempts.update(status, **{name: value for name, value in seen.items() if value is not None})
+    return status.model_copy(
         update={
-            "progress": _progress(status.progress, record, received or record.time),
+            "progress": _progress(status.progress, record, received or record.time, _slower_percent(status, rate)),
             "metrics": _metrics(status.metrics, record.metrics),
             "checkpoints": _checkpoints(record.checkpoints) or status.checkpoints,
             "model": ModelStatus(**record.model.model_dump()) if record.model else status.model,
@@ -139,15 +149,33 @@ def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime |
             "report_cursor": str(Cursor(record.attempt, record.cluster, record.sequence)),
         }
     )
-    own = training if training is not None and training.run is None else None  # an attempt counts the steps of the job's own run
-    seen = {"last_step": own.step if own else None, "resumed_from_step": record.resumed_from_step}
-    return attempts.update(status, **{name: value for name, value in seen.items() if value is not None})
 
 
-def _progress(before: Progress | None, record: ProgressRecord, received: datetime) -> Progress:
+def _rate(own: TrainingProgress | None) -> float | None:
+    """Return the tokens per second of the job's own training, if they are known."""
+    rate = own.tokens_per_second if own is not None else None
+    return rate if rate is not None and math.isfinite(rate) and rate > 0 else None
+
+
+def _peak(status: FineTuneJobStatus, rate: float | None) -> str | None:
+    """Return the highest rate of the newest attempt where `rate` is that, else None."""
+    before = status.attempts[-1].peak_tokens_per_second if status.attempts else None
+    return number(rate) if rate is not None and (before is None or rate > float(before)) else None
+
+
+def _slower_percent(status: FineTuneJobStatus, rate: float | None) -> int | None:
+    peaks = [float(attempt.peak_tokens_per_second) for attempt in status.attempts or [] if attempt.peak_tokens_per_second is not None]
+    if rate is None or not peaks:
+        return None
+    percent = round(100 * (1 - rate / max(peaks)))
+    return percent if percent >= SLOWER_PERCENT else None
+
+
+def _progress(before: Progress | None, record: ProgressRecord, received: datetime, slower_percent: int | None) -> Progress:
     training = record.progress
     if training is None:
-        return (before or Progress()).model_copy(update={"stage": record.stage.value, "last_report_time": received})
+        passing = {"stage": record.stage.value, "last_report_time": received, "slower_percent": None}
+        return (before or Progress()).model_copy(update=passing)
     return Progress(
         stage=record.stage.value,
         run=training.run,
@@ -157,6 +185,7 @@ def _progress(before: Progress | None, record: ProgressRecord, received: datetim
         percent=_percent(training),
         tokens_seen=training.tokens_seen,
         tokens_per_second=None if training.tokens_per_second is None else number(training.tokens_per_second),
+        slower_percent=slower_percent,
         eta_seconds=_whole(training.eta_seconds),
         last_report_time=received,
     )

@@ -105,6 +105,9 @@ class Attempt(WireModel):
     resumed_from_step: int | None = Field(
         None, description="Step of the checkpoint that the attempt continued from; 0 for one that began at the start."
     )
+    peak_tokens_per_second: str | None = Field(
+        None, description="The highest progress.tokensPerSecond that the attempt has reported of the job's own training."
+    )
     job_reason: str | None = Field(
         None,
         description="Reason of the job's Succeeded or Failed, on the attempt that ended the job; no other attempt follows.",
@@ -132,6 +135,11 @@ class Progress(WireModel):
     )
     tokens_per_second: str | None = Field(
         None, description="Tokens per second over all workers in recent training steps; missing when no attempt runs."
+    )
+    slower_percent: int | None = Field(
+        None,
+        description="By how much tokensPerSecond is below the highest that any attempt of the job has reported, in percent; missing below"
+        " 25, and when no attempt runs.",
     )
     eta_seconds: int | None = Field(
         None,

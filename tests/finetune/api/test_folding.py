@@ -1,6 +1,7 @@
 """Progress records: what is taken from them, and which are refused."""
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -37,6 +38,57 @@ def test_steps_of_a_further_run_are_shown_under_its_name_and_are_not_the_attempt
     assert folded.attempts is not None
     assert folded.attempts[-1].last_step == 20
     assert fold(folded, record(sequence=5), NOW).progress == own.progress
+
+
+def running_at(rate: float | None, run: str | None = None) -> dict[str, Any]:
+    return {"step": 20, "totalSteps": 80, "epoch": 0.25, "tokensSeen": 4096, "tokensPerSecond": rate, "run": run}
+
+
+def speeds(*rates: float) -> tuple[str | None, int | None]:
+    """Return the attempt's highest rate, and by how much the job is slower, after it has reported these."""
+    found = status(attempt())
+    for sequence, rate in enumerate(rates, start=1):
+        found = fold(found, record(sequence=sequence, progress=running_at(rate)), NOW)
+    assert found.attempts is not None
+    assert found.progress is not None
+    return found.attempts[-1].peak_tokens_per_second, found.progress.slower_percent
+
+
+@pytest.mark.parametrize(
+    ("rates", "peak", "slower"),
+    [
+        ([1000], "1000", None),
+        ([1000, 760], "1000", None),
+        ([1000, 750], "1000", 25),
+        ([1000, 100], "1000", 90),
+        ([1000, 100, 1200], "1200", None),
+        ([0], None, None),
+        ([math.inf], None, None),
+    ],
+)
+def test_a_rate_far_below_the_highest_before_is_told(rates: list[float], peak: str | None, slower: int | None) -> None:
+    assert speeds(*rates) == (peak, slower)
+
+
+def test_an_attempt_is_compared_with_those_before_it() -> None:
+    before = fold(status(attempt()), record(progress=running_at(1000)), NOW)
+    assert before.attempts is not None
+    second = before.model_copy(update={"attempts": [*before.attempts, attempt(2)]})
+    folded = fold(second, record(sequence=1, attempt=2, progress=running_at(400)), NOW)
+    assert folded.progress is not None
+    assert folded.attempts is not None
+    assert folded.progress.slower_percent == 60
+    assert [each.peak_tokens_per_second for each in folded.attempts] == ["1000", "400"]
+
+
+def test_another_run_of_the_job_and_other_stages_have_no_rate_to_compare() -> None:
+    fast = fold(status(attempt()), record(progress=running_at(1000)), NOW)
+    for sequence, progress in ((4, running_at(10, run="ablation dropout")), (5, None)):
+        slow = fold(fold(fast, record(sequence=3, progress=running_at(100)), NOW), record(sequence=sequence, progress=progress), NOW)
+        assert slow.progress is not None
+        assert slow.attempts is not None
+        assert slow.progress.slower_percent is None
+        assert slow.attempts[-1].peak_tokens_per_second == "1000"
 
 
 def test_a_laptop_run_without_attempts_is_folded_with_the_records_own_time() -> None:
