@@ -29,10 +29,13 @@ QUOTE = r"(?:\\{0,4}[\"'])?"
 IS = rf"{QUOTE}\s*+[=:]\s*+{QUOTE}"
 NOT_YET = r"(?!\[redacted\])"
 VALUE = r"(?:[^\s\"'&,;)}\]\\]|\\(?![\"'\\]))"
-ASSIGNED = re.compile(
-    r"(?i)((?:passw(?:or)?d|[_-]secret|secret[_-]?(?:access[_-]?)?key|(?:api|private|account|shared[_-]?access)[_-]?key"
-    rf"|(?:access|auth|session|security|refresh|hub|hf|api|bearer)[_-]?token){IS}){NOT_YET}{VALUE}{{6,}}"
+NAMED = (
+    r"(?:passw(?:or)?d|[_-]secret|secret[_-]?(?:access[_-]?)?key|(?:api|private|account|shared[_-]?access)[_-]?key"
+    r"|(?:access|auth|session|security|refresh|hub|hf|api|bearer)[_-]?token)"
 )
+QUOTED = re.compile(rf"(?i)({NAMED}{QUOTE}\s*+[=:]\s*+(?P<quote>\\{{0,4}}[\"'])){NOT_YET}[^\"'\\\n]{{6,200}}(?=(?P=quote))")
+"""A value in quotes, with blanks in it."""
+ASSIGNED = re.compile(rf"(?i)({NAMED}{IS}){NOT_YET}{VALUE}{{6,}}")
 """A value after a name that says it is secret, as in settings, JSON, headers and connection strings."""
 HEADER = re.compile(
     rf"(?i)(authorization{IS}(?:(?:basic|negotiate|token|apikey)\s++|(?={VALUE}{{16}}))"
@@ -65,7 +68,7 @@ def redact(text: str, values: Iterable[str] = ()) -> str:
     for value in values:
         text = text.replace(value, REDACTED)
     text = IN_ADDRESS.sub(REDACTED, SECRET.sub(REDACTED, text))
-    for pattern in (IN_QUERY, HEADER, ASSIGNED, VARIABLE, OPTION):
+    for pattern in (IN_QUERY, HEADER, QUOTED, ASSIGNED, VARIABLE, OPTION):
         text = pattern.sub(rf"\g<1>{REDACTED}", text)
     return text
 

@@ -18,6 +18,8 @@ AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
         ("key AKIAIOSFODNN7EXAMPLE of a user", "key [redacted] of a user"),
         (f"aws_secret_access_key = {AWS_SECRET}", "aws_secret_access_key = [redacted]"),
         (f"{{'AWS_SECRET_ACCESS_KEY': '{AWS_SECRET}', 'x': 1}}", "{'AWS_SECRET_ACCESS_KEY': '[redacted]', 'x': 1}"),
+        ('{"password": "correct horse battery", "x": 1}', '{"password": "[redacted]", "x": 1}'),
+        (r'{\"api_key\": \"two words\"} left', r'{\"api_key\": \"[redacted]\"} left'),
         ("x-amz-security-token: IQoJb3JpZ2luX2VjEJr", "x-amz-security-token: [redacted]"),
         ("get https://me:pa55word@hub.example/a@b.json", "get https://[redacted]@hub.example/a@b.json"),
         ("clone https://a1b2c3d4e5f6a7b8c9d0@git.example/x", "clone https://[redacted]@git.example/x"),
@@ -46,7 +48,8 @@ AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nnext", "[redacted]\nnext"),
     ],
     ids=[
-        "header", "web token", "hub token", "no secret", "AWS key id", "AWS secret", "AWS secret in a mapping", "AWS session token",
+        "header", "web token", "hub token", "no secret", "AWS key id", "AWS secret", "AWS secret in a mapping",
+        "password with blanks", "key with blanks in JSON in JSON", "AWS session token",
         "password in an address", "token in an address", "signed S3 address", "signed Azure address", "token in a query", "GitHub token",
         "variable", "basic", "basic in JSON", "header of its own name", "no scheme", "variable in JSON", "variable in YAML",
         "variable in JSON in JSON", "hub token in JSON", "password in JSON in JSON", "option", "option with its value", "connection string",
@@ -126,7 +129,8 @@ LONG = 60_000
     [
         "eyJ-", "eyJa.", "eyJa.eyJ-", "bearer ", "bearer\t\t", "-----BEGIN ", "-----BEGIN PRIVATE KEY", "-----BEGIN PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY----------END A ", "hf_", "sk-", "glpat-", "://", "://a:", "://a:/", "://a:b/c", "://a:b@", "://a@b", "?",
-        "?a-", "&token", "password", "password ", "password=", "password:\\", "api-key", "secret-", "authorization", "authorization: ",
+        "?a-", "&token", "password", "password ", "password=", "password:\\", 'password:"', 'password:"a ', "api-key",
+        "secret-", "authorization", "authorization: ",
         "-authorization:basic ", "A", "A_", "A_KEY", "A_KEY ", "-", "--a-", "--token ", "--token-", "--token=", " --", "\\", "=", "a", " ",
     ],
 )  # fmt: skip
