@@ -71,20 +71,22 @@ RIGHTS = (
 
 Enqueue = Callable[[str], None]
 EnqueueAfter = Callable[[str, float], None]
+KeysOf = Callable[[Stores, Change], Iterable[str]]
 REWORDED_SECONDS = 15.0
 """Kueue rewords why a job waits whenever others in the queue come and go; each pass that repeats it writes the job's status."""
 
 
-def keys_of_child(change: Change) -> Iterable[str]:
+def keys_of_child(_: Stores, change: Change) -> Iterable[str]:
     """Return the keys of the jobs that a child belongs or belonged to, by its owner or its label."""
     return {key for item in (change.old, change.new) if item is not None for key in owner_of(item)}
 
 
-def keys_of_account(stores: Stores, change: Change) -> Iterable[str]:
-    """Return the keys of the jobs in a namespace whose shared account, or a right of it, was deleted."""
+def keys_of_support(stores: Stores, change: Change) -> Iterable[str]:
+    """Return the keys of the jobs that an account or a right belongs to; of all in the namespace, if their shared one was deleted."""
     if change.new is not None or change.key.partition("/")[2] != SHARED_ACCOUNT:
-        return ()
-    return [key for key in stores.jobs.keys() if key.startswith(change.key.removesuffix(SHARED_ACCOUNT))]  # noqa: SIM118 - no mapping
+        return keys_of_child(stores, change)
+    sharing = [key for key in stores.jobs.keys() if key.startswith(change.key.removesuffix(SHARED_ACCOUNT))]  # noqa: SIM118 - no mapping
+    return {*keys_of_child(stores, change), *sharing}
 
 
 def keys_of_claim(stores: Stores, change: Change) -> Iterable[str]:
@@ -147,25 +149,12 @@ def build_reflectors(
     They call `enqueue` with the keys of the jobs to reconcile, and `enqueue_after` with those that have so many seconds time.
     """
 
-    def on_job(change: Change) -> None:
-        for key in keys_of_job(stores, change):
-            enqueue(key)
+    def on(keys_of: KeysOf) -> Callable[[Change], None]:
+        def on_change(change: Change) -> None:
+            for key in keys_of(stores, change):
+                enqueue(key)
 
-    def on_child(change: Change) -> None:
-        for key in keys_of_child(change):
-            enqueue(key)
-
-    def on_right(change: Change) -> None:
-        for key in {*keys_of_child(change), *keys_of_account(stores, change)}:
-            enqueue(key)
-
-    def on_claim(change: Change) -> None:
-        for key in keys_of_claim(stores, change):
-            enqueue(key)
-
-    def on_quota(change: Change) -> None:
-        for key in keys_of_quota(stores, change):
-            enqueue(key)
+        return on_change
 
     def on_workload(change: Change) -> None:
         reworded = says_the_same(change.old, change.new)
@@ -210,14 +199,14 @@ def build_reflectors(
     ours = Selection(label_selector=JOB_LABEL)
     names_of_ours = Selection(label_selector=JOB_LABEL, metadata_only=True)
     return [
-        *reflect(FINE_TUNE_JOBS, stores.jobs, on_job, everything, kept_of_job, JOBS_PER_PAGE),
-        *reflect(RAY_JOBS, stores.ray_jobs, on_child, ours, kept_of_ray_job, RAY_JOBS_PER_PAGE),
-        *reflect(PODS, stores.pods, on_child, ours, kept_of_pod),
-        *reflect(CONFIG_MAPS, stores.progress, on_child, ours, kept_of_config_map, CONFIG_MAPS_PER_PAGE),
-        *reflect(SERVICE_ACCOUNTS, stores.service_accounts, on_right, names_of_ours, kept_of_support),
-        *reflect(ROLES, stores.roles, on_right, names_of_ours, kept_of_support),
-        *reflect(ROLE_BINDINGS, stores.role_bindings, on_right, names_of_ours, kept_of_support),
-        *reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on_claim, Selection(metadata_only=True), kept_of_claim),
-        *reflect(RESOURCE_QUOTAS, stores.quotas, on_quota, everything, kept_of_quota),
+        *reflect(FINE_TUNE_JOBS, stores.jobs, on(keys_of_job), everything, kept_of_job, JOBS_PER_PAGE),
+        *reflect(RAY_JOBS, stores.ray_jobs, on(keys_of_child), ours, kept_of_ray_job, RAY_JOBS_PER_PAGE),
+        *reflect(PODS, stores.pods, on(keys_of_child), ours, kept_of_pod),
+        *reflect(CONFIG_MAPS, stores.progress, on(keys_of_child), ours, kept_of_config_map, CONFIG_MAPS_PER_PAGE),
+        *reflect(SERVICE_ACCOUNTS, stores.service_accounts, on(keys_of_support), names_of_ours, kept_of_support),
+        *reflect(ROLES, stores.roles, on(keys_of_support), names_of_ours, kept_of_support),
+        *reflect(ROLE_BINDINGS, stores.role_bindings, on(keys_of_support), names_of_ours, kept_of_support),
+        *reflect(PERSISTENT_VOLUME_CLAIMS, stores.claims, on(keys_of_claim), Selection(metadata_only=True), kept_of_claim),
+        *reflect(RESOURCE_QUOTAS, stores.quotas, on(keys_of_quota), everything, kept_of_quota),
         *reflect(WORKLOADS, stores.workloads, on_workload, everything, kept_of_workload, WORKLOADS_PER_PAGE),
     ]
