@@ -22,6 +22,7 @@ DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 UID_PREFIX_LENGTH = 8
 POD_NAME_LENGTH = 50
+DIGITS = re.compile("[1-9][0-9]*")
 
 
 def config_name(job_name: str, attempt: int) -> str:
@@ -39,14 +40,21 @@ def progress_name(job_name: str, job_uid: str, attempt: int) -> str:
 
 def attempt_of_ray_job(name: str, job_name: str) -> int | None:
     """Return the number of the attempt whose RayJob has this name, None if it is not the name of one of the job's RayJobs."""
-    found = re.fullmatch(rf"{re.escape(job_name)}-([1-9][0-9]*)", name)
-    return int(found[1]) if found else None
+    return _number(name, f"{job_name}-", "")
 
 
 def attempt_of_progress(name: str, job_name: str, job_uid: str) -> int | None:
     """Return the number of the attempt whose progress ConfigMap has this name, None if it is not one of the job's."""
-    found = re.fullmatch(rf"{re.escape(job_name)}-([1-9][0-9]*)-progress-{re.escape(job_uid[:UID_PREFIX_LENGTH])}", name)
-    return int(found[1]) if found else None
+    return _number(name, f"{job_name}-", f"-progress-{job_uid[:UID_PREFIX_LENGTH]}")
+
+
+def _number(name: str, before: str, after: str) -> int | None:
+    """Return the number between two parts of a name, None if that is not what the name is made of."""
+    # A pattern with the job's name in it would be compiled for each job, which takes most of the time that a look at it takes.
+    if not (name.startswith(before) and name.endswith(after)):
+        return None
+    digits = name[len(before) : len(name) - len(after)]
+    return int(digits) if DIGITS.fullmatch(digits) else None
 
 
 def labels(job_name: str, job_uid: str, attempt: int, role: str | None = None) -> dict[str, str]:

@@ -4,11 +4,12 @@ Reads and writes plain JSON through a Transport. It has no cache and retries not
 Tests: tests/controller/runtime/test_client.py, tests/integration/test_runtime_client.py.
 """
 
-import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import from_json
 
 from controller.runtime.errors import Forbidden, NotFound, ServerError, error_from_status
 from controller.runtime.resources import KubeObject, Resource
@@ -245,7 +246,7 @@ def _path_of(resource: Resource, item: KubeObject) -> str:
 
 def _json_object(body: bytes) -> KubeObject | None:
     try:
-        value = json.loads(body)
+        value = from_json(body, cache_strings="keys")
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, overload
 
+from pydantic_core import from_json  # twice as fast as json's
+
 from controller.runtime.resources import KubeObject, object_key
 
 Indexer = Callable[[KubeObject], Iterable[str]]
@@ -48,7 +50,7 @@ class Packed:
 
     def unpacked(self) -> KubeObject:
         """Return the object, a new one each time."""
-        item: KubeObject = json.loads(self.text)
+        item: KubeObject = from_json(self.text, cache_strings="keys")
         return item
 
 
